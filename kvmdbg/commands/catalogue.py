@@ -1,0 +1,22 @@
+"""Imports every module of commands once, so that the registry is filled. A new module of commands is a line here."""
+
+from __future__ import annotations
+
+
+def load() -> None:
+    """Fill :data:`kvmdbg.commands.registry.REGISTRY`."""
+    from kvmdbg.commands import (  # noqa: F401
+        breakpoints,
+        displays,
+        examine,
+        exits,
+        files,
+        info,
+        machine,
+        macros,
+        printing,
+        running,
+        set_show,
+        support,
+        watchpoints,
+    )

@@ -1,0 +1,120 @@
+"""``display`` and ``undisplay``: expressions and memory shown at every stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.parameters import ExpressionArg, Format, FormatArg, NumbersType, checked_expression
+from kvmdbg.commands.registry import command
+from kvmdbg.commands.results import Group, Message, Result, Table, Value
+from kvmdbg.errors import KvmdbgError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """One entry of the display list; with a unit, a count, or the letters i and s it shows memory as ``x`` does."""
+
+    number: int
+    text: str
+    format: Format
+    enabled: bool = True
+
+    @property
+    def examines(self) -> bool:
+        return self.format.letter in ("i", "s") or self.format.unit is not None or self.format.count is not None
+
+    @property
+    def format_text(self) -> str:
+        """``/4xw`` or ""."""
+        form = self.format
+        unit = {1: "b", 2: "h", 4: "w", 8: "g", None: ""}[form.unit]
+        text = f"{form.count or ''}{form.letter or ''}{unit}"
+        return f"/{text}" if text else ""
+
+
+DisplayNumbersArg = Annotated[list[int], NumbersType(among=lambda dbg: [one.number for one in dbg.displays])]
+
+
+def shown(dbg: Interpreter, one: Display) -> Result:
+    """The display's value now; an error becomes its text."""
+    from kvmdbg.commands.examine import examine
+    from kvmdbg.commands.printing import print_value
+
+    try:
+        if one.examines:
+            memory = examine(dbg, one.format, dbg.place(one.text))
+            return Group((Message(f"{one.number}: x{one.format_text} {one.text}"), memory))
+        found = print_value(dbg, one.text, one.format)
+        return replace(found, name=one.text, number=one.number)
+    except KvmdbgError as error:
+        return Value(one.text, f"<{str(error).splitlines()[0]}>", "", one.number)
+
+
+def enabled_displays(dbg: Interpreter) -> tuple[Result, ...]:
+    """The values of all displays that are enabled, as a stop report shows them."""
+    return tuple(shown(dbg, one) for one in dbg.displays if one.enabled)
+
+
+@command("display", group="data", example=("display $ax", "display/i $pc"))
+def display(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionArg = "") -> Iterator[Result]:  # noqa: B008
+    """Show an expression now and at every stop.
+
+    With a count, a size, or the format i or s it shows memory at the address, as x does. Without an expression it
+    shows the whole list again. `undisplay N` ends one, `info display` lists them.
+    """
+    if not expression:
+        yield from enabled_displays(dbg)
+        return
+    checked_expression(expression)
+    dbg.display_number += 1
+    one = Display(dbg.display_number, expression, form)
+    dbg.displays.append(one)
+    yield shown(dbg, one)
+
+
+def _chosen(dbg: Interpreter, numbers: tuple[list[int], ...]) -> set[int]:
+    wanted = {number for some in numbers for number in some}
+    known = {one.number for one in dbg.displays}
+    if missing := sorted(wanted - known):
+        raise UsageError(f"there is no display {missing[0]}; info display lists them")
+    return wanted or known
+
+
+@command("undisplay", aliases=("delete-display",), group="data", example=("display $ax", "undisplay 1"))
+def undisplay(dbg: Interpreter, *numbers: DisplayNumbersArg) -> Result | None:
+    """Take expressions off the display list; without numbers all of them, after asking."""
+    if not numbers and dbg.displays and not dbg.asks("Delete all displays?"):
+        return None
+    gone = _chosen(dbg, numbers)
+    dbg.displays[:] = [one for one in dbg.displays if one.number not in gone]
+    return None
+
+
+@command("delete display", group="data", example=("display $ax", "delete display 1"))
+def delete_display(dbg: Interpreter, *numbers: DisplayNumbersArg) -> Result | None:
+    """Take expressions off the display list (the same as undisplay)."""
+    return undisplay(dbg, *numbers)
+
+
+@command("disable display", group="data", example=("display $ax", "disable display 1"))
+def disable_display(dbg: Interpreter, *numbers: DisplayNumbersArg) -> None:
+    """Keep expressions on the display list but do not show them."""
+    chosen = _chosen(dbg, numbers)
+    dbg.displays[:] = [replace(d, enabled=False) if d.number in chosen else d for d in dbg.displays]
+
+
+@command("enable display", group="data", example=("display $ax", "enable display 1"))
+def enable_display(dbg: Interpreter, *numbers: DisplayNumbersArg) -> None:
+    """Show expressions of the display list again."""
+    chosen = _chosen(dbg, numbers)
+    dbg.displays[:] = [replace(d, enabled=True) if d.number in chosen else d for d in dbg.displays]
+
+
+@command("info display", group="info", example="info display")
+def info_display(dbg: Interpreter) -> Result:
+    """List the expressions shown at every stop."""
+    rows = tuple((str(d.number), "y" if d.enabled else "n", d.format_text, d.text) for d in dbg.displays)
+    return Table("displays", ("Num", "Enb", "Format", "Expression"), rows, "There are no displays.")

@@ -1,0 +1,288 @@
+"""Looking at memory: x, hexdump, disassemble, find."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated
+
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.parameters import (
+    AddressArg,
+    CountArg,
+    FlagsType,
+    Format,
+    FormatArg,
+    Place,
+    RestType,
+    parse_format,
+)
+from kvmdbg.commands.registry import command
+from kvmdbg.commands.results import Disassembly, HexDump, Memory, MemoryRow, Message, Result, Table
+from kvmdbg.commands.values import address_label, character, float_text, format_value, signed
+from kvmdbg.commands.views import code_lines
+from kvmdbg.errors import MemoryFault, UsageError
+
+#: How many cells of each unit size fit one line of `x`, as gdb has it.
+PER_LINE = {1: 8, 2: 8, 4: 4, 8: 2}
+
+
+def read(dbg: Interpreter, place: Place, size: int, offset: int = 0) -> bytes:
+    """Memory of the current vCPU at ``place`` plus ``offset``. Raises MemoryFault."""
+    memory = dbg.session.physical if place.space == "phys" else dbg.session.memory
+    return memory.read(place.address + offset, size)
+
+
+def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembly:
+    """What ``x`` shows; sets where the next ``x`` goes on."""
+    letter, count = form.letter or "x", 1 if form.count is None else form.count
+    if count < 0:
+        raise UsageError("x counts forwards only")
+    if letter == "i":
+        lines = code_lines(dbg, place.address, count, space=place.space)
+        end = lines[-1].address + len(lines[-1].data) if lines else place.address
+        dbg.memory_next = ("i", end, place.space)
+        return Disassembly(lines, syntax=dbg.settings["disassembly-flavor"])
+    if letter == "s":
+        return _strings(dbg, place, count)
+    unit = form.unit or {"a": dbg.pointer_size(), "c": 1}.get(letter, 4)
+    if letter == "f" and form.unit is None:
+        unit = 8
+    data = read(dbg, place, unit * count)
+    raws = [int.from_bytes(data[at : at + unit], "little") for at in range(0, len(data), unit)]
+    per_line = {"a": 2, "t": max(1, PER_LINE[unit] // 4), "c": 8}.get(letter, PER_LINE[unit])
+    rows = []
+    for at in range(0, count, per_line):
+        address = place.address + at * unit
+        cells = tuple(format_value(dbg, raw, letter, unit, pad=True) for raw in raws[at : at + per_line])
+        label = address_label(dbg, address) if place.space == "linear" else ""
+        rows.append(MemoryRow(address, label, cells))
+    values: tuple[int | float, ...] = tuple(raws)
+    if letter == "d":
+        values = tuple(signed(raw, unit) for raw in raws)
+    elif letter == "f" and unit in (2, 4, 8):
+        values = tuple(float(float_text(raw, unit)) for raw in raws)
+    suffix = f"{letter}{ {1: 'b', 2: 'h', 4: 'w', 8: 'g'}[unit] }"
+    dbg.memory_next = (suffix, place.address + unit * count, place.space)
+    return Memory(place.address, letter, unit, tuple(rows), values, data, place.space)
+
+
+def _strings(dbg: Interpreter, place: Place, count: int) -> Memory:
+    rows, texts, data = [], [], bytearray()
+    at = 0
+    for _ in range(count):
+        found = bytearray()
+        while len(found) < 200:
+            try:
+                byte = read(dbg, place, 1, at + len(found))
+            except MemoryFault:
+                if not found:
+                    raise
+                break
+            found += byte
+            if byte == b"\0":
+                break
+        ended = found.endswith(b"\0")
+        body = bytes(found[:-1] if ended else found)
+        shown = '"' + "".join(character(one, '"') for one in body) + '"' + ("" if ended else "...")
+        rows.append(MemoryRow(place.address + at, address_label(dbg, place.address + at), (shown,)))
+        texts.append(body.decode("latin-1"))
+        data += found
+        at += len(found)
+    dbg.memory_next = ("s", place.address + at, place.space)
+    return Memory(place.address, "s", 1, tuple(rows), tuple(texts), bytes(data), place.space)
+
+
+@command("x", group="data", example=("x/4xw 0x1000", "x/3i $pc", "x/s 0x1000", "x/8xb phys:0x1000"), repeat=True)
+def x(dbg: Interpreter, form: FormatArg | None = None, address: AddressArg | None = None) -> Result:
+    """Show memory at an address: x/NFU ADDRESS.
+
+    N is how many, F the format (x hexadecimal, d signed, u unsigned, o octal, t binary, a address, c character,
+    f floating point, s string, i instruction, z padded hexadecimal), U the unit (b 1 byte, h 2, w 4, g 8). The last
+    format holds until another is given; without an address it goes on where the last one ended, and so does an
+    empty line.
+    """
+    form = form or Format()
+    last = parse_format(dbg.memory_format)
+    letter = form.letter or last.letter
+    unit = form.unit
+    if unit is None and letter == last.letter and letter not in ("i", "s"):
+        unit = last.unit
+    if address is None:
+        if dbg.memory_next is None:
+            raise UsageError("x needs an ADDRESS the first time, as in x/4xw 0x1000")
+        address = Place("", dbg.memory_next[1], dbg.memory_next[2])
+    elif letter not in ("i", "s") and form.unit is None and last.letter in ("i", "s", None) and form.letter is None:
+        unit = None
+    result = examine(dbg, Format(form.count, letter, unit), address)
+    if dbg.memory_next is not None:
+        dbg.memory_format = dbg.memory_next[0]
+    dbg.repeat_line = f"x/{form.count if form.count is not None else ''}{dbg.memory_format}"
+    return result
+
+
+@command("hexdump", aliases=("hd",), group="data", example="hexdump 0x1000 32", repeat=True)
+def hexdump(dbg: Interpreter, address: AddressArg | None = None, length: CountArg = 128) -> Result:
+    """Show LENGTH bytes (128 without it) at an address as hexadecimal and ASCII, sixteen a line."""
+    if address is None:
+        if dbg.memory_next is None:
+            raise UsageError("hexdump needs an ADDRESS the first time")
+        address = Place("", dbg.memory_next[1], dbg.memory_next[2])
+    data = read(dbg, address, length)
+    dbg.memory_next = (dbg.memory_format, address.address + length, address.space)
+    dbg.repeat_line = f"hexdump {'phys:' if address.space == 'phys' else ''}{address.address + length:#x} {length}"
+    return HexDump(address.address, data, space=address.space)
+
+
+@command(
+    "disassemble",
+    aliases=("disas", "disass"),
+    group="data",
+    example=("disassemble", "disassemble /r 0x1000,0x1008", "disassemble 0x1000,+12"),
+    repeat=True,
+)
+def disassemble(
+    dbg: Interpreter,
+    flags: Annotated[str, FlagsType("rms", "/r")] = "",
+    text: Annotated[str, RestType("ADDRESS | START,END | START,+LENGTH", "expression")] = "",
+) -> Result:
+    """Show the instructions of the function around an address ($pc without one), or of a range.
+
+    START,END or START,+LENGTH give a range in linear addresses. Where there is no symbol, some instructions from the
+    address on are shown, and an empty line goes on after them. /r shows the instructions' bytes.
+    """
+    text, raw = _raw(text, "r" in flags)
+    syntax = dbg.settings["disassembly-flavor"]
+    if "," in text:
+        first, _, second = text.partition(",")
+        start = dbg.place(first.strip())
+        relative = second.strip().startswith("+")
+        end = dbg.number(second.strip().lstrip("+")) + (start.address if relative else 0)
+        if end <= start.address:
+            raise UsageError(f"disassemble: the range ends at {end:#x}, before its start {start.address:#x}")
+        return Disassembly(code_lines(dbg, start.address, end=end, space=start.space), raw, syntax)
+    if text:
+        place = dbg.place(text)
+    elif dbg.code_next is not None:
+        place = Place("", dbg.code_next)
+    else:
+        place = Place("$pc", dbg.session.vcpu.pc)
+    near = dbg.session.symbols.nearest(place.address) if place.space == "linear" else None
+    if near is not None and near[0].size:
+        symbol = near[0]
+        lines = code_lines(dbg, symbol.address, end=symbol.address + symbol.size)
+        return Disassembly(lines, raw, syntax, f"Function {symbol.name}:")
+    lines = code_lines(dbg, place.address, 10, space=place.space)
+    dbg.code_next = lines[-1].address + len(lines[-1].data) if lines else None
+    dbg.repeat_line = "disassemble /r" if raw else "disassemble"
+    return Disassembly(lines, raw, syntax)
+
+
+def _raw(text: str, raw: bool) -> tuple[str, bool]:
+    """gdb also takes the modifier apart from the word: ``disassemble /r ADDRESS``."""
+    match = re.match(r"/([rms]+)(\s+|$)", text)
+    return (text[match.end() :], raw or "r" in match[1]) if match else (text, raw)
+
+
+@command("list", aliases=("l",), group="data", example="list", repeat=True)
+def list_(dbg: Interpreter, address: AddressArg | None = None) -> Result:
+    """Show the code around an address ($pc without one): as there are no source lines, its instructions.
+
+    The next list, or an empty line, goes on after them.
+    """
+    start = address.address if address else dbg.code_next if dbg.code_next is not None else dbg.session.vcpu.pc
+    lines = code_lines(dbg, start, 10)
+    dbg.code_next = lines[-1].address + len(lines[-1].data) if lines else None
+    dbg.repeat_line = "list"
+    return Disassembly(lines, syntax=dbg.settings["disassembly-flavor"])
+
+
+@command(
+    "find",
+    group="data",
+    example=("find 0x1000, +0x100, 0xba", "find /b 0x1000, 0x1100, 0xf8, 0x03", 'find 0x1000, +64, "text"'),
+)
+def find(
+    dbg: Interpreter, text: Annotated[str, RestType("[/UN] START, +LENGTH|END, VALUE[, VALUE]...", "expression")]
+) -> Iterator[Result]:
+    """Search memory for a sequence of values.
+
+    /b /h /w /g give the values' size (1, 2, 4, 8 bytes; without it as small as the value fits), a number the most
+    matches; strings stand in double quotes. The last match is kept in $_, the number of matches in $numfound.
+    """
+    size, most = None, 0
+    if match := re.match(r"/([bhwg]?)(\d*)([bhwg]?)\s+", text):
+        size = {"b": 1, "h": 2, "w": 4, "g": 8, "": None}[match[1] or match[3]]
+        most, text = int(match[2] or 0), text[match.end() :]
+    parts = _split(text)
+    if len(parts) < 3:
+        raise UsageError("find needs START, END or +LENGTH, and a VALUE, separated by commas")
+    start = dbg.place(parts[0])
+    length = dbg.number(parts[1].lstrip("+")) if parts[1].startswith("+") else dbg.number(parts[1]) - start.address + 1
+    if length <= 0:
+        raise UsageError(f"find: the range ends before its start {start.address:#x}")
+    pattern = b"".join(_pattern(dbg, part, size) for part in parts[2:])
+    if not pattern:
+        raise UsageError("find: there is nothing to search for")
+    found = _search(dbg, start, length, pattern, most)
+    dbg.session.variables["numfound"] = len(found)
+    if found:
+        dbg.session.variables["_"] = found[-1]
+    rows = tuple((f"{at:#x}", address_label(dbg, at)) for at in found)
+    yield Table("matches", ("Address", "Symbol"), rows, "Pattern not found.", tuple({"address": at} for at in found))
+    if found:
+        yield Message(f"{len(found)} pattern{'s' if len(found) > 1 else ''} found.", data={"count": len(found)})
+
+
+def _split(text: str) -> list[str]:
+    """Split at commas outside of quotes and brackets."""
+    parts, depth, quote, start = [], 0, "", 0
+    for at, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote and text[at - 1] != "\\" else quote
+        elif char in "\"'":
+            quote = char
+        elif char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+        elif char == "," and not depth:
+            parts.append(text[start:at].strip())
+            start = at + 1
+    return [*parts, text[start:].strip()]
+
+
+def _pattern(dbg: Interpreter, part: str, size: int | None) -> bytes:
+    if part.startswith('"'):
+        if len(part) < 2 or not part.endswith('"'):
+            raise UsageError(f"{part} lacks its closing quote")
+        return part[1:-1].encode().decode("unicode_escape").encode("latin-1")
+    found = dbg.session.evaluate(part)
+    width = size
+    if width is None:
+        width = found.type.size if found.lvalue is not None or "(" in part else _fits(found.value)
+    return (found.value & ((1 << 8 * width) - 1)).to_bytes(width, "little")
+
+
+def _fits(value: int) -> int:
+    return next((size for size in (1, 2, 4, 8) if -(1 << (8 * size - 1)) <= value < 1 << 8 * size), 8)
+
+
+def _search(dbg: Interpreter, start: Place, length: int, pattern: bytes, most: int) -> list[int]:
+    found: list[int] = []
+    keep = len(pattern) - 1
+    carry = b""
+    at = 0
+    while at < length:
+        size = min(0x10000, length - at)
+        carry += read(dbg, start, size, at)
+        base = start.address + at + size - len(carry)
+        spot = carry.find(pattern)
+        while spot >= 0:
+            found.append(base + spot)
+            if most and len(found) >= most:
+                return found
+            spot = carry.find(pattern, spot + 1)
+        carry = carry[len(carry) - keep :] if keep else b""
+        at += size
+    return found

@@ -1,0 +1,106 @@
+"""Memory to and from files, and symbol files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from kvmdbg.commands.examine import read
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.parameters import AddressArg, CountArg, FileArg, FlagWordType, Place
+from kvmdbg.commands.registry import command
+from kvmdbg.commands.results import Message, Result
+from kvmdbg.errors import KvmdbgError, UsageError
+
+MemoryWordArg = Annotated[bool, FlagWordType("memory")]
+BinaryArg = Annotated[bool, FlagWordType("binary")]
+
+#: Memory is copied in pieces of this many bytes.
+PIECE = 1 << 20
+
+
+def _write_file(dbg: Interpreter, file: str, start: Place, length: int, mode: str = "wb") -> Result:
+    if length <= 0:
+        raise UsageError(f"nothing to write: the range from {start.address:#x} on is empty")
+    try:
+        with Path(file).open(mode) as out:
+            for at in range(0, length, PIECE):
+                out.write(read(dbg, start, min(PIECE, length - at), at))
+    except OSError as error:
+        raise KvmdbgError(f"cannot write {file}: {error.strerror}") from None
+    return Message(f"{length} bytes from {start.address:#x} written to {file}.", data={"bytes": length, "file": file})
+
+
+@command(
+    "dump",
+    group="files",
+    example=("dump /tmp/kvmdbg-example.bin 0x1000 12", "dump binary memory /tmp/kvmdbg-example.bin 0x1000 0x100c"),
+)
+def dump(dbg: Interpreter, file: FileArg, start: AddressArg, length: CountArg) -> Result:
+    """Write LENGTH bytes of memory from an address on to a file (the short form of dump memory)."""
+    return _write_file(dbg, file, start, length)
+
+
+@command("dump binary", group="files", example="dump binary memory /tmp/kvmdbg-example.bin 0x1000 0x100c")
+def dump_binary(dbg: Interpreter, memory: MemoryWordArg, file: FileArg, start: AddressArg, end: AddressArg) -> Result:
+    """Write the memory from START up to, not including, END to a file: gdb's dump binary memory."""
+    return dump_memory(dbg, file, start, end)
+
+
+@command("dump memory", group="files", example="dump memory /tmp/kvmdbg-example.bin 0x1000 0x100c")
+def dump_memory(dbg: Interpreter, file: FileArg, start: AddressArg, end: AddressArg) -> Result:
+    """Write the memory from START up to, not including, END to a file, as in gdb."""
+    return _write_file(dbg, file, start, end.address - start.address)
+
+
+@command("append memory", group="files", example="append memory /tmp/kvmdbg-example.bin 0x1000 0x100c")
+def append_memory(dbg: Interpreter, file: FileArg, start: AddressArg, end: AddressArg) -> Result:
+    """Add the memory from START up to, not including, END to the end of a file, as in gdb."""
+    return _write_file(dbg, file, start, end.address - start.address, "ab")
+
+
+@command(
+    "restore",
+    group="files",
+    example=("dump /tmp/kvmdbg-example.bin 0x1000 12", "restore /tmp/kvmdbg-example.bin binary 0x2000"),
+)
+def restore(
+    dbg: Interpreter,
+    file: FileArg,
+    binary: BinaryArg = False,
+    offset: AddressArg | None = None,
+    start: CountArg = 0,
+    end: CountArg = 0,
+) -> Result:
+    """Write a file's bytes into memory: restore FILE binary ADDRESS [START [END]].
+
+    Byte 0 of the file goes to ADDRESS; START and END choose a part of the file, which keeps its place. The word
+    `binary` may be left out.
+    """
+    if offset is None:
+        raise UsageError("restore needs the ADDRESS where the file's first byte goes")
+    try:
+        data = Path(file).read_bytes()
+    except OSError as error:
+        raise KvmdbgError(f"cannot read {file}: {error.strerror}") from None
+    part = data[start : end or len(data)]
+    if not part:
+        raise UsageError(f"{file}: nothing to restore of its {len(data)} bytes")
+    memory = dbg.session.physical if offset.space == "phys" else dbg.session.memory
+    memory.write(offset.address + start, part)
+    sentence = f"{len(part)} bytes of {file} written to {offset.address + start:#x}."
+    return Message(sentence, data={"bytes": len(part), "address": offset.address + start})
+
+
+@command("symbol-file", group="files", example="symbol-file guests/hello16.elf")
+def symbol_file(dbg: Interpreter, file: FileArg, base: AddressArg | None = None) -> Result:
+    """Read symbols from an ELF file, in place of those known; BASE is added to their addresses."""
+    dbg.session.symbols.clear()
+    return add_symbol_file(dbg, file, base)
+
+
+@command("add-symbol-file", group="files", example="add-symbol-file guests/hello16.elf 0x1000")
+def add_symbol_file(dbg: Interpreter, file: FileArg, base: AddressArg | None = None) -> Result:
+    """Read symbols from an ELF file in addition to those known; BASE is added to their addresses."""
+    count = dbg.session.add_symbols(file, base.address if base else 0)
+    return Message(f"{count} symbols read from {file}.", data={"count": count, "file": file})

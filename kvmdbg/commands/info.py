@@ -1,0 +1,295 @@
+"""info: the state of things."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.parameters import AddressArg, NumbersArg, RegisterType, WordType
+from kvmdbg.commands.registry import command
+from kvmdbg.commands.results import Fields, Message, Registers, Result, Table
+from kvmdbg.commands.settings import CONTEXT_PARTS
+from kvmdbg.commands.values import address_label
+from kvmdbg.commands.views import context, register_value
+from kvmdbg.errors import UsageError
+
+#: Register groups of x86.registers that `info registers GROUP` knows, with what gdb's plain list shows first.
+GROUP_WORDS = ("general", "segment", "base", "control", "debug", "table", "msr", "all")
+
+
+class RegisterOrGroupType(RegisterType):
+    """A register or one of the groups of registers."""
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        return [word for word in GROUP_WORDS if word.startswith(prefix)] + super().complete(prefix, dbg)
+
+
+PatternArg = Annotated[str, WordType("TEXT", strict=False)]
+PartsArg = Annotated[str, WordType("PARTS", (*CONTEXT_PARTS, "all"), strict=False)]
+RegistersArg = Annotated[str, RegisterOrGroupType("REGISTER|GROUP")]
+
+
+@command("info", aliases=("i", "inf"), group="info", example=("info registers", "info breakpoints"))
+def info(dbg: Interpreter) -> Result:
+    """Show the state of something; the words that may follow are listed without one."""
+    return subcommand_table(dbg, "info")
+
+
+def subcommand_table(dbg: Interpreter, word: str) -> Table:
+    """The sub-commands of a word with their summaries."""
+    found = dbg.registry.subcommands(word)
+    rows = tuple((one.name, one.summary) for one in found)
+    return Table(f"{word} commands", ("Command", "What it does"), rows)
+
+
+def _grouped(group: str) -> list[str]:
+    from kvmdbg.x86 import registers
+
+    rows = [registers.lookup(name) for name in registers.names()]
+    found = [row for row in rows if row is not None and row.parent in (None, "", row.name)]
+    if group == "general":
+        return [row.name for row in found if row.group in ("general", "ip", "flags")]
+    return [row.name for row in found if group in ("all", row.group)]
+
+
+@command(
+    "info registers",
+    aliases=("r", "reg", "regs"),
+    group="info",
+    example=("info registers", "info registers ax ip", "info registers segment"),
+)
+def info_registers(dbg: Interpreter, *names: RegistersArg) -> Result:
+    """Show registers: those named, those of a group, or the general ones and the selectors.
+
+    A * marks what changed since the guest was last resumed. Groups: general, segment, base, control, debug, table,
+    msr, all.
+    """
+    from kvmdbg.x86 import registers
+
+    changed = dbg.session.registers.changed()
+    if not names:
+        mode = dbg.session.vcpu.mode
+        shown = list(registers.general_names(mode.bits))
+        last = ["rip", "rflags"] if mode.bits == 64 else ["eip", "eflags"]
+        shown = [n for n in shown if n not in ("rip", "eip", "ip", "rflags", "eflags", "flags")] + last
+        shown += ["cs", "ss", "ds", "es", "fs", "gs"]
+        return Registers(tuple(register_value(dbg, name, changed) for name in shown))
+    values = []
+    for name in names:
+        if name in ("pc", "sp", "fp"):
+            from kvmdbg.commands.results import RegisterValue
+
+            values.append(RegisterValue(name, dbg.number(f"${name}"), dbg.session.vcpu.mode.bits))
+        elif registers.lookup(name) is not None:
+            values.append(register_value(dbg, name, changed))
+        elif name in GROUP_WORDS:
+            values += [register_value(dbg, one, changed) for one in _grouped(name)]
+        else:
+            import difflib
+
+            near = difflib.get_close_matches(name, [*registers.names(), *GROUP_WORDS], n=1)
+            raise UsageError(f"there is no register {name}" + (f"; did you mean {near[0]}?" if near else ""))
+    return Registers(tuple(values))
+
+
+@command("info all-registers", group="info", example="info all-registers")
+def info_all_registers(dbg: Interpreter) -> Result:
+    """Show every register: general, segments with base and limit, tables, control, debug and model-specific ones."""
+    return info_registers(dbg, "all")
+
+
+@command("info breakpoints", aliases=("b", "br", "break"), group="info", example=("break 0x1003", "info breakpoints"))
+def info_breakpoints(dbg: Interpreter, *numbers: NumbersArg) -> Result:
+    """List breakpoints, watchpoints and catchpoints: where, how each is held, conditions, hits, commands."""
+    return points_table(dbg, numbers, "breakpoints", "No breakpoints, watchpoints or catchpoints.")
+
+
+@command("info watchpoints", aliases=("wat",), group="info", example=("watch 0x5000,4", "info watchpoints"))
+def info_watchpoints(dbg: Interpreter, *numbers: NumbersArg) -> Result:
+    """List watchpoints."""
+    return points_table(dbg, numbers, "watchpoints", "No watchpoints.", only="watchpoint")
+
+
+def point_type(one: object) -> str:
+    """ "breakpoint", "hw breakpoint", "watchpoint" (also read and access) or "catchpoint"."""
+    kind = type(one).__name__.lower()
+    if kind == "watchpoint":
+        way = getattr(one, "kind", "write")
+        return "watchpoint" if way == "write" else f"{way} watchpoint"
+    if kind == "breakpoint" and getattr(one, "hardware", False):
+        return "hw breakpoint"
+    return kind
+
+
+def points_table(dbg: Interpreter, numbers: tuple[list[int], ...], title: str, empty: str, only: str = "") -> Table:
+    """All breakpoints of the session (or the numbered ones) as a table."""
+    wanted = {number for some in numbers for number in some}
+    rows: list[tuple[str, ...]] = []
+    data: list[dict[str, object]] = []
+    notes: dict[int, tuple[str, ...]] = {}
+    for one in dbg.session.breakpoints:
+        kind = point_type(one)
+        if (wanted and one.number not in wanted) or (only and only not in kind):
+            continue
+        address = getattr(one, "address", None)
+        space = "phys:" if getattr(one, "space", "linear") == "phys" else ""
+        what = getattr(one, "location", "") or getattr(one, "expression", "")
+        if "watch" in kind:
+            what = f"{what} ({one.length} byte{'s' if one.length != 1 else ''})".strip()
+        elif kind == "catchpoint":
+            what = one.describe()
+        else:
+            label = address_label(dbg, address) if address is not None and not space else ""
+            what = f"{what} {label}".strip() if what != label.strip("<>") else label
+        held = getattr(one, "held_by", "")
+        place = f"{space}{address:#x}" if address is not None else ""
+        disposition = "del" if getattr(one, "temporary", False) else "keep"
+        row = (str(one.number), kind, disposition, "y" if one.enabled else "n", place, what, held)
+        about = []
+        if one.condition:
+            about.append(f"stop only if {one.condition}")
+        if one.hits:
+            about.append(f"already hit {one.hits} time{'s' if one.hits != 1 else ''}")
+        if one.ignore:
+            about.append(f"ignore next {one.ignore} hits")
+        about += [f"  {line}" for line in one.commands]
+        if about:
+            notes[len(rows)] = tuple(about)
+        rows.append(row)
+        data.append(
+            {
+                "number": one.number,
+                "type": kind,
+                "temporary": disposition == "del",
+                "enabled": one.enabled,
+                "address": address,
+                "space": getattr(one, "space", "linear"),
+                "what": what,
+                "held_by": held,
+                "condition": one.condition,
+                "hits": one.hits,
+                "ignore": one.ignore,
+                "commands": list(one.commands),
+            }
+        )
+    columns = ("Num", "Type", "Disp", "Enb", "Address", "What", "Held by")
+    return Table(title, columns, tuple(rows), empty, tuple(data), notes)
+
+
+@command("info symbols", aliases=("functions", "variables"), group="info", example="info symbols")
+def info_symbols(dbg: Interpreter, pattern: PatternArg = "") -> Result:
+    """List the symbols known, or those whose name contains TEXT."""
+    found = [one for one in dbg.session.symbols if pattern.lower() in one.name.lower()]
+    rows = tuple((f"{one.address:#x}", str(one.size), one.kind, one.name) for one in found)
+    data = tuple({"address": s.address, "size": s.size, "kind": s.kind, "name": s.name} for s in found)
+    empty = (
+        f"No symbol contains '{pattern}'." if pattern else "No symbols; symbol-file FILE reads them from an ELF file."
+    )
+    return Table("symbols", ("Address", "Size", "Kind", "Name"), rows, empty, data)
+
+
+@command("info symbol", group="info", example="info symbol 0x1000")
+def info_symbol(dbg: Interpreter, address: AddressArg) -> Result:
+    """Say which symbol an address lies in."""
+    name = dbg.session.symbols.format(address.address)
+    text = f"{address.address:#x} is {name}" if name else f"No symbol matches {address.address:#x}."
+    return Message(text, data={"address": address.address, "symbol": name})
+
+
+@command("info line", group="info", example="info line $pc")
+def info_line(dbg: Interpreter, address: AddressArg | None = None) -> Result:
+    """Say where an address ($pc without one) is: its symbol, segment and offset, and physical address."""
+    from kvmdbg.commands.views import segment_offset
+
+    where = address.address if address else dbg.session.vcpu.pc
+    walk = dbg.session.translate(where)
+    values = {
+        "linear": f"{where:#x}",
+        "symbol": dbg.session.symbols.format(where) or "(none)",
+        "seg:off": segment_offset(dbg, where) or "-",
+        "physical": f"{walk.physical:#x}" if walk.physical is not None else f"not mapped ({walk.fault})",
+        "source": "no line information",
+    }
+    return Fields("", values)
+
+
+@command("info vcpus", aliases=("threads",), group="info", example="info vcpus")
+def info_vcpus(dbg: Interpreter) -> Result:
+    """List the virtual CPUs: which is the current one, mode, place and state."""
+    current = dbg.session.vcpu.index
+    rows, data = [], []
+    for one in dbg.session.vcpus:
+        cs, ip = one.cs_ip
+        label = address_label(dbg, one.pc)
+        mark = "*" if one.index == current else ""
+        state = str(getattr(one, "state", "")) or dbg.session.state
+        rows.append((mark, str(one.index), one.mode.name, f"{cs:04x}:{ip:x}", f"{one.pc:#x} {label}".strip(), state))
+        data.append({"vcpu": one.index, "current": one.index == current, "mode": one.mode.name, "pc": one.pc})
+    columns = ("", "vCPU", "Mode", "CS:IP", "Linear", "State")
+    return Table("vcpus", columns, tuple(rows), data=tuple(data))
+
+
+@command("info memory", aliases=("mem", "slots"), group="info", example="info memory")
+def info_memory(dbg: Interpreter) -> Result:
+    """List the guest-physical memory slots."""
+    rows, data = [], []
+    for one in dbg.session.slots:
+        kind = "read-only" if one.readonly else "ram"
+        rows.append((str(one.number), f"{one.address:#x}", f"{one.address + one.size:#x}", _size(one.size), kind))
+        data.append({"slot": one.number, "address": one.address, "size": one.size, "kind": kind})
+    return Table("memory", ("Slot", "Start", "End", "Size", "Kind"), tuple(rows), "No memory.", tuple(data))
+
+
+def _size(count: int) -> str:
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if count >= unit and count % unit == 0:
+            return f"{count // unit} {name}"
+    return f"{count} bytes"
+
+
+@command("info devices", aliases=("ports",), group="info", example="info devices")
+def info_devices(dbg: Interpreter) -> Result:
+    """List the devices with the ports and addresses they answer."""
+    rows = tuple((one.name, one.describe()) for one in dbg.session.devices)
+    return Table("devices", ("Device", "What it answers"), rows, "No devices.")
+
+
+@command("info host", group="info", example="info host")
+def info_host(dbg: Interpreter) -> Result:
+    """Show what this host's KVM can do, as probed: how breakpoints and watchpoints are held, stepping, capabilities."""
+    return Fields("host", dict(dbg.session.host))
+
+
+@command("info program", group="info", example="info program")
+def info_program(dbg: Interpreter) -> Result:
+    """Show the guest's image, its state and the last stop."""
+    image = dbg.session.image
+    values = {"image": str(image.path), "format": image.format, "state": dbg.session.state}
+    if dbg.session.state != "dead":
+        vcpu = dbg.session.vcpu
+        cs, ip = vcpu.cs_ip
+        values |= {"mode": vcpu.mode.name, "at": f"{cs:04x}:{ip:x}, linear {vcpu.pc:#x}"}
+    values["last stop"] = dbg.last_stop.describe() if dbg.last_stop else "none yet"
+    return Fields("", values)
+
+
+@command("info settings", aliases=("set",), group="info", example="info settings")
+def info_settings(dbg: Interpreter) -> Result:
+    """List the settings and their values (the same as show)."""
+    rows = tuple((one.name, dbg.settings.shown(one.name), one.text) for one in dbg.settings)
+    return Table("settings", ("Setting", "Value", "What it is"), rows)
+
+
+@command("info stack", group="info", example="info stack")
+def info_stack(dbg: Interpreter) -> Result:
+    """Show the top of the stack, in slots of the mode's width."""
+    return context(dbg, ("stack",))[0].content
+
+
+@command("context", aliases=("frame", "f", "where"), group="info", example=("context", "context regs,code"))
+def show_context(dbg: Interpreter, parts: PartsArg = "all") -> Result:
+    """Show the context view again, as at a stop: all parts, or those named."""
+    from kvmdbg.commands.results import Group
+    from kvmdbg.commands.settings import read_parts
+
+    return Group(tuple(part.content for part in context(dbg, read_parts(parts), dbg.last_stop)))

@@ -1,0 +1,317 @@
+"""Runs command lines on a session: parsing, bodies, macros, repeating, stop reports.
+
+The shell, batch mode, ``source`` and gdb's ``monitor`` all feed lines to :meth:`Interpreter.execute`. Everything a
+command needs beyond the session is kept here, one interpreter a user; nothing is global.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kvmdbg.commands.parameters import Place, value_place
+from kvmdbg.commands.registry import REGISTRY, Candidate, Command, Registry
+from kvmdbg.commands.results import ExitLine, Result, StopReport
+from kvmdbg.commands.settings import Settings
+from kvmdbg.errors import KvmdbgError, UsageError
+
+if TYPE_CHECKING:
+    from kvmdbg.core.session import Session
+    from kvmdbg.core.stops import Stop
+
+    from kvmdbg.commands.displays import Display
+    from kvmdbg.kvm.exits import Exit
+
+MoreLines = Callable[[], "str | None"]
+
+#: Commands within commands (source, macros) go no deeper than this, like gdb's max-user-call-depth.
+DEPTH_LIMIT = 64
+
+_ARGUMENT = re.compile(r"\$arg(c|\*|\d+)")
+_OPENS_BODY = re.compile(r"\s*(commands|define|document|if|while)\b")
+_ENDS_BODY = re.compile(r"\s*end\s*(#.*)?$")
+
+
+class Quit(Exception):
+    """The user wants to leave; ``status`` is the exit status asked for."""
+
+    def __init__(self, status: int = 0) -> None:
+        self.status = status
+        super().__init__(status)
+
+
+@dataclass(slots=True)
+class Macro:
+    """A user-defined command: its lines and, from ``document``, its help."""
+
+    name: str
+    lines: list[str]
+    text: str = "User-defined."
+
+
+class Interpreter:
+    """Commands on one session. See :meth:`execute`.
+
+    ``on_event`` is called with results that come by themselves (a traced exit), from any thread;
+    ``on_background_stop`` with the Stop of a guest that was started with ``continue &``; ``confirm`` asks a question
+    before something is lost; ``width`` gives the terminal's columns.
+    """
+
+    def __init__(self, session: Session, registry: Registry = REGISTRY) -> None:
+        from kvmdbg.commands import catalogue
+
+        catalogue.load()
+        self.session = session
+        self.registry = registry
+        self.settings = Settings()
+        self.displays: list[Display] = []
+        self.display_number = 0
+        self.macros: dict[str, Macro] = {}
+        self.last_stop: Stop | None = None
+        self.on_event: Callable[[Result], None] | None = None
+        self.on_background_stop: Callable[[Stop], None] | None = None
+        self.confirm: Callable[[str], bool] = lambda question: True
+        self.width: Callable[[], int] = lambda: 80
+        self.traced_exits: frozenset[str] | None = None  # kinds; an empty set traces all, None none
+        self.stopped_at: set[int] = set()  # linear addresses known to start an instruction
+        self.repeat_line = ""  # what an empty line runs
+        self.topics: dict[str, str] = {}  # further help pages, e.g. the shell's "keys"
+        self.memory_format = "xw"  # of the last `x`
+        self.memory_next: tuple[str, int, str] | None = None  # its format, and the address and space where it goes on
+        self.code_next: int | None = None  # where disassemble's repeat goes on
+        self._pending: Stop | None = None
+        self._in_stop_commands = False
+        self._depth = 0
+        self._foreground = False
+        self._exit_listener = False
+        session.listeners.on_stop(self._stopped)
+
+    # -- running lines -------------------------------------------------------------------------------------------
+
+    def execute(self, line: str, more_lines: MoreLines | None = None) -> Iterator[Result]:
+        """Run one line as a user types it and give its results as they come.
+
+        An empty line runs the last command again if that is one that repeats (steps, examines). ``more_lines`` gives
+        the lines that follow when the command takes a body up to ``end`` (None at the end of input).
+        Raises KvmdbgError with one sentence, and Quit.
+        """
+        text = line.strip()
+        if not text:
+            if not self.repeat_line:
+                return
+            text = self.repeat_line
+        elif not text.startswith("#"):
+            self.repeat_line = ""
+        try:
+            yield from self._run(text, more_lines)
+        finally:
+            self._pending = None if self._depth == 0 else self._pending
+
+    def _run(self, line: str, more_lines: MoreLines | None) -> Iterator[Result]:
+        text = line.strip()
+        if not text or text.startswith("#"):
+            return
+        if self._depth >= DEPTH_LIMIT:
+            raise UsageError(f"commands nest deeper than {DEPTH_LIMIT}: does a macro call itself?")
+        self._depth += 1
+        try:
+            word = re.split(r"[\s(]", text, maxsplit=1)[0]
+            if word in self.macros:
+                yield from self._run_macro(self.macros[word], text[len(word) :].strip())
+            else:
+                yield from self._run_command(text, more_lines)
+        finally:
+            self._depth -= 1
+        if self._pending is not None and not self._in_stop_commands:
+            stop, self._pending = self._pending, None
+            yield from self.report_stop(stop)
+
+    def _run_command(self, text: str, more_lines: MoreLines | None) -> Iterator[Result]:
+        found = self.registry.resolve(text)
+        arguments = found.command.parse(found.rest, found.suffix, self)
+        if self._depth == 1 and not self._in_stop_commands:
+            self.repeat_line = text if found.command.repeat else ""
+        if found.command.body:
+            body = self.read_body(more_lines, found.command.name)
+            results = found.command.function(self, *arguments, body=body)
+        else:
+            results = found.command.function(self, *arguments)
+        if results is None:
+            return
+        if isinstance(results, Iterable):
+            yield from results
+        else:
+            yield results
+
+    def run_lines(self, lines: Iterable[str], where: str = "") -> Iterator[Result]:
+        """Run lines one after the other, stopping at the first error, which then says ``where:LINE``."""
+        source = enumerate(lines, 1)
+        number = 0
+
+        def more() -> str | None:
+            nonlocal number
+            number, line = next(source, (number, None))
+            return line
+
+        while (line := more()) is not None:
+            start = number
+            try:
+                yield from self._run(line, more)
+            except KvmdbgError as error:
+                if where:
+                    error.args = (f"{where}:{start}: {error}",)
+                raise
+            if self._pending is not None:
+                return  # within a breakpoint's commands the guest went on: the rest is dropped, as gdb does
+
+    def read_body(self, more_lines: MoreLines | None, command: str) -> list[str]:
+        """The lines up to the ``end`` that closes the body (nested bodies included as they are)."""
+        lines: list[str] = []
+        depth = 1
+        while True:
+            line = more_lines() if more_lines is not None else None
+            if line is None:
+                raise UsageError(f"{command}: the input ended before the line 'end'")
+            if _ENDS_BODY.match(line):
+                depth -= 1
+                if depth == 0:
+                    return lines
+            elif _OPENS_BODY.match(line) and self.needs_body(line):
+                depth += 1
+            lines.append(line.strip())
+
+    def needs_body(self, line: str) -> bool:
+        """True when this line is followed by a body that ends with ``end``."""
+        if not line.strip() or line.lstrip().startswith("#"):
+            return False
+        try:
+            return bool(self.registry.resolve(line).command.body)
+        except KvmdbgError:
+            return False
+
+    def _run_macro(self, macro: Macro, text: str) -> Iterator[Result]:
+        import shlex
+
+        try:
+            words = shlex.split(text, posix=False)
+        except ValueError as error:
+            raise UsageError(f"{macro.name}: {error}") from None
+
+        def argument(match: re.Match[str]) -> str:
+            which = match[1]
+            if which == "c":
+                return str(len(words))
+            if which == "*":
+                return text
+            if int(which) >= len(words):
+                raise UsageError(f"{macro.name}: ${which and 'arg' + which} was not given ({len(words)} arguments)")
+            return words[int(which)]
+
+        yield from self.run_lines((_ARGUMENT.sub(argument, line) for line in macro.lines), macro.name)
+
+    # -- the guest runs and stops --------------------------------------------------------------------------------
+
+    def go(self, action: Callable[[], Stop]) -> None:
+        """Run the guest through ``action`` (session.run, step, …) in the foreground and report its stop afterwards."""
+        self._foreground = True
+        try:
+            self._pending = action()
+        finally:
+            self._foreground = False
+
+    def go_background(self) -> None:
+        """Let the guest run on; its stop goes to ``on_background_stop``."""
+        self._foreground = False
+        self.session.resume()
+
+    def _stopped(self, stop: Stop) -> None:
+        if not self._foreground and self.on_background_stop is not None:
+            self.on_background_stop(stop)
+
+    def report_stop(self, stop: Stop) -> Iterator[Result]:
+        """The report of a stop, then what the commands of the breakpoints that were hit give.
+
+        When those commands let the guest run again, its next stop is reported the same way.
+        """
+        from kvmdbg.commands.displays import enabled_displays
+        from kvmdbg.commands.views import stop_report
+
+        following: Stop | None = stop
+        while following is not None:
+            self.last_stop = following
+            commands = [line for point in getattr(following, "breakpoints", ()) for line in point.commands]
+            silent = bool(commands) and commands[0] == "silent"
+            self.memory_next = self.code_next = None
+            if not silent:
+                yield stop_report(self, following, enabled_displays(self))
+            following = None
+            if commands:
+                self._in_stop_commands = True
+                try:
+                    yield from self.run_lines(commands[1:] if silent else commands, "breakpoint commands")
+                finally:
+                    self._in_stop_commands = False
+                following, self._pending = self._pending, None
+
+    def trace_exits(self, kinds: frozenset[str] | None) -> None:
+        """Show exits as they happen: those of these kinds, all for an empty set, none for None."""
+        self.traced_exits = kinds
+        if kinds is not None and not self._exit_listener:
+            self.session.listeners.on_exit(self._exited)
+            self._exit_listener = True
+        elif kinds is None and self._exit_listener:
+            self.session.listeners.remove(self._exited)
+            self._exit_listener = False
+
+    def _exited(self, one: Exit) -> None:
+        kinds = self.traced_exits
+        if kinds is None or self.on_event is None:
+            return
+        if not kinds or one.kind in kinds:
+            self.on_event(ExitLine(one.describe(), data=one.to_json()))
+
+    # -- what commands ask ---------------------------------------------------------------------------------------
+
+    def number(self, text: str) -> int:
+        """The value of an expression."""
+        return int(self.session.evaluate(text).value)
+
+    def place(self, text: str) -> Place:
+        """The address that an expression means."""
+        return value_place(text, self.session.evaluate(text))
+
+    def pointer_size(self) -> int:
+        """Bytes of an address in the CPU's mode: 2, 4 or 8."""
+        return self.session.vcpu.mode.bits // 8
+
+    def symbol_names(self, prefix: str) -> list[str]:
+        """Symbols that start with ``prefix``, for completion."""
+        return [str(one) for one in self.session.symbols.complete(prefix)]
+
+    def columns(self) -> int:
+        """How wide output may be."""
+        return int(self.settings["width"]) or self.width()
+
+    def asks(self, question: str) -> bool:
+        """True when the user agrees (or `set confirm off`)."""
+        return not self.settings["confirm"] or self.confirm(question)
+
+    def complete(self, line: str) -> list[Candidate]:
+        """What the text up to the cursor may become."""
+        from kvmdbg.commands.completion import candidates
+
+        return candidates(self, line)
+
+
+def report_of(results: Iterable[Result]) -> StopReport | None:
+    """The last stop report among results."""
+    found = None
+    for one in results:
+        if isinstance(one, StopReport):
+            found = one
+    return found
+
+
+__all__ = ["Command", "Interpreter", "Macro", "MoreLines", "Quit", "report_of"]

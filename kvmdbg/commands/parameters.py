@@ -1,0 +1,394 @@
+"""The kinds of argument that commands take. Each parses its part of a line and completes it.
+
+At the end are the short names that commands annotate with, e.g. ``count: CountArg = 1``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from kvmdbg.errors import UsageError
+
+if TYPE_CHECKING:
+    from kvmdbg.core.expressions import Value
+
+    from kvmdbg.commands.interpreter import Interpreter
+
+_IF = re.compile(r"if\b")
+_NUMBERS = re.compile(r"(\$?\w+)(?:-(\$?\w+))?(?=[\s,]|$)")
+_SUFFIX = re.compile(r"(-?\d+)?([A-Za-z]*)$")
+_NAME = re.compile(r"[A-Za-z_.$][\w.$]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An address a user typed: its ``text``, the number it means, and "linear" or "phys"."""
+
+    text: str
+    address: int
+    space: str = "linear"
+    size: int = 0  # of what an lvalue expression names, 0 when it is a bare address
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A "/4xw" taken apart; None where it was not given; ``unit`` in bytes."""
+
+    count: int | None = None
+    letter: str | None = None
+    unit: int | None = None
+
+
+LETTERS = "xduotacfsiz"
+UNITS = {"b": 1, "h": 2, "w": 4, "g": 8}
+
+
+def parse_format(text: str) -> Format:
+    """gdb's format: an optional count, one of LETTERS and one of UNITS, the two in either order.
+
+    Source: gdb manual, "Output Formats" and "Examining Memory".
+    """
+    match = _SUFFIX.match(text)
+    if match is None:
+        raise UsageError(f"/{text} is no format; as in /4xw: a count, one of x d u o t a c f s i z, one of b h w g")
+    letter: str | None = None
+    unit: int | None = None
+    for char in match[2]:
+        if char in UNITS and unit is None:
+            unit = UNITS[char]
+        elif char in LETTERS and letter is None:
+            letter = char
+        else:
+            raise UsageError(f"/{text}: '{char}' is no format letter or size here; as in /4xw or /3i or /s")
+    return Format(int(match[1]) if match[1] else None, letter, unit)
+
+
+def _prefix(text: str, pos: int) -> tuple[str, int]:
+    """The longest expression at ``pos``: its text and end."""
+    from kvmdbg.core.expressions import parse_prefix
+
+    _, end = parse_prefix(text, pos)
+    return text[pos:end].rstrip(), end
+
+
+def names_for(prefix: str, dbg: Interpreter) -> list[str]:
+    """Completions of the last word of an expression: registers and variables after ``$``, else symbols."""
+    word = re.search(r"[$\w.]*$", prefix)
+    start = prefix[: word.start()] if word else prefix
+    last = word[0] if word else ""
+    if last.startswith("$"):
+        from kvmdbg.x86 import registers
+
+        known = {*registers.names(), "pc", "sp", "fp", *dbg.session.variables}
+        return [f"{start}${name}" for name in sorted(known) if name.startswith(last[1:].lower())]
+    if not last:
+        return []
+    return [f"{start}{name}" for name in dbg.symbol_names(last)]
+
+
+@dataclass(frozen=True)
+class AddressType:
+    """An expression whose value is an address; with ``location`` a leading ``*`` (gdb: ``break *ADDR``) means nothing."""
+
+    metavar: str = "ADDRESS"
+    location: bool = False
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[Place, int] | None:
+        if _IF.match(text, pos) or (text[pos] == "&" and not text[pos + 1 :].strip()):
+            return None
+        start = pos + 1 if self.location and text[pos] == "*" else pos
+        typed, end = _prefix(text, start)
+        return dbg.place(typed), end
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        if self.location and prefix.startswith("*"):
+            return ["*" + one for one in names_for(prefix[1:], dbg)]
+        return names_for(prefix, dbg)
+
+
+@dataclass(frozen=True)
+class ExpressionType:
+    """An expression, kept as its text (it is evaluated by the command, perhaps often)."""
+
+    metavar: str = "EXPRESSION"
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
+        if _IF.match(text, pos):
+            return None
+        return _prefix(text, pos)
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        return names_for(prefix, dbg)
+
+
+@dataclass(frozen=True)
+class NumberType:
+    """An expression with a number as value, of at least ``least``."""
+
+    metavar: str = "COUNT"
+    least: int = 0
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[int, int] | None:
+        if text[pos] == "&" and not text[pos + 1 :].strip():
+            return None
+        typed, end = _prefix(text, pos)
+        value = dbg.number(typed)
+        if value < self.least:
+            raise UsageError(f"{self.metavar} must be at least {self.least}, not {value}")
+        return value, end
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        return names_for(prefix, dbg) if prefix.startswith("$") else []
+
+
+@dataclass(frozen=True)
+class ConditionType:
+    """``if EXPRESSION``, checked for its grammar; the value is the expression's text."""
+
+    metavar: str = "if CONDITION"
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
+        match = _IF.match(text, pos)
+        if match is None:
+            return None
+        if not text[match.end() :].strip():
+            raise UsageError("'if' needs a condition, as in: if $ax == 1")
+        return checked_expression(text[match.end() :]), len(text)
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        return ["if"] if "if".startswith(prefix) else names_for(prefix, dbg)
+
+
+def checked_expression(text: str) -> str:
+    """``text`` stripped, when its grammar is right; else the ExpressionError."""
+    from kvmdbg.core.expressions import parse
+
+    parse(text.strip())
+    return text.strip()
+
+
+@dataclass(frozen=True)
+class FormatType:
+    """The "/4xw" on the command's word."""
+
+    metavar: str = "/FMT"
+    suffix: bool = True
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[Format, int] | None:
+        return parse_format(text[pos:]), len(text)
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True)
+class FlagsType:
+    """Single-letter modifiers on the command's word, e.g. /r; the value is their text."""
+
+    letters: str
+    metavar: str
+    suffix: bool = True
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
+        if not text or text.strip(self.letters):
+            raise UsageError(f"/{text} is not known here; there is {', '.join('/' + one for one in self.letters)}")
+        return text, len(text)
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True)
+class RegisterType:
+    """A register's name, with or without ``$``."""
+
+    metavar: str = "REGISTER"
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
+        end = _word_end(text, pos)
+        return text[pos:end].lstrip("$").lower(), end
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        from kvmdbg.x86 import registers
+
+        sign = "$" if prefix.startswith("$") else ""
+        return [sign + name for name in sorted(registers.names()) if name.startswith(prefix.lstrip("$").lower())]
+
+
+@dataclass(frozen=True)
+class FileType:
+    """A file's name; quotes hold spaces, ``~`` is the home directory."""
+
+    metavar: str = "FILE"
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
+        if text[pos] in "'\"":
+            end = text.find(text[pos], pos + 1)
+            if end < 0:
+                raise UsageError(f"{text[pos:]} lacks its closing {text[pos]}")
+            return text[pos + 1 : end], end + 1
+        end = _word_end(text, pos, commas=False)
+        return os.path.expanduser(text[pos:end]), end
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        folder, name = os.path.split(prefix)
+        try:
+            entries = sorted(os.listdir(os.path.expanduser(folder) or "."))
+        except OSError:
+            return []
+        found = []
+        for entry in entries:
+            if entry.startswith(name) and (name.startswith(".") or not entry.startswith(".")):
+                full = os.path.join(folder, entry)
+                found.append(full + "/" if os.path.isdir(os.path.expanduser(full)) else full)
+        return found
+
+
+@dataclass(frozen=True)
+class WordType:
+    """One word; ``among`` gives what it may be (completion, and the check when ``strict``).
+
+    Unique prefixes of the words are enough.
+    """
+
+    metavar: str
+    among: Callable[[Interpreter], list[str]] | tuple[str, ...] = ()
+    strict: bool = True
+    optional_match: bool = False  # a word that is none of them belongs to the next parameter
+
+    def words(self, dbg: Interpreter) -> list[str]:
+        return list(self.among) if isinstance(self.among, tuple) else self.among(dbg)
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
+        end = _word_end(text, pos)
+        word = text[pos:end]
+        known = self.words(dbg)
+        if word in known or not known or not self.strict:
+            return word, end
+        near = [one for one in known if one.startswith(word)]
+        if len(near) == 1:
+            return near[0], end
+        if self.optional_match:
+            return None
+        if near:
+            raise UsageError(f"'{word}' is ambiguous: {', '.join(near)}")
+        raise UsageError(f"'{word}' is none of {', '.join(known)}")
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        return [one for one in self.words(dbg) if one.startswith(prefix)]
+
+
+@dataclass(frozen=True)
+class FlagWordType:
+    """One fixed word, there or not."""
+
+    metavar: str
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[bool, int] | None:
+        end = _word_end(text, pos)
+        return (True, end) if text[pos:end] == self.metavar else None
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        return [self.metavar] if self.metavar.startswith(prefix) else []
+
+
+@dataclass(frozen=True)
+class NumbersType:
+    """Numbers and ranges, e.g. ``1 3-5 $bpnum``; each parse gives the list of one item."""
+
+    metavar: str = "NUMBER"
+    among: Callable[[Interpreter], list[int]] = lambda dbg: [one.number for one in dbg.session.breakpoints]
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[list[int], int] | None:
+        match = _NUMBERS.match(text, pos)
+        if match is None:
+            raise UsageError(f"'{text[pos:].split()[0]}' is no number or range such as 2 or 2-5")
+        low = self._one(match[1], dbg)
+        high = self._one(match[2], dbg) if match[2] else low
+        if high < low:
+            raise UsageError(f"'{match[0]}' is an inverted range")
+        return list(range(low, high + 1)), match.end()
+
+    @staticmethod
+    def _one(text: str, dbg: Interpreter) -> int:
+        if text.startswith("$"):
+            return dbg.number(text)
+        try:
+            return int(text, 0)
+        except ValueError:
+            raise UsageError(f"'{text}' is no number") from None
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        return [str(number) for number in self.among(dbg) if str(number).startswith(prefix)]
+
+
+@dataclass(frozen=True)
+class OneNumberType(NumbersType):
+    """Exactly one number of a list."""
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[list[int], int] | None:
+        end = _word_end(text, pos)
+        return [self._one(text[pos:end], dbg)], end
+
+
+@dataclass(frozen=True)
+class BackgroundType:
+    """A ``&`` at the end: the guest runs on while commands are typed."""
+
+    metavar: str = "&"
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[bool, int] | None:
+        return (True, len(text)) if text[pos:].strip() == "&" else None
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True)
+class RestType:
+    """The rest of the line as it is. ``complete_as`` completes its last word."""
+
+    metavar: str = "TEXT"
+    complete_as: str = ""  # "expression", "command" or ""
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
+        return text[pos:].rstrip(), len(text)
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        if self.complete_as == "expression":
+            return names_for(prefix, dbg)
+        if self.complete_as == "command":
+            return [name for name in dbg.registry.names() if name.startswith(prefix)]
+        return []
+
+
+def _word_end(text: str, pos: int, commas: bool = True) -> int:
+    while pos < len(text) and not text[pos].isspace() and not (commas and text[pos] == ","):
+        pos += 1
+    return pos
+
+
+def value_place(text: str, value: Value) -> Place:
+    """What an evaluated expression means as an address."""
+    space = "phys" if getattr(value, "space", "") == "phys" else "linear"
+    return Place(text, value.value, space)
+
+
+AddressArg = Annotated[Place, AddressType()]
+LocationArg = Annotated[Place, AddressType("LOCATION", location=True)]
+ExpressionArg = Annotated[str, ExpressionType()]
+CountArg = Annotated[int, NumberType()]
+ConditionArg = Annotated[str | None, ConditionType()]
+FormatArg = Annotated[Format, FormatType()]
+RegisterArg = Annotated[str, RegisterType()]
+FileArg = Annotated[str, FileType()]
+NumbersArg = Annotated[list[int], NumbersType()]
+NumberArg = Annotated[list[int], OneNumberType()]
+BackgroundArg = Annotated[bool, BackgroundType()]
+TextArg = Annotated[str, RestType()]
+ExpressionTextArg = Annotated[str, RestType("EXPRESSION", "expression")]
+CommandTextArg = Annotated[str, RestType("COMMAND", "command")]

@@ -1,0 +1,87 @@
+"""print, output, call-like evaluation, and ``set`` of registers, memory and variables."""
+
+from __future__ import annotations
+
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.parameters import ExpressionTextArg, Format, FormatArg
+from kvmdbg.commands.registry import command
+from kvmdbg.commands.results import Result, Text, Value
+from kvmdbg.commands.values import format_value, number_in_radix
+from kvmdbg.errors import UsageError
+
+
+def formatted(dbg: Interpreter, text: str, form: Format) -> tuple[str, int]:
+    """An expression evaluated: its text in the format, and its number."""
+    if form.letter in ("s", "i"):
+        raise UsageError(f"print has no format /{form.letter}; use x/{form.letter}")
+    if form.count is not None or form.unit is not None:
+        raise UsageError("print takes a format letter only, as in p/x; x takes counts and sizes")
+    found = dbg.session.evaluate(text)
+    size = found.type.size
+    if form.letter:
+        return format_value(dbg, found.value, form.letter, size), found.value
+    if found.type.pointer_to is not None:
+        return format_value(dbg, found.value, "a", size), found.value
+    return number_in_radix(found.value, dbg.settings["radix"]), found.value
+
+
+def print_value(dbg: Interpreter, text: str, form: Format) -> Value:
+    """The value of an expression, not yet in the history."""
+    shown, number = formatted(dbg, text, form)
+    return Value(text, shown, number)
+
+
+@command(
+    "print", aliases=("p", "inspect", "call"), group="data", example=("print $ax", "p/x $cs*16+$ip", "p/t $rflags")
+)
+def print_(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionTextArg = "") -> Result:  # noqa: B008
+    """Evaluate an expression and show its value.
+
+    Expressions are C's: registers are $rax, flags $zf, memory *(u16*)0x7c00 or {u8}0x7c00, symbols by their name,
+    addresses also as 0x7c0:0x10 or phys:0x1000; assignments work ($ax = 5). Formats: /x /d /u /o /t /c /a /f /z.
+    The value is kept as $1, $2, … for later expressions; without an expression the last value is shown again.
+    """
+    history = dbg.session.history
+    if not expression:
+        if not history:
+            raise UsageError("there is no value yet; print needs an EXPRESSION")
+        expression = f"${len(history)}"
+    shown, number = formatted(dbg, expression, form)
+    history.append(number)
+    return Value(f"${len(history)}", shown, number)
+
+
+@command("output", group="data", example="output $ax")
+def output(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionTextArg = "") -> Result:  # noqa: B008
+    """Show a value alone: no $1, no newline; not kept in the history."""
+    if not expression:
+        raise UsageError("output needs an EXPRESSION")
+    return Text(formatted(dbg, expression, form)[0])
+
+
+@command("set var", aliases=("variable",), group="data", example=("set var $count = 3", "set var $ax = 1"))
+def set_var(dbg: Interpreter, assignment: ExpressionTextArg) -> None:
+    """Evaluate an assignment without showing its value: registers, memory, or a variable of your own.
+
+    The form that cannot be mistaken for a setting's name.
+    """
+    dbg.session.evaluate(assignment)
+
+
+@command(
+    "set",
+    group="data",
+    example=("set $ax = 5", "set {u8}0x1000 = 0x90", "set $zf = 1", "set context regs,code"),
+)
+def set_(dbg: Interpreter, assignment: ExpressionTextArg) -> None:
+    """Change a register, a flag, memory or a variable; or, by its name, a setting.
+
+    set $rax=1, set $zf=0, set {u16}0x7dfe=0xaa55, set $mine=$ax*2. A `set NAME VALUE` of a setting is described
+    by help set NAME; show lists them all.
+    """
+    word = assignment.split()[0]
+    if "=" not in assignment and "++" not in assignment and "--" not in assignment:
+        raise UsageError(
+            f"set {word}: no setting has this name, and there is no = to assign with; show lists the settings"
+        )
+    dbg.session.evaluate(assignment)

@@ -1,0 +1,374 @@
+"""The table of commands: one decorated function is one command.
+
+::
+
+    @command("break", aliases=("b", "br"), group="breakpoints", example="break 0x7c00 if $ax == 1")
+    def break_(dbg: Interpreter, location: LocationArg | None = None, condition: ConditionArg = None) -> Result:
+        '''Stop the guest before it executes the instruction at LOCATION.'''
+
+The function's first parameter is the :class:`~kvmdbg.commands.interpreter.Interpreter` (its ``session`` attribute is
+the session). Every further parameter is annotated ``Annotated[T, SomeParameter(...)]`` (``parameters.py`` has short
+names for the usual ones); the annotation parses its part of the line, completes it, and names it in the usage line.
+A parameter with a default is optional, ``*args`` takes as many as there are.
+
+From this one function follow: parsing, completion, ``help``, the generated docs/commands.md, gdb's ``monitor`` and
+the JSON output (the result's own).
+
+Words resolve as in gdb: an exact name or alias wins, then a unique prefix; the words of "info registers" each may be
+shortened.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from kvmdbg.errors import UsageError
+
+if TYPE_CHECKING:
+    from kvmdbg.commands.interpreter import Interpreter
+
+#: The groups of ``help``, in the order shown, with their titles.
+GROUPS: dict[str, str] = {
+    "running": "Running the guest",
+    "breakpoints": "Breakpoints and watchpoints",
+    "exits": "Exits of the virtual CPU",
+    "data": "Registers, memory and expressions",
+    "info": "The state of things",
+    "files": "Files and symbols",
+    "settings": "Settings",
+    "support": "Help, macros and the session itself",
+}
+
+_WORD = re.compile(r"\s*(!|[A-Za-z_][A-Za-z0-9_-]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One completion: ``text`` replaces the line from column ``start`` on; ``description`` is shown beside it."""
+
+    text: str
+    start: int = 0
+    description: str = ""
+
+
+class ParameterType(Protocol):
+    """How one argument is read from a command line."""
+
+    #: Name in usage lines, e.g. "ADDRESS".
+    metavar: str
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[Any, int] | None:
+        """The argument that starts at ``text[pos]`` (never a space) and the column after it.
+
+        None: there is none of this kind here (then an optional parameter takes its default).
+        Raises UsageError or ExpressionError when it is one with a mistake.
+        """
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        """What the word ``prefix`` may become."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a command's function."""
+
+    name: str
+    type: ParameterType
+    optional: bool
+    many: bool
+    default: Any = None
+    suffix: bool = False  # taken from the "/4xw" on the command word
+
+    @property
+    def usage(self) -> str:
+        """As shown in a usage line: "ADDRESS", "[COUNT]", "[NAME]..."."""
+        if self.suffix:
+            return f"[{self.type.metavar}]"
+        text = self.type.metavar
+        if self.many:
+            return f"[{text}]..." if self.optional else f"{text}..."
+        return f"[{text}]" if self.optional else text
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: its name (one or two words), how to parse its line, what to call and how to explain it.
+
+    ``body`` says what its following lines are ("commands", "macro", "document"), "" when it takes none.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    aliases: tuple[str, ...]
+    group: str
+    examples: tuple[str, ...]
+    repeat: bool
+    body: str = ""
+    text: str = ""
+
+    @functools.cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What the function's annotations say; worked out when first needed."""
+        return parameters_of(self.function)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple(self.name.split())
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of its documentation, on one line."""
+        return self.text.split("\n\n")[0].replace("\n", " ")
+
+    @property
+    def usage(self) -> str:
+        """``break [LOCATION] [if CONDITION]``."""
+        suffix = "".join(p.usage for p in self.parameters if p.suffix)
+        return " ".join([self.name + suffix, *(p.usage for p in self.parameters if not p.suffix)])
+
+    def parse(self, text: str, suffix: str | None, dbg: Interpreter) -> tuple[list[Any], dict[str, Any]]:
+        """Arguments for ``function`` from the rest of the line. Raises UsageError naming what was not understood."""
+        pos = skip_space(text, 0)
+        values: dict[str, Any] = {}
+        rest: list[Any] = []
+        for parameter in self.parameters:
+            if parameter.suffix:
+                if suffix is not None:
+                    found = parameter.type.parse(suffix, 0, dbg)
+                    values[parameter.name] = found[0] if found else parameter.default
+                    suffix = None
+                else:
+                    values[parameter.name] = parameter.default
+                continue
+            if parameter.many:
+                while pos < len(text) and (found := parameter.type.parse(text, pos, dbg)) is not None:
+                    rest.append(found[0])
+                    pos = skip_separator(text, found[1])
+                if not rest and not parameter.optional:
+                    raise UsageError(self._missing(parameter, text, pos))
+                continue
+            found = parameter.type.parse(text, pos, dbg) if pos < len(text) else None
+            if found is None:
+                if not parameter.optional:
+                    raise UsageError(self._missing(parameter, text, pos))
+                values[parameter.name] = parameter.default
+                continue
+            values[parameter.name] = found[0]
+            pos = skip_separator(text, found[1])
+        if suffix is not None:
+            raise UsageError(f"{self.name} takes no /{suffix}; usage: {self.usage}")
+        if pos < len(text):
+            raise UsageError(f"{self.name}: '{text[pos:].strip()}' was not understood; usage: {self.usage}")
+        positional = [values.pop(p.name) for p in self.parameters if not p.many]
+        return [*positional, *rest], {}
+
+    def _missing(self, parameter: Parameter, text: str, pos: int) -> str:
+        if pos < len(text):
+            return f"{self.name}: '{text[pos:].strip()}' is no {parameter.type.metavar}; usage: {self.usage}"
+        return f"{self.name} needs {parameter.type.metavar}; usage: {self.usage}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A command line taken apart: the command, the "/4xw" after its word (without the slash; None when absent),
+    the rest of the line, and the column where the rest starts."""
+
+    command: Command
+    suffix: str | None
+    rest: str
+    column: int
+
+
+class Registry:
+    """All commands by name. One is filled at import (:data:`REGISTRY`); tests may make their own."""
+
+    def __init__(self) -> None:
+        self._commands: dict[str, Command] = {}
+        self._names: dict[str, dict[str, Command]] = {"": {}}  # first word ("" at the top) -> word -> command
+
+    def add(self, found: Command) -> None:
+        """Enter a command. Raises ValueError when one of its names is taken."""
+        *parents, last = found.words
+        level = self._names.setdefault(parents[0] if parents else "", {})
+        for name in (last, *found.aliases):
+            if name in level and level[name].name != found.name:
+                raise ValueError(f"{found.name}: the name {name} belongs to {level[name].name}")
+            level[name] = found
+        self._commands[found.name] = found
+
+    def __iter__(self) -> Iterator[Command]:
+        return iter(sorted(self._commands.values(), key=lambda one: one.name))
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def get(self, name: str) -> Command | None:
+        """The command of exactly this full name ("info registers")."""
+        return self._commands.get(name)
+
+    def subcommands(self, word: str) -> list[Command]:
+        """The two-word commands under ``word``, by name."""
+        found = {one.name: one for one in self._names.get(word, {}).values()} if word else {}
+        return [found[name] for name in sorted(found)]
+
+    def names(self, parent: str = "") -> dict[str, Command]:
+        """Every word (names and aliases) at the top, or after ``parent``."""
+        return dict(self._names.get(parent, {}))
+
+    def in_group(self, group: str) -> list[Command]:
+        return [one for one in self if one.group == group]
+
+    def resolve(self, line: str) -> Resolved:
+        """Take a line apart into command, format suffix and arguments.
+
+        Raises UsageError: unknown (with the nearest name) or ambiguous (with the candidates).
+        """
+        match = _WORD.match(line)
+        if match is None:
+            raise UsageError(f"'{line.strip()}' does not start with a command; try help")
+        found = self._pick("", match[1])
+        end = match.end()
+        if found.name in self._names:
+            second = _WORD.match(line, end)
+            if second is not None and line[end : end + 1].isspace() and _ends_word(line, second.end()):
+                try:
+                    found = self._pick(found.name, second[1])
+                    end = second.end()
+                except UsageError:
+                    if not found.parameters:
+                        raise
+        suffix = None
+        if line[end : end + 1] == "/" and any(p.suffix for p in found.parameters):
+            stop = end + 1
+            while stop < len(line) and not line[stop].isspace():
+                stop += 1
+            suffix, end = line[end + 1 : stop], stop
+        elif end < len(line) and match[1] != "!" and not line[end].isspace() and not _may_touch(line[end]):
+            raise UsageError(f"'{line[match.start(1) :].split()[0]}' is no command{self._hint('', match[1])}")
+        return Resolved(found, suffix, line[end:], end)
+
+    def _pick(self, parent: str, word: str) -> Command:
+        level = self._names[parent]
+        if word in level:
+            return level[word]
+        commands = {one.name: one for name, one in level.items() if name.startswith(word)}
+        if len(commands) == 1:
+            return next(iter(commands.values()))
+        if commands:
+            raise UsageError(f"'{f'{parent} {word}'.strip()}' is ambiguous: {', '.join(sorted(commands))}")
+        where = f"{parent} " if parent else ""
+        raise UsageError(f"'{where}{word}' is no command{self._hint(parent, word)}")
+
+    def _hint(self, parent: str, word: str) -> str:
+        where = f"{parent} " if parent else ""
+        import difflib  # only when somebody mistyped
+
+        near = difflib.get_close_matches(word, self._names[parent], n=1)
+        if near:
+            return f"; did you mean {where}{near[0]}?"
+        return f"; try help {parent}" if parent else "; try help"
+
+
+def _ends_word(line: str, end: int) -> bool:
+    """False within ``mem.bin`` and before ``=``: ``set width = 3`` and ``dump mem.bin 0 4`` name no sub-command."""
+    after = line[end:].lstrip()
+    assigned = after.startswith(("=", "+=", "-=")) and not after.startswith("==")
+    return (not line[end : end + 1] or line[end].isspace() or line[end] == "/") and not assigned
+
+
+def _may_touch(char: str) -> bool:
+    """Characters that may follow a command word without a space: ``p$ax``, ``x&sym``, ``p(1)``, ``p*1``, ``si2`` no."""
+    return char in "/$*&(!{-+\"'#"
+
+
+def skip_space(text: str, pos: int) -> int:
+    while pos < len(text) and text[pos].isspace():
+        pos += 1
+    return pos
+
+
+def skip_separator(text: str, pos: int) -> int:
+    pos = skip_space(text, pos)
+    if pos < len(text) and text[pos] == ",":
+        pos = skip_space(text, pos + 1)
+    return pos
+
+
+REGISTRY = Registry()
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def command(
+    name: str,
+    *,
+    aliases: tuple[str, ...] = (),
+    group: str,
+    example: str | tuple[str, ...],
+    repeat: bool = False,
+    body: str = "",
+    registry: Registry = REGISTRY,
+) -> Callable[[F], F]:
+    """Make a function a command.
+
+    ``name`` is one or two words; ``aliases`` are further last words. ``repeat``: an empty line runs it again.
+    ``body``: it takes lines up to ``end`` (the interpreter reads them and passes ``body=[...]``).
+    ``example``: one or more lines that work as they are on the
+    guests of the tutorial; a test runs each.
+    """
+    if group not in GROUPS:
+        raise ValueError(f"{name}: no group {group}")
+
+    def enter(function: F) -> F:
+        text = inspect.cleandoc(function.__doc__ or "")
+        if not text:
+            raise ValueError(f"{name}: a command needs a docstring")
+        examples = (example,) if isinstance(example, str) else example
+        registry.add(
+            Command(
+                name=name,
+                function=function,
+                aliases=aliases,
+                group=group,
+                examples=examples,
+                repeat=repeat,
+                body=body,
+                text=text,
+            )
+        )
+        return function
+
+    return enter
+
+
+def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
+    """The parameters that a command's annotations describe."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    found = []
+    for one in list(inspect.signature(function).parameters.values())[1:]:
+        if one.name == "body":
+            continue
+        kind = _parameter_type(hints[one.name])
+        if kind is None:
+            raise TypeError(f"{function.__name__}: parameter {one.name} has no parameter type")
+        many = one.kind is inspect.Parameter.VAR_POSITIONAL
+        optional = (many and not getattr(kind, "required", False)) or one.default is not inspect.Parameter.empty
+        default = None if one.default is inspect.Parameter.empty else one.default
+        found.append(Parameter(one.name, kind, optional, many, default, getattr(kind, "suffix", False)))
+    return tuple(found)
+
+
+def _parameter_type(hint: Any) -> ParameterType | None:
+    for extra in getattr(hint, "__metadata__", ()):
+        if hasattr(extra, "parse") and hasattr(extra, "metavar"):
+            return typing.cast("ParameterType", extra)
+    for inner in typing.get_args(hint):
+        if (found := _parameter_type(inner)) is not None:
+            return found
+    return None

@@ -1,0 +1,149 @@
+"""Letting the guest run and step."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.parameters import BackgroundArg, LocationArg, NumberType
+from kvmdbg.commands.registry import command
+from kvmdbg.commands.results import Message, Result
+from kvmdbg.errors import KvmdbgError
+
+StepsArg = Annotated[int, NumberType("COUNT", least=1)]
+
+
+def continue_guest(dbg: Interpreter, background: bool) -> Result | None:
+    """Let the guest go on, in the foreground until it stops or at once back to the prompt."""
+    if background:
+        dbg.go_background()
+        return Message("The guest runs in the background; interrupt stops it.")
+    dbg.go(dbg.session.run)
+    return None
+
+
+@command("continue", aliases=("c", "fg"), group="running", example=("continue", "continue &"), repeat=True)
+def continue_(dbg: Interpreter, count: StepsArg = 1, background: BackgroundArg = False) -> Result | None:
+    """Let the guest run until something stops it.
+
+    With COUNT the breakpoint that it stands on is passed COUNT-1 times more. With & the prompt comes back at once;
+    the stop is shown when it happens, and `interrupt` brings it about.
+    """
+    if dbg.session.state == "running":
+        _wait(dbg)
+        return None
+    if count > 1:
+        points = getattr(dbg.last_stop, "breakpoints", ())
+        if not points:
+            raise KvmdbgError(f"continue {count}: the guest does not stand at a breakpoint")
+        points[0].ignore = count - 1
+    return continue_guest(dbg, background)
+
+
+def _wait(dbg: Interpreter) -> None:
+    def wait() -> object:
+        try:
+            return dbg.session.wait()
+        except KeyboardInterrupt:
+            return dbg.session.interrupt()
+
+    dbg.go(wait)  # type: ignore[arg-type]
+
+
+@command("run", aliases=("r",), group="running", example="run")
+def run(dbg: Interpreter, background: BackgroundArg = False) -> Result | None:
+    """Start the guest from its image's entry and let it run until something stops it.
+
+    A guest that has run before is loaded again first, after asking; breakpoints stay. Registers and memory changed
+    by hand before the first run stay changed.
+    """
+    if not dbg.session.fresh:
+        if dbg.session.state != "dead" and not dbg.asks("Start the guest again from the beginning?"):
+            return None
+        dbg.session.restart()
+    return continue_guest(dbg, background)
+
+
+@command("starti", group="running", example="starti")
+def starti(dbg: Interpreter) -> Result | None:
+    """Load the guest again and stop before its first instruction (the same as restart)."""
+    return restart(dbg)
+
+
+@command("restart", group="running", example="restart")
+def restart(dbg: Interpreter) -> Result | None:
+    """Load the image again and stop at its entry; breakpoints, watchpoints and displays stay."""
+    if not dbg.session.fresh and dbg.session.state == "running" and not dbg.asks("Restart the guest that runs?"):
+        return None
+    dbg.session.restart()
+    dbg.last_stop = None
+    return Message(f"The guest is loaded again and stands at {dbg.session.vcpu.pc:#x}.")
+
+
+@command("kill", aliases=("k",), group="running", example="kill")
+def kill(dbg: Interpreter) -> Result | None:
+    """End the guest. Its image can be started again with run or restart; breakpoints stay."""
+    if dbg.session.state != "dead" and not dbg.asks("Kill the guest?"):
+        return None
+    dbg.session.kill()
+    dbg.last_stop = None
+    return Message("The guest is gone; run starts it again.")
+
+
+@command("stepi", aliases=("si",), group="running", example=("stepi", "si 5"), repeat=True)
+def stepi(dbg: Interpreter, count: StepsArg = 1) -> None:
+    """Execute one instruction, or COUNT of them; a breakpoint on the way stops it earlier."""
+    dbg.go(lambda: dbg.session.step(count))
+
+
+@command("step", aliases=("s",), group="running", example="step", repeat=True)
+def step(dbg: Interpreter, count: StepsArg = 1) -> None:
+    """Execute one instruction, or COUNT of them: as there are no source lines, the same as stepi."""
+    stepi(dbg, count)
+
+
+@command("nexti", aliases=("ni",), group="running", example=("nexti", "ni 3"), repeat=True)
+def nexti(dbg: Interpreter, count: StepsArg = 1) -> None:
+    """Execute one instruction, or COUNT of them, taking a call, a software interrupt or a rep as one."""
+    dbg.go(lambda: dbg.session.next(count))
+
+
+@command("next", aliases=("n",), group="running", example="next", repeat=True)
+def next_(dbg: Interpreter, count: StepsArg = 1) -> None:
+    """Execute one instruction, or COUNT of them, over calls: as there are no source lines, the same as nexti."""
+    nexti(dbg, count)
+
+
+@command("finish", aliases=("fin",), group="running", example="finish")
+def finish(dbg: Interpreter) -> None:
+    """Run until the current function has returned to its caller."""
+    dbg.go(dbg.session.finish)
+
+
+@command("until", aliases=("u",), group="running", example=("until", "until 0x1003"), repeat=True)
+def until(dbg: Interpreter, location: LocationArg | None = None) -> None:
+    """Run until an address is reached or the current function returns.
+
+    Without an address: as next, but a jump backwards is not followed again, so that a loop is run to its end.
+    """
+    if location is None:
+        dbg.go(dbg.session.until)
+    else:
+        address = location.address
+        dbg.go(lambda: dbg.session.until(address))
+
+
+@command("advance", group="running", example="advance 0x1003")
+def advance(dbg: Interpreter, location: LocationArg) -> None:
+    """Run until an address is reached, whatever function it is in."""
+    dbg.go(lambda: dbg.session.advance(location.address))
+
+
+@command("interrupt", group="running", example=("continue &", "interrupt"))
+def interrupt(dbg: Interpreter) -> Result | None:
+    """Stop a guest that runs in the background."""
+    if dbg.session.state != "running":
+        return Message("The guest does not run.")
+    dbg.session.interrupt()
+    dbg.go(dbg.session.wait_stopped)
+    return None

@@ -1,0 +1,84 @@
+"""``set NAME VALUE`` and ``show NAME`` of every row of settings.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from kvmdbg.commands.info import info_settings
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.registry import command
+from kvmdbg.commands.results import Message, Result
+from kvmdbg.commands.settings import SETTINGS, Setting
+from kvmdbg.errors import UsageError
+
+
+@dataclass(frozen=True)
+class SettingValueType:
+    """The rest of the line as the value of one setting."""
+
+    setting: Setting
+
+    @property
+    def metavar(self) -> str:
+        return self.setting.metavar
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
+        return text[pos:].strip(), len(text)
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        head, comma, last = prefix.rpartition(",")
+        return [head + comma + word for word in self.setting.words if word.startswith(last)]
+
+
+def shown(dbg: Interpreter, name: str) -> Message:
+    """A setting's value as a sentence."""
+    text = dbg.settings.shown(name)
+    return Message(f"{name} is {text}.", data={"setting": name, "value": text})
+
+
+def _enter(setting: Setting) -> None:
+    def change(dbg: Interpreter, value: str = "") -> None:
+        if not value and setting.read is not None and "on" not in setting.words:
+            raise UsageError(f"set {setting.name} needs {setting.metavar}")
+        dbg.settings.set(setting.name, value)
+
+    def tell(dbg: Interpreter) -> Result:
+        return shown(dbg, setting.name)
+
+    change.__doc__ = setting.text
+    change.__annotations__ = {"value": Annotated[str, SettingValueType(setting)]}
+    tell.__doc__ = f"Show the setting {setting.name}. {setting.text}"
+    tell.__annotations__ = {}
+    example = setting.show(setting.default)
+    aliases = {"radix": ("output-radix",), "disassembly-flavor": ("disassembly-flavour",)}.get(setting.name, ())
+    command(f"set {setting.name}", aliases=aliases, group="settings", example=f"set {setting.name} {example}")(change)
+    command(f"show {setting.name}", aliases=aliases, group="settings", example=f"show {setting.name}")(tell)
+
+
+for _setting in SETTINGS:
+    _enter(_setting)
+
+
+@command("show", group="settings", example=("show", "show context"))
+def show(dbg: Interpreter) -> Result:
+    """Show all settings, or the one that is named."""
+    return info_settings(dbg)
+
+
+@command("show version", group="support", example="show version")
+def show_version(dbg: Interpreter) -> Result:
+    """Show which kvmdbg this is."""
+    from kvmdbg.version import VERSION
+
+    return Message(f"kvmdbg {VERSION}", data={"version": VERSION})
+
+
+@command("show convenience", aliases=("values", "variables"), group="data", example=("set $a = 1", "show convenience"))
+def show_convenience(dbg: Interpreter) -> Result:
+    """List the variables set with set $NAME = VALUE."""
+    from kvmdbg.commands.results import Table
+
+    found = sorted(dbg.session.variables.items())
+    rows = tuple((f"${name}", f"{value:#x}", str(value)) for name, value in found)
+    return Table("variables", ("Variable", "Hex", "Value"), rows, "No variables are set.")

@@ -1,0 +1,195 @@
+"""What ``set`` and ``show`` know. To add a setting: one row in :data:`SETTINGS`.
+
+``set NAME VALUE`` and ``show NAME`` with their help, completion and reference entries follow from the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kvmdbg.errors import UsageError
+
+CONTEXT_PARTS = ("regs", "code", "stack", "stop")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its ``default``, how its text is read and shown, ``words`` it can be (for completion), its help."""
+
+    name: str
+    default: Any
+    read: Callable[[str], Any]
+    metavar: str
+    text: str
+    words: tuple[str, ...] = ()
+    show: Callable[[Any], str] = str
+
+
+def _switch(text: str) -> bool:
+    word = text.strip().lower() or "on"
+    if word in ("on", "1", "yes", "enable"):
+        return True
+    if word in ("off", "0", "no", "disable"):
+        return False
+    raise UsageError(f"'{text}' is neither on nor off")
+
+
+def _count(text: str) -> int:
+    if text.strip() == "unlimited":
+        return 0
+    try:
+        value = int(text, 0)
+    except ValueError:
+        raise UsageError(f"'{text}' is no number") from None
+    if value < 0:
+        raise UsageError(f"{value} is negative")
+    return value
+
+
+def _choice(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        near = [word for word in words if text.strip() and word.startswith(text.strip().lower())]
+        if text.strip().lower() in words:
+            return text.strip().lower()
+        if len(near) != 1:
+            raise UsageError(f"'{text}' is none of {', '.join(words)}")
+        return near[0]
+
+    return read
+
+
+def read_parts(text: str) -> tuple[str, ...]:
+    """The context parts that a comma-separated list names, in their fixed order. Raises UsageError."""
+    words = text.replace(",", " ").split()
+    if words == ["all"]:
+        return CONTEXT_PARTS
+    if words == ["none"]:
+        return ()
+    found: list[str] = []
+    for word in words:
+        near = [part for part in CONTEXT_PARTS if part.startswith(word)]
+        if len(near) != 1:
+            raise UsageError(f"'{word}' is none of {', '.join(CONTEXT_PARTS)}, all, none")
+        found += near
+    if not found:
+        raise UsageError(f"set context needs any of {', '.join(CONTEXT_PARTS)}, or all, or none")
+    return tuple(part for part in CONTEXT_PARTS if part in found)
+
+
+def _radix(text: str) -> int:
+    value = _count(text)
+    if value not in (2, 8, 10, 16):
+        raise UsageError(f"radix must be 2, 8, 10 or 16, not {value}")
+    return value
+
+
+def _on_off(value: bool) -> str:
+    return "on" if value else "off"
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "context",
+        CONTEXT_PARTS,
+        read_parts,
+        "PARTS",
+        "Which parts of the context view each stop shows: any of regs, code, stack and stop (details of what stopped "
+        "it), separated by commas; or all, or none. The sentence that says why the guest stopped is always there.",
+        (*CONTEXT_PARTS, "all", "none"),
+        lambda parts: ",".join(parts) or "none",
+    ),
+    Setting("code-lines", 6, _count, "COUNT", "How many instructions the context view shows from the current one on."),
+    Setting("stack-lines", 6, _count, "COUNT", "How many slots of the stack the context view shows."),
+    Setting(
+        "width",
+        0,
+        _count,
+        "COLUMNS",
+        "How many columns output may take; 0 (or unlimited) takes the terminal's own.",
+    ),
+    Setting(
+        "disassembly-flavor",
+        "intel",
+        _choice("intel", "att"),
+        "intel|att",
+        "The syntax of disassembly.",
+        ("intel", "att"),
+    ),
+    Setting(
+        "radix",
+        10,
+        _radix,
+        "BASE",
+        "The base in which print shows numbers when no format is given: 2, 8, 10 or 16.",
+        ("2", "8", "10", "16"),
+    ),
+    Setting(
+        "confirm",
+        True,
+        _switch,
+        "on|off",
+        "Whether kill, delete of all breakpoints and quit with a guest that runs ask first. Batch mode never asks.",
+        ("on", "off"),
+        _on_off,
+    ),
+    Setting(
+        "pagination",
+        False,
+        _switch,
+        "on|off",
+        "Taken so that gdb's scripts work; kvmdbg never stops its output for a key.",
+        ("on", "off"),
+        _on_off,
+    ),
+)
+
+#: Other names, as gdb spells them.
+ALIASES = {"output-radix": "radix", "disassembly-flavour": "disassembly-flavor"}
+
+
+class Settings:
+    """The values of one interpreter's settings."""
+
+    def __init__(self, known: tuple[Setting, ...] = SETTINGS) -> None:
+        self._known = {one.name: one for one in known}
+        self._values = {one.name: one.default for one in known}
+
+    def __iter__(self) -> Iterator[Setting]:
+        return iter(self._known.values())
+
+    def __getitem__(self, name: str) -> Any:
+        """The value, typed as its row says. Raises KeyError for an unknown name (a mistake of the program)."""
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name not in self._values:
+            raise KeyError(name)
+        self._values[name] = value
+
+    def add(self, setting: Setting) -> None:
+        """One more setting, e.g. the shell's own."""
+        self._known[setting.name] = setting
+        self._values[setting.name] = setting.default
+
+    def find(self, word: str) -> Setting | None:
+        """The setting of this name or unique prefix; None when there is none. Raises UsageError when ambiguous."""
+        word = ALIASES.get(word, word)
+        if word in self._known:
+            return self._known[word]
+        near = [name for name in self._known if name.startswith(word)]
+        if len(near) > 1:
+            raise UsageError(f"'{word}' is ambiguous: {', '.join(near)}")
+        return self._known[near[0]] if near else None
+
+    def set(self, name: str, text: str) -> None:
+        """Give a setting the value that ``text`` means. Raises UsageError."""
+        setting = self.find(name)
+        if setting is None:
+            raise UsageError(f"there is no setting {name}; show lists them")
+        self._values[setting.name] = setting.read(text.strip())
+
+    def shown(self, name: str) -> str:
+        """The value as ``show`` prints it, and as ``set`` would read it."""
+        return self._known[name].show(self._values[name])

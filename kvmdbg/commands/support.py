@@ -1,0 +1,149 @@
+"""help, apropos, echo, shell, quit, and the words that only have sub-commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from typing import Annotated
+
+from kvmdbg.commands.info import subcommand_table
+from kvmdbg.commands.interpreter import Interpreter, Quit
+from kvmdbg.commands.parameters import CommandTextArg, NumberType, RestType, TextArg
+from kvmdbg.commands.registry import GROUPS, Command, command
+from kvmdbg.commands.results import HelpPage, Message, Result, Table, Text
+from kvmdbg.errors import KvmdbgError, UsageError
+
+StatusArg = Annotated[int, NumberType("STATUS")]
+ShellArg = Annotated[str, RestType("COMMAND")]
+
+
+def page(dbg: Interpreter, one: Command) -> HelpPage:
+    """The help of one command."""
+    parent = one.words[0] + " " if len(one.words) == 2 else ""
+    text = one.text
+    under = dbg.registry.subcommands(one.name)
+    if under:
+        wide = max(len(child.name) for child in under)
+        text += "\n\n" + "\n".join(f"{child.name:<{wide}}  {child.summary}" for child in under)
+    names = tuple(parent + name for name in one.aliases)
+    return HelpPage(one.name, one.usage, text, one.examples, names, GROUPS[one.group])
+
+
+@command("help", aliases=("h",), group="support", example=("help", "help break", "help breakpoints", "help keys"))
+def help_(dbg: Interpreter, topic: CommandTextArg = "") -> Iterator[Result]:
+    """Explain a command, or list the commands of a group; without a word list the groups, and how to read more."""
+    if not topic:
+        rows = tuple((name, title) for name, title in GROUPS.items())
+        yield Table("help", ("Group", "Commands for"), rows)
+        yield Message("help GROUP lists its commands, help COMMAND explains one, apropos WORD searches.")
+        return
+    if topic in dbg.topics:
+        yield HelpPage(topic, topic, dbg.topics[topic])
+        return
+    if topic in dbg.macros:
+        macro = dbg.macros[topic]
+        yield HelpPage(topic, topic, macro.text, (), (), "User-defined")
+        return
+    exact = dbg.registry.names().get(topic)
+    if topic in GROUPS and (exact is None or topic != exact.name):
+        yield _listed(dbg.registry.in_group(topic), GROUPS[topic])
+        return
+    if topic == "all":
+        yield _listed(list(dbg.registry), "All commands")
+        return
+    try:
+        found = dbg.registry.resolve(topic)
+    except UsageError:
+        near = [name for name in GROUPS if name.startswith(topic)]
+        if len(near) != 1:
+            raise
+        yield _listed(dbg.registry.in_group(near[0]), GROUPS[near[0]])
+        return
+    if found.rest.strip():
+        raise UsageError(f"there is no help on '{topic}'; try help {found.command.name}")
+    yield page(dbg, found.command)
+
+
+def _listed(commands: list[Command], title: str) -> Table:
+    return Table(title, ("Command", "What it does"), tuple((one.usage, one.summary) for one in commands))
+
+
+@command("apropos", group="support", example="apropos memory")
+def apropos(dbg: Interpreter, text: TextArg) -> Result:
+    """List the commands whose name, help or examples contain a word."""
+    word = text.lower()
+    found = [
+        one
+        for one in dbg.registry
+        if word in one.name or word in one.text.lower() or any(word in line.lower() for line in one.examples)
+    ]
+    rows = tuple((one.name, one.summary) for one in found)
+    return Table(f"apropos {text}", ("Command", "What it does"), rows, f"Nothing is known about '{text}'.")
+
+
+@command("echo", group="support", example="echo hello\\n")
+def echo(dbg: Interpreter, text: TextArg = "") -> Result:
+    r"""Show text as it is, without a newline of its own: \n is a newline, \t a tab, \e escape, \\ a backslash."""
+    return Text(_unescape(text))
+
+
+def _unescape(text: str) -> str:
+    known = {"n": "\n", "t": "\t", "\\": "\\", "e": "\033", '"': '"', " ": " "}
+    out, at = [], 0
+    while at < len(text):
+        if text[at] == "\\" and at + 1 < len(text):
+            out.append(known.get(text[at + 1], text[at + 1]))
+            at += 2
+        elif text[at] == "\\":
+            at += 1
+        else:
+            out.append(text[at])
+            at += 1
+    return "".join(out)
+
+
+@command("shell", aliases=("!",), group="support", example="shell true")
+def shell(dbg: Interpreter, text: ShellArg = "") -> None:
+    """Run a command of the system's shell, or the shell itself; `!` does the same.
+
+    Its exit status is kept in $_shell_exitcode.
+    """
+    status = subprocess.call(text or os.environ.get("SHELL", "/bin/sh"), shell=True)
+    dbg.session.variables["_shell_exitcode"] = status
+
+
+@command("quit", aliases=("q", "exit"), group="support", example="quit")
+def quit_(dbg: Interpreter, status: StatusArg = 0) -> Result | None:
+    """Leave kvmdbg, with an exit status if one is given; asks first when the guest runs."""
+    if dbg.session.state == "running" and not dbg.asks("The guest runs; end it and quit?"):
+        return None
+    raise Quit(status & 0xFF)
+
+
+@command("trace", group="exits", example="trace exits on io")
+def trace(dbg: Interpreter) -> Result:
+    """Show things as they happen; the words that may follow are listed without one."""
+    return subcommand_table(dbg, "trace")
+
+
+@command("append", group="files", example="append memory /tmp/kvmdbg-example.bin 0x1000 0x100c")
+def append(dbg: Interpreter) -> Result:
+    """Add memory to the end of a file; the words that may follow are listed without one."""
+    return subcommand_table(dbg, "append")
+
+
+@command("cd", group="files", example="cd .")
+def change_directory(dbg: Interpreter, folder: TextArg = "~") -> Result:
+    """Change the folder that file names start from."""
+    try:
+        os.chdir(os.path.expanduser(folder))
+    except OSError as error:
+        raise KvmdbgError(f"cannot change to {folder}: {error.strerror}") from None
+    return Message(f"Working directory {os.getcwd()}.", data={"folder": os.getcwd()})
+
+
+@command("pwd", group="files", example="pwd")
+def print_directory(dbg: Interpreter) -> Result:
+    """Show the folder that file names start from."""
+    return Message(f"Working directory {os.getcwd()}.", data={"folder": os.getcwd()})

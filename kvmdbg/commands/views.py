@@ -1,0 +1,238 @@
+"""The context view: registers, code around $pc, stack, and what stopped the guest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvmdbg.commands.results import (
+    CodeLine,
+    Disassembly,
+    Fields,
+    Message,
+    Part,
+    Registers,
+    RegisterValue,
+    Result,
+    Stack,
+    StackSlot,
+    StopReport,
+)
+from kvmdbg.commands.values import address_label
+from kvmdbg.errors import KvmdbgError, MemoryFault
+
+if TYPE_CHECKING:
+    from kvmdbg.core.stops import Stop
+
+    from kvmdbg.commands.interpreter import Interpreter
+
+#: How many instructions before the current one the context view shows where they can be known.
+BEFORE = 3
+#: The longest x86 instruction (SDM volume 2A, section 2.3.11).
+LONGEST = 15
+
+
+def stop_report(dbg: Interpreter, stop: Stop, displays: tuple[Result, ...] = ()) -> StopReport:
+    """A stop with the parts of the context that `set context` chose; a part that cannot be shown says why."""
+    return StopReport(stop, stop.describe(), context(dbg, dbg.settings["context"], stop), displays)
+
+
+def context(dbg: Interpreter, names: tuple[str, ...], stop: Stop | None = None) -> tuple[Part, ...]:
+    """The named parts of the context of the current vCPU; none for a guest that is gone."""
+    if dbg.session.state == "dead":
+        return ()
+    makers = {"regs": registers_part, "code": code_part, "stack": stack_part}
+    parts = []
+    for name in names:
+        try:
+            if name in makers:
+                parts.append(Part(name, makers[name](dbg)))
+            elif name == "stop" and stop is not None and (details := stop_part(dbg, stop)) is not None:
+                parts.append(Part(name, details))
+        except KvmdbgError as error:
+            parts.append(Part(name, Message(str(error), "warning")))
+    if "code" in names:
+        dbg.stopped_at.add(dbg.session.vcpu.pc)
+    return tuple(parts)
+
+
+def register_value(dbg: Interpreter, name: str, changed: set[str]) -> RegisterValue:
+    """One register of the current vCPU with its meaning. ``name`` must be known."""
+    from kvmdbg.x86 import flags, registers
+
+    row = registers.lookup(name)
+    assert row is not None
+    value = dbg.session.registers.get(name)
+    storage = row.parent or row.name
+    decoded = " ".join(flags.decode(storage, value)) if storage in flags.DECODED else ""
+    if storage == "rflags":
+        decoded = flags.format_flags(value)
+    return RegisterValue(name, value, row.bits, bool({name, row.name, storage} & changed), decoded)
+
+
+def registers_part(dbg: Interpreter) -> Registers:
+    """The general registers at the mode's width, selectors, and the flags decoded."""
+    from kvmdbg.x86 import registers
+
+    mode = dbg.session.vcpu.mode
+    names = list(registers.general_names(mode.bits))
+    wide = mode.bits == 64
+    names = [name for name in names if name not in ("rflags", "eflags", "flags", "rip", "eip", "ip")]
+    names += ["cs", "ss", "ds", "es", "fs", "gs"]
+    names += ["rip", "rflags"] if wide else ["eip", "eflags"]
+    changed = dbg.session.registers.changed()
+    return Registers(tuple(register_value(dbg, name, changed) for name in names), "grid")
+
+
+def read_code(dbg: Interpreter, address: int, size: int, space: str = "linear") -> bytes:
+    """Up to ``size`` bytes at ``address``; fewer where memory ends. Raises MemoryFault when there is none at all."""
+    memory = dbg.session.physical if space == "phys" else dbg.session.memory
+    try:
+        return memory.read(address, size)
+    except MemoryFault as fault:
+        have = fault.address - address
+        if not 0 < have < size:
+            have = min(size, 0x1000 - address % 0x1000)
+            if have == size:
+                raise
+        return memory.read(address, have)
+
+
+def code_lines(
+    dbg: Interpreter, address: int, count: int = 0, *, end: int | None = None, space: str = "linear"
+) -> tuple[CodeLine, ...]:
+    """``count`` instructions from ``address`` on, or those that start before ``end``."""
+    from kvmdbg.x86 import disasm
+
+    vcpu = dbg.session.vcpu
+    bits = vcpu.mode.bits
+    size = end - address + LONGEST if end is not None else count * LONGEST
+    code = read_code(dbg, address, max(size, 1), space)
+    syntax = dbg.settings["disassembly-flavor"]
+    found = disasm.disassemble(code, address, bits, count if end is None else None, syntax)
+    if end is not None:
+        found = [one for one in found if one.address < end]
+    points: dict[int, list[int]] = {}
+    for point in dbg.session.breakpoints:
+        at = getattr(point, "address", None)
+        if point.enabled and at is not None and getattr(point, "space", "linear") == space:
+            points.setdefault(at, []).append(point.number)
+    lines = []
+    for one in found:
+        info = disasm.classify(one.data, one.address, bits) if one.mnemonic != ".byte" else None
+        target = info.target if info else None
+        current = one.address == vcpu.pc and space == "linear"
+        branch = ""
+        if current and info and info.is_conditional:
+            taken = disasm.branch_taken(one.data, one.address, bits, dbg.session.registers.snapshot())
+            branch = "" if taken is None else "taken" if taken else "not taken"
+        lines.append(
+            CodeLine(
+                one.address,
+                one.data,
+                one.mnemonic,
+                one.operands,
+                label=address_label(dbg, one.address) if space == "linear" else "",
+                seg_off=segment_offset(dbg, one.address) if space == "linear" else "",
+                current=current,
+                branch=branch,
+                target=target,
+                target_label=address_label(dbg, target) if target is not None else "",
+                breakpoints=tuple(points.get(one.address, ())),
+            )
+        )
+    return tuple(lines)
+
+
+def segment_offset(dbg: Interpreter, address: int) -> str:
+    """``0100:0003`` with the current CS, in real and virtual-8086 mode and where it fits; else ""."""
+    vcpu = dbg.session.vcpu
+    if not vcpu.mode.segmented:
+        return ""
+    cs, ip = vcpu.cs_ip
+    offset = address - (vcpu.pc - ip)
+    return f"{cs:04x}:{offset:04x}" if 0 <= offset <= 0xFFFF else ""
+
+
+def code_part(dbg: Interpreter) -> Disassembly:
+    """The instructions around $pc."""
+    pc = dbg.session.vcpu.pc
+    before = instructions_before(dbg, pc, BEFORE)
+    start = before[0] if before else pc
+    lines = code_lines(dbg, start, len(before) + max(1, dbg.settings["code-lines"]))
+    return Disassembly(lines, raw=True, syntax=dbg.settings["disassembly-flavor"])
+
+
+def instructions_before(dbg: Interpreter, pc: int, count: int) -> list[int]:
+    """Where up to ``count`` instructions before ``pc`` start; x86 code cannot be decoded backwards for certain.
+
+    Starts tried: the symbol that ``pc`` lies in, addresses where the guest stopped before, then each byte; one is
+    taken when decoding from it arrives at ``pc`` exactly through real instructions.
+    """
+    from kvmdbg.x86 import disasm
+
+    bits = dbg.session.vcpu.mode.bits
+    near = dbg.session.symbols.nearest(pc)
+    starts = []
+    if near is not None and 0 < near[1] <= 0x1000:
+        starts.append(near[0].address)
+    starts += sorted(at for at in dbg.stopped_at if 0 < pc - at <= count * LONGEST)
+    known = len(starts)
+    starts += range(pc - min(pc, count * 5), pc)
+    for number, start in enumerate(starts):
+        try:
+            code = read_code(dbg, start, pc - start)
+        except MemoryFault:
+            continue
+        found = disasm.disassemble(code, start, bits)
+        if not found or found[-1].address + found[-1].size != pc:
+            continue
+        if number >= known and any(one.mnemonic == ".byte" or one.data == b"\0\0" for one in found):
+            continue
+        if any(one.mnemonic == ".byte" for one in found[-count:]):
+            continue
+        return [one.address for one in found[-count:]]
+    return []
+
+
+def stack_part(dbg: Interpreter) -> Stack:
+    """The top of the stack, in slots of the mode's width, at SS:SP."""
+    session = dbg.session
+    bits = session.vcpu.mode.bits
+    size = bits // 8
+    pointer = dbg.number("$sp")
+    base = 0 if bits == 64 else session.registers.get("ss_base")
+    mask = (1 << bits) - 1
+    slots, note = [], ""
+    for number in range(dbg.settings["stack-lines"]):
+        offset = (pointer + number * size) & mask
+        address = base + offset
+        try:
+            value = int.from_bytes(session.memory.read(address, size), "little")
+        except MemoryFault as fault:
+            note = str(fault)
+            break
+        slots.append(StackSlot(address, number * size, value, address_label(dbg, value)))
+        if offset + size > mask:
+            note = "(end of the stack segment)"
+            break
+    return Stack(tuple(slots), bits, note)
+
+
+def stop_part(dbg: Interpreter, stop: Stop) -> Fields | None:
+    """Details of what stopped the guest: the breakpoints with their condition and hits, mode and place."""
+    vcpu = dbg.session.vcpu
+    cs, ip = vcpu.cs_ip
+    label = address_label(dbg, vcpu.pc)
+    values = {"where": f"{cs:04x}:{ip:04x}, linear {vcpu.pc:#x} {label}".rstrip() + f", {vcpu.mode.name}"}
+    for point in getattr(stop, "breakpoints", ()):
+        about = [f"at {point.location}", f"hit {point.hits} time{'s' if point.hits != 1 else ''}"]
+        if point.condition:
+            about.insert(1, f"if {point.condition}")
+        if getattr(point, "held_by", ""):
+            about.append(f"held by {point.held_by}")
+        values[f"breakpoint {point.number}"] = ", ".join(about)
+    instruction = getattr(stop, "instruction", None)
+    if instruction:
+        shown = instruction if isinstance(instruction, str) else f"{instruction.mnemonic} {instruction.operands}"
+        values["instruction"] = shown.strip()
+    return Fields("", values)

@@ -1,0 +1,86 @@
+"""watch, rwatch, awatch."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.parameters import ConditionArg, ExpressionType, NumberType, Place
+from kvmdbg.commands.registry import command
+from kvmdbg.commands.results import Message, Result
+from kvmdbg.errors import UsageError
+
+LengthArg = Annotated[int | None, NumberType("LENGTH", least=1)]
+
+_DASH = re.compile(r"-(l|location)\s+")
+
+
+class WatchedType(ExpressionType):
+    """What to watch; gdb's ``-l`` before it means what is meant here anyway."""
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
+        if match := _DASH.match(text, pos):
+            pos = match.end()
+        return super().parse(text, pos, dbg)
+
+
+WatchArg = Annotated[str, WatchedType("ADDRESS")]
+
+
+def watched(dbg: Interpreter, text: str) -> Place:
+    """What an expression names: an lvalue's own address and size, a symbol's, else the address that is its value."""
+    found = dbg.session.evaluate(text)
+    lvalue = found.lvalue
+    address = getattr(lvalue, "address", None)
+    if address is not None:
+        space = "phys" if getattr(lvalue, "space", "") == "phys" else "linear"
+        return Place(text, address, space, found.type.size)
+    if lvalue is not None and getattr(lvalue, "name", None) is not None:
+        raise UsageError(f"{text} is no place in memory; give an address, as in watch *(u8*)0x5000 or watch 0x5000,2")
+    place = dbg.place(text)
+    symbol = dbg.session.symbols.lookup(text.strip())
+    size = symbol.size if symbol is not None and symbol.size else 1
+    return Place(text, place.address, place.space, size)
+
+
+def _watch(dbg: Interpreter, kind: str, text: str, length: int | None, condition: str | None) -> Result:
+    place = watched(dbg, text)
+    size = length or place.size
+    where: int | str = f"phys:{place.address:#x}" if place.space == "phys" else place.address
+    made = dbg.session.watch(where, size, kind=kind, when=condition)
+    dbg.session.variables["bpnum"] = made.number
+    name = {"write": "Watchpoint", "read": "Read watchpoint", "access": "Access watchpoint"}[kind]
+    shown = f"{'phys:' if place.space == 'phys' else ''}{place.address:#x}"
+    lead = f"{name} {made.number}: {text}"
+    about = f"{size} byte{'s' if size > 1 else ''}" + ("" if text == shown else f" at {shown}")
+    sentence = f"{lead}, {about}" + (f", if {condition}" if condition else "") + "."
+    data = {"number": made.number, "address": place.address, "length": size, "kind": kind, "space": place.space}
+    return Message(sentence, data=data)
+
+
+@command(
+    "watch",
+    aliases=("wa",),
+    group="breakpoints",
+    example=("watch *(u8*)0x5000", "watch 0x54c0,100", "watch *(u16*)phys:0x5000 if $ax == 1"),
+)
+def watch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition: ConditionArg = None) -> Result:
+    """Stop the guest after it has written to memory, and show the old and the new bytes and the instruction.
+
+    ADDRESS is a place (*(u16*)0x5000, a symbol, with the size of its own) or a bare address; `,LENGTH` gives a
+    length in bytes. There is no limit to their number or length.
+    """
+    return _watch(dbg, "write", what, length, condition)
+
+
+@command("rwatch", aliases=("rw",), group="breakpoints", example="rwatch *(u8*)0x5000")
+def rwatch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition: ConditionArg = None) -> Result:
+    """Stop the guest after it has read memory; as watch otherwise."""
+    return _watch(dbg, "read", what, length, condition)
+
+
+@command("awatch", aliases=("aw",), group="breakpoints", example="awatch 0x5000,16")
+def awatch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition: ConditionArg = None) -> Result:
+    """Stop the guest after it has read or written memory; as watch otherwise."""
+    return _watch(dbg, "access", what, length, condition)

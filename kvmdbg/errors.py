@@ -1,0 +1,74 @@
+"""The one tree of errors. Each carries what a person needs to act on it.
+
+A message is one sentence that names what went wrong and where; the shell and the
+command line print it as it is, without a traceback.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+
+
+class KvmdbgError(Exception):
+    """Base of every error that a user or a guest can cause."""
+
+
+class UsageError(KvmdbgError):
+    """A command line, command or argument that was not understood."""
+
+
+class KvmUnavailable(KvmdbgError):
+    """/dev/kvm cannot be used on this host; the message says what to do about it."""
+
+
+class KvmIoctlError(KvmdbgError):
+    """An ioctl that the kernel refused.
+
+    ``ioctl`` is its name in linux/kvm.h, ``errno`` the kernel's answer.
+    """
+
+    def __init__(self, ioctl: str, errno: int, detail: str = "") -> None:
+        self.ioctl = ioctl
+        self.errno = errno
+        name = _errno.errorcode.get(errno, str(errno))
+        text = f"{ioctl} failed: {name} ({os.strerror(errno)})"
+        super().__init__(f"{text}; {detail}" if detail else text)
+
+
+class LoadError(KvmdbgError):
+    """A guest image that cannot be read, recognised or placed."""
+
+
+class MemoryFault(KvmdbgError):
+    """Guest memory that is not there.
+
+    ``address`` is the first byte that could not be accessed, ``space`` is
+    "linear" or "physical", ``access`` is "read" or "write".
+    """
+
+    def __init__(self, address: int, access: str = "read", space: str = "linear", why: str = "") -> None:
+        self.address = address
+        self.access = access
+        self.space = space
+        self.why = why
+        text = f"cannot {access} {space} address {address:#x}"
+        super().__init__(f"{text}: {why}" if why else text)
+
+
+class ExpressionError(KvmdbgError):
+    """An expression with a mistake at ``column`` (0-based) of ``text``."""
+
+    def __init__(self, message: str, text: str = "", column: int = 0) -> None:
+        self.message = message
+        self.text = text
+        self.column = column
+        super().__init__(f"{message}\n  {text}\n  {' ' * column}^" if text else message)
+
+
+class SessionStateError(KvmdbgError):
+    """The session is not in a state for this (the guest runs, or is gone)."""
+
+
+class NotSupportedHere(KvmdbgError):
+    """This host's KVM cannot do what was asked; the message says what will work instead."""

@@ -1,0 +1,162 @@
+"""A vCPU's descriptor and its shared page, struct kvm_run (api.rst section 4, "vcpu ioctls", and section 5).
+
+Its ioctls belong to one thread (core/runner.py); this class does not check that.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from ctypes import Structure, sizeof
+from typing import TypeVar
+
+from kvmdbg.kvm import abi
+from kvmdbg.kvm.system import ioctl
+from kvmdbg.kvm.vm import Vm
+
+S = TypeVar("S", bound=Structure)
+
+
+class Vcpu:
+    """What KVM_CREATE_VCPU gave.
+
+    ``kvm_run`` is the shared page as a structure; ``page`` the same bytes as a
+    memoryview, with ``u8``, ``u16``, ``u32`` and ``u64`` views of it for the exit loop,
+    which has no time for structures. General registers lie at ``REGS`` in the
+    page after each exit (KVM_CAP_SYNC_REGS).
+    """
+
+    REGS = abi.kvm_run.regs.offset
+    REGS_SIZE = sizeof(abi.kvm_regs)
+
+    def __init__(self, vm: Vm, fd: int, index: int) -> None:
+        self.vm = vm
+        self.fd = fd
+        self.index = index
+        size = vm.system.vcpu_mmap_size
+        self._mapping = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self.kvm_run = abi.kvm_run.from_buffer(self._mapping)
+        self.regs: abi.kvm_regs = self.kvm_run.regs.regs
+        self.page = memoryview(self._mapping)
+        self.u8 = self.page
+        self.u16 = self.page.cast("H")
+        self.u32 = self.page.cast("I")
+        self.u64 = self.page.cast("Q")
+        self.kvm_run.kvm_valid_regs = abi.KVM_SYNC_X86_REGS
+
+    def run(self) -> None:
+        """KVM_RUN until the next exit; InterruptedError when a signal or ``immediate_exit`` ended it."""
+        fcntl.ioctl(self.fd, abi.KVM_RUN, 0)
+
+    def _get(self, name: str, request: int, structure: S) -> S:
+        ioctl(self.fd, name, request, structure)
+        return structure
+
+    # general and special registers
+
+    def get_regs(self) -> abi.kvm_regs:
+        return self._get("KVM_GET_REGS", abi.KVM_GET_REGS, abi.kvm_regs())
+
+    def set_regs(self, regs: abi.kvm_regs) -> None:
+        ioctl(self.fd, "KVM_SET_REGS", abi.KVM_SET_REGS, regs)
+
+    def get_sregs(self) -> abi.kvm_sregs:
+        return self._get("KVM_GET_SREGS", abi.KVM_GET_SREGS, abi.kvm_sregs())
+
+    def set_sregs(self, sregs: abi.kvm_sregs) -> None:
+        ioctl(self.fd, "KVM_SET_SREGS", abi.KVM_SET_SREGS, sregs, "KVM finds this state of the special registers invalid")
+
+    # floating point, debug, MSRs
+
+    def get_fpu(self) -> abi.kvm_fpu:
+        return self._get("KVM_GET_FPU", abi.KVM_GET_FPU, abi.kvm_fpu())
+
+    def set_fpu(self, fpu: abi.kvm_fpu) -> None:
+        ioctl(self.fd, "KVM_SET_FPU", abi.KVM_SET_FPU, fpu)
+
+    def get_xsave(self) -> abi.kvm_xsave:
+        return self._get("KVM_GET_XSAVE", abi.KVM_GET_XSAVE, abi.kvm_xsave())
+
+    def set_xsave(self, xsave: abi.kvm_xsave) -> None:
+        ioctl(self.fd, "KVM_SET_XSAVE", abi.KVM_SET_XSAVE, xsave)
+
+    def get_xcrs(self) -> abi.kvm_xcrs:
+        return self._get("KVM_GET_XCRS", abi.KVM_GET_XCRS, abi.kvm_xcrs())
+
+    def set_xcrs(self, xcrs: abi.kvm_xcrs) -> None:
+        ioctl(self.fd, "KVM_SET_XCRS", abi.KVM_SET_XCRS, xcrs)
+
+    def get_debugregs(self) -> abi.kvm_debugregs:
+        return self._get("KVM_GET_DEBUGREGS", abi.KVM_GET_DEBUGREGS, abi.kvm_debugregs())
+
+    def set_debugregs(self, debugregs: abi.kvm_debugregs) -> None:
+        ioctl(self.fd, "KVM_SET_DEBUGREGS", abi.KVM_SET_DEBUGREGS, debugregs)
+
+    def get_msr(self, index: int) -> int | None:
+        """The MSR's value, or None where this vCPU has no such MSR."""
+        request = abi.kvm_msrs(nmsrs=1)
+        request.entry.index = index
+        done = ioctl(self.fd, "KVM_GET_MSRS", abi.KVM_GET_MSRS, request)
+        return int(request.entry.data) if done == 1 else None
+
+    def set_msr(self, index: int, value: int) -> bool:
+        """Whether the vCPU took the value."""
+        request = abi.kvm_msrs(nmsrs=1)
+        request.entry.index = index
+        request.entry.data = value
+        return ioctl(self.fd, "KVM_SET_MSRS", abi.KVM_SET_MSRS, request) == 1
+
+    # events and state
+
+    def get_events(self) -> abi.kvm_vcpu_events:
+        return self._get("KVM_GET_VCPU_EVENTS", abi.KVM_GET_VCPU_EVENTS, abi.kvm_vcpu_events())
+
+    def set_events(self, events: abi.kvm_vcpu_events) -> None:
+        ioctl(self.fd, "KVM_SET_VCPU_EVENTS", abi.KVM_SET_VCPU_EVENTS, events)
+
+    def get_mp_state(self) -> int:
+        """KVM_MP_STATE_* of asm/kvm.h; ``abi.KVM_MP_STATE_NAMES`` has the words."""
+        return int(self._get("KVM_GET_MP_STATE", abi.KVM_GET_MP_STATE, abi.kvm_mp_state()).mp_state)
+
+    def set_mp_state(self, state: int) -> None:
+        ioctl(self.fd, "KVM_SET_MP_STATE", abi.KVM_SET_MP_STATE, abi.kvm_mp_state(state))
+
+    def get_cpuid(self) -> abi.kvm_cpuid2:
+        return self._get("KVM_GET_CPUID2", abi.KVM_GET_CPUID2, abi.kvm_cpuid2(nent=abi.CPUID_ENTRIES))
+
+    def set_cpuid(self, cpuid: abi.kvm_cpuid2) -> None:
+        ioctl(self.fd, "KVM_SET_CPUID2", abi.KVM_SET_CPUID2, cpuid)
+
+    def set_guest_debug(self, control: int, debugreg: tuple[int, ...] = ()) -> None:
+        """KVM_SET_GUEST_DEBUG: ``control`` of KVM_GUESTDBG_*, ``debugreg`` DR0 to DR7 for USE_HW_BP."""
+        debug = abi.kvm_guest_debug(control=control)
+        for number, value in enumerate(debugreg):
+            debug.debugreg[number] = value
+        ioctl(self.fd, "KVM_SET_GUEST_DEBUG", abi.KVM_SET_GUEST_DEBUG, debug)
+
+    def set_signal_mask(self, *unblocked: int) -> None:
+        """While in KVM_RUN block every signal but these; one that is pending ends KVM_RUN with EINTR."""
+        ioctl(
+            self.fd,
+            "KVM_SET_SIGNAL_MASK",
+            abi.KVM_SET_SIGNAL_MASK,
+            abi.kvm_signal_mask(8, abi.signal_sigset(*unblocked).value),
+        )
+
+    def translate(self, linear: int) -> abi.kvm_translation:
+        """KVM's own page walk of a linear address (``valid`` is 0 where nothing is mapped)."""
+        return self._get("KVM_TRANSLATE", abi.KVM_TRANSLATE, abi.kvm_translation(linear_address=linear))
+
+    def close(self) -> None:
+        if self.fd < 0:
+            return
+        for view in (self.u16, self.u32, self.u64, self.page):
+            view.release()
+        del self.regs, self.kvm_run
+        try:
+            self._mapping.close()
+        except BufferError:
+            pass  # somebody still holds a structure over the page; it goes with that
+        os.close(self.fd)
+        self.fd = -1

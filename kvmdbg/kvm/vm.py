@@ -1,0 +1,85 @@
+"""A VM's descriptor: memory slots, interrupt controllers, coalesced zones (api.rst section 4, "vm ioctls")."""
+
+from __future__ import annotations
+
+import os
+from ctypes import addressof, c_uint64
+from typing import TYPE_CHECKING
+
+from kvmdbg.kvm import abi
+from kvmdbg.kvm.system import System, ioctl
+
+if TYPE_CHECKING:
+    from kvmdbg.kvm.vcpu import Vcpu
+
+
+class Vm:
+    """What KVM_CREATE_VM gave. ``system`` is the /dev/kvm it came from."""
+
+    def __init__(self, system: System, fd: int) -> None:
+        self.system = system
+        self.fd = fd
+
+    def set_memory_region(self, slot: int, guest_address: int, size: int, host_address: int, flags: int = 0) -> None:
+        """Map ``size`` bytes at ``host_address`` into guest-physical memory; size 0 deletes the slot.
+
+        ``flags`` are KVM_MEM_READONLY and KVM_MEM_LOG_DIRTY_PAGES. The flags of
+        an existing slot cannot become read-only or stop being so: delete it first.
+        """
+        region = abi.kvm_userspace_memory_region(slot, flags, guest_address, size, host_address)
+        ioctl(
+            self.fd,
+            "KVM_SET_USER_MEMORY_REGION",
+            abi.KVM_SET_USER_MEMORY_REGION,
+            region,
+            f"slot {slot} at {guest_address:#x}, {size:#x} bytes",
+        )
+
+    def dirty_log(self, slot: int, pages: int) -> bytes:
+        """The slot's dirty bitmap since the last call, one bit a page, and cleared by this call."""
+        words = (c_uint64 * ((pages + 63) // 64))()
+        log = abi.kvm_dirty_log(slot, 0, addressof(words))
+        ioctl(self.fd, "KVM_GET_DIRTY_LOG", abi.KVM_GET_DIRTY_LOG, log)
+        return bytes(words)
+
+    def set_tss_address(self, address: int) -> None:
+        """Where Intel hosts without unrestricted guest keep three pages for real mode (below 4 GiB, off the slots)."""
+        ioctl(self.fd, "KVM_SET_TSS_ADDR", abi.KVM_SET_TSS_ADDR, address)
+
+    def set_identity_map_address(self, address: int) -> None:
+        """The page of the identity map that Intel hosts need in real mode; before the first vCPU."""
+        ioctl(self.fd, "KVM_SET_IDENTITY_MAP_ADDR", abi.KVM_SET_IDENTITY_MAP_ADDR, c_uint64(address))
+
+    def create_irqchip(self) -> None:
+        """PIC, IOAPIC and a LAPIC for each vCPU, in the kernel; before the first vCPU."""
+        ioctl(self.fd, "KVM_CREATE_IRQCHIP", abi.KVM_CREATE_IRQCHIP)
+
+    def create_pit(self) -> None:
+        """The i8254 timer, in the kernel; needs the irqchip."""
+        ioctl(self.fd, "KVM_CREATE_PIT2", abi.KVM_CREATE_PIT2, abi.kvm_pit_config())
+
+    def register_coalesced_zone(self, address: int, size: int, *, pio: bool) -> None:
+        """Let KVM collect writes to these ports (or addresses) in the ring instead of exiting at each."""
+        zone = abi.kvm_coalesced_mmio_zone(address, size, int(pio))
+        ioctl(self.fd, "KVM_REGISTER_COALESCED_MMIO", abi.KVM_REGISTER_COALESCED_MMIO, zone)
+
+    def unregister_coalesced_zone(self, address: int, size: int, *, pio: bool) -> None:
+        zone = abi.kvm_coalesced_mmio_zone(address, size, int(pio))
+        ioctl(self.fd, "KVM_UNREGISTER_COALESCED_MMIO", abi.KVM_UNREGISTER_COALESCED_MMIO, zone)
+
+    def enable_capability(self, capability: int, argument: int = 0) -> None:
+        """KVM_ENABLE_CAP on the VM."""
+        request = abi.kvm_enable_cap(cap=capability)
+        request.args[0] = argument
+        ioctl(self.fd, "KVM_ENABLE_CAP", abi.KVM_ENABLE_CAP, request, f"capability {capability}")
+
+    def create_vcpu(self, index: int) -> Vcpu:
+        """A new vCPU with this APIC id."""
+        from kvmdbg.kvm.vcpu import Vcpu
+
+        return Vcpu(self, ioctl(self.fd, "KVM_CREATE_VCPU", abi.KVM_CREATE_VCPU, index), index)
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
