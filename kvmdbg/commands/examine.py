@@ -9,10 +9,10 @@ from typing import Annotated
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import (
     AddressArg,
-    CountArg,
     FlagsType,
     Format,
     FormatArg,
+    NumberType,
     Place,
     RestType,
     parse_format,
@@ -22,6 +22,8 @@ from kvmdbg.commands.results import Disassembly, HexDump, Memory, MemoryRow, Mes
 from kvmdbg.commands.values import address_label, character, float_text, format_value, signed
 from kvmdbg.commands.views import code_lines
 from kvmdbg.errors import MemoryFault, UsageError
+
+LengthArg = Annotated[int, NumberType("LENGTH", least=1)]
 
 #: How many cells of each unit size fit one line of `x`, as gdb has it.
 PER_LINE = {1: 8, 2: 8, 4: 4, 8: 2}
@@ -122,7 +124,7 @@ def x(dbg: Interpreter, form: FormatArg | None = None, address: AddressArg | Non
 
 
 @command("hexdump", aliases=("hd",), group="data", example="hexdump 0x1000 32", repeat=True)
-def hexdump(dbg: Interpreter, address: AddressArg | None = None, length: CountArg = 128) -> Result:
+def hexdump(dbg: Interpreter, address: AddressArg | None = None, length: LengthArg = 128) -> Result:
     """Show LENGTH bytes (128 without it) at an address as hexadecimal and ASCII, sixteen a line."""
     if address is None:
         if dbg.memory_next is None:

@@ -7,11 +7,17 @@ from typing import Annotated
 
 from kvmdbg.commands.examine import read
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import AddressArg, CountArg, FileArg, FlagWordType, Place
+from kvmdbg.commands.parameters import AddressArg, AddressType, FileArg, FlagWordType, NumberType, Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import KvmdbgError, UsageError
 
+StartArg = Annotated[Place, AddressType("START")]
+EndArg = Annotated[Place, AddressType("END")]
+BaseArg = Annotated[Place, AddressType("BASE")]
+LengthArg = Annotated[int, NumberType("LENGTH", least=1)]
+FromArg = Annotated[int, NumberType("START")]
+ToArg = Annotated[int, NumberType("END")]
 MemoryWordArg = Annotated[bool, FlagWordType("memory")]
 BinaryArg = Annotated[bool, FlagWordType("binary")]
 
@@ -36,25 +42,25 @@ def _write_file(dbg: Interpreter, file: str, start: Place, length: int, mode: st
     group="files",
     example=("dump /tmp/kvmdbg-example.bin 0x1000 12", "dump binary memory /tmp/kvmdbg-example.bin 0x1000 0x100c"),
 )
-def dump(dbg: Interpreter, file: FileArg, start: AddressArg, length: CountArg) -> Result:
+def dump(dbg: Interpreter, file: FileArg, start: StartArg, length: LengthArg) -> Result:
     """Write LENGTH bytes of memory from an address on to a file (the short form of dump memory)."""
     return _write_file(dbg, file, start, length)
 
 
 @command("dump binary", group="files", example="dump binary memory /tmp/kvmdbg-example.bin 0x1000 0x100c")
-def dump_binary(dbg: Interpreter, memory: MemoryWordArg, file: FileArg, start: AddressArg, end: AddressArg) -> Result:
+def dump_binary(dbg: Interpreter, memory: MemoryWordArg, file: FileArg, start: StartArg, end: EndArg) -> Result:
     """Write the memory from START up to, not including, END to a file: gdb's dump binary memory."""
     return dump_memory(dbg, file, start, end)
 
 
 @command("dump memory", group="files", example="dump memory /tmp/kvmdbg-example.bin 0x1000 0x100c")
-def dump_memory(dbg: Interpreter, file: FileArg, start: AddressArg, end: AddressArg) -> Result:
+def dump_memory(dbg: Interpreter, file: FileArg, start: StartArg, end: EndArg) -> Result:
     """Write the memory from START up to, not including, END to a file, as in gdb."""
     return _write_file(dbg, file, start, end.address - start.address)
 
 
 @command("append memory", group="files", example="append memory /tmp/kvmdbg-example.bin 0x1000 0x100c")
-def append_memory(dbg: Interpreter, file: FileArg, start: AddressArg, end: AddressArg) -> Result:
+def append_memory(dbg: Interpreter, file: FileArg, start: StartArg, end: EndArg) -> Result:
     """Add the memory from START up to, not including, END to the end of a file, as in gdb."""
     return _write_file(dbg, file, start, end.address - start.address, "ab")
 
@@ -69,8 +75,8 @@ def restore(
     file: FileArg,
     binary: BinaryArg = False,
     offset: AddressArg | None = None,
-    start: CountArg = 0,
-    end: CountArg = 0,
+    start: FromArg = 0,
+    end: ToArg = 0,
 ) -> Result:
     """Write a file's bytes into memory: restore FILE binary ADDRESS [START [END]].
 
@@ -93,14 +99,14 @@ def restore(
 
 
 @command("symbol-file", group="files", example="symbol-file guests/hello16.elf")
-def symbol_file(dbg: Interpreter, file: FileArg, base: AddressArg | None = None) -> Result:
+def symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) -> Result:
     """Read symbols from an ELF file, in place of those known; BASE is added to their addresses."""
     dbg.session.symbols.clear()
     return add_symbol_file(dbg, file, base)
 
 
 @command("add-symbol-file", group="files", example="add-symbol-file guests/hello16.elf 0x1000")
-def add_symbol_file(dbg: Interpreter, file: FileArg, base: AddressArg | None = None) -> Result:
+def add_symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) -> Result:
     """Read symbols from an ELF file in addition to those known; BASE is added to their addresses."""
     count = dbg.session.add_symbols(file, base.address if base else 0)
     return Message(f"{count} symbols read from {file}.", data={"count": count, "file": file})

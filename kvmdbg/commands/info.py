@@ -188,7 +188,7 @@ def info_symbols(dbg: Interpreter, pattern: PatternArg = "") -> Result:
     return Table("symbols", ("Address", "Size", "Kind", "Name"), rows, empty, data)
 
 
-@command("info symbol", group="info", example="info symbol 0x1000")
+@command("info symbol", aliases=("sym",), group="info", example="info symbol 0x1000")
 def info_symbol(dbg: Interpreter, address: AddressArg) -> Result:
     """Say which symbol an address lies in."""
     name = dbg.session.symbols.format(address.address)
@@ -280,7 +280,7 @@ def info_settings(dbg: Interpreter) -> Result:
     return Table("settings", ("Setting", "Value", "What it is"), rows)
 
 
-@command("info stack", group="info", example="info stack")
+@command("info stack", aliases=("s",), group="info", example="info stack")
 def info_stack(dbg: Interpreter) -> Result:
     """Show the top of the stack, in slots of the mode's width."""
     return context(dbg, ("stack",))[0].content

@@ -92,7 +92,7 @@ def names_for(prefix: str, dbg: Interpreter) -> list[str]:
 
 @dataclass(frozen=True)
 class AddressType:
-    """An expression whose value is an address; with ``location`` a leading ``*`` (gdb: ``break *ADDR``) means nothing."""
+    """An expression whose value is an address; with ``location`` a leading ``*`` (``break *ADDR``) means nothing."""
 
     metavar: str = "ADDRESS"
     location: bool = False

@@ -132,7 +132,7 @@ class Command:
         suffix = "".join(p.usage for p in self.parameters if p.suffix)
         return " ".join([self.name + suffix, *(p.usage for p in self.parameters if not p.suffix)])
 
-    def parse(self, text: str, suffix: str | None, dbg: Interpreter) -> tuple[list[Any], dict[str, Any]]:
+    def parse(self, text: str, suffix: str | None, dbg: Interpreter) -> list[Any]:
         """Arguments for ``function`` from the rest of the line. Raises UsageError naming what was not understood."""
         pos = skip_space(text, 0)
         values: dict[str, Any] = {}
@@ -166,7 +166,7 @@ class Command:
         if pos < len(text):
             raise UsageError(f"{self.name}: '{text[pos:].strip()}' was not understood; usage: {self.usage}")
         positional = [values.pop(p.name) for p in self.parameters if not p.many]
-        return [*positional, *rest], {}
+        return [*positional, *rest]
 
     def _missing(self, parameter: Parameter, text: str, pos: int) -> str:
         if pos < len(text):

@@ -442,7 +442,8 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class ExitLine:
-    """One VM exit in one line (``trace exits on``): ``text`` as in "out port 0x10, 2 bytes, data 0x0003"."""
+    """One VM exit in one line (``trace exits on``): ``text`` as in "out port 0x10, 2 bytes, data 0x0003"; ``data`` is
+    the exit's own fields."""
 
     kind: ClassVar[str] = "exit"
     text: str
@@ -450,8 +451,7 @@ class ExitLine:
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> Json:
-        found: Json = {"type": self.kind, "text": self.text, "vcpu": self.vcpu}
-        return {**found, **self.data}
+        return {"type": self.kind, "text": self.text, "vcpu": self.vcpu, "exit": dict(self.data)}
 
     def plain(self, width: int = 80) -> str:
         return self.text

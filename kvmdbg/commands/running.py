@@ -22,7 +22,7 @@ def continue_guest(dbg: Interpreter, background: bool) -> Result | None:
     return None
 
 
-@command("continue", aliases=("c", "fg"), group="running", example=("continue", "continue &"), repeat=True)
+@command("continue", aliases=("c", "fg", "cont"), group="running", example=("continue", "continue &"), repeat=True)
 def continue_(dbg: Interpreter, count: StepsArg = 1, background: BackgroundArg = False) -> Result | None:
     """Let the guest run until something stops it.
 

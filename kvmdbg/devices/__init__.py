@@ -1,0 +1,1 @@
+"""Devices, one file each; they know machine's interfaces only."""

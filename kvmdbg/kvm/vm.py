@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from ctypes import addressof, c_uint64
 from typing import TYPE_CHECKING
 
+from kvmdbg.errors import KvmIoctlError
 from kvmdbg.kvm import abi
 from kvmdbg.kvm.system import System, ioctl
 
@@ -44,7 +46,10 @@ class Vm:
 
     def set_tss_address(self, address: int) -> None:
         """Where Intel hosts without unrestricted guest keep three pages for real mode (below 4 GiB, off the slots)."""
-        ioctl(self.fd, "KVM_SET_TSS_ADDR", abi.KVM_SET_TSS_ADDR, address)
+        # fcntl.ioctl takes a signed int, the address is an unsigned long
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.ioctl(self.fd, ctypes.c_ulong(abi.KVM_SET_TSS_ADDR), ctypes.c_ulong(address)) < 0:
+            raise KvmIoctlError("KVM_SET_TSS_ADDR", ctypes.get_errno(), f"address {address:#x}")
 
     def set_identity_map_address(self, address: int) -> None:
         """The page of the identity map that Intel hosts need in real mode; before the first vCPU."""

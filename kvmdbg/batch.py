@@ -1,0 +1,244 @@
+"""Commands from options, files and pipes, with results as plain text or JSON.
+
+What goes where: the guest's serial output and the results of commands go to stdout; errors go to stderr, and in
+batch mode stops too. With JSON everything is one object a line on stdout, told apart by its "type".
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from kvmdbg.commands.interpreter import Interpreter, Quit
+from kvmdbg.commands.results import Error, ExitLine, GuestOutput, Result, StopReport, Text
+from kvmdbg.errors import KvmdbgError
+
+if TYPE_CHECKING:
+    from kvmdbg.core.session import Session
+
+#: Exit status after Ctrl-C, and when the reader of stdout went away: 128 plus the signal's number, as shells have it.
+INTERRUPTED = 128 + signal.SIGINT
+CLOSED = 128 + signal.SIGPIPE
+
+
+def json_line(result: Result) -> str:
+    """A result as one line of JSON."""
+    import json
+
+    return json.dumps(result.to_json(), ensure_ascii=False, default=str)
+
+
+def refuse(error: KvmdbgError, as_json: bool, status: int) -> int:
+    """Say why nothing was started; gives back ``status``."""
+    if as_json:
+        print(json_line(Error(str(error), type(error).__name__)))
+    else:
+        print(f"kvmdbg: {error}", file=sys.stderr)
+    return status
+
+
+class Output:
+    """stdout and stderr shared by the guest's serial port (from a vCPU's thread) and the results of commands.
+
+    A result starts on a line of its own even when the guest's last line has not ended. When nobody reads stdout
+    any more, ``closed`` is set and all further output is dropped.
+    """
+
+    def __init__(self, as_json: bool, on_closed: Callable[[], None]) -> None:
+        self._json = as_json
+        self._lock = threading.RLock()
+        self._column = 0  # of stdout, 0 at the start of a line
+        self._guest_line = bytearray()
+        self._on_closed = on_closed
+        self.closed = False
+
+    def guest(self, data: bytes) -> None:
+        """Bytes from the guest's serial port; as JSON they are collected into lines."""
+        with self._lock:
+            if not self._json:
+                self._write(data)
+                return
+            self._guest_line += data
+            cut = self._guest_line.rfind(b"\n") + 1
+            if cut:
+                self._write_json(GuestOutput(bytes(self._guest_line[:cut])))
+                del self._guest_line[:cut]
+
+    def result(self, result: Result) -> None:
+        """A result of a command, to stdout."""
+        with self._lock:
+            if self._json:
+                self._flush_guest()
+                self._write_json(result)
+                return
+            text = result.plain()
+            if isinstance(result, Text):
+                self._write(text.encode("utf-8", "surrogateescape"))
+            else:
+                self._new_line()
+                self._write(f"{text}\n".encode("utf-8", "surrogateescape"))
+
+    def aside(self, result: Result) -> None:
+        """What is not a command's result, to stderr (as JSON: to stdout all the same)."""
+        if self._json:
+            self.result(result)
+            return
+        with self._lock:
+            if self._column and sys.stdout.isatty():
+                self._new_line()
+            print(result.plain(), file=sys.stderr, flush=True)
+
+    def finish(self) -> None:
+        """What the guest wrote last without ending its line."""
+        with self._lock:
+            self._flush_guest()
+
+    def _flush_guest(self) -> None:
+        if self._guest_line:
+            self._write_json(GuestOutput(bytes(self._guest_line)))
+            self._guest_line.clear()
+
+    def _new_line(self) -> None:
+        if self._column:
+            self._write(b"\n")
+
+    def _write_json(self, result: Result) -> None:
+        self._write(f"{json_line(result)}\n".encode())
+
+    def _write(self, data: bytes) -> None:
+        if self.closed or not data:
+            return
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except (BrokenPipeError, ValueError):
+            self.closed = True
+            # What Python would still flush at its end goes nowhere instead of raising again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            self._on_closed()
+            return
+        self._column = 0 if data.endswith(b"\n") else 1
+
+
+class Batch:
+    """One run of kvmdbg without its shell.
+
+    ``batch``: no commands are read from stdin, stops go to stderr without a context view, nothing is asked.
+    """
+
+    def __init__(self, session: Session, *, json: bool = False, batch: bool = False) -> None:
+        self.session = session
+        self.json = json
+        self.batch = batch
+        self.failed = False
+        self._interrupted = False
+        self.out = Output(json, self._closed)
+        self.interpreter = Interpreter(session)
+        self.interpreter.on_event = self._event
+        self.interpreter.width = lambda: 100
+        self.interpreter.settings["confirm"] = False
+        if batch or json:
+            self.interpreter.settings["context"] = ()
+
+    def run(self, commands: Iterable[tuple[str, str]]) -> int:
+        """Execute ("line", TEXT) and ("file", NAME), then stdin's lines unless in batch mode; gives the exit status."""
+        self.session.listeners.on_output(self.out.guest)
+        before = signal.signal(signal.SIGINT, self._on_sigint)
+        try:
+            status = self._all(commands)
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+        finally:
+            signal.signal(signal.SIGINT, before)
+        self.out.finish()
+        if self.out.closed:
+            return CLOSED
+        return INTERRUPTED if self._interrupted else status
+
+    def run_shell(self, commands: Iterable[tuple[str, str]], *, color: bool | None) -> int:
+        """Execute the commands of the options, then let the shell have the session."""
+        from kvmdbg.ui import shell
+
+        interpreter = Interpreter(self.session)
+        interpreter.on_event = self._event
+        self.interpreter = interpreter
+        self.session.listeners.on_output(self.out.guest)
+        try:
+            for kind, text in commands:
+                self._line(_source(text) if kind == "file" else text, None)
+        except Quit as leave:
+            return leave.status
+        except KeyboardInterrupt:
+            self._interrupted = True
+        self.session.listeners.remove(self.out.guest)
+        interpreter.on_event = None
+        return shell.run(interpreter, color=color)
+
+    def _all(self, commands: Iterable[tuple[str, str]]) -> int:
+        try:
+            for kind, text in commands:
+                self._line(_source(text) if kind == "file" else text, None)
+                if self._ended():
+                    return 1
+            if not self.batch:
+                self._stdin()
+        except Quit as leave:
+            return leave.status or int(self.failed)
+        return int(self.failed)
+
+    def _stdin(self) -> None:
+        def more() -> str | None:
+            line = sys.stdin.readline()
+            return line.rstrip("\n") if line else None
+
+        while (line := more()) is not None and not self._ended():
+            if line.strip():  # a blank line in a file is no repeated step
+                self._line(line, more)
+
+    def _ended(self) -> bool:
+        return self._interrupted or self.out.closed
+
+    def _line(self, line: str, more: Callable[[], str | None] | None) -> None:
+        """One line's results, or its error."""
+        try:
+            for result in self.interpreter.execute(line, more):
+                self.show(result)
+                if self._ended():
+                    return
+        except KvmdbgError as error:
+            self.failed = True
+            if self.json:
+                self.out.result(Error(str(error), type(error).__name__))
+            else:
+                self.out.aside(Error(f"kvmdbg: {error}"))
+
+    def show(self, result: Result) -> None:
+        """A result where it belongs."""
+        if isinstance(result, StopReport) and self.batch:
+            self.out.aside(result)
+        else:
+            self.out.result(result)
+
+    def _event(self, result: Result) -> None:
+        if isinstance(result, ExitLine) and not self.json and self.batch:
+            self.out.aside(result)
+        else:
+            self.out.result(result)
+
+    def _closed(self) -> None:
+        if self.session.state == "running":
+            self.session.interrupt()
+
+    def _on_sigint(self, number: int, frame: FrameType | None) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
+
+
+def _source(name: str) -> str:
+    quote = "'" if '"' in name else '"'
+    return f"source {quote}{name}{quote}"

@@ -1,0 +1,197 @@
+"""The command line: reads the options, opens the session, and hands it to the shell or runs commands.
+
+Nothing heavy is imported here or by what batch mode needs: start-up time is measured (tests/bench).
+
+Exit status: 0 when all commands worked, 1 otherwise, 2 for a mistake in the options or no usable /dev/kvm, 130 after
+Ctrl-C in batch mode, and what ``quit STATUS`` asks for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from typing import TYPE_CHECKING
+
+from kvmdbg.errors import KvmdbgError, KvmUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kvmdbg.core.session import Session
+
+_SIZE = re.compile(r"(0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|[0-9][0-9_]*)(?:([kKmMgGtT])(?:i?[bB])?)?$")
+_SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+
+
+def number(text: str) -> int:
+    """An integer in decimal, 0x, 0o or 0b, perhaps negative. Raises ValueError."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        return int(text, 10)  # leading zeros are decimal; anything else is the error
+
+
+def size(text: str) -> int:
+    """A size in bytes: a number in any base, with K, M, G or T (powers of 1024; "KiB" and "KB" mean the same)."""
+    match = _SIZE.match(text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is no size such as 2M, 0x200000 or 1G")
+    return number(match[1]) << _SHIFTS[(match[2] or "").lower()]
+
+
+def _integer(text: str) -> int:
+    try:
+        return number(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number such as 4096 or 0x1000") from None
+
+
+def _cpus(text: str) -> int:
+    count = _integer(text)
+    if not 1 <= count <= 255:
+        raise argparse.ArgumentTypeError(f"{count} is not between 1 and 255")
+    return count
+
+
+def _register(text: str) -> tuple[str, int]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=VALUE, as in rax=2")
+    from kvmdbg.x86 import registers
+
+    name = name.strip().lstrip("$").lower()
+    if registers.lookup(name) is None:
+        import difflib
+
+        near = difflib.get_close_matches(name, list(registers.names()), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise argparse.ArgumentTypeError(f"there is no register {name}{hint}")
+    return name, _integer(value.strip())
+
+
+def _symbols(text: str) -> tuple[str, int]:
+    path, at, base = text.rpartition("@")
+    if not at:
+        return text, 0
+    return path, _integer(base)
+
+
+class _Commands(argparse.Action):
+    """Collects -x, -ex and --run in the order given, as lines to execute."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        kind = {"-x": "file", "--command": "file"}.get(option_string or "", "line")
+        text = "run" if option_string == "--run" else str(values)
+        namespace.commands = [*(namespace.commands or []), (kind, text)]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    found = argparse.ArgumentParser(
+        prog="kvmdbg",
+        description="Run a guest on a KVM virtual CPU under a debugger.",
+        epilog="Numbers are decimal, 0x, 0o or 0b; sizes also take K, M, G. In the shell, help explains every command.",
+        allow_abbrev=False,
+    )
+    found.add_argument("guest", nargs="?", help="the guest's image: flat binary, boot sector, ELF or multiboot kernel")
+    image = found.add_argument_group("the guest")
+    image.add_argument("--format", metavar="NAME", help="read the image as flat, bootsector, elf or multiboot")
+    image.add_argument("--mode", choices=("real", "prot", "long"), help="the CPU mode the guest starts in")
+    image.add_argument("--load", type=_integer, metavar="ADDRESS", help="physical address to load a flat image at")
+    image.add_argument("--entry", metavar="ADDRESS", help="where to start: an address, SEG:OFF, or a symbol")
+    image.add_argument("--memory", type=size, metavar="SIZE", help="guest memory, e.g. 512M")
+    image.add_argument("--cpus", type=_cpus, default=1, metavar="COUNT", help="virtual CPUs (1)")
+    image.add_argument(
+        "--reg", type=_register, action="append", default=[], metavar="NAME=VALUE", help="set a register"
+    )
+    image.add_argument(
+        "--symbols",
+        type=_symbols,
+        action="append",
+        default=[],
+        metavar="FILE[@BASE]",
+        help="read symbols of an ELF file",
+    )
+    image.add_argument("--cmdline", default="", metavar="TEXT", help="the kernel's command line")
+    commands = found.add_argument_group("commands, in the order given")
+    commands.add_argument(
+        "-x", "--command", dest="commands", action=_Commands, metavar="FILE", help="run a command file"
+    )
+    commands.add_argument("-ex", dest="commands", action=_Commands, metavar="COMMAND", help="run one command")
+    commands.add_argument("--run", dest="commands", action=_Commands, nargs=0, help="run the guest (as -ex run)")
+    way = found.add_argument_group("the way it runs")
+    way.add_argument("--batch", action="store_true", help="no prompt: run the commands and end")
+    way.add_argument("--json", action="store_true", help="show each result and stop as one JSON object a line")
+    way.add_argument("--no-color", action="store_true", help="no colours")
+    way.add_argument("--version", action="store_true", help="show the version and end")
+    return found
+
+
+def open_session(options: argparse.Namespace) -> Session:
+    """The session that the options describe. Raises KvmdbgError."""
+    from kvmdbg import api
+
+    given = {"memory": options.memory} if options.memory is not None else {}
+    session = api.open(
+        options.guest,
+        format=options.format,
+        mode=options.mode,
+        load=options.load,
+        entry=options.entry,
+        cpus=options.cpus,
+        registers=dict(options.reg),
+        cmdline=options.cmdline,
+        **given,
+    )
+    try:
+        for path, base in options.symbols:
+            session.add_symbols(path, base)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run kvmdbg with these arguments (sys.argv's without any) and give its exit status."""
+    wanted = parser()
+    try:
+        options = wanted.parse_args(arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    if options.version:
+        from kvmdbg.version import VERSION
+
+        print(f"kvmdbg {VERSION}")
+        return 0
+    if options.guest is None:
+        print(
+            "kvmdbg: which guest? give its image, as in: kvmdbg guests/hello16.bin (--help shows more)", file=sys.stderr
+        )
+        return 2
+    from kvmdbg.batch import Batch, refuse
+
+    try:
+        session = open_session(options)
+    except KeyboardInterrupt:
+        return 130
+    except (KvmUnavailable, UsageError) as error:
+        return refuse(error, options.json, 2)
+    except KvmdbgError as error:
+        return refuse(error, options.json, 1)
+    interactive = not options.batch and not options.json and sys.stdin.isatty()
+    try:
+        way = Batch(session, json=options.json, batch=options.batch)
+        commands = options.commands or []
+        if interactive:
+            return way.run_shell(commands, color=False if options.no_color else None)
+        return way.run(commands)
+    finally:
+        session.close()

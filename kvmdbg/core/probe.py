@@ -1,0 +1,207 @@
+"""What this host's KVM really does with traps, debug registers and single steps.
+
+KVM's flavours differ (hardware, nested, in software), so each behaviour that the
+debugger builds on is tried once in a process on a throw-away VM of a few
+instructions, in each mode, and never derived from the module's name.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from kvmdbg.kvm import System, Vcpu, abi, exits
+from kvmdbg.machine.memory import GuestMemory
+from kvmdbg.x86 import modes
+
+INT3, INT1, HLT = 0xCC, 0xF1, 0xF4
+TRAP_NAMES = {INT3: "int3", INT1: "int1", HLT: "hlt"}
+KICK_SIGNAL = signal.SIGRTMIN + 5
+
+CODE, DATA, HANDLER, TABLES = 0x1000, 0x500, 0x800, 0x4000
+WHENCE = ("real", "prot32", "long", "user")
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What works in one mode. ``trap`` is the byte to plant, None where none stops.
+
+    ``execute_dr`` and ``data_dr``: debug registers fire for execution and for data.
+    ``step``: KVM_GUESTDBG_SINGLESTEP ends in an exit after one instruction.
+    """
+
+    trap: int | None
+    execute_dr: bool
+    data_dr: bool
+    step: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HostProfile:
+    """Behaviour by mode: "real", "prot32", "long" (all CPL 0) and "user" (long mode, CPL 3)."""
+
+    by_mode: dict[str, Behaviour]
+
+    def behaviour(self, mode: modes.Mode, cpl: int = 0) -> Behaviour:
+        """The behaviour in this mode and privilege level."""
+        if cpl == 3 and mode.name != "v86":
+            return self.by_mode["user"]
+        if mode.segmented:
+            return self.by_mode["real"]
+        return self.by_mode["long" if mode.bits == 64 else "prot32"]
+
+    @property
+    def kernel_trap(self) -> int | None:
+        """One byte that stops at CPL 0 in every mode, or None."""
+        traps = {self.by_mode[name].trap for name in ("real", "prot32", "long")}
+        return traps.pop() if len(traps) == 1 else None
+
+    @property
+    def kernel_execute_dr(self) -> bool:
+        return all(self.by_mode[name].execute_dr for name in ("real", "prot32", "long"))
+
+    @property
+    def kernel_data_dr(self) -> bool:
+        return all(self.by_mode[name].data_dr for name in ("real", "prot32", "long"))
+
+
+class _Prober:
+    """One VM of 64 KiB, set up anew for each question."""
+
+    def __init__(self) -> None:
+        self.system = System()
+        self.vm = self.system.create_vm()
+        if self.system.check_extension(abi.KVM_CAP_EXIT_ON_EMULATION_FAILURE):
+            self.vm.enable_capability(abi.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1)
+        self.vm.set_tss_address(0xFFFBD000)
+        self.memory = GuestMemory(self.vm)
+        self.memory.add(0, 0x10000)
+        self.vcpu: Vcpu = self.vm.create_vcpu(0)
+        self.vcpu.set_cpuid(self.system.supported_cpuid())
+        self.vcpu.set_signal_mask(KICK_SIGNAL)
+        self.reset = self.vcpu.get_sregs()
+        self.memory.write(HANDLER, bytes((HLT,)))
+        for vector in range(32):
+            self.memory.write(vector * 4, HANDLER.to_bytes(4, "little"))
+        self.memory.write(TABLES, (TABLES + 0x1000 | 7).to_bytes(8, "little"))
+        self.memory.write(TABLES + 0x1000, (TABLES + 0x2000 | 7).to_bytes(8, "little"))
+        self.memory.write(TABLES + 0x2000, (0x87).to_bytes(8, "little"))
+
+    def set_up(self, whence: str, code: bytes) -> None:
+        sregs = abi.kvm_sregs.from_buffer_copy(self.reset)
+        for name in ("cs", "ds", "es", "fs", "gs", "ss"):
+            segment: Any = getattr(sregs, name)
+            segment.base = 0
+            segment.selector = 0
+            if whence == "real":
+                continue
+            ring = 3 if whence == "user" else 0
+            segment.limit = 0xFFFFFFFF
+            segment.g = segment.s = segment.present = 1
+            segment.type = 11 if name == "cs" else 3
+            segment.l = 1 if name == "cs" and whence != "prot32" else 0
+            segment.db = 0 if segment.l else 1
+            segment.dpl = ring
+            segment.selector = (8 if name == "cs" else 16) | ring
+        if whence != "real":
+            sregs.cr0 |= modes.CR0_PE
+            sregs.idt.limit = 0
+        if whence in ("long", "user"):
+            sregs.cr3 = TABLES
+            sregs.cr4 |= modes.CR4_PAE
+            sregs.efer |= modes.EFER_LME | modes.EFER_LMA
+            sregs.cr0 |= modes.CR0_PG
+        self.memory.write(CODE, code + b"\xf4" * 8)
+        self.memory.write(DATA, bytes(8))
+        self.vcpu.set_guest_debug(0)
+        self.vcpu.set_sregs(sregs)
+        self.vcpu.set_regs(abi.kvm_regs(rip=CODE, rflags=2, rsp=0x3000, rbx=DATA, rdi=DATA))
+        events = self.vcpu.get_events()
+        self.vcpu.set_events(abi.kvm_vcpu_events(flags=events.flags & 0))
+
+    def run(self) -> exits.Exit | None:
+        """The next exit, or None when there is none within 200 ms or KVM refuses to run."""
+        timer = threading.Timer(0.2, signal.pthread_kill, (threading.get_ident(), KICK_SIGNAL))
+        timer.start()
+        try:
+            self.vcpu.run()
+        except OSError:
+            return None
+        finally:
+            timer.cancel()
+            timer.join()
+            while signal.sigtimedwait([KICK_SIGNAL], 0) is not None:
+                pass
+        return exits.decode(self.vcpu.kvm_run, self.vcpu.page)
+
+    def trap_works(self, whence: str, trap: int) -> bool:
+        self.set_up(whence, bytes((0x90, trap, 0x90)))
+        if trap == INT3:
+            self.vcpu.set_guest_debug(abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_SW_BP)
+        end, rip = self.run(), self.vcpu.regs.rip
+        if trap == INT3:
+            return isinstance(end, exits.DebugExit) and end.exception == 3 and rip == CODE + 1
+        if trap == INT1:
+            failed = isinstance(end, exits.InternalErrorExit) and end.suberror == exits.SUBERROR_EMULATION
+            return failed and rip == CODE + 1
+        return isinstance(end, exits.HltExit) and rip == CODE + 2
+
+    def debug_register_works(self, whence: str, *, data: bool) -> bool:
+        self.set_up(whence, b"\x90\x88\x07\x90\x90")  # nop; mov [rdi or bx], al; nop
+        control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP
+        address, dr7 = (DATA, 0x402 | 1 << 16) if data else (CODE + 3, 0x402)
+        self.vcpu.set_guest_debug(control, (address, 0, 0, 0, 0, 0, 0, dr7))
+        end = self.run()
+        return isinstance(end, exits.DebugExit) and bool(end.dr6 & 1) and self.vcpu.regs.rip == CODE + 3
+
+    def step_works(self, whence: str) -> bool:
+        self.set_up(whence, b"\x90\x90\x90")
+        self.vcpu.set_guest_debug(abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP)
+        for _ in range(8):  # the first touch of a page may end a step before it began
+            if not isinstance(self.run(), exits.DebugExit):
+                return False
+            if self.vcpu.regs.rip != CODE:
+                return int(self.vcpu.regs.rip) == CODE + 1
+        return False
+
+    def behaviour(self, whence: str) -> Behaviour:
+        trap = next((t for t in (INT3, INT1, HLT) if self.trap_works(whence, t)), None)
+        return Behaviour(
+            trap,
+            self.debug_register_works(whence, data=False),
+            self.debug_register_works(whence, data=True),
+            self.step_works(whence),
+        )
+
+    def close(self) -> None:
+        self.vcpu.close()
+        self.memory.close()
+        self.vm.close()
+        self.system.close()
+
+
+@lru_cache(maxsize=1)
+def host_profile() -> HostProfile:
+    """The probe's answers, asked once in a process."""
+    answers: list[HostProfile | BaseException] = []
+
+    def ask() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {KICK_SIGNAL})
+        try:
+            prober = _Prober()
+            try:
+                answers.append(HostProfile({whence: prober.behaviour(whence) for whence in WHENCE}))
+            finally:
+                prober.close()
+        except BaseException as error:  # handed to the thread that asked
+            answers.append(error)
+
+    thread = threading.Thread(target=ask, name="kvmdbg-probe")
+    thread.start()
+    thread.join()
+    if isinstance(answers[0], BaseException):
+        raise answers[0]
+    return answers[0]

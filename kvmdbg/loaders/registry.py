@@ -1,0 +1,97 @@
+"""The formats known, and which of them an image is."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Protocol, TypeVar
+
+from kvmdbg.errors import LoadError
+from kvmdbg.machine.image import MODES, Image, LoadOptions
+
+LARGEST_FILE = 1 << 30  # bytes; a kernel with all its debug information stays below
+
+
+class Loader(Protocol):
+    """One format: ``name`` as in ``--format``, ``looks_for`` ends the sentence "… is not a NAME image: it has no"."""
+
+    name: str
+    looks_for: str
+
+    def recognise(self, data: bytes) -> bool:
+        """True when the file's bytes are of this format, be they damaged further on."""
+        ...
+
+    def load(self, data: bytes, path: str, options: LoadOptions) -> Image:
+        """The image; LoadError with one sentence that names ``path`` when it is damaged or the options do not fit."""
+        ...
+
+
+_loaders: list[Loader] = []
+
+L = TypeVar("L", bound=type[Loader])
+
+
+def loader(cls: L) -> L:
+    """Class decorator: make one of it known. The first registered that recognises an image gets it."""
+    _loaders.append(cls())
+    return cls
+
+
+def formats() -> list[str]:
+    """The names that ``--format`` takes, in the order in which they are tried."""
+    return [one.name for one in _loaders]
+
+
+def recognise(data: bytes) -> Loader:
+    """The loader for these bytes; LoadError when none takes them."""
+    for one in _loaders:
+        if one.recognise(data):
+            return one
+    raise LoadError(f"no known format ({', '.join(formats())})")
+
+
+def read_image(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file or a pipe; LoadError when it cannot be read, is empty or is larger than 1 GiB."""
+    name = os.fspath(path)
+    try:
+        with open(name, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
+                raise LoadError(f"{name} is not a file")
+            data = b"" if status.st_size > LARGEST_FILE else file.read(LARGEST_FILE + 1)
+            too_large = status.st_size > LARGEST_FILE or len(data) > LARGEST_FILE
+    except IsADirectoryError:
+        raise LoadError(f"{name} is a directory, not a guest image") from None
+    except OSError as error:
+        raise LoadError(f"cannot read {name}: {error.strerror or error}") from None
+    except ValueError as error:  # a NUL in the name
+        raise LoadError(f"cannot read {name!r}: {error}") from None
+    if too_large:
+        raise LoadError(f"{name} is larger than {LARGEST_FILE >> 30} GiB, too large for a guest image")
+    if not data:
+        raise LoadError(f"{name} is empty")
+    return data
+
+
+def load(path: str | os.PathLike[str], options: LoadOptions | None = None) -> Image:
+    """Read the guest at ``path`` by ``options.format``, or by the first format that recognises it.
+
+    Whether it fits the memory is found by ``machine.boot.boot_state``. Errors: LoadError, one sentence with the
+    file's name.
+    """
+    options = options or LoadOptions()
+    name = os.fspath(path)
+    if options.mode is not None and options.mode not in MODES:
+        raise LoadError(f"there is no mode {options.mode!r}; the modes are {', '.join(MODES)}")
+    if options.load is not None and options.load < 0:
+        raise LoadError(f"the load address {options.load:#x} of {name} is negative")
+    if options.format is not None and options.format not in formats():
+        raise LoadError(f"there is no format {options.format!r}; the formats are {', '.join(formats())}")
+    data = read_image(name)
+    if options.format is None:
+        return recognise(data).load(data, name, options)
+    chosen = next(one for one in _loaders if one.name == options.format)
+    if not chosen.recognise(data):
+        raise LoadError(f"{name} is not a {chosen.name} image: it has no {chosen.looks_for}")
+    return chosen.load(data, name, options)

@@ -1,0 +1,83 @@
+"""Where port and MMIO accesses go: devices register ranges, everything else answers all ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+
+class Device(Protocol):
+    """What the bus asks of a device. ``offset`` counts from the start of the range it registered."""
+
+    name: str
+
+    def read(self, offset: int, size: int) -> int: ...
+
+    def write(self, offset: int, size: int, value: int) -> None: ...
+
+    def describe(self) -> str: ...
+
+    def save(self) -> Any: ...
+
+    def load(self, state: Any) -> None: ...
+
+    def reset(self) -> None: ...
+
+
+class Bus:
+    """Ports (16-bit) and MMIO ranges of devices."""
+
+    def __init__(self) -> None:
+        self._ports: dict[int, tuple[Device, int]] = {}
+        self._mmio: list[tuple[int, int, Device]] = []
+        self.devices: list[Device] = []
+
+    def add_ports(self, base: int, count: int, device: Device) -> None:
+        for offset in range(count):
+            if base + offset in self._ports:
+                raise ValueError(f"port {base + offset:#x} belongs to {self._ports[base + offset][0].name} already")
+            self._ports[base + offset] = (device, offset)
+        self._remember(device)
+
+    def add_mmio(self, base: int, size: int, device: Device) -> None:
+        self._mmio.append((base, base + size, device))
+        self._remember(device)
+
+    def _remember(self, device: Device) -> None:
+        if device not in self.devices:
+            self.devices.append(device)
+
+    def port(self, port: int) -> tuple[Device, int] | None:
+        """The device at this port and the port's offset in it."""
+        return self._ports.get(port)
+
+    def port_ranges(self) -> Iterator[tuple[int, int, Device]]:
+        """(first port, last port, device) of every device."""
+        for device in self.devices:
+            ports = sorted(p for p, (d, _) in self._ports.items() if d is device)
+            if ports:
+                yield ports[0], ports[-1], device
+
+    def read_port(self, port: int, size: int) -> int:
+        found = self._ports.get(port)
+        return found[0].read(found[1], size) if found else (1 << size * 8) - 1
+
+    def write_port(self, port: int, size: int, value: int) -> None:
+        found = self._ports.get(port)
+        if found:
+            found[0].write(found[1], size, value)
+
+    def _at(self, address: int) -> tuple[Device, int] | None:
+        for start, end, device in self._mmio:
+            if start <= address < end:
+                return device, address - start
+        return None
+
+    def read_mmio(self, address: int, size: int) -> int:
+        found = self._at(address)
+        return found[0].read(found[1], size) if found else (1 << size * 8) - 1
+
+    def write_mmio(self, address: int, size: int, value: int) -> None:
+        found = self._at(address)
+        if found:
+            found[0].write(found[1], size, value)

@@ -1,0 +1,121 @@
+"""What a loader hands to the machine: plain data, no format and no KVM in it.
+
+Addresses are guest-physical unless said otherwise, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+MODES = ("real", "prot", "long")
+DEFAULT_MEMORY = 128 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """One name of the guest's.
+
+    ``address`` is linear, as linked plus the base it was loaded at; ``size`` is 0 where the file gives none (labels in
+    assembly). ``kind`` is "function", "object", "notype" or "absolute" (a number rather than a place), ``binding``
+    "global", "weak" or "local". ``limit`` is the first address after the section that holds it, 0 when not known.
+    """
+
+    name: str
+    address: int
+    size: int = 0
+    kind: str = "notype"
+    binding: str = "global"
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """``size`` bytes of guest-physical memory at ``address``: ``data``, then zeros up to ``size``.
+
+    A ``size`` left at 0 means exactly the data.
+    """
+
+    address: int
+    data: bytes
+    size: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.size == 0:
+            object.__setattr__(self, "size", len(self.data))
+        if self.address < 0 or self.size < len(self.data):
+            raise ValueError(f"segment {self.name!r}: address {self.address:#x}, size {self.size:#x}")
+
+    @property
+    def end(self) -> int:
+        """The first address after it."""
+        return self.address + self.size
+
+    def contains(self, address: int) -> bool:
+        """True when ``address`` is one of its bytes."""
+        return self.address <= address < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where the guest starts: ``cs``:``ip`` as given, or, with ``cs`` None, the linear address ``ip``."""
+
+    cs: int | None
+    ip: int
+
+
+@dataclass(frozen=True, slots=True)
+class BootStructure:
+    """Something that a boot protocol puts in memory for the guest, placed below 1 MiB by ``machine.boot``.
+
+    ``build(address, memory_size)`` gives its bytes, ``size`` of them; ``register`` (a storage register such as
+    "rbx") is where the protocol hands over its address, None for none.
+    """
+
+    name: str
+    size: int
+    build: Callable[[int, int], bytes]
+    register: str | None = None
+    align: int = 16
+
+
+@dataclass(frozen=True)
+class Image:
+    """A guest as read from its file, ready to be placed.
+
+    ``mode`` is "real", "prot" or "long"; ``registers`` are start values by storage register name besides those that
+    follow from mode and entry.
+    """
+
+    path: str
+    format: str
+    segments: list[Segment]
+    mode: str
+    entry: Entry
+    registers: dict[str, int] = field(default_factory=dict)
+    symbols: list[Symbol] = field(default_factory=list)
+    structures: list[BootStructure] = field(default_factory=list)
+
+    @property
+    def multiboot(self) -> bool:
+        """True when the guest is started by the multiboot protocol."""
+        return self.format == "multiboot"
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What the user said about loading; None is "as the image says".
+
+    ``load`` is the guest-physical address for formats that carry none, ``entry`` "SEG:OFF", a number or a symbol,
+    ``memory`` the guest's RAM in bytes, ``cmdline`` the kernel command line, ``symbols`` names known besides the
+    image's own (from ``--symbols``), for ``entry``.
+    """
+
+    format: str | None = None
+    mode: str | None = None
+    load: int | None = None
+    entry: str | None = None
+    memory: int = DEFAULT_MEMORY
+    cmdline: str = ""
+    symbols: Sequence[Symbol] = ()

@@ -1,0 +1,235 @@
+"""Guest-physical memory: RAM regions, and the KVM slots that show them to the guest.
+
+A region is one anonymous mapping (MAP_NORESERVE: it costs nothing until
+touched). It is given to KVM as one slot, or as several when some of its pages
+are guarded: a read-only page exits at each write, a withdrawn page at each
+access. The debugger itself always reads and writes the mapping.
+"""
+
+from __future__ import annotations
+
+import enum
+import mmap
+from bisect import bisect_right
+from collections.abc import Mapping
+from ctypes import addressof, c_char
+from dataclasses import dataclass
+
+from kvmdbg.errors import LoadError, MemoryFault, UsageError
+from kvmdbg.kvm import Vm, abi
+
+PAGE = 4096
+MAP_NORESERVE = 0x4000
+
+
+class Guard(enum.Enum):
+    """What a guarded page lets the guest do without an exit."""
+
+    READ_ONLY = "read-only"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One KVM memory slot: ``address`` guest-physical, ``size`` bytes, ``flags`` of KVM_MEM_*."""
+
+    number: int
+    address: int
+    size: int
+    flags: int
+
+    @property
+    def read_only(self) -> bool:
+        return bool(self.flags & abi.KVM_MEM_READONLY)
+
+
+class Region:
+    """RAM at ``address``, ``size`` bytes, both multiples of the page size."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self.address = address
+        self.size = size
+        flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+        self.mapping = mmap.mmap(-1, size, flags, mmap.PROT_READ | mmap.PROT_WRITE)
+        self.view = memoryview(self.mapping)
+        anchor = c_char.from_buffer(self.mapping)
+        self.host_address = addressof(anchor)
+        del anchor
+
+    @property
+    def end(self) -> int:
+        return self.address + self.size
+
+    def close(self) -> None:
+        self.view.release()
+        self.mapping.close()
+
+
+class GuestMemory:
+    """All RAM of a guest, with checked access by guest-physical address."""
+
+    def __init__(self, vm: Vm) -> None:
+        self.vm = vm
+        self.regions: list[Region] = []
+        self._starts: list[int] = []
+        self._guards: dict[int, Guard] = {}
+        self._slots: dict[int, Slot] = {}
+        self._free: list[int] = []
+        self.max_slots = vm.system.check_extension(abi.KVM_CAP_NR_MEMSLOTS) or 32
+
+    def add(self, address: int, size: int) -> Region:
+        """More RAM; UsageError when it is not whole pages or overlaps RAM that is there."""
+        if size <= 0 or address % PAGE or size % PAGE:
+            raise UsageError(f"memory of {size:#x} bytes at {address:#x} is not a positive number of whole 4 KiB pages")
+        for region in self.regions:
+            if address < region.end and region.address < address + size:
+                raise UsageError(
+                    f"memory {address:#x}-{address + size - 1:#x} overlaps {region.address:#x}-{region.end - 1:#x}"
+                )
+        try:
+            region = Region(address, size)
+        except (OSError, OverflowError, ValueError) as error:
+            raise UsageError(f"the host cannot map {size:#x} bytes of guest memory: {error}") from None
+        self.regions.append(region)
+        self.regions.sort(key=lambda r: r.address)
+        self._starts = [r.address for r in self.regions]
+        self._sync()
+        return region
+
+    @property
+    def size(self) -> int:
+        """Bytes of RAM in all."""
+        return sum(region.size for region in self.regions)
+
+    @property
+    def slots(self) -> list[Slot]:
+        """The KVM slots as they are now, by address."""
+        return sorted(self._slots.values(), key=lambda slot: slot.address)
+
+    # --- access ------------------------------------------------------------------------------------
+
+    def find(self, address: int) -> Region | None:
+        """The region that holds this address."""
+        index = bisect_right(self._starts, address) - 1
+        if index >= 0:
+            region = self.regions[index]
+            if address < region.end:
+                return region
+        return None
+
+    def read(self, address: int, size: int) -> bytes:
+        """``size`` bytes from guest-physical ``address``; MemoryFault names the first that is not RAM."""
+        region = self.find(address)
+        if region is not None and address + size <= region.end:
+            offset = address - region.address
+            return bytes(region.view[offset : offset + size])
+        parts = []
+        while size > 0:
+            region = self.find(address)
+            if region is None:
+                raise MemoryFault(address, "read", "physical", "no memory there")
+            offset = address - region.address
+            part = bytes(region.view[offset : offset + size])
+            parts.append(part)
+            address += len(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write all of ``data``, or nothing: MemoryFault names the first address that is not RAM."""
+        spans = []
+        at, left = address, len(data)
+        while left > 0:
+            region = self.find(at)
+            if region is None:
+                raise MemoryFault(at, "write", "physical", "no memory there")
+            offset = at - region.address
+            length = min(left, region.size - offset)
+            spans.append((region, offset, length))
+            at += length
+            left -= length
+        done = 0
+        for region, offset, length in spans:
+            region.view[offset : offset + length] = data[done : done + length]
+            done += length
+
+    def load(self, address: int, data: bytes, size: int, name: str) -> None:
+        """Place an image's segment (the rest up to ``size`` is zero); LoadError names what does not fit."""
+        try:
+            self.write(address, data)
+            if size > len(data):
+                self.zero(address + len(data), size - len(data))
+        except MemoryFault as fault:
+            raise LoadError(
+                f"{name} ({size:#x} bytes at {address:#x}) does not fit the guest's memory: "
+                f"nothing at {fault.address:#x}; give more with --memory"
+            ) from None
+
+    def zero(self, address: int, size: int) -> None:
+        """Clear memory; large spans are given back to the host instead of written."""
+        while size > 0:
+            chunk = min(size, 1 << 20)
+            self.write(address, bytes(chunk))
+            address += chunk
+            size -= chunk
+
+    def clear(self) -> None:
+        """All RAM to zero, without touching pages that never were."""
+        for region in self.regions:
+            region.mapping.madvise(mmap.MADV_REMOVE)
+
+    # --- guards ------------------------------------------------------------------------------------
+
+    def guard(self, pages: Mapping[int, Guard]) -> None:
+        """Make exactly these pages (page-aligned addresses in RAM) guarded, all others plain."""
+        wanted = {page: guard for page, guard in pages.items() if self.find(page) is not None}
+        if wanted != self._guards:
+            self._guards = wanted
+            self._sync()
+
+    @property
+    def guards(self) -> Mapping[int, Guard]:
+        return self._guards
+
+    def _layout(self) -> list[tuple[int, int, int]]:
+        """The slots that regions and guards ask for: (address, size, flags)."""
+        layout = []
+        for region in self.regions:
+            start = region.address
+            for page in sorted(p for p in self._guards if region.address <= p < region.end):
+                if page > start:
+                    layout.append((start, page - start, 0))
+                if self._guards[page] is Guard.READ_ONLY:
+                    layout.append((page, PAGE, abi.KVM_MEM_READONLY))
+                start = page + PAGE
+            if start < region.end:
+                layout.append((start, region.end - start, 0))
+        return layout
+
+    def _sync(self) -> None:
+        """Change KVM's slots to the layout; those that stay the same are not touched."""
+        layout = self._layout()
+        if len(layout) > self.max_slots:
+            raise UsageError(f"this KVM has {self.max_slots} memory slots, {len(layout)} would be needed: watch fewer pages")
+        keep = set(layout)
+        for slot in list(self._slots.values()):
+            if (slot.address, slot.size, slot.flags) in keep:
+                keep.discard((slot.address, slot.size, slot.flags))
+            else:
+                self.vm.set_memory_region(slot.number, slot.address, 0, 0)
+                del self._slots[slot.number]
+                self._free.append(slot.number)
+        for address, size, flags in layout:
+            if (address, size, flags) not in keep:
+                continue
+            region = self.find(address)
+            assert region is not None
+            number = self._free.pop() if self._free else max(self._slots, default=-1) + 1
+            self.vm.set_memory_region(number, address, size, region.host_address + address - region.address, flags)
+            self._slots[number] = Slot(number, address, size, flags)
+
+    def close(self) -> None:
+        for region in self.regions:
+            region.close()
+        self.regions = []
+        self._starts = []

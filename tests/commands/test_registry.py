@@ -1,0 +1,219 @@
+"""Names, prefixes, usage lines, and parsing against parameter types, without a session."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pytest
+
+from kvmdbg.commands import catalogue
+from kvmdbg.commands.parameters import FlagWordType, FormatType, RestType, WordType, parse_format
+from kvmdbg.commands.registry import GROUPS, REGISTRY, Command, Registry, command
+from kvmdbg.errors import UsageError
+
+catalogue.load()
+
+
+def resolved(line: str) -> str:
+    return REGISTRY.resolve(line).command.name
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("b", "break"),
+        ("br", "break"),
+        ("tb", "tbreak"),
+        ("tbr", "tbreak"),
+        ("hb", "hbreak"),
+        ("d", "delete"),
+        ("del", "delete"),
+        ("dis", "disable"),
+        ("disas", "disassemble"),
+        ("disp", "display"),
+        ("und", "undisplay"),
+        ("en", "enable"),
+        ("cond", "condition"),
+        ("ign", "ignore"),
+        ("comm", "commands"),
+        ("cl", "clear"),
+        ("wat", "watch"),
+        ("rw", "rwatch"),
+        ("aw", "awatch"),
+        ("c", "continue"),
+        ("cont", "continue"),
+        ("s", "step"),
+        ("si", "stepi"),
+        ("n", "next"),
+        ("ni", "nexti"),
+        ("fin", "finish"),
+        ("u", "until"),
+        ("adv", "advance"),
+        ("x", "x"),
+        ("p", "print"),
+        ("i", "info"),
+        ("l", "list"),
+        ("h", "help"),
+        ("r", "run"),
+        ("k", "kill"),
+        ("q", "quit"),
+        ("i r", "info registers"),
+        ("inf reg", "info registers"),
+        ("info all", "info all-registers"),
+        ("i b", "info breakpoints"),
+        ("i wat", "info watchpoints"),
+        ("info s", "info stack"),
+        ("i li", "info line"),
+        ("i pr", "info program"),
+        ("sho conf", "show confirm"),
+        ("set conf off", "set confirm"),
+        ("set $rax = 1", "set"),
+        ("set {u8}0x1000 = 1", "set"),
+        ("set var $ax=1", "set var"),
+        ("set width = 3", "set"),
+        ("dump mem.bin 0 4", "dump"),
+        ("dump memory f 0 4", "dump memory"),
+        ("dump binary memory f 0 4", "dump binary"),
+        ("!ls", "shell"),
+        ("p$ax", "print"),
+        ("p/x $ax", "print"),
+        ("x/4xw 0", "x"),
+        ("catch io 0x10", "catch io"),
+        ("catch shutdown", "catch"),
+        ("symbol-file a.elf", "symbol-file"),
+    ],
+)
+def test_what_fingers_know(typed: str, name: str) -> None:
+    assert resolved(typed) == name
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("con", "'con' is ambiguous: condition, context, continue"),
+        ("brek", "'brek' is no command; did you mean break?"),
+        ("info regsters", "'info regsters' is no command; did you mean info registers?"),
+        ("zzz", "'zzz' is no command; try help"),
+        ("$ax", "'$ax' does not start with a command; try help"),
+        ("si.x", "'si.x' is no command"),
+    ],
+)
+def test_unknown_and_ambiguous(typed: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        REGISTRY.resolve(typed)
+    assert str(caught.value).startswith(message)
+
+
+def test_resolve_takes_the_line_apart() -> None:
+    found = REGISTRY.resolve("  x/4xw  $sp, 3")
+    assert (found.command.name, found.suffix, found.rest, found.column) == ("x", "4xw", "  $sp, 3", 7)
+    assert REGISTRY.resolve("info reg ax").rest == " ax"
+    assert REGISTRY.resolve("x").suffix is None
+
+
+def test_a_name_belongs_to_one_command() -> None:
+    mine = Registry()
+
+    @command("one", aliases=("o",), group="support", example="one", registry=mine)
+    def one(dbg: Any) -> None:
+        """First."""
+
+    with pytest.raises(ValueError, match="two: the name o belongs to one"):
+
+        @command("two", aliases=("o",), group="support", example="two", registry=mine)
+        def two(dbg: Any) -> None:
+            """Second."""
+
+    with pytest.raises(ValueError, match="docstring"):
+
+        @command("three", group="support", example="three", registry=mine)
+        def three(dbg: Any) -> None: ...
+
+
+def sample() -> Command:
+    mine = Registry()
+
+    @command("sample", group="support", example="sample", registry=mine)
+    def sample(
+        dbg: Any,
+        form: Annotated[Any, FormatType()] = None,
+        way: Annotated[str, WordType("on|off", ("on", "off"))] = "on",
+        fast: Annotated[bool, FlagWordType("fast")] = False,
+        *names: Annotated[str, WordType("NAME", strict=False)],
+    ) -> None:
+        """Takes one of everything."""
+
+    found = mine.get("sample")
+    assert found is not None
+    return found
+
+
+def test_usage_follows_from_the_signature() -> None:
+    assert sample().usage == "sample[/FMT] [on|off] [fast] [NAME]..."
+
+
+def test_arguments_in_order() -> None:
+    one = sample()
+    dbg: Any = None
+    assert one.parse("", None, dbg) == [None, "on", False]
+    assert one.parse(" of fast a, b", None, dbg) == [None, "off", True, "a", "b"]
+    assert one.parse("off b", "2x", dbg) == [parse_format("2x"), "off", False, "b"]
+    with pytest.raises(UsageError, match="'maybe' is none of on, off"):
+        one.parse("maybe", None, dbg)
+
+
+def test_left_over_text_and_missing_arguments_are_named() -> None:
+    dbg: Any = None
+    run = REGISTRY.get("pwd")
+    assert run is not None
+    with pytest.raises(UsageError, match=r"pwd: 'now please' was not understood; usage: pwd"):
+        run.parse(" now please", None, dbg)
+    with pytest.raises(UsageError, match=r"pwd takes no /x; usage: pwd"):
+        run.parse("", "x", dbg)
+    apropos = REGISTRY.get("apropos")
+    assert apropos is not None
+    with pytest.raises(UsageError, match="apropos needs TEXT; usage: apropos TEXT"):
+        apropos.parse("  ", None, dbg)
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "letter", "unit"),
+    [("4xw", 4, "x", 4), ("xw4", None, None, None), ("i", None, "i", None), ("b", None, None, 1), ("wx", None, "x", 4)],
+)
+def test_format(text: str, count: int | None, letter: str | None, unit: int | None) -> None:
+    if text == "xw4":
+        with pytest.raises(UsageError, match="/xw4 is no format"):
+            parse_format(text)
+        return
+    found = parse_format(text)
+    assert (found.count, found.letter, found.unit) == (count, letter, unit)
+
+
+@pytest.mark.parametrize("text", ["4q", "xx", "bw"])
+def test_format_mistakes_name_the_letter(text: str) -> None:
+    with pytest.raises(UsageError, match=f"/{text}: '{text[-1]}' is no format letter"):
+        parse_format(text)
+
+
+def test_every_command_is_explained() -> None:
+    for one in REGISTRY:
+        assert one.group in GROUPS, one.name
+        assert one.examples, one.name
+        assert one.summary.rstrip().endswith((".", ",", ":")) or len(one.text.split()) > 3, one.name
+        assert one.usage.startswith(one.name)
+        for parameter in one.parameters:
+            assert parameter.type.metavar, one.name
+
+
+def test_every_example_shows_its_command() -> None:
+    for one in REGISTRY:
+        lines = [line for example in one.examples for line in example.splitlines() if not line.startswith("twice")]
+        assert one.name in {
+            REGISTRY.resolve(line).command.name for line in lines if line not in ("end", "else") and line[:5] != "Print"
+        } | {
+            REGISTRY.resolve(line).command.words[0] for line in lines if len(line.split()) > 1 and line[:5] != "Print"
+        }, one.name
+
+
+def test_rest_keeps_the_text() -> None:
+    assert RestType().parse("a  b ", 0, None) == ("a  b", 5)  # type: ignore[arg-type]

@@ -1,0 +1,155 @@
+"""Every result as plain text and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from kvmdbg.commands import results
+from kvmdbg.commands.results import (
+    CodeLine,
+    Disassembly,
+    ExitLine,
+    Fields,
+    Group,
+    GuestOutput,
+    HexDump,
+    Memory,
+    MemoryRow,
+    Message,
+    Part,
+    Registers,
+    RegisterValue,
+    Stack,
+    StackSlot,
+    StopReport,
+    Table,
+    Value,
+)
+
+
+@dataclass(frozen=True)
+class FakeStop:
+    reason: str = "halted"
+    vcpu: int = 0
+    pc: int = 0x100C
+
+    def describe(self) -> str:
+        return "The guest halted."
+
+    def to_json(self) -> dict[str, Any]:
+        return {"reason": self.reason, "vcpu": self.vcpu, "pc": self.pc}
+
+
+def test_message_carries_its_facts() -> None:
+    one = Message("Breakpoint 1 at 0x1003.", data={"number": 1})
+    assert one.plain() == "Breakpoint 1 at 0x1003."
+    assert one.to_json() == {"type": "message", "level": "info", "text": "Breakpoint 1 at 0x1003.", "number": 1}
+
+
+def test_table_lines_up_and_notes_follow_their_row() -> None:
+    table = Table("t", ("Num", "What"), (("1", "a"), ("10", "bcd")), notes={0: ("hit twice",)})
+    assert table.plain() == "Num  What\n1    a\n    hit twice\n10   bcd"
+    assert table.to_json()["rows"] == [{"Num": "1", "What": "a"}, {"Num": "10", "What": "bcd"}]
+    assert Table("t", ("A",), (), "None here.").plain() == "None here."
+
+
+def test_fields_line_up() -> None:
+    assert Fields("host", {"a": "1", "long": "2"}).plain() == "host\n  a     1\n  long  2"
+
+
+def test_hexdump_lines() -> None:
+    one = HexDump(0x1000, b"AB\x00" + bytes(range(0x80, 0x8E)))
+    first, second = one.plain().splitlines()
+    assert first.startswith("00001000  41 42 00 80") and first.endswith("AB..............")
+    assert second.startswith("00001010  8d ")
+    assert one.to_json()["data"].startswith("414200")
+
+
+def test_memory_rows() -> None:
+    rows = (MemoryRow(0x1000, "<start>", ("0x01", "0x02")), MemoryRow(0x1002, "", ("0x100",)))
+    one = Memory(0x1000, "x", 1, rows, (1, 2, 256))
+    assert one.plain() == "0x1000 <start>:   0x01   0x02\n0x1002:  0x100"
+    assert one.to_json()["values"] == [1, 2, 256]
+    assert dataclasses.replace(one, space="phys").plain().startswith("phys:0x1000")
+
+
+def test_disassembly_marks_the_current_line_and_the_branch() -> None:
+    lines = (
+        CodeLine(0x1000, b"\x90", "nop", ""),
+        CodeLine(0x1001, b"\x74\xfd", "je", "0x1000", current=True, branch="taken", target=0x1000, seg_off="0000:1001"),
+        CodeLine(0x1003, b"\xf4", "hlt", "", breakpoints=(2,)),
+    )
+    text = Disassembly(lines, raw=True).plain().splitlines()
+    assert text[0] == "   0x00001000  90      nop"
+    assert text[1] == "=> 0000:1001  0x001001  74 fd   je      0x1000  (taken)"
+    assert text[2].startswith(" b 0x00001003")
+    found = Disassembly(lines).to_json()["lines"]
+    assert found[1]["branch"] == "taken" and "branch" not in found[0] and found[2]["breakpoints"] == [2]
+
+
+def test_registers_as_grid_fit_the_width() -> None:
+    values = tuple(RegisterValue(f"r{n}", n, 64, changed=n == 3) for n in range(8, 16)) + (
+        RegisterValue("rflags", 0x46, 64, decoded="ZF PF"),
+    )
+    grid = Registers(values, "grid")
+    assert all(len(line) <= 60 for line in grid.plain(60).splitlines())
+    assert grid.plain(200).splitlines()[-1].endswith("0000000000000046  ZF PF")
+    assert Registers((RegisterValue("ax", 5, 16, changed=True),)).plain() == "ax * 0x5  5"
+    assert grid.to_json()["values"]["r9"] == 9
+
+
+def test_stop_report() -> None:
+    report = StopReport(
+        FakeStop(),
+        "The guest halted.",
+        (Part("stack", Stack((StackSlot(0x7BFE, 0, 0x1234, "<main>"),), 16)),),
+        (Value("$ax", "5", 5, 1),),
+    )
+    text = report.plain()
+    assert text.splitlines()[0].startswith("-- stack")
+    assert "0x00007bfe sp+0x0  1234 <main>" in text
+    assert text.endswith("The guest halted.\n1: $ax = 5")
+    found = report.to_json()
+    assert found["type"] == "stop" and found["reason"] == "halted" and found["pc"] == 0x100C
+    assert found["context"]["stack"]["slots"] == [{"address": 0x7BFE, "value": 0x1234, "label": "<main>"}]
+    assert found["displays"][0]["value"] == 5
+
+
+def test_exit_line_keeps_the_exits_fields_apart() -> None:
+    one = ExitLine("system event shutdown", 1, {"kind": "system_event", "type": 1})
+    assert one.to_json() == {
+        "type": "exit",
+        "text": "system event shutdown",
+        "vcpu": 1,
+        "exit": {"kind": "system_event", "type": 1},
+    }
+
+
+def test_guest_output_that_is_no_text() -> None:
+    assert GuestOutput(b"4\xff\n").to_json() == {"type": "output", "text": "4\ufffd\n", "data": "34ff0a"}
+
+
+def test_group() -> None:
+    one = Group((Message("a"), Message("b")))
+    assert one.plain() == "a\nb"
+    assert [part["text"] for part in one.to_json()["results"]] == ["a", "b"]
+
+
+KINDS = [one for one in vars(results).values() if inspect.isclass(one) and isinstance(getattr(one, "kind", None), str)]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda one: one.__name__)
+def test_each_kind_is_documented_and_its_own(kind: Any) -> None:
+    assert kind.__doc__ and not kind.__doc__.startswith(f"{kind.__name__}(")
+    assert [one.kind for one in KINDS].count(kind.kind) == 1
+
+
+def test_json_types_only() -> None:
+    made = StopReport(FakeStop(), "x", (Part("regs", Registers((RegisterValue("ax", 1, 16),))),))
+    assert json.loads(json.dumps(made.to_json()))["context"]["regs"]["values"] == {"ax": 1}

@@ -1,0 +1,72 @@
+"""Reading, showing and finding settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvmdbg.commands.settings import SETTINGS, Settings
+from kvmdbg.errors import UsageError
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda one: one.name)
+def test_what_is_shown_can_be_set_again(setting) -> None:  # type: ignore[no-untyped-def]
+    values = Settings()
+    values.set(setting.name, values.shown(setting.name))
+    assert values[setting.name] == setting.default
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("all", ("regs", "code", "stack", "stop")),
+        ("none", ()),
+        ("code,regs", ("regs", "code")),
+        ("st", None),
+        ("sta sto", ("stack", "stop")),
+        ("bananas", None),
+        ("", None),
+    ],
+)
+def test_context(text: str, parts: tuple[str, ...] | None) -> None:
+    values = Settings()
+    if parts is None:
+        with pytest.raises(UsageError):
+            values.set("context", text)
+        return
+    values.set("context", text)
+    assert values["context"] == parts
+
+
+def test_prefixes_and_gdbs_names() -> None:
+    values = Settings()
+    values.set("output-radix", "16")
+    assert values["radix"] == 16
+    values.set("conf", "off")
+    assert values["confirm"] is False
+    values.set("disassembly-f", "a")
+    assert values["disassembly-flavor"] == "att"
+    with pytest.raises(UsageError, match="'co' is ambiguous: context, code-lines, confirm"):
+        values.set("co", "off")
+    with pytest.raises(UsageError, match="there is no setting sound"):
+        values.set("sound", "on")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("width", "wide", "'wide' is no number"),
+        ("width", "-1", "-1 is negative"),
+        ("radix", "7", "radix must be 2, 8, 10 or 16, not 7"),
+        ("confirm", "perhaps", "'perhaps' is neither on nor off"),
+        ("disassembly-flavor", "masm", "'masm' is none of intel, att"),
+    ],
+)
+def test_mistakes(name: str, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Settings().set(name, text)
+
+
+def test_two_users_do_not_share_settings() -> None:
+    one, two = Settings(), Settings()
+    one.set("width", "40")
+    assert two["width"] == 0
