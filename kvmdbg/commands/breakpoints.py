@@ -21,20 +21,17 @@ from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import UsageError
 
 if TYPE_CHECKING:
-    from kvmdbg.core.breakpoints import Breakpoint
+    from kvmdbg.core.breakpoints import Point
 
 IgnoreArg = Annotated[int, NumberType("COUNT")]
 
 
-def point(dbg: Interpreter, number: int) -> Breakpoint:
+def point(dbg: Interpreter, number: int) -> Point:
     """The breakpoint, watchpoint or catchpoint of this number. Raises UsageError."""
-    for one in dbg.session.breakpoints:
-        if one.number == number:
-            return one
-    raise UsageError(f"there is no breakpoint number {number}")
+    return dbg.session.breakpoints.get(number)
 
 
-def _chosen(dbg: Interpreter, numbers: tuple[list[int], ...]) -> list[Breakpoint]:
+def _chosen(dbg: Interpreter, numbers: tuple[list[int], ...]) -> list[Point]:
     if not numbers:
         return list(dbg.session.breakpoints)
     return [point(dbg, number) for some in numbers for number in some]
@@ -118,13 +115,7 @@ def clear(dbg: Interpreter, location: LocationArg | None = None) -> Result:
     """Delete the breakpoints at LOCATION ($pc without one)."""
     address = dbg.session.vcpu.pc if location is None else location.address
     space = "linear" if location is None else location.space
-    gone = [
-        one.number
-        for one in dbg.session.breakpoints
-        if getattr(one, "address", None) == address
-        and getattr(one, "location", None) is not None
-        and one.space == space
-    ]
+    gone = [one.number for one in dbg.session.breakpoints.breakpoints() if (one.address, one.space) == (address, space)]
     if not gone:
         raise UsageError(f"there is no breakpoint at {address:#x}")
     for number in gone:

@@ -14,7 +14,7 @@ def exit_kinds(dbg: Interpreter) -> list[str]:
     """The words for every exit reason, from kvm/exits.py."""
     from kvmdbg.kvm import exits
 
-    return sorted({one.kind for one in exits.BY_NUMBER.values()})
+    return ["any", *sorted(exits.KINDS)]
 
 
 PortArg = Annotated[int | None, NumberType("PORT")]
@@ -55,7 +55,7 @@ def catch_hlt(dbg: Interpreter, condition: ConditionArg = None) -> Result:
 def catch(dbg: Interpreter, kind: KindArg, condition: ConditionArg = None) -> Result:
     """Stop the guest at exits of one kind; io and mmio also take a port or an address.
 
-    The kinds are the exit reasons of linux/kvm.h in lower case, without KVM_EXIT_.
+    The kinds are the exit reasons of linux/kvm.h in lower case, without KVM_EXIT_, and `any`.
     """
     return _catch(dbg, kind, condition, f"exit {kind}")
 

@@ -40,26 +40,26 @@ def _write_file(dbg: Interpreter, file: str, start: Place, length: int, mode: st
 @command(
     "dump",
     group="files",
-    example=("dump /tmp/kvmdbg-example.bin 0x1000 12", "dump binary memory /tmp/kvmdbg-example.bin 0x1000 0x100c"),
+    example=("dump code.bin 0x1000 12", "dump binary memory code.bin 0x1000 0x100c"),
 )
 def dump(dbg: Interpreter, file: FileArg, start: StartArg, length: LengthArg) -> Result:
     """Write LENGTH bytes of memory from an address on to a file (the short form of dump memory)."""
     return _write_file(dbg, file, start, length)
 
 
-@command("dump binary", group="files", example="dump binary memory /tmp/kvmdbg-example.bin 0x1000 0x100c")
+@command("dump binary", group="files", example="dump binary memory code.bin 0x1000 0x100c")
 def dump_binary(dbg: Interpreter, memory: MemoryWordArg, file: FileArg, start: StartArg, end: EndArg) -> Result:
     """Write the memory from START up to, not including, END to a file: gdb's dump binary memory."""
     return dump_memory(dbg, file, start, end)
 
 
-@command("dump memory", group="files", example="dump memory /tmp/kvmdbg-example.bin 0x1000 0x100c")
+@command("dump memory", group="files", example="dump memory code.bin 0x1000 0x100c")
 def dump_memory(dbg: Interpreter, file: FileArg, start: StartArg, end: EndArg) -> Result:
     """Write the memory from START up to, not including, END to a file, as in gdb."""
     return _write_file(dbg, file, start, end.address - start.address)
 
 
-@command("append memory", group="files", example="append memory /tmp/kvmdbg-example.bin 0x1000 0x100c")
+@command("append memory", group="files", example="append memory code.bin 0x1000 0x100c")
 def append_memory(dbg: Interpreter, file: FileArg, start: StartArg, end: EndArg) -> Result:
     """Add the memory from START up to, not including, END to the end of a file, as in gdb."""
     return _write_file(dbg, file, start, end.address - start.address, "ab")
@@ -68,7 +68,7 @@ def append_memory(dbg: Interpreter, file: FileArg, start: StartArg, end: EndArg)
 @command(
     "restore",
     group="files",
-    example=("dump /tmp/kvmdbg-example.bin 0x1000 12", "restore /tmp/kvmdbg-example.bin binary 0x2000"),
+    example=("dump code.bin 0x1000 12", "restore code.bin binary 0x2000"),
 )
 def restore(
     dbg: Interpreter,
@@ -98,14 +98,14 @@ def restore(
     return Message(sentence, data={"bytes": len(part), "address": offset.address + start})
 
 
-@command("symbol-file", group="files", example="symbol-file guests/hello16.elf")
+@command("symbol-file", group="files", example="symbol-file kernel.elf")
 def symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) -> Result:
     """Read symbols from an ELF file, in place of those known; BASE is added to their addresses."""
     dbg.session.symbols.clear()
     return add_symbol_file(dbg, file, base)
 
 
-@command("add-symbol-file", group="files", example="add-symbol-file guests/hello16.elf 0x1000")
+@command("add-symbol-file", group="files", example="add-symbol-file kernel.elf 0x1000")
 def add_symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) -> Result:
     """Read symbols from an ELF file in addition to those known; BASE is added to their addresses."""
     count = dbg.session.add_symbols(file, base.address if base else 0)

@@ -11,6 +11,7 @@ from kvmdbg.commands.results import Fields, Message, Registers, Result, Table
 from kvmdbg.commands.settings import CONTEXT_PARTS
 from kvmdbg.commands.values import address_label
 from kvmdbg.commands.views import context, register_value
+from kvmdbg.core.breakpoints import Breakpoint, Point, Watchpoint
 from kvmdbg.errors import UsageError
 
 #: Register groups of x86.registers that `info registers GROUP` knows, with what gdb's plain list shows first.
@@ -110,15 +111,24 @@ def info_watchpoints(dbg: Interpreter, *numbers: NumbersArg) -> Result:
     return points_table(dbg, numbers, "watchpoints", "No watchpoints.", only="watchpoint")
 
 
-def point_type(one: object) -> str:
-    """ "breakpoint", "hw breakpoint", "watchpoint" (also read and access) or "catchpoint"."""
-    kind = type(one).__name__.lower()
-    if kind == "watchpoint":
-        way = getattr(one, "kind", "write")
-        return "watchpoint" if way == "write" else f"{way} watchpoint"
-    if kind == "breakpoint" and getattr(one, "hardware", False):
-        return "hw breakpoint"
-    return kind
+def point_type(one: Point) -> str:
+    """gdb's word for it: "breakpoint", "hw breakpoint", "watchpoint", "read watchpoint", "catchpoint", …"""
+    if isinstance(one, Watchpoint):
+        return {"write": "watchpoint", "read": "read watchpoint"}.get(one.kind, "acc watchpoint")
+    if isinstance(one, Breakpoint):
+        return "hw breakpoint" if one.hardware else "breakpoint"
+    return "catchpoint"
+
+
+def _notes(one: Point) -> tuple[str, ...]:
+    found = []
+    if one.condition:
+        found.append(f"stop only if {one.condition}")
+    if one.hits:
+        found.append(f"already hit {one.hits} time{'s' if one.hits != 1 else ''}")
+    if one.ignore:
+        found.append(f"ignore next {one.ignore} hit{'s' if one.ignore != 1 else ''}")
+    return (*found, *(f"  {line}" for line in one.commands))
 
 
 def points_table(dbg: Interpreter, numbers: tuple[list[int], ...], title: str, empty: str, only: str = "") -> Table:
@@ -129,49 +139,20 @@ def points_table(dbg: Interpreter, numbers: tuple[list[int], ...], title: str, e
     notes: dict[int, tuple[str, ...]] = {}
     for one in dbg.session.breakpoints:
         kind = point_type(one)
-        if (wanted and one.number not in wanted) or (only and only not in kind):
+        if (wanted and one.number not in wanted) or only not in kind:
             continue
-        address = getattr(one, "address", None)
-        space = "phys:" if getattr(one, "space", "linear") == "phys" else ""
-        what = getattr(one, "location", "") or getattr(one, "expression", "")
-        if "watch" in kind:
+        place, what = "", one.describe()
+        if isinstance(one, Breakpoint | Watchpoint):
+            place = f"{'phys:' if one.space == 'phys' else ''}{one.address:#x}"
+            label = address_label(dbg, one.address) if one.space == "linear" else ""
+            what = " ".join(part for part in (what if what != place else "", label) if part)
+        if isinstance(one, Watchpoint):
             what = f"{what} ({one.length} byte{'s' if one.length != 1 else ''})".strip()
-        elif kind == "catchpoint":
-            what = one.describe()
-        else:
-            label = address_label(dbg, address) if address is not None and not space else ""
-            what = f"{what} {label}".strip() if what != label.strip("<>") else label
-        held = getattr(one, "held_by", "")
-        place = f"{space}{address:#x}" if address is not None else ""
-        disposition = "del" if getattr(one, "temporary", False) else "keep"
-        row = (str(one.number), kind, disposition, "y" if one.enabled else "n", place, what, held)
-        about = []
-        if one.condition:
-            about.append(f"stop only if {one.condition}")
-        if one.hits:
-            about.append(f"already hit {one.hits} time{'s' if one.hits != 1 else ''}")
-        if one.ignore:
-            about.append(f"ignore next {one.ignore} hits")
-        about += [f"  {line}" for line in one.commands]
-        if about:
-            notes[len(rows)] = tuple(about)
-        rows.append(row)
-        data.append(
-            {
-                "number": one.number,
-                "type": kind,
-                "temporary": disposition == "del",
-                "enabled": one.enabled,
-                "address": address,
-                "space": getattr(one, "space", "linear"),
-                "what": what,
-                "held_by": held,
-                "condition": one.condition,
-                "hits": one.hits,
-                "ignore": one.ignore,
-                "commands": list(one.commands),
-            }
-        )
+        if about := _notes(one):
+            notes[len(rows)] = about
+        disposition = "del" if one.temporary else "keep"
+        rows.append((str(one.number), kind, disposition, "y" if one.enabled else "n", place, what, one.held_by))
+        data.append({**one.to_json(), "what": what, "commands": list(one.commands)})
     columns = ("Num", "Type", "Disp", "Enb", "Address", "What", "Held by")
     return Table(title, columns, tuple(rows), empty, tuple(data), notes)
 

@@ -19,9 +19,9 @@ from kvmdbg.errors import KvmdbgError, UsageError
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
-    from kvmdbg.core.stops import Stop
 
     from kvmdbg.commands.displays import Display
+    from kvmdbg.core.stops import Stop
     from kvmdbg.kvm.exits import Exit
 
 MoreLines = Callable[[], "str | None"]
@@ -63,7 +63,7 @@ class Interpreter:
         from kvmdbg.commands import catalogue
 
         catalogue.load()
-        self.session = session
+        self.session: Session = session
         self.registry = registry
         self.settings = Settings()
         self.displays: list[Display] = []
@@ -241,7 +241,7 @@ class Interpreter:
         following: Stop | None = stop
         while following is not None:
             self.last_stop = following
-            commands = [line for point in getattr(following, "breakpoints", ()) for line in point.commands]
+            commands = [line for point in following.breakpoints for line in point.commands]
             silent = bool(commands) and commands[0] == "silent"
             self.memory_next = self.code_next = None
             if not silent:

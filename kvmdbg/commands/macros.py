@@ -86,7 +86,7 @@ def _branches(body: list[str]) -> tuple[list[str], list[str]]:
     return body, []
 
 
-@command("source", group="support", example="source tests/commands/example.kvmdbg")
+@command("source", group="support", example="source boot.kvmdbg")
 def source(dbg: Interpreter, file: FileArg) -> Iterator[Result]:
     """Run the commands in a file, one a line. It ends at the first error, which names the file and the line."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 from kvmdbg.commands import catalogue, results
 from kvmdbg.commands.registry import GROUPS, REGISTRY, Command
@@ -33,7 +34,7 @@ With `--json` each result and each stop is one JSON object on a line of its own,
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^\w-]", "-", name)
+    return re.sub(r"[^\w -]", "", name).replace(" ", "-")
 
 
 def command_text(one: Command) -> str:
@@ -50,7 +51,7 @@ def command_text(one: Command) -> str:
 def json_text() -> str:
     """What the JSON objects mean, from the result classes."""
     lines = [_JSON_HEAD]
-    kinds = [
+    kinds: list[Any] = [
         one for one in vars(results).values() if inspect.isclass(one) and isinstance(getattr(one, "kind", None), str)
     ]
     for one in kinds:

@@ -33,7 +33,7 @@ def continue_(dbg: Interpreter, count: StepsArg = 1, background: BackgroundArg =
         _wait(dbg)
         return None
     if count > 1:
-        points = getattr(dbg.last_stop, "breakpoints", ())
+        points = dbg.last_stop.breakpoints if dbg.last_stop else ()
         if not points:
             raise KvmdbgError(f"continue {count}: the guest does not stand at a breakpoint")
         points[0].ignore = count - 1

@@ -30,7 +30,7 @@ def page(dbg: Interpreter, one: Command) -> HelpPage:
     return HelpPage(one.name, one.usage, text, one.examples, names, GROUPS[one.group])
 
 
-@command("help", aliases=("h",), group="support", example=("help", "help break", "help breakpoints", "help keys"))
+@command("help", aliases=("h",), group="support", example=("help", "help break", "help breakpoints"))
 def help_(dbg: Interpreter, topic: CommandTextArg = "") -> Iterator[Result]:
     """Explain a command, or list the commands of a group; without a word list the groups, and how to read more."""
     if not topic:
@@ -127,7 +127,7 @@ def trace(dbg: Interpreter) -> Result:
     return subcommand_table(dbg, "trace")
 
 
-@command("append", group="files", example="append memory /tmp/kvmdbg-example.bin 0x1000 0x100c")
+@command("append", group="files", example="append memory code.bin 0x1000 0x100c")
 def append(dbg: Interpreter) -> Result:
     """Add memory to the end of a file; the words that may follow are listed without one."""
     return subcommand_table(dbg, "append")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kvmdbg.commands.results import (
@@ -18,12 +19,13 @@ from kvmdbg.commands.results import (
     StopReport,
 )
 from kvmdbg.commands.values import address_label
+from kvmdbg.core.breakpoints import Breakpoint
+from kvmdbg.core.stops import WatchpointStop
 from kvmdbg.errors import KvmdbgError, MemoryFault
 
 if TYPE_CHECKING:
-    from kvmdbg.core.stops import Stop
-
     from kvmdbg.commands.interpreter import Interpreter
+    from kvmdbg.core.stops import Stop
 
 #: How many instructions before the current one the context view shows where they can be known.
 BEFORE = 3
@@ -33,21 +35,24 @@ LONGEST = 15
 
 def stop_report(dbg: Interpreter, stop: Stop, displays: tuple[Result, ...] = ()) -> StopReport:
     """A stop with the parts of the context that `set context` chose; a part that cannot be shown says why."""
-    return StopReport(stop, stop.describe(), context(dbg, dbg.settings["context"], stop), displays)
+    text = stop.describe()
+    sentence = f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+    return StopReport(stop, sentence, context(dbg, dbg.settings["context"], stop), displays)
 
 
 def context(dbg: Interpreter, names: tuple[str, ...], stop: Stop | None = None) -> tuple[Part, ...]:
     """The named parts of the context of the current vCPU; none for a guest that is gone."""
     if dbg.session.state == "dead":
         return ()
+    makers: dict[str, Callable[[Interpreter], Result]]
     makers = {"regs": registers_part, "code": code_part, "stack": stack_part}
-    parts = []
+    parts: list[Part] = []
     for name in names:
         try:
             if name in makers:
                 parts.append(Part(name, makers[name](dbg)))
-            elif name == "stop" and stop is not None and (details := stop_part(dbg, stop)) is not None:
-                parts.append(Part(name, details))
+            elif name == "stop" and stop is not None:
+                parts.append(Part(name, stop_part(dbg, stop)))
         except KvmdbgError as error:
             parts.append(Part(name, Message(str(error), "warning")))
     if "code" in names:
@@ -112,10 +117,9 @@ def code_lines(
     if end is not None:
         found = [one for one in found if one.address < end]
     points: dict[int, list[int]] = {}
-    for point in dbg.session.breakpoints:
-        at = getattr(point, "address", None)
-        if point.enabled and at is not None and getattr(point, "space", "linear") == space:
-            points.setdefault(at, []).append(point.number)
+    for point in dbg.session.breakpoints.breakpoints():
+        if point.enabled and point.space == space:
+            points.setdefault(point.address, []).append(point.number)
     lines = []
     for one in found:
         info = disasm.classify(one.data, one.address, bits) if one.mnemonic != ".byte" else None
@@ -218,21 +222,20 @@ def stack_part(dbg: Interpreter) -> Stack:
     return Stack(tuple(slots), bits, note)
 
 
-def stop_part(dbg: Interpreter, stop: Stop) -> Fields | None:
+def stop_part(dbg: Interpreter, stop: Stop) -> Fields:
     """Details of what stopped the guest: the breakpoints with their condition and hits, mode and place."""
     vcpu = dbg.session.vcpu
     cs, ip = vcpu.cs_ip
     label = address_label(dbg, vcpu.pc)
     values = {"where": f"{cs:04x}:{ip:04x}, linear {vcpu.pc:#x} {label}".rstrip() + f", {vcpu.mode.name}"}
-    for point in getattr(stop, "breakpoints", ()):
-        about = [f"at {point.location}", f"hit {point.hits} time{'s' if point.hits != 1 else ''}"]
-        if point.condition:
-            about.insert(1, f"if {point.condition}")
-        if getattr(point, "held_by", ""):
-            about.append(f"held by {point.held_by}")
-        values[f"breakpoint {point.number}"] = ", ".join(about)
-    instruction = getattr(stop, "instruction", None)
-    if instruction:
-        shown = instruction if isinstance(instruction, str) else f"{instruction.mnemonic} {instruction.operands}"
-        values["instruction"] = shown.strip()
+    for point in stop.breakpoints:
+        about = [f"at {point.location}"] if isinstance(point, Breakpoint) else [point.describe()]
+        about += [f"if {point.condition}"] if point.condition else []
+        about.append(f"hit {point.hits} time{'s' if point.hits != 1 else ''}")
+        about += [f"held by {point.held_by}"] if point.held_by else []
+        values[f"{type(point).__name__.lower()} {point.number}"] = ", ".join(about)
+    if isinstance(stop, WatchpointStop) and stop.instruction is not None:
+        one = code_lines(dbg, stop.instruction, 1)[0]
+        where = " ".join(part for part in (f"{one.address:#x}", one.label) if part)
+        values["instruction"] = f"{where}: {one.mnemonic} {one.operands}".rstrip()
     return Fields("", values)

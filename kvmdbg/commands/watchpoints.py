@@ -49,6 +49,7 @@ def _watch(dbg: Interpreter, kind: str, text: str, length: int | None, condition
     size = length or place.size
     where: int | str = f"phys:{place.address:#x}" if place.space == "phys" else place.address
     made = dbg.session.watch(where, size, kind=kind, when=condition)
+    made.location = text
     dbg.session.variables["bpnum"] = made.number
     name = {"write": "Watchpoint", "read": "Read watchpoint", "access": "Access watchpoint"}[kind]
     shown = f"{'phys:' if place.space == 'phys' else ''}{place.address:#x}"

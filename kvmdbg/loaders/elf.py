@@ -193,6 +193,7 @@ class Elf:
 
     name = "elf"
     looks_for = '"\\x7fELF" at its start'
+    priority = 20
 
     def recognise(self, data: bytes) -> bool:
         """True for the ELF magic."""
@@ -201,8 +202,8 @@ class Elf:
     def load(self, data: bytes, path: str, options: LoadOptions) -> Image:
         """The segments, the entry as loaded, and the symbols as linked."""
         with opened(data, path) as file:
-            mode = options.mode or mode_of(file, path)
-            mode_of(file, path)
+            native = mode_of(file, path)
+            mode = options.mode or native
             found = loadables(file, data, path)
             if not found:
                 why = " (an object file: link it first)" if file.header["e_type"] == "ET_REL" else ""
@@ -221,12 +222,11 @@ class Elf:
 
 def segments_of(found: list[Loadable], data: bytes, bias: int = 0) -> list[Segment]:
     """The memory that the program headers describe, ``bias`` added to each address."""
-    return [
-        Segment(
-            one.physical + bias, data[one.offset : one.offset + one.file_size], one.memory_size, f"LOAD segment {number}"
-        )
-        for number, one in enumerate(found)
-    ]
+    made = []
+    for number, one in enumerate(found):
+        content = data[one.offset : one.offset + one.file_size]
+        made.append(Segment(one.physical + bias, content, one.memory_size, f"LOAD segment {number}"))
+    return made
 
 
 def read_symbol_file(path: str, data: bytes, base: int = 0) -> list[Symbol]:

@@ -18,6 +18,7 @@ class Flat:
 
     name = "flat"
     looks_for = "bytes"
+    priority = 0
 
     def recognise(self, data: bytes) -> bool:
         """Anything is a flat binary."""

@@ -13,10 +13,15 @@ LARGEST_FILE = 1 << 30  # bytes; a kernel with all its debug information stays b
 
 
 class Loader(Protocol):
-    """One format: ``name`` as in ``--format``, ``looks_for`` ends the sentence "… is not a NAME image: it has no"."""
+    """One format.
+
+    ``name`` is as in ``--format``, ``looks_for`` ends the sentence "… is not a NAME image: it has no". The format with
+    the highest ``priority`` that recognises an image gets it: a container's above what it contains, flat at 0.
+    """
 
     name: str
     looks_for: str
+    priority: int
 
     def recognise(self, data: bytes) -> bool:
         """True when the file's bytes are of this format, be they damaged further on."""
@@ -33,8 +38,9 @@ L = TypeVar("L", bound=type[Loader])
 
 
 def loader(cls: L) -> L:
-    """Class decorator: make one of it known. The first registered that recognises an image gets it."""
+    """Class decorator: make one of it known."""
     _loaders.append(cls())
+    _loaders.sort(key=lambda one: -one.priority)
     return cls
 
 

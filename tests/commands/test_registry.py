@@ -217,3 +217,9 @@ def test_every_example_shows_its_command() -> None:
 
 def test_rest_keeps_the_text() -> None:
     assert RestType().parse("a  b ", 0, None) == ("a  b", 5)  # type: ignore[arg-type]
+
+
+def test_reference_page_is_not_stale() -> None:
+    from kvmdbg.commands import reference
+
+    assert reference.PAGE.read_text() == reference.page(), "run: python -m kvmdbg.commands.reference"

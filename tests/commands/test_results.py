@@ -43,7 +43,7 @@ class FakeStop:
         return "The guest halted."
 
     def to_json(self) -> dict[str, Any]:
-        return {"reason": self.reason, "vcpu": self.vcpu, "pc": self.pc}
+        return {"stop": self.reason, "vcpu": self.vcpu, "pc": self.pc}
 
 
 def test_message_carries_its_facts() -> None:
@@ -94,9 +94,8 @@ def test_disassembly_marks_the_current_line_and_the_branch() -> None:
 
 
 def test_registers_as_grid_fit_the_width() -> None:
-    values = tuple(RegisterValue(f"r{n}", n, 64, changed=n == 3) for n in range(8, 16)) + (
-        RegisterValue("rflags", 0x46, 64, decoded="ZF PF"),
-    )
+    general = [RegisterValue(f"r{n}", n, 64, changed=n == 9) for n in range(8, 16)]
+    values = (*general, RegisterValue("rflags", 0x46, 64, decoded="ZF PF"))
     grid = Registers(values, "grid")
     assert all(len(line) <= 60 for line in grid.plain(60).splitlines())
     assert grid.plain(200).splitlines()[-1].endswith("0000000000000046  ZF PF")
@@ -116,7 +115,7 @@ def test_stop_report() -> None:
     assert "0x00007bfe sp+0x0  1234 <main>" in text
     assert text.endswith("The guest halted.\n1: $ax = 5")
     found = report.to_json()
-    assert found["type"] == "stop" and found["reason"] == "halted" and found["pc"] == 0x100C
+    assert found["type"] == "stop" and found["stop"] == "halted" and found["pc"] == 0x100C
     assert found["context"]["stack"]["slots"] == [{"address": 0x7BFE, "value": 0x1234, "label": "<main>"}]
     assert found["displays"][0]["value"] == 5
 

@@ -1,0 +1,187 @@
+"""How breakpoints and watchpoints are held during one resume.
+
+Chosen anew at every resume from what the host's KVM can do (core/probe.py) and what
+the addresses map to now. In order of preference:
+
+* a debug register: holds a linear address whatever is mapped there, survives
+  code that is loaded or changed later; four of them;
+* a planted trap, keyed by guest-physical address, its page guarded read-only so
+  that code the guest writes there later slides under the trap;
+* for data, pages read-only or withdrawn, so that each access exits;
+* single-stepping with a compare, when nothing else can work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
+from kvmdbg.core.probe import HLT, TRAP_NAMES, HostProfile
+from kvmdbg.machine.memory import PAGE, Guard
+
+DEBUG_REGISTERS = 4
+DR7_LENGTH = {1: 0, 2: 1, 4: 3, 8: 2}
+DR7_WRITE, DR7_ACCESS = 1, 3
+STEPPING = "stepping"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRange:
+    """Guest-physical bytes ``start`` to ``end`` (exclusive) under ``watch``; ``linear`` is the address of ``start``."""
+
+    start: int
+    end: int
+    linear: int
+    watch: Watchpoint
+
+
+@dataclass
+class Plan:
+    """What is in force while the guest runs."""
+
+    trap: int | None = None
+    traps: dict[int, int] = field(default_factory=dict)
+    """Guest-physical address of each planted trap, and the byte under it."""
+    debug_registers: list[tuple[int, int, Breakpoint | Watchpoint]] = field(default_factory=list)
+    """Linear address, DR7 condition and length bits (LEN << 2 | RW), and for whom."""
+    guards: dict[int, Guard] = field(default_factory=dict)
+    watched: dict[int, list[WatchRange]] = field(default_factory=dict)
+    """Watched ranges by page."""
+    by_linear: dict[int, list[Breakpoint]] = field(default_factory=dict)
+    by_physical: dict[int, list[Breakpoint]] = field(default_factory=dict)
+    stepped: list[Watchpoint] = field(default_factory=list)
+    """Watchpoints for which each instruction is decoded before it runs."""
+    stepping: bool = False
+
+    @property
+    def dr7(self) -> int:
+        value = 0x400
+        for number, (_, bits, _) in enumerate(self.debug_registers):
+            value |= 2 << number * 2 | bits << 16 + number * 4
+        return value
+
+    def dr7_data_only(self) -> int:
+        """DR7 without the execute breakpoints, for a step from one of them."""
+        value = 0x400
+        for number, (_, bits, _) in enumerate(self.debug_registers):
+            if bits & 3:
+                value |= 2 << number * 2 | bits << 16 + number * 4
+        return value
+
+    @property
+    def holds_data_in_registers(self) -> bool:
+        return any(bits & 3 for _, bits, _ in self.debug_registers)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What arming asks of the stopped guest.
+
+    ``translate``: linear -> guest-physical or None; ``paging_pages``: the pages that
+    hold paging structures now; ``system_pages``: those of GDT, IDT, LDT and TSS.
+    """
+
+    translate: Callable[[int], int | None]
+    user_page: Callable[[int], bool]
+    paging_pages: frozenset[int]
+    system_pages: frozenset[int]
+    irqchip: bool
+
+
+def pieces(address: int, length: int) -> list[tuple[int, int]]:
+    """Naturally aligned pieces of 1, 2, 4 or 8 bytes that a debug register can hold."""
+    result = []
+    while length:
+        size = 8
+        while size > length or address % size:
+            size //= 2
+        result.append((address, size))
+        address += size
+        length -= size
+    return result
+
+
+def make_plan(
+    breakpoints: Iterable[Breakpoint], watchpoints: Iterable[Watchpoint], profile: HostProfile, view: View
+) -> Plan:
+    """Decide for each enabled point; sets their ``held_by``."""
+    plan = Plan(trap=profile.kernel_trap)
+    if plan.trap == HLT and view.irqchip:
+        plan.trap = None  # with the irqchip in the kernel, hlt sleeps there and does not exit
+    points = [b for b in breakpoints if b.enabled]
+    physical: dict[int, int | None] = {}
+    for point in points:
+        table = plan.by_linear if point.space == "linear" else plan.by_physical
+        table.setdefault(point.address, []).append(point)
+        physical[id(point)] = point.address if point.space == "phys" else view.translate(point.address)
+
+    def in_debug_register(point: Breakpoint) -> bool:
+        if point.space != "linear" or not profile.kernel_execute_dr:
+            return False
+        if not any(address == point.address and not bits for address, bits, _ in plan.debug_registers):
+            if len(plan.debug_registers) >= DEBUG_REGISTERS:
+                return False
+            plan.debug_registers.append((point.address, 0, point))
+        point.held_by = "debug register"
+        return True
+
+    left = []
+    for point in points:  # first those that nothing else holds as well
+        urgent = point.hardware or physical[id(point)] is None
+        if not (urgent and in_debug_register(point)):
+            left.append(point)
+    for watch in watchpoints:
+        if watch.enabled:
+            _hold_watch(plan, watch, profile, view)
+    for point in left:
+        if not in_debug_register(point):
+            _plant(plan, point, physical[id(point)], profile, view)
+    return plan
+
+
+def _plant(plan: Plan, point: Breakpoint, physical: int | None, profile: HostProfile, view: View) -> None:
+    if physical is None or plan.trap is None:
+        plan.stepping = True
+        point.held_by = STEPPING
+        return
+    plan.traps[physical] = 0
+    point.held_by = f"{TRAP_NAMES[plan.trap]} trap"
+    user = profile.by_mode["user"]
+    if point.space == "linear" and user.trap != plan.trap and view.user_page(point.address):
+        point.held_by += " (CPL 0 only on this KVM)"
+    page = physical & -PAGE
+    if page not in view.paging_pages:
+        plan.guards.setdefault(page, Guard.READ_ONLY)
+
+
+def _hold_watch(plan: Plan, watch: Watchpoint, profile: HostProfile, view: View) -> None:
+    if watch.space == "linear" and watch.kind != "read" and profile.kernel_data_dr:
+        parts = pieces(watch.address, watch.length)
+        if len(parts) + len(plan.debug_registers) <= DEBUG_REGISTERS:
+            kind = DR7_WRITE if watch.kind == "write" else DR7_ACCESS
+            plan.debug_registers += [(at, DR7_LENGTH[size] << 2 | kind, watch) for at, size in parts]
+            watch.held_by = "debug register"
+            return
+    ranges = []
+    at, end = watch.address, watch.address + watch.length
+    while at < end:
+        stop = min(end, (at & -PAGE) + PAGE)
+        physical = at if watch.space == "phys" else view.translate(at)
+        page = None if physical is None else physical & -PAGE
+        unsafe = view.paging_pages | view.system_pages if watch.wants_read else view.paging_pages
+        if physical is None or page in unsafe:
+            plan.stepping = True
+            plan.stepped.append(watch)
+            watch.held_by = STEPPING
+            return
+        ranges.append(WatchRange(physical, physical + stop - at, at, watch))
+        at = stop
+    for span in ranges:
+        page = span.start & -PAGE
+        plan.watched.setdefault(page, []).append(span)
+        if watch.wants_read:
+            plan.guards[page] = Guard.WITHDRAWN
+        else:
+            plan.guards.setdefault(page, Guard.READ_ONLY)
+    watch.held_by = "page withdrawn" if watch.wants_read else "page read-only"

@@ -1,0 +1,519 @@
+"""One thread a vCPU: it issues all of the vCPU's ioctls, runs the exit loop and answers exits.
+
+A runner waits for jobs; ``go`` is the job that runs the guest until something must
+stop. What must not stop (a port access, a false condition, a page under watch
+whose other bytes are touched) never leaves the loop.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import queue
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from ctypes import memmove
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kvmdbg.core import stops
+from kvmdbg.core.arming import Plan
+from kvmdbg.core.probe import HLT, INT1, INT3, KICK_SIGNAL
+from kvmdbg.core.stepping import Stepper
+from kvmdbg.core.watching import Watching
+from kvmdbg.errors import KvmdbgError, NotSupportedHere, SessionStateError
+from kvmdbg.kvm import Vcpu, abi, exits
+from kvmdbg.x86.modes import Mode, mode_of
+
+if TYPE_CHECKING:
+    from kvmdbg.core.breakpoints import Point
+    from kvmdbg.core.session import Session
+    from kvmdbg.machine.bus import Device
+
+T = TypeVar("T")
+LOW32 = (1 << 32) - 1
+
+# Where the exit loop finds things in struct kvm_run, as indexes of the page's views.
+U8_IMMEDIATE_EXIT = abi.kvm_run.immediate_exit.offset
+U32_EXIT_REASON = abi.kvm_run.exit_reason.offset // 4
+U32_IO_KEY = abi.kvm_run.exit.offset // 4  # direction, size and port of an IO exit in one word
+U32_IO_COUNT = U32_IO_KEY + 1
+U64_IO_DATA = abi.kvm_run.exit.offset // 8 + 1
+U64_DEBUG_PC = abi.kvm_run.exit.offset // 8 + 1
+U64_DEBUG_DR6 = U64_DEBUG_PC + 1
+U64_DIRTY_REGS = abi.kvm_run.kvm_dirty_regs.offset // 8
+REGS = abi.kvm_run.regs.offset
+REGS_END = REGS + Vcpu.REGS_SIZE
+U64_RIP = REGS // 8 + 16
+
+
+class PortEntry:
+    """One way to touch a port (direction, size, port): how often it was, and who answers."""
+
+    __slots__ = ("count", "device", "direction", "observed", "offset", "port", "quiet", "size")
+
+    def __init__(self, key: int, found: tuple[Device, int] | None) -> None:
+        self.direction = key & 0xFF
+        self.size = key >> 8 & 0xFF
+        self.port = key >> 16
+        self.device, self.offset = found if found else (None, 0)
+        self.count = 0
+        self.observed = False
+        self.quiet = False
+        """A write that nobody takes and nobody looks at."""
+
+
+class Runner(threading.Thread):
+    """The thread of ``vcpu``; ``session`` is told of stops and asked for what concerns all vCPUs."""
+
+    def __init__(self, session: Session, vcpu: Vcpu) -> None:
+        super().__init__(name=f"kvmdbg-vcpu{vcpu.index}", daemon=True)
+        self.session = session
+        self.vcpu = vcpu
+        self.index = vcpu.index
+        self.in_guest = False
+        self.plan = Plan()
+        self.ports: dict[int, PortEntry] = {}
+        self.exit_counts: dict[int, int] = {}
+        self.limit = 0
+        self.must_complete = False
+        self.stepper = Stepper(self)
+        self.watching = Watching(self)
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._sregs: abi.kvm_sregs | None = None
+        self._debug_set = b""
+        self.start()
+        self.call(self._set_up)
+
+    # --- the thread --------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) | {KICK_SIGNAL})
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _set_up(self) -> None:
+        self.vcpu.set_signal_mask(KICK_SIGNAL)
+        regs = self.vcpu.get_regs()
+        memmove(self.vcpu.regs, regs, Vcpu.REGS_SIZE)  # type: ignore[arg-type]
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run ``function`` on this thread and return what it returns (at once when already on it)."""
+        if threading.current_thread() is self:
+            return function()
+        future: Future[T] = Future()
+
+        def job() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as error:  # handed to the caller
+                future.set_exception(error)
+
+        self._jobs.put(job)
+        return future.result()
+
+    def post(self, function: Callable[[], None]) -> None:
+        """Run ``function`` on this thread some time soon."""
+        self._jobs.put(function)
+
+    def kick(self) -> None:
+        """End KVM_RUN with EINTR, now or at its next start."""
+        if self.ident is not None:
+            signal.pthread_kill(self.ident, KICK_SIGNAL)
+
+    def end(self) -> None:
+        """Finish the thread and close the vCPU."""
+        self._jobs.put(None)
+        self.join(timeout=5)
+        self.vcpu.close()
+
+    # --- registers ---------------------------------------------------------------------------------
+
+    def require_stopped(self) -> None:
+        if self.in_guest and threading.current_thread() is not self:
+            raise SessionStateError("the guest is running: interrupt it first")
+
+    @property
+    def sregs(self) -> abi.kvm_sregs:
+        """The special registers, fetched once a stop."""
+        if self._sregs is None:
+            self.require_stopped()
+            self._sregs = self.call(self.vcpu.get_sregs)
+        return self._sregs
+
+    def set_sregs(self, sregs: abi.kvm_sregs) -> None:
+        self.require_stopped()
+        self.call(lambda: self.vcpu.set_sregs(sregs))
+        self._sregs = None
+
+    def set_general(self, name: str, value: int) -> None:
+        """Write one of kvm_regs; KVM takes it at the next entry."""
+        setattr(self.vcpu.regs, name, value)
+        self.vcpu.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
+
+    def forget(self) -> None:
+        """Drop what was cached of the vCPU's state."""
+        self._sregs = None
+
+    @property
+    def mode(self) -> Mode:
+        sregs = self.sregs
+        return mode_of(sregs.cr0, sregs.efer, self.vcpu.regs.rflags, sregs.cs.l, sregs.cs.db)
+
+    @property
+    def cs_base(self) -> int:
+        """The base that turns rip into a linear address (0 in 64-bit mode)."""
+        sregs = self.sregs
+        return 0 if self.mode.bits == 64 else int(sregs.cs.base)
+
+    @property
+    def pc(self) -> int:
+        """Linear address of the next instruction."""
+        rip = int(self.vcpu.regs.rip)
+        return rip if self.mode.bits == 64 else self.cs_base + rip & LOW32
+
+    @property
+    def cpl(self) -> int:
+        return 0 if self.mode.name == "real" else int(self.sregs.ss.dpl)
+
+    # --- entering and leaving ----------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Give KVM registers that were written in the shared page, before an ioctl that looks at them."""
+        if self.vcpu.u64[U64_DIRTY_REGS]:
+            self.vcpu.set_regs(self.vcpu.regs)
+            self.vcpu.u64[U64_DIRTY_REGS] = 0
+
+    def debug(self, control: int, dr7: int = 0x400) -> None:
+        """KVM_SET_GUEST_DEBUG with the plan's addresses in DR0 to DR3; nothing when it is so already."""
+        request = abi.kvm_guest_debug(control=control)
+        if control & abi.KVM_GUESTDBG_USE_HW_BP:
+            for number, (address, _, _) in enumerate(self.plan.debug_registers):
+                request.debugreg[number] = address
+            request.debugreg[7] = dr7
+        raw = bytes(request)
+        stepping = control & abi.KVM_GUESTDBG_SINGLESTEP
+        if raw != self._debug_set or stepping:
+            self.flush()
+            fcntl.ioctl(self.vcpu.fd, abi.KVM_SET_GUEST_DEBUG, raw)
+            self._debug_set = raw
+
+    def debug_for_running(self) -> None:
+        plan = self.plan
+        control = 0
+        if plan.debug_registers:
+            control |= abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP
+        if plan.traps and plan.trap == INT3:
+            control |= abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_SW_BP
+        self.debug(control, plan.dr7)
+
+    def debug_for_stepping(self) -> None:
+        control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP
+        if self.plan.holds_data_in_registers:
+            control |= abi.KVM_GUESTDBG_USE_HW_BP
+        self.debug(control, self.plan.dr7_data_only())
+
+    def park(self) -> bool:
+        """After a kick: wait while another runner has the world to itself; whether to stop."""
+        while signal.sigtimedwait([KICK_SIGNAL], 0) is not None:
+            pass
+        return self.session.park(self)
+
+    def complete(self) -> stops.Stop | None:
+        """Let KVM finish the instruction whose exit was just served, without running the next."""
+        vcpu = self.vcpu
+        while self.must_complete:
+            self.must_complete = False
+            vcpu.u8[U8_IMMEDIATE_EXIT] = 1
+            try:
+                vcpu.run()
+            except InterruptedError:
+                break
+            except OSError as error:
+                return self.refused(error)
+            finally:
+                vcpu.u8[U8_IMMEDIATE_EXIT] = 0
+                self._sregs = None
+            if vcpu.u32[U32_EXIT_REASON] == exits.KVM_EXIT_DEBUG:
+                break  # the instruction ended, and the step with it
+            stop = self.serve()
+            if stop is not None:
+                return stop
+        return None
+
+    def refused(self, error: OSError) -> stops.Stop:
+        return self.stop(stops.ErrorStop, message=f"KVM_RUN failed: {error.strerror}")
+
+    def stop(self, kind: type[stops.Stop], **fields: Any) -> stops.Stop:
+        """A stop of this vCPU, here."""
+        return kind(vcpu=self.index, pc=self.pc, **fields)
+
+    # --- the exit loop -----------------------------------------------------------------------------
+
+    def go(self) -> stops.Stop | None:
+        """Run the guest until something must stop; None when another vCPU stopped first."""
+        try:
+            stop = self._go()
+            if stop is None or not self.must_complete:
+                return stop
+            return self.complete() or stop
+        except KvmdbgError as error:
+            return self.stop(stops.ErrorStop, message=str(error))
+        finally:
+            self._sregs = None
+
+    def _go(self) -> stops.Stop | None:
+        if self.plan.stepping:
+            return self.stepper.run(None)
+        if self.points_at(self.pc):
+            stop = self.stepper.past()
+            if stop is not None:
+                return stop
+        self.debug_for_running()
+        vcpu = self.vcpu
+        fd, u32, ioctl, counts = vcpu.fd, vcpu.u32, fcntl.ioctl, self.exit_counts
+        run, io = abi.KVM_RUN, exits.KVM_EXIT_IO
+        ports, limit = self.ports, self.limit
+        while True:
+            try:
+                ioctl(fd, run, 0)
+            except InterruptedError:
+                self.must_complete = False
+                self._sregs = None
+                if self.park():
+                    return None
+                self.debug_for_running()
+                continue
+            except OSError as error:
+                self._sregs = None
+                return self.refused(error)
+            if u32[U32_EXIT_REASON] == io:
+                entry = ports.get(u32[U32_IO_KEY]) or self.port_entry()
+                entry.count += 1
+                if not entry.quiet:
+                    self._sregs = None
+                    stop = self.serve_io(entry)
+                    if stop is not None:
+                        return stop
+            else:
+                reason = u32[U32_EXIT_REASON]
+                counts[reason] = counts.get(reason, 0) + 1
+                self._sregs = None
+                stop = self.serve()
+                if stop is not None:
+                    return stop
+            limit -= 1
+            if not limit:
+                self._sregs = None
+                self.must_complete = True
+                self.complete()
+                return self.stop(stops.LimitStop, limit=f"{self.limit} exits")
+
+    def serve(self) -> stops.Stop | None:
+        """Answer the exit in the shared page; the stop that it asks for, if any."""
+        reason = self.vcpu.u32[U32_EXIT_REASON]
+        if reason == exits.KVM_EXIT_IO:
+            entry = self.ports.get(self.vcpu.u32[U32_IO_KEY]) or self.port_entry()
+            return self.serve_io(entry)
+        handler = HANDLERS.get(reason)
+        session = self.session
+        if session.observed and reason != exits.KVM_EXIT_MMIO:
+            self_made = reason in TRAP_REASONS and self.trap_at() is not None
+            caught = [] if self_made else session.observe(self, exits.decode(self.vcpu.kvm_run, self.vcpu.page))
+            if caught:
+                stop = handler(self) if handler else None
+                if isinstance(stop, (stops.ShutdownStop, stops.FailEntryStop, stops.EmulationFailureStop)):
+                    return stop
+                exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
+                return self.stop(stops.CaughtStop, hits=caught, exit=exit)
+        if handler is None:
+            exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
+            return self.stop(stops.ExitStop, exit=exit)
+        return handler(self)
+
+    # --- ports -------------------------------------------------------------------------------------
+
+    def port_entry(self) -> PortEntry:
+        """The entry for the IO exit in the shared page, made when it is the first of its kind."""
+        key = self.vcpu.u32[U32_IO_KEY]
+        entry = self.ports.get(key)
+        if entry is None:
+            entry = self.ports[key] = PortEntry(key, self.session.machine.bus.port(key >> 16))
+            self.watch_port(entry)
+        return entry
+
+    def watch_port(self, entry: PortEntry) -> None:
+        """Find out anew whether anybody looks at this port."""
+        entry.observed = self.session.observes_port(entry.port)
+        entry.quiet = entry.direction == 1 and entry.device is None and not entry.observed
+
+    def serve_io(self, entry: PortEntry) -> stops.Stop | None:
+        vcpu = self.vcpu
+        self.must_complete = True
+        count, offset, size = vcpu.u32[U32_IO_COUNT], vcpu.u64[U64_IO_DATA], entry.size
+        device = entry.device
+        for at in range(offset, offset + count * size, size):
+            if entry.direction:
+                if device is not None:
+                    device.write(entry.offset, size, int.from_bytes(vcpu.page[at : at + size], "little"))
+            else:
+                value = (1 << size * 8) - 1 if device is None else device.read(entry.offset, size)
+                vcpu.page[at : at + size] = value.to_bytes(size, "little")
+        if not entry.observed:
+            return None
+        exit = exits.decode(vcpu.kvm_run, vcpu.page)
+        if not entry.direction:
+            data = bytes(vcpu.page[offset : offset + count * size])
+            exit = exits.IoExit("in", entry.port, size, count, data)
+        caught = self.session.observe(self, exit)
+        if not caught:
+            return None
+        stop = self.complete()
+        return stop or self.stop(stops.CaughtStop, hits=caught, exit=exit)
+
+    # --- traps and debug events --------------------------------------------------------------------
+
+    def points_at(self, pc: int) -> list[Point]:
+        """The armed breakpoints for an instruction at linear ``pc``."""
+        plan = self.plan
+        found: list[Point] = list(plan.by_linear.get(pc, ()))
+        if plan.by_physical:
+            physical = self.session.physical_of(self, pc)
+            if physical is not None:
+                found += plan.by_physical.get(physical, ())
+        return found
+
+    def trap_at(self) -> int | None:
+        """The guest-physical address of our trap that the exit in the page stands for, or None."""
+        plan = self.plan
+        if not plan.traps:
+            return None
+        reason = self.vcpu.u32[U32_EXIT_REASON]
+        pc = self.pc
+        if reason == exits.KVM_EXIT_HLT:
+            if plan.trap != HLT:
+                return None
+            pc -= 1
+        physical = self.session.physical_of(self, pc)
+        return physical if physical in plan.traps else None
+
+    def hit(self) -> stops.Stop | None:
+        """A breakpoint's address was reached (its instruction has not run): stop, or step past it and go on."""
+        stop = self.reached(self.pc)
+        if stop is None:
+            stop = self.stepper.past()
+            if stop is None:
+                self.debug_for_running()
+        return stop
+
+    def reached(self, pc: int) -> stops.Stop | None:
+        """The stop that the breakpoints at ``pc`` ask for."""
+        hits = self.session.judge(self, self.points_at(pc))
+        if isinstance(hits, stops.Stop):
+            return hits
+        return stops.BreakpointStop(vcpu=self.index, pc=pc, hits=hits) if hits else None
+
+    def _on_debug(self) -> stops.Stop | None:
+        vcpu = self.vcpu
+        if vcpu.kvm_run.debug.exception == 3:
+            if self.trap_at() is not None:
+                return self.hit()
+            return self.deliver(3, 0)  # an int3 of the guest's own
+        dr6 = vcpu.u64[U64_DEBUG_DR6]
+        plan = self.plan
+        fired = [entry for n, entry in enumerate(plan.debug_registers) if dr6 >> n & 1]
+        data = [entry for entry in fired if entry[1] & 3]
+        if data:
+            stop = self.watching.register_hit([entry[2] for entry in data])
+            if stop is not None:
+                return stop
+        if any(not entry[1] & 3 for entry in fired) or self.points_at(self.pc):
+            return self.hit() if self.points_at(self.pc) else None
+        if not fired and not dr6 & 1 << 14:
+            return self.deliver(1, 0)  # the guest's own int1, or its own debug registers
+        return None
+
+    def deliver(self, vector: int, length: int) -> stops.Stop | None:
+        """Hand an exception of the guest's own to the guest, its ip moved on by ``length``."""
+        if length:
+            self.set_general("rip", self.vcpu.regs.rip + length)
+        self.flush()
+        events = self.vcpu.get_events()
+        events.exception.injected = 1
+        events.exception.pending = 0
+        events.exception.nr = vector
+        events.exception.has_error_code = 0
+        events.flags &= ~abi.KVM_VCPUEVENT_VALID_PAYLOAD
+        self.vcpu.set_events(events)
+        return None
+
+    def _on_internal_error(self) -> stops.Stop | None:
+        exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
+        assert isinstance(exit, exits.InternalErrorExit)
+        if exit.suberror != exits.SUBERROR_EMULATION:
+            return self.stop(stops.ExitStop, exit=exit)
+        if self.plan.trap == INT1 and self.trap_at() is not None:
+            return self.hit()
+        if self.watching.may_be_cause():
+            return self.watching.step_without_guards()
+        code = self.session.code_at(self, self.pc, 15) or exit.instruction
+        own = {INT3: 3, INT1: 1}.get(code[0] if code else 0)
+        if own is not None:
+            return self.deliver(own, 1)  # a trap of the guest's own, which this KVM does not run
+        text, size = self.session.instruction_text(self, code)
+        return self.stop(stops.EmulationFailureStop, exit=exit, instruction=code[:size], text=text)
+
+    def _on_hlt(self) -> stops.Stop | None:
+        if self.trap_at() is not None:
+            self.set_general("rip", self.vcpu.regs.rip - 1)
+            return self.hit()
+        return self.stop(stops.HaltedStop)
+
+    def _on_mmio(self) -> stops.Stop | None:
+        self.must_complete = True
+        return self.watching.mmio()
+
+    def _on_shutdown(self) -> stops.Stop:
+        return self.stop(stops.ShutdownStop)
+
+    def _on_fail_entry(self) -> stops.Stop:
+        exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
+        return self.stop(stops.FailEntryStop, exit=exit)
+
+    def _go_on(self) -> None:
+        return None
+
+    def _on_msr(self) -> None:
+        self.must_complete = True
+        self.vcpu.kvm_run.msr.error = 1
+
+    def _on_hypercall(self) -> None:
+        self.must_complete = True
+        self.vcpu.kvm_run.hypercall.ret = (1 << 64) - 1000  # -KVM_ENOSYS
+
+    def require_step(self) -> None:
+        """NotSupportedHere where this KVM cannot single-step the code at pc."""
+        profile = self.session.profile
+        if not profile.behaviour(self.mode, self.cpl).step:
+            raise NotSupportedHere(
+                f"this KVM cannot single-step code at CPL {self.cpl}: set a breakpoint in the kernel and continue to it, "
+                "or use a host with hardware virtualization"
+            )
+
+
+HANDLERS: dict[int, Callable[[Runner], stops.Stop | None]] = {
+    exits.KVM_EXIT_DEBUG: Runner._on_debug,
+    exits.KVM_EXIT_HLT: Runner._on_hlt,
+    exits.KVM_EXIT_MMIO: Runner._on_mmio,
+    exits.KVM_EXIT_INTERNAL_ERROR: Runner._on_internal_error,
+    exits.KVM_EXIT_SHUTDOWN: Runner._on_shutdown,
+    exits.KVM_EXIT_FAIL_ENTRY: Runner._on_fail_entry,
+    exits.KVM_EXIT_INTR: Runner._go_on,
+    exits.KVM_EXIT_IRQ_WINDOW_OPEN: Runner._go_on,
+    exits.KVM_EXIT_SET_TPR: Runner._go_on,
+    exits.KVM_EXIT_IOAPIC_EOI: Runner._go_on,
+    exits.KVM_EXIT_X86_RDMSR: Runner._on_msr,
+    exits.KVM_EXIT_X86_WRMSR: Runner._on_msr,
+    exits.KVM_EXIT_HYPERCALL: Runner._on_hypercall,
+}
+TRAP_REASONS = frozenset((exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_HLT, exits.KVM_EXIT_INTERNAL_ERROR))

@@ -1,0 +1,302 @@
+"""Single-stepping one vCPU, right on every flavour of KVM.
+
+What hardware does not do by itself is done here: a step that made no progress is
+taken again; where EFLAGS.TF is lost when an event is delivered, traps at the
+entries of the guest's handlers end the step there; and a TF that such a KVM leaks
+into a pushed flags image is cleared.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from typing import TYPE_CHECKING
+
+from kvmdbg.core import stops
+from kvmdbg.core.probe import HLT, INT1, INT3
+from kvmdbg.errors import MemoryFault
+from kvmdbg.kvm import abi, exits
+from kvmdbg.x86.gates import handler_entries
+
+if TYPE_CHECKING:
+    from kvmdbg.core.runner import Runner
+
+EFLAGS_TF = 1 << 8
+NO_PROGRESS_TRIES = 64
+REGS = abi.kvm_run.regs.offset
+REGS_END = REGS + 144
+U64_RIP = REGS // 8 + 16
+U64_RSP = REGS // 8 + 6
+RSP, RIP, RFLAGS = 6 * 8, 16 * 8, 17 * 8  # in a copy of struct kvm_regs
+U32_EXIT_REASON = abi.kvm_run.exit_reason.offset // 4
+U64_DEBUG_PC = abi.kvm_run.exit.offset // 8 + 1
+U64_DEBUG_DR6 = U64_DEBUG_PC + 1
+
+
+class Stepper:
+    """Steps the vCPU of ``runner``; all methods run on its thread."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self._entries: dict[int, int] = {}
+        self._entries_for: tuple[int, int] | None = None
+
+    # --- past a breakpoint -------------------------------------------------------------------------
+
+    def past(self) -> stops.Stop | None:
+        """Execute the instruction at pc with its breakpoint disarmed, the other vCPUs parked."""
+        runner = self.runner
+        runner.require_step()
+        session = runner.session
+        with session.exclusive(runner):
+            pc = runner.pc
+            physical = session.physical_of(runner, pc) if runner.plan.traps else None
+            planted = physical is not None and physical in runner.plan.traps
+            if planted and physical is not None:
+                session.lift(physical)
+            try:
+                runner.debug_for_stepping()
+                while True:
+                    before = bytes(runner.vcpu.page[REGS:REGS_END])
+                    stop = self._single(before)
+                    moved = runner.vcpu.u64[U64_RIP] != int.from_bytes(before[RIP : RIP + 8], "little")
+                    if stop is not None or moved or session.stopping or not session.is_rep(runner, pc):
+                        return stop
+            finally:
+                if planted and physical is not None:
+                    session.plant(physical)
+
+    # --- steps -------------------------------------------------------------------------------------
+
+    def run(self, count: int | None, record: list[bytes] | None = None) -> stops.Stop | None:
+        """Step ``count`` instructions (None: until something stops), stopping at breakpoints on the way.
+
+        ``record`` gets a copy of struct kvm_regs after each step (144 bytes).
+        """
+        runner = self.runner
+        runner.require_step()
+        self._trap_handlers()
+        try:
+            return self._run(count, record)
+        finally:
+            self._untrap_handlers()
+
+    def _run(self, count: int | None, record: list[bytes] | None) -> stops.Stop | None:
+        runner = self.runner
+        plan, session, vcpu = runner.plan, runner.session, runner.vcpu
+        fd, page, u32, u64, ioctl = vcpu.fd, vcpu.page, vcpu.u32, vcpu.u64, fcntl.ioctl
+        by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
+        fast = not watchful and not self._entries and not plan.holds_data_in_registers
+        run, debug = abi.KVM_RUN, exits.KVM_EXIT_DEBUG
+        runner.debug_for_stepping()
+        done = 0
+        while True:
+            before = bytes(page[REGS:REGS_END])
+            rip = u64[U64_RIP]
+            if fast:
+                try:
+                    ioctl(fd, run, 0)
+                    clean = u32[U32_EXIT_REASON] == debug and u64[U64_RIP] != rip
+                except InterruptedError:
+                    u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+                    clean = False
+                if clean:
+                    pc = u64[U64_DEBUG_PC]
+                else:
+                    runner.forget()
+                    stop = self._single(before, entered=True)
+                    if stop is not None:
+                        return stop
+                    pc = runner.pc
+            else:
+                runner.forget()
+                stop = self._watched(before) if watchful else self._single(before)
+                if stop is not None:
+                    return stop
+                pc = runner.pc
+            if session.stopping:
+                runner.forget()
+                return None
+            done += 1
+            if record is not None:
+                record.append(bytes(page[REGS:REGS_END]))
+            if done == count:
+                runner.forget()
+                return runner.reached(pc) or stops.StepStop(vcpu=runner.index, pc=pc, steps=done)
+            if pc in by_linear or by_physical:
+                runner.forget()
+                stop = runner.reached(pc)
+                if stop is not None:
+                    return stop
+
+    def _watched(self, before: bytes) -> stops.Stop | None:
+        """A step whose memory accesses are known before it runs."""
+        watching = self.runner.watching
+        expected = watching.foresee()
+        stop = self._single(before)
+        return watching.settle(expected) or stop
+
+    def _single(self, before: bytes, entered: bool = False) -> stops.Stop | None:
+        """One step, from registers ``before``; ``entered``: KVM_RUN has just returned."""
+        runner = self.runner
+        vcpu = runner.vcpu
+        for _ in range(NO_PROGRESS_TRIES):
+            if not entered:
+                try:
+                    vcpu.run()
+                except InterruptedError:
+                    vcpu.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+                except OSError as error:
+                    return runner.refused(error)
+            entered = False
+            runner.forget()
+            reason = vcpu.u32[U32_EXIT_REASON]
+            if reason == exits.KVM_EXIT_INTR:
+                if runner.park():
+                    return None
+                runner.debug_for_stepping()
+                continue
+            if self._at_handler(reason):
+                return None
+            if reason == exits.KVM_EXIT_DEBUG:
+                if vcpu.kvm_run.debug.exception == 3:
+                    runner.deliver(3, 0)
+                    continue
+                if vcpu.u64[U64_DEBUG_DR6] & 15 and runner.plan.holds_data_in_registers:
+                    return runner._on_debug()
+                if bytes(vcpu.page[REGS:REGS_END]) == before and not self._may_stay():
+                    runner.debug_for_stepping()
+                    continue
+                self._clean_trap_flag(before)
+                return None
+            pending = runner.serve()
+            stop = runner.complete()
+            if pending is not None or stop is not None:
+                return pending or stop
+            if reason == exits.KVM_EXIT_INTERNAL_ERROR and bytes(vcpu.page[REGS:REGS_END]) != before:
+                if self._delivering():
+                    runner.debug_for_stepping()
+                    before = bytes(vcpu.page[REGS:REGS_END])
+                    return self._enter_handler(before)
+                return None
+            if reason in (exits.KVM_EXIT_IO, exits.KVM_EXIT_MMIO) or bytes(vcpu.page[REGS:REGS_END]) != before:
+                return None
+        return None
+
+    def _delivering(self) -> bool:
+        return bool(self.runner.vcpu.get_events().exception.injected)
+
+    def _enter_handler(self, before: bytes) -> stops.Stop | None:
+        """An exception was injected for the guest: run until it is delivered."""
+        vcpu = self.runner.vcpu
+        vcpu.u8[abi.kvm_run.immediate_exit.offset] = 0
+        return self._single(before)
+
+    def _may_stay(self) -> bool:
+        """Whether an instruction at pc can end where it began with no register changed (``jmp $``, ``rep``)."""
+        runner = self.runner
+        info = runner.session.classify_at(runner, runner.pc)
+        return info is not None and (info.is_jump or info.is_rep or info.is_call or info.is_ret)
+
+    # --- events that are delivered during a step ----------------------------------------------------
+
+    def _trap_handlers(self) -> None:
+        """Where a step would run through an event's handler, trap the handlers' entries."""
+        runner = self.runner
+        session = runner.session
+        if session.profile.steps_into_handlers:
+            return
+        trap = runner.plan.trap or session.profile.kernel_trap
+        if trap is None or (trap == HLT and session.machine.irqchip):
+            return
+        sregs = runner.sregs
+        entries = handler_entries(
+            lambda at, size: session.read_linear(runner, at, size),
+            sregs.idt.base,
+            sregs.idt.limit,
+            runner.mode,
+        )
+        idt = range(sregs.idt.base, sregs.idt.base + sregs.idt.limit + 1)
+        pc = runner.pc
+        for linear in entries:
+            physical = session.physical_of(runner, linear)
+            if physical is None or linear in idt or linear == pc:
+                continue
+            try:
+                under = session.machine.memory.read(physical, 1)[0]
+            except MemoryFault:
+                continue
+            self._entries[physical] = under
+            session.machine.memory.write(physical, bytes((trap,)))
+        runner.step_trap = trap if self._entries else None
+
+    def _untrap_handlers(self) -> None:
+        memory = self.runner.session.machine.memory
+        for physical, under in self._entries.items():
+            if memory.read(physical, 1)[0] == self.runner.step_trap:
+                memory.write(physical, bytes((under,)))
+        self._entries.clear()
+        self.runner.step_trap = None
+
+    @property
+    def hidden(self) -> dict[int, int]:
+        """Bytes under the handler traps, by guest-physical address."""
+        return self._entries
+
+    def _at_handler(self, reason: int) -> bool:
+        """Whether the exit is one of the handler traps; ip is then at the handler's entry."""
+        if not self._entries:
+            return False
+        runner = self.runner
+        trap = runner.step_trap
+        pc = runner.pc
+        if trap == HLT and reason == exits.KVM_EXIT_HLT:
+            pc -= 1
+        elif not (
+            (trap == INT3 and reason == exits.KVM_EXIT_DEBUG and runner.vcpu.kvm_run.debug.exception == 3)
+            or (trap == INT1 and reason == exits.KVM_EXIT_INTERNAL_ERROR)
+        ):
+            return False
+        if runner.session.physical_of(runner, pc) not in self._entries:
+            return False
+        if trap == HLT:
+            runner.set_general("rip", runner.vcpu.regs.rip - 1)
+        self._untrap_handlers()
+        self._clear_saved_flag()
+        runner.debug_for_stepping()
+        return True
+
+    def _clear_saved_flag(self) -> None:
+        """Clear TF in the flags image of the frame that the delivery of an event has just pushed."""
+        runner = self.runner
+        width = runner.mode.bits // 8
+        for error_code in (0, width):
+            self._clear_pushed(2 * width + error_code, width, cs_at=width + error_code)
+
+    def _clear_pushed(self, offset: int, width: int, cs_at: int | None = None) -> None:
+        runner = self.runner
+        session = runner.session
+        stack = runner.stack_pointer
+        try:
+            if cs_at is not None:
+                saved_cs = int.from_bytes(session.read_linear(runner, stack + cs_at, 2), "little")
+                if saved_cs >> 2 != runner.sregs.cs.selector >> 2 and not runner.mode.segmented:
+                    return
+            flags = int.from_bytes(session.read_linear(runner, stack + offset, width), "little")
+            if flags & EFLAGS_TF and flags & 2 and not flags & 0x8028:
+                session.write_linear(runner, stack + offset, (flags & ~EFLAGS_TF).to_bytes(width, "little"))
+        except MemoryFault:
+            return
+
+    def _clean_trap_flag(self, before: bytes) -> None:
+        """After a step over pushf on a KVM whose TF leaks: clear it in the pushed image."""
+        runner = self.runner
+        if not runner.session.profile.leaks_trap_flag or before[RFLAGS + 1] & 1:
+            return
+        if runner.vcpu.u64[U64_RSP] >= int.from_bytes(before[RSP : RSP + 8], "little"):
+            return
+        rip = int.from_bytes(before[RIP : RIP + 8], "little")
+        info = runner.session.classify_at(runner, runner.cs_base + rip)
+        if info is not None and info.is_pushf:
+            width = (int.from_bytes(before[RSP : RSP + 8], "little") - runner.vcpu.u64[U64_RSP]) & 0xFFFF
+            if width in (2, 4, 8):
+                self._clear_pushed(0, width)

@@ -1,0 +1,228 @@
+"""Why the guest stopped: small values that everything which prints, scripts or speaks RSP renders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kvmdbg.kvm.exits import Exit, FailEntryExit, InternalErrorExit
+
+if TYPE_CHECKING:
+    from kvmdbg.core.breakpoints import Catchpoint, Point, Watchpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """A stop of vCPU ``vcpu`` at linear address ``pc`` (the next instruction to run)."""
+
+    vcpu: int
+    pc: int
+    reason: ClassVar[str] = "stop"
+
+    def describe(self) -> str:
+        """One sentence for people."""
+        return f"stopped at {self.pc:#x}"
+
+    @property
+    def breakpoints(self) -> tuple[Point, ...]:
+        """The breakpoints, watchpoints or catchpoints that asked for the stop."""
+        return ()
+
+    def fields(self) -> dict[str, Any]:
+        """What this kind of stop adds to its JSON object."""
+        return {}
+
+    def to_json(self) -> dict[str, Any]:
+        """``stop`` (the reason), ``vcpu``, ``pc``, ``text`` and the fields of the kind."""
+        return {
+            "stop": self.reason,
+            "vcpu": self.vcpu,
+            "pc": self.pc,
+            "text": self.describe(),
+            **({"numbers": [p.number for p in self.breakpoints]} if self.breakpoints else {}),
+            **self.fields(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakpointStop(Stop):
+    hits: tuple[Point, ...]
+    reason: ClassVar[str] = "breakpoint"
+
+    @property
+    def breakpoints(self) -> tuple[Point, ...]:
+        return self.hits
+
+    def describe(self) -> str:
+        if not self.hits:
+            return f"reached {self.pc:#x}"
+        kind = "temporary breakpoint" if all(p.temporary for p in self.hits) else "breakpoint"
+        return f"{kind} {', '.join(str(p.number) for p in self.hits)} at {self.pc:#x}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchpointStop(Stop):
+    """``address`` is linear where the watch is, ``old`` and ``new`` the watched bytes; ``instruction`` did it."""
+
+    hits: tuple[Watchpoint, ...]
+    kind: str
+    address: int
+    size: int
+    old: bytes
+    new: bytes
+    instruction: int | None
+    reason: ClassVar[str] = "watchpoint"
+
+    @property
+    def breakpoints(self) -> tuple[Point, ...]:
+        return self.hits
+
+    def describe(self) -> str:
+        numbers = ", ".join(str(p.number) for p in self.hits)
+        by = f" by the instruction at {self.instruction:#x}" if self.instruction is not None else ""
+
+        def show(data: bytes) -> str:
+            return f"{int.from_bytes(data, 'little'):#x}" if len(data) <= 8 else data[:32].hex(" ")
+
+        if self.kind == "read":
+            return f"watchpoint {numbers}: read of {self.size} bytes at {self.address:#x}{by}, value {show(self.new)}"
+        change = f"old {show(self.old)}, new {show(self.new)}"
+        return f"watchpoint {numbers}: write of {self.size} bytes at {self.address:#x}{by}, {change}"
+
+    def fields(self) -> dict[str, Any]:
+        return {
+            "access": self.kind,
+            "address": self.address,
+            "size": self.size,
+            "old": self.old.hex(),
+            "new": self.new.hex(),
+            "instruction": self.instruction,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStop(Stop):
+    """``steps`` instructions were executed."""
+
+    steps: int = 1
+    reason: ClassVar[str] = "step"
+
+    def describe(self) -> str:
+        return f"stepped to {self.pc:#x}" if self.steps == 1 else f"stepped {self.steps} instructions to {self.pc:#x}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaughtStop(Stop):
+    """An exit that a catchpoint names; the access has been served and its instruction is done."""
+
+    hits: tuple[Catchpoint, ...]
+    exit: Exit
+    reason: ClassVar[str] = "exit"
+
+    @property
+    def breakpoints(self) -> tuple[Point, ...]:
+        return self.hits
+
+    def describe(self) -> str:
+        return f"catchpoint {', '.join(str(p.number) for p in self.hits)}: {self.exit.describe()}"
+
+    def fields(self) -> dict[str, Any]:
+        return {"exit": self.exit.to_json()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterruptedStop(Stop):
+    reason: ClassVar[str] = "interrupted"
+
+    def describe(self) -> str:
+        return f"interrupted at {self.pc:#x}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitStop(Stop):
+    """A limit of run() was reached: ``limit`` says which, as "2 s" or "100 exits"."""
+
+    limit: str
+    reason: ClassVar[str] = "limit"
+
+    def describe(self) -> str:
+        return f"stopped at {self.pc:#x} after {self.limit}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HaltedStop(Stop):
+    """The vCPU executed HLT; ``pc`` is after it. Resuming goes on behind the HLT."""
+
+    reason: ClassVar[str] = "halted"
+
+    def describe(self) -> str:
+        return f"halted (KVM_EXIT_HLT), next instruction at {self.pc:#x}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutdownStop(Stop):
+    reason: ClassVar[str] = "shutdown"
+
+    def describe(self) -> str:
+        return f"shutdown (triple fault) at {self.pc:#x}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulationFailureStop(Stop):
+    """KVM could not run the instruction at ``pc``: its ``instruction`` bytes and ``text`` as disassembled."""
+
+    exit: InternalErrorExit
+    instruction: bytes
+    text: str
+    reason: ClassVar[str] = "emulation-failure"
+
+    def describe(self) -> str:
+        return (
+            f"this KVM cannot run the instruction at {self.pc:#x}: {self.text} ({self.instruction.hex(' ')}); "
+            "a KVM on hardware virtualization (kvm_intel, kvm_amd) may"
+        )
+
+    def fields(self) -> dict[str, Any]:
+        return {"instruction": self.instruction.hex(), "assembly": self.text}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailEntryStop(Stop):
+    exit: FailEntryExit
+    reason: ClassVar[str] = "entry-failure"
+
+    def describe(self) -> str:
+        return (
+            f"KVM could not enter the guest at {self.pc:#x}: hardware reason {self.exit.hardware_reason:#x} "
+            "(invalid guest state; Intel SDM volume 3C, 26.3)"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExitStop(Stop):
+    """An exit that nothing here can answer."""
+
+    exit: Exit
+    reason: ClassVar[str] = "unhandled-exit"
+
+    def describe(self) -> str:
+        return f"unhandled exit at {self.pc:#x}: {self.exit.describe()}"
+
+    def fields(self) -> dict[str, Any]:
+        return {"exit": self.exit.to_json()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorStop(Stop):
+    """Something failed while the guest ran (a condition, a KVM_RUN that was refused); ``message`` says what."""
+
+    message: str
+    hits: tuple[Point, ...] = ()
+    reason: ClassVar[str] = "error"
+
+    @property
+    def breakpoints(self) -> tuple[Point, ...]:
+        return self.hits
+
+    def describe(self) -> str:
+        return f"stopped at {self.pc:#x}: {self.message}"

@@ -1,0 +1,137 @@
+"""The guest's names: looked up by name and by address."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from kvmdbg.machine.image import Symbol
+
+__all__ = ["Symbol", "SymbolTable", "load_symbol_file"]
+
+UNSIZED_REACH = 0x10000  # how far a name without a size or a section is taken to reach, in bytes
+
+_BINDINGS = {"global": 0, "weak": 1, "local": 2}
+_KINDS = {"function": 0, "object": 1, "notype": 2, "absolute": 3}
+
+
+def _rank(symbol: Symbol) -> tuple[int, int]:
+    """Which of two symbols of one name or one address is meant: the smaller rank."""
+    return _BINDINGS.get(symbol.binding, 2), _KINDS.get(symbol.kind, 2)
+
+
+class SymbolTable:
+    """Symbols of one or several files. Adding is cheap; the order by address is made at the first question."""
+
+    def __init__(self, symbols: Iterable[Symbol] = ()) -> None:
+        self._symbols: list[Symbol] = []
+        self._by_name: dict[str, Symbol] = {}
+        self._stale = False  # the four below are to be made anew
+        self._names: list[str] = []
+        self._placed: list[Symbol] = []  # one an address, by address
+        self._addresses: list[int] = []
+        self._enclosing: list[int] = []  # index of the sized symbol around each, -1 for none
+        self.add(symbols)
+
+    def __len__(self) -> int:
+        return len(self._symbols)
+
+    def __iter__(self) -> Iterator[Symbol]:
+        return iter(self._symbols)
+
+    def add(self, symbols: Iterable[Symbol], base: int = 0) -> None:
+        """Know these too, ``base`` added to their addresses (numbers of kind "absolute" stay as they are)."""
+        for symbol in symbols:
+            if base and symbol.kind != "absolute":
+                limit = symbol.limit + base if symbol.limit else 0
+                symbol = replace(symbol, address=(symbol.address + base) & 0xFFFFFFFFFFFFFFFF, limit=limit)
+            self._symbols.append(symbol)
+            known = self._by_name.get(symbol.name)
+            if known is None or _rank(symbol)[0] < _rank(known)[0]:
+                self._by_name[symbol.name] = symbol
+        self._stale = True
+
+    def clear(self) -> None:
+        """Forget all symbols."""
+        self._symbols.clear()
+        self._by_name.clear()
+        self._stale = True
+
+    def lookup(self, name: str) -> Symbol | None:
+        """The symbol of that name: a global one before a weak before a local one, then the first added."""
+        return self._by_name.get(name)
+
+    def complete(self, prefix: str) -> list[str]:
+        """The names that start with ``prefix``, sorted."""
+        self._sort()
+        names = self._names
+        return names[bisect_left(names, prefix) : bisect_right(names, prefix, key=lambda name: name[: len(prefix)])]
+
+    def nearest(self, address: int) -> tuple[Symbol, int] | None:
+        """The symbol that ``address`` belongs to and the offset into it, or None.
+
+        A symbol with a size holds exactly that many bytes, and its first address in any case. One without reaches to
+        the next symbol, or to the end of its section, or 64 KiB. Behind the end of one inside another (a label in a
+        function) the outer one is meant.
+        """
+        self._sort()
+        at = bisect_right(self._addresses, address) - 1
+        while at >= 0:
+            symbol = self._placed[at]
+            if symbol.address == address or address < _end(symbol):
+                return symbol, address - symbol.address
+            at = self._enclosing[at]
+        return None
+
+    def format(self, address: int) -> str:
+        """``name+0x10``, ``name`` at its first address, "" where no symbol is near."""
+        found = self.nearest(address)
+        if found is None:
+            return ""
+        symbol, offset = found
+        return f"{symbol.name}+{offset:#x}" if offset else symbol.name
+
+    def _sort(self) -> None:
+        if not self._stale:
+            return
+        self._names = sorted(self._by_name)
+        best: dict[int, Symbol] = {}
+        for symbol in self._symbols:
+            if symbol.kind == "absolute":
+                continue
+            known = best.get(symbol.address)
+            if known is None or _preferred(symbol) < _preferred(known):
+                best[symbol.address] = symbol
+        self._placed = sorted(best.values(), key=lambda one: one.address)
+        self._addresses = [one.address for one in self._placed]
+        self._enclosing = []
+        open_ones: list[int] = []  # sized symbols that hold the address reached, the innermost last
+        for index, symbol in enumerate(self._placed):
+            while open_ones and _end(self._placed[open_ones[-1]]) <= symbol.address:
+                open_ones.pop()
+            self._enclosing.append(open_ones[-1] if open_ones else -1)
+            if symbol.size:
+                open_ones.append(index)
+        self._stale = False
+
+
+def _preferred(symbol: Symbol) -> tuple[bool, tuple[int, int]]:
+    return symbol.size == 0, _rank(symbol)
+
+
+def _end(symbol: Symbol) -> int:
+    """The first address that is no longer the symbol's."""
+    if symbol.size:
+        return symbol.address + symbol.size
+    return symbol.limit or symbol.address + UNSIZED_REACH
+
+
+def load_symbol_file(path: str | os.PathLike[str], base: int = 0) -> list[Symbol]:
+    """The symbols of an ELF file, ``base`` added to their addresses; LoadError when it is damaged or has none."""
+    from kvmdbg.loaders.elf import read_symbol_file
+    from kvmdbg.loaders.registry import read_image
+
+    name = os.fspath(path)
+    return read_symbol_file(name, read_image(name), base)

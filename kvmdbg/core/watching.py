@@ -1,0 +1,248 @@
+"""Watchpoints while the guest runs: accesses that exit, debug registers that fire, instructions decoded ahead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kvmdbg.core import stops
+from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
+from kvmdbg.errors import MemoryFault
+from kvmdbg.kvm import abi, exits
+from kvmdbg.machine.memory import PAGE
+
+if TYPE_CHECKING:
+    from kvmdbg.core.runner import Runner
+    from kvmdbg.x86.operands import Access
+
+SHOWN_WHOLE = 8
+"""Up to this many bytes the whole watched value is reported, else only what was accessed."""
+
+
+@dataclass(slots=True)
+class Touch:
+    """One access to a watch: ``kind`` "read" or "write", linear ``address``, and bytes before and after."""
+
+    watch: Watchpoint
+    kind: str
+    address: int
+    size: int
+    old: bytes
+    new: bytes
+
+
+class Watching:
+    """The watchpoint side of ``runner``'s exit loop; all methods run on its thread."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.shadow: dict[int, bytes] = {}
+
+    def prepare(self) -> None:
+        """At each resume: remember the values under watch in debug registers."""
+        self.shadow.clear()
+        for _, bits, watch in self.runner.plan.debug_registers:
+            if bits & 3 and isinstance(watch, Watchpoint):
+                self.shadow[watch.number] = self._value(watch)
+
+    def _value(self, watch: Watchpoint) -> bytes:
+        session = self.runner.session
+        try:
+            if watch.space == "phys":
+                return session.machine.memory.read(watch.address, watch.length)
+            return session.read_linear(self.runner, watch.address, watch.length)
+        except MemoryFault:
+            return b""
+
+    # --- accesses that exit ------------------------------------------------------------------------
+
+    def mmio(self) -> stops.Stop | None:
+        """Serve the MMIO exit: RAM behind a guard, or a device; the stop that a watch or catchpoint asks for."""
+        runner = self.runner
+        mmio = runner.vcpu.kvm_run.mmio
+        address, size, write = int(mmio.phys_addr), min(int(mmio.len), 8), bool(mmio.is_write)
+        machine = runner.session.machine
+        if machine.memory.find(address) is None:
+            return self._device(address, size, write)
+        data = bytes(mmio.data[:size])
+        touches: list[Touch] = []
+        spans = runner.plan.watched.get(address & -PAGE, ())
+        for span in spans:
+            watch = span.watch
+            if span.start < address + size and address < span.end and (watch.wants_write if write else watch.wants_read):
+                touches.append(
+                    Touch(watch, "write" if write else "read", span.linear + address - span.start, size, b"", b"")
+                )
+        before = [self._value(touch.watch) for touch in touches]
+        if write:
+            runner.session.write_guarded(address, data)
+        else:
+            mmio.data[:size] = machine.memory.read(address, size)
+        if not touches:
+            return None
+        pc_at_exit = None if write else runner.pc
+        runner.must_complete = True
+        stop = runner.complete()
+        if stop is not None and not isinstance(stop, stops.WatchpointStop):
+            return stop
+        for touch, old in zip(touches, before, strict=True):
+            self._fill(touch, old, self._value(touch.watch))
+        return self._judge(touches, pc_at_exit) or stop
+
+    def _fill(self, touch: Touch, old: bytes, new: bytes) -> None:
+        watch = touch.watch
+        if watch.length <= SHOWN_WHOLE:
+            touch.old, touch.new = old, new
+            touch.address, touch.size = max(touch.address, watch.address), min(touch.size, watch.length)
+            return
+        first = max(touch.address - watch.address, 0)
+        last = min(touch.address + touch.size - watch.address, watch.length)
+        touch.old, touch.new = old[first:last], new[first:last]
+        touch.address, touch.size = watch.address + first, last - first
+
+    def _device(self, address: int, size: int, write: bool) -> stops.Stop | None:
+        runner = self.runner
+        run = runner.vcpu.kvm_run
+        bus = runner.session.machine.bus
+        exit: exits.Exit = exits.decode(run, runner.vcpu.page)
+        if write:
+            bus.write_mmio(address, size, int.from_bytes(bytes(run.mmio.data[:size]), "little"))
+        else:
+            data = bus.read_mmio(address, size).to_bytes(size, "little")
+            run.mmio.data[:size] = data
+            exit = exits.MmioExit("read", address, size, data)
+        caught = runner.session.observe(runner, exit) if runner.session.observed else []
+        if not caught:
+            return None
+        return runner.complete() or runner.stop(stops.CaughtStop, hits=tuple(caught), exit=exit)
+
+    # --- judging -----------------------------------------------------------------------------------
+
+    def _judge(self, touches: list[Touch], instruction: int | None) -> stops.Stop | None:
+        """The stop for these accesses, made by the instruction that has just ended (at ``instruction``, if known)."""
+        runner = self.runner
+        session = runner.session
+        first = touches[0]
+        session.variables["old"] = int.from_bytes(first.old[:8], "little")
+        session.variables["new"] = int.from_bytes(first.new[:8], "little")
+        hits = session.judge(runner, [touch.watch for touch in touches])
+        if isinstance(hits, stops.Stop):
+            return hits
+        if not hits:
+            return None
+        touch = next(t for t in touches if t.watch in hits)
+        if instruction is None:
+            instruction = session.find_accessor(runner, touch.address, touch.size, write=touch.kind == "write")
+        return stops.WatchpointStop(
+            vcpu=runner.index,
+            pc=runner.pc,
+            hits=tuple(w for w in hits if isinstance(w, Watchpoint)),
+            kind=touch.kind,
+            address=touch.address,
+            size=touch.size,
+            old=touch.old,
+            new=touch.new,
+            instruction=instruction,
+        )
+
+    def register_hit(self, holders: list[Breakpoint | Watchpoint]) -> stops.Stop | None:
+        """Debug registers fired for data, after the access."""
+        touches = []
+        for watch in dict.fromkeys(holders):
+            if isinstance(watch, Watchpoint):
+                old, new = self.shadow.get(watch.number, b""), self._value(watch)
+                self.shadow[watch.number] = new
+                kind = "write" if watch.kind == "write" or old != new else "read"
+                changed = [i for i in range(min(len(old), len(new))) if old[i] != new[i]]
+                touch = Touch(watch, kind, watch.address, watch.length, old, new)
+                if watch.length > SHOWN_WHOLE and changed:
+                    first, last = changed[0], changed[-1] + 1
+                    touch = Touch(watch, kind, watch.address + first, last - first, old[first:last], new[first:last])
+                touches.append(touch)
+        return self._judge(touches, None) if touches else None
+
+    # --- decoding ahead ----------------------------------------------------------------------------
+
+    def foresee(self) -> list[tuple[Touch, int]]:
+        """The touches that the instruction at pc will make of watchpoints held by stepping, and its address."""
+        runner = self.runner
+        return [
+            (Touch(watch, kind, at, size, self._value(watch), b""), runner.pc)
+            for access in runner.session.accesses_at(runner)
+            for watch in runner.plan.stepped
+            for kind, at, size in self._overlap(access, watch)
+        ]
+
+    def _overlap(self, access: Access, watch: Watchpoint) -> list[tuple[str, int, int]]:
+        address = access.linear
+        if watch.space == "phys":
+            physical = self.runner.session.physical_of(self.runner, address)
+            if physical is None:
+                return []
+            address = physical
+        if not (address < watch.address + watch.length and watch.address < address + access.size):
+            return []
+        found = []
+        if access.read and watch.wants_read:
+            found.append(("read", address, access.size))
+        if access.write and watch.wants_write:
+            found.append(("write", address, access.size))
+        return found
+
+    def settle(self, expected: list[tuple[Touch, int]]) -> stops.Stop | None:
+        """After the step: the stop for the touches that were foreseen."""
+        if not expected:
+            return None
+        if self.runner.pc == expected[0][1] and self.runner.session.stopping:
+            return None  # interrupted before it ran
+        for touch, _ in expected:
+            self._fill(touch, touch.old, self._value(touch.watch))
+        touches = [touch for touch, _ in expected]
+        touches.sort(key=lambda t: t.kind != "write")
+        return self._judge(touches, expected[0][1])
+
+    # --- guards in the way -------------------------------------------------------------------------
+
+    def may_be_cause(self) -> bool:
+        """Whether an emulation failure may come from a guarded page that the instruction at pc touches."""
+        runner = self.runner
+        guards = runner.session.machine.memory.guards
+        if not guards:
+            return False
+        session = runner.session
+        pages = {session.physical_of(runner, runner.pc), session.physical_of(runner, runner.pc + 14)}
+        for access in session.accesses_at(runner):
+            pages.add(session.physical_of(runner, access.linear))
+            pages.add(session.physical_of(runner, access.linear + access.size - 1))
+        return any(page is not None and page & -PAGE in guards for page in pages)
+
+    def step_without_guards(self) -> stops.Stop | None:
+        """Give the guarded pages back for one instruction and watch it by decoding it ahead."""
+        runner = self.runner
+        session = runner.session
+        memory = session.machine.memory
+        stepped, guards = runner.plan.stepped, dict(memory.guards)
+        watches = [span.watch for spans in runner.plan.watched.values() for span in spans]
+        with session.exclusive(runner):
+            pc = runner.pc
+            physical = session.physical_of(runner, pc)
+            planted = physical in runner.plan.traps
+            if planted and physical is not None:
+                session.lift(physical)
+            runner.plan.stepped = stepped + [w for w in dict.fromkeys(watches) if w not in stepped]
+            memory.guard({})
+            try:
+                runner.debug_for_stepping()
+                expected = self.foresee()
+                begin = abi.kvm_run.regs.offset
+                stop = runner.stepper._single(bytes(runner.vcpu.page[begin : begin + 144]))
+                return self.settle(expected) or stop
+            finally:
+                runner.plan.stepped = stepped
+                memory.guard(guards)
+                if planted and physical is not None:
+                    session.plant(physical)
+                if runner.stepping:
+                    runner.debug_for_stepping()
+                else:
+                    runner.debug_for_running()

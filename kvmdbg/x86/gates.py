@@ -1,0 +1,36 @@
+"""Handler entries of the interrupt descriptor table.
+
+Source: Intel SDM volume 3A, sections 6.11 and 6.14.1 (gates), 20.1.4 (real-mode interrupt table).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvmdbg.errors import MemoryFault
+from kvmdbg.x86.modes import Mode
+
+
+def handler_entries(read: Callable[[int, int], bytes], base: int, limit: int, mode: Mode) -> list[int]:
+    """Linear addresses of all handlers that present interrupt and trap gates name, without repeats.
+
+    ``read(linear, size)`` may raise MemoryFault; what cannot be read is left out.
+    Protected-mode gates are taken to lead to a code segment with base 0.
+    """
+    size = 4 if mode.segmented else 16 if mode.bits == 64 or mode.name.startswith("compat") else 8
+    try:
+        table = read(base, min(limit + 1, 256 * size) // size * size)
+    except MemoryFault:
+        return []
+    entries: dict[int, None] = {}
+    for at in range(0, len(table), size):
+        gate = table[at : at + size]
+        if size == 4:
+            offset = int.from_bytes(gate[0:2], "little")
+            entries[int.from_bytes(gate[2:4], "little") * 16 + offset] = None
+        elif gate[5] & 0x80 and gate[5] & 0x0E == 0x0E:
+            offset = int.from_bytes(gate[0:2], "little") | int.from_bytes(gate[6:8], "little") << 16
+            if size == 16:
+                offset |= int.from_bytes(gate[8:12], "little") << 32
+            entries[offset] = None
+    return list(entries)

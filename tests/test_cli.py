@@ -1,0 +1,200 @@
+"""The command line: options, exit status, what goes to which stream."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kvmdbg import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+HELLO = ["--load", "0x1000", "--reg", "rax=2", "--reg", "rbx=2", "guests/hello16.bin"]
+COUNTER = ["--memory", "512M", "--load", "0x10000", "--entry", "0x1000:0", "guests/counter16.bin"]
+
+
+def kvmdbg(*arguments: str, stdin: str = "", timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kvmdbg", *arguments],
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+# -- options -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("4096", 4096),
+        ("0x1000", 4096),
+        ("0b101", 5),
+        ("0o17", 15),
+        ("512M", 512 << 20),
+        ("0x10K", 16 << 10),
+        ("1g", 1 << 30),
+        ("2MiB", 2 << 20),
+        ("1_000", 1000),
+    ],
+)
+def test_sizes(text: str, value: int) -> None:
+    assert cli.size(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "M", "12X", "-1", "0x", "1.5M"])
+def test_sizes_that_are_none(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is no size"):
+        cli.size(text)
+
+
+def test_commands_keep_their_order() -> None:
+    found = cli.parser().parse_args(["-ex", "b 1", "-x", "f", "--run", "-ex", "c", "guest"])
+    assert found.commands == [("line", "b 1"), ("file", "f"), ("line", "run"), ("line", "c")]
+    assert found.guest == "guest"
+
+
+def test_symbols_with_a_base() -> None:
+    found = cli.parser().parse_args(["--symbols", "a@b.elf@0x1000", "--symbols", "c.elf"])
+    assert found.symbols == [("a@b.elf", 0x1000), ("c.elf", 0)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "which guest?"),
+        (["--reg", "rax", "g"], "'rax' is not NAME=VALUE"),
+        (["--reg", "raxx=1", "g"], "there is no register raxx; did you mean rax?"),
+        (["--reg", "rax=two", "g"], "'two' is no number"),
+        (["--memory", "lots", "g"], "'lots' is no size"),
+        (["--cpus", "0", "g"], "0 is not between 1 and 255"),
+        (["--mode", "virtual", "g"], "invalid choice"),
+        (["--frobnicate", "g"], "unrecognized arguments"),
+    ],
+)
+def test_mistakes_end_with_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
+    seen = capsys.readouterr()
+    assert message in seen.err
+    assert seen.out == ""
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("kvmdbg ")
+
+
+# -- runs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.kvm
+def test_first_guest() -> None:
+    found = kvmdbg("--batch", "--run", *HELLO)
+    assert found.stdout == "4\n"
+    assert found.stderr.count("\n") == 1 and "halt" in found.stderr
+    assert found.returncode == 0
+
+
+@pytest.mark.kvm
+def test_first_guest_as_json() -> None:
+    found = kvmdbg("--batch", "--json", "--run", "-ex", "p $rip", "-ex", "nonsense", *HELLO)
+    objects = [json.loads(line) for line in found.stdout.splitlines()]
+    assert [one["type"] for one in objects] == ["output", "stop", "value", "error"]
+    assert objects[0]["text"] == "4\n"
+    assert objects[1]["stop"] == "halted"
+    assert objects[2]["value"] == 0x100C
+    assert "nonsense" in objects[3]["text"] and objects[3]["error"] == "UsageError"
+    assert found.stderr == "" and found.returncode == 1
+
+
+@pytest.mark.kvm
+def test_commands_of_options_files_and_their_order(tmp_path: Path) -> None:
+    script = tmp_path / "my script.kvmdbg"
+    script.write_text("# a comment\nbreak 0x1003\ncontinue\np/x $dx\n")
+    found = kvmdbg("--batch", "-ex", "p 1", "-x", str(script), "-ex", "p 2", *HELLO)
+    assert found.stdout.splitlines() == ["$1 = 1", "Breakpoint 1 at 0x1003.", "$2 = 0x3f8", "$3 = 2"]
+    assert "reakpoint 1" in found.stderr and found.returncode == 0
+
+
+@pytest.mark.kvm
+def test_a_file_stops_at_its_first_error(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("p 1\n\np 1 +\np 2\n")
+    found = kvmdbg("--batch", "-x", str(script), "-ex", "p 3", *HELLO)
+    assert f"{script}:3: " in found.stderr
+    assert found.stdout.splitlines() == ["$1 = 1", "$2 = 3"]
+    assert found.returncode == 1
+
+
+@pytest.mark.kvm
+def test_commands_from_a_pipe() -> None:
+    found = kvmdbg(*HELLO, stdin="set context none\nsi\n\nbreak 0x1005\ncommands\nsilent\np $al\nend\nc\nquit 7\n")
+    lines = found.stdout.splitlines()
+    assert "0x1003" in lines[0]
+    assert lines[1:] == ["Breakpoint 1 at 0x1005.", "$1 = 4"]
+    assert found.returncode == 7
+    assert "\033" not in found.stdout
+
+
+@pytest.mark.kvm
+def test_missing_guest_and_missing_kvm(tmp_path: Path) -> None:
+    found = kvmdbg("--batch", "--run", "no-such-file.bin")
+    assert found.returncode == 1 and "no-such-file.bin" in found.stderr and "Traceback" not in found.stderr
+
+
+@pytest.mark.kvm
+def test_ctrl_c_ends_with_130() -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "kvmdbg", "--batch", "--run", "-ex", "p 1", *COUNTER],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(1.5)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=10)
+    assert running.returncode == 130
+    assert out == "" and "Traceback" not in err
+    assert "interrupt" in err.lower()
+
+
+@pytest.mark.kvm
+def test_a_closed_pipe_is_quiet() -> None:
+    read, write = os.pipe()
+    running = subprocess.Popen(
+        [sys.executable, "-m", "kvmdbg", "--batch", "-ex", "info registers", "-ex", "info registers", *HELLO],
+        cwd=ROOT,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(write)
+    os.close(read)
+    _, err = running.communicate(timeout=10)
+    assert err == ""
+    assert running.returncode == 128 + signal.SIGPIPE
+
+
+@pytest.mark.kvm
+def test_batch_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from kvmdbg import cli\n"
+        "status = cli.main(sys.argv[1:])\n"
+        "heavy = {'prompt_toolkit', 'pygments', 'capstone', 'elftools', 'platformdirs'} & set(sys.modules)\n"
+        "print(sorted(heavy)); sys.exit(status)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, "--batch", "--run", *HELLO], cwd=ROOT, capture_output=True, text=True, timeout=30
+    )
+    assert found.stdout == "4\n[]\n"
