@@ -20,6 +20,7 @@ from kvmdbg.errors import KvmdbgError
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
+    from kvmdbg.core.stops import Stop
 
 #: Exit status after Ctrl-C, and when the reader of stdout went away: 128 plus the signal's number, as shells have it.
 INTERRUPTED = 128 + signal.SIGINT
@@ -137,9 +138,11 @@ class Batch:
         self.batch = batch
         self.failed = False
         self._interrupted = False
+        self._background_stops: list[Stop] = []
         self.out = Output(json, self._closed)
         self.interpreter = Interpreter(session)
         self.interpreter.on_event = self._event
+        self.interpreter.on_background_stop = self._background_stops.append
         self.interpreter.width = lambda: 100
         self.interpreter.settings["confirm"] = False
         if batch or json:
@@ -204,8 +207,11 @@ class Batch:
         return self._interrupted or self.out.closed
 
     def _line(self, line: str, more: Callable[[], str | None] | None) -> None:
-        """One line's results, or its error."""
+        """One line's results, or its error; before it the stops of a guest that ran in the background."""
         try:
+            while self._background_stops:
+                for result in self.interpreter.report_stop(self._background_stops.pop(0)):
+                    self.show(result)
             for result in self.interpreter.execute(line, more):
                 self.show(result)
                 if self._ended():

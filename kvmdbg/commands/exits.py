@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import AddressArg, ConditionArg, NumberType, WordType
@@ -22,7 +22,7 @@ KindArg = Annotated[str, WordType("KIND", exit_kinds)]
 SwitchArg = Annotated[str, WordType("on|off", ("on", "off"))]
 
 
-def _catch(dbg: Interpreter, kind: str, condition: str | None, what: str, **chosen: int) -> Result:
+def _catch(dbg: Interpreter, kind: str, condition: str | None, what: str, **chosen: Any) -> Result:
     made = dbg.session.catch(kind, when=condition, **chosen)
     dbg.session.variables["bpnum"] = made.number
     sentence = f"Catchpoint {made.number}: {what}" + (f" if {condition}" if condition else "") + "."

@@ -215,7 +215,7 @@ def info_memory(dbg: Interpreter) -> Result:
     """List the guest-physical memory slots."""
     rows, data = [], []
     for one in dbg.session.slots:
-        kind = "read-only" if one.readonly else "ram"
+        kind = "read-only" if one.read_only else "ram"
         rows.append((str(one.number), f"{one.address:#x}", f"{one.address + one.size:#x}", _size(one.size), kind))
         data.append({"slot": one.number, "address": one.address, "size": one.size, "kind": kind})
     return Table("memory", ("Slot", "Start", "End", "Size", "Kind"), tuple(rows), "No memory.", tuple(data))

@@ -7,6 +7,7 @@ command needs beyond the session is kept here, one interpreter a user; nothing i
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,9 +19,8 @@ from kvmdbg.commands.settings import Settings
 from kvmdbg.errors import KvmdbgError, UsageError
 
 if TYPE_CHECKING:
-    from kvmdbg.core.session import Session
-
     from kvmdbg.commands.displays import Display
+    from kvmdbg.core.session import Session
     from kvmdbg.core.stops import Stop
     from kvmdbg.kvm.exits import Exit
 
@@ -84,7 +84,8 @@ class Interpreter:
         self._pending: Stop | None = None
         self._in_stop_commands = False
         self._depth = 0
-        self._foreground = False
+        self._background = ""  # "running": a guest of `continue &`; "told": its stop went to on_background_stop
+        self._background_lock = threading.Lock()
         self._exit_listener = False
         session.listeners.on_stop(self._stopped)
 
@@ -213,22 +214,34 @@ class Interpreter:
 
     # -- the guest runs and stops --------------------------------------------------------------------------------
 
-    def go(self, action: Callable[[], Stop]) -> None:
+    def go(self, action: Callable[[], Stop | None]) -> None:
         """Run the guest through ``action`` (session.run, step, …) in the foreground and report its stop afterwards."""
-        self._foreground = True
-        try:
-            self._pending = action()
-        finally:
-            self._foreground = False
+        self._pending = action()
 
     def go_background(self) -> None:
         """Let the guest run on; its stop goes to ``on_background_stop``."""
-        self._foreground = False
-        self.session.resume()
+        self._background = "running"
+        try:
+            self.session.resume()
+        except BaseException:
+            self._background = ""
+            raise
+
+    def take_over(self) -> bool:
+        """The stop of a guest that runs in the background will be reported by the caller, who is about to wait for it.
+
+        False when it has been given to ``on_background_stop`` already.
+        """
+        with self._background_lock:
+            before, self._background = self._background, ""
+        return before != "told"
 
     def _stopped(self, stop: Stop) -> None:
-        if not self._foreground and self.on_background_stop is not None:
-            self.on_background_stop(stop)
+        with self._background_lock:
+            if self._background != "running" or self.on_background_stop is None:
+                return
+            self._background = "told"
+        self.on_background_stop(stop)
 
     def report_stop(self, stop: Stop) -> Iterator[Result]:
         """The report of a stop, then what the commands of the breakpoints that were hit give.

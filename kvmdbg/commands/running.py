@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import BackgroundArg, LocationArg, NumberType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import KvmdbgError
+
+if TYPE_CHECKING:
+    from kvmdbg.core.stops import Stop
 
 StepsArg = Annotated[int, NumberType("COUNT", least=1)]
 
@@ -41,13 +44,16 @@ def continue_(dbg: Interpreter, count: StepsArg = 1, background: BackgroundArg =
 
 
 def _wait(dbg: Interpreter) -> None:
-    def wait() -> object:
+    """A guest that runs in the background comes to the foreground."""
+
+    def wait() -> Stop | None:
         try:
             return dbg.session.wait()
         except KeyboardInterrupt:
             return dbg.session.interrupt()
 
-    dbg.go(wait)  # type: ignore[arg-type]
+    if dbg.take_over():
+        dbg.go(wait)
 
 
 @command("run", aliases=("r",), group="running", example="run")
@@ -60,6 +66,7 @@ def run(dbg: Interpreter, background: BackgroundArg = False) -> Result | None:
     if not dbg.session.fresh:
         if dbg.session.state != "dead" and not dbg.asks("Start the guest again from the beginning?"):
             return None
+        dbg.take_over()
         dbg.session.restart()
     return continue_guest(dbg, background)
 
@@ -75,6 +82,7 @@ def restart(dbg: Interpreter) -> Result | None:
     """Load the image again and stop at its entry; breakpoints, watchpoints and displays stay."""
     if not dbg.session.fresh and dbg.session.state == "running" and not dbg.asks("Restart the guest that runs?"):
         return None
+    dbg.take_over()
     dbg.session.restart()
     dbg.last_stop = None
     return Message(f"The guest is loaded again and stands at {dbg.session.vcpu.pc:#x}.")
@@ -85,6 +93,7 @@ def kill(dbg: Interpreter) -> Result | None:
     """End the guest. Its image can be started again with run or restart; breakpoints stay."""
     if dbg.session.state != "dead" and not dbg.asks("Kill the guest?"):
         return None
+    dbg.take_over()
     dbg.session.kill()
     dbg.last_stop = None
     return Message("The guest is gone; run starts it again.")
@@ -144,6 +153,6 @@ def interrupt(dbg: Interpreter) -> Result | None:
     """Stop a guest that runs in the background."""
     if dbg.session.state != "running":
         return Message("The guest does not run.")
-    dbg.session.interrupt()
-    dbg.go(dbg.session.wait_stopped)
+    if dbg.take_over():
+        dbg.go(dbg.session.interrupt)
     return None

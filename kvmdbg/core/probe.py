@@ -44,6 +44,10 @@ class HostProfile:
     """Behaviour by mode: "real", "prot32", "long" (all CPL 0) and "user" (long mode, CPL 3)."""
 
     by_mode: dict[str, Behaviour]
+    steps_into_handlers: bool
+    """A step over ``int n`` ends at the handler's entry, not behind its iret."""
+    leaks_trap_flag: bool
+    """A step over ``pushf`` leaves TF in the pushed image."""
 
     def behaviour(self, mode: modes.Mode, cpl: int = 0) -> Behaviour:
         """The behaviour in this mode and privilege level."""
@@ -157,15 +161,31 @@ class _Prober:
         end = self.run()
         return isinstance(end, exits.DebugExit) and bool(end.dr6 & 1) and self.vcpu.regs.rip == CODE + 3
 
-    def step_works(self, whence: str) -> bool:
-        self.set_up(whence, b"\x90\x90\x90")
+    def step_once(self) -> bool:
+        """Step until rip moves; whether it did."""
         self.vcpu.set_guest_debug(abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP)
         for _ in range(8):  # the first touch of a page may end a step before it began
             if not isinstance(self.run(), exits.DebugExit):
                 return False
             if self.vcpu.regs.rip != CODE:
-                return int(self.vcpu.regs.rip) == CODE + 1
+                return True
         return False
+
+    def step_works(self, whence: str) -> bool:
+        self.set_up(whence, b"\x90\x90\x90")
+        return self.step_once() and int(self.vcpu.regs.rip) == CODE + 1
+
+    def steps_into_handlers(self) -> bool:
+        self.set_up("real", b"\xcd\x20\x90\x90")  # int 0x20
+        self.memory.write(0x80, HANDLER.to_bytes(4, "little"))
+        self.memory.write(HANDLER, b"\x90\x90\xcf")  # nop; nop; iret
+        stepped = self.step_once()
+        self.memory.write(HANDLER, bytes((HLT,)))
+        return stepped and int(self.vcpu.regs.rip) == HANDLER
+
+    def leaks_trap_flag(self) -> bool:
+        self.set_up("real", b"\x9c\x90\x90")  # pushf
+        return self.step_once() and bool(self.memory.read(0x2FFE, 2)[1] & 1)
 
     def behaviour(self, whence: str) -> Behaviour:
         trap = next((t for t in (INT3, INT1, HLT) if self.trap_works(whence, t)), None)
@@ -193,7 +213,8 @@ def host_profile() -> HostProfile:
         try:
             prober = _Prober()
             try:
-                answers.append(HostProfile({whence: prober.behaviour(whence) for whence in WHENCE}))
+                by_mode = {whence: prober.behaviour(whence) for whence in WHENCE}
+                answers.append(HostProfile(by_mode, prober.steps_into_handlers(), prober.leaks_trap_flag()))
             finally:
                 prober.close()
         except BaseException as error:  # handed to the thread that asked

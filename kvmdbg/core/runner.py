@@ -13,7 +13,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from ctypes import memmove
+from ctypes import addressof, memmove
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvmdbg.core import stops
@@ -77,6 +77,8 @@ class Runner(threading.Thread):
         self.exit_counts: dict[int, int] = {}
         self.limit = 0
         self.must_complete = False
+        self.stepping = False
+        self.step_trap: int | None = None
         self.stepper = Stepper(self)
         self.watching = Watching(self)
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -95,7 +97,7 @@ class Runner(threading.Thread):
     def _set_up(self) -> None:
         self.vcpu.set_signal_mask(KICK_SIGNAL)
         regs = self.vcpu.get_regs()
-        memmove(self.vcpu.regs, regs, Vcpu.REGS_SIZE)  # type: ignore[arg-type]
+        memmove(addressof(self.vcpu.regs), bytes(regs), Vcpu.REGS_SIZE)
 
     def call(self, function: Callable[[], T]) -> T:
         """Run ``function`` on this thread and return what it returns (at once when already on it)."""
@@ -213,11 +215,25 @@ class Runner(threading.Thread):
             control |= abi.KVM_GUESTDBG_USE_HW_BP
         self.debug(control, self.plan.dr7_data_only())
 
-    def park(self) -> bool:
-        """After a kick: wait while another runner has the world to itself; whether to stop."""
+    @staticmethod
+    def drain() -> None:
+        """Take back kicks that are pending on this thread."""
         while signal.sigtimedwait([KICK_SIGNAL], 0) is not None:
             pass
-        return self.session.park(self)
+
+    def park(self) -> bool:
+        """After a kick: wait while another runner has the world to itself; whether to stop."""
+        self.drain()
+        return self.session.world.park(self)
+
+    @property
+    def stack_pointer(self) -> int:
+        """Linear address of the top of the stack."""
+        regs, mode = self.vcpu.regs, self.mode
+        if mode.bits == 64:
+            return int(regs.rsp)
+        mask = LOW32 if self.sregs.ss.db else 0xFFFF
+        return int(self.sregs.ss.base) + (int(regs.rsp) & mask) & LOW32
 
     def complete(self) -> stops.Stop | None:
         """Let KVM finish the instruction whose exit was just served, without running the next."""

@@ -75,9 +75,11 @@ class Stepper:
         runner = self.runner
         runner.require_step()
         self._trap_handlers()
+        runner.stepping = True
         try:
             return self._run(count, record)
         finally:
+            runner.stepping = False
             self._untrap_handlers()
 
     def _run(self, count: int | None, record: list[bytes] | None) -> stops.Stop | None:

@@ -13,6 +13,7 @@ from kvmdbg.loaders import elf
 from kvmdbg.loaders.entry import chosen_entry
 from kvmdbg.loaders.registry import loader
 from kvmdbg.machine.image import BootStructure, Entry, Image, LoadOptions, Segment, Symbol
+from kvmdbg.machine.layout import ram_areas
 
 HEADER_MAGIC = 0x1BADB002
 LOADER_MAGIC = 0x2BADB002
@@ -26,9 +27,10 @@ INFO_CMDLINE = 1 << 2
 INFO_MMAP = 1 << 6
 INFO_LOADER_NAME = 1 << 9
 LOADER_NAME = b"kvmdbg\0"
-LOW_END = 0x9FC00  # conventional memory of a PC ends where the EBDA is
+EBDA = 0x9FC00  # conventional memory of a PC ends where the extended BIOS data area starts
 HIGH_START = 0x100000
 AVAILABLE, RESERVED = 1, 2
+MOST_AREAS = 4
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def _by_addresses(header: Header, data: bytes, path: str) -> Segment:
 
 def _information(cmdline: str) -> BootStructure:
     command = cmdline.encode("utf-8", "surrogateescape") + b"\0"
-    size = INFO_SIZE + 3 * 24 + len(LOADER_NAME) + len(command)
+    size = INFO_SIZE + MOST_AREAS * 24 + len(LOADER_NAME) + len(command)
     return BootStructure(
         "multiboot information",
         size,
@@ -135,12 +137,15 @@ def _information(cmdline: str) -> BootStructure:
 
 
 def memory_map(memory: int) -> list[tuple[int, int, int]]:
-    """(base, length, type) of a PC's memory of ``memory`` bytes; type 1 is RAM, 2 reserved."""
-    areas = [(0, min(memory, LOW_END), AVAILABLE)]
-    if memory > LOW_END:
-        areas.append((LOW_END, HIGH_START - LOW_END, RESERVED))
-    if memory > HIGH_START:
-        areas.append((HIGH_START, memory - HIGH_START, AVAILABLE))
+    """(base, length, type) of a PC's memory of ``memory`` bytes, at most four; type 1 is RAM, 2 reserved."""
+    areas = []
+    for start, size in ram_areas(memory):
+        if start > 0 or size <= EBDA:
+            areas.append((start, size, AVAILABLE))
+            continue
+        areas += [(0, EBDA, AVAILABLE), (EBDA, HIGH_START - EBDA, RESERVED)]
+        if size > HIGH_START:
+            areas.append((HIGH_START, size - HIGH_START, AVAILABLE))
     return areas
 
 
@@ -153,8 +158,9 @@ def information(address: int, memory: int, command: bytes) -> bytes:
     map_at = address + INFO_SIZE
     name_at = map_at + len(entries)
     command_at = name_at + len(LOADER_NAME)
-    lower = min(memory, LOW_END) >> 10  # KiB; at most 640
-    upper = min(max(memory - HIGH_START, 0) >> 10, 0xFFFFFFFF)  # KiB above 1 MiB
+    low = ram_areas(memory)[0][1]
+    lower = min(low, EBDA) >> 10  # KiB; at most 640
+    upper = max(low - HIGH_START, 0) >> 10  # KiB above 1 MiB, up to the first hole
     flags = INFO_MEMORY | INFO_CMDLINE | INFO_MMAP | INFO_LOADER_NAME
     fields = struct.pack(
         "<17I",

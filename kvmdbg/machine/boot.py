@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from kvmdbg.errors import LoadError
 from kvmdbg.machine.image import BootStructure, Image, LoadOptions, Segment
+from kvmdbg.machine.layout import ram_areas, ram_end
 from kvmdbg.x86.modes import CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME
 
 PAGE = 0x1000
@@ -84,7 +85,7 @@ class BootState:
 
 
 def boot_state(image: Image, options: LoadOptions, memory_size: int) -> BootState:
-    """The start state of the first vCPU for ``image`` in ``memory_size`` bytes of RAM from address 0.
+    """The start state of the first vCPU for ``image`` in ``memory_size`` bytes of RAM (see ``layout.ram_areas``).
 
     Real mode: as after reset, but entered at the image's entry. All of ds es ss fs gs follow cs. The stack grows down
     from the image's first byte (0:7C00 for a boot sector), or, where the entry has a selector or the image starts its
@@ -109,8 +110,9 @@ def boot_state(image: Image, options: LoadOptions, memory_size: int) -> BootStat
 
 def check_placement(image: Image, memory_size: int) -> None:
     """LoadError, naming the segments, when one of the image's lies outside the memory or two overlap."""
+    areas = ram_areas(memory_size)
     for one in image.segments:
-        if one.end > memory_size:
+        if not any(address <= one.address and one.end <= address + size for address, size in areas):
             raise LoadError(
                 f"{one.name} of {image.path} ({one.address:#x} to {one.end:#x}) does not fit the memory of "
                 f"{_amount(memory_size)}"
@@ -233,8 +235,8 @@ def _flat(image: Image, memory_size: int) -> BootState:
     cr3 = 0
     if long:
         count = identity_pages(memory_size)
-        if memory_size > LARGEST_IDENTITY_MAP:
-            raise LoadError(f"long mode starts with at most {_amount(LARGEST_IDENTITY_MAP)} of memory")
+        if ram_end(memory_size) > LARGEST_IDENTITY_MAP:
+            raise LoadError(f"long mode starts with RAM below {_amount(LARGEST_IDENTITY_MAP)} only; give less --memory")
         cr3 = arena.room("page tables", count * PAGE, PAGE)
         arena.add("page tables", cr3, identity_map(cr3, memory_size))
     stack = arena.room("stack", STACK_SIZE, PAGE)
@@ -283,7 +285,7 @@ def identity_pages(memory_size: int) -> int:
 
 
 def _gibibytes(memory_size: int) -> int:
-    return max(4, -(-memory_size // GIB))
+    return max(4, -(-ram_end(memory_size) // GIB))
 
 
 def identity_map(address: int, memory_size: int) -> bytes:

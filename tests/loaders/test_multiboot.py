@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -148,20 +149,39 @@ def test_information_structure() -> None:
     assert data[name - at :].startswith(b"kvmdbg\0")
 
 
+@pytest.mark.parametrize(
+    ("memory", "areas"),
+    [
+        (0x10000, [(0, 0x10000, 1)]),
+        (0x100000, [(0, 0x9FC00, 1), (0x9FC00, 0x60400, 2)]),
+        (0x100000 + 0x1000, [(0, 0x9FC00, 1), (0x9FC00, 0x60400, 2), (0x100000, 0x1000, 1)]),
+        (
+            4 << 30,
+            [(0, 0x9FC00, 1), (0x9FC00, 0x60400, 2), (0x100000, 0xBFF00000, 1), (0x100000000, 0x40000000, 1)],
+        ),
+    ],
+)
+def test_memory_map(memory: int, areas: list[tuple[int, int, int]]) -> None:
+    assert memory_map(memory) == areas
+
+
 @given(st.integers(1, 1 << 40))
-def test_memory_map_is_ordered_and_gapless_ram_within_the_memory(memory: int) -> None:
+def test_memory_map_is_ordered_and_has_all_ram_but_the_hole_of_a_pc(memory: int) -> None:
     areas = memory_map(memory)
-    end = 0
-    for base, length, _ in areas:
-        assert base == end
-        assert length > 0
-        end = base + length
-    assert all(base + length <= memory for base, length, kind in areas if kind == 1)
-    assert sum(length for _, length, kind in areas if kind == 1) >= memory - (0x100000 - 0x9FC00)
+    assert len(areas) <= 4
+    for before, after in pairwise(areas):
+        assert before[0] + before[1] <= after[0]
+    ram = sum(length for _, length, kind in areas if kind == 1)
+    assert ram == memory - max(0, min(memory, 0x100000) - 0x9FC00)
+
+
+def test_upper_memory_ends_at_the_hole_below_4_gib() -> None:
+    (upper,) = struct.unpack_from("<I", information(0x9E000, 8 << 30, b"\0"), 8)
+    assert upper == (0xC0000000 - 0x100000) >> 10
 
 
 def test_structure_is_as_large_as_announced(image_file: Write) -> None:
-    for memory in (1 << 16, 1 << 20, 1 << 30):
+    for memory in (1 << 16, 1 << 20, 1 << 30, 1 << 33):
         image = load(GUESTS / "mb32.elf", LoadOptions(cmdline="a" * 300))
         (structure,) = image.structures
         assert len(structure.build(0x9000, memory)) == structure.size
@@ -170,7 +190,7 @@ def test_structure_is_as_large_as_announced(image_file: Write) -> None:
 @given(
     st.binary(max_size=200), st.integers(0, 1 << 17), st.lists(st.integers(0, (1 << 32) - 1), min_size=5, max_size=5)
 )
-def test_any_header_loads_or_says_why(body: bytes, flags: int, addresses: list[int]) -> None:
+def test_any_header_loads_or_says_why(body: bytes, flags: int, addresses: tuple[int, ...]) -> None:
     data = header(flags | 1 << 16, *addresses) + body
     try:
         image = Multiboot().load(data, "guest", LoadOptions())

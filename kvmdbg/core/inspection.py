@@ -1,0 +1,173 @@
+"""Questions about a vCPU's address space and code: translation, linear access, instructions and their accesses.
+
+Mixed into Session. Every method takes the runner whose view counts and may be called
+on that runner's thread while it handles an exit, or by anybody while the guest is stopped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvmdbg.errors import MemoryFault
+from kvmdbg.x86 import paging
+from kvmdbg.x86.modes import CR0_PG
+
+if TYPE_CHECKING:
+    from kvmdbg.core.runner import Runner
+    from kvmdbg.core.views import PhysicalMemory
+    from kvmdbg.machine.machine import Machine
+    from kvmdbg.x86.disasm import InsnInfo
+    from kvmdbg.x86.operands import Access
+
+PAGE = 4096
+LOW32 = (1 << 32) - 1
+
+
+class Inspection:
+    """Needs ``machine`` and ``physical`` of the session."""
+
+    machine: Machine
+    physical: PhysicalMemory
+
+    def walk(self, runner: Runner, linear: int) -> paging.Walk:
+        """The page walk of a linear address."""
+        sregs = runner.sregs
+        read = self.machine.memory.read
+        return paging.walk(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer, linear)
+
+    def physical_of(self, runner: Runner, linear: int) -> int | None:
+        """Guest-physical address behind a linear one, None where nothing is mapped."""
+        if not runner.sregs.cr0 & CR0_PG:
+            return linear & LOW32
+        return self.walk(runner, linear).physical
+
+    def _spans(self, runner: Runner, address: int, size: int, access: str) -> list[tuple[int, int]]:
+        """(physical address, length) of each page's part of a linear range."""
+        spans = []
+        while size > 0:
+            length = min(size, PAGE - address % PAGE)
+            if not runner.sregs.cr0 & CR0_PG:
+                physical: int | None = address & LOW32
+            else:
+                walk = self.walk(runner, address)
+                physical = walk.physical
+                if physical is None:
+                    raise MemoryFault(address, access, "linear", walk.fault or "not mapped")
+            assert physical is not None
+            if self.machine.memory.find(physical) is None:
+                raise MemoryFault(address, access, "linear", f"no memory at physical {physical:#x}")
+            spans.append((physical, length))
+            address += length
+            size -= length
+        return spans
+
+    def read_linear(self, runner: Runner, address: int, size: int) -> bytes:
+        """``size`` bytes at a linear address, without the debugger's traps; MemoryFault names the first that fails."""
+        spans = self._spans(runner, address, size, "read")
+        return b"".join(self.physical.read(physical, length) for physical, length in spans)
+
+    def write_linear(self, runner: Runner, address: int, data: bytes) -> None:
+        """Write all of ``data`` or nothing. A debugger's write: page protection does not hold it back."""
+        done = 0
+        for physical, length in self._spans(runner, address, len(data), "write"):
+            self.physical.write(physical, data[done : done + length])
+            done += length
+
+    # --- instructions ------------------------------------------------------------------------------
+
+    def code_at(self, runner: Runner, linear: int, size: int) -> bytes:
+        """Up to ``size`` bytes of code at a linear address: fewer, or none, where memory ends."""
+        try:
+            return self.read_linear(runner, linear, size)
+        except MemoryFault:
+            first = min(size, PAGE - linear % PAGE)
+            try:
+                return self.read_linear(runner, linear, first)
+            except MemoryFault:
+                return b""
+
+    def classify_at(self, runner: Runner, linear: int) -> InsnInfo | None:
+        """What kind of instruction lies at a linear address; None where none can be decoded."""
+        from kvmdbg.x86 import disasm
+
+        code = self.code_at(runner, linear, 15)
+        return disasm.classify(code, linear, runner.mode.bits) if code else None
+
+    def is_rep(self, runner: Runner, linear: int) -> bool:
+        info = self.classify_at(runner, linear)
+        return info is not None and info.is_rep
+
+    def instruction_text(self, runner: Runner, code: bytes) -> tuple[str, int]:
+        """The instruction in ``code`` as text, and its length."""
+        from kvmdbg.x86 import disasm
+
+        found = disasm.disassemble(code, runner.pc, runner.mode.bits, 1) if code else []
+        if not found:
+            return "(no code can be read there)", 0
+        insn = found[0]
+        return f"{insn.mnemonic} {insn.operands}".strip(), insn.size
+
+    def accesses_at(self, runner: Runner) -> list[Access]:
+        """The memory accesses that the instruction at pc is about to make."""
+        from kvmdbg.x86 import operands
+
+        code = self.code_at(runner, runner.pc, 15)
+        if not code:
+            return []
+        return operands.accesses(
+            code, runner.pc, runner.mode.bits, self.register_reader(runner), stack_bits=self.stack_bits(runner)
+        )
+
+    @staticmethod
+    def stack_bits(runner: Runner) -> int:
+        if runner.mode.bits == 64:
+            return 64
+        return 32 if runner.sregs.ss.db else 16
+
+    @staticmethod
+    def register_reader(runner: Runner):  # type: ignore[no-untyped-def]
+        """A function from a register's name to its value, quick enough for each step."""
+        regs, sregs = runner.vcpu.regs, runner.sregs
+
+        def read(name: str) -> int:
+            if name.endswith("_base"):
+                return int(getattr(sregs, name[:2]).base)
+            value = getattr(regs, name, None)
+            if value is None:
+                return int(getattr(sregs, name).selector) if len(name) == 2 else int(getattr(sregs, name))
+            return int(value)
+
+        return read
+
+    def find_accessor(self, runner: Runner, linear: int, size: int, *, write: bool) -> int | None:
+        """Address of the instruction that ended at pc and made this access; None when it cannot be told."""
+        from kvmdbg.x86 import disasm, operands
+
+        pc, bits = runner.pc, runner.mode.bits
+
+        def read(address: int, length: int) -> bytes:
+            return self.read_linear(runner, address, length)
+
+        found = operands.find_accessor(
+            read,
+            pc,
+            bits,
+            self.register_reader(runner),
+            linear,
+            size,
+            write=write,
+            stack_bits=self.stack_bits(runner),
+        )
+        if found is not None:
+            return found.address
+        if write and linear == runner.stack_pointer:  # a call: what it pushed is where it ended
+            try:
+                back = int.from_bytes(read(linear, bits // 8), "little") + runner.cs_base
+            except MemoryFault:
+                return None
+            for length in range(2, 8):
+                code = self.code_at(runner, back - length, length)
+                info = disasm.classify(code, back - length, bits) if len(code) == length else None
+                if info is not None and info.is_call and info.size == length:
+                    return back - length
+        return None

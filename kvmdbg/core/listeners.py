@@ -1,0 +1,47 @@
+"""Who wants to hear of stops, serial output and exits. Callbacks run on the vCPU's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvmdbg.core.stops import Stop
+from kvmdbg.kvm.exits import Exit
+
+
+class Listeners:
+    """Callbacks by kind. While nobody listens to exits, the exit loop does not decode them."""
+
+    def __init__(self) -> None:
+        self.stop: list[Callable[[Stop], None]] = []
+        self.output: list[Callable[[bytes], None]] = []
+        self.exit: list[Callable[[Exit], None]] = []
+
+    def on_stop(self, callback: Callable[[Stop], None]) -> None:
+        """``callback(stop)`` after each stop, when the guest may be used again."""
+        self.stop.append(callback)
+
+    def on_output(self, callback: Callable[[bytes], None]) -> None:
+        """``callback(data)`` for each piece of serial output."""
+        self.output.append(callback)
+
+    def on_exit(self, callback: Callable[[Exit], None]) -> None:
+        """``callback(exit)`` for each exit, from the next resume on."""
+        self.exit.append(callback)
+
+    def remove(self, callback: object) -> None:
+        """Forget a callback, of whatever kind."""
+        for callbacks in (self.stop, self.output, self.exit):
+            if callback in callbacks:
+                callbacks.remove(callback)  # type: ignore[arg-type]
+
+    def tell_stop(self, stop: Stop) -> None:
+        for callback in list(self.stop):
+            callback(stop)
+
+    def tell_output(self, data: bytes) -> None:
+        for callback in list(self.output):
+            callback(data)
+
+    def tell_exit(self, exit: Exit) -> None:
+        for callback in list(self.exit):
+            callback(exit)

@@ -1,0 +1,673 @@
+"""The session: owner of all state, the one thing that shell, scripts and stubs talk to.
+
+The guest is ``stopped``, ``running`` or ``dead`` (killed). Whatever looks at registers or
+changes how the guest runs needs it stopped (SessionStateError otherwise); memory and
+breakpoints can be looked at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from kvmdbg.core import stops
+from kvmdbg.core.arming import DEBUG_REGISTERS, Plan, View, make_plan
+from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint, check_catch_kind
+from kvmdbg.core.inspection import Inspection
+from kvmdbg.core.listeners import Listeners
+from kvmdbg.core.probe import TRAP_NAMES, HostProfile, host_profile
+from kvmdbg.core.registers import GENERAL, RegisterFile
+from kvmdbg.core.runner import Runner
+from kvmdbg.core.statistics import ExitStatistics
+from kvmdbg.core.symbols import SymbolTable, load_symbol_file
+from kvmdbg.core.views import LinearMemory, PhysicalMemory, VcpuView
+from kvmdbg.core.world import World
+from kvmdbg.errors import KvmdbgError, NotSupportedHere, SessionStateError, UsageError
+from kvmdbg.kvm import exits
+from kvmdbg.machine.image import Image, LoadOptions
+from kvmdbg.machine.machine import Machine, reset_vcpu
+from kvmdbg.machine.memory import Slot
+from kvmdbg.x86 import paging
+
+if TYPE_CHECKING:
+    from kvmdbg.core.context import SessionContext
+    from kvmdbg.core.expressions import Value
+    from kvmdbg.machine.bus import Device
+    from kvmdbg.x86.disasm import Insn
+
+PAGE = 4096
+
+
+class Session(Inspection):
+    """A guest under the debugger. Made by ``kvmdbg.open``; close it, or use it as a context manager."""
+
+    def __init__(
+        self, image: Image, options: LoadOptions, *, cpus: int = 1, registers: dict[str, int] | None = None
+    ) -> None:
+        self.image = image
+        self.options = options
+        self.initial_registers = dict(registers or {})
+        self.listeners = Listeners()
+        self.symbols = SymbolTable(image.symbols)
+        self.breakpoints = Breakpoints()
+        self.variables: dict[str, int] = {}
+        self.history: list[int] = []
+        self.exits = ExitStatistics(lambda: self.runners)
+        self.observed = False
+        self.fresh = True
+        self.last_stop: stops.Stop | None = None
+        self._internal: list[Breakpoint] = []
+        self._plan = Plan()
+        self._planted = False
+        self._output = bytearray()
+        self._dead = False
+        self._closed = False
+        self._contexts: dict[int, SessionContext] = {}
+        self.world = World(self._finish, self._announce)
+        self.runners: list[Runner] = []
+        self.machine = Machine(options.memory, cpus, self._serial)
+        try:
+            self.physical: PhysicalMemory = PhysicalMemory(self)
+            self.memory = LinearMemory(self)
+            self.runners = [Runner(self, vcpu) for vcpu in self.machine.vcpus]
+            self.world.runners = self.runners
+            self.vcpus = [VcpuView(runner) for runner in self.runners]
+            self.vcpu = self.vcpus[0]
+            self._load()
+        except BaseException:
+            self.close()
+            raise
+
+    # --- life --------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        state = self.machine.load(self.image, self.options)
+        runner = self.runners[0]
+        general = {name: value for name, value in self.initial_registers.items() if name in GENERAL}
+        runner.call(lambda: reset_vcpu(runner.vcpu, state, general))
+        runner.call(runner._set_up)
+        runner.forget()
+        for name, value in self.initial_registers.items():
+            if name not in general:
+                self.vcpus[0].registers.set(name, value)
+        self.fresh = True
+
+    def restart(self) -> None:
+        """Load the image again into cleared memory and reset the vCPUs; breakpoints stay.
+
+        The machine is made anew, so that nothing of the old guest is left.
+        """
+        self.interrupt()
+        for runner in self.runners:
+            runner.end()
+        self.machine.close()
+        self._dead = False
+        self._contexts.clear()
+        for point in self.breakpoints:
+            point.bound.clear()
+        self.last_stop = None
+        current = self.vcpu.index
+        self.machine = Machine(self.options.memory, len(self.runners), self._serial)
+        self.runners = [Runner(self, vcpu) for vcpu in self.machine.vcpus]
+        self.world.runners = self.runners
+        self.vcpus = [VcpuView(runner) for runner in self.runners]
+        self.vcpu = self.vcpus[current]
+        self._load()
+
+    def kill(self) -> None:
+        """End the guest; its memory can still be read, and restart() brings it back."""
+        self.interrupt()
+        self._dead = True
+
+    def close(self) -> None:
+        """Stop the guest and give everything back to the host."""
+        if self._closed:
+            return
+        self._closed = True
+        self.world.stop()
+        self.world.wait(5)
+        for runner in self.runners:
+            runner.end()
+        self.machine.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def state(self) -> str:
+        """ "stopped", "running" or "dead"."""
+        if self._dead or self._closed:
+            return "dead"
+        return "running" if self.world.running else "stopped"
+
+    @property
+    def stopping(self) -> bool:
+        return self.world.stopping
+
+    @property
+    def runner(self) -> Runner:
+        """The current vCPU's runner."""
+        return self.runners[self.vcpu.index]
+
+    @property
+    def registers(self) -> RegisterFile:
+        """The current vCPU's registers; ``regs`` is the short name."""
+        return self.vcpu.registers
+
+    regs = registers
+
+    def select(self, index: int) -> VcpuView:
+        """Make another vCPU the current one."""
+        if not 0 <= index < len(self.vcpus):
+            raise UsageError(f"no vCPU {index}: there are {len(self.vcpus)}, numbered from 0")
+        self.vcpu = self.vcpus[index]
+        return self.vcpu
+
+    @property
+    def profile(self) -> HostProfile:
+        return host_profile()
+
+    @property
+    def host(self) -> list[tuple[str, str]]:
+        """What the probe found out about this host's KVM."""
+        rows = []
+        for name, behaviour in self.profile.by_mode.items():
+            trap = TRAP_NAMES[behaviour.trap] if behaviour.trap is not None else "none"
+            able = [
+                f"trap {trap}",
+                f"execute debug registers {'fire' if behaviour.execute_dr else 'do not fire'}",
+                f"data debug registers {'fire' if behaviour.data_dr else 'do not fire'}",
+                f"single step {'works' if behaviour.step else 'does not work'}",
+            ]
+            rows.append((name if name == "user" else f"{name} (CPL 0)", ", ".join(able)))
+        into = "enter the handler of an event" if self.profile.steps_into_handlers else "need traps to enter handlers"
+        rows.append(("steps", into))
+        return rows
+
+    @property
+    def devices(self) -> list[Device]:
+        return self.machine.bus.devices
+
+    @property
+    def slots(self) -> list[Slot]:
+        return self.machine.memory.slots
+
+    # --- running -----------------------------------------------------------------------------------
+
+    def _require_stopped(self) -> None:
+        if self.state == "dead":
+            raise SessionStateError("the guest is not alive: run or restart it")
+        if self.state == "running":
+            raise SessionStateError("the guest is running: interrupt it first")
+
+    def resume(self, *, exits: int = 0) -> None:
+        """Let all vCPUs run in the background; ``exits`` is a limit for each of them (0: none)."""
+        self._require_stopped()
+        self._begin(plant=True)
+        for runner in self.runners:
+            runner.limit = exits
+        self.world.start({runner: runner.go for runner in self.runners})
+
+    def wait(self, timeout: float | None = None) -> stops.Stop | None:
+        """The stop that ends the current run, or None when it still runs after ``timeout`` seconds."""
+        if not self.world.wait(timeout):
+            return None
+        return self.last_stop
+
+    def run(self, timeout: float | None = None, exits: int | None = None) -> stops.Stop:
+        """Resume and wait for the stop. After ``timeout`` seconds or ``exits`` exits the guest is stopped (LimitStop).
+
+        A KeyboardInterrupt while waiting interrupts the guest.
+        """
+        self.resume(exits=exits or 0)
+        return self._wait_for_stop(timeout)
+
+    def _wait_for_stop(self, timeout: float | None = None) -> stops.Stop:
+        try:
+            stop = self.wait(timeout)
+            if stop is None:
+                self.world.stop(stops.LimitStop(vcpu=self.vcpu.index, pc=0, limit=f"{timeout:g} s"))
+                stop = self.wait()
+        except KeyboardInterrupt:
+            stop = self.interrupt()
+        assert stop is not None
+        return stop
+
+    def interrupt(self) -> stops.Stop | None:
+        """Stop the guest if it runs; the stop (None when there never was one)."""
+        self.world.stop()
+        self.world.wait(None)
+        return self.last_stop
+
+    wait_stopped = interrupt
+
+    def step(self, n: int = 1, record: list[bytes] | None = None) -> stops.Stop:
+        """Execute ``n`` instructions on the current vCPU, the others resting; stops early at a breakpoint.
+
+        ``record`` gets struct kvm_regs (144 bytes) after each step.
+        """
+        if n < 1:
+            raise UsageError(f"cannot step {n} instructions")
+        self._require_stopped()
+        runner = self.runner
+        runner.require_step()
+        self._begin(plant=False)
+        self.world.start({runner: lambda: self._step(runner, n, record)})
+        return self._wait_for_stop()
+
+    def _step(self, runner: Runner, n: int, record: list[bytes] | None) -> stops.Stop | None:
+        try:
+            return runner.stepper.run(n, record)
+        except KvmdbgError as error:
+            return runner.stop(stops.ErrorStop, message=str(error))
+
+    def next(self, n: int = 1) -> stops.Stop:
+        """Like step, but over calls, software interrupts and repeated string instructions."""
+        stop: stops.Stop | None = None
+        for _ in range(n):
+            self._require_stopped()
+            runner = self.runner
+            info = self.classify_at(runner, runner.pc)
+            if info is not None and (info.is_call or info.is_int or info.is_rep):
+                stop = self._run_to(runner.pc + info.size, at_depth=runner.stack_pointer)
+                if isinstance(stop, stops.BreakpointStop) and not stop.hits:
+                    stop = stops.StepStop(vcpu=stop.vcpu, pc=stop.pc)
+            else:
+                stop = self.step()
+            if not isinstance(stop, stops.StepStop):
+                break
+        assert stop is not None
+        self.last_stop = stop
+        return stop
+
+    def _run_to(self, address: int, at_depth: int | None = None) -> stops.Stop:
+        """Run to a linear address on the current vCPU (with the stack no deeper than ``at_depth``)."""
+        mine = self.vcpu.index
+        runner = self.runner
+
+        def there(index: int) -> bool:
+            return index == mine and (at_depth is None or runner.stack_pointer >= at_depth)
+
+        point = Breakpoint(address=address, hardware=True, only_if=there)
+        self._internal.append(point)
+        try:
+            return self.run()
+        finally:
+            self._internal.remove(point)
+
+    def finish(self) -> stops.Stop:
+        """Run until the current function has returned to its caller.
+
+        Needs no frame pointer: steps, with calls run over, until the return instruction of this level.
+        """
+        self._require_stopped()
+        while True:
+            info = self.classify_at(self.runner, self.vcpu.pc)
+            if info is not None and info.is_ret:
+                return self.step()
+            stop = self._to_return()
+            if stop is not None:
+                return stop
+
+    def _to_return(self) -> stops.Stop | None:
+        """Go on to the next call or return of this level; a stop that ends the finish, if any."""
+        runner = self.runner
+        info = self.classify_at(runner, runner.pc)
+        if info is not None and (info.is_call or info.is_int or info.is_rep):
+            stop = self.next()
+            return None if isinstance(stop, stops.StepStop) else stop
+        self._begin(plant=False)
+        self.world.start({runner: lambda: self._step_to_branch(runner)})
+        stop = self._wait_for_stop()
+        return None if isinstance(stop, stops.StepStop) else stop
+
+    def _step_to_branch(self, runner: Runner) -> stops.Stop | None:
+        while True:
+            stop = self._step(runner, 1, None)
+            if not isinstance(stop, stops.StepStop):
+                return stop
+            info = self.classify_at(runner, runner.pc)
+            if info is not None and (info.is_call or info.is_ret or info.is_int or info.is_rep):
+                return stop
+
+    def advance(self, address: int) -> stops.Stop:
+        """Run to a linear address, or to whatever stops before."""
+        self._require_stopped()
+        return self._run_to(address)
+
+    def until(self, address: int | None = None) -> stops.Stop:
+        """Without an address: next, but a jump backwards is run through to its other side; else as advance."""
+        if address is not None:
+            return self.advance(address)
+        self._require_stopped()
+        runner = self.runner
+        info = self.classify_at(runner, runner.pc)
+        if info is not None and info.is_jump and info.target is not None and info.target <= runner.pc:
+            stop = self._run_to(runner.pc + info.size)
+            if isinstance(stop, stops.BreakpointStop) and not stop.hits:
+                stop = stops.StepStop(vcpu=stop.vcpu, pc=stop.pc)
+                self.last_stop = stop
+            return stop
+        return self.next()
+
+    # --- arming ------------------------------------------------------------------------------------
+
+    def _begin(self, *, plant: bool) -> None:
+        """Before vCPUs go: decide how points are held, put traps and guards in place."""
+        self.fresh = False
+        catching = any(p.enabled for p in self.breakpoints.catchpoints())
+        self.observed = catching or bool(self.listeners.exit)
+        breakpoints = [*self.breakpoints.breakpoints(), *self._internal]
+        watchpoints = self.breakpoints.watchpoints()
+        for point in self.breakpoints:
+            point.held_by = "exit" if isinstance(point, Catchpoint) and point.enabled else ""
+        plan = Plan()
+        if any(p.enabled for p in (*breakpoints, *watchpoints)):
+            plan = make_plan(breakpoints, watchpoints, self.profile, self._view())
+        if not plant:
+            code = {address & -PAGE for address in plan.traps}
+            plan.traps.clear()
+            plan.stepping = False
+            plan.guards = {
+                page: guard for page, guard in plan.guards.items() if page not in code or page in plan.watched
+            }
+            plan.debug_registers = [entry for entry in plan.debug_registers if entry[1] & 3]
+        self._plan = plan
+        self.machine.memory.guard(plan.guards)
+        for address in plan.traps:
+            plan.traps[address] = self.machine.memory.read(address, 1)[0]
+            self.plant(address)
+        self._planted = True
+        for runner in self.runners:
+            runner.plan = plan
+            for entry in runner.ports.values():
+                runner.watch_port(entry)
+            runner.watching.prepare()
+        for view in self.vcpus:
+            view.registers.remember()
+
+    def _view(self) -> View:
+        runner = self.runner
+        sregs = runner.sregs
+        read = self.machine.memory.read
+        tables = frozenset(paging.tables(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer))
+        system: set[int] = set()
+        for base, limit in (
+            (sregs.gdt.base, sregs.gdt.limit),
+            (sregs.idt.base, sregs.idt.limit),
+            (sregs.tr.base, min(sregs.tr.limit, 0xFFFF)),
+        ):
+            for address in range(base & -PAGE, base + limit + 1, PAGE):
+                physical = self.physical_of(runner, address)
+                if physical is not None:
+                    system.add(physical & -PAGE)
+        return View(
+            translate=lambda linear: self._in_ram(self.physical_of(runner, linear)),
+            user_page=lambda linear: bool(sregs.cr0 >> 31) and self.walk(runner, linear).user,
+            paging_pages=tables,
+            system_pages=frozenset(system),
+            irqchip=self.machine.irqchip,
+        )
+
+    def _in_ram(self, physical: int | None) -> int | None:
+        return physical if physical is not None and self.machine.memory.find(physical) else None
+
+    def plant(self, physical: int) -> None:
+        """Put the trap over the byte that lies there now."""
+        memory = self.machine.memory
+        trap = self._plan.trap
+        assert trap is not None
+        self._plan.traps[physical] = memory.read(physical, 1)[0]
+        memory.write(physical, bytes((trap,)))
+
+    def lift(self, physical: int) -> None:
+        """Take a trap out of memory; a byte that the guest wrote over it stays."""
+        memory = self.machine.memory
+        if memory.read(physical, 1)[0] == self._plan.trap:
+            memory.write(physical, bytes((self._plan.traps[physical],)))
+
+    def write_guarded(self, address: int, data: bytes) -> None:
+        """Write guest-physical memory so that planted traps stay on top of what is written."""
+        memory = self.machine.memory
+        memory.write(address, data)
+        if self._planted:
+            for trap in self._plan.traps:
+                if address <= trap < address + len(data):
+                    self.plant(trap)
+
+    @property
+    def hidden(self) -> dict[int, int]:
+        """The bytes under traps that are in memory now, by guest-physical address."""
+        found = dict(self._plan.traps) if self._planted else {}
+        for runner in self.runners:
+            found.update(runner.stepper.hidden)
+        return found
+
+    def exclusive(self, runner: Runner) -> Any:
+        """A context in which no other vCPU is in the guest."""
+        return self.world.exclusive(runner)
+
+    def _finish(self, stop: stops.Stop | None) -> stops.Stop:
+        """All vCPUs rest: take the traps out of memory and settle why it stopped."""
+        if self._planted:
+            for address in self._plan.traps:
+                self.lift(address)
+            self._planted = False
+        for runner in self.runners:
+            runner.forget()
+        if stop is None:
+            stop = stops.InterruptedStop(vcpu=self.vcpu.index, pc=self.vcpu.pc)
+        elif isinstance(stop, stops.LimitStop) and not stop.pc:
+            stop = stops.LimitStop(vcpu=stop.vcpu, pc=self.vcpus[stop.vcpu].pc, limit=stop.limit)
+        for point in stop.breakpoints:
+            if point.temporary:
+                self.breakpoints.discard(point)
+        self.vcpu = self.vcpus[stop.vcpu]
+        self.last_stop = stop
+        return stop
+
+    def _announce(self, stop: stops.Stop) -> None:
+        self.listeners.tell_stop(stop)
+
+    # --- what runners ask --------------------------------------------------------------------------
+
+    def judge(self, runner: Runner, points: Sequence[Point]) -> tuple[Point, ...] | stops.Stop:
+        """Which of these points, reached on this vCPU, ask for a stop; an ErrorStop when a condition fails."""
+        wanted = []
+        for point in points:
+            if not point.enabled or (point.only_if is not None and not point.only_if(runner.index)):
+                continue
+            if point.expression is not None:
+                bound = point.bound.get(runner.index)
+                try:
+                    if bound is None:
+                        bound = point.bound[runner.index] = point.expression.bind(self.context_of(runner))
+                    if not bound():
+                        continue
+                except KvmdbgError as error:
+                    text = str(error).splitlines()[0]
+                    return stops.ErrorStop(
+                        vcpu=runner.index,
+                        pc=runner.pc,
+                        message=f"condition of breakpoint {point.number} ({point.condition}): {text}",
+                        hits=(point,),
+                    )
+            point.hits += 1
+            if point.ignore > 0:
+                point.ignore -= 1
+                continue
+            wanted.append(point)
+        visible = tuple(point for point in wanted if point.number)
+        if wanted and not visible:
+            return stops.BreakpointStop(vcpu=runner.index, pc=runner.pc, hits=())
+        return visible
+
+    def observes_port(self, port: int) -> bool:
+        """Whether anybody wants to see accesses to this port."""
+        if self.listeners.exit:
+            return True
+        return any(
+            p.enabled and p.kind in ("io", "any") and p.filters.get("port", port) == port
+            for p in self.breakpoints.catchpoints()
+        )
+
+    def observe(self, runner: Runner, exit: exits.Exit) -> tuple[Catchpoint, ...]:
+        """Tell the listeners of an exit; the catchpoints that ask for a stop."""
+        self.listeners.tell_exit(exit)
+        matching = [p for p in self.breakpoints.catchpoints() if p.enabled and p.matches(exit)]
+        hits = self.judge(runner, matching) if matching else ()
+        if isinstance(hits, stops.Stop):
+            return tuple(matching)
+        return tuple(p for p in hits if isinstance(p, Catchpoint))
+
+    def _serial(self, data: bytes) -> None:
+        self._output += data
+        self.listeners.tell_output(data)
+
+    @property
+    def output(self) -> bytes:
+        """All that the guest has sent to its serial port."""
+        return bytes(self._output)
+
+    # --- breakpoints -------------------------------------------------------------------------------
+
+    def resolve(self, where: int | str) -> tuple[int, str]:
+        """An address and its space ("linear" or "phys") from a number, a symbol, or an expression's text."""
+        if isinstance(where, int):
+            return where, "linear"
+        value = self.evaluate(where)
+        return value.value, "phys" if getattr(value, "space", "linear") == "phys" else "linear"
+
+    def break_at(
+        self,
+        where: int | str,
+        *,
+        when: str | None = None,
+        temporary: bool = False,
+        hardware: bool = False,
+        ignore: int = 0,
+        commands: Sequence[str] = (),
+    ) -> Breakpoint:
+        """Stop before the instruction at ``where`` (an address or an expression), if ``when`` is true there.
+
+        ``hardware`` insists on a debug register: NotSupportedHere where they do not fire or all four are taken.
+        """
+        address, space = self.resolve(where)
+        if hardware:
+            if not self.profile.kernel_execute_dr:
+                raise NotSupportedHere("debug registers do not fire on this KVM: use break, which plants a trap")
+            taken = [b for b in self.breakpoints.breakpoints() if b.hardware and b.address != address]
+            if space != "linear":
+                raise NotSupportedHere("a debug register holds a linear address: use break for a physical one")
+            if len({b.address for b in taken}) >= DEBUG_REGISTERS:
+                raise NotSupportedHere("all four debug registers are taken: use break, or delete one")
+        point = Breakpoint(
+            address=address,
+            space=space,
+            location=where if isinstance(where, str) else "",
+            temporary=temporary,
+            hardware=hardware,
+            ignore=ignore,
+            commands=list(commands),
+        )
+        return self._add(point, when)
+
+    def watch(
+        self,
+        where: int | str,
+        length: int | None = None,
+        kind: str = "write",
+        when: str | None = None,
+    ) -> Watchpoint:
+        """Stop after an access to ``length`` bytes at ``where``; $old and $new are its values in ``when``.
+
+        ``where`` is an address, a symbol (its size is the length) or an lvalue as ``*(u8*)0x5000``.
+        """
+        space = "linear"
+        if isinstance(where, int):
+            address = where
+        else:
+            address, space, found = self._watched(where)
+            length = length or found
+        length = length or 1
+        if length < 1 or kind not in ("write", "read", "access"):
+            raise UsageError(f"cannot watch {length} bytes for {kind!r}: the kinds are write, read and access")
+        point = Watchpoint(
+            address=address, length=length, kind=kind, space=space, location=where if isinstance(where, str) else ""
+        )
+        watch = self._add(point, when)
+        return watch
+
+    def _watched(self, text: str) -> tuple[int, str, int]:
+        """Address, space and length of what an expression names."""
+        from kvmdbg.core.expressions import MemoryRef
+
+        symbol = self.symbols.lookup(text.strip())
+        if symbol is not None:
+            return symbol.address, "linear", symbol.size or self.vcpu.mode.bits // 8
+        value = self.evaluate(text)
+        if isinstance(value.lvalue, MemoryRef):
+            space = "phys" if value.lvalue.space == "phys" else "linear"
+            return value.lvalue.address, space, value.type.size
+        space = "phys" if getattr(value, "space", "linear") == "phys" else "linear"
+        return value.value, space, 0
+
+    def catch(self, kind: str, when: str | None = None, *, temporary: bool = False, **filters: Any) -> Catchpoint:
+        """Stop after each exit of ``kind`` (as in kvm/exits.py, or "any") whose fields equal ``filters``."""
+        filters = {name: value for name, value in filters.items() if value is not None}
+        point = Catchpoint(kind=check_catch_kind(kind), filters=filters, temporary=temporary)
+        return self._add(point, when)
+
+    def _add(self, point: Any, when: str | None) -> Any:
+        if self.state == "running":
+            raise SessionStateError("the guest is running: interrupt it first")
+        point.condition = when
+        self.breakpoints.add(point)
+        return point
+
+    # --- looking -----------------------------------------------------------------------------------
+
+    def context_of(self, runner: Runner) -> SessionContext:
+        """Expressions as this vCPU sees them."""
+        from kvmdbg.core.context import SessionContext
+
+        context = self._contexts.get(runner.index)
+        if context is None:
+            context = self._contexts[runner.index] = SessionContext(self, runner)
+        return context
+
+    @property
+    def context(self) -> SessionContext:
+        return self.context_of(self.runner)
+
+    def evaluate(self, text: str) -> Value:
+        """The value of a C-like expression on the current vCPU (ExpressionError, MemoryFault)."""
+        from kvmdbg.core.expressions import parse
+
+        return parse(text).evaluate(self.context)
+
+    def disassemble(self, address: int, count: int = 1, bits: int | None = None) -> list[Insn]:
+        """``count`` instructions from a linear address (fewer where memory ends; MemoryFault when none)."""
+        from kvmdbg.x86 import disasm
+
+        width = bits or self.vcpu.mode.bits
+        code = self.code_at(self.runner, address, count * 15)
+        while not code and count * 15 > PAGE:
+            code = self.code_at(self.runner, address, PAGE)
+        if not code:
+            self.read_linear(self.runner, address, 1)
+        return disasm.disassemble(code, address, width, count)
+
+    def translate(self, linear: int) -> paging.Walk:
+        """The page walk of a linear address on the current vCPU."""
+        return self.walk(self.runner, linear)
+
+    def add_symbols(self, path: str, base: int = 0) -> int:
+        """Read the symbols of an ELF file, moved by ``base``; how many there were."""
+        found = load_symbol_file(path, base)
+        self.symbols.add(found)
+        return len(found)
+

@@ -1,0 +1,141 @@
+"""Starting and stopping all vCPUs together, and letting one have the world to itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from kvmdbg.core import stops
+from kvmdbg.errors import SessionStateError
+
+if TYPE_CHECKING:
+    from kvmdbg.core.runner import Runner
+
+
+class World:
+    """The shared state of the runners.
+
+    On the last runner to come to rest ``finish`` is called once a stop, and ``announce``
+    with what it returned when everybody may use the guest again.
+    """
+
+    def __init__(
+        self, finish: Callable[[stops.Stop | None], stops.Stop], announce: Callable[[stops.Stop], None]
+    ) -> None:
+        self.condition = threading.Condition()
+        self.runners: list[Runner] = []
+        self.running: set[Runner] = set()
+        self.parked: set[Runner] = set()
+        self.owner: Runner | None = None
+        self.stopping = False
+        self.first: stops.Stop | None = None
+        self._finish = finish
+        self._announce = announce
+
+    def start(self, jobs: dict[Runner, Callable[[], stops.Stop | None]]) -> None:
+        """Let these runners go, each with its job."""
+        with self.condition:
+            if self.running:
+                raise SessionStateError("the guest is running: interrupt it first")
+            self.stopping = False
+            self.first = None
+            self.owner = None
+            self.running = set(jobs)
+            for runner in jobs:
+                runner.in_guest = True
+        for runner, job in jobs.items():
+            runner.post(lambda runner=runner, job=job: self._run(runner, job))  # type: ignore[misc]
+
+    def _run(self, runner: Runner, job: Callable[[], stops.Stop | None]) -> None:
+        runner.drain()
+        try:
+            stop = None if self.stopping else job()
+        except BaseException as error:  # a bug must not leave the session waiting for ever
+            stop = stops.ErrorStop(vcpu=runner.index, pc=0, message=f"internal error: {error!r}")
+            self._rest(runner, stop)
+            raise
+        self._rest(runner, stop)
+
+    def _rest(self, runner: Runner, stop: stops.Stop | None) -> None:
+        with self.condition:
+            if stop is not None and self.first is None:
+                self.first = stop
+            self._stop_all(runner)
+            runner.in_guest = False
+            if self.running != {runner}:
+                self.running.discard(runner)
+                self.condition.notify_all()
+                return
+        final = self._finish(self.first)
+        with self.condition:
+            self.running.clear()
+            self.condition.notify_all()
+        self._announce(final)
+
+    def _stop_all(self, but: Runner | None = None) -> None:
+        self.stopping = True
+        for other in self.running:
+            if other is not but:
+                other.kick()
+        self.condition.notify_all()
+
+    def stop(self, stop: stops.Stop | None = None) -> None:
+        """Ask all runners to stop; ``stop`` is the reason if no other comes first."""
+        with self.condition:
+            if self.running:
+                if self.first is None:
+                    self.first = stop
+                self._stop_all()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Whether all runners are at rest within ``timeout`` seconds (None: for ever)."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self.condition:
+            while self.running:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self.condition.wait(left)
+        return True
+
+    def park(self, runner: Runner) -> bool:
+        """On a kicked runner: rest while another owns the world. Whether to stop altogether."""
+        with self.condition:
+            if self.owner is not None and self.owner is not runner:
+                self.parked.add(runner)
+                self.condition.notify_all()
+                while self.owner is not None and not self.stopping:
+                    self.condition.wait()
+                self.parked.discard(runner)
+            if self.stopping:
+                runner.kick()  # so that the next KVM_RUN comes straight back as well
+            return self.stopping
+
+    @contextmanager
+    def exclusive(self, runner: Runner) -> Iterator[None]:
+        """While inside, no other vCPU is in the guest."""
+        if len(self.running) <= 1:
+            yield
+            return
+        with self.condition:
+            while self.owner is not None and not self.stopping:
+                self.parked.add(runner)
+                self.condition.notify_all()
+                self.condition.wait()
+                self.parked.discard(runner)
+            self.owner = runner
+            others = self.running - {runner}
+            while not self.stopping and not others & self.running <= self.parked:
+                for other in others & self.running - self.parked:
+                    other.kick()
+                self.condition.wait(0.01)
+        try:
+            yield
+        finally:
+            with self.condition:
+                if self.owner is runner:
+                    self.owner = None
+                self.condition.notify_all()

@@ -1,0 +1,120 @@
+"""The virtual machine around the vCPUs: memory, bus, devices, and the image's state at start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ctypes import memset
+from typing import Any
+
+from kvmdbg.devices.uart import COM1, PORTS, Uart
+from kvmdbg.errors import KvmIoctlError, KvmUnavailable, UsageError
+from kvmdbg.kvm import System, Vcpu, abi
+from kvmdbg.machine.boot import BootState, SegmentState, boot_state, check_placement
+from kvmdbg.machine.bus import Bus
+from kvmdbg.machine.image import Image, LoadOptions
+from kvmdbg.machine.layout import ram_areas
+from kvmdbg.machine.memory import PAGE, GuestMemory
+
+TSS_ADDRESS = 0xFFFBD000
+IDENTITY_MAP_ADDRESS = 0xFFFBC000
+
+
+class Machine:
+    """A VM with ``memory`` bytes of RAM and a UART at COM1; ``sink`` gets the serial output.
+
+    With more than one vCPU the interrupt controllers are in the kernel, so that the
+    others wait for INIT and SIPI as on real hardware.
+    """
+
+    def __init__(self, memory: int, cpus: int, sink: Callable[[bytes], None]) -> None:
+        if memory <= 0:
+            raise UsageError(f"a guest needs memory: {memory} bytes were asked for")
+        memory = -(-memory // PAGE) * PAGE
+        self.system = System()
+        self.system.require(abi.KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY", "guest memory cannot be mapped")
+        self.system.require(abi.KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT", "it needs Linux 4.11 or later")
+        self.system.require(abi.KVM_CAP_SYNC_REGS, "KVM_CAP_SYNC_REGS", "it needs Linux 4.17 or later")
+        self.system.require(abi.KVM_CAP_SET_GUEST_DEBUG, "KVM_CAP_SET_GUEST_DEBUG", "guests cannot be debugged on it")
+        limit = self.system.check_extension(abi.KVM_CAP_MAX_VCPUS) or 4
+        if cpus > limit:
+            raise UsageError(f"this KVM has at most {limit} vCPUs a guest, {cpus} were asked for")
+        self.vm = self.system.create_vm()
+        self.irqchip = cpus > 1
+        try:
+            self.vm.set_identity_map_address(IDENTITY_MAP_ADDRESS)
+            self.vm.set_tss_address(TSS_ADDRESS)
+        except KvmIoctlError:
+            pass  # only Intel hosts without unrestricted guest need them; others may refuse
+        if self.system.check_extension(abi.KVM_CAP_EXIT_ON_EMULATION_FAILURE):
+            self.vm.enable_capability(abi.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1)
+        if self.irqchip:
+            if not self.system.check_extension(abi.KVM_CAP_IRQCHIP):
+                raise KvmUnavailable("this KVM has no in-kernel irqchip: several vCPUs need it; use --cpus 1")
+            self.vm.create_irqchip()
+            self.vm.create_pit()
+        self.memory = GuestMemory(self.vm)
+        for address, size in ram_areas(memory):
+            self.memory.add(address, size)
+        self.bus = Bus()
+        self.uart = Uart(sink)
+        self.bus.add_ports(COM1, PORTS, self.uart)
+        cpuid = self.system.supported_cpuid()
+        self.vcpus: list[Vcpu] = []
+        for index in range(cpus):
+            vcpu = self.vm.create_vcpu(index)
+            vcpu.set_cpuid(_for_vcpu(cpuid, index))
+            self.vcpus.append(vcpu)
+
+    def load(self, image: Image, options: LoadOptions) -> BootState:
+        """Put the image and what its mode needs into memory; the state its first vCPU starts with."""
+        check_placement(image, self.memory.size)
+        state = boot_state(image, options, self.memory.size)
+        for segment in (*image.segments, *state.writes):
+            self.memory.load(segment.address, segment.data, segment.size, segment.name)
+        return state
+
+    def close(self) -> None:
+        self.memory.close()
+        self.vm.close()
+        self.system.close()
+
+
+def _for_vcpu(cpuid: abi.kvm_cpuid2, index: int) -> abi.kvm_cpuid2:
+    """The CPUID leaves with this vCPU's APIC id in leaf 1 (EBX 31:24), 0xB and 0x1F (EDX)."""
+    copy = abi.kvm_cpuid2.from_buffer_copy(cpuid)
+    for entry in copy.entries[: copy.nent]:
+        if entry.function == 1:
+            entry.ebx = entry.ebx & 0x00FFFFFF | index << 24
+        elif entry.function in (0xB, 0x1F):
+            entry.edx = index
+    return copy
+
+
+def reset_vcpu(vcpu: Vcpu, state: BootState, registers: dict[str, int]) -> None:
+    """Give the boot vCPU its first state; ``registers`` are general registers that go before the state's own."""
+    sregs = vcpu.get_sregs()
+    for name, segment in state.segments.items():
+        _set_segment(getattr(sregs, "ldt" if name == "ldtr" else name), segment)
+    sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer = state.cr0, state.cr3, state.cr4, state.efer
+    sregs.cr2 = sregs.cr8 = 0
+    sregs.gdt.base, sregs.gdt.limit = state.gdt
+    sregs.idt.base, sregs.idt.limit = state.idt
+    memset(sregs.interrupt_bitmap, 0, 32)
+    vcpu.set_sregs(sregs)
+    regs = abi.kvm_regs(rflags=2)
+    for name, value in (state.general | registers).items():
+        setattr(regs, name, value)
+    vcpu.set_regs(regs)
+    events = vcpu.get_events()
+    events.exception.injected = events.exception.pending = 0
+    events.interrupt.injected = events.interrupt.shadow = 0
+    events.nmi.injected = events.nmi.pending = events.nmi.masked = 0
+    vcpu.set_events(events)
+    vcpu.set_debugregs(abi.kvm_debugregs(dr6=0xFFFF0FF0, dr7=0x400))
+
+
+def _set_segment(segment: Any, state: SegmentState) -> None:
+    for name in ("selector", "base", "limit", "type", "present", "dpl", "db", "s", "l", "g"):
+        setattr(segment, name, getattr(state, name))
+    segment.avl = 0
+    segment.unusable = 0 if state.present else 1

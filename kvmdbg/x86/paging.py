@@ -1,0 +1,153 @@
+"""Page walks in every paging mode: none, 32-bit (PSE, PSE-36), PAE, 4-level and 5-level.
+
+Source: Intel SDM volume 3A, chapter 4. Nothing is written: accessed and dirty bits stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from kvmdbg.errors import MemoryFault
+from kvmdbg.x86.modes import CR0_PG, CR4_LA57, CR4_PAE, CR4_PSE, EFER_LMA
+
+Read = Callable[[int, int], bytes]
+EFER_NXE = 1 << 11
+PRESENT, WRITABLE, USER, LARGE, NX = 1, 2, 4, 0x80, 1 << 63
+ADDRESS_52 = ((1 << 52) - 1) & ~0xFFF
+LOW32 = (1 << 32) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class WalkEntry:
+    """One paging-structure entry of a walk: number ``index`` of the table at guest-physical ``table``."""
+
+    level: int
+    name: str
+    table: int
+    index: int
+    value: int
+    size: int
+
+    @property
+    def address(self) -> int:
+        """Guest-physical address of the entry itself."""
+        return self.table + self.index * self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """How a linear address translates. ``physical`` is None and ``fault`` says why where it does not."""
+
+    linear: int
+    physical: int | None
+    entries: tuple[WalkEntry, ...]
+    page_size: int
+    writable: bool
+    user: bool
+    executable: bool
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    name: str
+    shift: int
+    bits: int
+    large: bool
+
+
+PT, PD = _Level("PTE", 12, 9, False), _Level("PDE", 21, 9, True)
+PDPT, PML4, PML5 = _Level("PDPTE", 30, 9, True), _Level("PML4E", 39, 9, False), _Level("PML5E", 48, 9, False)
+PAE_PDPT = _Level("PDPTE", 30, 2, False)
+LEGACY_PT, LEGACY_PD = _Level("PTE", 12, 10, False), _Level("PDE", 22, 10, True)
+
+
+def _levels(cr4: int, efer: int) -> tuple[tuple[_Level, ...], int, int]:
+    """(levels from the top, bytes an entry, mask of CR3's table address)."""
+    if efer & EFER_LMA:
+        four = (PML4, PDPT, PD, PT)
+        return ((PML5, *four) if cr4 & CR4_LA57 else four), 8, ADDRESS_52
+    if cr4 & CR4_PAE:
+        return (PAE_PDPT, PD, PT), 8, 0xFFFFFFE0
+    return (LEGACY_PD, LEGACY_PT), 4, 0xFFFFF000
+
+
+def _frame(entry: int, level: _Level, size: int) -> int:
+    """The page that a leaf entry maps."""
+    if size == 4:
+        if level is LEGACY_PD:  # PSE-36: bits 20:13 are bits 39:32 of the address
+            return entry & 0xFFC00000 | (entry >> 13 & 0xFF) << 32
+        return entry & 0xFFFFF000
+    return entry & ADDRESS_52 & -(1 << level.shift)
+
+
+def walk(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int, linear: int) -> Walk:
+    """Translate ``linear``; ``read_phys(address, size)`` reads guest-physical memory (MemoryFault where there is none)."""
+    if not cr0 & CR0_PG:
+        return Walk(linear, linear & LOW32, (), 0x1000, True, True, True)
+    levels, size, mask = _levels(cr4, efer)
+    if efer & EFER_LMA:
+        width = 57 if cr4 & CR4_LA57 else 48
+        top = linear >> width - 1
+        if top not in (0, (1 << 65 - width) - 1):
+            return Walk(linear, None, (), 0, False, False, False, "the address is not canonical")
+    else:
+        linear &= LOW32
+    table = cr3 & mask
+    entries: list[WalkEntry] = []
+    writable = user = executable = True
+    for depth, level in enumerate(levels):
+        index = linear >> level.shift & (1 << level.bits) - 1
+        at = table + index * size
+        try:
+            value = int.from_bytes(read_phys(at, size), "little")
+        except MemoryFault:
+            why = f"the {level.name} at {at:#x} is outside the guest's memory"
+            return Walk(linear, None, tuple(entries), 0, False, False, False, why)
+        entries.append(WalkEntry(len(levels) - depth, level.name, table, index, value, size))
+        if not value & PRESENT:
+            why = f"the {level.name} at {at:#x} is not present ({value:#x})"
+            return Walk(linear, None, tuple(entries), 0, False, False, False, why)
+        if level is not PAE_PDPT:
+            writable &= bool(value & WRITABLE)
+            user &= bool(value & USER)
+            if size == 8 and efer & EFER_NXE and value & NX:
+                executable = False
+        is_large = level.large and value & LARGE and (size == 8 or bool(cr4 & CR4_PSE))
+        if is_large or level.shift == 12:
+            page = 1 << level.shift
+            physical = _frame(value, level, size) + (linear & page - 1)
+            return Walk(linear, physical, tuple(entries), page, writable, user, executable)
+        table = value & (ADDRESS_52 if size == 8 else 0xFFFFF000)
+    raise AssertionError("a walk ends at a page")
+
+
+def tables(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int) -> Iterator[int]:
+    """Guest-physical addresses of the 4 KiB pages that hold paging structures, each once."""
+    if not cr0 & CR0_PG:
+        return
+    levels, size, mask = _levels(cr4, efer)
+    seen: set[tuple[int, int]] = set()
+    pages: set[int] = set()
+    todo = [(cr3 & mask, 0)]
+    while todo:
+        table, depth = todo.pop()
+        if (table, depth) in seen:
+            continue
+        seen.add((table, depth))
+        level = levels[depth]
+        if table & ~0xFFF not in pages:
+            pages.add(table & ~0xFFF)
+            yield table & ~0xFFF
+        if level.shift == 12:
+            continue
+        try:
+            raw = read_phys(table, size << level.bits)
+        except MemoryFault:
+            continue
+        for at in range(0, len(raw), size):
+            value = int.from_bytes(raw[at : at + size], "little")
+            is_large = level.large and value & LARGE and (size == 8 or cr4 & CR4_PSE)
+            if value & PRESENT and not is_large:
+                todo.append((value & (ADDRESS_52 if size == 8 else 0xFFFFF000), depth + 1))
