@@ -48,6 +48,8 @@ class HostProfile:
     """A step over ``int n`` ends at the handler's entry, not behind its iret."""
     leaks_trap_flag: bool
     """A step over ``pushf`` leaves TF in the pushed image."""
+    halts_late: bool
+    """A step over ``hlt`` ends as any other; KVM_EXIT_HLT comes after the instruction behind it."""
 
     def behaviour(self, mode: modes.Mode, cpl: int = 0) -> Behaviour:
         """The behaviour in this mode and privilege level."""
@@ -187,6 +189,16 @@ class _Prober:
         self.set_up("real", b"\x9c\x90\x90")  # pushf
         return self.step_once() and bool(self.memory.read(0x2FFE, 2)[1] & 1)
 
+    def halts_late(self) -> bool:
+        self.set_up("real", b"\xf4\x90\x90")
+        self.vcpu.set_guest_debug(abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP)
+        end = self.run()
+        for _ in range(8):
+            if self.vcpu.regs.rip != CODE:
+                break
+            end = self.run()
+        return isinstance(end, exits.DebugExit)
+
     def behaviour(self, whence: str) -> Behaviour:
         trap = next((t for t in (INT3, INT1, HLT) if self.trap_works(whence, t)), None)
         return Behaviour(
@@ -214,7 +226,11 @@ def host_profile() -> HostProfile:
             prober = _Prober()
             try:
                 by_mode = {whence: prober.behaviour(whence) for whence in WHENCE}
-                answers.append(HostProfile(by_mode, prober.steps_into_handlers(), prober.leaks_trap_flag()))
+                answers.append(
+                    HostProfile(
+                        by_mode, prober.steps_into_handlers(), prober.leaks_trap_flag(), prober.halts_late()
+                    )
+                )
             finally:
                 prober.close()
         except BaseException as error:  # handed to the thread that asked

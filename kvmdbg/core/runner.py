@@ -282,7 +282,8 @@ class Runner(threading.Thread):
         if self.plan.stepping:
             return self.stepper.run(None)
         if self.points_at(self.pc):
-            stop = self.stepper.past()
+            arrived = self.reached(self.pc) if self.session.arriving else None
+            stop = arrived or self.stepper.past()
             if stop is not None:
                 return stop
         self.debug_for_running()
@@ -483,6 +484,8 @@ class Runner(threading.Thread):
         if self.trap_at() is not None:
             self.set_general("rip", self.vcpu.regs.rip - 1)
             return self.hit()
+        if self.session.code_at(self, self.pc - 1, 1) != bytes((HLT,)):
+            return None  # the late echo of a hlt that was stepped over
         return self.stop(stops.HaltedStop)
 
     def _on_mmio(self) -> stops.Stop | None:

@@ -55,6 +55,7 @@ class Session(Inspection):
         self.exits = ExitStatistics(lambda: self.runners)
         self.observed = False
         self.fresh = True
+        self.arriving = False
         self.last_stop: stops.Stop | None = None
         self._internal: list[Breakpoint] = []
         self._plan = Plan()
@@ -357,6 +358,7 @@ class Session(Inspection):
 
     def _begin(self, *, plant: bool) -> None:
         """Before vCPUs go: decide how points are held, put traps and guards in place."""
+        self.arriving = self.fresh and plant
         self.fresh = False
         catching = any(p.enabled for p in self.breakpoints.catchpoints())
         self.observed = catching or bool(self.listeners.exit)
@@ -394,12 +396,12 @@ class Session(Inspection):
         sregs = runner.sregs
         read = self.machine.memory.read
         tables = frozenset(paging.tables(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer))
+        gate = 4 if runner.mode.segmented else 16
+        tables_in_memory = [(sregs.idt.base, min(sregs.idt.limit, 256 * gate - 1))]
+        if not runner.mode.segmented:
+            tables_in_memory += [(sregs.gdt.base, sregs.gdt.limit), (sregs.tr.base, min(sregs.tr.limit, 0xFFFF))]
         system: set[int] = set()
-        for base, limit in (
-            (sregs.gdt.base, sregs.gdt.limit),
-            (sregs.idt.base, sregs.idt.limit),
-            (sregs.tr.base, min(sregs.tr.limit, 0xFFFF)),
-        ):
+        for base, limit in tables_in_memory:
             for address in range(base & -PAGE, base + limit + 1, PAGE):
                 physical = self.physical_of(runner, address)
                 if physical is not None:

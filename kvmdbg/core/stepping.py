@@ -38,7 +38,7 @@ class Stepper:
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
         self._entries: dict[int, int] = {}
-        self._entries_for: tuple[int, int] | None = None
+        self._pages: dict[int, int] = {}
 
     # --- past a breakpoint -------------------------------------------------------------------------
 
@@ -76,6 +76,7 @@ class Stepper:
         runner.require_step()
         self._trap_handlers()
         runner.stepping = True
+        self._pages.clear()
         try:
             return self._run(count, record)
         finally:
@@ -89,6 +90,7 @@ class Stepper:
         by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
         fast = not watchful and not self._entries and not plan.holds_data_in_registers
         run, debug = abi.KVM_RUN, exits.KVM_EXIT_DEBUG
+        halts_late = session.profile.halts_late
         runner.debug_for_stepping()
         done = 0
         while True:
@@ -103,6 +105,9 @@ class Stepper:
                     clean = False
                 if clean:
                     pc = u64[U64_DEBUG_PC]
+                    if halts_late and u64[U64_RIP] == rip + 1 and self._was_hlt(pc - 1):
+                        runner.forget()
+                        return runner.stop(stops.HaltedStop)
                 else:
                     runner.forget()
                     stop = self._single(before, entered=True)
@@ -129,6 +134,22 @@ class Stepper:
                 stop = runner.reached(pc)
                 if stop is not None:
                     return stop
+
+    def _was_hlt(self, linear: int) -> bool:
+        """Whether a hlt lies at ``linear``; translations are kept for the time of a run of steps."""
+        page = self._pages.get(linear >> 12)
+        if page is None:
+            self.runner.forget()
+            page = self.runner.session.physical_of(self.runner, linear & ~0xFFF)
+            if page is None:
+                return False
+            self._pages[linear >> 12] = page
+        memory = self.runner.session.machine.memory
+        region = memory.find(page)
+        if region is None or region.view[page - region.address + (linear & 0xFFF)] != HLT:
+            return False
+        self.runner.forget()
+        return self.runner.session.code_at(self.runner, linear, 1) == bytes((HLT,))
 
     def _watched(self, before: bytes) -> stops.Stop | None:
         """A step whose memory accesses are known before it runs."""
@@ -169,6 +190,9 @@ class Stepper:
                     runner.debug_for_stepping()
                     continue
                 self._clean_trap_flag(before)
+                rip = int.from_bytes(before[RIP : RIP + 8], "little")
+                if runner.session.profile.halts_late and vcpu.u64[U64_RIP] == rip + 1 and self._was_hlt(runner.pc - 1):
+                    return runner.stop(stops.HaltedStop)
                 return None
             pending = runner.serve()
             stop = runner.complete()

@@ -21,7 +21,3 @@ def test_ram(memory: int, areas: list[tuple[int, int]], end: int) -> None:
     assert ram_end(memory) == end
 
 
-def test_the_machine_lays_its_ram_out_the_same_way() -> None:
-    from kvmdbg.machine import machine
-
-    assert ram_areas(machine.LOW_END + 1)[-1] == (machine.HIGH, 1)

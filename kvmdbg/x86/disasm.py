@@ -1,0 +1,162 @@
+"""Disassembly through capstone, and what kind of instruction it is.
+
+capstone is imported at the first use: a batch run that shows no code does not pay for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from kvmdbg.x86 import conditions
+
+MAX_INSTRUCTION = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Insn:
+    """One instruction at linear ``address``: its bytes, mnemonic and operands as text."""
+
+    address: int
+    data: bytes
+    mnemonic: str
+    operands: str
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    @property
+    def text(self) -> str:
+        return f"{self.mnemonic} {self.operands}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class InsnInfo:
+    """What an instruction does to the flow of control. ``target`` is a direct branch's, linear."""
+
+    size: int
+    mnemonic: str
+    is_call: bool = False
+    is_ret: bool = False
+    is_jump: bool = False
+    is_conditional: bool = False
+    is_rep: bool = False
+    is_int: bool = False
+    is_hlt: bool = False
+    is_pushf: bool = False
+    is_syscall: bool = False
+    is_io: bool = False
+    target: int | None = None
+
+
+@lru_cache(maxsize=12)
+def engine(bits: int, syntax: str = "intel", detail: bool = False) -> Any:
+    """The capstone disassembler for code of 16, 32 or 64 bits."""
+    import capstone
+
+    mode = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}[bits]
+    found = capstone.Cs(capstone.CS_ARCH_X86, mode)
+    if syntax == "att":
+        found.syntax = capstone.CS_OPT_SYNTAX_ATT
+    found.detail = detail
+    return found
+
+
+def disassemble(
+    code: bytes, address: int, bits: int, count: int | None = None, syntax: str = "intel"
+) -> list[Insn]:
+    """Up to ``count`` instructions of ``code``, which lies at linear ``address``.
+
+    A byte that starts no instruction becomes ``.byte`` and decoding goes on behind it.
+    """
+    found: list[Insn] = []
+    at = 0
+    while at < len(code) and (count is None or len(found) < count):
+        left = 0 if count is None else count - len(found)
+        for start, size, mnemonic, operands in engine(bits, syntax).disasm_lite(code[at:], address + at, left):
+            found.append(Insn(start, code[start - address : start - address + size], mnemonic, operands))
+            at = start - address + size
+        if at < len(code) and (count is None or len(found) < count):
+            prefix = "$" if syntax == "att" else ""
+            found.append(Insn(address + at, code[at : at + 1], ".byte", f"{prefix}0x{code[at]:02x}"))
+            at += 1
+    return found
+
+
+@lru_cache(maxsize=8192)
+def decode(code: bytes, bits: int) -> Any:
+    """capstone's own instruction, with details, of the first instruction of ``code`` taken to lie at 0; or None."""
+    return next(engine(bits, "intel", True).disasm(code[:MAX_INSTRUCTION], 0, 1), None)
+
+
+RETURNS = frozenset("ret retf retfq iret iretd iretq sysret sysretq sysexit sysexitq rsm uiret".split())
+SYSCALLS = frozenset(("syscall", "sysenter", "vmcall", "vmmcall"))
+INTERRUPTS = frozenset(("int", "int3", "int1", "into"))
+LOOPS = frozenset(("loop", "loope", "loopne", "loopz", "loopnz"))
+PORTS = frozenset("in out insb insw insd outsb outsw outsd".split())
+STRINGS = frozenset("movs stos lods cmps scas ins outs".split())
+
+
+@lru_cache(maxsize=8192)
+def _classify(code: bytes, bits: int) -> InsnInfo | None:
+    insn = decode(code, bits)
+    if insn is None:
+        return None
+    name = insn.mnemonic.split()[-1]
+    raw = bytes(insn.bytes)
+    is_call = name in ("call", "lcall")
+    loop = name in LOOPS or (name.startswith("j") and name.endswith("cxz"))
+    conditional = loop or (name.startswith("j") and name not in ("jmp", "ljmp", "jmpe"))
+    target = None
+    if (is_call or conditional or name in ("jmp", "xbegin")) and insn.operands and insn.operands[0].type == 2:
+        target = insn.operands[0].imm
+    rep = insn.mnemonic.startswith("rep") and name.rstrip("bwdq") in STRINGS
+    return InsnInfo(
+        size=insn.size,
+        mnemonic=name,
+        is_call=is_call,
+        is_ret=name in RETURNS,
+        is_jump=name in ("jmp", "ljmp") or conditional,
+        is_conditional=conditional,
+        is_rep=rep,
+        is_int=name in INTERRUPTS,
+        is_hlt=name == "hlt",
+        is_pushf=name.startswith("pushf") or raw[-1] == 0x9C and insn.size <= 3,
+        is_syscall=name in SYSCALLS,
+        is_io=name in PORTS,
+        target=target,
+    )
+
+
+def classify(code: bytes, address: int, bits: int) -> InsnInfo | None:
+    """What kind the first instruction of ``code`` (at linear ``address``) is; None when it is none."""
+    info = _classify(bytes(code[:MAX_INSTRUCTION]), bits)
+    if info is None or info.target is None:
+        return info
+    from dataclasses import replace
+
+    mask = (1 << 64) - 1 if bits == 64 else (1 << 32) - 1
+    return replace(info, target=address + _signed(info.target, bits) & mask)
+
+
+def _signed(value: int, bits: int) -> int:
+    """A target decoded at address 0 as a distance."""
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> bits - 1 else value
+
+
+def branch_taken(code: bytes, address: int, bits: int, registers: Callable[[str], int]) -> bool | None:
+    """Whether the conditional branch at ``address`` will be taken; None for any other instruction.
+
+    ``registers("rflags")`` and ``registers("rcx")`` give the state before it.
+    """
+    info = _classify(bytes(code[:MAX_INSTRUCTION]), bits)
+    if info is None or not info.is_conditional:
+        return None
+    width = bits
+    if b"\x67" in code[: info.size - 2]:
+        width = {16: 32, 32: 16, 64: 32}[bits]
+    return conditions.taken(info.mnemonic, registers("rflags"), registers("rcx"), width)

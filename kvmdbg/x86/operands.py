@@ -1,0 +1,271 @@
+"""The memory accesses of one instruction, computed from its bytes and the registers.
+
+Explicit operands come from capstone; what is implied (stack, string and table
+accesses) is added here. Source: Intel SDM volume 2; volume 1, section 3.7.5
+(address calculation) and 6.2 (stack).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kvmdbg.errors import MemoryFault
+from kvmdbg.x86.disasm import MAX_INSTRUCTION, STRINGS, Insn, decode, disassemble
+
+Registers = Callable[[str], int]
+EFLAGS_DF = 1 << 10
+MEM, REG, IMM = 3, 1, 2  # capstone's operand types
+READ, WRITE = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """``size`` bytes at ``linear`` that an instruction reads, writes, or both."""
+
+    linear: int
+    size: int
+    read: bool
+    write: bool
+
+
+def _address_bits(insn: Any, bits: int) -> int:
+    return int(insn.addr_size) * 8 if insn.addr_size else bits
+
+
+def _mask(bits: int) -> int:
+    return (1 << bits) - 1
+
+
+def _base(reg: Registers, segment: str, bits: int) -> int:
+    """The segment's base as it counts in address calculation."""
+    if bits == 64 and segment not in ("fs", "gs"):
+        return 0
+    return reg(f"{segment}_base")
+
+
+def _linear(base: int, offset: int, bits: int) -> int:
+    return base + offset & _mask(64 if bits == 64 else 32)
+
+
+def _full(name: str) -> tuple[str, int]:
+    """The storage register and width of a register in an address."""
+    from kvmdbg.x86.registers import lookup
+
+    register = lookup(name)
+    return (register.parent, register.bits) if register else ("", 0)
+
+
+def _value(reg: Registers, name: str) -> int:
+    parent, width = _full(name)
+    return reg(parent) & _mask(width) if parent else 0
+
+
+def effective(insn: Any, operand: Any, address: int, bits: int, reg: Registers) -> int:
+    """Linear address of a memory operand; ``address`` is the instruction's own."""
+    mem = operand.mem
+    width = _address_bits(insn, bits)
+    offset = mem.disp
+    base_name = insn.reg_name(mem.base) if mem.base else ""
+    if base_name in ("rip", "eip", "ip"):
+        offset += address + insn.size
+    elif base_name:
+        offset += _value(reg, base_name)
+    if mem.index:
+        index_name = insn.reg_name(mem.index)
+        offset += _value(reg, index_name) * mem.scale
+    offset &= _mask(width)
+    if mem.segment:
+        segment = insn.reg_name(mem.segment)
+    else:
+        segment = "ss" if base_name in ("sp", "esp", "rsp", "bp", "ebp", "rbp") else "ds"
+    return _linear(_base(reg, segment, bits), offset, bits)
+
+
+def _bit_offset(insn: Any, bits: int, reg: Registers) -> int:
+    """Bytes that bt and its kin add to a memory operand for a bit number in a register."""
+    source = insn.operands[1]
+    if source.type != REG:
+        return 0
+    parent, width = _full(insn.reg_name(source.reg))
+    value = reg(parent) & _mask(width)
+    if value >> width - 1:
+        value -= 1 << width
+    size = insn.operands[0].size
+    return (value // (size * 8)) * size
+
+
+def accesses(code: bytes, address: int, bits: int, reg: Registers, stack_bits: int | None = None) -> list[Access]:
+    """Every memory access that the instruction at linear ``address`` will make, from the registers before it.
+
+    ``reg`` gives rax … rflags and cs_base … gs_base; ``stack_bits`` is the width of the
+    stack pointer (SS.B), that of the code when not given. A repeated string
+    instruction counts one element; one that repeats zero times has none.
+    """
+    insn = decode(bytes(code[:MAX_INSTRUCTION]), bits)
+    if insn is None:
+        return []
+    name = insn.mnemonic.split()[-1]
+    stem = name.rstrip("bwdq") if name.rstrip("bwdq") in STRINGS else ""
+    if stem and not any(op.type == REG and insn.reg_name(op.reg).startswith("xmm") for op in insn.operands):
+        return _string(insn, stem, bits, reg)
+    found: list[Access] = []
+    if name not in ("lea", "nop", "prefetchnta", "prefetcht0", "prefetcht1", "prefetcht2", "prefetchw", "invlpg", "clflush"):
+        for operand in insn.operands:
+            if operand.type != MEM:
+                continue
+            at = effective(insn, operand, address, bits, reg)
+            if name in ("bt", "bts", "btr", "btc"):
+                at = _linear(at, _bit_offset(insn, bits, reg), bits)
+            size = operand.size or SIZES.get(name, 8)
+            access = operand.access or (READ | WRITE)
+            if name in WRITES:
+                access = WRITE
+            elif name in READS:
+                access = READ
+            found.append(Access(at, size, bool(access & READ), bool(access & WRITE)))
+    found += _stack(insn, name, bits, reg, stack_bits or bits)
+    if name == "xlatb" and not found:
+        at = _linear(_base(reg, "ds", bits), _value(reg, {16: "bx", 32: "ebx", 64: "rbx"}[bits]) + (reg("rax") & 255), bits)
+        found.append(Access(at, 1, True, False))
+    return found
+
+
+SIZES = {"fxsave": 512, "fxrstor": 512, "fxsave64": 512, "fxrstor64": 512, "sgdt": 10, "sidt": 10, "lgdt": 10, "lidt": 10}
+WRITES = frozenset("sgdt sidt fxsave fxsave64 xsave xsave64 xsaveopt fnstenv fnsave fnstcw fnstsw stmxcsr fst fstp fist fistp".split())
+READS = frozenset("lgdt lidt fxrstor fxrstor64 xrstor xrstor64 cmp test push call jmp lcall ljmp ldmxcsr fldcw bound bt".split())
+
+
+def _string(insn: Any, stem: str, bits: int, reg: Registers) -> list[Access]:
+    width = _address_bits(insn, bits)
+    if insn.prefix[0] in (0xF2, 0xF3) and reg("rcx") & _mask(width) == 0:
+        return []
+    size = {"b": 1, "w": 2, "d": 4, "q": 8}[insn.mnemonic[-1]]
+    override = {0x2E: "cs", 0x36: "ss", 0x3E: "ds", 0x26: "es", 0x64: "fs", 0x65: "gs"}.get(insn.prefix[1], "ds")
+    source = _linear(_base(reg, override, bits), reg("rsi") & _mask(width), bits)
+    target = _linear(_base(reg, "es", bits), reg("rdi") & _mask(width), bits)
+    found = []
+    if stem in ("movs", "lods", "cmps", "outs"):
+        found.append(Access(source, size, True, False))
+    if stem in ("movs", "stos", "ins"):
+        found.append(Access(target, size, False, True))
+    if stem in ("cmps", "scas"):
+        found.append(Access(target, size, True, False))
+    return found
+
+
+def _operand_bytes(insn: Any, bits: int) -> int:
+    """Bytes of a stack slot for this instruction."""
+    override = insn.prefix[2] == 0x66
+    if bits == 64:
+        return 2 if override else 8
+    return (2 if bits == 32 else 4) if override else bits // 8
+
+
+def _stack(insn: Any, name: str, bits: int, reg: Registers, stack_bits: int) -> list[Access]:
+    """What an instruction reads from and writes to the stack by itself."""
+    slot = _operand_bytes(insn, bits)
+    sp = reg("rsp") & _mask(stack_bits)
+    base = _base(reg, "ss", bits)
+
+    def pushed(count: int, size: int = slot) -> list[Access]:
+        return [Access(_linear(base, sp - count * size & _mask(stack_bits), bits), count * size, False, True)]
+
+    def popped(count: int, size: int = slot) -> list[Access]:
+        return [Access(_linear(base, sp, bits), count * size, True, False)]
+
+    if name == "push" or name.startswith("pushf") or name == "call":
+        return pushed(1)
+    if name == "pop" or name.startswith("popf") or name == "ret":
+        return popped(1)
+    if name == "lcall":
+        return pushed(2)
+    if name in ("retf", "retfq"):
+        return popped(2)
+    if name in ("pushaw", "pushal", "pusha", "pushad"):
+        return pushed(8)
+    if name in ("popaw", "popal", "popa", "popad"):
+        return popped(8)
+    if name in ("iret", "iretd", "iretq"):
+        return popped(5 if bits == 64 else 3)
+    if name in ("int", "int3", "int1", "into"):
+        return pushed(5 if bits == 64 else 3)
+    if name == "enter":
+        return pushed(1)
+    if name == "leave":
+        at = _linear(base, reg("rbp") & _mask(stack_bits), bits)
+        return [Access(at, slot, True, False)]
+    return []
+
+
+def _before(insn: Any, bits: int, reg: Registers, stack_bits: int) -> Registers:
+    """The registers as they were before an instruction that has just run, as far as it moved them itself."""
+    name = insn.mnemonic.split()[-1]
+    stem = name.rstrip("bwdq")
+    moved: dict[str, int] = {}
+    slot = _operand_bytes(insn, bits)
+    if stem in STRINGS:
+        size = {"b": 1, "w": 2, "d": 4, "q": 8}.get(name[-1], 1)
+        back = size if reg("rflags") & EFLAGS_DF else -size
+        width = _mask(_address_bits(insn, bits))
+        if stem in ("movs", "lods", "cmps", "outs"):
+            moved["rsi"] = reg("rsi") + back & width
+        if stem in ("movs", "stos", "cmps", "scas", "ins"):
+            moved["rdi"] = reg("rdi") + back & width
+        if insn.prefix[0] in (0xF2, 0xF3):
+            moved["rcx"] = reg("rcx") + 1 & width
+    elif name == "push" or name.startswith("pushf") or name == "call":
+        moved["rsp"] = reg("rsp") + slot
+    elif name in ("pushaw", "pushal", "pusha", "pushad"):
+        moved["rsp"] = reg("rsp") + 8 * slot
+    elif name == "lcall":
+        moved["rsp"] = reg("rsp") + 2 * slot
+    elif name == "pop" or name.startswith("popf"):
+        moved["rsp"] = reg("rsp") - slot
+    elif name == "enter":
+        moved["rsp"] = (reg("rbp") & _mask(stack_bits)) + slot
+    return lambda wanted: moved[wanted] if wanted in moved else reg(wanted)
+
+
+def find_accessor(
+    read: Callable[[int, int], bytes],
+    pc_after: int,
+    bits: int,
+    reg: Registers,
+    linear: int,
+    size: int,
+    *,
+    write: bool,
+    stack_bits: int,
+    value: bytes | None = None,
+) -> Insn | None:
+    """The instruction that ends at linear ``pc_after`` and has just accessed ``size`` bytes at ``linear``.
+
+    ``reg`` gives the registers after it. Every start that decodes to an instruction of
+    just that length is tried, and also the instruction AT ``pc_after`` when it is a
+    repeated one (it is not done yet). None when none of them made that access.
+    """
+    best: tuple[tuple[int, int], Insn] | None = None
+    for length in range(0, MAX_INSTRUCTION + 1):
+        start = pc_after - length
+        try:
+            code = read(start, length or MAX_INSTRUCTION)
+        except MemoryFault:
+            continue
+        insn = decode(code, bits)
+        if insn is None or (length and insn.size != length):
+            continue
+        if not length and insn.prefix[0] not in (0xF2, 0xF3):
+            continue
+        before = _before(insn, bits, reg, stack_bits)
+        for access in accesses(code, start, bits, before, stack_bits):
+            touches = access.linear < linear + size and linear < access.linear + access.size
+            if not touches or not (access.write if write else access.read):
+                continue
+            exact = access.linear == linear and access.size == size
+            rank = (0 if exact else 1, length)
+            if best is None or rank < best[0]:
+                shown = disassemble(code[: insn.size], start, bits, 1)[0]
+                best = (rank, shown)
+    return best[1] if best else None
