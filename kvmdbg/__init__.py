@@ -1,0 +1,31 @@
+"""kvmdbg: an interactive debugger around a KVM virtual CPU.
+
+``kvmdbg.open(...)`` gives a session; see docs/api.md. Names are loaded when first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kvmdbg.api import open as open
+    from kvmdbg.core.session import Session as Session
+    from kvmdbg.errors import KvmdbgError as KvmdbgError
+
+__all__ = ["KvmdbgError", "Session", "open"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "open":
+        from kvmdbg.api import open
+
+        return open
+    if name == "Session":
+        from kvmdbg.core.session import Session
+
+        return Session
+    if name == "KvmdbgError":
+        from kvmdbg.errors import KvmdbgError
+
+        return KvmdbgError
+    raise AttributeError(f"module 'kvmdbg' has no attribute {name!r}")

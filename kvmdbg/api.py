@@ -1,0 +1,60 @@
+"""What scripts import: ``kvmdbg.open`` gives a session on a guest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from kvmdbg.core.session import Session
+from kvmdbg.errors import UsageError
+from kvmdbg.loaders import load as load_image
+from kvmdbg.machine.image import DEFAULT_MEMORY, LoadOptions
+
+
+def size_of(text: int | str) -> int:
+    """Bytes of "2M", "0x1000" or a number (K, M, G, T are powers of 1024)."""
+    if isinstance(text, int):
+        return text
+    from kvmdbg.cli import size
+
+    try:
+        return size(text)
+    except Exception as error:  # argparse's own error class; its text is the message
+        raise UsageError(str(error)) from None
+
+
+def open(  # noqa: A001 - kvmdbg.open reads as it should
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    mode: str | None = None,
+    load: int | None = None,
+    entry: str | int | None = None,
+    memory: int | str = DEFAULT_MEMORY,
+    cpus: int = 1,
+    registers: Mapping[str, int] | None = None,
+    symbols: Sequence[tuple[str, int]] = (),
+    cmdline: str = "",
+) -> Session:
+    """A session on the guest image at ``path``, stopped before its first instruction.
+
+    ``mode`` is "real", "prot" or "long"; ``load`` the guest-physical address of a flat
+    image; ``entry`` an address, "SEG:OFF" or a symbol; ``registers`` initial values by
+    name; ``symbols`` (file, base) pairs of further symbol files. Raises LoadError,
+    UsageError, KvmUnavailable.
+    """
+    from kvmdbg.core.symbols import load_symbol_file
+
+    extra = [symbol for file, base in symbols for symbol in load_symbol_file(file, base)]
+    options = LoadOptions(
+        format=format,
+        mode=mode,
+        load=load,
+        entry=hex(entry) if isinstance(entry, int) else entry,
+        memory=size_of(memory),
+        cmdline=cmdline,
+        symbols=tuple(extra),
+    )
+    session = Session(load_image(path, options), options, cpus=cpus, registers=dict(registers or {}))
+    session.symbols.add(extra)
+    return session

@@ -1,0 +1,85 @@
+"""The session as expressions see it, on one vCPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kvmdbg.core.registers import GENERAL, RegisterFile
+from kvmdbg.errors import UsageError
+from kvmdbg.x86 import registers as names
+
+if TYPE_CHECKING:
+    from kvmdbg.core.runner import Runner
+    from kvmdbg.core.session import Session
+
+
+class SessionContext:
+    """Context of core/expression_types.py for the vCPU of ``runner``."""
+
+    def __init__(self, session: Session, runner: Runner) -> None:
+        self._session = session
+        self._runner = runner
+        self._file = RegisterFile(runner)
+
+    @property
+    def pointer_size(self) -> int:
+        return self._runner.mode.bits // 8
+
+    def register(self, name: str) -> int | None:
+        try:
+            return self._file.get(name)
+        except UsageError:
+            return None
+
+    def set_register(self, name: str, value: int) -> None:
+        self._file.set(name, value)
+
+    def getter(self, name: str) -> Callable[[], int] | None:
+        register = names.lookup(name)
+        if register is None or register.parent not in GENERAL:
+            return (lambda: self._file.get(name)) if name in ("pc", "sp", "fp") or register is not None else None
+        regs, parent, shift, mask = self._runner.vcpu.regs, register.parent, register.shift, (1 << register.bits) - 1
+        return lambda: getattr(regs, parent) >> shift & mask
+
+    def read(self, address: int, size: int, space: str) -> bytes:
+        if space == "phys":
+            return self._session.physical.read(address, size)
+        return self._session.read_linear(self._runner, address, size)
+
+    def write(self, address: int, data: bytes, space: str) -> None:
+        if space == "phys":
+            self._session.physical.write(address, data)
+        else:
+            self._session.write_linear(self._runner, address, data)
+
+    def symbol(self, name: str) -> int | None:
+        found = self._session.symbols.lookup(name)
+        return None if found is None else found.address
+
+    def variable(self, name: str) -> int | None:
+        history = self._session.history
+        if name.isdigit():
+            number = int(name)
+            return history[number - 1] if 1 <= number <= len(history) else None
+        return self._session.variables.get(name)
+
+    def set_variable(self, name: str, value: int) -> None:
+        if name.isdigit():
+            raise UsageError(f"${name} is the history of values and cannot be assigned to")
+        self._session.variables[name] = value
+
+    def segment(self, selector: int) -> int:
+        """seg << 4 in real mode; else the base of a segment register that holds the selector, or the GDT's."""
+        runner = self._runner
+        if runner.mode.segmented:
+            return (selector & 0xFFFF) << 4
+        for name in ("cs", "ds", "es", "ss", "fs", "gs"):
+            segment = getattr(runner.sregs, name)
+            if segment.selector == selector:
+                return 0 if runner.mode.bits == 64 and name not in ("fs", "gs") else int(segment.base)
+        if runner.mode.bits == 64:
+            return 0
+        sregs = runner.sregs
+        raw = self._session.read_linear(runner, sregs.gdt.base + (selector & ~7), 8)
+        return int.from_bytes(raw[2:5], "little") | raw[7] << 24
