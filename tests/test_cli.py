@@ -101,7 +101,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_first_guest() -> None:
     found = kvmdbg("--batch", "--run", *HELLO)
     assert found.stdout == "4\n"
-    assert found.stderr.count("\n") == 1 and "halt" in found.stderr
+    assert found.stderr.count("\n") == 1 and "Halted" in found.stderr
     assert found.returncode == 0
 
 

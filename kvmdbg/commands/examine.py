@@ -262,7 +262,7 @@ def _pattern(dbg: Interpreter, part: str, size: int | None) -> bytes:
     found = dbg.session.evaluate(part)
     width = size
     if width is None:
-        width = found.type.size if found.lvalue is not None or "(" in part else _fits(found.value)
+        width = found.type.size if found.typed else _fits(found.value)
     return (found.value & ((1 << 8 * width) - 1)).to_bytes(width, "little")
 
 

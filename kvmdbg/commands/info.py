@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import AddressArg, NumbersArg, RegisterType, WordType
+from kvmdbg.commands.parameters import AddressArg, NumbersArg, RegisterType, RestType, WordType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Message, Registers, Result, Table
 from kvmdbg.commands.settings import CONTEXT_PARTS
@@ -26,7 +26,7 @@ class RegisterOrGroupType(RegisterType):
 
 
 PatternArg = Annotated[str, WordType("TEXT", strict=False)]
-PartsArg = Annotated[str, WordType("PARTS", (*CONTEXT_PARTS, "all"), strict=False)]
+PartsArg = Annotated[str, RestType("PARTS", words=(*CONTEXT_PARTS, "all"))]
 RegistersArg = Annotated[str, RegisterOrGroupType("REGISTER|GROUP")]
 
 

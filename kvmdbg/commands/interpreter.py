@@ -88,6 +88,8 @@ class Interpreter:
         self._background_lock = threading.Lock()
         self._exit_listener = False
         session.listeners.on_stop(self._stopped)
+        if session.state == "stopped":
+            self.remember_place()
 
     # -- running lines -------------------------------------------------------------------------------------------
 
@@ -227,6 +229,12 @@ class Interpreter:
             self._background = ""
             raise
 
+    def remember_place(self) -> None:
+        """Keep where the guest stands, for the view of the code before it later on."""
+        if len(self.stopped_at) > 10_000:
+            self.stopped_at.clear()
+        self.stopped_at.add(self.session.vcpu.pc)
+
     def take_over(self) -> bool:
         """The stop of a guest that runs in the background will be reported by the caller, who is about to wait for it.
 
@@ -254,6 +262,7 @@ class Interpreter:
         following: Stop | None = stop
         while following is not None:
             self.last_stop = following
+            self.remember_place()
             commands = [line for point in following.breakpoints for line in point.commands]
             silent = bool(commands) and commands[0] == "silent"
             self.memory_next = self.code_next = None

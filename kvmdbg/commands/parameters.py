@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 from kvmdbg.errors import UsageError
 
 if TYPE_CHECKING:
-    from kvmdbg.core.expressions import Value
-
     from kvmdbg.commands.interpreter import Interpreter
+    from kvmdbg.core.expressions import Value
 
 _IF = re.compile(r"if\b")
 _NUMBERS = re.compile(r"(\$?\w+)(?:-(\$?\w+))?(?=[\s,]|$)")
@@ -133,7 +132,7 @@ class NumberType:
     least: int = 0
 
     def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[int, int] | None:
-        if text[pos] == "&" and not text[pos + 1 :].strip():
+        if _IF.match(text, pos) or (text[pos] == "&" and not text[pos + 1 :].strip()):
             return None
         typed, end = _prefix(text, pos)
         value = dbg.number(typed)
@@ -350,10 +349,11 @@ class BackgroundType:
 
 @dataclass(frozen=True)
 class RestType:
-    """The rest of the line as it is. ``complete_as`` completes its last word."""
+    """The rest of the line as it is. ``complete_as`` or ``words`` completes its last word."""
 
     metavar: str = "TEXT"
     complete_as: str = ""  # "expression", "command" or ""
+    words: tuple[str, ...] = ()
 
     def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
         return text[pos:].rstrip(), len(text)
@@ -363,7 +363,9 @@ class RestType:
             return names_for(prefix, dbg)
         if self.complete_as == "command":
             return [name for name in dbg.registry.names() if name.startswith(prefix)]
-        return []
+        last = re.split(r"[\s,]", prefix)[-1]
+        head = prefix[: len(prefix) - len(last)]
+        return [head + word for word in self.words if word.startswith(last)]
 
 
 def _word_end(text: str, pos: int, commas: bool = True) -> int:

@@ -84,6 +84,7 @@ def restart(dbg: Interpreter) -> Result | None:
         return None
     dbg.take_over()
     dbg.session.restart()
+    dbg.remember_place()
     dbg.last_stop = None
     return Message(f"The guest is loaded again and stands at {dbg.session.vcpu.pc:#x}.")
 

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from kvmdbg.commands.info import info_settings
 from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.parameters import RestType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.commands.settings import SETTINGS, Setting
 from kvmdbg.errors import UsageError
-
-
-@dataclass(frozen=True)
-class SettingValueType:
-    """The rest of the line as the value of one setting."""
-
-    setting: Setting
-
-    @property
-    def metavar(self) -> str:
-        return self.setting.metavar
-
-    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
-        return text[pos:].strip(), len(text)
-
-    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
-        head, comma, last = prefix.rpartition(",")
-        return [head + comma + word for word in self.setting.words if word.startswith(last)]
 
 
 def shown(dbg: Interpreter, name: str) -> Message:
@@ -47,7 +29,7 @@ def _enter(setting: Setting) -> None:
         return shown(dbg, setting.name)
 
     change.__doc__ = setting.text
-    change.__annotations__ = {"value": Annotated[str, SettingValueType(setting)]}
+    change.__annotations__ = {"value": Annotated[str, RestType(setting.metavar, words=setting.words)]}
     tell.__doc__ = f"Show the setting {setting.name}. {setting.text}"
     tell.__annotations__ = {}
     example = setting.show(setting.default)

@@ -55,8 +55,6 @@ def context(dbg: Interpreter, names: tuple[str, ...], stop: Stop | None = None) 
                 parts.append(Part(name, stop_part(dbg, stop)))
         except KvmdbgError as error:
             parts.append(Part(name, Message(str(error), "warning")))
-    if "code" in names:
-        dbg.stopped_at.add(dbg.session.vcpu.pc)
     return tuple(parts)
 
 
@@ -127,7 +125,7 @@ def code_lines(
         current = one.address == vcpu.pc and space == "linear"
         branch = ""
         if current and info and info.is_conditional:
-            taken = disasm.branch_taken(one.data, one.address, bits, dbg.session.registers.snapshot())
+            taken = disasm.branch_taken(one.data, one.address, bits, dbg.session.registers.get)
             branch = "" if taken is None else "taken" if taken else "not taken"
         lines.append(
             CodeLine(

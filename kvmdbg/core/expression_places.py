@@ -1,0 +1,138 @@
+"""What ``$name``, a symbol and a segment mean on one machine: resolved when an expression is bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from kvmdbg.core.expression_types import ADDRESS, LEAST, MASK, UNSIGNED, Context, Fail, Type
+from kvmdbg.x86 import registers
+
+FLAGS = {
+    "cf": (0, 1), "pf": (2, 1), "af": (4, 1), "zf": (6, 1), "sf": (7, 1), "tf": (8, 1), "if": (9, 1), "df": (10, 1),
+    "of": (11, 1), "iopl": (12, 2), "nt": (14, 1), "rf": (16, 1), "vm": (17, 1), "ac": (18, 1), "vif": (19, 1),
+    "vip": (20, 1), "id": (21, 1),
+}  # fmt: skip
+"""Lowest bit and number of bits in RFLAGS. Source: Intel SDM volume 1, section 3.4.3."""
+
+PSEUDO = ("pc", "sp", "fp")
+SEGMENT_REGISTERS = ("cs", "ds", "es", "fs", "gs", "ss")
+
+
+def wrap(value: int) -> int:
+    """The value itself where 64 bits hold it (signed or unsigned), else its lower 64 bits."""
+    return value if LEAST <= value <= MASK else value & MASK
+
+
+def kind_of(ctx: Context, name: str) -> str:
+    """ "register", "flag" or "variable": what ``$name`` is."""
+    low = name.lower()
+    if low in PSEUDO or registers.lookup(low) is not None:
+        return "register"
+    if low in FLAGS:
+        return "flag"
+    return "register" if ctx.register(low) is not None else "variable"
+
+
+def static_type(name: str) -> tuple[Type | None, int, int]:
+    """Type (None: a plain number) and range of ``$name``, as far as the name alone tells."""
+    low = name.lower()
+    if low in PSEUDO:
+        return ADDRESS, 0, MASK
+    register = registers.lookup(low)
+    if register is not None:
+        return UNSIGNED.get(register.bits // 8), 0, (1 << register.bits) - 1
+    if low in FLAGS:
+        return None, 0, (1 << FLAGS[low][1]) - 1
+    return None, LEAST, MASK
+
+
+def reader(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], Any]:
+    """A function that reads ``$name``."""
+    kind, low = kind_of(ctx, name), name.lower()
+    if kind == "register":
+        quick: Callable[[str], Callable[[], int] | None] | None = getattr(ctx, "getter", None)
+        found = quick(low) if quick is not None else None
+        if found is not None:
+            return found
+        if ctx.register(low) is None:
+            raise fail(f"this CPU has no register ${low}", column)
+        return partial(ctx.register, low)
+    if kind == "flag":
+        shift, bits = FLAGS[low]
+        mask = (1 << bits) - 1
+        rflags = reader(ctx, "rflags", column, fail)
+        return lambda: rflags() >> shift & mask
+
+    def variable() -> int:
+        value = ctx.variable(name)
+        if value is None:
+            if name.lstrip("$").isdigit() or not name.strip("$"):
+                raise fail(f"the value history has no ${name}", column)
+            raise fail(f"no register, flag or variable ${name}", column)
+        return wrap(value)
+
+    return variable
+
+
+def writer(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[int], int]:
+    """A function that sets ``$name`` and returns the value it has then."""
+    kind, low = kind_of(ctx, name), name.lower()
+    if kind == "variable":
+        if name.lstrip("$").isdigit() or not name.strip("$"):
+            raise fail(f"${name} is a value of the history: it cannot be assigned", column)
+
+        def set_variable(value: int) -> int:
+            ctx.set_variable(name, value)
+            return value
+
+        return set_variable
+    if kind == "flag":
+        shift, bits = FLAGS[low]
+        mask = (1 << bits) - 1
+        rflags = reader(ctx, "rflags", column, fail)
+
+        def set_flag(value: int) -> int:
+            ctx.set_register("rflags", rflags() & ~(mask << shift) | (value & mask) << shift)
+            return value & mask
+
+        return set_flag
+    register = registers.lookup(low)
+    width = (1 << register.bits) - 1 if register is not None and low not in PSEUDO else MASK
+
+    def set_register(value: int) -> int:
+        ctx.set_register(low, value & width)
+        return value & width
+
+    return set_register
+
+
+def symbol(ctx: Context, name: str, column: int, fail: Fail) -> int:
+    """A symbol's address."""
+    value = ctx.symbol(name)
+    if value is None:
+        low = name.lower()
+        known = low in PSEUDO or low in FLAGS or registers.lookup(low) is not None
+        raise fail(f"no symbol '{name}'" + (f"; a register is written ${low}" if known else ""), column)
+    return value & MASK
+
+
+def base(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], Any]:
+    """A function that reads the base address a segment register really has (which need not be its selector's)."""
+    quick: Callable[[str], Callable[[], int] | None] | None = getattr(ctx, "getter", None)
+    found = quick(f"{name}_base") if quick is not None else None
+    if found is not None:
+        return found
+    if ctx.register(f"{name}_base") is not None:
+        return partial(ctx.register, f"{name}_base")
+    selector = reader(ctx, name, column, fail)
+    return lambda: ctx.segment(selector())
+
+
+BINDERS: dict[str, Callable[[Context, str, int, Fail], Any]] = {
+    "reader": reader,
+    "writer": writer,
+    "symbol": symbol,
+    "base": base,
+}
