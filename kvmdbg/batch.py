@@ -172,8 +172,7 @@ class Batch:
         self.interpreter = interpreter
         self.session.listeners.on_output(self.out.guest)
         try:
-            for kind, text in commands:
-                self._line(_source(text) if kind == "file" else text, None)
+            self._given(commands)
         except Quit as leave:
             return leave.status
         except KeyboardInterrupt:
@@ -184,15 +183,21 @@ class Batch:
 
     def _all(self, commands: Iterable[tuple[str, str]]) -> int:
         try:
-            for kind, text in commands:
-                self._line(_source(text) if kind == "file" else text, None)
-                if self._ended():
-                    return 1
-            if not self.batch:
+            self._given(commands)
+            if not self.batch and not self._ended():
                 self._stdin()
         except Quit as leave:
             return leave.status or int(self.failed)
         return int(self.failed)
+
+    def _given(self, commands: Iterable[tuple[str, str]]) -> None:
+        """What -x, -ex and --run say; one -ex may hold several lines."""
+        for kind, text in commands:
+            lines = iter([_source(text)] if kind == "file" else text.split("\n"))
+            for line in lines:
+                if self._ended():
+                    return
+                self._line(line, lambda lines=lines: next(lines, None))  # type: ignore[misc]
 
     def _stdin(self) -> None:
         def more() -> str | None:

@@ -64,6 +64,9 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
         values = tuple(signed(raw, unit) for raw in raws)
     elif letter == "f" and unit in (2, 4, 8):
         values = tuple(float(float_text(raw, unit)) for raw in raws)
+    if raws:
+        dbg.session.variables["_"] = place.address + unit * (count - 1)
+        dbg.session.variables["__"] = raws[-1]
     suffix = f"{letter}{ {1: 'b', 2: 'h', 4: 'w', 8: 'g'}[unit] }"
     dbg.memory_next = (suffix, place.address + unit * count, place.space)
     return Memory(place.address, letter, unit, tuple(rows), values, data, place.space)
@@ -226,12 +229,14 @@ def find(
     pattern = b"".join(_pattern(dbg, part, size) for part in parts[2:])
     if not pattern:
         raise UsageError("find: there is nothing to search for")
-    found = _search(dbg, start, length, pattern, most)
+    found, fault = _search(dbg, start, length, pattern, most)
     dbg.session.variables["numfound"] = len(found)
     if found:
         dbg.session.variables["_"] = found[-1]
     rows = tuple((f"{at:#x}", address_label(dbg, at)) for at in found)
     yield Table("matches", ("Address", "Symbol"), rows, "Pattern not found.", tuple({"address": at} for at in found))
+    if fault is not None:
+        yield Message(f"The search ended early: {fault}.", "warning", {"fault": fault.address})
     if found:
         yield Message(f"{len(found)} pattern{'s' if len(found) > 1 else ''} found.", data={"count": len(found)})
 
@@ -262,7 +267,7 @@ def _pattern(dbg: Interpreter, part: str, size: int | None) -> bytes:
     found = dbg.session.evaluate(part)
     width = size
     if width is None:
-        width = found.type.size if found.typed else _fits(found.value)
+        width = found.type.size if found.lvalue is not None or part.startswith("(") else _fits(found.value)
     return (found.value & ((1 << 8 * width) - 1)).to_bytes(width, "little")
 
 
@@ -270,21 +275,31 @@ def _fits(value: int) -> int:
     return next((size for size in (1, 2, 4, 8) if -(1 << (8 * size - 1)) <= value < 1 << 8 * size), 8)
 
 
-def _search(dbg: Interpreter, start: Place, length: int, pattern: bytes, most: int) -> list[int]:
+def _search(
+    dbg: Interpreter, start: Place, length: int, pattern: bytes, most: int
+) -> tuple[list[int], MemoryFault | None]:
+    """Addresses of the matches, and the fault where memory ended before the range did."""
     found: list[int] = []
+    fault: MemoryFault | None = None
     keep = len(pattern) - 1
     carry = b""
     at = 0
     while at < length:
         size = min(0x10000, length - at)
-        carry += read(dbg, start, size, at)
+        try:
+            carry += read(dbg, start, size, at)
+        except MemoryFault as error:
+            fault = error
+            size = length = max(0, error.address - start.address - at)
+            length += at
+            carry += read(dbg, start, size, at) if size else b""
         base = start.address + at + size - len(carry)
         spot = carry.find(pattern)
         while spot >= 0:
             found.append(base + spot)
             if most and len(found) >= most:
-                return found
+                return found, None
             spot = carry.find(pattern, spot + 1)
         carry = carry[len(carry) - keep :] if keep else b""
         at += size
-    return found
+    return found, fault

@@ -91,6 +91,11 @@ class Interpreter:
         if session.state == "stopped":
             self.remember_place()
 
+    def close(self) -> None:
+        """Stop listening to the session; for interpreters that come and go while it lives."""
+        self.trace_exits(None)
+        self.session.listeners.remove(self._stopped)
+
     # -- running lines -------------------------------------------------------------------------------------------
 
     def execute(self, line: str, more_lines: MoreLines | None = None) -> Iterator[Result]:
@@ -110,7 +115,7 @@ class Interpreter:
         try:
             yield from self._run(text, more_lines)
         finally:
-            self._pending = None if self._depth == 0 else self._pending
+            self._pending = None
 
     def _run(self, line: str, more_lines: MoreLines | None) -> Iterator[Result]:
         text = line.strip()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import BackgroundArg, LocationArg, NumberType
+from kvmdbg.commands.parameters import BackgroundArg, LocationArg, NumberType, Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
-from kvmdbg.errors import KvmdbgError
+from kvmdbg.errors import KvmdbgError, UsageError
 
 if TYPE_CHECKING:
     from kvmdbg.core.stops import Stop
@@ -139,14 +139,21 @@ def until(dbg: Interpreter, location: LocationArg | None = None) -> None:
     if location is None:
         dbg.go(dbg.session.until)
     else:
-        address = location.address
+        address = _linear(location)
         dbg.go(lambda: dbg.session.until(address))
 
 
 @command("advance", group="running", example="advance 0x1003")
 def advance(dbg: Interpreter, location: LocationArg) -> None:
     """Run until an address is reached, whatever function it is in."""
-    dbg.go(lambda: dbg.session.advance(location.address))
+    address = _linear(location)
+    dbg.go(lambda: dbg.session.advance(address))
+
+
+def _linear(location: Place) -> int:
+    if location.space != "linear":
+        raise UsageError("the guest can run to a linear address only, not to a physical one")
+    return location.address
 
 
 @command("interrupt", group="running", example=("continue &", "interrupt"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -104,13 +105,18 @@ def _unescape(text: str) -> str:
 
 
 @command("shell", aliases=("!",), group="support", example="shell true")
-def shell(dbg: Interpreter, text: ShellArg = "") -> None:
+def shell(dbg: Interpreter, text: ShellArg = "") -> Result | None:
     """Run a command of the system's shell, or the shell itself; `!` does the same.
 
     Its exit status is kept in $_shell_exitcode.
     """
-    status = subprocess.call(text or os.environ.get("SHELL", "/bin/sh"), shell=True)
-    dbg.session.variables["_shell_exitcode"] = status
+    line = text or os.environ.get("SHELL", "/bin/sh")
+    if sys.stdout.isatty():
+        dbg.session.variables["_shell_exitcode"] = subprocess.call(line, shell=True)
+        return None
+    done = subprocess.run(line, shell=True, stdout=subprocess.PIPE)
+    dbg.session.variables["_shell_exitcode"] = done.returncode
+    return Text(done.stdout.decode("utf-8", "replace")) if done.stdout else None
 
 
 @command("quit", aliases=("q", "exit"), group="support", example="quit")

@@ -34,6 +34,7 @@ class RegisterFile:
 
     def _load(self, name: str) -> int:
         runner: Runner = self._runner
+        runner.require_stopped()
         if name in GENERAL:
             return int(getattr(runner.vcpu.regs, name))
         sregs = runner.sregs

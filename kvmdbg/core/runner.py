@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LOW32 = (1 << 32) - 1
+UD2 = b"\x0f\x0b"
 
 # Where the exit loop finds things in struct kvm_run, as indexes of the page's views.
 U8_IMMEDIATE_EXIT = abi.kvm_run.immediate_exit.offset
@@ -282,13 +283,12 @@ class Runner(threading.Thread):
         if self.plan.stepping:
             return self.stepper.run(None)
         if self.points_at(self.pc):
-            arrived = self.reached(self.pc) if self.session.arriving else None
-            stop = arrived or self.stepper.past()
+            stop = self.hit(judged=not self.session.arriving)
             if stop is not None:
                 return stop
         self.debug_for_running()
         vcpu = self.vcpu
-        fd, u32, ioctl, counts = vcpu.fd, vcpu.u32, fcntl.ioctl, self.exit_counts
+        fd, u32, ioctl = vcpu.fd, vcpu.u32, fcntl.ioctl
         run, io = abi.KVM_RUN, exits.KVM_EXIT_IO
         ports, limit = self.ports, self.limit
         while True:
@@ -313,8 +313,6 @@ class Runner(threading.Thread):
                     if stop is not None:
                         return stop
             else:
-                reason = u32[U32_EXIT_REASON]
-                counts[reason] = counts.get(reason, 0) + 1
                 self._sregs = None
                 stop = self.serve()
                 if stop is not None:
@@ -331,7 +329,9 @@ class Runner(threading.Thread):
         reason = self.vcpu.u32[U32_EXIT_REASON]
         if reason == exits.KVM_EXIT_IO:
             entry = self.ports.get(self.vcpu.u32[U32_IO_KEY]) or self.port_entry()
+            entry.count += 1
             return self.serve_io(entry)
+        self.exit_counts[reason] = self.exit_counts.get(reason, 0) + 1
         handler = HANDLERS.get(reason)
         session = self.session
         if session.observed and reason != exits.KVM_EXIT_MMIO:
@@ -414,14 +414,21 @@ class Runner(threading.Thread):
         physical = self.session.physical_of(self, pc)
         return physical if physical in plan.traps else None
 
-    def hit(self) -> stops.Stop | None:
-        """A breakpoint's address was reached (its instruction has not run): stop, or step past it and go on."""
-        stop = self.reached(self.pc)
-        if stop is None:
-            stop = self.stepper.past()
-            if stop is None:
+    def hit(self, judged: bool = False) -> stops.Stop | None:
+        """A breakpoint's address was reached (its instruction has not run): stop, or step past it and go on.
+
+        Where the step leads to another breakpoint, that is taken here as well: EFLAGS.RF
+        may hide it from a debug register. ``judged``: do not ask the first one again.
+        """
+        while True:
+            stop = None if judged else self.reached(self.pc)
+            judged = False
+            stop = stop or self.stepper.past()
+            if stop is not None or self.session.stopping:
+                return stop
+            if not self.points_at(self.pc):
                 self.debug_for_running()
-        return stop
+                return None
 
     def reached(self, pc: int) -> stops.Stop | None:
         """The stop that the breakpoints at ``pc`` ask for."""
@@ -477,6 +484,8 @@ class Runner(threading.Thread):
         own = {INT3: 3, INT1: 1}.get(code[0] if code else 0)
         if own is not None:
             return self.deliver(own, 1)  # a trap of the guest's own, which this KVM does not run
+        if code[:2] == UD2:
+            return self.deliver(6, 0)
         text, size = self.session.instruction_text(self, code)
         return self.stop(stops.EmulationFailureStop, exit=exit, instruction=code[:size], text=text)
 

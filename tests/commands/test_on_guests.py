@@ -101,6 +101,7 @@ def test_set_registers_flags_and_memory(hello: Typist) -> None:
     [
         ("p 1 +", "1 \\+"),
         ("p nosuch", "nosuch"),
+        ("p $nosuch", "nosuch"),
         ("p/s 0x1000", "x/s"),
         ("p/4x 1", "x takes counts"),
         ("p *(u8*)0xffff0000000", "0xffff0000000"),
@@ -282,7 +283,12 @@ def test_run_again_after_the_halt_asks_first(hello: Typist) -> None:
     hello.type("run")
     assert hello.dbg.session.output.endswith(b"4\n")
     asked: list[str] = []
-    hello.dbg.confirm = lambda question: asked.append(question) is not None
+
+    def refuse(question: str) -> bool:
+        asked.append(question)
+        return False
+
+    hello.dbg.confirm = refuse
     assert hello.type("run") == "" and len(asked) == 1
     hello.dbg.confirm = lambda question: True
     hello.type("run")

@@ -140,7 +140,9 @@ def test_group() -> None:
     assert [part["text"] for part in one.to_json()["results"]] == ["a", "b"]
 
 
-KINDS = [one for one in vars(results).values() if inspect.isclass(one) and isinstance(getattr(one, "kind", None), str)]
+KINDS: list[Any] = [
+    one for one in vars(results).values() if inspect.isclass(one) and isinstance(getattr(one, "kind", None), str)
+]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda one: one.__name__)
