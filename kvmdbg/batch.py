@@ -74,7 +74,8 @@ class Output:
         """A result of a command, to stdout."""
         with self._lock:
             if self._json:
-                self._flush_guest()
+                if not isinstance(result, ExitLine):  # exits come between the characters of a line
+                    self._flush_guest()
                 self._write_json(result)
                 return
             text = result.plain()

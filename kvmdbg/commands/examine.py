@@ -290,8 +290,8 @@ def _search(
             carry += read(dbg, start, size, at)
         except MemoryFault as error:
             fault = error
-            size = length = max(0, error.address - start.address - at)
-            length += at
+            size = max(0, error.address - start.address - at)
+            length = at + size
             carry += read(dbg, start, size, at) if size else b""
         base = start.address + at + size - len(carry)
         spot = carry.find(pattern)
@@ -300,6 +300,6 @@ def _search(
             if most and len(found) >= most:
                 return found, None
             spot = carry.find(pattern, spot + 1)
-        carry = carry[len(carry) - keep :] if keep else b""
+        carry = carry[-keep:] if keep else b""
         at += size
     return found, fault

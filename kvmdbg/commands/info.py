@@ -80,7 +80,7 @@ def info_registers(dbg: Interpreter, *names: RegistersArg) -> Result:
         if name in ("pc", "sp", "fp"):
             from kvmdbg.commands.results import RegisterValue
 
-            values.append(RegisterValue(name, dbg.number(f"${name}"), dbg.session.vcpu.mode.bits))
+            values.append(RegisterValue(name, dbg.session.registers.get(name), dbg.session.vcpu.mode.bits))
         elif registers.lookup(name) is not None:
             values.append(register_value(dbg, name, changed))
         elif name in GROUP_WORDS:
@@ -145,14 +145,16 @@ def points_table(dbg: Interpreter, numbers: tuple[list[int], ...], title: str, e
         if isinstance(one, Breakpoint | Watchpoint):
             place = f"{'phys:' if one.space == 'phys' else ''}{one.address:#x}"
             label = address_label(dbg, one.address) if one.space == "linear" else ""
-            what = " ".join(part for part in (what if what != place else "", label) if part)
+            shown = "" if what in (place, label.strip("<>")) else what
+            what = " ".join(part for part in (shown, label) if part)
         if isinstance(one, Watchpoint):
             what = f"{what} ({one.length} byte{'s' if one.length != 1 else ''})".strip()
         if about := _notes(one):
             notes[len(rows)] = about
         disposition = "del" if one.temporary else "keep"
         rows.append((str(one.number), kind, disposition, "y" if one.enabled else "n", place, what, one.held_by))
-        data.append({**one.to_json(), "what": what, "commands": list(one.commands)})
+        facts = {name: getattr(one, name) for name in ("address", "length", "space") if hasattr(one, name)}
+        data.append({**one.to_json(), **facts, "what": what, "commands": list(one.commands)})
     columns = ("Num", "Type", "Disp", "Enb", "Address", "What", "Held by")
     return Table(title, columns, tuple(rows), empty, tuple(data), notes)
 

@@ -187,17 +187,23 @@ class Registers:
             "decoded": {one.name: one.decoded for one in self.values if one.decoded},
         }
 
+    @property
+    def name_width(self) -> int:
+        """Columns that every name takes in the grid."""
+        return max((len(one.name) for one in self.values if not one.decoded), default=0)
+
     def grid(self, width: int) -> list[list[RegisterValue]]:
         """The values as lines of cells that fit ``width`` columns; a decoded one stands on a line of its own."""
+        wide = self.name_width
         lines: list[list[RegisterValue]] = [[]]
         used = 0
         for one in self.values:
-            need = len(one.name) + len(one.text) + 4
+            need = wide + len(one.text) + 3
             if one.decoded:
                 lines += [[one], []]
                 used = 0
                 continue
-            if lines[-1] and used + need > width:
+            if lines[-1] and used + need - 2 > width:
                 lines.append([])
                 used = 0
             lines[-1].append(one)
@@ -208,7 +214,8 @@ class Registers:
         if self.layout == "grid":
             return "\n".join(
                 "  ".join(
-                    f"{one.name}{'*' if one.changed else ' '}{one.text}" + (f"  {one.decoded}" if one.decoded else "")
+                    f"{one.name:<{self.name_width}}{'*' if one.changed else ' '}{one.text}"
+                    + (f"  {one.decoded}" if one.decoded else "")
                     for one in line
                 ).rstrip()
                 for line in self.grid(width)

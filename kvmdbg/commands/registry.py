@@ -269,7 +269,7 @@ class Registry:
         where = f"{parent} " if parent else ""
         import difflib  # only when somebody mistyped
 
-        near = difflib.get_close_matches(word, self._names[parent], n=1)
+        near = difflib.get_close_matches(word, [name for name in self._names[parent] if len(name) > 2], n=1)
         if near:
             return f"; did you mean {where}{near[0]}?"
         return f"; try help {parent}" if parent else "; try help"

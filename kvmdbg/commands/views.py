@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,9 @@ LONGEST = 15
 def stop_report(dbg: Interpreter, stop: Stop, displays: tuple[Result, ...] = ()) -> StopReport:
     """A stop with the parts of the context that `set context` chose; a part that cannot be shown says why."""
     text = stop.describe()
+    label = address_label(dbg, stop.pc)
+    if label:
+        text = re.sub(rf"\b{stop.pc:#x}\b", f"{stop.pc:#x} {label}", text, count=1)
     sentence = f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
     return StopReport(stop, sentence, context(dbg, dbg.settings["context"], stop), displays)
 
@@ -201,7 +205,7 @@ def stack_part(dbg: Interpreter) -> Stack:
     session = dbg.session
     bits = session.vcpu.mode.bits
     size = bits // 8
-    pointer = dbg.number("$sp")
+    pointer = session.registers.get("sp")
     base = 0 if bits == 64 else session.registers.get("ss_base")
     mask = (1 << bits) - 1
     slots, note = [], ""

@@ -40,7 +40,7 @@ def watched(dbg: Interpreter, text: str) -> Place:
         raise UsageError(f"{text} is no place in memory; give an address, as in watch *(u8*)0x5000 or watch 0x5000,2")
     place = dbg.place(text)
     symbol = dbg.session.symbols.lookup(text.strip())
-    size = symbol.size if symbol is not None and symbol.size else 1
+    size = 1 if symbol is None else symbol.size or dbg.pointer_size()
     return Place(text, place.address, place.space, size)
 
 

@@ -35,6 +35,7 @@ class Generator:
 
     def __init__(self) -> None:
         self.bound: dict[tuple[str, str], tuple[str, int]] = {}  # (kind, name): parameter, column
+        self.reads = False  # whether it reads memory
         self._temporaries = 0
 
     def temporary(self) -> str:
@@ -174,6 +175,7 @@ class Memory(Node):
 
     def emit(self, make: Generator) -> Code:
         assert self.type is not None
+        make.reads = True
         signed = ", signed=True" if self.type.signed else ""
         text = f"from_bytes(read({self.at(make).text}, {self.size()}, '{self.where}'), 'little'{signed})"
         return Code(text, self.type.low, self.type.high)
@@ -365,9 +367,9 @@ class Assign(Node):
             steps.append(f"({at} := {target.at(make).text})")
             address = Ready(column=target.column, code=Code(at, 0, MASK))
             target = Memory(column=target.column, type=target.type, address=address, where=target.where)
-        old = target.emit(make)
         if self.op:
             name = make.temporary()
+            old = target.emit(make)
             steps.append(f"({name} := {old.text})")
             old = Code(name, old.low, old.high)
             before = Ready(column=target.column, type=target.type, code=old)
@@ -376,11 +378,13 @@ class Assign(Node):
             code = self.value.emit(make)
         if isinstance(target, Memory):
             assert target.type is not None
+            low, high = target.type.low, target.type.high
             steps.append(f"store(ctx, {at}, {code.text}, {target.size()}, {target.type.signed}, '{target.where}')")
         else:
+            low, high = static_type(target.name)[1:]
             steps.append(f"{make.parameter('writer', target.name, target.column)}({code.text})")
         chosen = -2 if self.post else -1
-        return Code(f"({', '.join(steps)},)[{chosen}]", old.low, old.high)
+        return Code(f"({', '.join(steps)},)[{chosen}]", low, high)
 
 
 class TypeMismatch(Exception):
@@ -443,4 +447,3 @@ def address_of(operand: Memory | Symbol, column: int) -> Node:
 def named(name: str, column: int) -> Name:
     """``$name``."""
     return Name(column=column, type=static_type(name)[0], name=name)
-

@@ -26,7 +26,9 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
-_NUMBER = re.compile(r"(?:(0[xX])([0-9a-fA-F_]+)|(0[bB])([01_]+)|(0[oO]|0(?=\d))([0-7_]+)|()([\d_]+))[uU]?[lL]{0,2}[uU]?$")
+_NUMBER = re.compile(
+    r"(?:(0[xX])([0-9a-fA-F_]+)|(0[bB])([01_]+)|(0[oO]|0(?=\d))([0-7_]+)|()((?!0\d)[\d_]+))[uU]?[lL]{0,2}[uU]?$"
+)
 _BASES = {"0x": 16, "0b": 2, "0o": 8, "0": 8, "": 10}
 _ESCAPES = {
     "n": 10, "t": 9, "r": 13, "a": 7, "b": 8, "f": 12, "v": 11, "e": 27, "\\": 92, "'": 39, '"': 34,
@@ -72,8 +74,7 @@ class Parser:
         self._start = match.start(self._kind)
         if not self._open and self._token in self._stop:
             self._kind, self._token = "end", ""
-        if self._kind == "end":
-            self._start = min(self._start, len(self.text.rstrip())) if not self._token else self._start
+        self._start = min(self._start, len(self.text.rstrip()))
 
     def _take(self) -> str:
         """The current token; the next one becomes current."""
@@ -140,9 +141,7 @@ class Parser:
     def _assigned(self, target: code.Name | code.Memory, value: Node, op: str, column: int, post: bool = False) -> Node:
         if op:
             self._arithmetic(op, target, value, column)
-        return self._checked(
-            code.Assign(column=column, type=target.type, target=target, value=value, op=op, post=post)
-        )
+        return self._checked(code.Assign(column=column, type=target.type, target=target, value=value, op=op, post=post))
 
     def _ternary(self) -> Node:
         condition = self._binary(1)
@@ -206,6 +205,9 @@ class Parser:
             op = self._take()
             operand = self._unary()
             return code.Unary(column=column, space=operand.space, op=op, operand=operand)
+        if self._is("+"):
+            self._take()
+            return self._unary()
         if self._is("!"):
             self._take()
             return code.Not(column=column, operand=self._unary())
@@ -328,6 +330,8 @@ class Parser:
         if match is None or match.lastindex is None or digits[0] == "_" or digits[-1] == "_" or "__" in digits:
             hexadecimal = re.fullmatch(r"[0-9a-fA-F]+[hH]?", self._token)
             hint = f"; hexadecimal is 0x{self._token.rstrip('hH')}" if hexadecimal else ""
+            if self._token.isdigit():
+                hint = "; a leading 0 makes it octal"
             raise self.fail(f"'{self._token}' is no number{hint}")
         value = int(digits, _BASES[match[match.lastindex - 1].lower()])
         if value > MASK:

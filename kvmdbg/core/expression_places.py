@@ -7,13 +7,9 @@ from functools import partial
 from typing import Any
 
 from kvmdbg.core.expression_types import ADDRESS, LEAST, MASK, UNSIGNED, Context, Fail, Type
-from kvmdbg.x86 import registers
+from kvmdbg.x86 import flags, registers
 
-FLAGS = {
-    "cf": (0, 1), "pf": (2, 1), "af": (4, 1), "zf": (6, 1), "sf": (7, 1), "tf": (8, 1), "if": (9, 1), "df": (10, 1),
-    "of": (11, 1), "iopl": (12, 2), "nt": (14, 1), "rf": (16, 1), "vm": (17, 1), "ac": (18, 1), "vif": (19, 1),
-    "vip": (20, 1), "id": (21, 1),
-}  # fmt: skip
+FLAGS = {name.lower(): (bit, 1) for name, bit, _ in flags.DECODED["rflags"]} | {"iopl": (12, 2)}
 """Lowest bit and number of bits in RFLAGS. Source: Intel SDM volume 1, section 3.4.3."""
 
 PSEUDO = ("pc", "sp", "fp")
@@ -48,14 +44,18 @@ def static_type(name: str) -> tuple[Type | None, int, int]:
     return None, LEAST, MASK
 
 
+def _getter(ctx: Context, name: str) -> Callable[[], int] | None:
+    getter: Callable[[str], Callable[[], int] | None] | None = getattr(ctx, "getter", None)
+    return getter(name) if getter is not None else None
+
+
 def reader(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], Any]:
     """A function that reads ``$name``."""
     kind, low = kind_of(ctx, name), name.lower()
     if kind == "register":
-        quick: Callable[[str], Callable[[], int] | None] | None = getattr(ctx, "getter", None)
-        found = quick(low) if quick is not None else None
-        if found is not None:
-            return found
+        quick = None if low in PSEUDO else _getter(ctx, low)
+        if quick is not None:
+            return quick
         if ctx.register(low) is None:
             raise fail(f"this CPU has no register ${low}", column)
         return partial(ctx.register, low)
@@ -119,15 +119,20 @@ def symbol(ctx: Context, name: str, column: int, fail: Fail) -> int:
 
 
 def base(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], Any]:
-    """A function that reads the base address a segment register really has (which need not be its selector's)."""
-    quick: Callable[[str], Callable[[], int] | None] | None = getattr(ctx, "getter", None)
-    found = quick(f"{name}_base") if quick is not None else None
-    if found is not None:
-        return found
-    if ctx.register(f"{name}_base") is not None:
-        return partial(ctx.register, f"{name}_base")
-    selector = reader(ctx, name, column, fail)
-    return lambda: ctx.segment(selector())
+    """A function that reads the base a segment register really has, which need not be its selector's.
+
+    In 64-bit mode only fs and gs have one (SDM volume 1, section 3.3.7.1).
+    """
+    read: Callable[[], Any] | None = _getter(ctx, f"{name}_base")
+    if read is None and ctx.register(f"{name}_base") is not None:
+        read = partial(ctx.register, f"{name}_base")
+    if read is None:
+        selector = reader(ctx, name, column, fail)
+        return lambda: ctx.segment(selector())
+    if name in ("fs", "gs"):
+        return read
+    hidden = read
+    return lambda: 0 if ctx.pointer_size == 8 else hidden()
 
 
 BINDERS: dict[str, Callable[[Context, str, int, Fail], Any]] = {

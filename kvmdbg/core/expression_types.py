@@ -121,7 +121,8 @@ class Context(Protocol):
     """The machine that an expression is evaluated on.
 
     It may also have ``getter(name) -> Callable[[], int] | None``: a function that reads one
-    register quickly. It is asked for once, when an expression is bound.
+    register of x86/registers quickly (not ``pc``, ``sp``, ``fp``, whose register the mode chooses).
+    It is asked for once, when an expression is bound.
     """
 
     @property

@@ -125,7 +125,7 @@ class Program:
         parameters = ", ".join(["ctx", "fail", *(parameter for parameter, _ in make.bound.values())])
         lines = [
             f"def make({parameters}):",
-            " from_bytes, read = int.from_bytes, ctx.read" if "read(" in generated.text else "",
+            " from_bytes, read = int.from_bytes, ctx.read" if make.reads else "",
             f" def expression(): return {generated.text}",
             " return expression",
         ]

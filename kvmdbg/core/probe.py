@@ -21,7 +21,7 @@ INT3, INT1, HLT = 0xCC, 0xF1, 0xF4
 TRAP_NAMES = {INT3: "int3", INT1: "int1", HLT: "hlt"}
 KICK_SIGNAL = signal.SIGRTMIN + 5
 
-CODE, DATA, HANDLER, TABLES = 0x1000, 0x500, 0x800, 0x4000
+CODE, DATA, HANDLER, TABLES, GDT = 0x1000, 0x500, 0x800, 0x4000, 0x7000
 WHENCE = ("real", "prot32", "long", "user")
 
 
@@ -48,6 +48,8 @@ class HostProfile:
     """A step over ``int n`` ends at the handler's entry, not behind its iret."""
     leaks_trap_flag: bool
     """A step over ``pushf`` leaves TF in the pushed image."""
+    steps_iret: bool
+    """A step over ``iretq`` ends at the instruction it returns to."""
     halts_late: bool
     """A step over ``hlt`` ends as any other; KVM_EXIT_HLT comes after the instruction behind it."""
 
@@ -189,6 +191,18 @@ class _Prober:
         self.set_up("real", b"\x9c\x90\x90")  # pushf
         return self.step_once() and bool(self.memory.read(0x2FFE, 2)[1] & 1)
 
+    def steps_iret(self) -> bool:
+        self.set_up("long", b"\x48\xcf\x90\x90\x90")  # iretq to the second of three nops
+        for at, value in enumerate((0, 0x00AF9B000000FFFF, 0x00CF93000000FFFF)):
+            self.memory.write(GDT + at * 8, value.to_bytes(8, "little"))
+        for at, value in enumerate((CODE + 3, 8, 2, 0x3000, 16)):
+            self.memory.write(0x2F00 + at * 8, value.to_bytes(8, "little"))
+        sregs = self.vcpu.get_sregs()
+        sregs.gdt.base, sregs.gdt.limit = GDT, 23
+        self.vcpu.set_sregs(sregs)
+        self.vcpu.set_regs(abi.kvm_regs(rip=CODE, rflags=2, rsp=0x2F00))
+        return self.step_once() and int(self.vcpu.regs.rip) == CODE + 3
+
     def halts_late(self) -> bool:
         self.set_up("real", b"\xf4\x90\x90")
         self.vcpu.set_guest_debug(abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP)
@@ -228,7 +242,11 @@ def host_profile() -> HostProfile:
                 by_mode = {whence: prober.behaviour(whence) for whence in WHENCE}
                 answers.append(
                     HostProfile(
-                        by_mode, prober.steps_into_handlers(), prober.leaks_trap_flag(), prober.halts_late()
+                        by_mode,
+                        steps_into_handlers=prober.steps_into_handlers(),
+                        leaks_trap_flag=prober.leaks_trap_flag(),
+                        steps_iret=prober.steps_iret(),
+                        halts_late=prober.halts_late(),
                     )
                 )
             finally:

@@ -201,6 +201,10 @@ class Runner(threading.Thread):
             fcntl.ioctl(self.vcpu.fd, abi.KVM_SET_GUEST_DEBUG, raw)
             self._debug_set = raw
 
+    def unset_debug(self) -> None:
+        """Guest debugging was set behind our back: the next request is not "so already"."""
+        self._debug_set = b""
+
     def debug_for_running(self) -> None:
         plan = self.plan
         control = 0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 EFLAGS_TF = 1 << 8
 NO_PROGRESS_TRIES = 64
+IRET = (0xCF, 0x48)
 REGS = abi.kvm_run.regs.offset
 REGS_END = REGS + 144
 U64_RIP = REGS // 8 + 16
@@ -91,12 +92,14 @@ class Stepper:
         fast = not watchful and not self._entries and not plan.holds_data_in_registers
         run, debug = abi.KVM_RUN, exits.KVM_EXIT_DEBUG
         halts_late = session.profile.halts_late
+        mind_iret = not session.profile.steps_iret and runner.mode.bits == 64
+        pc = runner.pc
         runner.debug_for_stepping()
         done = 0
         while True:
             before = bytes(page[REGS:REGS_END])
             rip = u64[U64_RIP]
-            if fast:
+            if fast and not (mind_iret and self._byte(pc) in IRET):
                 try:
                     ioctl(fd, run, 0)
                     clean = u32[U32_EXIT_REASON] == debug and u64[U64_RIP] != rip
@@ -135,21 +138,57 @@ class Stepper:
                 if stop is not None:
                     return stop
 
-    def _was_hlt(self, linear: int) -> bool:
-        """Whether a hlt lies at ``linear``; translations are kept for the time of a run of steps."""
+    def _byte(self, linear: int) -> int | None:
+        """The byte at ``linear``, quickly: translations are kept for the time of a run of steps."""
         page = self._pages.get(linear >> 12)
         if page is None:
             self.runner.forget()
             page = self.runner.session.physical_of(self.runner, linear & ~0xFFF)
             if page is None:
-                return False
+                return None
             self._pages[linear >> 12] = page
-        memory = self.runner.session.machine.memory
-        region = memory.find(page)
-        if region is None or region.view[page - region.address + (linear & 0xFFF)] != HLT:
+        region = self.runner.session.machine.memory.find(page)
+        return None if region is None else region.view[page - region.address + (linear & 0xFFF)]
+
+    def _was_hlt(self, linear: int) -> bool:
+        """Whether a hlt lies at ``linear``."""
+        if self._byte(linear) != HLT:
             return False
         self.runner.forget()
         return self.runner.session.code_at(self.runner, linear, 1) == bytes((HLT,))
+
+    def _over_iret(self) -> bool:
+        """Run an iretq to where it returns, on a KVM that would step one instruction further; whether it was one.
+
+        An execute breakpoint at the return address takes the place of the step.
+        """
+        runner = self.runner
+        if runner.session.profile.steps_iret or runner.mode.bits != 64:
+            return False
+        info = runner.session.classify_at(runner, runner.pc)
+        if info is None or info.mnemonic not in ("iretq", "iretd"):
+            return False
+        width = 8 if info.mnemonic == "iretq" else 4
+        try:
+            back = runner.session.read_linear(runner, runner.stack_pointer, 2 * width)
+        except MemoryFault:
+            return False
+        if back[width] & 3 or not runner.session.profile.kernel_execute_dr:
+            return False  # to user code, where it cannot be held
+        request = abi.kvm_guest_debug(control=abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP)
+        request.debugreg[0] = int.from_bytes(back[:width], "little")
+        request.debugreg[7] = 0x402
+        at = runner.stack_pointer + 2 * width
+        try:
+            flags = int.from_bytes(runner.session.read_linear(runner, at, width), "little")
+            without_rf = flags & ~(1 << 16)  # RF would hide the breakpoint
+            runner.session.write_linear(runner, at, without_rf.to_bytes(width, "little"))
+        except MemoryFault:
+            return False
+        runner.flush()
+        fcntl.ioctl(runner.vcpu.fd, abi.KVM_SET_GUEST_DEBUG, bytes(request))
+        runner.unset_debug()
+        return True
 
     def _watched(self, before: bytes) -> stops.Stop | None:
         """A step whose memory accesses are known before it runs."""
@@ -162,6 +201,16 @@ class Stepper:
         """One step, from registers ``before``; ``entered``: KVM_RUN has just returned."""
         runner = self.runner
         vcpu = runner.vcpu
+        if not entered and self._over_iret():
+            try:
+                vcpu.run()
+            except InterruptedError:
+                vcpu.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+            runner.forget()
+            if vcpu.u32[U32_EXIT_REASON] == exits.KVM_EXIT_DEBUG:
+                runner.debug_for_stepping()
+                return None
+            entered = True
         for _ in range(NO_PROGRESS_TRIES):
             if not entered:
                 try:
