@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
@@ -11,9 +10,10 @@ from kvmdbg.commands.parameters import ExpressionArg, Format, FormatArg, Numbers
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Group, Message, Result, Table, Value
 from kvmdbg.errors import KvmdbgError, UsageError
+from kvmdbg.record import record, replace
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Display:
     """One entry of the display list; with a unit, a count, or the letters i and s it shows memory as ``x`` does."""
 

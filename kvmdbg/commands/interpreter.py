@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kvmdbg.commands.parameters import Place, value_place
@@ -42,13 +41,13 @@ class Quit(Exception):
         super().__init__(status)
 
 
-@dataclass(slots=True)
 class Macro:
     """A user-defined command: its lines and, from ``document``, its help."""
 
-    name: str
-    lines: list[str]
-    text: str = "User-defined."
+    def __init__(self, name: str, lines: list[str], text: str = "User-defined.") -> None:
+        self.name = name
+        self.lines = lines
+        self.text = text
 
 
 class Interpreter:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from kvmdbg.record import record
 
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HexDump:
     """Bytes from ``address`` on, sixteen a line with their ASCII. ``changed`` holds offsets that differ since the
     last stop; ``space`` is "linear" or "phys"."""
@@ -41,7 +42,7 @@ class HexDump:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MemoryRow:
     """One line of ``x``: linear ``address``, its ``label`` ("<loop+3>" or ""), and the cells as text."""
 
@@ -50,7 +51,7 @@ class MemoryRow:
     cells: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Memory:
     """What ``x`` shows: ``rows`` of formatted units. ``letter`` and ``unit`` (bytes) are gdb's format and size;
     ``values`` are the same units as numbers (or strings for ``x/s``); ``space`` is "linear" or "phys"."""
@@ -85,7 +86,7 @@ class Memory:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CodeLine:
     """One instruction.
 
@@ -122,7 +123,7 @@ class CodeLine:
         return found
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Disassembly:
     """Instructions in order. ``raw`` asks for their bytes to be shown; ``syntax`` is "intel" or "att"."""
 
@@ -154,7 +155,7 @@ class Disassembly:
         return "\n".join(out)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RegisterValue:
     """One register: its ``value`` and width in bits, whether it ``changed`` since the guest was last resumed,
     and what its bits mean (``decoded``: "ZF PF", "PE PG", or "" when nothing is known)."""
@@ -171,7 +172,7 @@ class RegisterValue:
         return f"{self.value & ((1 << self.bits) - 1):0{max(1, self.bits // 4)}x}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Registers:
     """Registers in the order to be shown. ``layout`` is "grid" (the context view) or "list" (``info registers``)."""
 
@@ -230,7 +231,7 @@ class Registers:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StackSlot:
     """One slot of the stack: linear ``address``, ``offset`` from $sp in bytes, ``value``, ``label`` of what the
     value points to ("<main+4>" or "")."""
@@ -241,7 +242,7 @@ class StackSlot:
     label: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stack:
     """The top of the stack, ``bits`` wide slots, lowest address first."""
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from kvmdbg.errors import UsageError
+from kvmdbg.record import record
 
 if TYPE_CHECKING:
     from kvmdbg.commands.interpreter import Interpreter
@@ -23,7 +23,7 @@ _SUFFIX = re.compile(r"(-?\d+)?([A-Za-z]*)$")
 _NAME = re.compile(r"[A-Za-z_.$][\w.$]*$")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Place:
     """An address a user typed: its ``text``, the number it means, and "linear" or "phys"."""
 
@@ -33,7 +33,7 @@ class Place:
     size: int = 0  # of what an lvalue expression names, 0 when it is a bare address
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Format:
     """A "/4xw" taken apart; None where it was not given; ``unit`` in bytes."""
 
@@ -89,7 +89,7 @@ def names_for(prefix: str, dbg: Interpreter) -> list[str]:
     return [f"{start}{name}" for name in dbg.symbol_names(last)]
 
 
-@dataclass(frozen=True)
+@record
 class AddressType:
     """An expression whose value is an address; with ``location`` a leading ``*`` (``break *ADDR``) means nothing."""
 
@@ -109,7 +109,7 @@ class AddressType:
         return names_for(prefix, dbg)
 
 
-@dataclass(frozen=True)
+@record
 class ExpressionType:
     """An expression, kept as its text (it is evaluated by the command, perhaps often)."""
 
@@ -124,7 +124,7 @@ class ExpressionType:
         return names_for(prefix, dbg)
 
 
-@dataclass(frozen=True)
+@record
 class NumberType:
     """An expression with a number as value, of at least ``least``."""
 
@@ -144,7 +144,7 @@ class NumberType:
         return names_for(prefix, dbg) if prefix.startswith("$") else []
 
 
-@dataclass(frozen=True)
+@record
 class ConditionType:
     """``if EXPRESSION``, checked for its grammar; the value is the expression's text."""
 
@@ -170,7 +170,7 @@ def checked_expression(text: str) -> str:
     return text.strip()
 
 
-@dataclass(frozen=True)
+@record
 class FormatType:
     """The "/4xw" on the command's word."""
 
@@ -184,7 +184,7 @@ class FormatType:
         return []
 
 
-@dataclass(frozen=True)
+@record
 class FlagsType:
     """Single-letter modifiers on the command's word, e.g. /r; the value is their text."""
 
@@ -201,7 +201,7 @@ class FlagsType:
         return []
 
 
-@dataclass(frozen=True)
+@record
 class RegisterType:
     """A register's name, with or without ``$``."""
 
@@ -218,7 +218,7 @@ class RegisterType:
         return [sign + name for name in sorted(registers.names()) if name.startswith(prefix.lstrip("$").lower())]
 
 
-@dataclass(frozen=True)
+@record
 class FileType:
     """A file's name; quotes hold spaces, ``~`` is the home directory."""
 
@@ -247,7 +247,7 @@ class FileType:
         return found
 
 
-@dataclass(frozen=True)
+@record
 class WordType:
     """One word; ``among`` gives what it may be (completion, and the check when ``strict``).
 
@@ -281,7 +281,7 @@ class WordType:
         return [one for one in self.words(dbg) if one.startswith(prefix)]
 
 
-@dataclass(frozen=True)
+@record
 class FlagWordType:
     """One fixed word, there or not."""
 
@@ -295,7 +295,7 @@ class FlagWordType:
         return [self.metavar] if self.metavar.startswith(prefix) else []
 
 
-@dataclass(frozen=True)
+@record
 class NumbersType:
     """Numbers and ranges, e.g. ``1 3-5 $bpnum``; each parse gives the list of one item."""
 
@@ -325,7 +325,7 @@ class NumbersType:
         return [str(number) for number in self.among(dbg) if str(number).startswith(prefix)]
 
 
-@dataclass(frozen=True)
+@record
 class OneNumberType(NumbersType):
     """Exactly one number of a list."""
 
@@ -334,7 +334,7 @@ class OneNumberType(NumbersType):
         return [self._one(text[pos:end], dbg)], end
 
 
-@dataclass(frozen=True)
+@record
 class BackgroundType:
     """A ``&`` at the end: the guest runs on while commands are typed."""
 
@@ -347,7 +347,7 @@ class BackgroundType:
         return []
 
 
-@dataclass(frozen=True)
+@record
 class RestType:
     """The rest of the line as it is. ``complete_as`` or ``words`` completes its last word."""
 

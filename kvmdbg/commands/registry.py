@@ -20,15 +20,12 @@ shortened.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import re
-import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, get_args, get_type_hints
 
 from kvmdbg.errors import UsageError
+from kvmdbg.record import record
 
 if TYPE_CHECKING:
     from kvmdbg.commands.interpreter import Interpreter
@@ -45,10 +42,13 @@ GROUPS: dict[str, str] = {
     "support": "Help, macros and the session itself",
 }
 
+#: The flag of a code object that has ``*args``; inspect.CO_VARARGS without importing inspect.
+CO_VARARGS = 4
+
 _WORD = re.compile(r"\s*(!|[A-Za-z_][A-Za-z0-9_-]*)")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Candidate:
     """One completion: ``text`` replaces the line from column ``start`` on; ``description`` is shown beside it."""
 
@@ -74,7 +74,7 @@ class ParameterType(Protocol):
         """What the word ``prefix`` may become."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parameter:
     """One parameter of a command's function."""
 
@@ -96,7 +96,7 @@ class Parameter:
         return f"[{text}]" if self.optional else text
 
 
-@dataclass(frozen=True)
+@record
 class Command:
     """One command: its name (one or two words), how to parse its line, what to call and how to explain it.
 
@@ -110,12 +110,21 @@ class Command:
     examples: tuple[str, ...]
     repeat: bool
     body: str = ""
-    text: str = ""
 
-    @functools.cached_property
+    @property
     def parameters(self) -> tuple[Parameter, ...]:
         """What the function's annotations say; worked out when first needed."""
-        return parameters_of(self.function)
+        found = _PARAMETERS.get(self.function)
+        if found is None:
+            found = _PARAMETERS[self.function] = parameters_of(self.function)
+        return found
+
+    @property
+    def text(self) -> str:
+        """Its documentation: the function's docstring."""
+        import inspect
+
+        return inspect.cleandoc(self.function.__doc__ or "")
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -174,7 +183,7 @@ class Command:
         return f"{self.name} needs {parameter.type.metavar}; usage: {self.usage}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Resolved:
     """A command line taken apart: the command, the "/4xw" after its word (without the slash; None when absent),
     the rest of the line, and the column where the rest starts."""
@@ -183,6 +192,9 @@ class Resolved:
     suffix: str | None
     rest: str
     column: int
+
+
+_PARAMETERS: dict[Callable[..., Any], tuple[Parameter, ...]] = {}
 
 
 class Registry:
@@ -326,8 +338,7 @@ def command(
         raise ValueError(f"{name}: no group {group}")
 
     def enter(function: F) -> F:
-        text = inspect.cleandoc(function.__doc__ or "")
-        if not text:
+        if not function.__doc__:
             raise ValueError(f"{name}: a command needs a docstring")
         examples = (example,) if isinstance(example, str) else example
         registry.add(
@@ -339,7 +350,6 @@ def command(
                 examples=examples,
                 repeat=repeat,
                 body=body,
-                text=text,
             )
         )
         return function
@@ -349,26 +359,31 @@ def command(
 
 def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
     """The parameters that a command's annotations describe."""
-    hints = typing.get_type_hints(function, include_extras=True)
+    hints = get_type_hints(function, include_extras=True)
+    code = function.__code__
+    names = list(code.co_varnames[: code.co_argcount])
+    defaults = dict(zip(reversed(names), reversed(function.__defaults__ or ()), strict=False))
     found = []
-    for one in list(inspect.signature(function).parameters.values())[1:]:
-        if one.name == "body":
-            continue
-        kind = _parameter_type(hints[one.name])
+    for name in names[1:]:
+        kind = _parameter_type(hints[name])
         if kind is None:
-            raise TypeError(f"{function.__name__}: parameter {one.name} has no parameter type")
-        many = one.kind is inspect.Parameter.VAR_POSITIONAL
-        optional = (many and not getattr(kind, "required", False)) or one.default is not inspect.Parameter.empty
-        default = None if one.default is inspect.Parameter.empty else one.default
-        found.append(Parameter(one.name, kind, optional, many, default, getattr(kind, "suffix", False)))
+            raise TypeError(f"{function.__name__}: parameter {name} has no parameter type")
+        suffix = getattr(kind, "suffix", False)
+        found.append(Parameter(name, kind, name in defaults, False, defaults.get(name), suffix))
+    if code.co_flags & CO_VARARGS:
+        name = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
+        kind = _parameter_type(hints[name])
+        if kind is None:
+            raise TypeError(f"{function.__name__}: parameter {name} has no parameter type")
+        found.append(Parameter(name, kind, optional=True, many=True))
     return tuple(found)
 
 
 def _parameter_type(hint: Any) -> ParameterType | None:
     for extra in getattr(hint, "__metadata__", ()):
         if hasattr(extra, "parse") and hasattr(extra, "metavar"):
-            return typing.cast("ParameterType", extra)
-    for inner in typing.get_args(hint):
+            return cast("ParameterType", extra)
+    for inner in get_args(hint):
         if (found := _parameter_type(inner)) is not None:
             return found
     return None

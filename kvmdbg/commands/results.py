@@ -1,6 +1,6 @@
 """What commands return: data that a terminal, a pipe or a JSON reader renders. No command prints.
 
-Every result is a frozen dataclass with two faces:
+Every result is a frozen value (record.py) with two faces:
 
 ``to_json()``
     one dict of plain JSON types; its first key ``"type"`` says which result it is
@@ -13,7 +13,6 @@ Every result is a frozen dataclass with two faces:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from kvmdbg.commands.machine_results import (
@@ -28,6 +27,7 @@ from kvmdbg.commands.machine_results import (
     Stack,
     StackSlot,
 )
+from kvmdbg.record import field, record
 
 __all__ = [
     "CodeLine", "Disassembly", "Error", "ExitLine", "Fields", "Group", "GuestOutput", "HelpPage", "HexDump", "Json",
@@ -63,7 +63,7 @@ class StopValue(Protocol):
     def to_json(self) -> Json: ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Message:
     """A sentence: what was done, or what should be known.
 
@@ -83,7 +83,7 @@ class Message:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Text:
     """Text to be shown exactly as it is (``echo``, ``output``, what a shell command wrote): no newline is added."""
 
@@ -97,7 +97,7 @@ class Text:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GuestOutput:
     """Bytes that the guest wrote to its serial port; only seen in ``--json`` mode and by listeners."""
 
@@ -111,7 +111,7 @@ class GuestOutput:
         return self.data.decode("utf-8", "replace")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Error:
     """A mistake, as ``--json`` shows it: the sentence and the class of the exception (``errors.py``)."""
 
@@ -126,7 +126,7 @@ class Error:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fields:
     """Named facts about one thing. ``values`` maps a field's name to its text, in the order shown."""
 
@@ -146,7 +146,7 @@ class Fields:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Table:
     """Rows under ``columns``. ``empty`` is the sentence shown when there are none.
 
@@ -188,7 +188,7 @@ class Table:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Value:
     """A printed value: ``name`` is "$1" (or the expression of a display), ``text`` its formatted form and
     ``value`` the number (a list of numbers for several units, a string for text formats)."""
@@ -208,7 +208,7 @@ class Value:
         return f"{lead}{self.name} = {self.text}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExitLine:
     """One VM exit in one line (``trace exits on``): ``text`` as in "out port 0x10, 2 bytes, data 0x0003"; ``data`` is
     the exit's own fields."""
@@ -225,7 +225,7 @@ class ExitLine:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Part:
     """A titled part of a stop report: ``name`` is one of "regs", "code", "stack", "stop"."""
 
@@ -233,7 +233,7 @@ class Part:
     content: Result
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StopReport:
     """Why the guest stopped and what it looks like now.
 
@@ -268,7 +268,7 @@ class StopReport:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HelpPage:
     """One command, explained: ``usage`` lines, ``text`` (paragraphs), ``examples``, other ``names`` it answers to."""
 
@@ -300,7 +300,7 @@ class HelpPage:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Group:
     """Several results of one command, shown one below the other."""
 

@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from kvmdbg.errors import UsageError
+from kvmdbg.record import record
 
 CONTEXT_PARTS = ("regs", "code", "stack", "stop")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Setting:
     """One setting: its ``default``, how its text is read and shown, ``words`` it can be (for completion), its help."""
 

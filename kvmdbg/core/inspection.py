@@ -139,8 +139,11 @@ class Inspection:
 
         return read
 
-    def find_accessor(self, runner: Runner, linear: int, size: int, *, write: bool) -> int | None:
-        """Address of the instruction that ended at pc and made this access; None when it cannot be told."""
+    def find_accessor(self, runner: Runner, linear: int, size: int, *, write: bool, physical: bool = False) -> int | None:
+        """Address of the instruction that ended at pc and made this access; None when it cannot be told.
+
+        ``physical``: ``linear`` is a guest-physical address.
+        """
         from kvmdbg.x86 import disasm, operands
 
         pc, bits = runner.pc, runner.mode.bits
@@ -157,6 +160,7 @@ class Inspection:
             size,
             write=write,
             stack_bits=self.stack_bits(runner),
+            place=(lambda at: self.physical_of(runner, at)) if physical else (lambda at: at),
         )
         if found is not None:
             return found.address

@@ -45,7 +45,7 @@ class HostProfile:
 
     by_mode: dict[str, Behaviour]
     steps_into_handlers: bool
-    """A step over ``int n`` ends at the handler's entry, not behind its iret."""
+    """A step over ``int n`` or a faulting instruction ends at the handler's entry, not somewhere behind it."""
     leaks_trap_flag: bool
     """A step over ``pushf`` leaves TF in the pushed image."""
     steps_iret: bool
@@ -180,12 +180,13 @@ class _Prober:
         return self.step_once() and int(self.vcpu.regs.rip) == CODE + 1
 
     def steps_into_handlers(self) -> bool:
-        self.set_up("real", b"\xcd\x20\x90\x90")  # int 0x20
-        self.memory.write(0x80, HANDLER.to_bytes(4, "little"))
-        self.memory.write(HANDLER, b"\x90\x90\xcf")  # nop; nop; iret
-        stepped = self.step_once()
+        entered = []
+        for code in (b"\xcd\x00", b"\xf7\xf1"):  # int 0; div cx, by zero
+            self.set_up("real", code + b"\x90\x90")
+            self.memory.write(HANDLER, b"\x90\x90\xcf")  # nop; nop; iret
+            entered.append(self.step_once() and int(self.vcpu.regs.rip) == HANDLER)
         self.memory.write(HANDLER, bytes((HLT,)))
-        return stepped and int(self.vcpu.regs.rip) == HANDLER
+        return all(entered)
 
     def leaks_trap_flag(self) -> bool:
         self.set_up("real", b"\x9c\x90\x90")  # pushf

@@ -218,6 +218,8 @@ class Runner(threading.Thread):
         control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP
         if self.plan.holds_data_in_registers:
             control |= abi.KVM_GUESTDBG_USE_HW_BP
+        if self.step_trap == INT3:
+            control |= abi.KVM_GUESTDBG_USE_SW_BP
         self.debug(control, self.plan.dr7_data_only())
 
     @staticmethod

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
 EFLAGS_TF = 1 << 8
 NO_PROGRESS_TRIES = 64
-IRET = (0xCF, 0x48)
+HARD = frozenset((0x9C, 0x66, 0xCF))
+"""First bytes of pushf and iret: stepped with care. (iretq begins with REX.W, see _byte.)"""
 REGS = abi.kvm_run.regs.offset
 REGS_END = REGS + 144
 U64_RIP = REGS // 8 + 16
 U64_RSP = REGS // 8 + 6
 RSP, RIP, RFLAGS = 6 * 8, 16 * 8, 17 * 8  # in a copy of struct kvm_regs
 U32_EXIT_REASON = abi.kvm_run.exit_reason.offset // 4
+U32_DEBUG_EXCEPTION = abi.kvm_run.exit.offset // 4
 U64_DEBUG_PC = abi.kvm_run.exit.offset // 8 + 1
 U64_DEBUG_DR6 = U64_DEBUG_PC + 1
 
@@ -39,6 +41,7 @@ class Stepper:
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
         self._entries: dict[int, int] = {}
+        self._entry_points: dict[int, int] = {}
         self._pages: dict[int, int] = {}
 
     # --- past a breakpoint -------------------------------------------------------------------------
@@ -89,20 +92,20 @@ class Stepper:
         plan, session, vcpu = runner.plan, runner.session, runner.vcpu
         fd, page, u32, u64, ioctl = vcpu.fd, vcpu.page, vcpu.u32, vcpu.u64, fcntl.ioctl
         by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
-        fast = not watchful and not self._entries and not plan.holds_data_in_registers
+        fast = not watchful and not plan.holds_data_in_registers
         run, debug = abi.KVM_RUN, exits.KVM_EXIT_DEBUG
         halts_late = session.profile.halts_late
-        mind_iret = not session.profile.steps_iret and runner.mode.bits == 64
+        entries = self._entry_points
         pc = runner.pc
         runner.debug_for_stepping()
         done = 0
         while True:
             before = bytes(page[REGS:REGS_END])
             rip = u64[U64_RIP]
-            if fast and not (mind_iret and self._byte(pc) in IRET):
+            if fast and pc not in entries and self._byte(pc) not in HARD:
                 try:
                     ioctl(fd, run, 0)
-                    clean = u32[U32_EXIT_REASON] == debug and u64[U64_RIP] != rip
+                    clean = u32[U32_EXIT_REASON] == debug and u32[U32_DEBUG_EXCEPTION] == 1 and u64[U64_RIP] != rip
                 except InterruptedError:
                     u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
                     clean = False
@@ -139,7 +142,10 @@ class Stepper:
                     return stop
 
     def _byte(self, linear: int) -> int | None:
-        """The byte at ``linear``, quickly: translations are kept for the time of a run of steps."""
+        """The byte at ``linear``, quickly: translations are kept for the time of a run of steps.
+
+        For iretq (48 CF) it is the CF.
+        """
         page = self._pages.get(linear >> 12)
         if page is None:
             self.runner.forget()
@@ -148,7 +154,12 @@ class Stepper:
                 return None
             self._pages[linear >> 12] = page
         region = self.runner.session.machine.memory.find(page)
-        return None if region is None else region.view[page - region.address + (linear & 0xFFF)]
+        if region is None:
+            return None
+        at = page - region.address + (linear & 0xFFF)
+        view = region.view
+        byte = view[at]
+        return 0xCF if byte == 0x48 and linear & 0xFFF != 0xFFF and view[at + 1] == 0xCF else byte
 
     def _was_hlt(self, linear: int) -> bool:
         """Whether a hlt lies at ``linear``."""
@@ -199,6 +210,17 @@ class Stepper:
 
     def _single(self, before: bytes, entered: bool = False) -> stops.Stop | None:
         """One step, from registers ``before``; ``entered``: KVM_RUN has just returned."""
+        here = None if entered else self._entry_points.get(self.runner.pc)
+        if here is None:
+            return self._one(before, entered)
+        self._untrap(here)
+        try:
+            return self._one(before, entered)
+        finally:
+            if self._entry_points:
+                self._trap(here)
+
+    def _one(self, before: bytes, entered: bool) -> stops.Stop | None:
         runner = self.runner
         vcpu = runner.vcpu
         if not entered and self._over_iret():
@@ -281,7 +303,7 @@ class Stepper:
         if session.profile.steps_into_handlers:
             return
         trap = runner.plan.trap or session.profile.kernel_trap
-        if trap is None or (trap == HLT and session.machine.irqchip):
+        if trap is None or (trap == HLT and session.machine.irqchip) or runner.cpl:
             return
         sregs = runner.sregs
         entries = handler_entries(
@@ -290,26 +312,32 @@ class Stepper:
             sregs.idt.limit,
             runner.mode,
         )
-        idt = range(sregs.idt.base, sregs.idt.base + sregs.idt.limit + 1)
-        pc = runner.pc
+        table = min(sregs.idt.limit + 1, 1024 if runner.mode.segmented else 4096)
+        idt = range(sregs.idt.base, sregs.idt.base + table)
+        runner.step_trap = trap
         for linear in entries:
             physical = session.physical_of(runner, linear)
-            if physical is None or linear in idt or linear == pc:
-                continue
-            try:
-                under = session.machine.memory.read(physical, 1)[0]
-            except MemoryFault:
-                continue
-            self._entries[physical] = under
-            session.machine.memory.write(physical, bytes((trap,)))
-        runner.step_trap = trap if self._entries else None
+            if physical is not None and linear not in idt and session.machine.memory.find(physical):
+                self._entry_points[linear] = physical
+                self._trap(physical)
+
+    def _trap(self, physical: int) -> None:
+        memory = self.runner.session.machine.memory
+        assert self.runner.step_trap is not None
+        if physical not in self._entries:
+            self._entries[physical] = memory.read(physical, 1)[0]
+            memory.write(physical, bytes((self.runner.step_trap,)))
+
+    def _untrap(self, physical: int) -> None:
+        memory = self.runner.session.machine.memory
+        under = self._entries.pop(physical, None)
+        if under is not None and memory.read(physical, 1)[0] == self.runner.step_trap:
+            memory.write(physical, bytes((under,)))
 
     def _untrap_handlers(self) -> None:
-        memory = self.runner.session.machine.memory
-        for physical, under in self._entries.items():
-            if memory.read(physical, 1)[0] == self.runner.step_trap:
-                memory.write(physical, bytes((under,)))
-        self._entries.clear()
+        for physical in list(self._entries):
+            self._untrap(physical)
+        self._entry_points.clear()
         self.runner.step_trap = None
 
     @property
@@ -335,8 +363,8 @@ class Stepper:
             return False
         if trap == HLT:
             runner.set_general("rip", runner.vcpu.regs.rip - 1)
-        self._untrap_handlers()
-        self._clear_saved_flag()
+        if runner.session.profile.leaks_trap_flag:
+            self._clear_saved_flag()
         runner.debug_for_stepping()
         return True
 

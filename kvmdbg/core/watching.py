@@ -132,7 +132,13 @@ class Watching:
             return None
         touch = next(t for t in touches if t.watch in hits)
         if instruction is None:
-            instruction = session.find_accessor(runner, touch.address, touch.size, write=touch.kind == "write")
+            instruction = session.find_accessor(
+                runner,
+                touch.address,
+                touch.size,
+                write=touch.kind == "write",
+                physical=touch.watch.space == "phys",
+            )
         return stops.WatchpointStop(
             vcpu=runner.index,
             pc=runner.pc,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from kvmdbg.errors import LoadError
 from kvmdbg.machine.image import MODES, Image, LoadOptions
@@ -57,6 +57,15 @@ def recognise(data: bytes) -> Loader:
     raise LoadError(f"no known format ({', '.join(formats())})")
 
 
+def _read_most(file: BinaryIO) -> bytes:
+    """All of a file up to a byte more than the limit, in pieces: a size is not known of a pipe."""
+    pieces, left = [], LARGEST_FILE + 1
+    while left > 0 and (piece := file.read(min(left, 1 << 20))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
 def read_image(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a file or a pipe; LoadError when it cannot be read, is empty or is larger than 1 GiB."""
     name = os.fspath(path)
@@ -65,7 +74,7 @@ def read_image(path: str | os.PathLike[str]) -> bytes:
             status = os.fstat(file.fileno())
             if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
                 raise LoadError(f"{name} is not a file")
-            data = b"" if status.st_size > LARGEST_FILE else file.read(LARGEST_FILE + 1)
+            data = b"" if status.st_size > LARGEST_FILE else _read_most(file)
             too_large = status.st_size > LARGEST_FILE or len(data) > LARGEST_FILE
     except IsADirectoryError:
         raise LoadError(f"{name} is a directory, not a guest image") from None

@@ -238,13 +238,14 @@ def find_accessor(
     *,
     write: bool,
     stack_bits: int,
-    value: bytes | None = None,
+    place: Callable[[int], int | None] = lambda linear: linear,
 ) -> Insn | None:
     """The instruction that ends at linear ``pc_after`` and has just accessed ``size`` bytes at ``linear``.
 
     ``reg`` gives the registers after it. Every start that decodes to an instruction of
     just that length is tried, and also the instruction AT ``pc_after`` when it is a
-    repeated one (it is not done yet). None when none of them made that access.
+    repeated one (it is not done yet). ``place`` maps linear addresses into the space
+    that ``linear`` is of. None when none of them made that access.
     """
     best: tuple[tuple[int, int], Insn] | None = None
     for length in range(0, MAX_INSTRUCTION + 1):
@@ -260,10 +261,13 @@ def find_accessor(
             continue
         before = _before(insn, bits, reg, stack_bits)
         for access in accesses(code, start, bits, before, stack_bits):
-            touches = access.linear < linear + size and linear < access.linear + access.size
+            at = place(access.linear)
+            if at is None:
+                continue
+            touches = at < linear + size and linear < at + access.size
             if not touches or not (access.write if write else access.read):
                 continue
-            exact = access.linear == linear and access.size == size
+            exact = at == linear and access.size == size
             rank = (0 if exact else 1, length)
             if best is None or rank < best[0]:
                 shown = disassemble(code[: insn.size], start, bits, 1)[0]

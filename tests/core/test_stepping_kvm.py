@@ -1,0 +1,97 @@
+"""Single steps that hardware or KVM makes hard: events, flags, failures."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvmdbg.core.stops import EmulationFailureStop, HaltedStop, StepStop
+from tests.core.conftest import Boot
+from tests.core.test_breakpoints_kvm import gate64
+
+pytestmark = pytest.mark.kvm
+
+
+def handler(dbg, vector: int, code: bytes = b"\x43\xcf") -> None:  # type: ignore[no-untyped-def]
+    """A real-mode handler at 0x2000: inc bx; iret."""
+    dbg.physical.write(vector * 4, bytes.fromhex("00200000"))
+    dbg.physical.write(0x2000, code)
+
+
+def test_into_a_software_interrupt_and_back(boot: Boot) -> None:
+    dbg = boot(bytes.fromhex("90 cd20 40 f4"), registers={"rsp": 0x8000})
+    handler(dbg, 0x20)
+    assert [dbg.step().pc for _ in range(5)] == [0x1001, 0x2000, 0x2001, 0x1003, 0x1004]
+    assert (dbg.regs.ax, dbg.regs.bx) == (1, 1)
+    assert dbg.regs.rflags & 0x100 == 0
+
+
+def test_into_an_exception(boot: Boot) -> None:
+    """Division by zero: the next step is at the handler's entry."""
+    dbg = boot(bytes.fromhex("31c9 f7f1 40 f4"), registers={"rsp": 0x8000})  # xor cx, cx; div cx
+    handler(dbg, 0, bytes.fromhex("b90100 cf"))  # mov cx, 1; iret
+    assert [dbg.step().pc for _ in range(5)] == [0x1002, 0x2000, 0x2003, 0x1002, 0x1004]
+
+
+def test_into_an_exception_in_long_mode(boot: Boot) -> None:
+    dbg = boot(bytes.fromhex("90 0f0b 90 f4"), 64)  # nop; ud2
+    dbg.regs.set("idtr_base", 0x8000)
+    dbg.regs.set("idtr_limit", 0xFFF)
+    dbg.physical.write(0x8000 + 6 * 16, gate64(0x2000))
+    # handler: add qword [rsp], 2; iretq
+    dbg.physical.write(0x2000, bytes.fromhex("4883042402 48cf"))
+    found = []
+    for _ in range(8):
+        stop = dbg.step()
+        found.append(stop.pc)
+        if isinstance(stop, HaltedStop):
+            break
+    assert found == [0x1001, 0x2000, 0x2005, 0x1003, 0x1004, 0x1005]
+
+
+@pytest.mark.parametrize("bits", [16, 32, 64])
+def test_a_step_leaves_no_trap_flag_behind(boot: Boot, bits: int) -> None:
+    dbg = boot(b"\x9c\x58\x90\xf4", bits, registers={"rsp": 0x8000})  # pushf; pop ax; nop; hlt
+    dbg.step()
+    assert dbg.memory.read(dbg.vcpu.stack, 2)[1] & 1 == 0
+    dbg.step()
+    assert dbg.regs.ax & 0x100 == 0
+    dbg.step()
+    assert isinstance(dbg.run(timeout=20), HaltedStop)
+
+
+def test_the_frame_of_an_interrupt_has_no_trap_flag(boot: Boot) -> None:
+    dbg = boot(bytes.fromhex("cd20 90 f4"), registers={"rsp": 0x8000})
+    handler(dbg, 0x20)
+    assert dbg.step().pc == 0x2000
+    assert dbg.physical.read(0x7FFE, 2)[1] & 1 == 0
+    assert isinstance(dbg.run(timeout=20), HaltedStop)
+
+
+def test_a_jump_to_itself_is_a_step(boot: Boot) -> None:
+    dbg = boot(b"\xeb\xfe")
+    for _ in range(5):
+        stop = dbg.step()
+        assert isinstance(stop, StepStop)
+        assert stop.pc == 0x1000
+
+
+@pytest.mark.parametrize("bits", [16, 32, 64])
+def test_each_step_makes_progress(boot: Boot, bits: int) -> None:
+    """Also where the instruction touches a page for the first time."""
+    # mov [rdi or bx], eax twice on fresh pages, between nops
+    dbg = boot(bytes.fromhex("90 8907 90 8807 90 f4"), bits, registers={"rdi": 0x3000, "rbx": 0x3000})
+    assert [dbg.step().pc for _ in range(5)] == [0x1001, 0x1003, 0x1004, 0x1006, 0x1007]
+
+
+def test_an_instruction_that_kvm_cannot_run_is_named(boot: Boot) -> None:
+    """popcnt: hardware runs it; a KVM that emulates says which instruction it was."""
+    dbg = boot(bytes.fromhex("90 f30fb8c3 f4"), 32, registers={"rbx": 0xFF})
+    stop = dbg.run(timeout=20)
+    if isinstance(stop, EmulationFailureStop):
+        assert stop.pc == 0x1001
+        assert stop.instruction == bytes.fromhex("f30fb8c3")
+        assert "popcnt" in stop.text
+        assert "0x1001" in stop.describe()
+    else:
+        assert isinstance(stop, HaltedStop)
+        assert dbg.regs.eax == 8
