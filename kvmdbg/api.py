@@ -23,7 +23,7 @@ def size_of(text: int | str) -> int:
         raise UsageError(str(error)) from None
 
 
-def open(  # noqa: A001 - kvmdbg.open reads as it should
+def open(
     path: str | os.PathLike[str],
     *,
     format: str | None = None,

@@ -57,6 +57,7 @@ class Output:
         self._guest_line = bytearray()
         self._on_closed = on_closed
         self.closed = False
+        self.width: Callable[[], int] = lambda: 80
 
     def guest(self, data: bytes) -> None:
         """Bytes from the guest's serial port; as JSON they are collected into lines."""
@@ -78,7 +79,7 @@ class Output:
                     self._flush_guest()
                 self._write_json(result)
                 return
-            text = result.plain()
+            text = result.plain(self.width())
             if isinstance(result, Text):
                 self._write(text.encode("utf-8", "surrogateescape"))
             else:
@@ -93,7 +94,7 @@ class Output:
         with self._lock:
             if self._column and sys.stdout.isatty():
                 self._new_line()
-            print(result.plain(), file=sys.stderr, flush=True)
+            print(result.plain(self.width()), file=sys.stderr, flush=True)
 
     def finish(self) -> None:
         """What the guest wrote last without ending its line."""
@@ -144,7 +145,7 @@ class Batch:
         self.interpreter = Interpreter(session)
         self.interpreter.on_event = self._event
         self.interpreter.on_background_stop = self._background_stops.append
-        self.interpreter.width = lambda: 100
+        self.out.width = self.interpreter.columns
         self.interpreter.settings["confirm"] = False
         if batch or json:
             self.interpreter.settings["context"] = ()

@@ -9,6 +9,7 @@ Ctrl-C in batch mode, and what ``quit STATUS`` asks for.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -92,6 +93,17 @@ class _Commands(argparse.Action):
         namespace.commands = [*(namespace.commands or []), (kind, text)]
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Knows its width by itself: argparse would import shutil for it at every start."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = os.get_terminal_size().columns
+        except OSError:
+            columns = 80
+        super().__init__(prog, width=max(40, columns - 2))
+
+
 def parser() -> argparse.ArgumentParser:
     """The options."""
     found = argparse.ArgumentParser(
@@ -99,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
         description="Run a guest on a KVM virtual CPU under a debugger.",
         epilog="Numbers are decimal, 0x, 0o or 0b; sizes also take K, M, G. In the shell, help explains every command.",
         allow_abbrev=False,
+        formatter_class=_Formatter,
     )
     found.add_argument("guest", nargs="?", help="the guest's image: flat binary, boot sector, ELF or multiboot kernel")
     image = found.add_argument_group("the guest")

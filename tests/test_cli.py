@@ -198,3 +198,29 @@ def test_batch_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code, "--batch", "--run", *HELLO], cwd=ROOT, capture_output=True, text=True, timeout=30
     )
     assert found.stdout == "4\n[]\n"
+
+
+def test_the_version_is_the_packages() -> None:
+    import tomllib
+
+    from kvmdbg.version import VERSION
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project.get("version", VERSION) == VERSION
+
+
+@pytest.mark.kvm
+def test_one_ex_may_hold_a_body() -> None:
+    found = kvmdbg("--batch", "-ex", "b 0x1005", "-ex", "commands\nsilent\np $al\nend", "--run", *HELLO)
+    assert found.stdout.splitlines() == ["Breakpoint 1 at 0x1005.", "$1 = 4"]
+    assert found.stderr == "" and found.returncode == 0
+
+
+@pytest.mark.kvm
+def test_traced_exits_in_batch_go_to_stderr() -> None:
+    found = kvmdbg("--batch", "-ex", "trace exits on io", "--run", *HELLO)
+    assert found.stdout == "Each exit of io is shown from now on.\n4\n"
+    assert found.stderr.splitlines()[:2] == [
+        "out port 0x3f8, 1 byte, data 0x34",
+        "out port 0x3f8, 1 byte, data 0x0a",
+    ]

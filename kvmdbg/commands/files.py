@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from kvmdbg.commands.examine import read
@@ -29,7 +28,7 @@ def _write_file(dbg: Interpreter, file: str, start: Place, length: int, mode: st
     if length <= 0:
         raise UsageError(f"nothing to write: the range from {start.address:#x} on is empty")
     try:
-        with Path(file).open(mode) as out:
+        with open(file, mode) as out:
             for at in range(0, length, PIECE):
                 out.write(read(dbg, start, min(PIECE, length - at), at))
     except OSError as error:
@@ -86,7 +85,8 @@ def restore(
     if offset is None:
         raise UsageError("restore needs the ADDRESS where the file's first byte goes")
     try:
-        data = Path(file).read_bytes()
+        with open(file, "rb") as source:
+            data = source.read()
     except OSError as error:
         raise KvmdbgError(f"cannot read {file}: {error.strerror}") from None
     part = data[start : end or len(data)]

@@ -40,7 +40,7 @@ def subcommand_table(dbg: Interpreter, word: str) -> Table:
     """The sub-commands of a word with their summaries."""
     found = dbg.registry.subcommands(word)
     rows = tuple((one.name, one.summary) for one in found)
-    return Table(f"{word} commands", ("Command", "What it does"), rows)
+    return Table(f"{word} commands", ("Command", "What it does"), rows, prose=True)
 
 
 def _grouped(group: str) -> list[str]:
@@ -260,7 +260,7 @@ def info_program(dbg: Interpreter) -> Result:
 def info_settings(dbg: Interpreter) -> Result:
     """List the settings and their values (the same as show)."""
     rows = tuple((one.name, dbg.settings.shown(one.name), one.text) for one in dbg.settings)
-    return Table("settings", ("Setting", "Value", "What it is"), rows)
+    return Table("settings", ("Setting", "Value", "What it is"), rows, prose=True)
 
 
 @command("info stack", aliases=("s",), group="info", example="info stack")

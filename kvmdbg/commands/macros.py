@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter, Macro
@@ -90,7 +89,8 @@ def _branches(body: list[str]) -> tuple[list[str], list[str]]:
 def source(dbg: Interpreter, file: FileArg) -> Iterator[Result]:
     """Run the commands in a file, one a line. It ends at the first error, which names the file and the line."""
     try:
-        text = Path(file).read_text()
+        with open(file, encoding="utf-8") as lines:
+            text = lines.read()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise KvmdbgError(f"cannot read {file}: {why}") from None

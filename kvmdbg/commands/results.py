@@ -151,7 +151,7 @@ class Table:
     """Rows under ``columns``. ``empty`` is the sentence shown when there are none.
 
     ``data`` has one dict a row with typed values for JSON; without it the texts of the row are used.
-    ``notes`` has the lines shown (indented) below row number n.
+    ``notes`` has the lines shown (indented) below row number n. ``prose``: the last column is sentences, to be wrapped.
     """
 
     kind: ClassVar[str] = "table"
@@ -161,6 +161,7 @@ class Table:
     empty: str = "Nothing to show."
     data: tuple[Mapping[str, Any], ...] = ()
     notes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    prose: bool = False
 
     def to_json(self) -> Json:
         rows = [dict(row) for row in self.data] or [dict(zip(self.columns, row, strict=True)) for row in self.rows]
@@ -177,9 +178,16 @@ class Table:
         if not self.rows:
             return self.empty
         wide = self.widths()
+        margin = sum(wide[:-1]) + 2 * (len(wide) - 1)
 
         def line(cells: Sequence[str]) -> str:
-            return "  ".join(f"{cell:<{w}}" for cell, w in zip(cells, wide, strict=True)).rstrip()
+            text = "  ".join(f"{cell:<{w}}" for cell, w in zip(cells, wide, strict=True)).rstrip()
+            if not self.prose or len(text) <= width or width - margin < 30:
+                return text
+            import textwrap
+
+            wrapped = textwrap.wrap(cells[-1], width - margin)
+            return f"\n{' ' * margin}".join([text[:margin] + wrapped[0], *wrapped[1:]])
 
         lines = [line(self.columns)]
         for number, row in enumerate(self.rows):

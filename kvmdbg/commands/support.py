@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Annotated
@@ -25,8 +24,8 @@ def page(dbg: Interpreter, one: Command) -> HelpPage:
     text = one.text
     under = dbg.registry.subcommands(one.name)
     if under:
-        wide = max(len(child.name) for child in under)
-        text += "\n\n" + "\n".join(f"{child.name:<{wide}}  {child.summary}" for child in under)
+        listed = Table("", ("", ""), tuple((child.name, child.summary) for child in under), prose=True)
+        text += "\n" + listed.plain(min(dbg.columns(), 100))
     names = tuple(parent + name for name in one.aliases)
     return HelpPage(one.name, one.usage, text, one.examples, names, GROUPS[one.group])
 
@@ -67,7 +66,7 @@ def help_(dbg: Interpreter, topic: CommandTextArg = "") -> Iterator[Result]:
 
 
 def _listed(commands: list[Command], title: str) -> Table:
-    return Table(title, ("Command", "What it does"), tuple((one.usage, one.summary) for one in commands))
+    return Table(title, ("Command", "What it does"), tuple((one.usage, one.summary) for one in commands), prose=True)
 
 
 @command("apropos", group="support", example="apropos memory")
@@ -80,7 +79,7 @@ def apropos(dbg: Interpreter, text: TextArg) -> Result:
         if word in one.name or word in one.text.lower() or any(word in line.lower() for line in one.examples)
     ]
     rows = tuple((one.name, one.summary) for one in found)
-    return Table(f"apropos {text}", ("Command", "What it does"), rows, f"Nothing is known about '{text}'.")
+    return Table(f"apropos {text}", ("Command", "What it does"), rows, f"Nothing is known about '{text}'.", prose=True)
 
 
 @command("echo", group="support", example="echo hello\\n")
@@ -110,6 +109,8 @@ def shell(dbg: Interpreter, text: ShellArg = "") -> Result | None:
 
     Its exit status is kept in $_shell_exitcode.
     """
+    import subprocess
+
     line = text or os.environ.get("SHELL", "/bin/sh")
     if sys.stdout.isatty():
         dbg.session.variables["_shell_exitcode"] = subprocess.call(line, shell=True)

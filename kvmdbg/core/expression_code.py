@@ -7,13 +7,11 @@ typed gets into the source but numbers.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import product
 from typing import NamedTuple
 
-from kvmdbg.core.expression_places import SEGMENT_REGISTERS, static_type, wrap
+from kvmdbg.core.expression_arithmetic import OPERATORS, bounds, wrap
+from kvmdbg.core.expression_places import SEGMENT_REGISTERS, static_type
 from kvmdbg.core.expression_types import LEAST, LINEAR, MASK, PHYSICAL, S32, Type, pointer
 
 
@@ -269,26 +267,6 @@ class Comparison(Truth):
         return code
 
 
-def quotient(left: int, right: int) -> int:
-    """C's division: towards zero."""
-    return left // right if (left < 0) == (right < 0) else -(-left // right)
-
-
-def remainder(left: int, right: int) -> int:
-    """C's remainder: with the sign of the left side."""
-    return left - right * quotient(left, right)
-
-
-def shift_left(left: int, right: int) -> int:
-    """0 from 64 places on."""
-    return left << right if right < 64 else 0
-
-
-#: How each operator works on exact numbers, before its result is wrapped to 64 bits.
-OPERATORS: dict[str, Callable[[int, int], int]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": quotient, "%": remainder,
-    "&": operator.and_, "|": operator.or_, "^": operator.xor, "<<": shift_left, ">>": operator.rshift,
-}  # fmt: skip
 _FUNCTIONS = {"/": "divided", "%": "modulo", "<<": "shifted_left", ">>": "shifted_right"}
 
 
@@ -307,30 +285,11 @@ class Arithmetic(Node):
         mistaken = right.low <= 0 <= right.high if op in ("/", "%") else op in ("<<", ">>") and right.low < 0
         if left.constant and right.constant and not mistaken:
             return number(wrap(OPERATORS[op](left.low, right.low)))
-        low, high = _range(op, left, right)
+        low, high = bounds(op, (left.low, left.high), (right.low, right.high))
         signed = op in ("/", "%") and (left.low < 0 or right.low < 0)  # where Python rounds down
         if mistaken or signed or (op == "<<" and right.high > 63):
             return make.wrapped(f"{_FUNCTIONS[op]}({left.text}, {right.text}, fail, {self.column})", low, high)
         return make.wrapped(f"{left.text} {'//' if op == '/' else op} {right.text}", low, high)
-
-
-def _range(op: str, left: Code, right: Code) -> tuple[int, int]:
-    """Range of the unwrapped result; wider than it can be, at worst."""
-    if op in ("+", "-", "*"):
-        corners = [OPERATORS[op](a, b) for a, b in product((left.low, left.high), (right.low, right.high))]
-        return min(corners), max(corners)
-    if op == "<<":
-        places = min(right.high, 63)
-        return min(left.low << places, 0), max(left.high << places, 0)
-    if op == "&":
-        bounds = [one.high for one in (left, right) if one.low >= 0]
-        return (0, min(bounds)) if bounds else (LEAST, MASK)
-    if op in ("|", "^"):
-        if left.low >= 0 and right.low >= 0:
-            return 0, (1 << max(left.high, right.high).bit_length()) - 1
-        return -MASK - 1, MASK
-    most = max(abs(left.low), abs(left.high))  # / % >> do not make it greater
-    return (0 if left.low >= 0 and right.low >= 0 else -most), most
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

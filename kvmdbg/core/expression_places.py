@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from kvmdbg.core.expression_arithmetic import wrap
 from kvmdbg.core.expression_types import ADDRESS, LEAST, MASK, UNSIGNED, Context, Fail, Type
 from kvmdbg.x86 import flags, registers
 
@@ -14,11 +15,6 @@ FLAGS = {name.lower(): (bit, 1) for name, bit, _ in flags.DECODED["rflags"]} | {
 
 PSEUDO = ("pc", "sp", "fp")
 SEGMENT_REGISTERS = ("cs", "ds", "es", "fs", "gs", "ss")
-
-
-def wrap(value: int) -> int:
-    """The value itself where 64 bits hold it (signed or unsigned), else its lower 64 bits."""
-    return value if LEAST <= value <= MASK else value & MASK
 
 
 def kind_of(ctx: Context, name: str) -> str:
@@ -121,7 +117,7 @@ def symbol(ctx: Context, name: str, column: int, fail: Fail) -> int:
 def base(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], Any]:
     """A function that reads the base a segment register really has, which need not be its selector's.
 
-    In 64-bit mode only fs and gs have one (SDM volume 1, section 3.3.7.1).
+    In 64-bit mode only fs and gs have one (SDM volume 1, section 3.4.2.1).
     """
     read: Callable[[], Any] | None = _getter(ctx, f"{name}_base")
     if read is None and ctx.register(f"{name}_base") is not None:

@@ -71,6 +71,8 @@ TYPE_WORDS = frozenset(word for name in _INTEGERS for word in name.split())
 
 def named_type(words: list[str]) -> Type | None:
     """The type of these words ("unsigned", "long"), in any order C allows; None for no such type. long is 8 bytes."""
+    if {"signed", "unsigned"} <= set(words) or any(words.count(word) > 1 for word in words if word != "long"):
+        return None
     if len(words) > 1 and "int" in words:  # short int, unsigned long int
         words = list(words)
         words.remove("int")

@@ -22,6 +22,7 @@ from types import CodeType
 from typing import Any
 
 from kvmdbg.core import expression_code as code
+from kvmdbg.core.expression_arithmetic import RUNTIME
 from kvmdbg.core.expression_parser import Parser
 from kvmdbg.core.expression_places import BINDERS, kind_of
 from kvmdbg.core.expression_types import (
@@ -29,7 +30,6 @@ from kvmdbg.core.expression_types import (
     S64,
     U64,
     Context,
-    Fail,
     MemoryRef,
     RegisterRef,
     Type,
@@ -137,7 +137,7 @@ class Program:
     @cached_property
     def _make(self) -> Callable[..., Callable[[], int]]:
         assert self._code is not None
-        namespace: dict[str, Any] = dict(_RUNTIME)
+        namespace: dict[str, Any] = dict(RUNTIME)
         exec(self._code, namespace)
         made: Callable[..., Callable[[], int]] = namespace["make"]
         return made
@@ -148,49 +148,6 @@ class Program:
             return lambda: constant
         bound = [BINDERS[kind](ctx, name, column, self._fail) for kind, name, column in self._needs]
         return self._make(ctx, self._fail, *bound)
-
-
-# --- what generated functions call ---------------------------------------------------------------------
-
-
-def _divided(left: int, right: int, fail: Fail, column: int) -> int:
-    if not right:
-        raise fail("division by zero", column)
-    return code.quotient(left, right)
-
-
-def _modulo(left: int, right: int, fail: Fail, column: int) -> int:
-    if not right:
-        raise fail("division by zero", column)
-    return code.remainder(left, right)
-
-
-def _shifted_left(left: int, right: int, fail: Fail, column: int) -> int:
-    if right < 0:
-        raise fail("a shift by a negative number", column)
-    return code.shift_left(left, right)
-
-
-def _shifted_right(left: int, right: int, fail: Fail, column: int) -> int:
-    if right < 0:
-        raise fail("a shift by a negative number", column)
-    return left >> min(right, 64)
-
-
-def _store(ctx: Context, address: int, value: int, size: int, signed: bool, space: str) -> int:
-    """Write a number's lower bytes; what is there then, as a number."""
-    data = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
-    ctx.write(address, data, space)
-    return int.from_bytes(data, "little", signed=signed)
-
-
-_RUNTIME = {
-    "divided": _divided,
-    "modulo": _modulo,
-    "shifted_left": _shifted_left,
-    "shifted_right": _shifted_right,
-    "store": _store,
-}
 
 
 # --- parsing --------------------------------------------------------------------------------------------

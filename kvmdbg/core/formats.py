@@ -58,7 +58,7 @@ def _parts(text: str) -> tuple[int, str, int]:
     return count, letter, size
 
 
-def parse_format(text: str, last: Format = Format(), *, pointer_size: int = 8) -> Format:  # noqa: B008
+def parse_format(text: str, last: Format = Format(), *, pointer_size: int = 8) -> Format:
     """What "/4xw" asks of ``x``; what it leaves out is as in ``last`` (the count is 1).
 
     As in gdb, a letter without a size takes the last size, except that ``a`` takes ``pointer_size``,

@@ -139,7 +139,9 @@ class Inspection:
 
         return read
 
-    def find_accessor(self, runner: Runner, linear: int, size: int, *, write: bool, physical: bool = False) -> int | None:
+    def find_accessor(
+        self, runner: Runner, linear: int, size: int, *, write: bool, physical: bool = False
+    ) -> int | None:
         """Address of the instruction that ended at pc and made this access; None when it cannot be told.
 
         ``physical``: ``linear`` is a guest-physical address.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.errors import UsageError
@@ -25,6 +26,8 @@ class RegisterFile:
     """
 
     __slots__ = ("_before", "_runner")
+    _before: dict[str, int]
+    _runner: Runner
 
     def __init__(self, runner: Runner) -> None:
         object.__setattr__(self, "_runner", runner)
@@ -106,7 +109,9 @@ class RegisterFile:
             offset = value - base
             limit = (1 << 64) if self._runner.mode.bits == 64 else (1 << 32)
             if not 0 <= offset < limit or (self._runner.mode.segmented and offset > 0xFFFF):
-                raise UsageError(f"linear address {value:#x} cannot be reached from CS base {base:#x}: set $cs and $rip")
+                raise UsageError(
+                    f"linear address {value:#x} cannot be reached from CS base {base:#x}: set $cs and $rip"
+                )
             name, value = "rip", offset
         elif name in ("sp", "fp"):
             name = self._pseudo(name)
@@ -145,9 +150,9 @@ class RegisterFile:
         """Keep the values that ``changed`` compares with; the session does so at each resume."""
         object.__setattr__(self, "_before", self.snapshot())
 
-    def changed(self) -> set[str]:
+    def changed(self) -> builtins.set[str]:
         """Names (of ``snapshot``) whose value is not what it was before the last resume."""
         if not self._before:
-            return set()
+            return builtins.set()
         now = self.snapshot()
         return {name for name, value in self._before.items() if now[name] != value}

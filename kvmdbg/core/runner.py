@@ -57,7 +57,8 @@ class PortEntry:
         self.direction = key & 0xFF
         self.size = key >> 8 & 0xFF
         self.port = key >> 16
-        self.device, self.offset = found if found else (None, 0)
+        self.device: Device | None = found[0] if found else None
+        self.offset = found[1] if found else 0
         self.count = 0
         self.observed = False
         self.quiet = False
@@ -530,7 +531,7 @@ class Runner(threading.Thread):
         profile = self.session.profile
         if not profile.behaviour(self.mode, self.cpl).step:
             raise NotSupportedHere(
-                f"this KVM cannot single-step code at CPL {self.cpl}: set a breakpoint in the kernel and continue to it, "
+                f"this KVM cannot single-step code at CPL {self.cpl}: break in the kernel and continue to it, "
                 "or use a host with hardware virtualization"
             )
 

@@ -8,7 +8,7 @@ breakpoints can be looked at any time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvmdbg.core import stops
 from kvmdbg.core.arming import DEBUG_REGISTERS, Plan, View, make_plan
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kvmdbg.x86.disasm import Insn
 
 PAGE = 4096
+P = TypeVar("P", bound=Point)
 
 
 class Session(Inspection):
@@ -623,7 +624,7 @@ class Session(Inspection):
         point = Catchpoint(kind=check_catch_kind(kind), filters=filters, temporary=temporary)
         return self._add(point, when)
 
-    def _add(self, point: Any, when: str | None) -> Any:
+    def _add(self, point: P, when: str | None) -> P:
         if self.state == "running":
             raise SessionStateError("the guest is running: interrupt it first")
         point.condition = when
@@ -672,4 +673,3 @@ class Session(Inspection):
         found = load_symbol_file(path, base)
         self.symbols.add(found)
         return len(found)
-

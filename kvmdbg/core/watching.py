@@ -69,7 +69,11 @@ class Watching:
         spans = runner.plan.watched.get(address & -PAGE, ())
         for span in spans:
             watch = span.watch
-            if span.start < address + size and address < span.end and (watch.wants_write if write else watch.wants_read):
+            if (
+                span.start < address + size
+                and address < span.end
+                and (watch.wants_write if write else watch.wants_read)
+            ):
                 touches.append(
                     Touch(watch, "write" if write else "read", span.linear + address - span.start, size, b"", b"")
                 )

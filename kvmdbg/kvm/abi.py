@@ -42,8 +42,11 @@ class Struct(Structure):
 class kvm_regs(Struct):
     _fields_ = [
         (name, c_uint64)
-        for name in "rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags".split()
-    ]
+        for name in (
+            "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp",
+            "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rflags",
+        )
+    ]  # fmt: skip
 
 
 class kvm_segment(Struct):
@@ -475,4 +478,3 @@ KVM_EXIT_REASONS = {
     37: "NOTIFY",
     39: "MEMORY_FAULT",
 }
-

@@ -152,9 +152,7 @@ class MmioExit(Exit):
         mmio = run.mmio
         size = min(mmio.len, 8)
         write = bool(mmio.is_write)
-        return cls(
-            "write" if write else "read", mmio.phys_addr, mmio.len, bytes(mmio.data[:size]) if write else b""
-        )
+        return cls("write" if write else "read", mmio.phys_addr, mmio.len, bytes(mmio.data[:size]) if write else b"")
 
     def describe(self) -> str:
         text = f"mmio {self.direction} {self.address:#x}, {self.size} byte{'s' if self.size > 1 else ''}"

@@ -50,7 +50,8 @@ class System:
         if version != abi.KVM_API_VERSION:
             os.close(self.fd)
             raise KvmUnavailable(
-                f"{path} speaks KVM API version {version}, kvmdbg needs {abi.KVM_API_VERSION}: use a Linux kernel from 2.6.22 on"
+                f"{path} speaks KVM API version {version}, kvmdbg needs {abi.KVM_API_VERSION}: "
+                "use a Linux kernel from 2.6.22 on"
             )
 
     def check_extension(self, extension: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from contextlib import suppress
 from ctypes import Structure, sizeof
 from typing import TypeVar
 
@@ -65,7 +66,9 @@ class Vcpu:
         return self._get("KVM_GET_SREGS", abi.KVM_GET_SREGS, abi.kvm_sregs())
 
     def set_sregs(self, sregs: abi.kvm_sregs) -> None:
-        ioctl(self.fd, "KVM_SET_SREGS", abi.KVM_SET_SREGS, sregs, "KVM finds this state of the special registers invalid")
+        ioctl(
+            self.fd, "KVM_SET_SREGS", abi.KVM_SET_SREGS, sregs, "KVM finds this state of the special registers invalid"
+        )
 
     # floating point, debug, MSRs
 
@@ -154,9 +157,7 @@ class Vcpu:
         for view in (self.u16, self.u32, self.u64, self.page):
             view.release()
         del self.regs, self.kvm_run
-        try:
+        with suppress(BufferError):  # somebody still holds a structure over the page; it goes with that
             self._mapping.close()
-        except BufferError:
-            pass  # somebody still holds a structure over the page; it goes with that
         os.close(self.fd)
         self.fd = -1

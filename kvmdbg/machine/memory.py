@@ -210,7 +210,9 @@ class GuestMemory:
         """Change KVM's slots to the layout; those that stay the same are not touched."""
         layout = self._layout()
         if len(layout) > self.max_slots:
-            raise UsageError(f"this KVM has {self.max_slots} memory slots, {len(layout)} would be needed: watch fewer pages")
+            raise UsageError(
+                f"this KVM has {self.max_slots} memory slots, {len(layout)} would be needed: watch fewer pages"
+            )
         keep = set(layout)
         for slot in list(self._slots.values()):
             if (slot.address, slot.size, slot.flags) in keep:

@@ -65,9 +65,7 @@ def engine(bits: int, syntax: str = "intel", detail: bool = False) -> Any:
     return found
 
 
-def disassemble(
-    code: bytes, address: int, bits: int, count: int | None = None, syntax: str = "intel"
-) -> list[Insn]:
+def disassemble(code: bytes, address: int, bits: int, count: int | None = None, syntax: str = "intel") -> list[Insn]:
     """Up to ``count`` instructions of ``code``, which lies at linear ``address``.
 
     A byte that starts no instruction becomes ``.byte`` and decoding goes on behind it.
@@ -92,12 +90,14 @@ def decode(code: bytes, bits: int) -> Any:
     return next(engine(bits, "intel", True).disasm(code[:MAX_INSTRUCTION], 0, 1), None)
 
 
-RETURNS = frozenset("ret retf retfq iret iretd iretq sysret sysretq sysexit sysexitq rsm uiret".split())
+RETURNS = frozenset(
+    ["ret", "retf", "retfq", "iret", "iretd", "iretq", "sysret", "sysretq", "sysexit", "sysexitq", "rsm", "uiret"]
+)
 SYSCALLS = frozenset(("syscall", "sysenter", "vmcall", "vmmcall"))
 INTERRUPTS = frozenset(("int", "int3", "int1", "into"))
 LOOPS = frozenset(("loop", "loope", "loopne", "loopz", "loopnz"))
-PORTS = frozenset("in out insb insw insd outsb outsw outsd".split())
-STRINGS = frozenset("movs stos lods cmps scas ins outs".split())
+PORTS = frozenset(["in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"])
+STRINGS = frozenset(["movs", "stos", "lods", "cmps", "scas", "ins", "outs"])
 
 
 @lru_cache(maxsize=8192)
@@ -124,7 +124,7 @@ def _classify(code: bytes, bits: int) -> InsnInfo | None:
         is_rep=rep,
         is_int=name in INTERRUPTS,
         is_hlt=name == "hlt",
-        is_pushf=name.startswith("pushf") or raw[-1] == 0x9C and insn.size <= 3,
+        is_pushf=name.startswith("pushf") or (raw[-1] == 0x9C and insn.size <= 3),
         is_syscall=name in SYSCALLS,
         is_io=name in PORTS,
         target=target,

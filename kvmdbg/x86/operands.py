@@ -18,6 +18,10 @@ Registers = Callable[[str], int]
 EFLAGS_DF = 1 << 10
 MEM, REG, IMM = 3, 1, 2  # capstone's operand types
 READ, WRITE = 1, 2
+NO_ACCESS = frozenset(
+    ("lea", "nop", "prefetchnta", "prefetcht0", "prefetcht1", "prefetcht2", "prefetchw", "invlpg", "clflush")
+)
+"""Instructions whose memory operand is an address only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ def effective(insn: Any, operand: Any, address: int, bits: int, reg: Registers) 
     """Linear address of a memory operand; ``address`` is the instruction's own."""
     mem = operand.mem
     width = _address_bits(insn, bits)
-    offset = mem.disp
+    offset = int(mem.disp)
     base_name = insn.reg_name(mem.base) if mem.base else ""
     if base_name in ("rip", "eip", "ip"):
         offset += address + insn.size
@@ -93,7 +97,7 @@ def _bit_offset(insn: Any, bits: int, reg: Registers) -> int:
     if value >> width - 1:
         value -= 1 << width
     size = insn.operands[0].size
-    return (value // (size * 8)) * size
+    return int(value // (size * 8) * size)
 
 
 def accesses(code: bytes, address: int, bits: int, reg: Registers, stack_bits: int | None = None) -> list[Access]:
@@ -111,7 +115,7 @@ def accesses(code: bytes, address: int, bits: int, reg: Registers, stack_bits: i
     if stem and not any(op.type == REG and insn.reg_name(op.reg).startswith("xmm") for op in insn.operands):
         return _string(insn, stem, bits, reg)
     found: list[Access] = []
-    if name not in ("lea", "nop", "prefetchnta", "prefetcht0", "prefetcht1", "prefetcht2", "prefetchw", "invlpg", "clflush"):
+    if name not in NO_ACCESS:
         for operand in insn.operands:
             if operand.type != MEM:
                 continue
@@ -127,14 +131,64 @@ def accesses(code: bytes, address: int, bits: int, reg: Registers, stack_bits: i
             found.append(Access(at, size, bool(access & READ), bool(access & WRITE)))
     found += _stack(insn, name, bits, reg, stack_bits or bits)
     if name == "xlatb" and not found:
-        at = _linear(_base(reg, "ds", bits), _value(reg, {16: "bx", 32: "ebx", 64: "rbx"}[bits]) + (reg("rax") & 255), bits)
+        at = _linear(
+            _base(reg, "ds", bits), _value(reg, {16: "bx", 32: "ebx", 64: "rbx"}[bits]) + (reg("rax") & 255), bits
+        )
         found.append(Access(at, 1, True, False))
     return found
 
 
-SIZES = {"fxsave": 512, "fxrstor": 512, "fxsave64": 512, "fxrstor64": 512, "sgdt": 10, "sidt": 10, "lgdt": 10, "lidt": 10}
-WRITES = frozenset("sgdt sidt fxsave fxsave64 xsave xsave64 xsaveopt fnstenv fnsave fnstcw fnstsw stmxcsr fst fstp fist fistp".split())
-READS = frozenset("lgdt lidt fxrstor fxrstor64 xrstor xrstor64 cmp test push call jmp lcall ljmp ldmxcsr fldcw bound bt".split())
+SIZES = {
+    "fxsave": 512,
+    "fxrstor": 512,
+    "fxsave64": 512,
+    "fxrstor64": 512,
+    "sgdt": 10,
+    "sidt": 10,
+    "lgdt": 10,
+    "lidt": 10,
+}
+WRITES = frozenset(
+    [
+        "sgdt",
+        "sidt",
+        "fxsave",
+        "fxsave64",
+        "xsave",
+        "xsave64",
+        "xsaveopt",
+        "fnstenv",
+        "fnsave",
+        "fnstcw",
+        "fnstsw",
+        "stmxcsr",
+        "fst",
+        "fstp",
+        "fist",
+        "fistp",
+    ]
+)
+READS = frozenset(
+    [
+        "lgdt",
+        "lidt",
+        "fxrstor",
+        "fxrstor64",
+        "xrstor",
+        "xrstor64",
+        "cmp",
+        "test",
+        "push",
+        "call",
+        "jmp",
+        "lcall",
+        "ljmp",
+        "ldmxcsr",
+        "fldcw",
+        "bound",
+        "bt",
+    ]
+)
 
 
 def _string(insn: Any, stem: str, bits: int, reg: Registers) -> list[Access]:
@@ -248,7 +302,7 @@ def find_accessor(
     that ``linear`` is of. None when none of them made that access.
     """
     best: tuple[tuple[int, int], Insn] | None = None
-    for length in range(0, MAX_INSTRUCTION + 1):
+    for length in range(MAX_INSTRUCTION + 1):
         start = pc_after - length
         try:
             code = read(start, length or MAX_INSTRUCTION)

@@ -83,7 +83,7 @@ def _frame(entry: int, level: _Level, size: int) -> int:
 
 
 def walk(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int, linear: int) -> Walk:
-    """Translate ``linear``; ``read_phys(address, size)`` reads guest-physical memory (MemoryFault where there is none)."""
+    """Translate ``linear``; ``read_phys(address, size)`` reads guest-physical memory (MemoryFault where none is)."""
     if not cr0 & CR0_PG:
         return Walk(linear, linear & LOW32, (), 0x1000, True, True, True)
     levels, size, mask = _levels(cr4, efer)

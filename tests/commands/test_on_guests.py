@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,10 @@ import pytest
 from kvmdbg.commands import catalogue
 from kvmdbg.commands.interpreter import Quit
 from kvmdbg.commands.registry import REGISTRY, Command
-from kvmdbg.commands.results import Disassembly, Memory, Registers, StopReport, Table, Value
+from kvmdbg.commands.results import Disassembly, Memory, Registers, Stack, StopReport, Table, Value
 from kvmdbg.errors import ExpressionError, KvmdbgError, UsageError
 
-from .conftest import Typist
+from .conftest import GUESTS, Typist
 
 catalogue.load()
 pytestmark = pytest.mark.kvm
@@ -400,3 +401,96 @@ def test_translate_and_info(hello: Typist) -> None:
     assert hello.type("info all-registers").count("\n") > 40
     assert "cr0" in hello.type("info registers cr0") and "ET" in hello.type("i r cr0")
     assert len(hello.type("info host").splitlines()) > 3
+
+
+# -- other guests ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def boot16(opened: Callable[..., Typist]) -> Typist:
+    found = opened("boot16.bin")
+    found.type(f"add-symbol-file {GUESTS / 'boot16.elf'}")
+    return found
+
+
+def test_symbols_functions_and_watch(boot16: Typist) -> None:
+    assert boot16.type("b func") == "Breakpoint 1 at func (0x7c16)."
+    assert boot16.type("run") == "Breakpoint 1 at 0x7c16 <func>."
+    boot16.type("delete")
+    assert boot16.type("finish").endswith("<again+0x3>.")
+    assert boot16.type("watch *(u32*)counter") == "Watchpoint 2: *(u32*)counter, 4 bytes at 0x7c1c."
+    boot16.type("set context stop")
+    (report,) = boot16.results("c")
+    assert isinstance(report, StopReport) and report.stop.reason == "watchpoint"
+    assert "mov dword ptr [0x7c1c], ecx" in report.parts[0].content.plain()
+    assert boot16.type("i wat").splitlines()[1].startswith("2    watchpoint")
+    assert boot16.type("info symbol 0x7c1e") == "0x7c1e is counter+0x2"
+
+
+def test_next_steps_over_calls(boot16: Typist) -> None:
+    boot16.type("advance again")
+    assert boot16.dbg.session.vcpu.pc == 0x7C0F
+    boot16.type("next")
+    assert boot16.dbg.session.vcpu.pc == 0x7C12
+    boot16.type("advance again")
+    boot16.type("si")
+    assert boot16.dbg.session.vcpu.pc == 0x7C16
+
+
+def test_the_taken_branch_is_marked(opened: Callable[..., Typist], tmp_path: Path) -> None:
+    image = tmp_path / "loop.bin"
+    image.write_bytes(bytes.fromhex("b90200 e2fe f4"))  # mov cx, 2; loop $; hlt
+    found = opened(image, load=0x1000)
+    found.type("set context code")
+
+    def branch() -> list[str]:
+        (report,) = found.results("si")
+        assert isinstance(report, StopReport)
+        code = report.parts[0].content
+        assert isinstance(code, Disassembly)
+        return [line.branch for line in code.lines if line.current]
+
+    assert [branch(), branch(), branch()] == [["taken"], ["not taken"], [""]]
+
+
+def test_long_mode_context_and_translation(opened: Callable[..., Typist]) -> None:
+    found = opened("long64.elf")
+    found.type("b main")
+    found.type("set context all")
+    (report,) = found.results("run")
+    assert isinstance(report, StopReport)
+    parts = {part.name: part.content for part in report.parts}
+    stack = parts["stack"]
+    assert isinstance(stack, Stack)
+    assert stack.bits == 64 and stack.slots[0].label == "<_start+0xb>"
+    assert stack.slots[0].address == found.dbg.session.registers.get("rsp")
+    assert "r15" in parts["regs"].plain()
+    walk = found.type("translate $pc")
+    assert "PML4E" in walk and "physical  0x10000c" in walk
+    assert found.type("disassemble").splitlines()[0] == "Function main:"
+    found.type("set disassembly-flavor att")
+    assert "%rbp" in found.type("x/2i $pc")
+    assert found.type("x/s message") == '0x100048 <message>:  "long mode\\n"'
+    assert found.type("p &counter") == "$1 = 0x100058 <counter>"
+    assert found.type("x/2a $sp").splitlines()[0].startswith(f"{stack.slots[0].address:#x}")
+
+
+def test_two_vcpus(opened: Callable[..., Typist]) -> None:
+    found = opened("counter16.bin", memory="16M", load=0x10000, entry="0x1000:0", cpus=2)
+    assert len(found.type("info vcpus").splitlines()) == 3
+    assert found.type("vcpu 1").startswith("vCPU 1, real")
+    found.type("vcpu 0")
+    found.type("catch io 0x10")
+    assert "atchpoint 1" in found.type("c")
+
+
+def test_search_that_runs_out_of_memory(hello: Typist) -> None:
+    found = hello.results("find 0x7ffff00, +0x10000000, 0x55")
+    assert found[0].plain() == "Pattern not found."
+    assert found[1].plain().startswith("The search ended early: cannot read linear address 0x8000000")
+
+
+def test_shell_output_is_a_result(hello: Typist) -> None:
+    assert hello.type("shell echo hi; exit 3") == "hi\n"
+    assert hello.type("p $_shell_exitcode") == "$1 = 3"
+    assert hello.type("!echo again") == "again\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import json
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from kvmdbg.commands.results import (
     Table,
     Value,
 )
+from kvmdbg.record import replace
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,12 @@ def test_table_lines_up_and_notes_follow_their_row() -> None:
     assert Table("t", ("A",), (), "None here.").plain() == "None here."
 
 
+def test_prose_is_wrapped_into_its_column() -> None:
+    table = Table("t", ("Name", "What it is"), (("a", "one two three four five six seven eight"),), prose=True)
+    assert table.plain(40) == "Name  What it is\na     one two three four five six seven\n      eight"
+    assert len(table.plain(200).splitlines()) == 2
+
+
 def test_fields_line_up() -> None:
     assert Fields("host", {"a": "1", "long": "2"}).plain() == "host\n  a     1\n  long  2"
 
@@ -76,7 +82,7 @@ def test_memory_rows() -> None:
     one = Memory(0x1000, "x", 1, rows, (1, 2, 256))
     assert one.plain() == "0x1000 <start>:   0x01   0x02\n0x1002:  0x100"
     assert one.to_json()["values"] == [1, 2, 256]
-    assert dataclasses.replace(one, space="phys").plain().startswith("phys:0x1000")
+    assert replace(one, space="phys").plain().startswith("phys:0x1000")
 
 
 def test_disassembly_marks_the_current_line_and_the_branch() -> None:

@@ -1,0 +1,98 @@
+"""C's operators on exact integers: what they give, how far, and what generated expressions call of them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+from kvmdbg.core.expression_types import LEAST, MASK, Context, Fail
+
+
+def wrap(value: int) -> int:
+    """The value itself where 64 bits hold it (signed or unsigned), else its lower 64 bits."""
+    return value if LEAST <= value <= MASK else value & MASK
+
+
+def quotient(left: int, right: int) -> int:
+    """C's division: towards zero."""
+    return left // right if (left < 0) == (right < 0) else -(-left // right)
+
+
+def remainder(left: int, right: int) -> int:
+    """C's remainder: with the sign of the left side."""
+    return left - right * quotient(left, right)
+
+
+def shift_left(left: int, right: int) -> int:
+    """0 from 64 places on."""
+    return left << right if right < 64 else 0
+
+
+#: How each operator works on exact numbers, before its result is wrapped to 64 bits.
+OPERATORS: dict[str, Callable[[int, int], int]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": quotient, "%": remainder,
+    "&": operator.and_, "|": operator.or_, "^": operator.xor, "<<": shift_left, ">>": operator.rshift,
+}  # fmt: skip
+
+
+Range = tuple[int, int]
+
+
+def bounds(op: str, left: Range, right: Range) -> Range:
+    """Range of the unwrapped result for operands of these ranges (least, greatest); wider than it can be, at worst."""
+    if op in ("+", "-", "*"):
+        corners = [OPERATORS[op](a, b) for a, b in product(left, right)]
+        return min(corners), max(corners)
+    if op == "<<":
+        places = max(0, min(right[1], 63))
+        return min(left[0] << places, 0), max(left[1] << places, 0)
+    natural = left[0] >= 0 and right[0] >= 0
+    if op == "&":
+        highs = [high for low, high in (left, right) if low >= 0]
+        return (0, min(highs)) if highs else (LEAST, MASK)
+    if op in ("|", "^"):
+        return (0, (1 << max(left[1], right[1]).bit_length()) - 1) if natural else (-MASK - 1, MASK)
+    most = max(abs(left[0]), abs(left[1]))  # / % >> do not make it greater
+    return 0 if natural else -most, most
+
+
+def _divided(left: int, right: int, fail: Fail, column: int) -> int:
+    if not right:
+        raise fail("division by zero", column)
+    return quotient(left, right)
+
+
+def _modulo(left: int, right: int, fail: Fail, column: int) -> int:
+    if not right:
+        raise fail("division by zero", column)
+    return remainder(left, right)
+
+
+def _shifted_left(left: int, right: int, fail: Fail, column: int) -> int:
+    if right < 0:
+        raise fail("a shift by a negative number", column)
+    return shift_left(left, right)
+
+
+def _shifted_right(left: int, right: int, fail: Fail, column: int) -> int:
+    if right < 0:
+        raise fail("a shift by a negative number", column)
+    return left >> min(right, 64)
+
+
+def _store(ctx: Context, address: int, value: int, size: int, signed: bool, space: str) -> int:
+    """Write a number's lower bytes; what is there then, as a number."""
+    data = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+    ctx.write(address, data, space)
+    return int.from_bytes(data, "little", signed=signed)
+
+
+RUNTIME: dict[str, Callable[..., Any]] = {
+    "divided": _divided,
+    "modulo": _modulo,
+    "shifted_left": _shifted_left,
+    "shifted_right": _shifted_right,
+    "store": _store,
+}

@@ -1,0 +1,81 @@
+"""A machine without KVM that expressions are evaluated on."""
+
+from __future__ import annotations
+
+from kvmdbg.core.expressions import parse
+from kvmdbg.errors import MemoryFault
+from kvmdbg.x86 import registers
+
+SIZE = 0x10000
+
+
+class Machine:
+    """64 KiB of linear and of physical memory, the storage registers, three symbols."""
+
+    def __init__(self, bits: int = 16) -> None:
+        self.pointer_size = bits // 8
+        self.storage = {"rax": 0x1122334455667788, "rcx": 5, "rsp": 0x7C00, "rip": 0x10, "rflags": 0x3246}
+        self.storage |= {"cs": 0x7C0, "cs_base": 0x7C00, "ds": 0x50, "ds_base": 0x9000, "rdx": (1 << 64) - 1}
+        self.memory = {"linear": bytearray(SIZE), "phys": bytearray(SIZE)}
+        self.variables = {"mine": 40, "1": 7, "": 9, "$2": 11, "big": (1 << 64) - 1, "huge": 1 << 80, "less": -3}
+        self.symbols = {"main": 0x1000, "counter": 0x2000, ".L1": 0x3000}
+        self.reads: list[tuple[int, int, str]] = []
+
+    def register(self, name: str) -> int | None:
+        if name == "pc":
+            return self.storage["rip"] + self.storage["cs_base"]
+        if name == "sp":
+            return self.storage["rsp"] & ((1 << 8 * self.pointer_size) - 1)
+        found = registers.lookup(name)
+        if found is None or found.parent not in self.storage:
+            return None
+        return registers.extract(found, self.storage[found.parent])
+
+    def set_register(self, name: str, value: int) -> None:
+        if name == "pc":
+            self.storage["rip"] = value - self.storage["cs_base"]
+            return
+        found = registers.lookup(name)
+        assert found is not None and 0 <= value < 1 << found.bits
+        self.storage[found.parent] = registers.insert(found, self.storage[found.parent], value)
+
+    def read(self, address: int, size: int, space: str) -> bytes:
+        self.reads.append((address, size, space))
+        if address + size > SIZE:
+            raise MemoryFault(address, "read", space)
+        return bytes(self.memory[space][address : address + size])
+
+    def write(self, address: int, data: bytes, space: str) -> None:
+        if address + len(data) > SIZE:
+            raise MemoryFault(address, "write", space)
+        self.memory[space][address : address + len(data)] = data
+
+    def symbol(self, name: str) -> int | None:
+        return self.symbols.get(name)
+
+    def variable(self, name: str) -> int | None:
+        return self.variables.get(name)
+
+    def set_variable(self, name: str, value: int) -> None:
+        self.variables[name] = value
+
+    def segment(self, value: int) -> int:
+        return value << 4
+
+
+def filled() -> Machine:
+    """A machine with something in its memory."""
+    one = Machine()
+    one.memory["linear"][0x500:0x508] = bytes.fromhex("fe ff 34 12 78 56 00 80")
+    one.memory["phys"][0x500] = 0x77
+    one.memory["linear"][0x2000:0x2002] = b"\x00\x05"
+    return one
+
+
+def value(text: str, machine: Machine) -> int:
+    """Its value; the ways to get it must agree (only for what changes nothing)."""
+    expression = parse(text)
+    found = expression.evaluate(machine).value
+    assert expression.bind(machine)() == expression.compiled(machine) == found
+    assert type(found) is int
+    return found
