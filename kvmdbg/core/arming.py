@@ -14,11 +14,11 @@ the addresses map to now. In order of preference:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.core.probe import HLT, TRAP_NAMES, HostProfile
 from kvmdbg.machine.memory import PAGE, Guard
+from kvmdbg.record import record
 
 DEBUG_REGISTERS = 4
 DR7_LENGTH = {1: 0, 2: 1, 4: 3, 8: 2}
@@ -26,7 +26,7 @@ DR7_WRITE, DR7_ACCESS = 1, 3
 STEPPING = "stepping"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WatchRange:
     """Guest-physical bytes ``start`` to ``end`` (exclusive) under ``watch``; ``linear`` is the address of ``start``."""
 
@@ -36,23 +36,23 @@ class WatchRange:
     watch: Watchpoint
 
 
-@dataclass
 class Plan:
     """What is in force while the guest runs."""
 
-    trap: int | None = None
-    traps: dict[int, int] = field(default_factory=dict)
-    """Guest-physical address of each planted trap, and the byte under it."""
-    debug_registers: list[tuple[int, int, Breakpoint | Watchpoint]] = field(default_factory=list)
-    """Linear address, DR7 condition and length bits (LEN << 2 | RW), and for whom."""
-    guards: dict[int, Guard] = field(default_factory=dict)
-    watched: dict[int, list[WatchRange]] = field(default_factory=dict)
-    """Watched ranges by page."""
-    by_linear: dict[int, list[Breakpoint]] = field(default_factory=dict)
-    by_physical: dict[int, list[Breakpoint]] = field(default_factory=dict)
-    stepped: list[Watchpoint] = field(default_factory=list)
-    """Watchpoints for which each instruction is decoded before it runs."""
-    stepping: bool = False
+    def __init__(self, trap: int | None = None) -> None:
+        self.trap = trap
+        self.traps: dict[int, int] = {}
+        """Guest-physical address of each planted trap, and the byte under it."""
+        self.debug_registers: list[tuple[int, int, Breakpoint | Watchpoint]] = []
+        """Linear address, DR7 condition and length bits (LEN << 2 | RW), and for whom."""
+        self.guards: dict[int, Guard] = {}
+        self.watched: dict[int, list[WatchRange]] = {}
+        """Watched ranges by page."""
+        self.by_linear: dict[int, list[Breakpoint]] = {}
+        self.by_physical: dict[int, list[Breakpoint]] = {}
+        self.stepped: list[Watchpoint] = []
+        """Watchpoints for which each instruction is decoded before it runs."""
+        self.stepping = False
 
     @property
     def dr7(self) -> int:
@@ -74,7 +74,7 @@ class Plan:
         return any(bits & 3 for _, bits, _ in self.debug_registers)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class View:
     """What arming asks of the stopped guest.
 

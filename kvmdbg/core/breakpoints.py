@@ -5,8 +5,7 @@ How each is held while the guest runs is decided in core/arming.py at every resu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.errors import UsageError
@@ -18,22 +17,35 @@ if TYPE_CHECKING:
 ACCESS_KINDS = ("write", "read", "access")
 
 
-@dataclass(eq=False, kw_only=True)
 class Point:
     """What the three kinds share. ``number`` is the user's handle, 0 for the debugger's own."""
 
-    number: int = 0
-    location: str = ""
-    enabled: bool = True
-    temporary: bool = False
-    ignore: int = 0
-    hits: int = 0
-    commands: list[str] = field(default_factory=list)
-    held_by: str = ""
-    _condition: str | None = None
-    _expression: Expression | None = None
-    bound: dict[int, Callable[[], int]] = field(default_factory=dict, repr=False)
-    only_if: Callable[[int], bool] | None = None
+    def __init__(
+        self,
+        *,
+        location: str = "",
+        temporary: bool = False,
+        ignore: int = 0,
+        commands: Sequence[str] = (),
+        only_if: Callable[[int], bool] | None = None,
+    ) -> None:
+        self.number = 0
+        self.location = location
+        self.enabled = True
+        self.temporary = temporary
+        self.ignore = ignore
+        self.hits = 0
+        self.commands: list[str] = list(commands)
+        self.held_by = ""
+        self.only_if = only_if
+        """Asked with the vCPU's number before anything else; for the debugger's own points."""
+        self.bound: dict[int, Callable[[], int]] = {}
+        """The condition, bound to each vCPU that has reached the point."""
+        self._condition: str | None = None
+        self._expression: Expression | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.number}: {self.describe()}>"
 
     @property
     def condition(self) -> str | None:
@@ -73,26 +85,28 @@ class Point:
         }
 
 
-@dataclass(eq=False, kw_only=True)
 class Breakpoint(Point):
     """Stops before the instruction at ``address`` in ``space`` ("linear": this address; "phys": every view of it)."""
 
-    address: int
-    space: str = "linear"
-    hardware: bool = False
+    def __init__(self, address: int, *, space: str = "linear", hardware: bool = False, **common: Any) -> None:
+        super().__init__(**common)
+        self.address = address
+        self.space = space
+        self.hardware = hardware
 
     def describe(self) -> str:
         return self.location or f"{'phys:' if self.space == 'phys' else ''}{self.address:#x}"
 
 
-@dataclass(eq=False, kw_only=True)
 class Watchpoint(Point):
     """Stops after an access of ``kind`` to ``length`` bytes at ``address``."""
 
-    address: int
-    length: int
-    kind: str = "write"
-    space: str = "linear"
+    def __init__(self, address: int, length: int, *, kind: str = "write", space: str = "linear", **common: Any) -> None:
+        super().__init__(**common)
+        self.address = address
+        self.length = length
+        self.kind = kind
+        self.space = space
 
     @property
     def wants_read(self) -> bool:
@@ -106,12 +120,13 @@ class Watchpoint(Point):
         return self.location or f"{'phys:' if self.space == 'phys' else ''}{self.address:#x},{self.length}"
 
 
-@dataclass(eq=False, kw_only=True)
 class Catchpoint(Point):
     """Stops at each exit of ``kind`` whose fields equal ``filters`` (``port``, ``address``, ``direction``, …)."""
 
-    kind: str
-    filters: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, kind: str, filters: dict[str, Any] | None = None, **common: Any) -> None:
+        super().__init__(**common)
+        self.kind = kind
+        self.filters = dict(filters or {})
 
     def matches(self, exit: Exit) -> bool:
         if self.kind not in ("any", exit.kind):

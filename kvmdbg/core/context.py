@@ -37,8 +37,10 @@ class SessionContext:
 
     def getter(self, name: str) -> Callable[[], int] | None:
         register = names.lookup(name)
-        if register is None or register.parent not in GENERAL:
-            return (lambda: self._file.get(name)) if name in ("pc", "sp", "fp") or register is not None else None
+        if name in ("pc", "sp", "fp") or (register is not None and register.parent not in GENERAL):
+            return lambda: self._file.get(name)
+        if register is None:
+            return None
         regs, parent, shift, mask = self._runner.vcpu.regs, register.parent, register.shift, (1 << register.bits) - 1
         return lambda: getattr(regs, parent) >> shift & mask
 

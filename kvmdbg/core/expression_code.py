@@ -7,8 +7,8 @@ typed gets into the source but numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple, dataclass_transform
 
 from kvmdbg.core.expression_arithmetic import OPERATORS, bounds, wrap
 from kvmdbg.core.expression_places import SEGMENT_REGISTERS, static_type
@@ -64,17 +64,25 @@ class Generator:
         return Code(f"({code.text} & {mask})", 0, mask)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Node:
+@dataclass_transform(kw_only_default=True, eq_default=False)
+class _Record:
+    """What dataclass would give its subclasses, without the time that making so many dataclasses takes."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+
+
+class Node(_Record):
     """``type`` None: a plain number. ``space``: where it points to, when it is taken as an address."""
 
     column: int
     type: Type | None = None
     space: str = LINEAR
-    depth: int = field(init=False, default=1)
 
-    def __post_init__(self) -> None:
-        self.depth = 1 + max((part.depth for part in self.parts()), default=0)
+    @cached_property
+    def depth(self) -> int:
+        """How many operators deep it is."""
+        return 1 + max((part.depth for part in self.parts()), default=0)
 
     def parts(self) -> tuple[Node, ...]:
         return ()
@@ -87,7 +95,6 @@ class Node:
         return self.emit(make).text
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class Number(Node):
     value: int
 
@@ -95,7 +102,6 @@ class Number(Node):
         return number(self.value)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class Ready(Node):
     """Source that is there already."""
 
@@ -105,7 +111,6 @@ class Ready(Node):
         return self.code
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class SizeOf(Node):
     """Size in bytes of a pointer in memory, in the mode the CPU is in."""
 
@@ -113,7 +118,6 @@ class SizeOf(Node):
         return Code("ctx.pointer_size", 2, 8)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class Symbol(Node):
     name: str
 
@@ -121,7 +125,6 @@ class Symbol(Node):
         return Code(make.parameter("symbol", self.name, self.column), 0, MASK)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class Name(Node):
     """``$name``: a register, a flag or a variable."""
 
@@ -132,7 +135,6 @@ class Name(Node):
         return Code(make.parameter("reader", self.name, self.column) + "()", low, high)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class SegmentOffset(Node):
     segment: Node
     offset: Node
@@ -149,7 +151,6 @@ class SegmentOffset(Node):
         return Code(f"({base} + {offset} & {MASK})", 0, MASK)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class Memory(Node):
     """What is at ``address``; ``type`` is its type there, ``where`` the space it lies in."""
 
@@ -179,7 +180,6 @@ class Memory(Node):
         return Code(text, self.type.low, self.type.high)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class Cast(Node):
     operand: Node
 
@@ -191,7 +191,6 @@ class Cast(Node):
         return make.converted(self.operand.emit(make), self.type)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class Unary(Node):
     """``-`` or ``~``."""
 
@@ -209,7 +208,6 @@ class Unary(Node):
         return make.wrapped(f"{self.op}{code.text}", -code.high - extra, -code.low - extra)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class Truth(Node):
     """What is 0 or 1."""
 
@@ -217,7 +215,6 @@ class Truth(Node):
         return Code(f"(1 if {self.truth(make)} else 0)", 0, 1)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class Not(Truth):
     operand: Node
 
@@ -228,7 +225,6 @@ class Not(Truth):
         return f"(not {self.operand.truth(make)})"
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class Logical(Truth):
     """A chain of ``&&`` or of ``||``; ``word`` is "and" or "or"."""
 
@@ -242,7 +238,6 @@ class Logical(Truth):
         return "(" + f" {self.word} ".join(one.truth(make) for one in self.operands) + ")"
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class Comparison(Truth):
     """Compares exact numbers. Only with ``==`` and ``!=`` a negative constant stands for its two's complement in the
     width of the register, memory or cast beside it, so that ``$eax == -1`` is what it says."""
@@ -270,7 +265,6 @@ class Comparison(Truth):
 _FUNCTIONS = {"/": "divided", "%": "modulo", "<<": "shifted_left", ">>": "shifted_right"}
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class Arithmetic(Node):
     op: str
     left: Node
@@ -292,7 +286,6 @@ class Arithmetic(Node):
         return make.wrapped(f"{left.text} {'//' if op == '/' else op} {right.text}", low, high)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class Ternary(Node):
     condition: Node
     yes: Node
@@ -306,7 +299,6 @@ class Ternary(Node):
         return Code(f"({yes.text} if {condition} else {no.text})", min(yes.low, no.low), max(yes.high, no.high))
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
 class Assign(Node):
     """``target = value`` or, with ``op``, ``target op= value``; ``post``: its value is the one before."""
 

@@ -15,9 +15,9 @@ from kvmdbg.errors import ExpressionError
 
 _TOKEN = re.compile(
     r"""\s*(?:
-      (?P<number>\d[\w.]*)
+      (?P<number>[0-9][\w.]*)
     | (?P<char>'(?:\\.[^'\\]*|[^'\\]*)(?:'|$))
-    | (?P<dollar>\$\$?\d+|\$[A-Za-z_]\w*|\$\$?)
+    | (?P<dollar>\$\$?[0-9]+|\$[A-Za-z_]\w*|\$\$?)
     | (?P<phys>phys:)
     | (?P<word>[A-Za-z_.][\w.$]*)
     | (?P<op><<=|>>=|\+\+|--|&&|\|\||[-+*/%&|^<>=!]=|<<|>>|[-+*/%&|^~!<>=?:()\[\]{}])
@@ -26,10 +26,8 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
-_NUMBER = re.compile(
-    r"(?:(0[xX])([0-9a-fA-F_]+)|(0[bB])([01_]+)|(0[oO]|0(?=\d))([0-7_]+)|()((?!0\d)[\d_]+))[uU]?[lL]{0,2}[uU]?$"
-)
-_BASES = {"0x": 16, "0b": 2, "0o": 8, "0": 8, "": 10}
+_BASES = {"0x": 16, "0b": 2, "0o": 8}
+_SUFFIXES = frozenset(["", "u", "l", "ul", "lu", "ll", "ull", "llu"])
 _ESCAPES = {
     "n": 10, "t": 9, "r": 13, "a": 7, "b": 8, "f": 12, "v": 11, "e": 27, "\\": 92, "'": 39, '"': 34,
 }  # fmt: skip
@@ -325,17 +323,23 @@ class Parser:
         return type
 
     def _number(self) -> int:
-        match = _NUMBER.match(self._token)
-        digits = match[match.lastindex] if match is not None and match.lastindex is not None else ""
-        if match is None or match.lastindex is None or digits[0] == "_" or digits[-1] == "_" or "__" in digits:
-            hexadecimal = re.fullmatch(r"[0-9a-fA-F]+[hH]?", self._token)
-            hint = f"; hexadecimal is 0x{self._token.rstrip('hH')}" if hexadecimal else ""
-            if self._token.isdigit():
+        token = self._token
+        text = token.rstrip("uUlL")
+        base = _BASES.get(text[:2].lower(), 8 if text.startswith("0") else 10)
+        digits = text[2:] if text[:2].lower() in _BASES else text
+        try:
+            if token[len(text) :].lower() not in _SUFFIXES or not digits[0].isalnum() or not digits.isascii():
+                raise ValueError
+            value = int(digits, base)
+        except (ValueError, IndexError):
+            hint = ""
+            if token.isdigit():
                 hint = "; a leading 0 makes it octal"
-            raise self.fail(f"'{self._token}' is no number{hint}")
-        value = int(digits, _BASES[match[match.lastindex - 1].lower()])
+            elif re.fullmatch(r"[0-9a-fA-F]+[hH]?", token):
+                hint = f"; hexadecimal is 0x{token.rstrip('hH')}"
+            raise self.fail(f"'{token}' is no number{hint}") from None
         if value > MASK:
-            raise self.fail(f"{self._token} does not fit 64 bits")
+            raise self.fail(f"{token} does not fit 64 bits")
         self._take()
         return value
 

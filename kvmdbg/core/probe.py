@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from kvmdbg.kvm import System, Vcpu, abi, exits
 from kvmdbg.machine.memory import GuestMemory
+from kvmdbg.record import record
 from kvmdbg.x86 import modes
 
 INT3, INT1, HLT = 0xCC, 0xF1, 0xF4
@@ -25,7 +25,7 @@ CODE, DATA, HANDLER, TABLES, GDT = 0x1000, 0x500, 0x800, 0x4000, 0x7000
 WHENCE = ("real", "prot32", "long", "user")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Behaviour:
     """What works in one mode. ``trap`` is the byte to plant, None where none stops.
 
@@ -39,7 +39,7 @@ class Behaviour:
     step: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HostProfile:
     """Behaviour by mode: "real", "prot32", "long" (all CPL 0) and "user" (long mode, CPL 3)."""
 

@@ -12,7 +12,6 @@ import queue
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from ctypes import addressof, memmove
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -105,16 +104,19 @@ class Runner(threading.Thread):
         """Run ``function`` on this thread and return what it returns (at once when already on it)."""
         if threading.current_thread() is self:
             return function()
-        future: Future[T] = Future()
+        answer: queue.SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = queue.SimpleQueue()
 
         def job() -> None:
             try:
-                future.set_result(function())
+                answer.put((function(), None))
             except BaseException as error:  # handed to the caller
-                future.set_exception(error)
+                answer.put((None, error))
 
         self._jobs.put(job)
-        return future.result()
+        value, error = answer.get()
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]
 
     def post(self, function: Callable[[], None]) -> None:
         """Run ``function`` on this thread some time soon."""
@@ -308,6 +310,8 @@ class Runner(threading.Thread):
                     return None
                 self.debug_for_running()
                 continue
+            except BlockingIOError:
+                continue  # INIT or SIPI woke it
             except OSError as error:
                 self._sregs = None
                 return self.refused(error)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kvmdbg.kvm.exits import Exit, FailEntryExit, InternalErrorExit
+from kvmdbg.record import record
 
 if TYPE_CHECKING:
     from kvmdbg.core.breakpoints import Catchpoint, Point, Watchpoint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Stop:
     """A stop of vCPU ``vcpu`` at linear address ``pc`` (the next instruction to run)."""
 
@@ -44,7 +44,7 @@ class Stop:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class BreakpointStop(Stop):
     hits: tuple[Point, ...]
     reason: ClassVar[str] = "breakpoint"
@@ -60,7 +60,7 @@ class BreakpointStop(Stop):
         return f"{kind} {', '.join(str(p.number) for p in self.hits)} at {self.pc:#x}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class WatchpointStop(Stop):
     """``address`` is linear where the watch is, ``old`` and ``new`` the watched bytes; ``instruction`` did it."""
 
@@ -100,7 +100,7 @@ class WatchpointStop(Stop):
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StepStop(Stop):
     """``steps`` instructions were executed."""
 
@@ -111,7 +111,7 @@ class StepStop(Stop):
         return f"stepped to {self.pc:#x}" if self.steps == 1 else f"stepped {self.steps} instructions to {self.pc:#x}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CaughtStop(Stop):
     """An exit that a catchpoint names; the access has been served and its instruction is done."""
 
@@ -130,7 +130,7 @@ class CaughtStop(Stop):
         return {"exit": self.exit.to_json()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class InterruptedStop(Stop):
     reason: ClassVar[str] = "interrupted"
 
@@ -138,7 +138,7 @@ class InterruptedStop(Stop):
         return f"interrupted at {self.pc:#x}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class LimitStop(Stop):
     """A limit of run() was reached: ``limit`` says which, as "2 s" or "100 exits"."""
 
@@ -149,7 +149,7 @@ class LimitStop(Stop):
         return f"stopped at {self.pc:#x} after {self.limit}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class HaltedStop(Stop):
     """The vCPU executed HLT; ``pc`` is after it. Resuming goes on behind the HLT."""
 
@@ -159,7 +159,7 @@ class HaltedStop(Stop):
         return f"halted (KVM_EXIT_HLT), next instruction at {self.pc:#x}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ShutdownStop(Stop):
     reason: ClassVar[str] = "shutdown"
 
@@ -167,7 +167,7 @@ class ShutdownStop(Stop):
         return f"shutdown (triple fault) at {self.pc:#x}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EmulationFailureStop(Stop):
     """KVM could not run the instruction at ``pc``: its ``instruction`` bytes and ``text`` as disassembled."""
 
@@ -186,7 +186,7 @@ class EmulationFailureStop(Stop):
         return {"instruction": self.instruction.hex(), "assembly": self.text}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class FailEntryStop(Stop):
     exit: FailEntryExit
     reason: ClassVar[str] = "entry-failure"
@@ -198,7 +198,7 @@ class FailEntryStop(Stop):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ExitStop(Stop):
     """An exit that nothing here can answer."""
 
@@ -212,7 +212,7 @@ class ExitStop(Stop):
         return {"exit": self.exit.to_json()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ErrorStop(Stop):
     """Something failed while the guest ran (a condition, a KVM_RUN that was refused); ``message`` says what."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from kvmdbg.machine.image import Symbol
+from kvmdbg.record import replace
 
 __all__ = ["Symbol", "SymbolTable", "load_symbol_file"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kvmdbg.core import stops
@@ -19,16 +18,15 @@ SHOWN_WHOLE = 8
 """Up to this many bytes the whole watched value is reported, else only what was accessed."""
 
 
-@dataclass(slots=True)
 class Touch:
     """One access to a watch: ``kind`` "read" or "write", linear ``address``, and bytes before and after."""
 
-    watch: Watchpoint
-    kind: str
-    address: int
-    size: int
-    old: bytes
-    new: bytes
+    __slots__ = ("accessed", "address", "kind", "new", "old", "size", "watch")
+
+    def __init__(self, watch: Watchpoint, kind: str, address: int, size: int, old: bytes, new: bytes) -> None:
+        self.watch, self.kind, self.address, self.size, self.old, self.new = watch, kind, address, size, old, new
+        self.accessed = (0, 0)
+        """Address and size of the whole access; size 0 where only the watched part is known."""
 
 
 class Watching:
@@ -95,6 +93,7 @@ class Watching:
 
     def _fill(self, touch: Touch, old: bytes, new: bytes) -> None:
         watch = touch.watch
+        touch.accessed = touch.address, touch.size
         if watch.length <= SHOWN_WHOLE:
             touch.old, touch.new = old, new
             touch.address, touch.size = max(touch.address, watch.address), min(touch.size, watch.length)
@@ -138,8 +137,7 @@ class Watching:
         if instruction is None:
             instruction = session.find_accessor(
                 runner,
-                touch.address,
-                touch.size,
+                *(touch.accessed if touch.accessed[1] else (touch.address, 0)),
                 write=touch.kind == "write",
                 physical=touch.watch.space == "phys",
             )

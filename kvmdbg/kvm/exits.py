@@ -1,17 +1,17 @@
-"""What KVM_RUN came back with: one dataclass and its decoder for each exit reason (api.rst section 5).
+"""What KVM_RUN came back with: one record and its decoder for each exit reason (api.rst section 5).
 
-To add an exit: write its dataclass with ``@exit_reason(NUMBER)`` and a ``decode``
+To add an exit: write its record with ``@exit_reason(NUMBER)`` and a ``decode``
 classmethod; hooks, ``catch``, traces and statistics follow from it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from kvmdbg.kvm import abi
+from kvmdbg.record import fields as record_fields
+from kvmdbg.record import record
 
 KVM_EXIT_UNKNOWN = 0
 KVM_EXIT_EXCEPTION = 1
@@ -47,7 +47,7 @@ SUBERRORS = {
 SYSTEM_EVENTS = {1: "shutdown", 2: "reset", 3: "crash", 4: "wakeup", 5: "suspend", 6: "SEV termination"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Exit:
     """Base of all exits; ``kind`` is the word by which commands and hooks name it."""
 
@@ -66,9 +66,8 @@ class Exit:
     def to_json(self) -> dict[str, Any]:
         """``kind`` and the fields; bytes as hexadecimal text."""
         fields: dict[str, Any] = {"kind": self.kind}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            fields[field.name] = value.hex() if isinstance(value, bytes) else value
+        for name, value in record_fields(self).items():
+            fields[name] = value.hex() if isinstance(value, bytes) else value
         return fields
 
 
@@ -77,7 +76,7 @@ BY_NUMBER: dict[int, type[Exit]] = {}
 
 
 def exit_reason(number: int) -> Callable[[E], E]:
-    """Register an exit's dataclass under its KVM_EXIT_* number."""
+    """Register an exit's record under its KVM_EXIT_* number."""
 
     def register(cls: E) -> E:
         cls.number = number
@@ -88,7 +87,7 @@ def exit_reason(number: int) -> Callable[[E], E]:
 
 
 @exit_reason(KVM_EXIT_EXCEPTION)
-@dataclass(frozen=True, slots=True)
+@record
 class ExceptionExit(Exit):
     kind: ClassVar[str] = "exception"
     exception: int
@@ -103,7 +102,7 @@ class ExceptionExit(Exit):
 
 
 @exit_reason(KVM_EXIT_IO)
-@dataclass(frozen=True, slots=True)
+@record
 class IoExit(Exit):
     """Port access: ``count`` items of ``size`` bytes (string instructions have several); ``data`` is what goes out."""
 
@@ -137,7 +136,7 @@ class IoExit(Exit):
 
 
 @exit_reason(KVM_EXIT_MMIO)
-@dataclass(frozen=True, slots=True)
+@record
 class MmioExit(Exit):
     """Access to guest-physical memory without a slot, or a write to a read-only slot."""
 
@@ -162,7 +161,7 @@ class MmioExit(Exit):
 
 
 @exit_reason(KVM_EXIT_HYPERCALL)
-@dataclass(frozen=True, slots=True)
+@record
 class HypercallExit(Exit):
     kind: ClassVar[str] = "hypercall"
     nr: int
@@ -178,7 +177,7 @@ class HypercallExit(Exit):
 
 
 @exit_reason(KVM_EXIT_DEBUG)
-@dataclass(frozen=True, slots=True)
+@record
 class DebugExit(Exit):
     """A debug event: ``exception`` 1 (#DB) or 3 (#BP), ``pc`` linear, ``dr6`` and ``dr7`` as the CPU had them."""
 
@@ -198,7 +197,7 @@ class DebugExit(Exit):
 
 
 @exit_reason(KVM_EXIT_HLT)
-@dataclass(frozen=True, slots=True)
+@record
 class HltExit(Exit):
     kind: ClassVar[str] = "hlt"
 
@@ -207,7 +206,7 @@ class HltExit(Exit):
 
 
 @exit_reason(KVM_EXIT_IRQ_WINDOW_OPEN)
-@dataclass(frozen=True, slots=True)
+@record
 class IrqWindowExit(Exit):
     kind: ClassVar[str] = "irq_window"
 
@@ -216,7 +215,7 @@ class IrqWindowExit(Exit):
 
 
 @exit_reason(KVM_EXIT_SHUTDOWN)
-@dataclass(frozen=True, slots=True)
+@record
 class ShutdownExit(Exit):
     kind: ClassVar[str] = "shutdown"
 
@@ -225,7 +224,7 @@ class ShutdownExit(Exit):
 
 
 @exit_reason(KVM_EXIT_FAIL_ENTRY)
-@dataclass(frozen=True, slots=True)
+@record
 class FailEntryExit(Exit):
     """The hardware refused to enter the guest; ``hardware_reason`` is its own code (SDM volume 3C, appendix C)."""
 
@@ -242,7 +241,7 @@ class FailEntryExit(Exit):
 
 
 @exit_reason(KVM_EXIT_INTR)
-@dataclass(frozen=True, slots=True)
+@record
 class IntrExit(Exit):
     kind: ClassVar[str] = "intr"
 
@@ -251,7 +250,7 @@ class IntrExit(Exit):
 
 
 @exit_reason(KVM_EXIT_SET_TPR)
-@dataclass(frozen=True, slots=True)
+@record
 class SetTprExit(Exit):
     kind: ClassVar[str] = "set_tpr"
     cr8: int
@@ -265,7 +264,7 @@ class SetTprExit(Exit):
 
 
 @exit_reason(KVM_EXIT_TPR_ACCESS)
-@dataclass(frozen=True, slots=True)
+@record
 class TprAccessExit(Exit):
     kind: ClassVar[str] = "tpr_access"
     rip: int
@@ -280,13 +279,13 @@ class TprAccessExit(Exit):
 
 
 @exit_reason(KVM_EXIT_NMI)
-@dataclass(frozen=True, slots=True)
+@record
 class NmiExit(Exit):
     kind: ClassVar[str] = "nmi"
 
 
 @exit_reason(KVM_EXIT_INTERNAL_ERROR)
-@dataclass(frozen=True, slots=True)
+@record
 class InternalErrorExit(Exit):
     """KVM gave up. For suberror 1 (emulation) ``instruction`` is the bytes KVM could not run, if it told."""
 
@@ -311,7 +310,7 @@ class InternalErrorExit(Exit):
 
 
 @exit_reason(KVM_EXIT_SYSTEM_EVENT)
-@dataclass(frozen=True, slots=True)
+@record
 class SystemEventExit(Exit):
     kind: ClassVar[str] = "system_event"
     type: int
@@ -327,7 +326,7 @@ class SystemEventExit(Exit):
 
 
 @exit_reason(KVM_EXIT_IOAPIC_EOI)
-@dataclass(frozen=True, slots=True)
+@record
 class IoapicEoiExit(Exit):
     kind: ClassVar[str] = "ioapic_eoi"
     vector: int
@@ -341,7 +340,7 @@ class IoapicEoiExit(Exit):
 
 
 @exit_reason(KVM_EXIT_X86_RDMSR)
-@dataclass(frozen=True, slots=True)
+@record
 class MsrReadExit(Exit):
     kind: ClassVar[str] = "msr_read"
     index: int
@@ -356,7 +355,7 @@ class MsrReadExit(Exit):
 
 
 @exit_reason(KVM_EXIT_X86_WRMSR)
-@dataclass(frozen=True, slots=True)
+@record
 class MsrWriteExit(Exit):
     kind: ClassVar[str] = "msr_write"
     index: int
@@ -372,13 +371,13 @@ class MsrWriteExit(Exit):
 
 
 @exit_reason(KVM_EXIT_AP_RESET_HOLD)
-@dataclass(frozen=True, slots=True)
+@record
 class ApResetHoldExit(Exit):
     kind: ClassVar[str] = "ap_reset_hold"
 
 
 @exit_reason(KVM_EXIT_X86_BUS_LOCK)
-@dataclass(frozen=True, slots=True)
+@record
 class BusLockExit(Exit):
     kind: ClassVar[str] = "bus_lock"
 
@@ -387,7 +386,7 @@ class BusLockExit(Exit):
 
 
 @exit_reason(KVM_EXIT_NOTIFY)
-@dataclass(frozen=True, slots=True)
+@record
 class NotifyExit(Exit):
     kind: ClassVar[str] = "notify"
     flags: int
@@ -401,7 +400,7 @@ class NotifyExit(Exit):
 
 
 @exit_reason(KVM_EXIT_MEMORY_FAULT)
-@dataclass(frozen=True, slots=True)
+@record
 class MemoryFaultExit(Exit):
     """``flags``, guest-physical ``address`` and ``size`` of an access KVM could not resolve."""
 
@@ -420,7 +419,7 @@ class MemoryFaultExit(Exit):
 
 
 @exit_reason(KVM_EXIT_UNKNOWN)
-@dataclass(frozen=True, slots=True)
+@record
 class UnknownExit(Exit):
     """KVM_EXIT_UNKNOWN, and every reason that this table does not have."""
 

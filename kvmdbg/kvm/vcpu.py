@@ -47,8 +47,16 @@ class Vcpu:
         self.kvm_run.kvm_valid_regs = abi.KVM_SYNC_X86_REGS
 
     def run(self) -> None:
-        """KVM_RUN until the next exit; InterruptedError when a signal or ``immediate_exit`` ended it."""
-        fcntl.ioctl(self.fd, abi.KVM_RUN, 0)
+        """KVM_RUN until the next exit; InterruptedError when a signal or ``immediate_exit`` ended it.
+
+        EAGAIN, which KVM gives when INIT or SIPI wakes a waiting vCPU, means to run again.
+        """
+        while True:
+            try:
+                fcntl.ioctl(self.fd, abi.KVM_RUN, 0)
+            except BlockingIOError:
+                continue
+            return
 
     def _get(self, name: str, request: int, structure: S) -> S:
         ioctl(self.fd, name, request, structure)

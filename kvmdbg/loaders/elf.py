@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from kvmdbg.errors import LoadError
 from kvmdbg.loaders.entry import chosen_entry
 from kvmdbg.loaders.registry import loader
 from kvmdbg.machine.image import Entry, Image, LoadOptions, Segment, Symbol
+from kvmdbg.record import record
 
 if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile
@@ -33,7 +33,7 @@ KIND_OF = {0: "notype", 1: "object", 2: "function", 10: "function"}  # STT_*; 10
 BINDING_OF = {0: "local", 1: "global", 2: "weak", 10: "global"}  # STB_*; 10 is STB_GNU_UNIQUE
 
 
-@dataclass(frozen=True)
+@record
 class Loadable:
     """A PT_LOAD program header: linked at ``virtual``, loaded at ``physical``."""
 

@@ -6,7 +6,6 @@ Source: Multiboot Specification version 0.6.96, sections 3.1 (header), 3.2 (mach
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from kvmdbg.errors import LoadError
 from kvmdbg.loaders import elf
@@ -14,6 +13,7 @@ from kvmdbg.loaders.entry import chosen_entry
 from kvmdbg.loaders.registry import loader
 from kvmdbg.machine.image import BootStructure, Entry, Image, LoadOptions, Segment, Symbol
 from kvmdbg.machine.layout import ram_areas
+from kvmdbg.record import record
 
 HEADER_MAGIC = 0x1BADB002
 LOADER_MAGIC = 0x2BADB002
@@ -33,7 +33,7 @@ AVAILABLE, RESERVED = 1, 2
 MOST_AREAS = 4
 
 
-@dataclass(frozen=True)
+@record
 class Header:
     """A multiboot header ``offset`` bytes into the file; the addresses are 0 unless ``flags`` has bit 16."""
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 from kvmdbg.errors import LoadError
 from kvmdbg.machine.image import BootStructure, Image, LoadOptions, Segment
 from kvmdbg.machine.layout import ram_areas, ram_end
+from kvmdbg.record import record
 from kvmdbg.x86.modes import CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME
 
 PAGE = 0x1000
@@ -41,7 +41,7 @@ DATA_SELECTOR = 0x10
 GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", *(f"r{n}" for n in range(8, 16)), "rip", "rflags")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SegmentState:
     """A segment register with its hidden part; ``limit`` is in bytes, whatever ``g`` says."""
 
@@ -64,7 +64,7 @@ class DescriptorTable(NamedTuple):
     limit: int
 
 
-@dataclass(frozen=True)
+@record
 class BootState:
     """Everything that a vCPU and its memory start with, besides the image's own segments.
 

@@ -6,13 +6,14 @@ Addresses are guest-physical unless said otherwise, sizes are bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+
+from kvmdbg.record import field, record
 
 MODES = ("real", "prot", "long")
 DEFAULT_MEMORY = 128 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Symbol:
     """One name of the guest's.
 
@@ -29,7 +30,7 @@ class Symbol:
     limit: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Segment:
     """``size`` bytes of guest-physical memory at ``address``: ``data``, then zeros up to ``size``.
 
@@ -57,7 +58,7 @@ class Segment:
         return self.address <= address < self.end
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """Where the guest starts: ``cs``:``ip`` as given, or, with ``cs`` None, the linear address ``ip``."""
 
@@ -65,7 +66,7 @@ class Entry:
     ip: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BootStructure:
     """Something that a boot protocol puts in memory for the guest, placed below 1 MiB by ``machine.boot``.
 
@@ -80,7 +81,7 @@ class BootStructure:
     align: int = 16
 
 
-@dataclass(frozen=True)
+@record
 class Image:
     """A guest as read from its file, ready to be placed.
 
@@ -103,7 +104,7 @@ class Image:
         return self.format == "multiboot"
 
 
-@dataclass(frozen=True)
+@record
 class LoadOptions:
     """What the user said about loading; None is "as the image says".
 

@@ -13,10 +13,10 @@ import mmap
 from bisect import bisect_right
 from collections.abc import Mapping
 from ctypes import addressof, c_char
-from dataclasses import dataclass
 
 from kvmdbg.errors import LoadError, MemoryFault, UsageError
 from kvmdbg.kvm import Vm, abi
+from kvmdbg.record import record
 
 PAGE = 4096
 MAP_NORESERVE = 0x4000
@@ -29,7 +29,7 @@ class Guard(enum.Enum):
     WITHDRAWN = "withdrawn"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Slot:
     """One KVM memory slot: ``address`` guest-physical, ``size`` bytes, ``flags`` of KVM_MEM_*."""
 

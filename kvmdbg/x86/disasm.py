@@ -6,16 +6,16 @@ capstone is imported at the first use: a batch run that shows no code does not p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from kvmdbg.record import record, replace
 from kvmdbg.x86 import conditions
 
 MAX_INSTRUCTION = 15
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Insn:
     """One instruction at linear ``address``: its bytes, mnemonic and operands as text."""
 
@@ -33,7 +33,7 @@ class Insn:
         return f"{self.mnemonic} {self.operands}".rstrip()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class InsnInfo:
     """What an instruction does to the flow of control. ``target`` is a direct branch's, linear."""
 
@@ -136,8 +136,6 @@ def classify(code: bytes, address: int, bits: int) -> InsnInfo | None:
     info = _classify(bytes(code[:MAX_INSTRUCTION]), bits)
     if info is None or info.target is None:
         return info
-    from dataclasses import replace
-
     mask = (1 << 64) - 1 if bits == 64 else (1 << 32) - 1
     return replace(info, target=address + _signed(info.target, bits) & mask)
 

@@ -5,7 +5,7 @@ Source: Intel SDM volume 3A, sections 2.2 (modes of operation) and 3.4.5 (CS.L, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from kvmdbg.record import record
 
 CR0_PE = 1 << 0
 CR0_PG = 1 << 31
@@ -17,7 +17,7 @@ EFER_LMA = 1 << 10
 EFLAGS_VM = 1 << 17
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mode:
     """One operating mode: ``name`` as shown in the prompt, ``bits`` the default width of code and stack slots."""
 

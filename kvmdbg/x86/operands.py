@@ -8,10 +8,10 @@ accesses) is added here. Source: Intel SDM volume 2; volume 1, section 3.7.5
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from kvmdbg.errors import MemoryFault
+from kvmdbg.record import record
 from kvmdbg.x86.disasm import MAX_INSTRUCTION, STRINGS, Insn, decode, disassemble
 
 Registers = Callable[[str], int]
@@ -24,7 +24,7 @@ NO_ACCESS = frozenset(
 """Instructions whose memory operand is an address only."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Access:
     """``size`` bytes at ``linear`` that an instruction reads, writes, or both."""
 
@@ -296,6 +296,8 @@ def find_accessor(
 ) -> Insn | None:
     """The instruction that ends at linear ``pc_after`` and has just accessed ``size`` bytes at ``linear``.
 
+    ``size`` 0: how much was accessed is not known; then a prefix counts to the instruction
+    (0x66 and REX before a store are more often its own than the end of another).
     ``reg`` gives the registers after it. Every start that decodes to an instruction of
     just that length is tried, and also the instruction AT ``pc_after`` when it is a
     repeated one (it is not done yet). ``place`` maps linear addresses into the space
@@ -318,11 +320,11 @@ def find_accessor(
             at = place(access.linear)
             if at is None:
                 continue
-            touches = at < linear + size and linear < at + access.size
+            touches = at < linear + (size or 1) and linear < at + access.size
             if not touches or not (access.write if write else access.read):
                 continue
             exact = at == linear and access.size == size
-            rank = (0 if exact else 1, length)
+            rank = (0 if exact else 1, length if size else -length)
             if best is None or rank < best[0]:
                 shown = disassemble(code[: insn.size], start, bits, 1)[0]
                 best = (rank, shown)

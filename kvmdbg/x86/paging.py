@@ -6,9 +6,9 @@ Source: Intel SDM volume 3A, chapter 4. Nothing is written: accessed and dirty b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from kvmdbg.errors import MemoryFault
+from kvmdbg.record import record
 from kvmdbg.x86.modes import CR0_PG, CR4_LA57, CR4_PAE, CR4_PSE, EFER_LMA
 
 Read = Callable[[int, int], bytes]
@@ -18,7 +18,7 @@ ADDRESS_52 = ((1 << 52) - 1) & ~0xFFF
 LOW32 = (1 << 32) - 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WalkEntry:
     """One paging-structure entry of a walk: number ``index`` of the table at guest-physical ``table``."""
 
@@ -35,7 +35,7 @@ class WalkEntry:
         return self.table + self.index * self.size
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Walk:
     """How a linear address translates. ``physical`` is None and ``fault`` says why where it does not."""
 
@@ -49,7 +49,7 @@ class Walk:
     fault: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Level:
     name: str
     shift: int

@@ -5,7 +5,7 @@ Source: Intel SDM volume 1, sections 3.4 (general-purpose, segment, EFLAGS) and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from kvmdbg.record import record
 
 GENERAL = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp",
@@ -16,7 +16,7 @@ GENERAL = (
 SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldtr")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Register:
     """One name: ``bits`` wide, at bit ``shift`` of the storage register ``parent``."""
 

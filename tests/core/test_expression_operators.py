@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kvmdbg.core.expression_arithmetic import quotient, remainder
+from kvmdbg.core.expression_arithmetic import OPERATORS, bounds, quotient, remainder
 from kvmdbg.core.expression_types import S8, S16, S32, S64, U8, U16, U32, U64
 from kvmdbg.core.expressions import parse
 from kvmdbg.errors import ExpressionError
@@ -109,6 +109,7 @@ def test_literals(text: str, expected: int | None, machine: Machine) -> None:
         ("-0x8000000000000000 - 1", (1 << 63) - 1),
         ("0xffffffffffffffff * 0xffffffffffffffff", 1),
         ("~0xffffffffffffffff", 0),
+        ("0x7_f", 127),
         ("(u8)0x1ff", 255),
         ("(s8)255", -1),
         ("(u8)-1", 255),
@@ -301,3 +302,17 @@ def test_division_is_cs(left: int, right: int) -> None:
     assert quotient(left, right) * right + remainder(left, right) == left
     assert abs(remainder(left, right)) < abs(right)
     assert quotient(left, right) * (1 if (left < 0) == (right < 0) else -1) == abs(left) // abs(right)
+
+
+ranges = st.tuples(*[st.one_of(st.sampled_from(EDGES), st.integers(-(1 << 63), (1 << 64) - 1)) for _ in range(2)])
+
+
+@given(st.sampled_from(sorted(OPERATORS)), ranges.map(sorted), ranges.map(sorted), st.data())
+@settings(max_examples=500, deadline=None)
+def test_no_result_is_beyond_its_bounds(op: str, left: list[int], right: list[int], data: st.DataObject) -> None:
+    """Else a result that 64 bits do not hold could go unwrapped."""
+    low, high = bounds(op, (left[0], left[1]), (right[0], right[1]))
+    a, b = (data.draw(st.sampled_from(one) | st.integers(one[0], one[1])) for one in (left, right))
+    if (op in ("/", "%") and b == 0) or (op in ("<<", ">>") and b < 0):
+        return
+    assert low <= OPERATORS[op](a, b) <= high

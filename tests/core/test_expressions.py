@@ -64,6 +64,7 @@ def machine() -> Machine:
         ("$rdx + 1", 0),
         ("-$rdx", 1),
         ("~$rdx", 0),
+        ("($cl | $rdx) + 1", 0),
     ],
 )
 def test_names(text: str, expected: int, machine: Machine) -> None:

@@ -19,5 +19,3 @@ GIB = 1 << 30
 def test_ram(memory: int, areas: list[tuple[int, int]], end: int) -> None:
     assert ram_areas(memory) == areas
     assert ram_end(memory) == end
-
-

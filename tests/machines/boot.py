@@ -77,7 +77,7 @@ def only_one(cache: Path) -> Iterator[None]:
         yield
 
 
-def _call(*command: str, cwd: Path | None = None) -> str:
+def call(*command: str, cwd: Path | None = None) -> str:
     """Run a program of the set-up and return what it printed; MachineError with its last words when it fails."""
     try:
         done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, errors="replace")
@@ -92,7 +92,9 @@ def _call(*command: str, cwd: Path | None = None) -> str:
 def install(packages: Sequence[str]) -> None:
     """Install those of these Debian packages that are missing, as root or with sudo."""
     if not shutil.which("dpkg-query") or not shutil.which("apt-get"):
-        raise MachineError(f"the machines are set up with apt-get; on this system, install {' '.join(packages)} by hand")
+        raise MachineError(
+            f"the machines are set up with apt-get; on this system, install {' '.join(packages)} by hand"
+        )
     query = ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *packages]
     states = subprocess.run(query, capture_output=True, text=True).stdout.splitlines()
     there = {line.split()[0] for line in states if line.endswith(" installed")}
@@ -103,8 +105,10 @@ def install(packages: Sequence[str]) -> None:
     if admin and not shutil.which("sudo"):
         raise MachineError(f"as root, install {' '.join(missing)}")
     print(f"installing {' '.join(missing)}", file=sys.stderr, flush=True)
-    _call(*admin, "apt-get", "update")
-    _call(*admin, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends", *missing)
+    call(*admin, "apt-get", "update")
+    call(
+        *admin, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends", *missing
+    )
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ def fetch_kernel(cache: Path) -> Kernel:
         packages = kernel_packages()
         if not packages:
             admin = [] if os.geteuid() == 0 else ["sudo"] if sys.stdin.isatty() else ["sudo", "-n"]
-            _call(*admin, "apt-get", "update")
+            call(*admin, "apt-get", "update")
             packages = kernel_packages()
         if not packages:
             raise MachineError("apt knows no linux-image-amd64 or linux-image-generic package for the machine's kernel")
@@ -142,14 +146,14 @@ def fetch_kernel(cache: Path) -> Kernel:
         with tempfile.TemporaryDirectory(dir=cache) as temporary:
             here = Path(temporary)
             here.chmod(0o777)  # apt downloads as a user of its own
-            _call("apt-get", "download", *packages, cwd=here)
+            call("apt-get", "download", *packages, cwd=here)
             for package in here.glob("*.deb"):
-                _call("dpkg", "-x", str(package), str(here / "x"))
+                call("dpkg", "-x", str(package), str(here / "x"))
             if not (here / "x/lib/modules").is_dir() and (here / "x/usr/lib/modules").is_dir():
                 (here / "x/lib").mkdir(exist_ok=True)
                 (here / "x/lib/modules").symlink_to("../usr/lib/modules")
             for modules in (here / "x/lib/modules").iterdir():
-                _call("/sbin/depmod", "-b", str(here / "x"), modules.name)
+                call("/sbin/depmod", "-b", str(here / "x"), modules.name)
             (here / "x").rename(folder)
     images = sorted((folder / "boot").glob("vmlinuz-*"))
     if not images:
@@ -219,7 +223,9 @@ def cpio(files: Mapping[str, tuple[int, bytes]]) -> bytes:
     return bytes(out)
 
 
-def initramfs(kernel: Kernel, modules: Sequence[str], mount_root: str, extra: Mapping[str, bytes] | None = None) -> bytes:
+def initramfs(
+    kernel: Kernel, modules: Sequence[str], mount_root: str, extra: Mapping[str, bytes] | None = None
+) -> bytes:
     """The initramfs of a machine, not compressed.
 
     ``mount_root`` is the part of its shell script that leaves the machine's root at /root; ``extra`` are files that
@@ -230,7 +236,7 @@ def initramfs(kernel: Kernel, modules: Sequence[str], mount_root: str, extra: Ma
     order = module_order(dependencies, builtin.read_text() if builtin.exists() else "", modules)
     names = {path: _module_name(path) + ".ko" for path in order}
     folder, script, plain = 0o040755, 0o100755, 0o100644
-    files = {name: (folder, b"") for name in ("bin", "modules", "proc", "sys", "dev", "root")}
+    files = dict.fromkeys(("bin", "modules", "proc", "sys", "dev", "root"), (folder, b""))
     files["bin/busybox"] = (script, Path("/bin/busybox").read_bytes())
     for path in order:
         files["modules/" + names[path]] = (plain, _module_bytes(kernel.modules / path))
@@ -368,9 +374,13 @@ def parser(prog: str, description: str | None, timeout: int) -> argparse.Argumen
         usage="%(prog)s [OPTION]... [-- COMMAND [ARG]...]",
     )
     options.add_argument("--setup", action="store_true", help="only install and build what the machine needs")
-    options.add_argument("-t", "--timeout", type=float, default=timeout, metavar="S", help="seconds (default %(default)s)")
+    options.add_argument(
+        "-t", "--timeout", type=float, default=timeout, metavar="S", help="seconds (default %(default)s)"
+    )
     options.add_argument("-v", "--verbose", action="store_true", help="show how the machine boots, too")
-    options.add_argument("--report", type=Path, metavar="FILE", help="put the tests' result into this file of JSON lines")
+    options.add_argument(
+        "--report", type=Path, metavar="FILE", help="put the tests' result into this file of JSON lines"
+    )
     options.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the machine's logs there")
     return options
 

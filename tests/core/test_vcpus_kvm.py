@@ -1,0 +1,85 @@
+"""Two vCPUs: the second waits for INIT and SIPI, then both run, stop and are looked at together."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvmdbg.core.session import Session
+from kvmdbg.core.stops import BreakpointStop, InterruptedStop, WatchpointStop
+from kvmdbg.errors import UsageError
+from tests.core.conftest import Boot, take_debug_registers
+
+pytestmark = pytest.mark.kvm
+
+# Protected mode. mov dword [0xfee000f0], 0x1ff (APIC on); mov dword [0xfee00310], 1 << 24 (to APIC 1);
+# mov dword [0xfee00300], 0x4500 (INIT); mov dword [0xfee00300], 0x4608 (SIPI to 0x8000);
+# again: inc dword [0x9000]; jmp again
+BOOT = bytes.fromhex(
+    "c705f000e0fe ff010000 c7051003e0fe 00000001 c7050003e0fe 00450000 c7050003e0fe 08460000 ff0500900000 ebf8"
+)
+LOOP = 0x1000 + 40
+# real mode at 0x8000: again: inc cx; mov [0x9004], cx; jmp again
+SECOND = bytes.fromhex("41 890e0490 ebf9")
+
+
+def start(boot: Boot) -> Session:
+    dbg = boot(BOOT, 32, cpus=2)
+    dbg.physical.write(0x8000, SECOND)
+    return dbg
+
+
+def test_the_second_waits(boot: Boot) -> None:
+    dbg = boot(b"\xeb\xfe", 16, cpus=2)
+    assert "uninitialized" in dbg.vcpus[1].state
+    dbg.resume()
+    stop = dbg.interrupt()
+    assert isinstance(stop, InterruptedStop)
+    assert "uninitialized" in dbg.vcpus[1].state
+    assert dbg.vcpu.pc == 0x1000
+
+
+@pytest.mark.parametrize("registers_taken", [False, True], ids=["first four", "beyond four"])
+def test_a_breakpoint_on_the_second_stops_both(boot: Boot, registers_taken: bool) -> None:
+    dbg = start(boot)
+    if registers_taken:
+        take_debug_registers(dbg)
+    dbg.break_at(0x8001)
+    stop = dbg.run(timeout=30)
+    assert isinstance(stop, BreakpointStop), stop.describe()
+    assert (stop.vcpu, stop.pc) == (1, 0x8001)
+    assert dbg.vcpu.index == 1
+    assert (dbg.vcpu.mode.name, dbg.vcpus[0].mode.name) == ("real", "prot32")
+    before = dbg.physical.read(0x9000, 4)
+    assert dbg.physical.read(0x9000, 4) == before
+    for count in range(2, 6):
+        stop = dbg.run(timeout=30)
+        assert (stop.vcpu, stop.pc, dbg.regs.cx) == (1, 0x8001, count)
+    assert dbg.physical.read(0x8000, len(SECOND)) == SECOND
+
+
+@pytest.mark.parametrize("registers_taken", [False, True], ids=["first four", "beyond four"])
+def test_false_conditions_on_both(boot: Boot, registers_taken: bool) -> None:
+    dbg = start(boot)
+    if registers_taken:
+        take_debug_registers(dbg)
+    dbg.break_at(LOOP, when="0")
+    dbg.break_at(0x8000, when="$cx == 200")
+    stop = dbg.run(timeout=50)
+    assert isinstance(stop, BreakpointStop), stop.describe()
+    assert (stop.vcpu, dbg.regs.cx) == (1, 200)
+
+
+def test_a_watchpoint_and_steps_on_the_second(boot: Boot) -> None:
+    dbg = start(boot)
+    dbg.watch(0x9004, 2)
+    stop = dbg.run(timeout=30)
+    assert isinstance(stop, WatchpointStop), stop.describe()
+    assert (stop.vcpu, stop.instruction) == (1, 0x8001)
+    dbg.breakpoints.clear()
+    first = dbg.vcpus[0].pc
+    assert [dbg.step().pc for _ in range(3)] == [0x8000, 0x8001, 0x8005]
+    assert dbg.vcpus[0].pc == first
+    dbg.select(0)
+    assert dbg.vcpu.mode.name == "prot32"
+    with pytest.raises(UsageError, match="no vCPU 2"):
+        dbg.select(2)
