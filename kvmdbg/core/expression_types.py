@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from kvmdbg.record import record
 
 MASK = (1 << 64) - 1
 LEAST = -(1 << 63)
@@ -13,7 +14,7 @@ LINEAR = "linear"
 PHYSICAL = "phys"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Type:
     """An integer of ``size`` bytes (0: void), or a pointer to ``pointer_to``.
 
@@ -82,14 +83,14 @@ def named_type(words: list[str]) -> Type | None:
     return _INTEGERS.get(" ".join(sorted(words, key=lambda word: word != "unsigned")))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RegisterRef:
     """A register or a flag, by its name in lower case."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MemoryRef:
     """``size`` bytes at ``address`` of ``space`` ("linear" or "phys")."""
 
@@ -98,14 +99,14 @@ class MemoryRef:
     space: str = LINEAR
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class VariableRef:
     """A convenience variable or a value of the history, by its name without ``$``."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Value:
     """What an expression gave.
 

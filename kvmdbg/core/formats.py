@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from kvmdbg.errors import UsageError
+from kvmdbg.record import record
 
 LETTERS = "xduotacfsiz"
 SIZES = {"b": 1, "h": 2, "w": 4, "g": 8}
@@ -19,7 +19,7 @@ _SUFFIX = re.compile(r"/?\s*(-?\d*)(.*?)\s*$", re.DOTALL)
 _ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 27: "\\033", 92: "\\\\"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Format:
     """``count`` units (negative: backwards), each of ``size`` bytes and shown as ``letter`` says.
 
@@ -33,6 +33,10 @@ class Format:
     def __str__(self) -> str:
         count = str(self.count) if self.count != 1 else ""
         return f"/{count}{self.letter}{'' if self.letter == 'i' else _SIZE_LETTERS[self.size]}"
+
+
+FIRST = Format()
+"""What ``x`` shows when nothing was asked for before."""
 
 
 def _parts(text: str) -> tuple[int, str, int]:
@@ -58,7 +62,7 @@ def _parts(text: str) -> tuple[int, str, int]:
     return count, letter, size
 
 
-def parse_format(text: str, last: Format = Format(), *, pointer_size: int = 8) -> Format:
+def parse_format(text: str, last: Format = FIRST, *, pointer_size: int = 8) -> Format:
     """What "/4xw" asks of ``x``; what it leaves out is as in ``last`` (the count is 1).
 
     As in gdb, a letter without a size takes the last size, except that ``a`` takes ``pointer_size``,

@@ -16,15 +16,37 @@ from pathlib import Path
 
 from tests.machines.boot import CHECKOUT, JOB, MachineError, call
 
-PROGRAMS = (
-    "bash sh env ls cat cp sleep timeout mkdir rm tee head tail grep sed uname true false date seq mktemp kill stty"
-).split()
-FOLDERS = "proc sys dev tmp run etc root var/tmp usr/bin usr/sbin usr/lib usr/lib64".split()
+PROGRAMS = [
+    "bash",
+    "sh",
+    "env",
+    "ls",
+    "cat",
+    "cp",
+    "sleep",
+    "timeout",
+    "mkdir",
+    "rm",
+    "tee",
+    "head",
+    "tail",
+    "grep",
+    "sed",
+    "uname",
+    "true",
+    "false",
+    "date",
+    "seq",
+    "mktemp",
+    "kill",
+    "stty",
+]
+FOLDERS = ["proc", "sys", "dev", "tmp", "run", "etc", "root", "var/tmp", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64"]
 MERGED = ("bin", "sbin", "lib", "lib64")  # links into /usr, as Debian and Ubuntu have them
-STDLIB_LEFT_OUT = ("site-packages", "dist-packages", "__phello__", "config-*", "ensurepip", "idlelib", "lib2to3")
-STDLIB_LEFT_OUT += ("test", "tests", "tkinter", "turtledemo")
+STDLIB_LEFT_OUT = ["site-packages", "dist-packages", "__phello__", "config-*", "ensurepip", "idlelib", "lib2to3"]
+STDLIB_LEFT_OUT += ["test", "tests", "tkinter", "turtledemo"]
 DISTRIBUTIONS_LEFT_OUT = {"mypy", "mypy-extensions", "librt", "ast-serialize", "ruff", "pip", "setuptools", "wheel"}
-CHECKOUT_LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info.bak")
+CHECKOUT_LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "dist")
 CYLINDER = 16 * 63 * 512  # bytes; Bochs wants whole ones
 
 
@@ -135,7 +157,7 @@ class ScratchDisk:
             if name in DISTRIBUTIONS_LEFT_OUT or name.startswith("types-"):
                 continue
             for file in distribution.files or []:
-                path = Path(os.path.normpath(distribution.locate_file(file)))  # type: ignore[arg-type]
+                path = Path(os.path.normpath(str(distribution.locate_file(file))))
                 if path.is_relative_to(sys.prefix) and path.exists():
                     self.add(path)
 
