@@ -61,6 +61,9 @@ class SessionContext:
 
     def variable(self, name: str) -> int | None:
         history = self._session.history
+        if name in ("", "$"):  # the last value, and the one before it
+            back = 1 + len(name)
+            return history[-back] if len(history) >= back else None
         if name.isdigit():
             number = int(name)
             return history[number - 1] if 1 <= number <= len(history) else None

@@ -542,7 +542,7 @@ class Session(Inspection):
         if isinstance(where, int):
             return where, "linear"
         value = self.evaluate(where)
-        return value.value, "phys" if getattr(value, "space", "linear") == "phys" else "linear"
+        return value.value & (1 << 64) - 1, "phys" if getattr(value, "space", "linear") == "phys" else "linear"
 
     def break_at(
         self,
@@ -616,7 +616,7 @@ class Session(Inspection):
             space = "phys" if value.lvalue.space == "phys" else "linear"
             return value.lvalue.address, space, value.type.size
         space = "phys" if getattr(value, "space", "linear") == "phys" else "linear"
-        return value.value, space, 0
+        return value.value & (1 << 64) - 1, space, 0
 
     def catch(self, kind: str, when: str | None = None, *, temporary: bool = False, **filters: Any) -> Catchpoint:
         """Stop after each exit of ``kind`` (as in kvm/exits.py, or "any") whose fields equal ``filters``."""
@@ -672,4 +672,6 @@ class Session(Inspection):
         """Read the symbols of an ELF file, moved by ``base``; how many there were."""
         found = load_symbol_file(path, base)
         self.symbols.add(found)
+        for point in self.breakpoints:
+            point.bound.clear()  # a condition looks its symbols up when it is bound
         return len(found)
