@@ -26,7 +26,7 @@ CONSTANTS = [
     for n, v in vars(abi).items()
     if n.startswith(("KVM_CAP_", "KVM_GUESTDBG_", "KVM_MEM_", "KVM_SYNC_X86_", "KVM_VCPUEVENT_")) and isinstance(v, int)
 ]
-RENAMED = {
+RENAMED = {"exit": None, "regs": "s", "sync_padding": None, "triple_fault_pending": "triple_fault"}
     "exit": None,
     "regs": "s",
     "sync_padding": None,

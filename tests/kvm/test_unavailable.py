@@ -57,7 +57,7 @@ def test_a_missing_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system.os, "open", lambda path, flags: os.dup(0))
     answers = {abi.KVM_GET_API_VERSION: 12, abi.KVM_CHECK_EXTENSION: 0}
     monkeypatch.setattr(system.fcntl, "ioctl", lambda fd, request, argument=0: answers[request])
-    with pytest.raises(KvmUnavailable, match="lacks KVM_CAP_SYNC_REGS: it needs Linux 4.17"):
+    with pytest.raises(KvmUnavailable, match=r"lacks KVM_CAP_SYNC_REGS: it needs Linux 4\.17"):
         System().require(abi.KVM_CAP_SYNC_REGS, "KVM_CAP_SYNC_REGS", "it needs Linux 4.17 or later")
 
 
