@@ -1,42 +1,20 @@
 # The two commands of the README are `make hello` and `make test`; each makes what it needs.
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
-SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 JOBS ?= 2
+RESULTS := docs/kvm-results
 
-.PHONY: hello test lint types docs bench guests test-kvm-intel test-kvm-amd system clean
-
-$(BIN)/python:
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(APT) update && $(APT) install -y python3-venv; }
-	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/run.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
-	@touch $@
-
-$(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@ $(VENV)/run.stamp
+.PHONY: hello test lint types docs bench guests test-kvm-intel test-kvm-amd kvm-results clean
 
 hello: $(VENV)/run.stamp
-	$(BIN)/kvmdbg --batch --run --load 0x1000 --reg rax=2 --reg rbx=2 guests/hello16.bin
+	@$(BIN)/kvmdbg --batch --run --load 0x1000 --reg rax=2 --reg rbx=2 guests/hello16.bin
 
-# What the tests need beside Python: assembler and compiler for the guests, the kernel's headers, gdb, tmux.
-TOOLS := nasm gcc as ld gdb
-PACKAGES := nasm gcc binutils libc6-dev linux-libc-dev gdb
-system:
-	@missing=; for t in $(TOOLS); do command -v $$t >/dev/null || missing="$$missing $$t"; done; \
-	if [ -n "$$missing" ]; then echo "installing what is missing:$$missing"; $(APT) update && $(APT) install -y --no-install-recommends $(PACKAGES); fi
-
-# On a machine without /dev/kvm the kvm tests go to the kvm_amd machine instead of being skipped.
-test: $(VENV)/dev.stamp system
-	@if [ -r /dev/kvm ] && [ -w /dev/kvm ]; then \
-	  $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS); \
-	else \
-	  $(BIN)/python -m pytest -n $(JOBS) -m 'not kvm' $(PYTEST_ARGS) && $(MAKE) test-kvm-amd; \
-	fi
+# Where /dev/kvm cannot be used, the tests marked kvm run on the kvm_amd machine instead of being skipped.
+test: $(VENV)/dev.stamp
+	@tests/system-packages
+	$(BIN)/python -m tests.run -n $(JOBS) $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -49,16 +27,46 @@ docs: $(VENV)/dev.stamp
 	$(BIN)/python -m kvmdbg.commands.reference
 
 bench: $(VENV)/dev.stamp
+	@tests/system-packages
 	$(BIN)/python -m tests.bench
 
 guests:
 	$(MAKE) -C guests
 
+# The tests marked kvm on emulated machines whose /dev/kvm is the real kvm_amd (seconds to boot) or the real
+# kvm_intel (minutes). MACHINE_ARGS takes options of theirs: see `.venv/bin/python -m tests.machines.kvm_intel --help`.
 test-kvm-amd: $(VENV)/dev.stamp
-	$(BIN)/python -m tests.machines.kvm_amd
+	$(BIN)/python -m tests.machines.kvm_amd $(MACHINE_ARGS)
 
 test-kvm-intel: $(VENV)/dev.stamp
-	$(BIN)/python -m tests.machines.kvm_intel
+	$(BIN)/python -m tests.machines.kvm_intel $(MACHINE_ARGS)
+
+# Measures all flavours that there are from here, and writes the page about them.
+kvm-results: $(VENV)/dev.stamp
+	-$(BIN)/python -m pytest -m kvm -q --kvm-report $(RESULTS).jsonl
+	-$(BIN)/python -m tests.machines.kvm_amd --report $(RESULTS).jsonl
+	-$(BIN)/python -m tests.machines.kvm_intel --report $(RESULTS).jsonl
+	$(BIN)/python -m tests.machines.results $(RESULTS).jsonl $(RESULTS).md
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# On Debian and Ubuntu the venv module of the system's Python is a package of its own.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'kvmdbg needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; echo "installing $$package" >&2; \
+	  $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$$package" >/dev/null || \
+	  { echo "this Python has no venv module: install $$package" >&2; exit 1; }; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: pyproject.toml | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/run.stamp

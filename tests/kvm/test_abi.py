@@ -27,12 +27,6 @@ CONSTANTS = [
     if n.startswith(("KVM_CAP_", "KVM_GUESTDBG_", "KVM_MEM_", "KVM_SYNC_X86_", "KVM_VCPUEVENT_")) and isinstance(v, int)
 ]
 RENAMED = {"exit": None, "regs": "s", "sync_padding": None, "triple_fault_pending": "triple_fault"}
-    "exit": None,
-    "regs": "s",
-    "sync_padding": None,
-    "triple_fault_pending": "triple_fault",
-    "padding1": "padding1",
-}
 
 
 @pytest.fixture(scope="module")

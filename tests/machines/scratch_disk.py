@@ -16,32 +16,11 @@ from pathlib import Path
 
 from tests.machines.boot import CHECKOUT, JOB, MachineError, call
 
-PROGRAMS = [
-    "bash",
-    "sh",
-    "env",
-    "ls",
-    "cat",
-    "cp",
-    "sleep",
-    "timeout",
-    "mkdir",
-    "rm",
-    "tee",
-    "head",
-    "tail",
-    "grep",
-    "sed",
-    "uname",
-    "true",
-    "false",
-    "date",
-    "seq",
-    "mktemp",
-    "kill",
-    "stty",
-]
-FOLDERS = ["proc", "sys", "dev", "tmp", "run", "etc", "root", "var/tmp", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64"]
+PROGRAMS = (
+    "bash sh env ls cat cp sleep timeout mkdir rm tee head tail grep sed uname true false date seq mktemp kill stty"
+).split()
+FOLDERS = "proc sys dev tmp run etc root var/tmp usr/bin usr/sbin usr/lib usr/lib64".split()
+LOCALE = Path("/usr/lib/locale/C.utf8")
 MERGED = ("bin", "sbin", "lib", "lib64")  # links into /usr, as Debian and Ubuntu have them
 STDLIB_LEFT_OUT = ["site-packages", "dist-packages", "__phello__", "config-*", "ensurepip", "idlelib", "lib2to3"]
 STDLIB_LEFT_OUT += ["test", "tests", "tkinter", "turtledemo"]
@@ -87,6 +66,8 @@ class ScratchDisk:
         (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/bash\n")
         (root / "etc/group").write_text("root:x:0:\ntty:x:5:\n")
         (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+        if LOCALE.is_dir():
+            self.add_folder(LOCALE)
 
     def inside(self, path: Path) -> Path:
         """Where the machine's ``path`` lies on this host."""
