@@ -43,6 +43,8 @@ class Plan:
         self.trap = trap
         self.traps: dict[int, int] = {}
         """Guest-physical address of each planted trap, and the byte under it."""
+        self.trap_of_linear: dict[int, int] = {}
+        """Where the traps of linear breakpoints lie, as mapped at the resume."""
         self.debug_registers: list[tuple[int, int, Breakpoint | Watchpoint]] = []
         """Linear address, DR7 condition and length bits (LEN << 2 | RW), and for whom."""
         self.guards: dict[int, Guard] = {}
@@ -146,6 +148,8 @@ def _plant(plan: Plan, point: Breakpoint, physical: int | None, profile: HostPro
         point.held_by = STEPPING
         return
     plan.traps[physical] = 0
+    if point.space == "linear":
+        plan.trap_of_linear[point.address] = physical
     point.held_by = f"{TRAP_NAMES[plan.trap]} trap"
     user = profile.by_mode["user"]
     if point.space == "linear" and user.trap != plan.trap and view.user_page(point.address):

@@ -79,12 +79,15 @@ class Runner(threading.Thread):
         self.limit = 0
         self.must_complete = False
         self.stepping = False
-        self.step_trap: int | None = None
+        self._step_trap: int | None = None
         self.stepper = Stepper(self)
         self.watching = Watching(self)
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._sregs: abi.kvm_sregs | None = None
+        self._mode: Mode | None = None
+        self._pc: int | None = None
         self._debug_set = b""
+        self._for_running = self._for_stepping = b""
         self.start()
         self.call(self._set_up)
 
@@ -150,21 +153,24 @@ class Runner(threading.Thread):
     def set_sregs(self, sregs: abi.kvm_sregs) -> None:
         self.require_stopped()
         self.call(lambda: self.vcpu.set_sregs(sregs))
-        self._sregs = None
+        self.forget()
 
     def set_general(self, name: str, value: int) -> None:
         """Write one of kvm_regs; KVM takes it at the next entry."""
+        self._mode = self._pc = None
         setattr(self.vcpu.regs, name, value)
         self.vcpu.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
 
     def forget(self) -> None:
         """Drop what was cached of the vCPU's state."""
-        self._sregs = None
+        self._sregs = self._mode = self._pc = None
 
     @property
     def mode(self) -> Mode:
-        sregs = self.sregs
-        return mode_of(sregs.cr0, sregs.efer, self.vcpu.regs.rflags, sregs.cs.l, sregs.cs.db)
+        if self._mode is None:
+            sregs = self.sregs
+            self._mode = mode_of(sregs.cr0, sregs.efer, self.vcpu.regs.rflags, sregs.cs.l, sregs.cs.db)
+        return self._mode
 
     @property
     def cs_base(self) -> int:
@@ -175,8 +181,16 @@ class Runner(threading.Thread):
     @property
     def pc(self) -> int:
         """Linear address of the next instruction."""
-        rip = int(self.vcpu.regs.rip)
-        return rip if self.mode.bits == 64 else self.cs_base + rip & LOW32
+        if self._pc is None:
+            rip = int(self.vcpu.regs.rip)
+            self._pc = rip if self.mode.bits == 64 else self.cs_base + rip & LOW32
+        return self._pc
+
+    def arrive(self) -> None:
+        """After an exit: forget what was cached, but take pc from a debug exit, which has it linear."""
+        self._sregs = self._mode = self._pc = None
+        if self.vcpu.u32[U32_EXIT_REASON] == exits.KVM_EXIT_DEBUG:
+            self._pc = self.vcpu.u64[U64_DEBUG_PC]
 
     @property
     def cpl(self) -> int:
@@ -190,40 +204,56 @@ class Runner(threading.Thread):
             self.vcpu.set_regs(self.vcpu.regs)
             self.vcpu.u64[U64_DIRTY_REGS] = 0
 
-    def debug(self, control: int, dr7: int = 0x400) -> None:
-        """KVM_SET_GUEST_DEBUG with the plan's addresses in DR0 to DR3; nothing when it is so already."""
+    def arm(self, plan: Plan) -> None:
+        """Take the plan of a resume; its debug registers are set when the vCPU is entered."""
+        self.plan = plan
+        self.watching.prepare()
+        hardware = abi.KVM_GUESTDBG_USE_HW_BP if plan.debug_registers else 0
+        software = abi.KVM_GUESTDBG_USE_SW_BP if plan.traps and plan.trap == INT3 else 0
+        enable = abi.KVM_GUESTDBG_ENABLE if hardware or software else 0
+        self._for_running = self._request(enable | hardware | software, plan.dr7)
+        self._arm_steps()
+
+    def _arm_steps(self) -> None:
+        control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP
+        if self.plan.holds_data_in_registers:
+            control |= abi.KVM_GUESTDBG_USE_HW_BP
+        if self._step_trap == INT3:
+            control |= abi.KVM_GUESTDBG_USE_SW_BP
+        self._for_stepping = self._request(control, self.plan.dr7_data_only())
+
+    def _request(self, control: int, dr7: int) -> bytes:
+        """struct kvm_guest_debug with the plan's addresses in DR0 to DR3."""
         request = abi.kvm_guest_debug(control=control)
         if control & abi.KVM_GUESTDBG_USE_HW_BP:
             for number, (address, _, _) in enumerate(self.plan.debug_registers):
                 request.debugreg[number] = address
             request.debugreg[7] = dr7
-        raw = bytes(request)
-        stepping = control & abi.KVM_GUESTDBG_SINGLESTEP
-        if raw != self._debug_set or stepping:
-            self.flush()
-            fcntl.ioctl(self.vcpu.fd, abi.KVM_SET_GUEST_DEBUG, raw)
-            self._debug_set = raw
+        return bytes(request)
 
-    def unset_debug(self) -> None:
-        """Guest debugging was set behind our back: the next request is not "so already"."""
-        self._debug_set = b""
+    @property
+    def step_trap(self) -> int | None:
+        """The byte planted at handlers' entries during steps, if any."""
+        return self._step_trap
+
+    @step_trap.setter
+    def step_trap(self, trap: int | None) -> None:
+        self._step_trap = trap
+        self._arm_steps()
+
+    def debug(self, request: bytes) -> None:
+        """KVM_SET_GUEST_DEBUG, after registers that were written: it looks at rip."""
+        if self.vcpu.u64[U64_DIRTY_REGS]:
+            self.flush()
+        fcntl.ioctl(self.vcpu.fd, abi.KVM_SET_GUEST_DEBUG, request)
+        self._debug_set = request
 
     def debug_for_running(self) -> None:
-        plan = self.plan
-        control = 0
-        if plan.debug_registers:
-            control |= abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP
-        if plan.traps and plan.trap == INT3:
-            control |= abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_SW_BP
-        self.debug(control, plan.dr7)
+        if self._debug_set != self._for_running:
+            self.debug(self._for_running)
 
     def debug_for_stepping(self) -> None:
-        control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP
-        if self.plan.holds_data_in_registers:
-            control |= abi.KVM_GUESTDBG_USE_HW_BP
-        if self.step_trap == INT3:
-            control |= abi.KVM_GUESTDBG_USE_SW_BP
-        self.debug(control, self.plan.dr7_data_only())
+        self.debug(self._for_stepping)
 
     @staticmethod
     def drain() -> None:
@@ -259,7 +289,7 @@ class Runner(threading.Thread):
                 return self.refused(error)
             finally:
                 vcpu.u8[U8_IMMEDIATE_EXIT] = 0
-                self._sregs = None
+                self.forget()
             if vcpu.u32[U32_EXIT_REASON] == exits.KVM_EXIT_DEBUG:
                 break  # the instruction ended, and the step with it
             stop = self.serve()
@@ -286,7 +316,7 @@ class Runner(threading.Thread):
         except KvmdbgError as error:
             return self.stop(stops.ErrorStop, message=str(error))
         finally:
-            self._sregs = None
+            self.forget()
 
     def _go(self) -> stops.Stop | None:
         if self.plan.stepping:
@@ -305,7 +335,7 @@ class Runner(threading.Thread):
                 ioctl(fd, run, 0)
             except InterruptedError:
                 self.must_complete = False
-                self._sregs = None
+                self.forget()
                 if self.park():
                     return None
                 self.debug_for_running()
@@ -313,24 +343,24 @@ class Runner(threading.Thread):
             except BlockingIOError:
                 continue  # INIT or SIPI woke it
             except OSError as error:
-                self._sregs = None
+                self.forget()
                 return self.refused(error)
             if u32[U32_EXIT_REASON] == io:
                 entry = ports.get(u32[U32_IO_KEY]) or self.port_entry()
                 entry.count += 1
                 if not entry.quiet:
-                    self._sregs = None
+                    self.forget()
                     stop = self.serve_io(entry)
                     if stop is not None:
                         return stop
             else:
-                self._sregs = None
+                self.arrive()
                 stop = self.serve()
                 if stop is not None:
                     return stop
             limit -= 1
             if not limit:
-                self._sregs = None
+                self.forget()
                 self.must_complete = True
                 self.complete()
                 return self.stop(stops.LimitStop, limit=f"{self.limit} exits")
@@ -422,6 +452,9 @@ class Runner(threading.Thread):
             if plan.trap != HLT:
                 return None
             pc -= 1
+        known = plan.trap_of_linear.get(pc)
+        if known is not None:
+            return known
         physical = self.session.physical_of(self, pc)
         return physical if physical in plan.traps else None
 
@@ -431,10 +464,12 @@ class Runner(threading.Thread):
         Where the step leads to another breakpoint, that is taken here as well: EFLAGS.RF
         may hide it from a debug register. ``judged``: do not ask the first one again.
         """
+        first = judged
         while True:
             stop = None if judged else self.reached(self.pc)
             judged = False
-            stop = stop or self.stepper.past()
+            stop = stop or self.stepper.past(check=first)
+            first = False
             if stop is not None or self.session.stopping:
                 return stop
             if not self.points_at(self.pc):
@@ -456,6 +491,8 @@ class Runner(threading.Thread):
             return self.deliver(3, 0)  # an int3 of the guest's own
         dr6 = vcpu.u64[U64_DEBUG_DR6]
         plan = self.plan
+        if dr6 & 15 and not plan.holds_data_in_registers and self.points_at(self.pc):
+            return self.hit()
         fired = [entry for n, entry in enumerate(plan.debug_registers) if dr6 >> n & 1]
         data = [entry for entry in fired if entry[1] & 3]
         if data:

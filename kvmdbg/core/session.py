@@ -373,6 +373,7 @@ class Session(Inspection):
         if not plant:
             code = {address & -PAGE for address in plan.traps}
             plan.traps.clear()
+            plan.trap_of_linear.clear()
             plan.stepping = False
             plan.guards = {
                 page: guard for page, guard in plan.guards.items() if page not in code or page in plan.watched
@@ -385,10 +386,9 @@ class Session(Inspection):
             self.plant(address)
         self._planted = True
         for runner in self.runners:
-            runner.plan = plan
+            runner.arm(plan)
             for entry in runner.ports.values():
                 runner.watch_port(entry)
-            runner.watching.prepare()
         for view in self.vcpus:
             view.registers.remember()
 

@@ -46,28 +46,43 @@ class Stepper:
 
     # --- past a breakpoint -------------------------------------------------------------------------
 
-    def past(self) -> stops.Stop | None:
-        """Execute the instruction at pc with its breakpoint disarmed, the other vCPUs parked."""
+    def past(self, check: bool = True) -> stops.Stop | None:
+        """Execute the instruction at pc with its breakpoint disarmed, the other vCPUs parked.
+
+        ``check``: whether this KVM can step here is not known yet.
+        """
         runner = self.runner
-        runner.require_step()
+        if check:
+            runner.require_step()
         session = runner.session
+        if len(session.runners) == 1:
+            return self._past()
         with session.exclusive(runner):
-            pc = runner.pc
-            physical = session.physical_of(runner, pc) if runner.plan.traps else None
-            planted = physical is not None and physical in runner.plan.traps
-            if planted and physical is not None:
+            return self._past()
+
+    def _past(self) -> stops.Stop | None:
+        runner = self.runner
+        session = runner.session
+        pc = runner.pc
+        physical = None
+        if runner.plan.traps:
+            physical = runner.plan.trap_of_linear.get(pc) or session.physical_of(runner, pc)
+            if physical in runner.plan.traps:
                 session.lift(physical)
-            try:
-                runner.debug_for_stepping()
-                while True:
-                    before = bytes(runner.vcpu.page[REGS:REGS_END])
-                    stop = self._single(before)
-                    moved = runner.vcpu.u64[U64_RIP] != int.from_bytes(before[RIP : RIP + 8], "little")
-                    if stop is not None or moved or session.stopping or not session.is_rep(runner, pc):
-                        return stop
-            finally:
-                if planted and physical is not None:
-                    session.plant(physical)
+            else:
+                physical = None
+        try:
+            runner.debug_for_stepping()
+            u64 = runner.vcpu.u64
+            while True:
+                before = bytes(runner.vcpu.page[REGS:REGS_END])
+                rip = u64[U64_RIP]
+                stop = self._single(before)
+                if stop is not None or u64[U64_RIP] != rip or session.stopping or not session.is_rep(runner, pc):
+                    return stop
+        finally:
+            if physical is not None:
+                session.plant(physical)
 
     # --- steps -------------------------------------------------------------------------------------
 
@@ -196,9 +211,7 @@ class Stepper:
             runner.session.write_linear(runner, at, without_rf.to_bytes(width, "little"))
         except MemoryFault:
             return False
-        runner.flush()
-        fcntl.ioctl(runner.vcpu.fd, abi.KVM_SET_GUEST_DEBUG, bytes(request))
-        runner.unset_debug()
+        runner.debug(bytes(request))
         return True
 
     def _watched(self, before: bytes) -> stops.Stop | None:
@@ -223,7 +236,7 @@ class Stepper:
     def _one(self, before: bytes, entered: bool) -> stops.Stop | None:
         runner = self.runner
         vcpu = runner.vcpu
-        if not entered and self._over_iret():
+        if not entered and self._byte(runner.pc) in HARD and self._over_iret():
             try:
                 vcpu.run()
             except InterruptedError:
@@ -242,7 +255,7 @@ class Stepper:
                 except OSError as error:
                     return runner.refused(error)
             entered = False
-            runner.forget()
+            runner.arrive()
             reason = vcpu.u32[U32_EXIT_REASON]
             if reason == exits.KVM_EXIT_INTR:
                 if runner.park():
@@ -257,12 +270,14 @@ class Stepper:
                     continue
                 if vcpu.u64[U64_DEBUG_DR6] & 15 and runner.plan.holds_data_in_registers:
                     return runner._on_debug()
-                if bytes(vcpu.page[REGS:REGS_END]) == before and not self._may_stay():
+                if vcpu.page[REGS:REGS_END] == before and not self._may_stay():
                     runner.debug_for_stepping()
                     continue
-                self._clean_trap_flag(before)
+                profile = runner.session.profile
+                if profile.leaks_trap_flag:
+                    self._clean_trap_flag(before)
                 rip = int.from_bytes(before[RIP : RIP + 8], "little")
-                if runner.session.profile.halts_late and vcpu.u64[U64_RIP] == rip + 1 and self._was_hlt(runner.pc - 1):
+                if profile.halts_late and vcpu.u64[U64_RIP] == rip + 1 and self._was_hlt(runner.pc - 1):
                     return runner.stop(stops.HaltedStop)
                 return None
             pending = runner.serve()
@@ -393,7 +408,7 @@ class Stepper:
     def _clean_trap_flag(self, before: bytes) -> None:
         """After a step over pushf on a KVM whose TF leaks: clear it in the pushed image."""
         runner = self.runner
-        if not runner.session.profile.leaks_trap_flag or before[RFLAGS + 1] & 1:
+        if before[RFLAGS + 1] & 1:
             return
         if runner.vcpu.u64[U64_RSP] >= int.from_bytes(before[RSP : RSP + 8], "little"):
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -54,9 +55,9 @@ class World:
         try:
             stop = None if self.stopping else job()
         except BaseException as error:  # a bug must not leave the session waiting for ever
-            stop = stops.ErrorStop(vcpu=runner.index, pc=0, message=f"internal error: {error!r}")
-            self._rest(runner, stop)
-            raise
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            message = f"internal error: {error!r} at {place.filename}:{place.lineno}"
+            stop = stops.ErrorStop(vcpu=runner.index, pc=0, message=message)
         self._rest(runner, stop)
 
     def _rest(self, runner: Runner, stop: stops.Stop | None) -> None:

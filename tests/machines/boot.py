@@ -30,6 +30,7 @@ from tests.machines.results import MARK
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 JOB = "/kvmdbg-job"
+BUSYBOX = Path("/bin/busybox")
 NO_END, NO_MACHINE = 124, 125  # exit statuses: the time was up; the machine failed, not the command
 
 INIT = """\
@@ -238,7 +239,7 @@ def initramfs(
     names = {path: _module_name(path) + ".ko" for path in order}
     folder, script, plain = 0o040755, 0o100755, 0o100644
     files = dict.fromkeys(("bin", "modules", "proc", "sys", "dev", "root"), (folder, b""))
-    files["bin/busybox"] = (script, Path("/bin/busybox").read_bytes())
+    files["bin/busybox"] = (script, BUSYBOX.read_bytes())
     for path in order:
         files["modules/" + names[path]] = (plain, _module_bytes(kernel.modules / path))
     files["modules/order"] = (plain, "\n".join(names.values()).encode() + b"\n")
@@ -299,7 +300,7 @@ def follow(process: subprocess.Popen[bytes], log: Path, run: Run) -> int:
             if console.status is not None:
                 break
             if late:
-                print(f"\nno end of the command within {run.timeout:.0f} s", file=sys.stderr)
+                print(f"\nno end of the command within {run.timeout:g} s", file=sys.stderr)
                 return NO_END
             if ended:
                 print("\nthe machine stopped before the command ended", file=sys.stderr)
