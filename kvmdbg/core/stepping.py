@@ -121,7 +121,7 @@ class Stepper:
                 try:
                     ioctl(fd, run, 0)
                     clean = u32[U32_EXIT_REASON] == debug and u32[U32_DEBUG_EXCEPTION] == 1 and u64[U64_RIP] != rip
-                except InterruptedError:
+                except (InterruptedError, BlockingIOError):  # a kick; or INIT or SIPI woke it
                     u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
                     clean = False
                 if clean:
