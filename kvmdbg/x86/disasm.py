@@ -111,7 +111,7 @@ def _classify(code: bytes, bits: int) -> InsnInfo | None:
     loop = name in LOOPS or (name.startswith("j") and name.endswith("cxz"))
     conditional = loop or (name.startswith("j") and name not in ("jmp", "ljmp", "jmpe"))
     target = None
-    if (is_call or conditional or name in ("jmp", "xbegin")) and insn.operands and insn.operands[0].type == 2:
+    if (conditional or name in ("call", "jmp", "xbegin")) and insn.operands and insn.operands[0].type == 2:
         target = insn.operands[0].imm
     rep = insn.mnemonic.startswith("rep") and name.rstrip("bwdq") in STRINGS
     return InsnInfo(

@@ -261,7 +261,7 @@ def kvm_tests_command() -> list[str]:
     files = list(dict.fromkeys(re.findall(r"^(\S+\.py)::", done.stdout, re.MULTILINE)))
     if done.returncode or not files:
         raise MachineError(f"pytest collected no test marked kvm here:\n{(done.stdout + done.stderr).strip()}")
-    return [*pytest, "--kvm-report=-", *files]
+    return [*pytest, "--tb=short", "--kvm-report=-", *files]
 
 
 @dataclass
