@@ -12,8 +12,6 @@ from kvmdbg.x86.operands import Access
 
 SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss")
 BASES = {f"{name}_base": 0x10000 * (n + 1) for n, name in enumerate(SEGMENTS)}
-    f"{s}_base": b for s, b in zip(("cs", "ds", "es", "fs", "gs", "ss"), range(0x10000, 0x70000, 0x10000), strict=True)
-}
 NAMES = "rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags".split()
 
 
