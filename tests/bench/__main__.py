@@ -1,0 +1,138 @@
+"""Speed, as ratios of kvmdbg to a C loop of the same guest, both measured in this run.
+
+python -m tests.bench [NAME…]     all, or exits, steps, records, conditions, watch, start
+
+Each bench alternates the two sides several times and prints the median of the ratios,
+both sides of it, and the bar. Exit status 1 when a bar is missed.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import kvmdbg
+from kvmdbg.core.probe import host_profile
+
+HERE = Path(__file__).parent
+GUESTS = HERE.parents[1] / "guests"
+ROUNDS = 5
+LOOP = b"\x41\x90\xeb\xfc"  # again: inc cx; nop; jmp again
+
+
+def c_side(program: Path, *arguments: str) -> float:
+    return float(subprocess.run([str(program), *arguments], check=True, capture_output=True, text=True).stdout)
+
+
+def rate(count: int, work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return count / (time.perf_counter() - begin)
+
+
+def counter() -> kvmdbg.Session:
+    return kvmdbg.open(GUESTS / "counter16.bin", load=0x10000, entry="0x1000:0", memory="512M")
+
+
+def flat(code: bytes) -> kvmdbg.Session:
+    with tempfile.NamedTemporaryFile(suffix=".bin") as file:
+        file.write(code)
+        file.flush()
+        return kvmdbg.open(file.name, format="flat", mode="real", load=0x1000, memory="1M")
+
+
+def exits(program: Path) -> tuple[float, float]:
+    with counter() as dbg:
+        dbg.run(exits=1000)
+        return rate(200_000, lambda: dbg.run(exits=200_000)), c_side(program, "exits", "200000")
+
+
+def steps(program: Path) -> tuple[float, float]:
+    with counter() as dbg:
+        dbg.step(100)
+        return rate(50_000, lambda: dbg.step(50_000)), c_side(program, "steps", "50000")
+
+
+def records(program: Path) -> tuple[float, float]:
+    with counter() as dbg:
+        dbg.step(100)
+        record: list[bytes] = []
+        ours = rate(50_000, lambda: dbg.step(50_000, record=record))
+        assert len(record) == 50_000
+        return ours, c_side(program, "steps", "50000")
+
+
+def conditions(program: Path) -> tuple[float, float]:
+    with flat(LOOP) as dbg:
+        dbg.break_at(0x1001, when="$cx == 20000")
+        ours = rate(20_000, lambda: dbg.run())
+        assert dbg.regs.cx == 20_000
+    profile = host_profile()
+    trap = 0 if profile.kernel_execute_dr else profile.kernel_trap
+    return ours, c_side(program, "hits", "20000", f"{trap:x}")
+
+
+def watch(program: Path) -> tuple[float, float]:
+    # mov cx, 20000; again: mov [0x9004], cx; loop again; hlt
+    with flat(bytes.fromhex("b9204e 890e0490 e2fa f4")) as dbg:
+        dbg.watch(0x9000, 1)
+        ours = rate(20_000, lambda: dbg.run())
+        assert dbg.regs.cx == 0
+    return ours, c_side(program, "exits", "100000")
+
+
+def start(program: Path) -> tuple[float, float]:
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    hello = ["--batch", "--run", "--load", "0x1000", "--reg", "rax=2", "--reg", "rbx=2", str(GUESTS / "hello16.bin")]
+
+    def whole(arguments: list[str]) -> float:
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True, env=environment)
+        return (time.perf_counter() - begin) * 1e3
+
+    whole(["-m", "kvmdbg", *hello])
+    return whole(["-m", "kvmdbg", *hello]), whole(["-c", "import ctypes, mmap, argparse"])
+
+
+BENCHES: dict[str, tuple[Callable[[Path], tuple[float, float]], str, float | None, str]] = {
+    "exits": (exits, "port exits a second, nothing caught", 0.7, "C loop"),
+    "steps": (steps, "steps a second", 0.5, "C loop"),
+    "records": (records, "steps a second, every register recorded", 0.35, "C loop"),
+    "conditions": (conditions, "false conditions a second", 0.3, "C loop of hits stepped past"),
+    "watch": (watch, "writes a second beside a watched byte", None, "C loop of port exits"),
+    "start": (start, "ms from start to the end of hello16", -3.0, "python3 -c 'import ctypes, mmap, argparse'"),
+}
+"""Name: (one round, what is measured, bar, the peer). A negative bar is a most, not a least."""
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        print(f"no bench {unknown[0]!r}; there are: {', '.join(BENCHES)}", file=sys.stderr)
+        return 2
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "loops"
+        subprocess.run(["gcc", "-O2", "-o", str(program), str(HERE / "loops.c")], check=True)
+        for name in names or BENCHES:
+            bench, what, bar, peer = BENCHES[name]
+            rounds = [bench(program) for _ in range(ROUNDS if name != "start" else 3 * ROUNDS)]
+            ours, theirs = (statistics.median(side) for side in zip(*rounds, strict=True))
+            ratio = statistics.median(a / b for a, b in rounds)
+            verdict = ""
+            if bar is not None:
+                good = ratio >= bar if bar > 0 else ratio <= -bar
+                missed += not good
+                verdict = f"  {'at least' if bar > 0 else 'at most'} {abs(bar):g}: {'met' if good else 'MISSED'}"
+            print(f"{name:<11} {what}: {ours:,.0f}; {peer}: {theirs:,.0f}; ratio {ratio:.2f}{verdict}", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
