@@ -155,13 +155,16 @@ def test_missing_guest_and_missing_kvm(tmp_path: Path) -> None:
 @pytest.mark.kvm
 def test_ctrl_c_ends_with_130() -> None:
     running = subprocess.Popen(
-        [sys.executable, "-m", "kvmdbg", "--batch", "--run", "-ex", "p 1", *COUNTER],
+        [sys.executable, "-m", "kvmdbg", "--batch", "-ex", "p 42", "--run", "-ex", "p 1", *COUNTER],
         cwd=ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(1.5)
+    assert running.stdout is not None
+    assert running.stdout.readline() == "$1 = 42\n"
+    time.sleep(0.5)
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=10)
     assert running.returncode == 130

@@ -461,6 +461,7 @@ class Session(Inspection):
             self._planted = False
         for runner in self.runners:
             runner.forget()
+            runner.stepper.rest()
         if stop is None:
             stop = stops.InterruptedStop(vcpu=self.vcpu.index, pc=self.vcpu.pc)
         elif isinstance(stop, stops.LimitStop) and not stop.pc:

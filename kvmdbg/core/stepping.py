@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 EFLAGS_TF = 1 << 8
 NO_PROGRESS_TRIES = 64
-HARD = frozenset((0x9C, 0x66, 0xCF))
-"""First bytes of pushf and iret: stepped with care. (iretq begins with REX.W, see _byte.)"""
+PUSHF, IRET, OPERAND_SIZE, REX_W = 0x9C, 0xCF, 0x66, 0x48
 REGS = abi.kvm_run.regs.offset
 REGS_END = REGS + 144
 U64_RIP = REGS // 8 + 16
@@ -35,6 +34,16 @@ U64_DEBUG_PC = abi.kvm_run.exit.offset // 8 + 1
 U64_DEBUG_DR6 = U64_DEBUG_PC + 1
 
 
+def hard(code: memoryview | bytes, at: int) -> bool:
+    """Whether the instruction at ``code[at]`` is stepped with care: pushf and iret, perhaps with one prefix."""
+    byte = code[at]
+    if byte in (OPERAND_SIZE, REX_W):
+        if at + 1 == len(code):
+            return True
+        byte = code[at + 1]
+    return byte in (PUSHF, IRET)
+
+
 class Stepper:
     """Steps the vCPU of ``runner``; all methods run on its thread."""
 
@@ -42,7 +51,7 @@ class Stepper:
         self.runner = runner
         self._entries: dict[int, int] = {}
         self._entry_points: dict[int, int] = {}
-        self._pages: dict[int, int] = {}
+        self._pages: dict[int, memoryview] = {}
 
     # --- past a breakpoint -------------------------------------------------------------------------
 
@@ -95,12 +104,16 @@ class Stepper:
         runner.require_step()
         self._trap_handlers()
         runner.stepping = True
-        self._pages.clear()
         try:
             return self._run(count, record)
         finally:
             runner.stepping = False
             self._untrap_handlers()
+            self.rest()
+
+    def rest(self) -> None:
+        """At each stop: let go of the guest's memory; its translations may change."""
+        self._pages.clear()
 
     def _run(self, count: int | None, record: list[bytes] | None) -> stops.Stop | None:
         runner = self.runner
@@ -108,7 +121,10 @@ class Stepper:
         fd, page, u32, u64, ioctl = vcpu.fd, vcpu.page, vcpu.u32, vcpu.u64, fcntl.ioctl
         by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
         fast = not watchful and not plan.holds_data_in_registers
-        run, debug = abi.KVM_RUN, exits.KVM_EXIT_DEBUG
+        run, debug, port_exit = abi.KVM_RUN, exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_IO
+        world = session.world
+        code_page = -1
+        code: memoryview | bytes = b""
         halts_late = session.profile.halts_late
         entries = self._entry_points
         pc = runner.pc
@@ -117,7 +133,9 @@ class Stepper:
         while True:
             before = bytes(page[REGS:REGS_END])
             rip = u64[U64_RIP]
-            if fast and pc not in entries and self._byte(pc) not in HARD:
+            if pc >> 12 != code_page:
+                code_page, code = pc >> 12, self._code(pc)
+            if fast and pc not in entries and code and not hard(code, pc & 0xFFF):
                 try:
                     ioctl(fd, run, 0)
                     clean = u32[U32_EXIT_REASON] == debug and u32[U32_DEBUG_EXCEPTION] == 1 and u64[U64_RIP] != rip
@@ -129,6 +147,12 @@ class Stepper:
                     if halts_late and u64[U64_RIP] == rip + 1 and self._was_hlt(pc - 1):
                         runner.forget()
                         return runner.stop(stops.HaltedStop)
+                elif u32[U32_EXIT_REASON] == port_exit:
+                    stop = runner.serve() or runner.complete()
+                    runner.forget()
+                    if stop is not None:
+                        return stop
+                    pc += u64[U64_RIP] - rip  # in and out leave CS as it is
                 else:
                     runner.forget()
                     stop = self._single(before, entered=True)
@@ -141,7 +165,7 @@ class Stepper:
                 if stop is not None:
                     return stop
                 pc = runner.pc
-            if session.stopping:
+            if world.stopping:
                 runner.forget()
                 return None
             done += 1
@@ -156,29 +180,28 @@ class Stepper:
                 if stop is not None:
                     return stop
 
-    def _byte(self, linear: int) -> int | None:
-        """The byte at ``linear``, quickly: translations are kept for the time of a run of steps.
-
-        For iretq (48 CF) it is the CF.
-        """
-        page = self._pages.get(linear >> 12)
-        if page is None:
+    def _code(self, linear: int) -> memoryview | bytes:
+        """The page of memory that holds the code at ``linear``; kept for the time of a run of steps."""
+        found = self._pages.get(linear >> 12)
+        if found is None:
+            session = self.runner.session
             self.runner.forget()
-            page = self.runner.session.physical_of(self.runner, linear & ~0xFFF)
-            if page is None:
-                return None
-            self._pages[linear >> 12] = page
-        region = self.runner.session.machine.memory.find(page)
-        if region is None:
-            return None
-        at = page - region.address + (linear & 0xFFF)
-        view = region.view
-        byte = view[at]
-        return 0xCF if byte == 0x48 and linear & 0xFFF != 0xFFF and view[at + 1] == 0xCF else byte
+            physical = session.physical_of(self.runner, linear & ~0xFFF)
+            region = None if physical is None else session.machine.memory.find(physical)
+            if physical is None or region is None:
+                return b""
+            found = region.view[physical - region.address : physical - region.address + 4096]
+            self._pages[linear >> 12] = found
+        return found
+
+    def _is_hard(self, linear: int) -> bool:
+        code = self._code(linear)
+        return not code or hard(code, linear & 0xFFF)
 
     def _was_hlt(self, linear: int) -> bool:
         """Whether a hlt lies at ``linear``."""
-        if self._byte(linear) != HLT:
+        code = self._code(linear)
+        if not code or code[linear & 0xFFF] != HLT:
             return False
         self.runner.forget()
         return self.runner.session.code_at(self.runner, linear, 1) == bytes((HLT,))
@@ -236,7 +259,7 @@ class Stepper:
     def _one(self, before: bytes, entered: bool) -> stops.Stop | None:
         runner = self.runner
         vcpu = runner.vcpu
-        if not entered and self._byte(runner.pc) in HARD and self._over_iret():
+        if not entered and self._is_hard(runner.pc) and self._over_iret():
             try:
                 vcpu.run()
             except InterruptedError:
