@@ -149,9 +149,9 @@ class MmioExit(Exit):
     @classmethod
     def decode(cls, run: abi.kvm_run, page: memoryview) -> MmioExit:
         mmio = run.mmio
-        size = min(mmio.len, 8)
+        size = min(mmio.len, 8)  # the kernel's own limit: mmio.data has 8 bytes
         write = bool(mmio.is_write)
-        return cls("write" if write else "read", mmio.phys_addr, mmio.len, bytes(mmio.data[:size]) if write else b"")
+        return cls("write" if write else "read", mmio.phys_addr, size, bytes(mmio.data[:size]) if write else b"")
 
     def describe(self) -> str:
         text = f"mmio {self.direction} {self.address:#x}, {self.size} byte{'s' if self.size > 1 else ''}"

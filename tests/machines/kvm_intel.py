@@ -33,7 +33,7 @@ n=0
 while [ ! -b /dev/sda ] && [ $n -lt 100 ]; do $B usleep 100000; n=$((n+1)); done
 $B mount -t ext4 /dev/sda /root
 """
-TIME_SCALE = 30
+TIME_SCALE = 5  # by its own clock, which follows the instructions run and so is slow, too
 
 GRUB = """\
 set timeout=0
