@@ -17,6 +17,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -280,6 +281,14 @@ class Run:
     result: str | None = None
 
 
+def launch(command: Sequence[str], folder: Path, log: str) -> subprocess.Popen[bytes]:
+    """Start an emulator in ``folder``, its own words going to ``log`` there, as a process group of its own."""
+    with open(folder / log, "wb") as file:
+        return subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True
+        )
+
+
 def follow(process: subprocess.Popen[bytes], log: Path, run: Run) -> int:
     """Show what the command prints while the machine runs; end the machine and return the command's exit status."""
     console, decoder = Console(), codecs.getincrementaldecoder("utf-8")("replace")
@@ -308,7 +317,8 @@ def follow(process: subprocess.Popen[bytes], log: Path, run: Run) -> int:
                 return NO_MACHINE
             time.sleep(0.1)
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # the group: Debian's bochs is a script around the emulator
         process.wait()
         if run.keep:
             run.keep.mkdir(parents=True, exist_ok=True)
@@ -359,6 +369,7 @@ def main(prog: str, start: Callable[[Run], int], run: Run) -> int:
     """Run it, write the report, and return the exit status."""
     from tests.machines import results
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the machine is ended, too
     try:
         if not run.command and not run.setup_only:
             run.command = kvm_tests_command()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -67,14 +66,8 @@ def start(run: boot.Run) -> int:
         kernel_image = ["-kernel", str(kernel.image), "-initrd", "initrd.gz", "-append", command_line]
         root = ["-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"]
         root += ["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]
-        with open(folder / "qemu.log", "wb") as log:
-            process = subprocess.Popen(
-                ["qemu-system-x86_64", *machine, *quiet, "-serial", "file:serial.log", *kernel_image, *root],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        emulator = ["qemu-system-x86_64", *machine, *quiet, "-serial", "file:serial.log", *kernel_image, *root]
+        process = boot.launch(emulator, folder, "qemu.log")
         return boot.follow(process, folder / "serial.log", run)
 
 

@@ -15,7 +15,6 @@ import gzip
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -123,10 +122,7 @@ def start(run: boot.Run) -> int:
         shutil.rmtree(disk.root)
         (folder / "boot.iso").symlink_to(image)
         (folder / "bochsrc").write_text(BOCHSRC)
-        with open(folder / "output.log", "wb") as log:
-            process = subprocess.Popen(
-                ["bochs", "-q", "-f", "bochsrc"], cwd=folder, stdin=subprocess.PIPE, stdout=log, stderr=log
-            )
+        process = boot.launch(["bochs", "-q", "-f", "bochsrc"], folder, "output.log")
         assert process.stdin is not None
         process.stdin.write(b"c\n")  # where Bochs is built with its debugger: go
         process.stdin.flush()

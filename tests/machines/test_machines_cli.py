@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -100,10 +103,14 @@ def test_console_does_not_hold_back_a_line_that_is_not_ended() -> None:
 def test_follow_gives_the_status_and_ends_the_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "serial.log"
     log.write_text(f"{MARK}start\nhi\n{MARK}result r\n{MARK}exit 7\n")
-    machine = subprocess.Popen(["sleep", "100"])
+    machine = boot.launch(["sh", "-c", "sleep 100; true"], tmp_path, "emulator.log")
     run = boot.Run(["true"], timeout=10, keep=tmp_path / "kept")
     assert boot.follow(machine, log, run) == 7
     assert machine.returncode is not None
+    with pytest.raises(ProcessLookupError):  # the sleep behind the shell has gone, too
+        for _ in range(100):
+            os.killpg(machine.pid, 0)
+            time.sleep(0.05)
     assert run.result == "r"
     assert capsys.readouterr().out == "hi\n"
     assert (tmp_path / "kept/serial.log").exists()
@@ -115,10 +122,10 @@ def test_follow_tells_a_machine_that_ended_from_one_that_takes_too_long(
     log = tmp_path / "serial.log"
     log.write_text("Kernel panic\n")
     run = boot.Run(["true"], timeout=10)
-    assert boot.follow(subprocess.Popen(["true"]), log, run) == boot.NO_MACHINE
+    assert boot.follow(boot.launch(["true"], tmp_path, "emulator.log"), log, run) == boot.NO_MACHINE
     assert "Kernel panic" in capsys.readouterr().err
     run.timeout = 0.2
-    assert boot.follow(subprocess.Popen(["sleep", "100"]), log, run) == boot.NO_END
+    assert boot.follow(boot.launch(["sleep", "100"], tmp_path, "emulator.log"), log, run) == boot.NO_END
     assert "within 0.2 s" in capsys.readouterr().err
 
 
@@ -158,7 +165,11 @@ def test_a_machine_that_cannot_be_set_up_says_so(capsys: pytest.CaptureFixture[s
     def start(_: boot.Run) -> int:
         raise boot.MachineError("no kernel")
 
-    assert boot.main("kvm_amd", start, boot.Run(["ls"], 1)) == boot.NO_MACHINE
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert boot.main("kvm_amd", start, boot.Run(["ls"], 1)) == boot.NO_MACHINE
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert capsys.readouterr().err == "kvm_amd: no kernel\n"
 
 
