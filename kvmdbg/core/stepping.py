@@ -28,6 +28,8 @@ REGS_END = REGS + 144
 U64_RIP = REGS // 8 + 16
 U64_RSP = REGS // 8 + 6
 RSP, RIP, RFLAGS = 6 * 8, 16 * 8, 17 * 8  # in a copy of struct kvm_regs
+U8_RFLAGS_TF = REGS + RFLAGS + 1
+U64_DIRTY_REGS = abi.kvm_run.kvm_dirty_regs.offset // 8
 U32_EXIT_REASON = abi.kvm_run.exit_reason.offset // 4
 U32_DEBUG_EXCEPTION = abi.kvm_run.exit.offset // 4
 U64_DEBUG_PC = abi.kvm_run.exit.offset // 8 + 1
@@ -136,6 +138,8 @@ class Stepper:
             if pc >> 12 != code_page:
                 code_page, code = pc >> 12, self._code(pc)
             if fast and pc not in entries and code and not hard(code, pc & 0xFFF):
+                page[U8_RFLAGS_TF] |= 1  # as in _enter
+                u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
                 try:
                     ioctl(fd, run, 0)
                     clean = u32[U32_EXIT_REASON] == debug and u32[U32_DEBUG_EXCEPTION] == 1 and u64[U64_RIP] != rip
@@ -272,9 +276,7 @@ class Stepper:
         for _ in range(NO_PROGRESS_TRIES):
             if not entered:
                 try:
-                    vcpu.run()
-                except InterruptedError:
-                    vcpu.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+                    self._enter()
                 except OSError as error:
                     return runner.refused(error)
             entered = False
@@ -316,6 +318,25 @@ class Stepper:
             if reason in (exits.KVM_EXIT_IO, exits.KVM_EXIT_MMIO) or bytes(vcpu.page[REGS:REGS_END]) != before:
                 return None
         return None
+
+    def _enter(self) -> None:
+        """KVM_RUN for one step; a kick reads as KVM_EXIT_INTR.
+
+        The step's TF is asked for each time: KVM drops it from the guest's flags when it
+        emulates an instruction, and so do popf, iret and INIT. KVM hides it when it gives
+        the flags back.
+        """
+        vcpu = self.runner.vcpu
+        while True:
+            vcpu.page[U8_RFLAGS_TF] |= 1
+            vcpu.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
+            try:
+                fcntl.ioctl(vcpu.fd, abi.KVM_RUN, 0)
+            except InterruptedError:
+                vcpu.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+            except BlockingIOError:  # INIT or SIPI woke it
+                continue
+            return
 
     def _delivering(self) -> bool:
         return bool(self.runner.vcpu.get_events().exception.injected)

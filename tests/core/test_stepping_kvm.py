@@ -95,3 +95,19 @@ def test_an_instruction_that_kvm_cannot_run_is_named(boot: Boot) -> None:
     else:
         assert isinstance(stop, HaltedStop)
         assert dbg.regs.eax == 8
+
+
+LOSES_TRAP_FLAG = {
+    "popf": ("9c 9d 90 90 40 40 f4", 16, {}),  # pushf; popf; nop; nop; inc ax; inc ax; hlt
+    "device in user space": ("a3000000d0 90 90 40 40 40 f4", 32, {}),  # mov [0xd0000000], eax; …
+    "device in the kernel": ("a18000e0fe 90 90 40 40 40 f4", 32, {"cpus": 2}),  # mov eax, [0xfee00080]; …
+}
+
+
+@pytest.mark.parametrize("code, bits, options", LOSES_TRAP_FLAG.values(), ids=LOSES_TRAP_FLAG)
+def test_a_run_of_steps_goes_on_after(boot: Boot, code: str, bits: int, options: dict[str, int]) -> None:
+    """KVM drops EFLAGS.TF when it emulates an instruction, and popf writes it."""
+    dbg = boot(bytes.fromhex(code), bits, registers={"rsp": 0x8000, "rax": 0}, **options)
+    stop = dbg.step(5)
+    assert isinstance(stop, StepStop), stop.describe()
+    assert (stop.pc, dbg.regs.eax & 0xFFFF) == (0x1000 + len(bytes.fromhex(code)) - 2, 1 if bits == 16 else 2)
