@@ -37,7 +37,11 @@ def candidates(dbg: Interpreter, line: str) -> list[Candidate]:
 
 def _commands(dbg: Interpreter, prefix: str, start: int) -> list[Candidate]:
     names = dbg.registry.names()
-    shown = [(name, one.summary) for name, one in names.items() if name == one.words[0] or len(name) > 2]
+    shown = [
+        (name, one.summary)
+        for name, one in names.items()
+        if name == one.words[0] or (len(name) > 2 and not one.words[0].startswith(name))
+    ]
     shown += [(macro.name, macro.text) for macro in dbg.macros.values()]
     return [Candidate(name, start, text) for name, text in sorted(shown) if name.startswith(prefix)]
 

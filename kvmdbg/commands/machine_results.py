@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from kvmdbg.record import record
 
 Json = dict[str, Any]
+Piece = tuple[str, str]
+"""A role and a text. Roles say what a text is, for those who show it in colour: "address", "label", "code" (Intel
+syntax; "code-att" for AT&T), "bytes", "mark" (the arrow at pc), "breakpoint", "note", "register", "value", "changed",
+"flags", "heading", "title", "stop", "name", "warning", "error", or "" for the rest."""
+
+
+class Shown:
+    """A result that says of each piece of its text what it is."""
+
+    def pieces(self, width: int) -> Iterator[Piece]:
+        """The text in order, without a final newline."""
+        raise NotImplementedError
+
+    def plain(self, width: int = 80) -> str:
+        return "".join(text for _, text in self.pieces(width))
 
 
 @record
-class HexDump:
+class HexDump(Shown):
     """Bytes from ``address`` on, sixteen a line with their ASCII. ``changed`` holds offsets that differ since the
     last stop; ``space`` is "linear" or "phys"."""
 
@@ -33,13 +49,18 @@ class HexDump:
         """(address, up to 16 bytes) of each line."""
         return [(self.address + at, self.data[at : at + 16]) for at in range(0, len(self.data), 16)]
 
-    def plain(self, width: int = 80) -> str:
-        lines = []
-        for address, data in self.lines():
-            cells = " ".join(f"{byte:02x}" for byte in data)
-            text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
-            lines.append(f"{address:08x}  {cells:<47}  {text}")
-        return "\n".join(lines)
+    def pieces(self, width: int) -> Iterator[Piece]:
+        for number, (address, data) in enumerate(self.lines()):
+            changed = [number * 16 + at in self.changed for at in range(len(data))]
+            yield "", "\n" if number else ""
+            yield "address", f"{address:08x}"
+            yield "", "  "
+            for at, byte in enumerate(data):
+                yield "changed" if changed[at] else "bytes" if byte else "note", f"{byte:02x}"
+                yield "", " " if at + 1 < len(data) else "  " + "   " * (16 - len(data))
+            for at, byte in enumerate(data):
+                shown = 0x20 <= byte < 0x7F
+                yield "changed" if changed[at] else "" if shown else "note", chr(byte) if shown else "."
 
 
 @record
@@ -52,7 +73,7 @@ class MemoryRow:
 
 
 @record
-class Memory:
+class Memory(Shown):
     """What ``x`` shows: ``rows`` of formatted units. ``letter`` and ``unit`` (bytes) are gdb's format and size;
     ``values`` are the same units as numbers (or strings for ``x/s``); ``space`` is "linear" or "phys"."""
 
@@ -76,14 +97,14 @@ class Memory:
             "data": self.data.hex(),
         }
 
-    def plain(self, width: int = 80) -> str:
+    def pieces(self, width: int) -> Iterator[Piece]:
         wide = max((len(cell) for row in self.rows for cell in row.cells), default=0)
         prefix = "phys:" if self.space == "phys" else ""
-        lines = []
-        for row in self.rows:
-            head = f"{prefix}{row.address:#x}" + (f" {row.label}" if row.label else "")
-            lines.append(f"{head}:  " + "  ".join(f"{cell:>{wide}}" for cell in row.cells))
-        return "\n".join(lines)
+        for number, row in enumerate(self.rows):
+            yield "address", "\n" * bool(number) + f"{prefix}{row.address:#x}"
+            yield "label", f" {row.label}" if row.label else ""
+            yield "", ":  "
+            yield "value", "  ".join(f"{cell:>{wide}}" for cell in row.cells)
 
 
 @record
@@ -124,8 +145,9 @@ class CodeLine:
 
 
 @record
-class Disassembly:
-    """Instructions in order. ``raw`` asks for their bytes to be shown; ``syntax`` is "intel" or "att"."""
+class Disassembly(Shown):
+    """Instructions in order. ``raw`` asks for their bytes to be shown, where all lines fit; ``syntax`` is "intel" or
+    "att"."""
 
     kind: ClassVar[str] = "disassembly"
     lines: tuple[CodeLine, ...]
@@ -136,23 +158,38 @@ class Disassembly:
     def to_json(self) -> Json:
         return {"type": self.kind, "syntax": self.syntax, "lines": [line.to_json() for line in self.lines]}
 
-    def plain(self, width: int = 80) -> str:
-        out = [self.title] if self.title else []
-        wide_label = max((len(line.label) for line in self.lines), default=0)
-        wide_bytes = max((len(line.data) * 3 for line in self.lines), default=0)
-        for line in self.lines:
-            mark = "=>" if line.current else (" b" if line.breakpoints else "  ")
-            place = f"{line.seg_off}  {line.address:#08x}" if line.seg_off else f"{line.address:#010x}"
-            label = f"  {line.label:<{wide_label}}" if wide_label else ""
-            raw = f"  {line.data.hex(' '):<{wide_bytes}}" if self.raw else ""
-            code = f"{line.mnemonic:<7} {line.operands}" if line.operands else line.mnemonic
-            note = ""
-            if line.target_label:
-                note += f"  {line.target_label}"
-            if line.branch:
-                note += f"  ({line.branch})"
-            out.append(f"{mark} {place}{label}{raw}  {code}{note}")
-        return "\n".join(out)
+    def pieces(self, width: int) -> Iterator[Piece]:
+        if self.title:
+            yield "heading", self.title
+            yield "", "\n" if self.lines else ""
+        lines = [list(self._pieces(line, self.raw)) for line in self.lines]
+        if self.raw and any(sum(len(text) for _, text in line) > width for line in lines):
+            lines = [list(self._pieces(line, False)) for line in self.lines]
+        for number, pieces in enumerate(lines):
+            yield "", "\n" if number else ""
+            left = width
+            for role, text in pieces:
+                if len(text) > left:
+                    yield role, f"{text[: max(0, left - 1)]}…"
+                    break
+                yield role, text
+                left -= len(text)
+
+    def _pieces(self, line: CodeLine, raw: bool) -> Iterator[Piece]:
+        """One line; its bytes only with ``raw``."""
+        wide_label = max(len(line.label) for line in self.lines)
+        wide_bytes = max(len(line.data) * 3 for line in self.lines)
+        point = bool(line.breakpoints)
+        yield ("mark", "=>") if line.current else ("breakpoint", " b" if point else "  ")
+        place = f"{line.seg_off}  {line.address:#08x}" if line.seg_off else f"{line.address:#010x}"
+        yield "breakpoint" if point else "mark" if line.current else "address", f" {place}"
+        yield "label", f"  {line.label:<{wide_label}}" if wide_label else ""
+        yield "bytes", f"  {line.data.hex(' '):<{wide_bytes}}" if raw else ""
+        yield "", "  "
+        code = f"{line.mnemonic:<7} {line.operands}" if line.operands else line.mnemonic
+        yield "code-att" if self.syntax == "att" else "code", code
+        yield "label", f"  {line.target_label}" if line.target_label else ""
+        yield "stop", f"  ({line.branch})" if line.branch else ""
 
 
 @record
@@ -173,7 +210,7 @@ class RegisterValue:
 
 
 @record
-class Registers:
+class Registers(Shown):
     """Registers in the order to be shown. ``layout`` is "grid" (the context view) or "list" (``info registers``)."""
 
     kind: ClassVar[str] = "registers"
@@ -211,24 +248,23 @@ class Registers:
             used += need
         return [line for line in lines if line]
 
-    def plain(self, width: int = 80) -> str:
+    def pieces(self, width: int) -> Iterator[Piece]:
         if self.layout == "grid":
-            return "\n".join(
-                "  ".join(
-                    f"{one.name:<{self.name_width}}{'*' if one.changed else ' '}{one.text}"
-                    + (f"  {one.decoded}" if one.decoded else "")
-                    for one in line
-                ).rstrip()
-                for line in self.grid(width)
-            )
+            for number, line in enumerate(self.grid(width)):
+                for at, one in enumerate(line):
+                    yield "", "  " if at else "\n" if number else ""
+                    yield "register", f"{one.name:<{self.name_width}}"
+                    yield ("changed", f"*{one.text}") if one.changed else ("value", f" {one.text}")
+                    yield "flags", f"  {one.decoded}" if one.decoded else ""
+            return
         wide = max((len(one.name) for one in self.values), default=0)
-        number = max((len(f"{one.value:#x}") for one in self.values), default=0)
-        lines = []
-        for one in self.values:
-            mark = "*" if one.changed else " "
-            meaning = one.decoded and f"[ {one.decoded} ]"
-            lines.append(f"{one.name:<{wide}} {mark} {one.value:<#{number}x}  {meaning or one.value}".rstrip())
-        return "\n".join(lines)
+        number_wide = max((len(f"{one.value:#x}") for one in self.values), default=0)
+        for number, one in enumerate(self.values):
+            yield "", "\n" if number else ""
+            yield "register", f"{one.name:<{wide}}"
+            value = f"{one.value:<#{number_wide}x}"
+            yield ("changed", f" * {value}") if one.changed else ("value", f"   {value}")
+            yield "flags" if one.decoded else "", f"  [ {one.decoded} ]" if one.decoded else f"  {one.value}"
 
 
 @record
@@ -243,7 +279,7 @@ class StackSlot:
 
 
 @record
-class Stack:
+class Stack(Shown):
     """The top of the stack, ``bits`` wide slots, lowest address first."""
 
     kind: ClassVar[str] = "stack"
@@ -257,9 +293,12 @@ class Stack:
         ]
         return {"type": self.kind, "bits": self.bits, "slots": slots}
 
-    def plain(self, width: int = 80) -> str:
-        lines = [
-            f"{slot.address:#010x} sp+{slot.offset:<#4x} {slot.value:0{self.bits // 4}x} {slot.label}".rstrip()
-            for slot in self.slots
-        ]
-        return "\n".join(lines + ([self.note] if self.note else []))
+    def pieces(self, width: int) -> Iterator[Piece]:
+        for number, slot in enumerate(self.slots):
+            yield "", "\n" if number else ""
+            yield "address", f"{slot.address:#010x}"
+            yield "note", f" sp+{slot.offset:<#4x}"
+            yield "value", f" {slot.value:0{self.bits // 4}x}"
+            yield "label", f" {slot.label}" if slot.label else ""
+        if self.note:
+            yield "note", "\n" * bool(self.slots) + self.note

@@ -7,12 +7,13 @@ Every result is a frozen value (record.py) with two faces:
     (the class attribute ``kind``). Addresses and values are numbers, bytes are hex strings.
 ``plain(width=80)``
     text without colour and without a final newline, at most about ``width`` columns wide
-    where the data allows it. The shell renders the same fields in colour instead.
+    where the data allows it. It is joined from ``pieces(width)``, which say of each part of the
+    text what it is; the shell shows the same pieces in colour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from kvmdbg.commands.machine_results import (
@@ -22,8 +23,10 @@ from kvmdbg.commands.machine_results import (
     Json,
     Memory,
     MemoryRow,
+    Piece,
     Registers,
     RegisterValue,
+    Shown,
     Stack,
     StackSlot,
 )
@@ -31,8 +34,8 @@ from kvmdbg.record import field, record
 
 __all__ = [
     "CodeLine", "Disassembly", "Error", "ExitLine", "Fields", "Group", "GuestOutput", "HelpPage", "HexDump", "Json",
-    "Memory", "MemoryRow", "Message", "Part", "RegisterValue", "Registers", "Result", "Stack", "StackSlot",
-    "StopReport", "StopValue", "Table", "Text", "Value",
+    "Memory", "MemoryRow", "Message", "Part", "Piece", "RegisterValue", "Registers", "Result", "Shown", "Stack",
+    "StackSlot", "StopReport", "StopValue", "Table", "Text", "Value",
 ]  # fmt: skip
 
 
@@ -44,6 +47,8 @@ class Result(Protocol):
     def to_json(self) -> Json: ...
 
     def plain(self, width: int = 80) -> str: ...
+
+    def pieces(self, width: int) -> Iterator[Piece]: ...
 
 
 class StopValue(Protocol):
@@ -64,7 +69,7 @@ class StopValue(Protocol):
 
 
 @record
-class Message:
+class Message(Shown):
     """A sentence: what was done, or what should be known.
 
     ``level`` is "info", "warning" or "error"; ``data`` carries the facts of the sentence for JSON readers.
@@ -79,12 +84,12 @@ class Message:
         found: Json = {"type": self.kind, "level": self.level, "text": self.text}
         return {**found, **self.data}
 
-    def plain(self, width: int = 80) -> str:
-        return self.text
+    def pieces(self, width: int) -> Iterator[Piece]:
+        yield "" if self.level == "info" else self.level, self.text
 
 
 @record
-class Text:
+class Text(Shown):
     """Text to be shown exactly as it is (``echo``, ``output``, what a shell command wrote): no newline is added."""
 
     kind: ClassVar[str] = "text"
@@ -93,12 +98,12 @@ class Text:
     def to_json(self) -> Json:
         return {"type": self.kind, "text": self.text}
 
-    def plain(self, width: int = 80) -> str:
-        return self.text
+    def pieces(self, width: int) -> Iterator[Piece]:
+        yield "", self.text
 
 
 @record
-class GuestOutput:
+class GuestOutput(Shown):
     """Bytes that the guest wrote to its serial port; only seen in ``--json`` mode and by listeners."""
 
     kind: ClassVar[str] = "output"
@@ -107,12 +112,12 @@ class GuestOutput:
     def to_json(self) -> Json:
         return {"type": self.kind, "text": self.data.decode("utf-8", "replace"), "data": self.data.hex()}
 
-    def plain(self, width: int = 80) -> str:
-        return self.data.decode("utf-8", "replace")
+    def pieces(self, width: int) -> Iterator[Piece]:
+        yield "", self.data.decode("utf-8", "replace")
 
 
 @record
-class Error:
+class Error(Shown):
     """A mistake, as ``--json`` shows it: the sentence and the class of the exception (``errors.py``)."""
 
     kind: ClassVar[str] = "error"
@@ -122,12 +127,12 @@ class Error:
     def to_json(self) -> Json:
         return {"type": self.kind, "error": self.error, "text": self.text}
 
-    def plain(self, width: int = 80) -> str:
-        return self.text
+    def pieces(self, width: int) -> Iterator[Piece]:
+        yield "error", self.text
 
 
 @record
-class Fields:
+class Fields(Shown):
     """Named facts about one thing. ``values`` maps a field's name to its text, in the order shown."""
 
     kind: ClassVar[str] = "fields"
@@ -138,16 +143,18 @@ class Fields:
     def to_json(self) -> Json:
         return {"type": self.kind, "title": self.title, "fields": {**self.values, **self.data}}
 
-    def plain(self, width: int = 80) -> str:
+    def pieces(self, width: int) -> Iterator[Piece]:
         wide = max((len(name) for name in self.values), default=0)
-        lines = [self.title] if self.title else []
         indent = "  " if self.title else ""
-        lines += [f"{indent}{name:<{wide}}  {text}".rstrip() for name, text in self.values.items()]
-        return "\n".join(lines)
+        yield "heading", self.title
+        for number, (name, text) in enumerate(self.values.items()):
+            yield "", "\n" if self.title or number else ""
+            yield "name", f"{indent}{name:<{wide}}" if text else f"{indent}{name}"
+            yield "value", f"  {text}".rstrip()
 
 
 @record
-class Table:
+class Table(Shown):
     """Rows under ``columns``. ``empty`` is the sentence shown when there are none.
 
     ``data`` has one dict a row with typed values for JSON; without it the texts of the row are used.
@@ -174,9 +181,10 @@ class Table:
             wide = [max(w, len(cell)) for w, cell in zip(wide, row, strict=True)]
         return wide
 
-    def plain(self, width: int = 80) -> str:
+    def pieces(self, width: int) -> Iterator[Piece]:
         if not self.rows:
-            return self.empty
+            yield "", self.empty
+            return
         wide = self.widths()
         margin = sum(wide[:-1]) + 2 * (len(wide) - 1)
 
@@ -189,15 +197,17 @@ class Table:
             wrapped = textwrap.wrap(cells[-1], width - margin)
             return f"\n{' ' * margin}".join([text[:margin] + wrapped[0], *wrapped[1:]])
 
-        lines = [line(self.columns)]
+        yield "heading", line(self.columns)
         for number, row in enumerate(self.rows):
-            lines.append(line(row))
-            lines += [f"    {note}" for note in self.notes.get(number, ())]
-        return "\n".join(lines)
+            text = line(row)
+            first = len(row[0]) if len(row) > 1 and text.startswith(row[0]) else 0
+            yield "name", "\n" + text[:first]
+            yield "", text[first:]
+            yield "note", "".join(f"\n    {note}" for note in self.notes.get(number, ()))
 
 
 @record
-class Value:
+class Value(Shown):
     """A printed value: ``name`` is "$1" (or the expression of a display), ``text`` its formatted form and
     ``value`` the number (a list of numbers for several units, a string for text formats)."""
 
@@ -211,13 +221,15 @@ class Value:
         value = list(self.value) if isinstance(self.value, tuple) else self.value
         return {"type": self.kind, "name": self.name, "text": self.text, "value": value}
 
-    def plain(self, width: int = 80) -> str:
-        lead = f"{self.number}: " if self.number else ""
-        return f"{lead}{self.name} = {self.text}"
+    def pieces(self, width: int) -> Iterator[Piece]:
+        yield "note", f"{self.number}: " if self.number else ""
+        yield "name", self.name
+        yield "", " = "
+        yield "value", self.text
 
 
 @record
-class ExitLine:
+class ExitLine(Shown):
     """One VM exit in one line (``trace exits on``): ``text`` as in "out port 0x10, 2 bytes, data 0x0003"; ``data`` is
     the exit's own fields."""
 
@@ -229,8 +241,8 @@ class ExitLine:
     def to_json(self) -> Json:
         return {"type": self.kind, "text": self.text, "vcpu": self.vcpu, "exit": dict(self.data)}
 
-    def plain(self, width: int = 80) -> str:
-        return self.text
+    def pieces(self, width: int) -> Iterator[Piece]:
+        yield "note", self.text
 
 
 @record
@@ -242,7 +254,7 @@ class Part:
 
 
 @record
-class StopReport:
+class StopReport(Shown):
     """Why the guest stopped and what it looks like now.
 
     ``sentence`` is the stop in one sentence ("Breakpoint 1, 0x7c00"); ``parts`` the context view as `set context`
@@ -264,20 +276,22 @@ class StopReport:
             found["displays"] = [one.to_json() for one in self.displays]
         return found
 
-    def plain(self, width: int = 80) -> str:
-        lines = []
+    def pieces(self, width: int) -> Iterator[Piece]:
         for part in self.parts:
-            lines.append(f"-- {part.name} ".ljust(min(width, 60), "-"))
-            lines.append(part.content.plain(width))
+            yield "title", f"-- {part.name} ".ljust(min(width, 60), "-")
+            yield "", "\n"
+            yield from part.content.pieces(width)
+            yield "", "\n"
         if self.parts:
-            lines.append("-" * min(width, 60))
-        lines.append(self.sentence)
-        lines += [one.plain(width) for one in self.displays]
-        return "\n".join(lines)
+            yield "title", "-" * min(width, 60) + "\n"
+        yield "stop", self.sentence
+        for one in self.displays:
+            yield "", "\n"
+            yield from one.pieces(width)
 
 
 @record
-class HelpPage:
+class HelpPage(Shown):
     """One command, explained: ``usage`` lines, ``text`` (paragraphs), ``examples``, other ``names`` it answers to."""
 
     kind: ClassVar[str] = "help"
@@ -299,17 +313,19 @@ class HelpPage:
             "group": self.group,
         }
 
-    def plain(self, width: int = 80) -> str:
-        lines = [self.usage, "", self.text]
+    def pieces(self, width: int) -> Iterator[Piece]:
+        yield "heading", self.usage
+        yield "", f"\n\n{self.text}"
         if self.names:
-            lines += ["", "Also: " + ", ".join(self.names)]
+            yield "", "\n\nAlso: " + ", ".join(self.names)
         if self.examples:
-            lines += ["", "Example:", *(f"  {one}" for one in self.examples)]
-        return "\n".join(lines)
+            yield "", "\n\nExample:"
+            for one in self.examples:
+                yield "name", f"\n  {one}"
 
 
 @record
-class Group:
+class Group(Shown):
     """Several results of one command, shown one below the other."""
 
     kind: ClassVar[str] = "group"
@@ -318,5 +334,7 @@ class Group:
     def to_json(self) -> Json:
         return {"type": self.kind, "results": [one.to_json() for one in self.results]}
 
-    def plain(self, width: int = 80) -> str:
-        return "\n".join(one.plain(width) for one in self.results)
+    def pieces(self, width: int) -> Iterator[Piece]:
+        for number, one in enumerate(self.results):
+            yield "", "\n" if number else ""
+            yield from one.pieces(width)

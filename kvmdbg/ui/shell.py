@@ -4,85 +4,262 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+import traceback
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kvmdbg.commands.interpreter import Interpreter, Quit
+from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import KvmdbgError
+from kvmdbg.ui import keys
+from kvmdbg.ui.console import Console
+from kvmdbg.ui.style import KvmdbgStyle, wants_color
+from kvmdbg.ui.toolbar import toolbar
 
 if TYPE_CHECKING:
+    from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import CompleteEvent, Completion
     from prompt_toolkit.document import Document
+    from prompt_toolkit.formatted_text import StyleAndTextTuples
+    from prompt_toolkit.history import History
+
+    from kvmdbg.core.stops import Stop
+
+WAKE = "\0wake"
+"""What the prompt gives when it was left to show a stop."""
 
 
-def history_file() -> Path | None:
-    """Where the history is kept, None where nothing can be written."""
+def state_folder() -> Path | None:
+    """Where the history and the log of internal errors are kept (XDG_STATE_HOME); None where none can be made."""
     import platformdirs
 
     try:
-        folder = platformdirs.user_state_path("kvmdbg", ensure_exists=True)
-        path = folder / "history"
-        os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600))
+        return platformdirs.user_state_path("kvmdbg", ensure_exists=True)
     except OSError:
         return None
-    return path
+
+
+def history() -> History:
+    """The lines of this and earlier sessions, in a file that only its owner can read."""
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    folder = state_folder()
+    if folder is None:
+        return InMemoryHistory()
+    path = folder / "history"
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600))
+    except OSError:
+        return InMemoryHistory()
+    return FileHistory(str(path))
+
+
+class Shell:
+    """Reads lines and shows what they give, until the user leaves."""
+
+    def __init__(self, interpreter: Interpreter, *, color: bool | None = None) -> None:
+        self.interpreter = interpreter
+        self.session = interpreter.session
+        self.color = wants_color(sys.stdout, color)
+        self.console = Console(interpreter.columns, self.color)
+        self.lines = history()
+        self.prompt = self._make_prompt()
+        self._stops: list[Stop] = []
+        self._draft: Document | str = ""
+        interpreter.topics["keys"] = keys.help_text()
+        interpreter.width = lambda: self.prompt.output.get_size().columns
+        interpreter.confirm = self.ask
+        interpreter.on_event = self.console.show
+        interpreter.on_background_stop = self._stopped
+        self.console.on_partial = self.prompt.app.invalidate
+
+    # --- the prompt --------------------------------------------------------------------------------
+
+    def _make_prompt(self) -> PromptSession[str]:
+        from prompt_toolkit import PromptSession
+        from prompt_toolkit.completion import Completer, Completion
+        from prompt_toolkit.output import ColorDepth
+        from prompt_toolkit.styles import merge_styles
+        from prompt_toolkit.styles.pygments import style_from_pygments_cls
+        from prompt_toolkit.styles.style import Style
+
+        from kvmdbg.ui.lexer import CommandLexer
+
+        interpreter = self.interpreter
+
+        class Words(Completer):
+            def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+                line = document.text_before_cursor
+                for one in interpreter.complete(line):
+                    yield Completion(one.text, one.start - len(line), display_meta=one.description)
+
+        extra = Style.from_dict(
+            {"bottom-toolbar": "noreverse bg:ansibrightblack ansiwhite" if self.color else "reverse"}
+        )
+        return PromptSession(
+            history=self.lines,
+            completer=Words(),
+            complete_while_typing=False,
+            lexer=CommandLexer(interpreter),
+            style=merge_styles([style_from_pygments_cls(KvmdbgStyle), extra]),
+            include_default_pygments_style=False,
+            color_depth=None if self.color else ColorDepth.DEPTH_1_BIT,
+            bottom_toolbar=lambda: toolbar(interpreter),
+            key_bindings=keys.bindings(self._run_key, self._interrupt),
+        )
+
+    def _message(self) -> StyleAndTextTuples:
+        state = self.session.state
+        name = self.session.vcpu.mode.name if state == "stopped" else state
+        unended = f"{self.console.partial}\n" if self.console.partial else ""
+        return [("", unended), ("bold", f"(kvmdbg {name}) ")]
+
+    def _run_key(self, line: str) -> None:
+        """A key that stands for a command: what is typed so far is there again at the next prompt."""
+        app = self.prompt.app
+        self._draft = app.current_buffer.document
+        app.current_buffer.text = line
+        app.exit(result=line)
+
+    def _interrupt(self) -> bool:
+        if self.session.state != "running":
+            return False
+        self.session.interrupt()
+        return True
+
+    def _stopped(self, stop: Stop) -> None:
+        """On a vCPU's thread: a guest that ran in the background stopped; leave the prompt to show it."""
+        self._stops.append(stop)
+        loop = self.prompt.app.loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self._wake)
+
+    def _wake_soon(self) -> None:
+        """As the prompt starts: a stop may have come just before."""
+        import asyncio
+
+        asyncio.get_running_loop().call_soon(self._wake)
+
+    def _wake(self) -> None:
+        app = self.prompt.app
+        if self._stops and app.is_running and not app.is_done:
+            self._draft = app.current_buffer.document
+            app.erase_when_done = True
+            app.exit(result=WAKE)
+
+    def _read(self) -> str:
+        """One line; KeyboardInterrupt and EOFError as typed; WAKE when a stop waits to be shown."""
+        app = self.prompt.app
+        draft, self._draft = self._draft, ""
+        app.erase_when_done = False
+        with self.console.prompting():
+            line = self.prompt.prompt(
+                self._message,
+                default=draft,
+                pre_run=self._wake_soon,
+            )
+        if line == WAKE:
+            self.console.keep_partial()
+        else:
+            self.console.partial = ""  # it stands above the line now
+        return line
+
+    def ask(self, question: str) -> bool:
+        """Ask for yes or no; Ctrl-C and the end of input are no."""
+        from prompt_toolkit import PromptSession
+
+        prompt: PromptSession[str] = PromptSession()
+        with self.console.prompting():
+            while True:
+                try:
+                    answer = prompt.prompt(f"{question} (y or n) ").strip().lower()
+                except (KeyboardInterrupt, EOFError):
+                    return False
+                if answer in ("y", "yes"):
+                    return True
+                if answer in ("n", "no"):
+                    return False
+
+    def _more(self) -> str | None:
+        """A line of a body up to ``end``."""
+        from prompt_toolkit import PromptSession
+
+        prompt: PromptSession[str] = PromptSession(history=self.lines)
+        with self.console.prompting():
+            try:
+                return prompt.prompt("> ")
+            except EOFError:
+                return None
+
+    # --- the loop ----------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Read and execute until the user leaves; the exit status."""
+        self.session.listeners.on_output(self.console.guest)
+        try:
+            while True:
+                self._show_stops()
+                try:
+                    line = self._read()
+                except KeyboardInterrupt:
+                    continue
+                except EOFError:
+                    if self.session.state == "running" and not self.ask("The guest is running. Leave and kill it?"):
+                        continue
+                    return 0
+                if line != WAKE:
+                    self.execute(line)
+        except Quit as leave:
+            return leave.status
+        finally:
+            self.session.listeners.remove(self.console.guest)
+
+    def _show_stops(self) -> None:
+        while self._stops:
+            report = self.interpreter.report_stop(self._stops.pop(0))
+            self._guarded(lambda report=report: self._show(report))  # type: ignore[misc]
+
+    def execute(self, line: str) -> None:
+        """Run one line and show what it gives, its mistakes too. Raises Quit."""
+        self._guarded(lambda: self._show(self.interpreter.execute(line, self._more)))
+
+    def _show(self, results: Iterable[Result]) -> None:
+        for result in results:
+            self.console.show(result)
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Quit:
+            raise
+        except KvmdbgError as error:
+            self.console.error(str(error))
+        except KeyboardInterrupt:
+            if self.session.state == "running":
+                self.session.interrupt()
+            self.console.show(Message("Interrupted.", "warning"))
+        except Exception as error:
+            self.console.error(f"internal error: {error!r} ({self._log()}); the session goes on")
+
+    def _log(self) -> str:
+        """Write the traceback of the exception that is handled to the log; where it is."""
+        folder = state_folder()
+        if folder is None:
+            return "no log could be written"
+        path = folder / "errors.log"
+        try:
+            with open(path, "a") as log:
+                traceback.print_exc(file=log)
+        except OSError as error:
+            return f"no log could be written: {error.strerror}"
+        return f"details in {path}"
 
 
 def run(interpreter: Interpreter, *, color: bool | None = None) -> int:
-    """Read and execute commands until the user leaves; the exit status."""
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.completion import Completer, Completion
-    from prompt_toolkit.history import FileHistory, InMemoryHistory
-    from prompt_toolkit.patch_stdout import patch_stdout
-
-    session = interpreter.session
-
-    class Words(Completer):
-        def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-            line = document.text_before_cursor
-            for one in interpreter.complete(line):
-                yield Completion(one.text, one.start - len(line), display_meta=one.description)
-
-    def output(data: bytes) -> None:
-        sys.stdout.write(data.decode("latin-1"))
-        sys.stdout.flush()
-
-    def toolbar() -> str:
-        if session.state != "stopped":
-            return f" {session.state} "
-        cs, ip = session.vcpu.cs_ip
-        stop = f"  {interpreter.last_stop.reason}" if interpreter.last_stop else ""
-        return f" {session.vcpu.mode.name}  {cs:04x}:{ip:04x}  pc {session.vcpu.pc:#x}{stop} "
-
-    def prompt_text() -> str:
-        name = session.vcpu.mode.name if session.state == "stopped" else session.state
-        return f"(kvmdbg {name}) "
-
-    path = history_file()
-    prompt: PromptSession[str] = PromptSession(
-        history=FileHistory(str(path)) if path else InMemoryHistory(),
-        completer=Words(),
-        complete_while_typing=False,
-        bottom_toolbar=toolbar,
-    )
-    session.listeners.on_output(output)
-    with patch_stdout(raw=True):
-        while True:
-            try:
-                line = prompt.prompt(prompt_text)
-            except KeyboardInterrupt:
-                if session.state == "running":
-                    session.interrupt()
-                continue
-            except EOFError:
-                return 0
-            try:
-                for result in interpreter.execute(line, lambda: prompt.prompt("> ")):
-                    print(result.plain(prompt.output.get_size().columns))
-            except Quit as leave:
-                return leave.status
-            except KvmdbgError as error:
-                print(error)
-            except KeyboardInterrupt:
-                session.interrupt()
+    """The shell on this interpreter's session; the exit status."""
+    shell = Shell(interpreter, color=color)
+    if interpreter.last_stop is None:
+        shell.execute("context regs,code")
+        shell.console.show(Message("The guest is loaded and has not run yet. Type help, or help keys; run starts it."))
+    return shell.run()

@@ -1,0 +1,59 @@
+"""The keys of the shell. To add one that runs a command: one row in :data:`COMMAND_KEYS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prompt_toolkit.key_binding import KeyBindings
+
+COMMAND_KEYS = (
+    ("F5", "f5", "continue"),
+    ("F10", "f10", "nexti"),
+    ("F11", "f11", "stepi"),
+    ("Shift-F11", "f23", "finish"),
+    ("F6", "f6", "interrupt"),
+)
+"""The key's name, prompt_toolkit's name of it, and the command line it runs."""
+
+OTHER_KEYS = (
+    ("Ctrl-C", "interrupts the guest if it runs, else clears the line"),
+    ("Ctrl-D", "leaves (on an empty line), after asking if the guest runs"),
+    ("Enter", "on an empty line: the last step, examine, list or continue again"),
+    ("Tab", "completes commands, registers, symbols and file names"),
+    ("Up, Down", "earlier lines, of earlier sessions too"),
+    ("Ctrl-R", "searches them"),
+    ("Ctrl-L", "clears the screen"),
+)
+
+
+def help_text() -> str:
+    """What ``help keys`` shows."""
+    rows = [(name, f"{command}") for name, _, command in COMMAND_KEYS] + list(OTHER_KEYS)
+    return "The keys of the shell; editing is as in readline's Emacs mode.\n\n" + "\n".join(
+        f"  {name:<10} {text}" for name, text in rows
+    )
+
+
+def bindings(run: Callable[[str], None], interrupt: Callable[[], bool]) -> KeyBindings:
+    """``run`` leaves the prompt with a command line; ``interrupt`` stops a running guest and says whether one ran."""
+    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+
+    keys = KeyBindings()
+
+    def bind(key: str, line: str) -> None:
+        @keys.add(key)
+        def _(event: KeyPressEvent) -> None:
+            run(line)
+
+    for _, key, line in COMMAND_KEYS:
+        bind(key, line)
+
+    @keys.add("c-c")
+    @keys.add("<sigint>")
+    def interrupt_or_clear(event: KeyPressEvent) -> None:
+        if not interrupt():
+            event.app.exit(exception=KeyboardInterrupt, style="class:aborting")
+
+    return keys
