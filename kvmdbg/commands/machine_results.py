@@ -167,13 +167,12 @@ class Disassembly(Shown):
             lines = [list(self._pieces(line, False)) for line in self.lines]
         for number, pieces in enumerate(lines):
             yield "", "\n" if number else ""
-            left = width
+            long = sum(len(text) for _, text in pieces) > width
+            left = width - 1 if long else width
             for role, text in pieces:
-                if len(text) > left:
-                    yield role, f"{text[: max(0, left - 1)]}…"
-                    break
-                yield role, text
-                left -= len(text)
+                yield role, text[:left]
+                left -= len(text[:left])
+            yield "note", "…" if long else ""
 
     def _pieces(self, line: CodeLine, raw: bool) -> Iterator[Piece]:
         """One line; its bytes only with ``raw``."""

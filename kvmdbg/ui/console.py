@@ -25,7 +25,7 @@ LONGEST_LINE = 4000
 # Colours of the guest's pass; what moves the cursor or switches modes of the terminal does not.
 _ESCAPES = re.compile(
     r"\x1b\[(?P<colour>[0-9;]*)m"
-    r"|\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]|\x1b"
+    r"|\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[0-Z\\^-~]|\x1b"
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
 
@@ -71,7 +71,7 @@ class Console:
         from prompt_toolkit.patch_stdout import StdoutProxy
 
         with self._lock:
-            self._end_line()
+            self.end_line()
             self._proxy = StdoutProxy(sleep_between_writes=0.05, raw=True)
         try:
             yield
@@ -95,13 +95,14 @@ class Console:
 
     def show(self, result: Result) -> None:
         """A result of a command, on lines of its own."""
+        if isinstance(result, Text):
+            with self._lock:
+                self._write(result.text)
+            return
         text = render(result, self._width(), self.color)
         with self._lock:
-            if isinstance(result, Text):
-                self._write(text)
-            else:
-                self._end_line()
-                self._write(f"{text}\n")
+            self.end_line()
+            self._write(f"{text}\n")
 
     def error(self, text: str) -> None:
         """A mistake, in one sentence."""
@@ -113,9 +114,11 @@ class Console:
             partial, self.partial = self.partial, ""
             self._write(partial)
 
-    def _end_line(self) -> None:
-        if self._column:
-            self._write("\n")
+    def end_line(self) -> None:
+        """Go to the start of a line."""
+        with self._lock:
+            if self._column:
+                self._write("\n")
 
     def _write(self, text: str) -> None:
         if not text:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kvmdbg.commands.results import Result
 
 CODE_LEXERS: dict[str, type[Lexer]] = {"code": NasmLexer, "code-att": GasLexer}
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 @cache
@@ -32,8 +33,9 @@ def _code(role: str, text: str) -> tuple[tuple[_TokenType, str], ...]:
 
 
 def tokens(result: Result, width: int) -> Iterator[tuple[_TokenType, str]]:
-    """The text of ``result.plain(width)``, cut into pygments tokens."""
+    """The text of ``result.plain(width)``, cut into pygments tokens; control characters show as ``\\x1b``."""
     for role, text in result.pieces(width):
+        text = text.translate(CONTROLS)
         if not text:
             continue
         if role in CODE_LEXERS:
@@ -49,8 +51,8 @@ def _formatter() -> Terminal256Formatter[str]:
 
 def render(result: Result, width: int, color: bool) -> str:
     """The text for a terminal of ``width`` columns, without a final newline; with ANSI colours if ``color``."""
-    if not color:
-        return result.plain(width)
     import pygments
 
+    if not color:
+        return "".join(text for _, text in tokens(result, width))
     return pygments.format(tokens(result, width), _formatter())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -55,6 +56,11 @@ def history() -> History:
     return FileHistory(str(path))
 
 
+def is_dumb() -> bool:
+    """Whether the terminal can do nothing but show text."""
+    return os.environ.get("TERM", "dumb") in ("", "dumb", "unknown") or not sys.stdout.isatty()
+
+
 class Shell:
     """Reads lines and shows what they give, until the user leaves."""
 
@@ -64,15 +70,16 @@ class Shell:
         self.color = wants_color(sys.stdout, color)
         self.console = Console(interpreter.columns, self.color)
         self.lines = history()
-        self.prompt = self._make_prompt()
+        self.prompt = None if is_dumb() else self._make_prompt()
         self._stops: list[Stop] = []
         self._draft: Document | str = ""
         interpreter.topics["keys"] = keys.help_text()
-        interpreter.width = lambda: self.prompt.output.get_size().columns
+        interpreter.width = lambda: shutil.get_terminal_size().columns
         interpreter.confirm = self.ask
         interpreter.on_event = self.console.show
         interpreter.on_background_stop = self._stopped
-        self.console.on_partial = self.prompt.app.invalidate
+        if self.prompt is not None:
+            self.console.on_partial = self.prompt.app.invalidate
 
     # --- the prompt --------------------------------------------------------------------------------
 
@@ -117,6 +124,7 @@ class Shell:
 
     def _run_key(self, line: str) -> None:
         """A key that stands for a command: what is typed so far is there again at the next prompt."""
+        assert self.prompt is not None
         app = self.prompt.app
         self._draft = app.current_buffer.document
         app.current_buffer.text = line
@@ -131,9 +139,10 @@ class Shell:
     def _stopped(self, stop: Stop) -> None:
         """On a vCPU's thread: a guest that ran in the background stopped; leave the prompt to show it."""
         self._stops.append(stop)
-        loop = self.prompt.app.loop
-        if loop is not None:
-            loop.call_soon_threadsafe(self._wake)
+        if self.prompt is None:
+            self.console.show(Message(f"{stop.describe()}; the next line shows it.", "warning"))
+        elif self.prompt.app.loop is not None:
+            self.prompt.app.loop.call_soon_threadsafe(self._wake)
 
     def _wake_soon(self) -> None:
         """As the prompt starts: a stop may have come just before."""
@@ -142,6 +151,7 @@ class Shell:
         asyncio.get_running_loop().call_soon(self._wake)
 
     def _wake(self) -> None:
+        assert self.prompt is not None
         app = self.prompt.app
         if self._stops and app.is_running and not app.is_done:
             self._draft = app.current_buffer.document
@@ -150,47 +160,56 @@ class Shell:
 
     def _read(self) -> str:
         """One line; KeyboardInterrupt and EOFError as typed; WAKE when a stop waits to be shown."""
+        if self.prompt is None:
+            line = self._plain_line("".join(text for _, text, *_ in self._message()))
+            return line if line or not self._stops else WAKE
         app = self.prompt.app
         draft, self._draft = self._draft, ""
         app.erase_when_done = False
         with self.console.prompting():
-            line = self.prompt.prompt(
-                self._message,
-                default=draft,
-                pre_run=self._wake_soon,
-            )
+            line = self.prompt.prompt(self._message, default=draft, pre_run=self._wake_soon)
         if line == WAKE:
             self.console.keep_partial()
         else:
             self.console.partial = ""  # it stands above the line now
         return line
 
-    def ask(self, question: str) -> bool:
-        """Ask for yes or no; Ctrl-C and the end of input are no."""
+    def _plain_line(self, text: str) -> str:
+        """A line from a terminal that can do nothing but show text."""
+        self.console.end_line()
+        try:
+            return input(text)
+        except KeyboardInterrupt:
+            print()
+            self._interrupt()
+            raise
+
+    def _line(self, text: str, history: History | None = None) -> str:
+        """A line that is no command: an answer, or a part of a body."""
+        if self.prompt is None:
+            return self._plain_line(text)
         from prompt_toolkit import PromptSession
 
-        prompt: PromptSession[str] = PromptSession()
+        prompt: PromptSession[str] = PromptSession(history=history)
         with self.console.prompting():
-            while True:
-                try:
-                    answer = prompt.prompt(f"{question} (y or n) ").strip().lower()
-                except (KeyboardInterrupt, EOFError):
-                    return False
-                if answer in ("y", "yes"):
-                    return True
-                if answer in ("n", "no"):
-                    return False
+            return prompt.prompt(text)
+
+    def ask(self, question: str) -> bool:
+        """Ask for yes or no; Ctrl-C and the end of input are no."""
+        while True:
+            try:
+                answer = self._line(f"{question} (y or n) ").strip().lower()
+            except (KeyboardInterrupt, EOFError):
+                return False
+            if answer in ("y", "yes", "n", "no"):
+                return answer.startswith("y")
 
     def _more(self) -> str | None:
         """A line of a body up to ``end``."""
-        from prompt_toolkit import PromptSession
-
-        prompt: PromptSession[str] = PromptSession(history=self.lines)
-        with self.console.prompting():
-            try:
-                return prompt.prompt("> ")
-            except EOFError:
-                return None
+        try:
+            return self._line("> ", self.lines)
+        except EOFError:
+            return None
 
     # --- the loop ----------------------------------------------------------------------------------
 
@@ -221,8 +240,15 @@ class Shell:
             self._guarded(lambda report=report: self._show(report))  # type: ignore[misc]
 
     def execute(self, line: str) -> None:
-        """Run one line and show what it gives, its mistakes too. Raises Quit."""
-        self._guarded(lambda: self._show(self.interpreter.execute(line, self._more)))
+        """Run what was typed (several lines when it was pasted) and show what it gives, mistakes too. Raises Quit."""
+        lines = iter(line.split("\n"))
+
+        def more() -> str | None:
+            following = next(lines, None)
+            return self._more() if following is None else following
+
+        for one in lines:
+            self._guarded(lambda one=one: self._show(self.interpreter.execute(one, more)))  # type: ignore[misc]
 
     def _show(self, results: Iterable[Result]) -> None:
         for result in results:

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.terminal import Terminal
+
+Shell = Callable[..., Terminal]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    """``shell(ARGUMENTS, columns=80)``: kvmdbg in a pseudo-terminal, with a history of the test's own."""
+    terminals: list[Terminal] = []
+
+    def start(*arguments: str, columns: int = 80, lines: int = 40, **environment: str) -> Terminal:
+        place = {"XDG_STATE_HOME": str(tmp_path), **environment}
+        terminals.append(Terminal(*arguments, columns=columns, lines=lines, environment=place))
+        return terminals[-1]
+
+    yield start
+    for terminal in terminals:
+        terminal.close()

@@ -1,0 +1,227 @@
+"""The shell in a pseudo-terminal, as its user sees it."""
+
+from __future__ import annotations
+
+import re
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Shell
+from tests.e2e.terminal import TIME_SCALE
+
+pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
+
+HELLO = ["--load", "0x1000", "--reg", "rax=2", "--reg", "rbx=2", "guests/hello16.bin"]
+COUNTER = ["--memory", "512M", "--load", "0x10000", "--entry", "0x1000:0", "guests/counter16.bin"]
+BUSY = bytes.fromhex("ebfe")
+# again: mov dx, 0x3f8; mov al, 'x'; out dx, al; mov al, 10; out dx, al; mov ecx, 300000; l: dec ecx; jnz l; jmp again
+LINES = bytes.fromhex("baf803b078eeb00aee66b9e09304006649 75fc ebeb".replace(" ", ""))
+# mov dx, 0x3f8; mov al, '>'; out dx, al; jmp $
+UNENDED = bytes.fromhex("baf803b03eeeebfe")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_a_session(shell: Shell, columns: int) -> None:
+    terminal = shell(*HELLO, columns=columns)
+    terminal.prompt()
+    assert "mov     dx, 0x3f8" in terminal.text
+    terminal.wait("pc 0x1000")  # the toolbar
+    terminal.command("break *0x1008")
+    assert "reakpoint 1 at 0x1008" in terminal.text
+    terminal.command("run")
+    assert "Breakpoint 1 at 0x1008" in terminal.text
+    assert all(len(row) <= columns for row in terminal.rows)
+    terminal.command("si")
+    arrow = [row for row in terminal.rows if row.startswith("=>")]
+    assert len(arrow) == 1 and "0000:100a" in arrow[0]
+    terminal.send("\r")  # the empty line repeats the step
+    terminal.wait("Stepped to 0x100b")
+    terminal.command("continue")
+    assert "Halted" in terminal.text
+    terminal.command("p $rax")
+    assert "= 10" in terminal.text
+    terminal.send("\x04")
+    assert terminal.end() == 0
+
+
+def test_colour_and_none(shell: Shell) -> None:
+    colourful = shell(*HELLO)
+    colourful.prompt()
+    mnemonic = re.compile(r"\x1b\[[0-9;]*1m(\x1b\[[0-9;]*m)*mov")
+    assert mnemonic.search(colourful.raw)
+    plain = shell(*HELLO, NO_COLOR="1")
+    plain.prompt()
+    assert not mnemonic.search(plain.raw) and "\x1b[36m" not in plain.raw
+    assert plain.rows[:9] == colourful.rows[:9]
+
+
+def test_dumb_terminal(shell: Shell) -> None:
+    terminal = shell(*HELLO, TERM="dumb")
+    terminal.wait("(kvmdbg real)")
+    terminal.send("run\r")
+    terminal.wait("Halted")
+    assert "\x1b[" not in terminal.raw
+    terminal.wait(lambda: terminal.text.count("(kvmdbg real)") == 2)
+    terminal.send("quit\r")
+    assert terminal.end() == 0
+
+
+def test_ctrl_c_gets_the_prompt_back(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "busy.bin").write_bytes(BUSY)
+    terminal = shell("--mode", "real", "--load", "0x1000", str(tmp_path / "busy.bin"))
+    terminal.prompt()
+    terminal.send("run\r")
+    terminal.wait("run")
+    time.sleep(0.5 * TIME_SCALE)
+    terminal.send("\x03")
+    terminal.wait("Interrupted at 0x1000")
+    terminal.prompt()
+    terminal.send("half a li")  # a line is cleared
+    terminal.wait("half a li")
+    terminal.send("\x03")
+    terminal.prompt()
+
+
+def test_ctrl_c_in_a_flood_of_exits(shell: Shell) -> None:
+    terminal = shell(*COUNTER)
+    terminal.prompt()
+    terminal.send("run\r")
+    terminal.wait("run")
+    time.sleep(0.5 * TIME_SCALE)
+    terminal.send("\x03")
+    terminal.wait("Interrupted at 0x100")
+    terminal.command("info exits")
+    assert "out     0x10" in terminal.text
+
+
+def test_the_guest_speaks_while_a_line_is_typed(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "lines.bin").write_bytes(LINES)
+    terminal = shell("--mode", "real", "--load", "0x1000", str(tmp_path / "lines.bin"))
+    terminal.prompt()
+    terminal.command("continue &", "running")
+    terminal.send("print 20")
+    terminal.wait(lambda: terminal.last == "(kvmdbg running) print 20" and terminal.rows.count("x") > 6)
+    terminal.send(" + 22\r")
+    terminal.wait("$1 = 42")
+    terminal.wait(lambda: terminal.last == "(kvmdbg running)")
+    terminal.send("stays ")
+    terminal.wait(lambda: terminal.last == "(kvmdbg running) stays")
+    terminal.send("\x03")  # interrupts the guest; what was typed is there again
+    terminal.wait("Interrupted at 0x10")
+    terminal.wait(lambda: terminal.last == "(kvmdbg real) stays")
+    above = terminal.rows[: terminal.rows.index(next(row for row in terminal.rows if row.startswith("-- regs")))]
+    assert above.count("x") > 3
+    typed = {"(kvmdbg real) continue &", "(kvmdbg running) print 20 + 22"}
+    said = {"The guest runs in the background; interrupt stops it.", "$1 = 42"}
+    assert set(above) <= {"x"} | typed | said, above
+
+
+def test_an_unended_line_of_the_guest(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "unended.bin").write_bytes(UNENDED)
+    terminal = shell("--mode", "real", "--load", "0x1000", str(tmp_path / "unended.bin"))
+    terminal.prompt()
+    terminal.command("continue &", "running")
+    terminal.wait(lambda: terminal.rows[terminal.screen.cursor.y - 1] == ">")
+    terminal.send("print 6*7\r")
+    terminal.wait("$1 = 42")
+    assert terminal.rows.count(">") == 1
+
+
+def test_leaving_asks_when_the_guest_runs(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "busy.bin").write_bytes(BUSY)
+    terminal = shell("--mode", "real", "--load", "0x1000", str(tmp_path / "busy.bin"))
+    terminal.prompt()
+    terminal.command("continue &", "running")
+    terminal.send("\x04")
+    terminal.wait("kill it? (y or n)")
+    terminal.send("n\r")
+    terminal.prompt("running")
+    terminal.send("\x04")
+    terminal.wait(lambda: terminal.text.count("(y or n)") == 2)
+    terminal.send("y\r")
+    assert terminal.end() == 0
+
+
+def test_rubbish(shell: Shell) -> None:
+    terminal = shell(*HELLO)
+    terminal.prompt()
+    terminal.send("\x1b[200~\x01\x02zzz 0x ((( \n;;;\n$$$\n x/99999999999zq 1\n\x1b[201~\r")
+    terminal.wait("'\\x01\\x02zzz")
+    terminal.send("\x15")
+    terminal.command("print 1 +")
+    assert "^" in terminal.text or "expected" in terminal.text
+    terminal.command("print 40 + 2")
+    assert "= 42" in terminal.text
+    assert "internal error" not in terminal.text and "Traceback" not in terminal.text
+
+
+def test_completion(shell: Shell) -> None:
+    terminal = shell(*HELLO)
+    terminal.prompt()
+    terminal.send("info breakp\t")
+    terminal.wait(lambda: terminal.last == "(kvmdbg real) info breakpoints")
+    terminal.send("\x15print $eflag\t")
+    terminal.wait(lambda: terminal.last == "(kvmdbg real) print $eflags")
+    terminal.send("\x15source guests/Make\t")
+    terminal.wait(lambda: terminal.last == "(kvmdbg real) source guests/Makefile")
+
+
+def test_keys(shell: Shell) -> None:
+    terminal = shell(*HELLO)
+    terminal.prompt()
+    terminal.send("draft")
+    terminal.wait(lambda: terminal.last.endswith("draft"))
+    terminal.send("\x1b[23~")  # F11
+    terminal.wait("Stepped to 0x1003")
+    terminal.wait(lambda: terminal.last == "(kvmdbg real) draft")
+    terminal.send("\x1b[21~")  # F10
+    terminal.wait("Stepped to 0x1005")
+    terminal.send("\x1b[15~")  # F5
+    terminal.wait("Halted")
+    terminal.wait(lambda: terminal.last == "(kvmdbg real) draft")
+    terminal.send("\x15")
+    terminal.command("help keys")
+    assert "F5" in terminal.text and "continue" in terminal.text
+
+
+def test_history_is_kept(shell: Shell, tmp_path: Path) -> None:
+    first = shell(*HELLO)
+    first.prompt()
+    first.command("print 111")
+    first.send("\x04")
+    first.end()
+    path = tmp_path / "kvmdbg/history"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    second = shell(*HELLO)
+    second.prompt()
+    second.send("\x1b[A")
+    second.wait(lambda: second.last == "(kvmdbg real) print 111")
+
+
+def test_resize(shell: Shell) -> None:
+    terminal = shell(*HELLO, columns=200)
+    terminal.prompt()
+    terminal.resize(60, 30)
+    terminal.command("si")
+    assert all(len(row) <= 60 for row in terminal.rows)
+    assert "Stepped to 0x1003" in terminal.text
+    terminal.wait("pc 0x1003")
+
+
+def test_a_body_and_its_commands(shell: Shell) -> None:
+    terminal = shell(*HELLO)
+    terminal.prompt()
+    terminal.command("tbreak *0x1005")
+    terminal.send("commands\r")
+    terminal.wait(lambda: terminal.last == ">")
+    terminal.send("silent\r")
+    terminal.wait(lambda: terminal.rows.count(">") == 1 and terminal.last == ">")
+    terminal.send("echo reached\\n\r")
+    terminal.wait("> echo")
+    terminal.send("end\r")
+    terminal.prompt()
+    terminal.command("continue")
+    assert "reached" in terminal.text

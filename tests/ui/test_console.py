@@ -1,0 +1,58 @@
+"""What the guest says, as the terminal gets it."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvmdbg.commands.results import Message, Text
+from kvmdbg.ui.console import Console, Guest
+
+
+def test_colours_pass_and_nothing_else_does() -> None:
+    data = b"\x1b[31mred\x1b[0m \x1b[2J\x1b[10;3Hhome\x1b]0;title\x07 bell\x07 back\x08\r\n\x1bcend\ttab"
+    assert Guest(color=True).text(data) == "\x1b[31mred\x1b[0m home bell back\nend\ttab"
+    assert Guest(color=False).text(data) == "red home bell back\nend\ttab"
+
+
+@given(st.lists(st.sampled_from([b"\x1b", b"[", b"3", b"1", b"m", b"a", b"\n", "é".encode(), b"\xc3", b"\x1b[2J"])))
+def test_any_split_gives_the_same(pieces: list[bytes]) -> None:
+    whole, parts = Guest(color=True), Guest(color=True)
+    end = b"."
+    together = whole.text(b"".join(pieces)) + whole.text(end)
+    apart = "".join(parts.text(bytes((byte,))) for piece in pieces for byte in piece) + parts.text(end)
+    assert apart == together
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_move_the_cursor(data: bytes) -> None:
+    text = Guest(color=False).text(data)
+    assert all(char.isprintable() or char in "\n\t" or ord(char) > 0x9F for char in text)
+
+
+def test_results_start_on_a_line_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(lambda: 80, color=False)
+    console.guest(b"login: ")
+    console.show(Message("It stopped."))
+    console.guest(b"done\n")
+    console.show(Message("Next."))
+    console.show(Text("no newline"))
+    assert capsys.readouterr().out == "login: \nIt stopped.\ndone\nNext.\nno newline"
+
+
+def test_an_unended_line_belongs_to_the_prompt(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(lambda: 80, color=False)
+    with console.prompting():
+        console.guest(b"one\ntwo")
+        assert console.partial == "two"
+        console.guest(b" more\nthree")
+        assert console.partial == "three"
+        console.show(Message("A trace line."))
+    sys.stdout.flush()
+    assert console.partial == "three"
+    console.keep_partial()
+    assert console.partial == ""
+    assert capsys.readouterr().out == "one\ntwo more\nA trace line.\nthree"
