@@ -146,8 +146,8 @@ def condition(
     one = point(dbg, number[0])
     one.condition = checked_expression(expression.removeprefix("if ")) if expression else None
     if not expression:
-        return Message(f"Breakpoint {one.number} is now unconditional.", data={"number": one.number})
-    return Message(f"Breakpoint {one.number} stops only if {one.condition}.", data={"number": one.number})
+        return Message(f"{type(one).__name__} {one.number} is now unconditional.", data={"number": one.number})
+    return Message(f"{type(one).__name__} {one.number} stops only if {one.condition}.", data={"number": one.number})
 
 
 @command("ignore", aliases=("ign",), group="breakpoints", example=("break 0x1003", "ignore 1 5"))
@@ -156,7 +156,9 @@ def ignore(dbg: Interpreter, number: NumberArg, count: IgnoreArg) -> Result:
     one = point(dbg, number[0])
     one.ignore = count
     times = "next time it is reached" if not count else f"after {count} more crossing{'s' if count > 1 else ''}"
-    return Message(f"Breakpoint {one.number} will stop {times}.", data={"number": one.number, "ignore": count})
+    return Message(
+        f"{type(one).__name__} {one.number} will stop {times}.", data={"number": one.number, "ignore": count}
+    )
 
 
 @command(

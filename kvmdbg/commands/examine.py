@@ -19,8 +19,9 @@ from kvmdbg.commands.parameters import (
 )
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Disassembly, HexDump, Memory, MemoryRow, Message, Result, Table
-from kvmdbg.commands.values import address_label, character, float_text, format_value, signed
+from kvmdbg.commands.values import address_label, format_value
 from kvmdbg.commands.views import code_lines
+from kvmdbg.core.formats import character, floating, signed
 from kvmdbg.errors import MemoryFault, UsageError
 
 LengthArg = Annotated[int, NumberType("LENGTH", least=1)]
@@ -63,7 +64,7 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
     if letter == "d":
         values = tuple(signed(raw, unit) for raw in raws)
     elif letter == "f" and unit in (2, 4, 8):
-        values = tuple(float(float_text(raw, unit)) for raw in raws)
+        values = tuple(float(floating(raw, unit)) for raw in raws)
     if raws:
         dbg.session.variables["_"] = place.address + unit * (count - 1)
         dbg.session.variables["__"] = raws[-1]

@@ -256,11 +256,12 @@ class Registry:
                     if not found.parameters:
                         raise
         suffix = None
-        if line[end : end + 1] == "/" and any(p.suffix for p in found.parameters):
-            stop = end + 1
+        slash = skip_space(line, end)  # p /x is p/x
+        if line[slash : slash + 1] == "/" and any(p.suffix for p in found.parameters):
+            stop = end = slash + 1
             while stop < len(line) and not line[stop].isspace():
                 stop += 1
-            suffix, end = line[end + 1 : stop], stop
+            suffix, end = line[end:stop], stop
         elif end < len(line) and match[1] != "!" and not line[end].isspace() and not _may_touch(line[end]):
             raise UsageError(f"'{line[match.start(1) :].split()[0]}' is no command{self._hint('', match[1])}")
         return Resolved(found, suffix, line[end:], end)

@@ -259,7 +259,7 @@ def test_condition_ignore_and_continue_n(counter: Typist) -> None:
     counter.type("condition 1 $ax == 50")
     counter.type("c")
     assert counter.dbg.session.registers.get("ax") == 50
-    assert counter.type("condition 1") == "Breakpoint 1 is now unconditional."
+    assert counter.type("condition 1") == "Catchpoint 1 is now unconditional."
 
 
 def test_breakpoint_commands_go_on_by_themselves(counter: Typist) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvmdbg.core.formats import LETTERS, SIZES, Format, format_scalar, parse_format, parse_print_format
+from kvmdbg.core.formats import format_scalar
 from kvmdbg.errors import UsageError
 
 
@@ -88,89 +88,3 @@ def test_every_float_reads_back(single: float, double: float) -> None:
             assert "nan(0x" in text
         else:
             assert struct.pack(code, float(text)) == raw
-
-
-# -- "/4xw" ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "last", "expected"),
-    [
-        ("", Format(), Format(1, "x", 4)),
-        ("/", Format(9, "d", 2), Format(1, "d", 2)),
-        ("/4xw", Format(), Format(4, "x", 4)),
-        ("4xw", Format(), Format(4, "x", 4)),
-        ("4wx", Format(), Format(4, "x", 4)),
-        ("/3", Format(2, "d", 8), Format(3, "d", 8)),
-        ("/b", Format(1, "d", 8), Format(1, "d", 1)),
-        ("/o", Format(1, "d", 8), Format(1, "o", 8)),
-        ("/-3xg", Format(), Format(-3, "x", 8)),
-        ("/-x", Format(), Format(-1, "x", 4)),
-        ("/0x", Format(), Format(0, "x", 4)),
-        ("/c", Format(1, "x", 4), Format(1, "c", 1)),
-        ("/cw", Format(1, "x", 4), Format(1, "c", 4)),
-        ("/a", Format(1, "x", 1), Format(1, "a", 8)),
-        ("/aw", Format(1, "x", 1), Format(1, "a", 4)),
-        ("/f", Format(1, "x", 4), Format(1, "f", 4)),
-        ("/f", Format(1, "x", 8), Format(1, "f", 8)),
-        ("/f", Format(1, "c", 1), Format(1, "f", 8)),
-        ("/s", Format(1, "x", 4), Format(1, "s", 1)),
-        ("/sh", Format(1, "x", 4), Format(1, "s", 2)),
-        ("/x", Format(1, "s", 1), Format(1, "x", 1)),
-        ("/2i", Format(1, "x", 2), Format(2, "i", 2)),
-        ("/x", Format(1, "i", 2), Format(1, "x", 2)),
-        ("/w", Format(1, "i", 2), Format(1, "x", 4)),
-        ("", Format(1, "i", 2), Format(1, "i", 2)),
-    ],
-)
-def test_parse_format(text: str, last: Format, expected: Format) -> None:
-    assert parse_format(text, last) == expected
-
-
-def test_an_addresss_size_is_the_modes() -> None:
-    assert parse_format("/2a", Format(), pointer_size=2) == Format(2, "a", 2)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("/q", "/q: 'q' is no format letter"),
-        ("4qw", "/4qw: 'q' is no format letter"),
-        ("/xw4", "/xw4: '4' is no format letter"),
-        ("/x w", "/x w: ' ' is no format letter"),
-        ("/xd", "/xd: 'd' is a second format after 'x'"),
-        ("/xbw", "/xbw: 'w' is a second size after 'b'"),
-        ("/--3x", "/--3x: '-' is no format letter"),
-        ("/X", "/X: 'X' is no format letter"),
-    ],
-)
-def test_mistakes_name_the_letter(text: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        parse_format(text)
-
-
-@given(st.integers(-99, 99), st.sampled_from(LETTERS), st.sampled_from(sorted(SIZES.values())))
-def test_a_format_is_written_as_it_is_read(count: int, letter: str, size: int) -> None:
-    one = Format(count, letter, size)
-    assert parse_format(str(one), Format(1, "x", size)) == one
-
-
-@pytest.mark.parametrize(("text", "letter"), [("", ""), ("/x", "x"), ("t", "t"), ("/1x", "x")])
-def test_print_takes_a_letter(text: str, letter: str) -> None:
-    assert parse_print_format(text) == letter
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("/4x", "print takes no count"),
-        ("/-x", "print takes no count"),
-        ("/xb", "print takes no size \\('b'\\)"),
-        ("/i", "print has no format 'i'"),
-        ("/s", "print has no format 's'"),
-        ("/q", "'q' is no format letter"),
-    ],
-)
-def test_print_takes_no_more(text: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        parse_print_format(text)
