@@ -110,6 +110,9 @@ class StepStop(Stop):
     def describe(self) -> str:
         return f"stepped to {self.pc:#x}" if self.steps == 1 else f"stepped {self.steps} instructions to {self.pc:#x}"
 
+    def fields(self) -> dict[str, Any]:
+        return {"steps": self.steps}
+
 
 @record
 class CaughtStop(Stop):
@@ -147,6 +150,9 @@ class LimitStop(Stop):
 
     def describe(self) -> str:
         return f"stopped at {self.pc:#x} after {self.limit}"
+
+    def fields(self) -> dict[str, Any]:
+        return {"limit": self.limit}
 
 
 @record
@@ -197,6 +203,9 @@ class FailEntryStop(Stop):
             "(invalid guest state; Intel SDM volume 3C, 26.3)"
         )
 
+    def fields(self) -> dict[str, Any]:
+        return {"exit": self.exit.to_json()}
+
 
 @record
 class ExitStop(Stop):
@@ -226,3 +235,6 @@ class ErrorStop(Stop):
 
     def describe(self) -> str:
         return f"stopped at {self.pc:#x}: {self.message}"
+
+    def fields(self) -> dict[str, Any]:
+        return {"message": self.message}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kvmdbg.core import stops
 from tests.docs.transcripts import PAGES, ROOT, blocks, comparable
 
 FOUND = [pytest.param(run, match, id=f"{page.name}: {first}") for page in PAGES for first, run, match in blocks(page)]
@@ -32,3 +33,10 @@ def test_links(page: Path) -> None:
             headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
             anchors = {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
             assert anchor in anchors, target
+
+
+def test_every_stop_is_described() -> None:
+    text = (ROOT / "docs/json.md").read_text()
+    kinds = [one for one in vars(stops).values() if isinstance(one, type) and issubclass(one, stops.Stop)]
+    for kind in kinds[1:]:
+        assert f"`{kind.reason}`" in text, kind.__name__

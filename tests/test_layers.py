@@ -1,0 +1,139 @@
+"""Imports go one way: ui -> commands -> core -> machine -> kvm; each layer may use everything further along.
+
+An import inside a function or for type checkers only counts like any other: it ties the modules together as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+MAY_IMPORT = {
+    layer: set(others.split())
+    for layer, others in {
+        "kvmdbg.errors": "",
+        "kvmdbg.record": "",
+        "kvmdbg.version": "",
+        "kvmdbg.x86": "errors record capstone",
+        "kvmdbg.kvm": "errors record",
+        "kvmdbg.machine": "kvm x86 errors record",
+        "kvmdbg.devices": "machine x86 errors record",
+        "kvmdbg.loaders": "machine x86 errors record elftools",
+        "kvmdbg.core": "devices loaders machine kvm x86 errors record",
+        "kvmdbg.commands": "core devices loaders machine kvm x86 errors record version",
+        "kvmdbg.ui": "commands core machine kvm x86 errors record version prompt_toolkit pygments platformdirs",
+        "gdbstub": "",
+        "kvmdbg.gdb_target": "gdbstub core machine kvm x86 errors record",
+        "kvmdbg.api": "core loaders machine errors record",
+        "kvmdbg.batch": "ui commands core errors record",
+        "kvmdbg.cli": "api batch ui commands gdb_target gdbstub core x86 errors record version",
+        "kvmdbg": "api core errors",
+        "kvmdbg.__main__": "cli",
+    }.items()
+}
+"""What each layer may import besides itself and the standard library; ``kvmdbg.`` goes without saying."""
+
+MODULES = sorted(path for top in ("kvmdbg", "gdbstub") for path in (ROOT / top).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {name_of(path) for path in MODULES}
+
+
+def layer_of(module: str) -> str:
+    """The layer of a module of ours; of any other, the package's own name."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "kvmdbg" else parts[0]
+
+
+def imports(source: str, package: str) -> Iterator[tuple[int, str]]:
+    """(line, module) of every import in ``source``, wherever it stands; ``package`` resolves the relative ones."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                whole = f"{base}.{alias.name}"
+                yield node.lineno, whole if whole in NAMES else base
+
+
+def breaches(path: str, source: str, module: str, package: str) -> list[str]:
+    layer = layer_of(module)
+    found = {}
+    for line, imported in imports(source, package):
+        other = layer_of(imported)
+        if other == layer or other in sys.stdlib_module_names:
+            continue
+        if other.removeprefix("kvmdbg.") not in MAY_IMPORT[layer]:
+            found[f"{path}:{line} imports {imported}, which {layer} may not know"] = True
+    return list(found)
+
+
+LAYERS = sorted({layer_of(name) for name in NAMES})
+
+
+def test_every_module_has_a_row_in_the_table() -> None:
+    assert len(MODULES) > 50
+    assert set(LAYERS) <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_only_what_it_may(layer: str) -> None:
+    found: list[str] = []
+    for path in MODULES:
+        module = name_of(path)
+        if layer_of(module) == layer:
+            package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+            found += breaches(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"), module, package)
+    assert not found, "\n".join(found)
+
+
+def test_the_table_itself_goes_one_way() -> None:
+    left = {
+        layer: {other if other in MAY_IMPORT else f"kvmdbg.{other}" for other in others} & set(MAY_IMPORT)
+        for layer, others in MAY_IMPORT.items()
+    }
+    done: set[str] = set()
+    while free := {layer for layer, others in left.items() if others <= done} - done:
+        done |= free
+    assert done == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import kvmdbg.core.session",
+        "from kvmdbg.core.session import Session",
+        "from kvmdbg.core import session",
+        "from kvmdbg import core",
+        "from kvmdbg import open",
+        "import kvmdbg",
+        "from ..core import session",
+        "from .. import core",
+        "def later():\n    from kvmdbg.core import stops",
+        "if TYPE_CHECKING:\n    from kvmdbg.core import stops",
+        "import capstone",
+    ],
+)
+def test_a_breach_is_found(source: str) -> None:
+    (found,) = breaches("vm.py", source, "kvmdbg.kvm.vm", "kvmdbg.kvm")
+    assert found.startswith(f"vm.py:{source.count(chr(10)) + 1} imports ")
+    assert found.endswith("which kvmdbg.kvm may not know")
+
+
+def test_what_is_allowed_is_not_found() -> None:
+    source = "import os\nfrom kvmdbg.errors import KvmdbgError\nfrom kvmdbg import record\nfrom . import abi\n"
+    assert breaches("vm.py", source, "kvmdbg.kvm.vm", "kvmdbg.kvm") == []
