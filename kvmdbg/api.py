@@ -6,21 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 
 from kvmdbg.core.session import Session
-from kvmdbg.errors import UsageError
 from kvmdbg.loaders import load as load_image
 from kvmdbg.machine.image import DEFAULT_MEMORY, LoadOptions
+from kvmdbg.numbers import size
 
 
 def size_of(text: int | str) -> int:
     """Bytes of "2M", "0x1000" or a number (K, M, G, T are powers of 1024)."""
-    if isinstance(text, int):
-        return text
-    from kvmdbg.cli import size
-
-    try:
-        return size(text)
-    except Exception as error:  # argparse's own error class; its text is the message
-        raise UsageError(str(error)) from None
+    return text if isinstance(text, int) else size(text)
 
 
 def open(

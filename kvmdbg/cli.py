@@ -10,35 +10,23 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from typing import TYPE_CHECKING
 
 from kvmdbg.errors import KvmdbgError, KvmUnavailable, UsageError
+from kvmdbg.numbers import number, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kvmdbg.core.session import Session
 
-_SIZE = re.compile(r"(0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|[0-9][0-9_]*)(?:([kKmMgGtT])(?:i?[bB])?)?$")
-_SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
-
-def number(text: str) -> int:
-    """An integer in decimal, 0x, 0o or 0b, perhaps negative. Raises ValueError."""
+def _size(text: str) -> int:
     try:
-        return int(text, 0)
-    except ValueError:
-        return int(text, 10)  # leading zeros are decimal; anything else is the error
-
-
-def size(text: str) -> int:
-    """A size in bytes: a number in any base, with K, M, G or T (powers of 1024; "KiB" and "KB" mean the same)."""
-    match = _SIZE.match(text.strip())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is no size such as 2M, 0x200000 or 1G")
-    return number(match[1]) << _SHIFTS[(match[2] or "").lower()]
+        return size(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _integer(text: str) -> int:
@@ -119,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
     image.add_argument("--mode", choices=("real", "prot", "long"), help="the CPU mode the guest starts in")
     image.add_argument("--load", type=_integer, metavar="ADDRESS", help="physical address to load a flat image at")
     image.add_argument("--entry", metavar="ADDRESS", help="where to start: an address, SEG:OFF, or a symbol")
-    image.add_argument("--memory", type=size, metavar="SIZE", help="guest memory, e.g. 512M")
+    image.add_argument("--memory", type=_size, metavar="SIZE", help="guest memory, e.g. 512M")
     image.add_argument("--cpus", type=_cpus, default=1, metavar="COUNT", help="virtual CPUs (1)")
     image.add_argument(
         "--reg", type=_register, action="append", default=[], metavar="NAME=VALUE", help="set a register"

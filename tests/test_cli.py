@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -14,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from kvmdbg import cli
+from kvmdbg.errors import UsageError
+from kvmdbg.numbers import size
 
 ROOT = Path(__file__).resolve().parents[1]
 HELLO = ["--load", "0x1000", "--reg", "rax=2", "--reg", "rbx=2", "guests/hello16.bin"]
@@ -49,13 +50,13 @@ def kvmdbg(*arguments: str, stdin: str = "", timeout: float = 30) -> subprocess.
     ],
 )
 def test_sizes(text: str, value: int) -> None:
-    assert cli.size(text) == value
+    assert size(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "M", "12X", "-1", "0x", "1.5M"])
 def test_sizes_that_are_none(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="is no size"):
-        cli.size(text)
+    with pytest.raises(UsageError, match="is no size"):
+        size(text)
 
 
 def test_commands_keep_their_order() -> None:

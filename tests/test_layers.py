@@ -19,6 +19,7 @@ MAY_IMPORT = {
     for layer, others in {
         "kvmdbg.errors": "",
         "kvmdbg.record": "",
+        "kvmdbg.numbers": "errors",
         "kvmdbg.version": "",
         "kvmdbg.x86": "errors record capstone",
         "kvmdbg.kvm": "errors record",
@@ -30,9 +31,9 @@ MAY_IMPORT = {
         "kvmdbg.ui": "commands core machine kvm x86 errors record version prompt_toolkit pygments platformdirs",
         "gdbstub": "",
         "kvmdbg.gdb_target": "gdbstub core machine kvm x86 errors record",
-        "kvmdbg.api": "core loaders machine errors record",
+        "kvmdbg.api": "core loaders machine errors numbers record",
         "kvmdbg.batch": "ui commands core errors record",
-        "kvmdbg.cli": "api batch ui commands gdb_target gdbstub core x86 errors record version",
+        "kvmdbg.cli": "api batch ui commands gdb_target gdbstub core x86 errors numbers record version",
         "kvmdbg": "api core errors",
         "kvmdbg.__main__": "cli",
     }.items()

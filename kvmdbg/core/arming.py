@@ -80,11 +80,13 @@ class Plan:
 class View:
     """What arming asks of the stopped guest.
 
-    ``translate``: linear -> guest-physical or None; ``paging_pages``: the pages that
+    ``translate``: linear -> guest-physical in RAM, or None; ``in_ram``: the physical address itself,
+    or None where there is no RAM; ``paging_pages``: the pages that
     hold paging structures now; ``system_pages``: those of GDT, IDT, LDT and TSS.
     """
 
     translate: Callable[[int], int | None]
+    in_ram: Callable[[int], int | None]
     user_page: Callable[[int], bool]
     paging_pages: frozenset[int]
     system_pages: frozenset[int]
@@ -116,7 +118,7 @@ def make_plan(
     for point in points:
         table = plan.by_linear if point.space == "linear" else plan.by_physical
         table.setdefault(point.address, []).append(point)
-        physical[id(point)] = point.address if point.space == "phys" else view.translate(point.address)
+        physical[id(point)] = (view.in_ram if point.space == "phys" else view.translate)(point.address)
 
     def in_debug_register(point: Breakpoint) -> bool:
         if point.space != "linear" or not profile.kernel_execute_dr:
@@ -128,16 +130,13 @@ def make_plan(
         point.held_by = "debug register"
         return True
 
-    left = []
-    for point in points:  # first those that nothing else holds as well
-        urgent = point.hardware or physical[id(point)] is None
-        if not (urgent and in_debug_register(point)):
-            left.append(point)
+    urgent = [p for p in points if p.hardware] + [p for p in points if not p.hardware and physical[id(p)] is None]
+    taken = [point for point in urgent if in_debug_register(point)]  # nothing else holds those as well
     for watch in watchpoints:
         if watch.enabled:
             _hold_watch(plan, watch, profile, view)
-    for point in left:
-        if not in_debug_register(point):
+    for point in points:
+        if point not in taken and not in_debug_register(point):
             _plant(plan, point, physical[id(point)], profile, view)
     return plan
 

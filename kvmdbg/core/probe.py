@@ -52,6 +52,8 @@ class HostProfile:
     """A step over ``iretq`` ends at the instruction it returns to."""
     halts_late: bool
     """A step over ``hlt`` ends as any other; KVM_EXIT_HLT comes after the instruction behind it."""
+    int1_before: bool
+    """The debug exit for an ``int1`` of the guest's own stands at it, not behind it."""
 
     def behaviour(self, mode: modes.Mode, cpl: int = 0) -> Behaviour:
         """The behaviour in this mode and privilege level."""
@@ -214,6 +216,12 @@ class _Prober:
             end = self.run()
         return isinstance(end, exits.DebugExit)
 
+    def int1_before(self) -> bool:
+        self.set_up("real", bytes((0x90, INT1, 0x90)))
+        self.vcpu.set_guest_debug(abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP, (0, 0, 0, 0, 0, 0, 0, 0x400))
+        end = self.run()
+        return isinstance(end, exits.DebugExit) and end.exception == 1 and self.vcpu.regs.rip == CODE + 1
+
     def behaviour(self, whence: str) -> Behaviour:
         trap = next((t for t in (INT3, INT1, HLT) if self.trap_works(whence, t)), None)
         return Behaviour(
@@ -248,6 +256,7 @@ def host_profile() -> HostProfile:
                         leaks_trap_flag=prober.leaks_trap_flag(),
                         steps_iret=prober.steps_iret(),
                         halts_late=prober.halts_late(),
+                        int1_before=prober.int1_before(),
                     )
                 )
             finally:

@@ -76,7 +76,8 @@ class Runner(threading.Thread):
         self.plan = Plan()
         self.ports: dict[int, PortEntry] = {}
         self.exit_counts: dict[int, int] = {}
-        self.limit = 0
+        self.limit = self.left = 0
+        """After how many exits to stop, and how many are left of them; 0 for no limit."""
         self.must_complete = False
         self.stepping = False
         self._step_trap: int | None = None
@@ -329,7 +330,7 @@ class Runner(threading.Thread):
         vcpu = self.vcpu
         fd, u32, ioctl = vcpu.fd, vcpu.u32, fcntl.ioctl
         run, io = abi.KVM_RUN, exits.KVM_EXIT_IO
-        ports, limit = self.ports, self.limit
+        ports, limit = self.ports, self.left
         while True:
             try:
                 ioctl(fd, run, 0)
@@ -363,7 +364,15 @@ class Runner(threading.Thread):
                 self.forget()
                 self.must_complete = True
                 self.complete()
-                return self.stop(stops.LimitStop, limit=f"{self.limit} exits")
+                return self.limit_reached()
+
+    def spend(self) -> stops.Stop | None:
+        """One exit more while stepping: the stop when it was the last that the limit allows."""
+        self.left -= 1
+        return None if self.left else self.limit_reached()
+
+    def limit_reached(self) -> stops.Stop:
+        return self.stop(stops.LimitStop, limit=f"{self.limit} exits")
 
     def serve(self) -> stops.Stop | None:
         """Answer the exit in the shared page; the stop that it asks for, if any."""
@@ -502,8 +511,12 @@ class Runner(threading.Thread):
         if any(not entry[1] & 3 for entry in fired) or self.points_at(self.pc):
             return self.hit() if self.points_at(self.pc) else None
         if not fired and not dr6 & 1 << 14:
-            return self.deliver(1, 0)  # the guest's own int1, or its own debug registers
+            return self.deliver(1, self.at_int1())  # the guest's own int1, or its own debug registers
         return None
+
+    def at_int1(self) -> bool:
+        """Whether a debug exit that nothing of ours caused stands at the int1 that did."""
+        return self.session.profile.int1_before and self.session.code_at(self, self.pc, 1) == bytes((INT1,))
 
     def deliver(self, vector: int, length: int) -> stops.Stop | None:
         """Hand an exception of the guest's own to the guest, its ip moved on by ``length``."""

@@ -22,6 +22,7 @@ from kvmdbg.core.statistics import ExitStatistics
 from kvmdbg.core.symbols import SymbolTable, load_symbol_file
 from kvmdbg.core.views import LinearMemory, PhysicalMemory, VcpuView
 from kvmdbg.core.world import World
+from kvmdbg.devices.uart import COM1, PORTS, Uart
 from kvmdbg.errors import KvmdbgError, NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.kvm import exits
 from kvmdbg.machine.image import Image, LoadOptions
@@ -67,7 +68,7 @@ class Session(Inspection):
         self._contexts: dict[int, SessionContext] = {}
         self.world = World(self._finish, self._announce)
         self.runners: list[Runner] = []
-        self.machine = Machine(options.memory, cpus, self._serial)
+        self.machine = self._make_machine(cpus)
         try:
             self.physical: PhysicalMemory = PhysicalMemory(self)
             self.memory = LinearMemory(self)
@@ -81,6 +82,11 @@ class Session(Inspection):
             raise
 
     # --- life --------------------------------------------------------------------------------------
+
+    def _make_machine(self, cpus: int) -> Machine:
+        machine = Machine(self.options.memory, cpus)
+        machine.bus.add_ports(COM1, PORTS, Uart(self._serial))
+        return machine
 
     def _load(self) -> None:
         state = self.machine.load(self.image, self.options)
@@ -109,7 +115,7 @@ class Session(Inspection):
             point.bound.clear()
         self.last_stop = None
         current = self.vcpu.index
-        self.machine = Machine(self.options.memory, len(self.runners), self._serial)
+        self.machine = self._make_machine(len(self.runners))
         self.runners = [Runner(self, vcpu) for vcpu in self.machine.vcpus]
         self.world.runners = self.runners
         self.vcpus = [VcpuView(runner) for runner in self.runners]
@@ -210,7 +216,7 @@ class Session(Inspection):
         self._require_stopped()
         self._begin(plant=True)
         for runner in self.runners:
-            runner.limit = exits
+            runner.limit = runner.left = exits
         self.world.start({runner: runner.go for runner in self.runners})
 
     def wait(self, timeout: float | None = None) -> stops.Stop | None:
@@ -386,6 +392,7 @@ class Session(Inspection):
             self.plant(address)
         self._planted = True
         for runner in self.runners:
+            runner.limit = runner.left = 0
             runner.arm(plan)
             for entry in runner.ports.values():
                 runner.watch_port(entry)
@@ -409,6 +416,7 @@ class Session(Inspection):
                     system.add(physical & -PAGE)
         return View(
             translate=lambda linear: self._in_ram(self.physical_of(runner, linear)),
+            in_ram=self._in_ram,
             user_page=lambda linear: bool(sregs.cr0 >> 31) and self.walk(runner, linear).user,
             paging_pages=tables,
             system_pages=frozenset(system),

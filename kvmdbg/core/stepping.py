@@ -152,7 +152,7 @@ class Stepper:
                         runner.forget()
                         return runner.stop(stops.HaltedStop)
                 elif u32[U32_EXIT_REASON] == port_exit:
-                    stop = runner.serve() or runner.complete()
+                    stop = runner.serve() or runner.complete() or runner.spend()
                     runner.forget()
                     if stop is not None:
                         return stop
@@ -293,6 +293,9 @@ class Stepper:
                 if vcpu.kvm_run.debug.exception == 3:
                     runner.deliver(3, 0)
                     continue
+                if not vcpu.u64[U64_DEBUG_DR6] & (15 | 1 << 14) and runner.at_int1():
+                    runner.deliver(1, 1)
+                    continue
                 if vcpu.u64[U64_DEBUG_DR6] & 15 and runner.plan.holds_data_in_registers:
                     return runner._on_debug()
                 if vcpu.page[REGS:REGS_END] == before and not self._may_stay():
@@ -307,8 +310,9 @@ class Stepper:
                 return None
             pending = runner.serve()
             stop = runner.complete()
-            if pending is not None or stop is not None:
-                return pending or stop
+            pending = pending or stop or runner.spend()
+            if pending is not None:
+                return pending
             if reason == exits.KVM_EXIT_INTERNAL_ERROR and bytes(vcpu.page[REGS:REGS_END]) != before:
                 if self._delivering():
                     runner.debug_for_stepping()

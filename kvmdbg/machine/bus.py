@@ -33,10 +33,11 @@ class Bus:
         self.devices: list[Device] = []
 
     def add_ports(self, base: int, count: int, device: Device) -> None:
-        for offset in range(count):
-            if base + offset in self._ports:
-                raise ValueError(f"port {base + offset:#x} belongs to {self._ports[base + offset][0].name} already")
-            self._ports[base + offset] = (device, offset)
+        ports = range(base, base + count)
+        for port in ports:
+            if port in self._ports:
+                raise ValueError(f"port {port:#x} belongs to {self._ports[port][0].name} already")
+        self._ports.update({port: (device, port - base) for port in ports})
         self._remember(device)
 
     def add_mmio(self, base: int, size: int, device: Device) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from ctypes import memset
 from typing import Any
 
-from kvmdbg.devices.uart import COM1, PORTS, Uart
 from kvmdbg.errors import KvmIoctlError, KvmUnavailable, UsageError
 from kvmdbg.kvm import System, Vcpu, abi
 from kvmdbg.machine.boot import BootState, SegmentState, boot_state, check_placement
@@ -20,13 +18,13 @@ IDENTITY_MAP_ADDRESS = 0xFFFBC000
 
 
 class Machine:
-    """A VM with ``memory`` bytes of RAM and a UART at COM1; ``sink`` gets the serial output.
+    """A VM with ``memory`` bytes of RAM and an empty bus.
 
     With more than one vCPU the interrupt controllers are in the kernel, so that the
     others wait for INIT and SIPI as on real hardware.
     """
 
-    def __init__(self, memory: int, cpus: int, sink: Callable[[bytes], None]) -> None:
+    def __init__(self, memory: int, cpus: int) -> None:
         if memory <= 0:
             raise UsageError(f"a guest needs memory: {memory} bytes were asked for")
         memory = -(-memory // PAGE) * PAGE
@@ -56,8 +54,6 @@ class Machine:
         for address, size in ram_areas(memory):
             self.memory.add(address, size)
         self.bus = Bus()
-        self.uart = Uart(sink)
-        self.bus.add_ports(COM1, PORTS, self.uart)
         cpuid = self.system.supported_cpuid()
         self.vcpus: list[Vcpu] = []
         for index in range(cpus):

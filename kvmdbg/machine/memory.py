@@ -90,10 +90,12 @@ class GuestMemory:
             region = Region(address, size)
         except (OSError, OverflowError, ValueError) as error:
             raise UsageError(f"the host cannot map {size:#x} bytes of guest memory: {error}") from None
-        self.regions.append(region)
-        self.regions.sort(key=lambda r: r.address)
-        self._starts = [r.address for r in self.regions]
-        self._sync()
+        regions = sorted([*self.regions, region], key=lambda r: r.address)
+        try:
+            self._sync(regions, self._guards)
+        except UsageError:
+            region.close()
+            raise
         return region
 
     @property
@@ -184,35 +186,40 @@ class GuestMemory:
         """Make exactly these pages (page-aligned addresses in RAM) guarded, all others plain."""
         wanted = {page: guard for page, guard in pages.items() if self.find(page) is not None}
         if wanted != self._guards:
-            self._guards = wanted
-            self._sync()
+            self._sync(self.regions, wanted)
 
     @property
     def guards(self) -> Mapping[int, Guard]:
         return self._guards
 
-    def _layout(self) -> list[tuple[int, int, int]]:
+    @staticmethod
+    def _layout(regions: list[Region], guards: Mapping[int, Guard]) -> list[tuple[int, int, int]]:
         """The slots that regions and guards ask for: (address, size, flags)."""
         layout = []
-        for region in self.regions:
+        for region in regions:
             start = region.address
-            for page in sorted(p for p in self._guards if region.address <= p < region.end):
+            for page in sorted(p for p in guards if region.address <= p < region.end):
                 if page > start:
                     layout.append((start, page - start, 0))
-                if self._guards[page] is Guard.READ_ONLY:
+                if guards[page] is Guard.READ_ONLY:
                     layout.append((page, PAGE, abi.KVM_MEM_READONLY))
                 start = page + PAGE
             if start < region.end:
                 layout.append((start, region.end - start, 0))
         return layout
 
-    def _sync(self) -> None:
-        """Change KVM's slots to the layout; those that stay the same are not touched."""
-        layout = self._layout()
+    def _sync(self, regions: list[Region], guards: dict[int, Guard]) -> None:
+        """Have these regions and guards, and change KVM's slots to match; those that stay the same are not touched.
+
+        UsageError, and nothing changed, when KVM has not slots enough.
+        """
+        layout = self._layout(regions, guards)
         if len(layout) > self.max_slots:
             raise UsageError(
                 f"this KVM has {self.max_slots} memory slots, {len(layout)} would be needed: watch fewer pages"
             )
+        self.regions, self._guards = regions, guards
+        self._starts = [region.address for region in regions]
         keep = set(layout)
         for slot in list(self._slots.values()):
             if (slot.address, slot.size, slot.flags) in keep:

@@ -1,7 +1,8 @@
 """The terminal, shared by results, by the guest's serial port (from a vCPU's thread) and by the prompt.
 
 While the prompt is shown, whole lines go above it, and a line that the guest has not ended is part of the prompt's
-own text until it is; so neither ever lands in the other.
+own text until it is; so neither ever lands in the other. The terminal stays in raw mode all the while (prompt_toolkit's
+own patch_stdout leaves it for each write, and what is typed in that moment is echoed into the output).
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from kvmdbg.commands.results import Error, Result, Text
 from kvmdbg.ui.render import render
 
 if TYPE_CHECKING:
-    from prompt_toolkit.patch_stdout import StdoutProxy
+    from prompt_toolkit import Application
 
 LONGEST_LINE = 4000
 """An unended line of the guest's is cut after so many characters."""
+BETWEEN_WRITES = 0.05
+"""Seconds for which output is gathered while a prompt is shown: it is drawn anew for each write."""
 # Colours of the guest's pass; what moves the cursor or switches modes of the terminal does not.
 _ESCAPES = re.compile(
     r"\x1b\[(?P<colour>[0-9;]*)m"
@@ -62,29 +65,53 @@ class Console:
         self._width = width
         self._guest = Guest(color)
         self._lock = threading.RLock()
-        self._proxy: StdoutProxy | None = None
+        self._app: Application[str] | None = None
+        self._above = ""
         self._column = 0
 
     @contextmanager
-    def prompting(self) -> Iterator[None]:
-        """While inside, a prompt of prompt_toolkit owns the terminal."""
-        from prompt_toolkit.patch_stdout import StdoutProxy
-
+    def prompting(self, app: Application[str]) -> Iterator[None]:
+        """While inside, this prompt owns the terminal. It must call ``started`` when it runs."""
         with self._lock:
             self.end_line()
-            self._proxy = StdoutProxy(sleep_between_writes=0.05, raw=True)
+            self._app = app
         try:
             yield
         finally:
             with self._lock:
-                proxy, self._proxy = self._proxy, None
-                proxy.close()
+                self._app = None
+                above, self._above = self._above, ""
+                self._write(above)
+
+    def started(self) -> None:
+        """In the prompt's event loop: from now on there is something to write above."""
+        with self._lock:
+            if self._above:
+                self._write_soon()
+
+    def _write_soon(self) -> None:
+        if self._app is not None and (loop := self._app.loop) is not None:
+            loop.call_soon_threadsafe(loop.call_later, BETWEEN_WRITES, self._write_above)
+
+    def _write_above(self) -> None:
+        """In the prompt's event loop: write what was gathered above the prompt."""
+        with self._lock:
+            app, above, self._above = self._app, self._above, ""
+            if app is None or not above:
+                return
+            if not above.endswith("\n"):
+                above += "\n"
+            app.renderer.erase()
+            app.output.write_raw(above.replace("\n", "\r\n"))
+            app.output.flush()
+            app.renderer.request_absolute_cursor_position()
+            app.invalidate()
 
     def guest(self, data: bytes) -> None:
         """What the guest sent to its serial port."""
         with self._lock:
             text = self._guest.text(data)
-            if self._proxy is None:
+            if self._app is None:
                 self._write(text)
                 return
             whole, newline, self.partial = (self.partial + text).rpartition("\n")
@@ -124,8 +151,10 @@ class Console:
         if not text:
             return
         self._column = 0 if text.endswith("\n") else 1
-        if self._proxy is not None:
-            self._proxy.write(text)
+        if self._app is not None:
+            waiting, self._above = bool(self._above), self._above + text
+            if not waiting:
+                self._write_soon()
             return
         sys.stdout.write(text.encode("utf-8", "replace").decode(sys.stdout.encoding or "utf-8", "replace"))
         sys.stdout.flush()

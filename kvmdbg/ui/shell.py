@@ -144,10 +144,11 @@ class Shell:
         elif self.prompt.app.loop is not None:
             self.prompt.app.loop.call_soon_threadsafe(self._wake)
 
-    def _wake_soon(self) -> None:
+    def _started(self) -> None:
         """As the prompt starts: a stop may have come just before."""
         import asyncio
 
+        self.console.started()
         asyncio.get_running_loop().call_soon(self._wake)
 
     def _wake(self) -> None:
@@ -166,8 +167,8 @@ class Shell:
         app = self.prompt.app
         draft, self._draft = self._draft, ""
         app.erase_when_done = False
-        with self.console.prompting():
-            line = self.prompt.prompt(self._message, default=draft, pre_run=self._wake_soon)
+        with self.console.prompting(app):
+            line = self.prompt.prompt(self._message, default=draft, pre_run=self._started)
         if line == WAKE:
             self.console.keep_partial()
         else:
@@ -191,8 +192,8 @@ class Shell:
         from prompt_toolkit import PromptSession
 
         prompt: PromptSession[str] = PromptSession(history=history)
-        with self.console.prompting():
-            return prompt.prompt(text)
+        with self.console.prompting(prompt.app):
+            return prompt.prompt(text, pre_run=self.console.started)
 
     def ask(self, question: str) -> bool:
         """Ask for yes or no; Ctrl-C and the end of input are no."""

@@ -30,7 +30,12 @@ def host(
     kernel = Behaviour(trap, execute, data, True)
     by_mode = dict.fromkeys(("real", "prot32", "long"), kernel) | {"user": Behaviour(user, execute, data, True)}
     return HostProfile(
-        by_mode | modes, steps_into_handlers=True, leaks_trap_flag=False, steps_iret=True, halts_late=False
+        by_mode | modes,
+        steps_into_handlers=True,
+        leaks_trap_flag=False,
+        steps_iret=True,
+        halts_late=False,
+        int1_before=False,
     )
 
 
@@ -51,7 +56,7 @@ def view(
     system: Sequence[int] = (),
     irqchip: bool = False,
 ) -> View:
-    return View(translate, lambda linear: linear in user, frozenset(paging), frozenset(system), irqchip)
+    return View(translate, identity, lambda linear: linear in user, frozenset(paging), frozenset(system), irqchip)
 
 
 def plan_for(*points: Breakpoint | Watchpoint, profile: HostProfile = HARDWARE, at: View | None = None) -> Plan:

@@ -19,7 +19,7 @@ from kvmdbg.core import stops
 from kvmdbg.core.arming import STEPPING, Plan
 from kvmdbg.core.probe import HLT, INT1, INT3, Behaviour, HostProfile
 from kvmdbg.core.session import Session
-from kvmdbg.devices.uart import COM1, Uart
+from kvmdbg.devices.uart import COM1
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.kvm import Vcpu, abi, exits
 from kvmdbg.machine.bus import Bus
@@ -76,7 +76,7 @@ class Script:
 class ScriptedMachine(Machine):
     """64 KiB, a UART, one vCPU whose page is a file in memory."""
 
-    def __init__(self, memory: int, cpus: int, sink: Callable[[bytes], None]) -> None:
+    def __init__(self, memory: int, cpus: int) -> None:
         nothing: Any = SimpleNamespace(
             close=lambda: None,
             check_extension=lambda _: 64,
@@ -89,8 +89,6 @@ class ScriptedMachine(Machine):
         self.memory = GuestMemory(nothing)
         self.memory.add(0, memory)
         self.bus = Bus()
-        self.uart = Uart(sink)
-        self.bus.add_ports(COM1, 8, self.uart)
         page = os.memfd_create("kvm_run")
         os.ftruncate(page, nothing.vcpu_mmap_size)
         self.vcpus = [Vcpu(nothing, page, 0)]
@@ -104,6 +102,7 @@ def host(trap: int | None = INT3, registers: bool = False) -> HostProfile:
         leaks_trap_flag=False,
         steps_iret=True,
         halts_late=False,
+        int1_before=False,
     )
 
 
@@ -222,7 +221,7 @@ def test_a_caught_port_stops_after_its_instruction(dbg: Session, script: Script)
 
 
 def test_a_device_that_fails_is_a_stop(dbg: Session, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dbg.machine.uart, "sink", lambda data: 1 // 0)
+    monkeypatch.setattr(dbg.devices[0], "sink", lambda data: 1 // 0)
     stop = played(dbg, script, port(True, COM1))
     assert isinstance(stop, stops.ErrorStop)
     assert "ZeroDivisionError" in stop.message

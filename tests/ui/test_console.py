@@ -7,6 +7,7 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prompt_toolkit import Application
 
 from kvmdbg.commands.results import Message, Text
 from kvmdbg.ui.console import Console, Guest
@@ -45,7 +46,7 @@ def test_results_start_on_a_line_of_their_own(capsys: pytest.CaptureFixture[str]
 
 def test_an_unended_line_belongs_to_the_prompt(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(lambda: 80, color=False)
-    with console.prompting():
+    with console.prompting(Application()):
         console.guest(b"one\ntwo")
         assert console.partial == "two"
         console.guest(b" more\nthree")
