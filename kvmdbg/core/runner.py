@@ -11,7 +11,8 @@ import fcntl
 import queue
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ctypes import addressof, memmove
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -81,6 +82,7 @@ class Runner(threading.Thread):
         self.must_complete = False
         self.stepping = False
         self._step_trap: int | None = None
+        self._lifted: int | None = None
         self.stepper = Stepper(self)
         self.watching = Watching(self)
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -450,6 +452,22 @@ class Runner(threading.Thread):
                 found += plan.by_physical.get(physical, ())
         return found
 
+    @contextmanager
+    def without_trap(self, pc: int) -> Iterator[None]:
+        """While inside, no trap of ours lies at ``pc``, and an exit there is the guest's own."""
+        plan, session = self.plan, self.session
+        physical = plan.trap_of_linear.get(pc) or session.physical_of(self, pc) if plan.traps else None
+        if physical not in plan.traps:
+            yield
+            return
+        session.lift(physical)
+        self._lifted = physical
+        try:
+            yield
+        finally:
+            self._lifted = None
+            session.plant(physical)
+
     def trap_at(self) -> int | None:
         """The guest-physical address of our trap that the exit in the page stands for, or None."""
         plan = self.plan
@@ -462,10 +480,8 @@ class Runner(threading.Thread):
                 return None
             pc -= 1
         known = plan.trap_of_linear.get(pc)
-        if known is not None:
-            return known
-        physical = self.session.physical_of(self, pc)
-        return physical if physical in plan.traps else None
+        physical = self.session.physical_of(self, pc) if known is None else known
+        return physical if physical in plan.traps and physical != self._lifted else None
 
     def hit(self, judged: bool = False) -> stops.Stop | None:
         """A breakpoint's address was reached (its instruction has not run): stop, or step past it and go on.

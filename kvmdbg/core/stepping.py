@@ -75,14 +75,7 @@ class Stepper:
         runner = self.runner
         session = runner.session
         pc = runner.pc
-        physical = None
-        if runner.plan.traps:
-            physical = runner.plan.trap_of_linear.get(pc) or session.physical_of(runner, pc)
-            if physical in runner.plan.traps:
-                session.lift(physical)
-            else:
-                physical = None
-        try:
+        with runner.without_trap(pc):
             runner.debug_for_stepping()
             u64 = runner.vcpu.u64
             while True:
@@ -91,9 +84,6 @@ class Stepper:
                 stop = self._single(before)
                 if stop is not None or u64[U64_RIP] != rip or session.stopping or not session.is_rep(runner, pc):
                     return stop
-        finally:
-            if physical is not None:
-                session.plant(physical)
 
     # --- steps -------------------------------------------------------------------------------------
 

@@ -231,12 +231,7 @@ class Watching:
         memory = session.machine.memory
         stepped, guards = runner.plan.stepped, dict(memory.guards)
         watches = [span.watch for spans in runner.plan.watched.values() for span in spans]
-        with session.exclusive(runner):
-            pc = runner.pc
-            physical = session.physical_of(runner, pc)
-            planted = physical in runner.plan.traps
-            if planted and physical is not None:
-                session.lift(physical)
+        with session.exclusive(runner), runner.without_trap(runner.pc):
             runner.plan.stepped = stepped + [w for w in dict.fromkeys(watches) if w not in stepped]
             memory.guard({})
             try:
@@ -248,8 +243,6 @@ class Watching:
             finally:
                 runner.plan.stepped = stepped
                 memory.guard(guards)
-                if planted and physical is not None:
-                    session.plant(physical)
                 if runner.stepping:
                     runner.debug_for_stepping()
                 else:

@@ -57,6 +57,16 @@ def test_next_instruction_and_itself_and_two_at_one(boot: Boot, bits: int, regis
 
 @BITS
 @HELD
+def test_a_hlt(boot: Boot, bits: int, registers_taken: bool) -> None:
+    """Behind the stop the guest halts, although a trap may be that same byte."""
+    dbg = start(boot, b"\x90\xf4", bits, registers_taken)
+    dbg.break_at(0x1001)
+    assert pcs(dbg) == [0x1001]
+    assert dbg.regs.pc == 0x1002
+
+
+@BITS
+@HELD
 def test_an_instruction_that_jumps_to_itself(boot: Boot, bits: int, registers_taken: bool) -> None:
     dbg = start(boot, b"\x90\xeb\xfe", bits, registers_taken)
     point = dbg.break_at(0x1001)

@@ -255,13 +255,13 @@ def job_script(command: Sequence[str], folder: str, environment: Mapping[str, st
     return f"{exports}cd {shlex.quote(folder)} || exit {NO_MACHINE}\n{shlex.join(command)}\n"
 
 
-def kvm_tests_command() -> list[str]:
-    """pytest for the tests marked ``kvm``, naming only the files that have some: imports are slow on a machine."""
-    pytest = [sys.executable, "-m", "pytest", "-m", "kvm", "-p", "no:cacheprovider", "-q"]
+def kvm_tests_command(tests: str) -> list[str]:
+    """pytest for these tests (a mark expression), naming only the files that have some: imports are slow there."""
+    pytest = [sys.executable, "-m", "pytest", "-m", tests, "-p", "no:cacheprovider", "-q"]
     done = subprocess.run([*pytest, "--collect-only"], cwd=CHECKOUT, capture_output=True, text=True)
     files = list(dict.fromkeys(re.findall(r"^(\S+\.py)::", done.stdout, re.MULTILINE)))
     if done.returncode or not files:
-        raise MachineError(f"pytest collected no test marked kvm here:\n{(done.stdout + done.stderr).strip()}")
+        raise MachineError(f"pytest collected no test marked {tests} here:\n{(done.stdout + done.stderr).strip()}")
     return [*pytest, "--tb=short", "--kvm-report=-", *files]
 
 
@@ -271,6 +271,7 @@ class Run:
 
     command: list[str]
     timeout: float
+    tests: str = "kvm"
     memory: str = "4G"
     verbose: bool = False
     report: Path | None = None
@@ -344,6 +345,9 @@ def parser(prog: str, description: str | None, timeout: int) -> argparse.Argumen
     options.add_argument(
         "--report", type=Path, metavar="FILE", help="put the tests' result into this file of JSON lines"
     )
+    options.add_argument(
+        "--tests", default="kvm", metavar="MARKS", help="pytest's mark expression for the tests (default %(default)s)"
+    )
     options.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the machine's logs there")
     return options
 
@@ -361,7 +365,13 @@ def parse(options: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argpar
     if args.timeout <= 0:
         options.error("the timeout is a number of seconds above 0")
     return args, Run(
-        command, args.timeout, verbose=args.verbose, report=args.report, keep=args.keep, setup_only=args.setup
+        command,
+        args.timeout,
+        tests=args.tests,
+        verbose=args.verbose,
+        report=args.report,
+        keep=args.keep,
+        setup_only=args.setup,
     )
 
 
@@ -372,7 +382,7 @@ def main(prog: str, start: Callable[[Run], int], run: Run) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the machine is ended, too
     try:
         if not run.command and not run.setup_only:
-            run.command = kvm_tests_command()
+            run.command = kvm_tests_command(run.tests)
         status = start(run)
     except MachineError as error:
         print(f"{prog}: {error}", file=sys.stderr)
