@@ -25,6 +25,8 @@ types: $(VENV)/dev.stamp
 
 docs: $(VENV)/dev.stamp
 	$(BIN)/python -m kvmdbg.commands.reference
+	$(BIN)/python -m tests.docs.transcripts
+	$(BIN)/python -m tests.docs.picture
 
 bench: $(VENV)/dev.stamp
 	@tests/system-packages

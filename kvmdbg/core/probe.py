@@ -185,7 +185,7 @@ class _Prober:
         entered = []
         for code in (b"\xcd\x00", b"\xf7\xf1"):  # int 0; div cx, by zero
             self.set_up("real", code + b"\x90\x90")
-            self.memory.write(HANDLER, b"\x90\x90\xcf")  # nop; nop; iret
+            self.memory.write(HANDLER, b"\x90\x90\xf4")  # an iret would lead back to the div for ever
             entered.append(self.step_once() and int(self.vcpu.regs.rip) == HANDLER)
         self.memory.write(HANDLER, bytes((HLT,)))
         return all(entered)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 EFLAGS_TF = 1 << 8
 NO_PROGRESS_TRIES = 64
+JUMP_TRIES = 4
+"""A jump to itself looks like a step without progress, and may as well be run as often as this."""
 PUSHF, IRET, OPERAND_SIZE, REX_W = 0x9C, 0xCF, 0x66, 0x48
 REGS = abi.kvm_run.regs.offset
 REGS_END = REGS + 144
@@ -263,7 +265,7 @@ class Stepper:
                 runner.debug_for_stepping()
                 return None
             entered = True
-        for _ in range(NO_PROGRESS_TRIES):
+        for tries in range(NO_PROGRESS_TRIES):
             if not entered:
                 try:
                     self._enter()
@@ -288,7 +290,7 @@ class Stepper:
                     continue
                 if vcpu.u64[U64_DEBUG_DR6] & 15 and runner.plan.holds_data_in_registers:
                     return runner._on_debug()
-                if vcpu.page[REGS:REGS_END] == before and not self._may_stay():
+                if vcpu.page[REGS:REGS_END] == before and (tries < JUMP_TRIES or not self._jumps()):
                     runner.debug_for_stepping()
                     continue
                 profile = runner.session.profile
@@ -341,11 +343,11 @@ class Stepper:
         vcpu.u8[abi.kvm_run.immediate_exit.offset] = 0
         return self._single(before)
 
-    def _may_stay(self) -> bool:
-        """Whether an instruction at pc can end where it began with no register changed (``jmp $``, ``rep``)."""
+    def _jumps(self) -> bool:
+        """Whether the instruction at pc may end where it began with no register changed: ``jmp $``."""
         runner = self.runner
         info = runner.session.classify_at(runner, runner.pc)
-        return info is not None and (info.is_jump or info.is_rep or info.is_call or info.is_ret)
+        return info is not None and info.is_jump
 
     # --- events that are delivered during a step ----------------------------------------------------
 
