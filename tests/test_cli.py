@@ -154,6 +154,15 @@ def test_missing_guest_and_missing_kvm(tmp_path: Path) -> None:
 
 
 @pytest.mark.kvm
+def test_two_vcpus() -> None:
+    found = kvmdbg("--batch", "--cpus", "2", "-ex", "vcpu 1", "-ex", "info vcpus", "-ex", "vcpu 2", *HELLO)
+    rows = [line.split() for line in found.stdout.splitlines()[2:]]
+    assert [row[-1] for row in rows] == ["runnable", "INIT)"]
+    assert rows[1][:3] == ["*", "1", "real"]
+    assert "there is no vCPU 2" in found.stderr and found.returncode == 1
+
+
+@pytest.mark.kvm
 def test_ctrl_c_ends_with_130() -> None:
     running = subprocess.Popen(
         [sys.executable, "-m", "kvmdbg", "--batch", "-ex", "p 42", "--run", "-ex", "p 1", *COUNTER],
