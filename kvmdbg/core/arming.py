@@ -13,7 +13,7 @@ the addresses map to now. In order of preference:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.core.probe import HLT, TRAP_NAMES, HostProfile
@@ -50,6 +50,8 @@ class Plan:
         self.guards: dict[int, Guard] = {}
         self.watched: dict[int, list[WatchRange]] = {}
         """Watched ranges by page."""
+        self.in_registers: dict[int, list[WatchRange]] = {}
+        """Ranges in debug registers, by page: KVM emulates an access to a guarded page, and then none fires."""
         self.by_linear: dict[int, list[Breakpoint]] = {}
         self.by_physical: dict[int, list[Breakpoint]] = {}
         self.stepped: list[Watchpoint] = []
@@ -158,6 +160,15 @@ def _plant(plan: Plan, point: Breakpoint, physical: int | None, profile: HostPro
         plan.guards.setdefault(page, Guard.READ_ONLY)
 
 
+def _ranges(watch: Watchpoint, view: View) -> Iterator[tuple[int | None, int, int]]:
+    """The watched bytes page by page: guest-physical address (None where nothing is mapped), linear, and length."""
+    at, end = watch.address, watch.address + watch.length
+    while at < end:
+        stop = min(end, (at & -PAGE) + PAGE)
+        yield (at if watch.space == "phys" else view.translate(at)), at, stop - at
+        at = stop
+
+
 def _hold_watch(plan: Plan, watch: Watchpoint, profile: HostProfile, view: View) -> None:
     if watch.space == "linear" and watch.kind != "read" and profile.kernel_data_dr:
         parts = pieces(watch.address, watch.length)
@@ -165,12 +176,13 @@ def _hold_watch(plan: Plan, watch: Watchpoint, profile: HostProfile, view: View)
             kind = DR7_WRITE if watch.kind == "write" else DR7_ACCESS
             plan.debug_registers += [(at, DR7_LENGTH[size] << 2 | kind, watch) for at, size in parts]
             watch.held_by = "debug register"
+            for physical, at, length in _ranges(watch, view):
+                if physical is not None:
+                    span = WatchRange(physical, physical + length, at, watch)
+                    plan.in_registers.setdefault(physical & -PAGE, []).append(span)
             return
     ranges = []
-    at, end = watch.address, watch.address + watch.length
-    while at < end:
-        stop = min(end, (at & -PAGE) + PAGE)
-        physical = at if watch.space == "phys" else view.translate(at)
+    for physical, at, length in _ranges(watch, view):
         page = None if physical is None else physical & -PAGE
         unsafe = view.paging_pages | view.system_pages if watch.wants_read else view.paging_pages
         if physical is None or page in unsafe:
@@ -178,8 +190,7 @@ def _hold_watch(plan: Plan, watch: Watchpoint, profile: HostProfile, view: View)
             plan.stepped.append(watch)
             watch.held_by = STEPPING
             return
-        ranges.append(WatchRange(physical, physical + stop - at, at, watch))
-        at = stop
+        ranges.append(WatchRange(physical, physical + length, at, watch))
     for span in ranges:
         page = span.start & -PAGE
         plan.watched.setdefault(page, []).append(span)

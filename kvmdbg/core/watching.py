@@ -64,8 +64,8 @@ class Watching:
             return self._device(address, size, write)
         data = bytes(mmio.data[:size])
         touches: list[Touch] = []
-        spans = runner.plan.watched.get(address & -PAGE, ())
-        for span in spans:
+        page = address & -PAGE
+        for span in (*runner.plan.watched.get(page, ()), *runner.plan.in_registers.get(page, ())):
             watch = span.watch
             if (
                 span.start < address + size
@@ -88,7 +88,10 @@ class Watching:
         if stop is not None and not isinstance(stop, stops.WatchpointStop):
             return stop
         for touch, old in zip(touches, before, strict=True):
-            self._fill(touch, old, self._value(touch.watch))
+            new = self._value(touch.watch)
+            self._fill(touch, old, new)
+            if touch.watch.number in self.shadow:
+                self.shadow[touch.watch.number] = new
         return self._judge(touches, pc_at_exit) or stop
 
     def _fill(self, touch: Touch, old: bytes, new: bytes) -> None:

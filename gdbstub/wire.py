@@ -1,0 +1,182 @@
+"""The framing of the GDB remote protocol, without I/O: bytes in, packets out, and the other way round.
+
+Source: gdb manual, appendix "Remote Protocol", nodes Overview, Packet Acknowledgment, Interrupts and Notification
+Packets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+LARGEST = 1 << 20
+"""A packet with a longer body is refused."""
+_SPECIAL = re.compile(rb"[#$}*]")
+# A character of an escape pair is left alone: lldb undoes both in one go.
+_RUNS = re.compile(rb"\}.|([^}])\1{3,96}", re.DOTALL)
+_ESCAPED = re.compile(rb"\}(.)", re.DOTALL)
+_FORBIDDEN_COUNTS = b"#$+-"
+
+
+class Interrupt:
+    """The byte 0x03 outside a packet: stop the guest."""
+
+    __slots__ = ()
+
+
+class Oversized:
+    """A packet with a body of more than LARGEST bytes; it has been dropped."""
+
+    __slots__ = ()
+
+
+Event = bytes | Interrupt | Oversized
+
+
+def escape(data: bytes) -> bytes:
+    """Binary data as it may stand in a packet's body."""
+    return _SPECIAL.sub(lambda match: bytes((0x7D, match[0][0] ^ 0x20)), data)
+
+
+def unescape(data: bytes) -> bytes:
+    """A body with its escape pairs undone."""
+    if b"}" not in data:
+        return data
+    return _ESCAPED.sub(lambda match: bytes((match[1][0] ^ 0x20,)), data)
+
+
+def _shorter(match: re.Match[bytes]) -> bytes:
+    run = match[0]
+    if match[1] is None:
+        return run
+    count = len(run) - 1
+    while count + 29 in _FORBIDDEN_COUNTS:
+        count -= 1
+    return run[:1] + b"*" + bytes((count + 29,)) + run[count + 1 :]
+
+
+def compress(body: bytes) -> bytes:
+    """Run-length encoding of a body that is escaped already."""
+    return _RUNS.sub(_shorter, body) if len(body) > 8 else body
+
+
+def expand(body: bytes) -> bytes:
+    """Run-length encoding undone."""
+    if b"*" not in body:
+        return body
+    parts: list[bytes] = []
+    at, last = 0, b""
+    while (star := body.find(b"*", at)) >= 0:
+        parts.append(body[at:star])
+        last = body[star - 1 : star] if star > at else last
+        count = body[star + 1] - 29 if star + 1 < len(body) else 0
+        parts.append(last * count if 3 <= count <= 97 else b"*")
+        at = star + 2 if 3 <= count <= 97 else star + 1
+    parts.append(body[at:])
+    return b"".join(parts)
+
+
+def frame(body: bytes, lead: bytes = b"$") -> bytes:
+    """A body with its lead-in and checksum."""
+    return b"%b%b#%02x" % (lead, body, sum(body) & 0xFF)
+
+
+class Wire:
+    """One side of a connection. Bytes that came go into :meth:`feed`; what is to be sent piles up for :meth:`take`.
+
+    Packets are given as their bodies, run-length encoding undone but escapes kept: they mean something only where a
+    packet carries binary data.
+    """
+
+    def __init__(self, *, acknowledge: bool = True) -> None:
+        self.acknowledge = acknowledge
+        """Whether packets are acknowledged; the client may end that with QStartNoAckMode."""
+        self._in = bytearray()
+        self._out = bytearray()
+        self._last = b""
+        self._scanned = 0
+        self._dropping = False
+
+    # --- from the other side -----------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """What these bytes, and those before, amount to."""
+        buffer = self._in
+        buffer += data
+        while buffer:
+            first = buffer[0]
+            if first == 0x24 or self._dropping:  # "$"
+                event = self._packet()
+                if event is None:
+                    return
+                if event:
+                    yield event[0]
+            elif first == 0x03:
+                del buffer[0]
+                yield Interrupt()
+            else:
+                if first == 0x2D and self.acknowledge and self._last:  # "-"
+                    self._out += self._last
+                del buffer[0]
+
+    def _packet(self) -> tuple[Event, ...] | None:
+        """The packet at the buffer's start: one event, none for one that is damaged; None when it has not ended."""
+        buffer = self._in
+        end = buffer.find(b"#", max(self._scanned, 0 if self._dropping else 1))
+        if end < 0:
+            if len(buffer) > LARGEST:
+                self._dropping = True
+                buffer.clear()
+            self._scanned = len(buffer)
+            return None
+        if len(buffer) < end + 3:
+            self._scanned = end
+            return None
+        body = bytes(buffer[:end] if self._dropping else buffer[1:end])
+        given = bytes(buffer[end + 1 : end + 3])
+        again = body.rfind(b"$")  # never part of a body: a new packet began before the old one had ended
+        del buffer[: end + 3]
+        self._scanned = 0
+        if self._dropping and again < 0:
+            self._dropping = False
+            if self.acknowledge:
+                self._out += b"+"
+            return (Oversized(),)
+        self._dropping = False
+        if again >= 0:
+            body = body[again + 1 :]
+        if self.acknowledge:
+            try:
+                right = int(given, 16) == sum(body) & 0xFF
+            except ValueError:
+                right = False
+            self._out += b"+" if right else b"-"
+            if not right:
+                return ()
+        if len(body) > LARGEST:
+            return (Oversized(),)
+        return (expand(body),)
+
+    # --- to the other side -------------------------------------------------------------------------
+
+    def send(self, body: bytes) -> None:
+        """Queue a packet; ``body`` is escaped where it holds binary data."""
+        framed = frame(compress(body))
+        if self.acknowledge:
+            self._last = framed
+        self._out += framed
+
+    def notify(self, body: bytes) -> None:
+        """Queue a notification, which is not acknowledged."""
+        self._out += frame(compress(body), b"%")
+
+    def take(self) -> bytes:
+        """All that is to be sent."""
+        out = bytes(self._out)
+        self._out.clear()
+        return out
+
+    @property
+    def pending(self) -> int:
+        """How many bytes wait to be taken."""
+        return len(self._out)
