@@ -83,6 +83,8 @@ class Point:
     conditions: tuple[Expression, ...] = ()
     commands: tuple[Expression, ...] = ()
     persist: bool = False
+    layout: Description | None = None
+    """The registers that the expressions mean by their numbers."""
 
 
 class Target(ABC):
@@ -108,20 +110,24 @@ class Target(ABC):
         """The registers that the thread has now."""
 
     @abstractmethod
-    def read_registers(self, thread: int) -> bytes:
-        """All of them in the order of the description, in the target's byte order."""
+    def read_registers(self, thread: int, layout: Description) -> bytes:
+        """All of them, little-endian, in the order of ``layout``.
+
+        That is a description which the target gave before, perhaps in another mode: what it names and the CPU has
+        no more is what is left of it (the lower half of a wider register, zero).
+        """
 
     @abstractmethod
-    def write_registers(self, thread: int, data: bytes) -> None:
+    def write_registers(self, thread: int, layout: Description, data: bytes) -> None:
         """The same way."""
 
     @abstractmethod
-    def read_register(self, thread: int, number: int) -> bytes:
-        """One of them."""
+    def read_register(self, thread: int, layout: Description, number: int) -> bytes:
+        """The one of that number in ``layout``."""
 
     @abstractmethod
-    def write_register(self, thread: int, number: int, data: bytes) -> None:
-        """One of them."""
+    def write_register(self, thread: int, layout: Description, number: int, data: bytes) -> None:
+        """The one of that number in ``layout``."""
 
     @abstractmethod
     def read_memory(self, address: int, length: int) -> bytes:
@@ -192,10 +198,12 @@ class HasMonitor(ABC):
         """Run a command of the target's own. ``show`` takes its output as it comes; TargetError says what failed."""
 
 
-class HasConsole(ABC):
+class HasConsole:
     """The guest writes to a console of its own. The server sets ``on_output`` when the client wants to see that."""
 
     on_output: Callable[[bytes], None] | None = None
+    console: bool = False
+    """Whether the client is shown what the guest writes."""
 
 
 class HasMemoryMap(ABC):
@@ -210,12 +218,13 @@ class HasMemoryRegions(ABC):
         """Start, length and permissions ("rwx", "" for none) of the region around an address."""
 
 
-class HasPhysicalMemory(ABC):
+class HasPhysicalMemory:
+    """``read_memory`` and ``write_memory`` take physical addresses while ``physical`` is set (Qqemu.PhyMemMode)."""
+
     physical: bool
-    """Whether ``read_memory`` and ``write_memory`` take physical addresses; the client may set it (Qqemu.PhyMemMode)."""
 
 
-class HasQuietSteps(ABC):
+class HasQuietSteps:
     """Steps that let no interrupt in."""
 
     step_flags: int

@@ -50,4 +50,5 @@ def open(
     )
     session = Session(load_image(path, options), options, cpus=cpus, registers=dict(registers or {}))
     session.symbols.add(extra)
+    session.symbol_files += [file for file, _ in symbols]
     return session

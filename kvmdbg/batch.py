@@ -15,8 +15,9 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from kvmdbg.commands.interpreter import Interpreter, Quit
-from kvmdbg.commands.results import Error, ExitLine, GuestOutput, Result, StopReport, Text
+from kvmdbg.commands.results import Error, ExitLine, GuestOutput, Message, Result, StopReport, Text
 from kvmdbg.errors import KvmdbgError
+from kvmdbg.serving import GdbService
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
@@ -131,11 +132,14 @@ class Output:
 class Batch:
     """One run of kvmdbg without its shell.
 
-    ``batch``: no commands are read from stdin, stops go to stderr without a context view, nothing is asked.
+    ``batch``: no commands are read from stdin, stops go to stderr without a context view, nothing is asked. ``gdb``:
+    where to serve gdb; without a terminal that takes the place of stdin's commands.
     """
 
-    def __init__(self, session: Session, *, json: bool = False, batch: bool = False) -> None:
+    def __init__(self, session: Session, *, json: bool = False, batch: bool = False, gdb: str | None = None) -> None:
         self.session = session
+        self.gdb_address = gdb
+        self.gdb = GdbService(session, self._gdb_says)
         self.json = json
         self.batch = batch
         self.failed = False
@@ -143,6 +147,7 @@ class Batch:
         self._background_stops: list[Stop] = []
         self.out = Output(json, self._closed)
         self.interpreter = Interpreter(session)
+        self.interpreter.gdb = self.gdb
         self.interpreter.on_event = self._event
         self.interpreter.on_background_stop = self._background_stops.append
         self.out.width = self.interpreter.columns
@@ -152,13 +157,14 @@ class Batch:
 
     def run(self, commands: Iterable[tuple[str, str]]) -> int:
         """Execute ("line", TEXT) and ("file", NAME), then stdin's lines unless in batch mode; gives the exit status."""
-        self.session.listeners.on_output(self.out.guest)
+        self.session.listeners.on_output(self._guest_output)
         before = signal.signal(signal.SIGINT, self._on_sigint)
         try:
             status = self._all(commands)
         except KeyboardInterrupt:
             status = INTERRUPTED
         finally:
+            self.gdb.stop()
             signal.signal(signal.SIGINT, before)
         self.out.finish()
         if self.out.closed:
@@ -171,26 +177,54 @@ class Batch:
 
         interpreter = Interpreter(self.session)
         interpreter.on_event = self._event
+        interpreter.gdb = self.gdb
         self.interpreter = interpreter
         self.session.listeners.on_output(self.out.guest)
         try:
             self._given(commands)
+            self._start_gdb()
         except Quit as leave:
             return leave.status
         except KeyboardInterrupt:
             self._interrupted = True
+        except KvmdbgError as error:
+            return refuse(error, self.json, 2)
         self.session.listeners.remove(self.out.guest)
         interpreter.on_event = None
-        return shell.run(interpreter, color=color)
+        try:
+            return shell.run(interpreter, self.gdb, color=color)
+        finally:
+            self.gdb.stop()
 
     def _all(self, commands: Iterable[tuple[str, str]]) -> int:
         try:
             self._given(commands)
-            if not self.batch and not self._ended():
+            if self.gdb_address is not None and not self._ended():
+                self._start_gdb()
+                self.gdb.ended.wait()
+            elif not self.batch and not self._ended():
                 self._stdin()
+        except KvmdbgError as error:
+            return refuse(error, self.json, 2)
         except Quit as leave:
             return leave.status or int(self.failed)
         return int(self.failed)
+
+    def _start_gdb(self) -> None:
+        if self.gdb_address is not None:
+            where = self.gdb.start(self.gdb_address)
+            if self.gdb_address != "stdio":
+                self._gdb_says(f"gdb may attach: target remote {where}")
+
+    def _gdb_says(self, text: str) -> None:
+        self.out.aside(Message(text))
+
+    def _guest_output(self, data: bytes) -> None:
+        if self.gdb_address == "stdio":  # stdout is gdb's
+            sys.stderr.buffer.write(data)
+            sys.stderr.buffer.flush()
+        else:
+            self.out.guest(data)
 
     def _given(self, commands: Iterable[tuple[str, str]]) -> None:
         """What -x, -ex and --run say; one -ex may hold several lines."""

@@ -130,6 +130,11 @@ def parser() -> argparse.ArgumentParser:
     way = found.add_argument_group("the way it runs")
     way.add_argument("--batch", action="store_true", help="no prompt: run the commands and end")
     way.add_argument("--json", action="store_true", help="show each result and stop as one JSON object a line")
+    way.add_argument(
+        "--gdb",
+        metavar="ADDRESS",
+        help="serve gdb and lldb at PORT, HOST:PORT, unix:PATH or stdio; without a terminal, until the guest is killed",
+    )
     way.add_argument("--no-color", action="store_true", help="no colours")
     way.add_argument("--version", action="store_true", help="show the version and end")
     return found
@@ -187,9 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refuse(error, options.json, 2)
     except KvmdbgError as error:
         return refuse(error, options.json, 1)
-    interactive = not options.batch and not options.json and sys.stdin.isatty()
+    interactive = not options.batch and not options.json and sys.stdin.isatty() and options.gdb != "stdio"
     try:
-        way = Batch(session, json=options.json, batch=options.batch)
+        way = Batch(session, json=options.json, batch=options.batch, gdb=options.gdb)
         commands = options.commands or []
         if interactive:
             return way.run_shell(commands, color=False if options.no_color else None)

@@ -11,6 +11,7 @@ def load() -> None:
         examine,
         exits,
         files,
+        gdbserver,
         info,
         machine,
         macros,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kvmdbg.commands.parameters import Place, value_place
 from kvmdbg.commands.registry import REGISTRY, Candidate, Command, Registry
@@ -41,6 +41,25 @@ class Quit(Exception):
         super().__init__(status)
 
 
+class GdbServing(Protocol):
+    """Who serves the session to gdb (kvmdbg/serving.py)."""
+
+    @property
+    def address(self) -> str | None: ...
+
+    @property
+    def attached(self) -> bool: ...
+
+    @property
+    def options(self) -> dict[str, bool]: ...
+
+    def start(self, text: str = "") -> str: ...
+
+    def stop(self) -> None: ...
+
+    def set_option(self, name: str, value: bool) -> None: ...
+
+
 class Macro:
     """A user-defined command: its lines and, from ``document``, its help."""
 
@@ -54,7 +73,8 @@ class Interpreter:
     """Commands on one session. See :meth:`execute`.
 
     ``on_event`` is called with results that come by themselves (a traced exit), from any thread;
-    ``on_background_stop`` with the Stop of a guest that was started with ``continue &``; ``confirm`` asks a question
+    ``on_background_stop`` with the Stop of a guest that was started with ``continue &``, ``on_foreign_stop`` with one
+    that another user of the session let run; ``gdb`` serves the session to gdb; ``confirm`` asks a question
     before something is lost; ``width`` gives the terminal's columns.
     """
 
@@ -71,6 +91,8 @@ class Interpreter:
         self.last_stop: Stop | None = None
         self.on_event: Callable[[Result], None] | None = None
         self.on_background_stop: Callable[[Stop], None] | None = None
+        self.on_foreign_stop: Callable[[Stop], None] | None = None
+        self.gdb: GdbServing | None = None
         self.confirm: Callable[[str], bool] = lambda question: True
         self.width: Callable[[], int] = lambda: 80
         self.traced_exits: frozenset[str] | None = None  # kinds; an empty set traces all, None none
@@ -84,6 +106,7 @@ class Interpreter:
         self._in_stop_commands = False
         self._depth = 0
         self._background = ""  # "running": a guest of `continue &`; "told": its stop went to on_background_stop
+        self._foreground = False
         self._background_lock = threading.Lock()
         self._exit_listener = False
         session.listeners.on_stop(self._stopped)
@@ -222,7 +245,11 @@ class Interpreter:
 
     def go(self, action: Callable[[], Stop | None]) -> None:
         """Run the guest through ``action`` (session.run, step, …) in the foreground and report its stop afterwards."""
-        self._pending = action()
+        self._foreground = True
+        try:
+            self._pending = action()
+        finally:
+            self._foreground = False
 
     def go_background(self) -> None:
         """Let the guest run on; its stop goes to ``on_background_stop``."""
@@ -250,10 +277,13 @@ class Interpreter:
 
     def _stopped(self, stop: Stop) -> None:
         with self._background_lock:
-            if self._background != "running" or self.on_background_stop is None:
-                return
-            self._background = "told"
-        self.on_background_stop(stop)
+            if self._background != "running":
+                tell = None if self._foreground or self._background else self.on_foreign_stop
+            else:
+                tell = self.on_background_stop
+                self._background = "told" if tell else "running"
+        if tell is not None:
+            tell(stop)
 
     def report_stop(self, stop: Stop) -> Iterator[Result]:
         """The report of a stop, then what the commands of the breakpoints that were hit give.

@@ -38,6 +38,7 @@ GROUPS: dict[str, str] = {
     "data": "Registers, memory and expressions",
     "info": "The state of things",
     "files": "Files and symbols",
+    "gdb": "Serving gdb and lldb",
     "settings": "Settings",
     "support": "Help, macros and the session itself",
 }

@@ -152,8 +152,10 @@ class Breakpoints:
         return len(self._points)
 
     def add(self, point: Point) -> None:
-        point.number = self._next
-        self._next += 1
+        """Take a new point in, or one that was here before, under its old number."""
+        if not point.number:
+            point.number = self._next
+            self._next += 1
         self._points[point.number] = point
 
     def get(self, number: int) -> Point:

@@ -15,6 +15,7 @@ class Listeners:
         self.stop: list[Callable[[Stop], None]] = []
         self.output: list[Callable[[bytes], None]] = []
         self.exit: list[Callable[[Exit], None]] = []
+        self.kill: list[Callable[[], None]] = []
 
     def on_stop(self, callback: Callable[[Stop], None]) -> None:
         """``callback(stop)`` after each stop, when the guest may be used again."""
@@ -28,9 +29,13 @@ class Listeners:
         """``callback(exit)`` for each exit, from the next resume on."""
         self.exit.append(callback)
 
+    def on_kill(self, callback: Callable[[], None]) -> None:
+        """``callback()`` after the guest was killed."""
+        self.kill.append(callback)
+
     def remove(self, callback: object) -> None:
         """Forget a callback, of whatever kind."""
-        for callbacks in (self.stop, self.output, self.exit):
+        for callbacks in (self.stop, self.output, self.exit, self.kill):
             if callback in callbacks:
                 callbacks.remove(callback)  # type: ignore[arg-type]
 
@@ -41,6 +46,10 @@ class Listeners:
     def tell_output(self, data: bytes) -> None:
         for callback in list(self.output):
             callback(data)
+
+    def tell_kill(self) -> None:
+        for callback in list(self.kill):
+            callback()
 
     def tell_exit(self, exit: Exit) -> None:
         for callback in list(self.exit):

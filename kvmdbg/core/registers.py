@@ -65,6 +65,7 @@ class RegisterFile:
             else:
                 debug.db[int(name[2:])] = value
             runner.call(lambda: runner.vcpu.set_debugregs(debug))
+            runner.forget()
             return
         sregs = abi.kvm_sregs.from_buffer_copy(runner.sregs)
         stem, _, part = name.rpartition("_")

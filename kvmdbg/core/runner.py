@@ -89,6 +89,8 @@ class Runner(threading.Thread):
         self._sregs: abi.kvm_sregs | None = None
         self._mode: Mode | None = None
         self._pc: int | None = None
+        self.changes = 0
+        """Grows whenever registers may have changed; for whoever keeps values of theirs."""
         self._debug_set = b""
         self._for_running = self._for_stepping = b""
         self.start()
@@ -161,11 +163,13 @@ class Runner(threading.Thread):
     def set_general(self, name: str, value: int) -> None:
         """Write one of kvm_regs; KVM takes it at the next entry."""
         self._mode = self._pc = None
+        self.changes += 1
         setattr(self.vcpu.regs, name, value)
         self.vcpu.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
 
     def forget(self) -> None:
         """Drop what was cached of the vCPU's state."""
+        self.changes += 1
         self._sregs = self._mode = self._pc = None
 
     @property

@@ -7,7 +7,9 @@ breakpoints can be looked at any time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvmdbg.core import stops
@@ -51,6 +53,7 @@ class Session(Inspection):
         self.initial_registers = dict(registers or {})
         self.listeners = Listeners()
         self.symbols = SymbolTable(image.symbols)
+        self.symbol_files: list[str] = []
         self.breakpoints = Breakpoints()
         self.variables: dict[str, int] = {}
         self.history: list[int] = []
@@ -59,6 +62,7 @@ class Session(Inspection):
         self.fresh = True
         self.arriving = False
         self.last_stop: stops.Stop | None = None
+        self._control = threading.RLock()
         self._internal: list[Breakpoint] = []
         self._plan = Plan()
         self._planted = False
@@ -126,6 +130,7 @@ class Session(Inspection):
         """End the guest; its memory can still be read, and restart() brings it back."""
         self.interrupt()
         self._dead = True
+        self.listeners.tell_kill()
 
     def close(self) -> None:
         """Stop the guest and give everything back to the host."""
@@ -195,6 +200,13 @@ class Session(Inspection):
         rows.append(("steps", into))
         return rows
 
+    @cached_property
+    def has_avx(self) -> bool:
+        """Whether the vCPUs have YMM registers (CPUID leaf 1, ECX bit 28)."""
+        runner = self.runners[0]
+        cpuid = runner.call(runner.vcpu.get_cpuid)
+        return any(one.function == 1 and one.ecx >> 28 & 1 for one in cpuid.entries[: cpuid.nent])
+
     @property
     def devices(self) -> list[Device]:
         return self.machine.bus.devices
@@ -213,11 +225,30 @@ class Session(Inspection):
 
     def resume(self, *, exits: int = 0) -> None:
         """Let all vCPUs run in the background; ``exits`` is a limit for each of them (0: none)."""
-        self._require_stopped()
-        self._begin(plant=True)
-        for runner in self.runners:
-            runner.limit = runner.left = exits
-        self.world.start({runner: runner.go for runner in self.runners})
+        with self._control:
+            self._require_stopped()
+            self._begin(plant=True)
+            for runner in self.runners:
+                runner.limit = runner.left = exits
+            self.world.start({runner: runner.go for runner in self.runners})
+
+    def go(self, stepping: int | None, span: tuple[int, int], running: Collection[int]) -> None:
+        """Let vCPU ``stepping`` step and those of ``running`` run, in the background.
+
+        It steps one instruction, and on while pc is in ``span`` (start, end). Without ``running`` the others rest.
+        """
+        with self._control:
+            self._require_stopped()
+            runners = {self.runners[index] for index in running}
+            if stepping is None:
+                self._begin(plant=True)
+                self.world.start({runner: runner.go for runner in runners})
+                return
+            runner = self.runners[stepping]
+            runner.require_step()
+            self._begin(plant=bool(runners))
+            step = runner.stepper.among_others if runners else runner.stepper.through
+            self.world.start({runner: lambda: step(span), **{other: other.go for other in runners - {runner}}})
 
     def wait(self, timeout: float | None = None) -> stops.Stop | None:
         """The stop that ends the current run, or None when it still runs after ``timeout`` seconds."""
@@ -259,11 +290,12 @@ class Session(Inspection):
         """
         if n < 1:
             raise UsageError(f"cannot step {n} instructions")
-        self._require_stopped()
-        runner = self.runner
-        runner.require_step()
-        self._begin(plant=False)
-        self.world.start({runner: lambda: self._step(runner, n, record)})
+        with self._control:
+            self._require_stopped()
+            runner = self.runner
+            runner.require_step()
+            self._begin(plant=False)
+            self.world.start({runner: lambda: self._step(runner, n, record)})
         return self._wait_for_stop()
 
     def _step(self, runner: Runner, n: int, record: list[bytes] | None) -> stops.Stop | None:
@@ -327,8 +359,10 @@ class Session(Inspection):
         if info is not None and (info.is_call or info.is_int or info.is_rep):
             stop = self.next()
             return None if isinstance(stop, stops.StepStop) else stop
-        self._begin(plant=False)
-        self.world.start({runner: lambda: self._step_to_branch(runner)})
+        with self._control:
+            self._require_stopped()
+            self._begin(plant=False)
+            self.world.start({runner: lambda: self._step_to_branch(runner)})
         stop = self._wait_for_stop()
         return None if isinstance(stop, stops.StepStop) else stop
 
@@ -681,6 +715,7 @@ class Session(Inspection):
         """Read the symbols of an ELF file, moved by ``base``; how many there were."""
         found = load_symbol_file(path, base)
         self.symbols.add(found)
+        self.symbol_files.append(path)
         for point in self.breakpoints:
             point.bound.clear()  # a condition looks its symbols up when it is bound
         return len(found)

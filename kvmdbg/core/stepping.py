@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.core import stops
 from kvmdbg.core.probe import HLT, INT1, INT3
-from kvmdbg.errors import MemoryFault
+from kvmdbg.errors import KvmdbgError, MemoryFault
 from kvmdbg.kvm import abi, exits
 from kvmdbg.x86.gates import handler_entries
 
@@ -87,19 +87,48 @@ class Stepper:
                 if stop is not None or u64[U64_RIP] != rip or session.stopping or not session.is_rep(runner, pc):
                     return stop
 
+    def among_others(self, span: tuple[int, int]) -> stops.Stop | None:
+        """Step once, and on while pc is in ``span``, with traps in place: other vCPUs run, and wait for each step."""
+        runner = self.runner
+        try:
+            done = 0
+            while True:
+                stop = self.past(check=not done)
+                if stop is not None or runner.session.stopping:
+                    return stop
+                done += 1
+                stop = runner.reached(runner.pc)
+                if stop is not None:
+                    return stop
+                if not span[0] <= runner.pc < span[1]:
+                    return runner.stop(stops.StepStop, steps=done)
+        except KvmdbgError as error:
+            return runner.stop(stops.ErrorStop, message=str(error))
+
+    def through(self, span: tuple[int, int]) -> stops.Stop | None:
+        """Step once, and on while pc is in ``span`` (start, end), the other vCPUs resting."""
+        runner = self.runner
+        try:
+            return self.run(1 if span[0] >= span[1] else None, span=span)
+        except KvmdbgError as error:
+            return runner.stop(stops.ErrorStop, message=str(error))
+
     # --- steps -------------------------------------------------------------------------------------
 
-    def run(self, count: int | None, record: list[bytes] | None = None) -> stops.Stop | None:
+    def run(
+        self, count: int | None, record: list[bytes] | None = None, span: tuple[int, int] | None = None
+    ) -> stops.Stop | None:
         """Step ``count`` instructions (None: until something stops), stopping at breakpoints on the way.
 
-        ``record`` gets a copy of struct kvm_regs after each step (144 bytes).
+        ``record`` gets a copy of struct kvm_regs after each step (144 bytes); outside of ``span`` (start, end of
+        linear addresses) stepping ends.
         """
         runner = self.runner
         runner.require_step()
         self._trap_handlers()
         runner.stepping = True
         try:
-            return self._run(count, record)
+            return self._run(count, record, span)
         finally:
             runner.stepping = False
             self._untrap_handlers()
@@ -109,7 +138,7 @@ class Stepper:
         """At each stop: let go of the guest's memory; its translations may change."""
         self._pages.clear()
 
-    def _run(self, count: int | None, record: list[bytes] | None) -> stops.Stop | None:
+    def _run(self, count: int | None, record: list[bytes] | None, span: tuple[int, int] | None) -> stops.Stop | None:
         runner = self.runner
         plan, session, vcpu = runner.plan, runner.session, runner.vcpu
         fd, page, u32, u64, ioctl = vcpu.fd, vcpu.page, vcpu.u32, vcpu.u64, fcntl.ioctl
@@ -167,7 +196,7 @@ class Stepper:
             done += 1
             if record is not None:
                 record.append(bytes(page[REGS:REGS_END]))
-            if done == count:
+            if done == count or (span is not None and not span[0] <= pc < span[1]):
                 runner.forget()
                 return runner.reached(pc) or stops.StepStop(vcpu=runner.index, pc=pc, steps=done)
             if pc in by_linear or by_physical:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.history import History
 
     from kvmdbg.core.stops import Stop
+    from kvmdbg.serving import GdbService
 
 WAKE = "\0wake"
 """What the prompt gives when it was left to show a stop."""
@@ -72,12 +73,14 @@ class Shell:
         self.lines = history()
         self.prompt = None if is_dumb() else self._make_prompt()
         self._stops: list[Stop] = []
+        self._foreign: Stop | None = None
         self._draft: Document | str = ""
         interpreter.topics["keys"] = keys.help_text()
         interpreter.width = lambda: shutil.get_terminal_size().columns
         interpreter.confirm = self.ask
         interpreter.on_event = self.console.show
         interpreter.on_background_stop = self._stopped
+        interpreter.on_foreign_stop = self._foreign_stopped
         if self.prompt is not None:
             self.console.on_partial = self.prompt.app.invalidate
 
@@ -111,6 +114,7 @@ class Shell:
             lexer=CommandLexer(interpreter),
             style=merge_styles([style_from_pygments_cls(KvmdbgStyle), extra]),
             include_default_pygments_style=False,
+            refresh_interval=0.5,  # another debugger may let the guest run
             color_depth=None if self.color else ColorDepth.DEPTH_1_BIT,
             bottom_toolbar=lambda: toolbar(interpreter),
             key_bindings=keys.bindings(self._run_key, self._interrupt),
@@ -144,6 +148,12 @@ class Shell:
         elif self.prompt.app.loop is not None:
             self.prompt.app.loop.call_soon_threadsafe(self._wake)
 
+    def _foreign_stopped(self, stop: Stop) -> None:
+        """On a vCPU's thread: a guest stopped that another debugger had let run; of many only the last is shown."""
+        self._foreign = stop
+        if self.prompt is not None and self.prompt.app.loop is not None:
+            self.prompt.app.loop.call_soon_threadsafe(self._wake)
+
     def _started(self) -> None:
         """As the prompt starts: a stop may have come just before."""
         import asyncio
@@ -154,7 +164,7 @@ class Shell:
     def _wake(self) -> None:
         assert self.prompt is not None
         app = self.prompt.app
-        if self._stops and app.is_running and not app.is_done:
+        if (self._stops or self._foreign) and app.is_running and not app.is_done:
             self._draft = app.current_buffer.document
             app.erase_when_done = True
             app.exit(result=WAKE)
@@ -163,7 +173,7 @@ class Shell:
         """One line; KeyboardInterrupt and EOFError as typed; WAKE when a stop waits to be shown."""
         if self.prompt is None:
             line = self._plain_line("".join(text for _, text, *_ in self._message()))
-            return line if line or not self._stops else WAKE
+            return line if line or not (self._stops or self._foreign) else WAKE
         app = self.prompt.app
         draft, self._draft = self._draft, ""
         app.erase_when_done = False
@@ -239,6 +249,10 @@ class Shell:
         while self._stops:
             report = self.interpreter.report_stop(self._stops.pop(0))
             self._guarded(lambda report=report: self._show(report))  # type: ignore[misc]
+        stop, self._foreign = self._foreign, None
+        if stop is not None:
+            text = stop.describe()
+            self.console.show(Message(f"{text[0].upper()}{text[1:]}; another debugger had let the guest run."))
 
     def execute(self, line: str) -> None:
         """Run what was typed (several lines when it was pasted) and show what it gives, mistakes too. Raises Quit."""
@@ -283,9 +297,10 @@ class Shell:
         return f"details in {path}"
 
 
-def run(interpreter: Interpreter, *, color: bool | None = None) -> int:
+def run(interpreter: Interpreter, gdb: GdbService, *, color: bool | None = None) -> int:
     """The shell on this interpreter's session; the exit status."""
     shell = Shell(interpreter, color=color)
+    gdb.tell = lambda text: shell.console.show(Message(text))
     if interpreter.last_stop is None:
         shell.execute("context regs,code")
         shell.console.show(Message("The guest is loaded and has not run yet. Type help, or help keys; run starts it."))

@@ -21,12 +21,30 @@ catalogue.load()
 pytestmark = pytest.mark.kvm
 
 
+class Serving:
+    """Serves nobody, at an address that nobody else has."""
+
+    address: str | None = "127.0.0.1:1234"
+    attached = False
+    options = {"follow-mode": True}
+
+    def start(self, text: str = "") -> str:
+        return text
+
+    def stop(self) -> None:
+        pass
+
+    def set_option(self, name: str, value: bool) -> None:
+        pass
+
+
 @pytest.mark.parametrize("one", list(REGISTRY), ids=lambda one: one.name)
 def test_every_example_works(one: Command, hello: Typist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "boot.kvmdbg").write_text("p 1\n")
     (tmp_path / "kernel.elf").write_bytes(small_elf())
     hello.dbg.confirm = lambda question: True
+    hello.dbg.gdb = Serving()
     for example in one.examples:
         try:
             hello.results(example)

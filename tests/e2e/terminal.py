@@ -55,6 +55,13 @@ class Terminal:
     def text(self) -> str:
         return "\n".join(self.rows)
 
+    @property
+    def whole_text(self) -> str:
+        """What has left the screen at its top, and what is on it."""
+        columns = range(self.screen.columns)
+        gone = ["".join(line[x].data for x in columns).rstrip() for line in self.screen.history.top]
+        return "\n".join([*gone, self.text])
+
     def wait(self, condition: Callable[[], bool] | str, seconds: float = 20) -> None:
         """Until ``condition`` holds (or this text is on the screen); AssertionError with the screen otherwise."""
         holds = condition if callable(condition) else lambda: condition in self.text

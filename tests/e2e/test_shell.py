@@ -105,7 +105,7 @@ def test_the_guest_speaks_while_a_line_is_typed(shell: Shell, tmp_path: Path) ->
     terminal.send("print 20")
     terminal.wait(lambda: terminal.last == "(kvmdbg running) print 20" and terminal.rows.count("x") > 6)
     terminal.send(" + 22\r")
-    terminal.wait(lambda: "$1 = 42" in terminal.raw)  # it may have left the screen
+    terminal.wait(lambda: "$1 = 42" in terminal.whole_text)  # it may have left the screen
     terminal.wait(lambda: terminal.last == "(kvmdbg running)")
     terminal.send("stays ")
     terminal.wait(lambda: terminal.last == "(kvmdbg running) stays")

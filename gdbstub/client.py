@@ -1,0 +1,250 @@
+"""One client and what it has agreed on with us: packets in, replies out, no I/O.
+
+Whoever owns a :class:`Client` gives it the bytes that came (:meth:`Client.receive`), sends what :meth:`Client.take`
+gives, and tells it when the target stopped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from gdbstub import packets, registry
+from gdbstub.errors import BadPacket, TargetError
+from gdbstub.registers import Description
+from gdbstub.target import Exited, FollowsMode, HasBreakpoints, HasConsole, Killed, Stop, Stopped, Target
+from gdbstub.wire import Interrupt, Oversized, Wire
+
+packets.load()
+Work = Callable[[], registry.Reply]
+
+PACKET_SIZE = 0x20000
+"""The longest body that is taken and given, in bytes; a read of memory may be half as long in hexadecimal."""
+WHOLE_PROCESS = 1
+_REASONS = ("swbreak", "hwbreak")
+
+
+class Client:
+    """A debugger at the other end of a connection.
+
+    ``defer`` runs work aside and then calls ``done`` with what it gave; ``flush`` sends what there is at once. Both
+    are the server's: without them all is done before :meth:`receive` returns.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        defer: Callable[[Work, Callable[[registry.Reply], None]], None] | None = None,
+        flush: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.target = target
+        self._flush = flush
+        self.wire = Wire()
+        self.features: set[str] = set()
+        """What the client said in qSupported that it can do."""
+        self.layout: Description = target.description(target.current())
+        """The registers as the client knows them, whatever mode the CPU is in by now."""
+        self.thread = target.current()
+        """The thread of g, m and the like."""
+        self.resume_thread = -1
+        """The thread of c and s; -1 is all."""
+        self.waiting = False
+        """The client let the target run and has not been told of a stop."""
+        self.held: Stop | None = None
+        """A stop that is told at the next resume; the client believes that the program was replaced by another."""
+        self.ended = False
+        """Nothing is to be said any more: the connection is to be closed."""
+        self.error_text = False
+        self.lldb_error_text = False
+        self.thread_suffix = False
+        self.thread_list = False
+        self.extended = False
+        self.persistent = False
+        """Leave the target's breakpoints where they are when the client goes."""
+        self.files: dict[int, object] = {}
+        self._defer = defer
+        self._busy = False
+        self._queue: deque[bytes] = deque()
+
+    # --- bytes -------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Do what these bytes ask for."""
+        for event in self.wire.feed(data):
+            if self.ended:
+                return
+            if isinstance(event, Interrupt):
+                self._interrupt()
+            elif isinstance(event, Oversized):
+                self._reply(self.error(BadPacket(f"a packet of more than {PACKET_SIZE:#x} bytes")))
+            elif self._busy:
+                self._queue.append(event)
+            else:
+                self._handle(event)
+
+    def take(self) -> bytes:
+        """What is to be sent now."""
+        return self.wire.take()
+
+    def _interrupt(self) -> None:
+        if self.waiting or self._busy:
+            try:
+                self.target.interrupt()
+            except TargetError as error:
+                self.say(f"{error}\n")
+
+    def _handle(self, body: bytes) -> None:
+        found = registry.find(body)
+        if found is None or not found[0].offered(self.target):
+            self._reply(b"")
+            return
+        try:
+            self._reply(found[0].function(self, found[1]))
+        except TargetError as error:
+            self._reply(self.error(error))
+        except (ValueError, IndexError, KeyError, OverflowError, UnicodeError):
+            self._reply(self.error(BadPacket(f"the packet {body[:40].decode('latin-1')!r} is malformed")))
+
+    def _reply(self, reply: registry.Reply) -> None:
+        if reply is not None and not self.ended:
+            self.wire.send(reply.encode() if isinstance(reply, str) else reply)
+
+    def error(self, error: TargetError) -> bytes:
+        """The error reply, with its text where the client takes one."""
+        if self.error_text:
+            text = str(error).encode("ascii", "replace").translate(None, b"#$}*")
+            return b"E." + text
+        if self.lldb_error_text:
+            return b"E%02x;%b" % (error.number, str(error).encode().hex().encode())
+        return b"E%02x" % error.number
+
+    # --- long work ---------------------------------------------------------------------------------
+
+    def aside(self, work: Work) -> None:
+        """Answer the packet when ``work`` is done; packets that come meanwhile wait, an interrupt does not."""
+        self._busy = True
+        if self._defer is None:
+            self._finish(work())
+        else:
+            self._defer(work, self._finish)
+
+    def _finish(self, reply: registry.Reply) -> None:
+        self._busy = False
+        self._reply(reply)
+        while self._queue and not self._busy and not self.ended:
+            self._handle(self._queue.popleft())
+
+    # --- the target speaks -------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        """Text for the person at the client; only while it waits for a reply that allows for it."""
+        if self.waiting or self._busy:
+            self.wire.send(b"O" + text.encode("utf-8", "replace").hex().encode())
+            self._flush()
+
+    def output(self, data: bytes) -> None:
+        """What the guest wrote, when the client asked for it."""
+        if self.waiting and isinstance(self.target, HasConsole) and self.target.console:
+            self.wire.send(b"O" + data.hex().encode())
+
+    def stopped(self, stop: Stop) -> None:
+        """The target stopped: tell the client if it waits for that."""
+        if not self.waiting:
+            return
+        self.waiting = False
+        if isinstance(stop, Stopped):
+            self.thread = stop.thread
+            if stop.text and not stop.reason:
+                self.wire.send(b"O" + f"{stop.text}\n".encode().hex().encode())
+        elif stop.text:
+            self.wire.send(b"O" + f"{stop.text}\n".encode().hex().encode())
+        self._reply(self.stop_reply(stop))
+
+    def stop_reply(self, stop: Stop) -> bytes:
+        """The stop as the client is to see it: first of all that the CPU's mode has changed, where it has."""
+        if isinstance(stop, Stopped) and self._mode_changed(stop):
+            target = self.target
+            assert isinstance(target, FollowsMode)
+            self.held = stop
+            return b"T%02xthread:%b;exec:%b;" % (
+                stop.signal,
+                self.thread_id(stop.thread),
+                target.exec_name().encode().hex().encode(),
+            )
+        return self.render(stop)
+
+    def _mode_changed(self, stop: Stopped) -> bool:
+        target = self.target
+        if not isinstance(target, FollowsMode) or not target.follow_mode or "exec-events+" not in self.features:
+            return False
+        return target.description(stop.thread).key != self.layout.key
+
+    def render(self, stop: Stop) -> bytes:
+        """A stop reply."""
+        process = b";process:%x" % WHOLE_PROCESS if "multiprocess+" in self.features else b""
+        if isinstance(stop, Exited):
+            return b"W%02x%b" % (stop.status & 0xFF, process)
+        if isinstance(stop, Killed):
+            return b"X%02x%b" % (stop.signal, process)
+        parts = [b"T%02xthread:%b;" % (stop.signal, self.thread_id(stop.thread))]
+        if self.thread_list:
+            threads = self.target.threads()
+            pcs = [self._register_value(thread, "pc") for thread in threads]
+            parts.append(b"threads:" + b",".join(b"%x" % thread for thread in threads) + b";")
+            parts.append(b"thread-pcs:" + b",".join(b"%x" % pc for pc in pcs) + b";")
+            parts += self._expedited(stop.thread)
+        if stop.reason in _REASONS:
+            if f"{stop.reason}+" in self.features:
+                parts.append(b"%b:;" % stop.reason.encode())
+            elif self.thread_list:
+                parts.append(b"reason:breakpoint;")
+        elif stop.reason:
+            parts.append(b"%b:%x;" % (stop.reason.encode(), stop.address))
+        elif self.thread_list and stop.signal == 5:
+            parts.append(b"reason:trace;")
+        return b"".join(parts)
+
+    def _register_value(self, thread: int, generic: str) -> int:
+        number = self.layout.named(generic)
+        if number is None:
+            return 0
+        return int.from_bytes(self.target.read_register(thread, self.layout, number), "little")
+
+    def _expedited(self, thread: int) -> list[bytes]:
+        numbers = [number for name in ("pc", "sp", "fp") if (number := self.layout.named(name)) is not None]
+        read = self.target.read_register
+        return [b"%02x:%b;" % (n, read(thread, self.layout, n).hex().encode()) for n in numbers]
+
+    # --- thread ids --------------------------------------------------------------------------------
+
+    def thread_id(self, thread: int) -> bytes:
+        """A thread's id as the client writes it."""
+        return b"p%x.%x" % (WHOLE_PROCESS, thread) if "multiprocess+" in self.features else b"%x" % thread
+
+    def parse_thread(self, text: bytes) -> int:
+        """A thread, -1 for all, 0 for any. BadPacket for one that is none, TargetError for one that is not there."""
+        if text.startswith(b"p"):
+            process, _, text = text[1:].partition(b".")
+            if process not in (b"-1", b"0") and int(process, 16) != WHOLE_PROCESS:
+                raise TargetError(f"there is no process {int(process, 16)}", 3)
+            text = text or b"-1"
+        if text == b"-1":
+            return -1
+        thread = int(text, 16)
+        if thread and thread not in self.target.threads():
+            raise TargetError(f"there is no thread {thread}", 3)
+        return thread
+
+    # --- coming and going --------------------------------------------------------------------------
+
+    def refresh(self) -> Description:
+        """The client reads the registers' description: from now on that is what it knows."""
+        self.layout = self.target.description(self.thread)
+        return self.layout
+
+    def leave(self) -> None:
+        """The connection is gone: take the client's breakpoints away, leave the target as it is."""
+        self.ended = True
+        self.files.clear()
+        if isinstance(self.target, HasBreakpoints) and not self.persistent:
+            self.target.remove_all()

@@ -1,0 +1,94 @@
+"""vFile: the guest's own files, to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gdbstub.registry import Reply, packet
+from gdbstub.target import HasFiles
+from gdbstub.wire import escape
+
+if TYPE_CHECKING:
+    from gdbstub.client import Client
+
+# File-I/O errors: gdb manual, node "Errno Values".
+EPERM, ENOENT, EBADF, EIO, EACCES, EINVAL, EMFILE = 1, 2, 9, 5, 13, 22, 24
+MOST_OPEN = 16
+READ_ONLY = 0
+FAKE_MODE = 0o100444
+
+
+def failed(number: int) -> bytes:
+    return b"F-1,%x" % number
+
+
+def opened(client: Client, number: int) -> bytes | None:
+    """The contents of an open file."""
+    found = client.files.get(number)
+    return found if isinstance(found, bytes) else None
+
+
+@packet("vFile:setfs:", needs=HasFiles)
+def file_system(client: Client, rest: bytes) -> Reply:
+    """Whose file system: there is one."""
+    return b"F0"
+
+
+@packet("vFile:open:", needs=HasFiles)
+def open_file(client: Client, rest: bytes) -> Reply:
+    """Open one of the guest's own files for reading. No other can be opened, and none for writing."""
+    assert isinstance(client.target, HasFiles)
+    name, flags, _ = rest.split(b",")
+    if int(flags, 16) != READ_ONLY:
+        return failed(EPERM)
+    path = client.target.files().get(bytes.fromhex(name.decode()).decode("utf-8", "surrogateescape"))
+    if path is None:
+        return failed(ENOENT)
+    if len(client.files) >= MOST_OPEN:
+        return failed(EMFILE)
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError:
+        return failed(EIO)
+    number = next(n for n in range(3, 4 + MOST_OPEN) if n not in client.files)
+    client.files[number] = data
+    return b"F%x" % number
+
+
+@packet("vFile:pread:", needs=HasFiles)
+def read_file(client: Client, rest: bytes) -> Reply:
+    """NUMBER,COUNT,OFFSET of an open file."""
+    from gdbstub.client import PACKET_SIZE
+
+    number, count, offset = (int(text, 16) for text in rest.split(b","))
+    data = opened(client, number)
+    if data is None:
+        return failed(EBADF)
+    part = data[offset : offset + min(count, PACKET_SIZE // 2)]
+    return b"F%x;" % len(part) + escape(part)
+
+
+@packet("vFile:fstat:", needs=HasFiles)
+def file_status(client: Client, rest: bytes) -> Reply:
+    """struct stat of the File-I/O protocol: a file that everybody may read."""
+    data = opened(client, int(rest, 16))
+    if data is None:
+        return failed(EBADF)
+    words = [0, 0, FAKE_MODE, 1, 0, 0, 0]  # st_dev, st_ino, st_mode, st_nlink, st_uid, st_gid, st_rdev
+    status = b"".join(word.to_bytes(4, "big") for word in words)
+    status += len(data).to_bytes(8, "big") + (512).to_bytes(8, "big") + (-(-len(data) // 512)).to_bytes(8, "big")
+    status += bytes(12)  # st_atime, st_mtime, st_ctime
+    return b"F%x;" % len(status) + escape(status)
+
+
+@packet("vFile:close:", needs=HasFiles)
+def close_file(client: Client, rest: bytes) -> Reply:
+    """Close it."""
+    return b"F0" if client.files.pop(int(rest, 16), None) is not None else failed(EBADF)
+
+
+@packet("vFile:readlink:", "vFile:unlink:", "vFile:pwrite:", needs=HasFiles)
+def refused(client: Client, rest: bytes) -> Reply:
+    """Nothing is written, and no links are followed."""
+    return failed(EINVAL)

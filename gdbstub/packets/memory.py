@@ -1,0 +1,126 @@
+"""Memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gdbstub.errors import BadPacket, TargetError
+from gdbstub.registry import Reply, packet
+from gdbstub.target import HasPhysicalMemory, HasSearch
+from gdbstub.wire import escape, unescape
+
+if TYPE_CHECKING:
+    from gdbstub.client import Client
+
+LARGEST_READ = 1 << 20
+
+
+def span(text: bytes) -> tuple[int, int]:
+    """ADDRESS,LENGTH in hexadecimal."""
+    address, comma, length = text.partition(b",")
+    if not comma:
+        raise BadPacket("an address and a length are needed")
+    return int(address, 16), int(length, 16)
+
+
+def read(client: Client, address: int, length: int) -> bytes:
+    from gdbstub.client import PACKET_SIZE
+
+    if length > LARGEST_READ:
+        length = min(length, PACKET_SIZE)
+    return client.target.read_memory(address, length) if length else b""
+
+
+@packet("m")
+def read_hex(client: Client, rest: bytes) -> Reply:
+    """Memory in hexadecimal; less than was asked for where the rest cannot be read."""
+    return read(client, *span(rest)).hex()
+
+
+@packet("x", offers="binary-upload+")
+def read_binary(client: Client, rest: bytes) -> Reply:
+    """Memory in binary: behind a ``b`` as gdb has it, bare for an lldb that does not ask for that."""
+    address, length = span(rest)
+    lead = b"b" if "binary-upload+" in client.features else b""
+    if not length:
+        return lead or b"OK"
+    return lead + escape(read(client, address, length))
+
+
+@packet("M")
+def write_hex(client: Client, rest: bytes) -> Reply:
+    """Write memory, given in hexadecimal."""
+    where, _, text = rest.partition(b":")
+    address, length = span(where)
+    return write(client, address, length, bytes.fromhex(text.decode()))
+
+
+@packet("X")
+def write_binary(client: Client, rest: bytes) -> Reply:
+    """Write memory, given in binary."""
+    where, _, data = rest.partition(b":")
+    address, length = span(where)
+    return write(client, address, length, unescape(data))
+
+
+def write(client: Client, address: int, length: int, data: bytes) -> Reply:
+    if len(data) != length:
+        raise BadPacket(f"the packet has {len(data)} bytes of data and says {length}")
+    if data:
+        client.target.write_memory(address, data)
+    return b"OK"
+
+
+@packet("qSearch:memory:", needs=HasSearch, offers="qSearch:memory+")
+def search(client: Client, rest: bytes) -> Reply:
+    """Look for bytes: ADDRESS;LENGTH;PATTERN. 1,ADDRESS or 0."""
+    assert isinstance(client.target, HasSearch)
+    start, length, pattern = rest.split(b";", 2)
+    found = client.target.search(int(start, 16), int(length, 16), unescape(pattern))
+    return b"0" if found is None else b"1,%x" % found
+
+
+_CRC_TABLE: list[int] = []
+
+
+def crc32(data: bytes, value: int = 0xFFFFFFFF) -> int:
+    """The checksum of `compare-sections`: polynomial 0x04C11DB7, most significant bit first, not inverted."""
+    if not _CRC_TABLE:
+        for byte in range(256):
+            entry = byte << 24
+            for _ in range(8):
+                entry = entry << 1 ^ 0x04C11DB7 if entry & 0x80000000 else entry << 1
+            _CRC_TABLE.append(entry & 0xFFFFFFFF)
+    for byte in data:
+        value = (value << 8 ^ _CRC_TABLE[(value >> 24 ^ byte) & 0xFF]) & 0xFFFFFFFF
+    return value
+
+
+@packet("qCRC:")
+def checksum(client: Client, rest: bytes) -> Reply:
+    """The checksum of memory, for `compare-sections`."""
+    address, length = span(rest)
+    value, at = 0xFFFFFFFF, address
+    while at < address + length:
+        data = client.target.read_memory(at, min(0x10000, address + length - at))
+        if not data:
+            raise TargetError(f"the memory at {at:#x} cannot be read", 14)
+        value, at = crc32(data, value), at + len(data)
+    return b"C%x" % value
+
+
+@packet("qqemu.PhyMemMode", needs=HasPhysicalMemory)
+def physical_mode(client: Client, rest: bytes) -> Reply:
+    """As in QEMU: whether memory packets take physical addresses."""
+    assert isinstance(client.target, HasPhysicalMemory)
+    return b"%d" % client.target.physical
+
+
+@packet("Qqemu.PhyMemMode:", needs=HasPhysicalMemory, offers="PhyMemMode+")
+def set_physical_mode(client: Client, rest: bytes) -> Reply:
+    """As in QEMU: let memory packets take physical addresses (1) or virtual ones (0)."""
+    assert isinstance(client.target, HasPhysicalMemory)
+    if rest not in (b"0", b"1"):
+        raise BadPacket("PhyMemMode is 0 or 1")
+    client.target.physical = rest == b"1"
+    return b"OK"

@@ -1,0 +1,195 @@
+"""Running, stepping, and the target's end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gdbstub.errors import BadPacket, TargetError
+from gdbstub.registry import Reply, packet
+from gdbstub.target import HasDetach, HasKill, HasQuietSteps, HasRestart, Killed, Resume, Stopped
+
+if TYPE_CHECKING:
+    from gdbstub.client import Client
+
+ONE = (0, 0)
+
+
+def go(client: Client, what: Resume) -> Reply:
+    """Let the target run; the stop reply comes later."""
+    if client.held is not None:  # the client was told of a new mode; this is the stop itself
+        stop, client.held = client.held, None
+        return client.render(stop)
+    if not what.steps and not what.runs:
+        raise TargetError("nothing is to run: no thread has an action")
+    client.waiting = True
+    try:
+        client.target.resume(what)
+    except BaseException:
+        client.waiting = False
+        raise
+    return None
+
+
+def one_or_all(client: Client, *, step: bool) -> Resume:
+    """What c or s means with the thread that Hc chose."""
+    threads = client.target.threads()
+    chosen = client.resume_thread
+    if step:
+        return Resume({chosen if chosen > 0 else client.thread: ONE})
+    return Resume(runs=frozenset((chosen,) if chosen > 0 else threads))
+
+
+def moved(client: Client, address: bytes) -> None:
+    """c and s may name the address to go on at."""
+    number = client.layout.named("pc")
+    if not address:
+        return
+    if number is None:
+        raise TargetError("the address to go on at cannot be set: no register is the program counter")
+    size = client.layout.registers[number].size
+    client.target.write_register(client.thread, client.layout, number, int(address, 16).to_bytes(size, "little"))
+
+
+@packet("c")
+def resume(client: Client, rest: bytes) -> Reply:
+    """Continue, perhaps at an address."""
+    moved(client, rest)
+    return go(client, one_or_all(client, step=False))
+
+
+@packet("s")
+def step(client: Client, rest: bytes) -> Reply:
+    """Step one instruction, perhaps from an address."""
+    moved(client, rest)
+    return go(client, one_or_all(client, step=True))
+
+
+@packet("C")
+def resume_with_signal(client: Client, rest: bytes) -> Reply:
+    """As c: a machine takes no signals."""
+    return resume(client, rest.partition(b";")[2])
+
+
+@packet("S")
+def step_with_signal(client: Client, rest: bytes) -> Reply:
+    """As s."""
+    return step(client, rest.partition(b";")[2])
+
+
+@packet("vCont?")
+def actions(client: Client, rest: bytes) -> Reply:
+    """The actions that vCont takes."""
+    return b"vCont;c;C;s;S;t;r"
+
+
+@packet("vCont")
+def resume_threads(client: Client, rest: bytes) -> Reply:
+    """Actions by thread, the first that fits goes: c, C, s, S, t (stay), r START,END (step while pc is in there)."""
+    threads = client.target.threads()
+    left = set(threads)
+    steps: dict[int, tuple[int, int]] = {}
+    runs: set[int] = set()
+    for action in rest.lstrip(b";").split(b";"):
+        word, colon, which = action.partition(b":")
+        chosen = client.parse_thread(which) if colon else -1
+        meant = left if chosen == -1 else left & {chosen or client.thread}
+        kind = word[:1]
+        if kind in (b"c", b"C"):
+            runs |= meant
+        elif kind in (b"s", b"S"):
+            steps |= dict.fromkeys(meant, ONE)
+        elif kind == b"r":
+            start, comma, end = word[1:].partition(b",")
+            if not comma:
+                raise BadPacket("r needs the start and the end of a range")
+            steps |= dict.fromkeys(meant, (int(start, 16), int(end, 16)))
+        elif kind != b"t":
+            raise BadPacket(f"no action is {word.decode('latin-1')!r}")
+        left = left - meant
+    return go(client, Resume(steps, frozenset(runs)))
+
+
+@packet("vCtrlC")
+def interrupt(client: Client, rest: bytes) -> Reply:
+    """Interrupt, as the byte 0x03."""
+    client.target.interrupt()
+    return b"OK"
+
+
+@packet("D", needs=HasDetach)
+def detach(client: Client, rest: bytes) -> Reply:
+    """Detach: the guest runs on by itself, without the client's breakpoints."""
+    assert isinstance(client.target, HasDetach)
+    client._reply(b"OK")
+    client.leave()
+    client.target.detach()
+    return None
+
+
+@packet("k", needs=HasKill)
+def kill(client: Client, rest: bytes) -> Reply:
+    """Kill the guest; there is no reply. In extended mode the connection stays, and R brings it back."""
+    assert isinstance(client.target, HasKill)
+    client.target.kill()
+    if not client.extended:
+        client.leave()
+    return None
+
+
+@packet("vKill", needs=HasKill)
+def kill_process(client: Client, rest: bytes) -> Reply:
+    """Kill the guest."""
+    assert isinstance(client.target, HasKill)
+    client.target.kill()
+    return b"OK"
+
+
+@packet("R", needs=HasRestart)
+def restart(client: Client, rest: bytes) -> Reply:
+    """Begin anew (extended mode); there is no reply."""
+    assert isinstance(client.target, HasRestart)
+    client.target.restart()
+    client.held = None
+    return None
+
+
+@packet("vRun", needs=HasRestart)
+def run(client: Client, rest: bytes) -> Reply:
+    """Begin anew: the guest stands before its first instruction. The name and arguments mean nothing here."""
+    assert isinstance(client.target, HasRestart)
+    client.target.restart()
+    client.held = None
+    client.thread = client.target.current()
+    return client.stop_reply(Stopped(client.thread))
+
+
+@packet("vAttach")
+def attach(client: Client, rest: bytes) -> Reply:
+    """There is one process, and the client is attached to it already."""
+    stop = client.target.last_stop()
+    return client.render(stop if isinstance(stop, Stopped) else Killed())
+
+
+@packet("qqemu.sstepbits", needs=HasQuietSteps)
+def step_bits(client: Client, rest: bytes) -> Reply:
+    """As in QEMU: the bits of sstep."""
+    assert isinstance(client.target, HasQuietSteps)
+    return b"ENABLE=1,NOIRQ=2,NOTIMER=4"
+
+
+@packet("qqemu.sstep", needs=HasQuietSteps)
+def step_flags(client: Client, rest: bytes) -> Reply:
+    """As in QEMU: how steps are made."""
+    assert isinstance(client.target, HasQuietSteps)
+    return b"0x%x" % client.target.step_flags
+
+
+@packet("Qqemu.sstep", needs=HasQuietSteps)
+def set_step_flags(client: Client, rest: bytes) -> Reply:
+    """As in QEMU: make steps with (5) or without interrupts (7)."""
+    assert isinstance(client.target, HasQuietSteps)
+    flags = int(rest.lstrip(b"=:"), 16)
+    if flags & ~client.target.step_flags_possible:
+        raise TargetError(f"of the step flags only {client.target.step_flags_possible:#x} can be had here", 22)
+    client.target.step_flags = flags
+    return b"OK"

@@ -1,0 +1,335 @@
+"""Serves one client at a time over TCP, a Unix socket or a pair of streams.
+
+All packets are handled on the server's thread. A stop may come from any thread; its reply is sent right there, and
+what the client does not take at once waits in memory, so a client that stops reading holds up nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import stat
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gdbstub.client import Client
+from gdbstub.registry import Reply
+from gdbstub.target import HasConsole, Stop, Target
+
+LOOPBACK = "127.0.0.1"
+MOST_UNSENT = 64 << 20
+"""A client that leaves more than this many bytes unread is dropped."""
+READ_SIZE = 1 << 18
+STOPS_WITHIN = 10
+"""Seconds that a running guest has to stop when a client attaches."""
+BUSY = b"$E.another debugger is attached#"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen: a TCP ``host`` and ``port``, a Unix socket at ``path``, or with neither stdin and stdout."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """``PORT``, ``:PORT`` (both loopback), ``HOST:PORT``, ``[IPv6]:PORT``, ``unix:PATH`` or ``stdio``."""
+        if text == "stdio":
+            return cls()
+        if text.startswith("unix:"):
+            if not text[5:]:
+                raise ValueError("unix: needs the path of a socket")
+            return cls(path=text[5:])
+        host, _, port = text.rpartition(":")
+        if not port.isdigit() or int(port) > 65535:
+            raise ValueError(f"'{text}' is no PORT, HOST:PORT, unix:PATH or stdio")
+        return cls(host.strip("[]") or LOOPBACK, int(port))
+
+    @property
+    def stdio(self) -> bool:
+        return not self.host and not self.path
+
+    @property
+    def exposed(self) -> bool:
+        """Whether other machines can reach it."""
+        return bool(self.host) and self.host not in ("localhost", "::1") and not self.host.startswith("127.")
+
+    def __str__(self) -> str:
+        if self.stdio:
+            return "stdio"
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class _Stream:
+    """Both directions of a connection, never blocking."""
+
+    def __init__(self, read: int, write: int, close: Callable[[], None]) -> None:
+        self.read_fd, self.write_fd, self.close = read, write, close
+        self.unsent = bytearray()
+        os.set_blocking(read, False)
+        os.set_blocking(write, False)
+
+    def read(self) -> bytes | None:
+        """What came; b"" at the end, None when there is nothing."""
+        try:
+            return os.read(self.read_fd, READ_SIZE)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def write(self, data: bytes) -> bool:
+        """Send, or keep what cannot be sent now; False when the other side is gone."""
+        if self.unsent or not data:
+            self.unsent += data
+            data = bytes(self.unsent)
+            self.unsent.clear()
+        if not data:
+            return True
+        try:
+            sent = os.write(self.write_fd, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return False
+        self.unsent += data[sent:]
+        return len(self.unsent) <= MOST_UNSENT
+
+
+class Server:
+    """Listens at ``address`` for clients of ``target``, on a thread of its own from ``start`` to ``close``.
+
+    ``tell`` takes sentences for whoever runs the server. ``lock`` is held while the target is used.
+    """
+
+    def __init__(self, target: Target, address: Address, tell: Callable[[str], None] = lambda text: None) -> None:
+        self.target = target
+        self.address = address
+        self.tell = tell
+        self.lock = threading.RLock()
+        self.client: Client | None = None
+        self.finished = threading.Event()
+        """Set when the server has ended; over stdio that is when the client has gone."""
+        self.on_end: Callable[[], None] = self.finished.set
+        self._stream: _Stream | None = None
+        self._listener: socket.socket | None = None
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
+        self._closing = False
+        self._events: deque[Stop | bytes] = deque()
+        self._thread = threading.Thread(target=self._run, name="gdbstub", daemon=True)
+        target.on_stop = self._stopped
+        if isinstance(target, HasConsole):
+            target.on_output = self._output
+
+    # --- beginning and end -------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Listen. OSError where that is not possible."""
+        if not self.address.stdio:
+            self._listener = self._listen()
+        self._thread.start()
+
+    def _listen(self) -> socket.socket:
+        address = self.address
+        if address.path:
+            with contextlib.suppress(OSError):
+                if stat.S_ISSOCK(os.stat(address.path).st_mode) and not _answers(address.path):
+                    os.unlink(address.path)
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(address.path)
+            os.chmod(address.path, 0o600)
+            listener.listen()
+            return listener
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        listener = socket.create_server((address.host, address.port), family=family)
+        self.address = Address(address.host, listener.getsockname()[1])
+        return listener
+
+    def close(self) -> None:
+        """Let the client go and stop listening; the target stays as it is."""
+        self._closing = True
+        self._wake()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(5)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._wake_write, b".")
+
+    # --- the thread --------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        if self.address.stdio:
+            self._attach(_Stream(0, os.dup(1), lambda: None))
+        try:
+            while not self._closing:
+                self._turn()
+        finally:
+            self._drop()
+            if self._listener is not None:
+                self._listener.close()
+                if self.address.path:
+                    with contextlib.suppress(OSError):
+                        os.unlink(self.address.path)
+            self.finished.set()
+            self.on_end()
+
+    def _turn(self) -> None:
+        """Wait for something and do it."""
+        poller = select.poll()
+        poller.register(self._wake_read, select.POLLIN)
+        stream = self._stream
+        if self._listener is not None:
+            poller.register(self._listener, select.POLLIN)
+        if stream is not None:
+            poller.register(stream.read_fd, select.POLLIN)
+            if stream.unsent:
+                poller.register(
+                    stream.write_fd, select.POLLOUT | (select.POLLIN if stream.write_fd == stream.read_fd else 0)
+                )
+        wants_to_write = bool(stream and stream.unsent)
+        while True:
+            for number, _ in poller.poll():
+                if number == self._wake_read:
+                    os.read(self._wake_read, 4096)
+                    with self.lock:
+                        self._tell_client()
+                        self._flush()
+                elif self._listener is not None and number == self._listener.fileno():
+                    self._accept()
+                elif stream is not None and stream is self._stream:
+                    self._exchange(stream)
+            if self._closing or stream is not self._stream or bool(stream and stream.unsent) != wants_to_write:
+                return
+
+    def _exchange(self, stream: _Stream) -> None:
+        data = stream.read()
+        with self.lock:
+            client = self.client
+            if client is None:
+                return
+            if data:
+                client.receive(data)
+            self._tell_client()
+            alive = self._flush()
+        if data == b"" or not alive or (client.ended and not stream.unsent):
+            self._drop()
+
+    def _flush(self) -> bool:
+        """Send what the client is to get; False when it is gone."""
+        if self._stream is None or self.client is None:
+            return True
+        return self._stream.write(self.client.take())
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return
+        if self.client is not None:
+            body = BUSY[1:-1]
+            with contextlib.suppress(OSError):
+                connection.sendall(b"%b%02x" % (BUSY, sum(body) & 0xFF))
+            connection.close()
+            return
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        descriptor = connection.fileno()
+        self._attach(_Stream(descriptor, descriptor, connection.close))
+
+    def _attach(self, stream: _Stream) -> None:
+        with self.lock:
+            self.target.interrupt()
+            end = time.monotonic() + STOPS_WITHIN
+            while self.target.running:
+                if time.monotonic() > end:
+                    self.tell("A debugger was turned away: the guest does not stop.")
+                    stream.close()
+                    return
+                time.sleep(0.001)
+            self._events.clear()
+            self._stream = stream
+            self.client = Client(self.target, self._defer, self._send)
+        self.tell("A debugger has attached.")
+
+    def _drop(self) -> None:
+        """The client is gone."""
+        with self.lock:
+            stream, client = self._stream, self.client
+            self._stream = self.client = None
+            if client is not None and not client.ended:
+                client.leave()
+        if stream is not None:
+            stream.close()
+            if self.address.stdio:
+                self._closing = True
+            else:
+                self.tell("The debugger has gone.")
+
+    # --- from other threads ------------------------------------------------------------------------
+
+    def _defer(self, work: Callable[[], Reply], done: Callable[[Reply], None]) -> None:
+        """Do a client's long work aside."""
+
+        def run() -> None:
+            reply = work()
+            with self.lock:
+                done(reply)
+                self._send()
+
+        threading.Thread(target=run, name="gdbstub-monitor", daemon=True).start()
+
+    def _stopped(self, stop: Stop) -> None:
+        self._event(stop)
+
+    def _output(self, data: bytes) -> None:
+        self._event(data)
+
+    def _event(self, event: Stop | bytes) -> None:
+        """From any thread, which must not wait: the server's may be waiting for just that thread."""
+        self._events.append(event)
+        if self.lock.acquire(blocking=False):
+            try:
+                self._tell_client()
+                self._send()
+            finally:
+                self.lock.release()
+        else:
+            self._wake()
+
+    def _tell_client(self) -> None:
+        while self._events:
+            event = self._events.popleft()
+            if self.client is not None:
+                if isinstance(event, bytes):
+                    self.client.output(event)
+                else:
+                    self.client.stopped(event)
+
+    def _send(self) -> None:
+        """Send from any thread; the server's sends what is left, and notices when the client is gone."""
+        with self.lock:
+            self._flush()
+            if self._stream is not None and self._stream.unsent:
+                self._wake()
+
+
+def _answers(path: str) -> bool:
+    """Whether somebody listens at a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,226 @@
+"""One vCPU's registers by the names of descriptions.py, read once a stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gdbstub import Description, TargetError
+from kvmdbg.errors import KvmdbgError
+from kvmdbg.kvm import abi
+
+if TYPE_CHECKING:
+    from kvmdbg.core.runner import Runner
+    from kvmdbg.core.session import Session
+
+MSR_KERNEL_GS_BASE = 0xC0000102
+XSAVE_AVX = 576
+"""Where the upper halves of YMM lie in the standard form (CPUID leaf 0xD, sub-leaf 2; the same on every CPU so far)."""
+GENERAL = {name: name for name in (field[0] for field in abi.kvm_regs._fields_)} | {
+    f"e{name}": f"r{name}" for name in ("ax", "bx", "cx", "dx", "si", "di", "bp")
+}
+X87 = ("fctrl", "fstat", "ftag", "fiseg", "fioff", "foseg", "fooff", "fop")
+
+
+def full_tags(fpu: abi.kvm_fpu) -> int:
+    """The x87 tag word with two bits a register, from FXSAVE's abridged one (Intel SDM volume 1, 10.5.1.1)."""
+    top, word = fpu.fsw >> 11 & 7, 0
+    for physical in range(8):
+        if not fpu.ftwx >> physical & 1:
+            tag = 3
+        else:
+            data = bytes(fpu.fpr[(physical - top) & 7])
+            exponent = int.from_bytes(data[8:10], "little") & 0x7FFF
+            mantissa = int.from_bytes(data[:8], "little")
+            if exponent == 0x7FFF:
+                tag = 2
+            elif exponent == 0:
+                tag = 1 if mantissa == 0 else 2
+            else:
+                tag = 0 if mantissa >> 63 else 2
+        word |= tag << 2 * physical
+    return word
+
+
+class ThreadRegisters:
+    """The registers of ``runner``. Values are kept until something changes them."""
+
+    def __init__(self, session: Session, runner: Runner) -> None:
+        self._session = session
+        self.runner = self._runner = runner
+        self._seen = -1
+        self._fpu: abi.kvm_fpu | None = None
+        self._xsave: bytes | None = None
+        self._whole: dict[str, bytes] = {}
+
+    def _fresh(self) -> None:
+        self._runner.require_stopped()
+        if self._seen != self._runner.changes:
+            self._fpu = self._xsave = None
+            self._whole.clear()
+            self._seen = self._runner.changes
+
+    @property
+    def fpu(self) -> abi.kvm_fpu:
+        if self._fpu is None:
+            self._fpu = self._runner.call(self._runner.vcpu.get_fpu)
+        return self._fpu
+
+    @property
+    def xsave(self) -> bytes:
+        if self._xsave is None:
+            self._xsave = bytes(self._runner.call(self._runner.vcpu.get_xsave))
+        return self._xsave
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    def all(self, layout: Description) -> bytes:
+        """All registers of a description."""
+        self._fresh()
+        found = self._whole.get(layout.key)
+        if found is None:
+            found = self._runner.call(lambda: b"".join(self._read(one.name, one.size) for one in layout.registers))
+            self._whole[layout.key] = found
+            self._seen = self._runner.changes
+        return found
+
+    def one(self, layout: Description, number: int) -> bytes:
+        """One of them."""
+        at = layout.offsets[number]
+        return self.all(layout)[at : at + layout.registers[number].size]
+
+    def value(self, name: str) -> int:
+        """The register's value, for expressions: also on its vCPU's thread while that handles an exit."""
+        general = GENERAL.get(name)
+        if general is not None and name not in ("rip", "rsp"):
+            value = int(getattr(self._runner.vcpu.regs, general))
+            return value & 0xFFFFFFFF if name[0] == "e" else value
+        return int.from_bytes(self._read(name, 16), "little")
+
+    def _read(self, name: str, size: int) -> bytes:
+        if name[:2] == "st" and name[2:].isdigit():
+            return bytes(self.fpu.fpr[int(name[2:])])[:10]
+        if name[:3] == "xmm":
+            return bytes(self.fpu.xmm[int(name[3:])])
+        if name[:3] == "ymm":
+            return self._ymm_high(int(name[3:-1]))
+        value = self._number(name)
+        return (value & (1 << 8 * size) - 1).to_bytes(size, "little")
+
+    def _ymm_high(self, number: int) -> bytes:
+        area = self.xsave
+        if not area[512] & 4:  # XSTATE_BV: the state is at its first value
+            return bytes(16)
+        return area[XSAVE_AVX + 16 * number :][:16]
+
+    def _number(self, name: str) -> int:
+        runner = self._runner
+        if name in ("eip", "rip"):
+            return int(runner.pc)
+        if name in ("esp", "rsp"):
+            return int(runner.stack_pointer)
+        if name == "eflags":
+            return int(runner.vcpu.regs.rflags)
+        if name in GENERAL:
+            return int(getattr(runner.vcpu.regs, GENERAL[name]))
+        if name == "k_gs_base":
+            return runner.call(lambda: runner.vcpu.get_msr(MSR_KERNEL_GS_BASE)) or 0
+        if name == "mxcsr":
+            return int(self.fpu.mxcsr)
+        if name in X87:
+            fpu = self.fpu
+            values: dict[str, int] = {
+                "fctrl": fpu.fcw, "fstat": fpu.fsw, "ftag": full_tags(fpu), "fiseg": fpu.last_ip >> 32 & 0xFFFF,
+                "fioff": fpu.last_ip & 0xFFFFFFFF, "foseg": fpu.last_dp >> 32 & 0xFFFF,
+                "fooff": fpu.last_dp & 0xFFFFFFFF, "fop": fpu.last_opcode,
+            }  # fmt: skip
+            return values[name]
+        view = self._session.vcpus[runner.index]
+        return int(view.registers.get(name))
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    def write_all(self, layout: Description, data: bytes) -> None:
+        """Write those registers whose bytes differ."""
+        now = self.all(layout)
+        for number, register in enumerate(layout.registers):
+            at = layout.offsets[number]
+            new = data[at : at + register.size]
+            if new != now[at : at + register.size]:
+                self.write(layout, number, new)
+
+    def write(self, layout: Description, number: int, data: bytes) -> None:
+        """Write one register. TargetError where the CPU does not take it."""
+        self._fresh()
+        try:
+            self._write(layout.registers[number].name, data)
+        except KvmdbgError as error:
+            raise TargetError(str(error)) from None
+        finally:
+            self._runner.changes += 1
+
+    def _write(self, name: str, data: bytes) -> None:
+        runner = self._runner
+        value = int.from_bytes(data, "little")
+        if name[:2] == "st" and name[2:].isdigit():
+            fpu = self.fpu
+            fpu.fpr[int(name[2:])][:10] = data
+            runner.call(lambda: runner.vcpu.set_fpu(fpu))
+        elif name[:3] == "xmm":
+            fpu = self.fpu
+            fpu.xmm[int(name[3:])][:] = data
+            runner.call(lambda: runner.vcpu.set_fpu(fpu))
+        elif name[:3] == "ymm":
+            self._write_ymm_high(int(name[3:-1]), data)
+        elif name in X87 or name == "mxcsr":
+            self._write_control(name, value)
+        elif name == "k_gs_base":
+            if not runner.call(lambda: runner.vcpu.set_msr(MSR_KERNEL_GS_BASE, value)):
+                raise TargetError("this vCPU does not take that value for k_gs_base")
+        else:
+            self._write_number(name, value)
+
+    def _write_ymm_high(self, number: int, data: bytes) -> None:
+        vcpu = self._runner.vcpu
+        area = self._runner.call(vcpu.get_xsave)
+        whole = bytearray(bytes(area))
+        whole[512] |= 4
+        whole[XSAVE_AVX + 16 * number : XSAVE_AVX + 16 * number + 16] = data
+        changed = type(area).from_buffer_copy(bytes(whole))
+        self._runner.call(lambda: vcpu.set_xsave(changed))
+
+    def _write_control(self, name: str, value: int) -> None:
+        fpu, vcpu = self.fpu, self._runner.vcpu
+        if name == "mxcsr":
+            fpu.mxcsr = value
+        elif name == "fctrl":
+            fpu.fcw = value
+        elif name == "fstat":
+            fpu.fsw = value
+        elif name == "ftag":
+            fpu.ftwx = sum(1 << n for n in range(8) if value >> 2 * n & 3 != 3)
+        elif name == "fop":
+            fpu.last_opcode = value
+        elif name == "fioff":
+            fpu.last_ip = fpu.last_ip & ~0xFFFFFFFF | value
+        elif name == "fooff":
+            fpu.last_dp = fpu.last_dp & ~0xFFFFFFFF | value
+        else:
+            raise TargetError(f"{name} cannot be written")
+        self._runner.call(lambda: vcpu.set_fpu(fpu))
+
+    def _write_number(self, name: str, value: int) -> None:
+        runner = self._runner
+        registers = self._session.vcpus[runner.index].registers
+        if name in ("eip", "rip"):
+            registers.set("pc", value)
+        elif name in ("esp", "rsp"):
+            if runner.mode.bits == 64:
+                registers.set("rsp", value)
+                return
+            offset, wide = value - int(runner.sregs.ss.base), runner.sregs.ss.db
+            if not 0 <= offset <= (0xFFFFFFFF if wide else 0xFFFF):
+                base = int(runner.sregs.ss.base)
+                raise TargetError(f"{value:#x} cannot be reached from SS base {base:#x}: write $ss and $sp")
+            registers.set("esp" if wide else "sp", offset)
+        else:
+            registers.set(name, value)

@@ -1,0 +1,327 @@
+"""The session as gdbstub sees it: vCPUs are threads 1, 2, …; addresses are linear."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from gdbstub import Description, Killed, Point, Resume, Stopped, Target, TargetError
+from gdbstub import Stop as StubStop
+from gdbstub import target as capabilities
+from kvmdbg.core import stops
+from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
+from kvmdbg.core.session import Session
+from kvmdbg.errors import KvmdbgError, MemoryFault
+from kvmdbg.gdb_target import descriptions
+from kvmdbg.gdb_target.registers import ThreadRegisters
+from kvmdbg.machine.memory import PAGE
+
+SIGINT, SIGILL, SIGTRAP, SIGABRT, SIGSEGV = 2, 4, 5, 6, 11
+WATCH_REASONS = {"write": "watch", "read": "rwatch", "access": "awatch"}
+SEARCH_PIECE = 1 << 20
+Monitor = Callable[[str, Callable[[str], None]], None]
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """A mistake that the session names is told to the client."""
+    try:
+        yield
+    except KvmdbgError as error:
+        raise TargetError(str(error), 14 if isinstance(error, MemoryFault) else 1) from None
+
+
+class _Values:
+    """What a condition sees: registers by the numbers that the client knows, and memory."""
+
+    def __init__(self, target: GdbTarget, index: int, layout: Description) -> None:
+        self._target = target
+        self._registers = target.registers_of(index + 1)
+        self._runner = target.session.runners[index]
+        self._layout = layout
+
+    def register(self, number: int) -> int:
+        if number >= len(self._layout.registers):
+            raise TargetError(f"there is no register {number}")
+        return self._registers.value(self._layout.registers[number].name)
+
+    def memory(self, address: int, size: int) -> bytes:
+        with translated():
+            return self._target.session.read_linear(self._runner, address, size)
+
+
+class GdbTarget(
+    Target,
+    capabilities.HasBreakpoints,
+    capabilities.HasKill,
+    capabilities.HasRestart,
+    capabilities.HasDetach,
+    capabilities.HasMonitor,
+    capabilities.HasConsole,
+    capabilities.HasMemoryMap,
+    capabilities.HasMemoryRegions,
+    capabilities.HasPhysicalMemory,
+    capabilities.HasSearch,
+    capabilities.HasFiles,
+    capabilities.FollowsMode,
+):
+    """``run_command`` runs a command of the shell's for ``monitor``."""
+
+    def __init__(self, session: Session, run_command: Monitor) -> None:
+        self.session = session
+        self.physical = False
+        self.follow_mode = True
+        self._run_command = run_command
+        self._points: dict[tuple[str, int, int], tuple[Point, Breakpoint | Watchpoint]] = {}
+        self._kept: dict[tuple[str, int, int], Breakpoint | Watchpoint] = {}
+        self._registers: dict[int, ThreadRegisters] = {}
+        self.on_stop = lambda stop: None
+        session.listeners.on_stop(self._stopped)
+        session.listeners.on_output(self._output)
+
+    def close(self) -> None:
+        """Stop listening to the session."""
+        self.remove_all()
+        self.session.listeners.remove(self._stopped)
+        self.session.listeners.remove(self._output)
+
+    def _output(self, data: bytes) -> None:
+        if self.on_output is not None:
+            self.on_output(data)
+
+    # --- threads -----------------------------------------------------------------------------------
+
+    def threads(self) -> Sequence[int]:
+        return range(1, len(self.session.vcpus) + 1)
+
+    def thread_name(self, thread: int) -> str:
+        state = self.session.vcpus[thread - 1].state
+        return f"vCPU {thread - 1} {state}"
+
+    def current(self) -> int:
+        return self.session.vcpu.index + 1
+
+    def _runner(self, thread: int):  # type: ignore[no-untyped-def]
+        return self.session.runners[thread - 1]
+
+    # --- registers ---------------------------------------------------------------------------------
+
+    def registers_of(self, thread: int) -> ThreadRegisters:
+        runner = self._runner(thread)
+        found = self._registers.get(thread)
+        if found is None or found.runner is not runner:  # a restart makes new ones
+            found = self._registers[thread] = ThreadRegisters(self.session, runner)
+        return found
+
+    def description(self, thread: int) -> Description:
+        with translated():
+            mode = self._runner(thread).mode
+        return descriptions.description(descriptions.architecture(mode), self.session.has_avx)
+
+    def read_registers(self, thread: int, layout: Description) -> bytes:
+        with translated():
+            return self.registers_of(thread).all(layout)
+
+    def write_registers(self, thread: int, layout: Description, data: bytes) -> None:
+        with translated():
+            self.registers_of(thread).write_all(layout, data)
+
+    def read_register(self, thread: int, layout: Description, number: int) -> bytes:
+        with translated():
+            return self.registers_of(thread).one(layout, number)
+
+    def write_register(self, thread: int, layout: Description, number: int, data: bytes) -> None:
+        with translated():
+            self.registers_of(thread).write(layout, number, data)
+
+    # --- memory ------------------------------------------------------------------------------------
+
+    def _read(self, address: int, length: int) -> bytes:
+        session = self.session
+        if self.physical:
+            return session.physical.read(address, length)
+        return session.read_linear(session.runner, address, length)
+
+    def read_memory(self, address: int, length: int) -> bytes:
+        with translated():
+            try:
+                return self._read(address, length)
+            except MemoryFault as fault:
+                if address < fault.address < address + length:
+                    return self._read(address, fault.address - address)
+                raise
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        with translated():
+            if self.physical:
+                self.session.physical.write(address, data)
+            else:
+                self.session.write_linear(self.session.runner, address, data)
+
+    def memory_map(self) -> Sequence[tuple[str, int, int]]:
+        return [("ram", region.address, region.size) for region in self.session.machine.memory.regions]
+
+    def memory_region(self, address: int) -> tuple[int, int, str]:
+        """Pages around the address that are mapped alike, as far as 1 MiB."""
+        session, runner = self.session, self.session.runner
+
+        def allowed(page: int) -> str:
+            physical = session.physical_of(runner, page)
+            return "" if physical is None or session.machine.memory.find(physical) is None else "rwx"
+
+        with translated():
+            start = address & -PAGE
+            permissions, end = allowed(start), start + PAGE
+            while end - start < 1 << 20 and end < 1 << 64 and allowed(end) == permissions:
+                end += PAGE
+        return start, end - start, permissions
+
+    def search(self, start: int, length: int, pattern: bytes) -> int | None:
+        at, end = start, start + length
+        while at < end:
+            data = self.read_memory(at, min(SEARCH_PIECE, end - at))
+            found = data.find(pattern)
+            if found >= 0:
+                return at + found
+            if len(data) < min(SEARCH_PIECE, end - at):
+                raise TargetError(f"the memory at {at + len(data):#x} cannot be read", 14)
+            at += max(1, len(data) - len(pattern) + 1)
+        return None
+
+    # --- breakpoints -------------------------------------------------------------------------------
+
+    def insert(self, point: Point) -> None:
+        key = point.kind, point.address, point.length
+        if self.session.state == "running":
+            raise TargetError("the guest is running: interrupt it first")
+        self.remove(*key)
+        made = self._kept.get(key)
+        if made is None:
+            if point.kind in ("sw", "hw"):
+                made = Breakpoint(point.address, location="gdb")
+            else:
+                made = Watchpoint(point.address, point.length, kind=point.kind, location="gdb")
+            self._kept[key] = made
+        made.only_if = self._predicate(point)
+        self.session.breakpoints.add(made)
+        self._points[key] = point, made
+
+    def remove(self, kind: str, address: int, length: int) -> None:
+        found = self._points.pop((kind, address, length), None)
+        if found is not None:
+            self.session.breakpoints.discard(found[1])
+
+    def remove_all(self) -> None:
+        for key, (point, _) in list(self._points.items()):
+            if not point.persist:
+                self.remove(*key)
+
+    def _predicate(self, point: Point) -> Callable[[int], bool] | None:
+        """Whether to stop, asked on the vCPU's thread; None for always."""
+        layout = point.layout
+        if layout is None or not (point.conditions or point.commands):
+            return None
+
+        def wanted(index: int) -> bool:
+            values = _Values(self, index, layout)
+            try:
+                if point.conditions and not any(one.evaluate(values) for one in point.conditions):
+                    return False
+                for command in point.commands:
+                    command.evaluate(values, self._say)
+            except TargetError:
+                return True  # what cannot be evaluated here is for the client to judge
+            return not point.commands
+
+        return wanted
+
+    def _say(self, text: str) -> None:
+        """What a breakpoint's commands print."""
+        self.session.listeners.tell_output(text.encode())
+
+    # --- running -----------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        return self.session.state == "running"
+
+    def resume(self, what: Resume) -> None:
+        with translated():
+            stepping = next(iter(what.steps), None)
+            span = what.steps[stepping] if stepping is not None else (0, 0)
+            self.session.go(None if stepping is None else stepping - 1, span, [one - 1 for one in what.runs])
+
+    def interrupt(self) -> None:
+        self.session.world.stop()
+
+    def last_stop(self) -> StubStop:
+        if self.session.state == "dead":
+            return Killed()
+        stop = self.session.last_stop
+        return self._rendered(stop) if stop is not None else Stopped(self.current(), SIGTRAP)
+
+    def _stopped(self, stop: stops.Stop) -> None:
+        self.on_stop(self._rendered(stop))
+
+    def _rendered(self, stop: stops.Stop) -> StubStop:
+        thread = stop.vcpu + 1
+        text = stop.describe()
+        mine = {id(made): point for point, made in self._points.values()}
+        points = [mine[id(hit)] for hit in stop.breakpoints if id(hit) in mine]
+        if isinstance(stop, stops.BreakpointStop) and points:
+            return Stopped(thread, SIGTRAP, "hwbreak" if points[0].kind == "hw" else "swbreak", text=text)
+        if isinstance(stop, stops.WatchpointStop) and points:
+            return Stopped(thread, SIGTRAP, WATCH_REASONS[points[0].kind], stop.address, text)
+        if isinstance(stop, stops.StepStop):
+            return Stopped(thread, SIGTRAP)
+        if isinstance(stop, stops.InterruptedStop):
+            return Stopped(thread, SIGINT)
+        signals = {
+            stops.BreakpointStop: SIGTRAP,
+            stops.WatchpointStop: SIGTRAP,
+            stops.ShutdownStop: SIGSEGV,
+            stops.EmulationFailureStop: SIGILL,
+            stops.FailEntryStop: SIGABRT,
+            stops.ExitStop: SIGABRT,
+            stops.ErrorStop: SIGABRT,
+        }
+        return Stopped(thread, signals.get(type(stop), 0), text=text)
+
+    def kill(self) -> None:
+        self.session.kill()
+
+    def restart(self) -> None:
+        with translated():
+            self.session.restart()
+
+    def detach(self) -> None:
+        if self.session.state == "stopped":
+            with translated():
+                self.session.resume()
+
+    def monitor(self, command: str, show: Callable[[str], None]) -> None:
+        with translated():
+            self._run_command(command, show)
+
+    # --- files -------------------------------------------------------------------------------------
+
+    def _image(self) -> str:
+        return os.path.abspath(self.session.image.path)
+
+    def files(self) -> Mapping[str, str]:
+        paths = [self._image(), *(os.path.abspath(path) for path in self.session.symbol_files)]
+        return {path: path for path in paths}
+
+    def exec_file(self) -> str:
+        for path in self.files():
+            try:
+                with open(path, "rb") as file:
+                    if file.read(4) == b"\x7fELF":
+                        return path
+            except OSError:
+                continue
+        return ""
+
+    def exec_name(self) -> str:
+        return self.exec_file() or self._image()

@@ -1,0 +1,119 @@
+"""Serving a session to gdb and lldb: what ``--gdb`` and the command ``gdbserver`` start."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kvmdbg.errors import UsageError
+
+if TYPE_CHECKING:
+    from gdbstub import Server
+    from kvmdbg.core.session import Session
+    from kvmdbg.gdb_target import GdbTarget
+
+DEFAULT_ADDRESS = "1234"
+
+
+class GdbService:
+    """At most one server for a session. ``tell`` takes its messages, from any thread."""
+
+    def __init__(self, session: Session, tell: Callable[[str], None]) -> None:
+        self.session = session
+        self.tell = tell
+        self.ended = threading.Event()
+        """Set when the guest was killed, or the only client that could come has gone."""
+        self._server: Server | None = None
+        self._target: GdbTarget | None = None
+        self._options = {"follow-mode": True, "console": False}
+
+    # --- what the command asks ---------------------------------------------------------------------
+
+    def start(self, text: str = "") -> str:
+        """Listen at an address as ``--gdb`` takes it; where it listens. UsageError where that is not possible."""
+        from gdbstub import Address, Server
+        from kvmdbg.gdb_target import GdbTarget
+
+        if self._server is not None:
+            raise UsageError(f"gdb is served at {self._server.address} already; gdbserver stop ends that")
+        try:
+            address = Address.parse(text or DEFAULT_ADDRESS)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        target = GdbTarget(self.session, self._monitor)
+        server = Server(target, address, lambda text: self.tell(text))
+        server.on_end = self._ended
+        try:
+            server.start()
+        except OSError as error:
+            target.close()
+            raise UsageError(f"cannot listen at {address}: {error.strerror or error}") from None
+        self._server, self._target = server, target
+        for name in self._options:
+            self._apply(name)
+        self.session.listeners.on_kill(self.ended.set)
+        if server.address.exposed:
+            self.tell(f"Warning: whoever reaches {server.address} over the network controls this guest.")
+        return str(server.address)
+
+    def stop(self) -> None:
+        """Let the client go and stop listening."""
+        server, target = self._server, self._target
+        self._server = self._target = None
+        if server is not None and target is not None:
+            server.close()
+            target.close()
+
+    @property
+    def address(self) -> str | None:
+        """Where it listens."""
+        return str(self._server.address) if self._server is not None else None
+
+    @property
+    def attached(self) -> bool:
+        """Whether a debugger is there."""
+        return self._server is not None and self._server.client is not None
+
+    @property
+    def options(self) -> dict[str, bool]:
+        """``follow-mode``: tell a client of a new CPU mode; ``console``: show it the guest's serial output."""
+        return dict(self._options)
+
+    def set_option(self, name: str, value: bool) -> None:
+        self._options[name] = value
+        self._apply(name)
+
+    def _apply(self, name: str) -> None:
+        if self._target is not None:
+            value = self._options[name]
+            if name == "console":
+                self._target.console = value
+            else:
+                self._target.follow_mode = value
+
+    def _ended(self) -> None:
+        self.ended.set()
+
+    # --- monitor -----------------------------------------------------------------------------------
+
+    def _monitor(self, line: str, show: Callable[[str], None]) -> None:
+        from kvmdbg.commands.interpreter import Interpreter, Quit
+        from kvmdbg.commands.results import Result, Text
+
+        interpreter = Interpreter(self.session)
+        interpreter.gdb = self
+        interpreter.settings["confirm"] = False
+        interpreter.settings["context"] = ()
+
+        def tell(result: Result) -> None:
+            show(result.plain() if isinstance(result, Text) else f"{result.plain()}\n")
+
+        interpreter.on_event = tell
+        try:
+            for result in interpreter.execute(line):
+                tell(result)
+        except Quit:
+            raise UsageError("quit ends no debugger from here: use kill or detach") from None
+        finally:
+            interpreter.close()
