@@ -19,6 +19,7 @@ from kvmdbg.machine.memory import PAGE
 
 SIGINT, SIGILL, SIGTRAP, SIGABRT, SIGSEGV = 2, 4, 5, 6, 11
 WATCH_REASONS = {"write": "watch", "read": "rwatch", "access": "awatch"}
+ELF_MACHINES = {descriptions.I386: 3, descriptions.X86_64: 62}
 SEARCH_PIECE = 1 << 20
 Monitor = Callable[[str, Callable[[str], None]], None]
 
@@ -74,6 +75,9 @@ class GdbTarget(
         self.follow_mode = True
         self._run_command = run_command
         self._points: dict[tuple[str, int, int], tuple[Point, Breakpoint | Watchpoint]] = {}
+        self._lifted: set[tuple[str, int, int]] = set()
+        """What the client took away since the last resume. gdb does so at each stop and puts it back before it goes
+        on; meanwhile the shell sees it and stops there."""
         self._kept: dict[tuple[str, int, int], Breakpoint | Watchpoint] = {}
         self._registers: dict[int, ThreadRegisters] = {}
         self.on_stop = lambda stop: None
@@ -195,7 +199,7 @@ class GdbTarget(
         key = point.kind, point.address, point.length
         if self.session.state == "running":
             raise TargetError("the guest is running: interrupt it first")
-        self.remove(*key)
+        self._lifted.discard(key)
         made = self._kept.get(key)
         if made is None:
             if point.kind in ("sw", "hw"):
@@ -204,18 +208,22 @@ class GdbTarget(
                 made = Watchpoint(point.address, point.length, kind=point.kind, location="gdb")
             self._kept[key] = made
         made.only_if = self._predicate(point)
-        self.session.breakpoints.add(made)
+        if key not in self._points:
+            self.session.breakpoints.add(made)
         self._points[key] = point, made
 
     def remove(self, kind: str, address: int, length: int) -> None:
-        found = self._points.pop((kind, address, length), None)
-        if found is not None:
-            self.session.breakpoints.discard(found[1])
+        if (kind, address, length) in self._points:
+            self._lifted.add((kind, address, length))
 
     def remove_all(self) -> None:
-        for key, (point, _) in list(self._points.items()):
-            if not point.persist:
-                self.remove(*key)
+        self._lifted |= {key for key, (point, _) in self._points.items() if not point.persist}
+        self._drop_lifted()
+
+    def _drop_lifted(self) -> None:
+        for key in self._lifted:
+            self.session.breakpoints.discard(self._points.pop(key)[1])
+        self._lifted.clear()
 
     def _predicate(self, point: Point) -> Callable[[int], bool] | None:
         """Whether to stop, asked on the vCPU's thread; None for always."""
@@ -247,6 +255,7 @@ class GdbTarget(
         return self.session.state == "running"
 
     def resume(self, what: Resume) -> None:
+        self._drop_lifted()
         with translated():
             stepping = next(iter(what.steps), None)
             span = what.steps[stepping] if stepping is not None else (0, 0)
@@ -314,14 +323,18 @@ class GdbTarget(
         return {path: path for path in paths}
 
     def exec_file(self) -> str:
+        """The guest's ELF file, if it is of the architecture that the CPU is in: gdb takes that for the CPU's."""
+        machine = ELF_MACHINES.get(descriptions.architecture(self.session.vcpu.mode))
         for path in self.files():
             try:
                 with open(path, "rb") as file:
-                    if file.read(4) == b"\x7fELF":
-                        return path
+                    head = file.read(20)
             except OSError:
                 continue
+            if head[:4] == b"\x7fELF" and int.from_bytes(head[18:20], "little") == machine:
+                return path
         return ""
 
     def exec_name(self) -> str:
-        return self.exec_file() or self._image()
+        """Words that gdb shows; as they name no file, it keeps the symbols that it has."""
+        return f"[the CPU is in {self.session.vcpu.mode.name} mode now]"
