@@ -29,8 +29,9 @@ class Packet:
 PACKETS: dict[str, Packet] = {}
 _LETTERS: dict[int, Packet] = {}
 _WORDS: dict[int, list[Packet]] = {}
-_ENDS = b":;,?"
-WORD_LETTERS = b"qQvjb_"
+_ENDS = b":;,?="
+_NUMBERED = ("qRegisterInfo",)
+"""Followed by a number at once."""
 
 
 def packet(*names: str, needs: type | None = None, offers: str | tuple[str, ...] = ()) -> Callable[[Handler], Handler]:
@@ -64,7 +65,7 @@ def find(body: bytes) -> tuple[Packet, bytes] | None:
         name = one.name.encode()
         if body.startswith(name):
             rest = body[len(name) :]
-            if not rest or rest[0] in _ENDS or name[-1] in _ENDS:
+            if not rest or rest[0] in _ENDS or name[-1] in _ENDS or one.name in _NUMBERED:
                 return one, rest
     letter = _LETTERS.get(body[0])
     return (letter, body[1:]) if letter else None

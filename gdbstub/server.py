@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from gdbstub.client import Client
 from gdbstub.registry import Reply
 from gdbstub.target import HasConsole, Stop, Target
+from gdbstub.wire import frame
 
 LOOPBACK = "127.0.0.1"
 MOST_UNSENT = 64 << 20
@@ -27,7 +28,8 @@ MOST_UNSENT = 64 << 20
 READ_SIZE = 1 << 18
 STOPS_WITHIN = 10
 """Seconds that a running guest has to stop when a client attaches."""
-BUSY = b"$E.another debugger is attached#"
+REFUSED_WITHIN = 2
+BUSY = b"E.another debugger is attached"
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,12 @@ class _Stream:
             return None
         except OSError:
             return b""
+
+    def hung_up(self) -> bool:
+        """Whether the other side has closed the connection, though some of what it sent may not have been read."""
+        poller = select.poll()
+        poller.register(self.read_fd, select.POLLRDHUP)
+        return bool(poller.poll(0))
 
     def write(self, data: bytes) -> bool:
         """Send, or keep what cannot be sent now; False when the other side is gone."""
@@ -237,11 +245,13 @@ class Server:
             connection, _ = self._listener.accept()
         except OSError:
             return
+        stream = self._stream
+        if stream is not None and stream.hung_up():  # the one before has gone, which nobody has looked at yet
+            self._exchange(stream)
+            if self._stream is stream:
+                self._drop()
         if self.client is not None:
-            body = BUSY[1:-1]
-            with contextlib.suppress(OSError):
-                connection.sendall(b"%b%02x" % (BUSY, sum(body) & 0xFF))
-            connection.close()
+            threading.Thread(target=_refuse, args=(connection,), name="gdbstub-refuse", daemon=True).start()
             return
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -323,6 +333,16 @@ class Server:
             self._flush()
             if self._stream is not None and self._stream.unsent:
                 self._wake()
+
+
+def _refuse(connection: socket.socket) -> None:
+    """Say that another client is attached, and stay until that has been read: a reset would take it away."""
+    with contextlib.suppress(OSError), connection:
+        connection.settimeout(REFUSED_WITHIN)
+        connection.sendall(frame(BUSY))
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):
+            pass
 
 
 def _answers(path: str) -> bool:

@@ -1,0 +1,46 @@
+"""Whatever comes: never an exception, never silence where a reply is due, never a reply to another packet."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gdbstub import registry
+from gdbstub.testing import FakeTarget, Loop
+from gdbstub.wire import frame
+
+NAMES = sorted(registry.PACKETS)
+ARGUMENTS = st.text("0123456789abcdef,;:-p.=X}", max_size=24)
+BODIES = st.builds(lambda name, rest: f"{name}{rest}".encode(), st.sampled_from(NAMES), ARGUMENTS)
+SILENT = ("k", "R", "D", "?", "c", "s", "C", "S", "vCont", "vRun", "qRcmd")
+"""These may give no reply at once, or more than one packet."""
+
+
+PARTS = st.one_of(BODIES.map(frame), st.binary(max_size=30), st.just(b"\x03"))
+
+
+@given(st.lists(PARTS, max_size=12), st.integers(1, 64))
+@settings(max_examples=300)
+def test_any_bytes_at_any_split(parts: list[bytes], cut: int) -> None:
+    loop = Loop(FakeTarget())
+    data = b"".join(parts)
+    for at in range(0, len(data), cut):
+        loop.raw(data[at : at + cut])
+
+
+@given(st.lists(BODIES, max_size=6))
+@settings(max_examples=300)
+def test_each_packet_has_its_own_reply(bodies: list[bytes]) -> None:
+    """Asked for qC after each packet, the stub answers that one with QC and no other."""
+    loop = Loop(FakeTarget())
+    for body in bodies:
+        replies = loop.send(body)
+        if loop.client.ended:
+            return
+        found = registry.find(body)
+        if found is None or not found[0].name.startswith(SILENT):
+            assert len(replies) == 1, body
+        if loop.client.waiting:
+            loop.interrupt()
+        (reply,) = loop.send(b"qC")
+        assert reply.startswith(b"QC"), body

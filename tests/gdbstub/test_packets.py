@@ -1,0 +1,395 @@
+"""Each packet against a target that has every capability."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from gdbstub import registry
+from gdbstub.errors import TargetError
+from gdbstub.target import Point, Resume, Stopped, Target
+from gdbstub.testing import EXIT, FREE_RUN, HALT, WRITE, FakeTarget, Loop, toy_description
+
+GDB = b"qSupported:multiprocess+;swbreak+;hwbreak+;exec-events+;error-message+;binary-upload+"
+
+
+@pytest.fixture
+def target() -> FakeTarget:
+    return FakeTarget()
+
+
+@pytest.fixture
+def gdb(target: FakeTarget) -> Loop:
+    loop = Loop(target)
+    loop.ask(b"qSupported:swbreak+;hwbreak+;exec-events+")
+    loop.ask(b"QStartNoAckMode")
+    return loop
+
+
+def test_what_is_offered(target: FakeTarget) -> None:
+    offered = Loop(target).ask(GDB).decode().split(";")
+    for feature in (
+        "PacketSize=20000 QStartNoAckMode+ vContSupported+ swbreak+ hwbreak+ exec-events+ multiprocess+ error-message+ "
+        "binary-upload+ qXfer:features:read+ qXfer:threads:read+ qXfer:memory-map:read+ qXfer:exec-file:read+ "
+        "ConditionalBreakpoints+ BreakpointCommands+ qSearch:memory+ QThreadEvents+ PhyMemMode+"
+    ).split():
+        assert feature in offered, feature
+
+
+class Least(Target):
+    """No capability at all."""
+
+    def __init__(self) -> None:
+        self._inner = FakeTarget()
+
+    def threads(self) -> list[int]:
+        return [1]
+
+    def current(self) -> int:
+        return 1
+
+    def description(self, thread: int):  # type: ignore[no-untyped-def]
+        return toy_description()
+
+    def read_registers(self, thread, layout):  # type: ignore[no-untyped-def]
+        return self._inner.read_registers(thread, layout)
+
+    def write_registers(self, thread, layout, data):  # type: ignore[no-untyped-def]
+        raise TargetError("they cannot be written")
+
+    def read_register(self, thread, layout, number):  # type: ignore[no-untyped-def]
+        return self._inner.read_register(thread, layout, number)
+
+    def write_register(self, thread, layout, number, data):  # type: ignore[no-untyped-def]
+        raise TargetError("it cannot be written", 7)
+
+    def read_memory(self, address: int, length: int) -> bytes:
+        return self._inner.read_memory(address, length)
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        raise TargetError("no")
+
+    def resume(self, what: Resume) -> None:
+        self.on_stop(Stopped(1))
+
+    def interrupt(self) -> None:
+        pass
+
+    @property
+    def running(self) -> bool:
+        return False
+
+
+def test_what_the_target_lacks_is_not_offered() -> None:
+    loop = Loop(Least())
+    offered = loop.ask(GDB)
+    for name in (b"Conditional", b"memory-map", b"exec", b"qSearch", b"PhyMem"):
+        assert name not in offered
+    for body in (b"Z0,100,1", b"k", b"D", b"R00", b"vRun;", b"qRcmd,00", b"qOffsets", b"qSearch:memory:0;1;a"):
+        assert loop.ask(body) == b"", body
+    assert loop.ask(b"vFile:open:61,0,0") == b""
+
+
+def test_unknown_packets_get_the_empty_reply(gdb: Loop) -> None:
+    for body in (b"vMustReplyEmpty", b"qFuture", b"QNonStop:1", b"Y", b"vFuture;1", b"", b"jModulesInfo:[]", b"\xff"):
+        assert gdb.ask(body) == b"", body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"m", b"mzz,1", b"m100", b"M100,4:00", b"X100,4:a", b"Pzz=00", b"P0", b"G00", b"Z0", b"Z9,100,1", b"Z2,100,0",
+     b"vCont;q", b"vCont;r100", b"Hx1", b"qXfer:features:read:target.xml:", b"qCRC:1", b"p", b"Z0,100,1;X4,27",
+     b"qRcmd,zz", b"qSearch:memory:1", b"Qqemu.PhyMemMode:2", b"QThreadEvents:2"],
+)  # fmt: skip
+def test_malformed_packets_get_an_error(gdb: Loop, body: bytes) -> None:
+    reply = gdb.ask(body)
+    assert reply[:1] == b"E" and len(reply) == 3, reply
+
+
+def test_errors_have_their_text_where_it_is_understood(target: FakeTarget) -> None:
+    loop = Loop(target)
+    loop.ask(GDB)
+    assert loop.ask(b"m20000,4") == b"E.no memory at 0x20000"
+    lldb = Loop(target)
+    lldb.ask(b"QEnableErrorStrings")
+    assert lldb.ask(b"m20000,4") == b"E0e;" + b"no memory at 0x20000".hex().encode()
+    assert Loop(target).ask(b"m20000,4") == b"E0e"
+
+
+def test_registers(gdb: Loop, target: FakeTarget) -> None:
+    assert gdb.ask(b"g") == b"0001000000ff00000000000000000000"
+    assert gdb.ask(b"p1") == b"00ff0000"
+    assert gdb.ask(b"P2=78563412") == b"OK"
+    assert target.values[1][2] == 0x12345678
+    assert gdb.ask(b"G" + b"01000000" * 4) == b"OK"
+    assert target.values[1] == [1, 1, 1, 1]
+    assert gdb.ask(b"p9")[:1] == b"E"
+    assert gdb.ask(b"Hg2") == b"OK"
+    assert gdb.ask(b"p0") == b"00020000"
+
+
+def test_memory(gdb: Loop, target: FakeTarget) -> None:
+    assert gdb.ask(b"M1000,4:DEADbeef") == b"OK"
+    assert gdb.ask(b"m1000,4") == b"deadbeef"
+    assert gdb.ask(b"X1010,4:}\x03}\x04}\x0a}]") == b"OK"
+    assert target.ram[0x1010:0x1014] == b"#$*}"
+    assert gdb.ask(b"x1010,4") == b"#$*}"
+    assert gdb.ask(b"x0,0") == b"OK"
+    assert gdb.ask(b"X0,0:") == b"OK"
+    assert gdb.ask(b"mfffe,10") == b"0000"  # what can be read
+    assert gdb.ask(b"m10000,4")[:1] == b"E"
+    assert gdb.ask(b"qSearch:memory:0;10000;}\x03}\x04") == b"1,1010"
+    assert gdb.ask(b"qSearch:memory:0;10;zz") == b"0"
+
+
+def test_binary_reads_as_gdb_has_them(target: FakeTarget) -> None:
+    loop = Loop(target)
+    loop.ask(GDB)
+    target.ram[0x10:0x13] = b"abc"
+    assert loop.ask(b"x10,3") == b"babc"
+    assert loop.ask(b"x10,0") == b"b"
+
+
+def test_checksum(gdb: Loop, target: FakeTarget) -> None:
+    """The polynomial of gdb's xcrc32, from its documentation's table-less form."""
+    data = b"123456789"
+    target.write_memory(0x40, data)
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+    assert gdb.ask(b"qCRC:40,9") == b"C%x" % value
+
+
+def test_physical_memory_mode(gdb: Loop, target: FakeTarget) -> None:
+    assert gdb.ask(b"qqemu.PhyMemMode") == b"0"
+    assert gdb.ask(b"Qqemu.PhyMemMode:1") == b"OK"
+    assert target.physical
+    assert gdb.ask(b"qqemu.sstepbits") == b"ENABLE=1,NOIRQ=2,NOTIMER=4"
+    assert gdb.ask(b"qqemu.sstep") == b"0x5"
+    assert gdb.ask(b"Qqemu.sstep=7") == b"OK"
+    assert target.step_flags == 7
+    assert gdb.ask(b"Qqemu.sstep=ff")[:1] == b"E"
+
+
+def test_threads(gdb: Loop) -> None:
+    assert gdb.ask(b"qfThreadInfo") == b"m1,2"
+    assert gdb.ask(b"qsThreadInfo") == b"l"
+    assert gdb.ask(b"qC") == b"QC1"
+    assert gdb.ask(b"T2") == b"OK"
+    assert gdb.ask(b"T3")[:1] == b"E"
+    assert bytes.fromhex(gdb.ask(b"qThreadExtraInfo,2").decode()) == b"core <2>"
+    xml = gdb.ask(b"qXfer:threads:read::0,1000")
+    assert [one.text for one in ElementTree.fromstring(xml[1:])] == ["core <1>", "core <2>"]
+
+
+def test_multiprocess_ids(target: FakeTarget) -> None:
+    loop = Loop(target)
+    loop.ask(GDB)
+    assert loop.ask(b"qC") == b"QCp1.1"
+    assert loop.ask(b"Hgp1.2") == b"OK"
+    assert loop.ask(b"Hcp1.-1") == b"OK"
+    assert loop.ask(b"Hgp2.1")[:2] == b"E."
+    assert loop.ask(b"vCont;s:p1.2;c:p1.-1") == b"T05thread:p1.2;"
+    assert loop.ask(b"?") == b"T05thread:p1.2;"
+
+
+def test_documents_come_in_pieces(gdb: Loop) -> None:
+    whole, at = b"", 0
+    while True:
+        piece = gdb.ask(b"qXfer:features:read:target.xml:%x,20" % at)
+        whole, at = whole + piece[1:], at + 0x20
+        if piece[:1] == b"l":
+            break
+    names = [reg.attrib["name"] for reg in ElementTree.fromstring(whole).iter("reg")]
+    assert names == ["pc", "sp", "a", "b"]
+    assert gdb.ask(b"qXfer:features:read:other.xml:0,20")[:1] == b"E"
+    assert b'type="ram" start="0x0" length="0x10000"' in gdb.ask(b"qXfer:memory-map:read::0,1000")
+    assert gdb.ask(b"qXfer:exec-file:read::0,100")[:1] == b"E"
+
+
+def test_stepping_and_breakpoints(gdb: Loop, target: FakeTarget) -> None:
+    assert gdb.ask(b"vCont?") == b"vCont;c;C;s;S;t;r"
+    assert gdb.ask(b"s") == b"T05thread:1;"
+    assert target.values[1][0] == 0x101
+    assert gdb.ask(b"Z0,108,1") == b"OK"
+    assert gdb.ask(b"vCont;c") == b"T05thread:1;swbreak:;"
+    assert target.values[1][0] == 0x108
+    assert gdb.ask(b"z0,108,1") == b"OK"
+    assert gdb.ask(b"Z1,10a,1") == b"OK"
+    assert gdb.ask(b"c") == b"T05thread:1;hwbreak:;"
+    assert gdb.ask(b"vCont;r10b,120:1;t") == b"T05thread:1;"
+    assert target.values[1][0] == 0x120
+    assert gdb.ask(b"vCont;r10b,120:1") == b"T05thread:1;"
+    assert target.values[1][0] == 0x121  # one step there is always
+    assert gdb.ask(b"S05") == b"T05thread:1;"
+    assert gdb.ask(b"Hc2") == b"OK"
+    assert gdb.ask(b"s") == b"T05thread:2;"
+    assert gdb.ask(b"s300") == b"T05thread:2;"
+    assert target.values[2][0] == 0x301
+
+
+def test_a_thread_that_has_no_action_stays(gdb: Loop, target: FakeTarget) -> None:
+    assert gdb.ask(b"vCont;s:1") == b"T05thread:1;"
+    assert (target.values[1][0], target.values[2][0]) == (0x101, 0x200)
+    assert gdb.ask(b"vCont;t")[:1] == b"E"
+
+
+def test_watchpoints(gdb: Loop, target: FakeTarget) -> None:
+    target.ram[0x100:0x106] = bytes((WRITE, 4, 9, WRITE, 5, 9))
+    assert gdb.ask(b"Z2,9004,2") == b"OK"
+    assert gdb.ask(b"c") == b"T05thread:1;watch:9004;"
+    assert gdb.ask(b"z2,9004,2") == b"OK"
+    assert gdb.ask(b"Z4,9005,1") == b"OK"
+    assert gdb.ask(b"c") == b"T05thread:1;awatch:9005;"
+
+
+def test_conditions_and_commands(gdb: Loop, target: FakeTarget) -> None:
+    """reg 2 == 7; and a command that prints, after which it goes on."""
+    target.console = True
+    assert gdb.ask(b"Z0,108,1;X7,26000222071327") == b"OK"
+    assert gdb.send(b"c") == []
+    gdb.interrupt()
+    target.values[1][2] = 7
+    target.values[1][0] = 0x100
+    assert gdb.ask(b"c") == b"T05thread:1;swbreak:;"
+    text = b"hit\n\0"
+    code = b"\x22\x00\x22\x00\x34\x00" + len(text).to_bytes(2, "big") + text + b"\x27"
+    assert gdb.ask(b"Z0,10a,1;cmds:1,X%x,%b" % (len(code), code.hex().encode())) == b"OK"
+    assert target.points["sw", 0x10A, 1].persist
+    assert gdb.send(b"vCont;c:1") == [b"O" + b"hit\n".hex().encode()]
+
+
+def test_interrupting(gdb: Loop, target: FakeTarget) -> None:
+    assert gdb.interrupt() == []  # it does not run
+    assert gdb.send(b"c") == []
+    assert target.values[1][0] == 0x100 + FREE_RUN
+    assert gdb.interrupt() == [b"T02thread:1;"]
+    gdb.send(b"c")
+    assert gdb.send(b"vCtrlC") == [b"T02thread:1;", b"OK"]
+
+
+def test_what_is_said_while_it_runs(gdb: Loop, target: FakeTarget) -> None:
+    gdb.send(b"c")
+    target.print(b"quiet")
+    target.console = True
+    target.print(b"loud\n")
+    assert gdb.interrupt() == [b"O" + b"loud\n".hex().encode(), b"T02thread:1;"]
+    target.print(b"nobody waits")
+    target.ram[target.values[1][0] + 1] = HALT
+    assert gdb.send(b"vCont;c:1") == [b"O" + b"halted\n".hex().encode(), b"T00thread:1;"]
+
+
+def test_the_guests_end(gdb: Loop, target: FakeTarget) -> None:
+    target.ram[0x100:0x102] = bytes((EXIT, 3))
+    assert gdb.ask(b"c") == b"W03"
+
+
+def test_kill_restart_detach(target: FakeTarget) -> None:
+    loop = Loop(target)
+    assert loop.ask(b"!") == b"OK"
+    assert loop.send(b"k") == []
+    assert target.killed
+    assert loop.send(b"R00") == []
+    assert target.restarts == 1
+    assert loop.ask(b"vRun;name") == b"T05thread:1;"
+    assert loop.ask(b"vKill;1") == b"OK"
+    assert loop.ask(b"?") == b"X09"
+    assert loop.ask(b"vAttach;1") == b"X09"
+    loop.ask(b"vRun;")
+    loop.ask(b"Z0,100,1")
+    assert loop.ask(b"D;1") == b"OK"
+    assert target.detached and not target.points and loop.client.ended
+    assert loop.send(b"g") == []
+
+
+def test_a_new_mode_is_told_as_a_new_program(gdb: Loop, target: FakeTarget) -> None:
+    gdb.ask(b"qXfer:features:read:target.xml:0,1000")
+    target.bits = 64
+    name = b"64 bits".hex().encode()
+    assert gdb.ask(b"vCont;s:1") == b"T05thread:1;exec:" + name + b";"
+    assert len(gdb.ask(b"g")) == 4 * 8  # as the client knows them, until it asks
+    assert b'bitsize="64"' in gdb.ask(b"qXfer:features:read:target.xml:0,1000")
+    assert len(gdb.ask(b"g")) == 4 * 16
+    assert gdb.ask(b"?") == b"T05thread:1;"
+    before = target.values[1][0]
+    assert gdb.ask(b"vCont;c") == b"T05thread:1;"  # the stop itself: nothing has run
+    assert target.values[1][0] == before
+    assert gdb.ask(b"vCont;s:1") == b"T05thread:1;"
+    assert target.values[1][0] == before + 1
+
+
+def test_a_new_mode_where_it_is_not_to_be_told(target: FakeTarget) -> None:
+    for features, follow in ((b"", True), (b"exec-events+", False)):
+        target.bits, target.follow_mode = 32, follow
+        loop = Loop(target)
+        loop.ask(b"qSupported:" + features)
+        target.bits = 64
+        assert loop.ask(b"s") == b"T05thread:1;"
+        assert len(loop.ask(b"g")) == 4 * 8
+
+
+def test_monitor(gdb: Loop, target: FakeTarget) -> None:
+    said = b"you said hello\n".hex().encode()
+    assert gdb.send(b"qRcmd," + b"hello".hex().encode()) == [b"O" + said, b"OK"]
+    replies = gdb.send(b"qRcmd," + b"fail".hex().encode())
+    assert replies == [b"O" + b"that failed\n".hex().encode(), b"OK"]
+
+
+def test_files(gdb: Loop, target: FakeTarget, tmp_path: Path) -> None:
+    (tmp_path / "guest").write_bytes(b"\x7fELF#$}*" + bytes(100))
+    (tmp_path / "secret").write_bytes(b"x")
+    target.own_files = {"guest.elf": str(tmp_path / "guest")}
+    assert gdb.ask(b"qXfer:exec-file:read:1:0,100") == b"lguest.elf"
+    assert gdb.ask(b"vFile:setfs:0") == b"F0"
+    name = b"guest.elf".hex().encode()
+    assert gdb.ask(b"vFile:open:%b,0,1c0" % name) == b"F3"
+    assert gdb.ask(b"vFile:pread:3,8,0") == b"F8;\x7fELF#$}*"[:15]
+    assert gdb.ask(b"vFile:pread:3,ffff,6c") == b"F0;"
+    status = gdb.ask(b"vFile:fstat:3")
+    assert status[:4] == b"F40;" and int.from_bytes(status[4 + 28 : 4 + 36], "big") == 108
+    assert gdb.ask(b"vFile:open:%b,201,1c0" % name) == b"F-1,1"  # to write
+    assert gdb.ask(b"vFile:open:%b,0,0" % str(tmp_path / "secret").encode().hex().encode()) == b"F-1,2"
+    assert gdb.ask(b"vFile:unlink:%b" % name) == b"F-1,16"
+    assert gdb.ask(b"vFile:close:3") == b"F0"
+    assert gdb.ask(b"vFile:close:3") == b"F-1,9"
+    assert gdb.ask(b"vFile:pread:3,8,0") == b"F-1,9"
+    for _ in range(16):
+        assert gdb.ask(b"vFile:open:%b,0,0" % name)[:2] != b"F-"
+    assert gdb.ask(b"vFile:open:%b,0,0" % name) == b"F-1,18"
+
+
+def test_lldb(target: FakeTarget) -> None:
+    loop = Loop(target)
+    assert loop.ask(b"QThreadSuffixSupported") == b"OK"
+    assert loop.ask(b"QListThreadsInStopReply") == b"OK"
+    assert loop.ask(b"p0;thread:2;") == b"00020000"
+    assert loop.ask(b"g;thread:2;")[:8] == b"00020000"
+    assert loop.ask(b"P2=01000000;thread:2;") == b"OK"
+    assert target.values[2][2] == 1
+    assert loop.ask(b"qRegisterInfo0").startswith(b"name:pc;bitsize:32;offset:0;")
+    assert b"generic:pc;" in loop.ask(b"qRegisterInfo0")
+    assert loop.ask(b"qRegisterInfo4") == b"E45"
+    assert b"ptrsize:4" in loop.ask(b"qHostInfo")
+    assert b"pid:1;" in loop.ask(b"qProcessInfo")
+    assert loop.ask(b"qMemoryRegionInfo:100") == b"start:0;size:10000;permissions:rwx;"
+    assert loop.ask(b"qMemoryRegionInfo:10000") == b"start:10000;size:ffffffffffff0000;"
+    threads = json.loads(loop.ask(b"jThreadsInfo"))
+    assert [one["tid"] for one in threads] == [1, 2]
+    assert loop.ask(b"s") == b"T05thread:1;threads:1,2;thread-pcs:101,200;00:01010000;01:00ff0000;reason:trace;"
+
+
+def test_the_client_leaves(gdb: Loop, target: FakeTarget) -> None:
+    gdb.ask(b"Z0,100,1")
+    target.points["hw", 0x200, 1] = Point("hw", 0x200, 1, persist=True)
+    gdb.client.leave()
+    assert list(target.points) == [("hw", 0x200, 1)]
+
+
+def test_every_packet_says_what_it_does() -> None:
+    for one in registry.PACKETS.values():
+        assert one.function.__doc__, one.name

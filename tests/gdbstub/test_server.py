@@ -1,0 +1,217 @@
+"""The server: one client at a time, whatever happens to its connection."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gdbstub import Address, Server
+from gdbstub.server import LOOPBACK
+from gdbstub.testing import FakeTarget, Remote
+from gdbstub.wire import frame
+
+
+class SlowTarget(FakeTarget):
+    """Its monitor command takes until it is interrupted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+
+    def monitor(self, command: str, show: Callable[[str], None]) -> None:
+        show("begun\n")
+        assert self.let_go.wait(10)
+        show("ended\n")
+
+    def interrupt(self) -> None:
+        self.let_go.set()
+        super().interrupt()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    said: list[str] = []
+    found = Server(SlowTarget(), Address(LOOPBACK, 0), said.append)
+    found.said = said  # type: ignore[attr-defined]
+    found.start()
+    yield found
+    found.close()
+    assert found.finished.is_set()
+
+
+def attach(server: Server) -> Remote:
+    """A client that was taken at once, whatever became of the one before."""
+    client = Remote(socket.create_connection((server.address.host, server.address.port)))
+    assert client.ask(b"QStartNoAckMode") == b"OK"
+    client.wire.acknowledge = False
+    return client
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "exposed"),
+    [
+        ("1234", Address("127.0.0.1", 1234), False),
+        (":1234", Address("127.0.0.1", 1234), False),
+        ("localhost:0", Address("localhost", 0), False),
+        ("0.0.0.0:80", Address("0.0.0.0", 80), True),
+        ("[::1]:80", Address("::1", 80), False),
+        ("[::]:80", Address("::", 80), True),
+        ("unix:/tmp/x", Address(path="/tmp/x"), False),
+        ("stdio", Address(), False),
+    ],
+)
+def test_addresses(text: str, address: Address, exposed: bool) -> None:
+    assert Address.parse(text) == address
+    assert address.exposed == exposed
+
+
+@pytest.mark.parametrize("text", ["", "host", "host:", ":x", "70000", "unix:"])
+def test_addresses_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no PORT|path of a socket"):
+        Address.parse(text)
+
+
+def test_a_session(server: Server) -> None:
+    client = attach(server)
+    assert client.ask(b"m100,2") == b"0000"
+    client.send(b"vCont;c")
+    client.interrupt()
+    assert client.receive() == b"T02thread:1;"
+    assert server.said == ["A debugger has attached."]  # type: ignore[attr-defined]
+    client.close()
+    attach(server).close()
+
+
+def test_a_second_client_is_told(server: Server) -> None:
+    first = attach(server)
+    second = Remote(socket.create_connection((server.address.host, server.address.port)))
+    assert second.receive() == b"E.another debugger is attached"
+    with pytest.raises(EOFError):
+        second.receive()
+    assert first.ask(b"qC") == b"QC1"
+    first.close()
+
+
+SESSION = [b"qSupported:swbreak+", b"QStartNoAckMode", b"qXfer:features:read:target.xml:0,fff", b"?", b"g", b"Z0,180,1"]
+
+
+@pytest.mark.parametrize("packets", range(len(SESSION) + 1))
+@pytest.mark.parametrize("half", [False, True])
+def test_a_connection_that_breaks(server: Server, packets: int, half: bool) -> None:
+    """After any packet, or within the next one: the guest stays as it was, and the next client attaches."""
+    target = server.target
+    assert isinstance(target, FakeTarget)
+    client = socket.create_connection((server.address.host, server.address.port))
+    for body in SESSION[:packets]:
+        client.sendall(frame(body) + b"+")
+    if half:
+        client.sendall(b"$m10")
+    before = [list(values) for values in target.values.values()]
+    client.close()
+    attach(server).close()
+    until(lambda: server.client is None)
+    assert not target.points
+    assert [list(values) for values in target.values.values()] == before
+
+
+def test_a_connection_that_breaks_while_the_guest_runs(server: Server) -> None:
+    client = attach(server)
+    client.send(b"vCont;c")
+    until(lambda: server.target.running)
+    client.close()
+    until(lambda: server.client is None)
+    assert server.target.running
+    again = attach(server)
+    assert not server.target.running
+    again.close()
+
+
+def test_a_client_that_does_not_read(server: Server) -> None:
+    """It asks for 64 MiB and takes none of it; nobody waits for it, and it is dropped at some point."""
+    client = attach(server)
+    began = time.monotonic()
+    client.socket.settimeout(0.5)
+    try:
+        for _ in range(4000):
+            client.socket.sendall(frame(b"m0,8000"))
+    except OSError:
+        pass
+    server._output(b"the guest goes on")
+    assert time.monotonic() - began < 20
+    client.close()
+    attach(server).close()
+
+
+def test_monitor_streams_and_can_be_interrupted(server: Server) -> None:
+    client = attach(server)
+    client.send(b"qRcmd," + b"wait".hex().encode())
+    assert client.receive() == b"O" + b"begun\n".hex().encode()
+    client.send(b"qC")  # waits for its turn
+    client.interrupt()
+    assert client.receive() == b"O" + b"ended\n".hex().encode()
+    assert client.receive() == b"OK"
+    assert client.receive() == b"QC1"
+    client.close()
+
+
+def test_a_stop_from_another_thread(server: Server) -> None:
+    client = attach(server)
+    client.send(b"vCont;c")
+    until(lambda: server.target.running)
+    threading.Thread(target=server.target.interrupt).start()
+    assert client.receive() == b"T02thread:1;"
+    client.close()
+
+
+def test_unix_sockets(tmp_path: Path) -> None:
+    path = tmp_path / "gdb"
+    for _ in range(2):
+        server = Server(FakeTarget(), Address(path=str(path)))
+        server.start()
+        assert path.stat().st_mode & 0o777 == 0o600
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(path))
+        client = Remote(connection)
+        assert client.ask(b"qC") == b"QC1"
+        with pytest.raises(OSError):
+            Server(FakeTarget(), Address(path=str(path))).start()
+        client.close()
+        server.close()
+        assert not path.exists()
+    stale = socket.socket(socket.AF_UNIX)
+    stale.bind(str(path))
+    stale.close()  # left behind by somebody who was killed
+    server = Server(FakeTarget(), Address(path=str(path)))
+    server.start()
+    server.close()
+
+
+def test_stdio() -> None:
+    program = (
+        "from gdbstub import Address, Server; from gdbstub.testing import FakeTarget\n"
+        "server = Server(FakeTarget(), Address.parse('stdio')); server.start(); server.finished.wait()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=frame(b"qC") + frame(b"m0,1"), stdout=subprocess.PIPE, timeout=20
+    )
+    assert done.stdout == b"+" + frame(b"QC1") + b"+" + frame(b"00")
+    assert done.returncode == 0
+
+
+def test_a_port_that_is_taken(server: Server) -> None:
+    with pytest.raises(OSError):
+        Server(FakeTarget(), server.address).start()
