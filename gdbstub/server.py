@@ -127,7 +127,9 @@ class Server:
         self.client: Client | None = None
         self.finished = threading.Event()
         """Set when the server has ended; over stdio that is when the client has gone."""
-        self.on_end: Callable[[], None] = self.finished.set
+        self.on_end: Callable[[], None] = lambda: None
+        self.on_leave: Callable[[], None] = lambda: None
+        """Called when a client has gone."""
         self._stream: _Stream | None = None
         self._listener: socket.socket | None = None
         self._wake_read, self._wake_write = os.pipe()
@@ -286,6 +288,7 @@ class Server:
                 self._closing = True
             else:
                 self.tell("The debugger has gone.")
+            self.on_leave()
 
     # --- from other threads ------------------------------------------------------------------------
 

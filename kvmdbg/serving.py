@@ -43,7 +43,8 @@ class GdbService:
             raise UsageError(str(error)) from None
         target = GdbTarget(self.session, self._monitor)
         server = Server(target, address, lambda text: self.tell(text))
-        server.on_end = self._ended
+        server.on_end = self.ended.set
+        server.on_leave = self._left
         try:
             server.start()
         except OSError as error:
@@ -52,7 +53,7 @@ class GdbService:
         self._server, self._target = server, target
         for name in self._options:
             self._apply(name)
-        self.session.listeners.on_kill(self.ended.set)
+        self.session.listeners.on_kill(self._killed)
         if server.address.exposed:
             self.tell(f"Warning: whoever reaches {server.address} over the network controls this guest.")
         return str(server.address)
@@ -92,8 +93,14 @@ class GdbService:
             else:
                 self._target.follow_mode = value
 
-    def _ended(self) -> None:
-        self.ended.set()
+    def _killed(self) -> None:
+        client = self._server.client if self._server is not None else None
+        if client is None or not client.extended:  # an extended one may yet bring the guest back
+            self.ended.set()
+
+    def _left(self) -> None:
+        if self.session.state == "dead":
+            self.ended.set()
 
     # --- monitor -----------------------------------------------------------------------------------
 

@@ -128,9 +128,11 @@ def detach(client: Client, rest: bytes) -> Reply:
 
 @packet("k", needs=HasKill)
 def kill(client: Client, rest: bytes) -> Reply:
-    """Kill the guest; there is no reply. In extended mode the connection stays, and R brings it back."""
+    """Kill the guest; only lldb waits for a reply. In extended mode the connection stays, and R brings it back."""
     assert isinstance(client.target, HasKill)
     client.target.kill()
+    if client.thread_suffix:
+        client._reply(client.render(Killed()))
     if not client.extended:
         client.leave()
     return None

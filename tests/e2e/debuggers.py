@@ -1,0 +1,81 @@
+"""kvmdbg serving a guest, and an unmodified gdb or lldb at it."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+TIME_SCALE = float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
+ROOT = Path(__file__).parents[2]
+
+
+class Served:
+    """``kvmdbg --gdb`` on a port of its own, without a terminal."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "kvmdbg", "--gdb", "0", *arguments],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self.process.stderr is not None
+        readable, _, _ = select.select([self.process.stderr], [], [], 20 * TIME_SCALE)
+        line = self.process.stderr.readline().decode() if readable else ""
+        found = re.search(r"target remote (\S+)", line)
+        assert found, f"no address in {line!r}"
+        self.address = found[1]
+
+    @property
+    def port(self) -> str:
+        return self.address.rpartition(":")[2]
+
+    def end(self) -> int:
+        """Wait for its end by itself."""
+        return self.process.wait(10 * TIME_SCALE)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.communicate()
+
+
+def gdb(served: Served | str, *commands: str, before: tuple[str, ...] = (), remote: str = "remote") -> str:
+    """What a gdb says to these commands, errors included, once attached (``served`` may be an address)."""
+    address = served if isinstance(served, str) else served.address
+    lines = ["set pagination off", "set confirm off", *before, f"target {remote} {address}", *commands]
+    arguments = [word for line in lines for word in ("-ex", line)]
+    done = subprocess.run(
+        ["gdb", "-nx", "-batch", *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=50 * TIME_SCALE,
+    )
+    return done.stdout.decode("utf-8", "replace")
+
+
+def lldb(served: Served, *commands: str) -> str:
+    """The same for an lldb."""
+    lines = [f"gdb-remote {served.port}", *commands]
+    arguments = [word for line in lines for word in ("-o", line)]
+    done = subprocess.run(
+        ["lldb", "--no-lldbinit", "-b", *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=50 * TIME_SCALE,
+    )
+    return done.stdout.decode("utf-8", "replace")

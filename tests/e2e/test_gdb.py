@@ -1,0 +1,239 @@
+"""An unmodified gdb, in every CPU mode, without any setting of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.e2e.debuggers import ROOT, TIME_SCALE, Served, gdb
+from tests.e2e.terminal import Terminal
+
+pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
+Serve = Callable[..., Served]
+COUNTER = ("--memory", "512M", "--load", "0x10000", "--entry", "0x1000:0", "guests/counter16.bin")
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    running: list[Served] = []
+
+    def start(*arguments: str) -> Served:
+        running.append(Served(*arguments))
+        return running[-1]
+
+    yield start
+    for served in running:
+        served.close()
+
+
+@pytest.fixture(scope="session")
+def with_lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """guests/long64 with line numbers."""
+    out = tmp_path_factory.mktemp("dwarf") / "long64.elf"
+    flags = ["-g", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none"]
+    linker = ["-Wl,-T,guests/long64.ld"]
+    subprocess.run(["gcc", *flags, *linker, "guests/long64.S", "-o", str(out)], cwd=ROOT, check=True)
+    return out
+
+
+def ordered(text: str, *parts: str) -> None:
+    """These parts are in the text, in that order."""
+    at = 0
+    for part in parts:
+        found = text.find(part, at)
+        assert found >= 0, f"{part!r} is not in what follows:\n{text[at:]}"
+        at = found + len(part)
+
+
+def test_real_mode(serve: Serve) -> None:
+    said = gdb(
+        serve("guests/boot16.bin"),
+        "show architecture", "x/2i $pc", "break *0x7c16", "continue", "x/2i $pc", "stepi", "p/x $pc", "p $cx",
+        "monitor info breakpoints", "delete", "watch *(short*)0x7c1c", "continue",
+    )  # fmt: skip
+    ordered(
+        said, 'currently "i8086"', "0x7c00:\tcli", "xor    %ax,%ax", "Breakpoint 1, 0x00007c16",
+        "mov    %ecx,0x7c1c", "0x7c1b:\tret", "0x00007c1b", "= 0x7c1b", "= 0", "Old value = 0", "New value = 1",
+    )  # fmt: skip
+
+
+def test_the_program_counter_is_linear(serve: Serve) -> None:
+    said = gdb(
+        serve(*COUNTER), "p/x $pc", "p/x $cs", "p/x $cs_base", "p/x $ip", "x/2i $pc", "stepi", "p/x $ip",
+        "set $pc = 0x10000", "p/x $ip", "set $pc = 0x30000",
+    )  # fmt: skip
+    ordered(said, "= 0x10000", "= 0x1000", "= 0x10000", "= 0x0", "=> 0x10000:\txor    %ax,%ax", "out    %ax,$0x10")
+    ordered(said, "= 0x2", "= 0x0")
+    assert "Could not write register" in said or "cannot be reached from CS base" in said
+
+
+def test_the_mode_is_followed(serve: Serve) -> None:
+    said = gdb(
+        serve("guests/modes.bin"),
+        "break *0x7c26", "break *0x7c9b", "watch *(char*)0x9000", "show architecture",
+        "continue", "show architecture", "x/i $pc", "p/x $eip", "stepi", "x/i $pc",
+        "continue", "show architecture", "x/i $pc", "info registers r8 efer", "stepi", "info symbol $pc",
+        "info breakpoints",
+        before=("symbol-file guests/modes.elf",),
+    )  # fmt: skip
+    ordered(
+        said, 'currently "i8086"', "Breakpoint 1, 0x00007c26 in prot32", 'currently "i386"', "mov    $0x10,%eax",
+        "= 0x7c26", "=> 0x7c2b <prot32+5>:\tmov    %eax,%ds", "Breakpoint 2, 0x0000000000007c9b in long64",
+        'currently "i386:x86-64"', "=> 0x7c9b <long64>:\tmov    $0x10,%eax", "r8 ", "[ LME LMA ]", "long64 + 5",
+        "already hit 1 time", "already hit 1 time", "hw watchpoint",
+    )  # fmt: skip
+    assert "too long" not in said and "rejected" not in said
+
+
+def test_following_can_be_switched_off(serve: Serve) -> None:
+    said = gdb(
+        serve("guests/modes.bin"),
+        "monitor gdbserver follow-mode off", "break *0x7c9b", "continue", "p/x $eip", "stepi", "p/x $eip",
+    )  # fmt: skip
+    ordered(said, "follow-mode is off", "Breakpoint 1, 0x00007c9b", "= 0x7c9b", "= 0x7ca0")
+    assert "executing" not in said
+
+
+def test_symbols_lines_and_frames(serve: Serve, with_lines: Path) -> None:
+    """The guest's own file is read through the stub; next is one exchange a line."""
+    said = gdb(
+        serve(str(with_lines)),
+        "break func", "continue", "bt", "finish", "next", "step", "info line", "next", "step", "step", "bt", "until",
+        "info line", "disassemble", "p (int)counter", "set var *(long*)&counter = 40", "p *(long*)&counter",
+    )  # fmt: skip
+    ordered(said, "Reading symbols from target:", "Breakpoint 1, func () at guests/long64.S", "push %rbp")
+    ordered(said, "#0  func ()", "#1 ", "main ()", "inc %rcx", "jmp again", "call func")
+    ordered(said, "Breakpoint 1, func ()", "mov %rsp, %rbp", "#0  func ()", "mov %rcx, counter", "= 40")
+
+
+def test_conditions_are_evaluated_here(serve: Serve) -> None:
+    """20,000 false ones, and gdb counts one hit: none of them reached it."""
+    said = gdb(
+        serve("guests/long64.elf"),
+        "break func if $rcx == 20000", "continue", "p $rcx", "info breakpoints",
+        "dprintf *0x10001c,\"again %d\\n\", 7", "tbreak *0x10001c if $rcx > 20003", "continue", "p $rcx",
+    )  # fmt: skip
+    ordered(
+        said,
+        "Breakpoint 1, 0x000000000010002a in func",
+        "= 20000",
+        "target evals",
+        "breakpoint already hit 1 time",
+        "again 7",
+    )
+    assert "Temporary breakpoint 3" in said
+
+
+def test_watchpoints(serve: Serve) -> None:
+    said = gdb(
+        serve("guests/long64.elf"),
+        "break func", "continue", "delete", "watch *(long*)&counter", "continue", "continue", "delete",
+        "rwatch *(char*)&message", "awatch *(int*)&counter", "info watchpoints", "continue", "continue",
+    )  # fmt: skip
+    ordered(said, "Hardware watchpoint 2", "Old value = 0", "New value = 1", "Hardware read watchpoint 3")
+    ordered(said, "acc watchpoint", "Hardware access (read/write) watchpoint 4", "Old value = 2", "New value = 3")
+
+
+def test_memory_and_registers(serve: Serve, tmp_path: Path) -> None:
+    dump = tmp_path / "dump"
+    said = gdb(
+        serve("guests/long64.elf"),
+        f"dump binary memory {dump} 0x100000 0x110000", "set {int}0x200000 = 0x12345678",
+        f"restore {dump} binary 0x100000", "x/xw 0x200000", "find /b 0x200000, 0x200100, 0x56, 0x34",
+        "set $rax = 0x1122334455667788", "p/x $rax", "p/x $eax", "set $xmm2.v4_int32[1] = 7", "p $xmm2.v4_int32",
+        "p/x $cr0", "set $eflags |= 1", "p $eflags", "x/x 0x7fffffff0000", "compare-sections", "info mem",
+    )  # fmt: skip
+    ordered(said, "0x200000:\t0x12345678", "0x200001", "= 0x1122334455667788", "= 0x55667788", "{0, 7, 0, 0}")
+    ordered(said, "= 0x80000011", "[ CF ", "Cannot access memory", "Section .text", "matched", "0x0000000008000000")
+    assert dump.stat().st_size == 0x10000
+
+
+def test_detach_reconnect_restart_kill(serve: Serve) -> None:
+    served = serve("guests/long64.elf")
+    assert "detached" in gdb(served, "break func", "continue", "continue", "detach")
+    said = gdb(served, "p $rcx > 100", "info breakpoints")
+    ordered(said, "= 1", "No breakpoints")
+    gdb(served, "kill")
+    assert served.end() == 0
+
+
+def test_restart(serve: Serve) -> None:
+    served = serve("guests/long64.elf")
+    said = gdb(
+        served, "file guests/long64.elf", "set remote exec-file guests/long64.elf", "break func", "continue", "p/x $pc",
+        "run", "p $rcx", "p/x $pc", remote="extended-remote",
+    )  # fmt: skip
+    ordered(said, "Breakpoint 1, ", "= 0x10002a", "Breakpoint 1, ", "= 0", "= 0x10002a")
+
+
+def test_monitor(serve: Serve) -> None:
+    said = gdb(serve("guests/long64.elf"), "monitor help", "monitor info host", "monitor nonsense", "monitor p 6*7")
+    ordered(said, "Breakpoints and watchpoints", "single step", "nonsense", "$1 = 42")
+
+
+def test_two_vcpus(serve: Serve) -> None:
+    said = gdb(
+        serve("--cpus", "2", "guests/long64.elf"),
+        "info threads", "thread apply all p/x $cs", "thread 2", "p/x $cs_base", "thread 1", "stepi", "info threads",
+    )  # fmt: skip
+    ordered(said, "vCPU 0 runnable", "vCPU 1 uninitialized", "Thread 1.2", "= 0xf000", "Thread 1.1", "0xffff0000")
+
+
+def test_an_interrupt_and_the_consoles_output(serve: Serve) -> None:
+    served = serve("guests/long64.elf")
+    child = pexpect.spawn("gdb", ["-nx", "-q"], cwd=str(ROOT), encoding="utf-8", timeout=20 * TIME_SCALE)
+    try:
+        for line in ("set pagination off", "set confirm off", f"target remote {served.address}"):
+            child.expect_exact("(gdb) ")
+            child.sendline(line)
+        child.expect_exact("(gdb) ")
+        child.sendline("monitor gdbserver console on")
+        child.expect_exact("console is on")
+        child.expect_exact("(gdb) ")
+        child.sendline("continue")
+        child.expect_exact("long mode")
+        child.sendintr()
+        child.expect_exact("SIGINT")
+        child.expect(r"0x00000000001000..")
+        child.expect_exact("(gdb) ")
+        child.sendline("kill")
+        child.expect_exact("killed")
+    finally:
+        child.close(force=True)
+    assert served.end() == 0
+
+
+def test_a_pipe() -> None:
+    """target remote | kvmdbg --gdb stdio"""
+    pipe = f"target remote | {sys.executable} -m kvmdbg --gdb stdio guests/boot16.bin"
+    words = [word for line in (pipe, "x/i $pc", "kill") for word in ("-ex", line)]
+    done = subprocess.run(
+        ["gdb", "-nx", "-batch", *words], cwd=ROOT, capture_output=True, text=True, timeout=40 * TIME_SCALE
+    )
+    assert "=> 0x7c00:\tcli" in done.stdout, done.stdout + done.stderr
+    assert "killed" in done.stdout
+
+
+def test_the_shell_and_gdb_share_a_session(shell: Callable[..., Terminal]) -> None:
+    """A breakpoint of the shell's stops gdb, and the shell sees what gdb does."""
+    terminal = shell("guests/long64.elf", columns=100)
+    terminal.prompt("long")
+    terminal.command("set context none", "long")
+    terminal.command("break func if $rcx == 5", "long")
+    terminal.send("gdbserver 0\r")
+    terminal.wait("target remote 127.0.0.1:")
+    address = re.search(r"target remote (\S+:\d+)", terminal.text)
+    assert address
+    said = gdb(address[1], "continue", "p $rcx", "break *0x10001c", "stepi", "continue", "continue")
+    ordered(said, "breakpoint 1 at 0x100026", "= 5", "Breakpoint 1, 0x000000000010001c")
+    terminal.wait("another debugger had let the guest run")
+    terminal.wait("The debugger has gone.")
+    terminal.command("info breakpoints", "running")  # gdb leaves a guest that runs
+    assert "gdb" not in terminal.text  # its breakpoints went with it
+    terminal.command("interrupt", "long")

@@ -1,0 +1,77 @@
+"""An unmodified lldb, in each CPU mode."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pexpect
+import pytest
+
+from tests.e2e.debuggers import TIME_SCALE, Served, lldb
+from tests.e2e.test_gdb import ordered
+
+pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Served]]:
+    running: list[Served] = []
+
+    def start(*arguments: str) -> Served:
+        running.append(Served(*arguments))
+        return running[-1]
+
+    yield start
+    for served in running:
+        served.close()
+
+
+@pytest.mark.parametrize(
+    ("guest", "pc", "stop", "after", "code"),
+    [
+        ("guests/boot16.bin", "eip", 0x7C16, 0x7C1B, "movl   %ecx, 0x7c1c"),
+        ("guests/mb32.elf", "eip", 0x100027, 0x10002D, "movl   %ecx, 0x100030"),
+        ("guests/long64.elf", "rip", 0x100026, 0x100027, "pushq  %rbp"),
+    ],
+    ids=["real", "protected", "long"],
+)
+def test_a_session(serve: Callable[..., Served], guest: str, pc: str, stop: int, after: int, code: str) -> None:
+    served = serve(guest)
+    said = lldb(
+        served, "register read cs cr0", f"breakpoint set -a {stop:#x}", "continue", f"register read {pc}", "stepi",
+        f"register read {pc}", "breakpoint disable 1", "memory write 0x200000 0x12 0x34", "memory read -c 2 0x200000",
+        "register write eax 77" if pc == "eip" else "register write rax 77", "thread list", "kill",
+    )  # fmt: skip
+    ordered(said, "cr0 = 0x", "stop reason = breakpoint 1.1", code, f"{stop:x}", "instruction step into", f"{after:x}")
+    ordered(said, "12 34", "vCPU 0")
+    assert served.end() == 0
+
+
+def test_watchpoints(serve: Callable[..., Served]) -> None:
+    said = lldb(
+        serve("guests/long64.elf"), "watchpoint set expression -w write -s 8 -- 0x100058", "continue", "continue",
+        "detach",
+    )  # fmt: skip
+    ordered(said, "Watchpoint 1 hit", "Watchpoint 1 hit")
+
+
+def test_an_interrupt(serve: Callable[..., Served]) -> None:
+    served = serve("guests/long64.elf")
+    place = {**os.environ, "TERM": "dumb"}
+    child = pexpect.spawn(
+        "lldb", ["--no-lldbinit", "--no-use-colors"], env=place, encoding="utf-8", timeout=20 * TIME_SCALE
+    )
+    try:
+        child.expect_exact("(lldb)")
+        child.sendline(f"gdb-remote {served.port}")
+        child.expect_exact("stop reason")
+        child.sendline("continue")
+        child.expect_exact("resuming")
+        child.sendintr()
+        child.expect_exact("SIGINT")
+        child.sendline("kill")
+        child.expect_exact("exited")
+    finally:
+        child.close(force=True)
+    assert served.end() == 0
