@@ -109,7 +109,7 @@ def test_symbols_lines_and_frames(serve: Serve, with_lines: Path) -> None:
     )  # fmt: skip
     ordered(said, "Reading symbols from target:", "Breakpoint 1, func () at guests/long64.S", "push %rbp")
     ordered(said, "#0  func ()", "#1 ", "main ()", "inc %rcx", "jmp again", "call func")
-    ordered(said, "Breakpoint 1, func ()", "mov %rsp, %rbp", "#0  func ()", "mov %rcx, counter", "= 40")
+    ordered(said, "Breakpoint 1, func ()", "mov %rsp, %rbp", "#0  func ()", "pop %rbp", "= 40")
 
 
 def test_conditions_are_evaluated_here(serve: Serve) -> None:
