@@ -11,7 +11,10 @@ from collections.abc import Iterator
 
 LARGEST = 1 << 20
 """A packet with a longer body is refused."""
-_SPECIAL = re.compile(rb"[#$}*]")
+WORTH_A_LOOK = 1024
+_LIKELY_RUNS = (b"0000", b"ffff", bytes(4), b"\xff" * 4)
+_PAIRS = tuple((byte, bytes((0x7D, byte[0] ^ 0x20))) for byte in (b"}", b"#", b"$", b"*"))
+"""What is escaped, and how; the escape character itself first, so that no pair is escaped again."""
 # A character of an escape pair is left alone: lldb undoes both in one go.
 _RUNS = re.compile(rb"\}.|([^}])\1{3,96}", re.DOTALL)
 _ESCAPED = re.compile(rb"\}(.)", re.DOTALL)
@@ -35,14 +38,18 @@ Event = bytes | Interrupt | Oversized
 
 def escape(data: bytes) -> bytes:
     """Binary data as it may stand in a packet's body."""
-    return _SPECIAL.sub(lambda match: bytes((0x7D, match[0][0] ^ 0x20)), data)
+    for byte, pair in _PAIRS:
+        data = data.replace(byte, pair)
+    return data
 
 
 def unescape(data: bytes) -> bytes:
     """A body with its escape pairs undone."""
-    if b"}" not in data:
-        return data
-    return _ESCAPED.sub(lambda match: bytes((match[1][0] ^ 0x20,)), data)
+    if data.count(b"}") != sum(data.count(pair) for _, pair in _PAIRS):  # a client that escapes more than it must
+        return _ESCAPED.sub(lambda match: bytes((match[1][0] ^ 0x20,)), data)
+    for byte, pair in reversed(_PAIRS):
+        data = data.replace(pair, byte)
+    return data
 
 
 def _shorter(match: re.Match[bytes]) -> bytes:
@@ -56,8 +63,10 @@ def _shorter(match: re.Match[bytes]) -> bytes:
 
 
 def compress(body: bytes) -> bytes:
-    """Run-length encoding of a body that is escaped already."""
-    return _RUNS.sub(_shorter, body) if len(body) > 8 else body
+    """Run-length encoding of a body that is escaped already, where that seems worth its time."""
+    if len(body) < WORTH_A_LOOK or not any(4 * body.count(run) > len(body) // 8 for run in _LIKELY_RUNS):
+        return body
+    return _RUNS.sub(_shorter, body)
 
 
 def expand(body: bytes) -> bytes:

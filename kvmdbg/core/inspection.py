@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
     from kvmdbg.core.views import PhysicalMemory
     from kvmdbg.machine.machine import Machine
+    from kvmdbg.machine.memory import Region
     from kvmdbg.x86.disasm import InsnInfo
     from kvmdbg.x86.operands import Access
 
@@ -42,8 +43,9 @@ class Inspection:
         return self.walk(runner, linear).physical
 
     def _spans(self, runner: Runner, address: int, size: int, access: str) -> list[tuple[int, int]]:
-        """(physical address, length) of each page's part of a linear range."""
-        spans = []
+        """(physical address, length) of each stretch of a linear range that is in one piece in a region of memory."""
+        spans: list[tuple[int, int]] = []
+        region: Region | None = None
         while size > 0:
             length = min(size, PAGE - address % PAGE)
             if not runner.sregs.cr0 & CR0_PG:
@@ -54,9 +56,14 @@ class Inspection:
                 if physical is None:
                     raise MemoryFault(address, access, "linear", walk.fault or "not mapped")
             assert physical is not None
-            if self.machine.memory.find(physical) is None:
+            found = self.machine.memory.find(physical)
+            if found is None:
                 raise MemoryFault(address, access, "linear", f"no memory at physical {physical:#x}")
-            spans.append((physical, length))
+            if found is region and sum(spans[-1]) == physical:
+                spans[-1] = spans[-1][0], spans[-1][1] + length
+            else:
+                spans.append((physical, length))
+            region = found
             address += length
             size -= length
         return spans
