@@ -25,6 +25,7 @@ types: $(VENV)/dev.stamp
 
 docs: $(VENV)/dev.stamp
 	$(BIN)/python -m kvmdbg.commands.reference
+	$(BIN)/python -m gdbstub.reference docs/gdb-packets.md
 	$(BIN)/python -m tests.docs.transcripts
 	$(BIN)/python -m tests.docs.picture
 

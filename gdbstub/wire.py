@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 LARGEST = 1 << 20
 """A packet with a longer body is refused."""
-WORTH_A_LOOK = 1024
+WORTH_A_LOOK = 4096
 _LIKELY_RUNS = (b"0000", b"ffff", bytes(4), b"\xff" * 4)
 _PAIRS = tuple((byte, bytes((0x7D, byte[0] ^ 0x20))) for byte in (b"}", b"#", b"$", b"*"))
 """What is escaped, and how; the escape character itself first, so that no pair is escaped again."""

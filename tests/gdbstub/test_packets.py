@@ -393,3 +393,10 @@ def test_the_client_leaves(gdb: Loop, target: FakeTarget) -> None:
 def test_every_packet_says_what_it_does() -> None:
     for one in registry.PACKETS.values():
         assert one.function.__doc__, one.name
+
+
+def test_the_page_about_packets_is_not_stale() -> None:
+    from gdbstub import reference
+
+    page = Path(__file__).parents[2] / "docs/gdb-packets.md"
+    assert page.read_text() == reference.page(), "run: make docs"
