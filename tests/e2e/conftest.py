@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.debuggers import Served
 from tests.e2e.terminal import Terminal
 
 Shell = Callable[..., Terminal]
+Serve = Callable[..., Served]
 
 
 @pytest.fixture
@@ -23,3 +25,17 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     yield start
     for terminal in terminals:
         terminal.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """``serve(ARGUMENTS)``: kvmdbg serving a guest to a debugger."""
+    running: list[Served] = []
+
+    def start(*arguments: str) -> Served:
+        running.append(Served(*arguments))
+        return running[-1]
+
+    yield start
+    for served in running:
+        served.close()

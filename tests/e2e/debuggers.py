@@ -50,13 +50,9 @@ class Served:
         self.process.communicate()
 
 
-def gdb(served: Served | str, *commands: str, before: tuple[str, ...] = (), remote: str = "remote") -> str:
-    """What a gdb says to these commands, errors included, once attached (``served`` may be an address)."""
-    address = served if isinstance(served, str) else served.address
-    lines = ["set pagination off", "set confirm off", *before, f"target {remote} {address}", *commands]
-    arguments = [word for line in lines for word in ("-ex", line)]
+def _said(program: str, *arguments: str) -> str:
     done = subprocess.run(
-        ["gdb", "-nx", "-batch", *arguments],
+        [program, *arguments],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -64,18 +60,25 @@ def gdb(served: Served | str, *commands: str, before: tuple[str, ...] = (), remo
         timeout=50 * TIME_SCALE,
     )
     return done.stdout.decode("utf-8", "replace")
+
+
+def gdb(served: Served | str, *commands: str, before: tuple[str, ...] = (), remote: str = "remote") -> str:
+    """What a gdb says to these commands, errors included, once attached (``served`` may be an address)."""
+    address = served if isinstance(served, str) else served.address
+    lines = ["set pagination off", "set confirm off", *before, f"target {remote} {address}", *commands]
+    return _said("gdb", "-nx", "-batch", *(word for line in lines for word in ("-ex", line)))
 
 
 def lldb(served: Served, *commands: str) -> str:
     """The same for an lldb."""
     lines = [f"gdb-remote {served.port}", *commands]
-    arguments = [word for line in lines for word in ("-o", line)]
-    done = subprocess.run(
-        ["lldb", "--no-lldbinit", "-b", *arguments],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=50 * TIME_SCALE,
-    )
-    return done.stdout.decode("utf-8", "replace")
+    return _said("lldb", "--no-lldbinit", "-b", *(word for line in lines for word in ("-o", line)))
+
+
+def ordered(text: str, *parts: str) -> None:
+    """These parts are in the text, in that order."""
+    at = 0
+    for part in parts:
+        found = text.find(part, at)
+        assert found >= 0, f"{part!r} is not in what follows:\n{text[at:]}"
+        at = found + len(part)

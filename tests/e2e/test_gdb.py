@@ -5,31 +5,18 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pexpect
 import pytest
 
-from tests.e2e.debuggers import ROOT, TIME_SCALE, Served, gdb
+from tests.e2e.conftest import Serve
+from tests.e2e.debuggers import ROOT, TIME_SCALE, gdb, ordered
 from tests.e2e.terminal import Terminal
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
-Serve = Callable[..., Served]
 COUNTER = ("--memory", "512M", "--load", "0x10000", "--entry", "0x1000:0", "guests/counter16.bin")
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    running: list[Served] = []
-
-    def start(*arguments: str) -> Served:
-        running.append(Served(*arguments))
-        return running[-1]
-
-    yield start
-    for served in running:
-        served.close()
 
 
 @pytest.fixture(scope="session")
@@ -40,15 +27,6 @@ def with_lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     linker = ["-Wl,-T,guests/long64.ld"]
     subprocess.run(["gcc", *flags, *linker, "guests/long64.S", "-o", str(out)], cwd=ROOT, check=True)
     return out
-
-
-def ordered(text: str, *parts: str) -> None:
-    """These parts are in the text, in that order."""
-    at = 0
-    for part in parts:
-        found = text.find(part, at)
-        assert found >= 0, f"{part!r} is not in what follows:\n{text[at:]}"
-        at = found + len(part)
 
 
 def test_real_mode(serve: Serve) -> None:

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
 
 import pexpect
 import pytest
 
-from tests.e2e.debuggers import TIME_SCALE, Served, lldb
-from tests.e2e.test_gdb import ordered
+from tests.e2e.conftest import Serve
+from tests.e2e.debuggers import TIME_SCALE, lldb, ordered
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Served]]:
-    running: list[Served] = []
-
-    def start(*arguments: str) -> Served:
-        running.append(Served(*arguments))
-        return running[-1]
-
-    yield start
-    for served in running:
-        served.close()
 
 
 @pytest.mark.parametrize(
@@ -36,7 +22,7 @@ def serve() -> Iterator[Callable[..., Served]]:
     ],
     ids=["real", "protected", "long"],
 )
-def test_a_session(serve: Callable[..., Served], guest: str, pc: str, stop: int, after: int, code: str) -> None:
+def test_a_session(serve: Serve, guest: str, pc: str, stop: int, after: int, code: str) -> None:
     served = serve(guest)
     said = lldb(
         served, "register read cs cr0", f"breakpoint set -a {stop:#x}", "continue", f"register read {pc}", "stepi",
@@ -48,7 +34,7 @@ def test_a_session(serve: Callable[..., Served], guest: str, pc: str, stop: int,
     assert served.end() == 0
 
 
-def test_watchpoints(serve: Callable[..., Served]) -> None:
+def test_watchpoints(serve: Serve) -> None:
     said = lldb(
         serve("guests/long64.elf"), "watchpoint set expression -w write -s 8 -- 0x100058", "continue", "continue",
         "detach",
@@ -56,7 +42,7 @@ def test_watchpoints(serve: Callable[..., Served]) -> None:
     ordered(said, "Watchpoint 1 hit", "Watchpoint 1 hit")
 
 
-def test_an_interrupt(serve: Callable[..., Served]) -> None:
+def test_an_interrupt(serve: Serve) -> None:
     served = serve("guests/long64.elf")
     place = {**os.environ, "TERM": "dumb"}
     child = pexpect.spawn(
