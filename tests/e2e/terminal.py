@@ -93,11 +93,8 @@ class Terminal:
         self.prompt(state)
 
     def resize(self, columns: int, lines: int) -> None:
-        """Change the size, and wait until the prompt was drawn anew for it."""
         self.screen.resize(lines, columns)
-        before = len(self.raw)
         self.child.setwinsize(lines, columns)
-        self.wait(lambda: len(self.raw) > before)
 
     def end(self, seconds: float = 10) -> int:
         """Wait for the program's end; its exit status."""

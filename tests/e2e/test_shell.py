@@ -205,10 +205,11 @@ def test_resize(shell: Shell) -> None:
     terminal = shell(*HELLO, columns=200)
     terminal.prompt()
     terminal.resize(60, 30)
-    terminal.command("si")
-    assert all(len(row) <= 60 for row in terminal.rows)
-    assert "Stepped to 0x1003" in terminal.text
+    terminal.send("si\r")
+    terminal.wait("Stepped to 0x1003")
     terminal.wait("pc 0x1003")
+    rule = next(number for number, row in enumerate(terminal.rows) if row.startswith("-- code"))
+    assert not terminal.rows[rule + 1].startswith("-")  # made for the new width: nothing is wrapped
 
 
 def test_a_body_and_its_commands(shell: Shell) -> None:
