@@ -88,9 +88,10 @@ class Terminal:
         """Type a line; wait for the next prompt."""
         self.send("\x0c")  # clear the screen
         self.wait(lambda: self.rows[0] == self.last)
-        self.send(f"{line}\r")
-        self.wait(lambda: self.screen.cursor.y > 0)
-        self.prompt(state)
+        self.send(line)
+        self.wait(lambda: line[-20:] in "".join(self.rows))
+        self.send("\r")
+        self.wait(lambda: self.screen.cursor.y > 0 and self.last == f"(kvmdbg {state})")
 
     def resize(self, columns: int, lines: int) -> None:
         self.screen.resize(lines, columns)

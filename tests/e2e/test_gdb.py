@@ -190,7 +190,7 @@ def test_an_interrupt_and_the_consoles_output(serve: Serve) -> None:
 def test_a_pipe() -> None:
     """target remote | kvmdbg --gdb stdio"""
     pipe = f"target remote | {sys.executable} -m kvmdbg --gdb stdio guests/boot16.bin"
-    words = [word for line in (pipe, "x/i $pc", "kill") for word in ("-ex", line)]
+    words = [word for line in ("set remotetimeout 60", pipe, "x/i $pc", "kill") for word in ("-ex", line)]
     done = subprocess.run(
         ["gdb", "-nx", "-batch", *words], cwd=ROOT, capture_output=True, text=True, timeout=40 * TIME_SCALE
     )
