@@ -57,6 +57,7 @@ class Client:
         self.error_text = False
         self.lldb_error_text = False
         self.thread_suffix = False
+        self._within_line = False
         self.thread_list = False
         self.extended = False
         self.persistent = False
@@ -144,7 +145,8 @@ class Client:
 
     def output(self, data: bytes) -> None:
         """What the guest wrote, when the client asked for it."""
-        if self.waiting and isinstance(self.target, HasConsole) and self.target.console:
+        if self.waiting and isinstance(self.target, HasConsole) and self.target.console and data:
+            self._within_line = not data.endswith(b"\n")
             self.wire.send(b"O" + data.hex().encode())
 
     def stopped(self, stop: Stop) -> None:
@@ -154,10 +156,10 @@ class Client:
         self.waiting = False
         if isinstance(stop, Stopped):
             self.thread = stop.thread
-            if stop.text and not stop.reason:
-                self.wire.send(b"O" + f"{stop.text}\n".encode().hex().encode())
-        elif stop.text:
-            self.wire.send(b"O" + f"{stop.text}\n".encode().hex().encode())
+        if stop.text and not (isinstance(stop, Stopped) and stop.reason):
+            start = "\n" if self._within_line else ""
+            self.wire.send(b"O" + f"{start}{stop.text}\n".encode().hex().encode())
+        self._within_line = False
         self._reply(self.stop_reply(stop))
 
     def stop_reply(self, stop: Stop) -> bytes:

@@ -251,6 +251,7 @@ class Shell:
             self._guarded(lambda report=report: self._show(report))  # type: ignore[misc]
         stop, self._foreign = self._foreign, None
         if stop is not None:
+            self.interpreter.last_stop = stop
             text = stop.describe()
             self.console.show(Message(f"{text[0].upper()}{text[1:]}; another debugger had let the guest run."))
 

@@ -282,6 +282,12 @@ def test_what_is_said_while_it_runs(gdb: Loop, target: FakeTarget) -> None:
     target.print(b"nobody waits")
     target.ram[target.values[1][0] + 1] = HALT
     assert gdb.send(b"vCont;c:1") == [b"O" + b"halted\n".hex().encode(), b"T00thread:1;"]
+    gdb.send(b"vCont;c:1")
+    target.print(b"no end")
+    target._end(Stopped(1, 0, text="halted"))
+    gdb.client.receive(b"")
+    said = [b"O" + text.hex().encode() for text in (b"no end", b"\nhalted\n")]
+    assert list(gdb.wire.feed(gdb.client.take())) == [*said, b"T00thread:1;"]
 
 
 def test_the_guests_end(gdb: Loop, target: FakeTarget) -> None:
