@@ -6,12 +6,13 @@ Source: Intel SDM volume 3A, sections 6.11 and 6.14.1 (gates), 20.1.4 (real-mode
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from kvmdbg.errors import MemoryFault
 from kvmdbg.x86.modes import Mode
 
 
-def handler_entries(read: Callable[[int, int], bytes], base: int, limit: int, mode: Mode) -> list[int]:
+def handler_entries(read: Callable[[int, int], bytes], base: int, limit: int, mode: Mode) -> tuple[int, ...]:
     """Linear addresses of all handlers that present interrupt and trap gates name, without repeats.
 
     ``read(linear, size)`` may raise MemoryFault; what cannot be read is left out.
@@ -21,7 +22,12 @@ def handler_entries(read: Callable[[int, int], bytes], base: int, limit: int, mo
     try:
         table = read(base, min(limit + 1, 256 * size) // size * size)
     except MemoryFault:
-        return []
+        return ()
+    return _entries(bytes(table), size)
+
+
+@lru_cache(maxsize=16)  # asked at each step, and the table hardly ever changes
+def _entries(table: bytes, size: int) -> tuple[int, ...]:
     entries: dict[int, None] = {}
     for at in range(0, len(table), size):
         gate = table[at : at + size]
@@ -33,4 +39,4 @@ def handler_entries(read: Callable[[int, int], bytes], base: int, limit: int, mo
             if size == 16:
                 offset |= int.from_bytes(gate[8:12], "little") << 32
             entries[offset] = None
-    return list(entries)
+    return tuple(entries)
