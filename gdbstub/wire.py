@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from zlib import adler32
 
 LARGEST = 1 << 20
 """A packet with a longer body is refused."""
-WORTH_A_LOOK = 4096
-_LIKELY_RUNS = (b"0000", b"ffff", bytes(4), b"\xff" * 4)
+_LONGEST_RUN = 98
+_RUNS = tuple((byte * _LONGEST_RUN, byte + b"*~") for byte in (b"0", b"f", b"\0", b"\xff"))
+"""Runs as empty memory has them, and how they are written. None of these begins within an escape pair."""
 _PAIRS = tuple((byte, bytes((0x7D, byte[0] ^ 0x20))) for byte in (b"}", b"#", b"$", b"*"))
 """What is escaped, and how; the escape character itself first, so that no pair is escaped again."""
-# A character of an escape pair is left alone: lldb undoes both in one go.
-_RUNS = re.compile(rb"\}.|([^}])\1{3,96}", re.DOTALL)
 _ESCAPED = re.compile(rb"\}(.)", re.DOTALL)
-_FORBIDDEN_COUNTS = b"#$+-"
 
 
 class Interrupt:
@@ -52,21 +51,12 @@ def unescape(data: bytes) -> bytes:
     return data
 
 
-def _shorter(match: re.Match[bytes]) -> bytes:
-    run = match[0]
-    if match[1] is None:
-        return run
-    count = len(run) - 1
-    while count + 29 in _FORBIDDEN_COUNTS:
-        count -= 1
-    return run[:1] + b"*" + bytes((count + 29,)) + run[count + 1 :]
-
-
 def compress(body: bytes) -> bytes:
-    """Run-length encoding of a body that is escaped already, where that seems worth its time."""
-    if len(body) < WORTH_A_LOOK or not any(4 * body.count(run) > len(body) // 8 for run in _LIKELY_RUNS):
-        return body
-    return _RUNS.sub(_shorter, body)
+    """Run-length encoding of a body that is escaped already: of long runs only, as those of empty memory."""
+    if len(body) > _LONGEST_RUN:
+        for run, code in _RUNS:
+            body = body.replace(run, code)
+    return body
 
 
 def expand(body: bytes) -> bytes:
@@ -85,9 +75,20 @@ def expand(body: bytes) -> bytes:
     return b"".join(parts)
 
 
+def checksum(body: bytes) -> int:
+    """The sum of the bytes modulo 256.
+
+    Adler-32's lower half is 1 plus that sum as long as it stays below 65521, as 256 bytes do; and zlib is fast.
+    """
+    if len(body) < 128:
+        return sum(body) & 0xFF
+    view = memoryview(body)
+    return sum(adler32(view[at : at + 256]) - 1 for at in range(0, len(body), 256)) & 0xFF
+
+
 def frame(body: bytes, lead: bytes = b"$") -> bytes:
     """A body with its lead-in and checksum."""
-    return b"%b%b#%02x" % (lead, body, sum(body) & 0xFF)
+    return b"%b%b#%02x" % (lead, body, checksum(body))
 
 
 class Wire:
@@ -156,7 +157,7 @@ class Wire:
             body = body[again + 1 :]
         if self.acknowledge:
             try:
-                right = int(given, 16) == sum(body) & 0xFF
+                right = int(given, 16) == checksum(body)
             except ValueError:
                 right = False
             self._out += b"+" if right else b"-"

@@ -36,19 +36,21 @@ def test_packets_pass_however_they_are_split(bodies: list[bytes], cuts: list[int
 @pytest.mark.parametrize(
     ("body", "encoded"),
     [
-        (b"0" * 8, b"0" * 8),  # too short to matter
         (b"0" * 9, b"0*%"),
         (b"x0000y123", b"x0* y123"),
         (b"0" * 97 + b"tail", b"0*}tail"),
         (b"0" * 9 + b"a", b"0*%a"),
+        (b"*", b"*"),
+        (b"a*", b"a*"),
     ],
 )
-def test_run_lengths(body: bytes, encoded: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The counts that would read as #, $, + or - are left out."""
-    monkeypatch.setattr(wire, "WORTH_A_LOOK", 9)
-    monkeypatch.setattr(wire, "_LIKELY_RUNS", (b"0000",))
+def test_run_lengths_of_others(body: bytes, encoded: bytes) -> None:
     assert expand(encoded) == body
-    assert compress(body) == encoded
+
+
+def test_our_run_lengths() -> None:
+    assert compress(b"ab" + b"0" * 100 + b"cd") == b"ab0*~00cd"
+    assert compress(b"0" * 98) == b"0" * 98  # too short to matter
 
 
 def test_a_client_that_escapes_more_than_it_must() -> None:
@@ -60,6 +62,12 @@ def test_memory_that_is_empty_is_compressed_and_other_is_not() -> None:
     assert len(compress(b"0" * 100_000)) < 4000
     assert expand(compress(b"0" * 100_000)) == b"0" * 100_000
     assert compress(b"0123456789abcdef" * 1000) == b"0123456789abcdef" * 1000
+
+
+@given(st.binary(max_size=600), st.integers(0, 300))
+def test_checksums(data: bytes, high: int) -> None:
+    data += b"\xff" * high
+    assert wire.checksum(data) == sum(data) % 256
 
 
 def test_acknowledgments_and_damage() -> None:
