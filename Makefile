@@ -8,7 +8,7 @@ RESULTS := docs/kvm-results
 # The emulator under kvm_intel is too slow for terminals and debuggers.
 INTEL_TESTS := 'kvm and not e2e'
 
-.PHONY: hello test lint types docs bench guests test-kvm-intel test-kvm-amd kvm-results clean
+.PHONY: hello test lint types docs bench bench-gdb guests test-kvm-intel test-kvm-amd kvm-results clean
 
 hello: $(VENV)/run.stamp
 	@$(BIN)/kvmdbg --batch --run --load 0x1000 --reg rax=2 --reg rbx=2 guests/hello16.bin
@@ -34,6 +34,10 @@ docs: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	@tests/system-packages
 	$(BIN)/python -m tests.bench
+
+# The gdb stub against QEMU's; needs qemu-system-x86_64.
+bench-gdb: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.bench.gdb
 
 guests:
 	$(MAKE) -C guests
