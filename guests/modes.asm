@@ -1,11 +1,12 @@
 ; A boot sector that goes from real mode through 32-bit protected mode to long mode and says so on the serial port:
-; "R", "P", "L", then halts. Its page tables (4 KiB each, at 0x1000) map the first 2 MiB to themselves.
+; "R", "P", "L", then halts; resumed, it goes back to real mode and begins again. Its page tables (4 KiB each, at
+; 0x1000) map the first 2 MiB to themselves.
 ; modes.elf is the same code for its symbols (--symbols guests/modes.elf); modes.bin is what runs.
 %ifidn __?OUTPUT_FORMAT?__, bin
 org 0x7c00
 %endif
 section .text
-global start, real_out, prot32, prot_out, long64, long_out, done, gdt, gdtr
+global start, real_out, prot32, prot_out, long64, long_out, done, back32, back16, gdt, gdtr
 
 PML4 equ 0x1000
 PDPT equ 0x2000
@@ -76,7 +77,31 @@ long_out:
     out dx, al
 done:
     hlt
-    jmp done
+    push 0x08                   ; resumed behind the halt: the same way back, and then once more from the start
+    push back32
+    retfq
+
+bits 32
+back32:
+    mov eax, cr0
+    and eax, ~(1 << 31)         ; PG
+    mov cr0, eax
+    mov ecx, 0xc0000080         ; EFER
+    rdmsr
+    and eax, ~(1 << 8)          ; LME
+    wrmsr
+    mov eax, 0x28
+    mov ds, eax
+    mov es, eax
+    mov ss, eax
+    jmp 0x20:back16
+
+bits 16
+back16:
+    mov eax, cr0
+    and eax, ~1                 ; PE
+    mov cr0, eax
+    jmp 0:start
 
 align 8
 gdt:
@@ -84,6 +109,8 @@ gdt:
     dq 0x00cf9b000000ffff       ; 0x08: 32-bit code
     dq 0x00cf93000000ffff       ; 0x10: data
     dq 0x00af9b000000ffff       ; 0x18: 64-bit code
+    dq 0x00009b000000ffff       ; 0x20: 16-bit code
+    dq 0x000093000000ffff       ; 0x28: 16-bit data
 gdtr:
     dw gdtr - gdt - 1
     dd gdt

@@ -57,14 +57,15 @@ def test_the_mode_is_followed(serve: Serve) -> None:
         "break *0x7c26", "break *0x7c9b", "watch *(char*)0x9000", "show architecture",
         "continue", "show architecture", "x/i $pc", "p/x $eip", "stepi", "x/i $pc",
         "continue", "show architecture", "x/i $pc", "info registers r8 efer", "stepi", "info symbol $pc",
-        "info breakpoints",
+        "info breakpoints", "delete", "break start", "continue", "continue", "show architecture", "x/i $pc", "p/x $ip",
         before=("symbol-file guests/modes.elf",),
     )  # fmt: skip
     ordered(
         said, 'currently "i8086"', "Breakpoint 1, 0x00007c26 in prot32", 'currently "i386"', "mov    $0x10,%eax",
         "= 0x7c26", "=> 0x7c2b <prot32+5>:\tmov    %eax,%ds", "Breakpoint 2, 0x0000000000007c9b in long64",
         'currently "i386:x86-64"', "=> 0x7c9b <long64>:\tmov    $0x10,%eax", "r8 ", "[ LME LMA ]", "long64 + 5",
-        "already hit 1 time", "already hit 1 time", "hw watchpoint",
+        "already hit 1 time", "already hit 1 time", "hw watchpoint", "halted", "Breakpoint 4, 0x00007c00 in start",
+        'currently "i8086"', "=> 0x7c00 <start>:\tcli", "= 0x7c00",
     )  # fmt: skip
     assert "too long" not in said and "rejected" not in said
 
