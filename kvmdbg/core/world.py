@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -55,6 +54,8 @@ class World:
         try:
             stop = None if self.stopping else job()
         except BaseException as error:  # a bug must not leave the session waiting for ever
+            import traceback
+
             place = traceback.extract_tb(error.__traceback__)[-1]
             message = f"internal error: {error!r} at {place.filename}:{place.lineno}"
             stop = stops.ErrorStop(vcpu=runner.index, pc=0, message=message)
