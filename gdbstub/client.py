@@ -179,7 +179,10 @@ class Client:
         target = self.target
         if not isinstance(target, FollowsMode) or not target.follow_mode or "exec-events+" not in self.features:
             return False
-        return target.description(stop.thread).key != self.layout.key
+        try:
+            return target.description(stop.thread).key != self.layout.key
+        except TargetError:  # somebody else has let it run again
+            return False
 
     def render(self, stop: Stop) -> bytes:
         """A stop reply."""
@@ -190,11 +193,7 @@ class Client:
             return b"X%02x%b" % (stop.signal, process)
         parts = [b"T%02xthread:%b;" % (stop.signal, self.thread_id(stop.thread))]
         if self.thread_list:
-            threads = self.target.threads()
-            pcs = [self._register_value(thread, "pc") for thread in threads]
-            parts.append(b"threads:" + b",".join(b"%x" % thread for thread in threads) + b";")
-            parts.append(b"thread-pcs:" + b",".join(b"%x" % pc for pc in pcs) + b";")
-            parts += self._expedited(stop.thread)
+            parts += self._thread_parts(stop.thread)
         if stop.reason in _REASONS:
             if f"{stop.reason}+" in self.features:
                 parts.append(b"%b:;" % stop.reason.encode())
@@ -205,6 +204,16 @@ class Client:
         elif self.thread_list and stop.signal == 5:
             parts.append(b"reason:trace;")
         return b"".join(parts)
+
+    def _thread_parts(self, stopped: int) -> list[bytes]:
+        """For lldb: all threads, where they are, and the registers that it wants at once."""
+        threads = self.target.threads()
+        listed = b"threads:" + b",".join(b"%x" % thread for thread in threads) + b";"
+        try:
+            pcs = b",".join(b"%x" % self._register_value(thread, "pc") for thread in threads)
+            return [listed, b"thread-pcs:" + pcs + b";", *self._expedited(stopped)]
+        except TargetError:  # somebody else has let it run again
+            return [listed]
 
     def _register_value(self, thread: int, generic: str) -> int:
         number = self.layout.named(generic)

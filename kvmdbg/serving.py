@@ -62,6 +62,7 @@ class GdbService:
         """Let the client go and stop listening."""
         server, target = self._server, self._target
         self._server = self._target = None
+        self.session.listeners.remove(self._killed)
         if server is not None and target is not None:
             server.close()
             target.close()

@@ -339,6 +339,21 @@ def test_a_new_mode_where_it_is_not_to_be_told(target: FakeTarget) -> None:
         assert len(loop.ask(b"g")) == 4 * 8
 
 
+def test_a_stop_of_a_target_that_somebody_else_let_run_again(target: FakeTarget) -> None:
+    """Its registers cannot be read any more; the stop is told all the same."""
+
+    def refuse(*_: object) -> bytes:
+        raise TargetError("it runs")
+
+    for first in (b"qSupported:exec-events+", b"QListThreadsInStopReply"):
+        loop = Loop(target)
+        loop.ask(first)
+        loop.send(b"vCont;c")
+        target.description = target.read_register = refuse  # type: ignore[assignment, method-assign]
+        assert loop.interrupt()[0].startswith(b"T02thread:1;")
+        del target.description, target.read_register
+
+
 def test_monitor(gdb: Loop, target: FakeTarget) -> None:
     said = b"you said hello\n".hex().encode()
     assert gdb.send(b"qRcmd," + b"hello".hex().encode()) == [b"O" + said, b"OK"]
