@@ -216,3 +216,34 @@ def test_the_shell_and_gdb_share_a_session(shell: Callable[..., Terminal]) -> No
     terminal.command("info breakpoints", "running")  # gdb leaves a guest that runs
     assert "gdb" not in terminal.text  # its breakpoints went with it
     terminal.command("interrupt", "long")
+
+
+def test_the_machine_interface(serve: Serve) -> None:
+    """What editors speak."""
+    child = pexpect.spawn("gdb", ["-nx", "-q", "-i=mi"], cwd=str(ROOT), encoding="utf-8", timeout=20 * TIME_SCALE)
+    child.setecho(False)
+    served = serve("guests/long64.elf")
+    try:
+        child.expect_exact("(gdb)")
+        for command, answer in (
+            ("-gdb-set mi-async on", r"\^done"),
+            (f"-target-select remote {served.address}", r"\^connected"),
+            ("-break-insert -c $rcx==3 *0x100026", r'\^done,bkpt=\{number="1"'),
+            ("-exec-continue", r'\*stopped,reason="breakpoint-hit",disp="keep",bkptno="1"'),
+            ("-data-evaluate-expression $rcx", r'\^done,value="3"'),
+            ("-data-read-memory-bytes 0x100000 4", r'contents="fabc6010"'),
+            ("-data-disassemble -s 0x100026 -e 0x100028 -- 0", r'inst="push   %rbp"'),
+            ("-break-delete 1", r"\^done"),
+            ("-break-watch *(long*)0x100058", r"\^done,wpt="),
+            ("-exec-continue", r'\*stopped,reason="watchpoint-trigger".*value=\{old="2",new="3"\}'),
+            ("-break-delete 2", r"\^done"),
+            ("-exec-continue", r"\*running"),
+            ("-exec-interrupt", r'\*stopped,reason="signal-received",signal-name="SIGINT"'),
+            ("-thread-info", r'name="vCPU 0 runnable"|details="vCPU 0|target-id="Thread 1.1'),
+            ("-exec-step-instruction", r'\*stopped,reason="end-stepping-range"'),
+            ("-target-detach", r"\^done"),
+        ):
+            child.sendline(command)
+            child.expect(answer)
+    finally:
+        child.close(force=True)
