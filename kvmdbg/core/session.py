@@ -8,11 +8,11 @@ breakpoints can be looked at any time.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kvmdbg.core import stops
+from kvmdbg.core import moves, stops
 from kvmdbg.core.arming import DEBUG_REGISTERS, Plan, View, make_plan
 from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint, check_catch_kind
 from kvmdbg.core.inspection import Inspection
@@ -23,7 +23,7 @@ from kvmdbg.core.runner import Runner
 from kvmdbg.core.statistics import ExitStatistics
 from kvmdbg.core.symbols import SymbolTable, load_symbol_file
 from kvmdbg.core.views import LinearMemory, PhysicalMemory, VcpuView
-from kvmdbg.core.world import World
+from kvmdbg.core.world import Job, World
 from kvmdbg.devices.uart import COM1, PORTS, Uart
 from kvmdbg.errors import KvmdbgError, NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.kvm import exits
@@ -63,7 +63,8 @@ class Session(Inspection):
         self.arriving = False
         self.last_stop: stops.Stop | None = None
         self._control = threading.RLock()
-        self._internal: list[Breakpoint] = []
+        self.own_points: list[Breakpoint] = []
+        """Breakpoints of the debugger's own, for the time of one run."""
         self._plan = Plan()
         self._planted = False
         self._output = bytearray()
@@ -217,7 +218,8 @@ class Session(Inspection):
 
     # --- running -----------------------------------------------------------------------------------
 
-    def _require_stopped(self) -> None:
+    def require_stopped(self) -> None:
+        """SessionStateError while the guest runs or is dead."""
         if self.state == "dead":
             raise SessionStateError("the guest is not alive: run or restart it")
         if self.state == "running":
@@ -225,30 +227,30 @@ class Session(Inspection):
 
     def resume(self, *, exits: int = 0) -> None:
         """Let all vCPUs run in the background; ``exits`` is a limit for each of them (0: none)."""
+        self.start({runner: runner.go for runner in self.runners}, plant=True, exits=exits)
+
+    def start(self, jobs: Mapping[Runner, Job], *, plant: bool, exits: int = 0) -> None:
+        """Let these vCPUs go in the background, each with its job; ``plant`` the traps of breakpoints before."""
         with self._control:
-            self._require_stopped()
-            self._begin(plant=True)
-            for runner in self.runners:
+            self.require_stopped()
+            self._begin(plant=plant)
+            for runner in jobs:
                 runner.limit = runner.left = exits
-            self.world.start({runner: runner.go for runner in self.runners})
+            self.world.start(dict(jobs))
 
     def go(self, stepping: int | None, span: tuple[int, int], running: Collection[int]) -> None:
         """Let vCPU ``stepping`` step and those of ``running`` run, in the background.
 
         It steps one instruction, and on while pc is in ``span`` (start, end). Without ``running`` the others rest.
         """
-        with self._control:
-            self._require_stopped()
-            runners = {self.runners[index] for index in running}
-            if stepping is None:
-                self._begin(plant=True)
-                self.world.start({runner: runner.go for runner in runners})
-                return
+        runners = {self.runners[index] for index in running}
+        jobs: dict[Runner, Job] = {runner: runner.go for runner in runners}
+        if stepping is not None:
             runner = self.runners[stepping]
             runner.require_step()
-            self._begin(plant=bool(runners))
             step = runner.stepper.among_others if runners else runner.stepper.through
-            self.world.start({runner: lambda: step(span), **{other: other.go for other in runners - {runner}}})
+            jobs[runner] = lambda: step(span)
+        self.start(jobs, plant=bool(runners))
 
     def wait(self, timeout: float | None = None) -> stops.Stop | None:
         """The stop that ends the current run, or None when it still runs after ``timeout`` seconds."""
@@ -262,9 +264,10 @@ class Session(Inspection):
         A KeyboardInterrupt while waiting interrupts the guest.
         """
         self.resume(exits=exits or 0)
-        return self._wait_for_stop(timeout)
+        return self.wait_for_stop(timeout)
 
-    def _wait_for_stop(self, timeout: float | None = None) -> stops.Stop:
+    def wait_for_stop(self, timeout: float | None = None) -> stops.Stop:
+        """The stop that ends the current run; a timeout (LimitStop) or a KeyboardInterrupt brings it about."""
         try:
             stop = self.wait(timeout)
             if stop is None:
@@ -290,110 +293,30 @@ class Session(Inspection):
         """
         if n < 1:
             raise UsageError(f"cannot step {n} instructions")
-        with self._control:
-            self._require_stopped()
-            runner = self.runner
-            runner.require_step()
-            self._begin(plant=False)
-            self.world.start({runner: lambda: self._step(runner, n, record)})
-        return self._wait_for_stop()
-
-    def _step(self, runner: Runner, n: int, record: list[bytes] | None) -> stops.Stop | None:
-        try:
-            return runner.stepper.run(n, record)
-        except KvmdbgError as error:
-            return runner.stop(stops.ErrorStop, message=str(error))
+        self.require_stopped()
+        runner = self.runner
+        runner.require_step()
+        self.start({runner: lambda: runner.stepper.steps(n, record)}, plant=False)
+        return self.wait_for_stop()
 
     def next(self, n: int = 1) -> stops.Stop:
         """Like step, but over calls, software interrupts and repeated string instructions."""
-        stop: stops.Stop | None = None
-        for _ in range(n):
-            self._require_stopped()
-            runner = self.runner
-            info = self.classify_at(runner, runner.pc)
-            if info is not None and (info.is_call or info.is_int or info.is_rep):
-                stop = self._run_to(runner.pc + info.size, at_depth=runner.stack_pointer)
-                if isinstance(stop, stops.BreakpointStop) and not stop.hits:
-                    stop = stops.StepStop(vcpu=stop.vcpu, pc=stop.pc)
-            else:
-                stop = self.step()
-            if not isinstance(stop, stops.StepStop):
-                break
-        assert stop is not None
-        self.last_stop = stop
-        return stop
-
-    def _run_to(self, address: int, at_depth: int | None = None) -> stops.Stop:
-        """Run to a linear address on the current vCPU (with the stack no deeper than ``at_depth``)."""
-        mine = self.vcpu.index
-        runner = self.runner
-
-        def there(index: int) -> bool:
-            return index == mine and (at_depth is None or runner.stack_pointer >= at_depth)
-
-        point = Breakpoint(address=address, hardware=True, only_if=there)
-        self._internal.append(point)
-        try:
-            return self.run()
-        finally:
-            self._internal.remove(point)
+        return moves.over(self, n)
 
     def finish(self) -> stops.Stop:
         """Run until the current function has returned to its caller.
 
         Needs no frame pointer: steps, with calls run over, until the return instruction of this level.
         """
-        self._require_stopped()
-        while True:
-            info = self.classify_at(self.runner, self.vcpu.pc)
-            if info is not None and info.is_ret:
-                return self.step()
-            stop = self._to_return()
-            if stop is not None:
-                return stop
-
-    def _to_return(self) -> stops.Stop | None:
-        """Go on to the next call or return of this level; a stop that ends the finish, if any."""
-        runner = self.runner
-        info = self.classify_at(runner, runner.pc)
-        if info is not None and (info.is_call or info.is_int or info.is_rep):
-            stop = self.next()
-            return None if isinstance(stop, stops.StepStop) else stop
-        with self._control:
-            self._require_stopped()
-            self._begin(plant=False)
-            self.world.start({runner: lambda: self._step_to_branch(runner)})
-        stop = self._wait_for_stop()
-        return None if isinstance(stop, stops.StepStop) else stop
-
-    def _step_to_branch(self, runner: Runner) -> stops.Stop | None:
-        while True:
-            stop = self._step(runner, 1, None)
-            if not isinstance(stop, stops.StepStop):
-                return stop
-            info = self.classify_at(runner, runner.pc)
-            if info is not None and (info.is_call or info.is_ret or info.is_int or info.is_rep):
-                return stop
+        return moves.out(self)
 
     def advance(self, address: int) -> stops.Stop:
         """Run to a linear address, or to whatever stops before."""
-        self._require_stopped()
-        return self._run_to(address)
+        return moves.to(self, address)
 
     def until(self, address: int | None = None) -> stops.Stop:
         """Without an address: next, but a jump backwards is run through to its other side; else as advance."""
-        if address is not None:
-            return self.advance(address)
-        self._require_stopped()
-        runner = self.runner
-        info = self.classify_at(runner, runner.pc)
-        if info is not None and info.is_jump and info.target is not None and info.target <= runner.pc:
-            stop = self._run_to(runner.pc + info.size)
-            if isinstance(stop, stops.BreakpointStop) and not stop.hits:
-                stop = stops.StepStop(vcpu=stop.vcpu, pc=stop.pc)
-                self.last_stop = stop
-            return stop
-        return self.next()
+        return self.advance(address) if address is not None else moves.past_loop(self)
 
     # --- arming ------------------------------------------------------------------------------------
 
@@ -403,7 +326,7 @@ class Session(Inspection):
         self.fresh = False
         catching = any(p.enabled for p in self.breakpoints.catchpoints())
         self.observed = catching or bool(self.listeners.exit)
-        breakpoints = [*self.breakpoints.breakpoints(), *self._internal]
+        breakpoints = [*self.breakpoints.breakpoints(), *self.own_points]
         watchpoints = self.breakpoints.watchpoints()
         for point in self.breakpoints:
             point.held_by = "exit" if isinstance(point, Catchpoint) and point.enabled else ""

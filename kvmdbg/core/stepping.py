@@ -105,6 +105,24 @@ class Stepper:
         except KvmdbgError as error:
             return runner.stop(stops.ErrorStop, message=str(error))
 
+    def steps(self, count: int, record: list[bytes] | None = None) -> stops.Stop | None:
+        """Step ``count`` instructions, the other vCPUs resting."""
+        try:
+            return self.run(count, record)
+        except KvmdbgError as error:
+            return self.runner.stop(stops.ErrorStop, message=str(error))
+
+    def to_branch(self) -> stops.Stop | None:
+        """Step up to the next call, return, software interrupt or repeated string instruction."""
+        runner = self.runner
+        while True:
+            stop = self.steps(1)
+            if not isinstance(stop, stops.StepStop):
+                return stop
+            info = runner.session.classify_at(runner, runner.pc)
+            if info is not None and (info.is_ret or info.is_stepped_over):
+                return stop
+
     def through(self, span: tuple[int, int]) -> stops.Stop | None:
         """Step once, and on while pc is in ``span`` (start, end), the other vCPUs resting."""
         runner = self.runner

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
 
 
+Job = Callable[[], "stops.Stop | None"]
+"""What a runner does from a resume on: the stop that ended it, None when another vCPU stopped first."""
+
+
 class World:
     """The shared state of the runners.
 
@@ -35,7 +39,7 @@ class World:
         self._finish = finish
         self._announce = announce
 
-    def start(self, jobs: dict[Runner, Callable[[], stops.Stop | None]]) -> None:
+    def start(self, jobs: dict[Runner, Job]) -> None:
         """Let these runners go, each with its job."""
         with self.condition:
             if self.running:
@@ -49,7 +53,7 @@ class World:
         for runner, job in jobs.items():
             runner.post(lambda runner=runner, job=job: self._run(runner, job))  # type: ignore[misc]
 
-    def _run(self, runner: Runner, job: Callable[[], stops.Stop | None]) -> None:
+    def _run(self, runner: Runner, job: Job) -> None:
         runner.drain()
         try:
             stop = None if self.stopping else job()

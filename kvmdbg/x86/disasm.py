@@ -51,6 +51,11 @@ class InsnInfo:
     is_io: bool = False
     target: int | None = None
 
+    @property
+    def is_stepped_over(self) -> bool:
+        """Whether ``next`` runs it to its end instead of stepping into it."""
+        return self.is_call or self.is_int or self.is_rep
+
 
 @lru_cache(maxsize=12)
 def engine(bits: int, syntax: str = "intel", detail: bool = False) -> Any:

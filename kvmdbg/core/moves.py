@@ -1,0 +1,77 @@
+"""Moves made of several steps and runs of the current vCPU: over calls, out of a function, to an address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvmdbg.core import stops
+from kvmdbg.core.breakpoints import Breakpoint
+
+if TYPE_CHECKING:
+    from kvmdbg.core.session import Session
+
+
+def to(session: Session, address: int, at_depth: int | None = None) -> stops.Stop:
+    """Run to a linear address (with the stack no deeper than ``at_depth``), or to whatever stops before."""
+    session.require_stopped()
+    mine, runner = session.vcpu.index, session.runner
+
+    def there(index: int) -> bool:
+        return index == mine and (at_depth is None or runner.stack_pointer >= at_depth)
+
+    point = Breakpoint(address=address, hardware=True, only_if=there)
+    session.own_points.append(point)
+    try:
+        return session.run()
+    finally:
+        session.own_points.remove(point)
+
+
+def arrived(session: Session, stop: stops.Stop) -> stops.Stop:
+    """A stop at a breakpoint of the debugger's own is the end of a step."""
+    if isinstance(stop, stops.BreakpointStop) and not stop.hits:
+        stop = session.last_stop = stops.StepStop(vcpu=stop.vcpu, pc=stop.pc)
+    return stop
+
+
+def over(session: Session, count: int) -> stops.Stop:
+    """``count`` steps, over calls, software interrupts and repeated string instructions."""
+    while True:
+        session.require_stopped()
+        runner = session.runner
+        info = session.classify_at(runner, runner.pc)
+        if info is not None and info.is_stepped_over:
+            stop = arrived(session, to(session, runner.pc + info.size, at_depth=runner.stack_pointer))
+        else:
+            stop = session.step()
+        count -= 1
+        if count <= 0 or not isinstance(stop, stops.StepStop):
+            return stop
+
+
+def past_loop(session: Session) -> stops.Stop:
+    """One step over calls; a jump backwards is run through to its other side."""
+    session.require_stopped()
+    runner = session.runner
+    info = session.classify_at(runner, runner.pc)
+    if info is not None and info.is_jump and info.target is not None and info.target <= runner.pc:
+        return arrived(session, to(session, runner.pc + info.size))
+    return over(session, 1)
+
+
+def out(session: Session) -> stops.Stop:
+    """Step, with calls run over, through the return instruction of this level."""
+    while True:
+        session.require_stopped()
+        runner = session.runner
+        info = session.classify_at(runner, runner.pc)
+        if info is not None and info.is_ret:
+            return session.step()
+        if info is not None and info.is_stepped_over:
+            stop = over(session, 1)
+        else:
+            runner.require_step()
+            session.start({runner: runner.stepper.to_branch}, plant=False)
+            stop = session.wait_for_stop()
+        if not isinstance(stop, stops.StepStop):
+            return stop
