@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -49,7 +50,8 @@ class GdbService:
             server.start()
         except OSError as error:
             target.close()
-            raise UsageError(f"cannot listen at {address}: {error.strerror or error}") from None
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise UsageError(f"cannot listen at {address}: {reason}") from None
         self._server, self._target = server, target
         for name in self._options:
             self._apply(name)

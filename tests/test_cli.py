@@ -154,6 +154,30 @@ def test_missing_guest_and_missing_kvm(tmp_path: Path) -> None:
 
 
 @pytest.mark.kvm
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("bogus", "'bogus' is no PORT, HOST:PORT, unix:PATH or stdio"),
+        ("unix:/nonexistent/x", "cannot listen at unix:/nonexistent/x: No such file"),
+        ("99999", "'99999' is no PORT"),
+    ],
+)
+def test_addresses_for_gdb_that_cannot_be_had(address: str, says: str) -> None:
+    found = kvmdbg("--gdb", address, *HELLO)
+    assert found.returncode == 2 and says in found.stderr and found.stderr.count("\n") == 1
+
+
+@pytest.mark.kvm
+def test_gdb_is_served_by_a_command() -> None:
+    lines = ["gdbserver 0", "info gdbserver", "gdbserver follow-mode off", "info gdbserver", "gdbserver stop"]
+    found = kvmdbg("--batch", *(word for line in lines for word in ("-ex", line)), "-ex", "gdbserver stop", *HELLO)
+    assert found.stdout.startswith("gdb may attach: target remote 127.0.0.1:")
+    assert "none is attached. Options: follow-mode on, console off." in found.stdout
+    assert "follow-mode off, console off" in found.stdout
+    assert found.returncode == 1 and "gdb is not served" in found.stderr
+
+
+@pytest.mark.kvm
 def test_two_vcpus() -> None:
     found = kvmdbg("--batch", "--cpus", "2", "-ex", "vcpu 1", "-ex", "info vcpus", "-ex", "vcpu 2", *HELLO)
     rows = [line.split() for line in found.stdout.splitlines()[2:]]
