@@ -76,6 +76,8 @@ _BINARY: dict[str, Callable[[int, int], int]] = {
     "less_unsigned": lambda a, b: int(a < b),
 }
 _SIZES = {"ref8": 1, "ref16": 2, "ref32": 4, "ref64": 8}
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "v": "\v"}
+_BACKSLASH = re.compile(r"\\(.)", re.DOTALL)
 _CONVERSION = re.compile(r"%([-+ #0]*\d*(?:\.\d+)?)(hh|h|ll|l|j|z|t)?([diouxXcspaAeEfFgG%])")
 
 
@@ -195,7 +197,10 @@ class Expression:
 
 
 def formatted(text: str, values: list[int], machine: Machine) -> str:
-    """C's printf over unsigned 64-bit values; %s takes the address of a string. Too few values read as 0."""
+    """C's printf over unsigned 64-bit values; %s takes the address of a string. Too few values read as 0.
+
+    gdb sends the text as it was typed, with its backslashes.
+    """
     left: Iterator[int] = iter(values)
 
     def convert(match: re.Match[str]) -> str:
@@ -216,7 +221,7 @@ def formatted(text: str, values: list[int], machine: Machine) -> str:
             return f"%{flags}{'d' if kind == 'u' else kind}" % (value & (1 << bits) - 1)
         return "(floating point)"
 
-    return _CONVERSION.sub(convert, text)
+    return _CONVERSION.sub(convert, _BACKSLASH.sub(lambda match: _ESCAPES.get(match[1], match[1]), text))
 
 
 def string(address: int, machine: Machine) -> str:

@@ -109,6 +109,15 @@ def test_conditions_are_evaluated_here(serve: Serve) -> None:
     assert "Temporary breakpoint 3" in said
 
 
+def test_printing_from_the_stub(serve: Serve) -> None:
+    said = gdb(
+        serve("guests/long64.elf"),
+        "set dprintf-style agent", 'dprintf *0x10001c,"again %d\\n",$rcx', "tbreak *0x100026 if $rcx == 3",
+        "monitor gdbserver console on", "continue", "p $rcx",
+    )  # fmt: skip
+    ordered(said, "again 0\nagain 1\nagain 2\nagain 3\n", "Temporary breakpoint 2", "= 3")
+
+
 def test_watchpoints(serve: Serve) -> None:
     said = gdb(
         serve("guests/long64.elf"),

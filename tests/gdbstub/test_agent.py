@@ -164,6 +164,7 @@ def test_printf() -> None:
         ("%x %X %o %c", [255, 255, 8, 65], "ff FF 10 A"),
         ("%hhd %hd", [255, 65535], "-1 -1"),
         ("%p %d", [4096], "0x1000 0"),
+        ('a\\n\\tb\\\\ \\"%d\\"', [5], 'a\n\tb\\ "5"'),
     ],
 )
 def test_formats(text: str, values: list[int], shown: str) -> None:
