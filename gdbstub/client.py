@@ -60,8 +60,6 @@ class Client:
         self._within_line = False
         self.thread_list = False
         self.extended = False
-        self.persistent = False
-        """Leave the target's breakpoints where they are when the client goes."""
         self.files: dict[int, object] = {}
         self._defer = defer
         self._busy = False
@@ -257,5 +255,5 @@ class Client:
         """The connection is gone: take the client's breakpoints away, leave the target as it is."""
         self.ended = True
         self.files.clear()
-        if isinstance(self.target, HasBreakpoints) and not self.persistent:
+        if isinstance(self.target, HasBreakpoints):
             self.target.remove_all()

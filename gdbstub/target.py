@@ -263,11 +263,3 @@ class FollowsMode(ABC):
     @abstractmethod
     def exec_name(self) -> str:
         """What the exec event names."""
-
-
-def capabilities() -> list[type]:
-    """All of them."""
-    return [
-        HasBreakpoints, HasKill, HasRestart, HasDetach, HasMonitor, HasConsole, HasMemoryMap, HasMemoryRegions,
-        HasPhysicalMemory, HasQuietSteps, HasSearch, HasFiles, HasOffsets, FollowsMode,
-    ]  # fmt: skip

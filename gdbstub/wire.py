@@ -1,7 +1,6 @@
 """The framing of the GDB remote protocol, without I/O: bytes in, packets out, and the other way round.
 
-Source: gdb manual, appendix "Remote Protocol", nodes Overview, Packet Acknowledgment, Interrupts and Notification
-Packets.
+Source: gdb manual, appendix "Remote Protocol", nodes Overview, Packet Acknowledgment and Interrupts.
 """
 
 from __future__ import annotations
@@ -86,9 +85,9 @@ def checksum(body: bytes) -> int:
     return sum(adler32(view[at : at + 256]) - 1 for at in range(0, len(body), 256)) & 0xFF
 
 
-def frame(body: bytes, lead: bytes = b"$") -> bytes:
+def frame(body: bytes) -> bytes:
     """A body with its lead-in and checksum."""
-    return b"%b%b#%02x" % (lead, body, checksum(body))
+    return b"$%b#%02x" % (body, checksum(body))
 
 
 class Wire:
@@ -176,17 +175,8 @@ class Wire:
             self._last = framed
         self._out += framed
 
-    def notify(self, body: bytes) -> None:
-        """Queue a notification, which is not acknowledged."""
-        self._out += frame(compress(body), b"%")
-
     def take(self) -> bytes:
         """All that is to be sent."""
         out = bytes(self._out)
         self._out.clear()
         return out
-
-    @property
-    def pending(self) -> int:
-        """How many bytes wait to be taken."""
-        return len(self._out)

@@ -11,6 +11,7 @@ from kvmdbg.errors import UsageError
 
 if TYPE_CHECKING:
     from gdbstub import Server
+    from kvmdbg.commands.interpreter import Interpreter
     from kvmdbg.core.session import Session
     from kvmdbg.gdb_target import GdbTarget
 
@@ -27,6 +28,7 @@ class GdbService:
         """Set when the guest was killed, or the only client that could come has gone."""
         self._server: Server | None = None
         self._target: GdbTarget | None = None
+        self._interpreter: Interpreter | None = None
         self._options = {"follow-mode": True, "console": False}
 
     # --- what the command asks ---------------------------------------------------------------------
@@ -65,6 +67,9 @@ class GdbService:
         server, target = self._server, self._target
         self._server = self._target = None
         self.session.listeners.remove(self._killed)
+        if self._interpreter is not None:
+            self._interpreter.close()
+            self._interpreter = None
         if server is not None and target is not None:
             server.close()
             target.close()
@@ -111,10 +116,12 @@ class GdbService:
         from kvmdbg.commands.interpreter import Interpreter, Quit
         from kvmdbg.commands.results import Result, Text
 
-        interpreter = Interpreter(self.session)
-        interpreter.gdb = self
-        interpreter.settings["confirm"] = False
-        interpreter.settings["context"] = ()
+        if self._interpreter is None:  # kept, so that settings and macros are there for the next command
+            self._interpreter = Interpreter(self.session)
+            self._interpreter.gdb = self
+            self._interpreter.settings["confirm"] = False
+            self._interpreter.settings["context"] = ()
+        interpreter = self._interpreter
 
         def tell(result: Result) -> None:
             show(result.plain() if isinstance(result, Text) else f"{result.plain()}\n")
@@ -126,4 +133,4 @@ class GdbService:
         except Quit:
             raise UsageError("quit ends no debugger from here: use kill or detach") from None
         finally:
-            interpreter.close()
+            interpreter.on_event = None

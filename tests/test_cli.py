@@ -16,6 +16,7 @@ from kvmdbg import cli
 from kvmdbg.errors import UsageError
 from kvmdbg.numbers import size
 
+TIME_SCALE = float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
 ROOT = Path(__file__).resolve().parents[1]
 HELLO = ["--load", "0x1000", "--reg", "rax=2", "--reg", "rbx=2", "guests/hello16.bin"]
 COUNTER = ["--memory", "512M", "--load", "0x10000", "--entry", "0x1000:0", "guests/counter16.bin"]
@@ -175,6 +176,29 @@ def test_gdb_is_served_by_a_command() -> None:
     assert "none is attached. Options: follow-mode on, console off." in found.stdout
     assert "follow-mode off, console off" in found.stdout
     assert found.returncode == 1 and "gdb is not served" in found.stderr
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize("command", ["restore {} 0x5000", "source {}", "add-symbol-file {}"])
+@pytest.mark.parametrize(
+    ("file", "says"), [("/dev/zero", "is not a file"), ("/", "is a directory"), ("nothere", "No such file")]
+)
+def test_files_that_are_none(command: str, file: str, says: str) -> None:
+    found = kvmdbg("--batch", "-ex", command.format(file), *HELLO, timeout=10 * TIME_SCALE)
+    assert says in found.stderr and found.stderr.count("\n") == 1 and found.returncode == 1
+
+
+@pytest.mark.kvm
+def test_what_fails_loses_nothing(tmp_path: Path) -> None:
+    """Neither the symbols nor the file that were to be replaced."""
+    kept = tmp_path / "kept"
+    kept.write_text("as it was")
+    commands = ["symbol-file nothere", "info symbol 0x7c16", f"dump {kept} 0xfffff000 100"]
+    found = kvmdbg(
+        "--batch", "--symbols", "guests/boot16.elf", *(word for one in commands for word in ("-ex", one)), *HELLO
+    )
+    assert "func" in found.stdout and found.returncode == 1
+    assert kept.read_text() == "as it was"
 
 
 @pytest.mark.kvm

@@ -16,6 +16,7 @@ from kvmdbg.commands.parameters import (
     Place,
     RestType,
     parse_format,
+    split_arguments,
 )
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Disassembly, HexDump, Memory, MemoryRow, Message, Result, Table
@@ -220,7 +221,7 @@ def find(
     if match := re.match(r"/([bhwg]?)(\d*)([bhwg]?)\s+", text):
         size = {"b": 1, "h": 2, "w": 4, "g": 8, "": None}[match[1] or match[3]]
         most, text = int(match[2] or 0), text[match.end() :]
-    parts = _split(text)
+    parts = split_arguments(text)
     if len(parts) < 3:
         raise UsageError("find needs START, END or +LENGTH, and a VALUE, separated by commas")
     start = dbg.place(parts[0])
@@ -240,24 +241,6 @@ def find(
         yield Message(f"The search ended early: {fault}.", "warning", {"fault": fault.address})
     if found:
         yield Message(f"{len(found)} pattern{'s' if len(found) > 1 else ''} found.", data={"count": len(found)})
-
-
-def _split(text: str) -> list[str]:
-    """Split at commas outside of quotes and brackets."""
-    parts, depth, quote, start = [], 0, "", 0
-    for at, char in enumerate(text):
-        if quote:
-            quote = "" if char == quote and text[at - 1] != "\\" else quote
-        elif char in "\"'":
-            quote = char
-        elif char in "([{":
-            depth += 1
-        elif char in ")]}":
-            depth -= 1
-        elif char == "," and not depth:
-            parts.append(text[start:at].strip())
-            start = at + 1
-    return [*parts, text[start:].strip()]
 
 
 def _pattern(dbg: Interpreter, part: str, size: int | None) -> bytes:

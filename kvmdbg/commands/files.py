@@ -10,6 +10,7 @@ from kvmdbg.commands.parameters import AddressArg, AddressType, FileArg, FlagWor
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import KvmdbgError, UsageError
+from kvmdbg.loaders.registry import read_file
 
 StartArg = Annotated[Place, AddressType("START")]
 EndArg = Annotated[Place, AddressType("END")]
@@ -27,10 +28,10 @@ PIECE = 1 << 20
 def _write_file(dbg: Interpreter, file: str, start: Place, length: int, mode: str = "wb") -> Result:
     if length <= 0:
         raise UsageError(f"nothing to write: the range from {start.address:#x} on is empty")
-    try:
+    data = b"".join(read(dbg, start, min(PIECE, length - at), at) for at in range(0, length, PIECE))
+    try:  # only now: what was in the file is lost
         with open(file, mode) as out:
-            for at in range(0, length, PIECE):
-                out.write(read(dbg, start, min(PIECE, length - at), at))
+            out.write(data)
     except OSError as error:
         raise KvmdbgError(f"cannot write {file}: {error.strerror}") from None
     return Message(f"{length} bytes from {start.address:#x} written to {file}.", data={"bytes": length, "file": file})
@@ -84,11 +85,7 @@ def restore(
     """
     if offset is None:
         raise UsageError("restore needs the ADDRESS where the file's first byte goes")
-    try:
-        with open(file, "rb") as source:
-            data = source.read()
-    except OSError as error:
-        raise KvmdbgError(f"cannot read {file}: {error.strerror}") from None
+    data = read_file(file, "file to restore")
     part = data[start : end or len(data)]
     if not part:
         raise UsageError(f"{file}: nothing to restore of its {len(data)} bytes")
@@ -101,12 +98,14 @@ def restore(
 @command("symbol-file", group="files", example="symbol-file kernel.elf")
 def symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) -> Result:
     """Read symbols from an ELF file, in place of those known; BASE is added to their addresses."""
-    dbg.session.symbols.clear()
-    return add_symbol_file(dbg, file, base)
+    return _symbols_read(dbg.session.add_symbols(file, base.address if base else 0, replace=True), file)
 
 
 @command("add-symbol-file", group="files", example="add-symbol-file kernel.elf 0x1000")
 def add_symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) -> Result:
     """Read symbols from an ELF file in addition to those known; BASE is added to their addresses."""
-    count = dbg.session.add_symbols(file, base.address if base else 0)
+    return _symbols_read(dbg.session.add_symbols(file, base.address if base else 0), file)
+
+
+def _symbols_read(count: int, file: str) -> Result:
     return Message(f"{count} symbols read from {file}.", data={"count": count, "file": file})

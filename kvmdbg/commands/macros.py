@@ -11,6 +11,7 @@ from kvmdbg.commands.parameters import ExpressionTextArg, FileArg, WordType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Result, Table
 from kvmdbg.errors import KvmdbgError, UsageError
+from kvmdbg.loaders.registry import read_file
 
 NameArg = Annotated[str, WordType("NAME", strict=False)]
 MacroArg = Annotated[str, WordType("NAME", lambda dbg: sorted(dbg.macros))]
@@ -89,9 +90,7 @@ def _branches(body: list[str]) -> tuple[list[str], list[str]]:
 def source(dbg: Interpreter, file: FileArg) -> Iterator[Result]:
     """Run the commands in a file, one a line. It ends at the first error, which names the file and the line."""
     try:
-        with open(file, encoding="utf-8") as lines:
-            text = lines.read()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise KvmdbgError(f"cannot read {file}: {why}") from None
+        text = read_file(file, "command file").decode()
+    except UnicodeDecodeError:
+        raise KvmdbgError(f"cannot read {file}: it is no text") from None
     yield from dbg.run_lines(text.splitlines(), file)

@@ -374,6 +374,24 @@ def _word_end(text: str, pos: int, commas: bool = True) -> int:
     return pos
 
 
+def split_arguments(text: str) -> list[str]:
+    """Expressions separated by commas that stand outside of parentheses, brackets and quotes."""
+    found, depth, quote, start = [], 0, "", 0
+    for at, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote and text[at - 1] != "\\" else quote
+        elif char in "\"'":
+            quote = char
+        elif char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+        elif char == "," and depth == 0:
+            found.append(text[start:at].strip())
+            start = at + 1
+    return [*found, text[start:].strip()]
+
+
 def value_place(text: str, value: Value) -> Place:
     """What an evaluated expression means as an address."""
     space = "phys" if getattr(value, "space", "") == "phys" else "linear"

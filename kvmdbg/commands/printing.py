@@ -6,7 +6,7 @@ import re
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import ExpressionTextArg, Format, FormatArg, RestType
+from kvmdbg.commands.parameters import ExpressionTextArg, Format, FormatArg, RestType, split_arguments
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Result, Text, Value
 from kvmdbg.commands.values import format_value, number_in_radix
@@ -69,24 +69,6 @@ def output(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionT
     if not expression:
         raise UsageError("output needs an EXPRESSION")
     return Text(formatted(dbg, expression, form)[0])
-
-
-def split_arguments(text: str) -> list[str]:
-    """Expressions separated by commas that stand outside of parentheses, brackets and quotes."""
-    found, depth, quote, start = [], 0, "", 0
-    for at, char in enumerate(text):
-        if quote:
-            quote = "" if char == quote and text[at - 1] != "\\" else quote
-        elif char in "\"'":
-            quote = char
-        elif char in "([{":
-            depth += 1
-        elif char in ")]}":
-            depth -= 1
-        elif char == "," and depth == 0:
-            found.append(text[start:at].strip())
-            start = at + 1
-    return [*found, text[start:].strip()]
 
 
 @command("printf", group="data", example='printf "ax is %d, at %#x\\n", $ax, $pc')

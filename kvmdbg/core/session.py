@@ -634,9 +634,12 @@ class Session(Inspection):
         """The page walk of a linear address on the current vCPU."""
         return self.walk(self.runner, linear)
 
-    def add_symbols(self, path: str, base: int = 0) -> int:
-        """Read the symbols of an ELF file, moved by ``base``; how many there were."""
+    def add_symbols(self, path: str, base: int = 0, *, replace: bool = False) -> int:
+        """Read an ELF file's symbols, moved by ``base``, to those known or in their place; how many there were."""
         found = load_symbol_file(path, base)
+        if replace:
+            self.symbols.clear()
+            self.symbol_files.clear()
         self.symbols.add(found)
         self.symbol_files.append(path)
         for point in self.breakpoints:

@@ -82,7 +82,6 @@ def _flags(name: str, size: int) -> Flags:
 
 def _system(bits: int) -> Feature:
     """What a kernel's debugger needs beyond gdb's own features."""
-    size = bits // 8
     registers = [Register("ip", 16, "uint16"), Register("sp", 16, "uint16")] if bits == 16 else []
     width = 64 if bits == 64 else 32
     size = width // 8

@@ -46,29 +46,29 @@ class ThreadRegisters:
 
     def __init__(self, session: Session, runner: Runner) -> None:
         self._session = session
-        self.runner = self._runner = runner
+        self.runner = runner
         self._seen = -1
         self._fpu: abi.kvm_fpu | None = None
         self._xsave: bytes | None = None
         self._whole: dict[str, bytes] = {}
 
     def _fresh(self) -> None:
-        self._runner.require_stopped()
-        if self._seen != self._runner.changes:
+        self.runner.require_stopped()
+        if self._seen != self.runner.changes:
             self._fpu = self._xsave = None
             self._whole.clear()
-            self._seen = self._runner.changes
+            self._seen = self.runner.changes
 
     @property
     def fpu(self) -> abi.kvm_fpu:
         if self._fpu is None:
-            self._fpu = self._runner.call(self._runner.vcpu.get_fpu)
+            self._fpu = self.runner.call(self.runner.vcpu.get_fpu)
         return self._fpu
 
     @property
     def xsave(self) -> bytes:
         if self._xsave is None:
-            self._xsave = bytes(self._runner.call(self._runner.vcpu.get_xsave))
+            self._xsave = bytes(self.runner.call(self.runner.vcpu.get_xsave))
         return self._xsave
 
     # --- reading -----------------------------------------------------------------------------------
@@ -78,9 +78,8 @@ class ThreadRegisters:
         self._fresh()
         found = self._whole.get(layout.key)
         if found is None:
-            found = self._runner.call(lambda: b"".join(self._read(one.name, one.size) for one in layout.registers))
+            found = self.runner.call(lambda: b"".join(self._read(one.name, one.size) for one in layout.registers))
             self._whole[layout.key] = found
-            self._seen = self._runner.changes
         return found
 
     def one(self, layout: Description, number: int) -> bytes:
@@ -92,7 +91,7 @@ class ThreadRegisters:
         """The register's value, for expressions: also on its vCPU's thread while that handles an exit."""
         general = GENERAL.get(name)
         if general is not None and name not in ("rip", "rsp"):
-            value = int(getattr(self._runner.vcpu.regs, general))
+            value = int(getattr(self.runner.vcpu.regs, general))
             return value & 0xFFFFFFFF if name[0] == "e" else value
         return int.from_bytes(self._read(name, 16), "little")
 
@@ -113,7 +112,7 @@ class ThreadRegisters:
         return area[XSAVE_AVX + 16 * number :][:16]
 
     def _number(self, name: str) -> int:
-        runner = self._runner
+        runner = self.runner
         if name in ("eip", "rip"):
             return int(runner.pc)
         if name in ("esp", "rsp"):
@@ -156,10 +155,10 @@ class ThreadRegisters:
         except KvmdbgError as error:
             raise TargetError(str(error)) from None
         finally:
-            self._runner.changes += 1
+            self.runner.changes += 1
 
     def _write(self, name: str, data: bytes) -> None:
-        runner = self._runner
+        runner = self.runner
         value = int.from_bytes(data, "little")
         if name[:2] == "st" and name[2:].isdigit():
             fpu = self.fpu
@@ -180,16 +179,16 @@ class ThreadRegisters:
             self._write_number(name, value)
 
     def _write_ymm_high(self, number: int, data: bytes) -> None:
-        vcpu = self._runner.vcpu
-        area = self._runner.call(vcpu.get_xsave)
+        vcpu = self.runner.vcpu
+        area = self.runner.call(vcpu.get_xsave)
         whole = bytearray(bytes(area))
         whole[512] |= 4
         whole[XSAVE_AVX + 16 * number : XSAVE_AVX + 16 * number + 16] = data
         changed = type(area).from_buffer_copy(bytes(whole))
-        self._runner.call(lambda: vcpu.set_xsave(changed))
+        self.runner.call(lambda: vcpu.set_xsave(changed))
 
     def _write_control(self, name: str, value: int) -> None:
-        fpu, vcpu = self.fpu, self._runner.vcpu
+        fpu, vcpu = self.fpu, self.runner.vcpu
         if name == "mxcsr":
             fpu.mxcsr = value
         elif name == "fctrl":
@@ -206,10 +205,10 @@ class ThreadRegisters:
             fpu.last_dp = fpu.last_dp & ~0xFFFFFFFF | value
         else:
             raise TargetError(f"{name} cannot be written")
-        self._runner.call(lambda: vcpu.set_fpu(fpu))
+        self.runner.call(lambda: vcpu.set_fpu(fpu))
 
     def _write_number(self, name: str, value: int) -> None:
-        runner = self._runner
+        runner = self.runner
         registers = self._session.vcpus[runner.index].registers
         if name in ("eip", "rip"):
             registers.set("pc", value)

@@ -11,6 +11,7 @@ from gdbstub import Stop as StubStop
 from gdbstub import target as capabilities
 from kvmdbg.core import stops
 from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
+from kvmdbg.core.runner import Runner
 from kvmdbg.core.session import Session
 from kvmdbg.errors import KvmdbgError, MemoryFault
 from kvmdbg.gdb_target import descriptions
@@ -106,7 +107,7 @@ class GdbTarget(
     def current(self) -> int:
         return self.session.vcpu.index + 1
 
-    def _runner(self, thread: int):  # type: ignore[no-untyped-def]
+    def _runner(self, thread: int) -> Runner:
         return self.session.runners[thread - 1]
 
     # --- registers ---------------------------------------------------------------------------------

@@ -66,8 +66,8 @@ def _read_most(file: BinaryIO) -> bytes:
     return b"".join(pieces)
 
 
-def read_image(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file or a pipe; LoadError when it cannot be read, is empty or is larger than 1 GiB."""
+def read_file(path: str | os.PathLike[str], what: str = "guest image") -> bytes:
+    """The bytes of a file or a pipe that is to be a ``what``; LoadError when it cannot be read or is above 1 GiB."""
     name = os.fspath(path)
     try:
         with open(name, "rb") as file:
@@ -77,15 +77,21 @@ def read_image(path: str | os.PathLike[str]) -> bytes:
             data = b"" if status.st_size > LARGEST_FILE else _read_most(file)
             too_large = status.st_size > LARGEST_FILE or len(data) > LARGEST_FILE
     except IsADirectoryError:
-        raise LoadError(f"{name} is a directory, not a guest image") from None
+        raise LoadError(f"{name} is a directory, not a {what}") from None
     except OSError as error:
         raise LoadError(f"cannot read {name}: {error.strerror or error}") from None
     except ValueError as error:  # a NUL in the name
         raise LoadError(f"cannot read {name!r}: {error}") from None
     if too_large:
-        raise LoadError(f"{name} is larger than {LARGEST_FILE >> 30} GiB, too large for a guest image")
+        raise LoadError(f"{name} is larger than {LARGEST_FILE >> 30} GiB, too large for a {what}")
+    return data
+
+
+def read_image(path: str | os.PathLike[str]) -> bytes:
+    """The same, and LoadError when it is empty."""
+    data = read_file(path)
     if not data:
-        raise LoadError(f"{name} is empty")
+        raise LoadError(f"{os.fspath(path)} is empty")
     return data
 
 

@@ -161,8 +161,9 @@ def test_restart(serve: Serve) -> None:
 
 
 def test_monitor(serve: Serve) -> None:
-    said = gdb(serve("guests/long64.elf"), "monitor help", "monitor info host", "monitor nonsense", "monitor p 6*7")
-    ordered(said, "Breakpoints and watchpoints", "single step", "nonsense", "$1 = 42")
+    said = gdb(serve("guests/long64.elf"), "monitor help", "monitor info host", "monitor nonsense", "monitor p 6*7",
+               "monitor set radix 16", "monitor p 255")  # fmt: skip
+    ordered(said, "Breakpoints and watchpoints", "single step", "nonsense", "$1 = 42", "= 0xff")
 
 
 def test_two_vcpus(serve: Serve) -> None:

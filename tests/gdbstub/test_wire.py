@@ -117,9 +117,3 @@ def test_any_bytes(data: bytes, cut: int) -> None:
         for event in side.feed(data[at : at + cut]):
             assert isinstance(event, (bytes, Interrupt, Oversized))
     side.take()
-
-
-def test_notifications() -> None:
-    side = Wire()
-    side.notify(b"Stop:T05")
-    assert side.take() == b"%Stop:T05#80"[:9] + b"#%02x" % (sum(b"Stop:T05") & 0xFF)
