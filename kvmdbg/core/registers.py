@@ -16,6 +16,19 @@ GENERAL = tuple(field[0] for field in abi.kvm_regs._fields_)
 _SEGMENT = {
     "cs": "cs", "ds": "ds", "es": "es", "fs": "fs", "gs": "gs", "ss": "ss", "tr": "tr", "ldtr": "ldt",
 }  # fmt: skip
+_CONTROL = ("cr0", "cr2", "cr3", "cr4", "cr8", "efer")
+
+
+def _special(sregs: abi.kvm_sregs, name: str) -> int:
+    """One of the registers in struct kvm_sregs."""
+    if name in _SEGMENT:
+        return int(getattr(sregs, _SEGMENT[name]).selector)
+    stem, _, part = name.rpartition("_")
+    if stem in _SEGMENT and part in ("base", "limit"):
+        return int(getattr(getattr(sregs, _SEGMENT[stem]), part))
+    if stem in ("gdtr", "idtr"):
+        return int(getattr(getattr(sregs, stem[:3]), part))
+    return int(getattr(sregs, name))
 
 
 class RegisterFile:
@@ -26,12 +39,12 @@ class RegisterFile:
     """
 
     __slots__ = ("_before", "_runner")
-    _before: dict[str, int]
+    _before: tuple[abi.kvm_regs, abi.kvm_sregs] | None
     _runner: Runner
 
     def __init__(self, runner: Runner) -> None:
         object.__setattr__(self, "_runner", runner)
-        object.__setattr__(self, "_before", {})
+        object.__setattr__(self, "_before", None)
 
     # --- storage -----------------------------------------------------------------------------------
 
@@ -40,18 +53,10 @@ class RegisterFile:
         runner.require_stopped()
         if name in GENERAL:
             return int(getattr(runner.vcpu.regs, name))
-        sregs = runner.sregs
-        if name in _SEGMENT:
-            return int(getattr(sregs, _SEGMENT[name]).selector)
-        stem, _, part = name.rpartition("_")
-        if stem in _SEGMENT and part in ("base", "limit"):
-            return int(getattr(getattr(sregs, _SEGMENT[stem]), part))
-        if stem in ("gdtr", "idtr"):
-            return int(getattr(getattr(sregs, stem[:3]), part))
         if name.startswith("dr"):
             debug = runner.call(runner.vcpu.get_debugregs)
             return int(getattr(debug, name)) if name in ("dr6", "dr7") else int(debug.db[int(name[2:])])
-        return int(getattr(sregs, name))
+        return _special(runner.sregs, name)
 
     def _store(self, name: str, value: int) -> None:
         runner: Runner = self._runner
@@ -140,20 +145,27 @@ class RegisterFile:
 
     # --- the whole ---------------------------------------------------------------------------------
 
+    def _now(self) -> tuple[abi.kvm_regs, abi.kvm_sregs]:
+        runner: Runner = self._runner
+        runner.require_stopped()
+        return abi.kvm_regs.from_buffer_copy(runner.vcpu.regs), runner.sregs
+
     def snapshot(self) -> dict[str, int]:
         """General registers, rip, rflags, selectors and control registers by their full names."""
-        values = {name: self._load(name) for name in GENERAL}
-        for name in (*_SEGMENT, "cr0", "cr2", "cr3", "cr4", "cr8", "efer"):
-            values[name] = self._load(name)
-        return values
+        return _values(*self._now())
 
     def remember(self) -> None:
         """Keep the values that ``changed`` compares with; the session does so at each resume."""
-        object.__setattr__(self, "_before", self.snapshot())
+        object.__setattr__(self, "_before", self._now())
 
     def changed(self) -> builtins.set[str]:
         """Names (of ``snapshot``) whose value is not what it was before the last resume."""
-        if not self._before:
+        if self._before is None:
             return builtins.set()
         now = self.snapshot()
-        return {name for name, value in self._before.items() if now[name] != value}
+        return {name for name, value in _values(*self._before).items() if now[name] != value}
+
+
+def _values(regs: abi.kvm_regs, sregs: abi.kvm_sregs) -> dict[str, int]:
+    values = {name: int(getattr(regs, name)) for name in GENERAL}
+    return values | {name: _special(sregs, name) for name in (*_SEGMENT, *_CONTROL)}

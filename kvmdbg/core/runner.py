@@ -8,21 +8,24 @@ whose other bytes are touched) never leaves the loop.
 from __future__ import annotations
 
 import fcntl
-import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import addressof, memmove
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvmdbg.core import stops
 from kvmdbg.core.arming import Plan
+from kvmdbg.core.mailbox import Mailbox
 from kvmdbg.core.probe import HLT, INT1, INT3, KICK_SIGNAL
 from kvmdbg.core.stepping import Stepper
 from kvmdbg.core.watching import Watching
-from kvmdbg.errors import KvmdbgError, NotSupportedHere, SessionStateError
+from kvmdbg.errors import NotSupportedHere, SessionStateError
 from kvmdbg.kvm import Vcpu, abi, exits
+from kvmdbg.record import replace
 from kvmdbg.x86.modes import Mode, mode_of
 
 if TYPE_CHECKING:
@@ -46,6 +49,15 @@ U64_DIRTY_REGS = abi.kvm_run.kvm_dirty_regs.offset // 8
 REGS = abi.kvm_run.regs.offset
 REGS_END = REGS + Vcpu.REGS_SIZE
 U64_RIP = REGS // 8 + 16
+
+
+@lru_cache(maxsize=64)
+def debug_request(control: int, dr7: int, addresses: tuple[int, ...]) -> bytes:
+    """struct kvm_guest_debug."""
+    request = abi.kvm_guest_debug(control=control)
+    request.debugreg[: len(addresses)] = addresses
+    request.debugreg[7] = dr7
+    return bytes(request)
 
 
 class PortEntry:
@@ -80,12 +92,14 @@ class Runner(threading.Thread):
         self.limit = self.left = 0
         """After how many exits to stop, and how many are left of them; 0 for no limit."""
         self.must_complete = False
+        self.pending: stops.Stop | None = None
+        """A stop of this vCPU's that was not told, as another had stopped first."""
         self.stepping = False
         self._step_trap: int | None = None
         self._lifted: int | None = None
         self.stepper = Stepper(self)
         self.watching = Watching(self)
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._mailbox = Mailbox()
         self._sregs: abi.kvm_sregs | None = None
         self._mode: Mode | None = None
         self._pc: int | None = None
@@ -100,8 +114,12 @@ class Runner(threading.Thread):
 
     def run(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) | {KICK_SIGNAL})
-        while (job := self._jobs.get()) is not None:
-            job()
+        while (job := self._mailbox.take()) is not None:
+            try:
+                job()
+            except Exception:  # a listener's mistake; the vCPU needs its thread
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self)))
+        self._mailbox.close()
 
     def _set_up(self) -> None:
         self.vcpu.set_signal_mask(KICK_SIGNAL)
@@ -112,23 +130,11 @@ class Runner(threading.Thread):
         """Run ``function`` on this thread and return what it returns (at once when already on it)."""
         if threading.current_thread() is self:
             return function()
-        answer: queue.SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = queue.SimpleQueue()
-
-        def job() -> None:
-            try:
-                answer.put((function(), None))
-            except BaseException as error:  # handed to the caller
-                answer.put((None, error))
-
-        self._jobs.put(job)
-        value, error = answer.get()
-        if error is not None:
-            raise error
-        return value  # type: ignore[return-value]
+        return self._mailbox.ask(function)
 
     def post(self, function: Callable[[], None]) -> None:
         """Run ``function`` on this thread some time soon."""
-        self._jobs.put(function)
+        self._mailbox.put(function)
 
     def kick(self) -> None:
         """End KVM_RUN with EINTR, now or at its next start."""
@@ -137,8 +143,9 @@ class Runner(threading.Thread):
 
     def end(self) -> None:
         """Finish the thread and close the vCPU."""
-        self._jobs.put(None)
-        self.join(timeout=5)
+        self._mailbox.put(None)
+        if threading.current_thread() is not self:
+            self.join(timeout=5)
         self.vcpu.close()
 
     # --- registers ---------------------------------------------------------------------------------
@@ -152,11 +159,13 @@ class Runner(threading.Thread):
         """The special registers, fetched once a stop."""
         if self._sregs is None:
             self.require_stopped()
-            self._sregs = self.call(self.vcpu.get_sregs)
+            shared = self.vcpu.shared_sregs
+            self._sregs = self.call(self.vcpu.get_sregs) if shared is None else shared
         return self._sregs
 
     def set_sregs(self, sregs: abi.kvm_sregs) -> None:
         self.require_stopped()
+        self.vcpu.unshare_sregs()
         self.call(lambda: self.vcpu.set_sregs(sregs))
         self.forget()
 
@@ -231,12 +240,9 @@ class Runner(threading.Thread):
 
     def _request(self, control: int, dr7: int) -> bytes:
         """struct kvm_guest_debug with the plan's addresses in DR0 to DR3."""
-        request = abi.kvm_guest_debug(control=control)
-        if control & abi.KVM_GUESTDBG_USE_HW_BP:
-            for number, (address, _, _) in enumerate(self.plan.debug_registers):
-                request.debugreg[number] = address
-            request.debugreg[7] = dr7
-        return bytes(request)
+        if not control & abi.KVM_GUESTDBG_USE_HW_BP:
+            return debug_request(control, 0, ())
+        return debug_request(control, dr7, tuple(address for address, _, _ in self.plan.debug_registers))
 
     @property
     def step_trap(self) -> int | None:
@@ -259,8 +265,10 @@ class Runner(threading.Thread):
         if self._debug_set != self._for_running:
             self.debug(self._for_running)
 
-    def debug_for_stepping(self) -> None:
-        self.debug(self._for_stepping)
+    def debug_for_stepping(self, again: bool = True) -> None:
+        """Unless ``again``, not when that is what is set."""
+        if again or self._debug_set != self._for_stepping:
+            self.debug(self._for_stepping)
 
     @staticmethod
     def drain() -> None:
@@ -316,14 +324,22 @@ class Runner(threading.Thread):
     def go(self) -> stops.Stop | None:
         """Run the guest until something must stop; None when another vCPU stopped first."""
         try:
-            stop = self._go()
+            stop = self._take_pending() or self._go()
             if stop is None or not self.must_complete:
                 return stop
             return self.complete() or stop
-        except KvmdbgError as error:
-            return self.stop(stops.ErrorStop, message=str(error))
         finally:
             self.forget()
+
+    def _take_pending(self) -> stops.Stop | None:
+        """The stop that was not told, as another vCPU stopped first; not where the user has made it void since."""
+        stop, self.pending = self.pending, None
+        if stop is None or stop.pc != self.pc or isinstance(stop, stops.StepStop | stops.LimitStop):
+            return None
+        if isinstance(stop, stops.BreakpointStop | stops.WatchpointStop | stops.CaughtStop):
+            alive = [point for point in stop.hits if point in self.session.breakpoints and point.enabled]
+            return replace(stop, hits=tuple(alive)) if alive else None
+        return stop
 
     def _go(self) -> stops.Stop | None:
         if self.plan.stepping:
@@ -334,6 +350,7 @@ class Runner(threading.Thread):
                 return stop
         self.debug_for_running()
         vcpu = self.vcpu
+        vcpu.unshare_sregs()
         fd, u32, ioctl = vcpu.fd, vcpu.u32, fcntl.ioctl
         run, io = abi.KVM_RUN, exits.KVM_EXIT_IO
         ports, limit = self.ports, self.left

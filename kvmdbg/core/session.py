@@ -296,7 +296,7 @@ class Session(Inspection):
         self.require_stopped()
         runner = self.runner
         runner.require_step()
-        self.start({runner: lambda: runner.stepper.steps(n, record)}, plant=False)
+        self.start({runner: lambda: runner.stepper.run(n, record)}, plant=False)
         return self.wait_for_stop()
 
     def next(self, n: int = 1) -> stops.Stop:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.core import stops
 from kvmdbg.core.probe import HLT, INT1, INT3
-from kvmdbg.errors import KvmdbgError, MemoryFault
+from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
 from kvmdbg.x86.gates import handler_entries
 
@@ -90,33 +90,24 @@ class Stepper:
     def among_others(self, span: tuple[int, int]) -> stops.Stop | None:
         """Step once, and on while pc is in ``span``, with traps in place: other vCPUs run, and wait for each step."""
         runner = self.runner
-        try:
-            done = 0
-            while True:
-                stop = self.past(check=not done)
-                if stop is not None or runner.session.stopping:
-                    return stop
-                done += 1
-                stop = runner.reached(runner.pc)
-                if stop is not None:
-                    return stop
-                if not span[0] <= runner.pc < span[1]:
-                    return runner.stop(stops.StepStop, steps=done)
-        except KvmdbgError as error:
-            return runner.stop(stops.ErrorStop, message=str(error))
-
-    def steps(self, count: int, record: list[bytes] | None = None) -> stops.Stop | None:
-        """Step ``count`` instructions, the other vCPUs resting."""
-        try:
-            return self.run(count, record)
-        except KvmdbgError as error:
-            return self.runner.stop(stops.ErrorStop, message=str(error))
+        runner.pending = None
+        done = 0
+        while True:
+            stop = self.past(check=not done)
+            if stop is not None or runner.session.stopping:
+                return stop
+            done += 1
+            stop = runner.reached(runner.pc)
+            if stop is not None:
+                return stop
+            if not span[0] <= runner.pc < span[1]:
+                return runner.stop(stops.StepStop, steps=done)
 
     def to_branch(self) -> stops.Stop | None:
         """Step up to the next call, return, software interrupt or repeated string instruction."""
         runner = self.runner
         while True:
-            stop = self.steps(1)
+            stop = self.run(1)
             if not isinstance(stop, stops.StepStop):
                 return stop
             info = runner.session.classify_at(runner, runner.pc)
@@ -125,11 +116,7 @@ class Stepper:
 
     def through(self, span: tuple[int, int]) -> stops.Stop | None:
         """Step once, and on while pc is in ``span`` (start, end), the other vCPUs resting."""
-        runner = self.runner
-        try:
-            return self.run(1 if span[0] >= span[1] else None, span=span)
-        except KvmdbgError as error:
-            return runner.stop(stops.ErrorStop, message=str(error))
+        return self.run(1 if span[0] >= span[1] else None, span=span)
 
     # --- steps -------------------------------------------------------------------------------------
 
@@ -143,6 +130,8 @@ class Stepper:
         """
         runner = self.runner
         runner.require_step()
+        runner.pending = None
+        runner.vcpu.share_sregs(runner.sregs)
         self._trap_handlers()
         runner.stepping = True
         try:
@@ -169,7 +158,7 @@ class Stepper:
         halts_late = session.profile.halts_late
         entries = self._entry_points
         pc = runner.pc
-        runner.debug_for_stepping()
+        runner.debug_for_stepping(again=False)
         done = 0
         while True:
             before = bytes(page[REGS:REGS_END])

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kvmdbg.core import stops
-from kvmdbg.errors import SessionStateError
+from kvmdbg.errors import KvmdbgError, SessionStateError
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
@@ -23,7 +23,8 @@ class World:
     """The shared state of the runners.
 
     On the last runner to come to rest ``finish`` is called once a stop, and ``announce``
-    with what it returned when everybody may use the guest again.
+    with what it returned when everybody may use the guest again. A runner that comes to a stop of its own
+    when another has stopped before keeps it as ``pending``: its next run ends there at once.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class World:
         runner.drain()
         try:
             stop = None if self.stopping else job()
+        except KvmdbgError as error:
+            stop = runner.stop(stops.ErrorStop, message=str(error))
         except BaseException as error:  # a bug must not leave the session waiting for ever
             import traceback
 
@@ -67,8 +70,10 @@ class World:
 
     def _rest(self, runner: Runner, stop: stops.Stop | None) -> None:
         with self.condition:
-            if stop is not None and self.first is None:
+            if self.first is None:
                 self.first = stop
+            elif stop is not None:
+                runner.pending = stop
             self._stop_all(runner)
             runner.in_guest = False
             if self.running != {runner}:

@@ -30,6 +30,7 @@ class Vcpu:
 
     REGS = abi.kvm_run.regs.offset
     REGS_SIZE = sizeof(abi.kvm_regs)
+    _SREGS = abi.kvm_run.regs.offset + abi.kvm_sync_regs.sregs.offset
 
     def __init__(self, vm: Vm, fd: int, index: int) -> None:
         self.vm = vm
@@ -45,6 +46,8 @@ class Vcpu:
         self.u32 = self.page.cast("I")
         self.u64 = self.page.cast("Q")
         self.kvm_run.kvm_valid_regs = abi.KVM_SYNC_X86_REGS
+        self._can_share_sregs = bool(vm.system.check_extension(abi.KVM_CAP_SYNC_REGS) & abi.KVM_SYNC_X86_SREGS)
+        self._shares_sregs = False
 
     def run(self) -> None:
         """KVM_RUN until the next exit; InterruptedError when a signal or ``immediate_exit`` ended it.
@@ -77,6 +80,27 @@ class Vcpu:
         ioctl(
             self.fd, "KVM_SET_SREGS", abi.KVM_SET_SREGS, sregs, "KVM finds this state of the special registers invalid"
         )
+
+    def share_sregs(self, now: abi.kvm_sregs) -> None:
+        """Have KVM put the special registers into the shared page at each exit; ``now`` are those it has now.
+
+        Spares an ioctl where each exit is looked at, and costs a little where it is not.
+        """
+        if self._can_share_sregs and not self._shares_sregs:
+            self.kvm_run.regs.sregs = now
+            self.kvm_run.kvm_valid_regs = abi.KVM_SYNC_X86_REGS | abi.KVM_SYNC_X86_SREGS
+            self._shares_sregs = True
+
+    def unshare_sregs(self) -> None:
+        """No more of that."""
+        if self._shares_sregs:
+            self.kvm_run.kvm_valid_regs = abi.KVM_SYNC_X86_REGS
+            self._shares_sregs = False
+
+    @property
+    def shared_sregs(self) -> abi.kvm_sregs | None:
+        """A copy of the special registers in the shared page, None where they are not there."""
+        return abi.kvm_sregs.from_buffer_copy(self.page, self._SREGS) if self._shares_sregs else None
 
     # floating point, debug, MSRs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvmdbg.core.session import Session
-from kvmdbg.core.stops import BreakpointStop, InterruptedStop, WatchpointStop
+from kvmdbg.core.stops import BreakpointStop, InterruptedStop, LimitStop, WatchpointStop
 from kvmdbg.errors import UsageError
 from tests.core.conftest import Boot, take_debug_registers
 
@@ -83,3 +83,34 @@ def test_a_watchpoint_and_steps_on_the_second(boot: Boot) -> None:
     assert dbg.vcpu.mode.name == "prot32"
     with pytest.raises(UsageError, match="no vCPU 2"):
         dbg.select(2)
+
+
+def test_no_hit_is_lost_where_both_hit_at_once(boot: Boot) -> None:
+    dbg = start(boot)
+    dbg.break_at(LOOP)  # before the first vCPU's inc of [0x9000]
+    dbg.break_at(0x8001)  # behind the second's inc of cx
+    seen: dict[int, list[int]] = {0: [], 1: []}
+    for _ in range(400):
+        stop = dbg.run(timeout=30)
+        assert isinstance(stop, BreakpointStop), stop.describe()
+        seen[stop.vcpu].append(int.from_bytes(dbg.physical.read(0x9000, 4), "little") if not stop.vcpu else dbg.regs.cx)
+    for values in seen.values():
+        assert len(values) > 50
+        assert values == list(range(values[0], values[0] + len(values)))
+
+
+def test_a_hit_that_was_not_told(boot: Boot) -> None:
+    dbg = start(boot)
+    point = dbg.break_at(0x8001)
+    stop = dbg.run(timeout=30)
+    count = dbg.regs.cx
+    second = dbg.runners[1]
+    second.pending = stop  # as if the first vCPU had stopped before
+    assert (dbg.run(timeout=30), dbg.regs.cx) == (stop, count)
+    second.pending = stop
+    dbg.step()
+    assert second.pending is None
+    second.pending = dbg.run(timeout=30)
+    dbg.breakpoints.discard(point)
+    assert isinstance(dbg.run(timeout=0.2), LimitStop)
+    assert second.pending is None
