@@ -18,8 +18,6 @@ from gdbstub.wire import Interrupt, Oversized, Wire
 packets.load()
 Work = Callable[[], registry.Reply]
 
-PACKET_SIZE = 0x20000
-"""The longest body that is taken and given, in bytes; a read of memory may be half as long in hexadecimal."""
 WHOLE_PROCESS = 1
 _REASONS = ("swbreak", "hwbreak")
 
@@ -62,8 +60,10 @@ class Client:
         self.extended = False
         self.files: dict[int, object] = {}
         self._defer = defer
-        self._busy = False
+        self.busy = False
+        """Long work is under way, and its packet's reply comes later."""
         self._queue: deque[bytes] = deque()
+        self._known: dict[str, bool] = {}
 
     # --- bytes -------------------------------------------------------------------------------------
 
@@ -75,8 +75,8 @@ class Client:
             if isinstance(event, Interrupt):
                 self._interrupt()
             elif isinstance(event, Oversized):
-                self._reply(self.error(BadPacket(f"a packet of more than {PACKET_SIZE:#x} bytes")))
-            elif self._busy:
+                self._reply(self.error(BadPacket(f"a packet of more than {registry.PACKET_SIZE:#x} bytes")))
+            elif self.busy:
                 self._queue.append(event)
             else:
                 self._handle(event)
@@ -86,7 +86,7 @@ class Client:
         return self.wire.take()
 
     def _interrupt(self) -> None:
-        if self.waiting or self._busy:
+        if self.waiting or self.busy:
             try:
                 self.target.interrupt()
             except TargetError as error:
@@ -94,7 +94,7 @@ class Client:
 
     def _handle(self, body: bytes) -> None:
         found = registry.find(body)
-        if found is None or not found[0].offered(self.target):
+        if found is None or not self._offered(found[0]):
             self._reply(b"")
             return
         try:
@@ -103,6 +103,12 @@ class Client:
             self._reply(self.error(error))
         except (ValueError, IndexError, KeyError, OverflowError, UnicodeError):
             self._reply(self.error(BadPacket(f"the packet {body[:40].decode('latin-1')!r} is malformed")))
+
+    def _offered(self, packet: registry.Packet) -> bool:
+        known = self._known.get(packet.name)
+        if known is None:
+            known = self._known[packet.name] = packet.offered(self.target)
+        return known
 
     def _reply(self, reply: registry.Reply) -> None:
         if reply is not None and not self.ended:
@@ -121,23 +127,23 @@ class Client:
 
     def aside(self, work: Work) -> None:
         """Answer the packet when ``work`` is done; packets that come meanwhile wait, an interrupt does not."""
-        self._busy = True
+        self.busy = True
         if self._defer is None:
             self._finish(work())
         else:
             self._defer(work, self._finish)
 
     def _finish(self, reply: registry.Reply) -> None:
-        self._busy = False
+        self.busy = False
         self._reply(reply)
-        while self._queue and not self._busy and not self.ended:
+        while self._queue and not self.busy and not self.ended:
             self._handle(self._queue.popleft())
 
     # --- the target speaks -------------------------------------------------------------------------
 
     def say(self, text: str) -> None:
         """Text for the person at the client; only while it waits for a reply that allows for it."""
-        if self.waiting or self._busy:
+        if self.waiting or self.busy:
             self.wire.send(b"O" + text.encode("utf-8", "replace").hex().encode())
             self._flush()
 

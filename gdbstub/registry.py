@@ -26,9 +26,11 @@ class Packet:
         return self.needs is None or isinstance(target, self.needs)
 
 
+PACKET_SIZE = 0x20000
+"""The longest body that is taken and given, in bytes; a read of memory may be half as long in hexadecimal."""
 PACKETS: dict[str, Packet] = {}
 _LETTERS: dict[int, Packet] = {}
-_WORDS: dict[int, list[Packet]] = {}
+_WORDS: dict[int, list[tuple[bytes, Packet]]] = {}
 _ENDS = b":;,?="
 _NUMBERED = ("qRegisterInfo",)
 """Followed by a number at once."""
@@ -50,8 +52,8 @@ def packet(*names: str, needs: type | None = None, offers: str | tuple[str, ...]
                 _LETTERS[ord(name)] = one
             else:
                 words = _WORDS.setdefault(ord(name[0]), [])
-                words.append(one)
-                words.sort(key=lambda p: -len(p.name))
+                words.append((name.encode(), one))
+                words.sort(key=lambda word: -len(word[0]))
         return function
 
     return register
@@ -61,8 +63,7 @@ def find(body: bytes) -> tuple[Packet, bytes] | None:
     """The packet that a body is, and what follows its name."""
     if not body:
         return None
-    for one in _WORDS.get(body[0], ()):
-        name = one.name.encode()
+    for name, one in _WORDS.get(body[0], ()):
         if body.startswith(name):
             rest = body[len(name) :]
             if not rest or rest[0] in _ENDS or name[-1] in _ENDS or one.name in _NUMBERED:

@@ -1,7 +1,8 @@
 """Serves one client at a time over TCP, a Unix socket or a pair of streams.
 
-All packets are handled on the server's thread. A stop may come from any thread; its reply is sent right there, and
-what the client does not take at once waits in memory, so a client that stops reading holds up nobody.
+Packets are handled one at a time, on the server's thread or on one that the target lends (``Target.on_idle``). A stop
+may come from any thread; its reply is sent right there, and what the client does not take at once waits in memory, so
+a client that stops reading holds up nobody.
 """
 
 from __future__ import annotations
@@ -25,13 +26,18 @@ from gdbstub.wire import frame
 LOOPBACK = "127.0.0.1"
 MOST_UNSENT = 64 << 20
 """A client that leaves more than this many bytes unread is dropped."""
-READ_SIZE = 1 << 18
-LOOKS_FOR = 40e-6
+READ_SIZE = SEND_BUFFER = 1 << 18
+LOOKS_FOR = 100e-6
 """Seconds that the server looks for the next packet before it sleeps; to be woken takes as long."""
+POLLS_FILES = 0.05
 STOPS_WITHIN = 10
 """Seconds that a running guest has to stop when a client attaches."""
 REFUSED_WITHIN = 2
 BUSY = b"E.another debugger is attached"
+
+
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class Address:
     @property
     def exposed(self) -> bool:
         """Whether other machines can reach it."""
-        return bool(self.host) and self.host not in ("localhost", "::1") and not self.host.startswith("127.")
+        return bool(self.host) and not is_loopback(self.host)
 
     def __str__(self) -> str:
         if self.stdio:
@@ -136,10 +142,19 @@ class Server:
         self._listener: socket.socket | None = None
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
+        self._events_of = select.epoll()
+        self._watched: dict[int, int] = {}
+        """Of the client's connection: what the server's thread waits for."""
+        self._files: set[int] = set()
+        """Files in the connection's place (stdin from a file): nobody can wait for those."""
+        self._served_elsewhere = False
+        self._gone = False
+        """Another thread found that the client is no more."""
         self._closing = False
         self._events: deque[Stop | bytes] = deque()
         self._thread = threading.Thread(target=self._run, name="gdbstub", daemon=True)
         target.on_stop = self._stopped
+        target.on_idle = self._serve_here
         if isinstance(target, HasConsole):
             target.on_output = self._output
 
@@ -181,6 +196,9 @@ class Server:
     # --- the thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        self._events_of.register(self._wake_read, select.EPOLLIN)
+        if self._listener is not None:
+            self._events_of.register(self._listener, select.EPOLLIN)
         if self.address.stdio:
             self._attach(_Stream(0, os.dup(1), lambda: None))
         try:
@@ -188,6 +206,7 @@ class Server:
                 self._turn()
         finally:
             self._drop()
+            self._events_of.close()
             if self._listener is not None:
                 self._listener.close()
                 if self.address.path:
@@ -198,31 +217,49 @@ class Server:
 
     def _turn(self) -> None:
         """Wait for something and do it."""
-        poller = select.poll()
-        poller.register(self._wake_read, select.POLLIN)
+        timeout = POLLS_FILES if self._files else None
+        for number, _ in self._events_of.poll(timeout) or [(number, 0) for number in self._files]:
+            stream = self._stream
+            if number == self._wake_read:
+                os.read(self._wake_read, 4096)
+                with self.lock:
+                    self._tell_client()
+                    gone = self._gone or not self._flush()
+                if gone:
+                    self._drop()
+            elif self._listener is not None and number == self._listener.fileno():
+                self._accept()
+            elif stream is not None and number in (stream.read_fd, stream.write_fd):
+                self._exchange(stream)
+
+    def _watch(self) -> None:
+        """Have this thread's wait end when the client can be read from, or written to where something is unsent.
+
+        Not while another thread serves the client. The wait itself is not disturbed by that.
+        """
         stream = self._stream
-        if self._listener is not None:
-            poller.register(self._listener, select.POLLIN)
-        if stream is not None:
-            poller.register(stream.read_fd, select.POLLIN)
-            if stream.unsent:
-                poller.register(
-                    stream.write_fd, select.POLLOUT | (select.POLLIN if stream.write_fd == stream.read_fd else 0)
-                )
-        wants_to_write = bool(stream and stream.unsent)
-        while True:
-            for number, _ in poller.poll():
-                if number == self._wake_read:
-                    os.read(self._wake_read, 4096)
-                    with self.lock:
-                        self._tell_client()
-                        self._flush()
-                elif self._listener is not None and number == self._listener.fileno():
-                    self._accept()
-                elif stream is not None and stream is self._stream:
-                    self._exchange(stream)
-            if self._closing or stream is not self._stream or bool(stream and stream.unsent) != wants_to_write:
-                return
+        if stream is None:
+            return
+        read = 0 if self._served_elsewhere else select.EPOLLIN | select.EPOLLRDHUP
+        write = select.EPOLLOUT if stream.unsent else 0
+        if stream.read_fd == stream.write_fd:
+            self._set_watch(stream.read_fd, read | write)
+        else:
+            self._set_watch(stream.read_fd, read)
+            self._set_watch(stream.write_fd, write)
+
+    def _set_watch(self, number: int, wanted: int) -> None:
+        if self._watched.get(number) == wanted or number in self._files:
+            return
+        try:
+            if number in self._watched:
+                self._events_of.modify(number, wanted)
+            else:
+                self._events_of.register(number, wanted)
+        except PermissionError:
+            self._files.add(number)
+            return
+        self._watched[number] = wanted
 
     def _exchange(self, stream: _Stream) -> None:
         """Do what the client sent, and look for more for a moment: most packets come right after a reply."""
@@ -232,25 +269,69 @@ class Server:
             if data is None and time.perf_counter() < end:
                 continue
             with self.lock:
-                client = self.client
-                if client is None:
+                if stream is not self._stream:
                     return
-                if data:
-                    client.receive(data)
-                self._tell_client()
-                alive = self._flush()
-            if data == b"" or not alive or (client.ended and not stream.unsent):
+                alive = self._do(stream, data)
+            if not alive:
                 self._drop()
                 return
-            if not data or client.waiting or stream.unsent:
+            if not data or self._quiet(stream):
                 return
             end = time.perf_counter() + LOOKS_FOR
+
+    def _do(self, stream: _Stream, data: bytes | None) -> bool:
+        """Handle what was read (b"" at the end, None for nothing); whether the client is still there."""
+        client = self.client
+        if client is None:
+            return True
+        if data:
+            client.receive(data)
+        self._tell_client()
+        return self._flush() and data != b"" and not (client.ended and not stream.unsent)
+
+    def _quiet(self, stream: _Stream) -> bool:
+        """Whether the client waits for something that is not there yet."""
+        return self.client is None or self.client.waiting or self.client.busy or bool(stream.unsent)
+
+    def _serve_here(self) -> None:
+        """Serve the client on the calling thread, which has nothing else to do, as long as its packets come at once.
+
+        It saves a change of threads for each packet. This thread may be one that others wait for, so it waits for
+        nobody: the server's takes over.
+        """
+        stream = self._stream
+        if stream is None or not self.lock.acquire(blocking=False):
+            return
+        alive = True
+        try:
+            if self._quiet(stream) or stream is not self._stream:
+                return
+            self._served_elsewhere = True
+            self._watch()
+            end = time.perf_counter() + LOOKS_FOR
+            while time.perf_counter() < end and alive and not self._closing:
+                data = stream.read()
+                if data is not None:
+                    alive = self._do(stream, data)
+                    if self._quiet(stream):
+                        return
+                    end = time.perf_counter() + LOOKS_FOR
+        finally:
+            self._served_elsewhere = False
+            if alive:
+                self._watch()
+            else:
+                self._gone = True
+                self._wake()
+            self.lock.release()
 
     def _flush(self) -> bool:
         """Send what the client is to get; False when it is gone."""
         if self._stream is None or self.client is None:
             return True
-        return self._stream.write(self.client.take())
+        alive = self._stream.write(self.client.take())
+        self._watch()
+        return alive
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -267,11 +348,12 @@ class Server:
             threading.Thread(target=_refuse, args=(connection,), name="gdbstub-refuse", daemon=True).start()
             return
         with contextlib.suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         descriptor = connection.fileno()
-        self._attach(_Stream(descriptor, descriptor, connection.close))
+        self._attach(_Stream(descriptor, descriptor, connection.close), local=_is_local(connection))
 
-    def _attach(self, stream: _Stream) -> None:
+    def _attach(self, stream: _Stream, *, local: bool = False) -> None:
         with self.lock:
             self.target.interrupt()
             end = time.monotonic() + STOPS_WITHIN
@@ -283,7 +365,10 @@ class Server:
                 time.sleep(0.001)
             self._events.clear()
             self._stream = stream
+            self._gone = False
             self.client = Client(self.target, self._defer, self._send)
+            self.client.wire.compressing = not local
+            self._watch()
         self.tell("A debugger has attached.")
 
     def _drop(self) -> None:
@@ -291,6 +376,12 @@ class Server:
         with self.lock:
             stream, client = self._stream, self.client
             self._stream = self.client = None
+            self._gone = False
+            for number in self._watched:
+                with contextlib.suppress(OSError):
+                    self._events_of.unregister(number)
+            self._watched.clear()
+            self._files.clear()
             if client is not None and not client.ended:
                 client.leave()
         if stream is not None:
@@ -344,8 +435,8 @@ class Server:
     def _send(self) -> None:
         """Send from any thread; the server's sends what is left, and notices when the client is gone."""
         with self.lock:
-            self._flush()
-            if self._stream is not None and self._stream.unsent:
+            if not self._flush():
+                self._gone = True
                 self._wake()
 
 
@@ -357,6 +448,15 @@ def _refuse(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(4096):
             pass
+
+
+def _is_local(connection: socket.socket) -> bool:
+    """Whether the other side is on this machine."""
+    if connection.family == socket.AF_UNIX:
+        return True
+    with contextlib.suppress(OSError):
+        return is_loopback(connection.getpeername()[0])
+    return False
 
 
 def _answers(path: str) -> bool:

@@ -1,7 +1,7 @@
 """What the stub asks of the machine that it shows: one class that every target has, and one for each capability more.
 
 A target inherits from :class:`Target` and from those capabilities that it has; what it does not have is not offered
-to the client. All methods are called on the server's thread, one at a time. Where something cannot be done they raise
+to the client. All methods are called one at a time. Where something cannot be done they raise
 :class:`gdbstub.errors.TargetError`.
 """
 
@@ -93,6 +93,11 @@ class Target(ABC):
     on_stop: Callable[[Stop], None]
     """Set by the server. The target calls it, from any thread, when what ``resume`` began has come to a stop."""
 
+    on_idle: Callable[[], None]
+    """Set by the server. A target may call it after ``on_stop``, when a thread of its own has nothing else to do and
+    nobody's lock: the client's next packets are handled on it while they come at once, each without a change of
+    threads."""
+
     @abstractmethod
     def threads(self) -> Sequence[int]:
         """Their ids, from 1 up."""
@@ -130,11 +135,12 @@ class Target(ABC):
         """The one of that number in ``layout``."""
 
     @abstractmethod
-    def read_memory(self, address: int, length: int) -> bytes:
-        """``length`` bytes, or as many as can be read from the first on; TargetError when that is none."""
+    def read_memory(self, thread: int, address: int, length: int) -> bytes:
+        """``length`` bytes as the thread sees them, or as many as can be read from the first on; TargetError when
+        that is none."""
 
     @abstractmethod
-    def write_memory(self, address: int, data: bytes) -> None:
+    def write_memory(self, thread: int, address: int, data: bytes) -> None:
         """All of it or TargetError."""
 
     @abstractmethod
@@ -214,7 +220,7 @@ class HasMemoryMap(ABC):
 
 class HasMemoryRegions(ABC):
     @abstractmethod
-    def memory_region(self, address: int) -> tuple[int, int, str]:
+    def memory_region(self, thread: int, address: int) -> tuple[int, int, str]:
         """Start, length and permissions ("rwx", "" for none) of the region around an address."""
 
 
@@ -234,7 +240,7 @@ class HasQuietSteps:
 
 class HasSearch(ABC):
     @abstractmethod
-    def search(self, start: int, length: int, pattern: bytes) -> int | None:
+    def search(self, thread: int, start: int, length: int, pattern: bytes) -> int | None:
         """The first address at or after ``start`` where ``pattern`` lies, within ``length`` bytes."""
 
 

@@ -34,7 +34,7 @@ class _Values:
         return self._target.values[self._thread][number]
 
     def memory(self, address: int, size: int) -> bytes:
-        data = self._target.read_memory(address, size)
+        data = self._target.read_memory(self._thread, address, size)
         if len(data) < size:
             raise TargetError("no memory there")
         return data
@@ -75,6 +75,7 @@ class FakeTarget(
         self.restarts = 0
         self._runs = False
         self.on_stop: Callable[[Stop], None] = lambda stop: None
+        self.on_idle: Callable[[], None] = lambda: None
 
     # threads and registers
 
@@ -107,12 +108,12 @@ class FakeTarget(
 
     # memory
 
-    def read_memory(self, address: int, length: int) -> bytes:
+    def read_memory(self, thread: int, address: int, length: int) -> bytes:
         if not 0 <= address < SIZE:
             raise TargetError(f"no memory at {address:#x}", 14)
         return bytes(self.ram[address : address + length])
 
-    def write_memory(self, address: int, data: bytes) -> None:
+    def write_memory(self, thread: int, address: int, data: bytes) -> None:
         if not 0 <= address <= SIZE - len(data):
             raise TargetError(f"no memory at {address:#x}", 14)
         self.ram[address : address + len(data)] = data
@@ -120,10 +121,10 @@ class FakeTarget(
     def memory_map(self) -> Sequence[tuple[str, int, int]]:
         return [("ram", 0, SIZE)]
 
-    def memory_region(self, address: int) -> tuple[int, int, str]:
+    def memory_region(self, thread: int, address: int) -> tuple[int, int, str]:
         return (0, SIZE, "rwx") if address < SIZE else (SIZE, (1 << 64) - SIZE, "")
 
-    def search(self, start: int, length: int, pattern: bytes) -> int | None:
+    def search(self, thread: int, start: int, length: int, pattern: bytes) -> int | None:
         found = self.ram.find(pattern, start, start + length)
         return None if found < 0 else found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gdbstub.registry import Reply, packet
+from gdbstub.registry import PACKET_SIZE, Reply, packet
 from gdbstub.target import HasFiles
 from gdbstub.wire import escape
 
@@ -59,8 +59,6 @@ def open_file(client: Client, rest: bytes) -> Reply:
 @packet("vFile:pread:", needs=HasFiles)
 def read_file(client: Client, rest: bytes) -> Reply:
     """NUMBER,COUNT,OFFSET of an open file."""
-    from gdbstub.client import PACKET_SIZE
-
     number, count, offset = (int(text, 16) for text in rest.split(b","))
     data = opened(client, number)
     if data is None:

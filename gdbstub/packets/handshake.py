@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gdbstub import registry
-from gdbstub.registry import Reply, packet
+from gdbstub.registry import PACKET_SIZE, Reply, packet
 from gdbstub.target import FollowsMode, HasOffsets
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 @packet("qSupported")
 def supported(client: Client, rest: bytes) -> Reply:
     """What the client can do; the reply lists what the target offers."""
-    from gdbstub.client import PACKET_SIZE
-
     client.features = {one.decode("latin-1") for one in rest.lstrip(b":").split(b";") if one}
     client.error_text = "error-message+" in client.features
     found = [f"PacketSize={PACKET_SIZE:x}", "vContSupported+", "swbreak+", "hwbreak+"]

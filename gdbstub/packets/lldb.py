@@ -104,7 +104,7 @@ def register(client: Client, rest: bytes) -> Reply:
 def region(client: Client, rest: bytes) -> Reply:
     """The region of memory around an address."""
     assert isinstance(client.target, HasMemoryRegions)
-    start, length, permissions = client.target.memory_region(int(rest, 16))
+    start, length, permissions = client.target.memory_region(client.thread, int(rest, 16))
     allowed = f"permissions:{permissions};" if permissions else ""
     return f"start:{start:x};size:{length:x};{allowed}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gdbstub.errors import BadPacket, TargetError
-from gdbstub.registry import Reply, packet
+from gdbstub.registry import PACKET_SIZE, Reply, packet
 from gdbstub.target import HasPhysicalMemory, HasSearch
 from gdbstub.wire import escape, unescape
 
@@ -24,11 +24,9 @@ def span(text: bytes) -> tuple[int, int]:
 
 
 def read(client: Client, address: int, length: int) -> bytes:
-    from gdbstub.client import PACKET_SIZE
-
     if length > LARGEST_READ:
         length = min(length, PACKET_SIZE)
-    return client.target.read_memory(address, length) if length else b""
+    return client.target.read_memory(client.thread, address, length) if length else b""
 
 
 @packet("m")
@@ -67,7 +65,7 @@ def write(client: Client, address: int, length: int, data: bytes) -> Reply:
     if len(data) != length:
         raise BadPacket(f"the packet has {len(data)} bytes of data and says {length}")
     if data:
-        client.target.write_memory(address, data)
+        client.target.write_memory(client.thread, address, data)
     return b"OK"
 
 
@@ -76,7 +74,7 @@ def search(client: Client, rest: bytes) -> Reply:
     """Look for bytes: ADDRESS;LENGTH;PATTERN. 1,ADDRESS or 0."""
     assert isinstance(client.target, HasSearch)
     start, length, pattern = rest.split(b";", 2)
-    found = client.target.search(int(start, 16), int(length, 16), unescape(pattern))
+    found = client.target.search(client.thread, int(start, 16), int(length, 16), unescape(pattern))
     return b"0" if found is None else b"1,%x" % found
 
 
@@ -102,7 +100,7 @@ def checksum(client: Client, rest: bytes) -> Reply:
     address, length = span(rest)
     value, at = 0xFFFFFFFF, address
     while at < address + length:
-        data = client.target.read_memory(at, min(0x10000, address + length - at))
+        data = client.target.read_memory(client.thread, at, min(0x10000, address + length - at))
         if not data:
             raise TargetError(f"the memory at {at:#x} cannot be read", 14)
         value, at = crc32(data, value), at + len(data)

@@ -70,6 +70,10 @@ class Inspection:
 
     def read_linear(self, runner: Runner, address: int, size: int) -> bytes:
         """``size`` bytes at a linear address, without the debugger's traps; MemoryFault names the first that fails."""
+        if 0 < size <= PAGE - address % PAGE:  # nearly always
+            physical = self.physical_of(runner, address)
+            if physical is not None and self.machine.memory.find(physical) is not None:
+                return self.physical.read(physical, size)
         spans = self._spans(runner, address, size, "read")
         return b"".join(self.physical.read(physical, length) for physical, length in spans)
 

@@ -8,6 +8,7 @@ whose other bytes are touched) never leaves the loop.
 from __future__ import annotations
 
 import fcntl
+import queue
 import signal
 import sys
 import threading
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvmdbg.core import stops
 from kvmdbg.core.arming import Plan
-from kvmdbg.core.mailbox import Mailbox
 from kvmdbg.core.probe import HLT, INT1, INT3, KICK_SIGNAL
 from kvmdbg.core.stepping import Stepper
 from kvmdbg.core.watching import Watching
@@ -99,7 +99,7 @@ class Runner(threading.Thread):
         self._lifted: int | None = None
         self.stepper = Stepper(self)
         self.watching = Watching(self)
-        self._mailbox = Mailbox()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._sregs: abi.kvm_sregs | None = None
         self._mode: Mode | None = None
         self._pc: int | None = None
@@ -114,12 +114,11 @@ class Runner(threading.Thread):
 
     def run(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) | {KICK_SIGNAL})
-        while (job := self._mailbox.take()) is not None:
+        while (job := self._jobs.get()) is not None:
             try:
                 job()
             except Exception:  # a listener's mistake; the vCPU needs its thread
                 threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self)))
-        self._mailbox.close()
 
     def _set_up(self) -> None:
         self.vcpu.set_signal_mask(KICK_SIGNAL)
@@ -130,11 +129,23 @@ class Runner(threading.Thread):
         """Run ``function`` on this thread and return what it returns (at once when already on it)."""
         if threading.current_thread() is self:
             return function()
-        return self._mailbox.ask(function)
+        answer: queue.SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = queue.SimpleQueue()
+
+        def job() -> None:
+            try:
+                answer.put((function(), None))
+            except BaseException as error:  # handed to the caller
+                answer.put((None, error))
+
+        self._jobs.put(job)
+        value, error = answer.get()
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]
 
     def post(self, function: Callable[[], None]) -> None:
         """Run ``function`` on this thread some time soon."""
-        self._mailbox.put(function)
+        self._jobs.put(function)
 
     def kick(self) -> None:
         """End KVM_RUN with EINTR, now or at its next start."""
@@ -143,7 +154,7 @@ class Runner(threading.Thread):
 
     def end(self) -> None:
         """Finish the thread and close the vCPU."""
-        self._mailbox.put(None)
+        self._jobs.put(None)
         if threading.current_thread() is not self:
             self.join(timeout=5)
         self.vcpu.close()

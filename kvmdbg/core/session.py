@@ -231,12 +231,17 @@ class Session(Inspection):
 
     def start(self, jobs: Mapping[Runner, Job], *, plant: bool, exits: int = 0) -> None:
         """Let these vCPUs go in the background, each with its job; ``plant`` the traps of breakpoints before."""
-        with self._control:
+        on_a_runner = threading.current_thread() in self.runners
+        if not self._control.acquire(blocking=not on_a_runner):  # whoever has it may be waiting for this very runner
+            raise SessionStateError("the guest is running: interrupt it first")
+        try:
             self.require_stopped()
             self._begin(plant=plant)
             for runner in jobs:
                 runner.limit = runner.left = exits
             self.world.start(dict(jobs))
+        finally:
+            self._control.release()
 
     def go(self, stepping: int | None, span: tuple[int, int], running: Collection[int]) -> None:
         """Let vCPU ``stepping`` step and those of ``running`` run, in the background.

@@ -19,6 +19,7 @@ from kvmdbg.gdb_target.registers import ThreadRegisters
 from kvmdbg.machine.memory import PAGE
 
 SIGINT, SIGILL, SIGTRAP, SIGABRT, SIGSEGV = 2, 4, 5, 6, 11
+EFAULT = 14
 WATCH_REASONS = {"write": "watch", "read": "rwatch", "access": "awatch"}
 ELF_MACHINES = {descriptions.I386: 3, descriptions.X86_64: 62}
 SEARCH_PIECE = 1 << 20
@@ -31,7 +32,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except KvmdbgError as error:
-        raise TargetError(str(error), 14 if isinstance(error, MemoryFault) else 1) from None
+        raise TargetError(str(error), EFAULT if isinstance(error, MemoryFault) else 1) from None
 
 
 class _Values:
@@ -82,6 +83,7 @@ class GdbTarget(
         self._kept: dict[tuple[str, int, int], Breakpoint | Watchpoint] = {}
         self._registers: dict[int, ThreadRegisters] = {}
         self.on_stop = lambda stop: None
+        self.on_idle = lambda: None
         session.listeners.on_stop(self._stopped)
         session.listeners.on_output(self._output)
 
@@ -125,16 +127,20 @@ class GdbTarget(
         return descriptions.description(descriptions.architecture(mode), self.session.has_avx)
 
     def read_registers(self, thread: int, layout: Description) -> bytes:
-        with translated():
+        try:
             return self.registers_of(thread).all(layout)
+        except KvmdbgError as error:
+            raise TargetError(str(error)) from None
 
     def write_registers(self, thread: int, layout: Description, data: bytes) -> None:
         with translated():
             self.registers_of(thread).write_all(layout, data)
 
     def read_register(self, thread: int, layout: Description, number: int) -> bytes:
-        with translated():
+        try:
             return self.registers_of(thread).one(layout, number)
+        except KvmdbgError as error:
+            raise TargetError(str(error)) from None
 
     def write_register(self, thread: int, layout: Description, number: int, data: bytes) -> None:
         with translated():
@@ -142,34 +148,32 @@ class GdbTarget(
 
     # --- memory ------------------------------------------------------------------------------------
 
-    def _read(self, address: int, length: int) -> bytes:
+    def read_memory(self, thread: int, address: int, length: int) -> bytes:
         session = self.session
-        if self.physical:
-            return session.physical.read(address, length)
-        return session.read_linear(session.runner, address, length)
+        try:
+            if self.physical:
+                return session.physical.read(address, length)
+            return session.read_linear(session.runners[thread - 1], address, length)
+        except MemoryFault as fault:
+            if address < fault.address < address + length:
+                return self.read_memory(thread, address, fault.address - address)
+            raise TargetError(str(fault), EFAULT) from None
+        except KvmdbgError as error:
+            raise TargetError(str(error)) from None
 
-    def read_memory(self, address: int, length: int) -> bytes:
-        with translated():
-            try:
-                return self._read(address, length)
-            except MemoryFault as fault:
-                if address < fault.address < address + length:
-                    return self._read(address, fault.address - address)
-                raise
-
-    def write_memory(self, address: int, data: bytes) -> None:
+    def write_memory(self, thread: int, address: int, data: bytes) -> None:
         with translated():
             if self.physical:
                 self.session.physical.write(address, data)
             else:
-                self.session.write_linear(self.session.runner, address, data)
+                self.session.write_linear(self._runner(thread), address, data)
 
     def memory_map(self) -> Sequence[tuple[str, int, int]]:
         return [("ram", region.address, region.size) for region in self.session.machine.memory.regions]
 
-    def memory_region(self, address: int) -> tuple[int, int, str]:
+    def memory_region(self, thread: int, address: int) -> tuple[int, int, str]:
         """Pages around the address that are mapped alike, as far as 1 MiB."""
-        session, runner = self.session, self.session.runner
+        session, runner = self.session, self._runner(thread)
 
         def allowed(page: int) -> str:
             physical = session.physical_of(runner, page)
@@ -182,15 +186,15 @@ class GdbTarget(
                 end += PAGE
         return start, end - start, permissions
 
-    def search(self, start: int, length: int, pattern: bytes) -> int | None:
+    def search(self, thread: int, start: int, length: int, pattern: bytes) -> int | None:
         at, end = start, start + length
         while at < end:
-            data = self.read_memory(at, min(SEARCH_PIECE, end - at))
+            data = self.read_memory(thread, at, min(SEARCH_PIECE, end - at))
             found = data.find(pattern)
             if found >= 0:
                 return at + found
             if len(data) < min(SEARCH_PIECE, end - at):
-                raise TargetError(f"the memory at {at + len(data):#x} cannot be read", 14)
+                raise TargetError(f"the memory at {at + len(data):#x} cannot be read", EFAULT)
             at += max(1, len(data) - len(pattern) + 1)
         return None
 
@@ -273,6 +277,7 @@ class GdbTarget(
 
     def _stopped(self, stop: stops.Stop) -> None:
         self.on_stop(self._rendered(stop))
+        self._runner(stop.vcpu + 1).post(self.on_idle)
 
     def _rendered(self, stop: stops.Stop) -> StubStop:
         thread = stop.vcpu + 1

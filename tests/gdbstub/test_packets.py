@@ -66,10 +66,10 @@ class Least(Target):
     def write_register(self, thread, layout, number, data):  # type: ignore[no-untyped-def]
         raise TargetError("it cannot be written", 7)
 
-    def read_memory(self, address: int, length: int) -> bytes:
-        return self._inner.read_memory(address, length)
+    def read_memory(self, thread: int, address: int, length: int) -> bytes:
+        return self._inner.read_memory(thread, address, length)
 
-    def write_memory(self, address: int, data: bytes) -> None:
+    def write_memory(self, thread: int, address: int, data: bytes) -> None:
         raise TargetError("no")
 
     def resume(self, what: Resume) -> None:
@@ -156,7 +156,7 @@ def test_binary_reads_as_gdb_has_them(target: FakeTarget) -> None:
 def test_checksum(gdb: Loop, target: FakeTarget) -> None:
     """The polynomial of gdb's xcrc32, from its documentation's table-less form."""
     data = b"123456789"
-    target.write_memory(0x40, data)
+    target.write_memory(1, 0x40, data)
     value = 0xFFFFFFFF
     for byte in data:
         value ^= byte << 24
