@@ -3,12 +3,13 @@
 python -m tests.bench.gdb [NAME…]    all, or p, g, m, read, read-binary, write, step, hit, condition, interrupt
 
 Prints both sides of each ratio, as rates a second (higher is better), and the bar. Exit status 1 when one is missed.
-Needs qemu-system-x86_64.
+Needs qemu-system-x86_64 and gdb.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import statistics
 import subprocess
@@ -31,7 +32,11 @@ class Side:
 
     def __init__(self, command: list[str], port: int) -> None:
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.remote = Remote(self._connect(port))
+        self.port = port
+        self.attach()
+
+    def attach(self) -> None:
+        self.remote = Remote(self._connect(self.port))
         offered = self.ask(b"qSupported:swbreak+;hwbreak+;multiprocess+").decode().split(";")
         self.size = next(int(one[11:], 16) for one in offered if one.startswith("PacketSize="))
         self.binary = "binary-upload+" in offered
@@ -126,18 +131,31 @@ def hit(side: Side, count: int = 300) -> float:
     return rate(count, work)
 
 
+CONDITION = """
+set pagination off
+set confirm off
+target remote 127.0.0.1:{port}
+set $start = $ecx
+eval "hbreak *{address:#x} if $ecx == %u", $start + {count}
+python import time; begin = time.perf_counter()
+continue
+python print("took", time.perf_counter() - begin, int(gdb.parse_and_eval("$ecx - $start")))
+delete
+disconnect
+"""
+
+
 def condition(side: Side) -> float:
-    """False conditions: here in the stub, with QEMU by stops at which the client looks at the register."""
-    if not side.binary:
-        return hit(side)
-    count = 20_000
-    now = int.from_bytes(bytes.fromhex(side.ask(b"p1").decode()), "little")
-    code = b"\x26\x00\x01\x24%b\x13\x27" % ((now + count) & 0xFFFFFFFF).to_bytes(4, "big")
-    assert side.ask(b"Z1,%x,1;X%x,%b" % (FUNC, len(code), code.hex().encode())) == b"OK"
-    found = rate(count, lambda: side.ask(b"vCont;c"))
-    assert int.from_bytes(bytes.fromhex(side.ask(b"p1").decode()), "little") == now + count
-    assert side.ask(b"z1,%x,1" % FUNC) == b"OK"
-    return found
+    """False conditions of a breakpoint of gdb's: evaluated in our stub, with QEMU in gdb, which stops each time."""
+    count = 20_000 if side.binary else 200
+    side.remote.close()
+    script = CONDITION.format(port=side.port, address=FUNC, count=count).strip().splitlines()
+    command = ["gdb", "-nx", "-q", "-batch", *(part for line in script for part in ("-ex", line))]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    took = re.search(r"^took (\S+) (\d+)$", shown.stdout, re.MULTILINE)
+    assert took and int(took[2]) == count, shown.stdout + shown.stderr
+    side.attach()
+    return count / float(took[1])
 
 
 def interrupt(side: Side) -> float:
