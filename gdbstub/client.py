@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from gdbstub import packets, registry
 from gdbstub.errors import BadPacket, TargetError
+from gdbstub.nonstop import NonStop
 from gdbstub.registers import Description
 from gdbstub.target import Exited, FollowsMode, HasBreakpoints, HasConsole, Killed, Stop, Stopped, Target
 from gdbstub.wire import Interrupt, Oversized, Wire
@@ -25,8 +27,9 @@ _REASONS = ("swbreak", "hwbreak")
 class Client:
     """A debugger at the other end of a connection.
 
-    ``defer`` runs work aside and then calls ``done`` with what it gave; ``flush`` sends what there is at once. Both
-    are the server's: without them all is done before :meth:`receive` returns.
+    ``defer`` runs work aside and then calls ``done`` with what it gave; ``flush`` sends what there is at once;
+    ``collect`` hands over what the target has said meanwhile. They are the server's: without them all is done before
+    :meth:`receive` returns.
     """
 
     def __init__(
@@ -34,9 +37,11 @@ class Client:
         target: Target,
         defer: Callable[[Work, Callable[[registry.Reply], None]], None] | None = None,
         flush: Callable[[], None] = lambda: None,
+        collect: Callable[[], None] = lambda: None,
     ) -> None:
         self.target = target
         self._flush = flush
+        self.collect = collect
         self.wire = Wire()
         self.features: set[str] = set()
         """What the client said in qSupported that it can do."""
@@ -48,6 +53,10 @@ class Client:
         """The thread of c and s; -1 is all."""
         self.waiting = False
         """The client let the target run and has not been told of a stop."""
+        self.nonstop: NonStop | None = None
+        """Set in non-stop mode."""
+        self.handling = False
+        """A packet is being handled."""
         self.held: Stop | None = None
         """A stop that is told at the next resume; the client believes that the program was replaced by another."""
         self.ended = False
@@ -76,17 +85,18 @@ class Client:
                 self._interrupt()
             elif isinstance(event, Oversized):
                 self._reply(self.error(BadPacket(f"a packet of more than {registry.PACKET_SIZE:#x} bytes")))
-            elif self.busy:
-                self._queue.append(event)
-            else:
-                self._handle(event)
+            elif isinstance(event, bytes):
+                if self.busy:
+                    self._queue.append(event)
+                else:
+                    self._handle(event)
 
     def take(self) -> bytes:
         """What is to be sent now."""
         return self.wire.take()
 
     def _interrupt(self) -> None:
-        if self.waiting or self.busy:
+        if self.waiting or self.busy or self.nonstop is not None:
             try:
                 self.target.interrupt()
             except TargetError as error:
@@ -97,12 +107,17 @@ class Client:
         if found is None or not self._offered(found[0]):
             self._reply(b"")
             return
+        self.handling = True
         try:
             self._reply(found[0].function(self, found[1]))
         except TargetError as error:
             self._reply(self.error(error))
         except (ValueError, IndexError, KeyError, OverflowError, UnicodeError):
             self._reply(self.error(BadPacket(f"the packet {body[:40].decode('latin-1')!r} is malformed")))
+        finally:
+            self.handling = False
+        if self.nonstop is not None:
+            self.nonstop.tell()
 
     def _offered(self, packet: registry.Packet) -> bool:
         known = self._known.get(packet.name)
@@ -155,6 +170,9 @@ class Client:
 
     def stopped(self, stop: Stop) -> None:
         """The target stopped: tell the client if it waits for that."""
+        if self.nonstop is not None:
+            self.nonstop.stopped(stop)
+            return
         if not self.waiting:
             return
         self.waiting = False
@@ -249,6 +267,10 @@ class Client:
         if thread and thread not in self.target.threads():
             raise TargetError(f"there is no thread {thread}", 3)
         return thread
+
+    def paused(self) -> AbstractContextManager[None]:
+        """A context in which no thread runs."""
+        return self.nonstop.paused() if self.nonstop is not None else nullcontext()
 
     # --- coming and going --------------------------------------------------------------------------
 

@@ -291,7 +291,8 @@ class Server:
 
     def _quiet(self, stream: _Stream) -> bool:
         """Whether the client waits for something that is not there yet."""
-        return self.client is None or self.client.waiting or self.client.busy or bool(stream.unsent)
+        client = self.client
+        return client is None or client.waiting or client.busy or client.nonstop is not None or bool(stream.unsent)
 
     def _serve_here(self) -> None:
         """Serve the client on the calling thread, which has nothing else to do, as long as its packets come at once.
@@ -366,7 +367,7 @@ class Server:
             self._events.clear()
             self._stream = stream
             self._gone = False
-            self.client = Client(self.target, self._defer, self._send)
+            self.client = Client(self.target, self._defer, self._send, self._tell_client)
             self.client.wire.compressing = not local
             self._watch()
         self.tell("A debugger has attached.")

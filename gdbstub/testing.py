@@ -10,7 +10,7 @@ from gdbstub.client import Client
 from gdbstub.errors import TargetError
 from gdbstub.registers import Description, Feature, Register
 from gdbstub.target import Exited, Killed, Point, Resume, Stop, Stopped, Target
-from gdbstub.wire import Wire, unescape
+from gdbstub.wire import Event, Notification, Wire, unescape
 
 SIZE = 0x10000
 WRITE, HALT, EXIT = 0x01, 0x02, 0x03
@@ -74,6 +74,9 @@ class FakeTarget(
         self.killed = self.detached = False
         self.restarts = 0
         self._runs = False
+        self.resumed = Resume()
+        """What the last resume was to do."""
+        self.resumes = 0
         self.on_stop: Callable[[Stop], None] = lambda stop: None
         self.on_idle: Callable[[], None] = lambda: None
 
@@ -147,6 +150,8 @@ class FakeTarget(
 
     def resume(self, what: Resume) -> None:
         self._runs = True
+        self.resumed = what
+        self.resumes += 1
         for thread, (start, end) in what.steps.items():
             for _ in range(FREE_RUN):
                 stop = self._instruction(thread)
@@ -238,6 +243,13 @@ class FakeTarget(
         return f"{self.bits} bits"
 
 
+def _body(event: Event) -> bytes | None:
+    """What a packet says, escapes undone; a notification behind its ``%``."""
+    if isinstance(event, Notification):
+        return b"%" + unescape(event.body)
+    return unescape(event) if isinstance(event, bytes) else None
+
+
 class Loop:
     """A client of a target without any connection: packets in, replies out, at once."""
 
@@ -247,7 +259,7 @@ class Loop:
         target.on_stop = self.client.stopped
         if isinstance(target, capabilities.HasConsole):
             target.on_output = self.client.output
-        self.wire = Wire()
+        self.wire = Wire(notified=True)
 
     def send(self, body: bytes) -> list[bytes]:
         """Send a packet; the bodies of all packets that come back, escapes undone."""
@@ -260,7 +272,7 @@ class Loop:
         events = list(self.wire.feed(self.client.take()))
         self.client.receive(self.wire.take())  # the acknowledgments
         self.client.take()
-        return [unescape(event) for event in events if isinstance(event, bytes)]
+        return [found for event in events if (found := _body(event)) is not None]
 
     def ask(self, body: bytes) -> bytes:
         """Send a packet that has one reply."""
@@ -278,7 +290,7 @@ class Remote:
     def __init__(self, connection: socket.socket, timeout: float = 10) -> None:
         self.socket = connection
         self.socket.settimeout(timeout)
-        self.wire = Wire()
+        self.wire = Wire(notified=True)
         self._events: list[bytes] = []
 
     def send(self, body: bytes) -> None:
@@ -287,19 +299,19 @@ class Remote:
         self.socket.sendall(self.wire.take())
 
     def receive(self) -> bytes:
-        """The body of the next packet; EOFError when the connection has ended."""
+        """The body of the next packet, or notification behind its ``%``; EOFError when the connection has ended."""
         while not self._events:
             data = self.socket.recv(1 << 16)
             if not data:
                 raise EOFError
-            self._events += [event for event in self.wire.feed(data) if isinstance(event, bytes)]
+            self._events += [found for event in self.wire.feed(data) if (found := _body(event)) is not None]
             self.socket.sendall(self.wire.take())
         return self._events.pop(0)
 
     def ask(self, body: bytes) -> bytes:
         """Send a packet and wait for its reply."""
         self.send(body)
-        return unescape(self.receive())
+        return self.receive()
 
     def interrupt(self) -> None:
         """Send the interrupt byte."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import starmap
 from struct import iter_unpack
 from zlib import adler32
@@ -34,7 +35,14 @@ class Oversized:
     __slots__ = ()
 
 
-Event = bytes | Interrupt | Oversized
+@dataclass(frozen=True)
+class Notification:
+    """What the stub says unasked (``%Stop:…``)."""
+
+    body: bytes
+
+
+Event = bytes | Notification | Interrupt | Oversized
 
 
 def escape(data: bytes) -> bytes:
@@ -104,7 +112,9 @@ class Wire:
     packet carries binary data.
     """
 
-    def __init__(self, *, acknowledge: bool = True, compressing: bool = True) -> None:
+    def __init__(self, *, acknowledge: bool = True, compressing: bool = True, notified: bool = False) -> None:
+        self._notified = notified
+        """Whether the other side is a stub, which may send notifications."""
         self.compressing = compressing
         """Whether to send with run-length encoding; it costs more time than it saves within a machine."""
         self.acknowledge = acknowledge
@@ -129,6 +139,12 @@ class Wire:
                     return
                 if event:
                     yield event[0]
+            elif first == 0x25 and self._notified:  # "%"
+                end = buffer.find(b"#")
+                if not 0 <= end < len(buffer) - 2:
+                    return
+                yield Notification(expand(bytes(buffer[1:end])))
+                del buffer[: end + 3]
             elif first == 0x03:
                 del buffer[0]
                 yield Interrupt()
@@ -183,6 +199,10 @@ class Wire:
         if self.acknowledge:
             self._last = framed
         self._out += framed
+
+    def notify(self, body: bytes) -> None:
+        """Queue a notification, which is never acknowledged."""
+        self._out += b"%%%b#%02x" % (body, checksum(body))
 
     def take(self) -> bytes:
         """All that is to be sent."""

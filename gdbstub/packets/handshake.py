@@ -37,6 +37,8 @@ def no_acknowledgments(client: Client, rest: bytes) -> Reply:
 @packet("?")
 def why_stopped(client: Client, rest: bytes) -> Reply:
     """Why the target stands where it stands. A target that runs is stopped for it."""
+    if client.nonstop is not None:
+        return client.nonstop.why()
     if client.target.running:
         client.waiting = True
         client.target.interrupt()

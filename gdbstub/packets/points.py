@@ -60,7 +60,8 @@ def insert(client: Client, rest: bytes) -> Reply:
     point = replace(parse(rest), layout=client.layout)
     if point.kind not in ("sw", "hw") and not point.length:
         raise BadPacket("a watchpoint has at least one byte")
-    client.target.insert(point)
+    with client.paused():
+        client.target.insert(point)
     return b"OK"
 
 
@@ -69,5 +70,6 @@ def remove(client: Client, rest: bytes) -> Reply:
     """Remove one."""
     assert isinstance(client.target, HasBreakpoints)
     point = parse(rest)
-    client.target.remove(point.kind, point.address, point.length)
+    with client.paused():
+        client.target.remove(point.kind, point.address, point.length)
     return b"OK"

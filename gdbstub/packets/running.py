@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gdbstub.errors import BadPacket, TargetError
+from gdbstub.nonstop import NonStop
 from gdbstub.registry import Reply, packet
 from gdbstub.target import HasDetach, HasKill, HasQuietSteps, HasRestart, Killed, Resume, Stopped
 
@@ -89,6 +90,7 @@ def resume_threads(client: Client, rest: bytes) -> Reply:
     left = set(threads)
     steps: dict[int, tuple[int, int]] = {}
     runs: set[int] = set()
+    stay: set[int] = set()
     for action in rest.lstrip(b";").split(b";"):
         word, colon, which = action.partition(b":")
         chosen = client.parse_thread(which) if colon else -1
@@ -103,10 +105,37 @@ def resume_threads(client: Client, rest: bytes) -> Reply:
             if not comma:
                 raise BadPacket("r needs the start and the end of a range")
             steps |= dict.fromkeys(meant, (int(start, 16), int(end, 16)))
-        elif kind != b"t":
+        elif kind == b"t":
+            stay |= meant
+        else:
             raise BadPacket(f"no action is {word.decode('latin-1')!r}")
         left = left - meant
+    if client.nonstop is not None:
+        client.nonstop.resume(steps | dict.fromkeys(runs), stay)
+        return b"OK"
     return go(client, Resume(steps, frozenset(runs)))
+
+
+@packet("QNonStop:", offers="QNonStop+")
+def non_stop(client: Client, rest: bytes) -> Reply:
+    """Whether each thread runs and stops by itself (1), or all stop with the first (0)."""
+    if rest not in (b"0", b"1"):
+        raise BadPacket("QNonStop is 0 or 1")
+    if rest == b"0":
+        if client.nonstop is not None:
+            client.nonstop.end()
+            client.nonstop = None
+    elif client.nonstop is None:
+        client.nonstop = NonStop(client, client.collect)
+    return b"OK"
+
+
+@packet("vStopped")
+def next_stop(client: Client, rest: bytes) -> Reply:
+    """In non-stop mode: the next stop that has not been told, or OK."""
+    if client.nonstop is None:
+        raise BadPacket("vStopped means something in non-stop mode only")
+    return client.nonstop.next()
 
 
 @packet("vCtrlC")
@@ -146,12 +175,18 @@ def kill_process(client: Client, rest: bytes) -> Reply:
     return b"OK"
 
 
+def begin_anew(client: Client, target: HasRestart) -> None:
+    target.restart()
+    client.held = None
+    if client.nonstop is not None:
+        client.nonstop.restarted()
+
+
 @packet("R", needs=HasRestart)
 def restart(client: Client, rest: bytes) -> Reply:
     """Begin anew (extended mode); there is no reply."""
     assert isinstance(client.target, HasRestart)
-    client.target.restart()
-    client.held = None
+    begin_anew(client, client.target)
     return None
 
 
@@ -159,8 +194,7 @@ def restart(client: Client, rest: bytes) -> Reply:
 def run(client: Client, rest: bytes) -> Reply:
     """Begin anew: the guest stands before its first instruction. The name and arguments mean nothing here."""
     assert isinstance(client.target, HasRestart)
-    client.target.restart()
-    client.held = None
+    begin_anew(client, client.target)
     client.thread = client.target.current()
     return client.stop_reply(Stopped(client.thread))
 

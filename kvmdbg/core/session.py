@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvmdbg.core import moves, stops
@@ -243,19 +243,20 @@ class Session(Inspection):
         finally:
             self._control.release()
 
-    def go(self, stepping: int | None, span: tuple[int, int], running: Collection[int]) -> None:
-        """Let vCPU ``stepping`` step and those of ``running`` run, in the background.
+    def go(self, steps: Mapping[int, tuple[int, int]], running: Collection[int]) -> None:
+        """Let the vCPUs of ``steps`` step and those of ``running`` run, in the background.
 
-        It steps one instruction, and on while pc is in ``span`` (start, end). Without ``running`` the others rest.
+        Each steps one instruction, and on while pc is in its range (start, end). The first that is done stops all.
         """
-        runners = {self.runners[index] for index in running}
+        runners = [self.runners[index] for index in running]
         jobs: dict[Runner, Job] = {runner: runner.go for runner in runners}
-        if stepping is not None:
-            runner = self.runners[stepping]
+        alone = len(steps) == 1 and not runners
+        for index, span in steps.items():
+            runner = self.runners[index]
             runner.require_step()
-            step = runner.stepper.among_others if runners else runner.stepper.through
-            jobs[runner] = lambda: step(span)
-        self.start(jobs, plant=bool(runners))
+            step = runner.stepper.through if alone else runner.stepper.among_others
+            jobs[runner] = partial(step, span)
+        self.start(jobs, plant=not alone)
 
     def wait(self, timeout: float | None = None) -> stops.Stop | None:
         """The stop that ends the current run, or None when it still runs after ``timeout`` seconds."""

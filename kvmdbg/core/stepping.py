@@ -90,11 +90,16 @@ class Stepper:
     def among_others(self, span: tuple[int, int]) -> stops.Stop | None:
         """Step once, and on while pc is in ``span``, with traps in place: other vCPUs run, and wait for each step."""
         runner = self.runner
-        runner.pending = None
+        pending, runner.pending = runner.pending, None
+        if isinstance(pending, stops.StepStop) and pending.pc == runner.pc:
+            return pending  # done already, when another vCPU had stopped first
+        page = runner.vcpu.page
         done = 0
         while True:
+            before = bytes(page[REGS:REGS_END])
             stop = self.past(check=not done)
-            if stop is not None or runner.session.stopping:
+            stopping = runner.session.stopping
+            if stop is not None or (stopping and page[REGS:REGS_END] == before):
                 return stop
             done += 1
             stop = runner.reached(runner.pc)
@@ -102,6 +107,8 @@ class Stepper:
                 return stop
             if not span[0] <= runner.pc < span[1]:
                 return runner.stop(stops.StepStop, steps=done)
+            if stopping:
+                return None
 
     def to_branch(self) -> stops.Stop | None:
         """Step up to the next call, return, software interrupt or repeated string instruction."""
@@ -197,7 +204,8 @@ class Stepper:
                 if stop is not None:
                     return stop
                 pc = runner.pc
-            if world.stopping:
+            stopping = world.stopping
+            if stopping and page[REGS:REGS_END] == before:  # before it ran
                 runner.forget()
                 return None
             done += 1
@@ -211,6 +219,9 @@ class Stepper:
                 stop = runner.reached(pc)
                 if stop is not None:
                     return stop
+            if stopping:
+                runner.forget()
+                return None
 
     def _code(self, linear: int) -> memoryview | bytes:
         """The page of memory that holds the code at ``linear``; kept for the time of a run of steps."""

@@ -262,9 +262,8 @@ class GdbTarget(
     def resume(self, what: Resume) -> None:
         self._drop_lifted()
         with translated():
-            stepping = next(iter(what.steps), None)
-            span = what.steps[stepping] if stepping is not None else (0, 0)
-            self.session.go(None if stepping is None else stepping - 1, span, [one - 1 for one in what.runs])
+            steps = {thread - 1: span for thread, span in what.steps.items()}
+            self.session.go(steps, [thread - 1 for thread in what.runs])
 
     def interrupt(self) -> None:
         self.session.world.stop()

@@ -257,3 +257,50 @@ def test_the_machine_interface(serve: Serve) -> None:
             child.expect(answer)
     finally:
         child.close(force=True)
+
+
+# Protected mode at 0x1000: the local APIC on, INIT and SIPI to the second vCPU, then inc dword [0x9000] for ever;
+# real mode at 0x8000: inc cx, mov [0x9004], cx for ever.
+SMP = bytes.fromhex(
+    "c705f000e0fe ff010000 c7051003e0fe 00000001 c7050003e0fe 00450000 c7050003e0fe 08460000 ff0500900000 ebf8"
+)
+SECOND = bytes.fromhex("41 890e0490 ebf9")
+
+
+def test_non_stop(serve: Serve, tmp_path: Path) -> None:
+    """Two vCPUs, each of which runs and stops by itself."""
+    guest = tmp_path / "smp.bin"
+    guest.write_bytes(SMP.ljust(0x7000, b"\0") + SECOND)
+    served = serve("--cpus", "2", "--mode", "prot", "--load", "0x1000", str(guest))
+    child = pexpect.spawn("gdb", ["-nx", "-q", "-i=mi"], cwd=str(ROOT), encoding="utf-8", timeout=20 * TIME_SCALE)
+    child.setecho(False)
+    running = r'\*running,thread-id="{}"'
+    stopped = r'\*stopped,.*thread-id="{}",stopped-threads=\["{}"\]'
+    try:
+        child.expect_exact("(gdb)")
+        for command, *answers in (
+            ("-gdb-set mi-async on", r"\^done"),
+            ("-gdb-set non-stop on", r"\^done"),
+            (f"-target-select remote {served.address}", r"\^connected", stopped.format(2, 2)),
+            ("-exec-step-instruction --thread 1", r'addr="0x0000100a".*thread-id="1",stopped-threads=\["1"\]'),
+            ("-break-insert *0x1028", r"\^done,bkpt="),
+            ("-exec-continue --thread 2", running.format(2)),
+            ("-exec-continue --thread 1", running.format(1), r'bkptno="1".*thread-id="1",stopped-threads=\["1"\]'),
+            ("-thread-info", r'id="1",.*state="stopped",.*id="2",.*state="running"'),
+            ("-exec-interrupt --thread 2", r"\^done", r'signal-name="0".*thread-id="2",stopped-threads=\["2"\]'),
+            ("-exec-step-instruction --thread 2", r'addr="0x0000800[015]".*thread-id="2",stopped-threads=\["2"\]'),
+            ("-exec-continue --thread 2", running.format(2)),
+            ("-break-delete 1", r"\^done"),  # while the second runs
+            ("-exec-next-instruction --thread 1", r'addr="0x0000102e".*thread-id="1",stopped-threads=\["1"\]'),
+            ("-break-insert -t -p 2 *0x8001", r"\^done,bkpt="),  # and one that it comes to
+            (r"-thread-select 1", r'\*stopped,reason="breakpoint-hit",disp="del".*stopped-threads=\["2"\]'),
+            ("-exec-continue --all", running.format(".*")),
+            ("-exec-interrupt --all", r"\^done", r"\*stopped,.*stopped-threads=", r"\*stopped,.*stopped-threads="),
+            ("-thread-info", r'id="1",.*state="stopped",.*id="2",.*state="stopped"'),
+            ("-target-detach", r"\^done"),
+        ):
+            child.sendline(command)
+            for answer in answers:
+                child.expect(answer)
+    finally:
+        child.close(force=True)

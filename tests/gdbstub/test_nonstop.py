@@ -1,0 +1,119 @@
+"""Non-stop mode, against a fake target."""
+
+from __future__ import annotations
+
+import pytest
+
+from gdbstub.testing import EXIT, HALT, FakeTarget, Loop
+
+
+@pytest.fixture
+def loop() -> Loop:
+    """Both threads stopped, the first's stop told."""
+    found = Loop(FakeTarget())
+    assert b"QNonStop+" in found.ask(b"qSupported:swbreak+")
+    assert found.ask(b"QNonStop:1") == b"OK"
+    assert found.ask(b"?") == b"T05thread:1;"
+    assert found.send(b"vStopped") == [b"OK", b"%Stop:T00thread:2;"]
+    assert found.ask(b"vStopped") == b"OK"
+    return found
+
+
+def runs(loop: Loop) -> frozenset[int]:
+    """The threads that the fake was last told to run."""
+    assert isinstance(loop.target, FakeTarget)
+    return loop.target.resumed.runs if loop.target.running else frozenset()
+
+
+def test_threads_run_and_stop_one_by_one(loop: Loop) -> None:
+    assert loop.send(b"vCont;c:1") == [b"OK"]
+    assert runs(loop) == {1}
+    assert loop.send(b"vCont;c:2") == [b"OK"]
+    assert runs(loop) == {1, 2}
+    assert loop.send(b"vCont;t:1") == [b"OK", b"%Stop:T00thread:1;"]
+    assert runs(loop) == {2}
+    assert loop.ask(b"vStopped") == b"OK"
+    assert loop.send(b"vCont;t") == [b"OK", b"%Stop:T00thread:2;"]
+    assert loop.ask(b"vStopped") == b"OK"
+    assert not loop.target.running
+
+
+def test_a_step_of_one_while_the_other_runs(loop: Loop) -> None:
+    loop.send(b"vCont;c:2")
+    assert loop.send(b"vCont;s:1") == [b"OK", b"%Stop:T05thread:1;"]
+    assert runs(loop) == {2}
+    assert loop.ask(b"vStopped") == b"OK"
+
+
+def test_a_stop_of_one_leaves_the_others_running(loop: Loop) -> None:
+    assert isinstance(loop.target, FakeTarget)
+    loop.target.ram[0x180] = HALT
+    assert loop.send(b"vCont;c") == [b"OK", b"%Stop:T00thread:1;"]
+    assert runs(loop) == {2}
+
+
+def test_breakpoints_are_changed_while_threads_run(loop: Loop) -> None:
+    assert isinstance(loop.target, FakeTarget)
+    loop.send(b"vCont;c:2")
+    resumed = loop.target.resumes
+    assert loop.send(b"Z0,100,1") == [b"OK"]
+    assert (runs(loop), loop.target.resumes) == ({2}, resumed + 1)
+    assert loop.send(b"z0,100,1") == [b"OK"]
+    assert runs(loop) == {2}
+
+
+def test_one_notification_at_a_time(loop: Loop) -> None:
+    loop.send(b"vCont;c")
+    assert loop.send(b"vCont;t") == [b"OK", b"%Stop:T00thread:1;"]
+    assert loop.ask(b"vStopped") == b"T00thread:2;"
+    assert loop.ask(b"vStopped") == b"OK"
+
+
+def test_an_interrupt_stops_all(loop: Loop) -> None:
+    loop.send(b"vCont;c")
+    assert loop.send(b"vCtrlC") == [b"OK", b"%Stop:T02thread:1;"]
+    assert loop.ask(b"vStopped") == b"T02thread:2;"
+    assert loop.ask(b"vStopped") == b"OK"
+    loop.send(b"vCont;c:2")
+    assert loop.interrupt() == [b"%Stop:T02thread:2;"]
+
+
+def test_the_end_of_the_guest_ends_all(loop: Loop) -> None:
+    assert isinstance(loop.target, FakeTarget)
+    loop.target.ram[0x180:0x182] = bytes((EXIT, 7))
+    assert loop.send(b"vCont;c") == [b"OK", b"%Stop:W07"]
+    assert loop.ask(b"vStopped") == b"OK"
+    assert not loop.target.running
+
+
+def test_what_is_asked_while_some_run(loop: Loop) -> None:
+    loop.send(b"vCont;c:2")
+    assert loop.ask(b"?") == b"T05thread:1;"
+    assert loop.ask(b"vStopped") == b"OK"
+    loop.send(b"vCont;c:1")
+    assert loop.ask(b"?") == b"OK"
+
+
+def test_a_thread_whose_stop_was_not_fetched_stays(loop: Loop) -> None:
+    assert loop.send(b"vCont;s:1") == [b"OK", b"%Stop:T05thread:1;"]
+    assert loop.send(b"vCont;c") == [b"OK"]
+    assert runs(loop) == {2}
+    assert loop.ask(b"vStopped") == b"OK"
+    assert loop.send(b"vCont;c:1") == [b"OK"]
+    assert runs(loop) == {1, 2}
+
+
+def test_back_to_all_stop(loop: Loop) -> None:
+    loop.send(b"vCont;c")
+    assert loop.ask(b"QNonStop:0") == b"OK"
+    assert not loop.target.running
+    assert loop.ask(b"vStopped").startswith(b"E")
+    assert loop.ask(b"QNonStop:2").startswith(b"E")
+    assert loop.ask(b"vCont;s:1").startswith(b"T05")
+
+
+def test_stops_that_the_client_did_not_ask_for_are_not_told(loop: Loop) -> None:
+    from gdbstub.target import Stopped
+
+    loop.target.on_stop(Stopped(2))
+    assert loop.raw(b"") == []
