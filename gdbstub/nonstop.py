@@ -34,7 +34,7 @@ class NonStop:
         """The threads that run, and the range in which each steps, if it does."""
         self._told: deque[Stop] = deque()
         """Stops that the client has not fetched; of the first it has been notified."""
-        self._later: list[Stop] = []
+        self._later: list[Stopped] = []
         self._notified = False
         self._pausing = False
         self._expecting = False
@@ -51,10 +51,9 @@ class NonStop:
         last = target.last_stop()
         if not isinstance(last, Stopped):
             return self._client.render(last)
-        stops = [last, *(Stopped(thread, 0) for thread in target.threads() if thread != last.thread)]
-        stops = [stop for stop in stops if stop.thread not in self._running]
-        self._told = deque(stops[:1])
-        self._later = stops[1:]
+        others = [Stopped(thread, 0) for thread in target.threads() if thread != last.thread]
+        stand = [stop for stop in (last, *others) if stop.thread not in self._running]
+        self._told, self._later = deque(stand[:1]), stand[1:]
         self._notified = bool(self._told)
         return self._client.render(self._told[0]) if self._told else b"OK"
 

@@ -230,12 +230,22 @@ class HasPhysicalMemory:
     physical: bool
 
 
-class HasQuietSteps:
+class HasQuietSteps(ABC):
     """Steps that let no interrupt in."""
 
-    step_flags: int
-    """Bits as QEMU's ``sstep``: 1 steps are enabled, 2 no interrupts, 4 no timers."""
-    step_flags_possible: int
+    @property
+    @abstractmethod
+    def step_flags_possible(self) -> int:
+        """The bits that can be had of QEMU's ``sstep``: 1 steps are enabled, 2 no interrupts, 4 no timers."""
+
+    @property
+    @abstractmethod
+    def step_flags(self) -> int:
+        """Those that are set."""
+
+    @step_flags.setter
+    @abstractmethod
+    def step_flags(self, flags: int) -> None: ...
 
 
 class HasSearch(ABC):

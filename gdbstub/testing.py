@@ -60,6 +60,7 @@ class FakeTarget(
     """Two threads of a toy CPU over 64 KiB. It runs on the caller's thread, within ``resume``."""
 
     step_flags_possible = 7
+    step_flags = 5
 
     def __init__(self) -> None:
         self.ram = bytearray(SIZE)
@@ -68,7 +69,7 @@ class FakeTarget(
         self.stop: Stop = Stopped(1)
         self.bits = 32
         self.physical = False
-        self.step_flags = 5
+
         self.commands: list[str] = []
         self.own_files: dict[str, str] = {}
         self.killed = self.detached = False

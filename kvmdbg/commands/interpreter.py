@@ -84,7 +84,7 @@ class Interpreter:
         catalogue.load()
         self.session: Session = session
         self.registry = registry
-        self.settings = Settings()
+        self.settings = Settings(session)
         self.displays: list[Display] = []
         self.display_number = 0
         self.macros: dict[str, Macro] = {}

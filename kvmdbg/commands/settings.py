@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmdbg.errors import UsageError
 from kvmdbg.record import record
+
+if TYPE_CHECKING:
+    from kvmdbg.core.session import Session
 
 CONTEXT_PARTS = ("regs", "code", "stack", "stop")
 
@@ -25,6 +28,8 @@ class Setting:
     text: str
     words: tuple[str, ...] = ()
     show: Callable[[Any], str] = str
+    of_session: str = ""
+    """The session's attribute that it stands for; otherwise each interpreter has a value of its own."""
 
 
 def _switch(text: str) -> bool:
@@ -126,6 +131,17 @@ SETTINGS: tuple[Setting, ...] = (
         ("2", "8", "10", "16"),
     ),
     Setting(
+        "step-interrupts",
+        False,
+        _switch,
+        "on|off",
+        "Whether an interrupt may come in during a step, which then ends in its handler. Off, interrupts wait for the "
+        "next free run, so that stepping stays in the code that is looked at.",
+        ("on", "off"),
+        _on_off,
+        of_session="step_interrupts",
+    ),
+    Setting(
         "confirm",
         True,
         _switch,
@@ -150,9 +166,10 @@ ALIASES = {"output-radix": "radix", "disassembly-flavour": "disassembly-flavor"}
 
 
 class Settings:
-    """The values of one interpreter's settings."""
+    """The values of one interpreter's settings, and those of its session."""
 
-    def __init__(self, known: tuple[Setting, ...] = SETTINGS) -> None:
+    def __init__(self, session: Session | None = None, known: tuple[Setting, ...] = SETTINGS) -> None:
+        self._session = session
         self._known = {one.name: one for one in known}
         self._values = {one.name: one.default for one in known}
 
@@ -161,12 +178,17 @@ class Settings:
 
     def __getitem__(self, name: str) -> Any:
         """The value, typed as its row says. Raises KeyError for an unknown name (a mistake of the program)."""
+        attribute = self._known[name].of_session
+        if attribute and self._session is not None:
+            return getattr(self._session, attribute)
         return self._values[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if name not in self._values:
-            raise KeyError(name)
-        self._values[name] = value
+        attribute = self._known[name].of_session
+        if attribute and self._session is not None:
+            setattr(self._session, attribute, value)
+        else:
+            self._values[name] = value
 
     def add(self, setting: Setting) -> None:
         """One more setting, e.g. the shell's own."""
@@ -188,8 +210,8 @@ class Settings:
         setting = self.find(name)
         if setting is None:
             raise UsageError(f"there is no setting {name}; show lists them")
-        self._values[setting.name] = setting.read(text.strip())
+        self[setting.name] = setting.read(text.strip())
 
     def shown(self, name: str) -> str:
         """The value as ``show`` prints it, and as ``set`` would read it."""
-        return self._known[name].show(self._values[name])
+        return self._known[name].show(self[name])

@@ -55,6 +55,9 @@ class HostProfile:
     int1_before: bool
     """The debug exit for an ``int1`` of the guest's own stands at it, not behind it."""
 
+    blocks_interrupts: bool
+    """KVM has KVM_GUESTDBG_BLOCKIRQ: steps that let no interrupt in."""
+
     def behaviour(self, mode: modes.Mode, cpl: int = 0) -> Behaviour:
         """The behaviour in this mode and privilege level."""
         if cpl == 3 and mode.name != "v86":
@@ -225,6 +228,9 @@ class _Prober:
                 break
         return isinstance(end, exits.DebugExit) and end.exception == 1 and self.vcpu.regs.rip == CODE + 1
 
+    def blocks_interrupts(self) -> bool:
+        return bool(self.system.check_extension(abi.KVM_CAP_SET_GUEST_DEBUG2) & abi.KVM_GUESTDBG_BLOCKIRQ)
+
     def behaviour(self, whence: str) -> Behaviour:
         trap = next((t for t in (INT3, INT1, HLT) if self.trap_works(whence, t)), None)
         return Behaviour(
@@ -260,6 +266,7 @@ def host_profile() -> HostProfile:
                         steps_iret=prober.steps_iret(),
                         halts_late=prober.halts_late(),
                         int1_before=prober.int1_before(),
+                        blocks_interrupts=prober.blocks_interrupts(),
                     )
                 )
             finally:

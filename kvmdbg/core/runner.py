@@ -96,6 +96,7 @@ class Runner(threading.Thread):
         """A stop of this vCPU's that was not told, as another had stopped first."""
         self.stepping = False
         self._step_trap: int | None = None
+        self._quiet = True
         self._lifted: int | None = None
         self.stepper = Stepper(self)
         self.watching = Watching(self)
@@ -247,6 +248,8 @@ class Runner(threading.Thread):
             control |= abi.KVM_GUESTDBG_USE_HW_BP
         if self._step_trap == INT3:
             control |= abi.KVM_GUESTDBG_USE_SW_BP
+        if self._quiet and self.session.profile.blocks_interrupts:
+            control |= abi.KVM_GUESTDBG_BLOCKIRQ
         self._for_stepping = self._request(control, self.plan.dr7_data_only())
 
     def _request(self, control: int, dr7: int) -> bytes:
@@ -254,6 +257,11 @@ class Runner(threading.Thread):
         if not control & abi.KVM_GUESTDBG_USE_HW_BP:
             return debug_request(control, 0, ())
         return debug_request(control, dr7, tuple(address for address, _, _ in self.plan.debug_registers))
+
+    def step_quietly(self, quiet: bool) -> None:
+        """Whether steps let no interrupt in, where this KVM can keep them out."""
+        self._quiet = quiet
+        self._arm_steps()
 
     @property
     def step_trap(self) -> int | None:

@@ -61,6 +61,7 @@ class Session(Inspection):
         self.observed = False
         self.fresh = True
         self.arriving = False
+        self._step_interrupts = False
         self.last_stop: stops.Stop | None = None
         self._control = threading.RLock()
         self.own_points: list[Breakpoint] = []
@@ -181,6 +182,20 @@ class Session(Inspection):
         return self.vcpu
 
     @property
+    def step_interrupts(self) -> bool:
+        """Whether an interrupt may come in during a step, which then ends in its handler.
+
+        Otherwise interrupts wait for the next free run. NotSupportedHere where this KVM cannot keep them out.
+        """
+        return self._step_interrupts or not self.profile.blocks_interrupts
+
+    @step_interrupts.setter
+    def step_interrupts(self, value: bool) -> None:
+        if not value and not self.profile.blocks_interrupts:
+            raise NotSupportedHere("this KVM cannot keep interrupts out of a step: it lacks KVM_GUESTDBG_BLOCKIRQ")
+        self._step_interrupts = value
+
+    @property
     def profile(self) -> HostProfile:
         return host_profile()
 
@@ -198,7 +213,8 @@ class Session(Inspection):
             ]
             rows.append((name if name == "user" else f"{name} (CPL 0)", ", ".join(able)))
         into = "enter the handler of an event" if self.profile.steps_into_handlers else "need traps to enter handlers"
-        rows.append(("steps", into))
+        quiet = "can keep interrupts out" if self.profile.blocks_interrupts else "cannot keep interrupts out"
+        rows.append(("steps", f"{into}, {quiet}"))
         return rows
 
     @cached_property

@@ -133,12 +133,14 @@ class Stepper:
         """Step ``count`` instructions (None: until something stops), stopping at breakpoints on the way.
 
         ``record`` gets a copy of struct kvm_regs after each step (144 bytes); outside of ``span`` (start, end of
-        linear addresses) stepping ends.
+        linear addresses) stepping ends. Interrupts are kept out as ``step_interrupts`` of the session says, but not
+        where stepping stands for a free run.
         """
         runner = self.runner
         runner.require_step()
         runner.pending = None
         runner.vcpu.share_sregs(runner.sregs)
+        runner.step_quietly(not runner.session.step_interrupts and (count is not None or span is not None))
         self._trap_handlers()
         runner.stepping = True
         try:
@@ -146,6 +148,7 @@ class Stepper:
         finally:
             runner.stepping = False
             self._untrap_handlers()
+            runner.step_quietly(True)
             self.rest()
 
     def rest(self) -> None:

@@ -22,6 +22,8 @@ SIGINT, SIGILL, SIGTRAP, SIGABRT, SIGSEGV = 2, 4, 5, 6, 11
 EFAULT = 14
 WATCH_REASONS = {"write": "watch", "read": "rwatch", "access": "awatch"}
 ELF_MACHINES = {descriptions.I386: 3, descriptions.X86_64: 62}
+STEPS, NO_INTERRUPTS = 1, 2
+"""Of QEMU's ``sstep``. The timers are in the kernel, where nothing stops them."""
 SEARCH_PIECE = 1 << 20
 Monitor = Callable[[str, Callable[[str], None]], None]
 
@@ -65,6 +67,7 @@ class GdbTarget(
     capabilities.HasMemoryMap,
     capabilities.HasMemoryRegions,
     capabilities.HasPhysicalMemory,
+    capabilities.HasQuietSteps,
     capabilities.HasSearch,
     capabilities.HasFiles,
     capabilities.FollowsMode,
@@ -267,6 +270,19 @@ class GdbTarget(
 
     def interrupt(self) -> None:
         self.session.world.stop()
+
+    @property
+    def step_flags_possible(self) -> int:
+        return STEPS | NO_INTERRUPTS if self.session.profile.blocks_interrupts else STEPS
+
+    @property
+    def step_flags(self) -> int:
+        return STEPS if self.session.step_interrupts else STEPS | NO_INTERRUPTS
+
+    @step_flags.setter
+    def step_flags(self, flags: int) -> None:
+        with translated():
+            self.session.step_interrupts = not flags & NO_INTERRUPTS
 
     def last_stop(self) -> StubStop:
         if self.session.state == "dead":

@@ -32,6 +32,7 @@ def host(
     return HostProfile(
         by_mode | modes,
         steps_into_handlers=True,
+        blocks_interrupts=True,
         leaks_trap_flag=False,
         steps_iret=True,
         halts_late=False,

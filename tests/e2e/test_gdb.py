@@ -166,6 +166,16 @@ def test_monitor(serve: Serve) -> None:
     ordered(said, "Breakpoints and watchpoints", "single step", "nonsense", "$1 = 42", "= 0xff")
 
 
+def test_packets_of_qemus_stub(serve: Serve) -> None:
+    said = gdb(
+        serve("guests/long64.elf"),
+        "maintenance packet qqemu.sstep", "maintenance packet Qqemu.sstep=1", "maintenance packet qqemu.sstep",
+        "monitor show step-interrupts", "monitor set step-interrupts off", "maintenance packet qqemu.sstep",
+        "maintenance packet Qqemu.sstep=7", "maintenance packet qqemu.PhyMemMode",
+    )  # fmt: skip
+    ordered(said, '"0x3"', '"OK"', '"0x1"', "on", '"0x3"', '"E16"', '"0"')
+
+
 def test_two_vcpus(serve: Serve) -> None:
     said = gdb(
         serve("--cpus", "2", "guests/long64.elf"),

@@ -1,0 +1,81 @@
+"""Steps while the timer interrupts: in the kernel's PIC and PIT, which a machine with two vCPUs has."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from kvmdbg.core.session import Session
+from kvmdbg.core.stops import BreakpointStop
+from kvmdbg.errors import NotSupportedHere
+from tests.core.conftest import Boot, take_debug_registers
+
+pytestmark = pytest.mark.kvm
+
+# Real mode: PIC (ICW1 to ICW4: vectors from 8, automatic end of interrupt), IRQ 0 alone; PIT channel 0 every
+# 1193 ticks, a millisecond; IVT entry 8 to 0:0x1100; sti
+SET_UP = bytes.fromhex(
+    "fa b011 e620 b008 e621 b004 e621 b003 e621 b0fe e621 b034 e643 b0a9 e640 b004 e640"
+    "31c0 8ed8 c7062000 0011 c7062200 0000 fb"
+)
+LOOP = 0x1000 + len(SET_UP)
+# again: inc bx; nop; nop; jmp again
+CODE = SET_UP + bytes.fromhex("43 90 90 ebfb")
+HANDLER = bytes.fromhex("ff060090 cf")  # inc word [0x9000]; iret
+IN_HANDLER = range(0x1100, 0x1100 + len(HANDLER))
+
+
+def ticking(boot: Boot) -> Session:
+    dbg = boot(CODE.ljust(0x100, b"\x90") + HANDLER, cpus=2)
+    point = dbg.break_at(0x1104)
+    assert isinstance(dbg.run(timeout=30), BreakpointStop)  # the timer works
+    dbg.breakpoints.discard(point)
+    dbg.step()  # iret
+    assert dbg.vcpu.pc in range(LOOP, LOOP + 6)
+    return dbg
+
+
+def test_a_step_does_not_land_in_the_timers_interrupt(boot: Boot) -> None:
+    dbg = ticking(boot)
+    if not dbg.profile.blocks_interrupts:
+        assert dbg.step_interrupts
+        with pytest.raises(NotSupportedHere, match="interrupts"):
+            dbg.step_interrupts = False
+        return
+    before = dbg.physical.read(0x9000, 2)
+    for _ in range(200):
+        time.sleep(0.0005)
+        dbg.step()
+        assert dbg.vcpu.pc not in IN_HANDLER
+    assert dbg.physical.read(0x9000, 2) == before
+    dbg.step(200)
+    assert dbg.physical.read(0x9000, 2) == before
+    point = dbg.break_at(0x1104)
+    assert dbg.run(timeout=30).pc == 0x1104  # what waited comes in now
+    dbg.breakpoints.discard(point)
+
+
+def test_a_step_may_let_interrupts_in(boot: Boot) -> None:
+    dbg = ticking(boot)
+    dbg.step_interrupts = True
+    end = time.monotonic() + 30
+    while dbg.vcpu.pc not in IN_HANDLER:
+        assert time.monotonic() < end
+        time.sleep(0.0005)
+        dbg.step()
+    assert dbg.vcpu.pc == 0x1100
+
+
+@pytest.mark.parametrize("registers_taken", [False, True], ids=["first four", "beyond four"])
+def test_a_breakpoint_is_passed_once_while_the_timer_interrupts(boot: Boot, registers_taken: bool) -> None:
+    dbg = ticking(boot)
+    if registers_taken:
+        take_debug_registers(dbg)
+    dbg.break_at(LOOP)
+    dbg.run(timeout=30)
+    first = dbg.regs.bx
+    for count in range(1, 100):
+        time.sleep(0.001)
+        stop = dbg.run(timeout=30)
+        assert (stop.pc, (dbg.regs.bx - first) & 0xFFFF) == (LOOP, count)
