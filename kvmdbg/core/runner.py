@@ -94,6 +94,10 @@ class Runner(threading.Thread):
         self.must_complete = False
         self.pending: stops.Stop | None = None
         """A stop of this vCPU's that was not told, as another had stopped first."""
+        self._reached_unseen: int | None = None
+        """Where this vCPU was stopped from outside, when that is a breakpoint which had not fired yet."""
+        self._settled = False
+        """Stopped from outside on a breakpoint that has fired and is yet to be passed."""
         self.stepping = False
         self._step_trap: int | None = None
         self._quiet = True
@@ -342,11 +346,14 @@ class Runner(threading.Thread):
 
     def go(self) -> stops.Stop | None:
         """Run the guest until something must stop; None when another vCPU stopped first."""
+        self._settled = False
         try:
             stop = self._take_pending() or self._go()
-            if stop is None or not self.must_complete:
-                return stop
-            return self.complete() or stop
+            if self.must_complete:
+                stop = self.complete() or stop
+            if stop is None and not self._settled and (self.plan.by_linear or self.plan.by_physical):
+                self._reached_unseen = self.pc if self.points_at(self.pc) else None
+            return stop
         finally:
             self.forget()
 
@@ -360,19 +367,25 @@ class Runner(threading.Thread):
             return replace(stop, hits=tuple(alive)) if alive else None
         return stop
 
+    def begin_step(self) -> stops.Stop | None:
+        """A step from here makes void what was to be told here; that, for whoever wants it all the same."""
+        pending, self.pending, self._reached_unseen = self.pending, None, None
+        return pending
+
     def _go(self) -> stops.Stop | None:
         if self.plan.stepping:
             return self.stepper.run(None)
         if self.points_at(self.pc):
-            stop = self.hit(judged=not self.session.arriving)
-            if stop is not None:
+            unseen, self._reached_unseen = self._reached_unseen, None
+            stop = self.hit(judged=not self.session.arriving and unseen != self.pc)
+            if stop is not None or self.session.stopping:
                 return stop
         self.debug_for_running()
         vcpu = self.vcpu
         vcpu.unshare_sregs()
         fd, u32, ioctl = vcpu.fd, vcpu.u32, fcntl.ioctl
         run, io = abi.KVM_RUN, exits.KVM_EXIT_IO
-        ports, limit = self.ports, self.left
+        ports, limit, world = self.ports, self.left, self.session.world
         while True:
             try:
                 ioctl(fd, run, 0)
@@ -399,7 +412,7 @@ class Runner(threading.Thread):
             else:
                 self.arrive()
                 stop = self.serve()
-                if stop is not None:
+                if stop is not None or world.stopping:
                     return stop
             limit -= 1
             if not limit:
@@ -536,6 +549,7 @@ class Runner(threading.Thread):
             stop = stop or self.stepper.past(check=first)
             first = False
             if stop is not None or self.session.stopping:
+                self._settled = self.stepper.parked
                 return stop
             if not self.points_at(self.pc):
                 self.debug_for_running()

@@ -56,6 +56,8 @@ class Stepper:
         self._entries: dict[int, int] = {}
         self._entry_points: dict[int, int] = {}
         self._pages: dict[int, memoryview] = {}
+        self.parked = False
+        """The last step was ended from outside before it began."""
 
     # --- past a breakpoint -------------------------------------------------------------------------
 
@@ -90,7 +92,7 @@ class Stepper:
     def among_others(self, span: tuple[int, int]) -> stops.Stop | None:
         """Step once, and on while pc is in ``span``, with traps in place: other vCPUs run, and wait for each step."""
         runner = self.runner
-        pending, runner.pending = runner.pending, None
+        pending = runner.begin_step()
         if isinstance(pending, stops.StepStop) and pending.pc == runner.pc:
             return pending  # done already, when another vCPU had stopped first
         page = runner.vcpu.page
@@ -138,7 +140,7 @@ class Stepper:
         """
         runner = self.runner
         runner.require_step()
-        runner.pending = None
+        runner.begin_step()
         runner.vcpu.share_sregs(runner.sregs)
         runner.step_quietly(not runner.session.step_interrupts and (count is not None or span is not None))
         self._trap_handlers()
@@ -305,6 +307,7 @@ class Stepper:
     def _one(self, before: bytes, entered: bool) -> stops.Stop | None:
         runner = self.runner
         vcpu = runner.vcpu
+        self.parked = False
         if not entered and self._is_hard(runner.pc) and self._over_iret():
             try:
                 vcpu.run()
@@ -326,6 +329,7 @@ class Stepper:
             reason = vcpu.u32[U32_EXIT_REASON]
             if reason == exits.KVM_EXIT_INTR:
                 if runner.park():
+                    self.parked = True
                     return None
                 runner.debug_for_stepping()
                 continue
