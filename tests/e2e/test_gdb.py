@@ -285,28 +285,33 @@ def test_non_stop(serve: Serve, tmp_path: Path) -> None:
     child = pexpect.spawn("gdb", ["-nx", "-q", "-i=mi"], cwd=str(ROOT), encoding="utf-8", timeout=20 * TIME_SCALE)
     child.setecho(False)
     running = r'\*running,thread-id="{}"'
-    stopped = r'\*stopped,.*thread-id="{}",stopped-threads=\["{}"\]'
+    stopped = r'\*stopped,[^\n]*thread-id="{}",stopped-threads=\["{}"\]'
     try:
         child.expect_exact("(gdb)")
         for command, *answers in (
             ("-gdb-set mi-async on", r"\^done"),
             ("-gdb-set non-stop on", r"\^done"),
             (f"-target-select remote {served.address}", r"\^connected", stopped.format(2, 2)),
-            ("-exec-step-instruction --thread 1", r'addr="0x0000100a".*thread-id="1",stopped-threads=\["1"\]'),
+            ("-exec-step-instruction --thread 1", r'addr="0x0000100a"[^\n]*thread-id="1",stopped-threads=\["1"\]'),
             ("-break-insert *0x1028", r"\^done,bkpt="),
             ("-exec-continue --thread 2", running.format(2)),
-            ("-exec-continue --thread 1", running.format(1), r'bkptno="1".*thread-id="1",stopped-threads=\["1"\]'),
-            ("-thread-info", r'id="1",.*state="stopped",.*id="2",.*state="running"'),
-            ("-exec-interrupt --thread 2", r"\^done", r'signal-name="0".*thread-id="2",stopped-threads=\["2"\]'),
-            ("-exec-step-instruction --thread 2", r'addr="0x0000800[015]".*thread-id="2",stopped-threads=\["2"\]'),
+            ("-exec-continue --thread 1", running.format(1), r'bkptno="1"[^\n]*thread-id="1",stopped-threads=\["1"\]'),
+            ("-thread-info", r'id="1",[^\n]*state="stopped",[^\n]*id="2",[^\n]*state="running"'),
+            ("-exec-interrupt --thread 2", r"\^done", r'signal-name="0"[^\n]*thread-id="2",stopped-threads=\["2"\]'),
+            ("-exec-step-instruction --thread 2", r'addr="0x0000800[015]"[^\n]*thread-id="2",stopped-threads=\["2"\]'),
             ("-exec-continue --thread 2", running.format(2)),
             ("-break-delete 1", r"\^done"),  # while the second runs
-            ("-exec-next-instruction --thread 1", r'addr="0x0000102e".*thread-id="1",stopped-threads=\["1"\]'),
+            ("-exec-next-instruction --thread 1", r'addr="0x0000102e"[^\n]*thread-id="1",stopped-threads=\["1"\]'),
             ("-break-insert -t -p 2 *0x8001", r"\^done,bkpt="),  # and one that it comes to
-            (r"-thread-select 1", r'\*stopped,reason="breakpoint-hit",disp="del".*stopped-threads=\["2"\]'),
-            ("-exec-continue --all", running.format(".*")),
-            ("-exec-interrupt --all", r"\^done", r"\*stopped,.*stopped-threads=", r"\*stopped,.*stopped-threads="),
-            ("-thread-info", r'id="1",.*state="stopped",.*id="2",.*state="stopped"'),
+            (r"-thread-select 1", r'\*stopped,reason="breakpoint-hit",disp="del"[^\n]*stopped-threads=\["2"\]'),
+            ("-exec-continue --all", running.format("[^\n]*")),
+            (
+                "-exec-interrupt --all",
+                r"\^done",
+                r"\*stopped,[^\n]*stopped-threads=",
+                r"\*stopped,[^\n]*stopped-threads=",
+            ),
+            ("-thread-info", r'id="1",[^\n]*state="stopped",[^\n]*id="2",[^\n]*state="stopped"'),
             ("-target-detach", r"\^done"),
         ):
             child.sendline(command)
