@@ -91,6 +91,45 @@ def test_symbols_lines_and_frames(serve: Serve, with_lines: Path) -> None:
     ordered(said, "Breakpoint 1, func ()", "mov %rsp, %rbp", "#0  func ()", "pop %rbp", "= 40")
 
 
+REAL_MODE_C = """
+__asm__(".code16gcc\\n.globl _start\\n_start: movl $0x7000, %esp; call main; 1: hlt; jmp 1b");
+volatile int total;
+__attribute__((noinline)) int add(int a, int b)
+{
+    int sum = a + b;
+    total += sum;
+    return sum;
+}
+int main(void)
+{
+    int r = 5;
+    r = add(r, 2);
+    r = add(r, 3);
+    return r;
+}
+"""
+
+
+def test_c_in_real_mode(serve: Serve, tmp_path: Path) -> None:
+    """What gcc -m16 makes has frames of 32 bits, which gdb knows."""
+    source, elf, flat = (tmp_path / f"real.{ending}" for ending in ("c", "elf", "bin"))
+    source.write_text(REAL_MODE_C)
+    flags = "-m16 -g -O0 -ffreestanding -fno-pic -fno-stack-protector -nostdlib -static".split()
+    linker = ["-Wl,-Ttext=0x7c00,--build-id=none,-e,_start", "-Wl,-m,elf_i386"]
+    subprocess.run(["gcc", *flags, *linker, str(source), "-o", str(elf)], check=True)
+    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", str(elf), str(flat)], check=True)
+    said = gdb(
+        serve("--mode", "real", "--load", "0x7c00", str(flat)),
+        f"symbol-file {elf}", "show architecture", "break add", "continue", "backtrace", "next", "next", "info locals",
+        "finish", "next", "continue", "delete", "finish", "step",
+    )  # fmt: skip
+    ordered(
+        said, "i8086", "Breakpoint 1, add (a=5, b=2)", "#1", "main () at", "total += sum", "sum = 7",
+        "main () at", "Value returned is $1 = 7", "r = add(r, 3)", "Breakpoint 1, add (a=7, b=3)",
+        "Value returned is $2 = 10", "return r",
+    )  # fmt: skip
+
+
 def test_conditions_are_evaluated_here(serve: Serve) -> None:
     """20,000 false ones, and gdb counts one hit: none of them reached it."""
     said = gdb(
