@@ -266,7 +266,7 @@ class Server:
         end = 0.0
         while True:
             data = stream.read()
-            if data is None and time.perf_counter() < end:
+            if data is None and time.perf_counter() < end and not self._served_elsewhere:
                 continue
             with self.lock:
                 if stream is not self._stream:

@@ -222,3 +222,26 @@ def test_pc_of_real_mode_is_linear_and_maps_back(boot: Boot) -> None:
     assert dbg.regs.ip == 8
     with pytest.raises(kvmdbg.KvmdbgError, match="CS base"):
         dbg.regs.pc = 0x5000
+
+
+def test_a_vcpus_thread_does_not_wait_for_whoever_starts_the_guest(boot: Boot) -> None:
+    """The gdb stub resumes on that thread, and whoever holds the lock may be asking that thread for registers."""
+    dbg = boot(b"\x90\xeb\xfd")
+    with dbg._control:
+        with pytest.raises(SessionStateError, match="running"):
+            dbg.runner.call(lambda: dbg.start({}, plant=False))
+    assert dbg.step().pc == 0x1001
+
+
+def test_a_listener_that_fails_does_not_end_the_vcpus_thread(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    dbg = boot(b"\x90\xeb\xfd")
+    told: list[BaseException | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_value))
+
+    def fail(stop: object) -> None:
+        raise RuntimeError("a mistake")
+
+    dbg.listeners.on_stop(fail)
+    assert [dbg.step().pc, dbg.step().pc] == [0x1001, 0x1000]
+    assert dbg.regs.rip == 0x1000
+    assert [str(error) for error in told] == ["a mistake"] * 2

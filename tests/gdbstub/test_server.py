@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from gdbstub import Address, Server
 from gdbstub.server import LOOPBACK
+from gdbstub.target import Resume
 from gdbstub.testing import FakeTarget, Remote
 from gdbstub.wire import frame
 
@@ -215,3 +217,76 @@ def test_stdio() -> None:
 def test_a_port_that_is_taken(server: Server) -> None:
     with pytest.raises(OSError):
         Server(FakeTarget(), server.address).start()
+
+
+class Lending(FakeTarget):
+    """It runs on a thread of its own, which serves the client when it has stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.served_by: list[str] = []
+        self.jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="lent", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            self.jobs.get()()
+
+    def resume(self, what: Resume) -> None:
+        self._runs = True
+
+        def job() -> None:
+            super(Lending, self).resume(what)
+            self.on_idle()
+
+        self.jobs.put(job)
+
+    def read_memory(self, thread: int, address: int, length: int) -> bytes:
+        self.served_by.append(threading.current_thread().name)
+        return super().read_memory(thread, address, length)
+
+
+@pytest.fixture
+def lending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr("gdbstub.server.LOOKS_FOR", 0.5)
+    found = Server(Lending(), Address(LOOPBACK, 0))
+    found.start()
+    yield found
+    found.close()
+
+
+def test_a_thread_of_the_targets_serves_what_comes_at_once(lending: Server) -> None:
+    target = lending.target
+    assert isinstance(target, Lending)
+    client = attach(lending)
+    for _ in range(20):
+        assert client.ask(b"vCont;s:1").startswith(b"T05")
+        assert client.ask(b"m100,1") == b"00"
+    assert target.served_by.count("lent") > 10  # the server's own may be there first
+    client.ask(b"vCont;s:1")
+    time.sleep(0.8)
+    target.served_by.clear()
+    assert client.ask(b"m100,1") == b"00"
+    assert target.served_by == ["gdbstub"]
+    client.close()
+
+
+@pytest.mark.parametrize("pause", [0, 0.8], ids=["while it is lent", "later"])
+def test_a_client_that_goes_while_a_thread_is_lent(lending: Server, pause: float) -> None:
+    for _ in range(3):
+        client = attach(lending)
+        assert client.ask(b"vCont;s:1").startswith(b"T05")
+        assert client.ask(b"m100,1") == b"00"
+        time.sleep(pause)
+        client.close()
+
+
+def test_a_lent_thread_waits_for_nobody(lending: Server) -> None:
+    client = attach(lending)
+    with lending.lock:
+        done = threading.Thread(target=lending.target.on_idle)
+        done.start()
+        done.join(5)
+        assert not done.is_alive()
+    assert client.ask(b"qC") == b"QC1"
+    client.close()
