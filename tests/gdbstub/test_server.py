@@ -236,6 +236,7 @@ class Lending(FakeTarget):
         self._runs = True
 
         def job() -> None:
+            time.sleep(0.01)  # the server waits for the client again
             super(Lending, self).resume(what)
             self.on_idle()
 
@@ -262,7 +263,7 @@ def test_a_thread_of_the_targets_serves_what_comes_at_once(lending: Server) -> N
     for _ in range(20):
         assert client.ask(b"vCont;s:1").startswith(b"T05")
         assert client.ask(b"m100,1") == b"00"
-    assert target.served_by.count("lent") > 10  # the server's own may be there first
+    assert target.served_by.count("lent") > 10
     client.ask(b"vCont;s:1")
     time.sleep(0.8)
     target.served_by.clear()
