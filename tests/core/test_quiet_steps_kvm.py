@@ -12,10 +12,10 @@ from tests.core.conftest import Boot, take_debug_registers
 
 pytestmark = pytest.mark.kvm
 
-# Real mode: PIC (ICW1 to ICW4: vectors from 8, automatic end of interrupt), IRQ 0 alone; PIT channel 0 every
-# 1193 ticks, a millisecond; IVT entry 8 to 0:0x1100; sti
+# Real mode: PIC (ICW1 to ICW4: vectors from 8, automatic end of interrupt), IRQ 0 alone; PIT channel 0 as
+# slow as it can be, 18 times a second; IVT entry 8 to 0:0x1100; sti
 SET_UP = bytes.fromhex(
-    "fa b011 e620 b008 e621 b004 e621 b003 e621 b0fe e621 b034 e643 b0a9 e640 b004 e640"
+    "fa b011 e620 b008 e621 b004 e621 b003 e621 b0fe e621 b034 e643 b000 e640 b000 e640"
     "31c0 8ed8 c7062000 0011 c7062200 0000 fb"
 )
 LOOP = 0x1000 + len(SET_UP)
@@ -35,7 +35,7 @@ def run_for_ticks(dbg: Session) -> None:
     while ticks(dbg) == before or dbg.vcpu.pc not in range(LOOP, LOOP + 5):
         assert time.monotonic() < end
         dbg.resume()
-        time.sleep(0.005)
+        time.sleep(0.02)
         dbg.interrupt()
 
 
@@ -83,6 +83,6 @@ def test_a_breakpoint_is_passed_once_while_the_timer_interrupts(boot: Boot, regi
     dbg.run(timeout=30)
     first = dbg.regs.bx
     for count in range(1, 100):
-        time.sleep(0.001)
+        time.sleep(0.002)
         stop = dbg.run(timeout=30)
         assert (stop.pc, (dbg.regs.bx - first) & 0xFFFF) == (LOOP, count)
