@@ -151,8 +151,8 @@ class NonStop:
         self._pause()
         self._running.clear()
 
-    def restarted(self) -> None:
-        """All threads stand at the beginning."""
+    def forget(self) -> None:
+        """The guest is killed or begins anew: no thread runs, and there is nothing to tell."""
         self._running.clear()
         self._told.clear()
         self._expecting = self._notified = False

@@ -149,17 +149,25 @@ def interrupt(client: Client, rest: bytes) -> Reply:
 def detach(client: Client, rest: bytes) -> Reply:
     """Detach: the guest runs on by itself, without the client's breakpoints."""
     assert isinstance(client.target, HasDetach)
+    if client.nonstop is not None:
+        client.nonstop.end()
     client._reply(b"OK")
     client.leave()
     client.target.detach()
     return None
 
 
+def end(client: Client, target: HasKill) -> None:
+    if client.nonstop is not None:
+        client.nonstop.forget()
+    target.kill()
+
+
 @packet("k", needs=HasKill)
 def kill(client: Client, rest: bytes) -> Reply:
     """Kill the guest; only lldb waits for a reply. In extended mode the connection stays, and R brings it back."""
     assert isinstance(client.target, HasKill)
-    client.target.kill()
+    end(client, client.target)
     if client.thread_suffix:
         client._reply(client.render(Killed()))
     if not client.extended:
@@ -171,7 +179,7 @@ def kill(client: Client, rest: bytes) -> Reply:
 def kill_process(client: Client, rest: bytes) -> Reply:
     """Kill the guest."""
     assert isinstance(client.target, HasKill)
-    client.target.kill()
+    end(client, client.target)
     return b"OK"
 
 
@@ -179,7 +187,7 @@ def begin_anew(client: Client, target: HasRestart) -> None:
     target.restart()
     client.held = None
     if client.nonstop is not None:
-        client.nonstop.restarted()
+        client.nonstop.forget()
 
 
 @packet("R", needs=HasRestart)

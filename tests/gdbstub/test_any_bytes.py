@@ -44,3 +44,27 @@ def test_each_packet_has_its_own_reply(bodies: list[bytes]) -> None:
             loop.interrupt()
         (reply,) = loop.send(b"qC")
         assert reply.startswith(b"QC"), body
+
+
+ACTIONS = st.builds(
+    lambda action, thread: f"vCont;{action}{thread}".encode(),
+    st.sampled_from(("c", "s", "t", "r100,110")),
+    st.sampled_from(("", ":1", ":2", ":-1")),
+)
+RUNNING = st.one_of(ACTIONS, st.sampled_from((b"vStopped", b"?", b"vCtrlC", b"Z0,101,1", b"z0,101,1")), BODIES)
+
+
+@given(st.lists(RUNNING, max_size=12))
+@settings(max_examples=300)
+def test_in_non_stop_mode_each_packet_has_its_own_reply(bodies: list[bytes]) -> None:
+    loop = Loop(FakeTarget())
+    assert loop.ask(b"QNonStop:1") == b"OK"
+    for body in bodies:
+        replies = [reply for reply in loop.send(body) if not reply.startswith(b"%")]
+        if loop.client.ended or loop.client.nonstop is None:
+            return
+        found = registry.find(body)
+        if found is None or found[0].name == "vCont" or not found[0].name.startswith(SILENT):
+            assert len(replies) == 1, body
+        (reply,) = (reply for reply in loop.send(b"qC") if not reply.startswith(b"%"))
+        assert reply.startswith(b"QC"), body

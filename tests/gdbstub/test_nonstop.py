@@ -117,3 +117,27 @@ def test_stops_that_the_client_did_not_ask_for_are_not_told(loop: Loop) -> None:
 
     loop.target.on_stop(Stopped(2))
     assert loop.raw(b"") == []
+
+
+def test_detach_lets_all_go(loop: Loop) -> None:
+    assert isinstance(loop.target, FakeTarget)
+    loop.send(b"vCont;c:2")
+    assert loop.ask(b"D") == b"OK"
+    assert loop.target.detached and loop.client.ended
+
+
+@pytest.mark.parametrize("body", [b"vKill;1", b"R00"])
+def test_a_guest_that_is_killed_or_restarted_has_nothing_to_tell(loop: Loop, body: bytes) -> None:
+    loop.ask(b"!")
+    loop.send(b"vCont;c")
+    assert loop.send(body) == ([b"OK"] if body[:1] == b"v" else [])
+    assert loop.ask(b"vStopped") == b"OK"
+    assert not loop.target.running
+
+
+def test_restart_begins_with_all_stopped(loop: Loop) -> None:
+    loop.ask(b"!")
+    loop.send(b"vCont;c")
+    assert loop.ask(b"vRun;").startswith(b"T05thread:1;")
+    assert loop.send(b"vCont;c:1") == [b"OK"]
+    assert runs(loop) == {1}
