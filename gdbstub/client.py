@@ -7,7 +7,7 @@ gives, and tells it when the target stopped.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from gdbstub import packets, registry
@@ -59,6 +59,8 @@ class Client:
         """A packet is being handled."""
         self.held: Stop | None = None
         """A stop that is told at the next resume; the client believes that the program was replaced by another."""
+        self.gone = False
+        """The client was told that the program has ended: it has no threads any more."""
         self.ended = False
         """Nothing is to be said any more: the connection is to be closed."""
         self.error_text = False
@@ -209,6 +211,7 @@ class Client:
     def render(self, stop: Stop) -> bytes:
         """A stop reply."""
         process = b";process:%x" % WHOLE_PROCESS if "multiprocess+" in self.features else b""
+        self.gone = not isinstance(stop, Stopped)
         if isinstance(stop, Exited):
             return b"W%02x%b" % (stop.status & 0xFF, process)
         if isinstance(stop, Killed):
@@ -250,6 +253,10 @@ class Client:
 
     # --- thread ids --------------------------------------------------------------------------------
 
+    def threads(self) -> Sequence[int]:
+        """The target's threads as this client is to see them."""
+        return () if self.gone else self.target.threads()
+
     def thread_id(self, thread: int) -> bytes:
         """A thread's id as the client writes it."""
         return b"p%x.%x" % (WHOLE_PROCESS, thread) if "multiprocess+" in self.features else b"%x" % thread
@@ -264,7 +271,7 @@ class Client:
         if text == b"-1":
             return -1
         thread = int(text, 16)
-        if thread and thread not in self.target.threads():
+        if thread and thread not in self.threads():
             raise TargetError(f"there is no thread {thread}", 3)
         return thread
 

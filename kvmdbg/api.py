@@ -28,13 +28,14 @@ def open(
     registers: Mapping[str, int] | None = None,
     symbols: Sequence[tuple[str, int]] = (),
     cmdline: str = "",
+    devices: Sequence[str] = (),
 ) -> Session:
     """A session on the guest image at ``path``, stopped before its first instruction.
 
     ``mode`` is "real", "prot" or "long"; ``load`` the guest-physical address of a flat
     image; ``entry`` an address, "SEG:OFF" or a symbol; ``registers`` initial values by
-    name; ``symbols`` (file, base) pairs of further symbol files. Raises LoadError,
-    UsageError, KvmUnavailable.
+    name; ``symbols`` (file, base) pairs of further symbol files; ``devices`` as
+    ``--device`` takes them. Raises LoadError, UsageError, KvmUnavailable.
     """
     from kvmdbg.core.symbols import load_symbol_file
 
@@ -48,7 +49,7 @@ def open(
         cmdline=cmdline,
         symbols=tuple(extra),
     )
-    session = Session(load_image(path, options), options, cpus=cpus, registers=dict(registers or {}))
+    session = Session(load_image(path, options), options, cpus=cpus, registers=dict(registers or {}), devices=devices)
     session.symbols.add(extra)
     session.symbol_files += [file for file, _ in symbols]
     return session

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Error, ExitLine, GuestOutput, Message, Result, StopReport, Text
+from kvmdbg.core.stops import ExitedStop
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.serving import GdbService
 
@@ -208,7 +209,12 @@ class Batch:
             return refuse(error, self.json, 2)
         except Quit as leave:
             return leave.status or int(self.failed)
-        return int(self.failed)
+        return int(self.failed) or self._guest_status()
+
+    def _guest_status(self) -> int:
+        """The exit status that the guest ended with, if that is how it stopped last."""
+        stop = self.session.last_stop
+        return stop.status if isinstance(stop, ExitedStop) else 0
 
     def _start_gdb(self) -> None:
         if self.gdb_address is not None:

@@ -3,7 +3,7 @@
 Nothing heavy is imported here or by what batch mode needs: start-up time is measured (tests/bench).
 
 Exit status: 0 when all commands worked, 1 otherwise, 2 for a mistake in the options or no usable /dev/kvm, 130 after
-Ctrl-C in batch mode, and what ``quit STATUS`` asks for.
+Ctrl-C in batch mode, what ``quit STATUS`` asks for, and the guest's own where it ended itself at last.
 """
 
 from __future__ import annotations
@@ -121,6 +121,13 @@ def parser() -> argparse.ArgumentParser:
         help="read symbols of an ELF file",
     )
     image.add_argument("--cmdline", default="", metavar="TEXT", help="the kernel's command line")
+    image.add_argument(
+        "--device",
+        action="append",
+        default=[],
+        metavar="NAME[,KEY=VALUE]",
+        help="add a device, as isa-debug-exit,iobase=0xf4; help lists them",
+    )
     commands = found.add_argument_group("commands, in the order given")
     commands.add_argument(
         "-x", "--command", dest="commands", action=_Commands, metavar="FILE", help="run a command file"
@@ -140,6 +147,17 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
+def list_devices() -> int:
+    """What ``--device`` takes."""
+    from kvmdbg import devices  # noqa: F401  its modules make them known
+    from kvmdbg.devices import registry
+
+    for name, one in registry.known().items():
+        options = "".join(f",{key}={value:#x}" for key, value in one.options.items())
+        print(f"{name}{options}\n    {(one.__doc__ or '').partition(': ')[2].rstrip()}")
+    return 0
+
+
 def open_session(options: argparse.Namespace) -> Session:
     """The session that the options describe. Raises KvmdbgError."""
     from kvmdbg import api
@@ -154,6 +172,7 @@ def open_session(options: argparse.Namespace) -> Session:
         cpus=options.cpus,
         registers=dict(options.reg),
         cmdline=options.cmdline,
+        devices=options.device,
         **given,
     )
     try:
@@ -177,6 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"kvmdbg {VERSION}")
         return 0
+    if "help" in options.device:
+        return list_devices()
     if options.guest is None:
         print(
             "kvmdbg: which guest? give its image, as in: kvmdbg guests/hello16.bin (--help shows more)", file=sys.stderr

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kvmdbg.core.stops import ExitedStop
 from kvmdbg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class GdbService:
             self.ended.set()
 
     def _left(self) -> None:
-        if self.session.state == "dead":
+        if self.session.state == "dead" or isinstance(self.session.last_stop, ExitedStop):
             self.ended.set()
 
     # --- monitor -----------------------------------------------------------------------------------

@@ -285,3 +285,23 @@ def test_traced_exits_in_batch_go_to_stderr() -> None:
         "out port 0x3f8, 1 byte, data 0x34",
         "out port 0x3f8, 1 byte, data 0x0a",
     ]
+
+
+@pytest.mark.kvm
+def test_the_guests_own_exit_status(tmp_path: Path) -> None:
+    guest = tmp_path / "guest.bin"
+    guest.write_bytes(bytes.fromhex("b010 e6f4 f4"))  # mov al, 0x10; out 0xf4, al; hlt
+    options = ("--batch", "--load", "0x1000", "--device", "isa-debug-exit,iobase=0xf4", "--run", str(guest))
+    ended = kvmdbg(*options)
+    assert (ended.returncode, ended.stdout) == (33, "")
+    assert ended.stderr.startswith("The guest ended with status 33: it wrote 0x10 to port 0xf4")
+    assert json.loads(kvmdbg("--json", *options).stdout)["status"] == 33
+    assert kvmdbg(*options, "-ex", "continue").returncode == 0  # it halted at last
+    assert kvmdbg(*options, "-ex", "nonsense").returncode == 1
+    assert kvmdbg(*options, "-ex", "quit").returncode == 0
+
+
+def test_the_devices_are_listed() -> None:
+    shown = kvmdbg("--device", "help")
+    assert shown.returncode == 0
+    assert "isa-debug-exit,iobase=0x501,iosize=0x2\n    the guest ends itself" in shown.stdout

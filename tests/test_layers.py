@@ -24,7 +24,7 @@ MAY_IMPORT = {
         "kvmdbg.x86": "errors record capstone",
         "kvmdbg.kvm": "errors record",
         "kvmdbg.machine": "kvm x86 errors record",
-        "kvmdbg.devices": "machine x86 errors record",
+        "kvmdbg.devices": "machine x86 errors numbers record",
         "kvmdbg.loaders": "machine x86 errors record elftools",
         "kvmdbg.core": "devices loaders machine kvm x86 errors record",
         "kvmdbg.commands": "core devices loaders machine kvm x86 errors record version",
@@ -34,7 +34,7 @@ MAY_IMPORT = {
         "kvmdbg.api": "core loaders machine errors numbers record",
         "kvmdbg.serving": "gdb_target gdbstub commands core errors",
         "kvmdbg.batch": "serving ui commands core errors record",
-        "kvmdbg.cli": "api batch ui commands gdb_target gdbstub core x86 errors numbers record version",
+        "kvmdbg.cli": "api batch ui devices commands gdb_target gdbstub core x86 errors numbers record version",
         "kvmdbg": "api core errors",
         "kvmdbg.__main__": "cli",
     }.items()

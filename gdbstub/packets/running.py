@@ -161,6 +161,7 @@ def end(client: Client, target: HasKill) -> None:
     if client.nonstop is not None:
         client.nonstop.forget()
     target.kill()
+    client.gone = True
 
 
 @packet("k", needs=HasKill)
@@ -186,6 +187,7 @@ def kill_process(client: Client, rest: bytes) -> Reply:
 def begin_anew(client: Client, target: HasRestart) -> None:
     target.restart()
     client.held = None
+    client.gone = False
     if client.nonstop is not None:
         client.nonstop.forget()
 

@@ -40,7 +40,8 @@ def current(client: Client, rest: bytes) -> Reply:
 @packet("qfThreadInfo")
 def first_threads(client: Client, rest: bytes) -> Reply:
     """All threads."""
-    return b"m" + b",".join(client.thread_id(thread) for thread in client.target.threads())
+    threads = client.threads()
+    return b"m" + b",".join(client.thread_id(thread) for thread in threads) if threads else b"l"
 
 
 @packet("qsThreadInfo")

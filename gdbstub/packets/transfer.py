@@ -35,7 +35,7 @@ def features(client: Client, rest: bytes) -> Reply:
 def threads(client: Client, rest: bytes) -> Reply:
     """The threads and their names."""
     rows = []
-    for thread in client.target.threads():
+    for thread in client.threads():
         name = client.target.thread_name(thread).encode("ascii", "replace")
         name = name.replace(b"&", b"&amp;").replace(b"<", b"&lt;").replace(b'"', b"&quot;")
         rows.append(b'<thread id="%b" core="%d">%b</thread>' % (client.thread_id(thread), thread - 1, name))

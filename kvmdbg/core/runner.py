@@ -473,14 +473,18 @@ class Runner(threading.Thread):
         vcpu = self.vcpu
         self.must_complete = True
         count, offset, size = vcpu.u32[U32_IO_COUNT], vcpu.u64[U64_IO_DATA], entry.size
-        device = entry.device
+        device, end = entry.device, None
         for at in range(offset, offset + count * size, size):
             if entry.direction:
                 if device is not None:
-                    device.write(entry.offset, size, int.from_bytes(vcpu.page[at : at + size], "little"))
+                    value = int.from_bytes(vcpu.page[at : at + size], "little")
+                    end = device.write(entry.offset, size, value) or end
             else:
                 value = (1 << size * 8) - 1 if device is None else device.read(entry.offset, size)
                 vcpu.page[at : at + size] = value.to_bytes(size, "little")
+        if end is not None:
+            stop = self.complete()
+            return stop or self.stop(stops.ExitedStop, status=end.status, text=end.text)
         if not entry.observed:
             return None
         exit = exits.decode(vcpu.kvm_run, vcpu.page)

@@ -24,6 +24,7 @@ from kvmdbg.core.statistics import ExitStatistics
 from kvmdbg.core.symbols import SymbolTable, load_symbol_file
 from kvmdbg.core.views import LinearMemory, PhysicalMemory, VcpuView
 from kvmdbg.core.world import Job, World
+from kvmdbg.devices.registry import add as add_device
 from kvmdbg.devices.uart import COM1, PORTS, Uart
 from kvmdbg.errors import KvmdbgError, NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.kvm import exits
@@ -46,9 +47,16 @@ class Session(Inspection):
     """A guest under the debugger. Made by ``kvmdbg.open``; close it, or use it as a context manager."""
 
     def __init__(
-        self, image: Image, options: LoadOptions, *, cpus: int = 1, registers: dict[str, int] | None = None
+        self,
+        image: Image,
+        options: LoadOptions,
+        *,
+        cpus: int = 1,
+        registers: dict[str, int] | None = None,
+        devices: Sequence[str] = (),
     ) -> None:
         self.image = image
+        self._devices = tuple(devices)
         self.options = options
         self.initial_registers = dict(registers or {})
         self.listeners = Listeners()
@@ -91,7 +99,13 @@ class Session(Inspection):
 
     def _make_machine(self, cpus: int) -> Machine:
         machine = Machine(self.options.memory, cpus)
-        machine.bus.add_ports(COM1, PORTS, Uart(self._serial))
+        try:
+            machine.bus.add_ports(COM1, PORTS, Uart(self._serial))
+            for text in self._devices:
+                add_device(machine.bus, text, self._serial)
+        except BaseException:
+            machine.close()
+            raise
         return machine
 
     def _load(self) -> None:

@@ -156,6 +156,24 @@ class LimitStop(Stop):
 
 
 @record
+class ExitedStop(Stop):
+    """The guest has ended itself through a device, with exit status ``status``; ``text`` says how.
+
+    All of it can be looked at. Resuming goes on behind the instruction that did it.
+    """
+
+    status: int
+    text: str
+    reason: ClassVar[str] = "exited"
+
+    def describe(self) -> str:
+        return f"the guest ended with status {self.status}: {self.text}; next instruction at {self.pc:#x}"
+
+    def fields(self) -> dict[str, Any]:
+        return {"status": self.status}
+
+
+@record
 class HaltedStop(Stop):
     """The vCPU executed HLT; ``pc`` is after it. Resuming goes on behind the HLT."""
 

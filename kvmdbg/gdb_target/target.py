@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from gdbstub import Description, Killed, Point, Resume, Stopped, Target, TargetError
+from gdbstub import Description, Exited, Killed, Point, Resume, Stopped, Target, TargetError
 from gdbstub import Stop as StubStop
 from gdbstub import target as capabilities
 from kvmdbg.core import stops
@@ -288,7 +288,11 @@ class GdbTarget(
         if self.session.state == "dead":
             return Killed()
         stop = self.session.last_stop
-        return self._rendered(stop) if stop is not None else Stopped(self.current(), SIGTRAP)
+        if stop is None:
+            return Stopped(self.current(), SIGTRAP)
+        if isinstance(stop, stops.ExitedStop):  # one who comes now may look at what is left
+            return Stopped(stop.vcpu + 1, 0, text=stop.describe())
+        return self._rendered(stop)
 
     def _stopped(self, stop: stops.Stop) -> None:
         self.on_stop(self._rendered(stop))
@@ -297,6 +301,8 @@ class GdbTarget(
     def _rendered(self, stop: stops.Stop) -> StubStop:
         thread = stop.vcpu + 1
         text = stop.describe()
+        if isinstance(stop, stops.ExitedStop):
+            return Exited(stop.status, text)
         mine = {id(made): point for point, made in self._points.values()}
         points = [mine[id(hit)] for hit in stop.breakpoints if id(hit) in mine]
         if isinstance(stop, stops.BreakpointStop) and points:

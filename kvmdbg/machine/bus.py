@@ -5,15 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from kvmdbg.record import record
+
+
+@record
+class GuestEnd:
+    """The guest has ended itself with exit status ``status``; ``text`` says how."""
+
+    status: int
+    text: str
+
 
 class Device(Protocol):
-    """What the bus asks of a device. ``offset`` counts from the start of the range it registered."""
+    """What the bus asks of a device. ``offset`` counts from the start of the range it registered.
+
+    A write may end the guest: it gives how, then.
+    """
 
     name: str
 
     def read(self, offset: int, size: int) -> int: ...
 
-    def write(self, offset: int, size: int, value: int) -> None: ...
+    def write(self, offset: int, size: int, value: int) -> GuestEnd | None: ...
 
     def describe(self) -> str: ...
 

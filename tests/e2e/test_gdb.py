@@ -199,6 +199,15 @@ def test_restart(serve: Serve) -> None:
     ordered(said, "Breakpoint 1, ", "= 0x10002a", "Breakpoint 1, ", "= 0", "= 0x10002a")
 
 
+def test_a_guest_that_ends_itself(serve: Serve, tmp_path: Path) -> None:
+    guest = tmp_path / "guest.bin"
+    guest.write_bytes(bytes.fromhex("90 b010 e6f4 f4"))
+    served = serve("--load", "0x1000", "--device", "isa-debug-exit,iobase=0xf4", str(guest))
+    said = gdb(served, "continue", "info threads", "break *0x1003", "run", "stepi", "kill", remote="extended-remote")
+    ordered(said, "exited with code 041", "No threads", "Breakpoint 1, 0x00001003", "exited with code 041")
+    assert served.end() == 33
+
+
 def test_monitor(serve: Serve) -> None:
     said = gdb(serve("guests/long64.elf"), "monitor help", "monitor info host", "monitor nonsense", "monitor p 6*7",
                "monitor set radix 16", "monitor p 255")  # fmt: skip

@@ -421,3 +421,15 @@ def test_the_page_about_packets_is_not_stale() -> None:
 
     page = Path(__file__).parents[2] / "docs/gdb-packets.md"
     assert page.read_text() == reference.page(), "run: make docs"
+
+
+def test_a_program_that_has_ended_has_no_threads(gdb: Loop) -> None:
+    assert isinstance(gdb.target, FakeTarget)
+    gdb.target.ram[0x101:0x103] = bytes((EXIT, 7))
+    gdb.ask(b"!")
+    assert gdb.ask(b"vCont;c").startswith(b"W07")
+    assert gdb.ask(b"qfThreadInfo") == b"l"
+    assert b"<thread " not in gdb.ask(b"qXfer:threads:read::0,1000")
+    assert gdb.ask(b"Tp1.1").startswith(b"E")
+    assert gdb.ask(b"vRun;").startswith(b"T05")
+    assert gdb.ask(b"qfThreadInfo") == b"m1,2"
