@@ -101,7 +101,8 @@ def test_no_hit_is_lost_where_both_hit_at_once(boot: Boot) -> None:
 
 def test_a_hit_that_was_not_told(boot: Boot) -> None:
     dbg = start(boot)
-    point = dbg.break_at(0x8001)
+    dbg.physical.write(0x8000, b"\xfb" + SECOND)  # sti first: Bochs needs EFLAGS.IF (see conftest)
+    point = dbg.break_at(0x8002)
     stop = dbg.run(timeout=30)
     count = dbg.regs.cx
     second = dbg.runners[1]
