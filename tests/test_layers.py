@@ -32,6 +32,8 @@ MAY_IMPORT = {
         "gdbstub": "",
         "kvmdbg.gdb_target": "gdbstub core machine kvm x86 errors record",
         "kvmdbg.api": "core loaders machine errors numbers record",
+        "kvmdbg.build": "errors",
+        "kvmdbg.pytest_plugin": "api build commands core kvm errors pytest",
         "kvmdbg.serving": "gdb_target gdbstub commands core errors",
         "kvmdbg.batch": "serving ui commands core errors record",
         "kvmdbg.cli": "api batch ui devices commands gdb_target gdbstub core x86 errors numbers record version",

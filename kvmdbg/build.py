@@ -1,0 +1,73 @@
+"""Small guests from source: assembly or C through the system's gcc, linked where they are to lie."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from kvmdbg.errors import LoadError, UsageError
+
+BITS = {"real": 16, "prot": 32, "long": 64}
+_CODE = {16: ".code16", 32: ".code32", 64: ".code64"}
+_FREESTANDING = (
+    "-ffreestanding -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables -mno-red-zone -mgeneral-regs-only "
+    "-ffunction-sections -g -O1"
+)
+_TIMEOUT = 60
+
+
+def from_assembly(text: str, folder: Path, *, mode: str = "real", address: int = 0x1000) -> tuple[Path, Path]:
+    """A flat image of GNU assembler ``text`` (Intel syntax, registers without %), and the ELF file with its symbols.
+
+    It begins at ``address``, in the code size of ``mode``. LoadError with the assembler's words.
+    """
+    source = folder / "guest.s"
+    source.write_text(f'.intel_syntax noprefix\n{_CODE[_bits(mode)]}\n# 1 "guest.s"\n{text}\n')
+    return _link(["-x", "assembler", str(source)], folder, _bits(mode), address)
+
+
+def from_c(text: str, folder: Path, *, mode: str = "long", address: int = 0x100000) -> tuple[Path, Path]:
+    """The same of freestanding C, which begins with its function ``_start``; there is a stack, and no library."""
+    source = folder / "guest.c"
+    source.write_text(f'# 1 "guest.c"\n{text}\n')
+    return _link([*_FREESTANDING.split(), "-x", "c", str(source)], folder, _bits(mode), address)
+
+
+def _bits(mode: str) -> int:
+    if mode not in BITS:
+        raise UsageError(f"there is no mode {mode!r}: the modes are {', '.join(BITS)}")
+    return BITS[mode]
+
+
+def _link(source: list[str], folder: Path, bits: int, address: int) -> tuple[Path, Path]:
+    elf, flat, script = folder / "guest.elf", folder / "guest.bin", folder / "guest.ld"
+    script.write_text(
+        f"SECTIONS {{ . = {address:#x}; .all : {{ *(.text._start) *(.text*) *(.rodata*) *(.data*) *(.bss*) *(COMMON) }}"
+        " /DISCARD/ : { *(.note*) *(.comment) *(.eh_frame) } }\n"
+    )
+    machine = "elf_x86_64" if bits == 64 else "elf_i386"
+    flags = ["-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,--no-warn-rwx-segments", f"-Wl,-T,{script}"]
+    _run(["gcc", f"-m{bits}", *flags, f"-Wl,-m,{machine}", *source, "-o", str(elf)])
+    whole = ["-j", ".all", "--set-section-flags", ".all=alloc,load,contents"]  # .bss too
+    _run(["objcopy", "-O", "binary", *whole, str(elf), str(flat)])
+    return flat, elf
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except FileNotFoundError:
+        raise UsageError(f"{command[0]} is not installed: guests from source need gcc and binutils") from None
+    except subprocess.TimeoutExpired:
+        raise LoadError(f"{command[0]} did not end within {_TIMEOUT} s") from None
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "rror" in line or "undefined" in line]
+        raise LoadError("; ".join(lines[:3]) or done.stderr.strip() or f"{command[0]} failed")

@@ -1,0 +1,135 @@
+"""pytest fixtures that boot a guest. pytest finds them by the package's entry point; docs/pytest.md shows how.
+
+A test that fails shows for each of its guests why it stopped, the context there, its last exits and its output.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from kvmdbg.core.session import Session
+    from kvmdbg.kvm.exits import Exit
+
+LAST_EXITS = 20
+LAST_OUTPUT = 500
+_GUESTS = pytest.StashKey["Guests"]()
+
+
+class Guests:
+    """Opens guests for one test: ``kvm_guest(asm="…")``, ``kvm_guest(c="…")`` or ``kvm_guest("kernel.elf")``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.sessions: list[Session] = []
+        self._exits: dict[int, deque[Exit]] = {}
+
+    def __call__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        asm: str | None = None,
+        c: str | None = None,
+        mode: str | None = None,
+        load: int | None = None,
+        **options: Any,
+    ) -> Session:
+        """A session on a guest, stopped before its first instruction and closed when the test ends.
+
+        ``asm`` is GNU assembler text in Intel syntax, ``c`` freestanding C with a function ``_start``; their labels
+        and functions are symbols. ``mode`` is "real" for assembly and "long" for C unless given. The other options are
+        those of ``kvmdbg.open``. Raises LoadError with the compiler's words.
+        """
+        __tracebackhide__ = True
+        from kvmdbg.errors import KvmdbgError
+
+        mistake: KvmdbgError | None = None
+        try:
+            session = self._open(path, asm, c, mode, load, options)
+        except KvmdbgError as error:
+            mistake = error.with_traceback(None)
+        if mistake is not None:  # raised out here, so that it shows the test's own line, where it lies, and no other
+            raise mistake
+        self.sessions.append(session)
+        last = self._exits[id(session)] = deque(maxlen=LAST_EXITS)
+        session.listeners.on_exit(last.append)
+        return session
+
+    def _open(
+        self,
+        path: str | os.PathLike[str] | None,
+        asm: str | None,
+        c: str | None,
+        mode: str | None,
+        load: int | None,
+        options: dict[str, Any],
+    ) -> Session:
+        from kvmdbg import api, build
+        from kvmdbg.errors import UsageError
+
+        if sum(one is not None for one in (path, asm, c)) != 1:
+            raise UsageError("a guest is made of one thing: a path, asm= or c=")
+        if path is None:
+            folder = self._folder / f"guest{len(self.sessions)}"
+            folder.mkdir()
+            mode = mode or ("real" if c is None else "long")
+            load = load if load is not None else (0x1000 if c is None else 0x100000)
+            make, text = (build.from_assembly, asm) if c is None else (build.from_c, c)
+            assert text is not None
+            path, elf = make(text, folder, mode=mode, address=load)
+            options["symbols"] = [*options.get("symbols", ()), (str(elf), 0)]
+            options.setdefault("format", "flat")
+        return api.open(path, mode=mode, load=load, **options)
+
+    def exits(self, session: Session) -> list[Exit]:
+        """Its last exits, oldest first."""
+        return list(self._exits[id(session)])
+
+    def report(self, session: Session) -> str:
+        """Where it stands and what happened last, for people."""
+        from kvmdbg.commands.interpreter import Interpreter
+        from kvmdbg.errors import KvmdbgError
+
+        stop = session.interrupt()
+        lines = [stop.describe() if stop is not None else "it has not run"]
+        try:
+            interpreter = Interpreter(session)
+            lines += [result.plain(100) for result in interpreter.execute("context")]
+        except KvmdbgError as error:
+            lines.append(str(error))
+        exits = self.exits(session)
+        lines += ["last exits:", *(f"  {exit.describe()}" for exit in exits)] if exits else ["no exits"]
+        if session.output:
+            lines.append(f"output: {session.output[-LAST_OUTPUT:]!r}")
+        return "\n".join(lines)
+
+    def close(self) -> None:
+        for session in self.sessions:
+            session.close()
+
+
+@pytest.fixture
+def kvm_guest(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Guests]:
+    """Opens guests on /dev/kvm: ``dbg = kvm_guest(asm="mov al, 1; hlt")``; see docs/pytest.md."""
+    guests = Guests(tmp_path)
+    request.node.stash[_GUESTS] = guests
+    yield guests
+    guests.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    guests = item.stash.get(_GUESTS, None)
+    if guests is not None and report.when == "call" and report.failed:
+        for number, session in enumerate(guests.sessions):
+            report.sections.append((f"kvmdbg: guest {number}", guests.report(session)))
+    return report
