@@ -71,6 +71,11 @@ class Address:
         """Whether other machines can reach it."""
         return bool(self.host) and not is_loopback(self.host)
 
+    @property
+    def remote(self) -> str:
+        """What gdb's ``target remote`` takes for it."""
+        return self.path or str(self)
+
     def __str__(self) -> str:
         if self.stdio:
             return "stdio"

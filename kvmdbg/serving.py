@@ -35,7 +35,7 @@ class GdbService:
     # --- what the command asks ---------------------------------------------------------------------
 
     def start(self, text: str = "") -> str:
-        """Listen at an address as ``--gdb`` takes it; where it listens. UsageError where that is not possible."""
+        """Listen at an address as ``--gdb`` takes it. Gives what `target remote` takes; UsageError where that fails."""
         from gdbstub import Address, Server
         from kvmdbg.gdb_target import GdbTarget
 
@@ -61,7 +61,7 @@ class GdbService:
         self.session.listeners.on_kill(self._killed)
         if server.address.exposed:
             self.tell(f"Warning: whoever reaches {server.address} over the network controls this guest.")
-        return str(server.address)
+        return server.address.remote
 
     def stop(self) -> None:
         """Let the client go and stop listening."""

@@ -32,7 +32,7 @@ def gdbserver(dbg: Interpreter, address: AddressTextArg = "") -> Result:
     breakpoints of one are seen by the other, and either can interrupt.
     """
     where = service(dbg).start(address)
-    return Message(f"gdb may attach: target remote {where}", data={"address": where})
+    return Message(f"gdb may attach: target remote {where}", data={"address": service(dbg).address})
 
 
 @command("gdbserver stop", group="gdb", example="gdbserver stop")

@@ -26,10 +26,14 @@ class Served:
             stderr=subprocess.PIPE,
         )
         assert self.process.stderr is not None
-        readable, _, _ = select.select([self.process.stderr], [], [], 20 * TIME_SCALE)
-        line = self.process.stderr.readline().decode() if readable else ""
-        found = re.search(r"target remote (\S+)", line)
-        assert found, f"no address in {line!r}"
+        self.said = ""
+        found = None
+        while not found:
+            readable, _, _ = select.select([self.process.stderr], [], [], 20 * TIME_SCALE)
+            line = self.process.stderr.readline().decode() if readable else ""
+            assert line, f"no address in {self.said!r}"
+            self.said += line
+            found = re.search(r"target remote (\S+)", line)
         self.address = found[1]
 
     @property

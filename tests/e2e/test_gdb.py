@@ -267,6 +267,22 @@ def test_a_pipe() -> None:
     assert "killed" in done.stdout
 
 
+def test_a_unix_socket(serve: Serve, tmp_path: Path) -> None:
+    served = serve("--gdb", f"unix:{tmp_path}/socket", "guests/long64.elf")
+    assert served.address == f"{tmp_path}/socket"
+    said = gdb(served, "break *0x10001c", "continue", "x/i $pc", "nexti", "nexti", "kill")
+    ordered(
+        said, "Breakpoint 1, 0x000000000010001c", "inc    %rcx", "0x000000000010001f", "0x0000000000100024", "killed"
+    )
+    assert served.end() == 0
+
+
+def test_an_address_that_others_reach_is_warned_of(serve: Serve) -> None:
+    served = serve("--gdb", "0.0.0.0:0", "guests/long64.elf")
+    assert "Warning: whoever reaches 0.0.0.0:" in served.said
+    assert "Warning" not in serve("guests/long64.elf").said
+
+
 def test_the_shell_and_gdb_share_a_session(shell: Callable[..., Terminal]) -> None:
     """A breakpoint of the shell's stops gdb, and the shell sees what gdb does."""
     terminal = shell("guests/long64.elf", columns=100)
