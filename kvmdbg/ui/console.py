@@ -68,6 +68,10 @@ class Console:
         self._app: Application[str] | None = None
         self._above = ""
         self._column = 0
+        self._guests_line = False
+        """The line that has not ended is the guest's."""
+        self._ended_early = False
+        """The guest's line was ended for it: the newline that is still to come has been written."""
 
     @contextmanager
     def prompting(self, app: Application[str]) -> Iterator[None]:
@@ -111,8 +115,11 @@ class Console:
         """What the guest sent to its serial port."""
         with self._lock:
             text = self._guest.text(data)
+            if text and self._ended_early:
+                text, self._ended_early = text.removeprefix("\n"), False
             if self._app is None:
                 self._write(text)
+                self._guests_line = bool(self._column)
                 return
             whole, newline, self.partial = (self.partial + text).rpartition("\n")
             if len(self.partial) > LONGEST_LINE:
@@ -140,11 +147,13 @@ class Console:
         with self._lock:
             partial, self.partial = self.partial, ""
             self._write(partial)
+            self._guests_line = bool(partial)
 
     def end_line(self) -> None:
         """Go to the start of a line."""
         with self._lock:
             if self._column:
+                self._ended_early, self._guests_line = self._guests_line, False
                 self._write("\n")
 
     def _write(self, text: str) -> None:

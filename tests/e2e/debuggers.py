@@ -24,6 +24,7 @@ class Served:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            bufsize=0,  # so that select tells of each line
         )
         assert self.process.stderr is not None
         self.said = ""

@@ -271,9 +271,7 @@ def test_a_unix_socket(serve: Serve, tmp_path: Path) -> None:
     served = serve("--gdb", f"unix:{tmp_path}/socket", "guests/long64.elf")
     assert served.address == f"{tmp_path}/socket"
     said = gdb(served, "break *0x10001c", "continue", "x/i $pc", "nexti", "nexti", "kill")
-    ordered(
-        said, "Breakpoint 1, 0x000000000010001c", "inc    %rcx", "0x000000000010001f", "0x0000000000100024", "killed"
-    )
+    ordered(said, "Breakpoint 1, 0x000000000010001c", "call ", "0x0000000000100021", "0x0000000000100024", "killed")
     assert served.end() == 0
 
 

@@ -44,6 +44,20 @@ def test_results_start_on_a_line_of_their_own(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == "login: \nIt stopped.\ndone\nNext.\nno newline"
 
 
+def test_a_line_that_was_ended_for_the_guest_is_not_ended_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(lambda: 80, color=False)
+    console.guest(b"x")
+    with console.prompting(Application()):
+        pass  # it needs a line of its own
+    console.guest(b"\nx\n\ny")
+    console.show(Message("Said."))
+    console.guest(b"z\n")
+    console.show(Text("no newline"))
+    console.show(Message("Next."))
+    console.guest(b"\n")
+    assert capsys.readouterr().out == "x\nx\n\ny\nSaid.\nz\nno newline\nNext.\n\n"
+
+
 def test_an_unended_line_belongs_to_the_prompt(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(lambda: 80, color=False)
     with console.prompting(Application()):
