@@ -99,6 +99,9 @@ class Runner(threading.Thread):
         self._settled = False
         """Stopped from outside on a breakpoint that has fired and is yet to be passed."""
         self.stepping = False
+        self.trap_may_wait = False
+        """The last step was over an instruction that exits: on VMX its trap may be waiting yet, and the guest would get
+        it as an exception of its own."""
         self._step_trap: int | None = None
         self._quiet = True
         self._lifted: int | None = None
@@ -318,6 +321,7 @@ class Runner(threading.Thread):
         vcpu = self.vcpu
         while self.must_complete:
             self.must_complete = False
+            self.trap_may_wait = self.stepping
             vcpu.u8[U8_IMMEDIATE_EXIT] = 1
             try:
                 vcpu.run()
@@ -375,10 +379,12 @@ class Runner(threading.Thread):
     def _go(self) -> stops.Stop | None:
         if self.plan.stepping:
             return self.stepper.run(None)
-        if self.points_at(self.pc):
+        waits, self.trap_may_wait = self.trap_may_wait, False
+        if waits or self.points_at(self.pc):
             unseen, self._reached_unseen = self._reached_unseen, None
             stop = self.hit(judged=not self.session.arriving and unseen != self.pc)
             if stop is not None or self.session.stopping:
+                self.trap_may_wait |= waits and self.stepper.parked
                 return stop
         self.debug_for_running()
         vcpu = self.vcpu

@@ -175,6 +175,7 @@ class Stepper:
         while True:
             before = bytes(page[REGS:REGS_END])
             rip = u64[U64_RIP]
+            runner.trap_may_wait = False
             if pc >> 12 != code_page:
                 code_page, code = pc >> 12, self._code(pc)
             if fast and pc not in entries and code and not hard(code, pc & 0xFFF):
