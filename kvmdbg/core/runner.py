@@ -321,7 +321,7 @@ class Runner(threading.Thread):
         vcpu = self.vcpu
         while self.must_complete:
             self.must_complete = False
-            self.trap_may_wait = self.stepping
+            self.trap_may_wait = self._debug_set == self._for_stepping
             vcpu.u8[U8_IMMEDIATE_EXIT] = 1
             try:
                 vcpu.run()
@@ -561,7 +561,7 @@ class Runner(threading.Thread):
             if stop is not None or self.session.stopping:
                 self._settled = self.stepper.parked
                 return stop
-            if not self.points_at(self.pc):
+            if not self.points_at(self.pc) and not self.trap_may_wait:
                 self.debug_for_running()
                 return None
 

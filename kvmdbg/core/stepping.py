@@ -79,6 +79,7 @@ class Stepper:
         runner = self.runner
         session = runner.session
         pc = runner.pc
+        runner.trap_may_wait = False
         with runner.without_trap(pc):
             runner.debug_for_stepping()
             u64 = runner.vcpu.u64

@@ -113,16 +113,19 @@ def test_a_run_of_steps_goes_on_after(boot: Boot, code: str, bits: int, options:
     assert (stop.pc, dbg.regs.eax & 0xFFFF) == (0x1000 + len(bytes.fromhex(code)) - 2, 1 if bits == 16 else 2)
 
 
-@pytest.mark.parametrize("way", ["stop", "catch"])
+@pytest.mark.parametrize("way", ["stop", "catch", "break"])
 def test_no_trap_of_a_step_over_an_exit_reaches_the_guest(boot: Boot, way: str) -> None:
-    # out 0x80, al; nop; inc bx; hlt; the handler of #DB at 0x1100: inc word [0x9000]; iret
-    code = bytes.fromhex("e680 90 43 f4")
+    # out 0x80, al; in al, 0x81; nop; inc bx; hlt; the handler of #DB at 0x1100: inc word [0x9000]; iret
+    code = bytes.fromhex("e680 e481 90 43 f4")
     dbg = boot(code.ljust(0x100, b"\x90") + bytes.fromhex("ff060090 cf"))
     dbg.physical.write(4, (0x1100).to_bytes(4, "little"))
     if way == "catch":
         dbg.catch("io", port=0x80)
-    stop = dbg.step()
-    assert stop.pc == 0x1002
+    if way == "break":
+        dbg.break_at(0x1000)
+        assert dbg.run(timeout=10).pc == 0x1000
+    else:
+        assert dbg.step().pc == 0x1002
     stop = dbg.run(timeout=10)
     assert isinstance(stop, HaltedStop), stop.describe()
-    assert (stop.pc, dbg.regs.bx, dbg.physical.read(0x9000, 2)) == (0x1005, 1, b"\0\0")
+    assert (stop.pc, dbg.regs.bx, dbg.physical.read(0x9000, 2)) == (0x1007, 1, b"\0\0")
