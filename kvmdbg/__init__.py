@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kvmdbg.api import open as open
+    from kvmdbg.core.hooks import SWALLOW as SWALLOW
+    from kvmdbg.core.hooks import Stop as Stop
     from kvmdbg.core.session import Session as Session
     from kvmdbg.errors import KvmdbgError as KvmdbgError
 
-__all__ = ["KvmdbgError", "Session", "open"]
+__all__ = ["SWALLOW", "KvmdbgError", "Session", "Stop", "open"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,6 +26,10 @@ def __getattr__(name: str) -> Any:
         from kvmdbg.core.session import Session
 
         return Session
+    if name in ("Stop", "SWALLOW"):
+        from kvmdbg.core import hooks
+
+        return getattr(hooks, name)
     if name == "KvmdbgError":
         from kvmdbg.errors import KvmdbgError
 

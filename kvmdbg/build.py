@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,7 @@ _FREESTANDING = (
     "-ffunction-sections -g -O1"
 )
 _TIMEOUT = 60
+_LABEL = re.compile(r"(^|;)\s*[A-Za-z_.$][\w.$]*:", re.MULTILINE)
 
 
 def from_assembly(text: str, folder: Path, *, mode: str = "real", address: int = 0x1000) -> tuple[Path, Path]:
@@ -23,7 +25,8 @@ def from_assembly(text: str, folder: Path, *, mode: str = "real", address: int =
     It begins at ``address``, in the code size of ``mode``. LoadError with the assembler's words.
     """
     source = folder / "guest.s"
-    source.write_text(f'.intel_syntax noprefix\n{_CODE[_bits(mode)]}\n# 1 "guest.s"\n{text}\n')
+    start = "" if _LABEL.search(text) else "_start:\n"  # a file without any symbol would be no symbol file
+    source.write_text(f'.intel_syntax noprefix\n{_CODE[_bits(mode)]}\n{start}# 1 "guest.s"\n{text}\n')
     return _link(["-x", "assembler", str(source)], folder, _bits(mode), address)
 
 

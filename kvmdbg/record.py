@@ -102,6 +102,6 @@ def fields(value: object) -> dict[str, Any]:
     return {name: value.__dict__[name] for name in type(value).__record_fields__}  # type: ignore[attr-defined]
 
 
-def replace(value: T, **changes: Any) -> T:
+def replace(value: T, /, **changes: Any) -> T:
     """A copy of a record with some fields changed."""
     return type(value)(**{**value.__dict__, **changes})

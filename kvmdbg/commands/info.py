@@ -113,6 +113,8 @@ def info_watchpoints(dbg: Interpreter, *numbers: NumbersArg) -> Result:
 
 def point_type(one: Point) -> str:
     """gdb's word for it: "breakpoint", "hw breakpoint", "watchpoint", "read watchpoint", "catchpoint", …"""
+    if one.function is not None:
+        return "hook"
     if isinstance(one, Watchpoint):
         return {"write": "watchpoint", "read": "read watchpoint"}.get(one.kind, "acc watchpoint")
     if isinstance(one, Breakpoint):
@@ -124,6 +126,9 @@ def _notes(one: Point) -> tuple[str, ...]:
     found = []
     if one.condition:
         found.append(f"stop only if {one.condition}")
+    handled = ["nostop"] * (not one.stops) + ["print"] * one.prints + ["nopass"] * (not one.passes)
+    if handled:
+        found.append(", ".join(handled))
     if one.hits:
         found.append(f"already hit {one.hits} time{'s' if one.hits != 1 else ''}")
     if one.ignore:
@@ -142,6 +147,8 @@ def points_table(dbg: Interpreter, numbers: tuple[list[int], ...], title: str, e
         if (wanted and one.number not in wanted) or only not in kind:
             continue
         place, what = "", one.describe()
+        if one.function is not None:
+            what = f"{one.name}: {what}"
         if isinstance(one, Breakpoint | Watchpoint):
             place = f"{'phys:' if one.space == 'phys' else ''}{one.address:#x}"
             label = address_label(dbg, one.address) if one.space == "linear" else ""

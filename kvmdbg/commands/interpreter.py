@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from kvmdbg.commands.parameters import Place, value_place
 from kvmdbg.commands.registry import REGISTRY, Candidate, Command, Registry
-from kvmdbg.commands.results import ExitLine, Result, StopReport
+from kvmdbg.commands.results import ExitLine, Message, Result, StopReport
 from kvmdbg.commands.settings import Settings
 from kvmdbg.errors import KvmdbgError, UsageError
 
@@ -110,13 +110,16 @@ class Interpreter:
         self._background_lock = threading.Lock()
         self._exit_listener = False
         session.listeners.on_stop(self._stopped)
+        session.listeners.on_note(self._noted)
+        session.listeners.on_warning(self._warned)
         if session.state == "stopped":
             self.remember_place()
 
     def close(self) -> None:
         """Stop listening to the session; for interpreters that come and go while it lives."""
         self.trace_exits(None)
-        self.session.listeners.remove(self._stopped)
+        for callback in (self._stopped, self._noted, self._warned):
+            self.session.listeners.remove(callback)
 
     # -- running lines -------------------------------------------------------------------------------------------
 
@@ -320,6 +323,14 @@ class Interpreter:
         elif kinds is None and self._exit_listener:
             self.session.listeners.remove(self._exited)
             self._exit_listener = False
+
+    def _noted(self, vcpu: int, one: Exit) -> None:
+        if self.on_event is not None:
+            self.on_event(ExitLine(one.describe(), vcpu, data=one.to_json()))
+
+    def _warned(self, text: str) -> None:
+        if self.on_event is not None:
+            self.on_event(Message(text, "warning"))
 
     def _exited(self, one: Exit) -> None:
         kinds = self.traced_exits

@@ -58,6 +58,18 @@ class Plan:
         """Watchpoints for which each instruction is decoded before it runs."""
         self.stepping = False
 
+    def become(self, other: Plan) -> None:
+        """Take over all of another plan; what was handed out of this one stays its own."""
+        for name, value in vars(other).items():
+            mine = getattr(self, name)
+            if isinstance(mine, dict):
+                mine.clear()
+                mine.update(value)
+            elif isinstance(mine, list):
+                mine[:] = value
+            else:
+                setattr(self, name, value)
+
     @property
     def dr7(self) -> int:
         value = 0x400

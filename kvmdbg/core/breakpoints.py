@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kvmdbg.core.events import EVENTS
 from kvmdbg.errors import UsageError
-from kvmdbg.kvm.exits import KINDS, Exit
+from kvmdbg.kvm.exits import KINDS
 
 if TYPE_CHECKING:
     from kvmdbg.core.expressions import Expression
@@ -18,7 +19,12 @@ ACCESS_KINDS = ("write", "read", "access")
 
 
 class Point:
-    """What the three kinds share. ``number`` is the user's handle, 0 for the debugger's own."""
+    """What the three kinds share. ``number`` is the user's handle, 0 for the debugger's own.
+
+    One with a ``function`` is a hook (core/hooks.py) of that ``name``: the function decides instead of a stop.
+    ``stops``, ``prints`` and ``passes`` are what ``handle`` says: whether it stops the guest, is shown as it happens,
+    and reaches its device.
+    """
 
     def __init__(
         self,
@@ -28,6 +34,8 @@ class Point:
         ignore: int = 0,
         commands: Sequence[str] = (),
         only_if: Callable[[int], bool] | None = None,
+        name: str = "",
+        function: Callable[[Any], Any] | None = None,
     ) -> None:
         self.number = 0
         self.location = location
@@ -37,6 +45,11 @@ class Point:
         self.hits = 0
         self.commands: list[str] = list(commands)
         self.held_by = ""
+        self.name = name
+        self.function = function
+        self.stops = True
+        self.prints = False
+        self.passes = True
         self.only_if = only_if
         """Asked with the vCPU's number before anything else; for the debugger's own points."""
         self.bound: dict[int, Callable[[], int]] = {}
@@ -82,6 +95,7 @@ class Point:
             "ignore": self.ignore,
             "hits": self.hits,
             "held_by": self.held_by,
+            **({"hook": self.name} if self.function is not None else {}),
         }
 
 
@@ -121,21 +135,66 @@ class Watchpoint(Point):
 
 
 class Catchpoint(Point):
-    """Stops at each exit of ``kind`` whose fields equal ``filters`` (``port``, ``address``, ``direction``, …)."""
+    """Stops at each exit or event of ``kind`` whose fields pass ``filters`` (``port``, ``address``, ``direction``, …).
 
-    def __init__(self, kind: str, filters: dict[str, Any] | None = None, **common: Any) -> None:
+    A filter is a number, a text, a range or another collection, or a function of the field's value; accesses pass
+    ``port`` and ``address`` when one of their bytes does. ``when``: "after" it is served, or "before".
+    """
+
+    def __init__(self, kind: str, filters: dict[str, Any] | None = None, *, when: str = "after", **common: Any) -> None:
         super().__init__(**common)
-        self.kind = kind
+        if when not in ("before", "after"):
+            raise UsageError(f"a hook is called 'before' or 'after', not {when!r}")
+        self.kind = check_catch_kind(kind)
         self.filters = dict(filters or {})
+        self.when = when
 
-    def matches(self, exit: Exit) -> bool:
-        if self.kind not in ("any", exit.kind):
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The exits' kinds that it looks at; ("any",) for all exits."""
+        return ("msr_read", "msr_write") if self.kind == "msr" else (self.kind,)
+
+    def looks_at(self, kind: str) -> bool:
+        """Whether it may want exits of this kind. "any" means KVM's exits; events are wanted by their name only."""
+        return kind in self.kinds or (self.kind == "any" and (kind not in EVENTS or kind in KINDS))
+
+    def matches(self, event: Any) -> bool:
+        """Whether ``event`` (an exit, or hooks.Event, which has its fields too) passes all filters."""
+        if not self.looks_at(event.kind):
             return False
-        return all(getattr(exit, name, None) == value for name, value in self.filters.items())
+        for name, wanted in self.filters.items():
+            value: Any = getattr(event, name, None)
+            if name == "mode" and not isinstance(value, str | None):
+                value = value.name
+            if name in ("port", "address") and value is not None:
+                if not any(passes(wanted, value + n) for n in range(min(getattr(event, "size", 1), 64))):
+                    return False
+            elif not passes(wanted, value):
+                return False
+        return True
 
     def describe(self) -> str:
-        parts = [f"{k} {v:#x}" if isinstance(v, int) else f"{k} {v}" for k, v in self.filters.items()]
+        parts = [f"{name} {_shown(value)}" for name, value in self.filters.items()]
         return " ".join([f"catch {self.kind}", *parts])
+
+
+def passes(wanted: Any, value: Any) -> bool:
+    """Whether a field's value passes a filter."""
+    if value is None:
+        return False
+    if callable(wanted):
+        return bool(wanted(value))
+    if isinstance(wanted, int | str):
+        return bool(value == wanted)
+    return value in wanted
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, int):
+        return f"{value:#x}"
+    if isinstance(value, range) and value.step == 1:
+        return f"{value.start:#x}-{value.stop - 1:#x}"
+    return value.__name__ if callable(value) else str(value)
 
 
 class Breakpoints:
@@ -184,8 +243,14 @@ class Breakpoints:
         return [p for p in self._points.values() if isinstance(p, Catchpoint)]
 
 
+def catch_kinds() -> list[str]:
+    """Every word for what can be caught: "any", "msr", the exits of kvm/exits.py and the events of core/events.py."""
+    events = [kind for kind in EVENTS if kind not in ("insn", "memory")]
+    return ["any", "msr", *sorted({*KINDS, *events})]
+
+
 def check_catch_kind(kind: str) -> str:
-    """The kind, if an exit has that name; UsageError lists the names otherwise."""
-    if kind != "any" and kind not in KINDS:
-        raise UsageError(f"no exit kind {kind!r}; there are: any, {', '.join(sorted(KINDS))}")
+    """The kind, if there is one of that name; UsageError lists the names otherwise."""
+    if kind != "stop" and kind not in catch_kinds():
+        raise UsageError(f"no exit kind {kind!r}; there are: {', '.join(catch_kinds())}")
     return kind

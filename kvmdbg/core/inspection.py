@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kvmdbg.core.probe import host_profile
 from kvmdbg.errors import MemoryFault
+from kvmdbg.kvm.exits import Exit, IoExit, MmioExit
 from kvmdbg.x86 import paging
 from kvmdbg.x86.modes import CR0_PG
 
@@ -188,3 +190,34 @@ class Inspection:
                 if info is not None and info.is_call and info.size == length:
                     return back - length
         return None
+
+    def site_of(self, runner: Runner, exit: Exit) -> int:
+        """Linear address of the instruction that caused this exit; of the next one where it cannot be told.
+
+        KVM gives some exits with rip at their instruction and some behind it, and not each flavour the same ones.
+        """
+        pc = runner.pc
+        kind = exit.kind
+        if kind == "hlt":
+            return pc - 1
+        if isinstance(exit, IoExit) and exit.direction == "out":
+            return self._out_at(runner, pc, exit.port)
+        if isinstance(exit, MmioExit) and exit.direction == "write":
+            found = self.find_accessor(runner, exit.address, exit.size, write=True, physical=True)
+            return pc if found is None else found
+        return pc
+
+    def _out_at(self, runner: Runner, pc: int, port: int) -> int:
+        """The `out` at pc, or the one that ends there: which of the two KVM means, the probe knows."""
+        if not host_profile().out_is_past:
+            return pc
+        for size in (2, 1, 3, 4):
+            code = self.code_at(runner, pc - size, size)
+            info = self.classify_at(runner, pc - size) if len(code) == size else None
+            if info is None or info.size != size or not info.mnemonic.startswith("out"):
+                continue
+            if code[-2:-1] not in (b"\xe6", b"\xe7") or code[-1] == port:
+                if size < 4 and self.code_at(runner, pc - size - 1, 1) in (b"\x66", b"\xf3", b"\xf2"):
+                    size += 1
+                return pc - size
+        return pc

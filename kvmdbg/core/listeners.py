@@ -16,6 +16,8 @@ class Listeners:
         self.output: list[Callable[[bytes], None]] = []
         self.exit: list[Callable[[Exit], None]] = []
         self.kill: list[Callable[[], None]] = []
+        self.warning: list[Callable[[str], None]] = []
+        self.note: list[Callable[[int, Exit], None]] = []
 
     def on_stop(self, callback: Callable[[Stop], None]) -> None:
         """``callback(stop)`` after each stop, when the guest may be used again."""
@@ -33,9 +35,17 @@ class Listeners:
         """``callback()`` after the guest was killed."""
         self.kill.append(callback)
 
+    def on_note(self, callback: Callable[[int, Exit], None]) -> None:
+        """``callback(vcpu, exit)`` for each exit or event that is to be shown as it happens (``handle … print``)."""
+        self.note.append(callback)
+
+    def on_warning(self, callback: Callable[[str], None]) -> None:
+        """``callback(text)`` when something went wrong that is nobody's to return."""
+        self.warning.append(callback)
+
     def remove(self, callback: object) -> None:
         """Forget a callback, of whatever kind."""
-        for callbacks in (self.stop, self.output, self.exit, self.kill):
+        for callbacks in (self.stop, self.output, self.exit, self.kill, self.note, self.warning):
             if callback in callbacks:
                 callbacks.remove(callback)  # type: ignore[arg-type]
 
@@ -54,3 +64,11 @@ class Listeners:
     def tell_exit(self, exit: Exit) -> None:
         for callback in list(self.exit):
             callback(exit)
+
+    def tell_warning(self, text: str) -> None:
+        for callback in list(self.warning):
+            callback(text)
+
+    def tell_note(self, vcpu: int, exit: Exit) -> None:
+        for callback in list(self.note):
+            callback(vcpu, exit)

@@ -55,6 +55,9 @@ class HostProfile:
     int1_before: bool
     """The debug exit for an ``int1`` of the guest's own stands at it, not behind it."""
 
+    out_is_past: bool
+    """At the exit for an ``out`` rip is behind the instruction."""
+
     blocks_interrupts: bool
     """KVM has KVM_GUESTDBG_BLOCKIRQ: steps that let no interrupt in."""
 
@@ -228,6 +231,10 @@ class _Prober:
                 break
         return isinstance(end, exits.DebugExit) and end.exception == 1 and self.vcpu.regs.rip == CODE + 1
 
+    def out_is_past(self) -> bool:
+        self.set_up("real", b"\x90\xe6\x80\x90")  # nop; out 0x80, al
+        return isinstance(self.run(), exits.IoExit) and int(self.vcpu.regs.rip) == CODE + 3
+
     def blocks_interrupts(self) -> bool:
         return bool(self.system.check_extension(abi.KVM_CAP_SET_GUEST_DEBUG2) & abi.KVM_GUESTDBG_BLOCKIRQ)
 
@@ -266,6 +273,7 @@ def host_profile() -> HostProfile:
                         steps_iret=prober.steps_iret(),
                         halts_late=prober.halts_late(),
                         int1_before=prober.int1_before(),
+                        out_is_past=prober.out_is_past(),
                         blocks_interrupts=prober.blocks_interrupts(),
                     )
                 )

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvmdbg.core import stops
 from kvmdbg.core.arming import Plan
+from kvmdbg.core.hooks import SWALLOW
 from kvmdbg.core.probe import HLT, INT1, INT3, KICK_SIGNAL
 from kvmdbg.core.stepping import Stepper
 from kvmdbg.core.watching import Watching
@@ -31,7 +32,7 @@ from kvmdbg.x86.modes import Mode, mode_of
 if TYPE_CHECKING:
     from kvmdbg.core.breakpoints import Point
     from kvmdbg.core.session import Session
-    from kvmdbg.machine.bus import Device
+    from kvmdbg.machine.bus import Device, GuestEnd
 
 T = TypeVar("T")
 LOW32 = (1 << 32) - 1
@@ -99,6 +100,8 @@ class Runner(threading.Thread):
         self._settled = False
         """Stopped from outside on a breakpoint that has fired and is yet to be passed."""
         self.stepping = False
+        self.tables_touched = False
+        """The guest has written to a table of handlers."""
         self.trap_may_wait = False
         """The last step was over an instruction that exits: on VMX its trap may be waiting yet, and the guest would get
         it as an exception of its own."""
@@ -420,6 +423,7 @@ class Runner(threading.Thread):
                 stop = self.serve()
                 if stop is not None or world.stopping:
                     return stop
+                self.follow_tables()
             limit -= 1
             if not limit:
                 self.forget()
@@ -445,19 +449,30 @@ class Runner(threading.Thread):
         self.exit_counts[reason] = self.exit_counts.get(reason, 0) + 1
         handler = HANDLERS.get(reason)
         session = self.session
-        if session.observed and reason != exits.KVM_EXIT_MMIO:
-            self_made = reason in TRAP_REASONS and self.trap_at() is not None
-            caught = [] if self_made else session.observe(self, exits.decode(self.vcpu.kvm_run, self.vcpu.page))
-            if caught:
-                stop = handler(self) if handler else None
-                if isinstance(stop, (stops.ShutdownStop, stops.FailEntryStop, stops.EmulationFailureStop)):
-                    return stop
-                exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
-                return self.stop(stops.CaughtStop, hits=caught, exit=exit)
+        if session.observed and reason not in SERVED_WITH_HOOKS and not self._self_made(reason):
+            return self._offered(handler)
         if handler is None:
             exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
             return self.stop(stops.ExitStop, exit=exit)
         return handler(self)
+
+    def _self_made(self, reason: int) -> bool:
+        """Whether the exit comes from a trap or a debug register of ours."""
+        if reason == exits.KVM_EXIT_DEBUG and self.plan.debug_registers and self.vcpu.u64[U64_DEBUG_DR6] & 15:
+            return True
+        return reason in TRAP_REASONS and self.trap_at() is not None
+
+    def _offered(self, handler: Callable[[Runner], stops.Stop | None] | None) -> stops.Stop | None:
+        """Serve an exit that hooks and catchpoints may look at, before and after."""
+        session = self.session
+        exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
+        asked = session.offer(self, exit, "before")[1]
+        stop = handler(self) if handler else self.stop(stops.ExitStop, exit=exit)
+        session.listeners.tell_exit(exit)
+        asked = session.offer(self, exit)[1] or asked
+        if asked is None or isinstance(stop, FATAL):
+            return stop
+        return replace(asked, pc=self.pc)
 
     # --- ports -------------------------------------------------------------------------------------
 
@@ -472,10 +487,12 @@ class Runner(threading.Thread):
 
     def watch_port(self, entry: PortEntry) -> None:
         """Find out anew whether anybody looks at this port."""
-        entry.observed = self.session.observes_port(entry.port)
+        entry.observed = self.session.observes_port(entry.port, entry.size)
         entry.quiet = entry.direction == 1 and entry.device is None and not entry.observed
 
     def serve_io(self, entry: PortEntry) -> stops.Stop | None:
+        if entry.observed:
+            return self._serve_observed_io(entry)
         vcpu = self.vcpu
         self.must_complete = True
         count, offset, size = vcpu.u32[U32_IO_COUNT], vcpu.u64[U64_IO_DATA], entry.size
@@ -488,20 +505,44 @@ class Runner(threading.Thread):
             else:
                 value = (1 << size * 8) - 1 if device is None else device.read(entry.offset, size)
                 vcpu.page[at : at + size] = value.to_bytes(size, "little")
+        return self._ended(end) if end is not None else None
+
+    def _ended(self, end: GuestEnd) -> stops.Stop:
+        return self.complete() or self.stop(stops.ExitedStop, status=end.status, text=end.text)
+
+    def _serve_observed_io(self, entry: PortEntry) -> stops.Stop | None:
+        """The same with hooks and catchpoints, for which each item of a string instruction is an access of its own."""
+        vcpu, session = self.vcpu, self.session
+        self.must_complete = True
+        count, offset, size = vcpu.u32[U32_IO_COUNT], vcpu.u64[U64_IO_DATA], entry.size
+        device, end, asked = entry.device, None, None
+        ones = (1 << size * 8) - 1
+        word = "out" if entry.direction else "in"
+        for at in range(offset, offset + count * size, size):
+            data = bytes(vcpu.page[at : at + size]) if entry.direction else b""
+            answer, before = session.offer(self, exits.IoExit(word, entry.port, size, 1, data), "before")
+            if entry.direction:
+                value = int.from_bytes(data, "little") if answer is None or answer is SWALLOW else int(answer) & ones
+                if device is not None and answer is not SWALLOW:
+                    end = device.write(entry.offset, size, value) or end
+            elif answer is None:
+                value = ones if device is None else device.read(entry.offset, size)
+            else:
+                value = ones if answer is SWALLOW else int(answer) & ones
+            data = value.to_bytes(size, "little")
+            if not entry.direction:
+                vcpu.page[at : at + size] = data
+            after = session.offer(self, exits.IoExit(word, entry.port, size, 1, data))[1]
+            asked = asked or before or after
+        whole = bytes(vcpu.page[offset : offset + count * size])
+        session.listeners.tell_exit(exits.IoExit(word, entry.port, size, count, whole))
         if end is not None:
-            stop = self.complete()
-            return stop or self.stop(stops.ExitedStop, status=end.status, text=end.text)
-        if not entry.observed:
+            return self._ended(end)
+        if asked is None:
             return None
-        exit = exits.decode(vcpu.kvm_run, vcpu.page)
-        if not entry.direction:
-            data = bytes(vcpu.page[offset : offset + count * size])
-            exit = exits.IoExit("in", entry.port, size, count, data)
-        caught = self.session.observe(self, exit)
-        if not caught:
-            return None
-        stop = self.complete()
-        return stop or self.stop(stops.CaughtStop, hits=caught, exit=exit)
+        if count > 1 and isinstance(asked, stops.CaughtStop):
+            asked = replace(asked, exit=exits.IoExit(word, entry.port, size, count, whole))
+        return self.complete() or replace(asked, pc=self.pc)
 
     # --- traps and debug events --------------------------------------------------------------------
 
@@ -561,9 +602,19 @@ class Runner(threading.Thread):
             if stop is not None or self.session.stopping:
                 self._settled = self.stepper.parked
                 return stop
+            self.follow_tables()
             if not self.points_at(self.pc) and not self.trap_may_wait:
                 self.debug_for_running()
                 return None
+
+    def follow_tables(self) -> None:
+        """Where exceptions or interrupts are caught: has the guest changed its table of handlers?"""
+        vectors = self.session.vectors
+        if vectors.active and (self.tables_touched or vectors.moved(self)):
+            self.tables_touched = False
+            self.session.rearm(self)
+            if not self.stepping:
+                self.debug_for_running()
 
     def reached(self, pc: int) -> stops.Stop | None:
         """The stop that the breakpoints at ``pc`` ask for."""
@@ -652,9 +703,30 @@ class Runner(threading.Thread):
     def _go_on(self) -> None:
         return None
 
-    def _on_msr(self) -> None:
+    def _on_msr(self) -> stops.Stop | None:
+        """RDMSR or WRMSR that a hook or catchpoint wants: done as KVM would have, unless a hook answers.
+
+        One that KVM gives us for another reason is refused (#GP).
+        """
         self.must_complete = True
-        self.vcpu.kvm_run.msr.error = 1
+        vcpu, session, msr = self.vcpu, self.session, self.vcpu.kvm_run.msr
+        exit = exits.decode(vcpu.kvm_run, vcpu.page)
+        answer, asked = session.offer(self, exit, "before")
+        wanted = bool(msr.reason & abi.KVM_MSR_EXIT_REASON_FILTER)
+        if isinstance(exit, exits.MsrReadExit):
+            value = vcpu.get_msr(msr.index) if answer is None and wanted else answer
+            value = 0 if value is SWALLOW else value
+            msr.error, msr.data = int(value is None), value or 0
+            exit = exits.MsrReadExit(exit.index, exit.reason, value)
+        elif answer is SWALLOW:
+            msr.error = 0
+        else:
+            done = wanted or answer is not None
+            msr.error = int(not (done and vcpu.set_msr(msr.index, msr.data if answer is None else answer)))
+        self.forget()
+        session.listeners.tell_exit(exit)
+        asked = session.offer(self, exit)[1] or asked
+        return None if asked is None else self.complete() or replace(asked, pc=self.pc)
 
     def _on_hypercall(self) -> None:
         self.must_complete = True
@@ -685,4 +757,7 @@ HANDLERS: dict[int, Callable[[Runner], stops.Stop | None]] = {
     exits.KVM_EXIT_X86_WRMSR: Runner._on_msr,
     exits.KVM_EXIT_HYPERCALL: Runner._on_hypercall,
 }
+SERVED_WITH_HOOKS = frozenset((exits.KVM_EXIT_MMIO, exits.KVM_EXIT_X86_RDMSR, exits.KVM_EXIT_X86_WRMSR))
+"""Their handlers let hooks see them."""
+FATAL = (stops.ShutdownStop, stops.FailEntryStop, stops.EmulationFailureStop)
 TRAP_REASONS = frozenset((exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_HLT, exits.KVM_EXIT_INTERNAL_ERROR))

@@ -13,8 +13,11 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvmdbg.core import moves, stops
-from kvmdbg.core.arming import DEBUG_REGISTERS, Plan, View, make_plan
-from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint, check_catch_kind
+from kvmdbg.core.arming import DEBUG_REGISTERS, STEPPING, Plan, View, make_plan
+from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint, passes
+from kvmdbg.core.events import STEPPED, InsnEvent
+from kvmdbg.core.hooks import SWALLOW, Event, Hooks, On, failure
+from kvmdbg.core.hooks import call as call_hook
 from kvmdbg.core.inspection import Inspection
 from kvmdbg.core.listeners import Listeners
 from kvmdbg.core.probe import TRAP_NAMES, HostProfile, host_profile
@@ -22,15 +25,16 @@ from kvmdbg.core.registers import GENERAL, RegisterFile
 from kvmdbg.core.runner import Runner
 from kvmdbg.core.statistics import ExitStatistics
 from kvmdbg.core.symbols import SymbolTable, load_symbol_file
+from kvmdbg.core.vectors import Vectors
 from kvmdbg.core.views import LinearMemory, PhysicalMemory, VcpuView
 from kvmdbg.core.world import Job, World
 from kvmdbg.devices.registry import add as add_device
 from kvmdbg.devices.uart import COM1, PORTS, Uart
 from kvmdbg.errors import KvmdbgError, NotSupportedHere, SessionStateError, UsageError
-from kvmdbg.kvm import exits
+from kvmdbg.kvm import abi, exits
 from kvmdbg.machine.image import Image, LoadOptions
 from kvmdbg.machine.machine import Machine, reset_vcpu
-from kvmdbg.machine.memory import Slot
+from kvmdbg.machine.memory import Guard, Slot
 from kvmdbg.x86 import paging
 
 if TYPE_CHECKING:
@@ -41,6 +45,8 @@ if TYPE_CHECKING:
 
 PAGE = 4096
 P = TypeVar("P", bound=Point)
+CONDITION_VARIABLES = ("port", "size", "value", "address", "index", "vector", "error_code", "ip", "nr", "leaf")
+"""Fields of an exit that conditions of catchpoints see, as $port and so on."""
 
 
 class Session(Inspection):
@@ -67,6 +73,12 @@ class Session(Inspection):
         self.history: list[int] = []
         self.exits = ExitStatistics(lambda: self.runners)
         self.observed = False
+        self.inspected: frozenset[str] = frozenset()
+        """Kinds of events for which each instruction is looked at before and after it runs."""
+        self.hooks = Hooks(self)
+        self.on = On(self)
+        self.vectors = Vectors(self)
+        self._msrs: frozenset[int] | None = frozenset()
         self.fresh = True
         self.arriving = False
         self._step_interrupts = False
@@ -130,6 +142,7 @@ class Session(Inspection):
             runner.end()
         self.machine.close()
         self._dead = False
+        self._msrs = frozenset()
         self._contexts.clear()
         for point in self.breakpoints:
             point.bound.clear()
@@ -360,15 +373,15 @@ class Session(Inspection):
         """Before vCPUs go: decide how points are held, put traps and guards in place."""
         self.arriving = self.fresh and plant
         self.fresh = False
-        catching = any(p.enabled for p in self.breakpoints.catchpoints())
-        self.observed = catching or bool(self.listeners.exit)
-        breakpoints = [*self.breakpoints.breakpoints(), *self.own_points]
-        watchpoints = self.breakpoints.watchpoints()
+        catching = [p for p in self.breakpoints.catchpoints() if p.enabled]
+        self.observed = bool(catching or self.listeners.exit)
+        self.inspected = STEPPED & {p.kind for p in catching}
         for point in self.breakpoints:
-            point.held_by = "exit" if isinstance(point, Catchpoint) and point.enabled else ""
-        plan = Plan()
-        if any(p.enabled for p in (*breakpoints, *watchpoints)):
-            plan = make_plan(breakpoints, watchpoints, self.profile, self._view())
+            point.held_by = ""
+        for point in catching:
+            point.held_by = STEPPING if point.kind in STEPPED else "exit"
+        self._arm_msrs(catching)
+        plan = self._make_plan()
         if not plant:
             code = {address & -PAGE for address in plan.traps}
             plan.traps.clear()
@@ -379,18 +392,64 @@ class Session(Inspection):
             }
             plan.debug_registers = [entry for entry in plan.debug_registers if entry[1] & 3]
         self._plan = plan
-        self.machine.memory.guard(plan.guards)
-        for address in plan.traps:
-            plan.traps[address] = self.machine.memory.read(address, 1)[0]
-            self.plant(address)
-        self._planted = True
+        self._put_in_place()
         for runner in self.runners:
             runner.limit = runner.left = 0
-            runner.arm(plan)
             for entry in runner.ports.values():
                 runner.watch_port(entry)
         for view in self.vcpus:
             view.registers.remember()
+
+    def _make_plan(self) -> Plan:
+        """How every enabled point is held, from what memory and registers are now."""
+        breakpoints = [*self.breakpoints.breakpoints(), *self.own_points, *self.vectors.points()]
+        watchpoints = self.breakpoints.watchpoints()
+        plan = Plan()
+        if any(p.enabled for p in (*breakpoints, *watchpoints)):
+            view = self._view()
+            plan = make_plan(breakpoints, watchpoints, self.profile, view)
+            for page in self.vectors.pages():
+                if page not in view.paging_pages and self._in_ram(page) is not None:
+                    plan.guards.setdefault(page, Guard.READ_ONLY)
+        plan.stepping |= bool(self.inspected)
+        return plan
+
+    def _put_in_place(self) -> None:
+        """Guards, traps and debug registers of the plan."""
+        plan = self._plan
+        self.machine.memory.guard(plan.guards)
+        for address in plan.traps:
+            self.plant(address)
+        self._planted = True
+        for runner in self.runners:
+            runner.arm(plan)
+
+    def rearm(self, runner: Runner) -> None:
+        """While the guest runs, on this runner's thread: the tables of handlers have changed, hold everything anew."""
+        with self.exclusive(runner):
+            for address in self._plan.traps:
+                self.lift(address)
+            self._planted = False
+            self._plan.become(self._make_plan())
+            self._put_in_place()
+
+    def _arm_msrs(self, catching: Sequence[Catchpoint]) -> None:
+        """Have KVM exit at the MSRs that are wanted, and at no others."""
+        wanted: set[int] | None = set()
+        for point in catching:
+            if {"msr_read", "msr_write"} & set(point.kinds):
+                index = point.filters.get("index")
+                if wanted is None or index is None or callable(index):
+                    wanted = None
+                else:
+                    wanted |= {index} if isinstance(index, int) else set(index)
+        asked = None if wanted is None else frozenset(wanted)
+        if asked == self._msrs:
+            return
+        vm = self.machine.vm
+        vm.enable_capability(abi.KVM_CAP_X86_USER_SPACE_MSR, abi.KVM_MSR_EXIT_REASON_FILTER)
+        vm.filter_msrs(asked)
+        self._msrs = asked
 
     def _view(self) -> View:
         runner = self.runner
@@ -475,13 +534,27 @@ class Session(Inspection):
         return stop
 
     def _announce(self, stop: stops.Stop) -> None:
+        for point in self.breakpoints.catchpoints():
+            if point.kind == "stop" and point.enabled and point.function is not None:
+                point.hits += 1
+                try:
+                    point.function(stop)
+                except Exception as error:
+                    point.enabled = False
+                    self.listeners.tell_warning(failure(point, error))
         self.listeners.tell_stop(stop)
 
     # --- what runners ask --------------------------------------------------------------------------
 
-    def judge(self, runner: Runner, points: Sequence[Point]) -> tuple[Point, ...] | stops.Stop:
-        """Which of these points, reached on this vCPU, ask for a stop; an ErrorStop when a condition fails."""
-        wanted = []
+    def judge(
+        self, runner: Runner, points: Sequence[Point], event: Event | None = None
+    ) -> tuple[Point, ...] | stops.Stop:
+        """Which of these points, reached on this vCPU, ask for a stop; a Stop when a hook does or a condition fails.
+
+        ``event`` is what hooks are called with; its answer is theirs.
+        """
+        wanted: list[Point] = []
+        asked: stops.Stop | None = None
         for point in points:
             if not point.enabled or (point.only_if is not None and not point.only_if(runner.index)):
                 continue
@@ -504,29 +577,59 @@ class Session(Inspection):
             if point.ignore > 0:
                 point.ignore -= 1
                 continue
-            wanted.append(point)
+            if point.prints and event is not None:
+                self.listeners.tell_note(runner.index, event.exit)
+            if point.function is not None:
+                event = event or Event(self, runner, InsnEvent(runner.pc))
+                asked = call_hook(point, event) or asked
+            elif point.stops:
+                wanted.append(point)
+        if asked is not None:
+            return asked
         visible = tuple(point for point in wanted if point.number)
         if wanted and not visible:
             return stops.BreakpointStop(vcpu=runner.index, pc=runner.pc, hits=())
         return visible
 
-    def observes_port(self, port: int) -> bool:
-        """Whether anybody wants to see accesses to this port."""
-        if self.listeners.exit:
-            return True
-        return any(
-            p.enabled and p.kind in ("io", "any") and p.filters.get("port", port) == port
+    def observes_port(self, port: int, size: int) -> bool:
+        """Whether anybody wants to see accesses of ``size`` bytes to this port."""
+        return bool(self.listeners.exit) or any(
+            p.enabled
+            and p.looks_at("io")
+            and ("port" not in p.filters or any(passes(p.filters["port"], port + n) for n in range(size)))
             for p in self.breakpoints.catchpoints()
         )
 
-    def observe(self, runner: Runner, exit: exits.Exit) -> tuple[Catchpoint, ...]:
-        """Tell the listeners of an exit; the catchpoints that ask for a stop."""
-        self.listeners.tell_exit(exit)
-        matching = [p for p in self.breakpoints.catchpoints() if p.enabled and p.matches(exit)]
-        hits = self.judge(runner, matching) if matching else ()
+    def offer(self, runner: Runner, exit: exits.Exit, when: str = "after") -> tuple[Any, stops.Stop | None]:
+        """Let the catchpoints and hooks of this kind see an exit: a hook's answer (or None), and the stop they want.
+
+        The stop's pc is the vCPU's now: whoever completes an instruction afterwards moves it.
+        """
+        kind = exit.kind
+        found = [p for p in self.breakpoints.catchpoints() if p.enabled and p.when == when and p.looks_at(kind)]
+        if not found:
+            return None, None
+        event = Event(self, runner, exit, when)
+        found = [p for p in found if p.matches(event)]
+        if not found:
+            return None, None
+        if any(p.expression is not None for p in found):
+            for name in CONDITION_VARIABLES:
+                value = getattr(exit, name, None)
+                if isinstance(value, int):
+                    self.variables[name] = value
+        if not all(p.passes for p in found):
+            event.answer = SWALLOW
+        quiet = (p for p in self.breakpoints.catchpoints() if p.enabled and not p.stops)
+        if any(p.matches(event) for p in quiet):  # `handle ... nostop` means this very thing
+            found = [p for p in found if p.function is not None or not p.stops]
+        hits = self.judge(runner, found, event)
         if isinstance(hits, stops.Stop):
-            return tuple(matching)
-        return tuple(p for p in hits if isinstance(p, Catchpoint))
+            return event.answer, hits
+        if not hits:
+            return event.answer, None
+        caught = tuple(p for p in hits if isinstance(p, Catchpoint))
+        return event.answer, stops.CaughtStop(vcpu=runner.index, pc=runner.pc, hits=caught, exit=exit)
 
     def _serial(self, data: bytes) -> None:
         self._output += data
@@ -578,7 +681,7 @@ class Session(Inspection):
             ignore=ignore,
             commands=list(commands),
         )
-        return self._add(point, when)
+        return self.add_point(point, when)
 
     def watch(
         self,
@@ -586,6 +689,7 @@ class Session(Inspection):
         length: int | None = None,
         kind: str = "write",
         when: str | None = None,
+        **common: Any,
     ) -> Watchpoint:
         """Stop after an access to ``length`` bytes at ``where``; $old and $new are its values in ``when``.
 
@@ -600,11 +704,9 @@ class Session(Inspection):
         length = length or 1
         if length < 1 or kind not in ("write", "read", "access"):
             raise UsageError(f"cannot watch {length} bytes for {kind!r}: the kinds are write, read and access")
-        point = Watchpoint(
-            address=address, length=length, kind=kind, space=space, location=where if isinstance(where, str) else ""
-        )
-        watch = self._add(point, when)
-        return watch
+        location = where if isinstance(where, str) else ""
+        point = Watchpoint(address=address, length=length, kind=kind, space=space, location=location, **common)
+        return self.add_point(point, when)
 
     def _watched(self, text: str) -> tuple[int, str, int]:
         """Address, space and length of what an expression names."""
@@ -621,17 +723,34 @@ class Session(Inspection):
         return value.value & (1 << 64) - 1, space, 0
 
     def catch(self, kind: str, when: str | None = None, *, temporary: bool = False, **filters: Any) -> Catchpoint:
-        """Stop after each exit of ``kind`` (as in kvm/exits.py, or "any") whose fields equal ``filters``."""
-        filters = {name: value for name, value in filters.items() if value is not None}
-        point = Catchpoint(kind=check_catch_kind(kind), filters=filters, temporary=temporary)
-        return self._add(point, when)
+        """Stop after each exit or event of ``kind`` whose fields pass ``filters`` (see ``Catchpoint``).
 
-    def _add(self, point: P, when: str | None) -> P:
+        ``when`` is a condition. The kinds are those of kvm/exits.py and core/events.py, "msr" for both its accesses,
+        and "any" for all exits.
+        """
+        filters = {name: value for name, value in filters.items() if value is not None}
+        return self.add_point(Catchpoint(kind, filters, temporary=temporary), when)
+
+    def add_point(self, point: P, condition: str | None = None) -> P:
+        """Take in a breakpoint, watchpoint or catchpoint with its condition. NotSupportedHere where it cannot work."""
         if self.state == "running":
             raise SessionStateError("the guest is running: interrupt it first")
-        point.condition = when
+        if isinstance(point, Catchpoint):
+            self._check_catch(point)
+        point.condition = condition
         self.breakpoints.add(point)
         return point
+
+    def _check_catch(self, point: Catchpoint) -> None:
+        if point.kind in STEPPED:
+            self.runner.require_step()
+        if {"msr_read", "msr_write"} & set(point.kinds):
+            for capability in (abi.KVM_CAP_X86_USER_SPACE_MSR, abi.KVM_CAP_X86_MSR_FILTER):
+                if not self.machine.system.check_extension(capability):
+                    raise NotSupportedHere("this KVM does not exit for MSRs: it needs Linux 5.10 or later")
+            index = point.filters.get("index")
+            if isinstance(index, int) and 0x800 <= index <= 0x8FF:
+                raise NotSupportedHere(f"KVM does not exit for MSR {index:#x}: those of the x2APIC stay in the kernel")
 
     # --- looking -----------------------------------------------------------------------------------
 

@@ -9,18 +9,23 @@ into a pushed flags image is cleared.
 from __future__ import annotations
 
 import fcntl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kvmdbg.core import stops
+from kvmdbg.core.events import CpuidEvent, ModeEvent, RdtscEvent
+from kvmdbg.core.hooks import SWALLOW
 from kvmdbg.core.probe import HLT, INT1, INT3
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
+from kvmdbg.record import replace
 from kvmdbg.x86.gates import handler_entries
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
 
 EFLAGS_TF = 1 << 8
+LOW32, LOW64 = (1 << 32) - 1, (1 << 64) - 1
+PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF2, 0xF3))
 NO_PROGRESS_TRIES = 64
 JUMP_TRIES = 4
 """A jump to itself looks like a step without progress, and may as well be run as often as this."""
@@ -36,6 +41,22 @@ U32_EXIT_REASON = abi.kvm_run.exit_reason.offset // 4
 U32_DEBUG_EXCEPTION = abi.kvm_run.exit.offset // 4
 U64_DEBUG_PC = abi.kvm_run.exit.offset // 8 + 1
 U64_DEBUG_DR6 = U64_DEBUG_PC + 1
+
+
+def instruction_event(code: bytes, regs: abi.kvm_regs, bits: int) -> tuple[exits.Exit | None, int]:
+    """What ``cpuid``, ``rdtsc``, ``vmcall`` or ``vmmcall`` at the start of ``code`` is to hooks, and its length."""
+    at = 0
+    while at < len(code) and (code[at] in PREFIXES or (bits == 64 and code[at] & 0xF0 == 0x40)):
+        at += 1
+    if code[at : at + 2] == b"\x0f\xa2":
+        return CpuidEvent(regs.rax & LOW32, regs.rcx & LOW32), at + 2
+    if code[at : at + 2] == b"\x0f\x31":
+        return RdtscEvent(), at + 2
+    if code[at : at + 3] in (b"\x0f\x01\xc1", b"\x0f\x01\xd9"):
+        mask = LOW64 if bits == 64 else LOW32
+        args = tuple(value & mask for value in (regs.rbx, regs.rcx, regs.rdx, regs.rsi))
+        return exits.HypercallExit(regs.rax & mask, args, bits == 64), at + 3
+    return None, 0
 
 
 def hard(code: memoryview | bytes, at: int) -> bool:
@@ -163,7 +184,8 @@ class Stepper:
         plan, session, vcpu = runner.plan, runner.session, runner.vcpu
         fd, page, u32, u64, ioctl = vcpu.fd, vcpu.page, vcpu.u32, vcpu.u64, fcntl.ioctl
         by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
-        fast = not watchful and not plan.holds_data_in_registers
+        inspected = session.inspected
+        fast = not watchful and not inspected and not plan.holds_data_in_registers
         run, debug, port_exit = abi.KVM_RUN, exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_IO
         world = session.world
         code_page = -1
@@ -204,12 +226,14 @@ class Stepper:
                     stop = self._single(before, entered=True)
                     if stop is not None:
                         return stop
+                    runner.follow_tables()
                     pc = runner.pc
             else:
                 runner.forget()
-                stop = self._watched(before) if watchful else self._single(before)
+                stop = self._inspected(before, watchful) if inspected else self._step(before, watchful)
                 if stop is not None:
                     return stop
+                runner.follow_tables()
                 pc = runner.pc
             stopping = world.stopping
             if stopping and page[REGS:REGS_END] == before:  # before it ran
@@ -286,6 +310,47 @@ class Stepper:
             return False
         runner.debug(bytes(request))
         return True
+
+    def _step(self, before: bytes, watchful: bool) -> stops.Stop | None:
+        return self._watched(before) if watchful else self._single(before)
+
+    def _inspected(self, before: bytes, watchful: bool) -> stops.Stop | None:
+        """A step over an instruction that hooks and catchpoints may want, and a look at the mode behind it."""
+        runner = self.runner
+        session = runner.session
+        mode = runner.mode
+        code = session.code_at(runner, runner.pc, 15)
+        event, length = instruction_event(code, runner.vcpu.regs, mode.bits)
+        if event is not None and event.kind not in session.inspected:
+            event = None
+        answer = asked = stop = None
+        if event is not None:
+            answer, asked = session.offer(runner, event, "before")
+        if answer is not None and event is not None:
+            self._answer(event.kind, answer)
+            runner.set_general("rip", runner.vcpu.regs.rip + length)
+        else:
+            stop = self._step(before, watchful)
+        if self.parked:
+            return stop
+        if event is not None:
+            asked = session.offer(runner, event)[1] or asked
+        if "mode" in session.inspected and runner.mode != mode:
+            asked = session.offer(runner, ModeEvent(mode.name, runner.mode.name))[1] or asked
+        return stop or (None if asked is None else replace(asked, pc=runner.pc))
+
+    def _answer(self, kind: str, answer: Any) -> None:
+        """What a hook gave in place of the instruction: RAX, the four registers of CPUID, or EDX:EAX of RDTSC."""
+        if answer is SWALLOW:
+            return
+        if kind == "cpuid":
+            values = dict(zip(("rax", "rbx", "rcx", "rdx"), answer, strict=True))
+        elif kind == "rdtsc":
+            values = {"rax": answer & LOW32, "rdx": answer >> 32 & LOW32}
+        else:
+            values = {"rax": answer}
+        for name, value in values.items():
+            self.runner.set_general(name, int(value) & LOW64)
 
     def _watched(self, before: bytes) -> stops.Stop | None:
         """A step whose memory accesses are known before it runs."""

@@ -134,6 +134,25 @@ class CaughtStop(Stop):
 
 
 @record
+class HookStop(Stop):
+    """A hook asked for the stop, or failed; ``message`` says why."""
+
+    hits: tuple[Point, ...]
+    message: str
+    reason: ClassVar[str] = "hook"
+
+    @property
+    def breakpoints(self) -> tuple[Point, ...]:
+        return self.hits
+
+    def describe(self) -> str:
+        return f"stopped at {self.pc:#x}: {self.message}"
+
+    def fields(self) -> dict[str, Any]:
+        return {"message": self.message}
+
+
+@record
 class InterruptedStop(Stop):
     reason: ClassVar[str] = "interrupted"
 

@@ -6,6 +6,7 @@ import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
+from kvmdbg.errors import UsageError
 from kvmdbg.machine.image import Symbol
 from kvmdbg.record import replace
 
@@ -40,6 +41,19 @@ class SymbolTable:
 
     def __iter__(self) -> Iterator[Symbol]:
         return iter(self._symbols)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __getitem__(self, name: str) -> int:
+        """The address of the symbol of that name; UsageError where there is none."""
+        found = self.lookup(name)
+        if found is None:
+            import difflib
+
+            near = difflib.get_close_matches(name, self._by_name, n=1)
+            raise UsageError(f"there is no symbol {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        return found.address
 
     def add(self, symbols: Iterable[Symbol], base: int = 0) -> None:
         """Know these too, ``base`` added to their addresses (numbers of kind "absolute" stay as they are)."""

@@ -58,15 +58,19 @@ class PhysicalMemory:
 
 
 class LinearMemory(PhysicalMemory):
-    """Memory as the current vCPU's paging shows it."""
+    """Memory as the paging of one vCPU shows it: the current one unless ``runner`` is given."""
 
     space = "linear"
 
+    def __init__(self, session: Session, runner: Runner | None = None) -> None:
+        super().__init__(session)
+        self._runner = runner
+
     def read(self, address: int, size: int) -> bytes:
-        return self._session.read_linear(self._session.runner, address, size)
+        return self._session.read_linear(self._runner or self._session.runner, address, size)
 
     def write(self, address: int, data: bytes) -> None:
-        self._session.write_linear(self._session.runner, address, data)
+        self._session.write_linear(self._runner or self._session.runner, address, data)
 
 
 class VcpuView:

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.core import stops
 from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
+from kvmdbg.core.events import MemoryEvent
+from kvmdbg.core.hooks import SWALLOW, Event
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
 from kvmdbg.machine.memory import PAGE
+from kvmdbg.record import replace
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
@@ -78,6 +81,7 @@ class Watching:
         before = [self._value(touch.watch) for touch in touches]
         if write:
             runner.session.write_guarded(address, data)
+            runner.tables_touched |= runner.session.vectors.covers(address, size)
         else:
             mmio.data[:size] = machine.memory.read(address, size)
         if not touches:
@@ -110,17 +114,32 @@ class Watching:
         runner = self.runner
         run = runner.vcpu.kvm_run
         bus = runner.session.machine.bus
+        session = runner.session
         exit: exits.Exit = exits.decode(run, runner.vcpu.page)
-        if write:
-            bus.write_mmio(address, size, int.from_bytes(bytes(run.mmio.data[:size]), "little"))
-        else:
-            data = bus.read_mmio(address, size).to_bytes(size, "little")
-            run.mmio.data[:size] = data
-            exit = exits.MmioExit("read", address, size, data)
-        caught = runner.session.observe(runner, exit) if runner.session.observed else []
-        if not caught:
+        if not session.observed:
+            if write:
+                bus.write_mmio(address, size, int.from_bytes(bytes(run.mmio.data[:size]), "little"))
+            else:
+                run.mmio.data[:size] = bus.read_mmio(address, size).to_bytes(size, "little")
             return None
-        return runner.complete() or runner.stop(stops.CaughtStop, hits=tuple(caught), exit=exit)
+        answer, asked = session.offer(runner, exit, "before")
+        ones = (1 << size * 8) - 1
+        if write:
+            value = int.from_bytes(bytes(run.mmio.data[:size]), "little")
+            value = value if answer is None or answer is SWALLOW else int(answer) & ones
+            if answer is not SWALLOW:
+                bus.write_mmio(address, size, value)
+        elif answer is None:
+            value = bus.read_mmio(address, size)
+        else:
+            value = ones if answer is SWALLOW else int(answer) & ones
+        data = value.to_bytes(size, "little")
+        if not write:
+            run.mmio.data[:size] = data
+        exit = exits.MmioExit("write" if write else "read", address, size, data)
+        session.listeners.tell_exit(exit)
+        asked = session.offer(runner, exit)[1] or asked
+        return None if asked is None else runner.complete() or replace(asked, pc=runner.pc)
 
     # --- judging -----------------------------------------------------------------------------------
 
@@ -131,9 +150,15 @@ class Watching:
         first = touches[0]
         session.variables["old"] = int.from_bytes(first.old[:8], "little")
         session.variables["new"] = int.from_bytes(first.new[:8], "little")
-        hits = session.judge(runner, [touch.watch for touch in touches])
-        if isinstance(hits, stops.Stop):
-            return hits
+        hits: list[Watchpoint] = []
+        for touch in touches:
+            event = Event(
+                session, runner, MemoryEvent(touch.kind, touch.address, touch.size, touch.old, touch.new), "after"
+            )
+            found = session.judge(runner, [touch.watch], event)
+            if isinstance(found, stops.Stop):
+                return found
+            hits += [watch for watch in found if isinstance(watch, Watchpoint)]
         if not hits:
             return None
         touch = next(t for t in touches if t.watch in hits)
@@ -147,7 +172,7 @@ class Watching:
         return stops.WatchpointStop(
             vcpu=runner.index,
             pc=runner.pc,
-            hits=tuple(w for w in hits if isinstance(w, Watchpoint)),
+            hits=tuple(hits),
             kind=touch.kind,
             address=touch.address,
             size=touch.size,

@@ -235,6 +235,14 @@ class kvm_coalesced_mmio(Struct):
     _fields_ = [("phys_addr", c_uint64), ("len", c_uint32), ("pio", c_uint32), ("data", c_uint8 * 8)]
 
 
+class kvm_msr_filter_range(Struct):
+    _fields_ = [("flags", c_uint32), ("nmsrs", c_uint32), ("base", c_uint32), ("bitmap", c_uint64)]
+
+
+class kvm_msr_filter(Struct):
+    _fields_ = [("flags", c_uint32), ("ranges", kvm_msr_filter_range * 16)]
+
+
 class kvm_signal_mask(Struct):
     """KVM_SET_SIGNAL_MASK with the kernel's 64-bit signal set (``len`` must be 8)."""
 
@@ -360,6 +368,7 @@ KVM_CREATE_IRQCHIP = _io(0x60)
 KVM_REGISTER_COALESCED_MMIO = _iow(0x67, sizeof(kvm_coalesced_mmio_zone))
 KVM_UNREGISTER_COALESCED_MMIO = _iow(0x68, sizeof(kvm_coalesced_mmio_zone))
 KVM_CREATE_PIT2 = _iow(0x77, sizeof(kvm_pit_config))
+KVM_X86_SET_MSR_FILTER = _iow(0xC6, sizeof(kvm_msr_filter))
 KVM_ENABLE_CAP = _iow(0xA3, sizeof(kvm_enable_cap))
 
 # --- ioctls: a vCPU --------------------------------------------------------------------------------
@@ -411,6 +420,7 @@ KVM_CAP_READONLY_MEM = 81
 KVM_CAP_IMMEDIATE_EXIT = 136
 KVM_CAP_COALESCED_PIO = 162
 KVM_CAP_X86_USER_SPACE_MSR = 188
+KVM_CAP_X86_MSR_FILTER = 189
 KVM_CAP_SET_GUEST_DEBUG2 = 195
 KVM_CAP_EXIT_ON_EMULATION_FAILURE = 204
 
@@ -418,6 +428,11 @@ KVM_CAP_EXIT_ON_EMULATION_FAILURE = 204
 
 KVM_MEM_LOG_DIRTY_PAGES = 1 << 0
 KVM_MEM_READONLY = 1 << 1
+
+KVM_MSR_EXIT_REASON_FILTER = 1 << 2
+KVM_MSR_FILTER_DEFAULT_DENY = 1 << 0
+KVM_MSR_FILTER_READ = 1 << 0
+KVM_MSR_FILTER_WRITE = 1 << 1
 
 KVM_SYNC_X86_REGS = 1 << 0
 KVM_SYNC_X86_SREGS = 1 << 1

@@ -89,7 +89,9 @@ def exit_reason(number: int) -> Callable[[E], E]:
 @exit_reason(KVM_EXIT_EXCEPTION)
 @record
 class ExceptionExit(Exit):
-    kind: ClassVar[str] = "exception"
+    """KVM_EXIT_EXCEPTION, which no x86 KVM gives any more; "exception" is what a guest's own is called."""
+
+    kind: ClassVar[str] = "kvm_exception"
     exception: int
     error_code: int
 
@@ -125,6 +127,11 @@ class IoExit(Exit):
         """The items of ``data`` as little-endian integers."""
         return [int.from_bytes(self.data[i : i + self.size], "little") for i in range(0, len(self.data), self.size)]
 
+    @property
+    def value(self) -> int | None:
+        """The first item: what is written or was read; None before a read is answered."""
+        return int.from_bytes(self.data[: self.size], "little") if self.data else None
+
     def describe(self) -> str:
         text = f"{self.direction} port {self.port:#x}, {self.size} byte{'s' if self.size > 1 else ''}"
         if self.count > 1:
@@ -152,6 +159,11 @@ class MmioExit(Exit):
         size = min(mmio.len, 8)  # the kernel's own limit: mmio.data has 8 bytes
         write = bool(mmio.is_write)
         return cls("write" if write else "read", mmio.phys_addr, size, bytes(mmio.data[:size]) if write else b"")
+
+    @property
+    def value(self) -> int | None:
+        """What is written or was read, as a little-endian integer; None before a read is answered."""
+        return int.from_bytes(self.data, "little") if self.data else None
 
     def describe(self) -> str:
         text = f"mmio {self.direction} {self.address:#x}, {self.size} byte{'s' if self.size > 1 else ''}"
@@ -342,16 +354,19 @@ class IoapicEoiExit(Exit):
 @exit_reason(KVM_EXIT_X86_RDMSR)
 @record
 class MsrReadExit(Exit):
+    """``value`` is None before it is answered."""
+
     kind: ClassVar[str] = "msr_read"
     index: int
     reason: int
+    value: int | None = None
 
     @classmethod
     def decode(cls, run: abi.kvm_run, page: memoryview) -> MsrReadExit:
         return cls(run.msr.index, run.msr.reason)
 
     def describe(self) -> str:
-        return f"rdmsr {self.index:#x}"
+        return f"rdmsr {self.index:#x}" + (f", value {self.value:#x}" if self.value is not None else "")
 
 
 @exit_reason(KVM_EXIT_X86_WRMSR)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import addressof, c_uint64
+from collections.abc import Collection
+from ctypes import addressof, c_uint8, c_uint64
 from typing import TYPE_CHECKING
 
-from kvmdbg.errors import KvmIoctlError
+from kvmdbg.errors import KvmIoctlError, UsageError
 from kvmdbg.kvm import abi
 from kvmdbg.kvm.system import System, ioctl
 
 if TYPE_CHECKING:
     from kvmdbg.kvm.vcpu import Vcpu
+
+
+MSR_SPAN = 0x3000
+"""MSRs that one range of the filter can hold: its bitmap has at most 0x600 bytes (KVM_MSR_FILTER_MAX_BITMAP_SIZE)."""
+MSR_RANGES = 16
+NO_MSR = 0x7FFFFFFF
 
 
 class Vm:
@@ -77,6 +84,32 @@ class Vm:
         request = abi.kvm_enable_cap(cap=capability)
         request.args[0] = argument
         ioctl(self.fd, "KVM_ENABLE_CAP", abi.KVM_ENABLE_CAP, request, f"capability {capability}")
+
+    def filter_msrs(self, indices: Collection[int] | None) -> None:
+        """Exit at RDMSR and WRMSR of these MSRs (None: of all that KVM lets us see), after KVM_CAP_X86_USER_SPACE_MSR.
+
+        UsageError when they are spread over more ranges than the filter has (api.rst, KVM_X86_SET_MSR_FILTER).
+        """
+        request = abi.kvm_msr_filter()
+        bitmaps = []
+        if indices is None:
+            request.flags = abi.KVM_MSR_FILTER_DEFAULT_DENY
+            indices = [NO_MSR]  # the filter may not be empty; this one is let through
+        starts: list[int] = []
+        for index in sorted(indices):
+            if not starts or index >= starts[-1] + MSR_SPAN:
+                starts.append(index)
+        if len(starts) > MSR_RANGES:
+            raise UsageError(f"KVM can watch MSRs in at most {MSR_RANGES} ranges, these are spread over {len(starts)}")
+        for entry, start in zip(request.ranges, starts, strict=False):
+            inside = [index - start for index in indices if start <= index < start + MSR_SPAN]
+            bitmap = (c_uint8 * (max(inside) // 8 + 1))(*[0xFF] * (max(inside) // 8 + 1))
+            for bit in inside if not request.flags else ():
+                bitmap[bit // 8] &= ~(1 << bit % 8)  # a clear bit denies, which is what exits
+            bitmaps.append(bitmap)
+            entry.flags = abi.KVM_MSR_FILTER_READ | abi.KVM_MSR_FILTER_WRITE
+            entry.nmsrs, entry.base, entry.bitmap = len(bitmap) * 8, start, addressof(bitmap)
+        ioctl(self.fd, "KVM_X86_SET_MSR_FILTER", abi.KVM_X86_SET_MSR_FILTER, request)
 
     def create_vcpu(self, index: int) -> Vcpu:
         """A new vCPU with this APIC id."""

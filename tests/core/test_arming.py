@@ -37,6 +37,7 @@ def host(
         steps_iret=True,
         halts_late=False,
         int1_before=False,
+        out_is_past=False,
     )
 
 

@@ -104,6 +104,7 @@ def host(trap: int | None = INT3, registers: bool = False) -> HostProfile:
         steps_iret=True,
         halts_late=False,
         int1_before=False,
+        out_is_past=False,
     )
 
 
