@@ -1,4 +1,4 @@
-"""Small guests from source: assembly or C through the system's gcc, linked where they are to lie."""
+"""Small guests from source, linked where they are to lie: assembly through binutils, C through gcc and binutils."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from kvmdbg.errors import LoadError, UsageError
 
 BITS = {"real": 16, "prot": 32, "long": 64}
+_ELF = {16: 32, 32: 32, 64: 64}
 _CODE = {16: ".code16", 32: ".code32", 64: ".code64"}
 _FREESTANDING = (
     "-ffreestanding -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables -mno-red-zone -mgeneral-regs-only "
@@ -27,14 +28,15 @@ def from_assembly(text: str, folder: Path, *, mode: str = "real", address: int =
     source = folder / "guest.s"
     start = "" if _LABEL.search(text) else "_start:\n"  # a file without any symbol would be no symbol file
     source.write_text(f'.intel_syntax noprefix\n{_CODE[_bits(mode)]}\n{start}# 1 "guest.s"\n{text}\n')
-    return _link(["-x", "assembler", str(source)], folder, _bits(mode), address)
+    return _link(["as", f"--{_ELF[_bits(mode)]}", str(source)], folder, _bits(mode), address)
 
 
 def from_c(text: str, folder: Path, *, mode: str = "long", address: int = 0x100000) -> tuple[Path, Path]:
     """The same of freestanding C, which begins with its function ``_start``; there is a stack, and no library."""
     source = folder / "guest.c"
     source.write_text(f'# 1 "guest.c"\n{text}\n')
-    return _link([*_FREESTANDING.split(), "-x", "c", str(source)], folder, _bits(mode), address)
+    bits = _bits(mode)
+    return _link(["gcc", f"-m{bits}", *_FREESTANDING.split(), "-c", str(source)], folder, bits, address)
 
 
 def _bits(mode: str) -> int:
@@ -43,15 +45,15 @@ def _bits(mode: str) -> int:
     return BITS[mode]
 
 
-def _link(source: list[str], folder: Path, bits: int, address: int) -> tuple[Path, Path]:
-    elf, flat, script = folder / "guest.elf", folder / "guest.bin", folder / "guest.ld"
+def _link(compile: list[str], folder: Path, bits: int, address: int) -> tuple[Path, Path]:
+    elf, flat, script, compiled = (folder / f"guest.{suffix}" for suffix in ("elf", "bin", "ld", "o"))
+    _run([*compile, "-o", str(compiled)])
     script.write_text(
         f"SECTIONS {{ . = {address:#x}; .all : {{ *(.text._start) *(.text*) *(.rodata*) *(.data*) *(.bss*) *(COMMON) }}"
         " /DISCARD/ : { *(.note*) *(.comment) *(.eh_frame) } }\n"
     )
     machine = "elf_x86_64" if bits == 64 else "elf_i386"
-    flags = ["-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,--no-warn-rwx-segments", f"-Wl,-T,{script}"]
-    _run(["gcc", f"-m{bits}", *flags, f"-Wl,-m,{machine}", *source, "-o", str(elf)])
+    _run(["ld", "-m", machine, "--no-warn-rwx-segments", "-T", str(script), str(compiled), "-o", str(elf)])
     whole = ["-j", ".all", "--set-section-flags", ".all=alloc,load,contents"]  # .bss too
     _run(["objcopy", "-O", "binary", *whole, str(elf), str(flat)])
     return flat, elf
@@ -68,7 +70,7 @@ def _run(command: list[str]) -> None:
             env={**os.environ, "LC_ALL": "C"},
         )
     except FileNotFoundError:
-        raise UsageError(f"{command[0]} is not installed: guests from source need gcc and binutils") from None
+        raise UsageError(f"{command[0]} is not installed: guests from source need binutils, and gcc for C") from None
     except subprocess.TimeoutExpired:
         raise LoadError(f"{command[0]} did not end within {_TIMEOUT} s") from None
     if done.returncode:

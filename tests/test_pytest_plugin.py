@@ -110,4 +110,4 @@ def test_mistakes_are_one_sentence_at_the_tests_line(pytester: pytest.Pytester, 
 def test_without_a_compiler(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent / "nothing"))
     result = run(pytester, "def test_one(kvm_guest):\n    kvm_guest(asm='hlt')\n")
-    result.stdout.fnmatch_lines(["*UsageError: gcc is not installed: guests from source need gcc and binutils"])
+    result.stdout.fnmatch_lines(["*UsageError: as is not installed: guests from source need binutils, and gcc for C"])

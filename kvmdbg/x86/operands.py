@@ -26,12 +26,13 @@ NO_ACCESS = frozenset(
 
 @record
 class Access:
-    """``size`` bytes at ``linear`` that an instruction reads, writes, or both."""
+    """``size`` bytes at ``linear`` that an instruction reads, writes, or both, through a segment register."""
 
     linear: int
     size: int
     read: bool
     write: bool
+    segment: str = "ds"
 
 
 def _address_bits(insn: Any, bits: int) -> int:
@@ -80,11 +81,16 @@ def effective(insn: Any, operand: Any, address: int, bits: int, reg: Registers) 
         index_name = insn.reg_name(mem.index)
         offset += _value(reg, index_name) * mem.scale
     offset &= _mask(width)
+    return _linear(_base(reg, segment_of(insn, operand), bits), offset, bits)
+
+
+def segment_of(insn: Any, operand: Any) -> str:
+    """The segment register of a memory operand."""
+    mem = operand.mem
     if mem.segment:
-        segment = insn.reg_name(mem.segment)
-    else:
-        segment = "ss" if base_name in ("sp", "esp", "rsp", "bp", "ebp", "rbp") else "ds"
-    return _linear(_base(reg, segment, bits), offset, bits)
+        return str(insn.reg_name(mem.segment))
+    base = insn.reg_name(mem.base) if mem.base else ""
+    return "ss" if base in ("sp", "esp", "rsp", "bp", "ebp", "rbp") else "ds"
 
 
 def _bit_offset(insn: Any, bits: int, reg: Registers) -> int:
@@ -128,7 +134,7 @@ def accesses(code: bytes, address: int, bits: int, reg: Registers, stack_bits: i
                 access = WRITE
             elif name in READS:
                 access = READ
-            found.append(Access(at, size, bool(access & READ), bool(access & WRITE)))
+            found.append(Access(at, size, bool(access & READ), bool(access & WRITE), segment_of(insn, operand)))
     found += _stack(insn, name, bits, reg, stack_bits or bits)
     if name == "xlatb" and not found:
         at = _linear(
@@ -201,11 +207,11 @@ def _string(insn: Any, stem: str, bits: int, reg: Registers) -> list[Access]:
     target = _linear(_base(reg, "es", bits), reg("rdi") & _mask(width), bits)
     found = []
     if stem in ("movs", "lods", "cmps", "outs"):
-        found.append(Access(source, size, True, False))
+        found.append(Access(source, size, True, False, override))
     if stem in ("movs", "stos", "ins"):
-        found.append(Access(target, size, False, True))
+        found.append(Access(target, size, False, True, "es"))
     if stem in ("cmps", "scas"):
-        found.append(Access(target, size, True, False))
+        found.append(Access(target, size, True, False, "es"))
     return found
 
 
@@ -224,10 +230,10 @@ def _stack(insn: Any, name: str, bits: int, reg: Registers, stack_bits: int) -> 
     base = _base(reg, "ss", bits)
 
     def pushed(count: int, size: int = slot) -> list[Access]:
-        return [Access(_linear(base, sp - count * size & _mask(stack_bits), bits), count * size, False, True)]
+        return [Access(_linear(base, sp - count * size & _mask(stack_bits), bits), count * size, False, True, "ss")]
 
     def popped(count: int, size: int = slot) -> list[Access]:
-        return [Access(_linear(base, sp, bits), count * size, True, False)]
+        return [Access(_linear(base, sp, bits), count * size, True, False, "ss")]
 
     if name == "push" or name.startswith("pushf") or name == "call":
         return pushed(1)
@@ -249,7 +255,7 @@ def _stack(insn: Any, name: str, bits: int, reg: Registers, stack_bits: int) -> 
         return pushed(1)
     if name == "leave":
         at = _linear(base, reg("rbp") & _mask(stack_bits), bits)
-        return [Access(at, slot, True, False)]
+        return [Access(at, slot, True, False, "ss")]
     return []
 
 
