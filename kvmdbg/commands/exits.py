@@ -257,6 +257,23 @@ def handle(
     return Message(text, data={"number": point.number, "kind": kind, "actions": words})
 
 
+@command("why", group="exits", example="why")
+def why(dbg: Interpreter) -> Result:
+    """Say what killed the guest: after a triple fault, a refused entry, or an instruction that KVM cannot run.
+
+    Which exception came first and why it could not be handled, the last instructions (found by running the way from
+    the last exit again on a copy of the guest), and the last exits.
+    """
+    from kvmdbg.commands.views import why_part
+    from kvmdbg.core.stops import FatalStop
+
+    stop = dbg.session.last_stop
+    if not isinstance(stop, FatalStop) or stop.autopsy is None:
+        text = "the guest has not stopped yet" if stop is None else stop.describe()
+        return Message(f"Nothing has killed the guest: {text}.")
+    return why_part(dbg, stop.autopsy)
+
+
 @command("trace exits", group="exits", example=("trace exits on io", "trace exits off"))
 def trace_exits(dbg: Interpreter, switch: SwitchArg, *kinds: ExitKindArg) -> Result:
     """Show each exit in one line as it happens; with KINDs only those."""

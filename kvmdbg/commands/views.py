@@ -10,6 +10,7 @@ from kvmdbg.commands.results import (
     CodeLine,
     Disassembly,
     Fields,
+    Group,
     Message,
     Part,
     Registers,
@@ -18,14 +19,16 @@ from kvmdbg.commands.results import (
     Stack,
     StackSlot,
     StopReport,
+    Table,
 )
 from kvmdbg.commands.values import address_label
 from kvmdbg.core.breakpoints import Breakpoint
-from kvmdbg.core.stops import WatchpointStop
+from kvmdbg.core.stops import FatalStop, WatchpointStop
 from kvmdbg.errors import KvmdbgError, MemoryFault
 
 if TYPE_CHECKING:
     from kvmdbg.commands.interpreter import Interpreter
+    from kvmdbg.core.autopsy import Autopsy
     from kvmdbg.core.stops import Stop
 
 #: How many instructions before the current one the context view shows where they can be known.
@@ -41,7 +44,23 @@ def stop_report(dbg: Interpreter, stop: Stop, displays: tuple[Result, ...] = ())
     if label:
         text = re.sub(rf"\b{stop.pc:#x}\b", f"{stop.pc:#x} {label}", text, count=1)
     sentence = f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
-    return StopReport(stop, sentence, context(dbg, dbg.settings["context"], stop), displays)
+    parts = context(dbg, dbg.settings["context"], stop)
+    if parts and isinstance(stop, FatalStop) and stop.autopsy is not None:
+        parts = (*parts, Part("why", why_part(dbg, stop.autopsy)))
+    return StopReport(stop, sentence, parts, displays)
+
+
+def why_part(dbg: Interpreter, autopsy: Autopsy) -> Group:
+    """What killed the guest: the account, the last instructions and the last exits."""
+    number = len(autopsy.account) > 1
+    account = [f"{n}. {text}" if number else text for n, text in enumerate(autopsy.account, 1)]
+    results: list[Result] = [Message("\n".join(account), data={"account": list(autopsy.account)})]
+    if autopsy.instructions:
+        rows = tuple((f"{at:#x}", address_label(dbg, at), text) for at, text in autopsy.instructions)
+        results.append(Table("last instructions", ("Last instructions", "", ""), rows))
+    if autopsy.exits:
+        results.append(Table("last exits", ("Last exits",), tuple((text,) for text in autopsy.exits)))
+    return Group(tuple(results))
 
 
 def context(dbg: Interpreter, names: tuple[str, ...], stop: Stop | None = None) -> tuple[Part, ...]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from kvmdbg.kvm import System, Vcpu, abi, exits
 from kvmdbg.machine.memory import GuestMemory
@@ -54,6 +55,9 @@ class HostProfile:
     """A step over ``hlt`` ends as any other; KVM_EXIT_HLT comes after the instruction behind it."""
     int1_before: bool
     """The debug exit for an ``int1`` of the guest's own stands at it, not behind it."""
+
+    shutdown_resets: bool
+    """At KVM_EXIT_SHUTDOWN the vCPU has been reset: what it was before is lost."""
 
     out_is_past: bool
     """At the exit for an ``out`` rip is behind the instruction."""
@@ -231,6 +235,18 @@ class _Prober:
                 break
         return isinstance(end, exits.DebugExit) and end.exception == 1 and self.vcpu.regs.rip == CODE + 1
 
+    def shutdown_resets(self) -> bool:
+        self.set_up("prot32", b"\x0f\x0b")  # ud2, without any handler
+        return isinstance(self.run(), exits.ShutdownExit) and int(self.vcpu.regs.rip) != CODE
+
+    def legacy_paging_works(self) -> bool:
+        self.set_up("prot32", b"\xf4")
+        self.memory.write(TABLES + 0x3000, (0x87).to_bytes(4, "little"))  # 4 MiB from 0
+        sregs = self.vcpu.get_sregs()
+        sregs.cr3, sregs.cr4, sregs.cr0 = TABLES + 0x3000, sregs.cr4 | modes.CR4_PSE, sregs.cr0 | modes.CR0_PG
+        self.vcpu.set_sregs(sregs)
+        return isinstance(self.run(), exits.HltExit)
+
     def out_is_past(self) -> bool:
         self.set_up("real", b"\x90\xe6\x80\x90")  # nop; out 0x80, al
         return isinstance(self.run(), exits.IoExit) and int(self.vcpu.regs.rip) == CODE + 3
@@ -254,29 +270,19 @@ class _Prober:
         self.system.close()
 
 
-@lru_cache(maxsize=1)
-def host_profile() -> HostProfile:
-    """The probe's answers, asked once in a process."""
-    answers: list[HostProfile | BaseException] = []
+T = TypeVar("T")
+
+
+def _ask(question: Callable[[_Prober], T]) -> T:
+    """What the prober answers, on a thread of its own whose signals are its own."""
+    answers: list[T | BaseException] = []
 
     def ask() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {KICK_SIGNAL})
         try:
             prober = _Prober()
             try:
-                by_mode = {whence: prober.behaviour(whence) for whence in WHENCE}
-                answers.append(
-                    HostProfile(
-                        by_mode,
-                        steps_into_handlers=prober.steps_into_handlers(),
-                        leaks_trap_flag=prober.leaks_trap_flag(),
-                        steps_iret=prober.steps_iret(),
-                        halts_late=prober.halts_late(),
-                        int1_before=prober.int1_before(),
-                        out_is_past=prober.out_is_past(),
-                        blocks_interrupts=prober.blocks_interrupts(),
-                    )
-                )
+                answers.append(question(prober))
             finally:
                 prober.close()
         except BaseException as error:  # handed to the thread that asked
@@ -288,3 +294,27 @@ def host_profile() -> HostProfile:
     if isinstance(answers[0], BaseException):
         raise answers[0]
     return answers[0]
+
+
+@lru_cache(maxsize=1)
+def host_profile() -> HostProfile:
+    """The probe's answers, asked once in a process."""
+    return _ask(
+        lambda prober: HostProfile(
+            {whence: prober.behaviour(whence) for whence in WHENCE},
+            steps_into_handlers=prober.steps_into_handlers(),
+            leaks_trap_flag=prober.leaks_trap_flag(),
+            steps_iret=prober.steps_iret(),
+            halts_late=prober.halts_late(),
+            int1_before=prober.int1_before(),
+            out_is_past=prober.out_is_past(),
+            shutdown_resets=prober.shutdown_resets(),
+            blocks_interrupts=prober.blocks_interrupts(),
+        )
+    )
+
+
+@lru_cache(maxsize=1)
+def legacy_paging_works() -> bool:
+    """Whether a guest runs with paging in 32-bit protected mode; asked when somebody wants to know."""
+    return _ask(_Prober.legacy_paging_works)

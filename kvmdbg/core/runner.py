@@ -12,13 +12,14 @@ import queue
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ctypes import addressof, memmove
+from ctypes import addressof, memmove, sizeof
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kvmdbg.core import stops
+from kvmdbg.core import autopsy, stops
 from kvmdbg.core.arming import Plan
 from kvmdbg.core.hooks import SWALLOW
 from kvmdbg.core.probe import HLT, INT1, INT3, KICK_SIGNAL
@@ -49,6 +50,11 @@ U64_DEBUG_DR6 = U64_DEBUG_PC + 1
 U64_DIRTY_REGS = abi.kvm_run.kvm_dirty_regs.offset // 8
 REGS = abi.kvm_run.regs.offset
 REGS_END = REGS + Vcpu.REGS_SIZE
+SREGS_END = REGS_END + sizeof(abi.kvm_sregs)
+RIP = 16 * 8  # in a copy of struct kvm_regs
+RECENT = 16
+RESUMED = -1
+"""In ``Runner.recent``: not an exit but the start of a run."""
 U64_RIP = REGS // 8 + 16
 
 
@@ -90,6 +96,10 @@ class Runner(threading.Thread):
         self.plan = Plan()
         self.ports: dict[int, PortEntry] = {}
         self.exit_counts: dict[int, int] = {}
+        self.recent: deque[tuple[PortEntry | int, bytes]] = deque(maxlen=RECENT)
+        """The last exits: the port's entry or the reason, and the registers there (with the special ones where KVM
+        loses them at a shutdown)."""
+        self.sregs_at_start: abi.kvm_sregs | None = None
         self.limit = self.left = 0
         """After how many exits to stop, and how many are left of them; 0 for no limit."""
         self.must_complete = False
@@ -116,6 +126,7 @@ class Runner(threading.Thread):
         self._pc: int | None = None
         self.changes = 0
         """Grows whenever registers may have changed; for whoever keeps values of theirs."""
+        self._state_end = REGS_END
         self._debug_set = b""
         self._for_running = self._for_stepping = b""
         self.start()
@@ -391,10 +402,11 @@ class Runner(threading.Thread):
                 return stop
         self.debug_for_running()
         vcpu = self.vcpu
-        vcpu.unshare_sregs()
+        self._note_start()
         fd, u32, ioctl = vcpu.fd, vcpu.u32, fcntl.ioctl
         run, io = abi.KVM_RUN, exits.KVM_EXIT_IO
         ports, limit, world = self.ports, self.left, self.session.world
+        page, recent, state_end = vcpu.page, self.recent, self._state_end
         while True:
             try:
                 ioctl(fd, run, 0)
@@ -413,6 +425,7 @@ class Runner(threading.Thread):
             if u32[U32_EXIT_REASON] == io:
                 entry = ports.get(u32[U32_IO_KEY]) or self.port_entry()
                 entry.count += 1
+                recent.append((entry, bytes(page[REGS:state_end])))
                 if not entry.quiet:
                     self.forget()
                     stop = self.serve_io(entry)
@@ -431,6 +444,41 @@ class Runner(threading.Thread):
                 self.complete()
                 return self.limit_reached()
 
+    def _note_start(self) -> None:
+        """Before a free run: what is needed to tell afterwards what killed the guest."""
+        vcpu = self.vcpu
+        self.sregs_at_start = self.sregs
+        self._state_end = REGS_END
+        if self.session.profile.shutdown_resets:
+            vcpu.share_sregs(self.sregs)
+            if vcpu.shared_sregs is not None:
+                self._state_end = SREGS_END
+        else:
+            vcpu.unshare_sregs()
+        self.recent.append((RESUMED, bytes(vcpu.page[REGS : self._state_end])))
+
+    def recent_state(self) -> tuple[abi.kvm_regs, abi.kvm_sregs | None] | None:
+        """Registers at the last exit before this one (special ones only where they are kept), None where none was."""
+        if not self.recent:
+            return None
+        state = self.recent[-1][1]
+        whole = len(state) > Vcpu.REGS_SIZE
+        sregs = abi.kvm_sregs.from_buffer_copy(state, Vcpu.REGS_SIZE) if whole else None
+        return abi.kvm_regs.from_buffer_copy(state), sregs
+
+    def last_exits(self) -> Iterator[str]:
+        """The last exits in words, oldest first."""
+        for what, state in self.recent:
+            rip = int.from_bytes(state[RIP : RIP + 8], "little")
+            if isinstance(what, PortEntry):
+                value = int.from_bytes(state[:8], "little") & (1 << what.size * 8) - 1
+                data = f", value {value:#x}" if what.direction else ""
+                yield f"{'out' if what.direction else 'in'} port {what.port:#x}, {what.size} bytes{data}; rip {rip:#x}"
+            elif what == RESUMED:
+                yield f"(resumed); rip {rip:#x}"
+            else:
+                yield f"{exits.BY_NUMBER[what].kind if what in exits.BY_NUMBER else what}; rip {rip:#x}"
+
     def spend(self) -> stops.Stop | None:
         """One exit more while stepping: the stop when it was the last that the limit allows."""
         self.left -= 1
@@ -447,6 +495,8 @@ class Runner(threading.Thread):
             entry.count += 1
             return self.serve_io(entry)
         self.exit_counts[reason] = self.exit_counts.get(reason, 0) + 1
+        if reason != exits.KVM_EXIT_SHUTDOWN:
+            self.recent.append((reason, bytes(self.vcpu.page[REGS : self._state_end])))
         handler = HANDLERS.get(reason)
         session = self.session
         if session.observed and reason not in SERVED_WITH_HOOKS and not self._self_made(reason):
@@ -470,7 +520,7 @@ class Runner(threading.Thread):
         stop = handler(self) if handler else self.stop(stops.ExitStop, exit=exit)
         session.listeners.tell_exit(exit)
         asked = session.offer(self, exit)[1] or asked
-        if asked is None or isinstance(stop, FATAL):
+        if asked is None or isinstance(stop, stops.FatalStop):
             return stop
         return replace(asked, pc=self.pc)
 
@@ -679,7 +729,8 @@ class Runner(threading.Thread):
         if code[:2] == UD2:
             return self.deliver(6, 0)
         text, size = self.session.instruction_text(self, code)
-        return self.stop(stops.EmulationFailureStop, exit=exit, instruction=code[:size], text=text)
+        account = autopsy.of_emulation_failure(self)
+        return self.stop(stops.EmulationFailureStop, instruction=code[:size], text=text, autopsy=account)
 
     def _on_hlt(self) -> stops.Stop | None:
         if self.trap_at() is not None:
@@ -694,11 +745,14 @@ class Runner(threading.Thread):
         return self.watching.mmio()
 
     def _on_shutdown(self) -> stops.Stop:
-        return self.stop(stops.ShutdownStop)
+        account, pc = autopsy.of_shutdown(self)
+        return stops.ShutdownStop(vcpu=self.index, pc=pc, autopsy=account)
 
     def _on_fail_entry(self) -> stops.Stop:
         exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
-        return self.stop(stops.FailEntryStop, exit=exit)
+        assert isinstance(exit, exits.FailEntryExit)
+        account = autopsy.of_failed_entry(self)
+        return self.stop(stops.FailEntryStop, hardware_reason=exit.hardware_reason, autopsy=account)
 
     def _go_on(self) -> None:
         return None
@@ -759,5 +813,4 @@ HANDLERS: dict[int, Callable[[Runner], stops.Stop | None]] = {
 }
 SERVED_WITH_HOOKS = frozenset((exits.KVM_EXIT_MMIO, exits.KVM_EXIT_X86_RDMSR, exits.KVM_EXIT_X86_WRMSR))
 """Their handlers let hooks see them."""
-FATAL = (stops.ShutdownStop, stops.FailEntryStop, stops.EmulationFailureStop)
 TRAP_REASONS = frozenset((exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_HLT, exits.KVM_EXIT_INTERNAL_ERROR))

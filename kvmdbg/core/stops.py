@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kvmdbg.kvm.exits import Exit, FailEntryExit, InternalErrorExit
+from kvmdbg.kvm.exits import Exit
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
+    from kvmdbg.core.autopsy import Autopsy
     from kvmdbg.core.breakpoints import Catchpoint, Point, Watchpoint
 
 
@@ -203,20 +204,32 @@ class HaltedStop(Stop):
 
 
 @record
-class ShutdownStop(Stop):
-    reason: ClassVar[str] = "shutdown"
+class FatalStop(Stop):
+    """The guest cannot go on; ``autopsy`` is the account of why, None where it was not made."""
 
-    def describe(self) -> str:
-        return f"shutdown (triple fault) at {self.pc:#x}"
+    autopsy: Autopsy | None = None
+
+    def _because(self) -> str:
+        return f": {self.autopsy.cause}" if self.autopsy is not None else ""
+
+    def fields(self) -> dict[str, Any]:
+        return {"autopsy": self.autopsy.to_json()} if self.autopsy is not None else {}
 
 
 @record
-class EmulationFailureStop(Stop):
+class ShutdownStop(FatalStop):
+    reason: ClassVar[str] = "shutdown"
+
+    def describe(self) -> str:
+        return f"shutdown (triple fault) at {self.pc:#x}{self._because()}"
+
+
+@record
+class EmulationFailureStop(FatalStop):
     """KVM could not run the instruction at ``pc``: its ``instruction`` bytes and ``text`` as disassembled."""
 
-    exit: InternalErrorExit
-    instruction: bytes
-    text: str
+    instruction: bytes = b""
+    text: str = ""
     reason: ClassVar[str] = "emulation-failure"
 
     def describe(self) -> str:
@@ -226,22 +239,22 @@ class EmulationFailureStop(Stop):
         )
 
     def fields(self) -> dict[str, Any]:
-        return {"instruction": self.instruction.hex(), "assembly": self.text}
+        return {"instruction": self.instruction.hex(), "assembly": self.text, **FatalStop.fields(self)}
 
 
 @record
-class FailEntryStop(Stop):
-    exit: FailEntryExit
+class FailEntryStop(FatalStop):
+    hardware_reason: int = 0
     reason: ClassVar[str] = "entry-failure"
 
     def describe(self) -> str:
         return (
-            f"KVM could not enter the guest at {self.pc:#x}: hardware reason {self.exit.hardware_reason:#x} "
-            "(invalid guest state; Intel SDM volume 3C, 26.3)"
+            f"KVM could not enter the guest at {self.pc:#x}: hardware reason {self.hardware_reason:#x} "
+            f"(invalid guest state; Intel SDM volume 3C, 26.3){self._because()}"
         )
 
     def fields(self) -> dict[str, Any]:
-        return {"exit": self.exit.to_json()}
+        return {"hardware_reason": self.hardware_reason, **FatalStop.fields(self)}
 
 
 @record

@@ -1,6 +1,6 @@
 """Guest-physical memory: RAM regions, and the KVM slots that show them to the guest.
 
-A region is one anonymous mapping (MAP_NORESERVE: it costs nothing until
+A region is a memory file and its one mapping (MAP_NORESERVE: it costs nothing until
 touched). It is given to KVM as one slot, or as several when some of its pages
 are guarded: a read-only page exits at each write, a withdrawn page at each
 access. The debugger itself always reads and writes the mapping.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import mmap
+import os
 from bisect import bisect_right
 from collections.abc import Mapping
 from ctypes import addressof, c_char
@@ -49,8 +50,14 @@ class Region:
     def __init__(self, address: int, size: int) -> None:
         self.address = address
         self.size = size
-        flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_NORESERVE
-        self.mapping = mmap.mmap(-1, size, flags, mmap.PROT_READ | mmap.PROT_WRITE)
+        self.fd = os.memfd_create("kvmdbg-guest")
+        try:
+            os.ftruncate(self.fd, size)
+            flags = mmap.MAP_SHARED | MAP_NORESERVE
+            self.mapping = mmap.mmap(self.fd, size, flags, mmap.PROT_READ | mmap.PROT_WRITE)
+        except BaseException:
+            os.close(self.fd)
+            raise
         self.view = memoryview(self.mapping)
         anchor = c_char.from_buffer(self.mapping)
         self.host_address = addressof(anchor)
@@ -63,6 +70,7 @@ class Region:
     def close(self) -> None:
         self.view.release()
         self.mapping.close()
+        os.close(self.fd)
 
 
 class GuestMemory:

@@ -174,9 +174,7 @@ def page_fault(
         why = "the page is not executable (XD)"
     elif execute and walk.user and not user and state.sregs.cr4 & CR4_SMEP:
         why = "it is a user page, and CR4.SMEP keeps the kernel from running it"
-    elif (
-        not execute and walk.user and not user and state.sregs.cr4 & CR4_SMAP and not state.regs.rflags & EFLAGS_AC
-    ):
+    elif not execute and walk.user and not user and state.sregs.cr4 & CR4_SMAP and not state.regs.rflags & EFLAGS_AC:
         why = "it is a user page, and CR4.SMAP keeps the kernel from it"
     return Fault(PF, f"{doing} {linear:#x}: {why} ({_walked(walk)})", linear) if why else None
 
@@ -206,7 +204,8 @@ def _by_itself(state: State, insn: Any, name: str) -> Fault | None:
     sse = any(group.startswith("sse") for group in groups)
     if avx and not cr4 & CR4_OSXSAVE:
         return Fault(UD, f"{name} is AVX, and CR4.OSXSAVE is clear")
-    if sse and not avx and any(insn.reg_name(op.reg).startswith("xmm") for op in insn.operands if op.type == operands.REG):
+    names = [insn.reg_name(op.reg) for op in insn.operands if op.type == operands.REG]
+    if sse and not avx and any(one.startswith("xmm") for one in names):
         if cr0 & CR0_EM:
             return Fault(UD, f"{name} is SSE, and CR0.EM is set")
         if not cr4 & CR4_OSFXSR:
@@ -341,8 +340,11 @@ def selector_fault(state: State, selector: int, target: str) -> Fault | None:
 
 def descriptor(state: State, selector: int) -> descriptors.Segment | str:
     """The descriptor of a selector, or why there is none."""
-    table, name = (state.sregs.ldt, "LDT") if selector & 4 else (state.sregs.gdt, "GDT")
+    sregs = state.sregs
+    table, name = (sregs.ldt, "LDT") if selector & 4 else (sregs.gdt, "GDT")
     offset = selector & ~7
+    if name == "LDT" and (table.unusable or not table.present or not table.selector & ~3):
+        return "it is one of an LDT, and LDTR holds none"
     if offset + 7 > table.limit:
         return f"it is beyond the {name}'s limit, {int(table.limit):#x}"
     try:
@@ -470,7 +472,9 @@ def _stack(state: State, gate: descriptors.Gate, where: str) -> Fault | None:
             offset = 28 + 8 * gate.ist if gate.ist else 4
             whence = f"IST {gate.ist}" if gate.ist else "RSP0"
             if offset + 7 > sregs.tr.limit:
-                return Fault(TS, f"{where} takes its stack from {whence}, beyond the TSS's limit {int(sregs.tr.limit):#x}")
+                return Fault(
+                    TS, f"{where} takes its stack from {whence}, beyond the TSS's limit {int(sregs.tr.limit):#x}"
+                )
             try:
                 top = int.from_bytes(state.read(sregs.tr.base + offset, 8), "little")
             except MemoryFault as error:
@@ -480,7 +484,7 @@ def _stack(state: State, gate: descriptors.Gate, where: str) -> Fault | None:
             return Fault(SS, f"the stack for {where}, {whence} {top:#x}, is not canonical")
         return _push(state, at & (1 << 64) - 1, size, f"the stack for {where}, {whence} {top:#x}")
     if inner:
-        if 11 > sregs.tr.limit or not sregs.tr.present:
+        if sregs.tr.limit < 11 or not sregs.tr.present:
             return Fault(TS, f"{where} needs the stack of a TSS, and TR holds none")
         try:
             top = int.from_bytes(state.read(sregs.tr.base + 4, 4), "little")

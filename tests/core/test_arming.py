@@ -38,6 +38,7 @@ def host(
         halts_late=False,
         int1_before=False,
         out_is_past=False,
+        shutdown_resets=False,
     )
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from tests.machines.boot import CHECKOUT, JOB, MachineError, call
 
 PROGRAMS = (
-    "bash sh env ls cat cp sleep timeout mkdir rm tee head tail grep sed uname true false date seq mktemp kill stty as ld objcopy"
+    "bash sh env ls cat cp sleep timeout mkdir rm tee head tail grep sed uname true false date seq mktemp kill stty "
+    "as ld objcopy"
 ).split()
 FOLDERS = "proc sys dev tmp run etc root var/tmp usr/bin usr/sbin usr/lib usr/lib64".split()
 LOCALE = Path("/usr/lib/locale/C.utf8")

@@ -80,7 +80,13 @@ def test_accesses(code: str, bits: int, values: dict[str, int], expected: list[A
 
 @pytest.mark.parametrize(
     ("code", "bits", "segments"),
-    [("8807", 16, ["ds"]), ("8802", 16, ["ss"]), ("2ea10005", 16, ["cs"]), ("26a5", 16, ["es", "es"]), ("50", 16, ["ss"])],
+    [
+        ("8807", 16, ["ds"]),
+        ("8802", 16, ["ss"]),
+        ("2ea10005", 16, ["cs"]),
+        ("26a5", 16, ["es", "es"]),
+        ("50", 16, ["ss"]),
+    ],
 )
 def test_the_segment_of_an_access(code: str, bits: int, segments: list[str]) -> None:
     found = operands.accesses(bytes.fromhex(code), 0x1000, bits, registers(rsi=1, rdi=2), stack_bits=bits)
