@@ -18,6 +18,7 @@ def load() -> None:
         printing,
         running,
         set_show,
+        snapshots,
         support,
         watchpoints,
     )

@@ -21,7 +21,13 @@ def continue_guest(dbg: Interpreter, background: bool) -> Result | None:
     if background:
         dbg.go_background()
         return Message("The guest runs in the background; interrupt stops it.")
-    dbg.go(dbg.session.run)
+    settings = dbg.settings
+    limits = {
+        "timeout": settings["limit-time"] or None,
+        "exits": settings["limit-exits"] or None,
+        "instructions": settings["limit-instructions"] or None,
+    }
+    dbg.go(lambda: dbg.session.run(**limits))
     return None
 
 

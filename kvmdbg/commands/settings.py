@@ -53,6 +53,18 @@ def _count(text: str) -> int:
     return value
 
 
+def _seconds(text: str) -> float:
+    if text.strip() == "unlimited":
+        return 0.0
+    try:
+        value = float(text)
+    except ValueError:
+        raise UsageError(f"'{text}' is no number of seconds") from None
+    if not 0 <= value < 1e9:
+        raise UsageError(f"{text} is no time to wait")
+    return value
+
+
 def _choice(*words: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         near = [word for word in words if text.strip() and word.startswith(text.strip().lower())]
@@ -106,6 +118,28 @@ SETTINGS: tuple[Setting, ...] = (
         lambda parts: ",".join(parts) or "none",
     ),
     Setting("code-lines", 6, _count, "COUNT", "How many instructions the context view shows from the current one on."),
+    Setting(
+        "limit-time",
+        0.0,
+        _seconds,
+        "SECONDS",
+        "After how many seconds run and continue stop the guest; 0 (or unlimited) for never.",
+    ),
+    Setting(
+        "limit-exits",
+        0,
+        _count,
+        "COUNT",
+        "After how many exits run and continue stop the guest; 0 (or unlimited) for never.",
+    ),
+    Setting(
+        "limit-instructions",
+        0,
+        _count,
+        "COUNT",
+        "After how many instructions run and continue stop the guest; 0 (or unlimited) for never. They are counted by "
+        "stepping, which is slow, and with one vCPU only.",
+    ),
     Setting("stack-lines", 6, _count, "COUNT", "How many slots of the stack the context view shows."),
     Setting(
         "width",

@@ -245,6 +245,13 @@ class Runner(threading.Thread):
     def cpl(self) -> int:
         return 0 if self.mode.name == "real" else int(self.sregs.ss.dpl)
 
+    def start_anew(self) -> None:
+        """The vCPU has been given another state: nothing of what was known of the last run holds."""
+        self.forget()
+        self.must_complete = self._settled = self.trap_may_wait = self.tables_touched = False
+        self.pending = self._reached_unseen = None
+        self.recent.clear()
+
     # --- entering and leaving ----------------------------------------------------------------------
 
     def flush(self) -> None:
@@ -396,7 +403,7 @@ class Runner(threading.Thread):
         waits, self.trap_may_wait = self.trap_may_wait, False
         if waits or self.points_at(self.pc):
             unseen, self._reached_unseen = self._reached_unseen, None
-            stop = self.hit(judged=not self.session.arriving and unseen != self.pc)
+            stop = self.hit(judged=not self.session.arriving and unseen != self.pc, trapped=False)
             if stop is not None or self.session.stopping:
                 self.trap_may_wait |= waits and self.stepper.parked
                 return stop
@@ -406,7 +413,7 @@ class Runner(threading.Thread):
         fd, u32, ioctl = vcpu.fd, vcpu.u32, fcntl.ioctl
         run, io = abi.KVM_RUN, exits.KVM_EXIT_IO
         ports, limit, world = self.ports, self.left, self.session.world
-        page, recent, state_end = vcpu.page, self.recent, self._state_end
+        raw, note, state = vcpu.raw, self.recent.append, slice(REGS, self._state_end)
         while True:
             try:
                 ioctl(fd, run, 0)
@@ -425,7 +432,7 @@ class Runner(threading.Thread):
             if u32[U32_EXIT_REASON] == io:
                 entry = ports.get(u32[U32_IO_KEY]) or self.port_entry()
                 entry.count += 1
-                recent.append((entry, bytes(page[REGS:state_end])))
+                note((entry, raw[state]))
                 if not entry.quiet:
                     self.forget()
                     stop = self.serve_io(entry)
@@ -455,7 +462,7 @@ class Runner(threading.Thread):
                 self._state_end = SREGS_END
         else:
             vcpu.unshare_sregs()
-        self.recent.append((RESUMED, bytes(vcpu.page[REGS : self._state_end])))
+        self.recent.append((RESUMED, vcpu.raw[REGS : self._state_end]))
 
     def recent_state(self) -> tuple[abi.kvm_regs, abi.kvm_sregs | None] | None:
         """Registers at the last exit before this one (special ones only where they are kept), None where none was."""
@@ -474,9 +481,7 @@ class Runner(threading.Thread):
                 value = int.from_bytes(state[:8], "little") & (1 << what.size * 8) - 1
                 data = f", value {value:#x}" if what.direction else ""
                 yield f"{'out' if what.direction else 'in'} port {what.port:#x}, {what.size} bytes{data}; rip {rip:#x}"
-            elif what == RESUMED:
-                yield f"(resumed); rip {rip:#x}"
-            else:
+            elif what != RESUMED:
                 yield f"{exits.BY_NUMBER[what].kind if what in exits.BY_NUMBER else what}; rip {rip:#x}"
 
     def spend(self) -> stops.Stop | None:
@@ -496,7 +501,7 @@ class Runner(threading.Thread):
             return self.serve_io(entry)
         self.exit_counts[reason] = self.exit_counts.get(reason, 0) + 1
         if reason != exits.KVM_EXIT_SHUTDOWN:
-            self.recent.append((reason, bytes(self.vcpu.page[REGS : self._state_end])))
+            self.recent.append((reason, self.vcpu.raw[REGS : self._state_end]))
         handler = HANDLERS.get(reason)
         session = self.session
         if session.observed and reason not in SERVED_WITH_HOOKS and not self._self_made(reason):
@@ -637,12 +642,15 @@ class Runner(threading.Thread):
         physical = self.session.physical_of(self, pc) if known is None else known
         return physical if physical in plan.traps and physical != self._lifted else None
 
-    def hit(self, judged: bool = False) -> stops.Stop | None:
+    def hit(self, judged: bool = False, trapped: bool = True) -> stops.Stop | None:
         """A breakpoint's address was reached (its instruction has not run): stop, or step past it and go on.
 
         Where the step leads to another breakpoint, that is taken here as well: EFLAGS.RF
-        may hide it from a debug register. ``judged``: do not ask the first one again.
+        may hide it from a debug register. ``judged``: do not ask the first one again. ``trapped``: it was reached by
+        an exit, and not where a run began.
         """
+        if trapped and self.recent:
+            self.recent.pop()  # no exit of the guest's
         first = judged
         while True:
             stop = None if judged else self.reached(self.pc)
@@ -654,6 +662,8 @@ class Runner(threading.Thread):
                 return stop
             self.follow_tables()
             if not self.points_at(self.pc) and not self.trap_may_wait:
+                if trapped:
+                    self.recent.append((RESUMED, self.vcpu.raw[REGS : self._state_end]))
                 self.debug_for_running()
                 return None
 

@@ -8,7 +8,7 @@ breakpoints can be looked at any time.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +23,7 @@ from kvmdbg.core.listeners import Listeners
 from kvmdbg.core.probe import TRAP_NAMES, HostProfile, host_profile
 from kvmdbg.core.registers import GENERAL, RegisterFile
 from kvmdbg.core.runner import Runner
+from kvmdbg.core.snapshots import Snapshots
 from kvmdbg.core.statistics import ExitStatistics
 from kvmdbg.core.symbols import SymbolTable, load_symbol_file
 from kvmdbg.core.vectors import Vectors
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 PAGE = 4096
 P = TypeVar("P", bound=Point)
+V = TypeVar("V")
 CONDITION_VARIABLES = ("port", "size", "value", "address", "index", "vector", "error_code", "ip", "nr", "leaf")
 """Fields of an exit that conditions of catchpoints see, as $port and so on."""
 
@@ -78,6 +80,7 @@ class Session(Inspection):
         self.hooks = Hooks(self)
         self.on = On(self)
         self.vectors = Vectors(self)
+        self.snapshots = Snapshots(self)
         self._msrs: frozenset[int] | None = frozenset()
         self.fresh = True
         self.arriving = False
@@ -144,6 +147,7 @@ class Session(Inspection):
         self._dead = False
         self._msrs = frozenset()
         self._contexts.clear()
+        self.snapshots.forget_machine()
         for point in self.breakpoints:
             point.bound.clear()
         self.last_stop = None
@@ -307,13 +311,42 @@ class Session(Inspection):
             return None
         return self.last_stop
 
-    def run(self, timeout: float | None = None, exits: int | None = None) -> stops.Stop:
-        """Resume and wait for the stop. After ``timeout`` seconds or ``exits`` exits the guest is stopped (LimitStop).
+    def run(
+        self, timeout: float | None = None, exits: int | None = None, instructions: int | None = None
+    ) -> stops.Stop:
+        """Resume and wait for the stop.
 
-        A KeyboardInterrupt while waiting interrupts the guest.
+        After ``timeout`` seconds, ``exits`` exits or ``instructions`` instructions the guest is stopped (LimitStop).
+        Instructions are counted by stepping, which is slow, and works with one vCPU only. A KeyboardInterrupt while
+        waiting interrupts the guest.
         """
-        self.resume(exits=exits or 0)
+        if instructions is None:
+            self.resume(exits=exits or 0)
+        else:
+            if instructions < 1:
+                raise UsageError(f"cannot run {instructions} instructions")
+            if len(self.runners) > 1:
+                raise UsageError("a limit of instructions needs a guest with one vCPU: use exits or a timeout")
+            self.require_stopped()
+            runner = self.runner
+            runner.require_step()
+            job = partial(runner.stepper.run, instructions, limit=True)
+            self.start({runner: job}, plant=False, exits=exits or 0)
         return self.wait_for_stop(timeout)
+
+    async def run_async(
+        self, timeout: float | None = None, exits: int | None = None, instructions: int | None = None
+    ) -> stops.Stop:
+        """``run`` for asyncio: other tasks go on meanwhile. Cancelling it interrupts the guest."""
+        import asyncio
+
+        task = asyncio.get_running_loop().run_in_executor(None, partial(self.run, timeout, exits, instructions))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self.interrupt()
+            await task
+            raise
 
     def wait_for_stop(self, timeout: float | None = None) -> stops.Stop:
         """The stop that ends the current run; a timeout (LimitStop) or a KeyboardInterrupt brings it about."""
@@ -366,6 +399,33 @@ class Session(Inspection):
     def until(self, address: int | None = None) -> stops.Stop:
         """Without an address: next, but a jump backwards is run through to its other side; else as advance."""
         return self.advance(address) if address is not None else moves.past_loop(self)
+
+    # --- going back --------------------------------------------------------------------------------
+
+    def went_back(self, output: bytes) -> None:
+        """The machine has been given an earlier state, up to which the guest had sent ``output``."""
+        self._output[:] = output
+        self.fresh = False
+        self.last_stop = None
+        for view in self.vcpus:
+            view.registers.remember()
+
+    def fork(
+        self,
+        variants: Iterable[V],
+        prepare: Callable[[Session, V], object] | None = None,
+        *,
+        timeout: float | None = None,
+        exits: int | None = None,
+        instructions: int | None = None,
+    ) -> Iterator[tuple[V, stops.Stop]]:
+        """Run the guest from here once for each variant; gives each with the stop that it came to.
+
+        ``prepare(session, variant)`` makes the difference before each run, e.g. writes an input to memory. Between two
+        of them the guest can be looked at where it stopped; then, and at the end, it is put back to where it stood.
+        """
+        limits = {"timeout": timeout, "exits": exits, "instructions": instructions}
+        return self.snapshots.fork(variants, prepare, limits)
 
     # --- arming ------------------------------------------------------------------------------------
 

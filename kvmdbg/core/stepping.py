@@ -152,23 +152,32 @@ class Stepper:
     # --- steps -------------------------------------------------------------------------------------
 
     def run(
-        self, count: int | None, record: list[bytes] | None = None, span: tuple[int, int] | None = None
+        self,
+        count: int | None,
+        record: list[bytes] | None = None,
+        span: tuple[int, int] | None = None,
+        *,
+        limit: bool = False,
     ) -> stops.Stop | None:
         """Step ``count`` instructions (None: until something stops), stopping at breakpoints on the way.
 
         ``record`` gets a copy of struct kvm_regs after each step (144 bytes); outside of ``span`` (start, end of
         linear addresses) stepping ends. Interrupts are kept out as ``step_interrupts`` of the session says, but not
-        where stepping stands for a free run.
+        where stepping stands for a free run; ``limit`` says that ``count`` is the limit of one.
         """
         runner = self.runner
         runner.require_step()
         runner.begin_step()
         runner.vcpu.share_sregs(runner.sregs)
-        runner.step_quietly(not runner.session.step_interrupts and (count is not None or span is not None))
+        stepped = count is not None or span is not None
+        runner.step_quietly(stepped and not limit and not runner.session.step_interrupts)
         self._trap_handlers()
         runner.stepping = True
         try:
-            return self._run(count, record, span)
+            stop = self._run(count, record, span)
+            if limit and isinstance(stop, stops.StepStop):
+                return runner.stop(stops.LimitStop, limit=f"{count} instructions")
+            return stop
         finally:
             runner.stepping = False
             self._untrap_handlers()

@@ -235,6 +235,31 @@ class kvm_coalesced_mmio(Struct):
     _fields_ = [("phys_addr", c_uint64), ("len", c_uint32), ("pio", c_uint32), ("data", c_uint8 * 8)]
 
 
+class kvm_irqchip(Struct):
+    """One of PIC 0, PIC 1 and IOAPIC (``chip_id`` 0 to 2); what is in it is the kernel's."""
+
+    _fields_ = [("chip_id", c_uint32), ("pad", c_uint32), ("chip", c_uint8 * 512)]
+
+
+class kvm_lapic_state(Struct):
+    _fields_ = [("regs", c_uint8 * 1024)]
+
+
+class kvm_pit_state2(Struct):
+    _fields_ = [("channels", c_uint8 * 72), ("flags", c_uint32), ("reserved", c_uint32 * 9)]
+
+
+class kvm_clock_data(Struct):
+    _fields_ = [
+        ("clock", c_uint64),
+        ("flags", c_uint32),
+        ("pad0", c_uint32),
+        ("realtime", c_uint64),
+        ("host_tsc", c_uint64),
+        ("pad", c_uint32 * 4),
+    ]
+
+
 class kvm_msr_filter_range(Struct):
     _fields_ = [("flags", c_uint32), ("nmsrs", c_uint32), ("base", c_uint32), ("bitmap", c_uint64)]
 
@@ -368,6 +393,15 @@ KVM_CREATE_IRQCHIP = _io(0x60)
 KVM_REGISTER_COALESCED_MMIO = _iow(0x67, sizeof(kvm_coalesced_mmio_zone))
 KVM_UNREGISTER_COALESCED_MMIO = _iow(0x68, sizeof(kvm_coalesced_mmio_zone))
 KVM_CREATE_PIT2 = _iow(0x77, sizeof(kvm_pit_config))
+KVM_GET_MSR_INDEX_LIST = _iowr(0x02, 4)
+KVM_GET_IRQCHIP = _iowr(0x62, sizeof(kvm_irqchip))
+KVM_SET_IRQCHIP = _ior(0x63, sizeof(kvm_irqchip))
+KVM_SET_CLOCK = _iow(0x7B, sizeof(kvm_clock_data))
+KVM_GET_CLOCK = _ior(0x7C, sizeof(kvm_clock_data))
+KVM_GET_LAPIC = _ior(0x8E, sizeof(kvm_lapic_state))
+KVM_SET_LAPIC = _iow(0x8F, sizeof(kvm_lapic_state))
+KVM_GET_PIT2 = _ior(0x9F, sizeof(kvm_pit_state2))
+KVM_SET_PIT2 = _iow(0xA0, sizeof(kvm_pit_state2))
 KVM_X86_SET_MSR_FILTER = _iow(0xC6, sizeof(kvm_msr_filter))
 KVM_ENABLE_CAP = _iow(0xA3, sizeof(kvm_enable_cap))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 from ctypes import sizeof
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ from kvmdbg.kvm import abi
 
 if TYPE_CHECKING:
     from kvmdbg.kvm.vm import Vm
+
+
+MOST_MSRS = 1024
 
 
 def ioctl(fd: int, name: str, request: int, argument: Any = 0, detail: str = "") -> int:
@@ -76,6 +80,13 @@ class System:
         assert sizeof(cpuid) > 1024  # fcntl.ioctl then works on the buffer itself
         ioctl(self.fd, "KVM_GET_SUPPORTED_CPUID", abi.KVM_GET_SUPPORTED_CPUID, cpuid)
         return cpuid
+
+    def msr_indices(self) -> list[int]:
+        """The MSRs that make up a vCPU's state on this host (KVM_GET_MSR_INDEX_LIST)."""
+        buffer = bytearray(struct.pack("I", MOST_MSRS) + bytes(4 * MOST_MSRS))
+        ioctl(self.fd, "KVM_GET_MSR_INDEX_LIST", abi.KVM_GET_MSR_INDEX_LIST, buffer)
+        count = int.from_bytes(buffer[:4], "little")
+        return list(struct.unpack_from(f"{count}I", buffer, 4))
 
     def create_vm(self) -> Vm:
         """A new virtual machine without memory or vCPUs."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from ctypes import Structure, sizeof
 from typing import TypeVar
@@ -17,6 +19,8 @@ from kvmdbg.kvm.system import ioctl
 from kvmdbg.kvm.vm import Vm
 
 S = TypeVar("S", bound=Structure)
+MSR_HEADER, MSR_ENTRY = 8, 16
+"""Bytes of struct kvm_msrs before its entries, and of each of them."""
 
 
 class Vcpu:
@@ -37,10 +41,11 @@ class Vcpu:
         self.fd = fd
         self.index = index
         size = vm.system.vcpu_mmap_size
-        self._mapping = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        self.kvm_run = abi.kvm_run.from_buffer(self._mapping)
+        self.raw = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        """The same bytes once more: slices of an mmap are copies, made in one go."""
+        self.kvm_run = abi.kvm_run.from_buffer(self.raw)
         self.regs: abi.kvm_regs = self.kvm_run.regs.regs
-        self.page = memoryview(self._mapping)
+        self.page = memoryview(self.raw)
         self.u8 = self.page
         self.u16 = self.page.cast("H")
         self.u32 = self.page.cast("I")
@@ -142,6 +147,29 @@ class Vcpu:
         request.entry.data = value
         return ioctl(self.fd, "KVM_SET_MSRS", abi.KVM_SET_MSRS, request) == 1
 
+    def get_msrs(self, indices: Sequence[int]) -> bytes:
+        """The entries (struct kvm_msr_entry, 16 bytes each) of these MSRs, as far as the vCPU has them."""
+        found = b""
+        left = list(indices)
+        while left:
+            size = MSR_HEADER + MSR_ENTRY * len(left)
+            buffer = bytearray(struct.pack("II", len(left), 0) + b"".join(struct.pack("IIQ", i, 0, 0) for i in left))
+            done = self._msrs("KVM_GET_MSRS", abi.KVM_GET_MSRS, buffer)
+            found += buffer[MSR_HEADER : min(size, MSR_HEADER + done * MSR_ENTRY)]
+            left = left[done + 1 :]  # KVM ends at one that it lacks
+        return found
+
+    def set_msrs(self, entries: bytes) -> None:
+        """Write entries of ``get_msrs``; one that the vCPU refuses is left out."""
+        while entries:
+            buffer = bytearray(struct.pack("II", len(entries) // MSR_ENTRY, 0) + entries)
+            done = self._msrs("KVM_SET_MSRS", abi.KVM_SET_MSRS, buffer)
+            entries = entries[(done + 1) * MSR_ENTRY :]
+
+    def _msrs(self, name: str, request: int, buffer: bytearray) -> int:
+        buffer.extend(bytes(max(0, 1025 - len(buffer))))  # fcntl.ioctl then works on the buffer itself
+        return ioctl(self.fd, name, request, buffer)
+
     # events and state
 
     def get_events(self) -> abi.kvm_vcpu_events:
@@ -156,6 +184,13 @@ class Vcpu:
 
     def set_mp_state(self, state: int) -> None:
         ioctl(self.fd, "KVM_SET_MP_STATE", abi.KVM_SET_MP_STATE, abi.kvm_mp_state(state))
+
+    def get_lapic(self) -> abi.kvm_lapic_state:
+        """The local APIC; needs the irqchip in the kernel."""
+        return self._get("KVM_GET_LAPIC", abi.KVM_GET_LAPIC, abi.kvm_lapic_state())
+
+    def set_lapic(self, lapic: abi.kvm_lapic_state) -> None:
+        ioctl(self.fd, "KVM_SET_LAPIC", abi.KVM_SET_LAPIC, lapic)
 
     def get_cpuid(self) -> abi.kvm_cpuid2:
         return self._get("KVM_GET_CPUID2", abi.KVM_GET_CPUID2, abi.kvm_cpuid2(nent=abi.CPUID_ENTRIES))
@@ -190,6 +225,6 @@ class Vcpu:
             view.release()
         del self.regs, self.kvm_run
         with suppress(BufferError):  # somebody still holds a structure over the page; it goes with that
-            self._mapping.close()
+            self.raw.close()
         os.close(self.fd)
         self.fd = -1

@@ -70,6 +70,23 @@ class Vm:
         """The i8254 timer, in the kernel; needs the irqchip."""
         ioctl(self.fd, "KVM_CREATE_PIT2", abi.KVM_CREATE_PIT2, abi.kvm_pit_config())
 
+    def get_irqchip(self, chip: int) -> abi.kvm_irqchip:
+        """PIC 0, PIC 1 or IOAPIC (``chip`` 0 to 2)."""
+        found = abi.kvm_irqchip(chip_id=chip)
+        ioctl(self.fd, "KVM_GET_IRQCHIP", abi.KVM_GET_IRQCHIP, found)
+        return found
+
+    def set_irqchip(self, chip: abi.kvm_irqchip) -> None:
+        ioctl(self.fd, "KVM_SET_IRQCHIP", abi.KVM_SET_IRQCHIP, chip)
+
+    def get_pit(self) -> abi.kvm_pit_state2:
+        found = abi.kvm_pit_state2()
+        ioctl(self.fd, "KVM_GET_PIT2", abi.KVM_GET_PIT2, found)
+        return found
+
+    def set_pit(self, pit: abi.kvm_pit_state2) -> None:
+        ioctl(self.fd, "KVM_SET_PIT2", abi.KVM_SET_PIT2, pit)
+
     def register_coalesced_zone(self, address: int, size: int, *, pio: bool) -> None:
         """Let KVM collect writes to these ports (or addresses) in the ring instead of exiting at each."""
         zone = abi.kvm_coalesced_mmio_zone(address, size, int(pio))

@@ -61,6 +61,17 @@ class Bus:
         if device not in self.devices:
             self.devices.append(device)
 
+    def save(self) -> list[tuple[str, Any]]:
+        """Name and state of every device."""
+        return [(device.name, device.save()) for device in self.devices]
+
+    def load(self, states: list[tuple[str, Any]]) -> None:
+        """Give every device its state of ``save`` back. ValueError when it was of other devices."""
+        if [name for name, _ in states] != [device.name for device in self.devices]:
+            raise ValueError(f"its devices were {', '.join(name for name, _ in states)}")
+        for device, (_, state) in zip(self.devices, states, strict=True):
+            device.load(state)
+
     def port(self, port: int) -> tuple[Device, int] | None:
         """The device at this port and the port's offset in it."""
         return self._ports.get(port)

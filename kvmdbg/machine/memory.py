@@ -12,7 +12,7 @@ import enum
 import mmap
 import os
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ctypes import addressof, c_char
 
 from kvmdbg.errors import LoadError, MemoryFault, UsageError
@@ -83,6 +83,9 @@ class GuestMemory:
         self._guards: dict[int, Guard] = {}
         self._slots: dict[int, Slot] = {}
         self._free: list[int] = []
+        self._tracking = False
+        self._written: set[int] = set()
+        """Pages that were written since the last ``take_dirty``, as far as KVM's log does not have them."""
         self.max_slots = vm.system.check_extension(abi.KVM_CAP_NR_MEMSLOTS) or 32
 
     def add(self, address: int, size: int) -> Region:
@@ -162,6 +165,8 @@ class GuestMemory:
         for region, offset, length in spans:
             region.view[offset : offset + length] = data[done : done + length]
             done += length
+        if self._tracking:
+            self._written.update(range(address & -PAGE, address + len(data), PAGE))
 
     def load(self, address: int, data: bytes, size: int, name: str) -> None:
         """Place an image's segment (the rest up to ``size`` is zero); LoadError names what does not fit."""
@@ -188,6 +193,56 @@ class GuestMemory:
         for region in self.regions:
             region.mapping.madvise(mmap.MADV_REMOVE)
 
+    # --- what has changed --------------------------------------------------------------------------
+
+    def populated(self) -> Iterator[int]:
+        """Guest-physical addresses of the pages that were ever touched; all others are zero."""
+        for region in self.regions:
+            at = 0
+            while at < region.size:
+                try:
+                    at = os.lseek(region.fd, at, os.SEEK_DATA)
+                except OSError:  # nothing but holes from here on
+                    break
+                end = os.lseek(region.fd, at, os.SEEK_HOLE)
+                yield from range(region.address + at, region.address + end, PAGE)
+                at = end
+
+    def track(self, on: bool = True) -> None:
+        """Have KVM log the pages that the guest writes (or no more)."""
+        if on != self._tracking:
+            self._tracking = on
+            self._sync(self.regions, dict(self._guards))
+            self.take_dirty()
+
+    @property
+    def tracking(self) -> bool:
+        return self._tracking
+
+    def take_dirty(self) -> set[int]:
+        """Pages written since the last call, by the guest or the debugger. Only while tracked."""
+        for slot in self._slots.values():
+            self._log(slot)
+        found, self._written = self._written, set()
+        return found
+
+    def _log(self, slot: Slot) -> None:
+        """Add what KVM has logged for a slot."""
+        if not slot.flags & abi.KVM_MEM_LOG_DIRTY_PAGES:
+            return
+        bits = int.from_bytes(self.vm.dirty_log(slot.number, slot.size // PAGE), "little")
+        while bits:
+            low = bits & -bits
+            self._written.add(slot.address + (low.bit_length() - 1) * PAGE)
+            bits ^= low
+
+    def put_page(self, address: int, data: bytes) -> None:
+        """Write one whole page, which counts as unchanged."""
+        region = self.find(address)
+        assert region is not None
+        offset = address - region.address
+        region.view[offset : offset + PAGE] = data
+
     # --- guards ------------------------------------------------------------------------------------
 
     def guard(self, pages: Mapping[int, Guard]) -> None:
@@ -200,20 +255,20 @@ class GuestMemory:
     def guards(self) -> Mapping[int, Guard]:
         return self._guards
 
-    @staticmethod
-    def _layout(regions: list[Region], guards: Mapping[int, Guard]) -> list[tuple[int, int, int]]:
+    def _layout(self, regions: list[Region], guards: Mapping[int, Guard]) -> list[tuple[int, int, int]]:
         """The slots that regions and guards ask for: (address, size, flags)."""
         layout = []
+        plain = abi.KVM_MEM_LOG_DIRTY_PAGES if self._tracking else 0
         for region in regions:
             start = region.address
             for page in sorted(p for p in guards if region.address <= p < region.end):
                 if page > start:
-                    layout.append((start, page - start, 0))
+                    layout.append((start, page - start, plain))
                 if guards[page] is Guard.READ_ONLY:
                     layout.append((page, PAGE, abi.KVM_MEM_READONLY))
                 start = page + PAGE
             if start < region.end:
-                layout.append((start, region.end - start, 0))
+                layout.append((start, region.end - start, plain))
         return layout
 
     def _sync(self, regions: list[Region], guards: dict[int, Guard]) -> None:
@@ -233,6 +288,7 @@ class GuestMemory:
             if (slot.address, slot.size, slot.flags) in keep:
                 keep.discard((slot.address, slot.size, slot.flags))
             else:
+                self._log(slot)
                 self.vm.set_memory_region(slot.number, slot.address, 0, 0)
                 del self._slots[slot.number]
                 self._free.append(slot.number)

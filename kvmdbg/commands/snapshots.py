@@ -1,0 +1,114 @@
+"""Snapshots, and running variants from one moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Annotated
+
+from kvmdbg.commands.info import subcommand_table
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.parameters import FileArg, NumberType, WordType
+from kvmdbg.commands.registry import command
+from kvmdbg.commands.results import Message, Result, Table
+from kvmdbg.commands.values import address_label
+
+NewNameArg = Annotated[str, WordType("NAME", lambda dbg: [one.name for one in dbg.session.snapshots], strict=False)]
+NameArg = Annotated[str, WordType("NAME", lambda dbg: [one.name for one in dbg.session.snapshots], strict=False)]
+TimesArg = Annotated[int, NumberType("COUNT", least=1)]
+
+
+@command("snapshot", group="running", example="snapshot save start")
+def snapshot(dbg: Interpreter) -> Result:
+    """Keep moments of the guest and go back to them; the words that may follow are listed without one."""
+    return subcommand_table(dbg, "snapshot")
+
+
+@command("snapshot save", group="running", example="snapshot save start")
+def snapshot_save(dbg: Interpreter, name: NewNameArg) -> Result:
+    """Keep this moment of the guest under a name: memory, vCPUs, interrupt controllers and devices.
+
+    It is kept in memory, sharing with other snapshots what did not change; `snapshot write` puts it into a file.
+    """
+    made = dbg.session.snapshots.save(name)
+    text = f"Snapshot {name} at {made.pc:#x}, {made.size >> 10} KiB."
+    return Message(text, data={"name": name, "pc": made.pc, "size": made.size})
+
+
+@command("snapshot restore", group="running", example=("snapshot save start", "snapshot restore start"))
+def snapshot_restore(dbg: Interpreter, name: NameArg) -> Result:
+    """Go back to a moment that was saved. Breakpoints, watchpoints and hooks stay as they are."""
+    dbg.take_over()
+    dbg.session.interrupt()
+    back = dbg.session.snapshots.restore(name)
+    dbg.last_stop = None
+    dbg.remember_place()
+    label = address_label(dbg, back.pc)
+    place = f"{back.pc:#x} {label}".strip()
+    return Message(f"Back at snapshot {name}, {place}.", data={"name": name, "pc": back.pc})
+
+
+@command("snapshot list", group="running", example="snapshot list")
+def snapshot_list(dbg: Interpreter) -> Result:
+    """List the snapshots: where the guest stands in each, how much memory is not zero, when it was made."""
+    rows, data = [], []
+    for one in dbg.session.snapshots:
+        made = time.strftime("%H:%M:%S", time.localtime(one.made))
+        place = f"{one.pc:#x} {address_label(dbg, one.pc)}".strip()
+        rows.append((one.name, place, f"{one.size >> 10} KiB", made))
+        data.append({"name": one.name, "pc": one.pc, "size": one.size, "made": one.made})
+    return Table("snapshots", ("Name", "At", "Memory", "Made"), tuple(rows), "No snapshots.", tuple(data))
+
+
+@command("snapshot delete", group="running", example=("snapshot save start", "snapshot delete start"))
+def snapshot_delete(dbg: Interpreter, name: NameArg) -> Result:
+    """Forget a snapshot."""
+    dbg.session.snapshots.delete(name)
+    return Message(f"Snapshot {name} is gone.", data={"name": name})
+
+
+@command("snapshot write", group="running", example=("snapshot save start", "snapshot write start start.snapshot"))
+def snapshot_write(dbg: Interpreter, name: NameArg, path: FileArg) -> Result:
+    """Put a snapshot into a file, with a checksum."""
+    dbg.session.snapshots.write(name, path)
+    return Message(f"Snapshot {name} is in {path}.", data={"name": name, "file": path})
+
+
+@command(
+    "snapshot read",
+    group="running",
+    example=("snapshot save start", "snapshot write start start.snapshot", "snapshot read start.snapshot again"),
+)
+def snapshot_read(dbg: Interpreter, path: FileArg, name: NewNameArg = "") -> Result:
+    """Take in the snapshot in a file, under its own name or NAME; `snapshot restore` then goes there.
+
+    A file that is damaged, of another version, or of a guest with other memory, vCPUs or devices is refused.
+    """
+    found = dbg.session.snapshots.read(path, name or None)
+    return Message(f"Snapshot {found.name} at {found.pc:#x}.", data={"name": found.name, "pc": found.pc})
+
+
+@command("fork", group="running", example=("fork 2\nset $cx = $variant\nstepi\nend",), body="commands")
+def fork(dbg: Interpreter, count: TimesArg, *, body: list[str]) -> Iterator[Result]:
+    """Run the lines that follow, up to `end`, COUNT times from this moment, with $variant from 0 on.
+
+    After each time, and at the end, the guest is put back to where it stands now. What stopped each is listed.
+    """
+    session = dbg.session
+    here = session.snapshots.take()
+    rows, data = [], []
+    try:
+        for variant in range(count):
+            session.variables["variant"] = variant
+            yield from dbg.run_lines(body, f"fork {variant}")
+            dbg.take_over()
+            stop = session.interrupt()
+            text = stop.describe() if stop is not None else "it did not run"
+            rows.append((str(variant), text))
+            data.append({"variant": variant, "stop": stop.to_json() if stop is not None else None})
+            session.snapshots.put_back(here)
+    finally:
+        session.interrupt()
+        session.snapshots.put_back(here)
+        dbg.last_stop = None
+    yield Table("variants", ("$variant", "What stopped it"), tuple(rows), data=tuple(data), prose=True)

@@ -1,0 +1,158 @@
+"""Named moments of the guest to go back to, and running variants from one of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from ctypes import addressof, memmove
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kvmdbg.errors import UsageError
+from kvmdbg.kvm import Vcpu
+from kvmdbg.machine import snapshot
+from kvmdbg.machine.memory import PAGE
+from kvmdbg.record import record
+
+if TYPE_CHECKING:
+    from kvmdbg.core.session import Session
+    from kvmdbg.core.stops import Stop
+
+V = TypeVar("V")
+
+
+@record
+class Snapshot:
+    """A moment of the guest: ``pc`` linear, ``output`` the bytes of serial output up to there, ``made`` Unix time."""
+
+    name: str
+    state: snapshot.MachineState
+    pc: int
+    output: bytes
+    made: float
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that are not zero."""
+        return len(self.state.pages) * PAGE
+
+
+class Snapshots:
+    """The snapshots of a session by name: ``save``, ``restore``, ``delete``, ``write`` and ``read``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._named: dict[str, Snapshot] = {}
+        self._history: snapshot.MemoryHistory | None = None
+        self._msrs: list[int] | None = None
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        return iter(list(self._named.values()))
+
+    def __len__(self) -> int:
+        return len(self._named)
+
+    def __getitem__(self, name: str) -> Snapshot:
+        """The snapshot of that name; UsageError where there is none."""
+        if name not in self._named:
+            raise UsageError(f"there is no snapshot {name!r}; there are: {', '.join(self._named) or 'none'}")
+        return self._named[name]
+
+    def save(self, name: str) -> Snapshot:
+        """Keep this moment under a name, in place of one that has it already."""
+        found = self._named[name] = self.take(name)
+        return found
+
+    def take(self, name: str = "") -> Snapshot:
+        """This moment, without keeping it."""
+        session = self._session
+        session.require_stopped()
+        machine = session.machine
+        if self._msrs is None:
+            self._msrs = machine.system.msr_indices()
+        vcpus = []
+        for runner in session.runners:
+            runner.call(runner.flush)
+            vcpus.append(runner.call(partial(snapshot.save_vcpu, runner.vcpu, self._msrs, machine.irqchip)))
+        if self._history is None:
+            self._history = snapshot.MemoryHistory(machine)
+        state = snapshot.MachineState(
+            self._history.save(), machine.memory.size, tuple(vcpus), snapshot.save_chips(machine), machine.bus.save()
+        )
+        return Snapshot(name, state, session.vcpu.pc, session.output, time.time())
+
+    def restore(self, name: str) -> Snapshot:
+        """Go back to the moment of that name."""
+        found = self[name]
+        self.put_back(found)
+        return found
+
+    def put_back(self, wanted: Snapshot) -> int:
+        """Go back to a moment of this guest; how many pages of memory had to be written.
+
+        Breakpoints, watchpoints and hooks stay as they are. UsageError where it is of a guest of another kind.
+        """
+        session = self._session
+        session.require_stopped()
+        machine, state = session.machine, wanted.state
+        snapshot.check_fits(state, machine)
+        try:
+            machine.bus.load(state.devices)
+        except ValueError as error:
+            raise UsageError(f"snapshot {wanted.name!r} does not fit this guest: {error}") from None
+        if self._history is None:
+            self._history = snapshot.MemoryHistory(machine)
+        if self._msrs is None:
+            self._msrs = machine.system.msr_indices()
+        written = self._history.restore(state.pages)
+        snapshot.load_chips(machine, state.chips)
+        for runner, vcpu in zip(session.runners, state.vcpus, strict=True):
+            runner.call(partial(self._load, runner.vcpu, vcpu))
+            runner.start_anew()
+        session.went_back(wanted.output)
+        return written
+
+    def _load(self, vcpu: Vcpu, state: snapshot.VcpuState) -> None:
+        assert self._msrs is not None
+        snapshot.load_vcpu(vcpu, state, self._msrs)
+        memmove(addressof(vcpu.regs), state.regs, Vcpu.REGS_SIZE)
+        vcpu.kvm_run.kvm_dirty_regs = 0
+
+    def delete(self, name: str) -> None:
+        """Forget the snapshot of that name."""
+        del self._named[self[name].name]
+
+    def forget_machine(self) -> None:
+        """The session has made its machine anew: nothing is known of its memory."""
+        self._history = None
+
+    def write(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Put a snapshot into a file. LoadError."""
+        found = self[name]
+        about = {"name": found.name, "pc": found.pc, "output": found.output.hex(), "made": found.made}
+        snapshot.write_file(os.fspath(path), found.state, about | {"image": str(self._session.image.path)})
+
+    def read(self, path: str | os.PathLike[str], name: str | None = None) -> Snapshot:
+        """Take in the snapshot in a file, under its own name or another. LoadError when it is damaged."""
+        state, about = snapshot.read_file(os.fspath(path))
+        snapshot.check_fits(state, self._session.machine)
+        found = Snapshot(name or about["name"], state, about["pc"], bytes.fromhex(about["output"]), about["made"])
+        self._named[found.name] = found
+        return found
+
+    def fork(
+        self, variants: Iterable[V], prepare: Callable[[Session, V], object] | None, limits: dict[str, Any]
+    ) -> Iterator[tuple[V, Stop]]:
+        """See ``Session.fork``."""
+        here = self.take()
+        try:
+            for variant in variants:
+                if prepare is not None:
+                    prepare(self._session, variant)
+                yield variant, self._session.run(**limits)
+                self._session.interrupt()
+                self.put_back(here)
+        finally:
+            self._session.interrupt()
+            self.put_back(here)
