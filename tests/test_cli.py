@@ -282,8 +282,8 @@ def test_traced_exits_in_batch_go_to_stderr() -> None:
     found = kvmdbg("--batch", "-ex", "trace exits on io", "--run", *HELLO)
     assert found.stdout == "Each exit of io is shown from now on.\n4\n"
     assert found.stderr.splitlines()[:2] == [
-        "out port 0x3f8, 1 byte, data 0x34",
-        "out port 0x3f8, 1 byte, data 0x0a",
+        "0x1007: out port 0x3f8, 1 byte, data 0x34",
+        "0x100a: out port 0x3f8, 1 byte, data 0x0a",
     ]
 
 

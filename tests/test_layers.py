@@ -27,7 +27,7 @@ MAY_IMPORT = {
         "kvmdbg.devices": "machine x86 errors numbers record",
         "kvmdbg.loaders": "machine x86 errors record elftools",
         "kvmdbg.core": "devices loaders machine kvm x86 errors record",
-        "kvmdbg.commands": "core devices loaders machine kvm x86 errors record version",
+        "kvmdbg.commands": "core devices loaders machine kvm x86 errors record version pygal",
         "kvmdbg.ui": "serving commands core machine kvm x86 errors record version prompt_toolkit pygments platformdirs",
         "gdbstub": "",
         "kvmdbg.gdb_target": "gdbstub core machine kvm x86 errors record",

@@ -20,5 +20,6 @@ def load() -> None:
         set_show,
         snapshots,
         support,
+        tracing,
         watchpoints,
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import AddressArg, ConditionArg, NumberType, RestType, WordType
 from kvmdbg.commands.registry import command
-from kvmdbg.commands.results import Group, Message, Result, Table
+from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import SessionStateError, UsageError
 from kvmdbg.record import replace
 
@@ -18,13 +18,6 @@ def exit_kinds(dbg: Interpreter) -> list[str]:
     from kvmdbg.core.breakpoints import catch_kinds
 
     return catch_kinds()
-
-
-def traceable_kinds(dbg: Interpreter) -> list[str]:
-    """The words for every exit reason, from kvm/exits.py."""
-    from kvmdbg.kvm import exits
-
-    return ["any", *sorted(exits.KINDS)]
 
 
 class VectorType(NumberType):
@@ -76,8 +69,6 @@ ModeArg = Annotated[
     WordType("MODE", ("real", "v86", "prot16", "prot32", "long", "compat16", "compat32"), optional_match=True),
 ]
 KindArg = Annotated[str, WordType("KIND", exit_kinds)]
-ExitKindArg = Annotated[str, WordType("KIND", traceable_kinds)]
-SwitchArg = Annotated[str, WordType("on|off", ("on", "off"))]
 ActionArg = Annotated[str, WordType("ACTION", ACTIONS)]
 
 
@@ -272,37 +263,3 @@ def why(dbg: Interpreter) -> Result:
         text = "the guest has not stopped yet" if stop is None else stop.describe()
         return Message(f"Nothing has killed the guest: {text}.")
     return why_part(dbg, stop.autopsy)
-
-
-@command("trace exits", group="exits", example=("trace exits on io", "trace exits off"))
-def trace_exits(dbg: Interpreter, switch: SwitchArg, *kinds: ExitKindArg) -> Result:
-    """Show each exit in one line as it happens; with KINDs only those."""
-    if switch == "off":
-        dbg.trace_exits(None)
-        return Message("Exits are no longer shown.")
-    dbg.trace_exits(frozenset(kinds))
-    return Message(f"Each exit{' of ' + ', '.join(kinds) if kinds else ''} is shown from now on.")
-
-
-@command("info exits", group="exits", example="info exits")
-def info_exits(dbg: Interpreter) -> Result:
-    """Count the exits so far, by reason and by port or address."""
-    counts = dbg.session.exits
-    reasons = sorted(counts.by_reason.items(), key=lambda one: (-one[1], one[0]))
-    places = sorted(counts.by_port.items(), key=lambda one: (-one[1], one[0]))
-    first = Table(
-        "exits by reason",
-        ("Reason", "Count"),
-        tuple((reason, str(count)) for reason, count in reasons),
-        "The guest has not left the CPU yet.",
-        tuple({"reason": reason, "count": count} for reason, count in reasons),
-    )
-    if not places:
-        return first
-    second = Table(
-        "exits by port",
-        ("Access", "Port", "Count"),
-        tuple((kind, f"{port:#x}", str(count)) for (kind, port), count in places),
-        data=tuple({"access": kind, "port": port, "count": count} for (kind, port), count in places),
-    )
-    return Group((first, second))

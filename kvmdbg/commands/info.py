@@ -250,7 +250,7 @@ def info_host(dbg: Interpreter) -> Result:
     return Fields("host", dict(dbg.session.host))
 
 
-@command("info program", group="info", example="info program")
+@command("info program", aliases=("pr",), group="info", example="info program")
 def info_program(dbg: Interpreter) -> Result:
     """Show the guest's image, its state and the last stop."""
     image = dbg.session.image

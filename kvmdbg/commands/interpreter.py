@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kvmdbg.commands.displays import Display
     from kvmdbg.core.session import Session
     from kvmdbg.core.stops import Stop
+    from kvmdbg.core.trace import InsnTrace, Seen
     from kvmdbg.kvm.exits import Exit
 
 MoreLines = Callable[[], "str | None"]
@@ -95,7 +96,7 @@ class Interpreter:
         self.gdb: GdbServing | None = None
         self.confirm: Callable[[str], bool] = lambda question: True
         self.width: Callable[[], int] = lambda: 80
-        self.traced_exits: frozenset[str] | None = None  # kinds; an empty set traces all, None none
+        self.instructions: InsnTrace | None = None  # the last instruction trace, also when it has ended
         self.stopped_at: set[int] = set()  # linear addresses known to start an instruction
         self.repeat_line = ""  # what an empty line runs
         self.topics: dict[str, str] = {}  # further help pages, e.g. the shell's "keys"
@@ -108,7 +109,6 @@ class Interpreter:
         self._background = ""  # "running": a guest of `continue &`; "told": its stop went to on_background_stop
         self._foreground = False
         self._background_lock = threading.Lock()
-        self._exit_listener = False
         session.listeners.on_stop(self._stopped)
         session.listeners.on_note(self._noted)
         session.listeners.on_warning(self._warned)
@@ -117,7 +117,6 @@ class Interpreter:
 
     def close(self) -> None:
         """Stop listening to the session; for interpreters that come and go while it lives."""
-        self.trace_exits(None)
         for callback in (self._stopped, self._noted, self._warned):
             self.session.listeners.remove(callback)
 
@@ -314,15 +313,12 @@ class Interpreter:
                     self._in_stop_commands = False
                 following, self._pending = self._pending, None
 
-    def trace_exits(self, kinds: frozenset[str] | None) -> None:
-        """Show exits as they happen: those of these kinds, all for an empty set, none for None."""
-        self.traced_exits = kinds
-        if kinds is not None and not self._exit_listener:
-            self.session.listeners.on_exit(self._exited)
-            self._exit_listener = True
-        elif kinds is None and self._exit_listener:
-            self.session.listeners.remove(self._exited)
-            self._exit_listener = False
+    def show_exit(self, one: Seen) -> None:
+        """A traced exit, as it happens."""
+        if self.on_event is not None:
+            place = f"{one.pc:#x} <{one.symbol}>" if one.symbol else f"{one.pc:#x}"
+            data = one.exit.to_json()
+            self.on_event(ExitLine(f"{place}: {one.exit.describe()}", one.vcpu, data, one.pc, one.symbol, one.time))
 
     def _noted(self, vcpu: int, one: Exit) -> None:
         if self.on_event is not None:
@@ -331,13 +327,6 @@ class Interpreter:
     def _warned(self, text: str) -> None:
         if self.on_event is not None:
             self.on_event(Message(text, "warning"))
-
-    def _exited(self, one: Exit) -> None:
-        kinds = self.traced_exits
-        if kinds is None or self.on_event is None:
-            return
-        if not kinds or one.kind in kinds:
-            self.on_event(ExitLine(one.describe(), data=one.to_json()))
 
     # -- what commands ask ---------------------------------------------------------------------------------------
 

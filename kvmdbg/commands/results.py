@@ -33,8 +33,8 @@ from kvmdbg.commands.machine_results import (
 from kvmdbg.record import field, record
 
 __all__ = [
-    "CodeLine", "Disassembly", "Error", "ExitLine", "Fields", "Group", "GuestOutput", "HelpPage", "HexDump", "Json",
-    "Memory", "MemoryRow", "Message", "Part", "Piece", "RegisterValue", "Registers", "Result", "Shown", "Stack",
+    "BarPlot", "CodeLine", "Disassembly", "Error", "ExitLine", "Fields", "Group", "GuestOutput", "HelpPage", "HexDump",
+    "Json", "Memory", "MemoryRow", "Message", "Part", "Piece", "RegisterValue", "Registers", "Result", "Shown", "Stack",
     "StackSlot", "StopReport", "StopValue", "Table", "Text", "Value",
 ]  # fmt: skip
 
@@ -230,19 +230,50 @@ class Value(Shown):
 
 @record
 class ExitLine(Shown):
-    """One VM exit in one line (``trace exits on``): ``text`` as in "out port 0x10, 2 bytes, data 0x0003"; ``data`` is
-    the exit's own fields."""
+    """One VM exit in one line (``trace exits on``): ``text`` as in "0x1003: out port 0x10, 2 bytes, data 0x0003";
+    ``data`` is the exit's own fields; ``pc``, ``symbol`` and ``time`` (seconds of the trace) are a trace's."""
 
     kind: ClassVar[str] = "exit"
     text: str
     vcpu: int = 0
     data: Mapping[str, Any] = field(default_factory=dict)
+    pc: int | None = None
+    symbol: str = ""
+    time: float = 0.0
 
     def to_json(self) -> Json:
-        return {"type": self.kind, "text": self.text, "vcpu": self.vcpu, "exit": dict(self.data)}
+        found: Json = {"type": self.kind, "text": self.text, "vcpu": self.vcpu, "exit": dict(self.data)}
+        traced = {"pc": self.pc, "symbol": self.symbol, "time": self.time}
+        return found | traced if self.pc is not None else found
 
     def pieces(self, width: int) -> Iterator[Piece]:
         yield "note", self.text
+
+
+@record
+class BarPlot(Shown):
+    """Bars, one a row: its label and how much it is."""
+
+    kind: ClassVar[str] = "plot"
+    title: str
+    rows: tuple[tuple[str, int], ...]
+
+    def to_json(self) -> Json:
+        return {
+            "type": self.kind,
+            "title": self.title,
+            "rows": [{"label": label, "value": n} for label, n in self.rows],
+        }
+
+    def pieces(self, width: int) -> Iterator[Piece]:
+        yield "heading", self.title
+        most = max((value for _, value in self.rows), default=0)
+        wide = max((len(label) for label, _ in self.rows), default=0)
+        room = max(width - wide - len(str(most)) - 4, 10)
+        for label, value in self.rows:
+            yield "name", f"\n{label:<{wide}}"
+            yield "value", f"  {value:>{len(str(most))}}"
+            yield "", f"  {'#' * -(-value * room // most if most else 0)}".rstrip()
 
 
 @record

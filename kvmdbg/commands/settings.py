@@ -140,6 +140,17 @@ SETTINGS: tuple[Setting, ...] = (
         "After how many instructions run and continue stop the guest; 0 (or unlimited) for never. They are counted by "
         "stepping, which is slow, and with one vCPU only.",
     ),
+    Setting(
+        "exit-places",
+        False,
+        _switch,
+        "on|off",
+        "Whether exits are counted by the instruction and function that made them; info exits shows it. It costs time "
+        "at each exit.",
+        ("on", "off"),
+        _on_off,
+        of_session="counts_exit_places",
+    ),
     Setting("stack-lines", 6, _count, "COUNT", "How many slots of the stack the context view shows."),
     Setting(
         "width",

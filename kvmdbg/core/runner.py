@@ -96,6 +96,8 @@ class Runner(threading.Thread):
         self.plan = Plan()
         self.ports: dict[int, PortEntry] = {}
         self.exit_counts: dict[int, int] = {}
+        self.mmio_counts: dict[tuple[str, int], int] = {}
+        """Accesses to guest-physical addresses without memory, by ("read" or "write", address)."""
         self.recent: deque[tuple[PortEntry | int, bytes]] = deque(maxlen=RECENT)
         """The last exits: the port's entry or the reason, and the registers there (with the special ones where KVM
         loses them at a shutdown)."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvmdbg.core import moves, stops
 from kvmdbg.core.arming import DEBUG_REGISTERS, STEPPING, Plan, View, make_plan
-from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint, passes
+from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint, check_catch_kind, passes
 from kvmdbg.core.events import STEPPED, InsnEvent
 from kvmdbg.core.hooks import SWALLOW, Event, Hooks, On, failure
 from kvmdbg.core.hooks import call as call_hook
@@ -41,6 +41,7 @@ from kvmdbg.x86 import paging
 if TYPE_CHECKING:
     from kvmdbg.core.context import SessionContext
     from kvmdbg.core.expressions import Value
+    from kvmdbg.core.trace import ExitPlaces, ExitTrace, InsnTrace, Seen
     from kvmdbg.machine.bus import Device
     from kvmdbg.x86.disasm import Insn
 
@@ -80,6 +81,13 @@ class Session(Inspection):
         self.hooks = Hooks(self)
         self.on = On(self)
         self.vectors = Vectors(self)
+        self.own_catchpoints: list[Catchpoint] = []
+        """Catchpoints of the debugger's own: traces and counts."""
+        self.exit_trace: ExitTrace | None = None
+        self.exit_places: ExitPlaces | None = None
+        """Counts of exits by instruction and function, while they are wanted."""
+        self.instructions: InsnTrace | None = None
+        """The instruction trace, while there is one: the guest is stepped then."""
         self.snapshots = Snapshots(self)
         self._msrs: frozenset[int] | None = frozenset()
         self.fresh = True
@@ -172,6 +180,8 @@ class Session(Inspection):
         self._closed = True
         self.world.stop()
         self.world.wait(5)
+        self.end_trace_exits()
+        self.end_trace_instructions()
         for runner in self.runners:
             runner.end()
         self.machine.close()
@@ -400,6 +410,73 @@ class Session(Inspection):
         """Without an address: next, but a jump backwards is run through to its other side; else as advance."""
         return self.advance(address) if address is not None else moves.past_loop(self)
 
+    # --- traces ------------------------------------------------------------------------------------
+
+    def trace_exits(
+        self,
+        *kinds: str,
+        when: str | None = None,
+        path: str | None = None,
+        show: Callable[[Seen], None] | None = None,
+    ) -> ExitTrace:
+        """Trace exits from the next resume on, in place of a trace that goes on.
+
+        Those of ``kinds`` (all without any) that pass the condition ``when``, to a file (text; ``.jsonl``; ``.json`` is
+        Chrome's and Perfetto's format), or to ``show``. The last are in the trace's ``seen``.
+        """
+        from kvmdbg.core.trace import ExitTrace
+
+        for kind in kinds:
+            check_catch_kind(kind)
+        self.end_trace_exits()
+        self.exit_trace = ExitTrace(self, kinds, when, path=path, show=show)
+        return self.exit_trace
+
+    def end_trace_exits(self) -> None:
+        """No more of that; its file is complete then."""
+        if self.exit_trace is not None:
+            self.exit_trace.close()
+            self.exit_trace = None
+
+    @property
+    def counts_exit_places(self) -> bool:
+        """Whether exits are counted by the instruction that made them."""
+        return self.exit_places is not None
+
+    @counts_exit_places.setter
+    def counts_exit_places(self, value: bool) -> None:
+        self.count_exit_places(value)
+
+    def count_exit_places(self, on: bool = True) -> None:
+        """Count exits by the instruction that made them, from the next resume on; or no more."""
+        from kvmdbg.core.trace import ExitPlaces
+
+        if self.exit_places is not None:
+            self.exit_places.close()
+            self.exit_places = None
+        if on:
+            self.exit_places = ExitPlaces(self)
+
+    def trace_instructions(self, path: str | None = None) -> InsnTrace:
+        """Step the guest from the next resume on and keep what ran, in place of a trace that goes on.
+
+        With ``path`` each instruction and the registers that it changed go to a file.
+        """
+        from kvmdbg.core.trace import InsnTrace
+
+        if len(self.runners) > 1:
+            raise UsageError("an instruction trace needs a guest with one vCPU")
+        self.runner.require_step()
+        self.end_trace_instructions()
+        self.instructions = InsnTrace(self, path)
+        return self.instructions
+
+    def end_trace_instructions(self) -> None:
+        """No more of that."""
+        if self.instructions is not None:
+            self.instructions.close()
+            self.instructions = None
+
     # --- going back --------------------------------------------------------------------------------
 
     def went_back(self, output: bytes) -> None:
@@ -433,7 +510,7 @@ class Session(Inspection):
         """Before vCPUs go: decide how points are held, put traps and guards in place."""
         self.arriving = self.fresh and plant
         self.fresh = False
-        catching = [p for p in self.breakpoints.catchpoints() if p.enabled]
+        catching = [p for p in self.catchpoints() if p.enabled]
         self.observed = bool(catching or self.listeners.exit)
         self.inspected = STEPPED & {p.kind for p in catching}
         for point in self.breakpoints:
@@ -471,7 +548,7 @@ class Session(Inspection):
             for page in self.vectors.pages():
                 if page not in view.paging_pages and self._in_ram(page) is not None:
                     plan.guards.setdefault(page, Guard.READ_ONLY)
-        plan.stepping |= bool(self.inspected)
+        plan.stepping |= bool(self.inspected) or self.instructions is not None
         return plan
 
     def _put_in_place(self) -> None:
@@ -591,6 +668,10 @@ class Session(Inspection):
                 self.breakpoints.discard(point)
         self.vcpu = self.vcpus[stop.vcpu]
         self.last_stop = stop
+        if self.exit_trace is not None and self.exit_trace.sink is not None:
+            self.exit_trace.sink.flush()
+        if self.instructions is not None:
+            self.instructions.flush()
         return stop
 
     def _announce(self, stop: stops.Stop) -> None:
@@ -657,8 +738,12 @@ class Session(Inspection):
             p.enabled
             and p.looks_at("io")
             and ("port" not in p.filters or any(passes(p.filters["port"], port + n) for n in range(size)))
-            for p in self.breakpoints.catchpoints()
+            for p in self.catchpoints()
         )
+
+    def catchpoints(self) -> list[Catchpoint]:
+        """The user's and the debugger's own."""
+        return [*self.breakpoints.catchpoints(), *self.own_catchpoints]
 
     def offer(self, runner: Runner, exit: exits.Exit, when: str = "after") -> tuple[Any, stops.Stop | None]:
         """Let the catchpoints and hooks of this kind see an exit: a hook's answer (or None), and the stop they want.
@@ -666,7 +751,7 @@ class Session(Inspection):
         The stop's pc is the vCPU's now: whoever completes an instruction afterwards moves it.
         """
         kind = exit.kind
-        found = [p for p in self.breakpoints.catchpoints() if p.enabled and p.when == when and p.looks_at(kind)]
+        found = [p for p in self.catchpoints() if p.enabled and p.when == when and p.looks_at(kind)]
         if not found:
             return None, None
         event = Event(self, runner, exit, when)

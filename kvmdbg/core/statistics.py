@@ -42,6 +42,15 @@ class ExitStatistics:
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
     @property
+    def by_address(self) -> dict[tuple[str, int], int]:
+        """MMIO exits by ("read" or "write", guest-physical address), the most frequent first."""
+        counts: dict[tuple[str, int], int] = {}
+        for runner in self._runners():
+            for key, count in list(runner.mmio_counts.items()):
+                counts[key] = counts.get(key, 0) + count
+        return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+    @property
     def total(self) -> int:
         return sum(self.by_reason.values())
 

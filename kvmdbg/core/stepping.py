@@ -199,6 +199,7 @@ class Stepper:
         world = session.world
         code_page = -1
         code: memoryview | bytes = b""
+        tracer = session.instructions
         halts_late = session.profile.halts_late
         entries = self._entry_points
         pc = runner.pc
@@ -206,7 +207,7 @@ class Stepper:
         done = 0
         while True:
             before = bytes(page[REGS:REGS_END])
-            rip = u64[U64_RIP]
+            rip, began = u64[U64_RIP], pc
             runner.trap_may_wait = False
             if pc >> 12 != code_page:
                 code_page, code = pc >> 12, self._code(pc)
@@ -251,6 +252,8 @@ class Stepper:
             done += 1
             if record is not None:
                 record.append(bytes(page[REGS:REGS_END]))
+            if tracer is not None:
+                tracer.step(began, before, bytes(page[REGS:REGS_END]))
             if done == count or (span is not None and not span[0] <= pc < span[1]):
                 runner.forget()
                 return runner.reached(pc) or stops.StepStop(vcpu=runner.index, pc=pc, steps=done)

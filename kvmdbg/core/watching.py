@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
     from kvmdbg.x86.operands import Access
 
+MOST_PLACES = 10_000
+"""Of how many addresses accesses are counted apart."""
 SHOWN_WHOLE = 8
 """Up to this many bytes the whole watched value is reported, else only what was accessed."""
 
@@ -115,6 +117,9 @@ class Watching:
         run = runner.vcpu.kvm_run
         bus = runner.session.machine.bus
         session = runner.session
+        counts, key = runner.mmio_counts, ("write" if write else "read", address)
+        if key in counts or len(counts) < MOST_PLACES:
+            counts[key] = counts.get(key, 0) + 1
         exit: exits.Exit = exits.decode(run, runner.vcpu.page)
         if not session.observed:
             if write:

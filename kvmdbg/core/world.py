@@ -37,6 +37,9 @@ class World:
         self.owner: Runner | None = None
         self.stopping = False
         self.first: stops.Stop | None = None
+        self.seconds = 0.0
+        """How long the vCPUs have run in all, without what went on at stops."""
+        self._began = 0.0
         self._finish = finish
         self._announce = announce
 
@@ -49,6 +52,7 @@ class World:
             self.first = None
             self.owner = None
             self.running = set(jobs)
+            self._began = time.perf_counter()
             for runner in jobs:
                 runner.in_guest = True
         for runner, job in jobs.items():
@@ -80,6 +84,7 @@ class World:
                 self.running.discard(runner)
                 self.condition.notify_all()
                 return
+        self.seconds += time.perf_counter() - self._began
         final = self._finish(self.first)
         with self.condition:
             self.running.clear()

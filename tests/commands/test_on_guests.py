@@ -346,7 +346,10 @@ def test_trace_exits(counter: Typist) -> None:
     counter.dbg.on_event = lambda one: lines.append(one.plain())
     counter.type("trace exits on io")
     counter.type("si 9")
-    assert lines[:2] == ["out port 0x10, 2 bytes, data 0x0000", "out port 0x10, 2 bytes, data 0x0001"]
+    assert lines[:2] == [
+        "0x10002: out port 0x10, 2 bytes, data 0x0000",
+        "0x10002: out port 0x10, 2 bytes, data 0x0001",
+    ]
     counter.type("trace exits off")
     seen = len(lines)
     counter.type("si 9")

@@ -172,7 +172,7 @@ def test_a_fork_runs_variants_from_one_point(kvm_guest: Guests) -> None:
 
 
 def test_two_vcpus_come_back(kvm_guest: Guests) -> None:
-    dbg = kvm_guest(asm="again: inc dword ptr [0x5000]; jmp again", cpus=2)
+    dbg = kvm_guest(asm="sti; again: inc dword ptr [0x5000]; jmp again", cpus=2)
     dbg.snapshots.save("start")
     dbg.run(timeout=0.1)
     assert dbg.memory[0x5000:0x5004] != bytes(4)
@@ -184,10 +184,10 @@ def test_two_vcpus_come_back(kvm_guest: Guests) -> None:
 
 
 def test_a_limit_of_instructions(kvm_guest: Guests) -> None:
-    dbg = kvm_guest(asm="again: inc eax; jmp again")
+    dbg = kvm_guest(asm="sti; again: inc eax; jmp again")
     stop = dbg.run(instructions=101)
     assert isinstance(stop, stops.LimitStop), stop.describe()
-    assert (stop.limit, dbg.regs.eax, stop.pc) == ("101 instructions", 51, dbg.symbols["again"] + 2)
+    assert (stop.limit, dbg.regs.eax, stop.pc) == ("101 instructions", 50, dbg.symbols["again"])
     dbg.break_at("again", when="$eax == 60")
     assert isinstance(dbg.run(instructions=1000), stops.BreakpointStop)
     with pytest.raises(UsageError, match="cannot run 0 instructions"):

@@ -1,0 +1,268 @@
+"""What happened: exits as they come (to the screen, to files), counts by place, and instructions by stepping."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import IO, TYPE_CHECKING, Any
+
+from kvmdbg.core.breakpoints import Catchpoint
+from kvmdbg.errors import LoadError
+from kvmdbg.kvm.exits import Exit, IoExit, MmioExit
+from kvmdbg.record import record
+from kvmdbg.x86 import disasm, registers
+
+if TYPE_CHECKING:
+    from kvmdbg.core.hooks import Event
+    from kvmdbg.core.session import Session
+
+KEPT = 200_000
+
+
+@record
+class Seen:
+    """One exit: ``time`` in seconds since the trace began, the vCPU, the linear address of the instruction."""
+
+    time: float
+    vcpu: int
+    pc: int
+    symbol: str
+    exit: Exit
+
+    def describe(self) -> str:
+        """``0.001234 vcpu0 0x7c03 main+0x3: out port 0x10, 1 byte, data 0x01``."""
+        place = f"{self.pc:#x} {self.symbol}".rstrip()
+        return f"{self.time:.6f} vcpu{self.vcpu} {place}: {self.exit.describe()}"
+
+    def to_json(self) -> dict[str, Any]:
+        """``time``, ``vcpu``, ``pc``, ``symbol``, ``kind`` and ``data`` (the exit's own fields)."""
+        data = self.exit.to_json()
+        kind = data.pop("kind")
+        place = {"time": round(self.time, 9), "vcpu": self.vcpu, "pc": self.pc, "symbol": self.symbol}
+        return {**place, "kind": kind, "data": data}
+
+
+class Sink:
+    """A file that a trace goes to, in the format that its name's ending says: text, ``.jsonl``, or ``.json``, which is
+    Chrome's and Perfetto's trace format (an array of events, with times in microseconds)."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            self._file: IO[str] = open(path, "w", encoding="utf-8")  # noqa: SIM115  closed by close()
+        except OSError as error:
+            raise LoadError(f"cannot write {path}: {error.strerror}") from None
+        self.format = "chrome" if path.endswith(".json") else "jsonl" if path.endswith(".jsonl") else "text"
+        self._last: dict[int, float] = {}
+        if self.format == "chrome":
+            self._file.write('[{"name": "process_name", "ph": "M", "pid": 1, "args": {"name": "kvmdbg guest"}}')
+
+    def write(self, one: Seen) -> None:
+        if self.format == "text":
+            self._file.write(one.describe() + "\n")
+        elif self.format == "jsonl":
+            self._file.write(json.dumps(one.to_json()) + "\n")
+        else:
+            self._chrome(one)
+
+    def _chrome(self, one: Seen) -> None:
+        now = one.time * 1e6
+        thread = {"pid": 1, "tid": one.vcpu}
+        began = self._last.get(one.vcpu)
+        if began is None:
+            name = {"name": "thread_name", "ph": "M", **thread, "args": {"name": f"vCPU {one.vcpu}"}}
+            self._file.write(",\n" + json.dumps(name))
+            began = 0.0
+        run = {"name": one.symbol or "guest", "cat": "guest", "ph": "X", "ts": began, "dur": now - began}
+        args = {"pc": f"{one.pc:#x}", "symbol": one.symbol, **one.to_json()["data"]}
+        exit = {"name": one.exit.describe(), "cat": one.exit.kind, "ph": "i", "s": "t", "ts": now, "args": args}
+        self._last[one.vcpu] = now
+        self._file.write(",\n" + json.dumps(run | thread) + ",\n" + json.dumps(exit | thread))
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        if self.format == "chrome":
+            self._file.write("]\n")
+        self._file.close()
+
+
+class ExitTrace:
+    """Exits from the next resume on: those of ``kinds`` (all without any) that pass ``condition``.
+
+    They go to ``sink``, else to ``show``; the last are kept in ``seen``.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        kinds: Iterable[str] = (),
+        condition: str | None = None,
+        *,
+        path: str | None = None,
+        show: Callable[[Seen], None] | None = None,
+    ) -> None:
+        self._session = session
+        self.kinds = tuple(kinds) or ("any",)
+        self.seen: deque[Seen] = deque(maxlen=KEPT)
+        self.count = 0
+        self._points = [Catchpoint(kind, function=self._saw) for kind in self.kinds]
+        for point in self._points:
+            point.condition = condition
+        self.sink = Sink(path) if path is not None else None
+        self._show = show
+        self._began = time.perf_counter()
+        session.own_catchpoints += self._points
+
+    def _saw(self, event: Event) -> None:
+        session = self._session
+        pc = event.pc
+        one = Seen(time.perf_counter() - self._began, event.vcpu.index, pc, session.symbols.format(pc), event.exit)
+        self.seen.append(one)
+        self.count += 1
+        if self.sink is not None:
+            self.sink.write(one)
+        elif self._show is not None:
+            self._show(one)
+
+    def close(self) -> None:
+        """End the trace and its file."""
+        own = self._session.own_catchpoints
+        own[:] = [point for point in own if point not in self._points]
+        if self.sink is not None:
+            self.sink.close()
+
+
+class ExitPlaces:
+    """Counts of exits by what they touch and by the instruction that made them, from the next resume on."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._point = Catchpoint("any", function=self._saw)
+        self.counts: dict[tuple[str, int], int] = {}
+        """By (what it was, linear address of the instruction)."""
+        session.own_catchpoints.append(self._point)
+
+    def _saw(self, event: Event) -> None:
+        key = (what(event.exit), event.pc)
+        self.counts[key] = self.counts.get(key, 0) + 1
+
+    def close(self) -> None:
+        if self._point in self._session.own_catchpoints:
+            self._session.own_catchpoints.remove(self._point)
+
+
+def what(exit: Exit) -> str:
+    """An exit without its data: ``out port 0x10``, ``mmio read 0xfee00000``, ``hlt``."""
+    if isinstance(exit, IoExit):
+        return f"{exit.direction} port {exit.port:#x}"
+    if isinstance(exit, MmioExit):
+        return f"mmio {exit.direction} {exit.address:#x}"
+    index = getattr(exit, "index", None)
+    return exit.kind if index is None else f"{exit.kind} {index:#x}"
+
+
+# --- instructions --------------------------------------------------------------------------------------
+
+WORDS = [(name, at * 8) for at, name in enumerate(registers.GENERAL) if name != "rip"]
+
+
+@record
+class Place:
+    """What is known of an instruction that ran: its text, length, symbol (with offset) and the symbol's own name."""
+
+    text: str
+    size: int
+    symbol: str
+    function: str
+    is_call: bool
+    is_ret: bool
+    ends_block: bool
+
+
+class InsnTrace:
+    """Each instruction as it is stepped: how often each ran, where the time went, and a file of all of them.
+
+    ``counts`` by linear address; ``folded`` by the functions called, outermost first.
+    """
+
+    def __init__(self, session: Session, path: str | None = None) -> None:
+        self._session = session
+        self.path = path
+        self.counts: dict[int, int] = {}
+        self.places: dict[int, Place] = {}
+        self.folded: dict[tuple[str, ...], int] = {}
+        self._stack: list[str] = []
+        self._key: tuple[str, ...] = ()
+        self._file: IO[str] | None = None
+        if path is not None:
+            try:
+                self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115  closed by close()
+            except OSError as error:
+                raise LoadError(f"cannot write {path}: {error.strerror}") from None
+
+    @property
+    def total(self) -> int:
+        """Instructions run."""
+        return sum(self.counts.values())
+
+    def step(self, pc: int, before: bytes, after: bytes) -> None:
+        """The instruction at ``pc`` has run; registers (struct kvm_regs) before and after it."""
+        place = self.places.get(pc)
+        if place is None:
+            place = self.places[pc] = self._look(pc)
+        self.counts[pc] = self.counts.get(pc, 0) + 1
+        stack = self._stack
+        if not stack:
+            stack.append(place.function)
+            self._key = tuple(stack)
+        elif stack[-1] != place.function:
+            stack[-1] = place.function
+            self._key = tuple(stack)
+        self.folded[self._key] = self.folded.get(self._key, 0) + 1
+        if place.is_call:
+            stack.append("")
+        elif place.is_ret and len(stack) > 1:
+            stack.pop()
+            self._key = tuple(stack)
+        if self._file is not None:
+            changed = [
+                f"{name}={int.from_bytes(after[at : at + 8], 'little'):#x}"
+                for name, at in WORDS
+                if before[at : at + 8] != after[at : at + 8]
+            ]
+            line = f"{pc:#x} {place.symbol}: {place.text}" if place.symbol else f"{pc:#x}: {place.text}"
+            self._file.write(f"{line}  ; {' '.join(changed)}\n" if changed else f"{line}\n")
+
+    def _look(self, pc: int) -> Place:
+        session = self._session
+        runner = session.runner
+        runner.forget()
+        code = session.code_at(runner, pc, 15)
+        bits = runner.mode.bits
+        found = disasm.disassemble(code, pc, bits, 1) if code else []
+        info = disasm.classify(code, pc, bits) if code else None
+        near = session.symbols.nearest(pc)
+        name = near[0].name if near else f"{pc & ~0xFFF:#x}"
+        ends = info is not None and (info.is_jump or info.is_call or info.is_ret or info.is_int or info.is_hlt)
+        return Place(
+            found[0].text if found else "(cannot be read)",
+            found[0].size if found else 1,
+            session.symbols.format(pc),
+            name,
+            info is not None and info.is_call,
+            info is not None and info.is_ret,
+            ends,
+        )
+
+    def flush(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
