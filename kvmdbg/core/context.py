@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kvmdbg.core.registers import GENERAL, RegisterFile
-from kvmdbg.errors import UsageError
+from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.x86 import registers as names
 
 if TYPE_CHECKING:
@@ -54,6 +54,19 @@ class SessionContext:
             self._session.physical.write(address, data)
         else:
             self._session.write_linear(self._runner, address, data)
+
+    def physical(self, address: int) -> int:
+        """The guest-physical address of a linear one; MemoryFault."""
+        walk = self._session.walk(self._runner, address)
+        if walk.physical is None:
+            raise MemoryFault(address, "translate", "linear", walk.fault or "not mapped")
+        return walk.physical
+
+    def port(self, number: int, size: int) -> int:
+        """What a read of ``size`` bytes from a port gives; UsageError for a port or a size that there is not."""
+        if not 0 <= number <= 0xFFFF or size not in (1, 2, 4):
+            raise UsageError(f"there is no port {number:#x} with {size} bytes")
+        return self._session.machine.bus.read_port(number, size)
 
     def symbol(self, name: str) -> int | None:
         found = self._session.symbols.lookup(name)

@@ -111,6 +111,21 @@ class Ready(Node):
         return self.code
 
 
+class Call(Node):
+    """``$name(arguments)``: a function of core/functions.py."""
+
+    name: str
+    arguments: tuple[Node, ...]
+
+    def parts(self) -> tuple[Node, ...]:
+        return self.arguments
+
+    def emit(self, make: Generator) -> Code:
+        made = make.parameter("call", self.name, self.column)
+        given = ", ".join(f"{argument.emit(make).text}" for argument in self.arguments)
+        return Code(f"({made}({given}) & {MASK})", 0, MASK)
+
+
 class SizeOf(Node):
     """Size in bytes of a pointer in memory, in the mode the CPU is in."""
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection
 
 from kvmdbg.core import expression_code as code
+from kvmdbg.core import functions
 from kvmdbg.core.expression_code import Node
 from kvmdbg.core.expression_types import ADDRESS, LINEAR, MASK, PHYSICAL, TYPE_WORDS, Type, named_type, pointer
 from kvmdbg.errors import ExpressionError
@@ -284,7 +285,10 @@ class Parser:
         if self._kind == "number":
             return code.Number(column=column, value=self._number())
         if self._kind == "dollar":
-            return code.named(self._take()[1:], column)
+            name = self._take()[1:]
+            if self._is("(") and self._start == self.end:
+                return self._call(name, column)
+            return code.named(name, column)
         if self._kind == "char":
             return code.Number(column=column, value=self._character())
         if self._kind == "word":
@@ -305,6 +309,28 @@ class Parser:
         self._expect(")", f"for the '(' at column {column + 1}")
         self._colon = outer
         return node
+
+    def _call(self, name: str, column: int) -> Node:
+        """The arguments of ``$name``; the "(" is next."""
+        made = functions.lookup(name)
+        if made is None:
+            raise self.fail(f"there is no function ${name}; there are: {', '.join(functions.known())}", column)
+        self._take()
+        outer, self._colon = self._colon, True
+        given: list[Node] = []
+        while not self._is(")"):
+            if given:
+                if self._token != ",":
+                    raise self.fail("',' or ')' is missing after an argument")
+                self._take()
+            given.append(self._assignment())
+        self._take()
+        self._colon = outer
+        least, most = functions.arguments(made)
+        if not least <= len(given) <= most:
+            wanted = str(least) if least == most else f"{least} to {most}"
+            raise self.fail(f"${name} takes {wanted} arguments, {len(given)} were given", column)
+        return self._checked(code.Call(column=column, name=name, arguments=tuple(given)))
 
     def _type(self, why: str) -> Type:
         column, words = self._start, []

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from kvmdbg.core import functions
 from kvmdbg.core.expression_arithmetic import wrap
 from kvmdbg.core.expression_types import ADDRESS, LEAST, MASK, UNSIGNED, Context, Fail, Type
 from kvmdbg.x86 import flags, registers
@@ -131,7 +132,16 @@ def base(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], Any]:
     return lambda: 0 if ctx.pointer_size == 8 else hidden()
 
 
+def caller(ctx: Context, name: str, column: int, fail: Fail) -> Callable[..., int]:
+    """The function ``$name(...)``, on this machine."""
+    made = functions.lookup(name)
+    if made is None:
+        raise fail(f"there is no function ${name}", column)
+    return partial(made, ctx)
+
+
 BINDERS: dict[str, Callable[[Context, str, int, Fail], Any]] = {
+    "call": caller,
     "reader": reader,
     "writer": writer,
     "symbol": symbol,

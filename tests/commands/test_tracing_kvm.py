@@ -173,8 +173,10 @@ def test_coverage_and_profile(dbg: Session, typed: Typed, tmp_path: Path) -> Non
 
 @pytest.mark.e2e
 def test_lcov_by_source_line(kvm_guest: Guests, tmp_path: Path) -> None:
-    source = "int odd(int n) {\n  if (n & 1)\n    return 1;\n  return 0;\n}\nvolatile int got;\nvoid _start(void) {\n  got = odd(2);\n"
-    source += '  got = odd(4);\n  __asm__("hlt");\n}\n'
+    source = (
+        "int odd(int n) {\n  if (n & 1)\n    return 1;\n  return 0;\n}\nvolatile int got;\nvoid _start(void) {\n"
+        '  got = odd(2);\n  got = odd(4);\n  __asm__("hlt");\n}\n'
+    )
     dbg = kvm_guest(c=f"__attribute__((noinline)) {source}")
     trace = dbg.trace_instructions()
     dbg.run()

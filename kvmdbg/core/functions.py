@@ -1,0 +1,88 @@
+"""Functions of expressions: ``$read_u32($rsp)`` wherever an expression may stand.
+
+A new one is a Python function with ``@function``; its first parameter is the machine that the expression is evaluated
+on (core/context.py), the others are the arguments, as numbers::
+
+    @function("clamp")
+    def clamp(ctx, value, most):
+        return min(value, most)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from kvmdbg.core.context import SessionContext
+
+F = TypeVar("F", bound=Callable[..., int])
+_known: dict[str, Callable[..., int]] = {}
+
+
+def function(name: str) -> Callable[[F], F]:
+    """Make a function known to expressions as ``$name(...)``."""
+
+    def enter(made: F) -> F:
+        _known[name] = made
+        return made
+
+    return enter
+
+
+def known() -> dict[str, Callable[..., int]]:
+    """All of them by name."""
+    return dict(sorted(_known.items()))
+
+
+def lookup(name: str) -> Callable[..., int] | None:
+    """The function of that name, or None."""
+    return _known.get(name)
+
+
+def arguments(made: Callable[..., int]) -> tuple[int, int]:
+    """How many arguments it takes at least and at most (the machine does not count)."""
+    code: Any = made.__code__
+    most = code.co_argcount - 1
+    least = most - len(made.__defaults__ or ())
+    return least, 255 if code.co_flags & 4 else most
+
+
+def _read(ctx: SessionContext, address: int, size: int) -> int:
+    return int.from_bytes(ctx.read(address, size, "linear"), "little")
+
+
+@function("read_u8")
+def read_u8(ctx: SessionContext, address: int) -> int:
+    """The byte at a linear address."""
+    return _read(ctx, address, 1)
+
+
+@function("read_u16")
+def read_u16(ctx: SessionContext, address: int) -> int:
+    """The 16-bit number at a linear address."""
+    return _read(ctx, address, 2)
+
+
+@function("read_u32")
+def read_u32(ctx: SessionContext, address: int) -> int:
+    """The 32-bit number at a linear address."""
+    return _read(ctx, address, 4)
+
+
+@function("read_u64")
+def read_u64(ctx: SessionContext, address: int) -> int:
+    """The 64-bit number at a linear address."""
+    return _read(ctx, address, 8)
+
+
+@function("phys")
+def phys(ctx: SessionContext, address: int) -> int:
+    """The guest-physical address behind a linear one (MemoryFault where nothing is mapped)."""
+    return ctx.physical(address)
+
+
+@function("port")
+def port(ctx: SessionContext, number: int, size: int = 1) -> int:
+    """What the guest would read from an I/O port; the device sees the read."""
+    return ctx.port(number, size)
