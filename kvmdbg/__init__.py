@@ -9,12 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kvmdbg.api import open as open
+    from kvmdbg.commands.registry import command as command
+    from kvmdbg.core.functions import function as function
     from kvmdbg.core.hooks import SWALLOW as SWALLOW
     from kvmdbg.core.hooks import Stop as Stop
     from kvmdbg.core.session import Session as Session
+    from kvmdbg.devices.registry import device as device
     from kvmdbg.errors import KvmdbgError as KvmdbgError
+    from kvmdbg.loaders.registry import loader as loader
 
-__all__ = ["SWALLOW", "KvmdbgError", "Session", "Stop", "open"]
+__all__ = ["SWALLOW", "KvmdbgError", "Session", "Stop", "command", "device", "function", "loader", "open"]
+
+
+_DECORATORS = {
+    "command": "kvmdbg.commands.registry",
+    "device": "kvmdbg.devices.registry",
+    "loader": "kvmdbg.loaders.registry",
+    "function": "kvmdbg.core.functions",
+}
+"""Where the decorators are with which a script or a package adds to kvmdbg."""
 
 
 def __getattr__(name: str) -> Any:
@@ -34,4 +47,8 @@ def __getattr__(name: str) -> Any:
         from kvmdbg.errors import KvmdbgError
 
         return KvmdbgError
+    if name in _DECORATORS:
+        import importlib
+
+        return getattr(importlib.import_module(_DECORATORS[name]), name)
     raise AttributeError(f"module 'kvmdbg' has no attribute {name!r}")

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from kvmdbg.serving import GdbService
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
     from kvmdbg.core.stops import Stop
+    from kvmdbg.script import Script
 
 #: Exit status after Ctrl-C, and when the reader of stdout went away: 128 plus the signal's number, as shells have it.
 INTERRUPTED = 128 + signal.SIGINT
@@ -137,7 +138,15 @@ class Batch:
     where to serve gdb; without a terminal that takes the place of stdin's commands.
     """
 
-    def __init__(self, session: Session, *, json: bool = False, batch: bool = False, gdb: str | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        json: bool = False,
+        batch: bool = False,
+        gdb: str | None = None,
+        python: bool = False,
+    ) -> None:
         self.session = session
         self.gdb_address = gdb
         self.gdb = GdbService(session, self._gdb_says)
@@ -153,6 +162,7 @@ class Batch:
         self.interpreter.on_background_stop = self._background_stops.append
         self.out.width = self.interpreter.columns
         self.interpreter.settings["confirm"] = False
+        self.interpreter.shows_python = python
         if batch or json:
             self.interpreter.settings["context"] = ()
 
@@ -172,6 +182,29 @@ class Batch:
             return CLOSED
         return INTERRUPTED if self._interrupted else status
 
+    def run_scripts(self, scripts: Sequence[Script], args: Sequence[str], *, last: bool) -> int | None:
+        """Call each script's ``main``, where it has one; the exit status when one failed, or when there is no more.
+
+        ``last``: the last one is what kvmdbg was started for.
+        """
+        status = 0
+        self.session.listeners.on_output(self._guest_output)
+        try:
+            for number, script in enumerate(scripts, 1):
+                is_last = last and number == len(scripts)
+                if script.main is not None or is_last:
+                    status = script.run(self.session, args)
+                if status:
+                    return status
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except KvmdbgError as error:
+            return refuse(error, self.json, 1)
+        finally:
+            self.session.listeners.remove(self._guest_output)
+            self.out.finish()
+        return self._guest_status() if last else None
+
     def run_shell(self, commands: Iterable[tuple[str, str]], *, color: bool | None) -> int:
         """Execute the commands of the options, then let the shell have the session."""
         from kvmdbg.ui import shell
@@ -179,6 +212,7 @@ class Batch:
         interpreter = Interpreter(self.session)
         interpreter.on_event = self._event
         interpreter.gdb = self.gdb
+        interpreter.shows_python = self.interpreter.shows_python
         self.interpreter = interpreter
         self.session.listeners.on_output(self.out.guest)
         try:

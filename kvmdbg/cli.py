@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kvmdbg.core.session import Session
+    from kvmdbg.script import Script
 
 
 def _size(text: str) -> int:
@@ -101,7 +102,12 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=_Formatter,
     )
-    found.add_argument("guest", nargs="?", help="the guest's image: flat binary, boot sector, ELF or multiboot kernel")
+    found.add_argument(
+        "guest",
+        nargs="?",
+        help="the guest's image: flat binary, boot sector, ELF or multiboot kernel; or a script (.py), then its guest",
+    )
+    found.add_argument("args", nargs="*", help="after a script: the guest's image, and words for the script")
     image = found.add_argument_group("the guest")
     image.add_argument("--format", metavar="NAME", help="read the image as flat, bootsector, elf or multiboot")
     image.add_argument("--mode", choices=("real", "prot", "long"), help="the CPU mode the guest starts in")
@@ -133,6 +139,14 @@ def parser() -> argparse.ArgumentParser:
         "-x", "--command", dest="commands", action=_Commands, metavar="FILE", help="run a command file"
     )
     commands.add_argument("-ex", dest="commands", action=_Commands, metavar="COMMAND", help="run one command")
+    commands.add_argument(
+        "--script",
+        dest="scripts",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="run a Python file first; its main(dbg, args), if it has one, gets the session",
+    )
     commands.add_argument("--run", dest="commands", action=_Commands, nargs=0, help="run the guest (as -ex run)")
     way = found.add_argument_group("the way it runs")
     way.add_argument("--batch", action="store_true", help="no prompt: run the commands and end")
@@ -142,6 +156,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="serve gdb and lldb at PORT, HOST:PORT, unix:PATH or stdio; without a terminal, until the guest is killed",
     )
+    way.add_argument("--py", action="store_true", help="show beside each command what it is in Python")
     way.add_argument("--no-color", action="store_true", help="no colours")
     way.add_argument("--version", action="store_true", help="show the version and end")
     return found
@@ -149,8 +164,10 @@ def parser() -> argparse.ArgumentParser:
 
 def list_devices() -> int:
     """What ``--device`` takes."""
-    from kvmdbg import devices  # noqa: F401  its modules make them known
+    from kvmdbg import devices, plugins  # noqa: F401  devices' modules make them known
     from kvmdbg.devices import registry
+
+    plugins.load()
 
     for name, one in registry.known().items():
         options = "".join(f",{key}={value:#x}" for key, value in one.options.items())
@@ -184,6 +201,14 @@ def open_session(options: argparse.Namespace) -> Session:
     return session
 
 
+def _scripts(paths: Sequence[str]) -> list[Script]:
+    if not paths:
+        return []
+    from kvmdbg.script import Script
+
+    return [Script(path) for path in paths]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run kvmdbg with these arguments (sys.argv's without any) and give its exit status."""
     wanted = parser()
@@ -198,6 +223,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if "help" in options.device:
         return list_devices()
+    words = options.args
+    script = options.guest if options.guest is not None and options.guest.endswith(".py") else None
+    if script is not None:
+        options.guest, words = (words[0], words[1:]) if words else (None, [])
+    elif words:
+        print(f"kvmdbg: {words[0]!r} is one word too many: only a script (.py) takes words", file=sys.stderr)
+        return 2
+    if options.guest is None and script is not None:
+        print(f"kvmdbg: which guest is {script} for? give its image after it", file=sys.stderr)
+        return 2
     if options.guest is None:
         print(
             "kvmdbg: which guest? give its image, as in: kvmdbg guests/hello16.bin (--help shows more)", file=sys.stderr
@@ -206,6 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from kvmdbg.batch import Batch, refuse
 
     try:
+        scripts = _scripts([*options.scripts, *([script] if script else [])])
         session = open_session(options)
     except KeyboardInterrupt:
         return 130
@@ -215,8 +251,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refuse(error, options.json, 1)
     interactive = not options.batch and not options.json and sys.stdin.isatty() and options.gdb != "stdio"
     try:
-        way = Batch(session, json=options.json, batch=options.batch, gdb=options.gdb)
+        way = Batch(session, json=options.json, batch=options.batch, gdb=options.gdb, python=options.py)
         commands = options.commands or []
+        if scripts and (status := way.run_scripts(scripts, words, last=script is not None)) is not None:
+            return status
         if interactive:
             return way.run_shell(commands, color=False if options.no_color else None)
         return way.run(commands)

@@ -18,16 +18,17 @@ MAY_IMPORT = {
     layer: set(others.split())
     for layer, others in {
         "kvmdbg.errors": "",
+        "kvmdbg.plugins": "errors",
         "kvmdbg.record": "",
         "kvmdbg.numbers": "errors",
         "kvmdbg.version": "",
         "kvmdbg.x86": "errors record capstone",
         "kvmdbg.kvm": "errors record",
         "kvmdbg.machine": "kvm x86 errors record",
-        "kvmdbg.devices": "machine x86 errors numbers record",
-        "kvmdbg.loaders": "machine x86 errors record elftools",
-        "kvmdbg.core": "devices loaders machine kvm x86 errors record",
-        "kvmdbg.commands": "core devices loaders machine kvm x86 errors record version pygal",
+        "kvmdbg.devices": "machine x86 errors numbers plugins record",
+        "kvmdbg.loaders": "machine x86 errors plugins record elftools",
+        "kvmdbg.core": "devices loaders machine kvm x86 errors plugins record",
+        "kvmdbg.commands": "core devices loaders machine kvm x86 errors plugins record version pygal",
         "kvmdbg.ui": "serving commands core machine kvm x86 errors record version prompt_toolkit pygments platformdirs",
         "gdbstub": "",
         "kvmdbg.gdb_target": "gdbstub core machine kvm x86 errors record",
@@ -35,9 +36,11 @@ MAY_IMPORT = {
         "kvmdbg.build": "errors",
         "kvmdbg.pytest_plugin": "api build commands core kvm errors pytest",
         "kvmdbg.serving": "gdb_target gdbstub commands core errors",
-        "kvmdbg.batch": "serving ui commands core errors record",
-        "kvmdbg.cli": "api batch ui devices commands gdb_target gdbstub core x86 errors numbers record version",
-        "kvmdbg": "api core errors",
+        "kvmdbg.script": "core errors",
+        "kvmdbg.batch": "script serving ui commands core errors record",
+        "kvmdbg.cli": "api batch script plugins ui devices commands gdb_target gdbstub core x86 errors numbers record "
+        "version",
+        "kvmdbg": "api commands core devices errors loaders",
         "kvmdbg.__main__": "cli",
     }.items()
 }

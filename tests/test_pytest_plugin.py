@@ -42,6 +42,8 @@ def test_a_failure_shows_the_guest(pytester: pytest.Pytester) -> None:
         def test_that_runs(kvm_guest):
             dbg = kvm_guest(asm="again: out 0x80, al; jmp again")
             dbg.resume()
+            while not dbg.exits.total:
+                pass
             assert False
         """,
     )

@@ -65,6 +65,7 @@ def _is_name(text: str) -> bool:
     aliases=("b", "br", "brea", "bre"),
     group="breakpoints",
     example=("break 0x1003", "break *0x1003 if $ax == 1"),
+    py="dbg.break_at({location}, when={condition})",
 )
 def break_(dbg: Interpreter, location: LocationArg | None = None, condition: ConditionArg = None) -> Result:
     """Stop the guest before it executes the instruction at LOCATION ($pc without one).
@@ -75,25 +76,49 @@ def break_(dbg: Interpreter, location: LocationArg | None = None, condition: Con
     return _set(dbg, location, condition)
 
 
-@command("tbreak", aliases=("tb", "tbr"), group="breakpoints", example="tbreak 0x1003")
+@command(
+    "tbreak",
+    aliases=("tb", "tbr"),
+    group="breakpoints",
+    example="tbreak 0x1003",
+    py="dbg.break_at({location}, when={condition}, temporary=True)",
+)
 def tbreak(dbg: Interpreter, location: LocationArg | None = None, condition: ConditionArg = None) -> Result:
     """Set a breakpoint that is deleted when it stops the guest."""
     return _set(dbg, location, condition, temporary=True)
 
 
-@command("hbreak", aliases=("hb",), group="breakpoints", example="hbreak 0x1003")
+@command(
+    "hbreak",
+    aliases=("hb",),
+    group="breakpoints",
+    example="hbreak 0x1003",
+    py="dbg.break_at({location}, when={condition}, hardware=True)",
+)
 def hbreak(dbg: Interpreter, location: LocationArg | None = None, condition: ConditionArg = None) -> Result:
     """Set a breakpoint held by a debug register, so that no byte of the guest is changed."""
     return _set(dbg, location, condition, hardware=True)
 
 
-@command("thbreak", aliases=("thb",), group="breakpoints", example="thbreak 0x1003")
+@command(
+    "thbreak",
+    aliases=("thb",),
+    group="breakpoints",
+    example="thbreak 0x1003",
+    py="dbg.break_at({location}, when={condition}, hardware=True, temporary=True)",
+)
 def thbreak(dbg: Interpreter, location: LocationArg | None = None, condition: ConditionArg = None) -> Result:
     """Set a breakpoint held by a debug register that is deleted when it stops the guest."""
     return _set(dbg, location, condition, temporary=True, hardware=True)
 
 
-@command("delete", aliases=("d", "del"), group="breakpoints", example=("break 0x1003", "delete 1"))
+@command(
+    "delete",
+    aliases=("d", "del"),
+    group="breakpoints",
+    example=("break 0x1003", "delete 1"),
+    py="dbg.breakpoints.delete(number)",
+)
 def delete(dbg: Interpreter, *numbers: NumbersArg) -> Result | None:
     """Delete breakpoints, watchpoints and catchpoints by number or range; without numbers all, after asking."""
     points = _chosen(dbg, numbers)
@@ -104,13 +129,24 @@ def delete(dbg: Interpreter, *numbers: NumbersArg) -> Result | None:
     return None
 
 
-@command("delete breakpoints", group="breakpoints", example=("break 0x1003", "delete breakpoints 1"))
+@command(
+    "delete breakpoints",
+    group="breakpoints",
+    example=("break 0x1003", "delete breakpoints 1"),
+    py="dbg.breakpoints.delete(number)",
+)
 def delete_breakpoints(dbg: Interpreter, *numbers: NumbersArg) -> Result | None:
     """Delete breakpoints, watchpoints and catchpoints (the same as delete)."""
     return delete(dbg, *numbers)
 
 
-@command("clear", aliases=("cl",), group="breakpoints", example=("break 0x1003", "clear 0x1003"))
+@command(
+    "clear",
+    aliases=("cl",),
+    group="breakpoints",
+    example=("break 0x1003", "clear 0x1003"),
+    py="dbg.breakpoints.discard(point)",
+)
 def clear(dbg: Interpreter, location: LocationArg | None = None) -> Result:
     """Delete the breakpoints at LOCATION ($pc without one)."""
     address = dbg.session.vcpu.pc if location is None else location.address
@@ -124,21 +160,39 @@ def clear(dbg: Interpreter, location: LocationArg | None = None) -> Result:
     return Message(f"Deleted breakpoint{'s' if len(gone) > 1 else ''} {shown}.", data={"numbers": gone})
 
 
-@command("disable", aliases=("dis", "disa"), group="breakpoints", example=("break 0x1003", "disable 1"))
+@command(
+    "disable",
+    aliases=("dis", "disa"),
+    group="breakpoints",
+    example=("break 0x1003", "disable 1"),
+    py="dbg.breakpoints.get(number).enabled = False",
+)
 def disable(dbg: Interpreter, *numbers: NumbersArg) -> None:
     """Keep breakpoints, but do not stop at them; without numbers all."""
     for one in _chosen(dbg, numbers):
         one.enabled = False
 
 
-@command("enable", aliases=("en",), group="breakpoints", example=("break 0x1003", "disable 1", "enable 1"))
+@command(
+    "enable",
+    aliases=("en",),
+    group="breakpoints",
+    example=("break 0x1003", "disable 1", "enable 1"),
+    py="dbg.breakpoints.get(number).enabled = True",
+)
 def enable(dbg: Interpreter, *numbers: NumbersArg) -> None:
     """Stop at breakpoints again that were disabled; without numbers at all."""
     for one in _chosen(dbg, numbers):
         one.enabled = True
 
 
-@command("condition", aliases=("cond",), group="breakpoints", example=("break 0x1003", "condition 1 $ax == 3"))
+@command(
+    "condition",
+    aliases=("cond",),
+    group="breakpoints",
+    example=("break 0x1003", "condition 1 $ax == 3"),
+    py="dbg.breakpoints.get(number).condition = {expression}",
+)
 def condition(
     dbg: Interpreter, number: NumberArg, expression: Annotated[str, RestType("EXPRESSION", "expression")] = ""
 ) -> Result:
@@ -150,7 +204,13 @@ def condition(
     return Message(f"{type(one).__name__} {one.number} stops only if {one.condition}.", data={"number": one.number})
 
 
-@command("ignore", aliases=("ign",), group="breakpoints", example=("break 0x1003", "ignore 1 5"))
+@command(
+    "ignore",
+    aliases=("ign",),
+    group="breakpoints",
+    example=("break 0x1003", "ignore 1 5"),
+    py="dbg.breakpoints.get(number).ignore = {count}",
+)
 def ignore(dbg: Interpreter, number: NumberArg, count: IgnoreArg) -> Result:
     """Pass a breakpoint COUNT times before it stops the guest again."""
     one = point(dbg, number[0])
@@ -167,6 +227,7 @@ def ignore(dbg: Interpreter, number: NumberArg, count: IgnoreArg) -> Result:
     group="breakpoints",
     example=("break 0x1003\ncommands 1\nsilent\nprint $ax\nend",),
     body="commands",
+    py="dbg.breakpoints.get(number).commands = [...]",
 )
 def commands(dbg: Interpreter, *numbers: NumbersArg, body: list[str]) -> Iterator[Result]:
     """Give breakpoints commands that run when they stop the guest; the lines follow, up to `end`.

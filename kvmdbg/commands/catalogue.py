@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from kvmdbg import plugins
+
 
 def load() -> None:
-    """Fill :data:`kvmdbg.commands.registry.REGISTRY`."""
+    """Fill :data:`kvmdbg.commands.registry.REGISTRY`, also with what other packages have."""
+    plugins.load()
     from kvmdbg.commands import (  # noqa: F401
         breakpoints,
         displays,

@@ -100,7 +100,13 @@ def _strings(dbg: Interpreter, place: Place, count: int) -> Memory:
     return Memory(place.address, "s", 1, tuple(rows), tuple(texts), bytes(data), place.space)
 
 
-@command("x", group="data", example=("x/4xw 0x1000", "x/3i $pc", "x/s 0x1000", "x/8xb phys:0x1000"), repeat=True)
+@command(
+    "x",
+    group="data",
+    example=("x/4xw 0x1000", "x/3i $pc", "x/s 0x1000", "x/8xb phys:0x1000"),
+    repeat=True,
+    py="dbg.memory[address:address + size]",
+)
 def x(dbg: Interpreter, form: FormatArg | None = None, address: AddressArg | None = None) -> Result:
     """Show memory at an address: x/NFU ADDRESS.
 
@@ -128,7 +134,14 @@ def x(dbg: Interpreter, form: FormatArg | None = None, address: AddressArg | Non
     return result
 
 
-@command("hexdump", aliases=("hd",), group="data", example="hexdump 0x1000 32", repeat=True)
+@command(
+    "hexdump",
+    aliases=("hd",),
+    group="data",
+    example="hexdump 0x1000 32",
+    repeat=True,
+    py="dbg.memory[address:address + length]",
+)
 def hexdump(dbg: Interpreter, address: AddressArg | None = None, length: LengthArg = 128) -> Result:
     """Show LENGTH bytes (128 without it) at an address as hexadecimal and ASCII, sixteen a line."""
     if address is None:
@@ -147,6 +160,7 @@ def hexdump(dbg: Interpreter, address: AddressArg | None = None, length: LengthA
     group="data",
     example=("disassemble", "disassemble /r 0x1000,0x1008", "disassemble 0x1000,+12"),
     repeat=True,
+    py="dbg.disassemble({start}, count)",
 )
 def disassemble(
     dbg: Interpreter,
@@ -191,7 +205,7 @@ def _raw(text: str, raw: bool) -> tuple[str, bool]:
     return (text[match.end() :], raw or "r" in match[1]) if match else (text, raw)
 
 
-@command("list", aliases=("l",), group="data", example="list", repeat=True)
+@command("list", aliases=("l",), group="data", example="list", repeat=True, py="dbg.disassemble({address}, 10)")
 def list_(dbg: Interpreter, address: AddressArg | None = None) -> Result:
     """Show the code around an address ($pc without one): as there are no source lines, its instructions.
 
@@ -208,6 +222,7 @@ def list_(dbg: Interpreter, address: AddressArg | None = None) -> Result:
     "find",
     group="data",
     example=("find 0x1000, +0x100, 0xba", "find /b 0x1000, 0x1100, 0xf8, 0x03", 'find 0x1000, +64, "text"'),
+    py="dbg.memory[start:end].find(pattern)",
 )
 def find(
     dbg: Interpreter, text: Annotated[str, RestType("[/UN] START, +LENGTH|END, VALUE[, VALUE]...", "expression")]

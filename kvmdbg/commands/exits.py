@@ -95,7 +95,12 @@ def _about(*parts: str | int | range | None) -> str:
     return " ".join(shown)
 
 
-@command("catch io", group="exits", example=("catch io 0x10", "catch io out 0x10 if $value == 3", "catch io 0x3f8,8"))
+@command(
+    "catch io",
+    group="exits",
+    example=("catch io 0x10", "catch io out 0x10 if $value == 3", "catch io 0x3f8,8"),
+    py="dbg.catch('io', port={port}, direction={direction}, when={condition})",
+)
 def catch_io(
     dbg: Interpreter,
     direction: InOutArg = None,
@@ -112,7 +117,12 @@ def catch_io(
     return _catch(dbg, "io", condition, what, direction=direction, port=span)
 
 
-@command("catch mmio", group="exits", example=("catch mmio 0xfee00000", "catch mmio write 0xfec00000,0x1000"))
+@command(
+    "catch mmio",
+    group="exits",
+    example=("catch mmio 0xfee00000", "catch mmio write 0xfec00000,0x1000"),
+    py="dbg.catch('mmio', address={address}, direction={direction}, when={condition})",
+)
 def catch_mmio(
     dbg: Interpreter,
     direction: ReadWriteArg = None,
@@ -129,7 +139,12 @@ def catch_mmio(
     return _catch(dbg, "mmio", condition, what, direction=direction, address=span)
 
 
-@command("catch msr", group="exits", example=("catch msr 0xc0000080", "catch msr write 0x1b"))
+@command(
+    "catch msr",
+    group="exits",
+    example=("catch msr 0xc0000080", "catch msr write 0x1b"),
+    py="dbg.catch('msr', index={index}, when={condition})",
+)
 def catch_msr(
     dbg: Interpreter, access: ReadWriteArg = None, index: IndexArg = None, condition: ConditionArg = None
 ) -> Result:
@@ -141,7 +156,12 @@ def catch_msr(
     return _catch(dbg, f"msr_{access}" if access else "msr", condition, what, index=index)
 
 
-@command("catch exception", group="exits", example=("catch exception #PF", "catch exception"))
+@command(
+    "catch exception",
+    group="exits",
+    example=("catch exception #PF", "catch exception"),
+    py="dbg.catch('exception', vector={vector}, when={condition})",
+)
 def catch_exception(dbg: Interpreter, vector: VectorArg = None, condition: ConditionArg = None) -> Result:
     """Stop the guest at the handler of an exception, before its first instruction: VECTOR (or #PF …), or of any.
 
@@ -154,14 +174,24 @@ def catch_exception(dbg: Interpreter, vector: VectorArg = None, condition: Condi
     return _catch(dbg, "exception", condition, what, vector=vector)
 
 
-@command("catch interrupt", group="exits", example=("catch interrupt 0x21", "catch interrupt"))
+@command(
+    "catch interrupt",
+    group="exits",
+    example=("catch interrupt 0x21", "catch interrupt"),
+    py="dbg.catch('interrupt', vector={vector}, when={condition})",
+)
 def catch_interrupt(dbg: Interpreter, vector: VectorArg = None, condition: ConditionArg = None) -> Result:
     """Stop the guest at the handler of an interrupt: VECTOR, or any from 32 on. It works as catch exception does."""
     what = "any interrupt" if vector is None else f"interrupt {vector:#x}"
     return _catch(dbg, "interrupt", condition, what, vector=vector)
 
 
-@command("catch mode", group="exits", example=("catch mode prot32", "catch mode"))
+@command(
+    "catch mode",
+    group="exits",
+    example=("catch mode prot32", "catch mode"),
+    py="dbg.catch('mode', new={mode}, when={condition})",
+)
 def catch_mode(dbg: Interpreter, mode: ModeArg = None, condition: ConditionArg = None) -> Result:
     """Stop the guest behind the instruction that changed the CPU's mode: to MODE, or to any.
 
@@ -170,25 +200,40 @@ def catch_mode(dbg: Interpreter, mode: ModeArg = None, condition: ConditionArg =
     return _catch(dbg, "mode", condition, f"mode {mode}" if mode else "any change of mode", new=mode)
 
 
-@command("catch cpuid", group="exits", example=("catch cpuid 0x40000000", "catch cpuid"))
+@command(
+    "catch cpuid",
+    group="exits",
+    example=("catch cpuid 0x40000000", "catch cpuid"),
+    py="dbg.catch('cpuid', leaf={leaf}, when={condition})",
+)
 def catch_cpuid(dbg: Interpreter, leaf: LeafArg = None, condition: ConditionArg = None) -> Result:
     """Stop the guest behind a CPUID: of LEAF, or any. No KVM exits for that, so the vCPU is stepped until then."""
     return _catch(dbg, "cpuid", condition, _about("cpuid leaf" if leaf is not None else "cpuid", leaf), leaf=leaf)
 
 
-@command("catch hypercall", group="exits", example=("catch hypercall", "catch hypercall 9"))
+@command(
+    "catch hypercall",
+    group="exits",
+    example=("catch hypercall", "catch hypercall 9"),
+    py="dbg.catch('hypercall', nr={nr}, when={condition})",
+)
 def catch_hypercall(dbg: Interpreter, nr: NrArg = None, condition: ConditionArg = None) -> Result:
     """Stop the guest behind a VMCALL or VMMCALL: number NR (in RAX), or any. The vCPU is stepped until then."""
     return _catch(dbg, "hypercall", condition, _about("hypercall" if nr is not None else "any hypercall", nr), nr=nr)
 
 
-@command("catch hlt", group="exits", example="catch hlt")
+@command("catch hlt", group="exits", example="catch hlt", py="dbg.catch('hlt', when={condition})")
 def catch_hlt(dbg: Interpreter, condition: ConditionArg = None) -> Result:
     """Stop the guest when it halts, also where an interrupt would wake it again."""
     return _catch(dbg, "hlt", condition, "hlt")
 
 
-@command("catch", group="exits", example=("catch io 0x10", "catch shutdown", "catch rdtsc"))
+@command(
+    "catch",
+    group="exits",
+    example=("catch io 0x10", "catch shutdown", "catch rdtsc"),
+    py="dbg.catch({kind}, when={condition})",
+)
 def catch(dbg: Interpreter, kind: KindArg, condition: ConditionArg = None) -> Result:
     """Stop the guest at exits of one kind; some kinds also take a port, an address or a number.
 
@@ -198,7 +243,9 @@ def catch(dbg: Interpreter, kind: KindArg, condition: ConditionArg = None) -> Re
     return _catch(dbg, kind, condition, f"exit {kind}" if kind not in ("rdtsc",) else kind)
 
 
-@command("tcatch", group="exits", example=("tcatch io 0x10", "tcatch exception #GP"))
+@command(
+    "tcatch", group="exits", example=("tcatch io 0x10", "tcatch exception #GP"), py="dbg.catch(..., temporary=True)"
+)
 def tcatch(dbg: Interpreter, what: Annotated[str, RestType("KIND ...", "", tuple(FILTERED))]) -> Iterator[Result]:
     """Catch something once: the catchpoint is deleted when it stops the guest. What follows is as for catch."""
     results = list(dbg.run_lines([f"catch {what}"]))
@@ -207,7 +254,12 @@ def tcatch(dbg: Interpreter, what: Annotated[str, RestType("KIND ...", "", tuple
         yield replace(one, text=f"Temporary c{one.text[1:]}") if isinstance(one, Message) else one
 
 
-@command("handle", group="exits", example=("handle io 0x10 nostop print", "handle io 0x3f8,8 nopass"))
+@command(
+    "handle",
+    group="exits",
+    example=("handle io 0x10 nostop print", "handle io 0x3f8,8 nopass"),
+    py="@dbg.on.exit({kind})",
+)
 def handle(
     dbg: Interpreter, kind: KindArg, value: ValueArg = None, count: HandledCountArg = None, *actions: ActionArg
 ) -> Result:
@@ -248,7 +300,7 @@ def handle(
     return Message(text, data={"number": point.number, "kind": kind, "actions": words})
 
 
-@command("why", group="exits", example="why")
+@command("why", group="exits", example="why", py="dbg.last_stop.autopsy")
 def why(dbg: Interpreter) -> Result:
     """Say what killed the guest: after a triple fault, a refused entry, or an instruction that KVM cannot run.
 

@@ -41,25 +41,26 @@ def _write_file(dbg: Interpreter, file: str, start: Place, length: int, mode: st
     "dump",
     group="files",
     example=("dump code.bin 0x1000 12", "dump binary memory code.bin 0x1000 0x100c"),
+    py="dbg.memory[start:start + length]",
 )
 def dump(dbg: Interpreter, file: FileArg, start: StartArg, length: LengthArg) -> Result:
     """Write LENGTH bytes of memory from an address on to a file (the short form of dump memory)."""
     return _write_file(dbg, file, start, length)
 
 
-@command("dump binary", group="files", example="dump binary memory code.bin 0x1000 0x100c")
+@command("dump binary", group="files", example="dump binary memory code.bin 0x1000 0x100c", py="dbg.memory[start:end]")
 def dump_binary(dbg: Interpreter, memory: MemoryWordArg, file: FileArg, start: StartArg, end: EndArg) -> Result:
     """Write the memory from START up to, not including, END to a file: gdb's dump binary memory."""
     return dump_memory(dbg, file, start, end)
 
 
-@command("dump memory", group="files", example="dump memory code.bin 0x1000 0x100c")
+@command("dump memory", group="files", example="dump memory code.bin 0x1000 0x100c", py="dbg.memory[start:end]")
 def dump_memory(dbg: Interpreter, file: FileArg, start: StartArg, end: EndArg) -> Result:
     """Write the memory from START up to, not including, END to a file, as in gdb."""
     return _write_file(dbg, file, start, end.address - start.address)
 
 
-@command("append memory", group="files", example="append memory code.bin 0x1000 0x100c")
+@command("append memory", group="files", example="append memory code.bin 0x1000 0x100c", py="dbg.memory[start:end]")
 def append_memory(dbg: Interpreter, file: FileArg, start: StartArg, end: EndArg) -> Result:
     """Add the memory from START up to, not including, END to the end of a file, as in gdb."""
     return _write_file(dbg, file, start, end.address - start.address, "ab")
@@ -69,6 +70,7 @@ def append_memory(dbg: Interpreter, file: FileArg, start: StartArg, end: EndArg)
     "restore",
     group="files",
     example=("dump code.bin 0x1000 12", "restore code.bin binary 0x2000"),
+    py="dbg.memory.write(address, data)",
 )
 def restore(
     dbg: Interpreter,
@@ -95,13 +97,17 @@ def restore(
     return Message(sentence, data={"bytes": len(part), "address": offset.address + start})
 
 
-@command("symbol-file", group="files", example="symbol-file kernel.elf")
+@command(
+    "symbol-file", group="files", example="symbol-file kernel.elf", py="dbg.add_symbols({file}, base, replace=True)"
+)
 def symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) -> Result:
     """Read symbols from an ELF file, in place of those known; BASE is added to their addresses."""
     return _symbols_read(dbg.session.add_symbols(file, base.address if base else 0, replace=True), file)
 
 
-@command("add-symbol-file", group="files", example="add-symbol-file kernel.elf 0x1000")
+@command(
+    "add-symbol-file", group="files", example="add-symbol-file kernel.elf 0x1000", py="dbg.add_symbols({file}, base)"
+)
 def add_symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) -> Result:
     """Read symbols from an ELF file in addition to those known; BASE is added to their addresses."""
     return _symbols_read(dbg.session.add_symbols(file, base.address if base else 0), file)

@@ -58,6 +58,7 @@ def _grouped(group: str) -> list[str]:
     aliases=("r", "reg", "regs"),
     group="info",
     example=("info registers", "info registers ax ip", "info registers segment"),
+    py="dbg.regs.snapshot()",
 )
 def info_registers(dbg: Interpreter, *names: RegistersArg) -> Result:
     """Show registers: those named, those of a group, or the general ones and the selectors.
@@ -93,19 +94,31 @@ def info_registers(dbg: Interpreter, *names: RegistersArg) -> Result:
     return Registers(tuple(values))
 
 
-@command("info all-registers", group="info", example="info all-registers")
+@command("info all-registers", group="info", example="info all-registers", py="dbg.regs.snapshot()")
 def info_all_registers(dbg: Interpreter) -> Result:
     """Show every register: general, segments with base and limit, tables, control, debug and model-specific ones."""
     return info_registers(dbg, "all")
 
 
-@command("info breakpoints", aliases=("b", "br", "break"), group="info", example=("break 0x1003", "info breakpoints"))
+@command(
+    "info breakpoints",
+    aliases=("b", "br", "break"),
+    group="info",
+    example=("break 0x1003", "info breakpoints"),
+    py="list(dbg.breakpoints)",
+)
 def info_breakpoints(dbg: Interpreter, *numbers: NumbersArg) -> Result:
     """List breakpoints, watchpoints and catchpoints: where, how each is held, conditions, hits, commands."""
     return points_table(dbg, numbers, "breakpoints", "No breakpoints, watchpoints or catchpoints.")
 
 
-@command("info watchpoints", aliases=("wat",), group="info", example=("watch 0x5000,4", "info watchpoints"))
+@command(
+    "info watchpoints",
+    aliases=("wat",),
+    group="info",
+    example=("watch 0x5000,4", "info watchpoints"),
+    py="dbg.breakpoints.watchpoints()",
+)
 def info_watchpoints(dbg: Interpreter, *numbers: NumbersArg) -> Result:
     """List watchpoints."""
     return points_table(dbg, numbers, "watchpoints", "No watchpoints.", only="watchpoint")
@@ -166,7 +179,9 @@ def points_table(dbg: Interpreter, numbers: tuple[list[int], ...], title: str, e
     return Table(title, columns, tuple(rows), empty, tuple(data), notes)
 
 
-@command("info symbols", aliases=("functions", "variables"), group="info", example="info symbols")
+@command(
+    "info symbols", aliases=("functions", "variables"), group="info", example="info symbols", py="list(dbg.symbols)"
+)
 def info_symbols(dbg: Interpreter, pattern: PatternArg = "") -> Result:
     """List the symbols known, or those whose name contains TEXT."""
     found = [one for one in dbg.session.symbols if pattern.lower() in one.name.lower()]
@@ -178,7 +193,9 @@ def info_symbols(dbg: Interpreter, pattern: PatternArg = "") -> Result:
     return Table("symbols", ("Address", "Size", "Kind", "Name"), rows, empty, data)
 
 
-@command("info symbol", aliases=("sym",), group="info", example="info symbol 0x1000")
+@command(
+    "info symbol", aliases=("sym",), group="info", example="info symbol 0x1000", py="dbg.symbols.format({address})"
+)
 def info_symbol(dbg: Interpreter, address: AddressArg) -> Result:
     """Say which symbol an address lies in."""
     name = dbg.session.symbols.format(address.address)
@@ -186,7 +203,7 @@ def info_symbol(dbg: Interpreter, address: AddressArg) -> Result:
     return Message(text, data={"address": address.address, "symbol": name})
 
 
-@command("info line", group="info", example="info line $pc")
+@command("info line", group="info", example="info line $pc", py="dbg.translate({address})")
 def info_line(dbg: Interpreter, address: AddressArg | None = None) -> Result:
     """Say where an address ($pc without one) is: its symbol, segment and offset, and physical address."""
     from kvmdbg.commands.views import segment_offset
@@ -203,7 +220,7 @@ def info_line(dbg: Interpreter, address: AddressArg | None = None) -> Result:
     return Fields("", values)
 
 
-@command("info vcpus", aliases=("threads",), group="info", example="info vcpus")
+@command("info vcpus", aliases=("threads",), group="info", example="info vcpus", py="dbg.vcpus")
 def info_vcpus(dbg: Interpreter) -> Result:
     """List the virtual CPUs: which is the current one, mode, place and state."""
     current = dbg.session.vcpu.index
@@ -219,7 +236,7 @@ def info_vcpus(dbg: Interpreter) -> Result:
     return Table("vcpus", columns, tuple(rows), data=tuple(data))
 
 
-@command("info memory", aliases=("mem", "slots"), group="info", example="info memory")
+@command("info memory", aliases=("mem", "slots"), group="info", example="info memory", py="dbg.slots")
 def info_memory(dbg: Interpreter) -> Result:
     """List the guest-physical memory slots."""
     rows, data = [], []
@@ -237,20 +254,22 @@ def _size(count: int) -> str:
     return f"{count} bytes"
 
 
-@command("info devices", aliases=("ports",), group="info", example="info devices")
+@command("info devices", aliases=("ports",), group="info", example="info devices", py="dbg.devices")
 def info_devices(dbg: Interpreter) -> Result:
     """List the devices with the ports and addresses they answer."""
     rows = tuple((one.name, one.describe()) for one in dbg.session.devices)
     return Table("devices", ("Device", "What it answers"), rows, "No devices.")
 
 
-@command("info host", group="info", example="info host")
+@command("info host", group="info", example="info host", py="dbg.host")
 def info_host(dbg: Interpreter) -> Result:
     """Show what this host's KVM can do, as probed: how breakpoints and watchpoints are held, stepping, capabilities."""
     return Fields("host", dict(dbg.session.host))
 
 
-@command("info program", aliases=("pr",), group="info", example="info program")
+@command(
+    "info program", aliases=("pr",), group="info", example="info program", py="dbg.image, dbg.state, dbg.last_stop"
+)
 def info_program(dbg: Interpreter) -> Result:
     """Show the guest's image, its state and the last stop."""
     image = dbg.session.image
@@ -270,13 +289,25 @@ def info_settings(dbg: Interpreter) -> Result:
     return Table("settings", ("Setting", "Value", "What it is"), rows, prose=True)
 
 
-@command("info stack", aliases=("s",), group="info", example="info stack")
+@command(
+    "info stack",
+    aliases=("s",),
+    group="info",
+    example="info stack",
+    py="dbg.memory[dbg.vcpu.stack:dbg.vcpu.stack + 64]",
+)
 def info_stack(dbg: Interpreter) -> Result:
     """Show the top of the stack, in slots of the mode's width."""
     return context(dbg, ("stack",))[0].content
 
 
-@command("context", aliases=("frame", "f", "where"), group="info", example=("context", "context regs,code"))
+@command(
+    "context",
+    aliases=("frame", "f", "where"),
+    group="info",
+    example=("context", "context regs,code"),
+    py="dbg.regs, dbg.disassemble(dbg.vcpu.pc, 6)",
+)
 def show_context(dbg: Interpreter, parts: PartsArg = "all") -> Result:
     """Show the context view again, as at a stop: all parts, or those named."""
     from kvmdbg.commands.results import Group

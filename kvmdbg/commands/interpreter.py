@@ -98,6 +98,7 @@ class Interpreter:
         self.width: Callable[[], int] = lambda: 80
         self.instructions: InsnTrace | None = None  # the last instruction trace, also when it has ended
         self.stopped_at: set[int] = set()  # linear addresses known to start an instruction
+        self.shows_python = False  # beside each command what it is in Python
         self.repeat_line = ""  # what an empty line runs
         self.topics: dict[str, str] = {}  # further help pages, e.g. the shell's "keys"
         self.memory_format = "xw"  # of the last `x`
@@ -165,6 +166,8 @@ class Interpreter:
         arguments = found.command.parse(found.rest, found.suffix, self)
         if self._depth == 1 and not self._in_stop_commands:
             self.repeat_line = text if found.command.repeat else ""
+        if self.shows_python and self._depth == 1 and (python := found.command.in_python(arguments)):
+            yield Message(f">>> {python}", data={"python": python})
         if found.command.body:
             body = self.read_body(more_lines, found.command.name)
             results = found.command.function(self, *arguments, body=body)

@@ -13,7 +13,7 @@ from kvmdbg.errors import UsageError
 VcpuArg = Annotated[int | None, NumberType("NUMBER")]
 
 
-@command("vcpu", aliases=("thread", "t"), group="info", example=("vcpu", "vcpu 0"))
+@command("vcpu", aliases=("thread", "t"), group="info", example=("vcpu", "vcpu 0"), py="dbg.select({number})")
 def vcpu(dbg: Interpreter, number: VcpuArg = None) -> Result:
     """Make a virtual CPU the current one: registers, memory and steps are its from then on."""
     if number is not None:
@@ -29,7 +29,7 @@ def vcpu(dbg: Interpreter, number: VcpuArg = None) -> Result:
     return Message(sentence, data={"vcpu": one.index, "pc": one.pc})
 
 
-@command("translate", group="data", example="translate 0x1000")
+@command("translate", group="data", example="translate 0x1000", py="dbg.translate({address})")
 def translate(dbg: Interpreter, address: AddressArg) -> Result:
     """Walk the page tables for a linear address: each entry, the page and its rights, the physical address."""
     walk = dbg.session.translate(address.address)

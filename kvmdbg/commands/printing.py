@@ -44,7 +44,11 @@ def print_value(dbg: Interpreter, text: str, form: Format) -> Value:
 
 
 @command(
-    "print", aliases=("p", "inspect", "call"), group="data", example=("print $ax", "p/x $cs*16+$ip", "p/t $rflags")
+    "print",
+    aliases=("p", "inspect", "call"),
+    group="data",
+    example=("print $ax", "p/x $cs*16+$ip", "p/t $rflags"),
+    py="dbg.evaluate({expression}).value",
 )
 def print_(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionTextArg = "") -> Result:  # noqa: B008
     """Evaluate an expression and show its value.
@@ -63,7 +67,7 @@ def print_(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionT
     return Value(f"${len(history)}", shown, number)
 
 
-@command("output", group="data", example="output $ax")
+@command("output", group="data", example="output $ax", py="dbg.evaluate({expression}).value")
 def output(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionTextArg = "") -> Result:  # noqa: B008
     """Show a value alone: no $1, no newline; not kept in the history."""
     if not expression:
@@ -71,7 +75,7 @@ def output(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionT
     return Text(formatted(dbg, expression, form)[0])
 
 
-@command("printf", group="data", example='printf "ax is %d, at %#x\\n", $ax, $pc')
+@command("printf", group="data", example='printf "ax is %d, at %#x\\n", $ax, $pc', py="dbg.evaluate(expression).value")
 def printf(dbg: Interpreter, template: TemplateArg = "") -> Result:
     """Show values in a text, as C's printf does.
 
@@ -138,7 +142,13 @@ def _text_at(dbg: Interpreter, expression: str) -> str:
     return found.decode("latin-1")
 
 
-@command("set var", aliases=("variable",), group="data", example=("set var $count = 3", "set var $ax = 1"))
+@command(
+    "set var",
+    aliases=("variable",),
+    group="data",
+    example=("set var $count = 3", "set var $ax = 1"),
+    py="dbg.evaluate({assignment})",
+)
 def set_var(dbg: Interpreter, assignment: ExpressionTextArg) -> None:
     """Evaluate an assignment without showing its value: registers, memory, or a variable of your own.
 

@@ -44,6 +44,8 @@ def command_text(one: Command) -> str:
     if one.aliases:
         lines += ["Also: " + ", ".join(f"`{parent}{name}`" for name in one.aliases), ""]
     lines += [one.text, ""]
+    if one.py:
+        lines += [f"In Python: `{one.py}`", ""]
     lines += ["Example:", "", "```", *one.examples, "```", ""]
     return "\n".join(lines)
 

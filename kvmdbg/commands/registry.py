@@ -111,6 +111,21 @@ class Command:
     examples: tuple[str, ...]
     repeat: bool
     body: str = ""
+    py: str = ""
+
+    def in_python(self, arguments: list[Any]) -> str:
+        """What a line of this command is in Python, on a session ``dbg``; "" where it is a matter of the shell only."""
+        if not self.py:
+            return ""
+        plain = [p for p in self.parameters if not p.many]
+        given = dict(zip((p.name for p in plain), arguments, strict=False))
+        rest = arguments[len(plain) :]
+        values = {name: _literal(value) for name, value in given.items()}
+        for p in self.parameters:
+            if p.many:
+                values[p.name] = ", ".join(_literal(one) for one in rest)
+        text = self.py.format_map(values)
+        return re.sub(r"(, )?\b\w+=(None|'')(?=[,)])", "", text).replace("(, ", "(")
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -327,13 +342,15 @@ def command(
     example: str | tuple[str, ...],
     repeat: bool = False,
     body: str = "",
+    py: str = "",
     registry: Registry = REGISTRY,
 ) -> Callable[[F], F]:
     """Make a function a command.
 
     ``name`` is one or two words; ``aliases`` are further last words. ``repeat``: an empty line runs it again.
     ``body``: it takes lines up to ``end`` (the interpreter reads them and passes ``body=[...]``).
-    ``example``: one or more lines that work as they are on the
+    ``py`` is what the command is in Python, on a session ``dbg``, with {NAME} for its parameters; without it the
+    command is a matter of the shell only. ``example``: one or more lines that work as they are on the
     guests of the tutorial; a test runs each.
     """
     if group not in GROUPS:
@@ -352,11 +369,22 @@ def command(
                 examples=examples,
                 repeat=repeat,
                 body=body,
+                py=py,
             )
         )
         return function
 
     return enter
+
+
+def _literal(value: Any) -> str:
+    """A parsed argument as Python has it: addresses by what was typed."""
+    text, address = getattr(value, "text", None), getattr(value, "address", None)
+    if address is not None:
+        return repr(text) if text and not text[:1].isdigit() else f"{address:#x}"
+    if isinstance(value, int) and not isinstance(value, bool) and value > 9:
+        return f"{value:#x}"
+    return repr(value)
 
 
 def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:

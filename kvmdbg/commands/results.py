@@ -332,6 +332,7 @@ class HelpPage(Shown):
     examples: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     group: str = ""
+    python: str = ""
 
     def to_json(self) -> Json:
         return {
@@ -342,6 +343,7 @@ class HelpPage(Shown):
             "examples": list(self.examples),
             "aliases": list(self.names),
             "group": self.group,
+            "python": self.python,
         }
 
     def pieces(self, width: int) -> Iterator[Piece]:
@@ -349,6 +351,9 @@ class HelpPage(Shown):
         yield "", f"\n\n{self.text}"
         if self.names:
             yield "", "\n\nAlso: " + ", ".join(self.names)
+        if self.python:
+            yield "", "\n\nIn Python: "
+            yield "code", self.python
         if self.examples:
             yield "", "\n\nExample:"
             for one in self.examples:

@@ -31,7 +31,14 @@ def continue_guest(dbg: Interpreter, background: bool) -> Result | None:
     return None
 
 
-@command("continue", aliases=("c", "fg", "cont"), group="running", example=("continue", "continue &"), repeat=True)
+@command(
+    "continue",
+    aliases=("c", "fg", "cont"),
+    group="running",
+    example=("continue", "continue &"),
+    repeat=True,
+    py="dbg.run()",
+)
 def continue_(dbg: Interpreter, count: StepsArg = 1, background: BackgroundArg = False) -> Result | None:
     """Let the guest run until something stops it.
 
@@ -62,7 +69,7 @@ def _wait(dbg: Interpreter) -> None:
         dbg.go(wait)
 
 
-@command("run", aliases=("r",), group="running", example="run")
+@command("run", aliases=("r",), group="running", example="run", py="dbg.run()")
 def run(dbg: Interpreter, background: BackgroundArg = False) -> Result | None:
     """Start the guest from its image's entry and let it run until something stops it.
 
@@ -77,13 +84,13 @@ def run(dbg: Interpreter, background: BackgroundArg = False) -> Result | None:
     return continue_guest(dbg, background)
 
 
-@command("starti", group="running", example="starti")
+@command("starti", group="running", example="starti", py="dbg.restart()")
 def starti(dbg: Interpreter) -> Result | None:
     """Load the guest again and stop before its first instruction (the same as restart)."""
     return restart(dbg)
 
 
-@command("restart", group="running", example="restart")
+@command("restart", group="running", example="restart", py="dbg.restart()")
 def restart(dbg: Interpreter) -> Result | None:
     """Load the image again and stop at its entry; breakpoints, watchpoints and displays stay."""
     if not dbg.session.fresh and dbg.session.state == "running" and not dbg.asks("Restart the guest that runs?"):
@@ -95,7 +102,7 @@ def restart(dbg: Interpreter) -> Result | None:
     return Message(f"The guest is loaded again and stands at {dbg.session.vcpu.pc:#x}.")
 
 
-@command("kill", aliases=("k",), group="running", example="kill")
+@command("kill", aliases=("k",), group="running", example="kill", py="dbg.kill()")
 def kill(dbg: Interpreter) -> Result | None:
     """End the guest. Its image can be started again with run or restart; breakpoints stay."""
     if dbg.session.state != "dead" and not dbg.asks("Kill the guest?"):
@@ -106,37 +113,39 @@ def kill(dbg: Interpreter) -> Result | None:
     return Message("The guest is gone; run starts it again.")
 
 
-@command("stepi", aliases=("si",), group="running", example=("stepi", "si 5"), repeat=True)
+@command("stepi", aliases=("si",), group="running", example=("stepi", "si 5"), repeat=True, py="dbg.step({count})")
 def stepi(dbg: Interpreter, count: StepsArg = 1) -> None:
     """Execute one instruction, or COUNT of them; a breakpoint on the way stops it earlier."""
     dbg.go(lambda: dbg.session.step(count))
 
 
-@command("step", aliases=("s",), group="running", example="step", repeat=True)
+@command("step", aliases=("s",), group="running", example="step", repeat=True, py="dbg.step({count})")
 def step(dbg: Interpreter, count: StepsArg = 1) -> None:
     """Execute one instruction, or COUNT of them: as there are no source lines, the same as stepi."""
     stepi(dbg, count)
 
 
-@command("nexti", aliases=("ni",), group="running", example=("nexti", "ni 3"), repeat=True)
+@command("nexti", aliases=("ni",), group="running", example=("nexti", "ni 3"), repeat=True, py="dbg.next({count})")
 def nexti(dbg: Interpreter, count: StepsArg = 1) -> None:
     """Execute one instruction, or COUNT of them, taking a call, a software interrupt or a rep as one."""
     dbg.go(lambda: dbg.session.next(count))
 
 
-@command("next", aliases=("n",), group="running", example="next", repeat=True)
+@command("next", aliases=("n",), group="running", example="next", repeat=True, py="dbg.next({count})")
 def next_(dbg: Interpreter, count: StepsArg = 1) -> None:
     """Execute one instruction, or COUNT of them, over calls: as there are no source lines, the same as nexti."""
     nexti(dbg, count)
 
 
-@command("finish", aliases=("fin",), group="running", example="finish")
+@command("finish", aliases=("fin",), group="running", example="finish", py="dbg.finish()")
 def finish(dbg: Interpreter) -> None:
     """Run until the current function has returned to its caller."""
     dbg.go(dbg.session.finish)
 
 
-@command("until", aliases=("u",), group="running", example=("until", "until 0x1003"), repeat=True)
+@command(
+    "until", aliases=("u",), group="running", example=("until", "until 0x1003"), repeat=True, py="dbg.until({location})"
+)
 def until(dbg: Interpreter, location: LocationArg | None = None) -> None:
     """Run until an address is reached or the current function returns.
 
@@ -149,7 +158,7 @@ def until(dbg: Interpreter, location: LocationArg | None = None) -> None:
         dbg.go(lambda: dbg.session.until(address))
 
 
-@command("advance", group="running", example="advance 0x1003")
+@command("advance", group="running", example="advance 0x1003", py="dbg.advance({location})")
 def advance(dbg: Interpreter, location: LocationArg) -> None:
     """Run until an address is reached, whatever function it is in."""
     address = _linear(location)
@@ -162,7 +171,7 @@ def _linear(location: Place) -> int:
     return location.address
 
 
-@command("interrupt", group="running", example=("continue &", "interrupt"))
+@command("interrupt", group="running", example=("continue &", "interrupt"), py="dbg.interrupt()")
 def interrupt(dbg: Interpreter) -> Result | None:
     """Stop a guest that runs in the background."""
     if dbg.session.state != "running":

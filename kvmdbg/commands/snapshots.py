@@ -24,7 +24,7 @@ def snapshot(dbg: Interpreter) -> Result:
     return subcommand_table(dbg, "snapshot")
 
 
-@command("snapshot save", group="running", example="snapshot save start")
+@command("snapshot save", group="running", example="snapshot save start", py="dbg.snapshots.save({name})")
 def snapshot_save(dbg: Interpreter, name: NewNameArg) -> Result:
     """Keep this moment of the guest under a name: memory, vCPUs, interrupt controllers and devices.
 
@@ -35,7 +35,12 @@ def snapshot_save(dbg: Interpreter, name: NewNameArg) -> Result:
     return Message(text, data={"name": name, "pc": made.pc, "size": made.size})
 
 
-@command("snapshot restore", group="running", example=("snapshot save start", "snapshot restore start"))
+@command(
+    "snapshot restore",
+    group="running",
+    example=("snapshot save start", "snapshot restore start"),
+    py="dbg.snapshots.restore({name})",
+)
 def snapshot_restore(dbg: Interpreter, name: NameArg) -> Result:
     """Go back to a moment that was saved. Breakpoints, watchpoints and hooks stay as they are."""
     dbg.take_over()
@@ -48,7 +53,7 @@ def snapshot_restore(dbg: Interpreter, name: NameArg) -> Result:
     return Message(f"Back at snapshot {name}, {place}.", data={"name": name, "pc": back.pc})
 
 
-@command("snapshot list", group="running", example="snapshot list")
+@command("snapshot list", group="running", example="snapshot list", py="list(dbg.snapshots)")
 def snapshot_list(dbg: Interpreter) -> Result:
     """List the snapshots: where the guest stands in each, how much memory is not zero, when it was made."""
     rows, data = [], []
@@ -60,14 +65,24 @@ def snapshot_list(dbg: Interpreter) -> Result:
     return Table("snapshots", ("Name", "At", "Memory", "Made"), tuple(rows), "No snapshots.", tuple(data))
 
 
-@command("snapshot delete", group="running", example=("snapshot save start", "snapshot delete start"))
+@command(
+    "snapshot delete",
+    group="running",
+    example=("snapshot save start", "snapshot delete start"),
+    py="dbg.snapshots.delete({name})",
+)
 def snapshot_delete(dbg: Interpreter, name: NameArg) -> Result:
     """Forget a snapshot."""
     dbg.session.snapshots.delete(name)
     return Message(f"Snapshot {name} is gone.", data={"name": name})
 
 
-@command("snapshot write", group="running", example=("snapshot save start", "snapshot write start start.snapshot"))
+@command(
+    "snapshot write",
+    group="running",
+    example=("snapshot save start", "snapshot write start start.snapshot"),
+    py="dbg.snapshots.write({name}, {path})",
+)
 def snapshot_write(dbg: Interpreter, name: NameArg, path: FileArg) -> Result:
     """Put a snapshot into a file, with a checksum."""
     dbg.session.snapshots.write(name, path)
@@ -78,6 +93,7 @@ def snapshot_write(dbg: Interpreter, name: NameArg, path: FileArg) -> Result:
     "snapshot read",
     group="running",
     example=("snapshot save start", "snapshot write start start.snapshot", "snapshot read start.snapshot again"),
+    py="dbg.snapshots.read({path}, {name})",
 )
 def snapshot_read(dbg: Interpreter, path: FileArg, name: NewNameArg = "") -> Result:
     """Take in the snapshot in a file, under its own name or NAME; `snapshot restore` then goes there.
@@ -88,7 +104,13 @@ def snapshot_read(dbg: Interpreter, path: FileArg, name: NewNameArg = "") -> Res
     return Message(f"Snapshot {found.name} at {found.pc:#x}.", data={"name": found.name, "pc": found.pc})
 
 
-@command("fork", group="running", example=("fork 2\nset $cx = $variant\nstepi\nend",), body="commands")
+@command(
+    "fork",
+    group="running",
+    example=("fork 2\nset $cx = $variant\nstepi\nend",),
+    body="commands",
+    py="for variant, stop in dbg.fork(range({count}), prepare): ...",
+)
 def fork(dbg: Interpreter, count: TimesArg, *, body: list[str]) -> Iterator[Result]:
     """Run the lines that follow, up to `end`, COUNT times from this moment, with $variant from 0 on.
 

@@ -27,7 +27,7 @@ def page(dbg: Interpreter, one: Command) -> HelpPage:
         listed = Table("", ("", ""), tuple((child.name, child.summary) for child in under), prose=True)
         text += "\n" + listed.plain(min(dbg.columns(), 100))
     names = tuple(parent + name for name in one.aliases)
-    return HelpPage(one.name, one.usage, text, one.examples, names, GROUPS[one.group])
+    return HelpPage(one.name, one.usage, text, one.examples, names, GROUPS[one.group], one.py)
 
 
 @command("help", aliases=("h",), group="support", example=("help", "help break", "help breakpoints"))

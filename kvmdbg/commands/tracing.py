@@ -71,6 +71,7 @@ SortArg = Annotated[str, WordType("count|name", ("count", "name"))]
         "trace exits on io if $port == 0x10",
         "trace exits off",
     ),
+    py="dbg.trace_exits(*{kinds}, path={path}, when={condition})",
 )
 def trace_exits(
     dbg: Interpreter,
@@ -96,7 +97,12 @@ def trace_exits(
     return Message(f"{what} {f'goes to {path}' if path else 'is shown'} from now on.")
 
 
-@command("info exits", group="exits", example=("info exits", "info exits port name"))
+@command(
+    "info exits",
+    group="exits",
+    example=("info exits", "info exits port name"),
+    py="dbg.exits.by_reason, dbg.exits.by_port, dbg.exits.by_address",
+)
 def info_exits(dbg: Interpreter, table: TableArg = "", sort: SortArg = "count") -> Result:
     """Count the exits so far, by reason, port and address, with their share and how many a second.
 
@@ -155,7 +161,12 @@ def _by_place(dbg: Interpreter) -> tuple[dict[tuple[Any, ...], int], dict[tuple[
     return functions, instructions
 
 
-@command("plot exits", group="exits", example=("trace exits on to exits.jsonl", "run", "plot exits"))
+@command(
+    "plot exits",
+    group="exits",
+    example=("trace exits on to exits.jsonl", "run", "plot exits"),
+    py="dbg.exit_trace.seen",
+)
 def plot_exits(dbg: Interpreter, path: FileArg = "") -> Result:
     """Plot the traced exits over time: as bars in the terminal, or into FILE.
 
@@ -203,7 +214,12 @@ def plot(dbg: Interpreter) -> Result:
     return subcommand_table(dbg, "plot")
 
 
-@command("trace insn", group="exits", example=("trace insn on", "trace insn on insns.txt", "trace insn off"))
+@command(
+    "trace insn",
+    group="exits",
+    example=("trace insn on", "trace insn on insns.txt", "trace insn off"),
+    py="dbg.trace_instructions({path})",
+)
 def trace_insn(dbg: Interpreter, switch: SwitchArg, path: FileArg = "") -> Result:
     """Keep which instructions run, by stepping the guest; with FILE each goes there with the registers it changed.
 
@@ -224,7 +240,12 @@ def _insn_trace(dbg: Interpreter) -> Any:
     return dbg.instructions
 
 
-@command("info coverage", group="exits", example=("trace insn on", "stepi 3", "info coverage"))
+@command(
+    "info coverage",
+    group="exits",
+    example=("trace insn on", "stepi 3", "info coverage"),
+    py="coverage.by_function(dbg, trace)",
+)
 def info_coverage(dbg: Interpreter, path: FileArg = "") -> Result:
     """Show how many instructions of each symbol ran while they were traced.
 
@@ -246,7 +267,7 @@ def info_coverage(dbg: Interpreter, path: FileArg = "") -> Result:
     return Table("coverage", columns, tuple(rows), "No instruction has run yet.", tuple(data))
 
 
-@command("info profile", group="exits", example=("trace insn on", "stepi 3", "info profile"))
+@command("info profile", group="exits", example=("trace insn on", "stepi 3", "info profile"), py="trace.folded")
 def info_profile(dbg: Interpreter, path: FileArg = "") -> Result:
     """Show where the instructions ran that were traced, by symbol: in it, and in it and what it called.
 

@@ -65,6 +65,7 @@ def _watch(dbg: Interpreter, kind: str, text: str, length: int | None, condition
     aliases=("wa",),
     group="breakpoints",
     example=("watch *(u8*)0x5000", "watch 0x54c0,100", "watch *(u16*)phys:0x5000 if $ax == 1"),
+    py="dbg.watch({what}, {length}, when={condition})",
 )
 def watch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition: ConditionArg = None) -> Result:
     """Stop the guest after it has written to memory, and show the old and the new bytes and the instruction.
@@ -75,13 +76,25 @@ def watch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition:
     return _watch(dbg, "write", what, length, condition)
 
 
-@command("rwatch", aliases=("rw",), group="breakpoints", example="rwatch *(u8*)0x5000")
+@command(
+    "rwatch",
+    aliases=("rw",),
+    group="breakpoints",
+    example="rwatch *(u8*)0x5000",
+    py="dbg.watch({what}, {length}, 'read', when={condition})",
+)
 def rwatch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition: ConditionArg = None) -> Result:
     """Stop the guest after it has read memory; as watch otherwise."""
     return _watch(dbg, "read", what, length, condition)
 
 
-@command("awatch", aliases=("aw",), group="breakpoints", example="awatch 0x5000,16")
+@command(
+    "awatch",
+    aliases=("aw",),
+    group="breakpoints",
+    example="awatch 0x5000,16",
+    py="dbg.watch({what}, {length}, 'access', when={condition})",
+)
 def awatch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition: ConditionArg = None) -> Result:
     """Stop the guest after it has read or written memory; as watch otherwise."""
     return _watch(dbg, "access", what, length, condition)

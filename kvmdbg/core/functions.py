@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kvmdbg import plugins
+
 if TYPE_CHECKING:
     from kvmdbg.core.context import SessionContext
 
@@ -37,6 +39,8 @@ def known() -> dict[str, Callable[..., int]]:
 
 def lookup(name: str) -> Callable[..., int] | None:
     """The function of that name, or None."""
+    if name not in _known:
+        plugins.load()
     return _known.get(name)
 
 

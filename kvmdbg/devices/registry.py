@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar, Protocol, TypeVar
 
+from kvmdbg import plugins
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.bus import Bus, Device
 from kvmdbg.numbers import number
@@ -40,6 +41,8 @@ def known() -> dict[str, type[OptionalDevice]]:
 def parse(text: str) -> tuple[type[OptionalDevice], dict[str, int]]:
     """``NAME[,KEY=VALUE]...`` as the device's class and all its options. UsageError."""
     name, *pairs = text.split(",")
+    if name.strip() not in _known:
+        plugins.load()
     cls = _known.get(name.strip())
     if cls is None:
         raise UsageError(f"there is no device {name.strip()!r}: the devices are {', '.join(known())}")

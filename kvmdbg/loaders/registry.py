@@ -6,6 +6,7 @@ import os
 import stat
 from typing import BinaryIO, Protocol, TypeVar
 
+from kvmdbg import plugins
 from kvmdbg.errors import LoadError
 from kvmdbg.machine.image import MODES, Image, LoadOptions
 
@@ -107,6 +108,7 @@ def load(path: str | os.PathLike[str], options: LoadOptions | None = None) -> Im
         raise LoadError(f"there is no mode {options.mode!r}; the modes are {', '.join(MODES)}")
     if options.load is not None and options.load < 0:
         raise LoadError(f"the load address {options.load:#x} of {name} is negative")
+    plugins.load()
     if options.format is not None and options.format not in formats():
         raise LoadError(f"there is no format {options.format!r}; the formats are {', '.join(formats())}")
     data = read_image(name)

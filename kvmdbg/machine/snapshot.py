@@ -66,7 +66,9 @@ def load_vcpu(vcpu: Vcpu, state: VcpuState, msrs: list[int]) -> None:
     """Give a vCPU a state of ``save_vcpu`` back; on its own thread."""
     vcpu.set_sregs(_structure(abi.kvm_sregs, state.sregs))
     vcpu.set_regs(_structure(abi.kvm_regs, state.regs))
-    vcpu.set_xcrs(_structure(abi.kvm_xcrs, state.xcrs))
+    xcrs = _structure(abi.kvm_xcrs, state.xcrs)
+    if xcrs.nr_xcrs:  # none on a CPU without XSAVE
+        vcpu.set_xcrs(xcrs)
     vcpu.set_xsave(_structure(abi.kvm_xsave, state.xsave))
     if vcpu.get_msrs(msrs) != state.msrs:
         vcpu.set_msrs(state.msrs)

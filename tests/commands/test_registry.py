@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 
 from kvmdbg.commands import catalogue
-from kvmdbg.commands.parameters import FlagWordType, FormatType, RestType, WordType, parse_format
+from kvmdbg.commands.parameters import FlagWordType, FormatType, Place, RestType, WordType, parse_format
 from kvmdbg.commands.registry import GROUPS, REGISTRY, Command, Registry, command
 from kvmdbg.errors import UsageError
 
@@ -217,6 +217,39 @@ def test_every_example_shows_its_command() -> None:
 
 def test_rest_keeps_the_text() -> None:
     assert RestType().parse("a  b ", 0, None) == ("a  b", 5)  # type: ignore[arg-type]
+
+
+SHELL_ONLY = """
+    append apropos cd define display "delete display" "disable display" "enable display" document echo gdbserver
+    "gdbserver console" "gdbserver follow-mode" "gdbserver stop" help info "info display" "info gdbserver"
+    "info settings" if plot pwd quit set shell show silent snapshot source trace undisplay while
+"""
+
+
+def test_every_command_has_its_twin_in_python() -> None:
+    """Or is a matter of the shell: its prompt, its files of commands, its displays."""
+    import re
+    import shlex
+
+    from kvmdbg.core.session import Session
+
+    catalogue.load()
+    without = {one.name for one in REGISTRY if not one.py and not one.name.startswith(("set ", "show "))}
+    assert without == set(shlex.split(SHELL_ONLY))
+    made_by_init = set(
+        "breakpoints snapshots symbols on regs last_stop exits memory image vcpu vcpus exit_trace".split()
+    )
+    for one in REGISTRY:
+        for name in re.findall(r"dbg\.(\w+)", one.py):
+            assert hasattr(Session, name) or name in made_by_init, f"{one.name}: {name}"
+
+
+def test_a_line_in_python() -> None:
+    catalogue.load()
+    command = REGISTRY.get("break")
+    assert command is not None
+    assert command.in_python([Place("main", 0x1000), "$ax == 1"]) == "dbg.break_at('main', when='$ax == 1')"
+    assert command.in_python([Place("0x7c00", 0x7C00), None]) == "dbg.break_at(0x7c00)"
 
 
 def test_reference_page_is_not_stale() -> None:
