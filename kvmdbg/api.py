@@ -29,13 +29,18 @@ def open(
     symbols: Sequence[tuple[str, int]] = (),
     cmdline: str = "",
     devices: Sequence[str] = (),
+    machine: str = "pc",
+    irqchip: bool = False,
+    serial: str = "stdio",
 ) -> Session:
     """A session on the guest image at ``path``, stopped before its first instruction.
 
     ``mode`` is "real", "prot" or "long"; ``load`` the guest-physical address of a flat
     image; ``entry`` an address, "SEG:OFF" or a symbol; ``registers`` initial values by
     name; ``symbols`` (file, base) pairs of further symbol files; ``devices`` as
-    ``--device`` takes them. Raises LoadError, UsageError, KvmUnavailable.
+    ``--device`` takes them; ``machine`` "pc" or "bare" (only the serial port); ``irqchip`` puts PIC, IOAPIC, LAPIC
+    and PIT into the kernel; ``serial`` connects the serial port as ``--serial`` does. Raises LoadError, UsageError,
+    KvmUnavailable.
     """
     from kvmdbg.core.symbols import load_symbol_file
 
@@ -49,7 +54,16 @@ def open(
         cmdline=cmdline,
         symbols=tuple(extra),
     )
-    session = Session(load_image(path, options), options, cpus=cpus, registers=dict(registers or {}), devices=devices)
+    session = Session(
+        load_image(path, options),
+        options,
+        cpus=cpus,
+        registers=dict(registers or {}),
+        devices=devices,
+        machine=machine,
+        irqchip=irqchip,
+        serial=serial,
+    )
     session.symbols.add(extra)
     session.symbol_files += [file for file, _ in symbols]
     return session

@@ -134,6 +134,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME[,KEY=VALUE]",
         help="add a device, as isa-debug-exit,iobase=0xf4; help lists them",
     )
+    image.add_argument(
+        "--machine", choices=("pc", "bare"), default="pc", help="devices of a PC (the default), or only a serial port"
+    )
+    image.add_argument("--irqchip", action="store_true", help="PIC, IOAPIC, LAPIC and PIT, in the kernel")
+    image.add_argument(
+        "--serial", default="stdio", metavar="WHERE", help="connect COM1 to stdio, none, file:PATH, pty or tcp:PORT"
+    )
     commands = found.add_argument_group("commands, in the order given")
     commands.add_argument(
         "-x", "--command", dest="commands", action=_Commands, metavar="FILE", help="run a command file"
@@ -190,6 +197,9 @@ def open_session(options: argparse.Namespace) -> Session:
         registers=dict(options.reg),
         cmdline=options.cmdline,
         devices=options.device,
+        machine=options.machine,
+        irqchip=options.irqchip,
+        serial=options.serial,
         **given,
     )
     try:

@@ -135,8 +135,8 @@ def die(ctx):
 class Die:
     "die: four."
     name = "die"
-    options = {"iobase": 0x70, "iosize": 1}
-    def __init__(self, output, options): pass
+    options = {"iobase": 0x170, "iosize": 1}
+    def __init__(self, board, options): pass
     def reset(self): pass
     def read(self, offset, size): return 4
     def write(self, offset, size, value): return None
@@ -149,10 +149,10 @@ class Die:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dice\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[kvmdbg.plugins]\ndice = dice_plugin\n")
-    arguments = ["--batch", "--device", "die", "-ex", "throw", "-ex", "print $die() + $port(0x70)"]
+    arguments = ["--batch", "--device", "die", "-ex", "throw", "-ex", "print $die() + $port(0x170)"]
     found = kvmdbg(*arguments, *HELLO, GUEST, path=str(tmp_path))
     assert (found.stdout, found.stderr) == ("four\n$1 = 8\n", "")
-    assert "\ndie,iobase=0x70,iosize=0x1\n    four" in "\n" + kvmdbg("--device", "help", path=str(tmp_path)).stdout
+    assert "\ndie,iobase=0x170,iosize=0x1\n    four" in "\n" + kvmdbg("--device", "help", path=str(tmp_path)).stdout
     (info / "entry_points.txt").write_text("[kvmdbg.plugins]\ndice = no_such_module\n")
     found = kvmdbg(*HELLO, "--batch", "-ex", "throw", GUEST, path=str(tmp_path))
     assert found.stderr.startswith("kvmdbg: the plugin dice (no_such_module) cannot be loaded: No module named")

@@ -10,6 +10,7 @@ def load() -> None:
     plugins.load()
     from kvmdbg.commands import (  # noqa: F401
         breakpoints,
+        devices,
         displays,
         examine,
         exits,

@@ -34,8 +34,8 @@ from kvmdbg.record import field, record
 
 __all__ = [
     "BarPlot", "CodeLine", "Disassembly", "Error", "ExitLine", "Fields", "Group", "GuestOutput", "HelpPage", "HexDump",
-    "Json", "Memory", "MemoryRow", "Message", "Part", "Piece", "RegisterValue", "Registers", "Result", "Shown", "Stack",
-    "StackSlot", "StopReport", "StopValue", "Table", "Text", "Value",
+    "Json", "Memory", "MemoryRow", "Message", "Part", "Piece", "RegisterValue", "Registers", "Result", "Screen",
+    "Shown", "Stack", "StackSlot", "StopReport", "StopValue", "Table", "Text", "Value",
 ]  # fmt: skip
 
 
@@ -248,6 +248,27 @@ class ExitLine(Shown):
 
     def pieces(self, width: int) -> Iterator[Piece]:
         yield "note", self.text
+
+
+@record
+class Screen(Shown):
+    """A text screen: its lines, and the cursor's (row, column)."""
+
+    kind: ClassVar[str] = "screen"
+    lines: tuple[str, ...]
+    cursor: tuple[int, int]
+
+    def to_json(self) -> Json:
+        return {"type": self.kind, "lines": list(self.lines), "cursor": list(self.cursor)}
+
+    def pieces(self, width: int) -> Iterator[Piece]:
+        wide = max((len(line) for line in self.lines), default=0)
+        yield "title", f"+{'-' * wide}+"
+        for line in self.lines:
+            yield "title", "\n|"
+            yield "", line.ljust(wide)
+            yield "title", "|"
+        yield "title", f"\n+{'-' * wide}+"
 
 
 @record

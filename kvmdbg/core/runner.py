@@ -70,7 +70,7 @@ def debug_request(control: int, dr7: int, addresses: tuple[int, ...]) -> bytes:
 class PortEntry:
     """One way to touch a port (direction, size, port): how often it was, and who answers."""
 
-    __slots__ = ("count", "device", "direction", "observed", "offset", "port", "quiet", "size")
+    __slots__ = ("first", "count", "device", "direction", "observed", "offset", "port", "quiet", "size")
 
     def __init__(self, key: int, found: tuple[Device, int] | None) -> None:
         self.direction = key & 0xFF
@@ -79,6 +79,8 @@ class PortEntry:
         self.device: Device | None = found[0] if found else None
         self.offset = found[1] if found else 0
         self.count = 0
+        self.first: int | None = None
+        """Linear address of the instruction that was the first to touch it, of a port that nobody has."""
         self.observed = False
         self.quiet = False
         """A write that nobody takes and nobody looks at."""
@@ -415,11 +417,14 @@ class Runner(threading.Thread):
         fd, u32, ioctl = vcpu.fd, vcpu.u32, fcntl.ioctl
         run, io = abi.KVM_RUN, exits.KVM_EXIT_IO
         ports, limit, world = self.ports, self.left, self.session.world
+        coalescing = self.session.coalescing
+        drain, ring, ring_end = coalescing.drain, coalescing.first, coalescing.first + 1
         raw, note, state = vcpu.raw, self.recent.append, slice(REGS, self._state_end)
         while True:
             try:
                 ioctl(fd, run, 0)
             except InterruptedError:
+                drain()
                 self.must_complete = False
                 self.forget()
                 if self.park():
@@ -431,6 +436,8 @@ class Runner(threading.Thread):
             except OSError as error:
                 self.forget()
                 return self.refused(error)
+            if u32[ring] != u32[ring_end]:
+                drain()
             if u32[U32_EXIT_REASON] == io:
                 entry = ports.get(u32[U32_IO_KEY]) or self.port_entry()
                 entry.count += 1
@@ -540,6 +547,10 @@ class Runner(threading.Thread):
         if entry is None:
             entry = self.ports[key] = PortEntry(key, self.session.machine.bus.port(key >> 16))
             self.watch_port(entry)
+            if entry.device is None:
+                self.forget()
+                word = "out" if entry.direction else "in"
+                entry.first = self.session.site_of(self, exits.IoExit(word, entry.port, entry.size, 1, b""))
         return entry
 
     def watch_port(self, entry: PortEntry) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kvmdbg.core import moves, stops
 from kvmdbg.core.arming import DEBUG_REGISTERS, STEPPING, Plan, View, make_plan
 from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint, check_catch_kind, passes
+from kvmdbg.core.coalescing import Coalescing
 from kvmdbg.core.events import STEPPED, InsnEvent
 from kvmdbg.core.hooks import SWALLOW, Event, Hooks, On, failure
 from kvmdbg.core.hooks import call as call_hook
@@ -29,10 +30,16 @@ from kvmdbg.core.symbols import SymbolTable, load_symbol_file
 from kvmdbg.core.vectors import Vectors
 from kvmdbg.core.views import LinearMemory, PhysicalMemory, VcpuView
 from kvmdbg.core.world import Job, World
+from kvmdbg.devices import vga
+from kvmdbg.devices.backends import backend
+from kvmdbg.devices.i8042 import Keyboard
 from kvmdbg.devices.registry import add as add_device
+from kvmdbg.devices.registry import add_standard
 from kvmdbg.devices.uart import COM1, PORTS, Uart
+from kvmdbg.devices.vga import Vga
 from kvmdbg.errors import KvmdbgError, NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.kvm import abi, exits
+from kvmdbg.machine.board import Board
 from kvmdbg.machine.image import Image, LoadOptions
 from kvmdbg.machine.machine import Machine, reset_vcpu
 from kvmdbg.machine.memory import Guard, Slot
@@ -46,6 +53,7 @@ if TYPE_CHECKING:
     from kvmdbg.x86.disasm import Insn
 
 PAGE = 4096
+MACHINES = ("pc", "bare")
 P = TypeVar("P", bound=Point)
 V = TypeVar("V")
 CONDITION_VARIABLES = ("port", "size", "value", "address", "index", "vector", "error_code", "ip", "nr", "leaf")
@@ -63,9 +71,17 @@ class Session(Inspection):
         cpus: int = 1,
         registers: dict[str, int] | None = None,
         devices: Sequence[str] = (),
+        machine: str = "pc",
+        irqchip: bool = False,
+        serial: str = "stdio",
     ) -> None:
         self.image = image
         self._devices = tuple(devices)
+        if machine not in MACHINES:
+            raise UsageError(f"there is no machine {machine!r}: there are {', '.join(MACHINES)}")
+        self._kind = machine
+        self._irqchip = irqchip
+        self._backend = backend(serial)
         self.options = options
         self.initial_registers = dict(registers or {})
         self.listeners = Listeners()
@@ -105,8 +121,14 @@ class Session(Inspection):
         self._contexts: dict[int, SessionContext] = {}
         self.world = World(self._finish, self._announce)
         self.runners: list[Runner] = []
-        self.machine = self._make_machine(cpus)
         try:
+            self.machine = self._make_machine(cpus)
+        except BaseException:
+            self._backend.close()
+            raise
+        self._backend.listen(lambda data: self.uart.feed(data))
+        try:
+            self.coalescing = Coalescing(self)
             self.physical: PhysicalMemory = PhysicalMemory(self)
             self.memory = LinearMemory(self)
             self.runners = [Runner(self, vcpu) for vcpu in self.machine.vcpus]
@@ -121,11 +143,17 @@ class Session(Inspection):
     # --- life --------------------------------------------------------------------------------------
 
     def _make_machine(self, cpus: int) -> Machine:
-        machine = Machine(self.options.memory, cpus)
+        machine = Machine(self.options.memory, cpus, self._irqchip)
         try:
-            machine.bus.add_ports(COM1, PORTS, Uart(self._serial))
+            irq = machine.vm.irq_line if machine.irqchip else None
+            board = Board(self._serial, irq=irq, memory=machine.memory.size)
+            board.changed = self._coalesced_changed
+            self.uart = Uart(self._sent, board, self._backend.where)
+            machine.bus.add_ports(COM1, PORTS, self.uart)
             for text in self._devices:
-                add_device(machine.bus, text, self._serial)
+                add_device(machine.bus, text, board)
+            if self._kind == "pc":
+                add_standard(machine.bus, board)
         except BaseException:
             machine.close()
             raise
@@ -160,7 +188,9 @@ class Session(Inspection):
             point.bound.clear()
         self.last_stop = None
         current = self.vcpu.index
+        self.coalescing.close()
         self.machine = self._make_machine(len(self.runners))
+        self.coalescing = Coalescing(self)
         self.runners = [Runner(self, vcpu) for vcpu in self.machine.vcpus]
         self.world.runners = self.runners
         self.vcpus = [VcpuView(runner) for runner in self.runners]
@@ -182,9 +212,11 @@ class Session(Inspection):
         self.world.wait(5)
         self.end_trace_exits()
         self.end_trace_instructions()
+        self.coalescing.close()
         for runner in self.runners:
             runner.end()
         self.machine.close()
+        self._backend.close()
 
     def __enter__(self) -> Session:
         return self
@@ -268,6 +300,28 @@ class Session(Inspection):
     @property
     def devices(self) -> list[Device]:
         return self.machine.bus.devices
+
+    def press(self, key: str) -> None:
+        """Press and release a key of the guest's keyboard, as ``ctrl-alt-delete``. UsageError."""
+        self._keyboard.press(key)
+
+    def type(self, text: str) -> None:
+        """Type a text on the guest's keyboard (US layout). UsageError."""
+        self._keyboard.type(text)
+
+    @property
+    def _keyboard(self) -> Keyboard:
+        for device in self.devices:
+            if isinstance(device, Keyboard):
+                return device
+        raise UsageError("this guest has no keyboard: it was opened with --machine bare")
+
+    def screen(self) -> list[str]:
+        """The 25 lines of the text screen (code page 437), without the spaces at their ends."""
+        start = next((device.start for device in self.devices if isinstance(device, Vga)), 0)
+        data = self.physical.read(vga.TEXT + 2 * start, 2 * vga.COLUMNS * vga.ROWS)
+        text = data[::2].replace(b"\0", b" ").decode("cp437").translate(vga.SHOWN)
+        return [text[at : at + vga.COLUMNS].rstrip() for at in range(0, len(text), vga.COLUMNS)]
 
     @property
     def slots(self) -> list[Slot]:
@@ -530,6 +584,7 @@ class Session(Inspection):
             plan.debug_registers = [entry for entry in plan.debug_registers if entry[1] & 3]
         self._plan = plan
         self._put_in_place()
+        self.coalescing.arm()
         for runner in self.runners:
             runner.limit = runner.left = 0
             for entry in runner.ports.values():
@@ -775,6 +830,18 @@ class Session(Inspection):
             return event.answer, None
         caught = tuple(p for p in hits if isinstance(p, Catchpoint))
         return event.answer, stops.CaughtStop(vcpu=runner.index, pc=runner.pc, hits=caught, exit=exit)
+
+    def _coalesced_changed(self) -> None:
+        if self.world.running:
+            self.coalescing.arm()
+
+    def _sent(self, data: bytes) -> None:
+        """What the guest sends through its serial port."""
+        if self._backend.where == "stdio":
+            self._serial(data)
+        else:
+            self._output += data
+            self._backend.write(data)
 
     def _serial(self, data: bytes) -> None:
         self._output += data

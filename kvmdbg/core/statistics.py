@@ -42,6 +42,17 @@ class ExitStatistics:
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
     @property
+    def unclaimed(self) -> list[tuple[str, int, int, int, int | None]]:
+        """Accesses to ports that no device has: ("in" or "out", port, bytes, count, first instruction), by port."""
+        found = [
+            ("out" if entry.direction else "in", entry.port, entry.size, entry.count, entry.first)
+            for runner in self._runners()
+            for entry in list(runner.ports.values())
+            if entry.device is None
+        ]
+        return sorted(found, key=lambda one: (one[1], one[0]))
+
+    @property
     def by_address(self) -> dict[tuple[str, int], int]:
         """MMIO exits by ("read" or "write", guest-physical address), the most frequent first."""
         counts: dict[tuple[str, int], int] = {}

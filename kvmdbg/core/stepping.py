@@ -200,6 +200,7 @@ class Stepper:
         code_page = -1
         code: memoryview | bytes = b""
         tracer = session.instructions
+        drain = session.coalescing.drain
         halts_late = session.profile.halts_late
         entries = self._entry_points
         pc = runner.pc
@@ -245,6 +246,7 @@ class Stepper:
                     return stop
                 runner.follow_tables()
                 pc = runner.pc
+            drain()
             stopping = world.stopping
             if stopping and page[REGS:REGS_END] == before:  # before it ran
                 runner.forget()

@@ -5,10 +5,10 @@ What is written to it becomes the exit status: value * 2 + 1, so that no guest e
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from kvmdbg.devices.registry import device
+from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import GuestEnd
 
 
@@ -19,7 +19,7 @@ class DebugExit:
     name = "isa-debug-exit"
     options: ClassVar[dict[str, int]] = {"iobase": 0x501, "iosize": 2}
 
-    def __init__(self, output: Callable[[bytes], None], options: dict[str, int]) -> None:
+    def __init__(self, board: Board, options: dict[str, int]) -> None:
         self.port = options["iobase"]
 
     def reset(self) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from kvmdbg.devices.registry import device
+from kvmdbg.machine.board import Board
 
 PRESENT = 0xE9
 
@@ -17,9 +17,9 @@ class DebugConsole:
     name = "isa-debugcon"
     options: ClassVar[dict[str, int]] = {"iobase": 0xE9, "iosize": 1}
 
-    def __init__(self, output: Callable[[bytes], None], options: dict[str, int]) -> None:
+    def __init__(self, board: Board, options: dict[str, int]) -> None:
         self.port = options["iobase"]
-        self._output = output
+        self._output = board.output
         self.sent = 0
 
     def reset(self) -> None:
@@ -31,6 +31,16 @@ class DebugConsole:
     def write(self, offset: int, size: int, value: int) -> None:
         self.sent += size
         self._output(value.to_bytes(size, "little"))
+
+    @property
+    def coalesced(self) -> tuple[int, ...]:
+        """The ports whose writes KVM may collect."""
+        return (self.port,)
+
+    def write_many(self, data: bytes) -> None:
+        """Bytes written to the port, one after the other."""
+        self.sent += len(data)
+        self._output(data)
 
     def describe(self) -> str:
         return f"debug console at port {self.port:#x}, {self.sent} bytes sent"

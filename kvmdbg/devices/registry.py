@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar, Protocol, TypeVar
 
 from kvmdbg import plugins
 from kvmdbg.errors import UsageError
+from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import Bus, Device
 from kvmdbg.numbers import number
 
@@ -14,13 +14,15 @@ from kvmdbg.numbers import number
 class OptionalDevice(Device, Protocol):
     """A device that can be asked for: ``name`` is what ``--device`` calls it, ``options`` its keys and their defaults.
 
-    It is made with ``output``, which takes bytes for the guest's console, and the options, and is put on the bus at
-    ``iobase`` with ``iosize`` ports.
+    It is made with the ``board`` (machine/board.py: output, interrupts) and the options, and is put on the bus at
+    ``iobase`` with ``iosize`` ports. It may also have ``standard`` (it is part of every PC), ``only`` (offsets that it
+    takes of its range), ``ports`` (single ports in place of a range; ``offset`` is then the port), ``details()`` (names
+    and texts for ``info device``), and ``coalesced`` with ``write_many`` (core/coalescing.py).
     """
 
     options: ClassVar[dict[str, int]]
 
-    def __init__(self, output: Callable[[bytes], None], options: dict[str, int]) -> None: ...
+    def __init__(self, board: Board, options: dict[str, int]) -> None: ...
 
 
 _known: dict[str, type[OptionalDevice]] = {}
@@ -61,12 +63,34 @@ def parse(text: str) -> tuple[type[OptionalDevice], dict[str, int]]:
     return cls, options
 
 
-def add(bus: Bus, text: str, output: Callable[[bytes], None]) -> Device:
+def add(bus: Bus, text: str, board: Board) -> Device:
     """Put the device that ``text`` describes on the bus. UsageError."""
     cls, options = parse(text)
-    made = cls(output, options)
+    made = cls(board, options)
     try:
-        bus.add_ports(options["iobase"], options["iosize"], made)
+        for base, count, offset in _ranges(cls, options):
+            bus.add_ports(base, count, made, offset=offset)
     except ValueError as error:
         raise UsageError(f"device {cls.name}: {error}") from None
     return made
+
+
+def add_standard(bus: Bus, board: Board) -> None:
+    """Put the devices of every PC on the bus, where no other has their ports and none of their name is there."""
+    for cls in known().values():
+        if getattr(cls, "standard", False) and all(one.name != cls.name for one in bus.devices):
+            made = cls(board, dict(cls.options))
+            for base, count, offset in _ranges(cls, cls.options):
+                if all(bus.port(base + n) is None for n in range(count)):
+                    bus.add_ports(base, count, made, offset=offset)
+
+
+def _ranges(cls: type[OptionalDevice], options: dict[str, int]) -> list[tuple[int, int, int]]:
+    """(first port, ports, offset of the first) of each range of a device."""
+    ports: tuple[int, ...] | None = getattr(cls, "ports", None)
+    if ports is not None:
+        return [(port, 1, port) for port in ports]
+    only: tuple[int, ...] | None = getattr(cls, "only", None)
+    if only is not None:
+        return [(options["iobase"] + offset, 1, offset) for offset in only]
+    return [(options["iobase"], options["iosize"], 0)]

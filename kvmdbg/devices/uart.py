@@ -1,54 +1,113 @@
-"""A 16550 UART, as much of it as a guest needs that polls: output, and an input that is always empty.
+"""A 16550 UART: output, input, interrupts.
 
-Registers: National Semiconductor PC16550D data sheet, section 8.
+Registers: National Semiconductor PC16550D data sheet, section 8. What is written is sent at once, so the transmitter is
+always empty.
 """
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from kvmdbg.machine.board import Board
+
 COM1 = 0x3F8
 PORTS = 8
+IRQ = 4
 
 LCR_DLAB = 0x80
+LSR_DR = 0x01
 LSR_THRE = 0x20
 LSR_TEMT = 0x40
 MSR_CTS_DSR_DCD = 0xB0
-IIR_NONE = 0x01
+IER_RX, IER_THRE = 1, 2
+IIR_NONE, IIR_THRE, IIR_RX = 0x01, 0x02, 0x04
 IIR_FIFO = 0xC0
+MCR_LOOP = 0x10
 
 
 class Uart:
-    """``sink`` gets each byte that the guest sends."""
+    """``sink`` gets each byte that the guest sends; ``feed`` is what comes in."""
 
     name = "uart"
 
-    def __init__(self, sink: Callable[[bytes], None]) -> None:
+    def __init__(self, sink: Callable[[bytes], None], board: Board | None = None, where: str = "stdio") -> None:
         self.sink = sink
+        self.board = board or Board(sink)
+        self.where = where
         self.sent = 0
+        self.received: deque[int] = deque()
+        self._lock = threading.RLock()
         self.reset()
 
     def reset(self) -> None:
         self.ier = self.fcr = self.lcr = self.mcr = self.scr = 0
         self.divisor = 12
+        self.thre = False
+        """The transmitter has become empty, and nobody has been told yet."""
+        self.received.clear()
+
+    @property
+    def coalesced(self) -> tuple[int, ...]:
+        """The ports whose writes KVM may collect: the transmitter's, unless an interrupt is to follow each byte."""
+        return () if self.ier & IER_THRE else (COM1,)
+
+    def write_many(self, data: bytes) -> None:
+        """Bytes written to the first port, one after the other."""
+        if self.lcr & LCR_DLAB or self.mcr & MCR_LOOP:
+            for value in data:
+                self._write(0, value)
+            return
+        self.sent += len(data)
+        self.sink(data)
+
+    def feed(self, data: bytes) -> None:
+        """Bytes from outside, from any thread: the guest reads them from the receiver."""
+        with self._lock:
+            self.received.extend(data)
+            self._interrupt()
+
+    def _cause(self) -> int:
+        if self.ier & IER_RX and self.received:
+            return IIR_RX
+        return IIR_THRE if self.ier & IER_THRE and self.thre else IIR_NONE
+
+    def _interrupt(self) -> None:
+        if self.board.has_interrupts:
+            self.board.set_irq(IRQ, self._cause() != IIR_NONE)
 
     def write(self, offset: int, size: int, value: int) -> None:
-        for i in range(size):
-            self._write(offset + i, value >> 8 * i & 0xFF)
+        with self._lock:
+            for i in range(size):
+                self._write(offset + i, value >> 8 * i & 0xFF)
 
     def _write(self, offset: int, value: int) -> None:
         if offset == 0 and not self.lcr & LCR_DLAB:
-            self.sent += 1
-            self.sink(bytes((value,)))
+            if self.mcr & MCR_LOOP:
+                self.received.append(value)
+            else:
+                self.sent += 1
+                self.sink(bytes((value,)))
+            if self.ier:
+                self.thre = True
+                self._interrupt()
         elif offset == 0:
             self.divisor = self.divisor & 0xFF00 | value
         elif offset == 1 and self.lcr & LCR_DLAB:
             self.divisor = self.divisor & 0xFF | value << 8
         elif offset == 1:
-            self.ier = value & 0x0F
+            before, self.ier = self.ier, value & 0x0F
+            self.thre |= bool(self.ier & ~before & IER_THRE)
+            if (before ^ self.ier) & IER_THRE:
+                self.board.changed()
+            self._interrupt()
         elif offset == 2:
             self.fcr = value
+            if value & 2:
+                self.received.clear()
+                self._interrupt()
         elif offset == 3:
             self.lcr = value
         elif offset == 4:
@@ -58,26 +117,48 @@ class Uart:
 
     def read(self, offset: int, size: int) -> int:
         value = 0
-        for i in range(size):
-            value |= self._read(offset + i) << 8 * i
+        with self._lock:
+            for i in range(size):
+                value |= self._read(offset + i) << 8 * i
         return value
 
     def _read(self, offset: int) -> int:
+        if offset == 0 and not self.lcr & LCR_DLAB:
+            value = self.received.popleft() if self.received else 0
+            if self.ier:
+                self._interrupt()
+            return value
         if offset == 0:
-            return self.divisor & 0xFF if self.lcr & LCR_DLAB else 0
+            return self.divisor & 0xFF
         if offset == 1:
             return self.divisor >> 8 if self.lcr & LCR_DLAB else self.ier
         if offset == 2:
-            return IIR_NONE | (IIR_FIFO if self.fcr & 1 else 0)
+            cause = self._cause()
+            if cause == IIR_THRE:
+                self.thre = False
+                self._interrupt()
+            return cause | (IIR_FIFO if self.fcr & 1 else 0)
         if offset == 5:
-            return LSR_THRE | LSR_TEMT
+            return LSR_THRE | LSR_TEMT | (LSR_DR if self.received else 0)
         return {3: self.lcr, 4: self.mcr, 6: MSR_CTS_DSR_DCD, 7: self.scr}.get(offset, 0xFF)
 
     def describe(self) -> str:
         return f"16550 UART, {self.sent} bytes sent, lcr {self.lcr:#04x}, divisor {self.divisor}"
 
+    def details(self) -> dict[str, str]:
+        return {
+            "connected to": self.where, "sent": f"{self.sent} bytes", "to be read": f"{len(self.received)} bytes",
+            "interrupts": f"IRQ {IRQ}" if self.board.has_interrupts else "none (see --irqchip)",
+            "speed": f"{115200 // self.divisor if self.divisor else 0} baud (divisor {self.divisor})",
+            "ier": f"{self.ier:#04x}", "fcr": f"{self.fcr:#04x}", "lcr": f"{self.lcr:#04x}", "mcr": f"{self.mcr:#04x}",
+            "scr": f"{self.scr:#04x}",
+        }  # fmt: skip
+
     def save(self) -> Any:
-        return (self.ier, self.fcr, self.lcr, self.mcr, self.scr, self.divisor, self.sent)
+        registers = (self.ier, self.fcr, self.lcr, self.mcr, self.scr, self.divisor, self.sent)
+        return [*registers, self.thre, list(self.received)]
 
     def load(self, state: Any) -> None:
-        self.ier, self.fcr, self.lcr, self.mcr, self.scr, self.divisor, self.sent = state
+        self.ier, self.fcr, self.lcr, self.mcr, self.scr, self.divisor, self.sent, self.thre, received = state
+        self.received = deque(received)
+        self._interrupt()

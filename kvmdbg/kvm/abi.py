@@ -235,6 +235,10 @@ class kvm_coalesced_mmio(Struct):
     _fields_ = [("phys_addr", c_uint64), ("len", c_uint32), ("pio", c_uint32), ("data", c_uint8 * 8)]
 
 
+class kvm_irq_level(Struct):
+    _fields_ = [("irq", c_uint32), ("level", c_uint32)]
+
+
 class kvm_irqchip(Struct):
     """One of PIC 0, PIC 1 and IOAPIC (``chip_id`` 0 to 2); what is in it is the kernel's."""
 
@@ -402,6 +406,7 @@ KVM_GET_LAPIC = _ior(0x8E, sizeof(kvm_lapic_state))
 KVM_SET_LAPIC = _iow(0x8F, sizeof(kvm_lapic_state))
 KVM_GET_PIT2 = _ior(0x9F, sizeof(kvm_pit_state2))
 KVM_SET_PIT2 = _iow(0xA0, sizeof(kvm_pit_state2))
+KVM_IRQ_LINE = _iow(0x61, sizeof(kvm_irq_level))
 KVM_X86_SET_MSR_FILTER = _iow(0xC6, sizeof(kvm_msr_filter))
 KVM_ENABLE_CAP = _iow(0xA3, sizeof(kvm_enable_cap))
 

@@ -70,6 +70,10 @@ class Vm:
         """The i8254 timer, in the kernel; needs the irqchip."""
         ioctl(self.fd, "KVM_CREATE_PIT2", abi.KVM_CREATE_PIT2, abi.kvm_pit_config())
 
+    def irq_line(self, line: int, level: int) -> None:
+        """Raise (1) or lower (0) a line of the interrupt controllers in the kernel."""
+        ioctl(self.fd, "KVM_IRQ_LINE", abi.KVM_IRQ_LINE, abi.kvm_irq_level(line, level))
+
     def get_irqchip(self, chip: int) -> abi.kvm_irqchip:
         """PIC 0, PIC 1 or IOAPIC (``chip`` 0 to 2)."""
         found = abi.kvm_irqchip(chip_id=chip)

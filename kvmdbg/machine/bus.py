@@ -45,12 +45,13 @@ class Bus:
         self._mmio: list[tuple[int, int, Device]] = []
         self.devices: list[Device] = []
 
-    def add_ports(self, base: int, count: int, device: Device) -> None:
+    def add_ports(self, base: int, count: int, device: Device, *, offset: int = 0) -> None:
+        """Give a device ``count`` ports; it is told the first as ``offset``. ValueError when one is taken."""
         ports = range(base, base + count)
         for port in ports:
             if port in self._ports:
                 raise ValueError(f"port {port:#x} belongs to {self._ports[port][0].name} already")
-        self._ports.update({port: (device, port - base) for port in ports})
+        self._ports.update({port: (device, port - base + offset) for port in ports})
         self._remember(device)
 
     def add_mmio(self, base: int, size: int, device: Device) -> None:

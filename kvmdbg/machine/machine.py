@@ -20,11 +20,11 @@ IDENTITY_MAP_ADDRESS = 0xFFFBC000
 class Machine:
     """A VM with ``memory`` bytes of RAM and an empty bus.
 
-    With more than one vCPU the interrupt controllers are in the kernel, so that the
+    With ``irqchip`` PIC, IOAPIC, LAPICs and PIT are in the kernel; with more than one vCPU they always are, so that the
     others wait for INIT and SIPI as on real hardware.
     """
 
-    def __init__(self, memory: int, cpus: int) -> None:
+    def __init__(self, memory: int, cpus: int, irqchip: bool = False) -> None:
         if memory <= 0:
             raise UsageError(f"a guest needs memory: {memory} bytes were asked for")
         memory = -(-memory // PAGE) * PAGE
@@ -37,7 +37,7 @@ class Machine:
         if cpus > limit:
             raise UsageError(f"this KVM has at most {limit} vCPUs a guest, {cpus} were asked for")
         self.vm = self.system.create_vm()
-        self.irqchip = cpus > 1
+        self.irqchip = irqchip or cpus > 1
         try:
             self.vm.set_identity_map_address(IDENTITY_MAP_ADDRESS)
             self.vm.set_tss_address(TSS_ADDRESS)
@@ -47,7 +47,7 @@ class Machine:
             self.vm.enable_capability(abi.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1)
         if self.irqchip:
             if not self.system.check_extension(abi.KVM_CAP_IRQCHIP):
-                raise KvmUnavailable("this KVM has no in-kernel irqchip: several vCPUs need it; use --cpus 1")
+                raise KvmUnavailable("this KVM has no in-kernel irqchip: --irqchip and several vCPUs need it")
             self.vm.create_irqchip()
             self.vm.create_pit()
         self.memory = GuestMemory(self.vm)

@@ -112,6 +112,14 @@ def restores(pages: int) -> Callable[[Path], tuple[float, float]]:
     return measure
 
 
+def output(program: Path) -> tuple[float, float]:
+    # mov dx, 0x3f8; mov cx, 60000; again: out dx, al; loop again; hlt
+    with flat(bytes.fromhex("baf803 b960ea ee e2fd f4")) as dbg:
+        ours = rate(60_000, dbg.run)
+        assert len(dbg.output) == 60_000
+    return ours, c_side(program, "exits", "100000")
+
+
 def hook(program: Path) -> tuple[float, float]:
     with counter() as dbg:
         dbg.run(exits=1000)
@@ -146,6 +154,7 @@ BENCHES: dict[str, tuple[Callable[[Path], tuple[float, float]], str, float | Non
     "records": (records, "steps a second, every register recorded", 0.35, "C loop"),
     "conditions": (conditions, "false conditions a second", 0.3, "C loop of hits stepped past"),
     "watch": (watch, "writes a second beside a watched byte", None, "C loop of port exits"),
+    "output": (output, "bytes a second through the serial port", 3.0, "C loop of port exits"),
     "hook": (hook, "port exits a second with a Python hook that counts", None, "without one"),
     "restore-1": (restores(1), "restores a minute, 2 MiB guest, 1 page written", None, "C loop of the same ioctls"),
     "restore-10": (restores(10), "the same, 10 pages", None, "C loop"),

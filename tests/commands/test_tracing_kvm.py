@@ -23,7 +23,7 @@ main:
 again:
     call write
     loop again
-    in al, 0x60
+    in al, 0x66
     hlt
 write:
     mov al, cl
@@ -136,7 +136,7 @@ def test_an_instruction_trace(dbg: Session, typed: Typed, tmp_path: Path) -> Non
     assert lines[0] == f"{main:#x} main: mov cx, 3  ; rcx=0x3"
     assert lines[2] == f"{write:#x} write: mov al, cl  ; rax=0x3"
     assert lines[3] == f"{write + 2:#x} write+0x2: out 0x80, al"
-    assert lines[-1].endswith("in al, 0x60  ; rax=0xff")
+    assert lines[-1].endswith("in al, 0x66  ; rax=0xff")
     assert len(lines) == 1 + 3 * 5 + 1
     assert typed("trace insn off") == "Instructions are no longer traced; 17 ran."
 

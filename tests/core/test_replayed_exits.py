@@ -79,10 +79,10 @@ class Script:
 class ScriptedMachine(Machine):
     """64 KiB, a UART, one vCPU whose page is a file in memory."""
 
-    def __init__(self, memory: int, cpus: int) -> None:
+    def __init__(self, memory: int, cpus: int, irqchip: bool = False) -> None:
         nothing: Any = SimpleNamespace(
             close=lambda: None,
-            check_extension=lambda _: 64,
+            check_extension=lambda which: 0 if which == abi.KVM_CAP_COALESCED_PIO else 64,
             vcpu_mmap_size=3 * 4096,
             set_memory_region=lambda *_: None,
         )

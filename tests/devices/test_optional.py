@@ -12,6 +12,7 @@ from kvmdbg.core.session import Session
 from kvmdbg.core.stops import ExitedStop, HaltedStop
 from kvmdbg.devices import registry
 from kvmdbg.errors import UsageError
+from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import Bus, GuestEnd
 
 Open = Callable[..., Session]
@@ -19,7 +20,7 @@ Open = Callable[..., Session]
 
 def added(text: str) -> tuple[Bus, bytearray]:
     bus, said = Bus(), bytearray()
-    registry.add(bus, text, said.extend)
+    registry.add(bus, text, Board(said.extend))
     return bus, said
 
 
@@ -53,7 +54,7 @@ def test_the_debug_console() -> None:
     ("text", "says"),
     [
         ("", "no device ''"),
-        ("uart2", "no device 'uart2': the devices are isa-debug-exit, isa-debugcon"),
+        ("uart2", "no device 'uart2': the devices are cmos, i8042, isa-debug-exit, isa-debugcon, pci"),
         ("isa-debugcon,", "does not take ''"),
         ("isa-debugcon,port=1", "its options are iobase, iosize"),
         ("isa-debugcon,iobase=x", "iobase is a number, not 'x'"),

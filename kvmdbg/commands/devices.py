@@ -1,0 +1,81 @@
+"""Devices: what they are, what they know, and being at their other end: keys, serial input, the screen."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.parameters import TextArg, WordType
+from kvmdbg.commands.registry import command
+from kvmdbg.commands.results import Fields, Message, Result, Screen, Table
+from kvmdbg.commands.support import _unescape
+from kvmdbg.devices.i8042 import KEYS, Keyboard
+from kvmdbg.devices.vga import COLUMNS, Vga
+from kvmdbg.errors import UsageError
+from kvmdbg.machine.bus import Device
+
+DeviceArg = Annotated[str, WordType("NAME", lambda dbg: [one.name for one in dbg.session.devices])]
+KeyArg = Annotated[str, WordType("KEY", lambda dbg: sorted(KEYS), strict=False)]
+
+
+def _device(dbg: Interpreter, name: str) -> Device:
+    for one in dbg.session.devices:
+        if one.name == name:
+            return one
+    raise UsageError(f"this guest has no {name}: its devices are {', '.join(one.name for one in dbg.session.devices)}")
+
+
+@command("info device", group="info", example="info device uart", py="dbg.devices")
+def info_device(dbg: Interpreter, name: DeviceArg) -> Result:
+    """Show all that is known of a device: its ports and the state of its registers."""
+    device = _device(dbg, name)
+    ranges = [(first, last) for first, last, one in dbg.session.machine.bus.port_ranges() if one is device]
+    ports = ", ".join(f"{first:#x}" if first == last else f"{first:#x}-{last:#x}" for first, last in ranges)
+    details = getattr(device, "details", None)
+    values = details() if details is not None else {"": device.describe()}
+    return Fields(name, {"ports": ports or "none", **values})
+
+
+@command("info unclaimed", group="info", example="info unclaimed", py="dbg.exits.unclaimed")
+def info_unclaimed(dbg: Interpreter) -> Result:
+    """List the ports that the guest touched and no device has, how often, and the instruction that was the first.
+
+    Reads there give all ones, writes go nowhere.
+    """
+    rows, data = [], []
+    for access, port, size, count, first in dbg.session.exits.unclaimed:
+        label = dbg.session.symbols.format(first) if first is not None else ""
+        place = f"{first:#x} {label}".rstrip() if first is not None else ""
+        rows.append((access, f"{port:#x}", str(size), str(count), place))
+        data.append({"access": access, "port": port, "size": size, "count": count, "first": first})
+    columns = ("Access", "Port", "Bytes", "Count", "First by")
+    return Table("unclaimed ports", columns, tuple(rows), "Every port that was touched has a device.", tuple(data))
+
+
+@command("sendkey", group="exits", example=("sendkey a", "sendkey ctrl-alt-delete"), py="dbg.press({key})")
+def sendkey(dbg: Interpreter, key: KeyArg) -> Result:
+    """Press and release a key of the guest's keyboard, or several together: a, ret, f1, shift-a, ctrl-alt-delete."""
+    cast("Keyboard", _device(dbg, "i8042")).press(key)
+    return Message(f"Pressed {key}.", data={"key": key})
+
+
+@command("type", group="exits", example="type hello\\n", py="dbg.type({text})")
+def type_(dbg: Interpreter, text: TextArg) -> Result | None:
+    r"""Type a text on the guest's keyboard (US layout): \n is the return key, \t tab, \e escape, \\ a backslash."""
+    cast("Keyboard", _device(dbg, "i8042")).type(_unescape(text))
+    return None
+
+
+@command("send", group="exits", example="send hello\\n", py="dbg.uart.feed(data)")
+def send(dbg: Interpreter, text: TextArg) -> Result | None:
+    r"""Send a text to the guest's serial port: \n is a newline, \t a tab, \e escape, \\ a backslash."""
+    dbg.session.uart.feed(_unescape(text).encode())
+    return None
+
+
+@command("screen", group="exits", example="screen", py="dbg.screen()")
+def screen(dbg: Interpreter) -> Result:
+    """Show the guest's text screen: 25 lines of 80 characters at physical 0xb8000, as the VGA adapter shows them."""
+    lines = dbg.session.screen()
+    cursor = next((one.cursor - one.start for one in dbg.session.devices if isinstance(one, Vga)), 0)
+    return Screen(tuple(lines), divmod(cursor, COLUMNS))

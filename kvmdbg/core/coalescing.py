@@ -1,0 +1,134 @@
+"""Writes that KVM collects instead of exiting: output of serial ports and debug consoles.
+
+KVM puts them into a ring (api.rst, KVM_REGISTER_COALESCED_MMIO), which is emptied at each exit before the exit is
+served, so that everything happens in the order in which the guest did it. While the guest runs without exits, a timer
+kicks a vCPU out now and then, so that output is not held back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from kvmdbg.kvm import abi
+
+if TYPE_CHECKING:
+    from kvmdbg.core.session import Session
+
+ENTRY, HEADER, PAGE = 24, 8, 4096
+MOST = (PAGE - HEADER) // ENTRY
+DELAY = 0.02
+"""Seconds that output may be held back."""
+
+
+NOWHERE = abi.kvm_run.kvm_dirty_regs.offset // 4
+"""Two words of struct kvm_run that are both 0 after each exit."""
+
+
+class Coalescing:
+    """The zones and the ring of ``session``'s machine."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._lock = threading.Lock()
+        self._zones: dict[int, Any] = {}
+        self._where = 0
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.enabled = True
+        """Whether it is used at all; for benches and for whoever wants each write to be an exit."""
+        system = session.machine.system
+        if system.check_extension(abi.KVM_CAP_COALESCED_PIO):
+            self._where = system.check_extension(abi.KVM_CAP_COALESCED_MMIO) * PAGE
+
+    @property
+    def first(self) -> int:
+        """Where the ring's first index lies in the 32-bit view of a vCPU's pages; the last is behind it.
+
+        Two words that are always the same where there is no ring.
+        """
+        return self._where // 4 if self._where else NOWHERE
+
+    @property
+    def active(self) -> bool:
+        """Whether any port's writes are collected."""
+        return bool(self._zones)
+
+    def arm(self) -> None:
+        """Have just those ports collected whose devices allow it and that nobody looks at."""
+        if not self._where:
+            return
+        session, vm = self._session, self._session.machine.vm
+        wanted = {
+            port: device
+            for device in session.devices
+            for port in getattr(device, "coalesced", ())
+            if self.enabled and not session.observes_port(port, 1)
+        }
+        for port in self._zones.keys() - wanted.keys():
+            vm.unregister_coalesced_zone(port, 1, pio=True)
+        for port in wanted.keys() - self._zones.keys():
+            vm.register_coalesced_zone(port, 1, pio=True)
+        self._zones = wanted
+        if wanted:
+            self._start_timer()
+
+    def drain(self) -> None:
+        """Give the devices what was collected; on a vCPU's thread."""
+        if not self._where:
+            return
+        page, raw = self._session.runners[0].vcpu.page, self._session.runners[0].vcpu.raw
+        at = self._where
+        with self._lock:
+            first, last = (int.from_bytes(page[at + n : at + n + 4], "little") for n in (0, 4))
+            if first == last:
+                return
+            for begin, end in [(first, last)] if first < last else [(first, MOST), (0, last)]:
+                if begin < end:
+                    self._give(raw, at + HEADER + begin * ENTRY, at + HEADER + end * ENTRY)
+            page[at : at + 4] = last.to_bytes(4, "little")
+
+    def _give(self, raw: Any, start: int, end: int) -> None:
+        low, high, data = raw[start:end:ENTRY], raw[start + 1 : end : ENTRY], raw[start + 16 : end : ENTRY]
+        ports: Iterable[int] = (a | b << 8 for a, b in zip(low, high, strict=True))
+        if low == low[:1] * len(low) and high == high[:1] * len(high):
+            self._zones[low[0] | high[0] << 8].write_many(data)
+            return
+        for port, value in zip(ports, data, strict=True):
+            self._zones[port].write_many(bytes((value,)))
+
+    # --- output that is held back ------------------------------------------------------------------
+
+    def _start_timer(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="kvmdbg-coalesced", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
+    def _waiting(self) -> bytes:
+        """The ring's two indexes: the same for a while and unequal, when something is held back."""
+        return bytes(self._session.runners[0].vcpu.page[self._where : self._where + 8])
+
+    def _watch(self) -> None:
+        session = self._session
+        before = b""
+        while self._where:
+            self._wake.wait()
+            if not session.world.running:
+                self._wake.clear()
+                continue
+            try:
+                now = self._waiting()
+            except (ValueError, IndexError):  # the machine is being made anew
+                now = b""
+            if now[:4] != now[4:] and now[:4] == before[:4]:
+                session.runners[0].kick()
+            before = now
+            threading.Event().wait(DELAY)
+
+    def close(self) -> None:
+        """The machine is going away."""
+        self._where = 0
+        self._zones = {}
+        self._wake.set()

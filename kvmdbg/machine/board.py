@@ -1,0 +1,34 @@
+"""What a device may ask of the machine that it is on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Board:
+    """``output`` takes bytes for the guest's console; ``memory`` is the RAM's size in bytes.
+
+    ``changed`` is called by a device whose ``coalesced`` ports have changed.
+    """
+
+    def __init__(
+        self,
+        output: Callable[[bytes], None],
+        *,
+        irq: Callable[[int, int], None] | None = None,
+        memory: int = 0,
+    ) -> None:
+        self.output = output
+        self.memory = memory
+        self.changed: Callable[[], None] = lambda: None
+        self._irq = irq
+
+    @property
+    def has_interrupts(self) -> bool:
+        """Whether there are interrupt controllers."""
+        return self._irq is not None
+
+    def set_irq(self, line: int, level: bool) -> None:
+        """Raise or lower an interrupt line (an ISA IRQ); without interrupt controllers nothing happens."""
+        if self._irq is not None:
+            self._irq(line, int(level))
