@@ -2,7 +2,7 @@
 
 import sys
 
-from kvmdbg.cli import main
+from kvmdbg.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

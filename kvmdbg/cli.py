@@ -211,6 +211,16 @@ def open_session(options: argparse.Namespace) -> Session:
     return session
 
 
+def run() -> int:
+    """The command ``kvmdbg``: ``main`` without passes of Python's garbage collector over what start and end handle."""
+    import gc
+
+    gc.disable()
+    status = main()
+    gc.freeze()
+    return status
+
+
 def _scripts(paths: Sequence[str]) -> list[Script]:
     if not paths:
         return []
@@ -259,6 +269,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refuse(error, options.json, 2)
     except KvmdbgError as error:
         return refuse(error, options.json, 1)
+    import gc
+
+    gc.freeze()
+    gc.enable()
     interactive = not options.batch and not options.json and sys.stdin.isatty() and options.gdb != "stdio"
     try:
         way = Batch(session, json=options.json, batch=options.batch, gdb=options.gdb, python=options.py)

@@ -14,7 +14,6 @@ instead); ``SWALLOW`` keeps an access from its device; ``Stop("why")`` stops the
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -136,6 +135,8 @@ def failure(point: Point, error: Exception) -> str:
 
 def _account(error: Exception) -> str:
     """The error and where in the hook's own code it arose."""
+    import traceback
+
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, KvmdbgError):
         text = str(error)

@@ -56,14 +56,8 @@ class HostProfile:
     int1_before: bool
     """The debug exit for an ``int1`` of the guest's own stands at it, not behind it."""
 
-    shutdown_resets: bool
-    """At KVM_EXIT_SHUTDOWN the vCPU has been reset: what it was before is lost."""
-
     out_is_past: bool
     """At the exit for an ``out`` rip is behind the instruction."""
-
-    blocks_interrupts: bool
-    """KVM has KVM_GUESTDBG_BLOCKIRQ: steps that let no interrupt in."""
 
     def behaviour(self, mode: modes.Mode, cpl: int = 0) -> Behaviour:
         """The behaviour in this mode and privilege level."""
@@ -251,9 +245,6 @@ class _Prober:
         self.set_up("real", b"\x90\xe6\x80\x90")  # nop; out 0x80, al
         return isinstance(self.run(), exits.IoExit) and int(self.vcpu.regs.rip) == CODE + 3
 
-    def blocks_interrupts(self) -> bool:
-        return bool(self.system.check_extension(abi.KVM_CAP_SET_GUEST_DEBUG2) & abi.KVM_GUESTDBG_BLOCKIRQ)
-
     def behaviour(self, whence: str) -> Behaviour:
         trap = next((t for t in (INT3, INT1, HLT) if self.trap_works(whence, t)), None)
         return Behaviour(
@@ -308,10 +299,17 @@ def host_profile() -> HostProfile:
             halts_late=prober.halts_late(),
             int1_before=prober.int1_before(),
             out_is_past=prober.out_is_past(),
-            shutdown_resets=prober.shutdown_resets(),
-            blocks_interrupts=prober.blocks_interrupts(),
         )
     )
+
+
+@lru_cache(maxsize=1)
+def shutdown_resets() -> bool:
+    """Whether the vCPU has been reset at KVM_EXIT_SHUTDOWN, so that what it was before is lost.
+
+    Asked by itself, as it is asked before the first run, and the other questions take ten times as long.
+    """
+    return _ask(_Prober.shutdown_resets)
 
 
 @lru_cache(maxsize=1)

@@ -19,10 +19,11 @@ from ctypes import addressof, memmove, sizeof
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kvmdbg.core import autopsy, stops
+from kvmdbg.core import stops
 from kvmdbg.core.arming import Plan
+from kvmdbg.core.coalescing import HOT
 from kvmdbg.core.hooks import SWALLOW
-from kvmdbg.core.probe import HLT, INT1, INT3, KICK_SIGNAL
+from kvmdbg.core.probe import HLT, INT1, INT3, KICK_SIGNAL, shutdown_resets
 from kvmdbg.core.stepping import Stepper
 from kvmdbg.core.watching import Watching
 from kvmdbg.errors import NotSupportedHere, SessionStateError
@@ -280,7 +281,7 @@ class Runner(threading.Thread):
             control |= abi.KVM_GUESTDBG_USE_HW_BP
         if self._step_trap == INT3:
             control |= abi.KVM_GUESTDBG_USE_SW_BP
-        if self._quiet and self.session.profile.blocks_interrupts:
+        if self._quiet and self.session.blocks_interrupts:
             control |= abi.KVM_GUESTDBG_BLOCKIRQ
         self._for_stepping = self._request(control, self.plan.dr7_data_only())
 
@@ -465,7 +466,7 @@ class Runner(threading.Thread):
         vcpu = self.vcpu
         self.sregs_at_start = self.sregs
         self._state_end = REGS_END
-        if self.session.profile.shutdown_resets:
+        if shutdown_resets():
             vcpu.share_sregs(self.sregs)
             if vcpu.shared_sregs is not None:
                 self._state_end = SREGS_END
@@ -565,6 +566,8 @@ class Runner(threading.Thread):
         self.must_complete = True
         count, offset, size = vcpu.u32[U32_IO_COUNT], vcpu.u64[U64_IO_DATA], entry.size
         device, end = entry.device, None
+        if entry.count == HOT and device is not None and entry.direction:
+            self.session.coalescing.heat(entry.port)
         for at in range(offset, offset + count * size, size):
             if entry.direction:
                 if device is not None:
@@ -752,6 +755,8 @@ class Runner(threading.Thread):
         if code[:2] == UD2:
             return self.deliver(6, 0)
         text, size = self.session.instruction_text(self, code)
+        from kvmdbg.core import autopsy
+
         account = autopsy.of_emulation_failure(self)
         return self.stop(stops.EmulationFailureStop, instruction=code[:size], text=text, autopsy=account)
 
@@ -768,11 +773,15 @@ class Runner(threading.Thread):
         return self.watching.mmio()
 
     def _on_shutdown(self) -> stops.Stop:
+        from kvmdbg.core import autopsy
+
         account, pc = autopsy.of_shutdown(self)
         return stops.ShutdownStop(vcpu=self.index, pc=pc, autopsy=account)
 
     def _on_fail_entry(self) -> stops.Stop:
         exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
+        from kvmdbg.core import autopsy
+
         assert isinstance(exit, exits.FailEntryExit)
         account = autopsy.of_failed_entry(self)
         return self.stop(stops.FailEntryStop, hardware_reason=exit.hardware_reason, autopsy=account)

@@ -260,13 +260,19 @@ class Session(Inspection):
 
         Otherwise interrupts wait for the next free run. NotSupportedHere where this KVM cannot keep them out.
         """
-        return self._step_interrupts or not self.profile.blocks_interrupts
+        return self._step_interrupts or not self.blocks_interrupts
 
     @step_interrupts.setter
     def step_interrupts(self, value: bool) -> None:
-        if not value and not self.profile.blocks_interrupts:
+        if not value and not self.blocks_interrupts:
             raise NotSupportedHere("this KVM cannot keep interrupts out of a step: it lacks KVM_GUESTDBG_BLOCKIRQ")
         self._step_interrupts = value
+
+    @cached_property
+    def blocks_interrupts(self) -> bool:
+        """Whether KVM has KVM_GUESTDBG_BLOCKIRQ: steps that let no interrupt in."""
+        known = self.machine.system.check_extension(abi.KVM_CAP_SET_GUEST_DEBUG2)
+        return bool(known & abi.KVM_GUESTDBG_BLOCKIRQ)
 
     @property
     def profile(self) -> HostProfile:
@@ -286,7 +292,7 @@ class Session(Inspection):
             ]
             rows.append((name if name == "user" else f"{name} (CPL 0)", ", ".join(able)))
         into = "enter the handler of an event" if self.profile.steps_into_handlers else "need traps to enter handlers"
-        quiet = "can keep interrupts out" if self.profile.blocks_interrupts else "cannot keep interrupts out"
+        quiet = "can keep interrupts out" if self.blocks_interrupts else "cannot keep interrupts out"
         rows.append(("steps", f"{into}, {quiet}"))
         return rows
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
-import tty
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from kvmdbg.errors import UsageError
+
+if TYPE_CHECKING:
+    import socket
 
 Feed = Callable[[bytes], None]
 
@@ -51,6 +53,8 @@ class Pty(Backend):
     """A pseudo-terminal, for screen, minicom or picocom."""
 
     def __init__(self) -> None:
+        import tty
+
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
@@ -82,6 +86,8 @@ class Tcp(Backend):
     """A TCP port on loopback, one client at a time."""
 
     def __init__(self, port: int) -> None:
+        import socket
+
         self._server = socket.socket()
         self._server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -122,13 +128,15 @@ class Tcp(Backend):
         threading.Thread(target=serve, name="kvmdbg-serial", daemon=True).start()
 
     def close(self) -> None:
+        from socket import SHUT_RDWR
+
         with suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
+            self._server.shutdown(SHUT_RDWR)
         self._server.close()
         client = self._client
         if client is not None:
             with suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
+                client.shutdown(SHUT_RDWR)
 
 
 def backend(text: str) -> Backend:

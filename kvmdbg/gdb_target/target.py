@@ -273,7 +273,7 @@ class GdbTarget(
 
     @property
     def step_flags_possible(self) -> int:
-        return STEPS | NO_INTERRUPTS if self.session.profile.blocks_interrupts else STEPS
+        return STEPS | NO_INTERRUPTS if self.session.blocks_interrupts else STEPS
 
     @property
     def step_flags(self) -> int:

@@ -6,11 +6,7 @@ written since (KVM's dirty log), and going back writes only those that differ.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import os
-import zlib
 from ctypes import Structure, sizeof
 from typing import Any, TypeVar
 
@@ -151,6 +147,10 @@ def load_chips(machine: Machine, chips: tuple[bytes, ...]) -> None:
 
 def write_file(path: str, state: MachineState, about: dict[str, Any]) -> None:
     """Put a state into a file: a header of JSON, the pages (zlib), and a SHA-256 of both. LoadError."""
+    import hashlib
+    import json
+    import zlib
+
     addresses = sorted(state.pages)
     header = {
         "about": about,
@@ -174,6 +174,10 @@ def write_file(path: str, state: MachineState, about: dict[str, Any]) -> None:
 
 def read_file(path: str) -> tuple[MachineState, dict[str, Any]]:
     """The state in a file and what it is about. LoadError when it is none, of another version, or damaged."""
+    import hashlib
+    import json
+    import zlib
+
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -197,17 +201,21 @@ def read_file(path: str) -> tuple[MachineState, dict[str, Any]]:
 
 def _packed(value: Any) -> Any:
     """As JSON has it: bytes become {"bytes": base64}."""
+    from base64 import b64encode
+
     if isinstance(value, bytes):
-        return {"bytes": base64.b64encode(value).decode()}
+        return {"bytes": b64encode(value).decode()}
     if isinstance(value, dict):
         return {key: _packed(one) for key, one in value.items()}
     return [_packed(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _unpacked(value: Any) -> Any:
+    from base64 import b64decode
+
     if isinstance(value, dict):
         if value.keys() == {"bytes"}:
-            return base64.b64decode(value["bytes"])
+            return b64decode(value["bytes"])
         return {key: _unpacked(one) for key, one in value.items()}
     return [_unpacked(one) for one in value] if isinstance(value, list) else value
 

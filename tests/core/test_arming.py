@@ -32,13 +32,11 @@ def host(
     return HostProfile(
         by_mode | modes,
         steps_into_handlers=True,
-        blocks_interrupts=True,
         leaks_trap_flag=False,
         steps_iret=True,
         halts_late=False,
         int1_before=False,
         out_is_past=False,
-        shutdown_resets=False,
     )
 
 

@@ -47,7 +47,7 @@ def ticking(boot: Boot) -> Session:
 
 def test_a_step_does_not_land_in_the_timers_interrupt(boot: Boot) -> None:
     dbg = ticking(boot)
-    if not dbg.profile.blocks_interrupts:
+    if not dbg.blocks_interrupts:
         assert dbg.step_interrupts
         with pytest.raises(NotSupportedHere, match="interrupts"):
             dbg.step_interrupts = False

@@ -102,13 +102,11 @@ def host(trap: int | None = INT3, registers: bool = False) -> HostProfile:
     return HostProfile(
         dict.fromkeys((*KERNEL, "user"), behaviour),
         steps_into_handlers=True,
-        blocks_interrupts=True,
         leaks_trap_flag=False,
         steps_iret=True,
         halts_late=False,
         int1_before=False,
         out_is_past=False,
-        shutdown_resets=False,
     )
 
 
