@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import TextArg, WordType
@@ -13,6 +13,9 @@ from kvmdbg.devices.i8042 import KEYS, Keyboard
 from kvmdbg.devices.vga import COLUMNS, Vga
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.bus import Device
+
+if TYPE_CHECKING:
+    from kvmdbg.core.stops import Stop
 
 DeviceArg = Annotated[str, WordType("NAME", lambda dbg: [one.name for one in dbg.session.devices])]
 KeyArg = Annotated[str, WordType("KEY", lambda dbg: sorted(KEYS), strict=False)]
@@ -79,3 +82,24 @@ def screen(dbg: Interpreter) -> Result:
     lines = dbg.session.screen()
     cursor = next((one.cursor - one.start for one in dbg.session.devices if isinstance(one, Vga)), 0)
     return Screen(tuple(lines), divmod(cursor, COLUMNS))
+
+
+@command("screen live", group="exits", example="screen live")
+def screen_live(dbg: Interpreter) -> Result | None:
+    """Let the guest run and show its text screen as it changes; keys go to its keyboard, Ctrl-] stops it.
+
+    Needs the shell on a terminal; where the guest does not run it is let go first.
+    """
+    live = dbg.live_screen
+    if live is None:
+        return Message("A live screen needs the shell on a terminal; `screen` shows it as it is now.", "warning")
+
+    def action() -> Stop | None:
+        if dbg.session.state == "stopped":
+            dbg.session.resume()
+        live()
+        return dbg.session.interrupt()
+
+    if dbg.take_over():
+        dbg.go(action)
+    return None

@@ -83,6 +83,12 @@ class Shell:
         interpreter.on_foreign_stop = self._foreign_stopped
         if self.prompt is not None:
             self.console.on_partial = self.prompt.app.invalidate
+            interpreter.live_screen = self._live_screen
+
+    def _live_screen(self) -> None:
+        from kvmdbg.ui import live
+
+        live.show(self.session)
 
     # --- the prompt --------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kvmdbg import build
 from tests.e2e.conftest import Shell
 from tests.e2e.terminal import TIME_SCALE
 
@@ -226,3 +227,32 @@ def test_a_body_and_its_commands(shell: Shell) -> None:
     terminal.prompt()
     terminal.command("continue")
     assert "reached" in terminal.text
+
+
+SCREEN = """
+    mov ax, 0xb800; mov es, ax; xor di, di
+    mov ax, 0x0748; stosw; mov ax, 0x0769; stosw
+wait: in al, 0x64
+    test al, 1
+    jz wait
+    in al, 0x60
+    cmp al, 0x1e
+    jne wait
+    mov ax, 0x0721; stosw
+    jmp wait
+"""
+
+
+def test_the_live_screen_shows_the_guest_and_takes_keys(shell: Shell, tmp_path: Path) -> None:
+    flat, _ = build.from_assembly(SCREEN, tmp_path)
+    terminal = shell("--load", "0x1000", str(flat))
+    terminal.prompt()
+    terminal.send("screen live\r")
+    terminal.wait(lambda: terminal.rows[0] == "Hi" and "Ctrl-] goes back" in terminal.text)
+    terminal.send("a")
+    terminal.wait(lambda: terminal.rows[0] == "Hi!")
+    terminal.send("\x1d")
+    terminal.wait("Interrupted at 0x10")
+    terminal.prompt()
+    terminal.command("screen")
+    assert "|Hi!|" in terminal.text
