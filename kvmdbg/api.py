@@ -32,6 +32,7 @@ def open(
     machine: str = "pc",
     irqchip: bool = False,
     serial: str = "stdio",
+    cpu: str = "",
 ) -> Session:
     """A session on the guest image at ``path``, stopped before its first instruction.
 
@@ -39,7 +40,8 @@ def open(
     image; ``entry`` an address, "SEG:OFF" or a symbol; ``registers`` initial values by
     name; ``symbols`` (file, base) pairs of further symbol files; ``devices`` as
     ``--device`` takes them; ``machine`` "pc" or "bare" (only the serial port); ``irqchip`` puts PIC, IOAPIC, LAPIC
-    and PIT into the kernel; ``serial`` connects the serial port as ``--serial`` does. Raises LoadError, UsageError,
+    and PIT into the kernel; ``serial`` connects the serial port as ``--serial`` does; ``cpu`` sets and hides CPUID's
+    features ("+avx,-smep"). Raises LoadError, UsageError,
     KvmUnavailable.
     """
     from kvmdbg.core.symbols import load_symbol_file
@@ -63,6 +65,7 @@ def open(
         machine=machine,
         irqchip=irqchip,
         serial=serial,
+        cpu=cpu,
     )
     session.symbols.add(extra)
     session.symbol_files += [file for file, _ in symbols]

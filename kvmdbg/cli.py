@@ -139,6 +139,9 @@ def parser() -> argparse.ArgumentParser:
     )
     image.add_argument("--irqchip", action="store_true", help="PIC, IOAPIC, LAPIC and PIT, in the kernel")
     image.add_argument(
+        "--cpu", default="", metavar="+-FEATURE,...", help="set or hide features of CPUID, e.g. --cpu=-avx,+x2apic"
+    )
+    image.add_argument(
         "--serial", default="stdio", metavar="WHERE", help="connect COM1 to stdio, none, file:PATH, pty or tcp:PORT"
     )
     commands = found.add_argument_group("commands, in the order given")
@@ -200,6 +203,7 @@ def open_session(options: argparse.Namespace) -> Session:
         machine=options.machine,
         irqchip=options.irqchip,
         serial=options.serial,
+        cpu=options.cpu,
         **given,
     )
     try:

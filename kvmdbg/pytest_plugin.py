@@ -28,6 +28,7 @@ class Guests:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.sessions: list[Session] = []
+        self._made = 0
         self._exits: dict[int, deque[Exit]] = {}
 
     def __call__(
@@ -76,7 +77,8 @@ class Guests:
         if sum(one is not None for one in (path, asm, c)) != 1:
             raise UsageError("a guest is made of one thing: a path, asm= or c=")
         if path is None:
-            folder = self._folder / f"guest{len(self.sessions)}"
+            self._made += 1
+            folder = self._folder / f"guest{self._made}"
             folder.mkdir()
             mode = mode or ("real" if c is None else "long")
             load = load if load is not None else (0x1000 if c is None else 0x100000)

@@ -23,6 +23,7 @@ def load() -> None:
         running,
         set_show,
         snapshots,
+        state,
         support,
         tracing,
         watchpoints,

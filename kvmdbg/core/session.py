@@ -48,6 +48,7 @@ from kvmdbg.x86 import paging
 if TYPE_CHECKING:
     from kvmdbg.core.context import SessionContext
     from kvmdbg.core.expressions import Value
+    from kvmdbg.core.state import State
     from kvmdbg.core.trace import ExitPlaces, ExitTrace, InsnTrace, Seen
     from kvmdbg.machine.bus import Device
     from kvmdbg.x86.disasm import Insn
@@ -74,6 +75,7 @@ class Session(Inspection):
         machine: str = "pc",
         irqchip: bool = False,
         serial: str = "stdio",
+        cpu: str = "",
     ) -> None:
         self.image = image
         self._devices = tuple(devices)
@@ -81,6 +83,7 @@ class Session(Inspection):
             raise UsageError(f"there is no machine {machine!r}: there are {', '.join(MACHINES)}")
         self._kind = machine
         self._irqchip = irqchip
+        self._cpu = cpu
         self._backend = backend(serial)
         self.options = options
         self.initial_registers = dict(registers or {})
@@ -140,11 +143,22 @@ class Session(Inspection):
             self.close()
             raise
 
+    def _change_cpuid(self, table: abi.kvm_cpuid2) -> None:
+        """What ``cpu`` says of the features that the guest sees."""
+        if self._cpu:
+            from kvmdbg.core.state import apply_features
+
+            apply_features(table, self._cpu)
+
     # --- life --------------------------------------------------------------------------------------
 
     def _make_machine(self, cpus: int) -> Machine:
-        machine = Machine(self.options.memory, cpus, self._irqchip)
+        machine = Machine(self.options.memory, cpus, self._irqchip, self._change_cpuid)
         try:
+            if self._cpu:
+                from kvmdbg.core.state import check_features
+
+                check_features(machine.vcpus[0].get_cpuid(), self._cpu)
             irq = machine.vm.irq_line if machine.irqchip else None
             board = Board(self._serial, irq=irq, memory=machine.memory.size)
             board.changed = self._coalesced_changed
@@ -302,6 +316,13 @@ class Session(Inspection):
         runner = self.runners[0]
         cpuid = runner.call(runner.vcpu.get_cpuid)
         return any(one.function == 1 and one.ecx >> 28 & 1 for one in cpuid.entries[: cpuid.nent])
+
+    @cached_property
+    def state_of(self) -> State:
+        """The x86 state beside the registers: descriptor tables, MSRs, FPU, CPUID, interrupt controllers."""
+        from kvmdbg.core.state import State
+
+        return State(self)
 
     @property
     def devices(self) -> list[Device]:

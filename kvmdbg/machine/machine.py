@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ctypes import memset
 from typing import Any
 
@@ -21,10 +22,16 @@ class Machine:
     """A VM with ``memory`` bytes of RAM and an empty bus.
 
     With ``irqchip`` PIC, IOAPIC, LAPICs and PIT are in the kernel; with more than one vCPU they always are, so that the
-    others wait for INIT and SIPI as on real hardware.
+    others wait for INIT and SIPI as on real hardware. ``change_cpuid`` may change what the guest sees of the CPU.
     """
 
-    def __init__(self, memory: int, cpus: int, irqchip: bool = False) -> None:
+    def __init__(
+        self,
+        memory: int,
+        cpus: int,
+        irqchip: bool = False,
+        change_cpuid: Callable[[abi.kvm_cpuid2], None] = lambda table: None,
+    ) -> None:
         if memory <= 0:
             raise UsageError(f"a guest needs memory: {memory} bytes were asked for")
         memory = -(-memory // PAGE) * PAGE
@@ -55,6 +62,7 @@ class Machine:
             self.memory.add(address, size)
         self.bus = Bus()
         cpuid = self.system.supported_cpuid()
+        change_cpuid(cpuid)
         self.vcpus: list[Vcpu] = []
         for index in range(cpus):
             vcpu = self.vm.create_vcpu(index)

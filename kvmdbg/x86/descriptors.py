@@ -94,6 +94,28 @@ class Gate:
         return self.type not in GATE_TYPES or bool(self.raw >> 44 & 1)
 
 
+def problems(found: Segment, *, ia32e: bool) -> list[str]:
+    """What is malformed about a descriptor of a GDT or LDT; nothing for one that is all zero."""
+    wrong: list[str] = []
+    if not found.raw & (1 << 64) - 1:
+        return wrong
+    if not found.s and SYSTEM_TYPES[found.type] == "reserved":
+        wrong.append("reserved type")
+    if not found.s and ia32e and found.type in (1, 3, 4, 5, 6, 7):
+        wrong.append("16-bit system type in long mode")
+    if not found.s and found.type in (5, 6, 7, 14, 15):
+        wrong.append("belongs into an IDT")
+    if found.is_code and found.l and found.db:
+        wrong.append("L and D are both set")
+    if found.is_code and found.l and not ia32e:
+        wrong.append("64-bit code outside of long mode")
+    if not found.s and found.type in TSS_TYPES and found.limit < (0x67 if found.type & 8 else 0x2B):
+        wrong.append(f"limit {found.limit:#x} is too small for a TSS")
+    if not found.present:
+        wrong.append("not present")
+    return wrong
+
+
 def gate(raw: int, size: int) -> Gate:
     """A gate of 8 or 16 bytes (``raw`` little-endian)."""
     offset = raw & 0xFFFF | raw >> 32 & 0xFFFF0000

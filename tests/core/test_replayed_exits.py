@@ -79,7 +79,7 @@ class Script:
 class ScriptedMachine(Machine):
     """64 KiB, a UART, one vCPU whose page is a file in memory."""
 
-    def __init__(self, memory: int, cpus: int, irqchip: bool = False) -> None:
+    def __init__(self, memory: int, cpus: int, irqchip: bool = False, change: object = None) -> None:
         nothing: Any = SimpleNamespace(
             close=lambda: None,
             check_extension=lambda which: 0 if which == abi.KVM_CAP_COALESCED_PIO else 64,

@@ -184,10 +184,10 @@ def test_two_vcpus_come_back(kvm_guest: Guests) -> None:
 
 
 def test_a_limit_of_instructions(kvm_guest: Guests) -> None:
-    dbg = kvm_guest(asm="sti; again: inc eax; jmp again")
+    dbg = kvm_guest(asm="again: inc eax; jmp again", registers={"rflags": 0x202})
     stop = dbg.run(instructions=101)
     assert isinstance(stop, stops.LimitStop), stop.describe()
-    assert (stop.limit, dbg.regs.eax, stop.pc) == ("101 instructions", 50, dbg.symbols["again"])
+    assert (stop.limit, dbg.regs.eax, stop.pc) == ("101 instructions", 51, dbg.symbols["again"] + 2)
     dbg.break_at("again", when="$eax == 60")
     assert isinstance(dbg.run(instructions=1000), stops.BreakpointStop)
     with pytest.raises(UsageError, match="cannot run 0 instructions"):
