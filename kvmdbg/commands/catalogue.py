@@ -19,6 +19,7 @@ def load() -> None:
         info,
         machine,
         macros,
+        memory,
         printing,
         running,
         set_show,

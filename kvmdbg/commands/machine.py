@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import AddressArg, NumberType
+from kvmdbg.commands.parameters import AddressArg, NumberType, WordType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Group, Message, Result, Table
 from kvmdbg.errors import UsageError
@@ -52,3 +52,85 @@ def translate(dbg: Interpreter, address: AddressArg) -> Result:
     if not rows:
         return summary
     return Group((Table("page walk", ("Level", "Entry", "Table", "Index", "Value"), rows, data=data), summary))
+
+
+@command(
+    "info mappings",
+    aliases=("map",),
+    group="info",
+    example=("info mappings", "info mappings $pc", "info mappings phys:0x1000"),
+    py="dbg.mappings()",
+)
+def info_mappings(dbg: Interpreter, address: AddressArg | None = None) -> Result:
+    """Show all that the page tables map, neighbours with the same rights as one; or the range that holds ADDRESS.
+
+    With phys:ADDRESS: every range that maps this physical address, and where in it.
+    """
+    rows, data = [], []
+    for one in dbg.session.mappings():
+        place = ""
+        if address is not None and address.space == "phys":
+            if not one.physical <= address.address < one.physical + one.size:
+                continue
+            place = f"{one.linear + address.address - one.physical:#x}"
+        elif address is not None and not one.linear <= address.address < one.linear + one.size:
+            continue
+        rows.append(
+            (
+                f"{one.linear:#x}",
+                f"{one.linear + one.size - 1:#x}",
+                f"{one.physical:#x}",
+                _bytes(one.size),
+                one.rights,
+                place,
+            )
+        )
+        data.append({"linear": one.linear, "physical": one.physical, "size": one.size, "rights": one.rights})
+    if address is None:
+        empty = "Nothing is mapped."
+    elif address.space == "phys":
+        empty = f"Nothing maps physical {address.address:#x}."
+    else:
+        empty = f"{address.address:#x} is not mapped: {dbg.session.translate(address.address).fault}."
+    columns = ("Linear from", "to", "Physical from", "Size", "Rights", "There" if rows and rows[0][5] else "")
+    return Table("mappings", columns, tuple(rows), empty, tuple(data))
+
+
+def _bytes(size: int) -> str:
+    for shift, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size >= 1 << shift and not size & (1 << shift) - 1:
+            return f"{size >> shift} {unit}"
+    return f"{size} bytes"
+
+
+SnapshotArg = Annotated[
+    str, WordType("SNAPSHOT", lambda dbg: [one.name for one in dbg.session.snapshots], strict=False)
+]
+
+
+@command(
+    "diff", group="data", example=("snapshot save before", "stepi 3", "diff before"), py="dbg.differences({before})"
+)
+def diff(dbg: Interpreter, before: SnapshotArg, after: SnapshotArg = "") -> Result:
+    """Show what differs between a snapshot and now, or a second snapshot: registers, memory, mappings."""
+    found = dbg.session.differences(before, after or None)
+    parts: list[Result] = []
+    registers = tuple((name, f"{old:#x}", f"{new:#x}") for name, old, new in found.registers)
+    if registers:
+        values = tuple({"name": name, "before": old, "after": new} for name, old, new in found.registers)
+        parts.append(Table("registers", ("Register", "Before", "After"), registers, data=values))
+    if found.memory:
+        rows = tuple(
+            (f"{one.address:#x}", str(len(one.before)), _hex(one.before), _hex(one.after)) for one in found.memory
+        )
+        memory = tuple({"address": c.address, "before": c.before.hex(), "after": c.after.hex()} for c in found.memory)
+        parts.append(Table("memory", ("Physical", "Bytes", "Before", "After"), rows, data=memory))
+    changed = [("-", one) for one in found.gone] + [("+", one) for one in found.new]
+    if changed:
+        lines = tuple((sign, f"{m.linear:#x}", f"{m.physical:#x}", _bytes(m.size), m.rights) for sign, m in changed)
+        parts.append(Table("mappings", ("", "Linear", "Physical", "Size", "Rights"), lines))
+    return Group(tuple(parts)) if parts else Message("Nothing differs.")
+
+
+def _hex(data: bytes) -> str:
+    return data[:12].hex(" ") + (" ..." if len(data) > 12 else "")

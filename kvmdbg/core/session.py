@@ -47,6 +47,7 @@ from kvmdbg.x86 import paging
 
 if TYPE_CHECKING:
     from kvmdbg.core.context import SessionContext
+    from kvmdbg.core.differences import Differences
     from kvmdbg.core.expressions import Value
     from kvmdbg.core.state import State
     from kvmdbg.core.trace import ExitPlaces, ExitTrace, InsnTrace, Seen
@@ -1027,6 +1028,18 @@ class Session(Inspection):
     def translate(self, linear: int) -> paging.Walk:
         """The page walk of a linear address on the current vCPU."""
         return self.walk(self.runner, linear)
+
+    def mappings(self) -> list[paging.Mapping]:
+        """All that the current vCPU's page tables map, by linear address."""
+        sregs = self.runner.sregs
+        return paging.mappings(self.machine.memory.read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer)
+
+    def differences(self, before: str, after: str | None = None) -> Differences:
+        """What differs between a snapshot and now, or a second snapshot. UsageError for a name that is none."""
+        from kvmdbg.core.differences import between
+
+        first = self.snapshots[before]
+        return between(self, first, self.snapshots[after] if after is not None else self.snapshots.take())
 
     def add_symbols(self, path: str, base: int = 0, *, replace: bool = False) -> int:
         """Read an ELF file's symbols, moved by ``base``, to those known or in their place; how many there were."""

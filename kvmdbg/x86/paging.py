@@ -151,3 +151,87 @@ def tables(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int) -> Iterator
             is_large = level.large and value & LARGE and (size == 8 or cr4 & CR4_PSE)
             if value & PRESENT and not is_large:
                 todo.append((value & (ADDRESS_52 if size == 8 else 0xFFFFF000), depth + 1))
+
+
+@record
+class Mapping:
+    """Linear addresses ``linear`` to ``linear + size - 1`` map to consecutive ones from ``physical`` on."""
+
+    linear: int
+    physical: int
+    size: int
+    writable: bool
+    user: bool
+    executable: bool
+
+    @property
+    def rights(self) -> str:
+        """``rwx`` and ``u`` for user or ``s`` for supervisor."""
+        return f"r{'w' if self.writable else '-'}{'x' if self.executable else '-'} {'u' if self.user else 's'}"
+
+
+_Piece = tuple[int, int, int, bool, bool, bool]
+MOST_MAPPINGS = 200_000
+
+
+def mappings(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int) -> list[Mapping]:
+    """Everything that is mapped, by linear address; neighbours with the same rights are one.
+
+    Tables that are shared, or hold themselves, are looked at once for each level. At most ``MOST_MAPPINGS`` pieces.
+    """
+    if not cr0 & CR0_PG:
+        return [Mapping(0, 0, 1 << 32, True, True, True)]
+    levels, size, mask = _levels(cr4, efer)
+    known: dict[tuple[int, int], list[_Piece]] = {}
+
+    def table(address: int, depth: int) -> list[_Piece]:
+        """Pieces of the table at ``address``, their linear addresses counted from where it begins."""
+        found = known.get((address, depth))
+        if found is not None:
+            return found
+        known[address, depth] = found = []
+        level = levels[depth]
+        try:
+            raw = read_phys(address, size << level.bits)
+        except MemoryFault:
+            return found
+        for index in range(1 << level.bits):
+            value = int.from_bytes(raw[index * size : (index + 1) * size], "little")
+            if not value & PRESENT:
+                continue
+            start = index << level.shift
+            writable, user, executable = True, True, True
+            if level is not PAE_PDPT:
+                writable, user = bool(value & WRITABLE), bool(value & USER)
+                executable = not (size == 8 and efer & EFER_NXE and value & NX)
+            if level.shift == 12 or (level.large and value & LARGE and (size == 8 or cr4 & CR4_PSE)):
+                _append(found, (start, _frame(value, level, size), 1 << level.shift, writable, user, executable))
+            else:
+                for at, physical, length, w, u, x in table(
+                    value & (ADDRESS_52 if size == 8 else 0xFFFFF000), depth + 1
+                ):
+                    _append(found, (start + at, physical, length, w and writable, u and user, x and executable))
+            if len(found) > MOST_MAPPINGS:
+                break
+        return found
+
+    width = levels[0].shift + levels[0].bits
+    sign = 1 << width - 1 if efer & EFER_LMA else 0
+    pieces = table(cr3 & mask, 0)
+    halves: list[Mapping] = []
+    for at, physical, length, writable, user, executable in pieces:
+        if sign and at < sign < at + length:  # the two halves of linear memory do not touch
+            halves.append(Mapping(at, physical, sign - at, writable, user, executable))
+            at, physical, length = sign, physical + sign - at, at + length - sign
+        linear = at | (1 << 64) - (1 << width) if sign and at & sign else at
+        halves.append(Mapping(linear, physical, length, writable, user, executable))
+    return halves
+
+
+def _append(pieces: list[_Piece], piece: _Piece) -> None:
+    if pieces:
+        at, physical, length, *rights = pieces[-1]
+        if at + length == piece[0] and physical + length == piece[1] and tuple(rights) == piece[3:]:
+            pieces[-1] = (at, physical, length + piece[2], *piece[3:])
+            return
+    pieces.append(piece)

@@ -1,0 +1,134 @@
+"""Memory as a whole: pointer chains, comparing, filling, sums, texts."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Annotated
+
+from kvmdbg.commands.examine import read
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.parameters import AddressArg, NumberType, Place, RestType
+from kvmdbg.commands.registry import command
+from kvmdbg.commands.results import Fields, Message, Result, Table
+from kvmdbg.commands.values import address_label
+from kvmdbg.errors import MemoryFault, UsageError
+
+CountArg = Annotated[int, NumberType("COUNT", least=1)]
+LengthArg = Annotated[int, NumberType("LENGTH", least=1)]
+LeastArg = Annotated[int, NumberType("LEAST", least=1)]
+BytesArg = Annotated[str, RestType("BYTE...")]
+CHAIN = 5
+
+
+@command(
+    "telescope", aliases=("tele",), group="data", example=("telescope", "telescope $sp 4"),
+    py="dbg.memory[address:address + size]",
+)  # fmt: skip
+def telescope(dbg: Interpreter, address: AddressArg | None = None, count: CountArg = 8) -> Result:
+    """Show pointer-sized slots from an address ($sp without one), and where each leads if it is an address.
+
+    A chain goes on while what it leads to is an address again; its end is shown as a text where it looks like one.
+    """
+    start = address or Place("$sp", dbg.session.vcpu.stack)
+    size = dbg.pointer_size()
+    rows, data = [], []
+    for number in range(count):
+        at = start.address + number * size
+        try:
+            raw = read(dbg, Place("", at, start.space), size)
+        except MemoryFault as fault:
+            rows.append((f"{at:#x}", f"+{number * size:#x}", str(fault)))
+            break
+        chain = _chain(dbg, int.from_bytes(raw, "little"))
+        rows.append((f"{at:#x}", f"+{number * size:#x}", " -> ".join(chain)))
+        data.append({"address": at, "value": int.from_bytes(raw, "little"), "chain": chain})
+    return Table("telescope", ("Address", "Offset", "Value"), tuple(rows), data=tuple(data))
+
+
+def _chain(dbg: Interpreter, value: int) -> list[str]:
+    size, found, seen = dbg.pointer_size(), [], set()
+    for _ in range(CHAIN):
+        label = address_label(dbg, value)
+        found.append(f"{value:#x} {label}".rstrip())
+        if value in seen or value < 0x400:
+            break
+        seen.add(value)
+        try:
+            raw = dbg.session.memory.read(value, size)
+        except MemoryFault:
+            break
+        text = _text(dbg, value)
+        if text:
+            found.append(repr(text))
+            break
+        value = int.from_bytes(raw, "little")
+    return found
+
+
+def _text(dbg: Interpreter, address: int) -> str:
+    """The text at an address, if there are four printable characters or more."""
+    try:
+        data = dbg.session.memory.read(address, min(40, 0x1000 - address % 0x1000))
+    except MemoryFault:
+        return ""
+    match = re.match(rb"[\x20-\x7e\t\n]{4,}", data)
+    return match[0].decode() if match else ""
+
+
+@command(
+    "compare", group="data", example="compare 0x1000 0x1004 8", py="dbg.memory[a:a + size] == dbg.memory[b:b + size]"
+)
+def compare(dbg: Interpreter, first: AddressArg, second: AddressArg, length: LengthArg) -> Result:
+    """Compare two stretches of memory; lists what differs."""
+    one, two = read(dbg, first, length), read(dbg, second, length)
+    places = [at for at in range(length) if one[at] != two[at]]
+    if not places:
+        return Message(f"{length} bytes are the same.", data={"differences": 0})
+    rows = tuple(
+        (f"+{at:#x}", f"{first.address + at:#x}", f"{one[at]:02x}", f"{second.address + at:#x}", f"{two[at]:02x}")
+        for at in places[:256]
+    )
+    title = f"{len(places)} of {length} bytes differ"
+    data = tuple({"offset": at, "first": one[at], "second": two[at]} for at in places)
+    return Table(title, ("Offset", "First", "", "Second", ""), rows, data=data)
+
+
+@command("fill", group="data", example="fill 0x5000 16 0xde 0xad", py="dbg.memory.write({address}, data)")
+def fill(dbg: Interpreter, address: AddressArg, length: LengthArg, pattern: BytesArg) -> Result:
+    """Fill LENGTH bytes of memory with bytes, repeated."""
+    values = [dbg.number(word) for word in pattern.replace(",", " ").split()]
+    if not values or any(not 0 <= value <= 0xFF for value in values):
+        raise UsageError(f"fill: '{pattern}' are no bytes, as in fill 0x5000 16 0xde 0xad")
+    data = (bytes(values) * (length // len(values) + 1))[:length]
+    memory = dbg.session.physical if address.space == "phys" else dbg.session.memory
+    memory.write(address.address, data)
+    return Message(
+        f"Filled {length} bytes from {address.address:#x}.", data={"address": address.address, "length": length}
+    )
+
+
+@command("checksum", group="data", example="checksum 0x1000 12", py="zlib.crc32(dbg.memory[address:address + length])")
+def checksum(dbg: Interpreter, address: AddressArg, length: LengthArg) -> Result:
+    """Show sums of a stretch of memory: CRC-32, SHA-256, and the byte sum that boot structures use."""
+    import hashlib
+
+    data = read(dbg, address, length)
+    crc, total = zlib.crc32(data), sum(data) & 0xFF
+    values = {"crc32": f"{crc:#010x}", "sha256": hashlib.sha256(data).hexdigest(), "sum of bytes": f"{total:#04x}"}
+    return Fields("", values, {"crc": crc, "sum": total})
+
+
+@command("strings", group="data", example="strings 0x1000 0x100", py="re.findall(rb'[ -~]{4,}', dbg.memory[a:b])")
+def strings(dbg: Interpreter, address: AddressArg, length: LengthArg, least: LeastArg = 4) -> Result:
+    """List the texts in a stretch of memory: LEAST printable characters or more (ASCII, and UTF-16 little-endian)."""
+    data = read(dbg, address, length)
+    pattern = b"(?:[\x20-\x7e]{%d,})|(?:(?:[\x20-\x7e]\x00){%d,})" % (least, least)
+    rows, found = [], []
+    for match in re.finditer(pattern, data):
+        wide = b"\0" in match[0]
+        text = match[0].decode("utf-16-le" if wide else "ascii")
+        at = address.address + match.start()
+        rows.append((f"{at:#x}", "UTF-16" if wide else "", text))
+        found.append({"address": at, "text": text})
+    return Table("strings", ("Address", "", "Text"), tuple(rows), "No texts there.", tuple(found))
