@@ -69,4 +69,5 @@ def open(
     )
     session.symbols.add(extra)
     session.symbol_files += [file for file, _ in symbols]
+    session.symbol_bases.update(symbols)
     return session

@@ -26,17 +26,18 @@ def from_assembly(text: str, folder: Path, *, mode: str = "real", address: int =
     It begins at ``address``, in the code size of ``mode``. LoadError with the assembler's words.
     """
     source = folder / "guest.s"
-    start = "" if _LABEL.search(text) else "_start:\n"  # a file without any symbol would be no symbol file
-    source.write_text(f'.intel_syntax noprefix\n{_CODE[_bits(mode)]}\n{start}# 1 "guest.s"\n{text}\n')
-    return _link(["as", f"--{_ELF[_bits(mode)]}", str(source)], folder, _bits(mode), address)
+    start = "" if _LABEL.search(text) else "_start: "  # a file without any symbol would be no symbol file
+    source.write_text(f"{_CODE[_bits(mode)]}; {start}{text}\n")
+    options = ["-msyntax=intel", "-mnaked-reg", f"--{_ELF[_bits(mode)]}"]
+    return _link(["as", *options, source.name], folder, _bits(mode), address)
 
 
 def from_c(text: str, folder: Path, *, mode: str = "long", address: int = 0x100000) -> tuple[Path, Path]:
     """The same of freestanding C, which begins with its function ``_start``; there is a stack, and no library."""
     source = folder / "guest.c"
-    source.write_text(f'# 1 "guest.c"\n{text}\n')
+    source.write_text(text if text.endswith("\n") else f"{text}\n")
     bits = _bits(mode)
-    return _link(["gcc", f"-m{bits}", *_FREESTANDING.split(), "-c", str(source)], folder, bits, address)
+    return _link(["gcc", f"-m{bits}", *_FREESTANDING.split(), "-c", source.name], folder, bits, address)
 
 
 def _bits(mode: str) -> int:
@@ -47,22 +48,23 @@ def _bits(mode: str) -> int:
 
 def _link(compile: list[str], folder: Path, bits: int, address: int) -> tuple[Path, Path]:
     elf, flat, script, compiled = (folder / f"guest.{suffix}" for suffix in ("elf", "bin", "ld", "o"))
-    _run([*compile, "-o", str(compiled)])
+    _run([*compile, "-o", compiled.name], folder)
     script.write_text(
         f"SECTIONS {{ . = {address:#x}; .all : {{ *(.text._start) *(.text*) *(.rodata*) *(.data*) *(.bss*) *(COMMON) }}"
         " /DISCARD/ : { *(.note*) *(.comment) *(.eh_frame) } }\n"
     )
     machine = "elf_x86_64" if bits == 64 else "elf_i386"
-    _run(["ld", "-m", machine, "--no-warn-rwx-segments", "-T", str(script), str(compiled), "-o", str(elf)])
+    _run(["ld", "-m", machine, "--no-warn-rwx-segments", "-T", script.name, compiled.name, "-o", elf.name], folder)
     whole = ["-j", ".all", "--set-section-flags", ".all=alloc,load,contents"]  # .bss too
-    _run(["objcopy", "-O", "binary", *whole, str(elf), str(flat)])
+    _run(["objcopy", "-O", "binary", *whole, elf.name, flat.name], folder)
     return flat, elf
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], folder: Path) -> None:
     try:
         done = subprocess.run(
             command,
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=_TIMEOUT,

@@ -19,7 +19,7 @@ from kvmdbg.commands.parameters import (
     split_arguments,
 )
 from kvmdbg.commands.registry import command
-from kvmdbg.commands.results import Disassembly, HexDump, Memory, MemoryRow, Message, Result, Table
+from kvmdbg.commands.results import Disassembly, HexDump, Memory, MemoryRow, Message, Result, SourceText, Table
 from kvmdbg.commands.values import address_label, format_value
 from kvmdbg.commands.views import code_lines
 from kvmdbg.core.formats import character, floating, signed
@@ -205,12 +205,34 @@ def _raw(text: str, raw: bool) -> tuple[str, bool]:
     return (text[match.end() :], raw or "r" in match[1]) if match else (text, raw)
 
 
+def source_text(dbg: Interpreter, file: str, line: int, *, count: int = 10, around: bool = True) -> Result:
+    """``count`` lines of a file, around ``line`` or from it on; the line at pc is marked."""
+    text = dbg.session.source.text(file)
+    first = max(1, line - count // 2) if around else line
+    if first > len(text):
+        raise UsageError(f"{file} has {len(text)} lines")
+    here = dbg.session.source.at(dbg.session.vcpu.pc)
+    last = min(len(text), first + count - 1)
+    marked = here.line if here is not None and here.file == file else 0
+    dbg.source_next = (file, last + 1)
+    dbg.repeat_line = "list"
+    shown = tuple((number, text[number - 1], number == marked) for number in range(first, last + 1))
+    return SourceText(file, shown)
+
+
 @command("list", aliases=("l",), group="data", example="list", repeat=True, py="dbg.disassemble({address}, 10)")
 def list_(dbg: Interpreter, address: AddressArg | None = None) -> Result:
-    """Show the code around an address ($pc without one): as there are no source lines, its instructions.
+    """Show the source around an address, FILE:LINE or a function ($pc without one), or else its instructions.
 
-    The next list, or an empty line, goes on after them.
+    The next list, or an empty line, goes on after what was shown.
     """
+    lines_of = dbg.session.source
+    if address is None and dbg.source_next is not None:
+        file, number = dbg.source_next
+        return source_text(dbg, file, number, around=False)
+    found = lines_of.at(address.address if address else dbg.session.vcpu.pc)
+    if found is not None and lines_of.text(found.file) and (address is not None or dbg.code_next is None):
+        return source_text(dbg, found.file, found.line)
     start = address.address if address else dbg.code_next if dbg.code_next is not None else dbg.session.vcpu.pc
     lines = code_lines(dbg, start, 10)
     dbg.code_next = lines[-1].address + len(lines[-1].data) if lines else None

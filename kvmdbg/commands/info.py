@@ -205,17 +205,18 @@ def info_symbol(dbg: Interpreter, address: AddressArg) -> Result:
 
 @command("info line", group="info", example="info line $pc", py="dbg.translate({address})")
 def info_line(dbg: Interpreter, address: AddressArg | None = None) -> Result:
-    """Say where an address ($pc without one) is: its symbol, segment and offset, and physical address."""
+    """Say where an address ($pc without one) is: its symbol, segment and offset, physical address, source line."""
     from kvmdbg.commands.views import segment_offset
 
     where = address.address if address else dbg.session.vcpu.pc
     walk = dbg.session.translate(where)
+    line = dbg.session.source.at(where)
     values = {
         "linear": f"{where:#x}",
         "symbol": dbg.session.symbols.format(where) or "(none)",
         "seg:off": segment_offset(dbg, where) or "-",
         "physical": f"{walk.physical:#x}" if walk.physical is not None else f"not mapped ({walk.fault})",
-        "source": "no line information",
+        "source": f"{line.file}:{line.line}" if line is not None else "no line information",
     }
     return Fields("", values)
 

@@ -104,6 +104,7 @@ class Interpreter:
         self.topics: dict[str, str] = {}  # further help pages, e.g. the shell's "keys"
         self.memory_format = "xw"  # of the last `x`
         self.memory_next: tuple[str, int, str] | None = None  # its format, and the address and space where it goes on
+        self.source_next: tuple[str, int] | None = None  # where list goes on: file and line
         self.code_next: int | None = None  # where disassemble's repeat goes on
         self._pending: Stop | None = None
         self._in_stop_commands = False
@@ -305,7 +306,7 @@ class Interpreter:
             self.remember_place()
             commands = [line for point in following.breakpoints for line in point.commands]
             silent = bool(commands) and commands[0] == "silent"
-            self.memory_next = self.code_next = None
+            self.memory_next = self.code_next = self.source_next = None
             if not silent:
                 yield stop_report(self, following, enabled_displays(self))
             following = None

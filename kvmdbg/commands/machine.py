@@ -103,6 +103,27 @@ def _bytes(size: int) -> str:
     return f"{size} bytes"
 
 
+MostArg = Annotated[int, NumberType("COUNT", least=1)]
+
+
+@command("backtrace", aliases=("bt",), group="data", example="backtrace", py="dbg.backtrace()")
+def backtrace(dbg: Interpreter, count: MostArg = 50) -> Result:
+    """Show the calls that led here, innermost first, at most COUNT; and why there are no more.
+
+    By call frame information (DWARF) where the image has some, else by frame pointers ($rbp, $ebp, $bp).
+    """
+    found = dbg.session.backtrace(count)
+    rows, data = [], []
+    for one in found.frames:
+        line = dbg.session.source.at(one.pc if not one.number else one.pc - 1)
+        label = dbg.session.symbols.format(one.pc)
+        place = f"{line.file.rpartition('/')[2]}:{line.line}" if line is not None else ""
+        rows.append((f"#{one.number}", f"{one.pc:#x}", label, place, one.how))
+        data.append({"frame": one.number, "pc": one.pc, "sp": one.sp, "symbol": label, "source": place, "how": one.how})
+    table = Table("frames", ("", "Address", "Symbol", "Source", "Found by"), tuple(rows), data=tuple(data))
+    return Group((table, Message(f"({found.end})", data={"end": found.end})))
+
+
 SnapshotArg = Annotated[
     str, WordType("SNAPSHOT", lambda dbg: [one.name for one in dbg.session.snapshots], strict=False)
 ]

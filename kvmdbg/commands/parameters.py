@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kvmdbg.core.expressions import Value
 
 _IF = re.compile(r"if\b")
+_FILE_LINE = re.compile(r"[\w./+-]*\w\.[A-Za-z]\w*:[0-9]+(?=\s|,|$)")
 _NUMBERS = re.compile(r"(\$?\w+)(?:-(\$?\w+))?(?=[\s,]|$)")
 _SUFFIX = re.compile(r"(-?\d+)?([A-Za-z]*)$")
 _NAME = re.compile(r"[A-Za-z_.$][\w.$]*$")
@@ -99,6 +100,8 @@ class AddressType:
     def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[Place, int] | None:
         if _IF.match(text, pos) or (text[pos] == "&" and not text[pos + 1 :].strip()):
             return None
+        if match := _FILE_LINE.match(text, pos):
+            return Place(match[0], dbg.session.resolve(match[0])[0]), match.end()
         start = pos + 1 if self.location and text[pos] == "*" else pos
         typed, end = _prefix(text, start)
         return dbg.place(typed), end

@@ -35,7 +35,7 @@ from kvmdbg.record import field, record
 __all__ = [
     "BarPlot", "CodeLine", "Disassembly", "Error", "ExitLine", "Fields", "Group", "GuestOutput", "HelpPage", "HexDump",
     "Json", "Memory", "MemoryRow", "Message", "Part", "Piece", "RegisterValue", "Registers", "Result", "Screen",
-    "Shown", "Stack", "StackSlot", "StopReport", "StopValue", "Table", "Text", "Value",
+    "Shown", "SourceText", "Stack", "StackSlot", "StopReport", "StopValue", "Table", "Text", "Value",
 ]  # fmt: skip
 
 
@@ -269,6 +269,27 @@ class Screen(Shown):
             yield "", line.ljust(wide)
             yield "title", "|"
         yield "title", f"\n+{'-' * wide}+"
+
+
+@record
+class SourceText(Shown):
+    """Lines of a source file: (number, text, whether it is the line at pc)."""
+
+    kind: ClassVar[str] = "source"
+    file: str
+    lines: tuple[tuple[int, str, bool], ...]
+
+    def to_json(self) -> Json:
+        lines = [{"line": number, "text": text, "current": current} for number, text, current in self.lines]
+        return {"type": self.kind, "file": self.file, "lines": lines}
+
+    def pieces(self, width: int) -> Iterator[Piece]:
+        yield "heading", self.file
+        wide = len(str(self.lines[-1][0])) if self.lines else 1
+        for number, text, current in self.lines:
+            yield "mark" if current else "", f"\n{'=>' if current else '  '} "
+            yield "address", f"{number:>{wide}}"
+            yield "", f"  {text.expandtabs(4)}".rstrip()
 
 
 @record

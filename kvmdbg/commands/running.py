@@ -8,6 +8,7 @@ from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import BackgroundArg, LocationArg, NumberType, Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
+from kvmdbg.core.stops import StepStop
 from kvmdbg.errors import KvmdbgError, UsageError
 
 if TYPE_CHECKING:
@@ -119,10 +120,10 @@ def stepi(dbg: Interpreter, count: StepsArg = 1) -> None:
     dbg.go(lambda: dbg.session.step(count))
 
 
-@command("step", aliases=("s",), group="running", example="step", repeat=True, py="dbg.step({count})")
+@command("step", aliases=("s",), group="running", example="step", repeat=True, py="dbg.step_line()")
 def step(dbg: Interpreter, count: StepsArg = 1) -> None:
-    """Execute one instruction, or COUNT of them: as there are no source lines, the same as stepi."""
-    stepi(dbg, count)
+    """Step to another source line, COUNT times, into functions that have lines; where none is known, as stepi."""
+    _lines(dbg, count, over=False)
 
 
 @command("nexti", aliases=("ni",), group="running", example=("nexti", "ni 3"), repeat=True, py="dbg.next({count})")
@@ -131,10 +132,25 @@ def nexti(dbg: Interpreter, count: StepsArg = 1) -> None:
     dbg.go(lambda: dbg.session.next(count))
 
 
-@command("next", aliases=("n",), group="running", example="next", repeat=True, py="dbg.next({count})")
+@command("next", aliases=("n",), group="running", example="next", repeat=True, py="dbg.step_line(over=True)")
 def next_(dbg: Interpreter, count: StepsArg = 1) -> None:
-    """Execute one instruction, or COUNT of them, over calls: as there are no source lines, the same as nexti."""
-    nexti(dbg, count)
+    """Step to another source line, COUNT times, over calls; where none is known, as nexti."""
+    _lines(dbg, count, over=True)
+
+
+def _lines(dbg: Interpreter, count: int, *, over: bool) -> None:
+    if dbg.session.state != "running" and dbg.session.source.at(dbg.session.vcpu.pc) is None:
+        dbg.go(lambda: dbg.session.next(count) if over else dbg.session.step(count))
+        return
+
+    def steps() -> Stop | None:
+        for _ in range(count):
+            stop = dbg.session.step_line(over=over)
+            if not isinstance(stop, StepStop):
+                break
+        return stop
+
+    dbg.go(steps)
 
 
 @command("finish", aliases=("fin",), group="running", example="finish", py="dbg.finish()")

@@ -14,7 +14,7 @@ from kvmdbg.record import record
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
 
-CONTEXT_PARTS = ("regs", "code", "stack", "stop")
+CONTEXT_PARTS = ("regs", "source", "code", "stack", "stop")
 
 
 @record
@@ -112,8 +112,9 @@ SETTINGS: tuple[Setting, ...] = (
         CONTEXT_PARTS,
         read_parts,
         "PARTS",
-        "Which parts of the context view each stop shows: any of regs, code, stack and stop (details of what stopped "
-        "it), separated by commas; or all, or none. The sentence that says why the guest stopped is always there.",
+        "Which parts of the context view each stop shows: any of regs, source, code, stack and stop (details of what "
+        "stopped it), separated by commas; or all, or none. The sentence that says why the guest stopped is always "
+        "there.",
         (*CONTEXT_PARTS, "all", "none"),
         lambda parts: ",".join(parts) or "none",
     ),

@@ -72,13 +72,32 @@ def context(dbg: Interpreter, names: tuple[str, ...], stop: Stop | None = None) 
     parts: list[Part] = []
     for name in names:
         try:
-            if name in makers:
+            if name == "source":
+                part = source_part(dbg)
+                if part is not None:
+                    parts.append(Part(name, part))
+            elif name in makers:
                 parts.append(Part(name, makers[name](dbg)))
             elif name == "stop" and stop is not None:
                 parts.append(Part(name, stop_part(dbg, stop)))
         except KvmdbgError as error:
             parts.append(Part(name, Message(str(error), "warning")))
     return tuple(parts)
+
+
+def source_part(dbg: Interpreter) -> Result | None:
+    """The source around $pc; None where no line is known."""
+    from kvmdbg.commands.examine import source_text
+
+    line = dbg.session.source.at(dbg.session.vcpu.pc)
+    if line is None:
+        return None
+    if not dbg.session.source.text(line.file):
+        return Message(f"{line.file}:{line.line}")
+    kept = dbg.source_next, dbg.repeat_line
+    shown = source_text(dbg, line.file, line.line, count=5)
+    dbg.source_next, dbg.repeat_line = kept
+    return shown
 
 
 def register_value(dbg: Interpreter, name: str, changed: set[str]) -> RegisterValue:

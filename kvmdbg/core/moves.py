@@ -49,6 +49,39 @@ def over(session: Session, count: int) -> stops.Stop:
             return stop
 
 
+def line(session: Session, *, over: bool) -> stops.Stop:
+    """To the start of another source line; see ``Session.step_line``."""
+    session.require_stopped()
+    source, runner = session.source, session.runner
+    here = source.at(runner.pc)
+    if here is None:
+        return session.next() if over else session.step()
+    while True:
+        before, info = runner.pc, session.classify_at(runner, runner.pc)
+        back = before + (info.size if info is not None else 1)
+        if info is not None and info.is_call and not over:
+            stop = session.step()
+            if isinstance(stop, stops.StepStop) and runner.pc != back:
+                if source.at(runner.pc) is not None:
+                    return arrived(session, to(session, source.after_prologue(runner.pc)))
+                stop = arrived(session, to(session, back, at_depth=runner.stack_pointer))
+        elif info is not None and info.is_stepped_over:
+            stop = session.next()
+        else:
+            stop = session.step()
+        if not isinstance(stop, stops.StepStop):
+            return stop
+        now = source.at(runner.pc)
+        if now is None:
+            return stop
+        if (now.file, now.line) != (here.file, here.line):
+            if runner.pc == now.address:
+                return stop
+            here = now  # in the middle of a line, behind a call: on to the start of the next
+        elif runner.pc == now.address and runner.pc <= before and now.address != before:
+            return stop  # a loop of one line has come round
+
+
 def past_loop(session: Session) -> stops.Stop:
     """One step over calls; a jump backwards is run through to its other side."""
     session.require_stopped()

@@ -7,6 +7,7 @@ breakpoints can be looked at any time.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
@@ -25,6 +26,7 @@ from kvmdbg.core.probe import TRAP_NAMES, HostProfile, host_profile
 from kvmdbg.core.registers import GENERAL, RegisterFile
 from kvmdbg.core.runner import Runner
 from kvmdbg.core.snapshots import Snapshots
+from kvmdbg.core.source import Source
 from kvmdbg.core.statistics import ExitStatistics
 from kvmdbg.core.symbols import SymbolTable, load_symbol_file
 from kvmdbg.core.vectors import Vectors
@@ -46,6 +48,7 @@ from kvmdbg.machine.memory import Guard, Slot
 from kvmdbg.x86 import paging
 
 if TYPE_CHECKING:
+    from kvmdbg.core.backtrace import Backtrace
     from kvmdbg.core.context import SessionContext
     from kvmdbg.core.differences import Differences
     from kvmdbg.core.expressions import Value
@@ -55,6 +58,8 @@ if TYPE_CHECKING:
     from kvmdbg.x86.disasm import Insn
 
 PAGE = 4096
+FILE_LINE = re.compile(r"([\w./+-]*\w\.[A-Za-z]\w*):([0-9]+)")
+"""A place in a source file, as main.c:12."""
 MACHINES = ("pc", "bare")
 P = TypeVar("P", bound=Point)
 V = TypeVar("V")
@@ -91,6 +96,8 @@ class Session(Inspection):
         self.listeners = Listeners()
         self.symbols = SymbolTable(image.symbols)
         self.symbol_files: list[str] = []
+        self.symbol_bases: dict[str, int] = {}
+        self.source = Source(self)
         self.breakpoints = Breakpoints()
         self.variables: dict[str, int] = {}
         self.history: list[int] = []
@@ -472,6 +479,20 @@ class Session(Inspection):
         runner.require_step()
         self.start({runner: lambda: runner.stepper.run(n, record)}, plant=False)
         return self.wait_for_stop()
+
+    def step_line(self, *, over: bool = False) -> stops.Stop:
+        """Step to the start of another source line, into calls of functions that have lines, or ``over`` all calls.
+
+        Where no line is known at pc, one instruction.
+        """
+        return moves.line(self, over=over)
+
+    def backtrace(self, most: int = 100) -> Backtrace:
+        """The call frames of the current vCPU, innermost first."""
+        from kvmdbg.core.backtrace import backtrace
+
+        self.require_stopped()
+        return backtrace(self, most)
 
     def next(self, n: int = 1) -> stops.Stop:
         """Like step, but over calls, software interrupts and repeated string instructions."""
@@ -883,9 +904,12 @@ class Session(Inspection):
     # --- breakpoints -------------------------------------------------------------------------------
 
     def resolve(self, where: int | str) -> tuple[int, str]:
-        """An address and its space ("linear" or "phys") from a number, a symbol, or an expression's text."""
+        """An address and its space ("linear" or "phys") from a number, a symbol, FILE:LINE, or an expression's text."""
         if isinstance(where, int):
             return where, "linear"
+        place = FILE_LINE.fullmatch(where.strip())
+        if place is not None:
+            return self.source.address_of(place[1], int(place[2])), "linear"
         value = self.evaluate(where)
         return value.value & (1 << 64) - 1, "phys" if getattr(value, "space", "linear") == "phys" else "linear"
 
@@ -1049,6 +1073,7 @@ class Session(Inspection):
             self.symbol_files.clear()
         self.symbols.add(found)
         self.symbol_files.append(path)
+        self.symbol_bases[path] = base
         for point in self.breakpoints:
             point.bound.clear()  # a condition looks its symbols up when it is bound
         return len(found)

@@ -18,7 +18,7 @@ def test_what_is_shown_can_be_set_again(setting) -> None:  # type: ignore[no-unt
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("all", ("regs", "code", "stack", "stop")),
+        ("all", ("regs", "source", "code", "stack", "stop")),
         ("none", ()),
         ("code,regs", ("regs", "code")),
         ("st", None),

@@ -1,0 +1,136 @@
+"""Call frames: by call frame information (DWARF) where there is some, else by frame pointers.
+
+Source: DWARF 5, section 6.4; System V ABI, AMD64 and i386, for the registers' numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvmdbg.errors import MemoryFault
+from kvmdbg.loaders.frames import read_frames
+from kvmdbg.record import record
+
+if TYPE_CHECKING:
+    from kvmdbg.core.session import Session
+
+NAMES_64 = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "ip")
+NAMES_32 = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "ip")
+FARTHEST = 1 << 20
+"""Bytes that a frame may at most reach over; a frame pointer that leads farther is none."""
+
+
+@record
+class Frame:
+    """One call: ``pc`` linear, ``sp`` the stack pointer there, ``how`` it was found ("cfi" or "frame pointer")."""
+
+    number: int
+    pc: int
+    sp: int
+    how: str
+
+
+@record
+class Backtrace:
+    """``frames``, innermost first, and why there is none after the last."""
+
+    frames: tuple[Frame, ...]
+    end: str
+
+
+def backtrace(session: Session, most: int = 100) -> Backtrace:
+    """The frames of the current vCPU, at most ``most``."""
+    runner = session.runner
+    mode = runner.mode
+    size = mode.bits // 8
+    regs = {
+        name: int(getattr(runner.vcpu.regs, name))
+        for name in ("rsp", "rbp", "rbx", "rsi", "rdi", "r12", "r13", "r14", "r15")
+    }
+    base = 0 if mode.bits == 64 else int(runner.sregs.ss.base)
+    mask = (1 << mode.bits) - 1
+    pc = runner.pc
+    frames: list[Frame] = []
+    how = "here"
+    seen: set[tuple[int, int]] = set()
+    while True:
+        sp = base + (regs["rsp"] & mask)
+        frames.append(Frame(len(frames), pc, sp, how))
+        if len(frames) >= most:
+            return Backtrace(tuple(frames), f"more than {most} frames")
+        if (pc, sp) in seen:
+            return Backtrace(tuple(frames), "the frames repeat")
+        seen.add((pc, sp))
+        try:
+            found = _by_cfi(session, pc if len(frames) == 1 else pc - 1, regs, base, mask, size)
+            how = "cfi"
+            if found is None:
+                found = _by_frame_pointer(session, regs, base, mask, size)
+                how = "frame pointer"
+        except MemoryFault as fault:
+            return Backtrace(tuple(frames), f"the stack ends: {fault}")
+        if isinstance(found, str):
+            return Backtrace(tuple(frames), found)
+        back, regs = found
+        if mode.segmented:
+            back = runner.cs_base + (back & 0xFFFF)
+        if not back:
+            return Backtrace(tuple(frames), "the return address is 0")
+        if not session.code_at(runner, back, 1):
+            return Backtrace(tuple(frames), f"the return address {back:#x} is not mapped")
+        pc = back
+
+
+def _word(session: Session, address: int, size: int) -> int:
+    return int.from_bytes(session.read_linear(session.runner, address, size), "little")
+
+
+def _by_cfi(
+    session: Session, pc: int, regs: dict[str, int], base: int, mask: int, size: int
+) -> tuple[int, dict[str, int]] | str | None:
+    """The caller's return address and registers; None where no information covers ``pc``, a text at the outermost."""
+    names = NAMES_64 if size == 8 else NAMES_32
+    files = [(str(session.image.path), 0), *((p, session.symbol_bases.get(p, 0)) for p in session.symbol_files)]
+    for path, bias in files:
+        for start, end, decoded in read_frames(path):
+            if not start + bias <= pc < end + bias:
+                continue
+            rows = [row for row in decoded.table if row["pc"] + bias <= pc]
+            if not rows:
+                return None
+            row = rows[-1]
+            rule = row["cfa"]
+            if rule.reg is None or rule.reg >= len(names) or names[rule.reg] not in regs:
+                return None  # an expression
+            cfa = base + (regs[names[rule.reg]] + rule.offset & mask)
+            caller = dict(regs)
+            back = None
+            for number, one in row.items():
+                if number in ("pc", "cfa") or number >= len(names):
+                    continue
+                if one.type == "UNDEFINED" and names[number] == "ip":
+                    return "this is the outermost frame"
+                if one.type == "OFFSET":
+                    value = _word(session, cfa + one.arg, size)
+                    if names[number] == "ip":
+                        back = value
+                    else:
+                        caller[names[number]] = value
+            if back is None:
+                back = _word(session, cfa - size, size)
+            caller["rsp"] = cfa - base
+            return back, caller
+    return None
+
+
+def _by_frame_pointer(
+    session: Session, regs: dict[str, int], base: int, mask: int, size: int
+) -> tuple[int, dict[str, int]] | str:
+    frame = regs["rbp"] & mask
+    if not frame:
+        return "the frame pointer is 0"
+    if frame < regs["rsp"] & mask or frame - (regs["rsp"] & mask) > FARTHEST:
+        return f"the frame pointer {frame:#x} points outside of the stack"
+    above = _word(session, base + frame, size)
+    back = _word(session, base + frame + size, size)
+    return back, regs | {"rbp": above, "rsp": frame + 2 * size}

@@ -1,0 +1,149 @@
+"""Source lines: list, break, step and next by line, frames."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.core import stops
+from kvmdbg.core.session import Session
+from kvmdbg.errors import UsageError
+from kvmdbg.pytest_plugin import Guests
+
+pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
+
+C = """\
+volatile int total;
+
+static __attribute__((noinline)) int twice(int n) {
+    total += n;
+    return total * 2;
+}
+
+static __attribute__((noinline)) int outer(int n) {
+    int got = twice(n);
+    got += 1;
+    return got;
+}
+
+void _start(void) {
+    int sum = 0;
+    for (int i = 0; i < 3; i++)
+        sum += outer(i);
+    total = sum;
+    __asm__("hlt");
+}
+"""
+
+
+@pytest.fixture
+def dbg(kvm_guest: Guests) -> Session:
+    return kvm_guest(c=C)
+
+
+def typed(dbg: Session, *lines: str) -> str:
+    interpreter = Interpreter(dbg)
+    interpreter.settings["context"] = ()
+    return "\n".join(result.plain(100) for line in lines for result in interpreter.execute(line))
+
+
+def line(dbg: Session) -> int:
+    found = dbg.source.at(dbg.vcpu.pc)
+    assert found is not None
+    return found.line
+
+
+def test_a_breakpoint_at_a_line(dbg: Session) -> None:
+    shown = typed(dbg, "break guest.c:4", "run")
+    assert "Breakpoint 1 at" in shown
+    assert line(dbg) == 4
+    assert dbg.symbols.nearest(dbg.vcpu.pc)[0].name == "twice"  # type: ignore[index]
+    point = dbg.break_at("guest.c:10")
+    assert dbg.resolve("guest.c:10")[0] == point.address
+    assert "guest.c:4" in typed(dbg, "info line")
+    with pytest.raises(UsageError, match=r"no code comes from a file nowhere.c; there are guest.c"):
+        typed(dbg, "break nowhere.c:1")
+    with pytest.raises(UsageError, match=r"no code comes from line 999 of guest.c"):
+        typed(dbg, "break guest.c:999")
+
+
+def test_list(dbg: Session) -> None:
+    typed(dbg, "break guest.c:5", "run")
+    shown = typed(dbg, "list").splitlines()
+    assert shown[0].endswith("guest.c")
+    assert "=>  5      return total * 2;" in shown
+    both = typed(dbg, "list guest.c:9", "list").splitlines()
+    assert [row.split()[0] for row in both if row[:1] == " " and row.split()[0].isdigit()][:3] == ["4", "6", "7"]
+    assert both[-1].split()[0] == "20"
+
+
+def test_next_goes_over_calls_and_step_into_them(dbg: Session) -> None:
+    typed(dbg, "break guest.c:9", "run")
+    assert line(dbg) == 9
+    stop = dbg.step_line(over=True)
+    assert isinstance(stop, stops.StepStop), stop.describe()
+    assert line(dbg) in (10, 11)
+    assert dbg.memory.read(dbg.symbols["total"], 4) == bytes(4)
+    assert isinstance(dbg.run(), stops.BreakpointStop)
+    stop = dbg.step_line()
+    assert isinstance(stop, stops.StepStop), stop.describe()
+    assert line(dbg) in (4, 5)
+    seen = [line(dbg)]
+    for _ in range(6):
+        typed(dbg, "next")
+        seen.append(line(dbg))
+    assert {9, 10, 11} & set(seen)
+    assert 17 in seen or 16 in seen
+
+
+def test_frames(dbg: Session) -> None:
+    typed(dbg, "break guest.c:4", "run")
+    found = dbg.backtrace()
+    names = [dbg.symbols.nearest(frame.pc)[0].name for frame in found.frames[:3]]  # type: ignore[index]
+    assert names == ["twice", "outer", "_start"]
+    assert [frame.how for frame in found.frames[1:3]] == ["cfi", "cfi"]
+    shown = typed(dbg, "bt").splitlines()
+    assert shown[1].split()[:4] == ["#0", f"{dbg.vcpu.pc:#x}", dbg.symbols.format(dbg.vcpu.pc), "guest.c:4"]
+    assert "guest.c:9" in shown[2]
+    assert shown[-1].startswith("(")
+    assert "more than 2 frames" in typed(dbg, "bt 2")
+
+
+def test_the_context_shows_the_source(dbg: Session) -> None:
+    interpreter = Interpreter(dbg)
+    list(interpreter.execute("break guest.c:4"))
+    report = "\n".join(result.plain(100) for result in interpreter.execute("run"))
+    assert "-- source" in report
+    assert "=> 4      total += n;" in report
+
+
+ASM = """
+main:
+    mov sp, 0x8000
+    xor bp, bp
+    call one
+    hlt
+one:
+    push bp
+    mov bp, sp
+    call two
+    pop bp
+    ret
+two:
+    push bp
+    mov bp, sp
+inside: nop
+    pop bp
+    ret
+"""
+
+
+def test_frames_by_frame_pointers_in_real_mode(kvm_guest: Guests) -> None:
+    dbg = kvm_guest(asm=ASM)
+    dbg.break_at("inside")
+    dbg.run()
+    found = dbg.backtrace()
+    assert [dbg.symbols.nearest(frame.pc)[0].name for frame in found.frames] == ["inside", "one", "main"]  # type: ignore[index]
+    assert found.end == "the frame pointer is 0"
+    dbg.regs.bp = 0x7000
+    assert dbg.backtrace().end == "the frame pointer 0x7000 points outside of the stack"
