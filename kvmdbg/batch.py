@@ -205,7 +205,7 @@ class Batch:
             self.out.finish()
         return self._guest_status() if last else None
 
-    def run_shell(self, commands: Iterable[tuple[str, str]], *, color: bool | None) -> int:
+    def run_shell(self, commands: Iterable[tuple[str, str]], *, color: bool | None, full_screen: bool = False) -> int:
         """Execute the commands of the options, then let the shell have the session."""
         from kvmdbg.ui import shell
 
@@ -227,7 +227,7 @@ class Batch:
         self.session.listeners.remove(self.out.guest)
         interpreter.on_event = None
         try:
-            return shell.run(interpreter, self.gdb, color=color)
+            return shell.run(interpreter, self.gdb, color=color, full_screen=full_screen)
         finally:
             self.gdb.stop()
 

@@ -166,6 +166,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="serve gdb and lldb at PORT, HOST:PORT, unix:PATH or stdio; without a terminal, until the guest is killed",
     )
+    way.add_argument("--tui", action="store_true", help="begin with the full-screen mode")
     way.add_argument("--py", action="store_true", help="show beside each command what it is in Python")
     way.add_argument("--no-color", action="store_true", help="no colours")
     way.add_argument("--version", action="store_true", help="show the version and end")
@@ -284,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if scripts and (status := way.run_scripts(scripts, words, last=script is not None)) is not None:
             return status
         if interactive:
-            return way.run_shell(commands, color=False if options.no_color else None)
+            return way.run_shell(commands, color=False if options.no_color else None, full_screen=options.tui)
         return way.run(commands)
     finally:
         session.close()

@@ -98,6 +98,7 @@ class Interpreter:
         self.width: Callable[[], int] = lambda: 80
         self.instructions: InsnTrace | None = None  # the last instruction trace, also when it has ended
         self.stopped_at: set[int] = set()  # linear addresses known to start an instruction
+        self.full_screen: Callable[[], None] | None = None  # shows everything on the whole screen
         self.live_screen: Callable[[], None] | None = None  # shows the guest's screen until the user leaves
         self.shows_python = False  # beside each command what it is in Python
         self.repeat_line = ""  # what an empty line runs

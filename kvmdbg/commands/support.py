@@ -128,6 +128,18 @@ def quit_(dbg: Interpreter, status: StatusArg = 0) -> Result | None:
     raise Quit(status & 0xFF)
 
 
+@command("tui", group="support", example="tui")
+def tui(dbg: Interpreter) -> Result | None:
+    """Show the guest on the whole screen: code, registers, stack, breakpoints, exits, its console and text screen.
+
+    The same commands are typed at the bottom; F2 changes what the lower pane shows, Ctrl-D comes back to the shell.
+    """
+    if dbg.full_screen is None:
+        return Message("The full-screen mode needs the shell on a terminal.", "warning")
+    dbg.full_screen()
+    return None
+
+
 @command("trace", group="exits", example="trace exits on io")
 def trace(dbg: Interpreter) -> Result:
     """Show things as they happen; the words that may follow are listed without one."""

@@ -52,8 +52,13 @@ def stop_report(dbg: Interpreter, stop: Stop, displays: tuple[Result, ...] = ())
 
 def why_part(dbg: Interpreter, autopsy: Autopsy) -> Group:
     """What killed the guest: the account, the last instructions and the last exits."""
-    number = len(autopsy.account) > 1
-    account = [f"{n}. {text}" if number else text for n, text in enumerate(autopsy.account, 1)]
+    import textwrap
+
+    numbered = len(autopsy.account) > 1
+    account = [
+        textwrap.fill(f"{n}. {text}" if numbered else text, max(dbg.columns() - 1, 40), subsequent_indent="   ")
+        for n, text in enumerate(autopsy.account, 1)
+    ]
     results: list[Result] = [Message("\n".join(account), data={"account": list(autopsy.account)})]
     if autopsy.instructions:
         rows = tuple((f"{at:#x}", address_label(dbg, at), text) for at, text in autopsy.instructions)

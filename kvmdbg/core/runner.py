@@ -490,7 +490,8 @@ class Runner(threading.Thread):
             if isinstance(what, PortEntry):
                 value = int.from_bytes(state[:8], "little") & (1 << what.size * 8) - 1
                 data = f", value {value:#x}" if what.direction else ""
-                yield f"{'out' if what.direction else 'in'} port {what.port:#x}, {what.size} bytes{data}; rip {rip:#x}"
+                size = f"{what.size} byte{'s' if what.size > 1 else ''}"
+                yield f"{'out' if what.direction else 'in'} port {what.port:#x}, {size}{data}; rip {rip:#x}"
             elif what != RESUMED:
                 yield f"{exits.BY_NUMBER[what].kind if what in exits.BY_NUMBER else what}; rip {rip:#x}"
 

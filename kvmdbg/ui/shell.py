@@ -84,11 +84,28 @@ class Shell:
         if self.prompt is not None:
             self.console.on_partial = self.prompt.app.invalidate
             interpreter.live_screen = self._live_screen
+            interpreter.full_screen = self._full_screen
 
     def _live_screen(self) -> None:
         from kvmdbg.ui import live
 
         live.show(self.session)
+
+    def _full_screen(self) -> None:
+        from kvmdbg.ui.tui import Tui
+
+        tui = Tui(self.interpreter, self.lines)
+        foreign, self.interpreter.on_foreign_stop = self.interpreter.on_foreign_stop, None
+        background, self.interpreter.on_background_stop = self.interpreter.on_background_stop, tui.stopped
+        self.session.listeners.remove(self.console.guest)
+        try:
+            tui.run()
+        finally:
+            self.session.listeners.on_output(self.console.guest)
+            self.interpreter.on_foreign_stop = foreign
+            self.interpreter.on_background_stop = background
+        if tui.status is not None:
+            raise Quit(tui.status)
 
     # --- the prompt --------------------------------------------------------------------------------
 
@@ -304,11 +321,16 @@ class Shell:
         return f"details in {path}"
 
 
-def run(interpreter: Interpreter, gdb: GdbService, *, color: bool | None = None) -> int:
-    """The shell on this interpreter's session; the exit status."""
+def run(interpreter: Interpreter, gdb: GdbService, *, color: bool | None = None, full_screen: bool = False) -> int:
+    """The shell on this interpreter's session; the exit status. ``full_screen``: it begins with `tui`."""
     shell = Shell(interpreter, color=color)
     gdb.tell = lambda text: shell.console.show(Message(text))
-    if interpreter.last_stop is None:
+    if full_screen:
+        try:
+            shell.execute("tui")
+        except Quit as leave:
+            return leave.status
+    elif interpreter.last_stop is None:
         shell.execute("context regs,code")
         shell.console.show(Message("The guest is loaded and has not run yet. Type help, or help keys; run starts it."))
     return shell.run()

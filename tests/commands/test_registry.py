@@ -222,7 +222,7 @@ def test_rest_keeps_the_text() -> None:
 SHELL_ONLY = """
     append apropos cd define display "delete display" "disable display" "enable display" document echo gdbserver
     "gdbserver console" "gdbserver follow-mode" "gdbserver stop" help info "info display" "info gdbserver"
-    "info settings" if plot pwd quit "screen live" set shell show silent snapshot source trace undisplay while
+    "info settings" if plot pwd quit "screen live" tui set shell show silent snapshot source trace undisplay while
 """
 
 

@@ -193,7 +193,7 @@ def test_the_last_instructions_and_exits(kvm_guest: Guests) -> None:
     texts = [text for _, text in stop.autopsy.instructions]
     assert texts[-5:] == ["loop 0x1009", "loop 0x1009", "loop 0x1009", "xor eax, eax", "mov byte ptr [rax - 1], al"]
     assert stop.autopsy.instructions[-1][0] == dbg.symbols["bad"] == stop.pc
-    assert stop.autopsy.exits[-1].startswith("out port 0x80, 1 bytes, value 0x7; rip ")
+    assert stop.autopsy.exits[-1].startswith("out port 0x80, 1 byte, value 0x7; rip ")
     assert stop.to_json()["autopsy"]["cause"] == stop.autopsy.cause
 
 

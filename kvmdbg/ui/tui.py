@@ -1,0 +1,391 @@
+"""The full-screen mode: panes for code, registers, stack, breakpoints, the guest's console and screen, and a prompt.
+
+Nothing is computed for a pane that is not shown, and a pane is computed once a stop.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kvmdbg.commands.interpreter import Interpreter, Quit
+from kvmdbg.commands.results import Message, Result
+from kvmdbg.errors import KvmdbgError
+from kvmdbg.ui.render import tokens
+from kvmdbg.ui.style import KvmdbgStyle
+from kvmdbg.ui.toolbar import toolbar
+
+if TYPE_CHECKING:
+    from prompt_toolkit.application import Application
+    from prompt_toolkit.formatted_text import StyleAndTextTuples
+    from prompt_toolkit.history import History
+    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+    from prompt_toolkit.layout import Container
+
+    from kvmdbg.core.stops import Stop
+
+Line = list[tuple[str, str]]
+WIDE = 100
+"""Columns from which on there are two columns of panes."""
+KEPT = 5000
+"""Lines of the log and of the guest's console that are kept."""
+REFRESH = 0.2
+HELP = (
+    ("F5", "continue"), ("F6", "interrupt"), ("F10", "next"), ("F11", "step"), ("F2", "other pane"),
+    ("Tab", "complete"), ("PgUp/PgDn", "scroll"), ("Ctrl-D", "leave"),
+)  # fmt: skip
+COMMAND_KEYS = {"f5": "continue", "f10": "next", "f11": "step"}
+
+
+def lines_of(result: Result, width: int) -> list[Line]:
+    """A result as lines of styled text."""
+    from prompt_toolkit.styles.pygments import pygments_token_to_classname
+
+    found: list[Line] = [[]]
+    for token, text in tokens(result, width):
+        style = f"class:{pygments_token_to_classname(token)}"
+        first, *rest = text.split("\n")
+        found[-1].append((style, first))
+        found += [[(style, part)] for part in rest]
+    return found
+
+
+def plain(text: str) -> list[Line]:
+    """Text without styles."""
+    return [[("", line)] for line in text.split("\n")]
+
+
+class Pane:
+    """A titled part of the screen. ``make(width)`` gives its lines; ``tail``: its end is what is seen."""
+
+    def __init__(
+        self, title: str, make: Callable[[int], list[Line]], *, tail: bool = False, live: bool = False
+    ) -> None:
+        self.title = title
+        self.make = make
+        self.tail = tail
+        self.live = live
+        """It changes while the guest runs, too."""
+        self.back = 0
+        """How many lines it is scrolled: from the top, or from the end of one with ``tail``."""
+        self._seen: tuple[int, int] | None = None
+        self._lines: list[Line] = []
+
+    def lines(self, width: int, height: int, generation: int) -> list[Line]:
+        """What is visible in this many columns and lines."""
+        key = (generation, width)
+        if self._seen != key or self.live:
+            try:
+                self._lines = self.make(width)
+            except KvmdbgError as error:
+                self._lines = plain(str(error))
+            self._seen = key
+        most = max(len(self._lines) - height, 0)
+        self.back = min(self.back, most)
+        start = most - self.back if self.tail else self.back
+        return self._lines[start : start + height]
+
+    def scroll(self, lines: int) -> None:
+        """Towards the end by so many lines (towards the start when negative)."""
+        self.back = max(self.back + (-lines if self.tail else lines), 0)
+
+
+class Tui:
+    """The screen on ``interpreter``'s session. ``run`` returns when the user leaves it."""
+
+    def __init__(self, interpreter: Interpreter, history: History) -> None:
+        self.interpreter = interpreter
+        self.session = interpreter.session
+        self.history = history
+        self.generation = 0
+        self.status: int | None = None
+        """The exit status, when the user left kvmdbg altogether."""
+        self._log: list[Line] = []
+        self._busy = threading.Lock()
+        self.panes = {
+            "code": Pane("code", self._code),
+            "registers": Pane("registers", self._part("registers_part")),
+            "stack": Pane("stack", self._part("stack_part")),
+            "breakpoints": Pane("breakpoints", partial(self._command, "info breakpoints")),
+            "exits": Pane("exits", partial(self._command, "info exits")),
+            "screen": Pane("screen", self._screen, live=True),
+            "console": Pane("guest console", self._console, tail=True, live=True),
+            "log": Pane("kvmdbg", lambda width: self._log, tail=True, live=True),
+        }
+        self.side = ["breakpoints", "exits", "screen", "console"]
+        """What the changing pane may show; the first is shown."""
+        self.focus = "log"
+        self.app = self._make_app()
+
+    # --- panes -------------------------------------------------------------------------------------
+
+    def _results(self, results: Iterable[Result], width: int) -> list[Line]:
+        return [line for result in results for line in lines_of(result, width)]
+
+    def _part(self, name: str) -> Callable[[int], list[Line]]:
+        def make(width: int) -> list[Line]:
+            from kvmdbg.commands import views
+
+            if self.session.state != "stopped":
+                return plain(f"(the guest is {self.session.state})")
+            return lines_of(getattr(views, name)(self.interpreter), width)
+
+        return make
+
+    def _code(self, width: int) -> list[Line]:
+        from kvmdbg.commands import views
+
+        if self.session.state != "stopped":
+            return plain(f"(the guest is {self.session.state})")
+        source = views.source_part(self.interpreter)
+        above = [*lines_of(source, width), []] if source is not None else []
+        return above + lines_of(views.code_part(self.interpreter), width)
+
+    def _command(self, line: str, width: int) -> list[Line]:
+        from kvmdbg.commands import exits, info, tracing  # noqa: F401  they are loaded by then
+
+        found = self.interpreter.registry.resolve(line).command
+        result = found.function(self.interpreter)
+        return lines_of(result, width)
+
+    def _screen(self, width: int) -> list[Line]:
+        return plain("\n".join(self.session.screen()))
+
+    def _console(self, width: int) -> list[Line]:
+        text = self.session.output[-100_000:].decode("utf-8", "replace").replace("\r", "")
+        return plain("".join(char if char.isprintable() or char in "\n\t" else "." for char in text))[-KEPT:]
+
+    def show(self, result: Result) -> None:
+        """Add a result to the log."""
+        self._log += lines_of(result, max(self.columns - 4, 40))
+        del self._log[:-KEPT]
+        self.app.invalidate()
+
+    @property
+    def columns(self) -> int:
+        return int(self.app.output.get_size().columns)
+
+    # --- commands ----------------------------------------------------------------------------------
+
+    def execute(self, line: str) -> None:
+        """Run a command on a thread of its own: the screen stays alive while the guest runs."""
+        if not self._busy.acquire(blocking=False):
+            self.show(Message("The guest runs: F6 or Ctrl-C interrupts it.", "warning"))
+            return
+        self._log.append([("bold", f"(kvmdbg) {line}")])
+
+        def work() -> None:
+            try:
+                for result in self.interpreter.execute(line):
+                    self.show(result)
+            except KvmdbgError as error:
+                self.show(Message(str(error), "error"))
+            except Quit as leave:
+                self.status = leave.status
+                self._leave()
+            except Exception as error:
+                self.show(Message(f"internal error: {error!r}", "error"))
+            finally:
+                self.generation += 1
+                self._busy.release()
+                self.app.invalidate()
+
+        threading.Thread(target=work, name="kvmdbg-command", daemon=True).start()
+
+    def stopped(self, stop: Stop) -> None:
+        """On a vCPU's thread: a guest that ran in the background has stopped."""
+        text = stop.describe()
+        self.interpreter.last_stop = stop
+        self.generation += 1
+        self.show(Message(f"{text[:1].upper()}{text[1:]}."))
+
+    def _leave(self) -> None:
+        if self.app.loop is not None:
+            self.app.loop.call_soon_threadsafe(lambda: None if self.app.is_done else self.app.exit())
+
+    # --- layout ------------------------------------------------------------------------------------
+
+    def _window(self, name: Callable[[], str], height: Any = None) -> Container:
+        from prompt_toolkit.layout import Dimension, HSplit, Window
+        from prompt_toolkit.layout.controls import FormattedTextControl, UIContent, UIControl
+        from prompt_toolkit.mouse_events import MouseEvent, MouseEventType
+
+        tui = self
+
+        class Control(UIControl):
+            def create_content(self, width: int, height: int | None) -> UIContent:
+                lines = tui.panes[name()].lines(width, height or 1, tui.generation)
+                return UIContent(lambda number: list(lines[number]), len(lines), show_cursor=False)
+
+            def mouse_handler(self, mouse_event: MouseEvent) -> Any:
+                kind = mouse_event.event_type
+                if kind == MouseEventType.SCROLL_UP:
+                    tui.panes[name()].scroll(-3)
+                elif kind == MouseEventType.SCROLL_DOWN:
+                    tui.panes[name()].scroll(3)
+                elif kind == MouseEventType.MOUSE_DOWN:
+                    tui.focus = name()
+                else:
+                    return NotImplemented
+                return None
+
+        def title() -> StyleAndTextTuples:
+            pane, chosen = tui.panes[name()], tui.focus == name()
+            return [("class:title.focused" if chosen else "class:title", f" {pane.title} ")]
+
+        heading = Window(FormattedTextControl(title), height=1, style="class:title")
+        body = Window(Control(), height=height or Dimension(min=1, weight=1), dont_extend_height=False)
+        return HSplit([heading, body])
+
+    def _make_app(self) -> Application[None]:
+        from prompt_toolkit.application import Application
+        from prompt_toolkit.buffer import Buffer
+        from prompt_toolkit.completion import Completer, Completion
+        from prompt_toolkit.filters import Condition
+        from prompt_toolkit.layout import (
+            ConditionalContainer,
+            Dimension,
+            Float,
+            FloatContainer,
+            HSplit,
+            Layout,
+            VSplit,
+            Window,
+        )
+        from prompt_toolkit.layout.controls import BufferControl, FormattedTextControl
+        from prompt_toolkit.layout.menus import CompletionsMenu
+        from prompt_toolkit.layout.processors import BeforeInput
+        from prompt_toolkit.styles import merge_styles
+        from prompt_toolkit.styles.pygments import style_from_pygments_cls
+        from prompt_toolkit.styles.style import Style
+
+        interpreter = self.interpreter
+
+        class Words(Completer):
+            def get_completions(self, document: Any, complete_event: Any) -> Iterable[Completion]:
+                line = document.text_before_cursor
+                for one in interpreter.complete(line):
+                    yield Completion(one.text, one.start - len(line), display_meta=one.description)
+
+        def accept(buffer: Buffer) -> bool:
+            self.execute(buffer.text)
+            return False
+
+        self.input = Buffer(
+            history=self.history, completer=Words(), complete_while_typing=False, multiline=False, accept_handler=accept
+        )
+        prompt = Window(
+            BufferControl(self.input, input_processors=[BeforeInput(lambda: "(kvmdbg) ", style="bold")]), height=1
+        )
+        wide = Condition(lambda: self.columns >= WIDE)
+        left = HSplit([self._window(lambda: "code"), self._window(lambda: "log")])
+        right = HSplit([
+            self._window(lambda: "registers", Dimension(preferred=9, weight=1)),
+            self._window(lambda: "stack", Dimension(preferred=7, weight=1)),
+            self._window(lambda: self.side[0]),
+        ])  # fmt: skip
+        narrow = HSplit([
+            self._window(lambda: "code"),
+            self._window(lambda: self.narrow, Dimension(preferred=8, weight=1)),
+            self._window(lambda: "log"),
+        ])  # fmt: skip
+        line = Window(width=1, char="|", style="class:title")
+        body = HSplit([
+            ConditionalContainer(VSplit([left, line, right]), filter=wide),
+            ConditionalContainer(narrow, filter=~wide),
+            prompt,
+            Window(FormattedTextControl(lambda: toolbar(interpreter, self.columns)), height=1, style="class:status"),
+            Window(FormattedTextControl(self._help), height=1, style="class:help"),
+        ])  # fmt: skip
+        root = FloatContainer(body, [Float(CompletionsMenu(max_height=8), xcursor=True, ycursor=True)])
+        styles = Style.from_dict({
+            "title": "reverse", "title.focused": "reverse bold underline", "status": "reverse", "help": "",
+        })  # fmt: skip
+        app: Application[None] = Application(
+            layout=Layout(root, focused_element=prompt),
+            key_bindings=self._keys(),
+            style=merge_styles([style_from_pygments_cls(KvmdbgStyle), styles]),
+            include_default_pygments_style=False,
+            full_screen=True,
+            mouse_support=True,
+            refresh_interval=REFRESH,
+        )
+        return app
+
+    @property
+    def narrow(self) -> str:
+        """What the one changing pane of a narrow screen shows."""
+        return self._narrow[0]
+
+    _narrow = ["registers", "stack", "breakpoints", "exits", "screen", "console"]
+
+    def _help(self) -> StyleAndTextTuples:
+        text, left = "", self.columns - 1
+        for key, what in HELP:
+            part = f" {key} {what} "
+            if len(text) + len(part) <= left:
+                text += part
+        return [("", text)]
+
+    def _keys(self) -> KeyBindings:
+        from prompt_toolkit.key_binding import KeyBindings
+
+        keys = KeyBindings()
+        for key, line in COMMAND_KEYS.items():
+            keys.add(key)(lambda event, line=line: self.execute(line))
+
+        @keys.add("c-c")
+        @keys.add("f6")
+        def interrupt(event: KeyPressEvent) -> None:
+            if self.session.state == "running":
+                threading.Thread(target=self.session.interrupt, daemon=True).start()
+            else:
+                self.input.reset()
+
+        @keys.add("c-d")
+        def leave(event: KeyPressEvent) -> None:
+            if not self.input.text:
+                event.app.exit()
+
+        @keys.add("f2")
+        def other(event: KeyPressEvent) -> None:
+            panes = self.side if self.columns >= WIDE else self._narrow
+            panes.append(panes.pop(0))
+            self.focus = panes[0]
+
+        @keys.add("tab")
+        def complete(event: KeyPressEvent) -> None:
+            if self.input.complete_state:
+                self.input.complete_next()
+            else:
+                self.input.start_completion(insert_common_part=True)
+
+        @keys.add("pageup")
+        def up(event: KeyPressEvent) -> None:
+            self.panes[self.focus].scroll(-5)
+
+        @keys.add("pagedown")
+        def down(event: KeyPressEvent) -> None:
+            self.panes[self.focus].scroll(5)
+
+        return keys
+
+    # --- the whole ---------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Show the screen until the user leaves."""
+        interpreter = self.interpreter
+        kept = interpreter.on_event, interpreter.width, interpreter.confirm, interpreter.settings["context"]
+        interpreter.on_event = self.show
+        interpreter.width = lambda: max(self.columns - 4, 40)
+        interpreter.confirm = lambda question: True
+        interpreter.settings["context"] = ()
+        self._narrow = list(self._narrow)
+        try:
+            self.app.run()
+        finally:
+            if self.session.state == "running":
+                self.session.interrupt()
+            interpreter.on_event, interpreter.width, interpreter.confirm, interpreter.settings["context"] = kept

@@ -1,0 +1,84 @@
+"""The full-screen mode, looked at in several sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kvmdbg import build
+from tests.e2e.conftest import Shell
+
+pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
+
+BOOT = ["--symbols", "guests/boot16.elf", "guests/boot16.bin"]
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (120, 40), (200, 60)])
+def test_a_session(shell: Shell, columns: int, lines: int) -> None:
+    screen = shell("--tui", *BOOT, columns=columns, lines=lines)
+    screen.wait("0x007c00  <start>")
+    assert "F5 continue" in screen.rows[-1]
+    assert "0000:7c00  pc 0x7c00" in screen.rows[-2]
+    assert all(len(row) <= columns for row in screen.rows)
+    for title in ["code", "registers", "kvmdbg"] + (["stack", "breakpoints"] if columns >= 100 else []):
+        assert any(f" {title} " in f"{row} " for row in screen.rows), title
+    screen.send("break func\r")
+    screen.wait("Breakpoint 1 at func")
+    screen.send("\x1b[15~")  # F5
+    screen.wait("Breakpoint 1 at 0x7c16 <func>.")
+    screen.wait(lambda: any(row.startswith("=> 0000:7c16") for row in screen.rows))
+    screen.send("\x1b[23~")  # F11
+    screen.wait("Stepped to 0x7c1b")
+    assert any("eip*00007c1b" in row for row in screen.rows)
+    screen.send("nonsense\r")
+    screen.wait("is no command")
+    screen.send("\x04")
+    screen.prompt()
+    screen.send("\x04")
+    assert screen.end() == 0
+
+
+def test_panes_are_changed_and_the_size_too(shell: Shell) -> None:
+    screen = shell("--tui", *BOOT, columns=120, lines=40)
+    screen.wait("No breakpoints, watchpoints or catchpoints.")
+    screen.send("\x1bOQ")  # F2
+    screen.wait("The guest has not left the CPU yet.")
+    screen.resize(70, 20)
+    screen.wait(lambda: "|" not in screen.rows[0] and any(row.startswith("=> 0000:7c00") for row in screen.rows))
+    screen.send("\x1bOQ")
+    screen.wait("sp+0x0")
+    screen.resize(120, 40)
+    screen.wait("The guest has not left the CPU yet.")
+
+
+def test_a_guest_that_runs(shell: Shell, tmp_path: Path) -> None:
+    source = """
+        mov dx, 0x3f8; mov al, '!'; out dx, al
+        mov ax, 0xb800; mov es, ax; xor di, di; mov ax, 0x0740; stosw
+    here: jmp here
+    """
+    flat, _ = build.from_assembly(source, tmp_path)
+    screen = shell("--tui", "--load", "0x1000", str(flat), columns=120, lines=40)
+    screen.wait("mov     dx, 0x3f8")
+    for _ in range(2):
+        screen.send("\x1bOQ")
+    screen.send("run\r")
+    screen.wait("(the guest is running)")
+    screen.wait(lambda: any(row.endswith("|@") for row in screen.rows))
+    screen.send("\x1bOQ")
+    screen.wait(lambda: any(row.endswith("|!") for row in screen.rows))
+    screen.send("\x03")
+    screen.wait("Interrupted at 0x10")
+    screen.send("quit\r")
+    assert screen.end() == 0
+
+
+def test_without_a_terminal_it_says_so() -> None:
+    import subprocess
+    import sys
+
+    run = subprocess.run(
+        [sys.executable, "-m", "kvmdbg", "--batch", "-ex", "tui", *BOOT], capture_output=True, text=True, timeout=60
+    )
+    assert run.stdout == "The full-screen mode needs the shell on a terminal.\n"
