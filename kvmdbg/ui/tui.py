@@ -70,12 +70,12 @@ class Pane:
         """It changes while the guest runs, too."""
         self.back = 0
         """How many lines it is scrolled: from the top, or from the end of one with ``tail``."""
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[object, int] | None = None
         self._lines: list[Line] = []
 
-    def lines(self, width: int, height: int, generation: int) -> list[Line]:
-        """What is visible in this many columns and lines."""
-        key = (generation, width)
+    def lines(self, width: int, height: int, moment: object) -> list[Line]:
+        """What is visible in this many columns and lines; at the same ``moment`` nothing is computed again."""
+        key = (moment, width)
         if self._seen != key or self.live:
             try:
                 self._lines = self.make(width)
@@ -216,7 +216,7 @@ class Tui:
 
         class Control(UIControl):
             def create_content(self, width: int, height: int | None) -> UIContent:
-                lines = tui.panes[name()].lines(width, height or 1, tui.generation)
+                lines = tui.panes[name()].lines(width, height or 1, (tui.generation, tui.session.state))
                 return UIContent(lambda number: list(lines[number]), len(lines), show_cursor=False)
 
             def mouse_handler(self, mouse_event: MouseEvent) -> Any:

@@ -30,6 +30,7 @@ CONSOLE = re.compile(r"^```console\n(\$ kvmdbg .*?)^```\n", re.MULTILINE | re.DO
 PYTHON = re.compile(r"^```python\n(.*?)^```\n(\n```text\n)(.*?)^```\n", re.MULTILINE | re.DOTALL)
 PROMPT = re.compile(r"\(kvmdbg \w+\) ?|> ")
 # How a point is held, and what KVM calls itself, differ from host to host.
+RATES = re.compile(r"% +(?:-|[\d,]+)$", re.MULTILINE)
 HOSTS = re.compile(r"debug register|(?:int1|int3|hlt) trap(?: \(CPL 0 only on this KVM\))?|page read-only|stepping")
 
 
@@ -110,7 +111,7 @@ def blocks(page: Path) -> Iterator[tuple[str, Callable[[re.Match[str]], str], re
 
 def comparable(block: str) -> str:
     """The block without what differs between hosts."""
-    return re.sub(r" +", " ", HOSTS.sub("HELD", block))
+    return re.sub(r" +", " ", RATES.sub("%", HOSTS.sub("HELD", block)))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ BOOT = ["--symbols", "guests/boot16.elf", "guests/boot16.bin"]
 def test_a_session(shell: Shell, columns: int, lines: int) -> None:
     screen = shell("--tui", *BOOT, columns=columns, lines=lines)
     screen.wait("0x007c00  <start>")
-    assert "F5 continue" in screen.rows[-1]
+    screen.wait(lambda: "F5 continue" in screen.rows[-1])
     assert "0000:7c00  pc 0x7c00" in screen.rows[-2]
     assert all(len(row) <= columns for row in screen.rows)
     for title in ["code", "registers", "kvmdbg"] + (["stack", "breakpoints"] if columns >= 100 else []):
