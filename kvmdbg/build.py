@@ -14,7 +14,7 @@ _ELF = {16: 32, 32: 32, 64: 64}
 _CODE = {16: ".code16", 32: ".code32", 64: ".code64"}
 _FREESTANDING = (
     "-ffreestanding -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables -mno-red-zone -mgeneral-regs-only "
-    "-ffunction-sections -g -O1"
+    "-ffunction-sections -g"
 )
 _TIMEOUT = 60
 _LABEL = re.compile(r"(^|;)\s*[A-Za-z_.$][\w.$]*:", re.MULTILINE)
@@ -32,12 +32,16 @@ def from_assembly(text: str, folder: Path, *, mode: str = "real", address: int =
     return _link(["as", *options, source.name], folder, _bits(mode), address)
 
 
-def from_c(text: str, folder: Path, *, mode: str = "long", address: int = 0x100000) -> tuple[Path, Path]:
+def from_c(
+    text: str, folder: Path, *, mode: str = "long", address: int = 0x100000, optimize: int = 1
+) -> tuple[Path, Path]:
     """The same of freestanding C, which begins with its function ``_start``; there is a stack, and no library."""
     source = folder / "guest.c"
     source.write_text(text if text.endswith("\n") else f"{text}\n")
     bits = _bits(mode)
-    return _link(["gcc", f"-m{bits}", *_FREESTANDING.split(), "-c", source.name], folder, bits, address)
+    return _link(
+        ["gcc", f"-m{bits}", *_FREESTANDING.split(), f"-O{optimize}", "-c", source.name], folder, bits, address
+    )
 
 
 def _bits(mode: str) -> int:

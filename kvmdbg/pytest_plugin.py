@@ -44,8 +44,8 @@ class Guests:
         """A session on a guest, stopped before its first instruction and closed when the test ends.
 
         ``asm`` is GNU assembler text in Intel syntax, ``c`` freestanding C with a function ``_start``; their labels
-        and functions are symbols. ``mode`` is "real" for assembly and "long" for C unless given. The other options are
-        those of ``kvmdbg.open``. Raises LoadError with the compiler's words.
+        and functions are symbols; ``optimize`` is the level of C (1). ``mode`` is "real" for assembly and "long" for C
+        unless given. The other options are those of ``kvmdbg.open``. Raises LoadError with the compiler's words.
         """
         __tracebackhide__ = True
         from kvmdbg.errors import KvmdbgError
@@ -82,9 +82,12 @@ class Guests:
             folder.mkdir()
             mode = mode or ("real" if c is None else "long")
             load = load if load is not None else (0x1000 if c is None else 0x100000)
-            make, text = (build.from_assembly, asm) if c is None else (build.from_c, c)
-            assert text is not None
-            path, elf = make(text, folder, mode=mode, address=load)
+            if c is None:
+                assert asm is not None
+                path, elf = build.from_assembly(asm, folder, mode=mode, address=load)
+            else:
+                optimize = options.pop("optimize", 1)
+                path, elf = build.from_c(c, folder, mode=mode, address=load, optimize=optimize)
             options["symbols"] = [*options.get("symbols", ()), (str(elf), 0)]
             options.setdefault("format", "flat")
         return api.open(path, mode=mode, load=load, **options)

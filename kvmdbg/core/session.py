@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from kvmdbg.core.expressions import Value
     from kvmdbg.core.state import State
     from kvmdbg.core.trace import ExitPlaces, ExitTrace, InsnTrace, Seen
+    from kvmdbg.core.variables import Variables
     from kvmdbg.machine.bus import Device
     from kvmdbg.x86.disasm import Insn
 
@@ -331,6 +332,23 @@ class Session(Inspection):
         from kvmdbg.core.state import State
 
         return State(self)
+
+    @cached_property
+    def c_variables(self) -> Variables:
+        """Variables and types of the guest's source, from DWARF."""
+        from kvmdbg.core.variables import Variables
+
+        return Variables(self)
+
+    def locals(self) -> dict[str, str]:
+        """The local variables of the function that pc is in, with their values in words."""
+        variables = self.c_variables
+        return {one.name: variables.value(one) for one in variables.visible(parameters=False)}
+
+    def arguments(self) -> dict[str, str]:
+        """The same of its arguments."""
+        variables = self.c_variables
+        return {one.name: variables.value(one) for one in variables.visible(parameters=True)}
 
     @property
     def devices(self) -> list[Device]:

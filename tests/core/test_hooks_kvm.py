@@ -436,3 +436,38 @@ def test_a_temporary_catchpoint(kvm_guest: Guests) -> None:
     assert isinstance(dbg.run(), stops.CaughtStop)
     assert len(dbg.breakpoints) == 0
     assert isinstance(dbg.run(), stops.HaltedStop)
+
+
+def test_the_end_can_be_hooked(kvm_guest: Guests) -> None:
+    dbg = kvm_guest(asm="out 0x99, al; ud2", mode="prot")
+    seen: list[str] = []
+    dbg.on.shutdown()(lambda event: seen.append(f"shutdown {event.when}"))
+    dbg.on.exit("any")(lambda event: seen.append(event.kind))
+    stop = dbg.run()
+    assert isinstance(stop, stops.ShutdownStop), stop.describe()
+    assert seen == ["io", "shutdown after", "shutdown"]
+
+
+def test_an_instruction_that_kvm_cannot_run_can_be_hooked(kvm_guest: Guests) -> None:
+    dbg = kvm_guest(asm="mov eax, 0xd0000000\nbad: cmpxchg16b [rax]\nhlt", mode="long")
+    table = dbg.translate(0).entries[1].table
+    dbg.physical.write(table + 3 * 8, (0xC0000083).to_bytes(8, "little"))  # 1 GiB at 3 GiB, where no memory is
+    seen: list[int] = []
+    dbg.on.emulation_failure()(lambda event: seen.append(event.pc))
+    stop = dbg.run(timeout=20)
+    if isinstance(stop, stops.EmulationFailureStop):
+        assert seen == [dbg.symbols["bad"]]
+    else:  # a KVM that can, or one without pages of 1 GiB
+        assert seen == []
+
+
+def test_an_ignore_count_and_commands_of_a_catchpoint(kvm_guest: Guests) -> None:
+    from kvmdbg.commands.interpreter import Interpreter
+
+    dbg = kvm_guest(asm="mov cx, 5\nagain: out 0x99, al\nloop again\nhlt")
+    interpreter = Interpreter(dbg)
+    lines = iter(["silent", "print $cx", "end"])
+    list(interpreter.execute("catch io 0x99"))
+    list(interpreter.execute("ignore 1 3"))
+    list(interpreter.execute("commands 1", lambda: next(lines)))
+    assert [result.plain() for result in interpreter.execute("run")] == ["$1 = 2"]

@@ -333,3 +333,29 @@ def test_a_bare_machine_has_only_the_serial_port(kvm_guest: Guests) -> None:
         typed(dbg, "sendkey a")
     with pytest.raises(UsageError, match="no machine 'toaster'"):
         kvm_guest(asm="hlt", machine="toaster")
+
+
+def test_every_device_can_be_saved_to_a_file_and_comes_back(kvm_guest: Guests, tmp_path: Path) -> None:
+    """What ``save`` gives survives JSON, and ``load`` makes the same of it."""
+    devices = ["isa-debugcon", "isa-debug-exit"]
+    dbg = kvm_guest(asm="mov al, 0x12; out 0x80, al; out 0x70, al; out 0xe9, al; hlt", devices=devices)
+    dbg.run()
+    dbg.type("a")
+    dbg.uart.feed(b"waiting")
+    before = dbg.machine.bus.save()
+    assert len(before) == 9
+    dbg.snapshots.save("x")
+    dbg.snapshots.write("x", tmp_path / "x")
+    other = kvm_guest(asm="hlt", devices=devices)
+    other.snapshots.read(tmp_path / "x")
+    other.snapshots.restore("x")
+    assert [(name, _plain(state)) for name, state in other.machine.bus.save()] == [
+        (name, _plain(state)) for name, state in before
+    ]
+    for device in other.devices:
+        device.reset()
+    assert [_plain(state) for _, state in other.machine.bus.save()] != [_plain(state) for _, state in before]
+
+
+def _plain(state: object) -> object:
+    return [_plain(one) for one in state] if isinstance(state, list | tuple) else state

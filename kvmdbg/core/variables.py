@@ -1,0 +1,303 @@
+"""Variables of the guest's source: where they are now, and their values in words.
+
+Source: DWARF 5, section 2.5 (expressions), 7.7.1 (operations).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kvmdbg.errors import KvmdbgError, LoadError, MemoryFault, UsageError
+from kvmdbg.loaders.debug_info import CType, DebugInfo, Function, Member, Variable, read_debug_info
+from kvmdbg.record import record
+
+if TYPE_CHECKING:
+    from kvmdbg.core.session import Session
+
+REGISTERS_64 = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip")
+REGISTERS_32 = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "rip")
+MOST_ELEMENTS = 200
+MOST_TEXT = 200
+
+
+class NotThere(KvmdbgError):
+    """A variable that has no value here: optimized out, or described in a way that is not understood."""
+
+
+@record
+class Place:
+    """Where a value is: a linear address, or its bytes (in a register, or worked out)."""
+
+    address: int | None
+    data: bytes = b""
+
+
+class Variables:
+    """The variables that ``session``'s current vCPU sees in its innermost frame."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def _files(self) -> list[tuple[DebugInfo, int]]:
+        session = self._session
+        files = [(str(session.image.path), 0), *((p, session.symbol_bases.get(p, 0)) for p in session.symbol_files)]
+        found = []
+        for path, base in dict.fromkeys(files):
+            try:
+                found.append((read_debug_info(path), base))
+            except LoadError:
+                continue
+        return found
+
+    @property
+    def known(self) -> bool:
+        """Whether there is any debug information."""
+        return any(info.functions or info.types or info.globals for info, _ in self._files())
+
+    def function(self) -> tuple[Function, int] | None:
+        """The function that pc is in, and what its file's addresses are moved by."""
+        pc = self._session.vcpu.pc
+        for info, base in self._files():
+            for one in info.functions:
+                if one.start + base <= pc < one.end + base:
+                    return one, base
+        return None
+
+    def visible(self, *, parameters: bool) -> list[Variable]:
+        """The parameters, or the other variables, of the blocks that pc is in; inner ones first. UsageError."""
+        found = self.function()
+        if found is None:
+            raise UsageError(
+                f"nothing is known of the function at {self._session.vcpu.pc:#x}: it has no debug information"
+            )
+        function, base = found
+        pc = self._session.vcpu.pc - base
+        inside = [one for one, extent in function.variables if any(start <= pc < end for start, end in extent)]
+        return [one for one in inside if one.is_parameter == parameters]
+
+    def find(self, name: str) -> Variable | None:
+        """The variable of that name that is seen here: a local one before a global one."""
+        found = self.function()
+        if found is not None:
+            for one in reversed([*self.visible(parameters=True), *self.visible(parameters=False)]):
+                if one.name == name:
+                    return one
+        for info, _ in self._files():
+            for one in info.globals:
+                if one.name == name:
+                    return one
+        return None
+
+    def type(self, name: str) -> CType | None:
+        """A structure, union, enum or typedef by its name ("struct point")."""
+        for info, _ in self._files():
+            for wanted in (name, f"struct {name}", f"union {name}", f"enum {name}"):
+                if wanted in info.types:
+                    return info.types[wanted]
+        return None
+
+    # --- where it is -------------------------------------------------------------------------------
+
+    def place(self, variable: Variable) -> Place:
+        """Where a variable's value is now. NotThere, MemoryFault."""
+        found = self.function()
+        base = found[1] if found is not None else 0
+        expression = variable.location
+        if isinstance(expression, tuple):
+            pc = self._session.vcpu.pc - base
+            matching = [code for start, end, code in expression if start <= pc < end]
+            if not matching:
+                raise NotThere("optimized out")
+            expression = matching[0]
+        if not expression:
+            raise NotThere("optimized out")
+        return self._evaluate(expression, variable.type.size, base)
+
+    def _register(self, number: int) -> int:
+        bits = self._session.vcpu.mode.bits
+        names = REGISTERS_64 if bits == 64 else REGISTERS_32
+        if number >= len(names):
+            raise NotThere(f"it is in register {number}, which is not known here")
+        value = int(getattr(self._session.runner.vcpu.regs, names[number]))
+        return value & (1 << bits) - 1
+
+    def _frame_base(self) -> int:
+        found = self.function()
+        if found is None or not found[0].frame_base:
+            raise NotThere("its frame is not known")
+        code = found[0].frame_base
+        if code == b"\x9c":  # DW_OP_call_frame_cfa
+            frames = self._session.backtrace(2).frames
+            if len(frames) < 2 or frames[1].how != "cfi":
+                raise NotThere("the call frame is not known here")
+            return frames[1].sp
+        return self._evaluate(code, 8, found[1]).address or 0
+
+    def _evaluate(self, code: bytes, size: int, base: int) -> Place:
+        stack: list[int] = []
+        at = 0
+        mask = (1 << 64) - 1
+        word = 8 if self._session.vcpu.mode.bits == 64 else 4
+        while at < len(code):
+            op = code[at]
+            at += 1
+            if op == 0x03:  # DW_OP_addr
+                stack.append(int.from_bytes(code[at : at + word], "little") + base)
+                at += word
+            elif op == 0x91:  # DW_OP_fbreg
+                offset, at = _sleb(code, at)
+                stack.append(self._frame_base() + offset)
+            elif 0x70 <= op <= 0x8F:  # DW_OP_breg0 to 31
+                offset, at = _sleb(code, at)
+                stack.append(self._register(op - 0x70) + offset & mask)
+            elif 0x50 <= op <= 0x6F:  # DW_OP_reg0 to 31
+                value = self._register(op - 0x50)
+                return Place(None, (value & (1 << 8 * max(size, 1)) - 1).to_bytes(max(size, 1), "little"))
+            elif 0x30 <= op <= 0x4F:  # DW_OP_lit0 to 31
+                stack.append(op - 0x30)
+            elif op in FIXED:
+                wide, signed = FIXED[op]
+                stack.append(int.from_bytes(code[at : at + wide], "little", signed=signed))
+                at += wide
+            elif op == 0x10:
+                value, at = _uleb(code, at)
+                stack.append(value)
+            elif op == 0x11:
+                value, at = _sleb(code, at)
+                stack.append(value)
+            elif op == 0x23:  # DW_OP_plus_uconst
+                value, at = _uleb(code, at)
+                stack.append(stack.pop() + value & mask)
+            elif op == 0x06:  # DW_OP_deref
+                stack.append(int.from_bytes(self._session.memory.read(stack.pop(), word), "little"))
+            elif op in BINARY:
+                right, left = stack.pop(), stack.pop()
+                stack.append(BINARY[op](left, right) & mask)
+            elif op == 0x9F:  # DW_OP_stack_value
+                return Place(None, (stack.pop() & (1 << 8 * max(size, 1)) - 1).to_bytes(max(size, 1), "little"))
+            else:
+                raise NotThere(f"its place is described by a DWARF operation that is not understood ({op:#x})")
+        return Place(stack.pop())
+
+    # --- values in words ---------------------------------------------------------------------------
+
+    def value(self, variable: Variable) -> str:
+        """A variable's value as C shows it, or why it has none."""
+        try:
+            place = self.place(variable)
+            return self.show(variable.type, self._bytes(place, variable.type.size))
+        except (NotThere, MemoryFault) as error:
+            return f"<{error}>"
+        except IndexError:
+            return "<its place is described in a damaged way>"
+
+    def _bytes(self, place: Place, size: int) -> bytes:
+        return place.data if place.address is None else self._session.memory.read(place.address, size)
+
+    def show(self, type: CType, data: bytes, depth: int = 0) -> str:
+        """Bytes of this type as C shows them."""
+        number = int.from_bytes(data, "little")
+        if type.kind in ("int", "enum"):
+            number = int.from_bytes(data, "little", signed=True) if data else 0
+        if type.kind == "enum":
+            return type.values.get(number, type.values.get(number & (1 << 8 * len(data)) - 1, str(number)))
+        if type.kind == "bool":
+            return "true" if number else "false"
+        if type.kind == "char":
+            shown = chr(number) if 0x20 <= number < 0x7F else f"\\x{number:02x}"
+            return f"{number} {shown!r}" if len(shown) == 1 else f"{number} '{shown}'"
+        if type.kind == "float":
+            form = {4: "<f", 8: "<d"}.get(len(data))
+            return f"{struct.unpack(form, data)[0]:.9g}" if form else data[::-1].hex()
+        if type.kind == "pointer":
+            return self._pointer(type, number)
+        if type.kind in ("struct", "union"):
+            return "{" + ", ".join(f"{one.name} = {self._member(one, data, depth)}" for one in type.members) + "}"
+        if type.kind == "array" and type.target is not None:
+            return self._array(type, data, depth)
+        return str(number) if type.kind in ("int", "uint") else f"{number:#x}"
+
+    def _member(self, one: Member, data: bytes, depth: int) -> str:
+        if one.bits:
+            raw = int.from_bytes(data[one.offset : one.offset + 8], "little") >> one.bit & (1 << one.bits) - 1
+            if one.type.kind == "int" and raw >> one.bits - 1:
+                raw -= 1 << one.bits
+            return one.type.values.get(raw, str(raw)) if one.type.kind == "enum" else str(raw)
+        part = data[one.offset : one.offset + one.type.size]
+        return self.show(one.type, part, depth + 1) if depth < 8 else "{...}"
+
+    def _array(self, type: CType, data: bytes, depth: int) -> str:
+        inner = type.target
+        assert inner is not None
+        if inner.kind == "char":
+            text = data.split(b"\0")[0]
+            if all(0x20 <= byte < 0x7F or byte in b"\n\t" for byte in text):
+                return '"' + text.decode().replace("\n", "\\n").replace("\t", "\\t") + '"'
+        size = max(inner.size, 1)
+        count = min(type.count or 0, MOST_ELEMENTS)
+        shown = [self.show(inner, data[n * size : (n + 1) * size], depth + 1) for n in range(count)]
+        return "{" + ", ".join(shown) + (", ..." if (type.count or 0) > count else "") + "}"
+
+    def _pointer(self, type: CType, number: int) -> str:
+        target = type.target
+        text = f"{number:#x}"
+        label = self._session.symbols.format(number)
+        if label:
+            text += f" <{label}>"
+        if target is not None and target.kind == "char" and number:
+            try:
+                data = self._session.memory.read(number, min(MOST_TEXT, 4096 - number % 4096)).split(b"\0")[0]
+            except MemoryFault:
+                return text
+            if data and all(0x20 <= byte < 0x7F or byte in b"\n\t" for byte in data):
+                text += f" {data.decode()!r}"
+        return text
+
+    def declaration(self, type: CType) -> str:
+        """A type as its source has it (``ptype``)."""
+        if type.kind in ("struct", "union"):
+            lines = [f"{type.name} {{"]
+            for one in type.members:
+                bits = f" : {one.bits}" if one.bits else ""
+                lines.append(f"    {_declared(one.type, one.name)}{bits};  /* offset {one.offset} */")
+            return "\n".join([*lines, f"}}  /* {type.size} bytes */"])
+        if type.kind == "enum":
+            return f"{type.name} {{" + ", ".join(f"{name} = {value}" for value, name in type.values.items()) + "}"
+        return f"{type.name}  /* {type.size} bytes */"
+
+
+def _declared(type: CType, name: str) -> str:
+    if type.kind == "array" and type.target is not None:
+        return _declared(type.target, f"{name}[{'' if type.count is None else type.count}]")
+    if type.kind == "pointer":
+        return f"{type.name}{name}"
+    return f"{type.name} {name}"
+
+
+FIXED = {
+    0x08: (1, False), 0x09: (1, True), 0x0A: (2, False), 0x0B: (2, True), 0x0C: (4, False), 0x0D: (4, True),
+    0x0E: (8, False), 0x0F: (8, True),
+}  # fmt: skip
+BINARY: dict[int, Callable[[int, int], int]] = {
+    0x1A: lambda a, b: a & b, 0x1C: lambda a, b: a - b, 0x1E: lambda a, b: a * b, 0x21: lambda a, b: a | b,
+    0x22: lambda a, b: a + b, 0x24: lambda a, b: a << min(b, 64), 0x25: lambda a, b: a >> b, 0x27: lambda a, b: a ^ b,
+}  # fmt: skip
+
+
+def _uleb(code: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = code[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if not byte & 0x80:
+            return value, at
+
+
+def _sleb(code: bytes, at: int) -> tuple[int, int]:
+    start = at
+    value, at = _uleb(code, at)
+    bits = 7 * (at - start)
+    return (value - (1 << bits) if value >> bits - 1 else value), at
