@@ -94,7 +94,7 @@ def source_part(dbg: Interpreter) -> Result | None:
     """The source around $pc; None where no line is known."""
     from kvmdbg.commands.examine import source_text
 
-    line = dbg.session.source.at(dbg.session.vcpu.pc)
+    line = dbg.session.source.quick_at(dbg.session.vcpu.pc)
     if line is None:
         return None
     if not dbg.session.source.text(line.file):

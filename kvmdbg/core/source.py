@@ -8,11 +8,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from kvmdbg.errors import LoadError, UsageError
-from kvmdbg.loaders.lines import Line, read_lines
+from kvmdbg.loaders.lines import Line, lines_size, read_lines
 from kvmdbg.record import replace
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
+
+
+QUICK = 1 << 20
+"""Bytes of line programs that are read at a stop without being asked for."""
 
 
 class Source:
@@ -24,13 +28,16 @@ class Source:
         self._lines: list[Line] = []
         self._starts: list[int] = []
 
-    def _load(self) -> None:
+    def _files(self) -> tuple[tuple[str, int], ...]:
         session = self._session
         files = [
             (str(session.image.path), 0),
             *((path, session.symbol_bases.get(path, 0)) for path in session.symbol_files),
         ]
-        key = tuple(dict.fromkeys(files))
+        return tuple(dict.fromkeys(files))
+
+    def _load(self) -> None:
+        key = self._files()
         if key == self._key:
             return
         self._key = key
@@ -43,6 +50,15 @@ class Source:
             lines += [replace(one, address=one.address + base, end=one.end + base) for one in found] if base else found
         self._lines = sorted(lines, key=lambda one: one.address)
         self._starts = [one.address for one in self._lines]
+
+    def quick_at(self, address: int) -> Line | None:
+        """The same as ``at`` where that takes no time: None while large line information has not been read.
+
+        For what is shown at each stop; whoever asks for lines by a command has it read.
+        """
+        if self._key != self._files() and sum(lines_size(path) for path, _ in self._files()) > QUICK:
+            return None
+        return self.at(address)
 
     def __len__(self) -> int:
         self._load()

@@ -34,6 +34,23 @@ def read_lines(path: str) -> tuple[Line, ...]:
         raise LoadError(f"cannot read {path}: {error.strerror}") from None
 
 
+@lru_cache(maxsize=64)
+def lines_size(path: str) -> int:
+    """Bytes of line programs in a file (.debug_line), 0 where there are none."""
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        with open(path, "rb") as file:
+            if file.read(4) != b"\x7fELF":
+                return 0
+            file.seek(0)
+            section = ELFFile(file).get_section_by_name(".debug_line")
+            return int(section["sh_size"]) if section is not None else 0
+    except (OSError, ELFError, KeyError, ValueError):
+        return 0
+
+
 def _lines(file: BinaryIO) -> Iterator[Line]:
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile

@@ -117,6 +117,14 @@ def test_the_context_shows_the_source(dbg: Session) -> None:
     assert "=> 4      total += n;" in report
 
 
+def test_large_line_information_is_not_read_at_a_stop(dbg: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvmdbg.core.source.QUICK", 10)
+    interpreter = Interpreter(dbg)
+    assert "-- source" not in "\n".join(result.plain(100) for result in interpreter.execute("stepi"))
+    assert "guest.c:" in typed(dbg, "info line")
+    assert "-- source" in "\n".join(result.plain(100) for result in interpreter.execute("stepi"))
+
+
 ASM = """
 main:
     mov sp, 0x8000
