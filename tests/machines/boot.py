@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import concurrent.futures
 import contextlib
+import dataclasses
 import fcntl
 import gzip
+import io
 import lzma
 import os
 import re
@@ -21,10 +24,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from tests.machines.console import Console
 from tests.machines.results import MARK
@@ -255,14 +261,20 @@ def job_script(command: Sequence[str], folder: str, environment: Mapping[str, st
     return f"{exports}cd {shlex.quote(folder)} || exit {NO_MACHINE}\n{shlex.join(command)}\n"
 
 
-def kvm_tests_command(tests: str) -> list[str]:
-    """pytest for these tests (a mark expression), naming only the files that have some: imports are slow there."""
+def kvm_tests_commands(tests: str, machines: int) -> list[list[str]]:
+    """pytest for these tests (a mark expression), a command for each of so many machines.
+
+    They name only the files that have such tests, because imports are slow there, and share them out by their number.
+    """
     pytest = [sys.executable, "-m", "pytest", "-m", tests, "-p", "no:cacheprovider", "-q"]
     done = subprocess.run([*pytest, "--collect-only"], cwd=CHECKOUT, capture_output=True, text=True)
-    files = list(dict.fromkeys(re.findall(r"^(\S+\.py)::", done.stdout, re.MULTILINE)))
+    files = Counter(re.findall(r"^(\S+\.py)::", done.stdout, re.MULTILINE))
     if done.returncode or not files:
         raise MachineError(f"pytest collected no test marked {tests} here:\n{(done.stdout + done.stderr).strip()}")
-    return [*pytest, "--tb=short", "--kvm-report=-", *files]
+    shares: list[list[str]] = [[] for _ in range(min(machines, len(files)))]
+    for file, _ in files.most_common():
+        min(shares, key=lambda share: sum(files[each] for each in share)).append(file)
+    return [[*pytest, "--tb=short", "--kvm-report=-", *share] for share in shares]
 
 
 @dataclass
@@ -279,7 +291,11 @@ class Run:
     include: list[Path] = field(default_factory=list)
     programs: list[str] = field(default_factory=list)
     setup_only: bool = False
+    machines: int = 1
     result: str | None = None
+    out: TextIO = field(default_factory=lambda: sys.stdout)
+    err: TextIO = field(default_factory=lambda: sys.stderr)
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
 def launch(command: Sequence[str], folder: Path, log: str) -> subprocess.Popen[bytes]:
@@ -297,7 +313,7 @@ def follow(process: subprocess.Popen[bytes], log: Path, run: Run) -> int:
     try:
         while console.status is None:
             ended = process.poll() is not None
-            late = time.monotonic() > deadline
+            late = time.monotonic() > deadline or run.stop.is_set()
             fresh = b""
             if log.exists():
                 with open(log, "rb") as file:
@@ -305,16 +321,16 @@ def follow(process: subprocess.Popen[bytes], log: Path, run: Run) -> int:
                     fresh = file.read()
             place += len(fresh)
             shown = console.feed(decoder.decode(fresh))
-            sys.stdout.write(decoder.decode(fresh) if run.verbose and not console.started else shown)
-            sys.stdout.flush()
+            run.out.write(decoder.decode(fresh) if run.verbose and not console.started else shown)
+            run.out.flush()
             if console.status is not None:
                 break
             if late:
-                print(f"\nno end of the command within {run.timeout:g} s", file=sys.stderr)
+                print(f"\nno end of the command within {run.timeout:g} s", file=run.err)
                 return NO_END
             if ended:
-                print("\nthe machine stopped before the command ended", file=sys.stderr)
-                print("\n".join(console.boot.splitlines()[-15:]), file=sys.stderr)
+                print("\nthe machine stopped before the command ended", file=run.err)
+                print("\n".join(console.boot.splitlines()[-15:]), file=run.err)
                 return NO_MACHINE
             time.sleep(0.1)
     finally:
@@ -348,6 +364,9 @@ def parser(prog: str, description: str | None, timeout: int) -> argparse.Argumen
     options.add_argument(
         "--tests", default="kvm", metavar="MARKS", help="pytest's mark expression for the tests (default %(default)s)"
     )
+    options.add_argument(
+        "-j", "--machines", type=int, default=1, metavar="N", help="share the tests among N machines (default 1)"
+    )
     options.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the machine's logs there")
     return options
 
@@ -362,6 +381,8 @@ def parse(options: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argpar
         options.error("a command belongs after --")
     if args.report and command:
         options.error("--report goes with the tests, not with a command")
+    if args.machines < 1 or (args.machines > 1 and command):
+        options.error("the number of machines is at least 1, and a command has one")
     if args.timeout <= 0:
         options.error("the timeout is a number of seconds above 0")
     return args, Run(
@@ -372,6 +393,7 @@ def parse(options: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argpar
         report=args.report,
         keep=args.keep,
         setup_only=args.setup,
+        machines=args.machines,
     )
 
 
@@ -381,14 +403,41 @@ def main(prog: str, start: Callable[[Run], int], run: Run) -> int:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the machine is ended, too
     try:
-        if not run.command and not run.setup_only:
-            run.command = kvm_tests_command(run.tests)
-        status = start(run)
+        if run.command or run.setup_only:
+            return start(run)
+        runs = _shares(run, kvm_tests_commands(run.tests, run.machines))
+        statuses = _start_all(start, runs)
     except MachineError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return NO_MACHINE
     except KeyboardInterrupt:
         return 130
-    if run.report and run.result:
-        results.update(run.report, results.Result.from_json(run.result))
-    return status
+    found = [results.Result.from_json(each.result) for each in runs if each.result]
+    if run.report and len(found) == len(runs):
+        results.update(run.report, results.total(found))
+    return max(statuses)
+
+
+def _shares(run: Run, commands: Sequence[list[str]]) -> list[Run]:
+    """One run a command. The first writes as it goes, the others when the first has ended."""
+    runs = [dataclasses.replace(run, command=command) for command in commands]
+    for at, each in enumerate(runs[1:], start=1):
+        each.out = each.err = io.StringIO()
+        each.keep = run.keep / str(at) if run.keep else None
+    return runs
+
+
+def _start_all(start: Callable[[Run], int], runs: Sequence[Run]) -> list[int]:
+    """Run them side by side, print what they said and return their statuses."""
+    with concurrent.futures.ThreadPoolExecutor(len(runs)) as pool:
+        futures = [pool.submit(start, run) for run in runs]
+        try:
+            statuses = []
+            for run, future in zip(runs, futures, strict=True):
+                statuses.append(future.result())
+                if isinstance(run.out, io.StringIO):
+                    print(run.out.getvalue(), end="", flush=True)
+            return statuses
+        finally:
+            for run in runs:
+                run.stop.set()  # ends its machine, when this one is interrupted

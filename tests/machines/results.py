@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,20 @@ def measured(date: str, passed: int, failed: int, skips: dict[str, int]) -> Resu
     """The result of a run on this host."""
     machine = os.environ.get("KVMDBG_MACHINE", "here")
     return Result(date, machine, platform.release(), module_here(), passed, failed, sum(skips.values()), skips)
+
+
+def total(shares: Sequence[Result]) -> Result:
+    """The result of a run whose tests were shared among several machines of one kind."""
+    skips: Counter[str] = Counter()
+    for each in shares:
+        skips.update(each.skips)
+    return dataclasses.replace(
+        shares[0],
+        passed=sum(each.passed for each in shares),
+        failed=sum(each.failed for each in shares),
+        skipped=sum(each.skipped for each in shares),
+        skips=dict(skips),
+    )
 
 
 def read(path: Path) -> list[Result]:

@@ -173,6 +173,35 @@ def test_a_machine_that_cannot_be_set_up_says_so(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == "kvm_amd: no kernel\n"
 
 
+def test_tests_are_shared_among_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given: list[list[str]] = []
+
+    def start(run: boot.Run) -> int:
+        files = [word for word in run.command if word.endswith(".py")]
+        given.append(files)
+        print(f"{len(files)} files", file=run.out)
+        run.result = results.Result("2026-01-02", "kvm_amd", "6.1", "kvm_amd", 2, 1, 1, {"slow": 1}).to_json()
+        return len(given) - 1
+
+    before = signal.getsignal(signal.SIGTERM)
+    report = tmp_path / "results.jsonl"
+    try:
+        assert boot.main("kvm_amd", start, boot.Run([], 1, machines=2, report=report)) == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    one, other = map(set, given)
+    assert one and other and not one & other
+    assert one | other == set(kvm_files())
+    assert sorted(capsys.readouterr().out.splitlines()) == sorted(f"{len(files)} files" for files in given)
+    (both,) = results.read(report)
+    assert (both.passed, both.failed, both.skipped, both.skips) == (4, 2, 2, {"slow": 2})
+
+
+def kvm_files() -> list[str]:
+    (command,) = boot.kvm_tests_commands("kvm", 1)
+    return [word for word in command if word.endswith(".py")]
+
+
 def test_a_report_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "new/results.jsonl"
     one = results.Result("2026-01-02", "kvm_amd", "6.1", "kvm_amd", 10, 1, 0)
