@@ -5,29 +5,40 @@ Source: DWARF 5, section 6.4; System V ABI, AMD64 and i386, for the registers' n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from kvmdbg.errors import MemoryFault
-from kvmdbg.loaders.frames import read_frames
-from kvmdbg.record import record
+from kvmdbg.errors import LoadError, MemoryFault
+from kvmdbg.loaders.frames import frame_at
+from kvmdbg.record import field, record
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
 
 NAMES_64 = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "ip")
 NAMES_32 = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "ip")
+UNWOUND = ("rsp", "rbp", "rbx", "rsi", "rdi", "r12", "r13", "r14", "r15")
 FARTHEST = 1 << 20
 """Bytes that a frame may at most reach over; a frame pointer that leads farther is none."""
 
 
 @record
 class Frame:
-    """One call: ``pc`` linear, ``sp`` the stack pointer there, ``how`` it was found ("cfi" or "frame pointer")."""
+    """One call: ``pc`` linear, ``sp`` the stack pointer there, ``how`` it was found ("cfi" or "frame pointer").
+
+    ``regs`` are the registers as they were there, those that calls keep; ``place`` is where its code is: the call,
+    not what is behind it, in every frame but the innermost.
+    """
 
     number: int
     pc: int
     sp: int
     how: str
+    regs: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def place(self) -> int:
+        return self.pc if not self.number else self.pc - 1
 
 
 @record
@@ -43,10 +54,7 @@ def backtrace(session: Session, most: int = 100) -> Backtrace:
     runner = session.runner
     mode = runner.mode
     size = mode.bits // 8
-    regs = {
-        name: int(getattr(runner.vcpu.regs, name))
-        for name in ("rsp", "rbp", "rbx", "rsi", "rdi", "r12", "r13", "r14", "r15")
-    }
+    regs = innermost(session).regs
     base = 0 if mode.bits == 64 else int(runner.sregs.ss.base)
     mask = (1 << mode.bits) - 1
     pc = runner.pc
@@ -55,7 +63,7 @@ def backtrace(session: Session, most: int = 100) -> Backtrace:
     seen: set[tuple[int, int]] = set()
     while True:
         sp = base + (regs["rsp"] & mask)
-        frames.append(Frame(len(frames), pc, sp, how))
+        frames.append(Frame(len(frames), pc, sp, how, regs))
         if len(frames) >= most:
             return Backtrace(tuple(frames), f"more than {most} frames")
         if (pc, sp) in seen:
@@ -90,37 +98,67 @@ def _by_cfi(
 ) -> tuple[int, dict[str, int]] | str | None:
     """The caller's return address and registers; None where no information covers ``pc``, a text at the outermost."""
     names = NAMES_64 if size == 8 else NAMES_32
-    files = [(str(session.image.path), 0), *((p, session.symbol_bases.get(p, 0)) for p in session.symbol_files)]
-    for path, bias in files:
-        for start, end, decoded in read_frames(path):
-            if not start + bias <= pc < end + bias:
-                continue
-            rows = [row for row in decoded.table if row["pc"] + bias <= pc]
-            if not rows:
-                return None
-            row = rows[-1]
-            rule = row["cfa"]
-            if rule.reg is None or rule.reg >= len(names) or names[rule.reg] not in regs:
-                return None  # an expression
-            cfa = base + (regs[names[rule.reg]] + rule.offset & mask)
-            caller = dict(regs)
-            back = None
-            for number, one in row.items():
-                if number in ("pc", "cfa") or number >= len(names):
-                    continue
-                if one.type == "UNDEFINED" and names[number] == "ip":
-                    return "this is the outermost frame"
-                if one.type == "OFFSET":
-                    value = _word(session, cfa + one.arg, size)
-                    if names[number] == "ip":
-                        back = value
-                    else:
-                        caller[names[number]] = value
-            if back is None:
-                back = _word(session, cfa - size, size)
-            caller["rsp"] = cfa - base
-            return back, caller
+    row = cfi_row(session, pc)
+    cfa = None if row is None else cfa_of(row, regs, names, mask)
+    if row is None or cfa is None:
+        return None
+    cfa += base
+    caller = dict(regs)
+    back = None
+    for number, one in row.items():
+        if number in ("pc", "cfa") or number >= len(names):
+            continue
+        if one.type == "UNDEFINED" and names[number] == "ip":
+            return "this is the outermost frame"
+        if one.type == "OFFSET":
+            value = _word(session, cfa + one.arg, size)
+            if names[number] == "ip":
+                back = value
+            else:
+                caller[names[number]] = value
+    if back is None:
+        back = _word(session, cfa - size, size)
+    caller["rsp"] = cfa - base
+    return back, caller
+
+
+def call_frame_address(session: Session, frame: Frame) -> int | None:
+    """The call frame address of a frame (DW_OP_call_frame_cfa), linear; None where no information tells it."""
+    mode = session.runner.mode
+    row = cfi_row(session, frame.place)
+    names = NAMES_64 if mode.bits == 64 else NAMES_32
+    found = cfa_of(row, frame.regs, names, (1 << mode.bits) - 1) if row is not None else None
+    if found is None:
+        return None
+    return found + (0 if mode.bits == 64 else int(session.runner.sregs.ss.base))
+
+
+def innermost(session: Session) -> Frame:
+    """The frame that pc is in."""
+    runner = session.runner
+    regs = {name: int(getattr(runner.vcpu.regs, name)) for name in UNWOUND}
+    base = 0 if runner.mode.bits == 64 else int(runner.sregs.ss.base)
+    return Frame(0, runner.pc, base + (regs["rsp"] & (1 << runner.mode.bits) - 1), "here", regs)
+
+
+def cfi_row(session: Session, pc: int) -> dict[Any, Any] | None:
+    """The row of call frame information for a place: its rules by register number, and "cfa"; None without any."""
+    for dwarf, bias in session.debug_files():
+        with suppress(LoadError):
+            decoded = frame_at(dwarf, pc - bias)
+            rows = [row for row in decoded.table if row["pc"] + bias <= pc] if decoded is not None else []
+            if rows:
+                found: dict[Any, Any] = rows[-1]
+                return found
     return None
+
+
+def cfa_of(row: dict[Any, Any], regs: dict[str, int], names: tuple[str, ...], mask: int) -> int | None:
+    """The call frame address, as an offset into the stack segment; None for one that an expression describes."""
+    rule = row["cfa"]
+    if rule.reg is None or rule.reg >= len(names) or names[rule.reg] not in regs:
+        return None
+    return int(regs[names[rule.reg]] + rule.offset & mask)
 
 
 def _by_frame_pointer(

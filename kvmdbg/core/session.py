@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,7 +40,7 @@ from kvmdbg.devices.registry import add as add_device
 from kvmdbg.devices.registry import add_standard
 from kvmdbg.devices.uart import COM1, PORTS, Uart
 from kvmdbg.devices.vga import Vga
-from kvmdbg.errors import KvmdbgError, NotSupportedHere, SessionStateError, UsageError
+from kvmdbg.errors import KvmdbgError, LoadError, NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.kvm import abi, exits
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.image import Image, LoadOptions
@@ -48,13 +49,14 @@ from kvmdbg.machine.memory import Guard, Slot
 from kvmdbg.x86 import paging
 
 if TYPE_CHECKING:
-    from kvmdbg.core.backtrace import Backtrace
+    from kvmdbg.core.backtrace import Backtrace, Frame
     from kvmdbg.core.context import SessionContext
     from kvmdbg.core.differences import Differences
     from kvmdbg.core.expressions import Value
     from kvmdbg.core.state import State
     from kvmdbg.core.trace import ExitPlaces, ExitTrace, InsnTrace, Seen
     from kvmdbg.core.variables import Variables
+    from kvmdbg.loaders.dwarf import Dwarf, Progress
     from kvmdbg.machine.bus import Device
     from kvmdbg.x86.disasm import Insn
 
@@ -99,6 +101,9 @@ class Session(Inspection):
         self.symbol_files: list[str] = []
         self.symbol_bases: dict[str, int] = {}
         self.source = Source(self)
+        self._selected: tuple[tuple[int, int, int], Frame] | None = None
+        self.progress: Progress | None = None
+        """Told how far the reading of a large file is; None: nobody wants to know."""
         self.breakpoints = Breakpoints()
         self.variables: dict[str, int] = {}
         self.history: list[int] = []
@@ -332,6 +337,29 @@ class Session(Inspection):
         from kvmdbg.core.state import State
 
         return State(self)
+
+    @property
+    def frame(self) -> Frame:
+        """The selected frame: that of pc, until ``select_frame`` chooses another at this stop."""
+        from kvmdbg.core.backtrace import innermost
+
+        here = innermost(self)
+        if self._selected is not None:
+            place, chosen = self._selected
+            if place == (self.runner.index, here.pc, here.sp):
+                return chosen
+            self._selected = None
+        return here
+
+    def select_frame(self, number: int) -> Frame:
+        """Choose the frame whose variables are meant, counted from the innermost, 0. UsageError where it is none."""
+        self.require_stopped()
+        found = self.backtrace(number + 1)
+        if not 0 <= number < len(found.frames):
+            raise UsageError(f"there is no frame {number}: the last one is {len(found.frames) - 1} ({found.end})")
+        here = found.frames[0]
+        self._selected = ((self.runner.index, here.pc, here.sp), found.frames[number])
+        return found.frames[number]
 
     @cached_property
     def c_variables(self) -> Variables:
@@ -1082,6 +1110,18 @@ class Session(Inspection):
 
         first = self.snapshots[before]
         return between(self, first, self.snapshots[after] if after is not None else self.snapshots.take())
+
+    def debug_files(self) -> list[tuple[Dwarf, int]]:
+        """The debug information of the image and of the symbol files, with what its addresses are moved by."""
+        from kvmdbg.loaders.dwarf import open_dwarf
+
+        files = {str(self.image.path): self.image.bias} | {path: self.symbol_bases[path] for path in self.symbol_files}
+        found = []
+        for path, base in files.items():
+            with suppress(LoadError):  # one that is damaged has none
+                if (dwarf := open_dwarf(path)) is not None:
+                    found.append((dwarf, base))
+        return found
 
     def add_symbols(self, path: str, base: int = 0, *, replace: bool = False) -> int:
         """Read an ELF file's symbols, moved by ``base``, to those known or in their place; how many there were."""

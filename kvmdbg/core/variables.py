@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from kvmdbg.core.backtrace import call_frame_address
 from kvmdbg.errors import KvmdbgError, LoadError, MemoryFault, UsageError
-from kvmdbg.loaders.debug_info import CType, DebugInfo, Function, Member, Variable, read_debug_info
+from kvmdbg.loaders.debug_info import CType, DebugInfo, Function, Member, Variable
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 REGISTERS_64 = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip")
 REGISTERS_32 = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "rip")
+KEPT_64 = ("rbx", "rbp", "rsp", "r12", "r13", "r14", "r15")
+KEPT_32 = ("rbx", "rbp", "rsp", "rsi", "rdi")
+"""Registers that a called function leaves as they were (System V ABI)."""
 MOST_ELEMENTS = 200
 MOST_TEXT = 200
 
@@ -35,67 +40,76 @@ class Place:
 
 
 class Variables:
-    """The variables that ``session``'s current vCPU sees in its innermost frame."""
+    """The variables that are seen in ``session``'s selected frame, that of pc unless another was selected."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def _files(self) -> list[tuple[DebugInfo, int]]:
-        session = self._session
-        files = [(str(session.image.path), 0), *((p, session.symbol_bases.get(p, 0)) for p in session.symbol_files)]
-        found = []
-        for path, base in dict.fromkeys(files):
-            try:
-                found.append((read_debug_info(path), base))
-            except LoadError:
-                continue
-        return found
+        return [(DebugInfo.of(dwarf), base) for dwarf, base in self._session.debug_files()]
 
     @property
     def known(self) -> bool:
         """Whether there is any debug information."""
-        return any(info.functions or info.types or info.globals for info, _ in self._files())
+        return bool(self._session.debug_files())
 
     def function(self) -> tuple[Function, int] | None:
-        """The function that pc is in, and what its file's addresses are moved by."""
-        pc = self._session.vcpu.pc
+        """The function of the selected frame, and what its file's addresses are moved by."""
+        place = self._session.frame.place
         for info, base in self._files():
-            for one in info.functions:
-                if one.start + base <= pc < one.end + base:
-                    return one, base
+            with suppress(LoadError):
+                found = info.function_at(place - base)
+                if found is not None:
+                    return found, base
         return None
 
     def visible(self, *, parameters: bool) -> list[Variable]:
-        """The parameters, or the other variables, of the blocks that pc is in; inner ones first. UsageError."""
+        """The parameters, or the other variables, of the blocks that the frame is in; outer ones first. UsageError."""
         found = self.function()
         if found is None:
             raise UsageError(
-                f"nothing is known of the function at {self._session.vcpu.pc:#x}: it has no debug information"
+                f"nothing is known of the function at {self._session.frame.place:#x}: it has no debug information"
             )
-        function, base = found
-        pc = self._session.vcpu.pc - base
-        inside = [one for one, extent in function.variables if any(start <= pc < end for start, end in extent)]
-        return [one for one in inside if one.is_parameter == parameters]
+        return [one for one in self._inside(*found) if one.is_parameter == parameters]
+
+    def _inside(self, function: Function, base: int) -> list[Variable]:
+        at = self._session.frame.place - base
+        return [one for one, extent in function.variables if any(start <= at < end for start, end in extent)]
 
     def find(self, name: str) -> Variable | None:
         """The variable of that name that is seen here: a local one before a global one."""
         found = self.function()
         if found is not None:
-            for one in reversed([*self.visible(parameters=True), *self.visible(parameters=False)]):
+            for one in reversed(self._inside(*found)):
                 if one.name == name:
                     return one
-        for info, _ in self._files():
-            for one in info.globals:
-                if one.name == name:
-                    return one
+        symbol = self._session.symbols.lookup(name)
+        if symbol is not None and symbol.kind == "function":
+            return None
+        for info, base in self._files():
+            with suppress(LoadError):
+                if (symbol is not None or not info.dwarf.is_large) and (one_ := info.variable(name, self._near(base))):
+                    return one_
         return None
 
+    def _near(self, base: int) -> int:
+        return self._session.frame.place - base
+
     def type(self, name: str) -> CType | None:
-        """A structure, union, enum or typedef by its name ("struct point")."""
-        for info, _ in self._files():
-            for wanted in (name, f"struct {name}", f"union {name}", f"enum {name}"):
-                if wanted in info.types:
-                    return info.types[wanted]
+        """A structure, union, enum, typedef or base type by its name ("struct point", or "point" alone)."""
+        for wanted in (name, f"struct {name}", f"union {name}", f"enum {name}", f"class {name}"):
+            for info, base in self._files():
+                with suppress(LoadError):
+                    if (found := info.type(wanted, self._near(base))) is not None:
+                        return found
+        return None
+
+    def constant(self, name: str) -> tuple[int, CType] | None:
+        """The enumerator of that name: its value and its enumeration."""
+        for info, base in self._files():
+            with suppress(LoadError):
+                if (found := info.constant(name, self._near(base))) is not None:
+                    return found
         return None
 
     # --- where it is -------------------------------------------------------------------------------
@@ -106,7 +120,7 @@ class Variables:
         base = found[1] if found is not None else 0
         expression = variable.location
         if isinstance(expression, tuple):
-            pc = self._session.vcpu.pc - base
+            pc = self._session.frame.place - base
             matching = [code for start, end, code in expression if start <= pc < end]
             if not matching:
                 raise NotThere("optimized out")
@@ -120,7 +134,15 @@ class Variables:
         names = REGISTERS_64 if bits == 64 else REGISTERS_32
         if number >= len(names):
             raise NotThere(f"it is in register {number}, which is not known here")
-        value = int(getattr(self._session.runner.vcpu.regs, names[number]))
+        frame, name = self._session.frame, names[number]
+        if not frame.number:
+            value = int(getattr(self._session.runner.vcpu.regs, name))
+        elif name == "rip":
+            value = frame.pc
+        elif name in (KEPT_64 if bits == 64 else KEPT_32):
+            value = frame.regs[name]
+        else:
+            raise NotThere(f"it was in {name}, which functions called since may have changed")
         return value & (1 << bits) - 1
 
     def _frame_base(self) -> int:
@@ -129,10 +151,10 @@ class Variables:
             raise NotThere("its frame is not known")
         code = found[0].frame_base
         if code == b"\x9c":  # DW_OP_call_frame_cfa
-            frames = self._session.backtrace(2).frames
-            if len(frames) < 2 or frames[1].how != "cfi":
+            cfa = call_frame_address(self._session, self._session.frame)
+            if cfa is None:
                 raise NotThere("the call frame is not known here")
-            return frames[1].sp
+            return cfa
         return self._evaluate(code, 8, found[1]).address or 0
 
     def _evaluate(self, code: bytes, size: int, base: int) -> Place:

@@ -5,10 +5,10 @@ Source: DWARF 5, sections 3 (program scope), 4 (data objects), 5 (types); locati
 
 from __future__ import annotations
 
-from functools import lru_cache
+from bisect import bisect_right
 from typing import Any
 
-from kvmdbg.errors import LoadError
+from kvmdbg.loaders.dwarf import Dwarf, Unit, damage, extent, text
 from kvmdbg.record import record
 
 
@@ -26,6 +26,8 @@ class Member:
 class CType:
     """A C type. ``kind``: "int", "uint", "bool", "char", "float", "pointer", "struct", "union", "array", "enum",
     "function" or "void"; ``size`` in bytes."""
+
+    signed = False
 
     def __init__(self, kind: str, name: str, size: int) -> None:
         self.kind = kind
@@ -66,80 +68,137 @@ class Function:
     variables: tuple[tuple[Variable, tuple[tuple[int, int], ...]], ...]
 
 
-@record
+class _UnitInfo:
+    """What a unit has, by name and by address: pyelftools' entries, not yet read any further."""
+
+    def __init__(self) -> None:
+        self.functions: list[tuple[int, int, Any]] = []
+        self.variables: dict[str, Any] = {}
+        self.types: dict[str, Any] = {}
+        self.constants: dict[str, tuple[int, Any]] = {}
+
+
 class DebugInfo:
-    functions: tuple[Function, ...]
-    globals: tuple[Variable, ...]
-    types: dict[str, CType]
-    address_size: int
+    """Functions, variables and types of one file. Every method raises LoadError where it is damaged."""
+
+    def __init__(self, dwarf: Dwarf) -> None:
+        self.dwarf = dwarf
+        self._reader = _Reader(dwarf)
+
+    @classmethod
+    def of(cls, dwarf: Dwarf) -> DebugInfo:
+        """The one of this file."""
+        if "info" not in dwarf.kept:
+            dwarf.kept["info"] = cls(dwarf)
+        found: DebugInfo = dwarf.kept["info"]
+        return found
+
+    def function_at(self, address: int) -> Function | None:
+        """The function that an address lies in."""
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            for unit in self.dwarf.units_at(address):
+                functions = self._reader.unit(unit).functions
+                at = bisect_right(functions, address, key=lambda one: one[0]) - 1
+                while at >= 0 and functions[at][0] > address - 0x100000:
+                    start, end, die = functions[at]
+                    if start <= address < end:
+                        return self._reader.function(unit, die)
+                    at -= 1
+        return None
+
+    def _units(self, name: str, near: int | None) -> list[Unit]:
+        """The units to look for a name in: those at the address ``near`` first."""
+        first = self.dwarf.units_at(near) if near is not None else []
+        return first + [unit for unit in self.dwarf.mentioning(name) if unit not in first]
+
+    def variable(self, name: str, near: int | None = None) -> Variable | None:
+        """The variable outside of functions with that name; that of the unit at the address ``near`` before others."""
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            for unit in self._units(name, near):
+                die = self._reader.unit(unit).variables.get(name)
+                found = self._reader.variable(unit, die) if die is not None else None
+                if found is not None and found.location:
+                    return found
+        return None
+
+    def type(self, name: str, near: int | None = None) -> CType | None:
+        """The type of that name as in "struct point" or "u32"."""
+        plain = name.rpartition(" ")[2]
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            for unit in self._units(plain, near):
+                die = self._reader.unit(unit).types.get(name)
+                if die is not None:
+                    return self._reader.type_of(die)
+        return None
+
+    def constant(self, name: str, near: int | None = None) -> tuple[int, CType] | None:
+        """The enumerator of that name and its enumeration."""
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            for unit in self._units(name, near):
+                found = self._reader.unit(unit).constants.get(name)
+                if found is not None:
+                    return found[0], self._reader.type_of(found[1])
+        return None
 
 
-NOTHING = DebugInfo((), (), {}, 8)
-
-
-@lru_cache(maxsize=16)
-def read_debug_info(path: str) -> DebugInfo:
-    """Everything in an ELF file; nothing for other files. LoadError when it is damaged."""
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
-    try:
-        with open(path, "rb") as file:
-            if file.read(4) != b"\x7fELF":
-                return NOTHING
-            file.seek(0)
-            elf = ELFFile(file)
-            return _Reader(elf).read() if elf.has_dwarf_info() else NOTHING
-    except OSError as error:
-        raise LoadError(f"cannot read {path}: {error.strerror}") from None
-    except (ELFError, KeyError, ValueError, IndexError, AttributeError, TypeError, RecursionError) as error:
-        raise LoadError(f"{path}: its debug information is damaged ({error})") from None
-
-
-def _text(die: Any, name: str) -> str:
-    found = die.attributes.get(name)
-    return found.value.decode("utf-8", "replace") if found is not None else ""
+_TYPES = {
+    "DW_TAG_structure_type": "struct ", "DW_TAG_class_type": "class ", "DW_TAG_union_type": "union ",
+    "DW_TAG_enumeration_type": "enum ", "DW_TAG_typedef": "", "DW_TAG_base_type": "",
+}  # fmt: skip
 
 
 class _Reader:
-    def __init__(self, elf: Any) -> None:
+    def __init__(self, dwarf: Dwarf) -> None:
         from elftools.dwarf.locationlists import LocationParser
 
-        self._elf = elf
-        self._dwarf = elf.get_dwarf_info()
+        self._file = dwarf
+        self._dwarf = dwarf.info
         self._types: dict[int, CType] = {}
-        self._named: dict[str, CType] = {}
-        self._lists = self._dwarf.location_lists()
-        self._parser = LocationParser(self._lists)
-        self._ranges = self._dwarf.range_lists()
+        self._units: dict[int, _UnitInfo] = {}
+        self._functions: dict[int, Function | None] = {}
+        self._parser = LocationParser(self._dwarf.location_lists())
 
-    def read(self) -> DebugInfo:
-        functions: list[Function] = []
-        variables: list[Variable] = []
-        for unit in self._dwarf.iter_CUs():
-            top = unit.get_top_DIE()
-            base = self._base(top)
-            for die in top.iter_children():
-                if die.tag == "DW_TAG_subprogram":
-                    made = self._function(unit, die, base)
-                    if made is not None:
-                        functions.append(made)
-                elif die.tag == "DW_TAG_variable":
-                    found = self._variable(unit, die, base)
-                    if found is not None and found.location:
-                        variables.append(found)
-                elif die.tag in (
-                    "DW_TAG_structure_type",
-                    "DW_TAG_union_type",
-                    "DW_TAG_enumeration_type",
-                    "DW_TAG_typedef",
-                ):
-                    made_type = self._type_of(die)
-                    if _text(die, "DW_AT_name"):
-                        self._named.setdefault(made_type.name, made_type)
-        return DebugInfo(
-            tuple(sorted(functions, key=lambda one: one.start)), tuple(variables), self._named, self._elf.elfclass // 8
-        )
+    def unit(self, unit: Unit) -> _UnitInfo:
+        known = self._units.get(unit.offset)
+        if known is None:
+            known = self._units[unit.offset] = _UnitInfo()
+            top = self._file.die(unit)[1]
+            self._index(known, top, self._base(top), "")
+            known.functions.sort(key=lambda one: one[0])
+        return known
+
+    def _index(self, found: _UnitInfo, parent: Any, base: int, scope: str) -> None:
+        """List what a unit or a namespace has; inside a namespace also as ``space::name``."""
+        for die in parent.iter_children():
+            tag, name = die.tag, text(die, "DW_AT_name")
+            if tag == "DW_TAG_subprogram":
+                places = extent(self._file, die, base)
+                if places:
+                    found.functions.append((min(a for a, _ in places), max(b for _, b in places), die))
+            elif tag == "DW_TAG_variable" and "DW_AT_location" in die.attributes:
+                if "DW_AT_specification" in die.attributes:
+                    name = text(die.get_DIE_from_attribute("DW_AT_specification"), "DW_AT_name")
+                found.variables.setdefault(scope + name, die)
+                found.variables.setdefault(name, die)
+            elif tag in _TYPES and "DW_AT_declaration" not in die.attributes:
+                if name:
+                    found.types.setdefault(_TYPES[tag] + scope + name, die)
+                    found.types.setdefault(_TYPES[tag] + name, die)
+                if tag == "DW_TAG_enumeration_type":
+                    for child in die.iter_children():
+                        if child.tag == "DW_TAG_enumerator":
+                            value = int(child.attributes["DW_AT_const_value"].value)
+                            found.constants.setdefault(text(child, "DW_AT_name"), (value, die))
+            elif tag in ("DW_TAG_namespace", "DW_TAG_module"):
+                self._index(found, die, base, f"{scope}{name}::" if name else scope)
+
+    def function(self, unit: Unit, die: Any) -> Function | None:
+        if die.offset not in self._functions:
+            self._functions[die.offset] = self._function(die.cu, die, self._base(self._file.die(unit)[1]))
+        return self._functions[die.offset]
+
+    def variable(self, unit: Unit, die: Any) -> Variable | None:
+        return self._variable(die.cu, die, self._base(self._file.die(unit)[1]))
 
     @staticmethod
     def _base(top: Any) -> int:
@@ -147,22 +206,7 @@ class _Reader:
         return int(low.value) if low is not None else 0
 
     def _extent(self, die: Any, base: int) -> tuple[tuple[int, int], ...]:
-        low, high = die.attributes.get("DW_AT_low_pc"), die.attributes.get("DW_AT_high_pc")
-        if low is not None and high is not None:
-            end = high.value if high.form == "DW_FORM_addr" else low.value + high.value
-            return ((int(low.value), int(end)),)
-        ranges = die.attributes.get("DW_AT_ranges")
-        if ranges is None or self._ranges is None:
-            return ()
-        found = []
-        entry: Any
-        for entry in self._ranges.get_range_list_at_offset(ranges.value, die.cu):
-            if hasattr(entry, "base_address"):
-                base = entry.base_address
-            elif hasattr(entry, "begin_offset"):
-                start = 0 if getattr(entry, "is_absolute", False) else base
-                found.append((start + entry.begin_offset, start + entry.end_offset))
-        return tuple(found)
+        return tuple(extent(self._file, die, base))
 
     def _function(self, unit: Any, die: Any, base: int) -> Function | None:
         extent = self._extent(die, base)
@@ -176,7 +220,7 @@ class _Reader:
         self._block(unit, die, base, extent, variables)
         frame_base = bytes(frame.value) if frame is not None and isinstance(frame.value, list) else b""
         start, end = min(a for a, _ in extent), max(b for _, b in extent)
-        return Function(_text(origin, "DW_AT_name"), start, end, frame_base, tuple(variables))
+        return Function(text(origin, "DW_AT_name"), start, end, frame_base, tuple(variables))
 
     def _block(self, unit: Any, die: Any, base: int, extent: Any, found: list[Any]) -> None:
         for child in die.iter_children():
@@ -184,7 +228,7 @@ class _Reader:
                 one = self._variable(unit, child, base)
                 if one is not None and one.name:
                     found.append((one, extent))
-            elif child.tag == "DW_TAG_lexical_block":
+            elif child.tag in ("DW_TAG_lexical_block", "DW_TAG_inlined_subroutine"):
                 self._block(unit, child, base, self._extent(child, base) or extent, found)
 
     def _variable(self, unit: Any, die: Any, base: int) -> Variable | None:
@@ -197,7 +241,7 @@ class _Reader:
             return None
         line = origin.attributes.get("DW_AT_decl_line")
         return Variable(
-            _text(origin, "DW_AT_name"), self._type_at(origin), self._location(unit, location, die, base),
+            text(origin, "DW_AT_name"), self._type_at(origin), self._location(unit, location, die, base),
             die.tag == "DW_TAG_formal_parameter", int(line.value) if line is not None else 0,
         )  # fmt: skip
 
@@ -225,15 +269,15 @@ class _Reader:
     def _type_at(self, die: Any) -> CType:
         if "DW_AT_type" not in die.attributes:
             return VOID
-        return self._type_of(die.get_DIE_from_attribute("DW_AT_type"))
+        return self.type_of(die.get_DIE_from_attribute("DW_AT_type"))
 
-    def _type_of(self, die: Any) -> CType:
+    def type_of(self, die: Any) -> CType:
         known = self._types.get(die.offset)
         if known is not None:
             return known
         size = die.attributes.get("DW_AT_byte_size")
         made = self._types[die.offset] = CType(
-            "void", _text(die, "DW_AT_name"), int(size.value) if size is not None else 0
+            "void", text(die, "DW_AT_name"), int(size.value) if size is not None else 0
         )
         getattr(self, f"_{die.tag.removeprefix('DW_TAG_')}", self._other)(die, made)
         return made
@@ -246,10 +290,11 @@ class _Reader:
         made.kind = {2: "bool", 4: "float", 5: "int", 6: "char", 7: "uint", 8: "char", 0x10: "char"}.get(
             encoding, "uint"
         )
+        made.signed = encoding in (5, 6)
 
     def _pointer_type(self, die: Any, made: CType) -> None:
         made.kind = "pointer"
-        made.size = made.size or self._elf.elfclass // 8
+        made.size = made.size or self._file.bits // 8
         made.target = self._type_at(die)
         made.name = f"{made.target.name} *"
 
@@ -257,6 +302,7 @@ class _Reader:
         target = self._type_at(die)
         made.kind, made.size, made.target = target.kind, target.size, target.target
         made.members, made.count, made.values = target.members, target.count, target.values
+        made.signed = target.signed
         made.name = before + target.name if not made.name else made.name
 
     def _typedef(self, die: Any, made: CType) -> None:
@@ -292,7 +338,10 @@ class _Reader:
             elif bits is not None and "DW_AT_bit_offset" in attributes:  # DWARF 3: counted from the other end
                 bit = type_.size * 8 - attributes["DW_AT_bit_offset"].value - bits.value
             wide = int(bits.value) if bits is not None else 0
-            made.members.append(Member(_text(child, "DW_AT_name"), type_, offset, bit, wide))
+            made.members.append(Member(text(child, "DW_AT_name"), type_, offset, bit, wide))
+
+    def _class_type(self, die: Any, made: CType) -> None:
+        self._structure_type(die, made, "class")
 
     def _union_type(self, die: Any, made: CType) -> None:
         self._structure_type(die, made, "union")
@@ -302,7 +351,8 @@ class _Reader:
         made.name = f"enum {made.name}" if made.name else "enum {...}"
         for child in die.iter_children():
             if child.tag == "DW_TAG_enumerator":
-                made.values[child.attributes["DW_AT_const_value"].value] = _text(child, "DW_AT_name")
+                made.values[child.attributes["DW_AT_const_value"].value] = text(child, "DW_AT_name")
+        made.signed = any(value < 0 for value in made.values)
 
     def _array_type(self, die: Any, made: CType) -> None:
         counts: list[int | None] = []

@@ -217,7 +217,7 @@ class Elf:
             default = Entry(None, to_physical(found, file.header["e_entry"]) + bias)
         segments = segments_of(found, data, bias)
         entry = chosen_entry(options, default, path, mode, symbols, lambda at: to_physical(found, at - bias) + bias)
-        return Image(path, self.name, segments, mode, entry, symbols=symbols)
+        return Image(path, self.name, segments, mode, entry, symbols=symbols, bias=bias)
 
 
 def segments_of(found: list[Loadable], data: bytes, bias: int = 0) -> list[Segment]:

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from bisect import bisect_right
 from typing import Any
 
+from kvmdbg.loaders.dwarf import Dwarf, damage
 
-@lru_cache(maxsize=16)
-def read_frames(path: str) -> tuple[tuple[int, int, Any], ...]:
-    """(first address, end, entry) of the call frame information in an ELF file."""
-    from elftools.common.exceptions import ELFError
+
+def frame_at(dwarf: Dwarf, address: int) -> Any | None:
+    """The decoded call frame table (pyelftools) of the function at an address, None where there is none. LoadError."""
+    with dwarf.lock, damage(dwarf.path, "call frame information"):
+        if "frames" not in dwarf.kept:
+            dwarf.kept["frames"] = _entries(dwarf)
+        starts, entries = dwarf.kept["frames"]
+        at = bisect_right(starts, address) - 1
+        for index in range(at, max(at - 2, -1), -1):
+            entry = entries[index]
+            if address < starts[index] + entry.header["address_range"]:
+                return entry.get_decoded()
+    return None
+
+
+def _entries(dwarf: Dwarf) -> tuple[list[int], list[Any]]:
     from elftools.dwarf.callframe import FDE
-    from elftools.elf.elffile import ELFFile
 
-    found: list[tuple[int, int, Any]] = []
-    try:
-        with open(path, "rb") as file:
-            if file.read(4) != b"\x7fELF":
-                return ()
-            file.seek(0)
-            dwarf = ELFFile(file).get_dwarf_info()
-            tables = []
-            if dwarf.has_CFI():
-                tables += dwarf.CFI_entries()
-            if dwarf.has_EH_CFI():
-                tables += dwarf.EH_CFI_entries()
-            for one in tables:
-                if isinstance(one, FDE):
-                    start = one.header["initial_location"]
-                    found.append((start, start + one.header["address_range"], one.get_decoded()))
-    except (OSError, ELFError, KeyError, ValueError, AssertionError, IndexError):
-        return tuple(found)
-    return tuple(sorted(found, key=lambda entry: entry[0]))
+    tables = dwarf.info.CFI_entries() if dwarf.info.has_CFI() else []
+    tables = tables + dwarf.info.EH_CFI_entries() if dwarf.info.has_EH_CFI() else tables
+    found = sorted((one for one in tables if isinstance(one, FDE)), key=lambda one: int(one.header["initial_location"]))
+    return [int(one.header["initial_location"]) for one in found], found

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import lru_cache
-from typing import Any, BinaryIO
+from typing import Any
 
-from kvmdbg.errors import LoadError
+from kvmdbg.loaders.dwarf import Dwarf, Unit, damage, open_dwarf
 from kvmdbg.record import record
 
 
@@ -21,61 +20,39 @@ class Line:
     line: int
 
 
-@lru_cache(maxsize=16)
 def read_lines(path: str) -> tuple[Line, ...]:
-    """The lines of an ELF file, by address; none for other files and for files without line information. LoadError."""
-    try:
-        with open(path, "rb") as file:
-            if file.read(4) != b"\x7fELF":
-                return ()
-            file.seek(0)
-            return tuple(sorted(_lines(file), key=lambda one: one.address))
-    except OSError as error:
-        raise LoadError(f"cannot read {path}: {error.strerror}") from None
+    """The lines of a whole file, by address; none for files without line information. LoadError."""
+    dwarf = open_dwarf(path)
+    if dwarf is None:
+        return ()
+    found = [line for unit in dwarf.units() for line in unit_lines(dwarf, unit)]
+    return tuple(sorted(found, key=lambda one: one.address))
 
 
-@lru_cache(maxsize=64)
-def lines_size(path: str) -> int:
-    """Bytes of line programs in a file (.debug_line), 0 where there are none."""
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
-    try:
-        with open(path, "rb") as file:
-            if file.read(4) != b"\x7fELF":
-                return 0
-            file.seek(0)
-            section = ELFFile(file).get_section_by_name(".debug_line")
-            return int(section["sh_size"]) if section is not None else 0
-    except (OSError, ELFError, KeyError, ValueError):
-        return 0
+def unit_lines(dwarf: Dwarf, unit: Unit) -> tuple[Line, ...]:
+    """The lines of one unit, by address. LoadError."""
+    known: dict[int, tuple[Line, ...]] = dwarf.kept.setdefault("lines", {})
+    if unit.offset not in known:
+        with dwarf.lock, damage(dwarf.path, "line information"):
+            known[unit.offset] = tuple(sorted(_lines(dwarf, unit), key=lambda one: one.address))
+    return known[unit.offset]
 
 
-def _lines(file: BinaryIO) -> Iterator[Line]:
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
-    try:
-        elf = ELFFile(file)
-        if not elf.has_dwarf_info():
-            return
-        dwarf = elf.get_dwarf_info()
-        for unit in dwarf.iter_CUs():
-            program = dwarf.line_program_for_CU(unit)
-            if program is None:
-                continue
-            folder = unit.get_top_DIE().attributes.get("DW_AT_comp_dir")
-            root = folder.value.decode("utf-8", "replace") if folder is not None else ""
-            before = None
-            for entry in program.get_entries():
-                state = entry.state
-                if state is None:
-                    continue
-                if before is not None and state.address > before[0]:
-                    yield Line(before[0], state.address, before[1], before[2])
-                before = None if state.end_sequence else (state.address, _name(program, state.file, root), state.line)
-    except (ELFError, KeyError, ValueError, IndexError, AttributeError, UnicodeDecodeError) as error:
-        raise LoadError(f"{file.name}: its line information is damaged ({error})") from None
+def _lines(dwarf: Dwarf, unit: Unit) -> Iterator[Line]:
+    program = dwarf.info.line_program_for_CU(dwarf.die(unit)[0])
+    if program is None:
+        return
+    names: dict[int, str] = {}
+    before = None
+    for entry in program.get_entries():
+        state = entry.state
+        if state is None:
+            continue
+        if before is not None and state.address > before[0]:
+            yield Line(before[0], state.address, before[1], before[2])
+        if state.file not in names and not state.end_sequence:
+            names[state.file] = _name(program, state.file, unit.folder)
+        before = None if state.end_sequence else (state.address, names[state.file], state.line)
 
 
 def _name(program: Any, number: int, root: str) -> str:

@@ -86,7 +86,7 @@ class Image:
     """A guest as read from its file, ready to be placed.
 
     ``mode`` is "real", "prot" or "long"; ``registers`` are start values by storage register name besides those that
-    follow from mode and entry.
+    follow from mode and entry. ``bias`` is what a position-independent image's addresses were moved by.
     """
 
     path: str
@@ -97,6 +97,7 @@ class Image:
     registers: dict[str, int] = field(default_factory=dict)
     symbols: list[Symbol] = field(default_factory=list)
     structures: list[BootStructure] = field(default_factory=list)
+    bias: int = 0
 
     @property
     def multiboot(self) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.core import stops
 from kvmdbg.core.session import Session
 from kvmdbg.errors import UsageError
+from kvmdbg.loaders.dwarf import Dwarf
 from kvmdbg.pytest_plugin import Guests
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
@@ -117,12 +121,23 @@ def test_the_context_shows_the_source(dbg: Session) -> None:
     assert "=> 4      total += n;" in report
 
 
-def test_large_line_information_is_not_read_at_a_stop(dbg: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kvmdbg.core.source.QUICK", 10)
+def test_large_line_information_is_not_read_at_a_stop(
+    dbg: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("kvmdbg.loaders.dwarf.LARGE", 10)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     interpreter = Interpreter(dbg)
     assert "-- source" not in "\n".join(result.plain(100) for result in interpreter.execute("stepi"))
     assert "guest.c:" in typed(dbg, "info line")
     assert "-- source" in "\n".join(result.plain(100) for result in interpreter.execute("stepi"))
+    (kept,) = (tmp_path / "kvmdbg").iterdir()
+    fresh = Dwarf(dbg.image.path, ELFFile(open(dbg.image.path, "rb")))  # noqa: SIM115
+    assert fresh.is_listed
+    assert [unit.path.rpartition("/")[2] for unit in fresh.units()] == ["guest.c"]
+    kept.write_text("{")
+    (unit,) = Dwarf(dbg.image.path, ELFFile(open(dbg.image.path, "rb"))).units()  # noqa: SIM115
+    assert unit == fresh.units()[0]
+    assert "guest.c" in kept.read_text()
 
 
 ASM = """
