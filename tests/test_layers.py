@@ -26,7 +26,7 @@ MAY_IMPORT = {
         "kvmdbg.kvm": "errors record",
         "kvmdbg.machine": "kvm x86 errors record",
         "kvmdbg.devices": "machine x86 errors numbers plugins record",
-        "kvmdbg.loaders": "machine x86 errors plugins record elftools",
+        "kvmdbg.loaders": "machine x86 errors plugins record elftools platformdirs",
         "kvmdbg.core": "devices loaders machine kvm x86 errors plugins record",
         "kvmdbg.commands": "core devices loaders machine kvm x86 errors plugins record version pygal",
         "kvmdbg.ui": "serving commands core machine kvm x86 errors record version prompt_toolkit pygments platformdirs",

@@ -58,6 +58,7 @@ def test_a_failure_shows_the_guest(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.kvm
+@pytest.mark.e2e  # needs gcc
 @pytest.mark.parametrize("mode", ["real", "prot", "long"])
 def test_c_in_each_mode(pytester: pytest.Pytester, mode: str) -> None:
     result = run(

@@ -14,7 +14,6 @@ from kvmdbg.commands.parameters import (
     NumberType,
     Place,
     RestType,
-    checked_expression,
 )
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
@@ -198,7 +197,7 @@ def condition(
 ) -> Result:
     """Give a breakpoint a condition: it only stops when the expression is not 0. Without one it stops always."""
     one = point(dbg, number[0])
-    one.condition = checked_expression(expression.removeprefix("if ")) if expression else None
+    one.condition = expression.removeprefix("if ") or None
     if not expression:
         return Message(f"{type(one).__name__} {one.number} is now unconditional.", data={"number": one.number})
     return Message(f"{type(one).__name__} {one.number} stops only if {one.condition}.", data={"number": one.number})

@@ -24,6 +24,7 @@ def load() -> None:
         running,
         set_show,
         snapshots,
+        source,
         state,
         support,
         tracing,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import ExpressionArg, Format, FormatArg, NumbersType, checked_expression
+from kvmdbg.commands.parameters import ExpressionArg, Format, FormatArg, NumbersType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Group, Message, Result, Table, Value
 from kvmdbg.errors import KvmdbgError, UsageError
@@ -68,7 +68,6 @@ def display(dbg: Interpreter, form: FormatArg = Format(), expression: Expression
     if not expression:
         yield from enabled_displays(dbg)
         return
-    checked_expression(expression)
     dbg.display_number += 1
     one = Display(dbg.display_number, expression, form)
     dbg.displays.append(one)

@@ -304,7 +304,7 @@ def info_stack(dbg: Interpreter) -> Result:
 
 @command(
     "context",
-    aliases=("frame", "f", "where"),
+    aliases=("ctx",),
     group="info",
     example=("context", "context regs,code"),
     py="dbg.regs, dbg.disassemble(dbg.vcpu.pc, 6)",

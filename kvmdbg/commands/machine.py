@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import AddressArg, NumberType, RestType, WordType
+from kvmdbg.commands.parameters import AddressArg, NumberType, WordType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Group, Message, Result, Table
-from kvmdbg.errors import KvmdbgError, UsageError
+from kvmdbg.errors import UsageError
 
 VcpuArg = Annotated[int | None, NumberType("NUMBER")]
 
@@ -101,85 +101,6 @@ def _bytes(size: int) -> str:
         if size >= 1 << shift and not size & (1 << shift) - 1:
             return f"{size >> shift} {unit}"
     return f"{size} bytes"
-
-
-@command("info locals", group="info", example="info locals", py="dbg.locals()")
-def info_locals(dbg: Interpreter) -> Result:
-    """Show the local variables of the function that pc is in, those of inner blocks too, and their values (DWARF)."""
-    return _variables(dbg, parameters=False)
-
-
-@command("info args", group="info", example="info args", py="dbg.arguments()")
-def info_args(dbg: Interpreter) -> Result:
-    """Show the arguments of the function that pc is in, and their values (DWARF)."""
-    return _variables(dbg, parameters=True)
-
-
-def _variables(dbg: Interpreter, *, parameters: bool) -> Result:
-    variables = dbg.session.c_variables
-    if variables.function() is None:
-        return Message("Nothing is known of the function at pc: it has no debug information (compile with -g).")
-    found = variables.visible(parameters=parameters)
-    rows = tuple((one.name, variables.value(one), one.type.name) for one in found)
-    what = "arguments" if parameters else "locals"
-    data = tuple({"name": name, "value": value, "type": type_} for name, value, type_ in rows)
-    return Table(what, ("Name", "Value", "Type"), rows, f"No {what}.", data)
-
-
-NO_DEBUG_INFO = Message("The guest has no debug information: compile with -g, or give an ELF file that has it.")
-CNameArg = Annotated[str, RestType("NAME")]
-
-
-@command("ptype", group="data", example="ptype struct point", py="dbg.c_variables.declaration(type)")
-def ptype(dbg: Interpreter, name: CNameArg) -> Result:
-    """Show a type (struct point, a typedef) or a variable's type as the source has it (DWARF)."""
-    variables = dbg.session.c_variables
-    if not variables.known:
-        return NO_DEBUG_INFO
-    variable = variables.find(name)
-    type_ = variable.type if variable is not None else variables.type(name)
-    if type_ is None:
-        raise UsageError(f"no variable and no type is called {name!r}")
-    return Message(variables.declaration(type_))
-
-
-@command("whatis", aliases=("var",), group="data", example="whatis counter", py="dbg.c_variables.value(variable)")
-def whatis(dbg: Interpreter, name: CNameArg) -> Result:
-    """Show a variable of the source, local or global: its type, its value, and where it is (DWARF)."""
-    variables = dbg.session.c_variables
-    if not variables.known:
-        return NO_DEBUG_INFO
-    variable = variables.find(name)
-    if variable is None:
-        raise UsageError(f"no variable is called {name!r} here")
-    values = {"type": variable.type.name, "value": variables.value(variable)}
-    try:
-        place = variables.place(variable)
-        values["at"] = f"{place.address:#x}" if place.address is not None else "a register"
-    except KvmdbgError as error:
-        values["at"] = str(error)
-    return Fields(name, values)
-
-
-MostArg = Annotated[int, NumberType("COUNT", least=1)]
-
-
-@command("backtrace", aliases=("bt",), group="data", example="backtrace", py="dbg.backtrace()")
-def backtrace(dbg: Interpreter, count: MostArg = 50) -> Result:
-    """Show the calls that led here, innermost first, at most COUNT; and why there are no more.
-
-    By call frame information (DWARF) where the image has some, else by frame pointers ($rbp, $ebp, $bp).
-    """
-    found = dbg.session.backtrace(count)
-    rows, data = [], []
-    for one in found.frames:
-        line = dbg.session.source.at(one.pc if not one.number else one.pc - 1)
-        label = dbg.session.symbols.format(one.pc)
-        place = f"{line.file.rpartition('/')[2]}:{line.line}" if line is not None else ""
-        rows.append((f"#{one.number}", f"{one.pc:#x}", label, place, one.how))
-        data.append({"frame": one.number, "pc": one.pc, "sp": one.sp, "symbol": label, "source": place, "how": one.how})
-    table = Table("frames", ("", "Address", "Symbol", "Source", "Found by"), tuple(rows), data=tuple(data))
-    return Group((table, Message(f"({found.end})", data={"end": found.end})))
 
 
 SnapshotArg = Annotated[

@@ -67,11 +67,11 @@ def parse_format(text: str) -> Format:
     return Format(int(match[1]) if match[1] else None, letter, unit)
 
 
-def _prefix(text: str, pos: int) -> tuple[str, int]:
+def _prefix(text: str, pos: int, dbg: Interpreter) -> tuple[str, int]:
     """The longest expression at ``pos``: its text and end."""
     from kvmdbg.core.expressions import parse_prefix
 
-    _, end = parse_prefix(text, pos)
+    _, end = parse_prefix(text, pos, scope=dbg.session.scope())
     return text[pos:end].rstrip(), end
 
 
@@ -103,7 +103,7 @@ class AddressType:
         if match := _FILE_LINE.match(text, pos):
             return Place(match[0], dbg.session.resolve(match[0])[0]), match.end()
         start = pos + 1 if self.location and text[pos] == "*" else pos
-        typed, end = _prefix(text, start)
+        typed, end = _prefix(text, start, dbg)
         return dbg.place(typed), end
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
@@ -121,7 +121,7 @@ class ExpressionType:
     def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
         if _IF.match(text, pos):
             return None
-        return _prefix(text, pos)
+        return _prefix(text, pos, dbg)
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
         return names_for(prefix, dbg)
@@ -137,7 +137,7 @@ class NumberType:
     def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[int, int] | None:
         if _IF.match(text, pos) or (text[pos] == "&" and not text[pos + 1 :].strip()):
             return None
-        typed, end = _prefix(text, pos)
+        typed, end = _prefix(text, pos, dbg)
         value = dbg.number(typed)
         if value < self.least:
             raise UsageError(f"{self.metavar} must be at least {self.least}, not {value}")
@@ -149,7 +149,7 @@ class NumberType:
 
 @record
 class ConditionType:
-    """``if EXPRESSION``, checked for its grammar; the value is the expression's text."""
+    """``if EXPRESSION``; the value is the expression's text, parsed where it is going to be evaluated."""
 
     metavar: str = "if CONDITION"
 
@@ -159,18 +159,10 @@ class ConditionType:
             return None
         if not text[match.end() :].strip():
             raise UsageError("'if' needs a condition, as in: if $ax == 1")
-        return checked_expression(text[match.end() :]), len(text)
+        return text[match.end() :].strip(), len(text)
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
         return ["if"] if "if".startswith(prefix) else names_for(prefix, dbg)
-
-
-def checked_expression(text: str) -> str:
-    """``text`` stripped, when its grammar is right; else the ExpressionError."""
-    from kvmdbg.core.expressions import parse
-
-    parse(text.strip())
-    return text.strip()
 
 
 @record

@@ -10,6 +10,7 @@ from kvmdbg.commands.parameters import ExpressionTextArg, Format, FormatArg, Res
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Result, Text, Value
 from kvmdbg.commands.values import format_value, number_in_radix
+from kvmdbg.core.expression_types import is_number
 from kvmdbg.core.formats import character, signed
 from kvmdbg.errors import MemoryFault, UsageError
 
@@ -30,8 +31,16 @@ def formatted(dbg: Interpreter, text: str, form: Format) -> tuple[str, int]:
         raise UsageError("print takes a format letter only, as in p/x; x takes counts and sizes")
     found = dbg.session.evaluate(text)
     size = found.type.size
+    c = found.type.c
+    if c is not None and (not form.letter or not is_number(found.type)):
+        data = found.data or (found.value & (1 << 8 * size) - 1).to_bytes(size, "little")
+        scalar = (lambda raw, width: format_value(dbg, raw, form.letter or "", width)) if form.letter else None
+        kind = f"({c.name}) " if c.kind == "pointer" else ""
+        return kind + dbg.session.c_variables.show(c, data, scalar=scalar), found.value
     if form.letter:
         return format_value(dbg, found.value, form.letter, size), found.value
+    if found.type.pointer_to is not None and found.type.pointer_to.c is not None:
+        return f"({found.type}) {format_value(dbg, found.value, 'a', size)}", found.value
     if found.type.pointer_to is not None:
         return format_value(dbg, found.value, "a", size), found.value
     return number_in_radix(found.value, dbg.settings["radix"]), found.value
@@ -53,8 +62,10 @@ def print_value(dbg: Interpreter, text: str, form: Format) -> Value:
 def print_(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionTextArg = "") -> Result:  # noqa: B008
     """Evaluate an expression and show its value.
 
-    Expressions are C's: registers are $rax, flags $zf, memory *(u16*)0x7c00 or {u8}0x7c00, symbols by their name,
-    addresses also as 0x7c0:0x10 or phys:0x1000; assignments work ($ax = 5). Formats: /x /d /u /o /t /c /a /f /z.
+    Expressions are C's: registers are $rax, flags $zf, memory *(u16*)0x7c00 or {u8}0x7c00, addresses also as
+    0x7c0:0x10 or phys:0x1000; assignments work ($ax = 5). A name is a variable of the guest's source (DWARF), with
+    members, elements and targets (list->next->name, table[2], *p@4), or else a symbol's address. Formats: /x /d /u
+    /o /t /c /a /f /z.
     The value is kept as $1, $2, … for later expressions; without an expression the last value is shown again.
     """
     history = dbg.session.history

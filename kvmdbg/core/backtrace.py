@@ -13,6 +13,7 @@ from kvmdbg.loaders.frames import frame_at
 from kvmdbg.record import field, record
 
 if TYPE_CHECKING:
+    from kvmdbg.core.runner import Runner
     from kvmdbg.core.session import Session
 
 NAMES_64 = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "ip")
@@ -54,7 +55,7 @@ def backtrace(session: Session, most: int = 100) -> Backtrace:
     runner = session.runner
     mode = runner.mode
     size = mode.bits // 8
-    regs = innermost(session).regs
+    regs = innermost(runner).regs
     base = 0 if mode.bits == 64 else int(runner.sregs.ss.base)
     mask = (1 << mode.bits) - 1
     pc = runner.pc
@@ -122,20 +123,19 @@ def _by_cfi(
     return back, caller
 
 
-def call_frame_address(session: Session, frame: Frame) -> int | None:
+def call_frame_address(session: Session, runner: Runner, frame: Frame) -> int | None:
     """The call frame address of a frame (DW_OP_call_frame_cfa), linear; None where no information tells it."""
-    mode = session.runner.mode
+    mode = runner.mode
     row = cfi_row(session, frame.place)
     names = NAMES_64 if mode.bits == 64 else NAMES_32
     found = cfa_of(row, frame.regs, names, (1 << mode.bits) - 1) if row is not None else None
     if found is None:
         return None
-    return found + (0 if mode.bits == 64 else int(session.runner.sregs.ss.base))
+    return found + (0 if mode.bits == 64 else int(runner.sregs.ss.base))
 
 
-def innermost(session: Session) -> Frame:
+def innermost(runner: Runner) -> Frame:
     """The frame that pc is in."""
-    runner = session.runner
     regs = {name: int(getattr(runner.vcpu.regs, name)) for name in UNWOUND}
     base = 0 if runner.mode.bits == 64 else int(runner.sregs.ss.base)
     return Frame(0, runner.pc, base + (regs["rsp"] & (1 << runner.mode.bits) - 1), "here", regs)

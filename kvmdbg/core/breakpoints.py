@@ -13,7 +13,7 @@ from kvmdbg.errors import UsageError
 from kvmdbg.kvm.exits import KINDS
 
 if TYPE_CHECKING:
-    from kvmdbg.core.expressions import Expression
+    from kvmdbg.core.expressions import Expression, Scope
 
 ACCESS_KINDS = ("write", "read", "access")
 
@@ -54,6 +54,8 @@ class Point:
         """Asked with the vCPU's number before anything else; for the debugger's own points."""
         self.bound: dict[int, Callable[[], int]] = {}
         """The condition, bound to each vCPU that has reached the point."""
+        self.scope: Callable[[int | None], Scope | None] | None = None
+        """What names of the guest's source mean to the code at an address, or here, in conditions."""
         self._condition: str | None = None
         self._expression: Expression | None = None
 
@@ -71,7 +73,8 @@ class Point:
         if text:
             from kvmdbg.core.expressions import parse
 
-            self._expression = parse(text)
+            place = self.address if isinstance(self, Breakpoint) and self.space == "linear" else None
+            self._expression = parse(text, scope=self.scope(place) if self.scope is not None else None)
         else:
             self._expression = None
         self._condition = text or None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kvmdbg.core.registers import GENERAL, RegisterFile
+from kvmdbg.core.variables import NotThere, Variables
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.x86 import registers as names
 
@@ -21,6 +22,7 @@ class SessionContext:
         self._session = session
         self._runner = runner
         self._file = RegisterFile(runner)
+        self.source = Variables(session, runner)
 
     @property
     def pointer_size(self) -> int:
@@ -71,6 +73,21 @@ class SessionContext:
     def symbol(self, name: str) -> int | None:
         found = self._session.symbols.lookup(name)
         return None if found is None else found.address
+
+    def source_place(self, name: str) -> tuple[int | None, bytes]:
+        """Where a variable of the source is now: its address, or its bytes where it is in a register. NotThere."""
+        place = self.source.where(name)
+        return place.address, place.data
+
+    def set_source(self, name: str, data: bytes) -> None:
+        """Write a variable of the source. NotThere where it has no place that can be written."""
+        place = self.source.where(name)
+        if place.address is not None:
+            self.write(place.address, data, "linear")
+        elif place.register and not self.source.frame.number:
+            self._file.set(place.register, int.from_bytes(data, "little"))
+        else:
+            raise NotThere(f"{name} has no place here that can be written")
 
     def variable(self, name: str) -> int | None:
         history = self._session.history

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, dataclass_transform
 
 from kvmdbg.core.expression_arithmetic import OPERATORS, bounds, wrap
 from kvmdbg.core.expression_places import SEGMENT_REGISTERS, static_type
-from kvmdbg.core.expression_types import LEAST, LINEAR, MASK, PHYSICAL, S32, Type, pointer
+from kvmdbg.core.expression_types import LEAST, LINEAR, MASK, PHYSICAL, S32, Type, pointer, target_of
 
 
 class Code(NamedTuple):
@@ -178,7 +178,8 @@ class Memory(Node):
     def size(self) -> str:
         """Source of the size in bytes."""
         assert self.type is not None
-        return "ctx.pointer_size" if self.type.pointer_to is not None else str(self.type.size)
+        by_mode = self.type.pointer_to is not None and self.type.c is None
+        return "ctx.pointer_size" if by_mode else str(self.type.size)
 
     def at(self, make: Generator) -> Code:
         """Source of the address."""
@@ -193,6 +194,46 @@ class Memory(Node):
         signed = ", signed=True" if self.type.signed else ""
         text = f"from_bytes(read({self.at(make).text}, {self.size()}, '{self.where}'), 'little'{signed})"
         return Code(text, self.type.low, self.type.high)
+
+
+class SourceAddress(Node):
+    """Where a variable of the guest's source is."""
+
+    name: str
+
+    def emit(self, make: Generator) -> Code:
+        return Code(f"{make.parameter('address', self.name, self.column)}()", 0, MASK)
+
+
+class SourceVariable(Memory):
+    """A variable of the guest's source: in memory, or in a register for a while."""
+
+    name: str
+
+    def emit(self, make: Generator) -> Code:
+        assert self.type is not None
+        reader = make.parameter("value", self.name, self.column)
+        return Code(f"{reader}({self.type.size}, {self.type.signed})", self.type.low, self.type.high)
+
+
+class BitField(Node):
+    """``bits`` bits from ``bit`` on of the bytes at ``unit``."""
+
+    unit: Memory
+    bit: int
+    bits: int
+
+    def parts(self) -> tuple[Node, ...]:
+        return (self.unit,)
+
+    def emit(self, make: Generator) -> Code:
+        assert self.type is not None
+        high = (1 << self.bits) - 1
+        text = f"({self.unit.emit(make).text} >> {self.bit} & {high})"
+        if not self.type.signed:
+            return Code(text, 0, high)
+        sign = 1 << self.bits - 1
+        return Code(f"(({text} ^ {sign}) - {sign})", -sign, sign - 1)
 
 
 class Cast(Node):
@@ -329,7 +370,7 @@ class Assign(Node):
         """A tuple of what is to be done in turn, and the item that counts."""
         target, steps = self.target, []
         at = make.temporary()
-        if isinstance(target, Memory):
+        if isinstance(target, Memory) and not isinstance(target, SourceVariable):
             steps.append(f"({at} := {target.at(make).text})")
             address = Ready(column=target.column, code=Code(at, 0, MASK))
             target = Memory(column=target.column, type=target.type, address=address, where=target.where)
@@ -342,7 +383,12 @@ class Assign(Node):
             code = arithmetic(self.op, before, self.value, self.column).emit(make)
         else:
             code = self.value.emit(make)
-        if isinstance(target, Memory):
+        if isinstance(target, SourceVariable):
+            assert target.type is not None
+            low, high = target.type.low, target.type.high
+            writer = make.parameter("store", target.name, target.column)
+            steps.append(f"{writer}({code.text}, {target.type.size}, {target.type.signed})")
+        elif isinstance(target, Memory):
             assert target.type is not None
             low, high = target.type.low, target.type.high
             steps.append(f"store(ctx, {at}, {code.text}, {target.size()}, {target.type.signed}, '{target.where}')")
@@ -361,7 +407,7 @@ def _scaled(index: Node, type: Type, column: int) -> Node:
     """``index`` in bytes, for a pointer of this type."""
     to = type.pointer_to
     assert to is not None
-    if to.pointer_to is not None:
+    if to.pointer_to is not None and to.c is None:
         return Arithmetic(column=column, op="*", left=index, right=SizeOf(column=column))
     if to.size <= 1:
         return index
@@ -374,10 +420,13 @@ def arithmetic(op: str, left: Node, right: Node, column: int) -> Node:
     pointers = [one.type is not None and one.type.pointer_to is not None for one in (left, right)]
     if op == "-" and all(pointers):
         assert left.type is not None and right.type is not None and left.type.pointer_to is not None
-        if left.type.pointer_to != right.type.pointer_to:
+        to, other = left.type.pointer_to, right.type.pointer_to
+        assert to is not None and other is not None
+        alike = to.size == other.size if to.c is not None or other.c is not None else to == other
+        if not alike:
             raise TypeMismatch(f"{left.type} and {right.type} cannot be subtracted from each other")
         difference = Arithmetic(column=column, op="-", left=left, right=right)
-        if left.type.pointer_to.pointer_to is not None:
+        if left.type.pointer_to.pointer_to is not None and left.type.pointer_to.c is None:
             return Arithmetic(column=column, op="/", left=difference, right=SizeOf(column=column))
         if left.type.pointer_to.size <= 1:
             return difference
@@ -397,8 +446,8 @@ def arithmetic(op: str, left: Node, right: Node, column: int) -> Node:
 
 def dereference(operand: Node, column: int) -> Memory:
     """``*operand``. A plain number and a ``void *`` point to an int, as in gdb."""
-    to = operand.type.pointer_to if operand.type is not None else None
-    type = to if to is not None and to.size else S32
+    to = target_of(operand.type) if operand.type is not None and operand.type.pointer_to is not None else None
+    type = to if to is not None and (to.size or (to.c is not None and to.c.kind == "array")) else S32
     return Memory(column=column, type=type, address=operand, where=operand.space)
 
 

@@ -140,10 +140,51 @@ def caller(ctx: Context, name: str, column: int, fail: Fail) -> Callable[..., in
     return partial(made, ctx)
 
 
+def source_address(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], int]:
+    """A function that gives the address of a variable of the source."""
+    place: Callable[[str], tuple[int | None, bytes]] = ctx.source_place  # type: ignore[attr-defined]
+
+    def address() -> int:
+        found = place(name)[0]
+        if found is None:
+            raise fail(f"'{name}' is in a register here, it has no address", column)
+        return found & MASK
+
+    return address
+
+
+def source_value(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[int, bool], int]:
+    """A function of size and sign that reads a variable of the source."""
+    place: Callable[[str], tuple[int | None, bytes]] = ctx.source_place  # type: ignore[attr-defined]
+
+    def value(size: int, signed: bool) -> int:
+        address, data = place(name)
+        if address is not None:
+            data = ctx.read(address, size, "linear")
+        return int.from_bytes(data[:size], "little", signed=signed)
+
+    return value
+
+
+def source_writer(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[int, int, bool], int]:
+    """A function of value, size and sign that writes a variable of the source and returns the value it has then."""
+    put: Callable[[str, bytes], None] = ctx.set_source  # type: ignore[attr-defined]
+
+    def store(value: int, size: int, signed: bool) -> int:
+        data = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+        put(name, data)
+        return int.from_bytes(data, "little", signed=signed)
+
+    return store
+
+
 BINDERS: dict[str, Callable[[Context, str, int, Fail], Any]] = {
     "call": caller,
     "reader": reader,
     "writer": writer,
     "symbol": symbol,
+    "address": source_address,
+    "value": source_value,
+    "store": source_writer,
     "base": base,
 }

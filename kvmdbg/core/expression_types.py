@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kvmdbg.record import record
+
+if TYPE_CHECKING:
+    from kvmdbg.loaders.debug_info import CType
 
 MASK = (1 << 64) - 1
 LEAST = -(1 << 63)
@@ -19,14 +22,19 @@ class Type:
     """An integer of ``size`` bytes (0: void), or a pointer to ``pointer_to``.
 
     A pointer as a value is a whole linear (or physical) address: 8 bytes. One that was read
-    from memory has the size that pointers have in the CPU's mode.
+    from memory has the size that pointers have in the CPU's mode. ``c`` is the type in the guest's source where it
+    comes from there: then it may also be a structure, an array or a floating point number, and a pointer has the
+    size that the source gives it.
     """
 
     size: int
     signed: bool = False
     pointer_to: Type | None = None
+    c: CType | None = None
 
     def __str__(self) -> str:
+        if self.c is not None:
+            return self.c.name
         if self.pointer_to is not None:
             inner = str(self.pointer_to)
             return inner + "*" if inner.endswith("*") else inner + " *"
@@ -55,6 +63,43 @@ def pointer(to: Type, size: int = 8) -> Type:
 
 
 ADDRESS = pointer(VOID)
+
+
+def source_type(c: CType) -> Type:
+    """A type of the guest's source. What a pointer points to is complete once it is asked for: ``target_of``."""
+    to = _shallow(c.target) if c.kind == "pointer" and c.target is not None else None
+    return Type(c.size, c.signed, to, c)
+
+
+def _shallow(c: CType) -> Type:
+    return Type(c.size, c.signed, VOID if c.kind == "pointer" else None, c)
+
+
+def target_of(pointer_type: Type) -> Type:
+    """What a pointer points to."""
+    to = pointer_type.pointer_to
+    assert to is not None
+    return source_type(to.c) if to.c is not None else to
+
+
+def array_type(element: Type, count: int) -> Type:
+    """``count`` of them in a row."""
+    from kvmdbg.loaders.debug_info import CType
+
+    inner = element.c
+    if inner is None:
+        kind = "pointer" if element.pointer_to is not None else "int" if element.signed else "uint"
+        inner = CType(kind, str(element), element.size)
+        inner.signed = element.signed
+    made = CType("array", f"{inner.name}[{count}]", inner.size * count)
+    made.target, made.count = inner, count
+    return source_type(made)
+
+
+def is_number(type: Type | None) -> bool:
+    """Whether a value of this type can be worked with: not a structure, array, function or floating point number."""
+    return type is None or type.c is None or type.c.kind in ("int", "uint", "bool", "char", "pointer", "enum")
+
 
 _INTEGERS = {
     "char": S8, "signed char": S8, "unsigned char": U8,
@@ -111,13 +156,28 @@ class Value:
     """What an expression gave.
 
     ``value`` is exact: negative for a negative number of a signed type. ``space`` says whether
-    it is meant as a "linear" or a "phys" address; ``lvalue`` is the place it was read from.
+    it is meant as a "linear" or a "phys" address; ``lvalue`` is the place it was read from. Of a structure, an array
+    or a floating point number of the source, ``data`` are its bytes and ``value`` is its address (0 in a register).
     """
 
     value: int
     type: Type
     lvalue: RegisterRef | MemoryRef | VariableRef | None = None
     space: str = LINEAR
+    data: bytes = b""
+
+
+class Scope(Protocol):
+    """The guest's source, as seen from one place: what its names mean where an expression is parsed."""
+
+    def variable(self, name: str) -> CType | None:
+        """The type of a variable, None where there is none of that name."""
+
+    def type(self, name: str) -> CType | None:
+        """A type by its name, as in "struct point" or "word_t"."""
+
+    def constant(self, name: str) -> tuple[int, CType] | None:
+        """An enumerator's value and its enumeration."""
 
 
 class Context(Protocol):
@@ -125,7 +185,9 @@ class Context(Protocol):
 
     It may also have ``getter(name) -> Callable[[], int] | None``: a function that reads one
     register of x86/registers quickly (not ``pc``, ``sp``, ``fp``, whose register the mode chooses).
-    It is asked for once, when an expression is bound.
+    It is asked for once, when an expression is bound. One whose expressions are parsed with a ``Scope`` has
+    ``source_place(name) -> (address or None, data)`` (where a variable of the source is now; its bytes where it is
+    in a register) and ``set_source(name, data)``.
     """
 
     @property

@@ -7,7 +7,9 @@ Operators, precedence and integer types are C's, with these differences:
   negative, and no comparison turns a sign around. ``/`` and ``%`` round towards zero.
 - ``$eax == -1`` (and ``!=``) with a constant: the two's complement in the operand's width is meant.
 - ``$name`` is a register, a flag (0 or 1), a convenience variable or a value of the history.
-- A symbol stands for its address. ``*ADDRESS`` without a type is an int.
+- A variable of the guest's source (DWARF) is its value, with its type: ``p->next->name``, ``table[2].flags``,
+  ``*p@4`` (so many from there on). Enumerators and types of the source work, too: ``(struct thing *)$rdi``.
+- Any other symbol stands for its address. ``*ADDRESS`` without a type is an int.
 - ``SEG:OFF`` and ``phys:ADDRESS`` bind like a literal. With a segment register on the left its
   own base counts. Inside ``? :`` before the colon, ``seg:off`` needs parentheses.
 - Registers are unsigned; long is 8 bytes; pointers in memory are as wide as the mode's.
@@ -32,9 +34,11 @@ from kvmdbg.core.expression_types import (
     Context,
     MemoryRef,
     RegisterRef,
+    Scope,
     Type,
     Value,
     VariableRef,
+    is_number,
 )
 from kvmdbg.errors import ExpressionError
 
@@ -43,6 +47,7 @@ __all__ = [
     "Expression",
     "MemoryRef",
     "RegisterRef",
+    "Scope",
     "Type",
     "Value",
     "VariableRef",
@@ -70,10 +75,17 @@ class Expression:
         if isinstance(node, code.Memory):
             type = node.type
             assert type is not None
-            if type.pointer_to is not None:
+            if type.pointer_to is not None and type.c is None:
                 type = Type(ctx.pointer_size, False, type.pointer_to)
+            if isinstance(node, code.SourceVariable):
+                place, data = ctx.source_place(node.name)  # type: ignore[attr-defined]
+                if place is None:
+                    number = int.from_bytes(data, "little", signed=type.signed) if is_number(type) else 0
+                    return Value(number, type, data=data)
             address = self._place.bind(ctx)() & MASK
             data = ctx.read(address, type.size, node.where)
+            if not is_number(type):
+                return Value(address, type, MemoryRef(address, type.size, node.where), data=data)
             value = int.from_bytes(data, "little", signed=type.signed)
             return Value(value, type, MemoryRef(address, type.size, node.where))
         value = self._program.bind(ctx)()
@@ -153,22 +165,23 @@ class Program:
 # --- parsing --------------------------------------------------------------------------------------------
 
 
-def parse(text: str, *, stop: Collection[str] = ()) -> Expression:
+def parse(text: str, *, stop: Collection[str] = (), scope: Scope | None = None) -> Expression:
     """The expression that ``text`` is; ExpressionError with the column of the mistake.
 
-    A token of ``stop`` (such as "," or "if") outside of brackets ends it; what follows is not looked at.
+    A token of ``stop`` (such as "," or "if") outside of brackets ends it; what follows is not looked at. With a
+    ``scope``, names are variables, types and enumerators of the guest's source first, and symbols else.
     """
-    parser = Parser(text, stop=stop)
+    parser = Parser(text, stop=stop, scope=scope)
     node = parser.parse()
     return Expression(text, 0, parser.end, node)
 
 
-def parse_prefix(text: str, pos: int = 0) -> tuple[Expression, int]:
+def parse_prefix(text: str, pos: int = 0, *, scope: Scope | None = None) -> tuple[Expression, int]:
     """The longest expression at ``pos``, and where it ends.
 
     It ends at a "," outside of brackets, at the word "if", at a "&" that ends the line, and
     where a token cannot continue it ("0x1000 32" is two).
     """
-    parser = Parser(text, pos, stop=(",", "if"), prefix=True)
+    parser = Parser(text, pos, stop=(",", "if"), prefix=True, scope=scope)
     node = parser.parse()
     return Expression(text, pos, parser.end, node), parser.end

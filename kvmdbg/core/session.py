@@ -101,7 +101,7 @@ class Session(Inspection):
         self.symbol_files: list[str] = []
         self.symbol_bases: dict[str, int] = {}
         self.source = Source(self)
-        self._selected: tuple[tuple[int, int, int], Frame] | None = None
+        self._frame: Frame | None = None
         self.progress: Progress | None = None
         """Told how far the reading of a large file is; None: nobody wants to know."""
         self.breakpoints = Breakpoints()
@@ -280,6 +280,7 @@ class Session(Inspection):
         if not 0 <= index < len(self.vcpus):
             raise UsageError(f"no vCPU {index}: there are {len(self.vcpus)}, numbered from 0")
         self.vcpu = self.vcpus[index]
+        self._frame = None
         return self.vcpu
 
     @property
@@ -338,18 +339,15 @@ class Session(Inspection):
 
         return State(self)
 
-    @property
-    def frame(self) -> Frame:
-        """The selected frame: that of pc, until ``select_frame`` chooses another at this stop."""
+    def frame_of(self, runner: Runner) -> Frame:
+        """The selected frame of a vCPU: that of its pc, until ``select_frame`` chooses another at this stop."""
         from kvmdbg.core.backtrace import innermost
 
-        here = innermost(self)
-        if self._selected is not None:
-            place, chosen = self._selected
-            if place == (self.runner.index, here.pc, here.sp):
-                return chosen
-            self._selected = None
-        return here
+        return self._frame if self._frame is not None and runner is self.runner else innermost(runner)
+
+    @property
+    def frame(self) -> Frame:
+        return self.frame_of(self.runner)
 
     def select_frame(self, number: int) -> Frame:
         """Choose the frame whose variables are meant, counted from the innermost, 0. UsageError where it is none."""
@@ -357,16 +355,22 @@ class Session(Inspection):
         found = self.backtrace(number + 1)
         if not 0 <= number < len(found.frames):
             raise UsageError(f"there is no frame {number}: the last one is {len(found.frames) - 1} ({found.end})")
-        here = found.frames[0]
-        self._selected = ((self.runner.index, here.pc, here.sp), found.frames[number])
+        self._frame = found.frames[number] if number else None
         return found.frames[number]
 
-    @cached_property
+    @property
     def c_variables(self) -> Variables:
-        """Variables and types of the guest's source, from DWARF."""
-        from kvmdbg.core.variables import Variables
+        """Variables and types of the guest's source, as the selected frame sees them, from DWARF."""
+        return self.context.source
 
-        return Variables(self)
+    def scope(self, place: int | None = None) -> Variables | None:
+        """What names of the source mean in the selected frame, or to the code at a linear address.
+
+        None where there is no debug information, and while the guest runs.
+        """
+        if self.state in ("running", "dead") or not self.c_variables.known:
+            return None
+        return self.c_variables if place is None else self.c_variables.seen_from(place)
 
     def locals(self) -> dict[str, str]:
         """The local variables of the function that pc is in, with their values in words."""
@@ -657,6 +661,7 @@ class Session(Inspection):
 
     def _begin(self, *, plant: bool) -> None:
         """Before vCPUs go: decide how points are held, put traps and guards in place."""
+        self._frame = None
         self.arriving = self.fresh and plant
         self.fresh = False
         catching = [p for p in self.catchpoints() if p.enabled]
@@ -1047,6 +1052,7 @@ class Session(Inspection):
             raise SessionStateError("the guest is running: interrupt it first")
         if isinstance(point, Catchpoint):
             self._check_catch(point)
+        point.scope = self.scope
         point.condition = condition
         self.breakpoints.add(point)
         return point
@@ -1081,7 +1087,7 @@ class Session(Inspection):
         """The value of a C-like expression on the current vCPU (ExpressionError, MemoryFault)."""
         from kvmdbg.core.expressions import parse
 
-        return parse(text).evaluate(self.context)
+        return parse(text, scope=self.scope()).evaluate(self.context)
 
     def disassemble(self, address: int, count: int = 1, bits: int | None = None) -> list[Insn]:
         """``count`` instructions from a linear address (fewer where memory ends; MemoryFault when none)."""

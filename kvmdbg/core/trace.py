@@ -111,6 +111,7 @@ class ExitTrace:
         self.count = 0
         self._points = [Catchpoint(kind, function=self._saw) for kind in self.kinds]
         for point in self._points:
+            point.scope = session.scope
             point.condition = condition
         self.sink = Sink(path) if path is not None else None
         self._show = show

@@ -8,14 +8,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import groupby
 from typing import TYPE_CHECKING
 
-from kvmdbg.core.backtrace import call_frame_address
+from kvmdbg.core.backtrace import Frame, call_frame_address
 from kvmdbg.errors import KvmdbgError, LoadError, MemoryFault, UsageError
 from kvmdbg.loaders.debug_info import CType, DebugInfo, Function, Member, Variable
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
+    from kvmdbg.core.runner import Runner
     from kvmdbg.core.session import Session
 
 REGISTERS_64 = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip")
@@ -27,23 +29,45 @@ MOST_ELEMENTS = 200
 MOST_TEXT = 200
 
 
+Scalar = Callable[[int, int], str]
+
+
 class NotThere(KvmdbgError):
     """A variable that has no value here: optimized out, or described in a way that is not understood."""
 
 
 @record
 class Place:
-    """Where a value is: a linear address, or its bytes (in a register, or worked out)."""
+    """Where a value is: a linear address, or its bytes and the ``register`` it is in ("" where it was worked out)."""
 
     address: int | None
     data: bytes = b""
+    register: str = ""
 
 
 class Variables:
-    """The variables that are seen in ``session``'s selected frame, that of pc unless another was selected."""
+    """The guest's source as the selected frame of a vCPU sees it, or as code at ``place`` does.
 
-    def __init__(self, session: Session) -> None:
+    It is a Scope of core/expression_types.py.
+    """
+
+    def __init__(self, session: Session, runner: Runner, place: int | None = None) -> None:
         self._session = session
+        self._runner = runner
+        self._place = place
+
+    def seen_from(self, place: int) -> Variables:
+        """The same as code at a linear address sees it."""
+        return Variables(self._session, self._runner, place)
+
+    @property
+    def frame(self) -> Frame:
+        return self._session.frame_of(self._runner)
+
+    @property
+    def here(self) -> int:
+        """The linear address of the code that looks."""
+        return self.frame.place if self._place is None else self._place
 
     def _files(self) -> list[tuple[DebugInfo, int]]:
         return [(DebugInfo.of(dwarf), base) for dwarf, base in self._session.debug_files()]
@@ -55,7 +79,7 @@ class Variables:
 
     def function(self) -> tuple[Function, int] | None:
         """The function of the selected frame, and what its file's addresses are moved by."""
-        place = self._session.frame.place
+        place = self.here
         for info, base in self._files():
             with suppress(LoadError):
                 found = info.function_at(place - base)
@@ -67,13 +91,11 @@ class Variables:
         """The parameters, or the other variables, of the blocks that the frame is in; outer ones first. UsageError."""
         found = self.function()
         if found is None:
-            raise UsageError(
-                f"nothing is known of the function at {self._session.frame.place:#x}: it has no debug information"
-            )
+            raise UsageError(f"nothing is known of the function at {self.here:#x}: it has no debug information")
         return [one for one in self._inside(*found) if one.is_parameter == parameters]
 
     def _inside(self, function: Function, base: int) -> list[Variable]:
-        at = self._session.frame.place - base
+        at = self.here - base
         return [one for one, extent in function.variables if any(start <= at < end for start, end in extent)]
 
     def find(self, name: str) -> Variable | None:
@@ -92,8 +114,23 @@ class Variables:
                     return one_
         return None
 
+    def variable(self, name: str) -> CType | None:
+        """The type of the variable of that name, for expressions."""
+        found = self.find(name)
+        return found.type if found is not None else None
+
+    def where(self, name: str) -> Place:
+        """Where the variable of that name is now. NotThere, MemoryFault."""
+        found = self.find(name)
+        if found is None:
+            raise NotThere(f"there is no variable {name} here")
+        try:
+            return self.place(found)
+        except NotThere as error:
+            raise NotThere(f"{name}: {error}") from None
+
     def _near(self, base: int) -> int:
-        return self._session.frame.place - base
+        return self.here - base
 
     def type(self, name: str) -> CType | None:
         """A structure, union, enum, typedef or base type by its name ("struct point", or "point" alone)."""
@@ -120,7 +157,7 @@ class Variables:
         base = found[1] if found is not None else 0
         expression = variable.location
         if isinstance(expression, tuple):
-            pc = self._session.frame.place - base
+            pc = self.here - base
             matching = [code for start, end, code in expression if start <= pc < end]
             if not matching:
                 raise NotThere("optimized out")
@@ -129,14 +166,20 @@ class Variables:
             raise NotThere("optimized out")
         return self._evaluate(expression, variable.type.size, base)
 
-    def _register(self, number: int) -> int:
-        bits = self._session.vcpu.mode.bits
-        names = REGISTERS_64 if bits == 64 else REGISTERS_32
+    def _read(self, address: int, size: int) -> bytes:
+        return self._session.read_linear(self._runner, address, size)
+
+    def _register_name(self, number: int) -> str:
+        names = REGISTERS_64 if self._runner.mode.bits == 64 else REGISTERS_32
         if number >= len(names):
             raise NotThere(f"it is in register {number}, which is not known here")
-        frame, name = self._session.frame, names[number]
+        return names[number]
+
+    def _register(self, number: int) -> int:
+        bits = self._runner.mode.bits
+        frame, name = self.frame, self._register_name(number)
         if not frame.number:
-            value = int(getattr(self._session.runner.vcpu.regs, name))
+            value = int(getattr(self._runner.vcpu.regs, name))
         elif name == "rip":
             value = frame.pc
         elif name in (KEPT_64 if bits == 64 else KEPT_32):
@@ -151,7 +194,7 @@ class Variables:
             raise NotThere("its frame is not known")
         code = found[0].frame_base
         if code == b"\x9c":  # DW_OP_call_frame_cfa
-            cfa = call_frame_address(self._session, self._session.frame)
+            cfa = call_frame_address(self._session, self._runner, self.frame)
             if cfa is None:
                 raise NotThere("the call frame is not known here")
             return cfa
@@ -161,7 +204,7 @@ class Variables:
         stack: list[int] = []
         at = 0
         mask = (1 << 64) - 1
-        word = 8 if self._session.vcpu.mode.bits == 64 else 4
+        word = 8 if self._runner.mode.bits == 64 else 4
         while at < len(code):
             op = code[at]
             at += 1
@@ -176,7 +219,8 @@ class Variables:
                 stack.append(self._register(op - 0x70) + offset & mask)
             elif 0x50 <= op <= 0x6F:  # DW_OP_reg0 to 31
                 value = self._register(op - 0x50)
-                return Place(None, (value & (1 << 8 * max(size, 1)) - 1).to_bytes(max(size, 1), "little"))
+                data = (value & (1 << 8 * max(size, 1)) - 1).to_bytes(max(size, 1), "little")
+                return Place(None, data, self._register_name(op - 0x50))
             elif 0x30 <= op <= 0x4F:  # DW_OP_lit0 to 31
                 stack.append(op - 0x30)
             elif op in FIXED:
@@ -193,7 +237,7 @@ class Variables:
                 value, at = _uleb(code, at)
                 stack.append(stack.pop() + value & mask)
             elif op == 0x06:  # DW_OP_deref
-                stack.append(int.from_bytes(self._session.memory.read(stack.pop(), word), "little"))
+                stack.append(int.from_bytes(self._read(stack.pop(), word), "little"))
             elif op in BINARY:
                 right, left = stack.pop(), stack.pop()
                 stack.append(BINARY[op](left, right) & mask)
@@ -216,11 +260,13 @@ class Variables:
             return "<its place is described in a damaged way>"
 
     def _bytes(self, place: Place, size: int) -> bytes:
-        return place.data if place.address is None else self._session.memory.read(place.address, size)
+        return place.data if place.address is None else self._read(place.address, size)
 
-    def show(self, type: CType, data: bytes, depth: int = 0) -> str:
-        """Bytes of this type as C shows them."""
+    def show(self, type: CType, data: bytes, depth: int = 0, scalar: Scalar | None = None) -> str:
+        """Bytes of this type as C shows them; single values as ``scalar`` shows a number and its size, where given."""
         number = int.from_bytes(data, "little")
+        if scalar is not None and type.kind not in ("struct", "union", "class", "array"):
+            return scalar(number, len(data))
         if type.kind in ("int", "enum"):
             number = int.from_bytes(data, "little", signed=True) if data else 0
         if type.kind == "enum":
@@ -235,32 +281,35 @@ class Variables:
             return f"{struct.unpack(form, data)[0]:.9g}" if form else data[::-1].hex()
         if type.kind == "pointer":
             return self._pointer(type, number)
-        if type.kind in ("struct", "union"):
-            return "{" + ", ".join(f"{one.name} = {self._member(one, data, depth)}" for one in type.members) + "}"
+        if type.kind in ("struct", "union", "class"):
+            members = [(one.name, self._member(one, data, depth, scalar)) for one in type.members]
+            return "{" + ", ".join(f"{name} = {value}" if name else value for name, value in members) + "}"
         if type.kind == "array" and type.target is not None:
-            return self._array(type, data, depth)
+            return self._array(type, data, depth, scalar)
         return str(number) if type.kind in ("int", "uint") else f"{number:#x}"
 
-    def _member(self, one: Member, data: bytes, depth: int) -> str:
+    def _member(self, one: Member, data: bytes, depth: int, scalar: Scalar | None) -> str:
         if one.bits:
             raw = int.from_bytes(data[one.offset : one.offset + 8], "little") >> one.bit & (1 << one.bits) - 1
+            if scalar is not None:
+                return scalar(raw, one.type.size)
             if one.type.kind == "int" and raw >> one.bits - 1:
                 raw -= 1 << one.bits
             return one.type.values.get(raw, str(raw)) if one.type.kind == "enum" else str(raw)
         part = data[one.offset : one.offset + one.type.size]
-        return self.show(one.type, part, depth + 1) if depth < 8 else "{...}"
+        return self.show(one.type, part, depth + 1, scalar) if depth < 8 else "{...}"
 
-    def _array(self, type: CType, data: bytes, depth: int) -> str:
+    def _array(self, type: CType, data: bytes, depth: int, scalar: Scalar | None) -> str:
         inner = type.target
         assert inner is not None
-        if inner.kind == "char":
+        if inner.kind == "char" and scalar is None:
             text = data.split(b"\0")[0]
             if all(0x20 <= byte < 0x7F or byte in b"\n\t" for byte in text):
                 return '"' + text.decode().replace("\n", "\\n").replace("\t", "\\t") + '"'
         size = max(inner.size, 1)
         count = min(type.count or 0, MOST_ELEMENTS)
-        shown = [self.show(inner, data[n * size : (n + 1) * size], depth + 1) for n in range(count)]
-        return "{" + ", ".join(shown) + (", ..." if (type.count or 0) > count else "") + "}"
+        shown = [self.show(inner, data[n * size : (n + 1) * size], depth + 1, scalar) for n in range(count)]
+        return "{" + ", ".join(_repeated(shown)) + (", ..." if (type.count or 0) > count else "") + "}"
 
     def _pointer(self, type: CType, number: int) -> str:
         target = type.target
@@ -270,7 +319,7 @@ class Variables:
             text += f" <{label}>"
         if target is not None and target.kind == "char" and number:
             try:
-                data = self._session.memory.read(number, min(MOST_TEXT, 4096 - number % 4096)).split(b"\0")[0]
+                data = self._read(number, min(MOST_TEXT, 4096 - number % 4096)).split(b"\0")[0]
             except MemoryFault:
                 return text
             if data and all(0x20 <= byte < 0x7F or byte in b"\n\t" for byte in data):
@@ -278,7 +327,9 @@ class Variables:
         return text
 
     def declaration(self, type: CType) -> str:
-        """A type as its source has it (``ptype``)."""
+        """A type as its source has it (``ptype``); of a pointer, what it points to."""
+        if type.kind == "pointer" and type.target is not None and type.target.kind in ("struct", "union", "class"):
+            return f"{self.declaration(type.target)} *"
         if type.kind in ("struct", "union"):
             lines = [f"{type.name} {{"]
             for one in type.members:
@@ -288,6 +339,15 @@ class Variables:
         if type.kind == "enum":
             return f"{type.name} {{" + ", ".join(f"{name} = {value}" for value, name in type.values.items()) + "}"
         return f"{type.name}  /* {type.size} bytes */"
+
+
+def _repeated(shown: list[str]) -> list[str]:
+    """Eleven and more of the same, as gdb shows them: "0 <repeats 12 times>"."""
+    found: list[str] = []
+    for text, group in groupby(shown):
+        count = len(list(group))
+        found += [f"{text} <repeats {count} times>"] if count > 10 else [text] * count
+    return found
 
 
 def _declared(type: CType, name: str) -> str:

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from typing import Any
 
 from kvmdbg.loaders.dwarf import Dwarf, Unit, damage, extent, text
-from kvmdbg.record import record
+from kvmdbg.record import record, replace
 
 
 @record
@@ -38,6 +38,15 @@ class CType:
         self.members: list[Member] = []
         self.count: int | None = None
         self.values: dict[int, str] = {}
+
+    def member(self, name: str) -> Member | None:
+        """The member of that name, those of members without a name included; its offset is that into this type."""
+        for one in self.members:
+            if one.name == name:
+                return one
+            if not one.name and (inner := one.type.member(name)) is not None:
+                return replace(inner, offset=one.offset + inner.offset)
+        return None
 
     def __repr__(self) -> str:
         return f"<CType {self.name}>"

@@ -7,7 +7,6 @@ build-id.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from bisect import bisect_right
@@ -152,6 +151,8 @@ class Dwarf:
 
     def _cached(self) -> list[Unit] | None:
         """The list kept on disk; None where there is none, or it is of another version or damaged."""
+        import json
+
         with suppress(OSError, ValueError, TypeError, KeyError):
             kept = json.loads(self._cache_file().read_text())
             if kept["version"] == CACHE_VERSION and kept["units"]:
@@ -162,6 +163,8 @@ class Dwarf:
         return None
 
     def _keep(self, units: list[Unit]) -> None:
+        import json
+
         rows = [(one.offset, one.name, one.folder, one.ranges) for one in units]
         with suppress(OSError):  # a cache that cannot be written is none
             file = self._cache_file()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.core.session import Session
-from kvmdbg.errors import UsageError
+from kvmdbg.errors import ExpressionError, UsageError
 from kvmdbg.pytest_plugin import Guests
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
@@ -100,7 +102,7 @@ def test_types(dbg: Session) -> None:
     assert "short int pair[2];" in typed(dbg, "ptype struct inner")
     with pytest.raises(UsageError, match="no variable and no type is called 'nothing'"):
         typed(dbg, "ptype nothing")
-    with pytest.raises(UsageError, match="no variable is called 'nothing' here"):
+    with pytest.raises(UsageError, match="no variable and no type is called .nothing."):
         typed(dbg, "whatis nothing")
 
 
@@ -119,3 +121,135 @@ def test_no_debug_information(kvm_guest: Guests) -> None:
     assert typed(dbg, "info locals").startswith("Nothing is known of the function at pc")
     with pytest.raises(UsageError, match="no debug information"):
         dbg.locals()
+
+
+def value_of(dbg: Session, text: str) -> str:
+    return typed(dbg, f"output {text}")
+
+
+@pytest.mark.parametrize(
+    ("expression", "shown"),
+    [
+        ("sum", "43"),
+        ("first + 1", "4"),
+        ("table", "{10, 20, 30}"),
+        ("table[1]", "20"),
+        ("*table", "10"),
+        ("table[i + 1] * 2", "40"),
+        ("either.part", "65 'A'"),
+        ("/x table", "{0xa, 0x14, 0x1e}"),
+        ("thing->number", "-7"),
+        ("(*thing).level", "5"),
+        ("thing->small", "-2"),
+        ("thing->small < 0 && thing->flag", "1"),
+        ("thing->color", "GREEN"),
+        ("thing->color == GREEN", "1"),
+        ("BLUE", "BLUE"),
+        ("BLUE + 1", "7"),
+        ("thing->inner", '{name = "abc", pair = {1, -2}}'),
+        ("thing->next->next->inner.pair[1]", "-2"),
+        ("global.inner.name[1]", "98 'b'"),
+        ("global.weight", "1.5"),
+        ("global.yes", "true"),
+        ("sizeof(struct thing)", "56"),
+        ("sizeof global.inner", "12"),
+        ("sizeof(word)", "8"),
+        ("((struct thing *)&global)->number", "-7"),
+        ("((struct inner *)&global.inner)->pair[0]", "1"),
+        ("{struct inner}&global.inner", '{name = "abc", pair = {1, -2}}'),
+        ("&table[2] - &table[0]", "2"),
+        ("*&table[0]@2", "{10, 20}"),
+        ("table[1]@2", "{20, 30}"),
+        ("&global == thing", "1"),
+        ("(unsigned char)thing->number", "249"),
+        ("second", "4"),
+        ("i ? 1 : table[0]", "10"),
+        ("work", None),
+    ],
+)
+def test_expressions_of_the_source(dbg: Session, expression: str, shown: str | None) -> None:
+    if shown is None:
+        assert value_of(dbg, expression).endswith(f"<{expression}>")
+    elif expression.startswith("/x "):
+        assert typed(dbg, f"output/x {expression[3:]}") == shown
+    else:
+        assert value_of(dbg, expression) == shown
+
+
+@pytest.mark.parametrize(
+    ("expression", "complaint"),
+    [
+        ("global + 1", "struct thing cannot be worked with: name one of its members"),
+        ("thing->nothing", "struct thing has no member 'nothing'; it has number, flag"),
+        ("sum.x", "what stands before a member is no structure"),
+        ("global.weight + 1", "double cannot be worked with: its bits"),
+        ("(struct nothing *)1", "there is no type 'struct nothing'"),
+        ("thing->flag = 1", "to change, not a bit field"),
+        ("table = 1", "cannot change a whole array"),
+        ("thing->", "the name of a member is expected"),
+        ("table@2", None),
+        ("table[1]@0", "a count from 1"),
+        ("nothing", "no symbol 'nothing'"),
+    ],
+)
+def test_expressions_that_are_none(dbg: Session, expression: str, complaint: str | None) -> None:
+    if complaint is None:
+        assert value_of(dbg, expression).startswith("{{10, 20, 30}, {")
+        return
+    with pytest.raises(ExpressionError, match=re.escape(complaint)):
+        typed(dbg, f"print {expression}")
+
+
+def test_variables_are_written(dbg: Session) -> None:
+    typed(dbg, "set var sum = 1000", "set var thing->inner.pair[1] = 77", "set var table[2] += 5", "print i++")
+    assert dbg.locals()["sum"] == "1000"
+    assert value_of(dbg, "global.inner.pair") == "{1, 77}"
+    assert value_of(dbg, "table[2]") == "35"
+    assert value_of(dbg, "i") == "1"
+
+
+def test_values_and_addresses_as_commands_take_them(dbg: Session) -> None:
+    address = dbg.symbols["global"]
+    assert typed(dbg, "print thing") == f"$1 = (struct thing *) {address:#x} <global>"
+    assert typed(dbg, "print &thing->inner") == f"$2 = (struct inner *) {address + 12:#x} <global+0xc>"
+    assert typed(dbg, "print *$1 + 0").startswith("$3 = ")
+    assert typed(dbg, "x/1dw thing").split()[-1] == "-7"
+    assert typed(dbg, "x/3dw table").split()[-3:] == ["10", "20", "30"]
+    assert typed(dbg, "whatis thing->inner").splitlines()[1].split() == ["type", "struct", "inner"]
+    assert "short int pair[2];" in typed(dbg, "ptype thing->inner")
+    assert "struct thing *next;" in typed(dbg, "ptype thing")
+    point = dbg.watch("thing->number")
+    assert (point.address, point.length) == (address, 4)
+
+
+def test_conditions_see_the_function_they_stop_in(kvm_guest: Guests) -> None:
+    dbg = kvm_guest(c=C, optimize=0)
+    point = dbg.break_at("guest.c:26", when="i == 2 && thing->color == GREEN")
+    dbg.run(timeout=5)
+    assert dbg.locals()["i"] == "2"
+    typed(dbg, f"condition {point.number} product > 1")
+    assert point.condition == "product > 1"
+    with pytest.raises(ExpressionError, match="has no member 'wrong'"):
+        dbg.break_at("guest.c:26", when="thing->wrong")
+    assert len(list(dbg.breakpoints)) == 1
+
+
+def test_frames(dbg: Session) -> None:
+    assert "guest.c:26" in typed(dbg, "frame")
+    shown = typed(dbg, "up")
+    assert shown.splitlines()[0].startswith("#1  ")
+    assert "sink = work(3, 4, &global);" in shown
+    with pytest.raises(ExpressionError, match="no symbol 'sum'"):
+        typed(dbg, "print sum")
+    assert "*#1" in typed(dbg, "backtrace")
+    assert "called from" in typed(dbg, "info frame")
+    with pytest.raises(UsageError, match="there is no frame 9"):
+        typed(dbg, "up 8")
+    typed(dbg, "down")
+    assert value_of(dbg, "sum") == "43"
+    with pytest.raises(UsageError, match="this is the innermost frame"):
+        typed(dbg, "down")
+    typed(dbg, "frame 1")
+    dbg.run(timeout=5)
+    assert dbg.frame.number == 0
+    assert value_of(dbg, "i") == "1"
