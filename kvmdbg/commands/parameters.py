@@ -92,7 +92,10 @@ def names_for(prefix: str, dbg: Interpreter) -> list[str]:
 
 @record
 class AddressType:
-    """An expression whose value is an address; with ``location`` a leading ``*`` (``break *ADDR``) means nothing."""
+    """An expression whose value is an address.
+
+    With ``location`` a function's name means where its frame is set up, and ``*`` before it where its code begins.
+    """
 
     metavar: str = "ADDRESS"
     location: bool = False
@@ -104,6 +107,8 @@ class AddressType:
             return Place(match[0], dbg.session.resolve(match[0])[0]), match.end()
         start = pos + 1 if self.location and text[pos] == "*" else pos
         typed, end = _prefix(text, start, dbg)
+        if self.location and start == pos:
+            return Place(typed, *dbg.session.resolve(typed)), end
         return dbg.place(typed), end
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import Format, NumberType, RestType
+from kvmdbg.commands.parameters import FileType, Format, NumberType, RestType
 from kvmdbg.commands.printing import formatted
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Group, Message, Result, SourceText, Table
@@ -120,10 +121,32 @@ def backtrace(dbg: Interpreter, count: MostArg = 50) -> Result:
 def _frame_place(dbg: Interpreter, frame: Frame) -> tuple[str, str]:
     """Symbol and source line of a frame."""
     line = dbg.session.source.at(frame.place)
+    near = dbg.session.symbols.nearest(frame.place)
+    offset = frame.pc - near[0].address if near is not None else 0
     return (
-        dbg.session.symbols.format(frame.pc),
+        "" if near is None else f"{near[0].name}+{offset:#x}" if offset else near[0].name,
         f"{line.file.rpartition('/')[2]}:{line.line}" if line is not None else "",
     )
+
+
+FolderArg = Annotated[str | None, FileType("FOLDER")]
+
+
+@command("directory", aliases=("dir",), group="files", example="directory .", py="dbg.source.folders.append({folder})")
+def directory(dbg: Interpreter, folder: FolderArg = None) -> Result:
+    """Look for source files in this folder, too, before those beside the guest; without one, in none but those.
+
+    For sources that are no longer where they were compiled: a file is found by its name, with or without the last
+    folders of its path.
+    """
+    folders = dbg.session.source.folders
+    if folder is None:
+        folders.clear()
+        return Message("Sources are looked for where they were compiled, and beside the guest.")
+    if not os.path.isdir(folder):
+        raise UsageError(f"{folder} is no folder")
+    folders.insert(0, os.path.abspath(folder))
+    return Message(f"Sources are looked for in {', '.join(folders)}, too.", data={"folders": list(folders)})
 
 
 FrameArg = Annotated[int, NumberType("NUMBER")]

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 NAMES_64 = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "ip")
 NAMES_32 = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "ip")
-UNWOUND = ("rsp", "rbp", "rbx", "rsi", "rdi", "r12", "r13", "r14", "r15")
+FRAME_POINTER_64, FRAME_POINTER_32 = NAMES_64.index("rbp"), NAMES_32.index("rbp")
+KEPT_64 = frozenset(("rbx", "rbp", "rsp", "r12", "r13", "r14", "r15"))
+KEPT_32 = frozenset(("rbx", "rbp", "rsp", "rsi", "rdi"))
+"""Registers that a called function leaves as they were (System V ABI)."""
 FARTHEST = 1 << 20
 """Bytes that a frame may at most reach over; a frame pointer that leads farther is none."""
 
@@ -27,8 +30,8 @@ FARTHEST = 1 << 20
 class Frame:
     """One call: ``pc`` linear, ``sp`` the stack pointer there, ``how`` it was found ("cfi" or "frame pointer").
 
-    ``regs`` are the registers as they were there, those that calls keep; ``place`` is where its code is: the call,
-    not what is behind it, in every frame but the innermost.
+    ``regs`` are the registers as they were there, as far as that is known: calls keep only some. ``exact``: ``pc`` is
+    the next instruction of code that was interrupted, not what is behind a call; ``place`` is where its code is.
     """
 
     number: int
@@ -36,10 +39,11 @@ class Frame:
     sp: int
     how: str
     regs: dict[str, int] = field(default_factory=dict)
+    exact: bool = True
 
     @property
     def place(self) -> int:
-        return self.pc if not self.number else self.pc - 1
+        return self.pc if self.exact else self.pc - 1
 
 
 @record
@@ -60,18 +64,18 @@ def backtrace(session: Session, most: int = 100) -> Backtrace:
     mask = (1 << mode.bits) - 1
     pc = runner.pc
     frames: list[Frame] = []
-    how = "here"
+    how, exact = "here", True
     seen: set[tuple[int, int]] = set()
     while True:
         sp = base + (regs["rsp"] & mask)
-        frames.append(Frame(len(frames), pc, sp, how, regs))
+        frames.append(Frame(len(frames), pc, sp, how, regs, exact))
         if len(frames) >= most:
             return Backtrace(tuple(frames), f"more than {most} frames")
         if (pc, sp) in seen:
             return Backtrace(tuple(frames), "the frames repeat")
         seen.add((pc, sp))
         try:
-            found = _by_cfi(session, pc if len(frames) == 1 else pc - 1, regs, base, mask, size)
+            found = _by_cfi(session, frames[-1].place, regs, base, mask, size)
             how = "cfi"
             if found is None:
                 found = _by_frame_pointer(session, regs, base, mask, size)
@@ -80,7 +84,10 @@ def backtrace(session: Session, most: int = 100) -> Backtrace:
             return Backtrace(tuple(frames), f"the stack ends: {fault}")
         if isinstance(found, str):
             return Backtrace(tuple(frames), found)
-        back, regs = found
+        back, regs, exact = found
+        if not exact:
+            kept = KEPT_64 if size == 8 else KEPT_32
+            regs = {name: value for name, value in regs.items() if name in kept}
         if mode.segmented:
             back = runner.cs_base + (back & 0xFFFF)
         if not back:
@@ -96,8 +103,11 @@ def _word(session: Session, address: int, size: int) -> int:
 
 def _by_cfi(
     session: Session, pc: int, regs: dict[str, int], base: int, mask: int, size: int
-) -> tuple[int, dict[str, int]] | str | None:
-    """The caller's return address and registers; None where no information covers ``pc``, a text at the outermost."""
+) -> tuple[int, dict[str, int], bool] | str | None:
+    """The caller's pc and registers, and whether it was interrupted there.
+
+    None where no information covers ``pc``, a text at the outermost frame.
+    """
     names = NAMES_64 if size == 8 else NAMES_32
     row = cfi_row(session, pc)
     cfa = None if row is None else cfa_of(row, regs, names, mask)
@@ -107,7 +117,7 @@ def _by_cfi(
     caller = dict(regs)
     back = None
     for number, one in row.items():
-        if number in ("pc", "cfa") or number >= len(names):
+        if not isinstance(number, int) or number >= len(names):
             continue
         if one.type == "UNDEFINED" and names[number] == "ip":
             return "this is the outermost frame"
@@ -119,8 +129,9 @@ def _by_cfi(
                 caller[names[number]] = value
     if back is None:
         back = _word(session, cfa - size, size)
-    caller["rsp"] = cfa - base
-    return back, caller
+    if names.index("rsp") not in row:
+        caller["rsp"] = cfa - base
+    return back, caller, bool(row["signal"])
 
 
 def call_frame_address(session: Session, runner: Runner, frame: Frame) -> int | None:
@@ -136,7 +147,7 @@ def call_frame_address(session: Session, runner: Runner, frame: Frame) -> int | 
 
 def innermost(runner: Runner) -> Frame:
     """The frame that pc is in."""
-    regs = {name: int(getattr(runner.vcpu.regs, name)) for name in UNWOUND}
+    regs = {name: int(getattr(runner.vcpu.regs, name)) for name in NAMES_64[:-1]}
     base = 0 if runner.mode.bits == 64 else int(runner.sregs.ss.base)
     return Frame(0, runner.pc, base + (regs["rsp"] & (1 << runner.mode.bits) - 1), "here", regs)
 
@@ -145,11 +156,10 @@ def cfi_row(session: Session, pc: int) -> dict[Any, Any] | None:
     """The row of call frame information for a place: its rules by register number, and "cfa"; None without any."""
     for dwarf, bias in session.debug_files():
         with suppress(LoadError):
-            decoded = frame_at(dwarf, pc - bias)
-            rows = [row for row in decoded.table if row["pc"] + bias <= pc] if decoded is not None else []
-            if rows:
-                found: dict[Any, Any] = rows[-1]
-                return found
+            found = frame_at(dwarf, pc - bias)
+            rows = [row for row in found[0].table if row["pc"] + bias <= pc] if found is not None else []
+            if rows and found is not None:
+                return {**rows[-1], "signal": found[1]}
     return None
 
 
@@ -163,7 +173,7 @@ def cfa_of(row: dict[Any, Any], regs: dict[str, int], names: tuple[str, ...], ma
 
 def _by_frame_pointer(
     session: Session, regs: dict[str, int], base: int, mask: int, size: int
-) -> tuple[int, dict[str, int]] | str:
+) -> tuple[int, dict[str, int], bool] | str:
     frame = regs["rbp"] & mask
     if not frame:
         return "the frame pointer is 0"
@@ -171,4 +181,4 @@ def _by_frame_pointer(
         return f"the frame pointer {frame:#x} points outside of the stack"
     above = _word(session, base + frame, size)
     back = _word(session, base + frame + size, size)
-    return back, regs | {"rbp": above, "rsp": frame + 2 * size}
+    return back, regs | {"rbp": above, "rsp": frame + 2 * size}, False

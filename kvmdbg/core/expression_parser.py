@@ -217,6 +217,8 @@ class Parser:
 
     def _binary(self, least: int) -> Node:
         node = self._unary()
+        if self._is("@"):
+            node = self._several(node, self._start)
         while self._kind == "op" and _BINARY.get(self._token, 0) >= least:
             if self._prefix and self._token == "&" and not self.text[self._start + 1 :].strip():
                 break  # "continue 5 &"
@@ -332,8 +334,6 @@ class Parser:
             elif self._kind == "word" and self._token.startswith(".") and self._start == self.end:
                 self._take(1)
                 node = self._member(node, column)
-            elif self._is("@") and isinstance(node, code.Memory) and node.type is not None:
-                node = self._several(node, column)
             elif self._is("++", "--") and isinstance(node, code.Name | code.Memory):
                 op = self._take()
                 node = self._assigned(node, code.Number(column=column, value=1), op[0], column, post=True)
@@ -366,10 +366,12 @@ class Parser:
         unit = code.Memory(column=column, type=Type((bit + found.bits + 7) // 8), address=place, where=node.where)
         return self._checked(code.BitField(column=column, type=type, unit=unit, bit=bit, bits=found.bits))
 
-    def _several(self, node: code.Memory, column: int) -> Node:
+    def _several(self, node: Node, column: int) -> Node:
         """``node@COUNT``: so many of them, from there on, as an array."""
+        if not isinstance(node, code.Memory):
+            raise self.fail("what stands before '@' must be in memory, as in *p@4", column)
         self._take()
-        count = self._operand()
+        count = self._unary()
         if not isinstance(count, code.Number) or not 0 < count.value <= 10000:
             raise self.fail("behind '@' a count from 1 to 10000 is expected", column)
         assert node.type is not None

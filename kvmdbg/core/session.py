@@ -961,7 +961,10 @@ class Session(Inspection):
         place = FILE_LINE.fullmatch(where.strip())
         if place is not None:
             return self.source.address_of(place[1], int(place[2])), "linear"
-        value = self.evaluate(where)
+        symbol = self.symbols.lookup(where.strip())
+        if symbol is not None and symbol.kind == "function":
+            return self.source.behind_prologue(symbol.address), "linear"
+        value = self.evaluate(where.strip().removeprefix("*"))
         return value.value & (1 << 64) - 1, "phys" if getattr(value, "space", "linear") == "phys" else "linear"
 
     def break_at(

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from kvmdbg.core.backtrace import FRAME_POINTER_32, FRAME_POINTER_64, cfi_row
 from kvmdbg.errors import LoadError, UsageError
 from kvmdbg.loaders.dwarf import Dwarf, Unit
 from kvmdbg.loaders.lines import Line, unit_lines
@@ -40,6 +41,8 @@ class Source:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self.folders: list[str] = []
+        """Where source files are looked for, too."""
 
     def _units(self) -> Iterator[tuple[Dwarf, Unit, int]]:
         for dwarf, base in self._session.debug_files():
@@ -109,12 +112,43 @@ class Source:
         following = self.at(at)
         return at if following is not None and following.address == at else address
 
-    @staticmethod
-    @lru_cache(maxsize=64)
-    def text(file: str) -> tuple[str, ...]:
+    def behind_prologue(self, address: int) -> int:
+        """Where a breakpoint on the function at ``address`` belongs, so that its arguments can be read.
+
+        That is ``after_prologue`` where its frame is kept by a frame pointer from there on (call frame information),
+        as unoptimized code has it; else ``address``.
+        """
+        behind = self.after_prologue(address)
+        row = cfi_row(self._session, behind) if behind != address else None
+        if row is None or getattr(row["cfa"], "reg", None) not in (FRAME_POINTER_64, FRAME_POINTER_32):
+            return address
+        before = cfi_row(self._session, address)
+        return behind if before is not None and before["cfa"].reg != row["cfa"].reg else address
+
+    def path(self, file: str) -> str | None:
+        """Where a source file is on this host: as it is named; or that name, or its last parts, in ``folders`` and
+        beside the guest. None where it is nowhere."""
+        if os.path.isfile(file):
+            return file
+        beside = [os.path.dirname(os.path.abspath(dwarf.path)) for dwarf, _ in self._session.debug_files()]
+        parts = file.strip(os.sep).split(os.sep)
+        for folder in [*self.folders, *beside]:
+            for first in range(len(parts)):
+                found = os.path.join(folder, *parts[first:])
+                if os.path.isfile(found):
+                    return found
+        return None
+
+    def text(self, file: str) -> tuple[str, ...]:
         """The lines of a file, none where it cannot be read."""
-        try:
-            with open(file, encoding="utf-8", errors="replace") as opened:
-                return tuple(opened.read().splitlines())
-        except OSError:
-            return ()
+        path = self.path(file)
+        return _text(path, os.stat(path).st_mtime_ns) if path is not None else ()
+
+
+@lru_cache(maxsize=64)
+def _text(path: str, _changed: int) -> tuple[str, ...]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as opened:
+            return tuple(opened.read().splitlines())
+    except OSError:
+        return ()

@@ -227,6 +227,7 @@ class Stepper:
                         runner.forget()
                         return runner.stop(stops.HaltedStop)
                 elif u32[U32_EXIT_REASON] == port_exit:
+                    runner.forget()  # hooks look at pc
                     stop = runner.serve() or runner.complete() or runner.spend()
                     runner.forget()
                     if stop is not None:

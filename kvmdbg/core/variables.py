@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 REGISTERS_64 = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip")
 REGISTERS_32 = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "rip")
-KEPT_64 = ("rbx", "rbp", "rsp", "r12", "r13", "r14", "r15")
-KEPT_32 = ("rbx", "rbp", "rsp", "rsi", "rdi")
-"""Registers that a called function leaves as they were (System V ABI)."""
 MOST_ELEMENTS = 200
 MOST_TEXT = 200
 
@@ -178,13 +175,8 @@ class Variables:
     def _register(self, number: int) -> int:
         bits = self._runner.mode.bits
         frame, name = self.frame, self._register_name(number)
-        if not frame.number:
-            value = int(getattr(self._runner.vcpu.regs, name))
-        elif name == "rip":
-            value = frame.pc
-        elif name in (KEPT_64 if bits == 64 else KEPT_32):
-            value = frame.regs[name]
-        else:
+        value = frame.pc if name == "rip" else frame.regs.get(name)
+        if value is None:
             raise NotThere(f"it was in {name}, which functions called since may have changed")
         return value & (1 << bits) - 1
 

@@ -8,8 +8,12 @@ from typing import Any
 from kvmdbg.loaders.dwarf import Dwarf, damage
 
 
-def frame_at(dwarf: Dwarf, address: int) -> Any | None:
-    """The decoded call frame table (pyelftools) of the function at an address, None where there is none. LoadError."""
+def frame_at(dwarf: Dwarf, address: int) -> tuple[Any, bool] | None:
+    """The decoded call frame table (pyelftools) of the function at an address, and whether it is a signal frame.
+
+    A signal frame's caller was interrupted, it called nobody ("S" in the augmentation, .cfi_signal_frame). None where
+    there is none. LoadError.
+    """
     with dwarf.lock, damage(dwarf.path, "call frame information"):
         if "frames" not in dwarf.kept:
             dwarf.kept["frames"] = _entries(dwarf)
@@ -18,7 +22,7 @@ def frame_at(dwarf: Dwarf, address: int) -> Any | None:
         for index in range(at, max(at - 2, -1), -1):
             entry = entries[index]
             if address < starts[index] + entry.header["address_range"]:
-                return entry.get_decoded()
+                return entry.get_decoded(), b"S" in entry.cie.header["augmentation"]
     return None
 
 

@@ -102,7 +102,7 @@ def test_types(dbg: Session) -> None:
     assert "short int pair[2];" in typed(dbg, "ptype struct inner")
     with pytest.raises(UsageError, match="no variable and no type is called 'nothing'"):
         typed(dbg, "ptype nothing")
-    with pytest.raises(UsageError, match="no variable and no type is called .nothing."):
+    with pytest.raises(UsageError, match="no variable and no type is called 'nothing'"):
         typed(dbg, "whatis nothing")
 
 
@@ -159,6 +159,8 @@ def value_of(dbg: Session, text: str) -> str:
         ("{struct inner}&global.inner", '{name = "abc", pair = {1, -2}}'),
         ("&table[2] - &table[0]", "2"),
         ("*&table[0]@2", "{10, 20}"),
+        ("*thing->next->text@3", '"hel"'),
+        ("(*table@3)[2]", "30"),
         ("table[1]@2", "{20, 30}"),
         ("&global == thing", "1"),
         ("(unsigned char)thing->number", "249"),

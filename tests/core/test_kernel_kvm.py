@@ -1,0 +1,86 @@
+"""The C kernel in guests/, at -O0 and -O2: source, frames through traps, page tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import kvmdbg
+from kvmdbg import Session
+from kvmdbg.commands.interpreter import Interpreter
+
+pytestmark = pytest.mark.kvm
+
+GUESTS = Path(__file__).resolve().parents[2] / "guests"
+MAIN = (GUESTS / "kernel" / "main.c").read_text().splitlines()
+LAST = next(number for number, line in enumerate(MAIN, 1) if "0x80000000" in line)
+SAID = b"kernel\nfill 21\nshrink 2083\ncount 36\ntrap 14 at "
+
+
+@pytest.fixture(params=["O0", "O2"])
+def dbg(request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
+    with kvmdbg.open(GUESTS / f"kernel-{request.param}.elf") as session:
+        yield session
+
+
+def typed(dbg: Session, *lines: str) -> str:
+    interpreter = Interpreter(dbg)
+    return "\n".join(result.plain(100) for line in lines for result in interpreter.execute(line))
+
+
+def test_it_does_what_it_says(dbg: Session) -> None:
+    dbg.run(timeout=20)
+    said = dbg.output
+    assert said.startswith(SAID)
+    place = dbg.source.at(int(said.split()[-1]))
+    assert place is not None
+    assert (place.file, place.line) == ("kernel/main.c", LAST)
+    assert dbg.evaluate("pages_given").value == 6
+    assert dbg.evaluate("traps[0]").value == 1
+    assert dbg.evaluate("traps[14]").value == 7
+
+
+def test_a_breakpoint_on_a_function_stands_where_its_arguments_can_be_read(dbg: Session) -> None:
+    point = dbg.break_at("fill")
+    entry = dbg.symbols["fill"]
+    unoptimized = dbg.image is not None and "O0" in str(dbg.image.path)
+    assert (point.address > entry) == unoptimized
+    dbg.run(timeout=20)
+    assert dbg.arguments()["task"].endswith("<all>")
+    assert 'name = "fill", state = RUNNING, runs = 1, priority = 1' in typed(dbg, "print *task")
+    dbg.breakpoints.delete(point.number)
+    typed(dbg, "break *fill")
+    assert [one.address for one in dbg.breakpoints] == [entry]
+
+
+def test_frames_through_a_trap(dbg: Session) -> None:
+    dbg.break_at("handle")
+    dbg.run(timeout=20)
+    found = dbg.backtrace()
+    names = [dbg.symbols.format(one.place).split("+")[0] for one in found.frames]
+    assert names[:3] == ["handle", "common", "fill"]
+    assert names[-2:] == ["kernel_main", "_start"]
+    assert found.end == "this is the outermost frame"
+    fault = found.frames[2]
+    assert fault.exact
+    assert "*page = task->runs;" in typed(dbg, "frame 2")
+    assert dbg.evaluate("frame->rip").value == fault.pc if typed(dbg, "frame 0") else False
+    assert typed(dbg, "frame 0", "print frame->vector").endswith("= 14")
+
+
+def test_the_heap_gets_pages_as_it_is_used(dbg: Session) -> None:
+    dbg.break_at(f"main.c:{LAST}")
+    dbg.run(timeout=20)
+    assert "0x40001000   0x40006fff  0x400000       24 KiB  rwx s" in typed(dbg, "info mappings")
+
+
+def test_sources_are_found_in_a_folder(tmp_path: Path) -> None:
+    moved = tmp_path / "kernel.elf"
+    moved.write_bytes((GUESTS / "kernel-O0.elf").read_bytes())
+    with kvmdbg.open(moved) as dbg:
+        assert "task->step(task);" not in typed(dbg, "list tasks.c:50")
+        assert typed(dbg, f"directory {GUESTS}").endswith("guests, too.")
+        assert "task->step(task);" in typed(dbg, "list tasks.c:50")
+        typed(dbg, "directory", f"directory {GUESTS}/kernel")
+        assert "task->step(task);" in typed(dbg, "list tasks.c:50")
