@@ -134,7 +134,10 @@ def nexti(dbg: Interpreter, count: StepsArg = 1) -> None:
 
 @command("next", aliases=("n",), group="running", example="next", repeat=True, py="dbg.step_line(over=True)")
 def next_(dbg: Interpreter, count: StepsArg = 1) -> None:
-    """Step to another source line, COUNT times, over calls; where none is known, as nexti."""
+    """Step to another source line, COUNT times, over calls; where none is known, as nexti.
+
+    The handlers of exceptions that a line raises, a page fault say, are run over, too; step goes into them.
+    """
     _lines(dbg, count, over=True)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kvmdbg.core.locations import NotThere
 from kvmdbg.core.registers import GENERAL, RegisterFile
-from kvmdbg.core.variables import NotThere, Variables
+from kvmdbg.core.variables import Variables
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.x86 import registers as names
 

@@ -9,6 +9,7 @@ from kvmdbg.core.breakpoints import Breakpoint
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
+    from kvmdbg.x86.disasm import InsnInfo
 
 
 def to(session: Session, address: int, at_depth: int | None = None) -> stops.Stop:
@@ -49,6 +50,11 @@ def over(session: Session, count: int) -> stops.Stop:
             return stop
 
 
+def _trapped(info: InsnInfo, before: int, pc: int) -> bool:
+    """Whether a step of an instruction ended in a handler: it should have gone straight on, and did not."""
+    return not (info.is_jump or info.is_ret or info.is_syscall) and pc not in (before, before + info.size)
+
+
 def line(session: Session, *, over: bool) -> stops.Stop:
     """To the start of another source line; see ``Session.step_line``."""
     session.require_stopped()
@@ -69,6 +75,8 @@ def line(session: Session, *, over: bool) -> stops.Stop:
             stop = session.next()
         else:
             stop = session.step()
+            if over and info is not None and isinstance(stop, stops.StepStop) and _trapped(info, before, runner.pc):
+                stop = out(session)
         if not isinstance(stop, stops.StepStop):
             return stop
         now = source.at(runner.pc)

@@ -533,6 +533,7 @@ class Session(Inspection):
     def step_line(self, *, over: bool = False) -> stops.Stop:
         """Step to the start of another source line, into calls of functions that have lines, or ``over`` all calls.
 
+        ``over`` also runs through the handlers of exceptions that the line raises, such as page faults.
         Where no line is known at pc, one instruction.
         """
         return moves.line(self, over=over)

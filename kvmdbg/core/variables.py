@@ -1,6 +1,6 @@
 """Variables of the guest's source: where they are now, and their values in words.
 
-Source: DWARF 5, section 2.5 (expressions), 7.7.1 (operations).
+Source: DWARF 5, section 2.5 (expressions), 3.4 (call sites).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from kvmdbg.core.backtrace import Frame, call_frame_address
-from kvmdbg.errors import KvmdbgError, LoadError, MemoryFault, UsageError
+from kvmdbg.core.locations import NotThere, Place, evaluate
+from kvmdbg.errors import LoadError, MemoryFault, UsageError
 from kvmdbg.loaders.debug_info import CType, DebugInfo, Function, Member, Variable
-from kvmdbg.record import record
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
@@ -29,17 +29,80 @@ MOST_TEXT = 200
 Scalar = Callable[[int, int], str]
 
 
-class NotThere(KvmdbgError):
-    """A variable that has no value here: optimized out, or described in a way that is not understood."""
+def _function_at(session: Session, place: int) -> tuple[DebugInfo, Function, int] | None:
+    """The function around a linear address, its file, and what the file's addresses are moved by."""
+    for dwarf, base in session.debug_files():
+        with suppress(LoadError):
+            info = DebugInfo.of(dwarf)
+            found = info.function_at(place - base)
+            if found is not None:
+                return info, found, base
+    return None
 
 
-@record
-class Place:
-    """Where a value is: a linear address, or its bytes and the ``register`` it is in ("" where it was worked out)."""
+class _Surroundings:
+    """What DWARF expressions ask for, in one frame (locations.Surroundings)."""
 
-    address: int | None
-    data: bytes = b""
-    register: str = ""
+    def __init__(self, session: Session, runner: Runner, frame: Frame, function: tuple[Function, int] | None) -> None:
+        self._session, self._runner, self._frame = session, runner, frame
+        self._function = function[0] if function is not None else None
+        self.base = function[1] if function is not None else 0
+
+    def word_size(self) -> int:
+        return 8 if self._runner.mode.bits == 64 else 4
+
+    def moved(self, address: int) -> int:
+        return address + self.base
+
+    def read(self, address: int, size: int) -> bytes:
+        return self._session.read_linear(self._runner, address, size)
+
+    def register_name(self, number: int) -> str:
+        names = REGISTERS_64 if self._runner.mode.bits == 64 else REGISTERS_32
+        if number >= len(names):
+            raise NotThere(f"it is in register {number}, which is not known here")
+        return names[number]
+
+    def register(self, number: int) -> int:
+        name = self.register_name(number)
+        value = self._frame.pc if name == "rip" else self._frame.regs.get(name)
+        if value is None:
+            raise NotThere(f"it was in {name}, which functions called since may have changed")
+        return value & (1 << self._runner.mode.bits) - 1
+
+    def call_frame(self) -> int:
+        cfa = call_frame_address(self._session, self._runner, self._frame)
+        if cfa is None:
+            raise NotThere("the call frame is not known here")
+        return cfa
+
+    def frame_base(self) -> int:
+        if self._function is None or not self._function.frame_base:
+            raise NotThere("its frame is not known")
+        found = evaluate(self._function.frame_base, 8, self)
+        return found.address if found.address is not None else int.from_bytes(found.data, "little")
+
+    def base_type(self, offset: int) -> CType:
+        found = _function_at(self._session, self._frame.place)
+        if found is None:
+            raise NotThere("its value is described by a type that is not known here")
+        info, function, _ = found
+        return info.type_at(function.unit + offset)
+
+    def value_on_entry(self, code: bytes, size: int) -> int:
+        """By what the caller says of the call (DW_TAG_call_site)."""
+        number = self._frame.number + 1
+        frames = self._session.backtrace(number + 1).frames
+        caller = frames[number] if len(frames) > number and not frames[number].exact else None
+        found = _function_at(self._session, caller.place) if caller is not None else None
+        if caller is None or found is None or self._function is None:
+            raise NotThere("optimized out: only the caller knew it")
+        info, function, base = found
+        value = info.argument(function, caller.pc - base, self._function.name, code)
+        if value is None:
+            raise NotThere("optimized out: its value on entry is not kept")
+        place = evaluate(value, size, _Surroundings(self._session, self._runner, caller, (function, base)))
+        return place.address if place.address is not None else int.from_bytes(place.data, "little")
 
 
 class Variables:
@@ -76,13 +139,8 @@ class Variables:
 
     def function(self) -> tuple[Function, int] | None:
         """The function of the selected frame, and what its file's addresses are moved by."""
-        place = self.here
-        for info, base in self._files():
-            with suppress(LoadError):
-                found = info.function_at(place - base)
-                if found is not None:
-                    return found, base
-        return None
+        found = _function_at(self._session, self.here)
+        return (found[1], found[2]) if found is not None else None
 
     def visible(self, *, parameters: bool) -> list[Variable]:
         """The parameters, or the other variables, of the blocks that the frame is in; outer ones first. UsageError."""
@@ -150,94 +208,18 @@ class Variables:
 
     def place(self, variable: Variable) -> Place:
         """Where a variable's value is now. NotThere, MemoryFault."""
-        found = self.function()
-        base = found[1] if found is not None else 0
+        around = _Surroundings(self._session, self._runner, self.frame, self.function())
         expression = variable.location
         if isinstance(expression, tuple):
-            pc = self.here - base
+            pc = self.here - around.base
             matching = [code for start, end, code in expression if start <= pc < end]
-            if not matching:
-                raise NotThere("optimized out")
-            expression = matching[0]
+            expression = matching[0] if matching else b""
         if not expression:
             raise NotThere("optimized out")
-        return self._evaluate(expression, variable.type.size, base)
+        return evaluate(expression, variable.type.size, around)
 
     def _read(self, address: int, size: int) -> bytes:
         return self._session.read_linear(self._runner, address, size)
-
-    def _register_name(self, number: int) -> str:
-        names = REGISTERS_64 if self._runner.mode.bits == 64 else REGISTERS_32
-        if number >= len(names):
-            raise NotThere(f"it is in register {number}, which is not known here")
-        return names[number]
-
-    def _register(self, number: int) -> int:
-        bits = self._runner.mode.bits
-        frame, name = self.frame, self._register_name(number)
-        value = frame.pc if name == "rip" else frame.regs.get(name)
-        if value is None:
-            raise NotThere(f"it was in {name}, which functions called since may have changed")
-        return value & (1 << bits) - 1
-
-    def _frame_base(self) -> int:
-        found = self.function()
-        if found is None or not found[0].frame_base:
-            raise NotThere("its frame is not known")
-        code = found[0].frame_base
-        if code == b"\x9c":  # DW_OP_call_frame_cfa
-            cfa = call_frame_address(self._session, self._runner, self.frame)
-            if cfa is None:
-                raise NotThere("the call frame is not known here")
-            return cfa
-        return self._evaluate(code, 8, found[1]).address or 0
-
-    def _evaluate(self, code: bytes, size: int, base: int) -> Place:
-        stack: list[int] = []
-        at = 0
-        mask = (1 << 64) - 1
-        word = 8 if self._runner.mode.bits == 64 else 4
-        while at < len(code):
-            op = code[at]
-            at += 1
-            if op == 0x03:  # DW_OP_addr
-                stack.append(int.from_bytes(code[at : at + word], "little") + base)
-                at += word
-            elif op == 0x91:  # DW_OP_fbreg
-                offset, at = _sleb(code, at)
-                stack.append(self._frame_base() + offset)
-            elif 0x70 <= op <= 0x8F:  # DW_OP_breg0 to 31
-                offset, at = _sleb(code, at)
-                stack.append(self._register(op - 0x70) + offset & mask)
-            elif 0x50 <= op <= 0x6F:  # DW_OP_reg0 to 31
-                value = self._register(op - 0x50)
-                data = (value & (1 << 8 * max(size, 1)) - 1).to_bytes(max(size, 1), "little")
-                return Place(None, data, self._register_name(op - 0x50))
-            elif 0x30 <= op <= 0x4F:  # DW_OP_lit0 to 31
-                stack.append(op - 0x30)
-            elif op in FIXED:
-                wide, signed = FIXED[op]
-                stack.append(int.from_bytes(code[at : at + wide], "little", signed=signed))
-                at += wide
-            elif op == 0x10:
-                value, at = _uleb(code, at)
-                stack.append(value)
-            elif op == 0x11:
-                value, at = _sleb(code, at)
-                stack.append(value)
-            elif op == 0x23:  # DW_OP_plus_uconst
-                value, at = _uleb(code, at)
-                stack.append(stack.pop() + value & mask)
-            elif op == 0x06:  # DW_OP_deref
-                stack.append(int.from_bytes(self._read(stack.pop(), word), "little"))
-            elif op in BINARY:
-                right, left = stack.pop(), stack.pop()
-                stack.append(BINARY[op](left, right) & mask)
-            elif op == 0x9F:  # DW_OP_stack_value
-                return Place(None, (stack.pop() & (1 << 8 * max(size, 1)) - 1).to_bytes(max(size, 1), "little"))
-            else:
-                raise NotThere(f"its place is described by a DWARF operation that is not understood ({op:#x})")
-        return Place(stack.pop())
 
     # --- values in words ---------------------------------------------------------------------------
 
@@ -248,8 +230,6 @@ class Variables:
             return self.show(variable.type, self._bytes(place, variable.type.size))
         except (NotThere, MemoryFault) as error:
             return f"<{error}>"
-        except IndexError:
-            return "<its place is described in a damaged way>"
 
     def _bytes(self, place: Place, size: int) -> bytes:
         return place.data if place.address is None else self._read(place.address, size)
@@ -348,30 +328,3 @@ def _declared(type: CType, name: str) -> str:
     if type.kind == "pointer":
         return f"{type.name}{name}"
     return f"{type.name} {name}"
-
-
-FIXED = {
-    0x08: (1, False), 0x09: (1, True), 0x0A: (2, False), 0x0B: (2, True), 0x0C: (4, False), 0x0D: (4, True),
-    0x0E: (8, False), 0x0F: (8, True),
-}  # fmt: skip
-BINARY: dict[int, Callable[[int, int], int]] = {
-    0x1A: lambda a, b: a & b, 0x1C: lambda a, b: a - b, 0x1E: lambda a, b: a * b, 0x21: lambda a, b: a | b,
-    0x22: lambda a, b: a + b, 0x24: lambda a, b: a << min(b, 64), 0x25: lambda a, b: a >> b, 0x27: lambda a, b: a ^ b,
-}  # fmt: skip
-
-
-def _uleb(code: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = code[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if not byte & 0x80:
-            return value, at
-
-
-def _sleb(code: bytes, at: int) -> tuple[int, int]:
-    start = at
-    value, at = _uleb(code, at)
-    bits = 7 * (at - start)
-    return (value - (1 << bits) if value >> bits - 1 else value), at

@@ -68,13 +68,18 @@ class Variable:
 
 @record
 class Function:
-    """Code from ``start`` up to ``end``; ``variables`` with the ranges of the blocks that they live in."""
+    """Code from ``start`` up to ``end``; ``variables`` with the ranges of the blocks that they live in.
+
+    ``unit`` and ``offset`` are where its unit and its entry stand in .debug_info.
+    """
 
     name: str
     start: int
     end: int
     frame_base: bytes
     variables: tuple[tuple[Variable, tuple[tuple[int, int], ...]], ...]
+    unit: int
+    offset: int
 
 
 class _UnitInfo:
@@ -140,6 +145,19 @@ class DebugInfo:
                     return self._reader.type_of(die)
         return None
 
+    def type_at(self, offset: int) -> CType:
+        """The type whose entry stands at this offset of .debug_info."""
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            return self._reader.type_of(self.dwarf.info.get_DIE_from_refaddr(offset))
+
+    def argument(self, caller: Function, back: int, callee: str, code: bytes) -> bytes | None:
+        """What the call that returns to ``back`` handed over in the place that ``code`` describes, as an expression.
+
+        None where ``caller`` does not say, or does not call ``callee`` there.
+        """
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            return _argument(self.dwarf.info.get_DIE_from_refaddr(caller.offset), back, callee, code)
+
     def constant(self, name: str, near: int | None = None) -> tuple[int, CType] | None:
         """The enumerator of that name and its enumeration."""
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
@@ -148,6 +166,29 @@ class DebugInfo:
                 if found is not None:
                     return found[0], self._reader.type_of(found[1])
         return None
+
+
+def _argument(parent: Any, back: int, callee: str, code: bytes) -> bytes | None:
+    for die in parent.iter_children():
+        if die.tag in ("DW_TAG_call_site", "DW_TAG_GNU_call_site"):
+            attributes = die.attributes
+            returns = attributes.get("DW_AT_call_return_pc") or attributes.get("DW_AT_low_pc")
+            link = next((one for one in ("DW_AT_call_origin", "DW_AT_abstract_origin") if one in attributes), None)
+            if returns is None or returns.value != back:
+                continue
+            if link is not None and text(die.get_DIE_from_attribute(link), "DW_AT_name") != callee:
+                return None
+            for one in die.iter_children():
+                place = one.attributes.get("DW_AT_location")
+                value = one.attributes.get("DW_AT_call_value") or one.attributes.get("DW_AT_GNU_call_site_value")
+                if place is not None and value is not None and bytes(place.value) == code:
+                    return bytes(value.value)
+            return None
+        if die.has_children and die.tag in ("DW_TAG_lexical_block", "DW_TAG_inlined_subroutine"):
+            found = _argument(die, back, callee, code)
+            if found is not None:
+                return found
+    return None
 
 
 _TYPES = {
@@ -229,7 +270,8 @@ class _Reader:
         self._block(unit, die, base, extent, variables)
         frame_base = bytes(frame.value) if frame is not None and isinstance(frame.value, list) else b""
         start, end = min(a for a, _ in extent), max(b for _, b in extent)
-        return Function(text(origin, "DW_AT_name"), start, end, frame_base, tuple(variables))
+        name = text(origin, "DW_AT_name")
+        return Function(name, start, end, frame_base, tuple(variables), unit.cu_offset, die.offset)
 
     def _block(self, unit: Any, die: Any, base: int, extent: Any, found: list[Any]) -> None:
         for child in die.iter_children():

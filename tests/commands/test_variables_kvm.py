@@ -255,3 +255,29 @@ def test_frames(dbg: Session) -> None:
     dbg.run(timeout=5)
     assert dbg.frame.number == 0
     assert value_of(dbg, "i") == "1"
+
+
+OPTIMIZED = """\
+volatile unsigned long sink;
+struct flags { unsigned low : 3, high : 5; };
+
+__attribute__((noipa)) unsigned long twice(unsigned long first, unsigned long second) {
+    first = sink;
+    sink = first;
+    return first;
+}
+
+void _start(void) {
+    for (unsigned long kept = 5; kept < 7; kept++)
+        sink = twice(kept, 77);
+    __asm__("hlt");
+}
+"""
+
+
+def test_values_on_entry(kvm_guest: Guests) -> None:
+    """What the caller put into a register is known from its call site, even where the register is used anew."""
+    dbg = kvm_guest(c=OPTIMIZED, optimize=2)
+    dbg.break_at("guest.c:7")
+    dbg.run(timeout=5)
+    assert dbg.arguments()["second"] == "77"

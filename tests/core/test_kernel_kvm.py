@@ -14,6 +14,7 @@ pytestmark = pytest.mark.kvm
 
 GUESTS = Path(__file__).resolve().parents[2] / "guests"
 MAIN = (GUESTS / "kernel" / "main.c").read_text().splitlines()
+TASKS = (GUESTS / "kernel" / "tasks.c").read_text().splitlines()
 LAST = next(number for number, line in enumerate(MAIN, 1) if "0x80000000" in line)
 SAID = b"kernel\nfill 21\nshrink 2083\ncount 36\ntrap 14 at "
 
@@ -65,8 +66,36 @@ def test_frames_through_a_trap(dbg: Session) -> None:
     fault = found.frames[2]
     assert fault.exact
     assert "*page = task->runs;" in typed(dbg, "frame 2")
+    assert "page  0x40001000  u64 *" in typed(dbg, "info locals")
     assert dbg.evaluate("frame->rip").value == fault.pc if typed(dbg, "frame 0") else False
     assert typed(dbg, "frame 0", "print frame->vector").endswith("= 14")
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_a_line_that_faults(dbg: Session, over: bool) -> None:
+    """The first write to a page of the heap: its handler is run over, or stepped into."""
+    place = next(n for n, line in enumerate(TASKS, 1) if "*page = task->runs" in line)
+    dbg.break_at(f"tasks.c:{place}")
+    dbg.run(timeout=20)
+    dbg.step_line(over=over)
+    assert dbg.symbols.format(dbg.vcpu.pc).split("+")[0] == ("fill" if over else "common")
+    assert dbg.evaluate("traps[14]").value == over
+    if over:
+        line = dbg.source.at(dbg.vcpu.pc)
+        assert line is not None
+        assert line.line == place + 1
+
+
+def test_a_line_that_divides_by_zero(dbg: Session) -> None:
+    """Its handler returns behind the instruction, not to it."""
+    dbg.break_at("shrink", when="task->runs == 5")
+    dbg.run(timeout=20)
+    for _ in range(9):
+        dbg.step_line(over=True)
+        if dbg.evaluate("traps[0]").value:
+            break
+    assert dbg.evaluate("traps[0]").value == 1
+    assert dbg.symbols.format(dbg.vcpu.pc).split("+")[0] in ("shrink", "divide", "run_tasks")
 
 
 def test_the_heap_gets_pages_as_it_is_used(dbg: Session) -> None:
