@@ -82,6 +82,28 @@ def _frame(entry: int, level: _Level, size: int) -> int:
     return entry & ADDRESS_52 & -(1 << level.shift)
 
 
+def _is_large(entry: int, level: _Level, size: int, cr4: int) -> bool:
+    return level.large and bool(entry & LARGE) and (size == 8 or bool(cr4 & CR4_PSE))
+
+
+def _reserved(level: _Level, size: int, efer: int, large: bool) -> int:
+    """The bits that must be clear in a present entry, or the access faults (SDM volume 3A, 4.3 to 4.5).
+
+    Those above the CPU's physical address width are not among them: memory ends before. What a PAE PDPTE reserves is
+    checked when CR3 is loaded.
+    """
+    if size == 4:
+        return 1 << 21 if large else 0
+    if level is PAE_PDPT:
+        return 0
+    found = 0 if efer & EFER_NXE else NX
+    if large:
+        found |= (1 << level.shift) - 1 & ~0x1FFF
+    elif level in (PML4, PML5):
+        found |= LARGE
+    return found
+
+
 def walk(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int, linear: int) -> Walk:
     """Translate ``linear``; ``read_phys(address, size)`` reads guest-physical memory (MemoryFault where none is)."""
     if not cr0 & CR0_PG:
@@ -109,12 +131,15 @@ def walk(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int, linear: int) 
         if not value & PRESENT:
             why = f"the {level.name} at {at:#x} is not present ({value:#x})"
             return Walk(linear, None, tuple(entries), 0, False, False, False, why)
+        is_large = _is_large(value, level, size, cr4)
+        if reserved := value & _reserved(level, size, efer, is_large):
+            why = f"the {level.name} at {at:#x} has reserved bits set ({reserved:#x} of {value:#x})"
+            return Walk(linear, None, tuple(entries), 0, False, False, False, why)
         if level is not PAE_PDPT:
             writable &= bool(value & WRITABLE)
             user &= bool(value & USER)
             if size == 8 and efer & EFER_NXE and value & NX:
                 executable = False
-        is_large = level.large and value & LARGE and (size == 8 or bool(cr4 & CR4_PSE))
         if is_large or level.shift == 12:
             page = 1 << level.shift
             physical = _frame(value, level, size) + (linear & page - 1)
@@ -148,8 +173,7 @@ def tables(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int) -> Iterator
             continue
         for at in range(0, len(raw), size):
             value = int.from_bytes(raw[at : at + size], "little")
-            is_large = level.large and value & LARGE and (size == 8 or cr4 & CR4_PSE)
-            if value & PRESENT and not is_large:
+            if value & PRESENT and not _is_large(value, level, size, cr4):
                 todo.append((value & (ADDRESS_52 if size == 8 else 0xFFFFF000), depth + 1))
 
 
@@ -195,16 +219,18 @@ def mappings(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int) -> list[M
             raw = read_phys(address, size << level.bits)
         except MemoryFault:
             return found
+        reserved = [_reserved(level, size, efer, large) for large in (False, True)]
         for index in range(1 << level.bits):
             value = int.from_bytes(raw[index * size : (index + 1) * size], "little")
-            if not value & PRESENT:
+            is_large = _is_large(value, level, size, cr4)
+            if not value & PRESENT or value & reserved[is_large]:
                 continue
             start = index << level.shift
             writable, user, executable = True, True, True
             if level is not PAE_PDPT:
                 writable, user = bool(value & WRITABLE), bool(value & USER)
                 executable = not (size == 8 and efer & EFER_NXE and value & NX)
-            if level.shift == 12 or (level.large and value & LARGE and (size == 8 or cr4 & CR4_PSE)):
+            if level.shift == 12 or is_large:
                 _append(found, (start, _frame(value, level, size), 1 << level.shift, writable, user, executable))
             else:
                 for at, physical, length, w, u, x in table(

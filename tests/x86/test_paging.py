@@ -87,9 +87,10 @@ def test_5_level() -> None:
     assert paging.walk(memory(tables), CR0_PG, 0x1000, CR4_PAE, LONG, linear).fault == "the address is not canonical"
 
 
-def test_no_execute_only_counts_with_nxe() -> None:
+def test_no_execute_is_reserved_without_nxe() -> None:
     tables = {0x1000: 0x2003 | 1 << 63, 0x2000: 0x83}
-    assert paging.walk(memory(tables), CR0_PG, 0x1000, CR4_PAE, LONG, 0).executable
+    found = paging.walk(memory(tables), CR0_PG, 0x1000, CR4_PAE, LONG, 0)
+    assert found.fault == "the PML4E at 0x1000 has reserved bits set (0x8000000000000000 of 0x8000000000002003)"
     assert not paging.walk(memory(tables), CR0_PG, 0x1000, CR4_PAE, LONG | 1 << 11, 0).executable
 
 
@@ -108,8 +109,33 @@ def test_tables_lists_each_page_once() -> None:
 
 ENTRY = st.one_of(
     st.just(0),
-    st.builds(lambda table, bits: table << 12 | bits, st.integers(1, 15), st.sampled_from([3, 7, 1, 5, 0x83, 0x67, 2])),
+    st.builds(
+        lambda table, bits: table << 12 | bits,
+        st.integers(1, 15) | st.just(0x200) | st.just(0x40000),
+        st.sampled_from([3, 7, 1, 5, 0x83, 0x67, 2, 1 << 63 | 3]),
+    ),
 )
+
+
+@pytest.mark.parametrize(
+    ("entries", "cr4", "efer", "reserved"),
+    [
+        ({0x1000: 0x2083}, CR4_PAE, LONG, "PML4E at 0x1000 has reserved bits set (0x80 of"),
+        ({0x1000: 0x2003, 0x2000: 0x40002083}, CR4_PAE, LONG, "PDPTE at 0x2000 has reserved bits set (0x2000 of"),
+        ({0x1000: 0x2003, 0x2000: 0x3003, 0x3000: 0x201083}, CR4_PAE, LONG, ""),  # bit 12 is PAT
+        ({0x1000: 0x2003, 0x2000: 0x3003, 0x3000: 0x202083}, CR4_PAE, LONG, "PDE at 0x3000 has reserved bits set"),
+        ({0x1000: 0x2003, 0x2000: 0x3003, 0x3000: 0x4003, 0x4000: 0x9083}, CR4_PAE, LONG, ""),  # PAT of a page
+        ({0x1000: 0x2001, 0x2000: 0x100083}, CR4_PAE, 0, "PDE at 0x2000 has reserved bits set (0x100000 of"),
+        ({0x1000: 0x200083}, CR4_PSE, 0, "PDE at 0x1000 has reserved bits set (0x200000 of"),
+        ({0x1000: 0x2083, 0x2000: 0x3003}, 0, 0, ""),  # no large pages without PSE
+    ],
+)
+def test_reserved_bits(entries: dict[int, int], cr4: int, efer: int, reserved: str) -> None:
+    found = paging.walk(memory(entries), CR0_PG, 0x1000, cr4, efer, 0)
+    assert reserved in (found.fault or "")
+    assert (found.fault is None) == (not reserved)
+    mapped = [one for one in paging.mappings(memory(entries), CR0_PG, 0x1000, cr4, efer) if not one.linear]
+    assert bool(mapped) == (not reserved)
 
 
 @given(st.lists(st.tuples(st.integers(1, 15), st.integers(0, 3), ENTRY), max_size=60), st.integers(0, (1 << 64) - 1))
@@ -150,9 +176,6 @@ def test_against_kvm_translate() -> None:
             linear = (which & 1) << 39 | (which >> 1 & 1) << 30 | (which >> 2 & 1) << 21 | (which >> 3) << 12
             ours = paging.walk(ram.read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer, linear)
             theirs = vcpu.translate(linear)
-            large = any(e.value & 0x80 and e.level > 1 for e in ours.entries)
-            if large or any(e.value & 0x80 and e.level == 4 for e in ours.entries):
-                return  # misaligned large frames are reserved bits, where KVM faults
             assert bool(theirs.valid) == (ours.physical is not None), (ours, theirs)
             if theirs.valid:
                 assert theirs.physical_address == ours.physical
