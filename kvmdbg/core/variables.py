@@ -301,7 +301,8 @@ class Variables:
     def declaration(self, type: CType) -> str:
         """A type as its source has it (``ptype``); of a pointer, what it points to."""
         if type.kind == "pointer" and type.target is not None and type.target.kind in ("struct", "union", "class"):
-            return f"{self.declaration(type.target)} *"
+            shape, _, size = self.declaration(type.target).rpartition("  /*")
+            return f"{shape} *  /*{size}"
         if type.kind in ("struct", "union"):
             lines = [f"{type.name} {{"]
             for one in type.members:
@@ -325,6 +326,8 @@ def _repeated(shown: list[str]) -> list[str]:
 def _declared(type: CType, name: str) -> str:
     if type.kind == "array" and type.target is not None:
         return _declared(type.target, f"{name}[{'' if type.count is None else type.count}]")
+    if type.kind == "pointer" and "*)" in type.name:
+        return type.name.replace("*)", f"*{name})", 1)
     if type.kind == "pointer":
         return f"{type.name}{name}"
     return f"{type.name} {name}"

@@ -6,6 +6,7 @@ Source: DWARF 5, sections 3 (program scope), 4 (data objects), 5 (types); locati
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import Any
 
 from kvmdbg.loaders.dwarf import Dwarf, Unit, damage, extent, text
@@ -31,13 +32,20 @@ class CType:
 
     def __init__(self, kind: str, name: str, size: int) -> None:
         self.kind = kind
-        self.name = name
+        self.given = name
+        self.naming: Callable[[], str] | None = None
+        """What its name is made of, where it has none of its own: asked late, types may name themselves."""
         self.size = size
         self.target: CType | None = None
         """What a pointer points to, an array consists of, a typedef or an enum stands for."""
         self.members: list[Member] = []
         self.count: int | None = None
         self.values: dict[int, str] = {}
+
+    @property
+    def name(self) -> str:
+        """As C writes it, without what is declared: "struct point *", "int (*)(int)"."""
+        return self.naming() if self.naming is not None and not self.given else self.given
 
     def member(self, name: str) -> Member | None:
         """The member of that name, those of members without a name included; its offset is that into this type."""
@@ -334,7 +342,7 @@ class _Reader:
         return made
 
     def _other(self, die: Any, made: CType) -> None:
-        made.name = made.name or die.tag.removeprefix("DW_TAG_").replace("_", " ")
+        made.given = made.given or die.tag.removeprefix("DW_TAG_").replace("_", " ")
 
     def _base_type(self, die: Any, made: CType) -> None:
         encoding = die.attributes["DW_AT_encoding"].value
@@ -347,14 +355,14 @@ class _Reader:
         made.kind = "pointer"
         made.size = made.size or self._file.bits // 8
         made.target = self._type_at(die)
-        made.name = f"{made.target.name} *"
+        made.naming = lambda: _pointer_name(made.target or VOID)
 
     def _same(self, die: Any, made: CType, before: str = "") -> None:
         target = self._type_at(die)
         made.kind, made.size, made.target = target.kind, target.size, target.target
         made.members, made.count, made.values = target.members, target.count, target.values
         made.signed = target.signed
-        made.name = before + target.name if not made.name else made.name
+        made.naming = lambda: before + target.name
 
     def _typedef(self, die: Any, made: CType) -> None:
         self._same(die, made)
@@ -373,7 +381,7 @@ class _Reader:
 
     def _structure_type(self, die: Any, made: CType, kind: str = "struct") -> None:
         made.kind = kind
-        made.name = f"{kind} {made.name}" if made.name else f"{kind} {{...}}"
+        made.given = f"{kind} {made.given}" if made.given else f"{kind} {{...}}"
         for child in die.iter_children():
             if child.tag != "DW_TAG_member":
                 continue
@@ -399,7 +407,7 @@ class _Reader:
 
     def _enumeration_type(self, die: Any, made: CType) -> None:
         made.kind = "enum"
-        made.name = f"enum {made.name}" if made.name else "enum {...}"
+        made.given = f"enum {made.given}" if made.given else "enum {...}"
         for child in die.iter_children():
             if child.tag == "DW_TAG_enumerator":
                 made.values[child.attributes["DW_AT_const_value"].value] = text(child, "DW_AT_name")
@@ -418,13 +426,31 @@ class _Reader:
                     counts.append(None)
         inner = self._type_at(die)
         for count in reversed(counts[1:]):
-            outer = CType("array", f"{inner.name}[{'' if count is None else count}]", inner.size * (count or 0))
+            outer = CType("array", "", inner.size * (count or 0))
+            outer.naming = _array_name(inner, count)
             outer.target, outer.count = inner, count
             inner = outer
         made.kind, made.target, made.count = "array", inner, counts[0] if counts else None
         made.size = inner.size * (made.count or 0)
-        made.name = f"{inner.name}[{'' if made.count is None else made.count}]"
+        made.naming = _array_name(inner, made.count)
 
     def _subroutine_type(self, die: Any, made: CType) -> None:
         made.kind = "function"
-        made.name = f"{self._type_at(die).name} (...)"
+        made.target = back = self._type_at(die)
+        children = list(die.iter_children())
+        takes = [self._type_at(one) for one in children if one.tag == "DW_TAG_formal_parameter"]
+        more = ["..."] if any(one.tag == "DW_TAG_unspecified_parameters" for one in children) else []
+        made.naming = lambda: f"{back.name} ({', '.join([*(one.name for one in takes), *more]) or 'void'})"
+
+
+def _array_name(inner: CType, count: int | None) -> Callable[[], str]:
+    return lambda: f"{inner.name}[{'' if count is None else count}]"
+
+
+def _pointer_name(target: CType) -> str:
+    if target.kind == "function" and target.target is not None and not target.given:
+        before = target.target.name
+        return f"{before} (*){target.name.removeprefix(before).lstrip()}"
+    if target.kind == "pointer" and "(*" in target.name:
+        return target.name.replace("(*", "(**", 1)
+    return f"{target.name}{'' if target.name.endswith('*') else ' '}*"

@@ -50,6 +50,7 @@ def test_a_breakpoint_on_a_function_stands_where_its_arguments_can_be_read(dbg: 
     dbg.run(timeout=20)
     assert dbg.arguments()["task"].endswith("<all>")
     assert 'name = "fill", state = RUNNING, runs = 1, priority = 1' in typed(dbg, "print *task")
+    assert "    void (*step)(struct task *);" in typed(dbg, "ptype task")
     dbg.breakpoints.delete(point.number)
     typed(dbg, "break *fill")
     assert [one.address for one in dbg.breakpoints] == [entry]
