@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 JOBS ?= 2
 RESULTS := docs/kvm-results
-# The emulator under kvm_intel is too slow for terminals and debuggers.
-INTEL_TESTS := 'kvm and not e2e'
+# The emulators under kvm_intel and kvm_amd are too slow for terminals and debuggers.
+EMULATED_TESTS := 'kvm and not e2e'
 
 .PHONY: hello test lint types docs bench bench-gdb guests test-kvm-intel test-kvm-amd kvm-results clean
 
@@ -48,13 +48,13 @@ test-kvm-amd: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.machines.kvm_amd $(MACHINE_ARGS)
 
 test-kvm-intel: $(VENV)/dev.stamp
-	$(BIN)/python -m tests.machines.kvm_intel --tests $(INTEL_TESTS) $(MACHINE_ARGS)
+	$(BIN)/python -m tests.machines.kvm_intel --tests $(EMULATED_TESTS) $(MACHINE_ARGS)
 
 # Measures all flavours that there are from here, and writes the page about them.
 kvm-results: $(VENV)/dev.stamp
 	-$(BIN)/python -m pytest -m kvm -q --kvm-report=$(RESULTS).jsonl
-	-$(BIN)/python -m tests.machines.kvm_amd -j 2 --report $(RESULTS).jsonl
-	-$(BIN)/python -m tests.machines.kvm_intel -j 2 --tests $(INTEL_TESTS) --report $(RESULTS).jsonl
+	-$(BIN)/python -m tests.machines.kvm_amd -j 2 --tests $(EMULATED_TESTS) --report $(RESULTS).jsonl
+	-$(BIN)/python -m tests.machines.kvm_intel -j 2 --tests $(EMULATED_TESTS) --report $(RESULTS).jsonl
 	$(BIN)/python -m tests.machines.results $(RESULTS).jsonl $(RESULTS).md
 
 clean:

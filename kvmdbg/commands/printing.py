@@ -10,7 +10,8 @@ from kvmdbg.commands.parameters import ExpressionTextArg, Format, FormatArg, Res
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Result, Text, Value
 from kvmdbg.commands.values import format_value, number_in_radix
-from kvmdbg.core.expression_types import is_number
+from kvmdbg.core.expression_types import MemoryRef, is_number
+from kvmdbg.core.expression_types import Value as Evaluated
 from kvmdbg.core.formats import character, signed
 from kvmdbg.errors import MemoryFault, UsageError
 
@@ -23,8 +24,8 @@ _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "e": "\033"}
 LONGEST_STRING = 4096
 
 
-def formatted(dbg: Interpreter, text: str, form: Format) -> tuple[str, int]:
-    """An expression evaluated: its text in the format, and its number."""
+def formatted(dbg: Interpreter, text: str, form: Format) -> tuple[str, Evaluated]:
+    """An expression evaluated: its text in the format, and its value."""
     if form.letter in ("s", "i"):
         raise UsageError(f"print has no format /{form.letter}; use x/{form.letter}")
     if form.count is not None or form.unit is not None:
@@ -36,20 +37,20 @@ def formatted(dbg: Interpreter, text: str, form: Format) -> tuple[str, int]:
         data = found.data or (found.value & (1 << 8 * size) - 1).to_bytes(size, "little")
         scalar = (lambda raw, width: format_value(dbg, raw, form.letter or "", width)) if form.letter else None
         kind = f"({c.name}) " if c.kind == "pointer" else ""
-        return kind + dbg.session.c_variables.show(c, data, scalar=scalar), found.value
+        return kind + dbg.session.c_variables.show(c, data, scalar=scalar), found
     if form.letter:
-        return format_value(dbg, found.value, form.letter, size), found.value
+        return format_value(dbg, found.value, form.letter, size), found
     if found.type.pointer_to is not None and found.type.pointer_to.c is not None:
-        return f"({found.type}) {format_value(dbg, found.value, 'a', size)}", found.value
+        return f"({found.type}) {format_value(dbg, found.value, 'a', size)}", found
     if found.type.pointer_to is not None:
-        return format_value(dbg, found.value, "a", size), found.value
-    return number_in_radix(found.value, dbg.settings["radix"]), found.value
+        return format_value(dbg, found.value, "a", size), found
+    return number_in_radix(found.value, dbg.settings["radix"]), found
 
 
 def print_value(dbg: Interpreter, text: str, form: Format) -> Value:
     """The value of an expression, not yet in the history."""
-    shown, number = formatted(dbg, text, form)
-    return Value(text, shown, number)
+    shown, found = formatted(dbg, text, form)
+    return Value(text, shown, found.value)
 
 
 @command(
@@ -66,16 +67,22 @@ def print_(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionT
     0x7c0:0x10 or phys:0x1000; assignments work ($ax = 5). A name is a variable of the guest's source (DWARF), with
     members, elements and targets (list->next->name, table[2], *p@4), or else a symbol's address. Formats: /x /d /u
     /o /t /c /a /f /z.
-    The value is kept as $1, $2, … for later expressions; without an expression the last value is shown again.
+    The value is kept as $1, $2, … for later expressions (of structures and arrays the place is); without an
+    expression the last value is shown again.
     """
     history = dbg.session.history
     if not expression:
         if not history:
             raise UsageError("there is no value yet; print needs an EXPRESSION")
         expression = f"${len(history)}"
-    shown, number = formatted(dbg, expression, form)
-    history.append(number)
-    return Value(f"${len(history)}", shown, number)
+    shown, found = formatted(dbg, expression, form)
+    history.append(found.value)
+    place = found.lvalue
+    in_memory = isinstance(place, MemoryRef) and place.space == "linear"
+    typed = found.type.c is not None or found.type.pointer_to is not None
+    if typed and (is_number(found.type) or in_memory):
+        dbg.session.types[str(len(history))] = found.type
+    return Value(f"${len(history)}", shown, found.value)
 
 
 @command("output", group="data", example="output $ax", py="dbg.evaluate({expression}).value")

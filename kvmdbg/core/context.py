@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from kvmdbg.core.session import Session
 
 
+def history_number(name: str, count: int) -> int | None:
+    """Which value of a history of ``count`` ``$name`` means: "1" the first, "" the last, "$" the one before, "$2" the
+    one before that; None for other variables."""
+    if name.isdigit():
+        return int(name)
+    if name in ("", "$"):
+        return count - len(name)
+    return count - int(name[1:]) if name[0] == "$" and name[1:].isdigit() else None
+
+
 class SessionContext:
     """Context of core/expression_types.py for the vCPU of ``runner``."""
 
@@ -92,15 +102,13 @@ class SessionContext:
 
     def variable(self, name: str) -> int | None:
         history = self._session.history
-        if name in ("", "$"):  # the last value, and the one before it
-            back = 1 + len(name)
-            return history[-back] if len(history) >= back else None
-        if name.isdigit():
-            number = int(name)
+        number = history_number(name, len(history))
+        if number is not None:
             return history[number - 1] if 1 <= number <= len(history) else None
         return self._session.variables.get(name)
 
     def set_variable(self, name: str, value: int) -> None:
+        self._session.types.pop(name, None)
         if name.isdigit():
             raise UsageError(f"${name} is the history of values and cannot be assigned to")
         self._session.variables[name] = value

@@ -386,7 +386,13 @@ class Parser:
             name = self._take()[1:]
             if self._is("(") and self._start == self.end:
                 return self._call(name, column)
-            return code.named(name, column)
+            found = code.named(name, column)
+            kept = self._scope.variable_type(name) if self._scope is not None and found.type is None else None
+            if kept is not None and not is_number(kept):  # a structure or an array: its place is kept
+                found.type = ADDRESS
+                return code.Memory(column=column, type=kept, address=found, where=LINEAR)
+            found.type = kept or found.type
+            return found
         if self._kind == "char":
             return code.Number(column=column, value=self._character())
         if self._kind == "word":

@@ -173,6 +173,9 @@ class Scope(Protocol):
     def variable(self, name: str) -> CType | None:
         """The type of a variable, None where there is none of that name."""
 
+    def variable_type(self, name: str) -> Type | None:
+        """The type that a convenience variable or a value of the history has, by its name without ``$``."""
+
     def type(self, name: str) -> CType | None:
         """A type by its name, as in "struct point" or "word_t"."""
 

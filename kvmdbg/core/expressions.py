@@ -96,6 +96,14 @@ class Expression:
             return Value(value, type, VariableRef(node.name))
         return Value(value, type, RegisterRef(node.name.lower()))
 
+    @property
+    def assigned(self) -> tuple[str, Type | None] | None:
+        """The ``$name`` that it assigns to, and the type of what it assigns."""
+        node = self._node
+        if isinstance(node, code.Assign) and isinstance(node.target, code.Name):
+            return node.target.name, node.target.type if node.op else node.value.type
+        return None
+
     def bind(self, ctx: Context) -> Callable[[], int]:
         """A function that evaluates it on ``ctx``, as fast as can be.
 

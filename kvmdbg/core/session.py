@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from kvmdbg.core.backtrace import Backtrace, Frame
     from kvmdbg.core.context import SessionContext
     from kvmdbg.core.differences import Differences
-    from kvmdbg.core.expressions import Value
+    from kvmdbg.core.expressions import Type, Value
     from kvmdbg.core.state import State
     from kvmdbg.core.trace import ExitPlaces, ExitTrace, InsnTrace, Seen
     from kvmdbg.core.variables import Variables
@@ -107,6 +107,8 @@ class Session(Inspection):
         self.breakpoints = Breakpoints()
         self.variables: dict[str, int] = {}
         self.history: list[int] = []
+        self.types: dict[str, Type] = {}
+        """Types of convenience variables and, by their numbers, of values of the history, as far as they have any."""
         self.exits = ExitStatistics(lambda: self.runners)
         self.observed = False
         self.inspected: frozenset[str] = frozenset()
@@ -368,7 +370,7 @@ class Session(Inspection):
 
         None where there is no debug information, and while the guest runs.
         """
-        if self.state in ("running", "dead") or not self.c_variables.known:
+        if self.state in ("running", "dead") or not (self.c_variables.known or self.types):
             return None
         return self.c_variables if place is None else self.c_variables.seen_from(place)
 
@@ -1091,7 +1093,13 @@ class Session(Inspection):
         """The value of a C-like expression on the current vCPU (ExpressionError, MemoryFault)."""
         from kvmdbg.core.expressions import parse
 
-        return parse(text, scope=self.scope()).evaluate(self.context)
+        expression = parse(text, scope=self.scope())
+        value = expression.evaluate(self.context)
+        if expression.assigned is not None:
+            name, type_ = expression.assigned
+            if type_ is not None and name in self.variables:
+                self.types[name] = type_
+        return value
 
     def disassemble(self, address: int, count: int = 1, bits: int | None = None) -> list[Insn]:
         """``count`` instructions from a linear address (fewer where memory ends; MemoryFault when none)."""

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from kvmdbg.core.backtrace import Frame, call_frame_address
+from kvmdbg.core.expression_types import Type
 from kvmdbg.core.locations import NotThere, Place, evaluate
 from kvmdbg.errors import LoadError, MemoryFault, UsageError
 from kvmdbg.loaders.debug_info import CType, DebugInfo, Function, Member, Variable
@@ -186,6 +187,13 @@ class Variables:
 
     def _near(self, base: int) -> int:
         return self.here - base
+
+    def variable_type(self, name: str) -> Type | None:
+        """The type of ``$name``, a convenience variable or a value of the history."""
+        from kvmdbg.core.context import history_number
+
+        number = history_number(name, len(self._session.history))
+        return self._session.types.get(name if number is None else str(number))
 
     def type(self, name: str) -> CType | None:
         """A structure, union, enum, typedef or base type by its name ("struct point", or "point" alone)."""

@@ -9,6 +9,7 @@ import pytest
 import kvmdbg
 from kvmdbg import Session
 from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.errors import ExpressionError
 
 pytestmark = pytest.mark.kvm
 
@@ -54,6 +55,32 @@ def test_a_breakpoint_on_a_function_stands_where_its_arguments_can_be_read(dbg: 
     dbg.breakpoints.delete(point.number)
     typed(dbg, "break *fill")
     assert [one.address for one in dbg.breakpoints] == [entry]
+
+
+def test_values_keep_their_types(dbg: Session) -> None:
+    dbg.break_at("fill")
+    dbg.run(timeout=20)
+    interpreter = Interpreter(dbg)
+
+    def value(line: str) -> str:
+        return "".join(result.plain(200) for result in interpreter.execute(line)).partition("= ")[2]
+
+    address = dbg.symbols["all"]
+    assert value("print task") == f"(struct task *) {address:#x} <all>"
+    assert value("print $1->name") == '"fill"'
+    assert value("print *$1").startswith('{name = "fill", state = RUNNING, runs = 1')
+    assert value("print $.state") == "RUNNING"
+    assert value("print $") == "RUNNING"
+    assert value("print $$2.runs") == "1"
+    value("set $t = task")
+    assert value("print $t->next->name") == '"shrink"'
+    assert value("print $t + 1") == f"(struct task *) {address + 40:#x} <all+0x28>"
+    assert value("print (u16*)$t") == f"{address:#x} <all>"
+    assert value("print $[1]") == str(int.from_bytes(b"ll", "little"))
+    value("set $t = 5")
+    assert value("print $t") == "5"
+    with pytest.raises(ExpressionError, match="no structure"):
+        value("print $t->name")
 
 
 def test_frames_through_a_trap(dbg: Session) -> None:

@@ -92,8 +92,8 @@ def render(results: Sequence[Result]) -> str:
     out = [
         "# The tests marked `kvm`, flavour by flavour",
         "",
-        "Made by `make kvm-results` from kvm-results.jsonl; not edited by hand. On kvm_intel those tests are left out",
-        "that drive a terminal, gdb or lldb (marked `e2e`): the programs take too long under Bochs.",
+        "Made by `make kvm-results` from kvm-results.jsonl; not edited by hand. In Bochs and QEMU those tests are left",
+        "out that drive a terminal, gdb or lldb (marked `e2e`): the programs take too long there.",
         "",
         "| KVM | on | kernel | date | passed | failed | skipped |",
         "| --- | --- | --- | --- | ---: | ---: | ---: |",
