@@ -24,6 +24,20 @@ from kvmdbg.commands.values import address_label, format_value
 from kvmdbg.commands.views import code_lines
 from kvmdbg.core.formats import character, floating, signed
 from kvmdbg.errors import MemoryFault, UsageError
+from kvmdbg.record import record
+
+SHOWN_RANGES = 64
+"""Ranges of memory whose bytes are kept to tell what changed."""
+
+
+@record
+class ShownMemory:
+    """What a range of memory held at a stop, counted, and at an earlier stop when it was shown ``before``."""
+
+    stop: int
+    data: bytes
+    before: bytes
+
 
 LengthArg = Annotated[int, NumberType("LENGTH", least=1)]
 
@@ -143,7 +157,10 @@ def x(dbg: Interpreter, form: FormatArg | None = None, address: AddressArg | Non
     py="dbg.memory[address:address + length]",
 )
 def hexdump(dbg: Interpreter, address: AddressArg | None = None, length: LengthArg = 128) -> Result:
-    """Show LENGTH bytes (128 without it) at an address as hexadecimal and ASCII, sixteen a line."""
+    """Show LENGTH bytes (128 without it) at an address as hexadecimal and ASCII, sixteen a line.
+
+    Bytes that are not what they were when they were last shown, at an earlier stop, have a * behind them.
+    """
     if address is None:
         if dbg.memory_next is None:
             raise UsageError("hexdump needs an ADDRESS the first time")
@@ -151,7 +168,19 @@ def hexdump(dbg: Interpreter, address: AddressArg | None = None, length: LengthA
     data = read(dbg, address, length)
     dbg.memory_next = (dbg.memory_format, address.address + length, address.space)
     dbg.repeat_line = f"hexdump {'phys:' if address.space == 'phys' else ''}{address.address + length:#x} {length}"
-    return HexDump(address.address, data, space=address.space)
+    return hex_dump(dbg, address.address, data, address.space)
+
+
+def hex_dump(dbg: Interpreter, address: int, data: bytes, space: str = "linear") -> HexDump:
+    """Bytes with those marked that differ from what was shown of the same range at an earlier stop."""
+    key, now = (space, address, len(data)), dbg.stops
+    known = dbg.shown_memory.pop(key, None)
+    before = data if known is None else known.before if known.stop == now else known.data
+    dbg.shown_memory[key] = ShownMemory(now, data, before)
+    if len(dbg.shown_memory) > SHOWN_RANGES:
+        del dbg.shown_memory[next(iter(dbg.shown_memory))]
+    changed = frozenset(at for at, (old, new) in enumerate(zip(before, data, strict=True)) if old != new)
+    return HexDump(address, data, changed, space)
 
 
 @command(

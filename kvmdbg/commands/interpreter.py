@@ -19,6 +19,7 @@ from kvmdbg.errors import KvmdbgError, UsageError
 
 if TYPE_CHECKING:
     from kvmdbg.commands.displays import Display
+    from kvmdbg.commands.examine import ShownMemory
     from kvmdbg.core.session import Session
     from kvmdbg.core.stops import Stop
     from kvmdbg.core.trace import InsnTrace, Seen
@@ -106,6 +107,8 @@ class Interpreter:
         self.memory_format = "xw"  # of the last `x`
         self.memory_next: tuple[str, int, str] | None = None  # its format, and the address and space where it goes on
         self.source_next: tuple[str, int] | None = None  # where list goes on: file and line
+        self.shown_memory: dict[tuple[str, int, int], ShownMemory] = {}  # by space, address and length
+        self.stops = 0  # how often the guest has stopped
         self.code_next: int | None = None  # where disassemble's repeat goes on
         self._pending: Stop | None = None
         self._in_stop_commands = False
@@ -284,6 +287,7 @@ class Interpreter:
         return before != "told"
 
     def _stopped(self, stop: Stop) -> None:
+        self.stops += 1
         with self._background_lock:
             if self._background != "running":
                 tell = None if self._foreground or self._background else self.on_foreign_stop

@@ -27,8 +27,8 @@ class Shown:
 
 @record
 class HexDump(Shown):
-    """Bytes from ``address`` on, sixteen a line with their ASCII. ``changed`` holds offsets that differ since the
-    last stop; ``space`` is "linear" or "phys"."""
+    """Bytes from ``address`` on, sixteen a line with their ASCII. ``changed`` holds offsets that differ since an
+    earlier stop, which a ``*`` marks; ``space`` is "linear" or "phys"."""
 
     kind: ClassVar[str] = "hexdump"
     address: int
@@ -57,7 +57,8 @@ class HexDump(Shown):
             yield "", "  "
             for at, byte in enumerate(data):
                 yield "changed" if changed[at] else "bytes" if byte else "note", f"{byte:02x}"
-                yield "", " " if at + 1 < len(data) else "  " + "   " * (16 - len(data))
+                yield ("changed", "*") if changed[at] else ("", " ")
+            yield "", " " + "   " * (16 - len(data))
             for at, byte in enumerate(data):
                 shown = 0x20 <= byte < 0x7F
                 yield "changed" if changed[at] else "" if shown else "note", chr(byte) if shown else "."

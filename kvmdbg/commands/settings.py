@@ -65,6 +65,13 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _expression(text: str) -> str:
+    from kvmdbg.core.expressions import parse
+
+    parse(text)
+    return text.strip()
+
+
 def _choice(*words: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         near = [word for word in words if text.strip() and word.startswith(text.strip().lower())]
@@ -195,6 +202,13 @@ SETTINGS: tuple[Setting, ...] = (
         "Whether kill, delete of all breakpoints and quit with a guest that runs ask first. Batch mode never asks.",
         ("on", "off"),
         _on_off,
+    ),
+    Setting(
+        "tui-memory",
+        "$sp",
+        _expression,
+        "ADDRESS",
+        "The address, an expression worked out anew at each stop, that the memory pane of the full-screen mode shows.",
     ),
     Setting(
         "pagination",

@@ -130,9 +130,10 @@ def quit_(dbg: Interpreter, status: StatusArg = 0) -> Result | None:
 
 @command("tui", group="support", example="tui")
 def tui(dbg: Interpreter) -> Result | None:
-    """Show the guest on the whole screen: code, registers, stack, breakpoints, exits, its console and text screen.
+    """Show the guest on the whole screen: code, registers, stack, memory, breakpoints, exits, its console and screen.
 
-    The same commands are typed at the bottom; F2 changes what the lower pane shows, Ctrl-D comes back to the shell.
+    The same commands are typed at the bottom; F2 changes what the lower pane shows, a click or F3 chooses the pane that
+    PgUp and PgDn scroll, Ctrl-D comes back to the shell. `set tui-memory ADDRESS` says what the memory pane shows.
     """
     if dbg.full_screen is None:
         return Message("The full-screen mode needs the shell on a terminal.", "warning")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -323,6 +324,7 @@ class Shell:
 
 def run(interpreter: Interpreter, gdb: GdbService, *, color: bool | None = None, full_screen: bool = False) -> int:
     """The shell on this interpreter's session; the exit status. ``full_screen``: it begins with `tui`."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the shell that started it ignores it
     shell = Shell(interpreter, color=color)
     gdb.tell = lambda text: shell.console.show(Message(text))
     if full_screen:

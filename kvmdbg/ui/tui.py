@@ -31,10 +31,12 @@ WIDE = 100
 """Columns from which on there are two columns of panes."""
 KEPT = 5000
 """Lines of the log and of the guest's console that are kept."""
+MEMORY = 512
+"""Bytes that the memory pane shows."""
 REFRESH = 0.2
 HELP = (
     ("F5", "continue"), ("F6", "interrupt"), ("F10", "next"), ("F11", "step"), ("F2", "other pane"),
-    ("Tab", "complete"), ("PgUp/PgDn", "scroll"), ("Ctrl-D", "leave"),
+    ("F3", "focus"), ("Tab", "complete"), ("PgUp/PgDn", "scroll"), ("Ctrl-D", "leave"),
 )  # fmt: skip
 COMMAND_KEYS = {"f5": "continue", "f10": "next", "f11": "step"}
 
@@ -108,13 +110,14 @@ class Tui:
             "code": Pane("code", self._code),
             "registers": Pane("registers", self._part("registers_part")),
             "stack": Pane("stack", self._part("stack_part")),
+            "memory": Pane("memory", self._memory),
             "breakpoints": Pane("breakpoints", partial(self._command, "info breakpoints")),
             "exits": Pane("exits", partial(self._command, "info exits")),
             "screen": Pane("screen", self._screen, live=True),
             "console": Pane("guest console", self._console, tail=True, live=True),
             "log": Pane("kvmdbg", lambda width: self._log, tail=True, live=True),
         }
-        self.side = ["breakpoints", "exits", "screen", "console"]
+        self.side = ["breakpoints", "exits", "screen", "console", "memory"]
         """What the changing pane may show; the first is shown."""
         self.focus = "log"
         self.app = self._make_app()
@@ -142,6 +145,17 @@ class Tui:
         source = views.source_part(self.interpreter)
         above = [*lines_of(source, width), []] if source is not None else []
         return above + lines_of(views.code_part(self.interpreter), width)
+
+    def _memory(self, width: int) -> list[Line]:
+        from kvmdbg.commands.examine import hex_dump, read
+
+        if self.session.state != "stopped":
+            return plain(f"(the guest is {self.session.state})")
+        where = str(self.interpreter.settings["tui-memory"])
+        place = self.interpreter.place(where)
+        size = min(MEMORY, 0x1000 - place.address % 0x1000)
+        shown = hex_dump(self.interpreter, place.address, read(self.interpreter, place, size), place.space)
+        return [[("", where)], *lines_of(shown, width)]
 
     def _command(self, line: str, width: int) -> list[Line]:
         from kvmdbg.commands import exits, info, tracing  # noqa: F401  they are loaded by then
@@ -287,9 +301,9 @@ class Tui:
             self._window(lambda: self.side[0]),
         ])  # fmt: skip
         narrow = HSplit([
-            self._window(lambda: "code"),
-            self._window(lambda: self.narrow, Dimension(preferred=8, weight=1)),
-            self._window(lambda: "log"),
+            self._window(lambda: "code", Dimension(min=1, preferred=7, weight=2)),
+            self._window(lambda: self.narrow, Dimension(min=1, preferred=8, max=9)),
+            self._window(lambda: "log", Dimension(min=1, preferred=3, weight=1)),
         ])  # fmt: skip
         line = Window(width=1, char="|", style="class:title")
         body = HSplit([
@@ -319,7 +333,7 @@ class Tui:
         """What the one changing pane of a narrow screen shows."""
         return self._narrow[0]
 
-    _narrow = ["registers", "stack", "breakpoints", "exits", "screen", "console"]
+    _narrow = ["registers", "stack", "breakpoints", "exits", "screen", "console", "memory"]
 
     def _help(self) -> StyleAndTextTuples:
         text, left = "", self.columns - 1
@@ -354,6 +368,12 @@ class Tui:
             panes = self.side if self.columns >= WIDE else self._narrow
             panes.append(panes.pop(0))
             self.focus = panes[0]
+
+        @keys.add("f3")
+        def focus(event: KeyPressEvent) -> None:
+            wide = self.columns >= WIDE
+            seen = ["code", "log", "registers", "stack", self.side[0]] if wide else ["code", self.narrow, "log"]
+            self.focus = seen[(seen.index(self.focus) + 1) % len(seen)] if self.focus in seen else seen[0]
 
         @keys.add("tab")
         def complete(event: KeyPressEvent) -> None:

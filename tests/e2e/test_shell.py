@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import stat
 import time
 from pathlib import Path
@@ -84,6 +85,22 @@ def test_ctrl_c_gets_the_prompt_back(shell: Shell, tmp_path: Path) -> None:
     terminal.wait("half a li")
     terminal.send("\x03")
     terminal.prompt()
+
+
+def test_ctrl_c_where_it_was_ignored(shell: Shell, tmp_path: Path) -> None:
+    """As it is for a background job of a script."""
+    (tmp_path / "busy.bin").write_bytes(BUSY)
+    kept = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        terminal = shell("--mode", "real", "--load", "0x1000", str(tmp_path / "busy.bin"))
+    finally:
+        signal.signal(signal.SIGINT, kept)
+    terminal.prompt()
+    terminal.send("run\r")
+    terminal.wait("run")
+    time.sleep(0.5 * TIME_SCALE)
+    terminal.send("\x03")
+    terminal.wait("Interrupted at 0x1000")
 
 
 def test_ctrl_c_in_a_flood_of_exits(shell: Shell) -> None:

@@ -73,7 +73,7 @@ def test_code_is_lexed_in_its_syntax() -> None:
 
 def test_what_changed_stands_out() -> None:
     assert (Changed, "*00000001") in list(tokens(RESULTS[9], 80))
-    assert [text for token, text in tokens(RESULTS[5], 80) if token is Changed] == ["01", ".", "11", "."]
+    assert [text for token, text in tokens(RESULTS[5], 80) if token is Changed] == ["01", "*", ".", "11", "*", "."]
     assert (Mark, "=>") in list(tokens(RESULTS[7], 80))
 
 
