@@ -128,6 +128,8 @@ class CodeLine:
     target: int | None = None
     target_label: str = ""
     breakpoints: tuple[int, ...] = ()
+    values: tuple[tuple[str, int | None, str], ...] = ()
+    """Of the current instruction's operands: name, value before it runs (None: unreadable), the value's label."""
 
     def to_json(self) -> Json:
         found: Json = {
@@ -140,6 +142,8 @@ class CodeLine:
         for name in ("label", "seg_off", "branch", "target"):
             if (value := getattr(self, name)) not in ("", None):
                 found[name] = value
+        if self.values:
+            found["values"] = {name: value for name, value, _ in self.values}
         if self.breakpoints:
             found["breakpoints"] = list(self.breakpoints)
         return found
@@ -174,6 +178,13 @@ class Disassembly(Shown):
                 yield role, text[:left]
                 left -= len(text[:left])
             yield "note", "…" if long else ""
+            if values := self._values(self.lines[number]):
+                used = sum(len(text) for _, text in pieces)
+                if used + 2 + len(values) <= width:
+                    yield "note", f"  {values}"
+                else:
+                    before = min(sum(len(text) for role, text in pieces if not role.startswith("code")), 32)
+                    yield "note", f"\n{'':{before}}{values}"[: width + 1]
 
     def _pieces(self, line: CodeLine, raw: bool) -> Iterator[Piece]:
         """One line; its bytes only with ``raw``."""
@@ -190,6 +201,13 @@ class Disassembly(Shown):
         yield "code-att" if self.syntax == "att" else "code", code
         yield "label", f"  {line.target_label}" if line.target_label else ""
         yield "stop", f"  ({line.branch})" if line.branch else ""
+
+    @staticmethod
+    def _values(line: CodeLine) -> str:
+        shown = []
+        for name, value, label in line.values:
+            shown.append(f"{name}={'?' if value is None else f'{value:#x}'}" + (f" {label}" if label else ""))
+        return f"; {', '.join(shown)}" if shown else ""
 
 
 @record

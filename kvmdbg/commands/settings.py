@@ -125,6 +125,15 @@ SETTINGS: tuple[Setting, ...] = (
         (*CONTEXT_PARTS, "all", "none"),
         lambda parts: ",".join(parts) or "none",
     ),
+    Setting(
+        "operand-values",
+        True,
+        _switch,
+        "on|off",
+        "Whether the current instruction is shown with what its registers and its memory hold before it runs.",
+        ("on", "off"),
+        _on_off,
+    ),
     Setting("code-lines", 6, _count, "COUNT", "How many instructions the context view shows from the current one on."),
     Setting(
         "limit-time",

@@ -187,9 +187,33 @@ def code_lines(
                 target=target,
                 target_label=address_label(dbg, target) if target is not None else "",
                 breakpoints=tuple(points.get(one.address, ())),
+                values=operand_values(dbg, one.data) if current and dbg.settings["operand-values"] else (),
             )
         )
     return tuple(lines)
+
+
+def operand_values(dbg: Interpreter, code: bytes) -> tuple[tuple[str, int | None, str], ...]:
+    """The registers and the memory that the instruction at pc reads, or writes to, with what they hold before it."""
+    from kvmdbg.x86 import operands
+
+    session = dbg.session
+    found: list[tuple[str, int | None, str]] = []
+    for name in operands.registers_read(code, session.vcpu.mode.bits):
+        value = session.registers.get(name)
+        found.append((name, value, address_label(dbg, value) if value > 0xFFF else ""))
+    for access in session.accesses_at(session.runner):
+        where = f"{access.linear:#x} {address_label(dbg, access.linear)}".rstrip()
+        if access.size > 8 or (access.write and not access.read and access.segment == "ss"):
+            continue  # vectors, and what a push or a call puts on the stack
+        try:
+            number = int.from_bytes(session.memory.read(access.linear, access.size), "little")
+        except MemoryFault:
+            found.append((f"[{where}]", None, ""))
+            continue
+        label = address_label(dbg, number) if number > 0xFFF and access.size * 8 >= session.vcpu.mode.bits else ""
+        found.append((f"[{where}]", number, label))
+    return tuple(found)
 
 
 def segment_offset(dbg: Interpreter, address: int) -> str:

@@ -106,6 +106,19 @@ def _bit_offset(insn: Any, bits: int, reg: Registers) -> int:
     return int(value // (size * 8) * size)
 
 
+def registers_read(code: bytes, bits: int) -> list[str]:
+    """The registers that are operands of an instruction and read by it, not those in addresses; each once."""
+    insn = decode(bytes(code[:MAX_INSTRUCTION]), bits)
+    if insn is None:
+        return []
+    from kvmdbg.x86.registers import lookup
+
+    names = [insn.reg_name(op.reg) for op in insn.operands if op.type == REG and op.access & READ]
+    if len(names) == 2 and names[0] == names[1] and insn.mnemonic in ("xor", "sub"):
+        return []  # a way to write 0
+    return [name for name in dict.fromkeys(names) if (known := lookup(name)) is not None and known.bits <= 64]
+
+
 def accesses(code: bytes, address: int, bits: int, reg: Registers, stack_bits: int | None = None) -> list[Access]:
     """Every memory access that the instruction at linear ``address`` will make, from the registers before it.
 
