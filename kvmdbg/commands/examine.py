@@ -19,12 +19,22 @@ from kvmdbg.commands.parameters import (
     split_arguments,
 )
 from kvmdbg.commands.registry import command
-from kvmdbg.commands.results import Disassembly, HexDump, Memory, MemoryRow, Message, Result, SourceText, Table
+from kvmdbg.commands.results import (
+    CodeLine,
+    Disassembly,
+    HexDump,
+    Memory,
+    MemoryRow,
+    Message,
+    Result,
+    SourceText,
+    Table,
+)
 from kvmdbg.commands.values import address_label, format_value
 from kvmdbg.commands.views import code_lines
 from kvmdbg.core.formats import character, floating, signed
 from kvmdbg.errors import MemoryFault, UsageError
-from kvmdbg.record import record
+from kvmdbg.record import record, replace
 
 SHOWN_RANGES = 64
 """Ranges of memory whose bytes are kept to tell what changed."""
@@ -187,21 +197,23 @@ def hex_dump(dbg: Interpreter, address: int, data: bytes, space: str = "linear")
     "disassemble",
     aliases=("disas", "disass"),
     group="data",
-    example=("disassemble", "disassemble /r 0x1000,0x1008", "disassemble 0x1000,+12"),
+    example=("disassemble", "disassemble /r 0x1000,0x1008", "disassemble /s", "disassemble 0x1000,+12"),
     repeat=True,
     py="dbg.disassemble({start}, count)",
 )
 def disassemble(
     dbg: Interpreter,
-    flags: Annotated[str, FlagsType("rms", "/r")] = "",
+    flags: Annotated[str, FlagsType("rms", "/rs")] = "",
     text: Annotated[str, RestType("ADDRESS | START,END | START,+LENGTH", "expression")] = "",
 ) -> Result:
     """Show the instructions of the function around an address ($pc without one), or of a range.
 
     START,END or START,+LENGTH give a range in linear addresses. Where there is no symbol, some instructions from the
-    address on are shown, and an empty line goes on after them. /r shows the instructions' bytes.
+    address on are shown, and an empty line goes on after them. /r shows the instructions' bytes, /s the lines of the
+    source between them.
     """
-    text, raw = _raw(text, "r" in flags)
+    text, flags = _flags(text, flags)
+    raw = "r" in flags
     syntax = dbg.settings["disassembly-flavor"]
     if "," in text:
         first, _, second = text.partition(",")
@@ -210,7 +222,8 @@ def disassemble(
         end = dbg.number(second.strip().lstrip("+")) + (start.address if relative else 0)
         if end <= start.address:
             raise UsageError(f"disassemble: the range ends at {end:#x}, before its start {start.address:#x}")
-        return Disassembly(code_lines(dbg, start.address, end=end, space=start.space), raw, syntax)
+        lines = code_lines(dbg, start.address, end=end, space=start.space)
+        return Disassembly(_explained(dbg, lines, flags), raw, syntax)
     if text:
         place = dbg.place(text)
     elif dbg.code_next is not None:
@@ -221,17 +234,47 @@ def disassemble(
     if near is not None and near[0].size:
         symbol = near[0]
         lines = code_lines(dbg, symbol.address, end=symbol.address + symbol.size)
-        return Disassembly(lines, raw, syntax, f"Function {symbol.name}:")
+        return Disassembly(_explained(dbg, lines, flags), raw, syntax, f"Function {symbol.name}:")
     lines = code_lines(dbg, place.address, 10, space=place.space)
     dbg.code_next = lines[-1].address + len(lines[-1].data) if lines else None
-    dbg.repeat_line = "disassemble /r" if raw else "disassemble"
-    return Disassembly(lines, raw, syntax)
+    dbg.repeat_line = f"disassemble /{flags}" if flags else "disassemble"
+    return Disassembly(_explained(dbg, lines, flags), raw, syntax)
 
 
-def _raw(text: str, raw: bool) -> tuple[str, bool]:
-    """gdb also takes the modifier apart from the word: ``disassemble /r ADDRESS``."""
+def _flags(text: str, flags: str) -> tuple[str, str]:
+    """gdb also takes the modifiers apart from the word: ``disassemble /r ADDRESS``."""
     match = re.match(r"/([rms]+)(\s+|$)", text)
-    return (text[match.end() :], raw or "r" in match[1]) if match else (text, raw)
+    return (text[match.end() :], flags + match[1]) if match else (text, flags)
+
+
+MOST_BETWEEN = 10
+"""Lines without code of their own that are shown before one that has some."""
+
+
+def _explained(dbg: Interpreter, lines: tuple[CodeLine, ...], flags: str) -> tuple[CodeLine, ...]:
+    """The instructions with their source lines above them, if /s or /m asks for it, as gdb has them.
+
+    Before a line come those above it that have not been shown; a line whose code is in several places is shown again.
+    """
+    if not set(flags) & {"s", "m"}:
+        return lines
+    source = dbg.session.source
+    found, here, shown = [], ("", 0), dict[str, int]()
+    for one in lines:
+        place = source.at(one.address)
+        if place is None or (place.file, place.line) == here:
+            found.append(one)
+            continue
+        above = [] if place.file == here[0] else [f"{place.file}:"]
+        here = (place.file, place.line)
+        last = shown.get(place.file, 0)
+        first = max(last + 1, place.line - MOST_BETWEEN) if 0 < last < place.line else place.line
+        text = source.text(place.file)
+        for number in range(first, place.line + 1):
+            above.append(f"{number}\t{text[number - 1]}".expandtabs(4) if number <= len(text) else str(number))
+        shown[place.file] = max(last, place.line)
+        found.append(replace(one, source=tuple(above)))
+    return tuple(found)
 
 
 def source_text(dbg: Interpreter, file: str, line: int, *, count: int = 10, around: bool = True) -> Result:

@@ -130,6 +130,8 @@ class CodeLine:
     breakpoints: tuple[int, ...] = ()
     values: tuple[tuple[str, int | None, str], ...] = ()
     """Of the current instruction's operands: name, value before it runs (None: unreadable), the value's label."""
+    source: tuple[str, ...] = ()
+    """Lines of the source that its code begins here, to be shown above it."""
 
     def to_json(self) -> Json:
         found: Json = {
@@ -142,6 +144,8 @@ class CodeLine:
         for name in ("label", "seg_off", "branch", "target"):
             if (value := getattr(self, name)) not in ("", None):
                 found[name] = value
+        if self.source:
+            found["source"] = list(self.source)
         if self.values:
             found["values"] = {name: value for name, value, _ in self.values}
         if self.breakpoints:
@@ -172,6 +176,8 @@ class Disassembly(Shown):
             lines = [list(self._pieces(line, False)) for line in self.lines]
         for number, pieces in enumerate(lines):
             yield "", "\n" if number else ""
+            for text in self.lines[number].source:
+                yield "heading", text[:width] + "\n"
             long = sum(len(text) for _, text in pieces) > width
             left = width - 1 if long else width
             for role, text in pieces:

@@ -83,6 +83,34 @@ def test_values_keep_their_types(dbg: Session) -> None:
         value("print $t->name")
 
 
+def test_disassembly_with_source(dbg: Session) -> None:
+    dbg.break_at("demand_page")
+    dbg.run(timeout=20)
+    shown = typed(dbg, "disassemble /s")
+    assert shown.startswith("Function demand_page:\nkernel/memory.c:\n")
+    lines = shown.splitlines()
+    (at,) = [number for number, line in enumerate(lines) if line.endswith("return 1;")]
+    assert "0x" in lines[at + 1]
+    assert any(line.startswith("=> ") for line in lines)
+    assert "/*" not in typed(dbg, "disassemble")
+    assert "kernel/memory.c" in typed(dbg, "disassemble /rs $pc,+4")
+
+
+def test_operand_values(dbg: Session) -> None:
+    dbg.break_at("fill")
+    dbg.run(timeout=20)
+    shown = typed(dbg, "x/i $pc")
+    address = dbg.symbols["all"]
+    if dbg.symbols["fill"] == dbg.vcpu.pc:  # movzx eax, word ptr [rdi + 0xc]
+        assert f"; [{address + 12:#x} <all+0xc>]=0x1001" in shown
+    else:  # mov rax, qword ptr [rbp - 0x18]
+        assert f"]={address:#x} <all>" in shown
+    interpreter = Interpreter(dbg)
+    list(interpreter.execute("set operand-values off"))
+    (plain,) = interpreter.execute("x/i $pc")
+    assert ";" not in plain.plain(100)
+
+
 def test_frames_through_a_trap(dbg: Session) -> None:
     dbg.break_at("handle")
     dbg.run(timeout=20)
