@@ -22,7 +22,7 @@ MAY_IMPORT = {
         "kvmdbg.record": "",
         "kvmdbg.numbers": "errors",
         "kvmdbg.version": "",
-        "kvmdbg.x86": "errors record capstone",
+        "kvmdbg.x86": "errors record capstone keystone",
         "kvmdbg.kvm": "errors record",
         "kvmdbg.machine": "kvm x86 errors record",
         "kvmdbg.devices": "machine x86 errors numbers plugins record",

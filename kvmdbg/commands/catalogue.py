@@ -20,6 +20,7 @@ def load() -> None:
         machine,
         macros,
         memory,
+        patching,
         printing,
         running,
         set_show,

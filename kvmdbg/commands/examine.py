@@ -352,11 +352,33 @@ def find(
         yield Message(f"{len(found)} pattern{'s' if len(found) > 1 else ''} found.", data={"count": len(found)})
 
 
+def byte_values(text: str) -> bytes:
+    """Bytes typed as "90 90", "9090", "0x90, 0x90" or '"text"' (with C's escapes). UsageError."""
+    text = text.strip()
+    if text.startswith('"'):
+        return _quoted(text)
+    found = bytearray()
+    for word in text.replace(",", " ").split():
+        digits = word.lower().removeprefix("0x")
+        try:
+            found += bytes.fromhex(digits if len(digits) > 1 else "0" + digits)
+        except ValueError:
+            raise UsageError(f"'{word}' are no hexadecimal digits of bytes, as in 90 90 or 0x90, 0x90") from None
+    return bytes(found)
+
+
+def _quoted(text: str) -> bytes:
+    if len(text) < 2 or not text.endswith('"'):
+        raise UsageError(f"{text} lacks its closing quote")
+    try:
+        return text[1:-1].encode().decode("unicode_escape").encode("latin-1")
+    except (UnicodeError, ValueError):
+        raise UsageError(f"{text} has an escape that is none, or characters that are no bytes") from None
+
+
 def _pattern(dbg: Interpreter, part: str, size: int | None) -> bytes:
     if part.startswith('"'):
-        if len(part) < 2 or not part.endswith('"'):
-            raise UsageError(f"{part} lacks its closing quote")
-        return part[1:-1].encode().decode("unicode_escape").encode("latin-1")
+        return _quoted(part)
     found = dbg.session.evaluate(part)
     width = size
     if width is None:

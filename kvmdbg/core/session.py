@@ -23,6 +23,7 @@ from kvmdbg.core.hooks import SWALLOW, Event, Hooks, On, failure
 from kvmdbg.core.hooks import call as call_hook
 from kvmdbg.core.inspection import Inspection
 from kvmdbg.core.listeners import Listeners
+from kvmdbg.core.patches import Patch, Patches
 from kvmdbg.core.probe import TRAP_NAMES, HostProfile, host_profile
 from kvmdbg.core.registers import GENERAL, RegisterFile
 from kvmdbg.core.runner import Runner
@@ -124,6 +125,7 @@ class Session(Inspection):
         self.instructions: InsnTrace | None = None
         """The instruction trace, while there is one: the guest is stepped then."""
         self.snapshots = Snapshots(self)
+        self.patches = Patches(self)
         self._msrs: frozenset[int] | None = frozenset()
         self.fresh = True
         self.arriving = False
@@ -190,6 +192,7 @@ class Session(Inspection):
         return machine
 
     def _load(self) -> None:
+        self.patches.forget()
         state = self.machine.load(self.image, self.options)
         runner = self.runners[0]
         general = {name: value for name, value in self.initial_registers.items() if name in GENERAL}
@@ -1112,6 +1115,16 @@ class Session(Inspection):
         if not code:
             self.read_linear(self.runner, address, 1)
         return disasm.disassemble(code, address, width, count)
+
+    def assembled(self, address: int, text: str) -> bytes:
+        """Machine code of instructions for a linear address, in the CPU's mode (UsageError)."""
+        from kvmdbg.x86 import asm
+
+        return asm.assemble(text, address, self.vcpu.mode.bits)
+
+    def assemble(self, address: int, text: str) -> Patch:
+        """Patch instructions in, Intel syntax, separated by ``;``; ``patches`` takes them back."""
+        return self.patches.write(address, self.assembled(address, text))
 
     def translate(self, linear: int) -> paging.Walk:
         """The page walk of a linear address on the current vCPU."""

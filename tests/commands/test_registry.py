@@ -237,7 +237,8 @@ def test_every_command_has_its_twin_in_python() -> None:
     without = {one.name for one in REGISTRY if not one.py and not one.name.startswith(("set ", "show "))}
     assert without == set(shlex.split(SHELL_ONLY))
     made_by_init = set(
-        "breakpoints snapshots symbols on regs last_stop exits memory image vcpu vcpus exit_trace uart source".split()
+        "breakpoints snapshots symbols on regs last_stop exits memory image vcpu vcpus exit_trace uart source "
+        "patches".split()
     )
     for one in REGISTRY:
         for name in re.findall(r"dbg\.(\w+)", one.py):
