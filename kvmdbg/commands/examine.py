@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
@@ -72,7 +73,7 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
         dbg.memory_next = ("i", end, place.space)
         return Disassembly(lines, syntax=dbg.settings["disassembly-flavor"])
     if letter == "s":
-        return _strings(dbg, place, count)
+        return _strings(dbg, place, count, form.unit or 1)
     unit = form.unit or {"a": dbg.pointer_size(), "c": 1}.get(letter, 4)
     if letter == "f" and form.unit is None:
         unit = 8
@@ -98,30 +99,54 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
     return Memory(place.address, letter, unit, tuple(rows), values, data, place.space)
 
 
-def _strings(dbg: Interpreter, place: Place, count: int) -> Memory:
+MOST_CHARACTERS = 200
+ENCODINGS = {1: "utf-8", 2: "utf-16-le", 4: "utf-32-le"}
+"""Of texts, by the bytes of a unit (gdb: char, char16_t, char32_t)."""
+
+
+def _strings(dbg: Interpreter, place: Place, count: int, unit: int) -> Memory:
+    if unit not in ENCODINGS:
+        raise UsageError("x/s shows texts of 1, 2 or 4 bytes a character: x/s, x/hs, x/ws")
     rows, texts, data = [], [], bytearray()
     at = 0
     for _ in range(count):
-        found = bytearray()
-        while len(found) < 200:
+        found, ended = bytearray(), False
+        while len(found) < MOST_CHARACTERS * unit and not ended:
             try:
-                byte = read(dbg, place, 1, at + len(found))
+                one = read(dbg, place, unit, at + len(found))
             except MemoryFault:
                 if not found:
                     raise
                 break
-            found += byte
-            if byte == b"\0":
-                break
-        ended = found.endswith(b"\0")
-        body = bytes(found[:-1] if ended else found)
-        shown = '"' + "".join(character(one, '"') for one in body) + '"' + ("" if ended else "...")
+            found += one
+            ended = not any(one)
+        body = bytes(found[:-unit] if ended else found)
+        prefix = {1: "", 2: "u", 4: "U"}[unit]
+        shown = f'{prefix}"{_shown(body, unit)}"' + ("" if ended else "...")
         rows.append(MemoryRow(place.address + at, address_label(dbg, place.address + at), (shown,)))
-        texts.append(body.decode("latin-1"))
+        texts.append(body.decode(ENCODINGS[unit], "replace"))
         data += found
         at += len(found)
-    dbg.memory_next = ("s", place.address + at, place.space)
-    return Memory(place.address, "s", 1, tuple(rows), tuple(texts), bytes(data), place.space)
+    suffix = {1: "s", 2: "hs", 4: "ws"}[unit]
+    dbg.memory_next = (suffix, place.address + at, place.space)
+    return Memory(place.address, "s", unit, tuple(rows), tuple(texts), bytes(data), place.space)
+
+
+def _shown(body: bytes, unit: int) -> str:
+    """A text as C would have it; what is no character there is escaped."""
+    if unit > 1:
+        text = body.decode(ENCODINGS[unit], "backslashreplace")
+    else:
+        text = body.decode("utf-8", "surrogateescape")
+    shown = []
+    for char in text:
+        if 0xDC80 <= ord(char) <= 0xDCFF:
+            shown.append(f"\\{ord(char) & 0xFF:03o}")  # no UTF-8
+        elif ord(char) < 0x80:
+            shown.append(character(ord(char), '"') if unit == 1 or char != "\\" else char)
+        else:
+            shown.append(char if char.isprintable() else f"\\u{ord(char):04x}")
+    return "".join(shown)
 
 
 @command(
@@ -135,15 +160,15 @@ def x(dbg: Interpreter, form: FormatArg | None = None, address: AddressArg | Non
     """Show memory at an address: x/NFU ADDRESS.
 
     N is how many, F the format (x hexadecimal, d signed, u unsigned, o octal, t binary, a address, c character,
-    f floating point, s string, i instruction, z padded hexadecimal), U the unit (b 1 byte, h 2, w 4, g 8). The last
-    format holds until another is given; without an address it goes on where the last one ended, and so does an
-    empty line.
+    f floating point, s string, i instruction, z padded hexadecimal), U the unit (b 1 byte, h 2, w 4, g 8; of strings:
+    s is UTF-8, hs UTF-16, ws UTF-32). The last format holds until another is given; without an address it goes on
+    where the last one ended, and so does an empty line.
     """
     form = form or Format()
     last = parse_format(dbg.memory_format)
     letter = form.letter or last.letter
     unit = form.unit
-    if unit is None and letter == last.letter and letter not in ("i", "s"):
+    if unit is None and letter == last.letter and (letter not in ("i", "s") or form.letter is None):
         unit = last.unit
     if address is None:
         if dbg.memory_next is None:
@@ -315,7 +340,13 @@ def list_(dbg: Interpreter, address: AddressArg | None = None) -> Result:
 @command(
     "find",
     group="data",
-    example=("find 0x1000, +0x100, 0xba", "find /b 0x1000, 0x1100, 0xf8, 0x03", 'find 0x1000, +64, "text"'),
+    example=(
+        "find 0x1000, +0x100, 0xba",
+        "find /b 0x1000, 0x1100, 0xf8, 0x03",
+        'find 0x1000, +64, "text"',
+        "find 0x1000, +0x100, 0x1200 mask 0xff00",
+        "find /x 0x1000, +0x100, ba ?? 03",
+    ),
     py="dbg.memory[start:end].find(pattern)",
 )
 def find(
@@ -324,11 +355,13 @@ def find(
     """Search memory for a sequence of values.
 
     /b /h /w /g give the values' size (1, 2, 4, 8 bytes; without it as small as the value fits), a number the most
-    matches; strings stand in double quotes. The last match is kept in $_, the number of matches in $numfound.
+    matches; texts stand in double quotes (u"…" is UTF-16, U"…" UTF-32). VALUE mask BITS compares these bits only; with
+    /x the value is bytes in hexadecimal, ?? any byte. The last match is kept in $_, the number of matches in $numfound.
     """
-    size, most = None, 0
-    if match := re.match(r"/([bhwg]?)(\d*)([bhwg]?)\s+", text):
-        size = {"b": 1, "h": 2, "w": 4, "g": 8, "": None}[match[1] or match[3]]
+    size, most, raw = None, 0, False
+    if match := re.match(r"/([bhwgx]?)(\d*)([bhwgx]?)\s+", text):
+        letter = match[1] or match[3]
+        size, raw = {"b": 1, "h": 2, "w": 4, "g": 8}.get(letter), letter == "x"
         most, text = int(match[2] or 0), text[match.end() :]
     parts = split_arguments(text)
     if len(parts) < 3:
@@ -337,8 +370,10 @@ def find(
     length = dbg.number(parts[1].lstrip("+")) if parts[1].startswith("+") else dbg.number(parts[1]) - start.address + 1
     if length <= 0:
         raise UsageError(f"find: the range ends before its start {start.address:#x}")
-    pattern = b"".join(_pattern(dbg, part, size) for part in parts[2:])
-    if not pattern:
+    pattern = _Pattern()
+    for part in parts[2:]:
+        pattern += _wildcards(part) if raw else _pattern(dbg, part, size)
+    if not len(pattern):
         raise UsageError("find: there is nothing to search for")
     found, fault = _search(dbg, start, length, pattern, most)
     dbg.session.variables["numfound"] = len(found)
@@ -376,14 +411,67 @@ def _quoted(text: str) -> bytes:
         raise UsageError(f"{text} has an escape that is none, or characters that are no bytes") from None
 
 
-def _pattern(dbg: Interpreter, part: str, size: int | None) -> bytes:
+class _Pattern:
+    """Bytes to look for; ``masks`` are the bits of each that count."""
+
+    def __init__(self, data: bytes = b"", masks: bytes | None = None) -> None:
+        self.data = data
+        self.masks = masks if masks is not None else b"\xff" * len(data)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __add__(self, other: _Pattern) -> _Pattern:
+        return _Pattern(self.data + other.data, self.masks + other.masks)
+
+    def places(self, memory: bytes) -> Iterator[int]:
+        """Where it is, also where one lies over another."""
+        if self.masks.strip(b"\xff"):
+            for match in self._regex.finditer(memory):
+                yield match.start()
+            return
+        spot = memory.find(self.data)
+        while spot >= 0:
+            yield spot
+            spot = memory.find(self.data, spot + 1)
+
+    @cached_property
+    def _regex(self) -> re.Pattern[bytes]:
+        parts = []
+        for byte, mask in zip(self.data, self.masks, strict=True):
+            fitting = bytes(one for one in range(256) if one & mask == byte & mask)
+            choices = b"".join(re.escape(fitting[at : at + 1]) for at in range(len(fitting)))
+            parts.append(b"[" + choices + b"]" if mask else b".")
+        return re.compile(b"(?s:(?=" + b"".join(parts) + b"))")
+
+
+def _wildcards(text: str) -> _Pattern:
+    """Bytes in hexadecimal with ?? for any, and ? for any digit."""
+    digits = re.sub(r"\s+", "", text).lower()
+    if len(digits) % 2 or not re.fullmatch(r"[0-9a-f?]*", digits):
+        raise UsageError(f"'{text}' are no bytes in hexadecimal, as in b8 ?? ?? 00")
+    data = bytes.fromhex(digits.replace("?", "0"))
+    return _Pattern(data, bytes.fromhex(re.sub("[0-9a-f]", "f", digits).replace("?", "0")))
+
+
+WIDE = {"u": "utf-16-le", "U": "utf-32-le"}
+
+
+def _pattern(dbg: Interpreter, part: str, size: int | None) -> _Pattern:
     if part.startswith('"'):
-        return _quoted(part)
-    found = dbg.session.evaluate(part)
+        return _Pattern(_quoted(part))
+    if part[:2] in ('u"', 'U"'):
+        if len(part) < 3 or not part.endswith('"'):
+            raise UsageError(f"{part} lacks its closing quote")
+        return _Pattern(part[2:-1].encode(WIDE[part[0]], "surrogatepass"))
+    value, _, mask = part.partition(" mask ")
+    found = dbg.session.evaluate(value)
     width = size
     if width is None:
         width = found.type.size if found.lvalue is not None or part.startswith("(") else _fits(found.value)
-    return (found.value & ((1 << 8 * width) - 1)).to_bytes(width, "little")
+    everything = (1 << 8 * width) - 1
+    bits = dbg.number(mask) if mask else everything
+    return _Pattern(*(number.to_bytes(width, "little") for number in (found.value & everything, bits & everything)))
 
 
 def _fits(value: int) -> int:
@@ -391,7 +479,7 @@ def _fits(value: int) -> int:
 
 
 def _search(
-    dbg: Interpreter, start: Place, length: int, pattern: bytes, most: int
+    dbg: Interpreter, start: Place, length: int, pattern: _Pattern, most: int
 ) -> tuple[list[int], MemoryFault | None]:
     """Addresses of the matches, and the fault where memory ended before the range did."""
     found: list[int] = []
@@ -409,12 +497,10 @@ def _search(
             length = at + size
             carry += read(dbg, start, size, at) if size else b""
         base = start.address + at + size - len(carry)
-        spot = carry.find(pattern)
-        while spot >= 0:
+        for spot in pattern.places(carry):
             found.append(base + spot)
             if most and len(found) >= most:
                 return found, None
-            spot = carry.find(pattern, spot + 1)
         carry = carry[-keep:] if keep else b""
         at += size
     return found, fault
