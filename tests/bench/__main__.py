@@ -1,6 +1,6 @@
 """Speed, as ratios of kvmdbg to a C loop of the same guest, both measured in this run.
 
-python -m tests.bench [NAME…]     all, or exits, steps, records, conditions, watch, start
+python -m tests.bench [NAME…]     all, or exits, steps, records, conditions, watch, …
 
 Each bench alternates the two sides several times and prints the median of the ratios,
 both sides of it, and the bar. Exit status 1 when a bar is missed.
@@ -9,6 +9,7 @@ both sides of it, and the bar. Exit status 1 when a bar is missed.
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -135,6 +136,52 @@ def hook(program: Path) -> tuple[float, float]:
     return hooked, without
 
 
+SYMBOLS = 10_000
+GDB_TIMES = """
+import time
+gdb.execute("stepi", to_string=True)
+begin = time.perf_counter()
+gdb.execute("info registers", to_string=True)
+gdb.execute("x/10i $pc", to_string=True)
+print("took", (time.perf_counter() - begin) * 1e3)
+"""
+
+
+def context(program: Path) -> tuple[float, float]:
+    """The context view of a stop, in words; gdb asks the stub for the same guest's registers and code."""
+    from kvmdbg.commands.interpreter import Interpreter
+    from kvmdbg.commands.views import stop_report
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, guest, script = Path(folder) / "guest.S", Path(folder) / "guest.elf", Path(folder) / "times.py"
+        script.write_text(GDB_TIMES)
+        functions = "\n".join(f".type f{n},@function\nf{n}: nop; nop; ret\n.size f{n},.-f{n}" for n in range(SYMBOLS))
+        source.write_text(f".globl _start\n_start: call f77; jmp _start\n{functions}\n")
+        make = ["gcc", "-nostdlib", "-static", "-Wl,-Ttext=0x100000,--build-id=none", "-o", str(guest), str(source)]
+        subprocess.run(make, check=True)
+        spent = []
+        with kvmdbg.open(guest) as dbg:
+            interpreter = Interpreter(dbg)
+            for number in range(30):
+                stop = dbg.step()
+                begin = time.perf_counter()
+                shown = stop_report(interpreter, stop).plain(100)
+                spent.append((time.perf_counter() - begin) * 1e3)
+                assert "f77" in shown or "_start" in shown, number
+        serve = [sys.executable, "-m", "kvmdbg", "--gdb", "127.0.0.1:0", "--batch", str(guest)]
+        with subprocess.Popen(serve, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stderr is not None
+            try:
+                port = next(found[1] for line in server.stderr if (found := re.search(r":(\d+)", line)))
+                asked = ["-ex", f"target remote 127.0.0.1:{port}", *["-x", str(script)] * 10]
+                gdb = subprocess.run(["gdb", "-nx", "-batch", str(guest), *asked], capture_output=True, text=True)
+            finally:
+                server.terminate()
+        theirs = [float(line.split()[1]) for line in gdb.stdout.splitlines() if line.startswith("took")]
+        assert theirs, gdb.stdout + gdb.stderr
+        return statistics.median(spent), statistics.median(theirs)
+
+
 def start(program: Path) -> tuple[float, float]:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     hello = ["--batch", "--run", "--load", "0x1000", "--reg", "rax=2", "--reg", "rbx=2", str(GUESTS / "hello16.bin")]
@@ -159,6 +206,7 @@ BENCHES: dict[str, tuple[Callable[[Path], tuple[float, float]], str, float | Non
     "restore-1": (restores(1), "restores a minute, 2 MiB guest, 1 page written", None, "C loop of the same ioctls"),
     "restore-10": (restores(10), "the same, 10 pages", None, "C loop"),
     "restore-100": (restores(100), "the same, 100 pages", None, "C loop"),
+    "context": (context, "ms of a context view, 10,000 symbols", None, "gdb's info registers and x/10i"),
     "start": (start, "ms from start to the end of hello16", -3.0, "python3 -c 'import ctypes, mmap, argparse'"),
 }
 """Name: (one round, what is measured, bar, the peer). A negative bar is a most, not a least."""
@@ -166,6 +214,10 @@ BENCHES: dict[str, tuple[Callable[[Path], tuple[float, float]], str, float | Non
 
 LEAST = {"restore-1": 10_000.0, "restore-10": 10_000.0, "restore-100": 10_000.0}
 """What our own side has to be at least, whatever the peer's is."""
+
+
+MOST = {"context": 15.0}
+"""What our own side may be at most, whatever the peer's is."""
 
 
 def main(names: list[str]) -> int:
@@ -190,6 +242,12 @@ def main(names: list[str]) -> int:
             if name in LEAST:
                 missed += ours < LEAST[name]
                 verdict = f"  ours at least {LEAST[name]:,.0f}: {'met' if ours >= LEAST[name] else 'MISSED'}"
+            if name in MOST:
+                missed += ours > MOST[name]
+                verdict = f"  ours at most {MOST[name]:g}: {'met' if ours <= MOST[name] else 'MISSED'}"
+            if max(ours, theirs) < 100:
+                print(f"{name:<11} {what}: {ours:.2f}; {peer}: {theirs:.2f}; ratio {ratio:.2f}{verdict}", flush=True)
+                continue
             print(f"{name:<11} {what}: {ours:,.0f}; {peer}: {theirs:,.0f}; ratio {ratio:.2f}{verdict}", flush=True)
     return 1 if missed else 0
 
