@@ -105,7 +105,10 @@ class Tui:
         self.status: int | None = None
         """The exit status, when the user left kvmdbg altogether."""
         self._log: list[Line] = []
-        self._busy = threading.Lock()
+        self._typed: list[str] = []
+        """Commands that wait for the one before them: the first is being executed."""
+        self._lock = threading.Lock()
+        """Guards the commands that wait."""
         self.panes = {
             "code": Pane("code", self._code),
             "registers": Pane("registers", self._part("registers_part")),
@@ -184,13 +187,20 @@ class Tui:
     # --- commands ----------------------------------------------------------------------------------
 
     def execute(self, line: str) -> None:
-        """Run a command on a thread of its own: the screen stays alive while the guest runs."""
-        if not self._busy.acquire(blocking=False):
-            self.show(Message("The guest runs: F6 or Ctrl-C interrupts it.", "warning"))
-            return
-        self._log.append([("bold", f"(kvmdbg) {line}")])
+        """Run a command, after those typed before it, on a thread of its own: the screen stays alive meanwhile."""
+        with self._lock:
+            if self._typed and self.session.state == "running":
+                self.show(Message("The guest runs: F6 or Ctrl-C interrupts it.", "warning"))
+                return
+            self._typed.append(line)
+            if len(self._typed) == 1:
+                threading.Thread(target=self._work, name="kvmdbg-command", daemon=True).start()
 
-        def work() -> None:
+    def _work(self) -> None:
+        """Execute what was typed until nothing is left."""
+        while True:
+            line = self._typed[0]
+            self._log.append([("bold", f"(kvmdbg) {line}")])
             try:
                 for result in self.interpreter.execute(line):
                     self.show(result)
@@ -198,15 +208,21 @@ class Tui:
                 self.show(Message(str(error), "error"))
             except Quit as leave:
                 self.status = leave.status
+                self._forget()
                 self._leave()
             except Exception as error:
                 self.show(Message(f"internal error: {error!r}", "error"))
-            finally:
+            with self._lock:
+                del self._typed[:1]
                 self.generation += 1
-                self._busy.release()
                 self.app.invalidate()
+                if not self._typed:
+                    return
 
-        threading.Thread(target=work, name="kvmdbg-command", daemon=True).start()
+    def _forget(self) -> None:
+        """Forget the commands that wait."""
+        with self._lock:
+            del self._typed[1:]
 
     def stopped(self, stop: Stop) -> None:
         """On a vCPU's thread: a guest that ran in the background has stopped."""
@@ -353,6 +369,7 @@ class Tui:
         @keys.add("c-c")
         @keys.add("f6")
         def interrupt(event: KeyPressEvent) -> None:
+            self._forget()
             if self.session.state == "running":
                 threading.Thread(target=self.session.interrupt, daemon=True).start()
             else:

@@ -74,6 +74,14 @@ def test_a_guest_that_runs(shell: Shell, tmp_path: Path) -> None:
     assert screen.end() == 0
 
 
+def test_commands_typed_ahead_are_executed_in_turn(shell: Shell) -> None:
+    screen = shell("--tui", *BOOT, columns=80, lines=40)
+    screen.wait("0x007c00  <start>")
+    screen.send("".join(f"print {number}\r" for number in range(101, 107)) + "\x1b[23~")
+    screen.wait("$6 = 106")
+    screen.wait("Stepped to 0x7c01")
+
+
 def test_without_a_terminal_it_says_so() -> None:
     import subprocess
     import sys
