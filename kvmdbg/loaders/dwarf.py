@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -52,7 +53,7 @@ def damage(path: str, what: str) -> Iterator[None]:
         yield
     except (
         ELFError, DWARFError, KeyError, ValueError, IndexError, AttributeError, TypeError, AssertionError,
-        RecursionError, UnicodeDecodeError, OverflowError,
+        RecursionError, UnicodeDecodeError, OverflowError, struct.error,
     ) as error:  # fmt: skip
         raise LoadError(f"{path}: its {what} is damaged ({type(error).__name__}: {error})") from None
 
