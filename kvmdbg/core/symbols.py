@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.image import Symbol
-from kvmdbg.record import replace
 
 __all__ = ["Symbol", "SymbolTable", "load_symbol_file"]
 
@@ -29,8 +28,8 @@ class SymbolTable:
     def __init__(self, symbols: Iterable[Symbol] = ()) -> None:
         self._symbols: list[Symbol] = []
         self._by_name: dict[str, Symbol] = {}
-        self._stale = False  # the four below are to be made anew
-        self._names: list[str] = []
+        self._names: list[str] | None = None
+        self._stale = False  # the three below are to be made anew
         self._placed: list[Symbol] = []  # one an address, by address
         self._addresses: list[int] = []
         self._enclosing: list[int] = []  # index of the sized symbol around each, -1 for none
@@ -57,21 +56,20 @@ class SymbolTable:
 
     def add(self, symbols: Iterable[Symbol], base: int = 0) -> None:
         """Know these too, ``base`` added to their addresses (numbers of kind "absolute" stay as they are)."""
-        for symbol in symbols:
-            if base and symbol.kind != "absolute":
-                limit = symbol.limit + base if symbol.limit else 0
-                symbol = replace(symbol, address=(symbol.address + base) & 0xFFFFFFFFFFFFFFFF, limit=limit)
-            self._symbols.append(symbol)
-            known = self._by_name.get(symbol.name)
-            if known is None or _rank(symbol)[0] < _rank(known)[0]:
-                self._by_name[symbol.name] = symbol
-        self._stale = True
+        more = [_moved(symbol, base) for symbol in symbols] if base else list(symbols)
+        self._symbols += more
+        by_name = self._by_name
+        for symbol in more:
+            known = by_name.setdefault(symbol.name, symbol)
+            if known is not symbol and _rank(symbol)[0] < _rank(known)[0]:
+                by_name[symbol.name] = symbol
+        self._stale, self._names = True, None
 
     def clear(self) -> None:
         """Forget all symbols."""
         self._symbols.clear()
         self._by_name.clear()
-        self._stale = True
+        self._stale, self._names = True, None
 
     def lookup(self, name: str) -> Symbol | None:
         """The symbol of that name: a global one before a weak before a local one, then the first added."""
@@ -79,7 +77,8 @@ class SymbolTable:
 
     def complete(self, prefix: str) -> list[str]:
         """The names that start with ``prefix``, sorted."""
-        self._sort()
+        if self._names is None:
+            self._names = sorted(self._by_name)
         names = self._names
         return names[bisect_left(names, prefix) : bisect_right(names, prefix, key=lambda name: name[: len(prefix)])]
 
@@ -110,25 +109,32 @@ class SymbolTable:
     def _sort(self) -> None:
         if not self._stale:
             return
-        self._names = sorted(self._by_name)
         best: dict[int, Symbol] = {}
         for symbol in self._symbols:
             if symbol.kind == "absolute":
                 continue
-            known = best.get(symbol.address)
-            if known is None or _preferred(symbol) < _preferred(known):
+            known = best.setdefault(symbol.address, symbol)
+            if known is not symbol and _preferred(symbol) < _preferred(known):
                 best[symbol.address] = symbol
-        self._placed = sorted(best.values(), key=lambda one: one.address)
-        self._addresses = [one.address for one in self._placed]
+        self._addresses = sorted(best)
+        self._placed = [best[address] for address in self._addresses]
         self._enclosing = []
-        open_ones: list[int] = []  # sized symbols that hold the address reached, the innermost last
+        open_ones: list[tuple[int, int]] = []  # end and index of sized symbols that hold the address, innermost last
         for index, symbol in enumerate(self._placed):
-            while open_ones and _end(self._placed[open_ones[-1]]) <= symbol.address:
+            while open_ones and open_ones[-1][0] <= symbol.address:
                 open_ones.pop()
-            self._enclosing.append(open_ones[-1] if open_ones else -1)
+            self._enclosing.append(open_ones[-1][1] if open_ones else -1)
             if symbol.size:
-                open_ones.append(index)
+                open_ones.append((symbol.address + symbol.size, index))
         self._stale = False
+
+
+def _moved(symbol: Symbol, base: int) -> Symbol:
+    """Loaded ``base`` away from where it is linked, if it is a place."""
+    if symbol.kind == "absolute":
+        return symbol
+    limit = symbol.limit + base if symbol.limit else 0
+    return symbol._replace(address=(symbol.address + base) & 0xFFFFFFFFFFFFFFFF, limit=limit)
 
 
 def _preferred(symbol: Symbol) -> tuple[bool, tuple[int, int]]:

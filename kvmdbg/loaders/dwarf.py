@@ -13,17 +13,15 @@ import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from threading import RLock
 from typing import Any
-from zlib import crc32
 
 from kvmdbg.errors import LoadError
+from kvmdbg.loaders.cache import Cache
 from kvmdbg.record import record
 
 LARGE = 4 << 20
 """Bytes of .debug_info from which on the list of units is kept on disk, and names are searched for before reading."""
-CACHE_VERSION = 1
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done and how much there is."""
@@ -66,7 +64,7 @@ class Dwarf:
         self.lock = RLock()
         self.bits = int(elf.elfclass)
         self.info = elf.get_dwarf_info()
-        self.build_id = _build_id(elf)
+        self.cache = Cache(path, _build_id(elf))
         section = self.info.debug_info_sec
         self.size = int(section.size) if section is not None else 0
         self._units: list[Unit] | None = None
@@ -82,7 +80,7 @@ class Dwarf:
     @property
     def is_listed(self) -> bool:
         """Whether the units are known without reading through the file."""
-        return self._units is not None or not self.is_large or self._cache_file().exists()
+        return self._units is not None or not self.is_large or self.cache.file("units").exists()
 
     def units(self, progress: Progress | None = None) -> list[Unit]:
         """All units. LoadError."""
@@ -143,36 +141,23 @@ class Dwarf:
             self._keep(found)
         return found
 
-    def _cache_file(self) -> Path:
-        import platformdirs
-
-        state = os.stat(self.path)
-        name = self.build_id or f"{crc32(os.path.abspath(self.path).encode()):x}-{state.st_mtime_ns:x}"
-        return platformdirs.user_cache_path("kvmdbg") / f"units-{name}-{self.size:x}.json"
-
     def _cached(self) -> list[Unit] | None:
-        """The list kept on disk; None where there is none, or it is of another version or damaged."""
+        """The list kept on disk; None where there is none."""
         import json
 
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            kept = json.loads(self._cache_file().read_text())
-            if kept["version"] == CACHE_VERSION and kept["units"]:
-                return [
-                    Unit(int(offset), str(name), str(folder), tuple((int(a), int(b)) for a, b in ranges))
-                    for offset, name, folder, ranges in kept["units"]
-                ]
-        return None
+        kept = self.cache.read("units")
+        if kept is None:
+            return None
+        return [
+            Unit(offset, name, folder, tuple((start, end) for start, end in ranges))
+            for offset, name, folder, ranges in json.loads(kept)
+        ]
 
     def _keep(self, units: list[Unit]) -> None:
         import json
 
         rows = [(one.offset, one.name, one.folder, one.ranges) for one in units]
-        with suppress(OSError):  # a cache that cannot be written is none
-            file = self._cache_file()
-            file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_suffix(f".{os.getpid()}")
-            temporary.write_text(json.dumps({"version": CACHE_VERSION, "units": rows}))
-            temporary.replace(file)
+        self.cache.write("units", json.dumps(rows).encode())
 
 
 def text(die: Any, name: str) -> str:

@@ -6,6 +6,7 @@ Addresses are guest-physical unless said otherwise, sizes are bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from kvmdbg.record import field, record
 
@@ -13,9 +14,8 @@ MODES = ("real", "prot", "long")
 DEFAULT_MEMORY = 128 << 20
 
 
-@record
-class Symbol:
-    """One name of the guest's.
+class Symbol(NamedTuple):
+    """One name of the guest's; a tuple, since kernels have 100,000s of them.
 
     ``address`` is linear, as linked plus the base it was loaded at; ``size`` is 0 where the file gives none (labels in
     assembly). ``kind`` is "function", "object", "notype" or "absolute" (a number rather than a place), ``binding``
