@@ -19,6 +19,7 @@ from kvmdbg.commands.results import Error, ExitLine, GuestOutput, Message, Resul
 from kvmdbg.core.stops import ExitedStop
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.serving import GdbService
+from kvmdbg.ui.progress import ProgressLine
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
@@ -163,6 +164,8 @@ class Batch:
         self.out.width = self.interpreter.columns
         self.interpreter.settings["confirm"] = False
         self.interpreter.shows_python = python
+        if sys.stderr.isatty() and not json:
+            session.progress = ProgressLine(lambda text: print(text, end="", file=sys.stderr, flush=True))
         if batch or json:
             self.interpreter.settings["context"] = ()
 

@@ -1151,6 +1151,7 @@ class Session(Inspection):
         for path, base in files.items():
             with suppress(LoadError):  # one that is damaged has none
                 if (dwarf := open_dwarf(path)) is not None:
+                    dwarf.progress = self.progress
                     found.append((dwarf, base))
         return found
 

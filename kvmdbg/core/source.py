@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from kvmdbg.core.backtrace import FRAME_POINTER_32, FRAME_POINTER_64, cfi_row
 from kvmdbg.errors import LoadError, UsageError
 from kvmdbg.loaders.dwarf import Dwarf, Unit
-from kvmdbg.loaders.lines import Line, unit_lines
-from kvmdbg.record import replace
+from kvmdbg.loaders.lines import Line, unit_files, unit_lines
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
@@ -29,7 +28,7 @@ def _covering(lines: Sequence[Line], address: int) -> Line | None:
 
 
 def _moved(line: Line, base: int) -> Line:
-    return replace(line, address=line.address + base, end=line.end + base) if base else line
+    return line._replace(address=line.address + base, end=line.end + base) if base else line
 
 
 def _is_called(file: str, name: str) -> bool:
@@ -46,15 +45,25 @@ class Source:
 
     def _units(self) -> Iterator[tuple[Dwarf, Unit, int]]:
         for dwarf, base in self._session.debug_files():
-            for unit in dwarf.units(self._session.progress):
+            for unit in dwarf.units():
                 yield dwarf, unit, base
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether ``at`` takes no time: the units of all large files are known."""
+        return all(dwarf.is_listed for dwarf, _ in self._session.debug_files())
+
+    def read_units(self) -> None:
+        """Make it so."""
+        for _ in self._units():
+            pass
 
     def quick_at(self, address: int) -> Line | None:
         """The same as ``at`` where that takes no time, for what is shown at each stop.
 
         None while the units of a large file are not listed, unless the session has someone to show the progress to.
         """
-        if self._session.progress is None and not all(dwarf.is_listed for dwarf, _ in self._session.debug_files()):
+        if self._session.progress is None and not self.is_listed:
             return None
         return self.at(address)
 
@@ -62,23 +71,30 @@ class Source:
         """The line that the instruction at a linear address comes from, None where that is not known."""
         for dwarf, base in self._session.debug_files():
             with suppress(LoadError):  # a file whose line information cannot be read has none
-                for unit in dwarf.units_at(address - base, self._session.progress):
+                for unit in dwarf.units_at(address - base):
                     found = _covering(unit_lines(dwarf, unit), address - base)
                     if found is not None:
                         return _moved(found, base)
         return None
 
-    def _lines(self, file: str | None = None) -> Iterator[Line]:
-        """All lines; of units made from ``file`` alone where it is given."""
+    def _lines(self, file: str) -> Iterator[list[Line]]:
+        """The lines of a file in each unit that has code from it: first those that are made from it."""
         for dwarf, unit, base in self._units():
-            if file is None or unit.path == file:
+            if unit.path == file:
                 with suppress(LoadError):
-                    for line in unit_lines(dwarf, unit):
-                        yield _moved(line, base)
+                    yield [_moved(line, base) for line in unit_lines(dwarf, unit) if line.file == file]
+        for dwarf, unit, base in self._units():
+            with suppress(LoadError):
+                if unit.path != file and file in unit_files(dwarf)[unit.offset]:
+                    yield [_moved(line, base) for line in unit_lines(dwarf, unit) if line.file == file]
 
     def files(self) -> list[str]:
-        """All files that code comes from."""
-        return sorted({one.file for one in self._lines()})
+        """All files that code may come from."""
+        found: set[str] = set()
+        for dwarf, _ in self._session.debug_files():
+            with suppress(LoadError):
+                found.update(*unit_files(dwarf).values())
+        return sorted(found)
 
     def find_file(self, name: str) -> str:
         """The file whose path ends in ``name``. UsageError where there is none, or more than one."""
@@ -96,12 +112,14 @@ class Source:
     def address_of(self, name: str, line: int) -> int:
         """Where the code of a line begins; of the next line that has code, as debuggers do. UsageError."""
         file = self.find_file(name)
-        found = [one for one in self._lines(file) if one.file == file and one.line >= line]
-        if not found:  # a header's code is in other files' units
-            found = [one for one in self._lines() if one.file == file and one.line >= line]
+        found: list[tuple[int, int]] = []
+        for lines in self._lines(file):
+            found += [(one.line, one.address) for one in lines if one.line >= line]
+            if found and min(found)[0] == line:
+                break
         if not found:
             raise UsageError(f"no code comes from line {line} of {name} or behind it")
-        return min((one.line, one.address) for one in found)[1]
+        return min(found)[1]
 
     def after_prologue(self, address: int) -> int:
         """Where the second line of the function at ``address`` begins: its frame is set up there."""

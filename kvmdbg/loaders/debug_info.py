@@ -6,7 +6,7 @@ Source: DWARF 5, sections 3 (program scope), 4 (data objects), 5 (types); locati
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kvmdbg.loaders.dwarf import Dwarf, Unit, damage, extent, text
@@ -128,10 +128,12 @@ class DebugInfo:
                     at -= 1
         return None
 
-    def _units(self, name: str, near: int | None) -> list[Unit]:
+    def _units(self, name: str, near: int | None) -> Iterator[Unit]:
         """The units to look for a name in: those at the address ``near`` first."""
         first = self.dwarf.units_at(near) if near is not None else []
-        return first + [unit for unit in self.dwarf.mentioning(name) if unit not in first]
+        yield from first
+        others = [unit for unit in self.dwarf.mentioning(name) if unit not in first]
+        yield from self.dwarf.advancing(f"Looking for {name} in the debug information", others)
 
     def variable(self, name: str, near: int | None = None) -> Variable | None:
         """The variable outside of functions with that name; that of the unit at the address ``near`` before others."""

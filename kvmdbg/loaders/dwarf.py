@@ -11,20 +11,22 @@ import os
 import re
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import RLock
-from typing import Any
+from typing import Any, TypeVar
 
 from kvmdbg.errors import LoadError
 from kvmdbg.loaders.cache import Cache
 from kvmdbg.record import record
 
+T = TypeVar("T")
 LARGE = 4 << 20
 """Bytes of .debug_info from which on the list of units is kept on disk, and names are searched for before reading."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done and how much there is."""
+"""Called with what is being done, how much of it is done and how much there is; at its end, also by an exception, with
+all of it done."""
 
 
 @record
@@ -67,6 +69,8 @@ class Dwarf:
         self.cache = Cache(path, _build_id(elf))
         section = self.info.debug_info_sec
         self.size = int(section.size) if section is not None else 0
+        self.progress: Progress | None = None
+        """Who is told how far a reading is that may take long."""
         self._units: list[Unit] | None = None
         self._starts: list[int] = []
         self._places: list[tuple[int, int, Unit]] = []
@@ -82,19 +86,29 @@ class Dwarf:
         """Whether the units are known without reading through the file."""
         return self._units is not None or not self.is_large or self.cache.file("units").exists()
 
-    def units(self, progress: Progress | None = None) -> list[Unit]:
+    def advancing(self, what: str, items: Sequence[T]) -> Iterator[T]:
+        """The items one by one, and ``progress`` told of it."""
+        tell = self.progress or (lambda *facts: None)
+        try:
+            for number, item in enumerate(items):
+                tell(f"{what} of {os.path.basename(self.path)}", number, len(items))
+                yield item
+        finally:
+            tell(what, 1, 1)
+
+    def units(self) -> list[Unit]:
         """All units. LoadError."""
         with self.lock:
             if self._units is None:
-                self._units = (self._cached() if self.is_large else None) or self._read_units(progress)
+                self._units = (self._cached() if self.is_large else None) or self._read_units()
                 places = [(start, end, unit) for unit in self._units for start, end in unit.ranges]
                 self._places = sorted(places, key=lambda place: place[0])
                 self._starts = [start for start, _, _ in self._places]
             return self._units
 
-    def units_at(self, address: int, progress: Progress | None = None) -> list[Unit]:
+    def units_at(self, address: int) -> list[Unit]:
         """The units that the code at an address may belong to; some assemblers' tell no addresses."""
-        units = self.units(progress)
+        units = self.units()
         unplaced = [] if self.is_large else [unit for unit in units if not unit.ranges]
         at = bisect_right(self._starts, address) - 1
         near = [self._places[index] for index in range(at, max(at - 4, -1), -1)]
@@ -125,18 +139,14 @@ class Dwarf:
 
     # --- the list of units -------------------------------------------------------------------------
 
-    def _read_units(self, progress: Progress | None) -> list[Unit]:
+    def _read_units(self) -> list[Unit]:
         found = []
         with damage(self.path, "debug information"):
-            for unit in self.info.iter_CUs():
-                if progress is not None and self.is_large:
-                    progress(f"Reading debug information of {os.path.basename(self.path)}", unit.cu_offset, self.size)
+            for unit in self.advancing("Reading the debug information", list(self.info.iter_CUs())):
                 top = unit.get_top_DIE()
                 base = top.attributes.get("DW_AT_low_pc")
                 ranges = tuple(extent(self, top, int(base.value) if base is not None else 0))
                 found.append(Unit(unit.cu_offset, text(top, "DW_AT_name"), text(top, "DW_AT_comp_dir"), ranges))
-        if progress is not None and self.is_large:
-            progress("", self.size, self.size)
         if self.is_large:
             self._keep(found)
         return found

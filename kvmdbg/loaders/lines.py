@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from kvmdbg.loaders.dwarf import Dwarf, Unit, damage, open_dwarf
-from kvmdbg.record import record
 
 
-@record
-class Line:
+class Line(NamedTuple):
     """Instructions from ``address`` up to ``end`` come from ``line`` of ``file``."""
 
     address: int
@@ -38,13 +37,52 @@ def unit_lines(dwarf: Dwarf, unit: Unit) -> tuple[Line, ...]:
     return known[unit.offset]
 
 
+def unit_files(dwarf: Dwarf) -> dict[int, frozenset[str]]:
+    """The source files that each unit, by its offset, may have code from. LoadError."""
+    with dwarf.lock, damage(dwarf.path, "line information"):
+        if "files" not in dwarf.kept:
+            kept = dwarf.cache.read("files") if dwarf.is_large else None
+            found = _unpacked(kept) if kept is not None else _all_files(dwarf)
+            if dwarf.is_large and kept is None:
+                dwarf.cache.write("files", _packed(found))
+            dwarf.kept["files"] = found
+        files: dict[int, frozenset[str]] = dwarf.kept["files"]
+        return files
+
+
+def _all_files(dwarf: Dwarf) -> dict[int, frozenset[str]]:
+    found = {}
+    for unit in dwarf.advancing("Reading the source files' names", dwarf.units()):
+        program = dwarf.info.line_program_for_CU(dwarf.die(unit)[0])
+        entries = program.header.file_entry if program is not None else ()
+        first = 0 if program is not None and program.header.version >= 5 else 1
+        names = (_name(program, number, unit.folder) for number in range(first, first + len(entries)))
+        found[unit.offset] = frozenset(names)
+    return found
+
+
+def _packed(found: dict[int, frozenset[str]]) -> bytes:
+    numbers = {name: number for number, name in enumerate(sorted(set().union(*found.values())))}
+    units = [(offset, sorted(numbers[name] for name in names)) for offset, names in found.items()]
+    return json.dumps([list(numbers), units]).encode()
+
+
+def _unpacked(kept: bytes) -> dict[int, frozenset[str]]:
+    names, units = json.loads(kept)
+    return {offset: frozenset(names[number] for number in numbers) for offset, numbers in units}
+
+
 def _lines(dwarf: Dwarf, unit: Unit) -> Iterator[Line]:
-    program = dwarf.info.line_program_for_CU(dwarf.die(unit)[0])
+    from elftools.dwarf.lineprogram import LineProgram
+
+    program: Any = dwarf.info.line_program_for_CU(dwarf.die(unit)[0])
     if program is None:
         return
     names: dict[int, str] = {}
     before = None
-    for entry in program.get_entries():
+    places = program.program_start_offset, program.program_end_offset
+    fresh = LineProgram(program.header, program.stream, program.structs, *places)  # the other is kept with its entries
+    for entry in fresh.get_entries():
         state = entry.state
         if state is None:
             continue

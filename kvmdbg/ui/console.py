@@ -138,6 +138,14 @@ class Console:
             self.end_line()
             self._write(f"{text}\n")
 
+    def progress(self, text: str) -> None:
+        """Draw or erase the line that says how far something is; nothing while a prompt is shown."""
+        with self._lock:
+            if self._app is None:
+                self.end_line()
+                sys.stdout.write(text)
+                sys.stdout.flush()
+
     def error(self, text: str) -> None:
         """A mistake, in one sentence."""
         self.show(Error(text))

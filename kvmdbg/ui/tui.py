@@ -123,6 +123,10 @@ class Tui:
         self.side = ["breakpoints", "exits", "screen", "console", "memory"]
         """What the changing pane may show; the first is shown."""
         self.focus = "log"
+        self._reading = ""
+        """How far a long reading is."""
+        self._reads_units = False
+        """The source files' units are being read, or it was tried."""
         self.app = self._make_app()
 
     # --- panes -------------------------------------------------------------------------------------
@@ -145,9 +149,24 @@ class Tui:
 
         if self.session.state != "stopped":
             return plain(f"(the guest is {self.session.state})")
+        if not self.session.source.is_listed:
+            if not self._reads_units:
+                self._reads_units = True
+                self._reading = "Reading the debug information"
+                threading.Thread(target=self._read_units, daemon=True).start()
+            return lines_of(views.code_part(self.interpreter), width)
         source = views.source_part(self.interpreter)
         above = [*lines_of(source, width), []] if source is not None else []
         return above + lines_of(views.code_part(self.interpreter), width)
+
+    def _read_units(self) -> None:
+        """On a thread of its own: what the code pane needs of a large file."""
+        try:
+            self.session.source.read_units()
+        except KvmdbgError as error:
+            self.show(Message(str(error), "error"))
+        self.progress("", 1, 1)
+        self.generation += 1
 
     def _memory(self, width: int) -> list[Line]:
         from kvmdbg.commands.examine import hex_dump, read
@@ -223,6 +242,11 @@ class Tui:
         """Forget the commands that wait."""
         with self._lock:
             del self._typed[1:]
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Show how far the reading of a large file is, in place of the keys."""
+        self._reading = f"{what}: {done * 100 // total}%" if done < total else ""
+        self.app.invalidate()
 
     def stopped(self, stop: Stop) -> None:
         """On a vCPU's thread: a guest that ran in the background has stopped."""
@@ -352,6 +376,8 @@ class Tui:
     _narrow = ["registers", "stack", "breakpoints", "exits", "screen", "console", "memory"]
 
     def _help(self) -> StyleAndTextTuples:
+        if self._reading:
+            return [("bold", f" {self._reading}")]
         text, left = "", self.columns - 1
         for key, what in HELP:
             part = f" {key} {what} "

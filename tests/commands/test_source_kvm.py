@@ -141,6 +141,33 @@ def test_large_line_information_is_not_read_at_a_stop(
     assert b"guest.c" in kept.read_bytes()
 
 
+def test_a_file_that_nothing_comes_from_is_found_out_without_reading_lines(
+    dbg: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("kvmdbg.loaders.dwarf.LARGE", 10)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("kvmdbg.loaders.lines._lines", None)
+    told: list[tuple[str, int, int]] = []
+    dbg.progress = lambda *facts: told.append(facts)
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"no code comes from a file other\.c; there are guest\.c"):
+            dbg.source.address_of("other.c", 3)
+        assert told[-1][1:] == (1, 1)
+        dbg.debug_files()[0][0].kept.clear()
+    assert [name.suffix for name in sorted((tmp_path / "kvmdbg").iterdir())] == [".files", ".units"]
+    assert any("source files' names of guest.elf" in what for what, _, _ in told)
+
+
+def test_the_end_of_a_reading_that_fails_is_told(dbg: Session) -> None:
+    told: list[tuple[str, int, int]] = []
+    dbg.progress = lambda *facts: told.append(facts)
+    dwarf = dbg.debug_files()[0][0]
+    for number in dwarf.advancing("Counting", [1, 2, 3]):
+        if number == 2:
+            break
+    assert told == [("Counting of guest.elf", 0, 3), ("Counting of guest.elf", 1, 3), ("Counting", 1, 1)]
+
+
 ASM = """
 main:
     mov sp, 0x8000
