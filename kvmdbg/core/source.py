@@ -104,7 +104,7 @@ class Source:
             found = [file for file in self.files() if _is_called(file, name)]
         if not found:
             known = ", ".join(sorted(os.path.basename(file) for file in units)[:8])
-            raise UsageError(f"no code comes from a file {name}" + (f"; there are {known}" if known else ""))
+            raise UsageError(f"no code comes from a file {name}" + (f"; code comes from {known}" if known else ""))
         if len(found) > 1:
             raise UsageError(f"{name} may be {' or '.join(found[:4])}: give more of its path")
         return found[0]
