@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from kvmdbg.core.session import Session
 from kvmdbg.loaders import load as load_image
+from kvmdbg.loaders.symbol_files import read_symbol_file
 from kvmdbg.machine.image import DEFAULT_MEMORY, LoadOptions
 from kvmdbg.numbers import size
 
@@ -44,9 +45,8 @@ def open(
     features ("+avx,-smep"). Raises LoadError, UsageError,
     KvmUnavailable.
     """
-    from kvmdbg.core.symbols import load_symbol_file
-
-    extra = [symbol for file, base in symbols for symbol in load_symbol_file(file, base)]
+    files = [(os.fspath(file), base, read_symbol_file(file, base)) for file, base in symbols]
+    extra = tuple(symbol for _, _, found in files for symbol in found.symbols)
     options = LoadOptions(
         format=format,
         mode=mode,
@@ -54,7 +54,7 @@ def open(
         entry=hex(entry) if isinstance(entry, int) else entry,
         memory=size_of(memory),
         cmdline=cmdline,
-        symbols=tuple(extra),
+        symbols=extra,
     )
     session = Session(
         load_image(path, options),
@@ -67,7 +67,6 @@ def open(
         serial=serial,
         cpu=cpu,
     )
-    session.symbols.add(extra)
-    session.symbol_files += [file for file, _ in symbols]
-    session.symbol_bases.update(symbols)
+    for file, base, found in files:
+        session.know(file, base, found)
     return session

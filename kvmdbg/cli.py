@@ -124,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="FILE[@BASE]",
-        help="read symbols of an ELF file",
+        help="read symbols of an ELF file, a map file or a listing of nasm",
     )
     image.add_argument("--cmdline", default="", metavar="TEXT", help="the kernel's command line")
     image.add_argument(

@@ -101,7 +101,11 @@ def restore(
     "symbol-file", group="files", example="symbol-file kernel.elf", py="dbg.add_symbols({file}, base, replace=True)"
 )
 def symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) -> Result:
-    """Read symbols from an ELF file, in place of those known; BASE is added to their addresses."""
+    """Read symbols from a file, in place of those known; BASE is added to their addresses.
+
+    FILE is an ELF file, what nm prints (System.map), a map of GNU ld (-Map) or of nasm ([map symbols]), or a listing
+    of nasm (-l), which tells the source lines of a flat image, too.
+    """
     return _symbols_read(dbg.session.add_symbols(file, base.address if base else 0, replace=True), file)
 
 
@@ -109,7 +113,10 @@ def symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) ->
     "add-symbol-file", group="files", example="add-symbol-file kernel.elf 0x1000", py="dbg.add_symbols({file}, base)"
 )
 def add_symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) -> Result:
-    """Read symbols from an ELF file in addition to those known; BASE is added to their addresses."""
+    """Read symbols from a file in addition to those known; BASE is added to their addresses.
+
+    FILE is what symbol-file takes.
+    """
     return _symbols_read(dbg.session.add_symbols(file, base.address if base else 0), file)
 
 

@@ -84,14 +84,11 @@ def write(session: Session, trace: InsnTrace, path: str) -> str:
 
 
 def _lcov(session: Session, trace: InsnTrace) -> tuple[bytes, str]:
-    from kvmdbg.loaders.lines import read_lines
-
     lines: dict[str, dict[int, int]] = {}
-    for path in dict.fromkeys([str(session.image.path), *session.symbol_files]):
-        for row in read_lines(path):
-            counts = lines.setdefault(row.file, {})
-            ran = max((trace.counts.get(at, 0) for at in range(row.address, row.end)), default=0)
-            counts[row.line] = max(counts.get(row.line, 0), ran)
+    for row in session.source.lines():
+        counts = lines.setdefault(row.file, {})
+        ran = max((trace.counts.get(at, 0) for at in range(row.address, row.end)), default=0)
+        counts[row.line] = max(counts.get(row.line, 0), ran)
     if not lines:
         raise UsageError("no line information is known: lcov needs an ELF file with it (compile or assemble with -g)")
     text = []

@@ -69,7 +69,8 @@ def line(session: Session, *, over: bool) -> stops.Stop:
             stop = session.step()
             if isinstance(stop, stops.StepStop) and runner.pc != back:
                 if source.at(runner.pc) is not None:
-                    return arrived(session, to(session, source.after_prologue(runner.pc)))
+                    body = source.second_line(runner.pc)
+                    return stop if body == runner.pc else arrived(session, to(session, body))
                 stop = arrived(session, to(session, back, at_depth=runner.stack_pointer))
         elif info is not None and info.is_stepped_over:
             stop = session.next()

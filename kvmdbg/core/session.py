@@ -30,7 +30,7 @@ from kvmdbg.core.runner import Runner
 from kvmdbg.core.snapshots import Snapshots
 from kvmdbg.core.source import Source
 from kvmdbg.core.statistics import ExitStatistics
-from kvmdbg.core.symbols import SymbolTable, load_symbol_file
+from kvmdbg.core.symbols import SymbolTable
 from kvmdbg.core.vectors import Vectors
 from kvmdbg.core.views import LinearMemory, PhysicalMemory, VcpuView
 from kvmdbg.core.world import Job, World
@@ -43,6 +43,8 @@ from kvmdbg.devices.uart import COM1, PORTS, Uart
 from kvmdbg.devices.vga import Vga
 from kvmdbg.errors import KvmdbgError, LoadError, NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.kvm import abi, exits
+from kvmdbg.loaders.lines import Line
+from kvmdbg.loaders.symbol_files import SymbolFile, read_symbol_file
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.image import Image, LoadOptions
 from kvmdbg.machine.machine import Machine, reset_vcpu
@@ -101,6 +103,8 @@ class Session(Inspection):
         self.symbols = SymbolTable(image.symbols)
         self.symbol_files: list[str] = []
         self.symbol_bases: dict[str, int] = {}
+        self.listed_lines: dict[str, tuple[Line, ...]] = {}
+        """The source lines of symbol files that have them otherwise than as DWARF, by address, by the file's path."""
         self.source = Source(self)
         self._frame: Frame | None = None
         self.progress: Progress | None = None
@@ -1156,14 +1160,21 @@ class Session(Inspection):
         return found
 
     def add_symbols(self, path: str, base: int = 0, *, replace: bool = False) -> int:
-        """Read an ELF file's symbols, moved by ``base``, to those known or in their place; how many there were."""
-        found = load_symbol_file(path, base)
+        """Read a symbol file, moved by ``base``, to what is known or in its place; how many symbols there were."""
+        found = read_symbol_file(path, base)
         if replace:
             self.symbols.clear()
             self.symbol_files.clear()
-        self.symbols.add(found)
+            self.listed_lines.clear()
+        self.know(path, base, found)
+        return len(found.symbols)
+
+    def know(self, path: str, base: int, found: SymbolFile) -> None:
+        """Add what was read from a symbol file."""
+        self.symbols.add(found.symbols)
         self.symbol_files.append(path)
         self.symbol_bases[path] = base
+        if found.lines:
+            self.listed_lines[path] = found.lines
         for point in self.breakpoints:
             point.bound.clear()  # a condition looks its symbols up when it is bound
-        return len(found)

@@ -75,7 +75,19 @@ class Source:
                     found = _covering(unit_lines(dwarf, unit), address - base)
                     if found is not None:
                         return _moved(found, base)
+        for lines in self._session.listed_lines.values():
+            found = _covering(lines, address)
+            if found is not None:
+                return found
         return None
+
+    def lines(self) -> Iterator[Line]:
+        """All lines of all files."""
+        for dwarf, unit, base in self._units():
+            for line in unit_lines(dwarf, unit):
+                yield _moved(line, base)
+        for lines in self._session.listed_lines.values():
+            yield from lines
 
     def _lines(self, file: str) -> Iterator[list[Line]]:
         """The lines of a file in each unit that has code from it: first those that are made from it."""
@@ -87,6 +99,8 @@ class Source:
             with suppress(LoadError):
                 if unit.path != file and file in unit_files(dwarf)[unit.offset]:
                     yield [_moved(line, base) for line in unit_lines(dwarf, unit) if line.file == file]
+        for lines in self._session.listed_lines.values():
+            yield [line for line in lines if line.file == file]
 
     def files(self) -> list[str]:
         """All files that code may come from."""
@@ -94,11 +108,14 @@ class Source:
         for dwarf, _ in self._session.debug_files():
             with suppress(LoadError):
                 found.update(*unit_files(dwarf).values())
-        return sorted(found)
+        return sorted(found | self._listed_files())
+
+    def _listed_files(self) -> set[str]:
+        return {line.file for lines in self._session.listed_lines.values() for line in lines}
 
     def find_file(self, name: str) -> str:
         """The file whose path ends in ``name``. UsageError where there is none, or more than one."""
-        units = {unit.path for _, unit, _ in self._units()}
+        units = {unit.path for _, unit, _ in self._units()} | self._listed_files()
         found = sorted(file for file in units if _is_called(file, name))
         if not found:
             found = [file for file in self.files() if _is_called(file, name)]
@@ -121,22 +138,33 @@ class Source:
             raise UsageError(f"no code comes from line {line} of {name} or behind it")
         return min(found)[1]
 
-    def after_prologue(self, address: int) -> int:
-        """Where the second line of the function at ``address`` begins: its frame is set up there."""
+    def second_line(self, address: int) -> int:
+        """Where the second line of the function at ``address`` begins: its frame is set up there.
+
+        In assembly no line sets up a frame by itself, and it is ``address``.
+        """
         first = self.at(address)
-        if first is None:
+        if first is None or not self._is_compiled(address):
             return address
         at = first.end
         following = self.at(at)
         return at if following is not None and following.address == at else address
 
+    def _is_compiled(self, address: int) -> bool:
+        """Whether the code there comes from a compiler, not from an assembler."""
+        for dwarf, base in self._session.debug_files():
+            with suppress(LoadError):
+                for unit in dwarf.units_at(address - base):
+                    return not dwarf.is_assembly(unit)
+        return False
+
     def behind_prologue(self, address: int) -> int:
         """Where a breakpoint on the function at ``address`` belongs, so that its arguments can be read.
 
-        That is ``after_prologue`` where its frame is kept by a frame pointer from there on (call frame information),
+        That is its second line where its frame is kept by a frame pointer from there on (call frame information),
         as unoptimized code has it; else ``address``.
         """
-        behind = self.after_prologue(address)
+        behind = self.second_line(address)
         row = cfi_row(self._session, behind) if behind != address else None
         if row is None or getattr(row["cfa"], "reg", None) not in (FRAME_POINTER_64, FRAME_POINTER_32):
             return address

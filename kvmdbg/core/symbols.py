@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.image import Symbol
 
-__all__ = ["Symbol", "SymbolTable", "load_symbol_file"]
+__all__ = ["Symbol", "SymbolTable"]
 
 UNSIZED_REACH = 0x10000  # how far a name without a size or a section is taken to reach, in bytes
 
@@ -146,12 +145,3 @@ def _end(symbol: Symbol) -> int:
     if symbol.size:
         return symbol.address + symbol.size
     return symbol.limit or symbol.address + UNSIZED_REACH
-
-
-def load_symbol_file(path: str | os.PathLike[str], base: int = 0) -> list[Symbol]:
-    """The symbols of an ELF file, ``base`` added to their addresses; LoadError when it is damaged or has none."""
-    from kvmdbg.loaders.elf import read_symbol_file
-    from kvmdbg.loaders.registry import read_image
-
-    name = os.fspath(path)
-    return read_symbol_file(name, read_image(name), base)

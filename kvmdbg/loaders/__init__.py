@@ -5,6 +5,7 @@ from kvmdbg.loaders import elf as elf
 from kvmdbg.loaders import flat as flat
 from kvmdbg.loaders import multiboot as multiboot
 from kvmdbg.loaders.registry import Loader, formats, load, loader
+from kvmdbg.loaders.symbol_files import SymbolFile, read_symbol_file, symbol_reader
 from kvmdbg.machine.image import BootStructure, Entry, Image, LoadOptions, Segment, Symbol
 
 __all__ = [
@@ -15,7 +16,10 @@ __all__ = [
     "Loader",
     "Segment",
     "Symbol",
+    "SymbolFile",
     "formats",
     "load",
     "loader",
+    "read_symbol_file",
+    "symbol_reader",
 ]

@@ -24,6 +24,9 @@ T = TypeVar("T")
 LARGE = 4 << 20
 """Bytes of .debug_info from which on the list of units is kept on disk, and names are searched for before reading."""
 
+ASSEMBLER = 0x8001
+"""DW_LANG_Mips_Assembler, which all assemblers give."""
+
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done and how much there is; at its end, also by an exception, with
 all of it done."""
@@ -118,6 +121,12 @@ class Dwarf:
         """pyelftools' unit and its top entry."""
         found = self.info.get_CU_at(unit.offset)
         return found, found.get_top_DIE()
+
+    def is_assembly(self, unit: Unit) -> bool:
+        """Whether an assembler made it. LoadError."""
+        with self.lock, damage(self.path, "debug information"):
+            language = self.die(unit)[1].attributes.get("DW_AT_language")
+            return language is not None and language.value == ASSEMBLER
 
     def mentioning(self, name: str) -> list[Unit]:
         """The units that may have something of this name. In a large file only those where the name stands."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kvmdbg.errors import LoadError
 from kvmdbg.loaders.entry import chosen_entry
 from kvmdbg.loaders.registry import loader
+from kvmdbg.loaders.symbol_files import SymbolFile, symbol_reader
 from kvmdbg.machine.image import Entry, Image, LoadOptions, Segment, Symbol
 from kvmdbg.record import record
 
@@ -229,10 +230,17 @@ def segments_of(found: list[Loadable], data: bytes, bias: int = 0) -> list[Segme
     return made
 
 
-def read_symbol_file(path: str, data: bytes, base: int = 0) -> list[Symbol]:
-    """The symbols of an ELF file of any machine; LoadError when it is not ELF, damaged or has none."""
-    with opened(data, path) as file:
-        symbols = read_symbols(file, data, path, base)
-    if not symbols:
-        raise LoadError(f"{path} has no symbols")
-    return symbols
+@symbol_reader
+class ElfSymbols:
+    """The symbols of an ELF file of any machine; its lines are DWARF's, which are read when they are asked for."""
+
+    name = "an ELF file"
+
+    def recognise(self, data: bytes) -> bool:
+        """True for the ELF magic."""
+        return data[:4] == MAGIC
+
+    def read(self, data: bytes, path: str, base: int) -> SymbolFile:
+        """The symbols, as ``read_symbols`` has them."""
+        with opened(data, path) as file:
+            return SymbolFile(read_symbols(file, data, path, base))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from kvmdbg.loaders.dwarf import Dwarf, Unit, damage, open_dwarf
+from kvmdbg.loaders.dwarf import Dwarf, Unit, damage
 
 
 class Line(NamedTuple):
@@ -17,15 +17,6 @@ class Line(NamedTuple):
     end: int
     file: str
     line: int
-
-
-def read_lines(path: str) -> tuple[Line, ...]:
-    """The lines of a whole file, by address; none for files without line information. LoadError."""
-    dwarf = open_dwarf(path)
-    if dwarf is None:
-        return ()
-    found = [line for unit in dwarf.units() for line in unit_lines(dwarf, unit)]
-    return tuple(sorted(found, key=lambda one: one.address))
 
 
 def unit_lines(dwarf: Dwarf, unit: Unit) -> tuple[Line, ...]:

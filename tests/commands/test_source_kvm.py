@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
+import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.core import stops
 from kvmdbg.core.session import Session
@@ -198,3 +199,18 @@ def test_frames_by_frame_pointers_in_real_mode(kvm_guest: Guests) -> None:
     assert found.end == "the frame pointer is 0"
     dbg.regs.bp = 0x7000
     assert dbg.backtrace().end == "the frame pointer 0x7000 points outside of the stack"
+
+
+def test_source_lines_of_a_flat_guest_from_nasms_listing() -> None:
+    samples = Path(__file__).parents[1] / "loaders" / "samples"
+    listing = str(samples / "boot.lst")
+    with kvmdbg.open(samples / "boot.bin", load=0x7C00, mode="real", symbols=[(listing, 0)]) as dbg:
+        typed(dbg, "break boot.asm:23")
+        assert "boot.asm:23" in typed(dbg, "run") + typed(dbg, "info line")
+        assert "put.inc:2" in typed(dbg, "step") + typed(dbg, "info line")
+        assert dbg.symbols.format(dbg.vcpu.pc) == "put"
+        assert "boot.asm:24" in typed(dbg, "finish") + typed(dbg, "info line")
+        assert "nothing" not in typed(dbg, "list put.inc:1")
+        typed(dbg, f"symbol-file {samples / 'boot.map'}")
+        assert dbg.source.at(dbg.vcpu.pc) is None
+        assert dbg.symbols["put.done"] == 0x7C1D

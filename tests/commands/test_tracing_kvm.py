@@ -12,7 +12,6 @@ import pytest
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.core.session import Session
 from kvmdbg.errors import KvmdbgError, LoadError
-from kvmdbg.loaders.lines import read_lines
 from kvmdbg.pytest_plugin import Guests
 
 pytestmark = pytest.mark.kvm
@@ -187,7 +186,7 @@ def test_lcov_by_source_line(kvm_guest: Guests, tmp_path: Path) -> None:
     text = path.read_text()
     assert "SF:" in text
     assert "guest.c" in text
-    lines = {line.line for line in read_lines(dbg.symbol_files[0])}
+    lines = {line.line for line in dbg.source.lines()}
     assert {2, 8, 9} <= lines
     counts = dict(line[3:].split(",") for line in text.splitlines() if line.startswith("DA:"))
     assert int(counts["2"]) >= 1

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvmdbg.core.symbols import Symbol, SymbolTable, load_symbol_file
+from kvmdbg.core.symbols import Symbol, SymbolTable
 from kvmdbg.errors import LoadError
+from kvmdbg.loaders.symbol_files import read_symbol_file
 
 GUESTS = Path(__file__).resolve().parents[2] / "guests"
 
@@ -147,7 +148,7 @@ def test_nearest_is_what_a_search_of_all_sized_symbols_finds(spans: dict[int, in
 
 
 def test_symbols_of_a_flat_guest_from_its_elf_twin() -> None:
-    table = SymbolTable(load_symbol_file(GUESTS / "boot16.elf"))
+    table = SymbolTable(read_symbol_file(GUESTS / "boot16.elf").symbols)
     found = table.lookup("func")
     assert found is not None
     image = (GUESTS / "boot16.bin").read_bytes()
@@ -156,8 +157,8 @@ def test_symbols_of_a_flat_guest_from_its_elf_twin() -> None:
 
 
 def test_symbol_file_with_a_base() -> None:
-    plain = load_symbol_file(GUESTS / "boot16.elf")
-    moved = load_symbol_file(GUESTS / "boot16.elf", 0x1000)
+    plain = read_symbol_file(GUESTS / "boot16.elf").symbols
+    moved = read_symbol_file(GUESTS / "boot16.elf", 0x1000).symbols
     assert [one.address + 0x1000 for one in plain] == [one.address for one in moved]
 
 
@@ -166,7 +167,7 @@ def test_symbol_file_with_a_base() -> None:
     [
         (None, r"^cannot read .*symbols: No such file"),
         (b"", r"symbols is empty$"),
-        (b"main 1000", r"symbols is not an ELF file$"),
+        (b"main 1000", r"symbols is no symbol file: it is none of .*an ELF file$"),
         (b"\x7fELF", r"symbols is a truncated or damaged ELF file"),
     ],
 )
@@ -175,7 +176,7 @@ def test_symbol_file_that_is_none(tmp_path: Path, content: bytes | None, sentenc
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(LoadError, match=sentence):
-        load_symbol_file(path)
+        read_symbol_file(path)
 
 
 def test_file_without_symbols(tmp_path: Path) -> None:
@@ -184,4 +185,4 @@ def test_file_without_symbols(tmp_path: Path) -> None:
     path = tmp_path / "stripped"
     path.write_bytes(ElfImage().build())
     with pytest.raises(LoadError, match="stripped has no symbols"):
-        load_symbol_file(path)
+        read_symbol_file(path)
