@@ -331,7 +331,8 @@ class StopReport(Shown):
     """Why the guest stopped and what it looks like now.
 
     ``sentence`` is the stop in one sentence ("Breakpoint 1, 0x7c00"); ``parts`` the context view as `set context`
-    chose it (may be empty); ``displays`` the values of the display list.
+    chose it (may be empty); ``displays`` the values of the display list; ``symbol`` ("name+0x10" or "") and ``source``
+    (file and line) are of its pc.
     """
 
     kind: ClassVar[str] = "stop"
@@ -339,10 +340,16 @@ class StopReport(Shown):
     sentence: str
     parts: tuple[Part, ...] = ()
     displays: tuple[Result, ...] = ()
+    symbol: str = ""
+    source: tuple[str, int] | None = None
 
     def to_json(self) -> Json:
         found: Json = {"type": self.kind, **self.stop.to_json()}
         found["text"] = self.sentence
+        if self.symbol:
+            found["symbol"] = self.symbol
+        if self.source is not None:
+            found["source"] = {"file": self.source[0], "line": self.source[1]}
         if self.parts:
             found["context"] = {part.name: part.content.to_json() for part in self.parts}
         if self.displays:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -40,14 +41,18 @@ LONGEST = 15
 def stop_report(dbg: Interpreter, stop: Stop, displays: tuple[Result, ...] = ()) -> StopReport:
     """A stop with the parts of the context that `set context` chose; a part that cannot be shown says why."""
     text = stop.describe()
-    label = address_label(dbg, stop.pc)
-    if label:
-        text = re.sub(rf"\b{stop.pc:#x}\b", f"{stop.pc:#x} {label}", text, count=1)
+    line = dbg.session.source.quick_at(stop.pc)
+    place = f"({os.path.basename(line.file)}:{line.line})" if line is not None else ""
+    known = [one for one in (address_label(dbg, stop.pc), place) if one]
+    if known:
+        named = " ".join([f"{stop.pc:#x}", *known])
+        text = re.sub(rf"\b{stop.pc:#x}\b", lambda match: named, text, count=1)
     sentence = f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
     parts = context(dbg, dbg.settings["context"], stop)
     if parts and isinstance(stop, FatalStop) and stop.autopsy is not None:
         parts = (*parts, Part("why", why_part(dbg, stop.autopsy)))
-    return StopReport(stop, sentence, parts, displays)
+    symbol = dbg.session.symbols.format(stop.pc)
+    return StopReport(stop, sentence, parts, displays, symbol, (line.file, line.line) if line is not None else None)
 
 
 def why_part(dbg: Interpreter, autopsy: Autopsy) -> Group:

@@ -220,8 +220,6 @@ _OPENED: dict[str, tuple[tuple[int, int], Dwarf | None]] = {}
 
 def open_dwarf(path: str) -> Dwarf | None:
     """The debug information of a file, opened anew when the file has changed; None for a file without. LoadError."""
-    from elftools.elf.elffile import ELFFile
-
     try:
         state = os.stat(path)
         stamp = (state.st_mtime_ns, state.st_size)
@@ -229,11 +227,13 @@ def open_dwarf(path: str) -> Dwarf | None:
         if known is not None and known[0] == stamp:
             return known[1]
         made: Dwarf | None = None
-        with open(path, "rb") as file, damage(path, "debug information"):
+        with open(path, "rb") as file:
             if file.read(4) == b"\x7fELF":
-                file.seek(0)
-                elf = ELFFile(file)
-                made = Dwarf(path, elf) if elf.has_dwarf_info() else None
+                from elftools.elf.elffile import ELFFile
+
+                with damage(path, "debug information"):
+                    elf = ELFFile(file)
+                    made = Dwarf(path, elf) if elf.has_dwarf_info() else None
     except OSError as error:
         raise LoadError(f"cannot read {path}: {error.strerror}") from None
     _OPENED[path] = (stamp, made)

@@ -9,6 +9,7 @@ from elftools.elf.elffile import ELFFile
 
 import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.results import StopReport
 from kvmdbg.core import stops
 from kvmdbg.core.session import Session
 from kvmdbg.errors import UsageError
@@ -214,3 +215,14 @@ def test_source_lines_of_a_flat_guest_from_nasms_listing() -> None:
         typed(dbg, f"symbol-file {samples / 'boot.map'}")
         assert dbg.source.at(dbg.vcpu.pc) is None
         assert dbg.symbols["put.done"] == 0x7C1D
+
+
+def test_a_stop_names_its_source_line(dbg: Session) -> None:
+    interpreter = Interpreter(dbg)
+    list(interpreter.execute("break guest.c:4"))
+    *_, report = interpreter.execute("run")
+    assert isinstance(report, StopReport)
+    assert report.sentence.endswith(f"{dbg.vcpu.pc:#x} <{dbg.symbols.format(dbg.vcpu.pc)}> (guest.c:4).")
+    shown = report.to_json()
+    assert shown["symbol"] == dbg.symbols.format(dbg.vcpu.pc)
+    assert shown["source"]["line"] == 4 and shown["source"]["file"].endswith("/guest.c")

@@ -90,6 +90,7 @@ def main() -> int:
                 terminal.send(f"{command}\r")
                 terminal.wait(lambda done=done: terminal.text.count("(kvmdbg real)") > done)  # type: ignore[misc]
                 terminal.prompt()
+            terminal.wait(lambda: "stopped" in terminal.text.rstrip().rpartition("\n")[2])  # the toolbar
             screen = terminal.screen
             used = [number for number, row in enumerate(terminal.rows) if row]
             rows = [[screen.buffer[y][x] for x in range(COLUMNS)] for y in range(used[-1] + 1)]
