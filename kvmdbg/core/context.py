@@ -114,7 +114,10 @@ class SessionContext:
         self._session.variables[name] = value
 
     def segment(self, selector: int) -> int:
-        """seg << 4 in real mode; else the base of a segment register that holds the selector, or the GDT's."""
+        """seg << 4 in real mode; else the base in a segment register that holds the selector, or its descriptor's.
+
+        UsageError for a selector without descriptor.
+        """
         runner = self._runner
         if runner.mode.segmented:
             return (selector & 0xFFFF) << 4
@@ -124,6 +127,12 @@ class SessionContext:
                 return 0 if runner.mode.bits == 64 and name not in ("fs", "gs") else int(segment.base)
         if runner.mode.bits == 64:
             return 0
-        sregs = runner.sregs
-        raw = self._session.read_linear(runner, sregs.gdt.base + (selector & ~7), 8)
-        return int.from_bytes(raw[2:5], "little") | raw[7] << 24
+        from kvmdbg.x86 import faults
+
+        state = faults.State(runner.vcpu.regs, runner.sregs, self._session.physical.read)
+        found = faults.descriptor(state, selector) if selector & ~3 else "it is the null selector"
+        if isinstance(found, str):
+            raise UsageError(f"there is no segment with the selector {selector:#x}: {found}")
+        if not found.s:
+            raise UsageError(f"the selector {selector:#x} is of no code or data segment: {found.describe()}")
+        return int(found.base)
