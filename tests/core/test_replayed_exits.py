@@ -121,6 +121,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
 @pytest.fixture
 def dbg(script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     monkeypatch.setattr("kvmdbg.core.session.host_profile", host)
+    monkeypatch.setattr("kvmdbg.core.runner.shutdown_resets", lambda: False)
 
     def machine(*given: Any) -> Machine:
         made = ScriptedMachine(*given)
