@@ -120,7 +120,8 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
 
 @pytest.fixture
 def dbg(script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
-    monkeypatch.setattr("kvmdbg.core.session.host_profile", host)
+    for user in ("session", "inspection"):
+        monkeypatch.setattr(f"kvmdbg.core.{user}.host_profile", host)
     monkeypatch.setattr("kvmdbg.core.runner.shutdown_resets", lambda: False)
 
     def machine(*given: Any) -> Machine:
