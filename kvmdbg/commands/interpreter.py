@@ -115,6 +115,7 @@ class Interpreter:
         self._depth = 0
         self._background = ""  # "running": a guest of `continue &`; "told": its stop went to on_background_stop
         self._foreground = False
+        self._then: Callable[[Stop], Result | None] | None = None
         self._background_lock = threading.Lock()
         session.listeners.on_stop(self._stopped)
         session.listeners.on_note(self._noted)
@@ -254,8 +255,12 @@ class Interpreter:
 
     # -- the guest runs and stops --------------------------------------------------------------------------------
 
-    def go(self, action: Callable[[], Stop | None]) -> None:
-        """Run the guest through ``action`` (session.run, step, …) in the foreground and report its stop afterwards."""
+    def go(self, action: Callable[[], Stop | None], then: Callable[[Stop], Result | None] | None = None) -> None:
+        """Run the guest through ``action`` (session.run, step, …) in the foreground and report its stop afterwards.
+
+        ``then`` is given the stop and has what is to be shown behind its report.
+        """
+        self._then = then
         self._foreground = True
         try:
             self._pending = action()
@@ -314,6 +319,9 @@ class Interpreter:
             self.memory_next = self.code_next = self.source_next = None
             if not silent:
                 yield stop_report(self, following, enabled_displays(self))
+            then, self._then = self._then, None
+            if then is not None and (result := then(following)) is not None:
+                yield result
             following = None
             if commands:
                 self._in_stop_commands = True

@@ -76,13 +76,11 @@ def print_(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionT
             raise UsageError("there is no value yet; print needs an EXPRESSION")
         expression = f"${len(history)}"
     shown, found = formatted(dbg, expression, form)
-    history.append(found.value)
     place = found.lvalue
     in_memory = isinstance(place, MemoryRef) and place.space == "linear"
     typed = found.type.c is not None or found.type.pointer_to is not None
-    if typed and (is_number(found.type) or in_memory):
-        dbg.session.types[str(len(history))] = found.type
-    return Value(f"${len(history)}", shown, found.value)
+    number = dbg.session.keep(found.value, found.type if typed and (is_number(found.type) or in_memory) else None)
+    return Value(f"${number}", shown, found.value)
 
 
 @command("output", group="data", example="output $ax", py="dbg.evaluate({expression}).value")

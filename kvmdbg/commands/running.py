@@ -8,12 +8,15 @@ from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import BackgroundArg, LocationArg, NumberType, Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
+from kvmdbg.core.expression_types import source_type
 from kvmdbg.core.stops import StepStop
 from kvmdbg.errors import KvmdbgError, UsageError
 
 if TYPE_CHECKING:
     from kvmdbg.core.stops import Stop
 
+IN_A_REGISTER = ("int", "uint", "bool", "char", "enum", "pointer")
+"""The kinds of types that come back in rax, by all calling conventions of C."""
 StepsArg = Annotated[int, NumberType("COUNT", least=1)]
 
 
@@ -158,8 +161,28 @@ def _lines(dbg: Interpreter, count: int, *, over: bool) -> None:
 
 @command("finish", aliases=("fin",), group="running", example="finish", py="dbg.finish()")
 def finish(dbg: Interpreter) -> None:
-    """Run until the current function has returned to its caller."""
-    dbg.go(dbg.session.finish)
+    """Run until the current function has returned to its caller, and show what it returned.
+
+    That is known of functions with debug information that return a number or a pointer; it is kept as $1, $2, …
+    """
+    returns = dbg.session.c_variables.seen_from(dbg.session.vcpu.pc).result_type()
+
+    def returned(stop: Stop) -> Result | None:
+        if returns is None or returns.kind not in IN_A_REGISTER or not 0 < returns.size <= 8:
+            return None
+        if not isinstance(stop, StepStop):
+            return None  # something else came in between
+        value = dbg.session.regs.rax
+        if returns.size == 8 and dbg.session.vcpu.mode.bits != 64:
+            value = value & 0xFFFFFFFF | (dbg.session.regs.rdx & 0xFFFFFFFF) << 32
+        data = (value & (1 << 8 * returns.size) - 1).to_bytes(returns.size, "little")
+        number = dbg.session.keep(int.from_bytes(data, "little", signed=returns.signed), source_type(returns))
+        return Message(
+            f"Value returned is ${number} = {dbg.session.c_variables.show(returns, data)}",
+            data={"number": number, "value": int.from_bytes(data, "little", signed=returns.signed)},
+        )
+
+    dbg.go(dbg.session.finish, returned)
 
 
 @command(

@@ -558,6 +558,13 @@ class Session(Inspection):
         """Like step, but over calls, software interrupts and repeated string instructions."""
         return moves.over(self, n)
 
+    def keep(self, value: int, type: Type | None = None) -> int:
+        """Add a value to the history, with its type where that matters; its number N, for ``$N``."""
+        self.history.append(value)
+        if type is not None:
+            self.types[str(len(self.history))] = type
+        return len(self.history)
+
     def finish(self) -> stops.Stop:
         """Run until the current function has returned to its caller.
 

@@ -143,6 +143,11 @@ class Variables:
         found = _function_at(self._session, self.here)
         return (found[1], found[2]) if found is not None else None
 
+    def result_type(self) -> CType | None:
+        """What the function of the selected frame returns; None for nothing, and where that is not known."""
+        found = _function_at(self._session, self.here)
+        return found[0].result_type(found[1]) if found is not None else None
+
     def visible(self, *, parameters: bool) -> list[Variable]:
         """The parameters, or the other variables, of the blocks that the frame is in; outer ones first. UsageError."""
         found = self.function()

@@ -168,6 +168,17 @@ class DebugInfo:
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
             return _argument(self.dwarf.info.get_DIE_from_refaddr(caller.offset), back, callee, code)
 
+    def result_type(self, function: Function) -> CType | None:
+        """The type of what a function returns, None where it returns nothing."""
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            die = self.dwarf.info.get_DIE_from_refaddr(function.offset)
+            for link in ("DW_AT_abstract_origin", "DW_AT_specification"):
+                if link in die.attributes:
+                    die = die.get_DIE_from_attribute(link)
+            if "DW_AT_type" not in die.attributes:
+                return None
+            return self._reader.type_of(die.get_DIE_from_attribute("DW_AT_type"))
+
     def constant(self, name: str, near: int | None = None) -> tuple[int, CType] | None:
         """The enumerator of that name and its enumeration."""
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):

@@ -226,3 +226,40 @@ def test_a_stop_names_its_source_line(dbg: Session) -> None:
     shown = report.to_json()
     assert shown["symbol"] == dbg.symbols.format(dbg.vcpu.pc)
     assert shown["source"]["line"] == 4 and shown["source"]["file"].endswith("/guest.c")
+
+
+@pytest.mark.parametrize("mode", ["long", "prot"])
+def test_finish_shows_what_was_returned(kvm_guest: Guests, mode: str) -> None:
+    source = """
+    enum color { RED, GREEN = 3 };
+    struct pair { int a, b; };
+    static __attribute__((noinline)) long long wide(int n) { return -5000000000LL * n; }
+    static __attribute__((noinline)) unsigned char narrow(int n) { return n + 300; }
+    static __attribute__((noinline)) enum color paint(int n) { return n + 2; }
+    static __attribute__((noinline)) int *place(int *n) { return n + 1; }
+    static __attribute__((noinline)) void nothing(volatile int *n) { *n = 4; }
+    int numbers[2];
+    void _start(void) {
+        volatile int one = 1;
+        wide(one); narrow(one); paint(one); place(numbers); nothing(&one);
+        __asm__("hlt");
+    }
+    """
+    dbg = kvm_guest(c=source, mode=mode, optimize=0)
+    interpreter = Interpreter(dbg)
+    shown = {}
+    for name in ("wide", "narrow", "paint", "place", "nothing"):
+        list(interpreter.execute(f"tbreak {name}"))
+        list(interpreter.execute("continue"))
+        report, *rest = interpreter.execute("finish")
+        assert isinstance(report, StopReport)
+        shown[name] = [one.plain(100) for one in rest]
+    address = dbg.symbols["numbers"] + 4
+    assert shown == {
+        "wide": ["Value returned is $1 = -5000000000"],
+        "narrow": ["Value returned is $2 = 45 '-'"],
+        "paint": ["Value returned is $3 = GREEN"],
+        "place": [f"Value returned is $4 = {address:#x} <numbers+0x4>"],
+        "nothing": [],
+    }
+    assert [one.plain(100) for one in interpreter.execute("print $1 + 1")] == ["$5 = -4999999999"]
