@@ -95,8 +95,8 @@ def context(dbg: Interpreter, names: tuple[str, ...], stop: Stop | None = None) 
     return tuple(parts)
 
 
-def source_part(dbg: Interpreter) -> Result | None:
-    """The source around $pc; None where no line is known."""
+def source_part(dbg: Interpreter, count: int = 5) -> Result | None:
+    """``count`` lines of the source around $pc; None where no line is known."""
     from kvmdbg.commands.examine import source_text
 
     line = dbg.session.source.quick_at(dbg.session.vcpu.pc)
@@ -105,7 +105,7 @@ def source_part(dbg: Interpreter) -> Result | None:
     if not dbg.session.source.text(line.file):
         return Message(f"{line.file}:{line.line}")
     kept = dbg.source_next, dbg.repeat_line
-    shown = source_text(dbg, line.file, line.line, count=5)
+    shown = source_text(dbg, line.file, line.line, count=count)
     dbg.source_next, dbg.repeat_line = kept
     return shown
 

@@ -59,6 +59,25 @@ def plain(text: str) -> list[Line]:
     return [[("", line)] for line in text.split("\n")]
 
 
+def wrapped(line: Line, width: int) -> list[Line]:
+    """A line in as many as it needs in this many columns."""
+    from prompt_toolkit.utils import get_cwidth
+
+    found: list[Line] = [[]]
+    left = width
+    for style, text in line:
+        start = 0
+        for at, char in enumerate(text):
+            size = get_cwidth(char)
+            if size > left:
+                found[-1].append((style, text[start:at]))
+                found.append([])
+                start, left = at, width
+            left -= size
+        found[-1].append((style, text[start:]))
+    return found
+
+
 class Pane:
     """A titled part of the screen. ``make(width)`` gives its lines; ``tail``: its end is what is seen."""
 
@@ -70,14 +89,17 @@ class Pane:
         self.tail = tail
         self.live = live
         """It changes while the guest runs, too."""
+        self.height = 0
+        """How many lines of it are seen."""
         self.back = 0
         """How many lines it is scrolled: from the top, or from the end of one with ``tail``."""
-        self._seen: tuple[object, int] | None = None
+        self._seen: tuple[object, int, int] | None = None
         self._lines: list[Line] = []
 
     def lines(self, width: int, height: int, moment: object) -> list[Line]:
         """What is visible in this many columns and lines; at the same ``moment`` nothing is computed again."""
-        key = (moment, width)
+        self.height = height
+        key = (moment, width, height)
         if self._seen != key or self.live:
             try:
                 self._lines = self.make(width)
@@ -105,6 +127,9 @@ class Tui:
         self.status: int | None = None
         """The exit status, when the user left kvmdbg altogether."""
         self._log: list[Line] = []
+        self._logged = 0
+        """How often something came to the log."""
+        self._wrapped: tuple[tuple[int, int], list[Line]] = (-1, -1), []
         self._typed: list[str] = []
         """Commands that wait for the one before them: the first is being executed."""
         self._lock = threading.Lock()
@@ -118,7 +143,7 @@ class Tui:
             "exits": Pane("exits", partial(self._command, "info exits")),
             "screen": Pane("screen", self._screen, live=True),
             "console": Pane("guest console", self._console, tail=True, live=True),
-            "log": Pane("kvmdbg", lambda width: self._log, tail=True, live=True),
+            "log": Pane("kvmdbg", self._shown_log, tail=True, live=True),
         }
         self.side = ["breakpoints", "exits", "screen", "console", "memory"]
         """What the changing pane may show; the first is shown."""
@@ -155,9 +180,9 @@ class Tui:
                 self._reading = "Reading the debug information"
                 threading.Thread(target=self._read_units, daemon=True).start()
             return lines_of(views.code_part(self.interpreter), width)
-        source = views.source_part(self.interpreter)
-        above = [*lines_of(source, width), []] if source is not None else []
-        return above + lines_of(views.code_part(self.interpreter), width)
+        code = lines_of(views.code_part(self.interpreter), width)
+        source = views.source_part(self.interpreter, max(5, self.panes["code"].height - len(code) - 2))
+        return ([*lines_of(source, width), []] if source is not None else []) + code
 
     def _read_units(self) -> None:
         """On a thread of its own: what the code pane needs of a large file."""
@@ -193,10 +218,20 @@ class Tui:
         text = self.session.output[-100_000:].decode("utf-8", "replace").replace("\r", "")
         return plain("".join(char if char.isprintable() or char in "\n\t" else "." for char in text))[-KEPT:]
 
+    def _shown_log(self, width: int) -> list[Line]:
+        key = (self._logged, width)
+        if self._wrapped[0] != key:
+            self._wrapped = key, [part for line in list(self._log) for part in wrapped(line, width)]
+        return self._wrapped[1]
+
     def show(self, result: Result) -> None:
         """Add a result to the log."""
-        self._log += lines_of(result, max(self.columns - 4, 40))
+        self._say(lines_of(result, max(self.columns - 4, 40)))
+
+    def _say(self, lines: list[Line]) -> None:
+        self._log += lines
         del self._log[:-KEPT]
+        self._logged += 1
         self.app.invalidate()
 
     @property
@@ -219,7 +254,7 @@ class Tui:
         """Execute what was typed until nothing is left."""
         while True:
             line = self._typed[0]
-            self._log.append([("bold", f"(kvmdbg) {line}")])
+            self._say([[("bold", f"(kvmdbg) {line}")]])
             try:
                 for result in self.interpreter.execute(line):
                     self.show(result)
