@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 CONTEXT_PARTS = ("regs", "source", "code", "stack", "stop")
 
 
+THEMES = ("terminal", "dark", "light", "plain")
+
+
 @record
 class Setting:
     """One setting: its ``default``, how its text is read and shown, ``words`` it can be (for completion), its help."""
@@ -39,6 +42,12 @@ def _switch(text: str) -> bool:
     if word in ("off", "0", "no", "disable"):
         return False
     raise UsageError(f"'{text}' is neither on nor off")
+
+
+def _theme(text: str) -> str:
+    if text.strip() not in THEMES:
+        raise UsageError(f"there is no theme '{text}'; there are {', '.join(THEMES)}")
+    return text.strip()
 
 
 def _count(text: str) -> int:
@@ -133,6 +142,15 @@ SETTINGS: tuple[Setting, ...] = (
         "Whether the current instruction is shown with what its registers and its memory hold before it runs.",
         ("on", "off"),
         _on_off,
+    ),
+    Setting(
+        "theme",
+        "terminal",
+        _theme,
+        "terminal|dark|light|plain",
+        "The colours of the shell: the terminal's own sixteen, brighter ones for a dark background, darker ones for a "
+        "light one, or none but bold.",
+        THEMES,
     ),
     Setting("code-lines", 6, _count, "COUNT", "How many instructions the context view shows from the current one on."),
     Setting(

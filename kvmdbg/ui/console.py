@@ -57,13 +57,14 @@ class Guest:
 class Console:
     """Everything that is written goes through here; any thread may."""
 
-    def __init__(self, width: Callable[[], int], color: bool) -> None:
-        self.color = color
+    def __init__(self, width: Callable[[], int], theme: Callable[[], str]) -> None:
+        """``theme`` is asked at each result; where it is "" at first the guest's output has no colour either."""
+        self._theme = theme
         self.on_partial: Callable[[], None] = lambda: None
         self.partial = ""
         """The guest's line that has not ended, while the prompt is shown."""
         self._width = width
-        self._guest = Guest(color)
+        self._guest = Guest(bool(theme()))
         self._lock = threading.RLock()
         self._app: Application[str] | None = None
         self._above = ""
@@ -133,7 +134,7 @@ class Console:
             with self._lock:
                 self._write(result.text)
             return
-        text = render(result, self._width(), self.color)
+        text = render(result, self._width(), self._theme())
         with self._lock:
             self.end_line()
             self._write(f"{text}\n")

@@ -10,7 +10,7 @@ from pygments.formatters.terminal256 import Terminal256Formatter
 from pygments.lexers.asm import GasLexer, NasmLexer
 from pygments.token import Token
 
-from kvmdbg.ui.style import TOKENS, KvmdbgStyle
+from kvmdbg.ui.style import TOKENS, style_of
 
 if TYPE_CHECKING:
     from pygments.lexer import Lexer
@@ -45,14 +45,14 @@ def tokens(result: Result, width: int) -> Iterator[tuple[_TokenType, str]]:
 
 
 @cache
-def _formatter() -> Terminal256Formatter[str]:
-    return Terminal256Formatter(style=KvmdbgStyle)
+def _formatter(theme: str) -> Terminal256Formatter[str]:
+    return Terminal256Formatter(style=style_of(theme))
 
 
-def render(result: Result, width: int, color: bool) -> str:
-    """The text for a terminal of ``width`` columns, without a final newline; with ANSI colours if ``color``."""
+def render(result: Result, width: int, theme: str) -> str:
+    """The text for a terminal of ``width`` columns, without a final newline; in ANSI colours unless ``theme`` is ""."""
     import pygments
 
-    if not color:
+    if not theme:
         return "".join(text for _, text in tokens(result, width))
-    return pygments.format(tokens(result, width), _formatter())
+    return pygments.format(tokens(result, width), _formatter(theme))

@@ -17,7 +17,7 @@ from kvmdbg.errors import KvmdbgError
 from kvmdbg.ui import keys
 from kvmdbg.ui.console import Console
 from kvmdbg.ui.progress import ProgressLine
-from kvmdbg.ui.style import KvmdbgStyle, wants_color
+from kvmdbg.ui.style import prompt_style, wants_color
 from kvmdbg.ui.toolbar import toolbar
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Shell:
         self.interpreter = interpreter
         self.session = interpreter.session
         self.color = wants_color(sys.stdout, color)
-        self.console = Console(interpreter.columns, self.color)
+        self.console = Console(interpreter.columns, self._theme)
         self.lines = history()
         self.prompt = None if is_dumb() else self._make_prompt()
         self._stops: list[Stop] = []
@@ -88,6 +88,9 @@ class Shell:
             self.console.on_partial = self.prompt.app.invalidate
             interpreter.live_screen = self._live_screen
             interpreter.full_screen = self._full_screen
+
+    def _theme(self) -> str:
+        return str(self.interpreter.settings["theme"]) if self.color else ""
 
     def _live_screen(self) -> None:
         from kvmdbg.ui import live
@@ -118,8 +121,7 @@ class Shell:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.completion import Completer, Completion
         from prompt_toolkit.output import ColorDepth
-        from prompt_toolkit.styles import merge_styles
-        from prompt_toolkit.styles.pygments import style_from_pygments_cls
+        from prompt_toolkit.styles import DynamicStyle, merge_styles
         from prompt_toolkit.styles.style import Style
 
         from kvmdbg.ui.lexer import CommandLexer
@@ -140,7 +142,7 @@ class Shell:
             completer=Words(),
             complete_while_typing=False,
             lexer=CommandLexer(interpreter),
-            style=merge_styles([style_from_pygments_cls(KvmdbgStyle), extra]),
+            style=merge_styles([DynamicStyle(lambda: prompt_style(interpreter.settings["theme"])), extra]),
             include_default_pygments_style=False,
             refresh_interval=0.5,  # another debugger may let the guest run
             color_depth=None if self.color else ColorDepth.DEPTH_1_BIT,

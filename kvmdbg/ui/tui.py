@@ -14,7 +14,7 @@ from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.ui.render import tokens
-from kvmdbg.ui.style import KvmdbgStyle
+from kvmdbg.ui.style import prompt_style
 from kvmdbg.ui.toolbar import toolbar
 
 if TYPE_CHECKING:
@@ -346,8 +346,7 @@ class Tui:
         from prompt_toolkit.layout.controls import BufferControl, FormattedTextControl
         from prompt_toolkit.layout.menus import CompletionsMenu
         from prompt_toolkit.layout.processors import BeforeInput
-        from prompt_toolkit.styles import merge_styles
-        from prompt_toolkit.styles.pygments import style_from_pygments_cls
+        from prompt_toolkit.styles import DynamicStyle, merge_styles
         from prompt_toolkit.styles.style import Style
 
         interpreter = self.interpreter
@@ -395,7 +394,7 @@ class Tui:
         app: Application[None] = Application(
             layout=Layout(root, focused_element=prompt),
             key_bindings=self._keys(),
-            style=merge_styles([style_from_pygments_cls(KvmdbgStyle), styles]),
+            style=merge_styles([DynamicStyle(lambda: prompt_style(interpreter.settings["theme"])), styles]),
             include_default_pygments_style=False,
             full_screen=True,
             mouse_support=True,

@@ -35,7 +35,7 @@ def test_no_bytes_move_the_cursor(data: bytes) -> None:
 
 
 def test_results_start_on_a_line_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
-    console = Console(lambda: 80, color=False)
+    console = Console(lambda: 80, lambda: "")
     console.guest(b"login: ")
     console.show(Message("It stopped."))
     console.guest(b"done\n")
@@ -45,7 +45,7 @@ def test_results_start_on_a_line_of_their_own(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_line_that_was_ended_for_the_guest_is_not_ended_twice(capsys: pytest.CaptureFixture[str]) -> None:
-    console = Console(lambda: 80, color=False)
+    console = Console(lambda: 80, lambda: "")
     console.guest(b"x")
     with console.prompting(Application()):
         pass  # it needs a line of its own
@@ -59,7 +59,7 @@ def test_a_line_that_was_ended_for_the_guest_is_not_ended_twice(capsys: pytest.C
 
 
 def test_an_unended_line_belongs_to_the_prompt(capsys: pytest.CaptureFixture[str]) -> None:
-    console = Console(lambda: 80, color=False)
+    console = Console(lambda: 80, lambda: "")
     with console.prompting(Application()):
         console.guest(b"one\ntwo")
         assert console.partial == "two"

@@ -57,8 +57,8 @@ RESULTS: list[Result] = [
 @pytest.mark.parametrize("width", [30, 80, 200])
 def test_colour_changes_no_text(result: Result, width: int) -> None:
     plain = result.plain(width)
-    assert render(result, width, color=False) == plain
-    colourful = render(result, width, color=True)
+    assert render(result, width, theme="") == plain
+    colourful = render(result, width, theme="terminal")
     assert re.sub(r"\x1b\[[0-9;]*m", "", colourful) == plain
     assert {role for role, _ in result.pieces(width)} <= {*TOKENS, "code", "code-att"}
 
@@ -87,7 +87,7 @@ def test_code_fits_the_width(width: int) -> None:
 
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
-    assert render(Message("a\x1b[2Jb\x9bc\nd\t"), 80, color=False) == "a\\x1b[2Jb\\x9bc\nd\t"
+    assert render(Message("a\x1b[2Jb\x9bc\nd\t"), 80, theme="") == "a\\x1b[2Jb\\x9bc\nd\t"
 
 
 def test_when_colour_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
