@@ -102,13 +102,22 @@ def past_loop(session: Session) -> stops.Stop:
 
 
 def out(session: Session) -> stops.Stop:
-    """Step, with calls run over, through the return instruction of this level."""
+    """Step, with calls run over, through the return instruction of this level.
+
+    An iret deeper in the stack than where this began ends the handler of a trap that came in between.
+    """
+    session.require_stopped()
+    began = session.runner.stack_pointer
     while True:
         session.require_stopped()
         runner = session.runner
         info = session.classify_at(runner, runner.pc)
         if info is not None and info.is_ret:
-            return session.step()
+            nested = info.is_iret and runner.stack_pointer < began
+            stop = session.step()
+            if not nested or not isinstance(stop, stops.StepStop):
+                return stop
+            continue
         if info is not None and info.is_stepped_over:
             stop = over(session, 1)
         else:

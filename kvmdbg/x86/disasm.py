@@ -41,6 +41,7 @@ class InsnInfo:
     mnemonic: str
     is_call: bool = False
     is_ret: bool = False
+    is_iret: bool = False
     is_jump: bool = False
     is_conditional: bool = False
     is_rep: bool = False
@@ -124,6 +125,7 @@ def _classify(code: bytes, bits: int) -> InsnInfo | None:
         mnemonic=name,
         is_call=is_call,
         is_ret=name in RETURNS,
+        is_iret=name.startswith("iret"),
         is_jump=name in ("jmp", "ljmp") or conditional,
         is_conditional=conditional,
         is_rep=rep,

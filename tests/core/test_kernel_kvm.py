@@ -9,6 +9,7 @@ import pytest
 import kvmdbg
 from kvmdbg import Session
 from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.core.stops import StepStop
 from kvmdbg.errors import ExpressionError
 
 pytestmark = pytest.mark.kvm
@@ -151,6 +152,16 @@ def test_a_line_that_divides_by_zero(dbg: Session) -> None:
             break
     assert dbg.evaluate("traps[0]").value == 1
     assert dbg.symbols.format(dbg.vcpu.pc).split("+")[0] in ("shrink", "divide", "run_tasks")
+
+
+def test_finish_goes_over_a_trap_in_between(dbg: Session) -> None:
+    dbg.break_at("fill")
+    dbg.run()
+    faults = dbg.evaluate("traps[14]").value
+    stop = dbg.finish()
+    assert isinstance(stop, StepStop), stop.describe()
+    assert dbg.evaluate("traps[14]").value == faults + 1
+    assert dbg.symbols.format(dbg.vcpu.pc).startswith("run_tasks+")
 
 
 def test_the_heap_gets_pages_as_it_is_used(dbg: Session) -> None:

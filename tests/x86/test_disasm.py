@@ -40,7 +40,7 @@ def test_widths_and_syntaxes() -> None:
         ("9a00000010", 16, {"is_call"}, None),
         ("c3", 64, {"is_ret"}, None),
         ("cb", 16, {"is_ret"}, None),
-        ("48cf", 64, {"is_ret"}, None),
+        ("48cf", 64, {"is_ret", "is_iret"}, None),
         ("ebfe", 16, {"is_jump"}, 0x1000),
         ("75f0", 32, {"is_jump", "is_conditional"}, 0xFF2),
         ("e2fd", 16, {"is_jump", "is_conditional"}, 0xFFF),
