@@ -68,6 +68,10 @@ def info_registers(dbg: Interpreter, *names: RegistersArg) -> Result:
     """
     from kvmdbg.x86 import registers
 
+    if len(names) == 1 and names[0][1:3] == "mm":
+        from kvmdbg.commands.state import info_vectors
+
+        return info_vectors(dbg, names[0])
     changed = dbg.session.registers.changed()
     if not names:
         mode = dbg.session.vcpu.mode

@@ -68,8 +68,12 @@ def print_(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionT
     members, elements and targets (list->next->name, table[2], *p@4), or else a symbol's address. Formats: /x /d /u
     /o /t /c /a /f /z.
     The value is kept as $1, $2, … for later expressions (of structures and arrays the place is); without an
-    expression the last value is shown again.
+    expression the last value is shown again. A vector register alone ($xmm0) is shown in all its forms, and not kept.
     """
+    if re.fullmatch(r"\s*\$[xy]mm\d+\s*", expression):
+        from kvmdbg.commands.state import info_vectors
+
+        return info_vectors(dbg, expression.strip())
     history = dbg.session.history
     if not expression:
         if not history:

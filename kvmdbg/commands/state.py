@@ -6,7 +6,7 @@ import struct
 from typing import Annotated, Any
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import NumberType
+from kvmdbg.commands.parameters import NumberType, WordType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Group, Message, Result, Table
 from kvmdbg.commands.values import address_label
@@ -14,6 +14,8 @@ from kvmdbg.errors import UsageError
 from kvmdbg.x86 import descriptors, flags, msrs
 
 LeafArg = Annotated[int | None, NumberType("LEAF")]
+VECTORS = tuple(f"{kind}{number}" for kind in ("xmm", "ymm") for number in range(16))
+VectorArg = Annotated[str, WordType("REGISTER", VECTORS, strict=False)]
 ValueArg = Annotated[int | None, NumberType("VALUE")]
 
 
@@ -217,11 +219,52 @@ def _extended(raw: bytes) -> float:
         return sign * float("inf")
 
 
+ELEMENTS = (
+    ("float", "f", 4), ("double", "d", 8), ("int8", "b", 1), ("int16", "h", 2), ("int32", "i", 4), ("int64", "q", 8),
+)  # fmt: skip
+"""What a vector register may be made of, as gdb calls it, as struct does, and its bytes."""
+
+
+def vector_forms(raw: bytes) -> dict[str, str]:
+    """A vector register in the forms of gdb: ``v4_float``, ``v2_double``, ``v16_int8``, … and ``uint128``."""
+    forms = {}
+    for name, code, size in ELEMENTS:
+        count = len(raw) // size
+        values = struct.unpack(f"<{count}{code}", raw)
+        digits = {"f": ".9g", "d": ".17g"}.get(code, "d")
+        forms[f"v{count}_{name}"] = f"{{{', '.join(f'{value:{digits}}' for value in values)}}}"
+    wide = [str(int.from_bytes(raw[at : at + 16], "little")) for at in range(0, len(raw), 16)]
+    forms["uint128" if len(wide) == 1 else "v2_int128"] = wide[0] if len(wide) == 1 else f"{{{', '.join(wide)}}}"
+    return forms
+
+
+def vector_register(dbg: Interpreter, name: str) -> bytes | None:
+    """The bytes of ``xmm0`` to ``ymm15``; None for another name. UsageError for YMM without AVX."""
+    if name not in VECTORS:
+        return None
+    raw = dbg.session.state_of.vectors()[int(name[3:])]
+    if name.startswith("ymm") and len(raw) < 32:
+        raise UsageError("the vCPU has no AVX, and so no YMM registers")
+    return raw[:16] if name.startswith("xmm") else raw
+
+
 @command(
-    "info vectors", aliases=("vector", "xmm", "ymm"), group="info", example="info vectors", py="dbg.state_of.vectors()"
+    "info vectors",
+    aliases=("vector", "xmm", "ymm"),
+    group="info",
+    example=("info vectors", "info vectors xmm0"),
+    py="dbg.state_of.vectors()",
 )
-def info_vectors(dbg: Interpreter) -> Result:
-    """Show XMM0 to XMM15, or YMM where the vCPU has AVX: as one number, and the lower half as floats and doubles."""
+def info_vectors(dbg: Interpreter, register: VectorArg = "") -> Result:
+    """Show XMM0 to XMM15, or YMM where the vCPU has AVX: as one number, and the lower half as floats and doubles.
+
+    Of one register, xmm0 to ymm15, all forms of gdb are shown; `print $xmm0` and `info registers xmm0` do the same.
+    """
+    if register:
+        raw = vector_register(dbg, register.lstrip("$"))
+        if raw is None:
+            raise UsageError(f"there is no vector register {register}; there are xmm0 to xmm15 and ymm0 to ymm15")
+        return Fields("", vector_forms(raw))
     rows, data = [], []
     for number, raw in enumerate(dbg.session.state_of.vectors()):
         name = f"{'ymm' if len(raw) == 32 else 'xmm'}{number}"

@@ -145,6 +145,19 @@ def test_the_fpu(kvm_guest: Guests) -> None:
     assert "st0       1.0" in typed(dbg, "info fpu")
     assert "st1       empty" in typed(dbg, "info fpu")
     assert "{1, 2, 3, 4}" in typed(dbg, "info vectors")
+    shown = typed(dbg, "print $xmm1")
+    assert shown == typed(dbg, "info registers xmm1") == typed(dbg, "info xmm xmm1")
+    assert {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in shown.splitlines()} == {
+        "v4_float": "{1, 2, 3, 4}",
+        "v2_double": "{2.0000004731118679, 512.00012254714966}",
+        "v16_int8": "{0, 0, -128, 63, 0, 0, 0, 64, 0, 0, 64, 64, 0, 0, -128, 64}",
+        "v8_int16": "{0, 16256, 0, 16384, 0, 16448, 0, 16512}",
+        "v4_int32": "{1065353216, 1073741824, 1077936128, 1082130432}",
+        "v2_int64": "{4611686019492741120, 4647714816524288000}",
+        "uint128": "85735205748011485687928662073142149120",
+    }
+    with pytest.raises(UsageError, match="there is no vector register xmm16"):
+        typed(dbg, "info vectors xmm16")
 
 
 def test_debug_registers_and_events(kvm_guest: Guests) -> None:
