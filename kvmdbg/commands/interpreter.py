@@ -260,10 +260,10 @@ class Interpreter:
 
         ``then`` is given the stop and has what is to be shown behind its report.
         """
-        self._then = then
         self._foreground = True
         try:
             self._pending = action()
+            self._then = then
         finally:
             self._foreground = False
 

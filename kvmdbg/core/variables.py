@@ -146,7 +146,9 @@ class Variables:
     def result_type(self) -> CType | None:
         """What the function of the selected frame returns; None for nothing, and where that is not known."""
         found = _function_at(self._session, self.here)
-        return found[0].result_type(found[1]) if found is not None else None
+        with suppress(LoadError):
+            return found[0].result_type(found[1]) if found is not None else None
+        return None
 
     def visible(self, *, parameters: bool) -> list[Variable]:
         """The parameters, or the other variables, of the blocks that the frame is in; outer ones first. UsageError."""
