@@ -19,11 +19,11 @@ main:
     mov ax, 0x0c; mov fs, ax
 here: hlt
 .balign 8
-gdt: .quad 0, 0x00cf9a000000ffff, 0x00cf92000000ffff, 0x004092004000000f, 0
+gdt: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x004093004000000f, 0
     .word 15, ldt; .byte 0, 0x82, 0, 0
 gdtr: .word .-gdt-1; .long gdt
 .balign 8
-ldt: .quad 0, 0x0040920050000fff
+ldt: .quad 0, 0x0040930050000fff
 """
 DATA = b"Some text in the segment\0"
 PLACES = {"linear": "0x4010", "physical": "phys:0x4010", "GDT": "0x18:0x10", "flat": "$ds:0x4010"}
