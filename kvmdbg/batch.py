@@ -136,7 +136,8 @@ class Batch:
     """One run of kvmdbg without its shell.
 
     ``batch``: no commands are read from stdin, stops go to stderr without a context view, nothing is asked. ``gdb``:
-    where to serve gdb; without a terminal that takes the place of stdin's commands.
+    where to serve gdb; without a terminal that takes the place of stdin's commands. ``gdb_allow_host``: its clients may
+    use the commands that reach the host.
     """
 
     def __init__(
@@ -146,11 +147,12 @@ class Batch:
         json: bool = False,
         batch: bool = False,
         gdb: str | None = None,
+        gdb_allow_host: bool = False,
         python: bool = False,
     ) -> None:
         self.session = session
         self.gdb_address = gdb
-        self.gdb = GdbService(session, self._gdb_says)
+        self.gdb = GdbService(session, self._gdb_says, host_allowed=gdb_allow_host)
         self.json = json
         self.batch = batch
         self.failed = False

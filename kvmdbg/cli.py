@@ -166,6 +166,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="serve gdb and lldb at PORT, HOST:PORT, unix:PATH or stdio; without a terminal, until the guest is killed",
     )
+    way.add_argument(
+        "--gdb-allow-host",
+        action="store_true",
+        help="let clients of the stub use the commands that run programs or touch files on this host",
+    )
     way.add_argument("--tui", action="store_true", help="begin with the full-screen mode")
     way.add_argument("--py", action="store_true", help="show beside each command what it is in Python")
     way.add_argument("--no-color", action="store_true", help="no colours")
@@ -280,7 +285,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.enable()
     interactive = not options.batch and not options.json and sys.stdin.isatty() and options.gdb != "stdio"
     try:
-        way = Batch(session, json=options.json, batch=options.batch, gdb=options.gdb, python=options.py)
+        way = Batch(
+            session,
+            json=options.json,
+            batch=options.batch,
+            gdb=options.gdb,
+            gdb_allow_host=options.gdb_allow_host,
+            python=options.py,
+        )
         commands = options.commands or []
         if scripts and (status := way.run_scripts(scripts, words, last=script is not None)) is not None:
             return status

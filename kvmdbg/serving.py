@@ -20,10 +20,14 @@ DEFAULT_ADDRESS = "1234"
 
 
 class GdbService:
-    """At most one server for a session. ``tell`` takes its messages, from any thread."""
+    """At most one server for a session. ``tell`` takes its messages, from any thread.
 
-    def __init__(self, session: Session, tell: Callable[[str], None]) -> None:
+    ``host_allowed``: whoever connects may use the commands that reach the host's files or run something there.
+    """
+
+    def __init__(self, session: Session, tell: Callable[[str], None], *, host_allowed: bool = False) -> None:
         self.session = session
+        self.host_allowed = host_allowed
         self.tell = tell
         self.ended = threading.Event()
         """Set when the guest was killed, or the only client that could come has gone."""
@@ -60,7 +64,18 @@ class GdbService:
             self._apply(name)
         self.session.listeners.on_kill(self._killed)
         if server.address.exposed:
-            self.tell(f"Warning: whoever reaches {server.address} over the network controls this guest.")
+            does = (
+                "runs commands and reads and writes files on this host, as you"
+                if self.host_allowed
+                else ("controls this guest and reads its image and symbol files")
+            )
+            self.tell(
+                f"Warning: whoever reaches {server.address} over the network {does}; nobody is asked who they are."
+            )
+        elif self.host_allowed and server.address.host:
+            self.tell(
+                f"Warning: every user of this machine runs commands as you at {server.address}; unix:PATH is yours."
+            )
         return server.address.remote
 
     def stop(self) -> None:
@@ -120,6 +135,7 @@ class GdbService:
         if self._interpreter is None:  # kept, so that settings and macros are there for the next command
             self._interpreter = Interpreter(self.session)
             self._interpreter.gdb = self
+            self._interpreter.host_allowed = self.host_allowed
             self._interpreter.settings["confirm"] = False
             self._interpreter.settings["context"] = ()
         interpreter = self._interpreter

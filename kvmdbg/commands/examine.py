@@ -294,7 +294,7 @@ def _explained(dbg: Interpreter, lines: tuple[CodeLine, ...], flags: str) -> tup
         here = (place.file, place.line)
         last = shown.get(place.file, 0)
         first = max(last + 1, place.line - MOST_BETWEEN) if 0 < last < place.line else place.line
-        text = source.text(place.file)
+        text = dbg.source_lines(place.file)
         for number in range(first, place.line + 1):
             above.append(f"{number}\t{text[number - 1]}".expandtabs(4) if number <= len(text) else str(number))
         shown[place.file] = max(last, place.line)
@@ -304,7 +304,7 @@ def _explained(dbg: Interpreter, lines: tuple[CodeLine, ...], flags: str) -> tup
 
 def source_text(dbg: Interpreter, file: str, line: int, *, count: int = 10, around: bool = True) -> Result:
     """``count`` lines of a file, around ``line`` or from it on; the line at pc is marked."""
-    text = dbg.session.source.text(file)
+    text = dbg.source_lines(file)
     first = max(1, line - count // 2) if around else line
     if first > len(text):
         raise UsageError(f"{file} has {len(text)} lines")
@@ -328,7 +328,7 @@ def list_(dbg: Interpreter, address: AddressArg | None = None) -> Result:
         file, number = dbg.source_next
         return source_text(dbg, file, number, around=False)
     found = lines_of.at(address.address if address else dbg.session.vcpu.pc)
-    if found is not None and lines_of.text(found.file) and (address is not None or dbg.code_next is None):
+    if found is not None and dbg.source_lines(found.file) and (address is not None or dbg.code_next is None):
         return source_text(dbg, found.file, found.line)
     start = address.address if address else dbg.code_next if dbg.code_next is not None else dbg.session.vcpu.pc
     lines = code_lines(dbg, start, 10)

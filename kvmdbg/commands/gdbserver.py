@@ -24,7 +24,12 @@ def service(dbg: Interpreter) -> GdbServing:
     return dbg.gdb
 
 
-@command("gdbserver", group="gdb", example=("gdbserver", "gdbserver 127.0.0.1:1234", "gdbserver unix:/tmp/guest"))
+@command(
+    "gdbserver",
+    group="gdb",
+    example=("gdbserver", "gdbserver 127.0.0.1:1234", "gdbserver unix:/tmp/guest"),
+    host=True,
+)
 def gdbserver(dbg: Interpreter, address: AddressTextArg = "") -> Result:
     """Let gdb or lldb attach: `target remote :1234`, `gdb-remote 1234`.
 

@@ -101,6 +101,7 @@ class Interpreter:
         self.stopped_at: set[int] = set()  # linear addresses known to start an instruction
         self.full_screen: Callable[[], None] | None = None  # shows everything on the whole screen
         self.live_screen: Callable[[], None] | None = None  # shows the guest's screen until the user leaves
+        self.host_allowed = True  # whoever types may reach files and commands of the host
         self.shows_python = False  # beside each command what it is in Python
         self.repeat_line = ""  # what an empty line runs
         self.topics: dict[str, str] = {}  # further help pages, e.g. the shell's "keys"
@@ -170,6 +171,8 @@ class Interpreter:
 
     def _run_command(self, text: str, more_lines: MoreLines | None) -> Iterator[Result]:
         found = self.registry.resolve(text)
+        if found.command.host:
+            found.command.check_host(self)
         arguments = found.command.parse(found.rest, found.suffix, self)
         if self._depth == 1 and not self._in_stop_commands:
             self.repeat_line = text if found.command.repeat else ""
@@ -363,6 +366,10 @@ class Interpreter:
     def symbol_names(self, prefix: str) -> list[str]:
         """Symbols that start with ``prefix``, for completion."""
         return [str(one) for one in self.session.symbols.complete(prefix)]
+
+    def source_lines(self, file: str) -> tuple[str, ...]:
+        """The text of a source file; none where it cannot be read, or may not be."""
+        return self.session.source.text(file) if self.host_allowed else ()
 
     def columns(self) -> int:
         """How wide output may be."""

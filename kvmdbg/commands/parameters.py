@@ -223,6 +223,7 @@ class FileType:
     """A file's name; quotes hold spaces, ``~`` is the home directory."""
 
     metavar: str = "FILE"
+    host: bool = True
 
     def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
         if text[pos] in "'\"":

@@ -11,6 +11,10 @@ the session). Every further parameter is annotated ``Annotated[T, SomeParameter(
 names for the usual ones); the annotation parses its part of the line, completes it, and names it in the usage line.
 A parameter with a default is optional, ``*args`` takes as many as there are.
 
+What reaches the host outside of the guest says so, because clients of the GDB stub may not do it: a file's name is a
+``FileType`` (or another type with ``host = True``), and a command that runs something or changes the process itself
+has ``host=True``.
+
 From this one function follow: parsing, completion, ``help``, the generated docs/commands.md, gdb's ``monitor`` and
 the JSON output (the result's own).
 
@@ -85,6 +89,7 @@ class Parameter:
     many: bool
     default: Any = None
     suffix: bool = False  # taken from the "/4xw" on the command word
+    host: bool = False  # names something of the host's, as a file
 
     @property
     def usage(self) -> str:
@@ -101,7 +106,8 @@ class Parameter:
 class Command:
     """One command: its name (one or two words), how to parse its line, what to call and how to explain it.
 
-    ``body`` says what its following lines are ("commands", "macro", "document"), "" when it takes none.
+    ``body`` says what its following lines are ("commands", "macro", "document"), "" when it takes none. ``host``: it
+    reaches the host, whatever its arguments are.
     """
 
     name: str
@@ -112,6 +118,15 @@ class Command:
     repeat: bool
     body: str = ""
     py: str = ""
+    host: bool = False
+
+    def check_host(self, dbg: Interpreter) -> None:
+        """UsageError where the one who types must not reach the host."""
+        if not dbg.host_allowed:
+            raise UsageError(
+                f"{self.name}: a client of the GDB stub reaches no files and commands of the host; the option "
+                "--gdb-allow-host of kvmdbg lets it"
+            )
 
     def in_python(self, arguments: list[Any]) -> str:
         """What a line of this command is in Python, on a session ``dbg``; "" where it is a matter of the shell only."""
@@ -173,6 +188,8 @@ class Command:
                 continue
             if parameter.many:
                 while pos < len(text) and (found := parameter.type.parse(text, pos, dbg)) is not None:
+                    if parameter.host:
+                        self.check_host(dbg)
                     rest.append(found[0])
                     pos = skip_separator(text, found[1])
                 if not rest and not parameter.optional:
@@ -184,6 +201,8 @@ class Command:
                     raise UsageError(self._missing(parameter, text, pos))
                 values[parameter.name] = parameter.default
                 continue
+            if parameter.host:
+                self.check_host(dbg)
             values[parameter.name] = found[0]
             pos = skip_separator(text, found[1])
         if suffix is not None:
@@ -343,6 +362,7 @@ def command(
     repeat: bool = False,
     body: str = "",
     py: str = "",
+    host: bool = False,
     registry: Registry = REGISTRY,
 ) -> Callable[[F], F]:
     """Make a function a command.
@@ -351,7 +371,8 @@ def command(
     ``body``: it takes lines up to ``end`` (the interpreter reads them and passes ``body=[...]``).
     ``py`` is what the command is in Python, on a session ``dbg``, with {NAME} for its parameters; without it the
     command is a matter of the shell only. ``example``: one or more lines that work as they are on the
-    guests of the tutorial; a test runs each.
+    guests of the tutorial; a test runs each. ``host``: it runs something on the host or changes the debugger's own
+    process, so that clients of the GDB stub need leave for it. A parameter that names a file says so by its type.
     """
     if group not in GROUPS:
         raise ValueError(f"{name}: no group {group}")
@@ -370,6 +391,7 @@ def command(
                 repeat=repeat,
                 body=body,
                 py=py,
+                host=host,
             )
         )
         return function
@@ -398,14 +420,14 @@ def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
         kind = _parameter_type(hints[name])
         if kind is None:
             raise TypeError(f"{function.__name__}: parameter {name} has no parameter type")
-        suffix = getattr(kind, "suffix", False)
-        found.append(Parameter(name, kind, name in defaults, False, defaults.get(name), suffix))
+        suffix, host = getattr(kind, "suffix", False), getattr(kind, "host", False)
+        found.append(Parameter(name, kind, name in defaults, False, defaults.get(name), suffix, host))
     if code.co_flags & CO_VARARGS:
         name = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
         kind = _parameter_type(hints[name])
         if kind is None:
             raise TypeError(f"{function.__name__}: parameter {name} has no parameter type")
-        found.append(Parameter(name, kind, optional=True, many=True))
+        found.append(Parameter(name, kind, optional=True, many=True, host=getattr(kind, "host", False)))
     return tuple(found)
 
 

@@ -167,7 +167,7 @@ def frame(dbg: Interpreter, number: FrameArg | None = None) -> Result:
         )
     ]
     line = dbg.session.source.at(chosen.place)
-    text = dbg.session.source.text(line.file) if line is not None else ()
+    text = dbg.source_lines(line.file) if line is not None else ()
     if line is not None and 0 < line.line <= len(text):
         parts.append(SourceText(line.file, ((line.line, text[line.line - 1], True),)))
     return Group(tuple(parts))

@@ -103,7 +103,7 @@ def _unescape(text: str) -> str:
     return "".join(out)
 
 
-@command("shell", aliases=("!",), group="support", example="shell true")
+@command("shell", aliases=("!",), group="support", example="shell true", host=True)
 def shell(dbg: Interpreter, text: ShellArg = "") -> Result | None:
     """Run a command of the system's shell, or the shell itself; `!` does the same.
 
@@ -128,7 +128,7 @@ def quit_(dbg: Interpreter, status: StatusArg = 0) -> Result | None:
     raise Quit(status & 0xFF)
 
 
-@command("tui", group="support", example="tui")
+@command("tui", group="support", example="tui", host=True)
 def tui(dbg: Interpreter) -> Result | None:
     """Show the guest on the whole screen: code, registers, stack, memory, breakpoints, exits, its console and screen.
 
@@ -153,7 +153,7 @@ def append(dbg: Interpreter) -> Result:
     return subcommand_table(dbg, "append")
 
 
-@command("cd", group="files", example="cd .")
+@command("cd", group="files", example="cd .", host=True)
 def change_directory(dbg: Interpreter, folder: TextArg = "~") -> Result:
     """Change the folder that file names start from."""
     try:
@@ -163,7 +163,7 @@ def change_directory(dbg: Interpreter, folder: TextArg = "~") -> Result:
     return Message(f"Working directory {os.getcwd()}.", data={"folder": os.getcwd()})
 
 
-@command("pwd", group="files", example="pwd")
+@command("pwd", group="files", example="pwd", host=True)
 def print_directory(dbg: Interpreter) -> Result:
     """Show the folder that file names start from."""
     return Message(f"Working directory {os.getcwd()}.", data={"folder": os.getcwd()})

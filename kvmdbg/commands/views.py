@@ -102,7 +102,7 @@ def source_part(dbg: Interpreter, count: int = 5) -> Result | None:
     line = dbg.session.source.quick_at(dbg.session.vcpu.pc)
     if line is None:
         return None
-    if not dbg.session.source.text(line.file):
+    if not dbg.source_lines(line.file):
         return Message(f"{line.file}:{line.line}")
     kept = dbg.source_next, dbg.repeat_line
     shown = source_text(dbg, line.file, line.line, count=count)

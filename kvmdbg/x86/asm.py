@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from kvmdbg.errors import UsageError
+
+DIRECTIVE = re.compile(r"\.\s*[A-Za-z_]\w*")
+"""As .incbin, which reads a file, and .fill, which takes any amount of memory."""
 
 
 def assemble(text: str, address: int, bits: int) -> bytes:
@@ -20,6 +24,8 @@ def assemble(text: str, address: int, bits: int) -> bytes:
         ) from None
     if not text.strip(" ;"):
         raise UsageError("there is nothing to assemble, as in: asm 0x1000 mov eax, 1")
+    if directive := DIRECTIVE.search(text):
+        raise UsageError(f"'{directive[0]}' is no instruction; only instructions are assembled here")
     modes = {16: keystone.KS_MODE_16, 32: keystone.KS_MODE_32, 64: keystone.KS_MODE_64}
     engine: Any = keystone.Ks(keystone.KS_ARCH_X86, modes[bits])
     try:

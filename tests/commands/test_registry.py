@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 
 from kvmdbg.commands import catalogue
-from kvmdbg.commands.parameters import FlagWordType, FormatType, Place, RestType, WordType, parse_format
+from kvmdbg.commands.parameters import FileArg, FlagWordType, FormatType, Place, RestType, WordType, parse_format
 from kvmdbg.commands.registry import GROUPS, REGISTRY, Command, Registry, command
 from kvmdbg.errors import UsageError
 
@@ -257,3 +257,36 @@ def test_reference_page_is_not_stale() -> None:
     from kvmdbg.commands import reference
 
     assert reference.PAGE.read_text() == reference.page(), "run: python -m kvmdbg.commands.reference"
+
+
+REACH_THE_HOST = ["cd", "gdbserver", "pwd", "shell", "tui"]
+
+
+def test_what_reaches_the_host_says_so() -> None:
+    """For clients of the GDB stub may not do it: files by the type of a parameter, all else by ``host=True``."""
+    assert [one.name for one in REGISTRY if one.host] == REACH_THE_HOST
+    for one in REGISTRY:
+        for parameter in one.parameters:
+            words = f"{parameter.name} {parameter.type.metavar}".lower()
+            named = any(word in words for word in ("file", "path", "folder", "director", "shell", "socket"))
+            assert parameter.host == named or one.host, f"{one.name}: is {parameter.name} a name on the host?"
+
+
+def test_a_client_of_the_stub_is_refused_before_anything_is_done() -> None:
+    mine = Registry()
+    calls: list[str] = []
+
+    @command("keep", group="support", example="keep x", registry=mine)
+    def keep(dbg: Any, file: FileArg = "") -> None:
+        """Keep."""
+        calls.append(file)
+
+    class Stranger:
+        host_allowed = False
+
+    stranger: Any = Stranger()
+    one = mine.resolve("keep").command
+    assert one.parse("", None, stranger) == [""]
+    with pytest.raises(UsageError, match="--gdb-allow-host"):
+        one.parse(" x", None, stranger)
+    assert not calls
