@@ -133,7 +133,8 @@ def test_no_command_reaches_the_host(
 
 LINES = [
     "shell id", "!id", "! id", "she id", "cd /", "pwd", "source FILE", "dump FILE 0x1000 2",
-    "dump binary memory FILE 0 2", "dump memory FILE 0 2", "append memory FILE 0 2", "restore FILE binary 0x2000", "restore FILE 0x2000",
+    "dump binary memory FILE 0 2", "dump memory FILE 0 2",
+    "append memory FILE 0 2", "restore FILE binary 0x2000", "restore FILE 0x2000",
     "symbol-file FILE", "add-symbol-file FILE", "directory DIR", "snapshot write s FILE", "snapshot read FILE",
     "trace exits on to FILE", "trace exits on io to FILE if 1", "trace insn on FILE", "plot exits FILE",
     "info coverage FILE", "info profile FILE", "gdbserver unix:FILE", "gdbserver 0", "tui",
