@@ -41,8 +41,8 @@ class Plan:
 
     def __init__(self, trap: int | None = None) -> None:
         self.trap = trap
-        self.traps: dict[int, int] = {}
-        """Guest-physical address of each planted trap, and the byte under it."""
+        self.traps: set[int] = set()
+        """Guest-physical address of each planted trap."""
         self.trap_of_linear: dict[int, int] = {}
         """Where the traps of linear breakpoints lie, as mapped at the resume."""
         self.debug_registers: list[tuple[int, int, Breakpoint | Watchpoint]] = []
@@ -62,7 +62,7 @@ class Plan:
         """Take over all of another plan; what was handed out of this one stays its own."""
         for name, value in vars(other).items():
             mine = getattr(self, name)
-            if isinstance(mine, dict):
+            if isinstance(mine, dict | set):
                 mine.clear()
                 mine.update(value)
             elif isinstance(mine, list):
@@ -160,7 +160,7 @@ def _plant(plan: Plan, point: Breakpoint, physical: int | None, profile: HostPro
         plan.stepping = True
         point.held_by = STEPPING
         return
-    plan.traps[physical] = 0
+    plan.traps.add(physical)
     if point.space == "linear":
         plan.trap_of_linear[point.address] = physical
     point.held_by = f"{TRAP_NAMES[plan.trap]} trap"

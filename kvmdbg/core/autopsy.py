@@ -82,7 +82,7 @@ def _trail(runner: Runner, final: abi.kvm_regs | None) -> Trail | None:
     for start in [sregs] if sregs is not None else [runner.sregs_at_start, runner.sregs]:
         if start is None:
             continue
-        found = replay(machine, runner.session.hidden, regs, start, cpuid)
+        found = replay(machine, runner.session.traps.under, regs, start, cpuid)
         if found is not None and (final is None or (found.ended and found.steps[-1].rip == final.rip)):
             return found
     return None

@@ -633,10 +633,10 @@ class Runner(threading.Thread):
         """While inside, no trap of ours lies at ``pc``, and an exit there is the guest's own."""
         plan, session = self.plan, self.session
         physical = plan.trap_of_linear.get(pc) or session.physical_of(self, pc) if plan.traps else None
-        if physical not in plan.traps:
+        if physical is None or physical not in plan.traps or physical == self._lifted:
             yield
             return
-        session.lift(physical)
+        session.traps.lift(physical)
         self._lifted = physical
         try:
             yield

@@ -31,6 +31,7 @@ from kvmdbg.core.snapshots import Snapshots
 from kvmdbg.core.source import Source
 from kvmdbg.core.statistics import ExitStatistics
 from kvmdbg.core.symbols import SymbolTable
+from kvmdbg.core.traps import Traps
 from kvmdbg.core.vectors import Vectors
 from kvmdbg.core.views import LinearMemory, PhysicalMemory, VcpuView
 from kvmdbg.core.world import Job, World
@@ -139,7 +140,6 @@ class Session(Inspection):
         self.own_points: list[Breakpoint] = []
         """Breakpoints of the debugger's own, for the time of one run."""
         self._plan = Plan()
-        self._planted = False
         self._output = bytearray()
         self._dead = False
         self._closed = False
@@ -148,6 +148,7 @@ class Session(Inspection):
         self.runners: list[Runner] = []
         try:
             self.machine = self._make_machine(cpus)
+            self.traps = Traps(self.machine.memory)
         except BaseException:
             self._backend.close()
             raise
@@ -227,6 +228,7 @@ class Session(Inspection):
         current = self.vcpu.index
         self.coalescing.close()
         self.machine = self._make_machine(len(self.runners))
+        self.traps = Traps(self.machine.memory)
         self.coalescing = Coalescing(self)
         self.runners = [Runner(self, vcpu) for vcpu in self.machine.vcpus]
         self.world.runners = self.runners
@@ -441,10 +443,15 @@ class Session(Inspection):
             raise SessionStateError("the guest is running: interrupt it first")
         try:
             self.require_stopped()
-            self._begin(plant=plant)
-            for runner in jobs:
-                runner.limit = runner.left = exits
-            self.world.start(dict(jobs))
+            try:
+                self._begin(plant=plant)
+                for runner in jobs:
+                    runner.limit = runner.left = exits
+                self.world.start(dict(jobs))
+            except BaseException:
+                if not self.world.running:
+                    self.traps.lift_all()
+                raise
         finally:
             self._control.release()
 
@@ -729,16 +736,13 @@ class Session(Inspection):
         self.machine.memory.guard(plan.guards)
         for address in plan.traps:
             self.plant(address)
-        self._planted = True
         for runner in self.runners:
             runner.arm(plan)
 
     def rearm(self, runner: Runner) -> None:
         """While the guest runs, on this runner's thread: the tables of handlers have changed, hold everything anew."""
         with self.exclusive(runner):
-            for address in self._plan.traps:
-                self.lift(address)
-            self._planted = False
+            self.traps.lift(*self._plan.traps)
             self._plan.become(self._make_plan())
             self._put_in_place()
 
@@ -788,35 +792,9 @@ class Session(Inspection):
         return physical if physical is not None and self.machine.memory.find(physical) else None
 
     def plant(self, physical: int) -> None:
-        """Put the trap over the byte that lies there now."""
-        memory = self.machine.memory
-        trap = self._plan.trap
-        assert trap is not None
-        self._plan.traps[physical] = memory.read(physical, 1)[0]
-        memory.write(physical, bytes((trap,)))
-
-    def lift(self, physical: int) -> None:
-        """Take a trap out of memory; a byte that the guest wrote over it stays."""
-        memory = self.machine.memory
-        if memory.read(physical, 1)[0] == self._plan.trap:
-            memory.write(physical, bytes((self._plan.traps[physical],)))
-
-    def write_guarded(self, address: int, data: bytes) -> None:
-        """Write guest-physical memory so that planted traps stay on top of what is written."""
-        memory = self.machine.memory
-        memory.write(address, data)
-        if self._planted:
-            for trap in self._plan.traps:
-                if address <= trap < address + len(data):
-                    self.plant(trap)
-
-    @property
-    def hidden(self) -> dict[int, int]:
-        """The bytes under traps that are in memory now, by guest-physical address."""
-        found = dict(self._plan.traps) if self._planted else {}
-        for runner in self.runners:
-            found.update(runner.stepper.hidden)
-        return found
+        """Put the trap of the plan there, if it still has one there."""
+        if self._plan.trap is not None and physical in self._plan.traps:
+            self.traps.plant(physical, self._plan.trap)
 
     def exclusive(self, runner: Runner) -> Any:
         """A context in which no other vCPU is in the guest."""
@@ -824,10 +802,7 @@ class Session(Inspection):
 
     def _finish(self, stop: stops.Stop | None) -> stops.Stop:
         """All vCPUs rest: take the traps out of memory and settle why it stopped."""
-        if self._planted:
-            for address in self._plan.traps:
-                self.lift(address)
-            self._planted = False
+        self.traps.lift_all()
         for runner in self.runners:
             runner.forget()
             runner.stepper.rest()

@@ -74,7 +74,7 @@ class Stepper:
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
-        self._entries: dict[int, int] = {}
+        self._entries: set[int] = set()
         self._entry_points: dict[int, int] = {}
         self._pages: dict[int, memoryview] = {}
         self.parked = False
@@ -171,9 +171,9 @@ class Stepper:
         runner.vcpu.share_sregs(runner.sregs)
         stepped = count is not None or span is not None
         runner.step_quietly(stepped and not limit and not runner.session.step_interrupts)
-        self._trap_handlers()
         runner.stepping = True
         try:
+            self._trap_handlers()
             stop = self._run(count, record, span)
             if limit and isinstance(stop, stops.StepStop):
                 return runner.stop(stops.LimitStop, limit=f"{count} instructions")
@@ -513,28 +513,19 @@ class Stepper:
                 self._trap(physical)
 
     def _trap(self, physical: int) -> None:
-        memory = self.runner.session.machine.memory
         assert self.runner.step_trap is not None
-        if physical not in self._entries:
-            self._entries[physical] = memory.read(physical, 1)[0]
-            memory.write(physical, bytes((self.runner.step_trap,)))
+        self._entries.add(physical)
+        self.runner.session.traps.plant(physical, self.runner.step_trap)
 
     def _untrap(self, physical: int) -> None:
-        memory = self.runner.session.machine.memory
-        under = self._entries.pop(physical, None)
-        if under is not None and memory.read(physical, 1)[0] == self.runner.step_trap:
-            memory.write(physical, bytes((under,)))
+        self._entries.discard(physical)
+        self.runner.session.traps.lift(physical)
 
     def _untrap_handlers(self) -> None:
-        for physical in list(self._entries):
-            self._untrap(physical)
+        self.runner.session.traps.lift(*self._entries - self.runner.plan.traps)
+        self._entries.clear()
         self._entry_points.clear()
         self.runner.step_trap = None
-
-    @property
-    def hidden(self) -> dict[int, int]:
-        """Bytes under the handler traps, by guest-physical address."""
-        return self._entries
 
     def _at_handler(self, reason: int) -> bool:
         """Whether the exit is one of the handler traps; ip is then at the handler's entry."""

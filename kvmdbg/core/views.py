@@ -29,18 +29,10 @@ class PhysicalMemory:
 
     def read(self, address: int, size: int) -> bytes:
         """``size`` bytes; MemoryFault names the first address that is not there."""
-        data = self._session.machine.memory.read(address, size)
-        hidden = self._session.hidden
-        if hidden:
-            patched = bytearray(data)
-            for at, byte in list(hidden.items()):
-                if address <= at < address + size:
-                    patched[at - address] = byte
-            return bytes(patched)
-        return data
+        return self._session.traps.read(address, size)
 
     def write(self, address: int, data: bytes) -> None:
-        self._session.write_guarded(address, data)
+        self._session.traps.write(address, data)
 
     def __getitem__(self, key: int | slice) -> bytes:
         if isinstance(key, slice):

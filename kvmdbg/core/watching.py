@@ -52,7 +52,7 @@ class Watching:
         session = self.runner.session
         try:
             if watch.space == "phys":
-                return session.machine.memory.read(watch.address, watch.length)
+                return session.physical.read(watch.address, watch.length)
             return session.read_linear(self.runner, watch.address, watch.length)
         except MemoryFault:
             return b""
@@ -82,10 +82,10 @@ class Watching:
                 )
         before = [self._value(touch.watch) for touch in touches]
         if write:
-            runner.session.write_guarded(address, data)
+            runner.session.physical.write(address, data)
             runner.tables_touched |= runner.session.vectors.covers(address, size)
         else:
-            mmio.data[:size] = machine.memory.read(address, size)
+            mmio.data[:size] = runner.session.physical.read(address, size)
         if not touches:
             return None
         pc_at_exit = None if write else runner.pc

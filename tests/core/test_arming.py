@@ -86,7 +86,7 @@ def test_four_in_debug_registers_the_fifth_is_a_trap_on_a_guarded_page() -> None
     plan = plan_for(*points)
     assert held(plan) == [0x1000, 0x1010, 0x1020, 0x1030]
     assert [p.held_by for p in points] == ["debug register"] * 4 + ["int3 trap"]
-    assert (plan.trap, set(plan.traps), plan.trap_of_linear) == (INT3, {0x2345}, {0x2345: 0x2345})
+    assert (plan.trap, plan.traps, plan.trap_of_linear) == (INT3, {0x2345}, {0x2345: 0x2345})
     assert plan.guards == {0x2000: Guard.READ_ONLY}
     assert plan.by_linear == {point.address: [point] for point in points}
     assert not plan.stepping
@@ -104,7 +104,7 @@ def test_a_disabled_point_holds_nothing() -> None:
     point, watch = Breakpoint(0x1000), Watchpoint(0x2000, 4)
     point.enabled = watch.enabled = False
     plan = plan_for(point, watch)
-    assert (plan.debug_registers, plan.traps, plan.guards, plan.by_linear, plan.watched) == ([], {}, {}, {}, {})
+    assert (plan.debug_registers, plan.traps, plan.guards, plan.by_linear, plan.watched) == ([], set(), {}, {}, {})
     assert (point.held_by, watch.held_by) == ("", "")
 
 
@@ -112,24 +112,24 @@ def test_a_disabled_point_holds_nothing() -> None:
 def test_without_debug_registers_the_trap_that_the_host_has(trap: int, name: str) -> None:
     (point,) = breaks(0x1000)
     plan = plan_for(point, profile=host(trap, execute=False, user=trap))
-    assert (plan.trap, set(plan.traps), point.held_by) == (trap, {0x1000}, f"{name} trap")
+    assert (plan.trap, plan.traps, point.held_by) == (trap, {0x1000}, f"{name} trap")
     assert plan.debug_registers == []
 
 
 def test_hlt_is_no_trap_with_the_irqchip_in_the_kernel() -> None:
     (point,) = breaks(0x1000)
     plan = plan_for(point, profile=NO_REGISTERS, at=view(irqchip=True))
-    assert (plan.trap, plan.traps, plan.guards) == (None, {}, {})
+    assert (plan.trap, plan.traps, plan.guards) == (None, set(), {})
     assert plan.stepping
     assert point.held_by == STEPPING
-    assert plan_for(point, profile=host(INT1, execute=False), at=view(irqchip=True)).traps == {0x1000: 0}
+    assert plan_for(point, profile=host(INT1, execute=False), at=view(irqchip=True)).traps == {0x1000}
 
 
 @pytest.mark.parametrize("trap", [None, HLT], ids=["no trap", "another trap"])
 def test_a_mode_that_differs_rules_out_traps_and_registers(trap: int | None) -> None:
     (point,) = breaks(0x1000)
     plan = plan_for(point, profile=host(INT3, real=Behaviour(trap, False, True, True)))
-    assert (plan.trap, plan.traps, plan.debug_registers) == (None, {}, [])
+    assert (plan.trap, plan.traps, plan.debug_registers) == (None, set(), [])
     assert point.held_by == STEPPING
 
 
@@ -167,7 +167,7 @@ def test_an_unmapped_address_takes_a_register_before_others() -> None:
 def test_an_unmapped_address_without_registers_is_stepped_to() -> None:
     (point,) = breaks(UNMAPPED)
     plan = plan_for(point, profile=NO_REGISTERS)
-    assert (plan.stepping, plan.traps, point.held_by) == (True, {}, STEPPING)
+    assert (plan.stepping, plan.traps, point.held_by) == (True, set(), STEPPING)
     assert plan.by_linear == {UNMAPPED: [point]}
 
 
@@ -175,7 +175,7 @@ def test_traps_lie_at_the_physical_address() -> None:
     point, physical = Breakpoint(0xC0101234), Breakpoint(0x101234, space="phys")
     at = view(lambda linear: linear - 0xC0000000 if linear >> 30 == 3 else None)
     plan = plan_for(point, physical, profile=NO_REGISTERS, at=at)
-    assert set(plan.traps) == {0x101234}
+    assert plan.traps == {0x101234}
     assert plan.trap_of_linear == {0xC0101234: 0x101234}
     assert plan.guards == {0x101000: Guard.READ_ONLY}
     assert (plan.by_linear, plan.by_physical) == ({0xC0101234: [point]}, {0x101234: [physical]})
@@ -197,7 +197,7 @@ def test_a_trap_in_user_code_says_where_it_does_not_stop() -> None:
 
 def test_a_trap_among_page_tables_is_not_guarded() -> None:
     plan = plan_for(*breaks(0x1000, 0x2000), profile=NO_REGISTERS, at=view(paging=[0x1000]))
-    assert set(plan.traps) == {0x1000, 0x2000}
+    assert plan.traps == {0x1000, 0x2000}
     assert plan.guards == {0x2000: Guard.READ_ONLY}
 
 
@@ -256,7 +256,7 @@ def test_of_two_guards_on_a_page_the_stronger_holds(kinds: tuple[str, str]) -> N
     plan = plan_for(*watches, *breaks(0x5800), profile=host(INT1, execute=False, data=False))
     assert plan.guards == {0x5000: Guard.WITHDRAWN}
     assert len(plan.watched[0x5000]) == 2
-    assert set(plan.traps) == {0x5800}
+    assert plan.traps == {0x5800}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""The debugger's traps in guest memory: planted and lifted, and hidden from whoever reads, under one lock."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from kvmdbg.machine.memory import GuestMemory
+
+
+class Traps:
+    """The traps that lie in ``memory`` now. Any thread may call any method at any time.
+
+    The bytes that count as the guest's are those under the traps: ``read`` gives them, and what is written goes there.
+    """
+
+    def __init__(self, memory: GuestMemory) -> None:
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._planted: dict[int, tuple[int, int]] = {}
+        """The trap and the byte under it, by guest-physical address."""
+
+    def plant(self, address: int, trap: int) -> None:
+        """Put ``trap`` over the byte at a guest-physical address; where one lies already, nothing is done."""
+        with self._lock:
+            if address not in self._planted:
+                self._planted[address] = trap, self._memory.read(address, 1)[0]
+                self._memory.write(address, bytes((trap,)))
+
+    def lift(self, *addresses: int) -> None:
+        """Take these traps out, as far as they are there."""
+        with self._lock:
+            self._lift(addresses)
+
+    def lift_all(self) -> None:
+        """Take every trap out."""
+        with self._lock:
+            self._lift(list(self._planted))
+
+    def _lift(self, addresses: Iterable[int]) -> None:
+        for address in addresses:
+            if address in self._planted:
+                trap, under = self._planted[address]
+                if self._memory.read(address, 1)[0] == trap:  # else the guest has written over it
+                    self._memory.write(address, bytes((under,)))
+                del self._planted[address]
+
+    @property
+    def under(self) -> dict[int, int]:
+        """The bytes under the traps, by guest-physical address."""
+        with self._lock:
+            return {
+                address: under
+                for address, (trap, under) in self._planted.items()
+                if self._memory.read(address, 1)[0] == trap
+            }
+
+    def read(self, address: int, size: int) -> bytes:
+        """``size`` bytes as the guest knows them; MemoryFault names the first address that is not there."""
+        with self._lock:
+            data = self._memory.read(address, size)
+            found = self._within(address, size)
+            if not found:
+                return data
+            patched = bytearray(data)
+            for at in found:
+                trap, under = self._planted[at]
+                if patched[at - address] == trap:
+                    patched[at - address] = under
+            return bytes(patched)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write under the traps, which stay. All of ``data``, or nothing: MemoryFault."""
+        with self._lock:
+            found = self._within(address, len(data))
+            if not found:
+                self._memory.write(address, data)
+                return
+            patched = bytearray(data)
+            for at in found:
+                patched[at - address] = self._planted[at][0]
+            self._memory.write(address, bytes(patched))
+            for at in found:
+                self._planted[at] = self._planted[at][0], data[at - address]
+
+    def _within(self, address: int, size: int) -> list[int]:
+        return [at for at in self._planted if address <= at < address + size]
