@@ -84,7 +84,7 @@ def _remaining(dbg: Interpreter, command: Command, text: str, pos: int) -> list[
             end = _parsed_to(dbg, parameter, text, pos) if pos < len(text) else None
             if end is None or end >= len(text):
                 waiting.append((parameter, pos))
-                if (not parameter.optional and end is None) or end is not None:
+                if not parameter.optional:
                     return waiting
                 break
             waiting = []

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import AddressArg, ConditionArg, NumberType, RestType, WordType
-from kvmdbg.commands.registry import command
+from kvmdbg.commands.registry import Later, command
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import SessionStateError, UsageError
 from kvmdbg.record import replace
@@ -23,7 +23,7 @@ def exit_kinds(dbg: Interpreter) -> list[str]:
 class VectorType(NumberType):
     """A vector: a number, or the name of an exception as #PF or pf."""
 
-    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[int, int] | None:
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[int | Later, int] | None:
         from kvmdbg.core.events import EXCEPTIONS
 
         word = text[pos:].split()[0]
@@ -44,7 +44,7 @@ ACTIONS = ("stop", "nostop", "print", "noprint", "pass", "nopass")
 class HandledType(VectorType):
     """A number, unless an action stands in its place."""
 
-    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[int, int] | None:
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[int | Later, int] | None:
         return None if text[pos:].split()[0] in ACTIONS else super().parse(text, pos, dbg)
 
 

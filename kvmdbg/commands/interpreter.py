@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from kvmdbg.commands.parameters import Place, value_place
-from kvmdbg.commands.registry import REGISTRY, Candidate, Command, Registry
+from kvmdbg.commands.registry import REGISTRY, Candidate, Command, Later, Registry
 from kvmdbg.commands.results import ExitLine, Message, Result, StopReport
 from kvmdbg.commands.settings import Settings
 from kvmdbg.errors import KvmdbgError, UsageError
@@ -173,22 +173,19 @@ class Interpreter:
         found = self.registry.resolve(text)
         if found.command.host:
             found.command.check_host(self)
-        arguments = found.command.parse(found.rest, found.suffix, self)
+        parsed = found.command.parse(found.rest, found.suffix, self)
+        body = {"body": self.read_body(more_lines, found.command.name)} if found.command.body else {}
         if self._depth == 1 and not self._in_stop_commands:
             self.repeat_line = text if found.command.repeat else ""
-        if self.shows_python and self._depth == 1 and (python := found.command.in_python(arguments)):
-            yield Message(f">>> {python}", data={"python": python})
-        if found.command.body:
-            body = self.read_body(more_lines, found.command.name)
-            results = found.command.function(self, *arguments, body=body)
-        else:
-            results = found.command.function(self, *arguments)
-        if results is None:
-            return
-        if isinstance(results, Iterable):
-            yield from results
-        else:
-            yield results
+        with self.session.changes.taken_back_on_error():
+            arguments = [one.evaluate(self) if isinstance(one, Later) else one for one in parsed]
+            if self.shows_python and self._depth == 1 and (python := found.command.in_python(arguments)):
+                yield Message(f">>> {python}", data={"python": python})
+            results = found.command.function(self, *arguments, **body)
+            if isinstance(results, Iterable):
+                yield from results
+            elif results is not None:
+                yield results
 
     def run_lines(self, lines: Iterable[str], where: str = "") -> Iterator[Result]:
         """Run lines one after the other, stopping at the first error, which then says ``where:LINE``."""

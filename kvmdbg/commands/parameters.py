@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
+from kvmdbg.commands.registry import Later
 from kvmdbg.errors import UsageError
 from kvmdbg.record import record
 
@@ -100,16 +101,17 @@ class AddressType:
     metavar: str = "ADDRESS"
     location: bool = False
 
-    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[Place, int] | None:
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[Later, int] | None:
         if _IF.match(text, pos) or (text[pos] == "&" and not text[pos + 1 :].strip()):
             return None
         if match := _FILE_LINE.match(text, pos):
-            return Place(match[0], dbg.session.resolve(match[0])[0]), match.end()
+            named = match[0]
+            return Later(lambda dbg: Place(named, dbg.session.resolve(named)[0])), match.end()
         start = pos + 1 if self.location and text[pos] == "*" else pos
         typed, end = _prefix(text, start, dbg)
         if self.location and start == pos:
-            return Place(typed, *dbg.session.resolve(typed)), end
-        return dbg.place(typed), end
+            return Later(lambda dbg: Place(typed, *dbg.session.resolve(typed))), end
+        return Later(lambda dbg: dbg.place(typed)), end
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
         if self.location and prefix.startswith("*"):
@@ -139,14 +141,17 @@ class NumberType:
     metavar: str = "COUNT"
     least: int = 0
 
-    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[int, int] | None:
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[int | Later, int] | None:
         if _IF.match(text, pos) or (text[pos] == "&" and not text[pos + 1 :].strip()):
             return None
         typed, end = _prefix(text, pos, dbg)
+        return Later(lambda dbg: self._value(typed, dbg)), end
+
+    def _value(self, typed: str, dbg: Interpreter) -> int:
         value = dbg.number(typed)
         if value < self.least:
             raise UsageError(f"{self.metavar} must be at least {self.least}, not {value}")
-        return value, end
+        return value
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
         return names_for(prefix, dbg) if prefix.startswith("$") else []
@@ -296,6 +301,17 @@ class FlagWordType:
         return [self.metavar] if self.metavar.startswith(prefix) else []
 
 
+def _number_or_variable(text: str) -> Callable[[Interpreter], int]:
+    """What gives a breakpoint's number, typed as one or as ``$name``."""
+    if text.startswith("$"):
+        return lambda dbg: dbg.number(text)
+    try:
+        number = int(text, 0)
+    except ValueError:
+        raise UsageError(f"'{text}' is no number") from None
+    return lambda dbg: number
+
+
 @record
 class NumbersType:
     """Numbers and ranges, e.g. ``1 3-5 $bpnum``; each parse gives the list of one item."""
@@ -303,24 +319,18 @@ class NumbersType:
     metavar: str = "NUMBER"
     among: Callable[[Interpreter], list[int]] = lambda dbg: [one.number for one in dbg.session.breakpoints]
 
-    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[list[int], int] | None:
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[Later, int] | None:
         match = _NUMBERS.match(text, pos)
         if match is None:
             raise UsageError(f"'{text[pos:].split()[0]}' is no number or range such as 2 or 2-5")
-        low = self._one(match[1], dbg)
-        high = self._one(match[2], dbg) if match[2] else low
-        if high < low:
-            raise UsageError(f"'{match[0]}' is an inverted range")
-        return list(range(low, high + 1)), match.end()
+        typed, low, high = match[0], _number_or_variable(match[1]), _number_or_variable(match[2] or match[1])
+        return Later(lambda dbg: self._range(typed, low(dbg), high(dbg))), match.end()
 
     @staticmethod
-    def _one(text: str, dbg: Interpreter) -> int:
-        if text.startswith("$"):
-            return dbg.number(text)
-        try:
-            return int(text, 0)
-        except ValueError:
-            raise UsageError(f"'{text}' is no number") from None
+    def _range(typed: str, low: int, high: int) -> list[int]:
+        if high < low:
+            raise UsageError(f"'{typed}' is an inverted range")
+        return list(range(low, high + 1))
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
         return [str(number) for number in self.among(dbg) if str(number).startswith(prefix)]
@@ -330,9 +340,10 @@ class NumbersType:
 class OneNumberType(NumbersType):
     """Exactly one number of a list."""
 
-    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[list[int], int] | None:
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[Later, int] | None:
         end = _word_end(text, pos)
-        return [self._one(text[pos:end], dbg)], end
+        value = _number_or_variable(text[pos:end])
+        return Later(lambda dbg: [value(dbg)]), end
 
 
 @record

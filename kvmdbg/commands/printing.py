@@ -6,7 +6,15 @@ import re
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import ExpressionTextArg, Format, FormatArg, RestType, split_arguments
+from kvmdbg.commands.parameters import (
+    ExpressionTextArg,
+    Format,
+    FormatArg,
+    Place,
+    RestType,
+    split_arguments,
+    value_place,
+)
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Result, Text, Value
 from kvmdbg.commands.values import format_value, number_in_radix
@@ -140,13 +148,12 @@ def _converted(dbg: Interpreter, one: re.Match[str], expression: str) -> str:
     if letter == "c":
         return f"%{flags}s" % character(value.value & 0xFF, "")
     if letter == "s":
-        return f"%{flags}s" % _text_at(dbg, expression)
+        return f"%{flags}s" % _text_at(dbg, value_place(expression, value))
     raise UsageError(f"printf has no conversion {one[0]}; there are d i u x X o c s p and %%")
 
 
-def _text_at(dbg: Interpreter, expression: str) -> str:
-    """The bytes up to a zero at the address that an expression means."""
-    place = dbg.place(expression)
+def _text_at(dbg: Interpreter, place: Place) -> str:
+    """The bytes up to a zero."""
     memory = dbg.session.physical if place.space == "phys" else dbg.session.memory
     found = bytearray()
     while len(found) < LONGEST_STRING:

@@ -72,11 +72,19 @@ class ParameterType(Protocol):
         """The argument that starts at ``text[pos]`` (never a space) and the column after it.
 
         None: there is none of this kind here (then an optional parameter takes its default).
-        Raises UsageError or ExpressionError when it is one with a mistake.
+        Raises UsageError or ExpressionError when it is one with a mistake. Nothing is evaluated here: completion
+        parses, too. What asks the guest for its value is given as a ``Later``.
         """
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
         """What the word ``prefix`` may become."""
+
+
+@record
+class Later:
+    """An argument that was parsed and has its value only when the command runs, from ``evaluate``."""
+
+    evaluate: Callable[[Interpreter], Any]
 
 
 @record
@@ -173,7 +181,10 @@ class Command:
         return " ".join([self.name + suffix, *(p.usage for p in self.parameters if not p.suffix)])
 
     def parse(self, text: str, suffix: str | None, dbg: Interpreter) -> list[Any]:
-        """Arguments for ``function`` from the rest of the line. Raises UsageError naming what was not understood."""
+        """Arguments for ``function`` from the rest of the line, some of them a ``Later`` yet.
+
+        Raises UsageError naming what was not understood.
+        """
         pos = skip_space(text, 0)
         values: dict[str, Any] = {}
         rest: list[Any] = []

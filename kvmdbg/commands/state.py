@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import NumberType, WordType
-from kvmdbg.commands.registry import command
+from kvmdbg.commands.registry import Later, command
 from kvmdbg.commands.results import Fields, Group, Message, Result, Table
 from kvmdbg.commands.values import address_label
 from kvmdbg.errors import UsageError
@@ -25,7 +25,7 @@ NO_IRQCHIP = Message("This guest has no interrupt controllers: start it with --i
 class MsrType(NumberType):
     """An MSR: its name (efer, IA32_EFER) or a number."""
 
-    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[int, int] | None:
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[int | Later, int] | None:
         word = text[pos:].split()[0]
         index = msrs.index_of(word)
         return (index, pos + len(word)) if index is not None else super().parse(text, pos, dbg)

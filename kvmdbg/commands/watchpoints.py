@@ -6,7 +6,7 @@ import re
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import ConditionArg, ExpressionType, NumberType, Place
+from kvmdbg.commands.parameters import ConditionArg, ExpressionType, NumberType, Place, value_place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import UsageError
@@ -38,7 +38,7 @@ def watched(dbg: Interpreter, text: str) -> Place:
         return Place(text, address, space, found.type.size)
     if lvalue is not None and getattr(lvalue, "name", None) is not None:
         raise UsageError(f"{text} is no place in memory; give an address, as in watch *(u8*)0x5000 or watch 0x5000,2")
-    place = dbg.place(text)
+    place = value_place(text, found)
     symbol = dbg.session.symbols.lookup(text.strip())
     size = 1 if symbol is None else symbol.size or dbg.pointer_size()
     return Place(text, place.address, place.space, size)

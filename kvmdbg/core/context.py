@@ -46,7 +46,9 @@ class SessionContext:
             return None
 
     def set_register(self, name: str, value: int) -> None:
+        before = self._file.behind(name)
         self._file.set(name, value)
+        self._session.changes.note(lambda: self._file.put_back(before))
 
     def getter(self, name: str) -> Callable[[], int] | None:
         register = names.lookup(name)
@@ -63,6 +65,11 @@ class SessionContext:
         return self._session.read_linear(self._runner, address, size)
 
     def write(self, address: int, data: bytes, space: str) -> None:
+        before = self.read(address, len(data), space)
+        self._write(address, data, space)
+        self._session.changes.note(lambda: self._write(address, before, space))
+
+    def _write(self, address: int, data: bytes, space: str) -> None:
         if space == "phys":
             self._session.physical.write(address, data)
         else:
@@ -96,7 +103,7 @@ class SessionContext:
         if place.address is not None:
             self.write(place.address, data, "linear")
         elif place.register and not self.source.frame.number:
-            self._file.set(place.register, int.from_bytes(data, "little"))
+            self.set_register(place.register, int.from_bytes(data, "little"))
         else:
             raise NotThere(f"{name} has no place here that can be written")
 
@@ -108,10 +115,21 @@ class SessionContext:
         return self._session.variables.get(name)
 
     def set_variable(self, name: str, value: int) -> None:
-        self._session.types.pop(name, None)
         if name.isdigit():
             raise UsageError(f"${name} is the history of values and cannot be assigned to")
-        self._session.variables[name] = value
+        variables, types = self._session.variables, self._session.types
+        before, type_before = variables.get(name), types.pop(name, None)
+        variables[name] = value
+
+        def take_back() -> None:
+            variables.pop(name, None)
+            types.pop(name, None)
+            if before is not None:
+                variables[name] = before
+            if type_before is not None:
+                types[name] = type_before
+
+        self._session.changes.note(take_back)
 
     def segment(self, selector: int) -> int:
         """seg << 4 in real mode; else the base in a segment register that holds the selector, or its descriptor's.

@@ -129,6 +129,22 @@ class RegisterFile:
         value &= (1 << register.bits) - 1
         self._store(register.parent, names.insert(register, self._load(register.parent), value))
 
+    def behind(self, name: str) -> dict[str, int]:
+        """The whole registers that ``set(name, …)`` may change, with their values; for ``put_back``."""
+        name = {"pc": "rip"}.get(name, name)
+        register = names.lookup(self._pseudo(name) if name in ("sp", "fp") else name)
+        if register is None:
+            return {}
+        found = {register.parent: self._load(register.parent)}
+        if register.parent in _SEGMENT:
+            found[f"{register.parent}_base"] = self._load(f"{register.parent}_base")
+        return found
+
+    def put_back(self, values: dict[str, int]) -> None:
+        """Make registers what they were at ``behind``."""
+        for name, value in values.items():
+            self._store(name, value)
+
     __getitem__ = get
     __setitem__ = set
 

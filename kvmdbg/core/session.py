@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kvmdbg.core import moves, stops
 from kvmdbg.core.arming import DEBUG_REGISTERS, STEPPING, Plan, View, make_plan
 from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint, check_catch_kind, passes
+from kvmdbg.core.changes import Changes
 from kvmdbg.core.coalescing import Coalescing
 from kvmdbg.core.events import STEPPED, InsnEvent
 from kvmdbg.core.hooks import SWALLOW, Event, Hooks, On, failure
@@ -113,6 +114,7 @@ class Session(Inspection):
         self.breakpoints = Breakpoints()
         self.variables: dict[str, int] = {}
         self.history: list[int] = []
+        self.changes = Changes()
         self.types: dict[str, Type] = {}
         """Types of convenience variables and, by their numbers, of values of the history, as far as they have any."""
         self.exits = ExitStatistics(lambda: self.runners)
@@ -218,6 +220,7 @@ class Session(Inspection):
         for runner in self.runners:
             runner.end()
         self.machine.close()
+        self._begin_anew()
         self._dead = False
         self._msrs = frozenset()
         self._contexts.clear()
@@ -240,7 +243,13 @@ class Session(Inspection):
         """End the guest; its memory can still be read, and restart() brings it back."""
         self.interrupt()
         self._dead = True
+        self._begin_anew()
         self.listeners.tell_kill()
+
+    def _begin_anew(self) -> None:
+        """The guest goes on, or has another state: what was looked at, and what might be taken back, is no more."""
+        self._frame = None
+        self.changes.settle()
 
     def close(self) -> None:
         """Stop the guest and give everything back to the host."""
@@ -658,6 +667,7 @@ class Session(Inspection):
 
     def went_back(self, output: bytes) -> None:
         """The machine has been given an earlier state, up to which the guest had sent ``output``."""
+        self._begin_anew()
         self._output[:] = output
         self.fresh = False
         self.last_stop = None
@@ -685,7 +695,7 @@ class Session(Inspection):
 
     def _begin(self, *, plant: bool) -> None:
         """Before vCPUs go: decide how points are held, put traps and guards in place."""
-        self._frame = None
+        self._begin_anew()
         self.arriving = self.fresh and plant
         self.fresh = False
         catching = [p for p in self.catchpoints() if p.enabled]

@@ -1,0 +1,96 @@
+"""Completing a line, and a line that is refused, change nothing: what is typed is evaluated when the command runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from kvmdbg.errors import KvmdbgError
+from tests.commands.conftest import Typist
+
+pytestmark = pytest.mark.kvm
+
+CHANGES = "$rdx=0x99"
+
+
+def state(typist: Typist) -> list[object]:
+    session = typist.dbg.session
+    keyboard = next(one for one in session.devices if one.name == "i8042")
+    return [session.regs.snapshot(), session.memory[0x2000:0x2004], dict(session.variables), keyboard.save()]
+
+
+@pytest.mark.parametrize("expression", [CHANGES, "*(u16*)0x2000=0xbeef", "$port(0x60, 1)", "$mine=7", "$rdx++"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x {} ", "x/4xw {} ", "break {} ", "break *{} ", "tbreak {} i", "until {} ", "advance {}", "stepi {} ",
+        "watch {} ", "hexdump 0x1000 {} ", "hexdump {} $", "fill {} 4 9", "compare {} {} 4", "info symbol {} ",
+        "catch io {} ", "catch exception {} ", "ignore 1 {} ", "translate {} ", "frame {} ", "print {} ", "list {} ",
+    ],
+)  # fmt: skip
+def test_completion_changes_nothing(hello: Typist, line: str, expression: str) -> None:
+    hello.dbg.session.type("a")
+    hello.dbg.session.evaluate("$rdx=0")
+    before = state(hello)
+    hello.dbg.complete(line.replace("{}", expression))
+    assert state(hello) == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"break {CHANGES} nonsense",
+        f"break {CHANGES} if (",
+        f"x {CHANGES} nonsense",
+        f"hexdump {CHANGES} 0",
+        f"hexdump {CHANGES} $nosuch",
+        f"watch {CHANGES} 0",
+        f"ignore 9 {CHANGES}",
+        f"catch io {CHANGES} if )",
+        f"frame {CHANGES}",
+        f"vcpu {CHANGES}",
+        f"fill *(u16*)0x2000={CHANGES} 4 nosuch",
+        f'printf "%d %d", {CHANGES}, nosuch',
+        "x *(u8*)0x2000=1 nonsense",
+        "hexdump $mine=0x1000, -1",
+        "compare $zf=1 $sp=7 nonsense",
+        "hexdump $ds=0x99, 0",
+        "hexdump $pc=0x2000, 0",
+    ],
+)
+def test_refused_line_has_done_nothing(hello: Typist, line: str) -> None:
+    before = state(hello)
+    bases = [hello.dbg.session.regs.get(f"{name}_base") for name in ("cs", "ds")]
+    with pytest.raises(KvmdbgError):
+        hello.type(line)
+    assert state(hello) == before
+    assert [hello.dbg.session.regs.get(f"{name}_base") for name in ("cs", "ds")] == bases
+    assert len(hello.dbg.session.breakpoints) == 0
+
+
+def test_variable_keeps_its_old_value_and_type(opened: Callable[..., Typist]) -> None:
+    kernel = opened("kernel-O0.elf")
+    kernel.type("set $mine = (unsigned char)3")
+    kernel.dbg.session.types["mine"] = kept = kernel.dbg.session.evaluate("(unsigned char)3").type
+    with pytest.raises(KvmdbgError):
+        kernel.type("hexdump $mine=0x100000, 0")
+    assert kernel.dbg.session.variables["mine"] == 3 and kernel.dbg.session.types["mine"] == kept
+
+
+def test_what_lines_within_a_line_have_done_stays(hello: Typist) -> None:
+    with pytest.raises(KvmdbgError):
+        hello.type("set $i = 0\nwhile $i++ < 3\nset $done = $i\nx 0xffffffffff nonsense\nend")
+    assert hello.dbg.session.variables == {"i": 1, "done": 1}
+
+
+def test_what_was_changed_before_the_guest_ran_stays(hello: Typist) -> None:
+    with pytest.raises(KvmdbgError):
+        hello.type("define both\nstepi $cl=1\nx 0 nonsense\nend\nboth")
+    assert hello.dbg.session.regs.cl == 1 and hello.dbg.session.regs.pc != 0x1000
+
+
+def test_expression_is_evaluated_once(hello: Typist) -> None:
+    hello.type("set $n = 0x2000\nwatch $n++")
+    hello.type('printf "%s", $n++')
+    assert hello.dbg.session.variables["n"] == 0x2002
