@@ -14,7 +14,7 @@ from gdbstub import packets, registry
 from gdbstub.errors import BadPacket, TargetError
 from gdbstub.nonstop import NonStop
 from gdbstub.registers import Description
-from gdbstub.target import Exited, FollowsMode, HasBreakpoints, HasConsole, Killed, Stop, Stopped, Target
+from gdbstub.target import SIGTRAP, Exited, FollowsMode, HasBreakpoints, HasConsole, Killed, Stop, Stopped, Target
 from gdbstub.wire import Interrupt, Oversized, Wire
 
 packets.load()
@@ -68,6 +68,8 @@ class Client:
         self.thread_suffix = False
         self._within_line = False
         self.thread_list = False
+        self.binary_lead: bytes | None = None
+        """What stands before the data in the reply to ``x``; None until the first of them tells."""
         self.extended = False
         self.files: dict[int, object] = {}
         self._defer = defer
@@ -119,7 +121,7 @@ class Client:
         finally:
             self.handling = False
         if self.nonstop is not None:
-            self.nonstop.tell()
+            self.nonstop.after(body)
 
     def _offered(self, packet: registry.Packet) -> bool:
         known = self._known.get(packet.name)
@@ -217,18 +219,27 @@ class Client:
         if isinstance(stop, Killed):
             return b"X%02x%b" % (stop.signal, process)
         parts = [b"T%02xthread:%b;" % (stop.signal, self.thread_id(stop.thread))]
-        if self.thread_list:
-            parts += self._thread_parts(stop.thread)
-        if stop.reason in _REASONS:
-            if f"{stop.reason}+" in self.features:
-                parts.append(b"%b:;" % stop.reason.encode())
-            elif self.thread_list:
-                parts.append(b"reason:breakpoint;")
-        elif stop.reason:
+        parts += self._thread_parts(stop.thread) if self.thread_list else self._expedited(stop.thread)
+        if stop.reason in _REASONS and f"{stop.reason}+" in self.features:
+            parts.append(b"%b:;" % stop.reason.encode())
+        elif stop.reason and stop.reason not in _REASONS:
             parts.append(b"%b:%x;" % (stop.reason.encode(), stop.address))
-        elif self.thread_list and stop.signal == 5:
-            parts.append(b"reason:trace;")
+        elif self.thread_list:
+            reason, description = self.lldb_reason(stop)
+            parts.append(f"reason:{reason};".encode() if reason else b"")
+            parts.append(f"description:{description.encode().hex()};".encode() if description else b"")
         return b"".join(parts)
+
+    @staticmethod
+    def lldb_reason(stop: Stopped) -> tuple[str, str]:
+        """Why it stopped, in lldb's words, and what lldb shows. A stop without signal and reason it lets run on."""
+        if stop.reason in _REASONS:
+            return "breakpoint", ""
+        if stop.reason:
+            return "watchpoint", f"{stop.address} -1"
+        if stop.text:
+            return "exception", stop.text
+        return ("trace", "") if stop.signal == SIGTRAP else ("", "")
 
     def _thread_parts(self, stopped: int) -> list[bytes]:
         """For lldb: all threads, where they are, and the registers that it wants at once."""
@@ -236,9 +247,9 @@ class Client:
         listed = b"threads:" + b",".join(b"%x" % thread for thread in threads) + b";"
         try:
             pcs = b",".join(b"%x" % self._register_value(thread, "pc") for thread in threads)
-            return [listed, b"thread-pcs:" + pcs + b";", *self._expedited(stopped)]
         except TargetError:  # somebody else has let it run again
             return [listed]
+        return [listed, b"thread-pcs:" + pcs + b";", *self._expedited(stopped)]
 
     def _register_value(self, thread: int, generic: str) -> int:
         number = self.layout.named(generic)
@@ -247,9 +258,13 @@ class Client:
         return int.from_bytes(self.target.read_register(thread, self.layout, number), "little")
 
     def _expedited(self, thread: int) -> list[bytes]:
+        """The registers that every client asks for first."""
         numbers = [number for name in ("pc", "sp", "fp") if (number := self.layout.named(name)) is not None]
         read = self.target.read_register
-        return [b"%02x:%b;" % (n, read(thread, self.layout, n).hex().encode()) for n in numbers]
+        try:
+            return [b"%02x:%b;" % (n, read(thread, self.layout, n).hex().encode()) for n in numbers]
+        except TargetError:  # somebody else has let it run again
+            return []
 
     # --- thread ids --------------------------------------------------------------------------------
 

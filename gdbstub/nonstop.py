@@ -22,6 +22,8 @@ Span = tuple[int, int]
 PAUSES_WITHIN = 10
 """Seconds that the target has to stop."""
 LOOKS_EVERY = 50e-6
+SETTLED = (b"g", b"p", b"m", b"x", b"G", b"P", b"M", b"X", b"Z", b"z")
+"""Packets that a client sends when it has taken the stop that ``?`` told it of."""
 
 
 class NonStop:
@@ -35,6 +37,7 @@ class NonStop:
         self._told: deque[Stop] = deque()
         """Stops that the client has not fetched; of the first it has been notified."""
         self._later: list[Stopped] = []
+        self._attached = False
         self._notified = False
         self._pausing = False
         self._expecting = False
@@ -43,9 +46,9 @@ class NonStop:
     # --- packets -----------------------------------------------------------------------------------
 
     def why(self) -> bytes:
-        """The reply to ``?``: one stop. The others are told when that has been fetched.
+        """The reply to ``?``: one stop. The others are told one by one, when the client has been through with it.
 
-        As a notification, not in reply to vStopped: gdb 13 ends in an internal error when it attaches to two stops.
+        A gdb (13 and 18 as well) that knows of two stops before it has attached ends in an internal error.
         """
         target = self._client.target
         last = target.last_stop()
@@ -54,6 +57,7 @@ class NonStop:
         others = [Stopped(thread, 0) for thread in target.threads() if thread != last.thread]
         stand = [stop for stop in (last, *others) if stop.thread not in self._running]
         self._told, self._later = deque(stand[:1]), stand[1:]
+        self._attached = False
         self._notified = bool(self._told)
         return self._client.render(self._told[0]) if self._told else b"OK"
 
@@ -64,8 +68,6 @@ class NonStop:
         self._notified = bool(self._told)
         if self._told:
             return self._client.render(self._told[0])
-        self._told += self._later
-        self._later.clear()
         return b"OK"
 
     def resume(self, actions: Mapping[int, Span | None], stay: Iterable[int]) -> None:
@@ -74,7 +76,9 @@ class NonStop:
         What runs already goes on as it does. A thread whose stop the client has not fetched stays: the client believes
         that it runs.
         """
-        waiting = {stop.thread for stop in (*self._told, *self._later) if isinstance(stop, Stopped)}
+        self._told += self._later
+        self._later.clear()
+        waiting = {stop.thread for stop in self._told if isinstance(stop, Stopped)}
         new = {thread: span for thread, span in actions.items() if thread not in self._running.keys() | waiting}
         halt = [thread for thread in stay if thread in self._running]
         if not new and not halt:
@@ -155,7 +159,15 @@ class NonStop:
         """The guest is killed or begins anew: no thread runs, and there is nothing to tell."""
         self._running.clear()
         self._told.clear()
+        self._later.clear()
         self._expecting = self._notified = False
+
+    def after(self, packet: bytes) -> None:
+        """A packet has been handled: what there is to tell may be told now."""
+        self._attached |= packet[:1] in SETTLED
+        if self._later and not self._told and self._attached:
+            self._told.append(self._later.pop(0))
+        self.tell()
 
     def tell(self) -> None:
         """Notify the client of the first stop that it does not know of."""

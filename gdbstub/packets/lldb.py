@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gdbstub.registers import Register
 from gdbstub.registry import Reply, packet
-from gdbstub.target import HasMemoryRegions
+from gdbstub.target import HasMemoryRegions, Stopped
 from gdbstub.wire import escape
 
 if TYPE_CHECKING:
@@ -113,7 +113,6 @@ def region(client: Client, rest: bytes) -> Reply:
 def threads(client: Client, rest: bytes) -> Reply:
     """All threads with their program counters, as JSON."""
     stop = client.target.last_stop()
-    stopped = getattr(stop, "thread", client.target.current())
     found = []
     for thread in client.target.threads():
         one: dict[str, object] = {"tid": thread, "name": client.target.thread_name(thread)}
@@ -122,7 +121,8 @@ def threads(client: Client, rest: bytes) -> Reply:
             for name in ("pc", "sp", "fp")
             if (number := client.layout.named(name)) is not None
         }
-        if thread == stopped:
-            one |= {"reason": "breakpoint" if getattr(stop, "reason", "") else "trace", "signal": 5}
+        if isinstance(stop, Stopped) and thread == stop.thread:
+            reason, description = client.lldb_reason(stop)
+            one |= {"signal": stop.signal, "reason": reason, "description": description}
         found.append(one)
     return escape(json.dumps(found, separators=(",", ":")).encode())

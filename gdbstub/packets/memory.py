@@ -37,12 +37,14 @@ def read_hex(client: Client, rest: bytes) -> Reply:
 
 @packet("x", offers="binary-upload+")
 def read_binary(client: Client, rest: bytes) -> Reply:
-    """Memory in binary: behind a ``b`` as gdb has it, bare for an lldb that does not ask for that."""
+    """Memory in binary, behind a ``b`` as binary-upload has it. An lldb before 20 does not know that: it asks ``x0,0``
+    first, expects OK, and then the bare data."""
     address, length = span(rest)
-    lead = b"b" if "binary-upload+" in client.features else b""
+    if client.binary_lead is None:
+        client.binary_lead = b"" if client.thread_suffix and not length else b"b"
     if not length:
-        return lead or b"OK"
-    return lead + escape(read(client, address, length))
+        return client.binary_lead or b"OK"
+    return client.binary_lead + escape(read(client, address, length))
 
 
 @packet("M")

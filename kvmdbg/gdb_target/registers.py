@@ -18,6 +18,7 @@ XSAVE_AVX = 576
 GENERAL = {name: name for name in (field[0] for field in abi.kvm_regs._fields_)} | {
     f"e{name}": f"r{name}" for name in ("ax", "bx", "cx", "dx", "si", "di", "bp")
 }
+AT_HAND = {*GENERAL, "eip", "esp"}
 X87 = ("fctrl", "fstat", "ftag", "fiseg", "fioff", "foseg", "fooff", "fop")
 
 
@@ -84,8 +85,12 @@ class ThreadRegisters:
 
     def one(self, layout: Description, number: int) -> bytes:
         """One of them."""
+        register = layout.registers[number]
+        if register.name in AT_HAND:  # asked for at each stop: without all the others
+            self._fresh()
+            return self._read(register.name, register.size)
         at = layout.offsets[number]
-        return self.all(layout)[at : at + layout.registers[number].size]
+        return self.all(layout)[at : at + register.size]
 
     def value(self, name: str) -> int:
         """The register's value, for expressions: also on its vCPU's thread while that handles an exit."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.debuggers import Served
+from tests.e2e.debuggers import GDBS, LLDBS, Gdb, Lldb, Served
 from tests.e2e.terminal import Terminal
 
 Shell = Callable[..., Terminal]
@@ -39,3 +39,15 @@ def serve() -> Iterator[Serve]:
     yield start
     for served in running:
         served.close()
+
+
+@pytest.fixture(params=GDBS)
+def gdb(request: pytest.FixtureRequest) -> Gdb:
+    """``gdb(SERVED, COMMANDS)``: the distribution's gdb and the newest one."""
+    return Gdb(GDBS[request.param])
+
+
+@pytest.fixture(params=LLDBS)
+def lldb(request: pytest.FixtureRequest) -> Lldb:
+    """``lldb(SERVED, COMMANDS)``: the distribution's lldb and the newest one."""
+    return Lldb(LLDBS[request.param])

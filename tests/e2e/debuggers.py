@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 TIME_SCALE = float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
@@ -55,6 +57,16 @@ class Served:
         self.process.communicate()
 
 
+def _programs(name: str) -> dict[str, str]:
+    """The distribution's program of that name, and the newest, which a wheel brings into this environment."""
+    newest = Path(sys.prefix, "bin", name)
+    elsewhere = [folder for folder in os.get_exec_path() if Path(folder).resolve() != newest.parent.resolve()]
+    return {"distribution": shutil.which(name, path=os.pathsep.join(elsewhere)) or name, "newest": str(newest)}
+
+
+GDBS, LLDBS = _programs("gdb"), _programs("lldb")
+
+
 def _said(program: str, *arguments: str) -> str:
     done = subprocess.run(
         [program, *arguments],
@@ -67,17 +79,33 @@ def _said(program: str, *arguments: str) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def gdb(served: Served | str, *commands: str, before: tuple[str, ...] = (), remote: str = "remote") -> str:
-    """What a gdb says to these commands, errors included, once attached (``served`` may be an address)."""
-    address = served if isinstance(served, str) else served.address
-    lines = ["set pagination off", "set confirm off", *before, f"target {remote} {address}", *commands]
-    return _said("gdb", "-nx", "-batch", *(word for line in lines for word in ("-ex", line)))
+@dataclass(frozen=True)
+class Gdb:
+    """One of the gdbs."""
+
+    program: str
+
+    def __call__(
+        self, served: Served | str, *commands: str, before: tuple[str, ...] = (), remote: str = "remote"
+    ) -> str:
+        """What it says to these commands, errors included, once attached (``served`` may be an address)."""
+        address = served if isinstance(served, str) else served.address
+        lines = ["set pagination off", "set confirm off", *before, f"target {remote} {address}", *commands]
+        return _said(self.program, "-nx", "-batch", *(word for line in lines for word in ("-ex", line)))
 
 
-def lldb(served: Served, *commands: str) -> str:
-    """The same for an lldb."""
-    lines = [f"gdb-remote {served.port}", *commands]
-    return _said("lldb", "--no-lldbinit", "-b", *(word for line in lines for word in ("-o", line)))
+@dataclass(frozen=True)
+class Lldb:
+    """One of the lldbs."""
+
+    program: str
+
+    def __call__(self, served: Served, *commands: str, after_exception: tuple[str, ...] = ()) -> str:
+        """The same. A stop that is no breakpoint, watchpoint or step ends ``commands``; what is to be asked then are
+        those of ``after_exception``, up to the next such stop."""
+        words = [word for line in (f"gdb-remote {served.port}", *commands) for word in ("-o", line)]
+        words += [word for line in after_exception for word in ("-k", line)]
+        return _said(self.program, "--no-lldbinit", "-b", *words)
 
 
 def ordered(text: str, *parts: str) -> None:

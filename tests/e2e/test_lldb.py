@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pexpect
 import pytest
 
 from tests.e2e.conftest import Serve
-from tests.e2e.debuggers import TIME_SCALE, lldb, ordered
+from tests.e2e.debuggers import TIME_SCALE, Lldb, ordered
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
@@ -22,7 +23,7 @@ pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
     ],
     ids=["real", "protected", "long"],
 )
-def test_a_session(serve: Serve, guest: str, pc: str, stop: int, after: int, code: str) -> None:
+def test_a_session(lldb: Lldb, serve: Serve, guest: str, pc: str, stop: int, after: int, code: str) -> None:
     served = serve(guest)
     said = lldb(
         served, "register read cs cr0", f"breakpoint set -a {stop:#x}", "continue", f"register read {pc}", "stepi",
@@ -34,7 +35,7 @@ def test_a_session(serve: Serve, guest: str, pc: str, stop: int, after: int, cod
     assert served.end() == 0
 
 
-def test_watchpoints(serve: Serve) -> None:
+def test_watchpoints(lldb: Lldb, serve: Serve) -> None:
     said = lldb(
         serve("guests/long64.elf"), "watchpoint set expression -w write -s 8 -- 0x100058", "continue", "continue",
         "detach",
@@ -42,11 +43,11 @@ def test_watchpoints(serve: Serve) -> None:
     ordered(said, "Watchpoint 1 hit", "Watchpoint 1 hit")
 
 
-def test_an_interrupt(serve: Serve) -> None:
+def test_an_interrupt(lldb: Lldb, serve: Serve) -> None:
     served = serve("guests/long64.elf")
     place = {**os.environ, "TERM": "dumb"}
     child = pexpect.spawn(
-        "lldb", ["--no-lldbinit", "--no-use-colors"], env=place, encoding="utf-8", timeout=20 * TIME_SCALE
+        lldb.program, ["--no-lldbinit", "--no-use-colors"], env=place, encoding="utf-8", timeout=20 * TIME_SCALE
     )
     try:
         child.expect_exact("(lldb)")
@@ -65,3 +66,29 @@ def test_an_interrupt(serve: Serve) -> None:
     finally:
         child.close(force=True)
     assert served.end() == 0
+
+
+HALTS = bytes.fromhex("90 f4 ebfc")  # nop, hlt, back to the nop
+
+
+def test_a_halt_is_a_stop(lldb: Lldb, serve: Serve, tmp_path: Path) -> None:
+    """And stepping over it is one instruction."""
+    guest = tmp_path / "halts.bin"
+    guest.write_bytes(HALTS)
+    said = lldb(
+        serve("--load", "0x1000", str(guest)), "continue",
+        after_exception=("register read eip", "stepi", "register read eip", "stepi", "stepi", "register read eip"),
+    )  # fmt: skip
+    ordered(said, "stop reason = halted (KVM_EXIT_HLT), next instruction at 0x1002", "->  0x1002", "eip = 0x00001002")
+    ordered(said, "(lldb) stepi", "->  0x1000", "eip = 0x00001000", "->  0x1001", "stop reason = halted", "->  0x1002")
+    assert said.count("stop reason = halted") == 2
+
+
+def test_a_shutdown_and_what_the_shell_stops_at(lldb: Lldb, serve: Serve, tmp_path: Path) -> None:
+    guest = tmp_path / "dies.bin"
+    guest.write_bytes(bytes.fromhex("90 90 0f0b"))  # ud2, and there is no handler
+    said = lldb(
+        serve("--mode", "prot", "--load", "0x1000", str(guest)), "process plugin packet monitor break *0x1001",
+        "continue", after_exception=("continue",),
+    )  # fmt: skip
+    ordered(said, "stop reason = breakpoint 1 at 0x1001", "->  0x1001", "stop reason = shutdown (triple fault)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gdbstub.testing import EXIT, HALT, FakeTarget, Loop
+from tests.gdbstub.expedited import bare
 
 
 @pytest.fixture
@@ -13,8 +14,10 @@ def loop() -> Loop:
     found = Loop(FakeTarget())
     assert b"QNonStop+" in found.ask(b"qSupported:swbreak+")
     assert found.ask(b"QNonStop:1") == b"OK"
-    assert found.ask(b"?") == b"T05thread:1;"
-    assert found.send(b"vStopped") == [b"OK", b"%Stop:T00thread:2;"]
+    assert bare(found.ask(b"?")) == b"T05thread:1;"
+    assert found.send(b"vStopped") == [b"OK"]
+    assert found.send(b"QPassSignals:") == [b"OK"]  # a gdb that heard of the other before now would end in an error
+    assert bare(found.send(b"m100,1")[1]) == b"%Stop:T00thread:2;"
     assert found.ask(b"vStopped") == b"OK"
     return found
 
@@ -30,17 +33,17 @@ def test_threads_run_and_stop_one_by_one(loop: Loop) -> None:
     assert runs(loop) == {1}
     assert loop.send(b"vCont;c:2") == [b"OK"]
     assert runs(loop) == {1, 2}
-    assert loop.send(b"vCont;t:1") == [b"OK", b"%Stop:T00thread:1;"]
+    assert [bare(one) for one in loop.send(b"vCont;t:1")] == [b"OK", b"%Stop:T00thread:1;"]
     assert runs(loop) == {2}
     assert loop.ask(b"vStopped") == b"OK"
-    assert loop.send(b"vCont;t") == [b"OK", b"%Stop:T00thread:2;"]
+    assert [bare(one) for one in loop.send(b"vCont;t")] == [b"OK", b"%Stop:T00thread:2;"]
     assert loop.ask(b"vStopped") == b"OK"
     assert not loop.target.running
 
 
 def test_a_step_of_one_while_the_other_runs(loop: Loop) -> None:
     loop.send(b"vCont;c:2")
-    assert loop.send(b"vCont;s:1") == [b"OK", b"%Stop:T05thread:1;"]
+    assert [bare(one) for one in loop.send(b"vCont;s:1")] == [b"OK", b"%Stop:T05thread:1;"]
     assert runs(loop) == {2}
     assert loop.ask(b"vStopped") == b"OK"
 
@@ -48,7 +51,7 @@ def test_a_step_of_one_while_the_other_runs(loop: Loop) -> None:
 def test_a_stop_of_one_leaves_the_others_running(loop: Loop) -> None:
     assert isinstance(loop.target, FakeTarget)
     loop.target.ram[0x180] = HALT
-    assert loop.send(b"vCont;c") == [b"OK", b"%Stop:T00thread:1;"]
+    assert [bare(one) for one in loop.send(b"vCont;c")] == [b"OK", b"%Stop:T00thread:1;"]
     assert runs(loop) == {2}
 
 
@@ -64,18 +67,18 @@ def test_breakpoints_are_changed_while_threads_run(loop: Loop) -> None:
 
 def test_one_notification_at_a_time(loop: Loop) -> None:
     loop.send(b"vCont;c")
-    assert loop.send(b"vCont;t") == [b"OK", b"%Stop:T00thread:1;"]
-    assert loop.ask(b"vStopped") == b"T00thread:2;"
+    assert [bare(one) for one in loop.send(b"vCont;t")] == [b"OK", b"%Stop:T00thread:1;"]
+    assert bare(loop.ask(b"vStopped")) == b"T00thread:2;"
     assert loop.ask(b"vStopped") == b"OK"
 
 
 def test_an_interrupt_stops_all(loop: Loop) -> None:
     loop.send(b"vCont;c")
-    assert loop.send(b"vCtrlC") == [b"OK", b"%Stop:T02thread:1;"]
-    assert loop.ask(b"vStopped") == b"T02thread:2;"
+    assert [bare(one) for one in loop.send(b"vCtrlC")] == [b"OK", b"%Stop:T02thread:1;"]
+    assert bare(loop.ask(b"vStopped")) == b"T02thread:2;"
     assert loop.ask(b"vStopped") == b"OK"
     loop.send(b"vCont;c:2")
-    assert loop.interrupt() == [b"%Stop:T02thread:2;"]
+    assert [bare(one) for one in loop.interrupt()] == [b"%Stop:T02thread:2;"]
 
 
 def test_the_end_of_the_guest_ends_all(loop: Loop) -> None:
@@ -88,14 +91,27 @@ def test_the_end_of_the_guest_ends_all(loop: Loop) -> None:
 
 def test_what_is_asked_while_some_run(loop: Loop) -> None:
     loop.send(b"vCont;c:2")
-    assert loop.ask(b"?") == b"T05thread:1;"
+    assert bare(loop.ask(b"?")) == b"T05thread:1;"
     assert loop.ask(b"vStopped") == b"OK"
     loop.send(b"vCont;c:1")
     assert loop.ask(b"?") == b"OK"
 
 
+def test_the_stops_at_the_beginning_are_told_before_anything_runs() -> None:
+    """To a client that looks at nothing first."""
+    loop = Loop(FakeTarget())
+    loop.ask(b"QNonStop:1")
+    assert bare(loop.ask(b"?")) == b"T05thread:1;"
+    assert loop.send(b"vStopped") == [b"OK"]
+    assert [bare(one) for one in loop.send(b"vCont;c")] == [b"OK", b"%Stop:T00thread:2;"]
+    assert runs(loop) == {1}
+    assert loop.ask(b"vStopped") == b"OK"
+    assert loop.send(b"vCont;c:2") == [b"OK"]
+    assert runs(loop) == {1, 2}
+
+
 def test_a_thread_whose_stop_was_not_fetched_stays(loop: Loop) -> None:
-    assert loop.send(b"vCont;s:1") == [b"OK", b"%Stop:T05thread:1;"]
+    assert [bare(one) for one in loop.send(b"vCont;s:1")] == [b"OK", b"%Stop:T05thread:1;"]
     assert loop.send(b"vCont;c") == [b"OK"]
     assert runs(loop) == {2}
     assert loop.ask(b"vStopped") == b"OK"

@@ -12,6 +12,7 @@ from gdbstub import registry
 from gdbstub.errors import TargetError
 from gdbstub.target import Point, Resume, Stopped, Target
 from gdbstub.testing import EXIT, FREE_RUN, HALT, WRITE, FakeTarget, Loop, toy_description
+from tests.gdbstub.expedited import bare
 
 GDB = b"qSupported:multiprocess+;swbreak+;hwbreak+;exec-events+;error-message+;binary-upload+"
 
@@ -136,8 +137,6 @@ def test_memory(gdb: Loop, target: FakeTarget) -> None:
     assert gdb.ask(b"m1000,4") == b"deadbeef"
     assert gdb.ask(b"X1010,4:}\x03}\x04}\x0a}]") == b"OK"
     assert target.ram[0x1010:0x1014] == b"#$*}"
-    assert gdb.ask(b"x1010,4") == b"#$*}"
-    assert gdb.ask(b"x0,0") == b"OK"
     assert gdb.ask(b"X0,0:") == b"OK"
     assert gdb.ask(b"mfffe,10") == b"0000"  # what can be read
     assert gdb.ask(b"m10000,4")[:1] == b"E"
@@ -145,12 +144,25 @@ def test_memory(gdb: Loop, target: FakeTarget) -> None:
     assert gdb.ask(b"qSearch:memory:0;10;zz") == b"0"
 
 
-def test_binary_reads_as_gdb_has_them(target: FakeTarget) -> None:
+def test_binary_reads(gdb: Loop, target: FakeTarget) -> None:
+    """What binary-upload+ in the reply to qSupported means: b before the data."""
+    target.ram[0x10:0x14] = b"#$*}"
+    assert gdb.ask(b"x10,4") == b"b#$*}"
+    assert gdb.ask(b"x10,0") == b"b"
+    assert gdb.ask(b"x10000,4")[:1] == b"E"
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["lldb 20 and later", "before"])
+def test_binary_reads_of_lldb(target: FakeTarget, asks: bool) -> None:
+    """An lldb that does not know binary-upload asks for nothing first, wants OK, and then bare data."""
     loop = Loop(target)
-    loop.ask(GDB)
+    loop.ask(b"qSupported:xmlRegisters=i386,arm,mips,arc;multiprocess+;fork-events+;vfork-events+")
+    loop.ask(b"QThreadSuffixSupported")
     target.ram[0x10:0x13] = b"abc"
-    assert loop.ask(b"x10,3") == b"babc"
-    assert loop.ask(b"x10,0") == b"b"
+    if asks:
+        assert loop.ask(b"x0,0") == b"OK"
+    assert loop.ask(b"x10,3") == (b"abc" if asks else b"babc")
+    assert loop.ask(b"x10,0") == (b"OK" if asks else b"b")
 
 
 def test_checksum(gdb: Loop, target: FakeTarget) -> None:
@@ -194,8 +206,8 @@ def test_multiprocess_ids(target: FakeTarget) -> None:
     assert loop.ask(b"Hgp1.2") == b"OK"
     assert loop.ask(b"Hcp1.-1") == b"OK"
     assert loop.ask(b"Hgp2.1")[:2] == b"E."
-    assert loop.ask(b"vCont;s:p1.2;c:p1.-1") == b"T05thread:p1.2;"
-    assert loop.ask(b"?") == b"T05thread:p1.2;"
+    assert bare(loop.ask(b"vCont;s:p1.2;c:p1.-1")) == b"T05thread:p1.2;"
+    assert bare(loop.ask(b"?")) == b"T05thread:p1.2;"
 
 
 def test_documents_come_in_pieces(gdb: Loop) -> None:
@@ -214,27 +226,34 @@ def test_documents_come_in_pieces(gdb: Loop) -> None:
 
 def test_stepping_and_breakpoints(gdb: Loop, target: FakeTarget) -> None:
     assert gdb.ask(b"vCont?") == b"vCont;c;C;s;S;t;r"
-    assert gdb.ask(b"s") == b"T05thread:1;"
+    assert bare(gdb.ask(b"s")) == b"T05thread:1;"
     assert target.values[1][0] == 0x101
     assert gdb.ask(b"Z0,108,1") == b"OK"
-    assert gdb.ask(b"vCont;c") == b"T05thread:1;swbreak:;"
+    assert bare(gdb.ask(b"vCont;c")) == b"T05thread:1;swbreak:;"
     assert target.values[1][0] == 0x108
     assert gdb.ask(b"z0,108,1") == b"OK"
     assert gdb.ask(b"Z1,10a,1") == b"OK"
-    assert gdb.ask(b"c") == b"T05thread:1;hwbreak:;"
-    assert gdb.ask(b"vCont;r10b,120:1;t") == b"T05thread:1;"
+    assert bare(gdb.ask(b"c")) == b"T05thread:1;hwbreak:;"
+    assert bare(gdb.ask(b"vCont;r10b,120:1;t")) == b"T05thread:1;"
     assert target.values[1][0] == 0x120
-    assert gdb.ask(b"vCont;r10b,120:1") == b"T05thread:1;"
+    assert bare(gdb.ask(b"vCont;r10b,120:1")) == b"T05thread:1;"
     assert target.values[1][0] == 0x121  # one step there is always
-    assert gdb.ask(b"S05") == b"T05thread:1;"
+    assert bare(gdb.ask(b"S05")) == b"T05thread:1;"
     assert gdb.ask(b"Hc2") == b"OK"
-    assert gdb.ask(b"s") == b"T05thread:2;"
-    assert gdb.ask(b"s300") == b"T05thread:2;"
+    assert bare(gdb.ask(b"s")) == b"T05thread:2;"
+    assert bare(gdb.ask(b"s300")) == b"T05thread:2;"
     assert target.values[2][0] == 0x301
 
 
+def test_stop_replies_bring_the_registers_that_are_asked_for_first(gdb: Loop, target: FakeTarget) -> None:
+    """pc and sp of the toy; by the numbers that the client knows."""
+    assert gdb.ask(b"s") == b"T05thread:1;00:01010000;01:00ff0000;"
+    assert gdb.ask(b"?") == b"T05thread:1;00:01010000;01:00ff0000;"
+    assert gdb.ask(b"vCont;s:2") == b"T05thread:2;00:01020000;01:00fe0000;"
+
+
 def test_a_thread_that_has_no_action_stays(gdb: Loop, target: FakeTarget) -> None:
-    assert gdb.ask(b"vCont;s:1") == b"T05thread:1;"
+    assert bare(gdb.ask(b"vCont;s:1")) == b"T05thread:1;"
     assert (target.values[1][0], target.values[2][0]) == (0x101, 0x200)
     assert gdb.ask(b"vCont;t")[:1] == b"E"
 
@@ -242,10 +261,10 @@ def test_a_thread_that_has_no_action_stays(gdb: Loop, target: FakeTarget) -> Non
 def test_watchpoints(gdb: Loop, target: FakeTarget) -> None:
     target.ram[0x100:0x106] = bytes((WRITE, 4, 9, WRITE, 5, 9))
     assert gdb.ask(b"Z2,9004,2") == b"OK"
-    assert gdb.ask(b"c") == b"T05thread:1;watch:9004;"
+    assert bare(gdb.ask(b"c")) == b"T05thread:1;watch:9004;"
     assert gdb.ask(b"z2,9004,2") == b"OK"
     assert gdb.ask(b"Z4,9005,1") == b"OK"
-    assert gdb.ask(b"c") == b"T05thread:1;awatch:9005;"
+    assert bare(gdb.ask(b"c")) == b"T05thread:1;awatch:9005;"
 
 
 def test_conditions_and_commands(gdb: Loop, target: FakeTarget) -> None:
@@ -256,7 +275,7 @@ def test_conditions_and_commands(gdb: Loop, target: FakeTarget) -> None:
     gdb.interrupt()
     target.values[1][2] = 7
     target.values[1][0] = 0x100
-    assert gdb.ask(b"c") == b"T05thread:1;swbreak:;"
+    assert bare(gdb.ask(b"c")) == b"T05thread:1;swbreak:;"
     text = b"hit\n\0"
     code = b"\x22\x00\x22\x00\x34\x00" + len(text).to_bytes(2, "big") + text + b"\x27"
     assert gdb.ask(b"Z0,10a,1;cmds:1,X%x,%b" % (len(code), code.hex().encode())) == b"OK"
@@ -268,9 +287,9 @@ def test_interrupting(gdb: Loop, target: FakeTarget) -> None:
     assert gdb.interrupt() == []  # it does not run
     assert gdb.send(b"c") == []
     assert target.values[1][0] == 0x100 + FREE_RUN
-    assert gdb.interrupt() == [b"T02thread:1;"]
+    assert [bare(one) for one in gdb.interrupt()] == [b"T02thread:1;"]
     gdb.send(b"c")
-    assert gdb.send(b"vCtrlC") == [b"T02thread:1;", b"OK"]
+    assert [bare(one) for one in gdb.send(b"vCtrlC")] == [b"T02thread:1;", b"OK"]
 
 
 def test_what_is_said_while_it_runs(gdb: Loop, target: FakeTarget) -> None:
@@ -278,16 +297,16 @@ def test_what_is_said_while_it_runs(gdb: Loop, target: FakeTarget) -> None:
     target.print(b"quiet")
     target.console = True
     target.print(b"loud\n")
-    assert gdb.interrupt() == [b"O" + b"loud\n".hex().encode(), b"T02thread:1;"]
+    assert [bare(one) for one in gdb.interrupt()] == [b"O" + b"loud\n".hex().encode(), b"T02thread:1;"]
     target.print(b"nobody waits")
     target.ram[target.values[1][0] + 1] = HALT
-    assert gdb.send(b"vCont;c:1") == [b"O" + b"halted\n".hex().encode(), b"T00thread:1;"]
+    assert [bare(one) for one in gdb.send(b"vCont;c:1")] == [b"O" + b"halted\n".hex().encode(), b"T00thread:1;"]
     gdb.send(b"vCont;c:1")
     target.print(b"no end")
     target._end(Stopped(1, 0, text="halted"))
     gdb.client.receive(b"")
     said = [b"O" + text.hex().encode() for text in (b"no end", b"\nhalted\n")]
-    assert list(gdb.wire.feed(gdb.client.take())) == [*said, b"T00thread:1;"]
+    assert [bare(one) for one in gdb.wire.feed(gdb.client.take())] == [*said, b"T00thread:1;"]
 
 
 def test_the_guests_end(gdb: Loop, target: FakeTarget) -> None:
@@ -302,7 +321,7 @@ def test_kill_restart_detach(target: FakeTarget) -> None:
     assert target.killed
     assert loop.send(b"R00") == []
     assert target.restarts == 1
-    assert loop.ask(b"vRun;name") == b"T05thread:1;"
+    assert bare(loop.ask(b"vRun;name")) == b"T05thread:1;"
     assert loop.ask(b"vKill;1") == b"OK"
     assert loop.ask(b"?") == b"X09"
     assert loop.ask(b"vAttach;1") == b"X09"
@@ -317,15 +336,15 @@ def test_a_new_mode_is_told_as_a_new_program(gdb: Loop, target: FakeTarget) -> N
     gdb.ask(b"qXfer:features:read:target.xml:0,1000")
     target.bits = 64
     name = b"64 bits".hex().encode()
-    assert gdb.ask(b"vCont;s:1") == b"T05thread:1;exec:" + name + b";"
+    assert bare(gdb.ask(b"vCont;s:1")) == b"T05thread:1;exec:" + name + b";"
     assert len(gdb.ask(b"g")) == 4 * 8  # as the client knows them, until it asks
     assert b'bitsize="64"' in gdb.ask(b"qXfer:features:read:target.xml:0,1000")
     assert len(gdb.ask(b"g")) == 4 * 16
-    assert gdb.ask(b"?") == b"T05thread:1;"
+    assert bare(gdb.ask(b"?")) == b"T05thread:1;"
     before = target.values[1][0]
-    assert gdb.ask(b"vCont;c") == b"T05thread:1;"  # the stop itself: nothing has run
+    assert bare(gdb.ask(b"vCont;c")) == b"T05thread:1;"  # the stop itself: nothing has run
     assert target.values[1][0] == before
-    assert gdb.ask(b"vCont;s:1") == b"T05thread:1;"
+    assert bare(gdb.ask(b"vCont;s:1")) == b"T05thread:1;"
     assert target.values[1][0] == before + 1
 
 
@@ -335,7 +354,7 @@ def test_a_new_mode_where_it_is_not_to_be_told(target: FakeTarget) -> None:
         loop = Loop(target)
         loop.ask(b"qSupported:" + features)
         target.bits = 64
-        assert loop.ask(b"s") == b"T05thread:1;"
+        assert bare(loop.ask(b"s")) == b"T05thread:1;"
         assert len(loop.ask(b"g")) == 4 * 8
 
 
@@ -382,6 +401,34 @@ def test_files(gdb: Loop, target: FakeTarget, tmp_path: Path) -> None:
     for _ in range(16):
         assert gdb.ask(b"vFile:open:%b,0,0" % name)[:2] != b"F-"
     assert gdb.ask(b"vFile:open:%b,0,0" % name) == b"F-1,18"
+
+
+@pytest.mark.parametrize(
+    ("stop", "gdb_sees", "lldb_sees"),
+    [
+        (Stopped(1, 0, text="halted; at 1"), b"T00", ("exception", "halted; at 1")),
+        (Stopped(1, 11, text="shutdown"), b"T0b", ("exception", "shutdown")),
+        (Stopped(1, 5, text="breakpoint 1 of another"), b"T05", ("exception", "breakpoint 1 of another")),
+        (Stopped(1, 5, "swbreak", text="breakpoint"), b"T05", ("breakpoint", "")),
+        (Stopped(1, 5), b"T05", ("trace", "")),
+        (Stopped(1, 2), b"T02", ("", "")),
+    ],
+    ids=["halt", "shutdown", "of another", "breakpoint", "step", "interrupt"],
+)
+def test_the_reason_of_a_stop(target: FakeTarget, stop: Stopped, gdb_sees: bytes, lldb_sees: tuple[str, str]) -> None:
+    """lldb lets a stop with signal 0 run on unless it has a reason; gdb knows no such words."""
+    gdb, lldb = Loop(target), Loop(target)
+    lldb.ask(b"QListThreadsInStopReply")
+    target.stop = stop
+    assert bare(gdb.ask(b"?")) == gdb_sees + b"thread:1;"
+    reason, description = lldb_sees
+    told = bare(lldb.ask(b"?"))
+    assert told.startswith(gdb_sees + b"thread:1;threads:1,2;thread-pcs:")
+    assert (b"reason:" + reason.encode() + b";" in told) == bool(reason), told
+    assert (b"description:" + description.encode().hex().encode() + b";" in told) == bool(description), told
+    first, second = json.loads(lldb.ask(b"jThreadsInfo"))
+    assert (first["reason"], first["description"], first["signal"]) == (reason, description, stop.signal)
+    assert "reason" not in second
 
 
 def test_lldb(target: FakeTarget) -> None:
