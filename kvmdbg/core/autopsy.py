@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 CONTRIBUTORY = frozenset((faults.DE, faults.TS, faults.NP, faults.SS, faults.GP))
 RESET_RIP, RESET_BASE = 0xFFF0, 0xFFFF0000
+PATIENCE = 5.0
+"""Seconds that the search for the way to a shutdown may take."""
 
 
 @record
@@ -78,14 +82,25 @@ def _trail(runner: Runner, final: abi.kvm_regs | None) -> Trail | None:
     mode = mode_of(runner.sregs.cr0, runner.sregs.efer, regs.rflags, runner.sregs.cs.l, runner.sregs.cs.db)
     if not runner.session.profile.behaviour(mode, runner.cpl).step:
         return None
-    machine, cpuid = runner.session.machine, runner.vcpu.get_cpuid()
-    for start in [sregs] if sregs is not None else [runner.sregs_at_start, runner.sregs]:
-        if start is None:
-            continue
-        found = replay(machine, runner.session.traps.under, regs, start, cpuid)
-        if found is not None and (final is None or (found.ended and found.steps[-1].rip == final.rip)):
-            return found
-    return None
+    session = runner.session
+    cpuid, under = runner.vcpu.get_cpuid(), session.traps.under
+    end = time.monotonic() + PATIENCE
+
+    def give_up() -> bool:
+        return session.world.hurried or time.monotonic() > end
+
+    alarm = threading.Timer(PATIENCE, runner.kick)  # for a step that KVM never ends
+    alarm.start()
+    try:
+        for start in [sregs] if sregs is not None else [runner.sregs_at_start, runner.sregs]:
+            if start is None:
+                continue
+            found = replay(session.machine, under, regs, start, cpuid, give_up)
+            if found is not None and (final is None or (found.ended and found.steps[-1].rip == final.rip)):
+                return found
+        return None
+    finally:
+        alarm.cancel()
 
 
 def explain(state: State) -> tuple[str, tuple[str, ...]]:

@@ -7,12 +7,14 @@ copy, so the way from the last exit to the end can be stepped once more there, w
 from __future__ import annotations
 
 import mmap
+import signal
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from ctypes import addressof, c_char
 from typing import TYPE_CHECKING
 
+from kvmdbg.core.probe import KICK_SIGNAL
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.kvm import System, Vcpu, abi, exits
 from kvmdbg.machine.memory import MAP_NORESERVE
@@ -39,13 +41,19 @@ class Trail:
 
 
 def replay(
-    machine: Machine, hidden: Mapping[int, int], regs: abi.kvm_regs, sregs: abi.kvm_sregs, cpuid: abi.kvm_cpuid2
+    machine: Machine,
+    hidden: Mapping[int, int],
+    regs: abi.kvm_regs,
+    sregs: abi.kvm_sregs,
+    cpuid: abi.kvm_cpuid2,
+    give_up: Callable[[], bool],
 ) -> Trail | None:
     """Step from this state on a copy of the guest's memory to a shutdown; None where this cannot be done.
 
     ``hidden`` are the bytes under the debugger's traps, by guest-physical address.
 
-    Reads from ports and devices give ones; no interrupt comes in. At most ``STEPS`` instructions.
+    Reads from ports and devices give ones; no interrupt comes in. At most ``STEPS`` instructions, and only until
+    ``give_up`` says so: it is asked before each step, and when a kick of this thread ends one.
     """
     copies: list[mmap.mmap] = []
     with suppress(KvmdbgError, OSError), System() as system, closing(system.create_vm()) as vm:
@@ -69,11 +77,12 @@ def replay(
             vcpu.set_cpuid(cpuid)
             vcpu.set_sregs(sregs)
             vcpu.set_regs(regs)
-            return _steps(vcpu)
+            vcpu.set_signal_mask(KICK_SIGNAL)
+            return _steps(vcpu, give_up)
     return None
 
 
-def _steps(vcpu: Vcpu) -> Trail | None:
+def _steps(vcpu: Vcpu, give_up: Callable[[], bool]) -> Trail | None:
     control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP
     last: deque[abi.kvm_regs] = deque(maxlen=KEPT)
     now = vcpu.get_regs()
@@ -81,8 +90,14 @@ def _steps(vcpu: Vcpu) -> Trail | None:
     for count in range(1, STEPS + 1):
         if not last or now.rip != last[-1].rip or bytes(now) != bytes(last[-1]):
             last.append(now)
+        if give_up():
+            return Trail(tuple(last), sregs, False, count)
         vcpu.set_guest_debug(control)
-        vcpu.run()
+        try:
+            vcpu.run()
+        except InterruptedError:
+            signal.sigtimedwait([KICK_SIGNAL], 0)
+            continue
         reason = vcpu.kvm_run.exit_reason
         if reason == exits.KVM_EXIT_SHUTDOWN:
             return Trail(tuple(last), sregs, True, count)

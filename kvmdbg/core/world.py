@@ -37,6 +37,8 @@ class World:
         self.owner: Runner | None = None
         self.stopping = False
         self.first: stops.Stop | None = None
+        self.hurried = False
+        """Somebody wants the guest to stop now, whatever is left to be found out about the stop."""
         self.seconds = 0.0
         """How long the vCPUs have run in all, without what went on at stops."""
         self._began = 0.0
@@ -50,6 +52,7 @@ class World:
                 raise SessionStateError("the guest is running: interrupt it first")
             self.stopping = False
             self.first = None
+            self.hurried = False
             self.owner = None
             self.running = set(jobs)
             self._began = time.perf_counter()
@@ -72,9 +75,14 @@ class World:
             stop = stops.ErrorStop(vcpu=runner.index, pc=0, message=message)
         self._rest(runner, stop)
 
+    def _yields_to(self, stop: stops.Stop | None) -> bool:
+        """Whether this stop is the one to tell: the first, or how the guest ended while a limit passed."""
+        ended = isinstance(stop, stops.FatalStop | stops.ExitedStop)
+        return self.first is None or (ended and isinstance(self.first, stops.LimitStop))
+
     def _rest(self, runner: Runner, stop: stops.Stop | None) -> None:
         with self.condition:
-            if self.first is None:
+            if self._yields_to(stop):
                 self.first = stop
             elif stop is not None:
                 runner.pending = stop
@@ -99,9 +107,10 @@ class World:
         self.condition.notify_all()
 
     def stop(self, stop: stops.Stop | None = None) -> None:
-        """Ask all runners to stop; ``stop`` is the reason if no other comes first."""
+        """Ask all runners to stop; ``stop`` is the reason if no other comes first, None that somebody wants it now."""
         with self.condition:
             if self.running:
+                self.hurried |= stop is None
                 if self.first is None:
                     self.first = stop
                 self._stop_all()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.core import stops
+from kvmdbg.core import autopsy, replay, stops
 from kvmdbg.core.autopsy import explain
+from kvmdbg.core.replay import Trail
 from kvmdbg.core.session import Session
 from kvmdbg.errors import KvmIoctlError
-from kvmdbg.kvm import abi
+from kvmdbg.kvm import Vcpu, abi
 from kvmdbg.pytest_plugin import Guests
 from kvmdbg.x86.entry_checks import violations
 from kvmdbg.x86.faults import State
@@ -217,6 +221,57 @@ def test_why_in_the_shell(kvm_guest: Guests) -> None:
     assert "1. ud2 at 0x1000 raised #UD (vector 6): ud2 always raises it." in report
     assert "Shutdown (triple fault) at 0x1000 <bad>: ud2 at 0x1000: #UD" in report
     assert typed("why") in report
+
+
+def test_a_time_limit_that_passes_meanwhile_hides_nothing(kvm_guest: Guests, monkeypatch: pytest.MonkeyPatch) -> None:
+    dbg = kvm_guest(asm="bad: ud2", mode="prot")
+    found = autopsy.replay
+
+    def slowly(*arguments: Any) -> Trail | None:
+        dbg.world.stop(stops.LimitStop(vcpu=0, pc=0, limit="1 s"))
+        return found(*arguments)
+
+    monkeypatch.setattr(autopsy, "replay", slowly)
+    stop = dbg.run()
+    assert isinstance(stop, stops.ShutdownStop), stop.describe()
+    assert stop.autopsy is not None
+    assert [text for _, text in stop.autopsy.instructions] == ["ud2"]
+
+
+def test_an_interrupt_ends_the_search_for_the_cause(kvm_guest: Guests, monkeypatch: pytest.MonkeyPatch) -> None:
+    dbg = kvm_guest(asm="mov ecx, 2000\nagain: loop again\nbad: ud2", mode="prot")
+    steps = []
+    found = autopsy.replay
+
+    def interrupted(*arguments: Any) -> Trail | None:
+        def give_up() -> bool:
+            steps.append(1)
+            if len(steps) == 100:
+                dbg.world.stop()
+            return bool(arguments[-1]())
+
+        return found(*arguments[:-1], give_up)
+
+    monkeypatch.setattr(autopsy, "replay", interrupted)
+    assert isinstance(dbg.run(), stops.ShutdownStop)
+    assert len(steps) <= 101
+
+
+def test_the_search_for_the_cause_has_an_end(kvm_guest: Guests, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where KVM does not come back from a step, too."""
+    dbg = kvm_guest(asm="bad: ud2\nhere: jmp here", mode="prot")
+
+    def never_ends(vcpu: Vcpu, give_up: Callable[[], bool]) -> None:
+        regs = vcpu.get_regs()
+        regs.rip, regs.rflags = dbg.symbols["here"], 0x202
+        vcpu.set_regs(regs)
+        while not give_up():
+            with suppress(InterruptedError):
+                vcpu.run()
+
+    monkeypatch.setattr(autopsy, "PATIENCE", 0.2)
+    monkeypatch.setattr(replay, "_steps", never_ends)
+    assert isinstance(dbg.run(), stops.ShutdownStop)
 
 
 def test_an_instruction_that_kvm_cannot_run(kvm_guest: Guests) -> None:
