@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kvmdbg.core.events import EVENTS
+from kvmdbg.core.event_scope import field_names, fields_of_kinds
+from kvmdbg.core.events import EVENTS, MemoryEvent
 from kvmdbg.errors import UsageError
 from kvmdbg.kvm.exits import KINDS
 
 if TYPE_CHECKING:
+    from kvmdbg.core.event_scope import Holds
     from kvmdbg.core.expressions import Expression, Scope
 
 ACCESS_KINDS = ("write", "read", "access")
@@ -52,8 +54,10 @@ class Point:
         self.passes = True
         self.only_if = only_if
         """Asked with the vCPU's number before anything else; for the debugger's own points."""
-        self.bound: dict[int, Callable[[], int]] = {}
+        self.bound: dict[int, Holds] = {}
         """The condition, bound to each vCPU that has reached the point."""
+        self.fields: frozenset[str] = frozenset()
+        """Names by which its condition sees the event."""
         self.scope: Callable[[int | None], Scope | None] | None = None
         """What names of the guest's source mean to the code at an address, or here, in conditions."""
         self._condition: str | None = None
@@ -124,6 +128,7 @@ class Watchpoint(Point):
         self.length = length
         self.kind = kind
         self.space = space
+        self.fields = field_names(MemoryEvent)
 
     @property
     def wants_read(self) -> bool:
@@ -151,6 +156,7 @@ class Catchpoint(Point):
         self.kind = check_catch_kind(kind)
         self.filters = dict(filters or {})
         self.when = when
+        self.fields = fields_of_kinds(self.kinds)
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kvmdbg.core.event_scope import ABSENT, event_of, field
 from kvmdbg.core.locations import NotThere
 from kvmdbg.core.registers import GENERAL, RegisterFile
 from kvmdbg.core.variables import Variables
@@ -112,7 +113,17 @@ class SessionContext:
         number = history_number(name, len(history))
         if number is not None:
             return history[number - 1] if 1 <= number <= len(history) else None
-        return self._session.variables.get(name)
+        found = self._session.variables.get(name)
+        return self._told(name) if found is None else found
+
+    def _told(self, name: str) -> int | None:
+        """A field of the event that this vCPU has stopped for, until the guest goes on."""
+        stop = self._session.last_stop
+        if stop is None or stop.vcpu != self._runner.index or self._session.state != "stopped":
+            return None
+        event = event_of(stop)
+        found = field(event, name) if event is not None else ABSENT
+        return None if found is ABSENT else found
 
     def set_variable(self, name: str, value: int) -> None:
         if name.isdigit():

@@ -21,6 +21,8 @@ SEGMENT_REGISTERS = ("cs", "ds", "es", "fs", "gs", "ss")
 def kind_of(ctx: Context, name: str) -> str:
     """ "register", "flag" or "variable": what ``$name`` is."""
     low = name.lower()
+    if name in getattr(ctx, "fields", ()):
+        return "variable"
     if low in PSEUDO or registers.lookup(low) is not None:
         return "register"
     if low in FLAGS:

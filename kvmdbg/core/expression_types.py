@@ -188,7 +188,8 @@ class Context(Protocol):
 
     It may also have ``getter(name) -> Callable[[], int] | None``: a function that reads one
     register of x86/registers quickly (not ``pc``, ``sp``, ``fp``, whose register the mode chooses).
-    It is asked for once, when an expression is bound. One whose expressions are parsed with a ``Scope`` has
+    It is asked for once, when an expression is bound. ``fields`` are names that mean variables even where a register
+    has the same. One whose expressions are parsed with a ``Scope`` has
     ``source_place(name) -> (address or None, data)`` (where a variable of the source is now; its bytes where it is
     in a register) and ``set_source(name, data)``.
     """

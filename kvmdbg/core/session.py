@@ -19,6 +19,7 @@ from kvmdbg.core.arming import DEBUG_REGISTERS, STEPPING, Plan, View, make_plan
 from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint, check_catch_kind, passes
 from kvmdbg.core.changes import Changes
 from kvmdbg.core.coalescing import Coalescing
+from kvmdbg.core.event_scope import bind_condition
 from kvmdbg.core.events import STEPPED, InsnEvent
 from kvmdbg.core.hooks import SWALLOW, Event, Hooks, On, failure
 from kvmdbg.core.hooks import call as call_hook
@@ -71,8 +72,6 @@ FILE_LINE = re.compile(r"([\w./+-]*\w\.[A-Za-z]\w*):([0-9]+)")
 MACHINES = ("pc", "bare")
 P = TypeVar("P", bound=Point)
 V = TypeVar("V")
-CONDITION_VARIABLES = ("port", "size", "value", "address", "index", "vector", "error_code", "ip", "nr", "leaf")
-"""Fields of an exit that conditions of catchpoints see, as $port and so on."""
 
 
 class Session(Inspection):
@@ -860,8 +859,8 @@ class Session(Inspection):
                 bound = point.bound.get(runner.index)
                 try:
                     if bound is None:
-                        bound = point.bound[runner.index] = point.expression.bind(self.context_of(runner))
-                    if not bound():
+                        bound = point.bound[runner.index] = bind_condition(point, self.context_of(runner))
+                    if not bound(event.exit if event is not None else None):
                         continue
                 except KvmdbgError as error:
                     text = str(error).splitlines()[0]
@@ -915,11 +914,6 @@ class Session(Inspection):
         found = [p for p in found if p.matches(event)]
         if not found:
             return None, None
-        if any(p.expression is not None for p in found):
-            for name in CONDITION_VARIABLES:
-                value = getattr(exit, name, None)
-                if isinstance(value, int):
-                    self.variables[name] = value
         if not all(p.passes for p in found):
             event.answer = SWALLOW
         quiet = (p for p in self.breakpoints.catchpoints() if p.enabled and not p.stops)

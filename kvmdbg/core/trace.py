@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import IO, TYPE_CHECKING, Any
 
 from kvmdbg.core.breakpoints import Catchpoint
+from kvmdbg.core.event_scope import fields_of_kinds
 from kvmdbg.errors import LoadError
 from kvmdbg.kvm.exits import Exit, IoExit, MmioExit
 from kvmdbg.record import record
@@ -111,6 +112,7 @@ class ExitTrace:
         self.count = 0
         self._points = [Catchpoint(kind, function=self._saw) for kind in self.kinds]
         for point in self._points:
+            point.fields = fields_of_kinds(kind for one in self._points for kind in one.kinds)
             point.scope = session.scope
             point.condition = condition
         self.sink = Sink(path) if path is not None else None

@@ -152,9 +152,6 @@ class Watching:
         """The stop for these accesses, made by the instruction that has just ended (at ``instruction``, if known)."""
         runner = self.runner
         session = runner.session
-        first = touches[0]
-        session.variables["old"] = int.from_bytes(first.old[:8], "little")
-        session.variables["new"] = int.from_bytes(first.new[:8], "little")
         hits: list[Watchpoint] = []
         for touch in touches:
             event = Event(
