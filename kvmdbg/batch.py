@@ -6,7 +6,6 @@ batch mode stops too. With JSON everything is one object a line on stdout, told 
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -14,10 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from kvmdbg import error_log, standard_files
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Error, ExitLine, GuestOutput, Message, Result, StopReport, Text
 from kvmdbg.core.stops import ExitedStop
-from kvmdbg.errors import KvmdbgError
+from kvmdbg.errors import KvmdbgError, refused_by_host
 from kvmdbg.serving import GdbService
 from kvmdbg.ui.progress import ProgressLine
 
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from kvmdbg.core.stops import Stop
     from kvmdbg.script import Script
 
-#: Exit status after Ctrl-C, and when the reader of stdout went away: 128 plus the signal's number, as shells have it.
+#: Exit status after Ctrl-C: 128 plus the signal's number, as shells have it.
 INTERRUPTED = 128 + signal.SIGINT
-CLOSED = 128 + signal.SIGPIPE
 
 
 def json_line(result: Result) -> str:
@@ -41,26 +40,27 @@ def json_line(result: Result) -> str:
 def refuse(error: KvmdbgError, as_json: bool, status: int) -> int:
     """Say why nothing was started; gives back ``status``."""
     if as_json:
-        print(json_line(Error(str(error), type(error).__name__)))
-    else:
-        print(f"kvmdbg: {error}", file=sys.stderr)
+        return standard_files.answer(f"{json_line(Error(str(error), type(error).__name__))}\n", status)
+    standard_files.say(f"kvmdbg: {error}")
     return status
 
 
 class Output:
     """stdout and stderr shared by the guest's serial port (from a vCPU's thread) and the results of commands.
 
-    A result starts on a line of its own even when the guest's last line has not ended. When nobody reads stdout
-    any more, ``closed`` is set and all further output is dropped.
+    A result starts on a line of its own even when the guest's last line has not ended. When stdout cannot be written
+    any more, ``lost`` is the exit status for that, and all further output is dropped.
     """
 
-    def __init__(self, as_json: bool, on_closed: Callable[[], None]) -> None:
+    def __init__(self, as_json: bool, on_lost: Callable[[], None]) -> None:
         self._json = as_json
         self._lock = threading.RLock()
         self._column = 0  # of stdout, 0 at the start of a line
         self._guest_line = bytearray()
-        self._on_closed = on_closed
-        self.closed = False
+        self._on_lost = on_lost
+        self.lost: int | None = None
+        self.lost_asides = False
+        """stderr could not be written."""
         self.width: Callable[[], int] = lambda: 80
 
     def guest(self, data: bytes) -> None:
@@ -98,7 +98,8 @@ class Output:
         with self._lock:
             if self._column and sys.stdout.isatty():
                 self._new_line()
-            print(result.plain(self.width()), file=sys.stderr, flush=True)
+            if not standard_files.say(result.plain(self.width())):
+                self.lost_asides = True
 
     def finish(self) -> None:
         """What the guest wrote last without ending its line."""
@@ -115,19 +116,16 @@ class Output:
             self._write(b"\n")
 
     def _write_json(self, result: Result) -> None:
-        self._write(f"{json_line(result)}\n".encode())
+        self._write(f"{json_line(result)}\n".encode("utf-8", "backslashreplace"))
 
     def _write(self, data: bytes) -> None:
-        if self.closed or not data:
+        if self.lost is not None or not data:
             return
         try:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-        except (BrokenPipeError, ValueError):
-            self.closed = True
-            # What Python would still flush at its end goes nowhere instead of raising again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            self._on_closed()
+            standard_files.write(sys.stdout.buffer, data)
+        except (OSError, ValueError) as error:
+            self.lost = standard_files.lost(error)
+            self._on_lost()
             return
         self._column = 0 if data.endswith(b"\n") else 1
 
@@ -158,7 +156,7 @@ class Batch:
         self.failed = False
         self._interrupted = False
         self._background_stops: list[Stop] = []
-        self.out = Output(json, self._closed)
+        self.out = Output(json, self._stop_guest)
         self.interpreter = Interpreter(session)
         self.interpreter.gdb = self.gdb
         self.interpreter.on_event = self._event
@@ -182,10 +180,10 @@ class Batch:
         finally:
             self.gdb.stop()
             signal.signal(signal.SIGINT, before)
-        self.out.finish()
-        if self.out.closed:
-            return CLOSED
-        return INTERRUPTED if self._interrupted else status
+            self.out.finish()
+        if self.out.lost is not None:
+            return self.out.lost
+        return INTERRUPTED if self._interrupted else status or int(self.out.lost_asides)
 
     def run_scripts(self, scripts: Sequence[Script], args: Sequence[str], *, last: bool) -> int | None:
         """Call each script's ``main``, where it has one; the exit status when one failed, or when there is no more.
@@ -208,6 +206,8 @@ class Batch:
         finally:
             self.session.listeners.remove(self._guest_output)
             self.out.finish()
+        if self.out.lost is not None:
+            return self.out.lost
         return self._guest_status() if last else None
 
     def run_shell(self, commands: Iterable[tuple[str, str]], *, color: bool | None, full_screen: bool = False) -> int:
@@ -266,8 +266,11 @@ class Batch:
 
     def _guest_output(self, data: bytes) -> None:
         if self.gdb_address == "stdio":  # stdout is gdb's
-            sys.stderr.buffer.write(data)
-            sys.stderr.buffer.flush()
+            try:
+                standard_files.write(sys.stderr.buffer, data)
+            except (OSError, ValueError):
+                standard_files.silence(standard_files.STDERR)
+                self.out.lost_asides = True
         else:
             self.out.guest(data)
 
@@ -282,7 +285,11 @@ class Batch:
 
     def _stdin(self) -> None:
         def more() -> str | None:
-            line = sys.stdin.readline()
+            try:
+                line = sys.stdin.readline()
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise KvmdbgError(f"cannot read commands from the standard input: {reason}") from None
             return line.rstrip("\n") if line else None
 
         while (line := more()) is not None and not self._ended():
@@ -290,7 +297,7 @@ class Batch:
                 self._line(line, more)
 
     def _ended(self) -> bool:
-        return self._interrupted or self.out.closed
+        return self._interrupted or self.out.lost is not None
 
     def _line(self, line: str, more: Callable[[], str | None] | None) -> None:
         """One line's results, or its error; before it the stops of a guest that ran in the background."""
@@ -302,15 +309,26 @@ class Batch:
                 self.show(result)
                 if self._ended():
                     return
+        except Quit:
+            raise
         except KvmdbgError as error:
-            self.failed = True
-            if self.json:
-                self.out.result(Error(str(error), type(error).__name__))
-            else:
-                self.out.aside(Error(f"kvmdbg: {error}"))
+            self._fail(str(error), type(error).__name__)
+        except OSError as error:
+            self._fail(str(refused_by_host(error)), "KvmdbgError")
+        except Exception as error:
+            self._fail(f"internal error: {error!r} ({error_log.write()})", "InternalError")
+
+    def _fail(self, text: str, kind: str) -> None:
+        """A command's mistake."""
+        self.failed = True
+        self.out.aside(Error(text, kind) if self.json else Error(f"kvmdbg: {text}"))
 
     def show(self, result: Result) -> None:
-        """A result where it belongs."""
+        """A result where it belongs; nothing more when stdout is lost, which is why the guest stopped."""
+        if self.out.lost is not None:
+            return
+        if isinstance(result, StopReport) and result.stop.is_error:
+            self.failed = True
         if isinstance(result, StopReport) and self.batch:
             self.out.aside(result)
         else:
@@ -322,9 +340,9 @@ class Batch:
         else:
             self.out.result(result)
 
-    def _closed(self) -> None:
-        if self.session.state == "running":
-            self.session.interrupt()
+    def _stop_guest(self) -> None:
+        """From any thread, a vCPU's too, which cannot wait for itself."""
+        self.session.world.stop()
 
     def _on_sigint(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True

@@ -2,8 +2,9 @@
 
 Nothing heavy is imported here or by what batch mode needs: start-up time is measured (tests/bench).
 
-Exit status: 0 when all commands worked, 1 otherwise, 2 for a mistake in the options or no usable /dev/kvm, 130 after
-Ctrl-C in batch mode, what ``quit STATUS`` asks for, and the guest's own where it ended itself at last.
+Exit status: 0 when all commands worked and no stop was an error, 1 otherwise, 2 for a mistake in the options or no
+usable /dev/kvm, what ``quit STATUS`` asks for, and the guest's own where it ended itself at last. As with other
+programs, 130 after Ctrl-C in batch mode, 143 after SIGTERM, 129 after SIGHUP, 141 when the reader of stdout went away.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from kvmdbg.errors import KvmdbgError, KvmUnavailable, UsageError
+from kvmdbg import error_log, standard_files
+from kvmdbg.ending import Terminal, Terminated, end_in_order
+from kvmdbg.errors import KvmdbgError, KvmUnavailable, UsageError, refused_by_host
 from kvmdbg.numbers import number, size
 
 if TYPE_CHECKING:
@@ -93,9 +96,17 @@ class _Formatter(argparse.HelpFormatter):
         super().__init__(prog, width=max(40, columns - 2))
 
 
+class _Parser(argparse.ArgumentParser):
+    """Notices when its help cannot be written."""
+
+    def print_help(self, file: object = None) -> None:
+        if status := standard_files.answer(self.format_help()):
+            self.exit(status)
+
+
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    found = argparse.ArgumentParser(
+    found = _Parser(
         prog="kvmdbg",
         description="Run a guest on a KVM virtual CPU under a debugger.",
         epilog="Numbers are decimal, 0x, 0o or 0b; sizes also take K, M, G. In the shell, help explains every command.",
@@ -185,10 +196,11 @@ def list_devices() -> int:
 
     plugins.load()
 
+    text = ""
     for name, one in registry.known().items():
         options = "".join(f",{key}={value:#x}" for key, value in one.options.items())
-        print(f"{name}{options}\n    {(one.__doc__ or '').partition(': ')[2].rstrip()}")
-    return 0
+        text += f"{name}{options}\n    {(one.__doc__ or '').partition(': ')[2].rstrip()}\n"
+    return standard_files.answer(text)
 
 
 def open_session(options: argparse.Namespace) -> Session:
@@ -222,13 +234,31 @@ def open_session(options: argparse.Namespace) -> Session:
 
 
 def run() -> int:
-    """The command ``kvmdbg``: ``main`` without passes of Python's garbage collector over what start and end handle."""
+    """The command ``kvmdbg``: ``main`` in a process of its own, which ends in order whatever happens.
+
+    Python's garbage collector makes no passes over what start and end handle.
+    """
     import gc
 
     gc.disable()
-    status = main()
+    standard_files.open_missing()
+    terminal = Terminal()
+    end_in_order(terminal)
+    try:
+        status = main()
+    except Terminated as ended:
+        status = int(ended.code or 0)
+        terminal.put_back()
+    except KeyboardInterrupt:
+        status = 130
+    except OSError as error:
+        standard_files.say(f"kvmdbg: {refused_by_host(error)}")
+        status = 1
+    except Exception as error:
+        standard_files.say(f"kvmdbg: internal error: {error!r} ({error_log.write()})")
+        status = 1
     gc.freeze()
-    return status
+    return standard_files.finish(status)
 
 
 def _scripts(paths: Sequence[str]) -> list[Script]:
@@ -249,8 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.version:
         from kvmdbg.version import VERSION
 
-        print(f"kvmdbg {VERSION}")
-        return 0
+        return standard_files.answer(f"kvmdbg {VERSION}\n")
     if "help" in options.device:
         return list_devices()
     words = options.args
@@ -258,15 +287,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if script is not None:
         options.guest, words = (words[0], words[1:]) if words else (None, [])
     elif words:
-        print(f"kvmdbg: {words[0]!r} is one word too many: only a script (.py) takes words", file=sys.stderr)
+        standard_files.say(f"kvmdbg: {words[0]!r} is one word too many: only a script (.py) takes words")
         return 2
     if options.guest is None and script is not None:
-        print(f"kvmdbg: which guest is {script} for? give its image after it", file=sys.stderr)
+        standard_files.say(f"kvmdbg: which guest is {script} for? give its image after it")
         return 2
     if options.guest is None:
-        print(
-            "kvmdbg: which guest? give its image, as in: kvmdbg guests/hello16.bin (--help shows more)", file=sys.stderr
-        )
+        standard_files.say("kvmdbg: which guest? give its image, as in: kvmdbg guests/hello16.bin (--help shows more)")
         return 2
     from kvmdbg.batch import Batch, refuse
 

@@ -72,3 +72,9 @@ class SessionStateError(KvmdbgError):
 
 class NotSupportedHere(KvmdbgError):
     """This host's KVM cannot do what was asked; the message says what will work instead."""
+
+
+def refused_by_host(error: OSError) -> KvmdbgError:
+    """What the host refused (no file left to open, no memory, a file that is gone), as a sentence."""
+    what = f"{error.filename}: " if error.filename else ""
+    return KvmdbgError(f"the host refused: {what}{error.strerror or error}")

@@ -21,6 +21,9 @@ MAY_IMPORT = {
         "kvmdbg.plugins": "errors",
         "kvmdbg.record": "",
         "kvmdbg.numbers": "errors",
+        "kvmdbg.standard_files": "",
+        "kvmdbg.error_log": "platformdirs",
+        "kvmdbg.ending": "",
         "kvmdbg.version": "",
         "kvmdbg.x86": "errors record capstone keystone",
         "kvmdbg.kvm": "errors record",
@@ -29,7 +32,8 @@ MAY_IMPORT = {
         "kvmdbg.loaders": "machine x86 errors plugins record elftools platformdirs",
         "kvmdbg.core": "devices loaders machine kvm x86 errors plugins record",
         "kvmdbg.commands": "core devices loaders machine kvm x86 errors plugins record version pygal",
-        "kvmdbg.ui": "serving commands core machine kvm x86 errors record version prompt_toolkit pygments platformdirs",
+        "kvmdbg.ui": "serving commands core machine kvm x86 errors error_log standard_files record version "
+        "prompt_toolkit pygments",
         "gdbstub": "",
         "kvmdbg.gdb_target": "gdbstub core machine kvm x86 errors record",
         "kvmdbg.api": "core loaders machine errors numbers record",
@@ -37,9 +41,9 @@ MAY_IMPORT = {
         "kvmdbg.pytest_plugin": "api build commands core kvm errors pytest",
         "kvmdbg.serving": "gdb_target gdbstub commands core errors",
         "kvmdbg.script": "core errors",
-        "kvmdbg.batch": "script serving ui commands core errors record",
-        "kvmdbg.cli": "api batch script plugins ui devices commands gdb_target gdbstub core x86 errors numbers record "
-        "version",
+        "kvmdbg.batch": "script serving ui commands core errors error_log standard_files record",
+        "kvmdbg.cli": "api batch script plugins ui devices commands gdb_target gdbstub core x86 ending errors "
+        "error_log numbers record standard_files version",
         "kvmdbg": "api commands core devices errors loaders",
         "kvmdbg.__main__": "cli",
     }.items()

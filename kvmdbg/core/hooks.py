@@ -120,12 +120,12 @@ def call(point: Point, event: Event) -> stops.Stop | None:
         return None
     except Exception as error:
         point.enabled = False
-        return _stop(point, event, failure(point, error))
+        return _stop(point, event, failure(point, error), failed=True)
 
 
-def _stop(point: Point, event: Event, text: str) -> stops.Stop:
+def _stop(point: Point, event: Event, text: str, *, failed: bool = False) -> stops.Stop:
     runner = event._runner
-    return stops.HookStop(vcpu=runner.index, pc=runner.pc, hits=(point,), message=text)
+    return stops.HookStop(vcpu=runner.index, pc=runner.pc, hits=(point,), message=text, failed=failed)
 
 
 def failure(point: Point, error: Exception) -> str:

@@ -810,7 +810,15 @@ class Session(Inspection):
         return self.world.exclusive(runner)
 
     def _finish(self, stop: stops.Stop | None) -> stops.Stop:
-        """All vCPUs rest: take the traps out of memory and settle why it stopped."""
+        """All vCPUs rest. A mistake here must not leave the session waiting for ever: it becomes a stop."""
+        try:
+            return self._settle(stop)
+        except Exception as error:
+            self.last_stop = stops.internal_error(error, self.vcpu.index)
+            return self.last_stop
+
+    def _settle(self, stop: stops.Stop | None) -> stops.Stop:
+        """Take the traps out of memory and settle why it stopped."""
         self.traps.lift_all()
         for runner in self.runners:
             runner.forget()

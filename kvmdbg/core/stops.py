@@ -20,6 +20,11 @@ class Stop:
     pc: int
     reason: ClassVar[str] = "stop"
 
+    @property
+    def is_error(self) -> bool:
+        """Whether something failed that is not the guest's: batch mode's exit status is not 0 then."""
+        return False
+
     def describe(self) -> str:
         """One sentence for people."""
         return f"stopped at {self.pc:#x}"
@@ -136,11 +141,16 @@ class CaughtStop(Stop):
 
 @record
 class HookStop(Stop):
-    """A hook asked for the stop, or failed; ``message`` says why."""
+    """A hook asked for the stop, or ``failed``; ``message`` says why."""
 
     hits: tuple[Point, ...]
     message: str
+    failed: bool = False
     reason: ClassVar[str] = "hook"
+
+    @property
+    def is_error(self) -> bool:
+        return self.failed
 
     @property
     def breakpoints(self) -> tuple[Point, ...]:
@@ -247,6 +257,10 @@ class FailEntryStop(FatalStop):
     hardware_reason: int = 0
     reason: ClassVar[str] = "entry-failure"
 
+    @property
+    def is_error(self) -> bool:
+        return True
+
     def describe(self) -> str:
         return (
             f"KVM could not enter the guest at {self.pc:#x}: hardware reason {self.hardware_reason:#x} "
@@ -264,6 +278,10 @@ class ExitStop(Stop):
     exit: Exit
     reason: ClassVar[str] = "unhandled-exit"
 
+    @property
+    def is_error(self) -> bool:
+        return True
+
     def describe(self) -> str:
         return f"unhandled exit at {self.pc:#x}: {self.exit.describe()}"
 
@@ -280,6 +298,10 @@ class ErrorStop(Stop):
     reason: ClassVar[str] = "error"
 
     @property
+    def is_error(self) -> bool:
+        return True
+
+    @property
     def breakpoints(self) -> tuple[Point, ...]:
         return self.hits
 
@@ -288,3 +310,12 @@ class ErrorStop(Stop):
 
     def fields(self) -> dict[str, Any]:
         return {"message": self.message}
+
+
+def internal_error(error: BaseException, vcpu: int) -> ErrorStop:
+    """The stop that a mistake of kvmdbg's own becomes. It imports nothing: there may be no file left to open."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else ""
+    return ErrorStop(vcpu=vcpu, pc=0, message=f"internal error: {error!r}{where}")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kvmdbg.core import stops
-from kvmdbg.errors import KvmdbgError, SessionStateError
+from kvmdbg.errors import KvmdbgError, SessionStateError, refused_by_host
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
@@ -67,12 +67,10 @@ class World:
             stop = None if self.stopping else job()
         except KvmdbgError as error:
             stop = runner.stop(stops.ErrorStop, message=str(error))
+        except OSError as error:
+            stop = runner.stop(stops.ErrorStop, message=str(refused_by_host(error)))
         except BaseException as error:  # a bug must not leave the session waiting for ever
-            import traceback
-
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            message = f"internal error: {error!r} at {place.filename}:{place.lineno}"
-            stop = stops.ErrorStop(vcpu=runner.index, pc=0, message=message)
+            stop = stops.internal_error(error, runner.index)
         self._rest(runner, stop)
 
     def _yields_to(self, stop: stops.Stop | None) -> bool:

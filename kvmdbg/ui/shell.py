@@ -6,13 +6,13 @@ import os
 import shutil
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kvmdbg import error_log
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Message, Result
+from kvmdbg.error_log import state_folder
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.ui import keys
 from kvmdbg.ui.console import Console
@@ -32,16 +32,6 @@ if TYPE_CHECKING:
 
 WAKE = "\0wake"
 """What the prompt gives when it was left to show a stop."""
-
-
-def state_folder() -> Path | None:
-    """Where the history and the log of internal errors are kept (XDG_STATE_HOME); None where none can be made."""
-    import platformdirs
-
-    try:
-        return platformdirs.user_state_path("kvmdbg", ensure_exists=True)
-    except OSError:
-        return None
 
 
 def history() -> History:
@@ -312,20 +302,7 @@ class Shell:
                 self.session.interrupt()
             self.console.show(Message("Interrupted.", "warning"))
         except Exception as error:
-            self.console.error(f"internal error: {error!r} ({self._log()}); the session goes on")
-
-    def _log(self) -> str:
-        """Write the traceback of the exception that is handled to the log; where it is."""
-        folder = state_folder()
-        if folder is None:
-            return "no log could be written"
-        path = folder / "errors.log"
-        try:
-            with open(path, "a") as log:
-                traceback.print_exc(file=log)
-        except OSError as error:
-            return f"no log could be written: {error.strerror}"
-        return f"details in {path}"
+            self.console.error(f"internal error: {error!r} ({error_log.write()}); the session goes on")
 
 
 def run(interpreter: Interpreter, gdb: GdbService, *, color: bool | None = None, full_screen: bool = False) -> int:

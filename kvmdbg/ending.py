@@ -1,0 +1,62 @@
+"""SIGTERM and SIGHUP end kvmdbg as leaving it does: the terminal is put back, sockets are removed, files finished."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+PATIENCE = 15.0
+"""Seconds that putting everything in order may take."""
+
+
+class Terminated(SystemExit):
+    """Raised on the main thread where a signal asks kvmdbg to end; its code is 128 plus the signal's number."""
+
+
+class Terminal:
+    """The settings of the terminal at the start, to be put back at the end."""
+
+    def __init__(self) -> None:
+        self._file = sys.stdin.fileno() if sys.stdin.isatty() else None
+        if self._file is not None:
+            import termios
+
+            self._settings = termios.tcgetattr(self._file)
+
+    def put_back(self) -> None:
+        """Unless it is as it was, or another process group has it now."""
+        if self._file is None:
+            return
+        import termios
+
+        try:
+            if os.tcgetpgrp(self._file) == os.getpgrp() and termios.tcgetattr(self._file) != self._settings:
+                termios.tcsetattr(self._file, termios.TCSANOW, self._settings)
+        except (OSError, termios.error):
+            pass  # it has gone
+
+
+def end_in_order(terminal: Terminal) -> None:
+    """From now on these signals raise Terminated; one that is ignored (nohup) stays so."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        status = 128 + number
+
+        def give_up() -> None:
+            terminal.put_back()
+            os._exit(status)
+
+        for one in SIGNALS:
+            signal.signal(one, signal.SIG_IGN)
+        watchdog = threading.Timer(PATIENCE, give_up)
+        watchdog.daemon = True
+        watchdog.start()
+        raise Terminated(status)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, end)

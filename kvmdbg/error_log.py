@@ -1,0 +1,31 @@
+"""The log of internal errors: the traceback of what was told in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def state_folder() -> Path | None:
+    """Where the history and the log are kept (XDG_STATE_HOME); None where it cannot be made."""
+    import platformdirs
+
+    try:
+        return platformdirs.user_state_path("kvmdbg", ensure_exists=True)
+    except OSError:
+        return None
+
+
+def write() -> str:
+    """Write the traceback of the exception that is being handled; words that say where it is."""
+    try:
+        import traceback
+
+        folder = state_folder()
+        if folder is None:
+            return "no log could be written"
+        path = folder / "errors.log"
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as log:
+            traceback.print_exc(file=log)
+    except (OSError, ImportError) as error:  # with no file left to open nothing can be imported either
+        return f"no log could be written: {error}"
+    return f"details in {path}"
