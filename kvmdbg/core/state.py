@@ -11,13 +11,12 @@ from kvmdbg.record import record
 from kvmdbg.x86 import cpuid, descriptors, gates
 from kvmdbg.x86.descriptors import Gate
 from kvmdbg.x86.modes import EFER_LMA
+from kvmdbg.x86.xsave import XsaveArea
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
 
 MOST_DESCRIPTORS = 8192
-XSAVE_AVX = 576
-"""Where the upper halves of YMM lie in the standard form of XSAVE (the same on every CPU so far)."""
 
 
 @record
@@ -200,24 +199,19 @@ class State:
 
     # --- floating point ----------------------------------------------------------------------------
 
-    def fpu(self) -> abi.kvm_fpu:
-        """The x87 state (struct kvm_fpu)."""
+    def fpu(self) -> XsaveArea:
+        """The x87 and SSE state."""
         runner = self._session.runner
         runner.require_stopped()
-        return runner.call(runner.vcpu.get_fpu)
+        return XsaveArea.from_buffer_copy(runner.call(runner.vcpu.get_xsave))
 
     def vectors(self) -> list[bytes]:
         """XMM0 to XMM15 (16 bytes each), or YMM (32) where the vCPU has AVX."""
-        runner = self._session.runner
-        runner.require_stopped()
-        fpu = self.fpu()
-        low = [bytes(fpu.xmm[n]) for n in range(16)]
+        area = self.fpu()
+        low = [bytes(area.xmm[n]) for n in range(16)]
         if not self._session.has_avx:
             return low
-        raw = bytes(runner.call(runner.vcpu.get_xsave))
-        used = int.from_bytes(raw[512:520], "little") & 4
-        high = [raw[XSAVE_AVX + 16 * n : XSAVE_AVX + 16 * n + 16] if used else bytes(16) for n in range(16)]
-        return [a + b for a, b in zip(low, high, strict=True)]
+        return [half + area.ymm_high(n) for n, half in enumerate(low)]
 
     # --- events ------------------------------------------------------------------------------------
 

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 from gdbstub import Description, TargetError
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.kvm import abi
+from kvmdbg.x86 import registers as names
+from kvmdbg.x86.xsave import AVX, SSE, X87, XsaveArea
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
     from kvmdbg.core.session import Session
 
 MSR_KERNEL_GS_BASE = 0xC0000102
-XSAVE_AVX = 576
-"""Where the upper halves of YMM lie in the standard form (CPUID leaf 0xD, sub-leaf 2; the same on every CPU so far)."""
 GENERAL = {name: name for name in (field[0] for field in abi.kvm_regs._fields_)} | {
     f"e{name}": f"r{name}" for name in ("ax", "bx", "cx", "dx", "si", "di", "bp")
 }
 AT_HAND = {*GENERAL, "eip", "esp"}
-X87 = ("fctrl", "fstat", "ftag", "fiseg", "fioff", "foseg", "fooff", "fop")
+CONTROL = ("fctrl", "fstat", "ftag", "fiseg", "fioff", "foseg", "fooff", "fop", "mxcsr")
 
 
-def full_tags(fpu: abi.kvm_fpu) -> int:
+def full_tags(fpu: XsaveArea) -> int:
     """The x87 tag word with two bits a register, from FXSAVE's abridged one (Intel SDM volume 1, 10.5.1.1)."""
     top, word = fpu.fsw >> 11 & 7, 0
     for physical in range(8):
@@ -42,6 +42,42 @@ def full_tags(fpu: abi.kvm_fpu) -> int:
     return word
 
 
+def _used(tags: bytes) -> tuple[int, int]:
+    """Of a full tag word: which registers are not empty, as FXSAVE keeps it, and what is no tag at all."""
+    value = int.from_bytes(tags, "little")
+    return sum(1 << n for n in range(8) if value >> 2 * n & 3 != 3), value >> 16
+
+
+def _put(area: XsaveArea, name: str, data: bytes) -> None:
+    """Write a register of the area."""
+    value = int.from_bytes(data, "little")
+    if name[:3] == "xmm":
+        area.xmm[int(name[3:])][:] = data
+    elif name[:3] == "ymm":
+        area.upper[int(name[3:-1])][:] = data
+    elif name == "mxcsr":
+        area.mxcsr = value
+    elif name == "fctrl":
+        area.fcw = value
+    elif name == "fstat":
+        area.fsw = value
+    elif name == "ftag":
+        area.ftwx = _used(data)[0]
+    elif name == "fop":
+        area.last_opcode = value
+    elif name == "fioff":
+        area.last_ip = area.last_ip & ~0xFFFFFFFF | value
+    elif name == "fiseg":
+        area.last_ip = area.last_ip & 0xFFFFFFFF | (value & 0xFFFF) << 32
+    elif name == "fooff":
+        area.last_dp = area.last_dp & ~0xFFFFFFFF | value
+    elif name == "foseg":
+        area.last_dp = area.last_dp & 0xFFFFFFFF | (value & 0xFFFF) << 32
+    else:
+        area.fpr[int(name[2:])][:10] = data
+    area.xstate_bv |= AVX if name[:3] == "ymm" else SSE if name[:3] in ("xmm", "mxc") else X87
+
+
 class ThreadRegisters:
     """The registers of ``runner``. Values are kept until something changes them."""
 
@@ -49,28 +85,22 @@ class ThreadRegisters:
         self._session = session
         self.runner = runner
         self._seen = -1
-        self._fpu: abi.kvm_fpu | None = None
-        self._xsave: bytes | None = None
+        self._area: XsaveArea | None = None
         self._whole: dict[str, bytes] = {}
 
     def _fresh(self) -> None:
         self.runner.require_stopped()
         if self._seen != self.runner.changes:
-            self._fpu = self._xsave = None
+            self._area = None
             self._whole.clear()
             self._seen = self.runner.changes
 
     @property
-    def fpu(self) -> abi.kvm_fpu:
-        if self._fpu is None:
-            self._fpu = self.runner.call(self.runner.vcpu.get_fpu)
-        return self._fpu
-
-    @property
-    def xsave(self) -> bytes:
-        if self._xsave is None:
-            self._xsave = bytes(self.runner.call(self.runner.vcpu.get_xsave))
-        return self._xsave
+    def area(self) -> XsaveArea:
+        """x87, SSE and AVX. KVM_GET_FPU would leave out mxcsr."""
+        if self._area is None:
+            self._area = XsaveArea.from_buffer_copy(self.runner.call(self.runner.vcpu.get_xsave))
+        return self._area
 
     # --- reading -----------------------------------------------------------------------------------
 
@@ -102,19 +132,13 @@ class ThreadRegisters:
 
     def _read(self, name: str, size: int) -> bytes:
         if name[:2] == "st" and name[2:].isdigit():
-            return bytes(self.fpu.fpr[int(name[2:])])[:10]
+            return bytes(self.area.fpr[int(name[2:])])[:10]
         if name[:3] == "xmm":
-            return bytes(self.fpu.xmm[int(name[3:])])
+            return bytes(self.area.xmm[int(name[3:])])
         if name[:3] == "ymm":
-            return self._ymm_high(int(name[3:-1]))
+            return self.area.ymm_high(int(name[3:-1]))
         value = self._number(name)
         return (value & (1 << 8 * size) - 1).to_bytes(size, "little")
-
-    def _ymm_high(self, number: int) -> bytes:
-        area = self.xsave
-        if not area[512] & 4:  # XSTATE_BV: the state is at its first value
-            return bytes(16)
-        return area[XSAVE_AVX + 16 * number :][:16]
 
     def _number(self, name: str) -> int:
         runner = self.runner
@@ -128,14 +152,12 @@ class ThreadRegisters:
             return int(getattr(runner.vcpu.regs, GENERAL[name]))
         if name == "k_gs_base":
             return runner.call(lambda: runner.vcpu.get_msr(MSR_KERNEL_GS_BASE)) or 0
-        if name == "mxcsr":
-            return int(self.fpu.mxcsr)
-        if name in X87:
-            fpu = self.fpu
+        if name in CONTROL:
+            area = self.area
             values: dict[str, int] = {
-                "fctrl": fpu.fcw, "fstat": fpu.fsw, "ftag": full_tags(fpu), "fiseg": fpu.last_ip >> 32 & 0xFFFF,
-                "fioff": fpu.last_ip & 0xFFFFFFFF, "foseg": fpu.last_dp >> 32 & 0xFFFF,
-                "fooff": fpu.last_dp & 0xFFFFFFFF, "fop": fpu.last_opcode,
+                "fctrl": area.fcw, "fstat": area.fsw, "ftag": full_tags(area), "fiseg": area.last_ip >> 32 & 0xFFFF,
+                "fioff": area.last_ip & 0xFFFFFFFF, "foseg": area.last_dp >> 32 & 0xFFFF,
+                "fooff": area.last_dp & 0xFFFFFFFF, "fop": area.last_opcode, "mxcsr": area.mxcsr,
             }  # fmt: skip
             return values[name]
         view = self._session.vcpus[runner.index]
@@ -153,10 +175,19 @@ class ThreadRegisters:
                 self.write(layout, number, new)
 
     def write(self, layout: Description, number: int, data: bytes) -> None:
-        """Write one register. TargetError where the CPU does not take it."""
+        """Write one register. TargetError where the CPU does not take it, which then has the value that it had."""
         self._fresh()
+        register = layout.registers[number]
+        name, size = register.name, register.size
+        before = self._read(name, size)
         try:
-            self._write(layout.registers[number].name, data)
+            self._write(name, data)
+            self.runner.changes += 1
+            self._fresh()
+            taken = self._read(name, size)
+            if taken != data and not (name == "ftag" and _used(taken) == _used(data)):
+                self._write(name, before)
+                raise TargetError(f"{name} cannot hold {int.from_bytes(data, 'little'):#x}")
         except KvmdbgError as error:
             raise TargetError(str(error)) from None
         finally:
@@ -165,52 +196,15 @@ class ThreadRegisters:
     def _write(self, name: str, data: bytes) -> None:
         runner = self.runner
         value = int.from_bytes(data, "little")
-        if name[:2] == "st" and name[2:].isdigit():
-            fpu = self.fpu
-            fpu.fpr[int(name[2:])][:10] = data
-            runner.call(lambda: runner.vcpu.set_fpu(fpu))
-        elif name[:3] == "xmm":
-            fpu = self.fpu
-            fpu.xmm[int(name[3:])][:] = data
-            runner.call(lambda: runner.vcpu.set_fpu(fpu))
-        elif name[:3] == "ymm":
-            self._write_ymm_high(int(name[3:-1]), data)
-        elif name in X87 or name == "mxcsr":
-            self._write_control(name, value)
+        if name in CONTROL or name[:3] in ("xmm", "ymm") or (name[:2] == "st" and name[2:].isdigit()):
+            area = XsaveArea.from_buffer_copy(self.area)
+            _put(area, name, data)
+            runner.call(lambda: runner.vcpu.set_xsave(abi.kvm_xsave.from_buffer_copy(area)))
         elif name == "k_gs_base":
             if not runner.call(lambda: runner.vcpu.set_msr(MSR_KERNEL_GS_BASE, value)):
                 raise TargetError("this vCPU does not take that value for k_gs_base")
         else:
             self._write_number(name, value)
-
-    def _write_ymm_high(self, number: int, data: bytes) -> None:
-        vcpu = self.runner.vcpu
-        area = self.runner.call(vcpu.get_xsave)
-        whole = bytearray(bytes(area))
-        whole[512] |= 4
-        whole[XSAVE_AVX + 16 * number : XSAVE_AVX + 16 * number + 16] = data
-        changed = type(area).from_buffer_copy(bytes(whole))
-        self.runner.call(lambda: vcpu.set_xsave(changed))
-
-    def _write_control(self, name: str, value: int) -> None:
-        fpu, vcpu = self.fpu, self.runner.vcpu
-        if name == "mxcsr":
-            fpu.mxcsr = value
-        elif name == "fctrl":
-            fpu.fcw = value
-        elif name == "fstat":
-            fpu.fsw = value
-        elif name == "ftag":
-            fpu.ftwx = sum(1 << n for n in range(8) if value >> 2 * n & 3 != 3)
-        elif name == "fop":
-            fpu.last_opcode = value
-        elif name == "fioff":
-            fpu.last_ip = fpu.last_ip & ~0xFFFFFFFF | value
-        elif name == "fooff":
-            fpu.last_dp = fpu.last_dp & ~0xFFFFFFFF | value
-        else:
-            raise TargetError(f"{name} cannot be written")
-        self.runner.call(lambda: vcpu.set_fpu(fpu))
 
     def _write_number(self, name: str, value: int) -> None:
         runner = self.runner
@@ -227,4 +221,7 @@ class ThreadRegisters:
                 raise TargetError(f"{value:#x} cannot be reached from SS base {base:#x}: write $ss and $sp")
             registers.set("esp" if wide else "sp", offset)
         else:
+            known = names.lookup(name)
+            if known is not None and value >> known.bits:  # gdb has selectors and limits wider than they are
+                raise TargetError(f"{name} cannot hold {value:#x}")
             registers.set(name, value)

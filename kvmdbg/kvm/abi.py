@@ -81,22 +81,6 @@ class kvm_sregs(Struct):
     ]
 
 
-class kvm_fpu(Struct):
-    _fields_ = [
-        ("fpr", (c_uint8 * 16) * 8),
-        ("fcw", c_uint16),
-        ("fsw", c_uint16),
-        ("ftwx", c_uint8),
-        ("pad1", c_uint8),
-        ("last_opcode", c_uint16),
-        ("last_ip", c_uint64),
-        ("last_dp", c_uint64),
-        ("xmm", (c_uint8 * 16) * 16),
-        ("mxcsr", c_uint32),
-        ("pad2", c_uint32),
-    ]
-
-
 class kvm_xsave(Struct):
     _fields_ = [("region", c_uint32 * 1024)]
 
@@ -421,8 +405,6 @@ KVM_TRANSLATE = _iowr(0x85, sizeof(kvm_translation))
 KVM_GET_MSRS = _iowr(0x88, 8)
 KVM_SET_MSRS = _iow(0x89, 8)
 KVM_SET_SIGNAL_MASK = _iow(0x8B, 4)
-KVM_GET_FPU = _ior(0x8C, sizeof(kvm_fpu))
-KVM_SET_FPU = _iow(0x8D, sizeof(kvm_fpu))
 KVM_SET_CPUID2 = _iow(0x90, 8)
 KVM_GET_CPUID2 = _iowr(0x91, 8)
 KVM_GET_MP_STATE = _ior(0x98, sizeof(kvm_mp_state))

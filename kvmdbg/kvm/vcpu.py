@@ -109,12 +109,6 @@ class Vcpu:
 
     # floating point, debug, MSRs
 
-    def get_fpu(self) -> abi.kvm_fpu:
-        return self._get("KVM_GET_FPU", abi.KVM_GET_FPU, abi.kvm_fpu())
-
-    def set_fpu(self, fpu: abi.kvm_fpu) -> None:
-        ioctl(self.fd, "KVM_SET_FPU", abi.KVM_SET_FPU, fpu)
-
     def get_xsave(self) -> abi.kvm_xsave:
         return self._get("KVM_GET_XSAVE", abi.KVM_GET_XSAVE, abi.kvm_xsave())
 

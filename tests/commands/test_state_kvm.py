@@ -8,8 +8,10 @@ from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.core import stops
 from kvmdbg.core.session import Session
 from kvmdbg.errors import KvmdbgError, NotSupportedHere, UsageError
+from kvmdbg.kvm import abi
 from kvmdbg.pytest_plugin import Guests
 from kvmdbg.x86.cpuid import FEATURES
+from kvmdbg.x86.xsave import SSE, X87
 
 pytestmark = pytest.mark.kvm
 
@@ -135,13 +137,15 @@ def test_msrs_by_name_and_number(kvm_guest: Guests) -> None:
 def test_the_fpu(kvm_guest: Guests) -> None:
     dbg = kvm_guest(asm="hlt", mode="long")
     runner = dbg.runner
-    fpu = runner.call(runner.vcpu.get_fpu)
+    fpu = dbg.state_of.fpu()
+    fpu.xstate_bv |= X87 | SSE
     fpu.fsw, fpu.ftwx = 7 << 11, 0x80
     for at, byte in enumerate(bytes.fromhex("0000000000000080ff3f")):  # 1.0
         fpu.fpr[0][at] = byte
     for at, byte in enumerate(bytes.fromhex("0000803f 00000040 00004040 00008040")):
         fpu.xmm[1][at] = byte
-    runner.call(lambda: runner.vcpu.set_fpu(fpu))
+    runner.call(lambda: runner.vcpu.set_xsave(abi.kvm_xsave.from_buffer_copy(fpu)))
+    assert "mxcsr  0x1f80" in typed(dbg, "info fpu")
     assert "st0       1.0" in typed(dbg, "info fpu")
     assert "st1       empty" in typed(dbg, "info fpu")
     assert "{1, 2, 3, 4}" in typed(dbg, "info vectors")

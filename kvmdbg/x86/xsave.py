@@ -1,0 +1,41 @@
+"""The XSAVE area in its standard form (Intel SDM volume 1, 13.4; its first 512 bytes: table 10-2)."""
+
+from __future__ import annotations
+
+from ctypes import Structure, c_uint8, c_uint16, c_uint32, c_uint64
+
+X87, SSE, AVX = 1, 2, 4
+"""State components in ``xstate_bv``: one whose bit is clear has its first value, whatever the area holds."""
+_Sixteen = c_uint8 * 16
+
+
+class XsaveArea(Structure):
+    """x87, XMM and the upper halves of YMM (at 576 on every CPU so far).
+
+    The selectors FCS and FDS are bits 32 to 47 of ``last_ip`` and ``last_dp``.
+    """
+
+    _pack_ = 1
+    _fields_ = [
+        ("fcw", c_uint16),
+        ("fsw", c_uint16),
+        ("ftwx", c_uint8),
+        ("pad1", c_uint8),
+        ("last_opcode", c_uint16),
+        ("last_ip", c_uint64),
+        ("last_dp", c_uint64),
+        ("mxcsr", c_uint32),
+        ("mxcsr_mask", c_uint32),
+        ("fpr", _Sixteen * 8),
+        ("xmm", _Sixteen * 16),
+        ("pad2", c_uint8 * 96),
+        ("xstate_bv", c_uint64),
+        ("xcomp_bv", c_uint64),
+        ("pad3", c_uint8 * 48),
+        ("upper", _Sixteen * 16),
+        ("beyond", c_uint8 * 3264),
+    ]
+
+    def ymm_high(self, number: int) -> bytes:
+        """The upper half of a YMM register."""
+        return bytes(self.upper[number]) if self.xstate_bv & AVX else bytes(16)
