@@ -94,8 +94,8 @@ class Plan:
 class View:
     """What arming asks of the stopped guest.
 
-    ``translate``: linear -> guest-physical in RAM, or None; ``in_ram``: the physical address itself,
-    or None where there is no RAM; ``paging_pages``: the pages that
+    ``translate``: linear -> guest-physical in RAM, or None where it is not there or not the same on each vCPU;
+    ``in_ram``: the physical address itself, or None where there is no RAM; ``paging_pages``: the pages that
     hold paging structures now; ``system_pages``: those of GDT, IDT, LDT and TSS.
     """
 

@@ -121,6 +121,7 @@ class Runner(threading.Thread):
         """The last step was over an instruction that exits: on VMX its trap may be waiting yet, and the guest would get
         it as an exception of its own."""
         self._step_trap: int | None = None
+        self._may_run = True
         self._quiet = True
         self._lifted: int | None = None
         self.stepper = Stepper(self)
@@ -331,7 +332,23 @@ class Runner(threading.Thread):
     def park(self) -> bool:
         """After a kick: wait while another runner has the world to itself; whether to stop."""
         self.drain()
+        self.be_known()
         return self.session.world.park(self)
+
+    def be_known(self) -> None:
+        """Before another runner has the world to itself: fetch what it may ask of this vCPU meanwhile."""
+        if len(self.session.runners) > 1:
+            _ = self.sregs, self.may_run
+
+    @property
+    def may_run(self) -> bool:
+        """Whether this vCPU runs code or may begin to at any time. One that waits for INIT does not; KVM tells of the
+        INIT (EAGAIN), but not always of the SIPI behind it."""
+        if not self.session.machine.irqchip:
+            return True
+        if not self.in_guest or threading.current_thread() is self:
+            self._may_run = self.call(self.vcpu.get_mp_state) != abi.KVM_MP_STATE_UNINITIALIZED
+        return self._may_run
 
     @property
     def stack_pointer(self) -> int:
@@ -432,8 +449,10 @@ class Runner(threading.Thread):
                     return None
                 self.debug_for_running()
                 continue
-            except BlockingIOError:
-                continue  # INIT or SIPI woke it
+            except BlockingIOError:  # INIT or SIPI woke it
+                self.forget()
+                self.follow_tables()
+                continue
             except OSError as error:
                 self.forget()
                 return self.refused(error)

@@ -730,7 +730,7 @@ class Session(Inspection):
         breakpoints = [*self.breakpoints.breakpoints(), *self.own_points, *self.vectors.points()]
         watchpoints = self.breakpoints.watchpoints()
         plan = Plan()
-        if any(p.enabled for p in (*breakpoints, *watchpoints)):
+        if self.vectors.active or any(p.enabled for p in (*breakpoints, *watchpoints)):
             view = self._view()
             plan = make_plan(breakpoints, watchpoints, self.profile, view)
             for page in self.vectors.pages():
@@ -751,6 +751,8 @@ class Session(Inspection):
     def rearm(self, runner: Runner) -> None:
         """While the guest runs, on this runner's thread: the tables of handlers have changed, hold everything anew."""
         with self.exclusive(runner):
+            if self.stopping:
+                return  # it is done anew before the vCPUs go on
             self.traps.lift(*self._plan.traps)
             self._plan.become(self._make_plan())
             self._put_in_place()
@@ -774,28 +776,46 @@ class Session(Inspection):
         self._msrs = asked
 
     def _view(self) -> View:
-        runner = self.runner
+        """Memory as all vCPUs that run code see it."""
+        runners = [runner for runner in self.runners if runner.may_run]
+        tables: set[int] = set()
+        system: set[int] = set()
+        for runner in runners:
+            sregs = runner.sregs
+            read = self.machine.memory.read
+            tables |= set(paging.tables(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer))
+            system |= self._system_pages(runner)
+
+        def translate(linear: int) -> int | None:
+            found = {self._in_ram(self.physical_of(runner, linear)) for runner in runners} - {None}
+            return found.pop() if len(found) == 1 else None
+
+        def user_page(linear: int) -> bool:
+            return any(runner.sregs.cr0 >> 31 and self.walk(runner, linear).user for runner in runners)
+
+        return View(
+            translate=translate,
+            in_ram=self._in_ram,
+            user_page=user_page,
+            paging_pages=frozenset(tables),
+            system_pages=frozenset(system),
+            irqchip=self.machine.irqchip,
+        )
+
+    def _system_pages(self, runner: Runner) -> set[int]:
+        """The pages of this vCPU's descriptor tables and TSS."""
         sregs = runner.sregs
-        read = self.machine.memory.read
-        tables = frozenset(paging.tables(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer))
         gate = 4 if runner.mode.segmented else 16
         tables_in_memory = [(sregs.idt.base, min(sregs.idt.limit, 256 * gate - 1))]
         if not runner.mode.segmented:
             tables_in_memory += [(sregs.gdt.base, sregs.gdt.limit), (sregs.tr.base, min(sregs.tr.limit, 0xFFFF))]
-        system: set[int] = set()
+        found: set[int] = set()
         for base, limit in tables_in_memory:
             for address in range(base & -PAGE, base + limit + 1, PAGE):
                 physical = self.physical_of(runner, address)
                 if physical is not None:
-                    system.add(physical & -PAGE)
-        return View(
-            translate=lambda linear: self._in_ram(self.physical_of(runner, linear)),
-            in_ram=self._in_ram,
-            user_page=lambda linear: bool(sregs.cr0 >> 31) and self.walk(runner, linear).user,
-            paging_pages=tables,
-            system_pages=frozenset(system),
-            irqchip=self.machine.irqchip,
-        )
+                    found.add(physical & -PAGE)
+        return found
 
     def _in_ram(self, physical: int | None) -> int | None:
         return physical if physical is not None and self.machine.memory.find(physical) else None

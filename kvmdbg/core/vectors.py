@@ -38,6 +38,8 @@ class Vectors:
         self.session = session
         self.wanted: list[Catchpoint] = []
         self._tables: dict[Runner, Table] = {}
+        self._waiting: set[Runner] = set()
+        """vCPUs that could run no code yet when the breakpoints were set: only their tables' pages are held."""
         self._ranges: list[tuple[int, int]] = []
         self._sites: list[int] | None = None
 
@@ -50,18 +52,23 @@ class Vectors:
         session = self.session
         self.wanted = [p for p in session.breakpoints.catchpoints() if p.enabled and p.kind in VECTORS]
         self._tables.clear()
+        self._waiting = {runner for runner in session.runners if not runner.may_run} if self.wanted else set()
         self._ranges = []
         if not self.wanted:
             return []
         entries: dict[int, list[int]] = {}
         for runner in session.runners:
+            known = set(self._tables.values())
             table = self._tables[runner] = self._table(runner)
-            if table in list(self._tables.values())[:-1]:
+            if table in known:
                 continue
             base, limit, _ = table
             self._ranges += self._physical(runner, base, limit)
+            if runner in self._waiting:
+                continue  # what lies there need not be a table yet
+            table_itself = range(base, base + min(limit + 1, 256 * gate_size(runner.mode)))
             for vector, linear in self._handlers(runner).items():
-                if session.physical_of(runner, linear) is not None:
+                if linear not in table_itself and session.physical_of(runner, linear) is not None:
                     entries.setdefault(linear, []).append(vector)
         points = [
             self._at_handler(linear, vectors)
@@ -93,7 +100,9 @@ class Vectors:
         return any(start < physical + size and physical < end for start, end in self._ranges)
 
     def moved(self, runner: Runner) -> bool:
-        """Whether this vCPU has another table than when the breakpoints were set."""
+        """Whether this vCPU has another table than when the breakpoints were set, or could run no code then."""
+        if runner in self._waiting and runner.may_run:
+            return True
         return self._tables.get(runner) != self._table(runner)
 
     @staticmethod

@@ -143,6 +143,7 @@ class World:
         if len(self.running) <= 1:
             yield
             return
+        runner.be_known()
         with self.condition:
             while self.owner is not None and not self.stopping:
                 self.parked.add(runner)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvmdbg.core.session import Session
-from kvmdbg.core.stops import BreakpointStop, InterruptedStop, LimitStop, WatchpointStop
+from kvmdbg.core.stops import BreakpointStop, CaughtStop, InterruptedStop, LimitStop, WatchpointStop
 from kvmdbg.errors import UsageError
 from tests.core.conftest import Boot, take_debug_registers
 
@@ -115,3 +115,45 @@ def test_a_hit_that_was_not_told(boot: Boot) -> None:
     dbg.breakpoints.discard(point)
     assert isinstance(dbg.run(timeout=0.2), LimitStop)
     assert second.pending is None
+
+
+# real mode at 0x8000: xor ax, ax; mov ds, ax; mov word [0], 0x8100; mov word [2], 0; xor cx, cx; div cx; jmp $
+DIVIDES = bytes.fromhex("31c0 8ed8 c70600000081 c70602000000 31c9 f7f1 ebfe")
+HANDLER = bytes.fromhex("41 ebfd")  # at 0x8100: inc cx; jmp
+
+
+@pytest.mark.parametrize("chosen", [0, 1])
+@pytest.mark.parametrize("registers_taken", [False, True], ids=["first four", "beyond four"])
+def test_an_exception_of_the_second(boot: Boot, registers_taken: bool, chosen: int) -> None:
+    """It writes its table of handlers while it runs, whichever vCPU the user looks at."""
+    dbg = start(boot)
+    dbg.physical.write(0x8000, DIVIDES)
+    dbg.physical.write(0x8100, HANDLER)
+    dbg.catch("exception")
+    if registers_taken:
+        take_debug_registers(dbg)
+    dbg.select(chosen)
+    stop = dbg.run(timeout=30)
+    assert isinstance(stop, CaughtStop), stop.describe()
+    assert (stop.vcpu, stop.pc, stop.exit.describe()) == (1, 0x8100, "exception 0 (#DE) at 0x8012")
+
+
+def test_an_exception_of_the_second_by_a_table_that_was_there_before(boot: Boot) -> None:
+    dbg = start(boot)
+    dbg.physical.write(0x8000, DIVIDES[-6:])
+    dbg.physical.write(0, (0x8100).to_bytes(4, "little"))
+    dbg.physical.write(0x8100, HANDLER)
+    dbg.catch("exception")
+    stop = dbg.run(timeout=30)
+    assert isinstance(stop, CaughtStop), stop.describe()
+    assert (stop.vcpu, stop.exit.describe()) == (1, "exception 0 (#DE) at 0x8002")
+
+
+def test_an_address_means_the_same_memory_on_all_or_is_held_by_none(
+    boot: Boot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dbg = boot(b"\xeb\xfe", 16, cpus=2)
+    monkeypatch.setattr(dbg, "physical_of", lambda runner, linear: linear + 0x1000 * runner.index)
+    assert dbg._view().translate(0x1000) == 0x1000  # the second waits for INIT
+    monkeypatch.setattr(type(dbg.runners[1]), "may_run", True)
+    assert dbg._view().translate(0x1000) is None
