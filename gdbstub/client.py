@@ -6,8 +6,8 @@ gives, and tells it when the target stopped.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from gdbstub import packets, registry
@@ -19,7 +19,17 @@ from gdbstub.wire import Interrupt, Oversized, Wire
 
 packets.load()
 Work = Callable[[], registry.Reply]
+Job = Generator[None, None, registry.Reply]
+"""Long work in pieces: it yields after each, and returns the reply."""
 
+MOST_WAITING = 64 << 20
+"""A client that sends more than this many bytes of packets while it waits for a reply is to be dropped."""
+HELD_BACK = 1 << 20
+"""Replies are sent at the latest when there are so many bytes of them."""
+TOO_LONG = b"\0oversized"
+"""What stands for a packet that was too long; no packet begins so."""
+_OVERSIZED = BadPacket(f"a packet of more than {registry.PACKET_SIZE:#x} bytes")
+EINTR = 4
 WHOLE_PROCESS = 1
 _REASONS = ("swbreak", "hwbreak")
 
@@ -27,21 +37,24 @@ _REASONS = ("swbreak", "hwbreak")
 class Client:
     """A debugger at the other end of a connection.
 
-    ``defer`` runs work aside and then calls ``done`` with what it gave; ``flush`` sends what there is at once;
-    ``collect`` hands over what the target has said meanwhile. They are the server's: without them all is done before
-    :meth:`receive` returns.
+    ``defer`` runs work aside and then calls ``done`` with what it gave; ``flush`` sends what there is at once and says
+    whether the client is still there; ``collect`` hands over what the target has said meanwhile; ``report`` takes a
+    sentence on what should not have happened. They are the server's, who also calls :meth:`advance` while there is
+    something ``left``: without them all is done before :meth:`receive` returns.
     """
 
     def __init__(
         self,
         target: Target,
         defer: Callable[[Work, Callable[[registry.Reply], None]], None] | None = None,
-        flush: Callable[[], None] = lambda: None,
+        flush: Callable[[], bool] = lambda: True,
         collect: Callable[[], None] = lambda: None,
+        report: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.target = target
         self._flush = flush
         self.collect = collect
+        self._report = report
         self.wire = Wire()
         self.features: set[str] = set()
         """What the client said in qSupported that it can do."""
@@ -75,32 +88,65 @@ class Client:
         self._defer = defer
         self.busy = False
         """Long work is under way, and its packet's reply comes later."""
-        self._queue: deque[bytes] = deque()
+        self.overrun = False
+        """It sends without end, or does not read: it is to be dropped."""
+        self._job: Job | None = None
+        self._aside = False
+        """The work is done by another thread, which alone uses the target meanwhile."""
+        self._stop_meanwhile: Stop | None = None
+        self._waiting = bytearray()
+        """Packets that came meanwhile, each behind its length; one byte a byte, so that a million of them is little."""
         self._known: dict[str, bool] = {}
 
     # --- bytes -------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
-        """Do what these bytes ask for."""
+        """Do what these bytes ask for, or keep it until what is under way has ended."""
         for event in self.wire.feed(data):
-            if self.ended:
+            if self.ended or self.overrun:
                 return
             if isinstance(event, Interrupt):
                 self._interrupt()
-            elif isinstance(event, Oversized):
-                self._reply(self.error(BadPacket(f"a packet of more than {registry.PACKET_SIZE:#x} bytes")))
-            elif isinstance(event, bytes):
-                if self.busy:
-                    self._queue.append(event)
+            elif isinstance(event, bytes | Oversized):
+                body = event if isinstance(event, bytes) else TOO_LONG
+                if self.busy or self._waiting:
+                    self._waiting += len(body).to_bytes(4, "little") + body
+                    self.overrun = len(self._waiting) > MOST_WAITING
                 else:
-                    self._handle(event)
+                    self._handle(body)
+        if self._defer is None:
+            while self.left:
+                self.advance()
+
+    @property
+    def left(self) -> bool:
+        """Whether :meth:`advance` has something to do: a piece of long work, or a packet that has waited."""
+        return not self.ended and (self._job is not None or (bool(self._waiting) and not self.busy))
+
+    def advance(self) -> None:
+        """Do it."""
+        if self._job is not None:
+            try:
+                next(self._job)
+            except StopIteration as done:
+                self._finish(done.value)
+            except Exception as error:
+                self._finish(self._failed(error))
+        elif self._waiting:
+            end = 4 + int.from_bytes(self._waiting[:4], "little")
+            body = bytes(self._waiting[4:end])
+            del self._waiting[:end]
+            self._handle(body)
 
     def take(self) -> bytes:
         """What is to be sent now."""
         return self.wire.take()
 
     def _interrupt(self) -> None:
-        if self.waiting or self.busy or self.nonstop is not None:
+        if self._job is not None:
+            self._job.close()
+            self._finish(self.error(TargetError("interrupted", EINTR)))
+        elif self.waiting or self.busy or self.nonstop is not None:
             try:
                 self.target.interrupt()
             except TargetError as error:
@@ -109,17 +155,19 @@ class Client:
     def _handle(self, body: bytes) -> None:
         found = registry.find(body)
         if found is None or not self._offered(found[0]):
-            self._reply(b"")
+            self._reply(self.error(_OVERSIZED) if body == TOO_LONG else b"")
             return
         self.handling = True
         try:
             self._reply(found[0].function(self, found[1]))
-        except TargetError as error:
-            self._reply(self.error(error))
         except (ValueError, IndexError, KeyError, OverflowError, UnicodeError):
             self._reply(self.error(BadPacket(f"the packet {body[:40].decode('latin-1')!r} is malformed")))
+        except Exception as error:
+            self._reply(self._failed(error))
         finally:
             self.handling = False
+        if self.wire.pending > HELD_BACK and not self._flush():
+            self.overrun = True
         if self.nonstop is not None:
             self.nonstop.after(body)
 
@@ -142,21 +190,48 @@ class Client:
             return b"E%02x;%b" % (error.number, str(error).encode().hex().encode())
         return b"E%02x" % error.number
 
+    def _failed(self, error: Exception) -> bytes:
+        """The error reply to what could not be done; what should not have happened is told to us, too."""
+        if isinstance(error, TargetError):
+            return self.error(error)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        text = f"internal error: {error!r} at {place.filename}:{place.lineno}"
+        self._report(f"A packet failed: {text}")
+        return self.error(TargetError(text))
+
     # --- long work ---------------------------------------------------------------------------------
 
     def aside(self, work: Work) -> None:
-        """Answer the packet when ``work`` is done; packets that come meanwhile wait, an interrupt does not."""
+        """Answer the packet when ``work`` is done; packets and stops that come meanwhile wait, an interrupt does not.
+
+        It is done on another thread, which alone uses the target until then.
+        """
+
+        def guarded() -> registry.Reply:
+            try:
+                return work()
+            except Exception as error:
+                return self._failed(error)
+
         self.busy = True
         if self._defer is None:
-            self._finish(work())
+            self._finish(guarded())
         else:
-            self._defer(work, self._finish)
+            self._aside = True
+            self._defer(guarded, self._finish)
+
+    def in_pieces(self, job: Job) -> None:
+        """The same for work in pieces, which are done by turns with whatever else there is; an interrupt ends it."""
+        self.busy = True
+        self._job = job
 
     def _finish(self, reply: registry.Reply) -> None:
-        self.busy = False
+        self.busy = self._aside = False
+        self._job = None
         self._reply(reply)
-        while self._queue and not self.busy and not self.ended:
-            self._handle(self._queue.popleft())
+        stop, self._stop_meanwhile = self._stop_meanwhile, None
+        if stop is not None:
+            self.stopped(stop)
 
     # --- the target speaks -------------------------------------------------------------------------
 
@@ -174,6 +249,10 @@ class Client:
 
     def stopped(self, stop: Stop) -> None:
         """The target stopped: tell the client if it waits for that."""
+        if self._aside:
+            if self._stop_meanwhile is None and (self.waiting or self.nonstop is not None):
+                self._stop_meanwhile = stop
+            return
         if self.nonstop is not None:
             self.nonstop.stopped(stop)
             return
@@ -304,6 +383,7 @@ class Client:
     def leave(self) -> None:
         """The connection is gone: take the client's breakpoints away, leave the target as it is."""
         self.ended = True
+        self._job = None
         self.files.clear()
         if isinstance(self.target, HasBreakpoints):
             self.target.remove_all()

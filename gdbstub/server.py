@@ -14,6 +14,7 @@ import socket
 import stat
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ MOST_UNSENT = 64 << 20
 READ_SIZE = SEND_BUFFER = 1 << 18
 LOOKS_FOR = 100e-6
 """Seconds that the server looks for the next packet before it sleeps; to be woken takes as long."""
+WORKS_FOR = 0.01
+"""Seconds that a client's long work, or its packets without a pause, may take before others have their turn."""
 POLLS_FILES = 0.05
 STOPS_WITHIN = 10
 """Seconds that a running guest has to stop when a client attaches."""
@@ -90,6 +93,7 @@ class _Stream:
     def __init__(self, read: int, write: int, close: Callable[[], None]) -> None:
         self.read_fd, self.write_fd, self.close = read, write, close
         self.unsent = bytearray()
+        self.broken = False
         os.set_blocking(read, False)
         os.set_blocking(write, False)
 
@@ -109,21 +113,24 @@ class _Stream:
         return bool(poller.poll(0))
 
     def write(self, data: bytes) -> bool:
-        """Send, or keep what cannot be sent now; False when the other side is gone."""
-        if self.unsent or not data:
-            self.unsent += data
-            data = bytes(self.unsent)
-            self.unsent.clear()
-        if not data:
-            return True
+        """Send, or keep what cannot be sent now; False when the other side is gone, or leaves too much unread."""
+        unsent = self.unsent
+        if unsent:
+            unsent += data
+            data = bytes(memoryview(unsent)[:READ_SIZE])
         try:
-            sent = os.write(self.write_fd, data)
+            sent = os.write(self.write_fd, data) if data else 0
         except BlockingIOError:
             sent = 0
         except OSError:
-            return False
-        self.unsent += data[sent:]
-        return len(self.unsent) <= MOST_UNSENT
+            self.broken = True
+            sent = 0
+        if unsent:
+            del unsent[:sent]
+        else:
+            unsent += data[sent:]
+        self.broken |= len(unsent) > MOST_UNSENT
+        return not self.broken
 
 
 class Server:
@@ -153,6 +160,8 @@ class Server:
         self._files: set[int] = set()
         """Files in the connection's place (stdin from a file): nobody can wait for those."""
         self._served_elsewhere = False
+        self._working = False
+        """A thread does a client's work aside, and alone uses the target meanwhile. The client may have gone."""
         self._gone = False
         """Another thread found that the client is no more."""
         self._closing = False
@@ -178,9 +187,12 @@ class Server:
                 if stat.S_ISSOCK(os.stat(address.path).st_mode) and not _answers(address.path):
                     os.unlink(address.path)
             listener = socket.socket(socket.AF_UNIX)
-            listener.bind(address.path)
-            os.chmod(address.path, 0o600)
-            listener.listen()
+            mask = os.umask(0o177)
+            try:
+                listener.bind(address.path)
+                listener.listen()
+            finally:
+                os.umask(mask)
             return listener
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         listener = socket.create_server((address.host, address.port), family=family)
@@ -208,7 +220,10 @@ class Server:
             self._attach(_Stream(0, os.dup(1), lambda: None))
         try:
             while not self._closing:
-                self._turn()
+                try:
+                    self._turn()
+                except Exception as error:
+                    self._unforeseen(error)
         finally:
             self._drop()
             self._events_of.close()
@@ -220,9 +235,27 @@ class Server:
             self.finished.set()
             self.on_end()
 
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(Exception):  # whoever listens has troubles of his own
+            self.tell(text)
+
+    def _unforeseen(self, error: Exception) -> None:
+        """The last line of defence: the client has to go, the next may come."""
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        self._say(f"The debugger is dropped: internal error: {error!r} at {place.filename}:{place.lineno}")
+        if self._stream is None:
+            time.sleep(POLLS_FILES)  # it may happen again at once
+        self._drop()
+
     def _turn(self) -> None:
         """Wait for something and do it."""
-        timeout = POLLS_FILES if self._files else None
+        client = self.client
+        if client is not None and client.left:
+            self._work_on(client)
+            timeout = 0.0 if client.left else None
+        else:
+            timeout = None
+        timeout = POLLS_FILES if self._files and timeout is None else timeout
         for number, _ in self._events_of.poll(timeout) or [(number, 0) for number in self._files]:
             stream = self._stream
             if number == self._wake_read:
@@ -236,6 +269,22 @@ class Server:
                 self._accept()
             elif stream is not None and number in (stream.read_fd, stream.write_fd):
                 self._exchange(stream)
+
+    def _work_on(self, client: Client) -> None:
+        """Go on for a moment with what a client has asked for."""
+        end = time.perf_counter() + WORKS_FOR
+        with self.lock:
+            while client is self.client and client.left and not client.overrun:
+                client.advance()
+                if time.perf_counter() > end:
+                    break
+            gone = not self._flush() or client.overrun or (client.ended and not self._unsent)
+        if gone and client is self.client:
+            self._drop()
+
+    @property
+    def _unsent(self) -> bool:
+        return self._stream is not None and bool(self._stream.unsent)
 
     def _watch(self) -> None:
         """Have this thread's wait end when the client can be read from, or written to where something is unsent.
@@ -269,6 +318,7 @@ class Server:
     def _exchange(self, stream: _Stream) -> None:
         """Do what the client sent, and look for more for a moment: most packets come right after a reply."""
         end = 0.0
+        turn = time.perf_counter() + WORKS_FOR
         while True:
             data = stream.read()
             if data is None and time.perf_counter() < end and not self._served_elsewhere:
@@ -280,9 +330,9 @@ class Server:
             if not alive:
                 self._drop()
                 return
-            if not data or self._quiet(stream):
-                return
             end = time.perf_counter() + LOOKS_FOR
+            if not data or self._quiet(stream) or end > turn:
+                return
 
     def _do(self, stream: _Stream, data: bytes | None) -> bool:
         """Handle what was read (b"" at the end, None for nothing); whether the client is still there."""
@@ -292,12 +342,14 @@ class Server:
         if data:
             client.receive(data)
         self._tell_client()
-        return self._flush() and data != b"" and not (client.ended and not stream.unsent)
+        return self._flush() and data != b"" and not client.overrun and not (client.ended and not stream.unsent)
 
     def _quiet(self, stream: _Stream) -> bool:
-        """Whether the client waits for something that is not there yet."""
+        """Whether the client waits for something that is not there yet, or that this thread is not to do."""
         client = self.client
-        return client is None or client.waiting or client.busy or client.nonstop is not None or bool(stream.unsent)
+        if client is None or client.waiting or client.busy or client.left:
+            return True
+        return client.nonstop is not None or bool(stream.unsent)
 
     def _serve_here(self) -> None:
         """Serve the client on the calling thread, which has nothing else to do, as long as its packets come at once.
@@ -322,10 +374,16 @@ class Server:
                     if self._quiet(stream):
                         return
                     end = time.perf_counter() + LOOKS_FOR
+        except Exception as error:
+            alive = False
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            self._say(f"The debugger is dropped: internal error: {error!r} at {place.filename}:{place.lineno}")
         finally:
             self._served_elsewhere = False
             if alive:
                 self._watch()
+                if self.client is not None and self.client.left:
+                    self._wake()
             else:
                 self._gone = True
                 self._wake()
@@ -343,7 +401,8 @@ class Server:
         assert self._listener is not None
         try:
             connection, _ = self._listener.accept()
-        except OSError:
+        except OSError:  # gone again already, or no more files can be opened
+            time.sleep(POLLS_FILES)
             return
         stream = self._stream
         if stream is not None and stream.hung_up():  # the one before has gone, which nobody has looked at yet
@@ -360,22 +419,25 @@ class Server:
         self._attach(_Stream(descriptor, descriptor, connection.close), local=_is_local(connection))
 
     def _attach(self, stream: _Stream, *, local: bool = False) -> None:
+        end = time.monotonic() + STOPS_WITHIN
+        self.target.interrupt()
+        while self._working or self.target.running:
+            if time.monotonic() > end:
+                busy = "the last one's command does not end" if self._working else "the guest does not stop"
+                self._say(f"A debugger was turned away: {busy}.")
+                stream.close()
+                return
+            time.sleep(0.001)
+            if self._working:  # it may let the guest run again
+                self.target.interrupt()
         with self.lock:
-            self.target.interrupt()
-            end = time.monotonic() + STOPS_WITHIN
-            while self.target.running:
-                if time.monotonic() > end:
-                    self.tell("A debugger was turned away: the guest does not stop.")
-                    stream.close()
-                    return
-                time.sleep(0.001)
             self._events.clear()
             self._stream = stream
             self._gone = False
-            self.client = Client(self.target, self._defer, self._send, self._tell_client)
+            self.client = Client(self.target, self._defer, self._send, self._tell_client, self._say)
             self.client.wire.compressing = not local
             self._watch()
-        self.tell("A debugger has attached.")
+        self._say("A debugger has attached.")
 
     def _drop(self) -> None:
         """The client is gone."""
@@ -389,25 +451,42 @@ class Server:
             self._watched.clear()
             self._files.clear()
             if client is not None and not client.ended:
-                client.leave()
+                client.ended = True
+                if not self._working:  # else it leaves when that has ended
+                    self._leave(client)
         if stream is not None:
             stream.close()
             if self.address.stdio:
                 self._closing = True
             else:
-                self.tell("The debugger has gone.")
+                self._say("The debugger has gone.")
             self.on_leave()
+
+    def _leave(self, client: Client) -> None:
+        try:
+            client.leave()
+        except Exception as error:
+            self._say(f"The debugger's breakpoints could not be taken away: {error}")
 
     # --- from other threads ------------------------------------------------------------------------
 
     def _defer(self, work: Callable[[], Reply], done: Callable[[Reply], None]) -> None:
         """Do a client's long work aside."""
+        client = self.client
+        self._working = True
 
         def run() -> None:
             reply = work()
             with self.lock:
-                done(reply)
+                try:
+                    done(reply)
+                except Exception as error:
+                    self._say(f"The debugger's command has no reply: {error!r}")
+                if client is not None and client is not self.client:
+                    self._leave(client)
+                self._working = False
                 self._send()
+            self._wake()
 
         threading.Thread(target=run, name="gdbstub-monitor", daemon=True).start()
 
@@ -424,6 +503,10 @@ class Server:
             try:
                 self._tell_client()
                 self._send()
+            except Exception as error:
+                self._say(f"The debugger is dropped: internal error: {error!r}")
+                self._gone = True
+                self._wake()
             finally:
                 self.lock.release()
         else:
@@ -438,12 +521,14 @@ class Server:
                 else:
                     self.client.stopped(event)
 
-    def _send(self) -> None:
-        """Send from any thread; the server's sends what is left, and notices when the client is gone."""
+    def _send(self) -> bool:
+        """Send from any thread; the server's sends what is left, and notices when the client is gone: False then."""
         with self.lock:
-            if not self._flush():
+            alive = self._flush()
+            if not alive:
                 self._gone = True
                 self._wake()
+            return alive
 
 
 def _refuse(connection: socket.socket) -> None:

@@ -71,16 +71,19 @@ def compress(body: bytes) -> bytes:
 
 
 def expand(body: bytes) -> bytes:
-    """Run-length encoding undone."""
+    """Run-length encoding undone, as far as it may go: what becomes longer than LARGEST ends there."""
     if b"*" not in body:
         return body
     parts: list[bytes] = []
-    at, last = 0, b""
+    at, last, size = 0, b"", 0
     while (star := body.find(b"*", at)) >= 0:
         parts.append(body[at:star])
         last = body[star - 1 : star] if star > at else last
         count = body[star + 1] - 29 if star + 1 < len(body) else 0
         parts.append(last * count if 3 <= count <= 97 else b"*")
+        size += len(parts[-2]) + len(parts[-1])
+        if size > LARGEST:
+            return b"".join(parts)
         at = star + 2 if 3 <= count <= 97 else star + 1
     parts.append(body[at:])
     return b"".join(parts)
@@ -122,6 +125,8 @@ class Wire:
         self._in = bytearray()
         self._out = bytearray()
         self._last = b""
+        self._resent = False
+        """The other side has asked for the last packet again, and nothing was taken since."""
         self._scanned = 0
         self._dropping = False
 
@@ -149,8 +154,9 @@ class Wire:
                 del buffer[0]
                 yield Interrupt()
             else:
-                if first == 0x2D and self.acknowledge and self._last:  # "-"
+                if first == 0x2D and self.acknowledge and not self._resent:  # "-"
                     self._out += self._last
+                    self._resent = True
                 del buffer[0]
 
     def _packet(self) -> tuple[Event, ...] | None:
@@ -187,9 +193,8 @@ class Wire:
             self._out += b"+" if right else b"-"
             if not right:
                 return ()
-        if len(body) > LARGEST:
-            return (Oversized(),)
-        return (expand(body),)
+        body = expand(body)
+        return (Oversized() if len(body) > LARGEST else body,)
 
     # --- to the other side -------------------------------------------------------------------------
 
@@ -204,8 +209,14 @@ class Wire:
         """Queue a notification, which is never acknowledged."""
         self._out += b"%%%b#%02x" % (body, checksum(body))
 
+    @property
+    def pending(self) -> int:
+        """How many bytes are to be sent."""
+        return len(self._out)
+
     def take(self) -> bytes:
         """All that is to be sent."""
         out = bytes(self._out)
         self._out.clear()
+        self._resent = False
         return out

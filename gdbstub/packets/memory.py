@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from zlib import crc32 as zlib_crc32
 
 from gdbstub.errors import BadPacket, TargetError
 from gdbstub.registry import PACKET_SIZE, Reply, packet
@@ -10,9 +11,9 @@ from gdbstub.target import HasPhysicalMemory, HasSearch
 from gdbstub.wire import escape, unescape
 
 if TYPE_CHECKING:
-    from gdbstub.client import Client
+    from gdbstub.client import Client, Job
 
-LARGEST_READ = 1 << 20
+LARGEST_READ = PIECE = 1 << 20
 
 
 def span(text: bytes) -> tuple[int, int]:
@@ -76,36 +77,52 @@ def search(client: Client, rest: bytes) -> Reply:
     """Look for bytes: ADDRESS;LENGTH;PATTERN. 1,ADDRESS or 0."""
     assert isinstance(client.target, HasSearch)
     start, length, pattern = rest.split(b";", 2)
-    found = client.target.search(client.thread, int(start, 16), int(length, 16), unescape(pattern))
-    return b"0" if found is None else b"1,%x" % found
+    client.in_pieces(_search(client, int(start, 16), int(length, 16), unescape(pattern)))
+    return None
 
 
-_CRC_TABLE: list[int] = []
+def _search(client: Client, start: int, length: int, pattern: bytes) -> Job:
+    target, end = client.target, start + length
+    assert isinstance(target, HasSearch)
+    for at in range(start, end, PIECE):
+        found = target.search(client.thread, at, min(PIECE + len(pattern) - 1, end - at), pattern)
+        if found is not None:
+            return b"1,%x" % found
+        yield
+    return b"0"
+
+
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _reversed(value: int) -> int:
+    return int(f"{value:032b}"[::-1], 2)
 
 
 def crc32(data: bytes, value: int = 0xFFFFFFFF) -> int:
-    """The checksum of `compare-sections`: polynomial 0x04C11DB7, most significant bit first, not inverted."""
-    if not _CRC_TABLE:
-        for byte in range(256):
-            entry = byte << 24
-            for _ in range(8):
-                entry = entry << 1 ^ 0x04C11DB7 if entry & 0x80000000 else entry << 1
-            _CRC_TABLE.append(entry & 0xFFFFFFFF)
-    for byte in data:
-        value = (value << 8 ^ _CRC_TABLE[(value >> 24 ^ byte) & 0xFF]) & 0xFFFFFFFF
-    return value
+    """The checksum of `compare-sections`: polynomial 0x04C11DB7, most significant bit first, not inverted.
+
+    zlib has the same polynomial least significant bit first and inverted, and is a hundred times faster than Python.
+    """
+    inverted = zlib_crc32(data.translate(_REVERSED), _reversed(value) ^ 0xFFFFFFFF)
+    return _reversed(inverted ^ 0xFFFFFFFF)
 
 
 @packet("qCRC:")
 def checksum(client: Client, rest: bytes) -> Reply:
     """The checksum of memory, for `compare-sections`."""
-    address, length = span(rest)
+    client.in_pieces(_checksum(client, *span(rest)))
+    return None
+
+
+def _checksum(client: Client, address: int, length: int) -> Job:
     value, at = 0xFFFFFFFF, address
     while at < address + length:
-        data = client.target.read_memory(client.thread, at, min(0x10000, address + length - at))
+        data = client.target.read_memory(client.thread, at, min(PIECE, address + length - at))
         if not data:
             raise TargetError(f"the memory at {at:#x} cannot be read", 14)
         value, at = crc32(data, value), at + len(data)
+        yield
     return b"C%x" % value
 
 
