@@ -141,10 +141,14 @@ def accesses(code: bytes, address: int, bits: int, reg: Registers, stack_bits: i
             at = effective(insn, operand, address, bits, reg)
             if name in ("bt", "bts", "btr", "btc"):
                 at = _linear(at, _bit_offset(insn, bits, reg), bits)
-            size = operand.size or SIZES.get(name, 8)
+            size = SIZES.get(name) or operand.size or 8
+            if name in FAR_POINTERS:
+                size = insn.operands[0].size + 2
             access = operand.access or (READ | WRITE)
-            if name in WRITES:
+            if name in WRITES or name.startswith("set"):
                 access = WRITE
+            elif name in READ_WRITES:
+                access = READ | WRITE
             elif name in READS:
                 access = READ
             found.append(Access(at, size, bool(access & READ), bool(access & WRITE), segment_of(insn, operand)))
@@ -162,11 +166,11 @@ SIZES = {
     "fxrstor": 512,
     "fxsave64": 512,
     "fxrstor64": 512,
-    "sgdt": 10,
-    "sidt": 10,
-    "lgdt": 10,
-    "lidt": 10,
 }
+"""What capstone does not know, or takes for the operand size."""
+FAR_POINTERS = frozenset(("lds", "les", "lss", "lfs", "lgs"))
+READ_WRITES = frozenset(("rol", "ror", "rcl", "rcr", "cmpxchg", "cmpxchg8b", "cmpxchg16b"))
+"""Where capstone has forgotten the write."""
 WRITES = frozenset(
     [
         "sgdt",
@@ -265,11 +269,18 @@ def _stack(insn: Any, name: str, bits: int, reg: Registers, stack_bits: int) -> 
     if name in ("int", "int3", "int1", "into"):
         return pushed(5 if bits == 64 else 3)
     if name == "enter":
-        return pushed(1)
+        level = insn.operands[1].imm & 31
+        return pushed(1 + level) if level < 2 else pushed(1 + level) + _display(level, slot, bits, reg, stack_bits)
     if name == "leave":
         at = _linear(base, reg("rbp") & _mask(stack_bits), bits)
         return [Access(at, slot, True, False, "ss")]
     return []
+
+
+def _display(level: int, slot: int, bits: int, reg: Registers, stack_bits: int) -> list[Access]:
+    """The frame pointers of outer procedures that ENTER copies (SDM volume 2A)."""
+    start = reg("rbp") - (level - 1) * slot & _mask(stack_bits)
+    return [Access(_linear(_base(reg, "ss", bits), start, bits), (level - 1) * slot, True, False, "ss")]
 
 
 def _before(insn: Any, bits: int, reg: Registers, stack_bits: int) -> Registers:
