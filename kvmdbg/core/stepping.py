@@ -295,36 +295,37 @@ class Stepper:
         self.runner.forget()
         return self.runner.session.code_at(self.runner, linear, 1) == bytes((HLT,))
 
-    def _over_iret(self) -> bool:
-        """Run an iretq to where it returns, on a KVM that would step one instruction further; whether it was one.
+    def _over_iret(self) -> tuple[int, bytes] | None:
+        """Arm for an iretq to run to where it returns, on a KVM that would step one instruction further.
 
-        An execute breakpoint at the return address takes the place of the step.
+        An execute breakpoint at the return address takes the place of the step. Address and value of the flags in the
+        frame, to be put back afterwards; None when it is no such instruction.
         """
         runner = self.runner
         if runner.session.profile.steps_iret or runner.mode.bits != 64:
-            return False
+            return None
         info = runner.session.classify_at(runner, runner.pc)
         if info is None or info.mnemonic not in ("iretq", "iretd"):
-            return False
+            return None
         width = 8 if info.mnemonic == "iretq" else 4
         try:
             back = runner.session.read_linear(runner, runner.stack_pointer, 2 * width)
         except MemoryFault:
-            return False
+            return None
         if back[width] & 3 or not runner.session.profile.kernel_execute_dr:
-            return False  # to user code, where it cannot be held
+            return None  # to user code, where it cannot be held
         request = abi.kvm_guest_debug(control=abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP)
         request.debugreg[0] = int.from_bytes(back[:width], "little")
         request.debugreg[7] = 0x402
         at = runner.stack_pointer + 2 * width
         try:
-            flags = int.from_bytes(runner.session.read_linear(runner, at, width), "little")
-            without_rf = flags & ~(1 << 16)  # RF would hide the breakpoint
+            flags = runner.session.read_linear(runner, at, width)
+            without_rf = int.from_bytes(flags, "little") & ~(1 << 16)  # RF would hide the breakpoint
             runner.session.write_linear(runner, at, without_rf.to_bytes(width, "little"))
         except MemoryFault:
-            return False
+            return None
         runner.debug(bytes(request))
-        return True
+        return at, flags
 
     def _step(self, before: bytes, watchful: bool) -> stops.Stop | None:
         return self._watched(before) if watchful else self._single(before)
@@ -390,12 +391,13 @@ class Stepper:
         runner = self.runner
         vcpu = runner.vcpu
         self.parked = False
-        if not entered and self._is_hard(runner.pc) and self._over_iret():
+        if not entered and self._is_hard(runner.pc) and (frame := self._over_iret()) is not None:
             try:
                 vcpu.run()
             except InterruptedError:
                 vcpu.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
             runner.forget()
+            runner.session.write_linear(runner, *frame)
             if vcpu.u32[U32_EXIT_REASON] == exits.KVM_EXIT_DEBUG:
                 runner.debug_for_stepping()
                 return None

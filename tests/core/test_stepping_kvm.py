@@ -48,6 +48,14 @@ def test_into_an_exception_in_long_mode(boot: Boot) -> None:
     assert found == [0x1001, 0x2000, 0x2005, 0x1003, 0x1004, 0x1005]
 
 
+def test_a_step_over_iret_leaves_its_frame(boot: Boot) -> None:
+    dbg = boot(bytes.fromhex("48cf 90 f4"), 64, registers={"rsp": 0x8000})
+    frame = b"".join(value.to_bytes(8, "little") for value in (0x1002, 8, 0x10002, 0x9000, 0x10))
+    dbg.physical.write(0x8000, frame)
+    assert dbg.step().pc == 0x1002
+    assert dbg.physical.read(0x8000, 40) == frame
+
+
 @pytest.mark.parametrize("bits", [16, 32, 64])
 def test_a_step_leaves_no_trap_flag_behind(boot: Boot, bits: int) -> None:
     dbg = boot(b"\x9c\x58\x90\xf4", bits, registers={"rsp": 0x8000})  # pushf; pop ax; nop; hlt
