@@ -8,7 +8,7 @@ RESULTS := docs/kvm-results
 # The emulators under kvm_intel and kvm_amd are too slow for terminals and debuggers.
 EMULATED_TESTS := 'kvm and not e2e'
 
-.PHONY: hello test lint types docs bench bench-gdb guests test-kvm-intel test-kvm-amd kvm-results clean
+.PHONY: hello test lint types docs bench bench-gdb differential guests test-kvm-intel test-kvm-amd kvm-results clean
 
 hello: $(VENV)/run.stamp
 	@$(BIN)/kvmdbg --batch --run --load 0x1000 --reg rax=2 --reg rbx=2 guests/hello16.bin
@@ -38,6 +38,12 @@ bench: $(VENV)/dev.stamp
 # The gdb stub against QEMU's; needs qemu-system-x86_64.
 bench-gdb: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.bench.gdb
+
+# Random programs free and under the debugger: make differential COUNT=500 SEED=1. What differs is shown, made small.
+COUNT ?= 200
+SEED ?= 1
+differential: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.differential --seed $(SEED) --count $(COUNT) $(DIFFERENTIAL_ARGS)
 
 guests:
 	$(MAKE) -C guests

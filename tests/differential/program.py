@@ -1,0 +1,344 @@
+"""A program: blocks of assembly after each other, with tables, handlers and data at places that a layout gives."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from random import Random
+from typing import Any
+
+BITS = {"real": 16, "prot": 32, "long": 64}
+MODES = tuple(BITS)
+PC_AND_FLAGS = {"real": "ip", "prot": "eip", "long": "rip"}
+IMAGE_SIZE = 0xC000
+VECTORS = 0x30
+WITH_ERROR_CODE = (8, 10, 11, 12, 13, 14, 17)
+SOFTWARE_VECTORS = (1, 3, 4, *range(0x20, VECTORS))
+"""Vectors whose handler goes on where the frame says: traps, ``int n`` and interrupts."""
+CODE, DATA, CODE_AGAIN, DATA_AGAIN, TSS = 0x08, 0x10, 0x18, 0x20, 0x28
+"""Selectors of the program's own GDT."""
+LABEL = re.compile(r"\{([\w.]+)\}")
+BRANCHES = re.compile(r"(j\w+|call|loop\w*|jmp|xbegin)\s+0x")
+
+
+class CannotAssemble(Exception):
+    """A line that is no instruction of its mode."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things lie. ``stack`` is where the stack begins, it grows down; ``cells`` holds counters and scratch."""
+
+    name: str
+    code: int
+    code_end: int
+    data: int
+    data_end: int
+    stack: int
+    cells: int
+    gdt: int
+    tss: int
+    idt: int
+    handlers: int
+
+    @property
+    def resume(self) -> int:
+        """Where a handler of faults goes on."""
+        return self.cells
+
+    @property
+    def error(self) -> int:
+        return self.cells + 8
+
+    @property
+    def table_image(self) -> int:
+        """Ten bytes for LGDT, ten for LIDT, and as much to store them."""
+        return self.cells + 0x10
+
+    @property
+    def counts(self) -> int:
+        """How often each vector came, a word each."""
+        return self.cells + 0x40
+
+    @property
+    def far_pointer(self) -> int:
+        return self.cells + 0x40 + 2 * VECTORS
+
+
+LAYOUTS = (
+    Layout("apart", 0x1000, 0x3F00, 0x4000, 0x4F00, 0x7000, 0x9800, 0x9000, 0x9100, 0x8000, 0xA000),
+    Layout(
+        "data and stack in one page", 0x1000, 0x3F00, 0x4000, 0x4800, 0x5000, 0x9800, 0x9000, 0x9100, 0x8000, 0xA000
+    ),
+    Layout("tables in one page", 0x1000, 0x3F00, 0x4000, 0x4F00, 0x7000, 0x9000, 0x9200, 0x9280, 0x9400, 0xA000),
+    Layout("code beside data", 0x1000, 0x1A00, 0x1B00, 0x1FC0, 0x7000, 0x9800, 0x9000, 0x9100, 0x8000, 0xA000),
+    Layout("all in one page", 0x1000, 0x18C0, 0x1A80, 0x1C80, 0x1FF0, 0x18C0, 0x1980, 0x19E0, 0x2000, 0x2400),
+    Layout("across pages", 0x1E80, 0x3800, 0x3FC0, 0x4C00, 0x6010, 0x8FC0, 0x9FF0, 0xA100, 0x7F80, 0xAFA0),
+)
+
+
+@dataclass(frozen=True)
+class Program:
+    """``blocks`` are tuples of lines; ``returns`` how the handlers end where iret is not used, "iret" or "retf"."""
+
+    seed: int
+    mode: str
+    layout: Layout
+    blocks: tuple[tuple[str, ...], ...]
+    own_tables: bool = True
+    returns: str = "iret"
+    registers: tuple[tuple[str, int], ...] = ()
+
+    def with_blocks(self, blocks: tuple[tuple[str, ...], ...]) -> Program:
+        return replace(self, blocks=blocks)
+
+    def listing(self) -> str:
+        """The program as assembly, with addresses, and what it starts with."""
+        code = assembled(self)
+        lines = [
+            f"; seed {self.seed}, {self.mode} mode, {self.layout.name}, handlers end with {self.returns}, "
+            + ("own descriptor tables" if self.own_tables else "tables of the start"),
+            "; " + " ".join(f"{name}={value:#x}" for name, value in self.registers),
+            f"; cells {self.layout.cells:#x}, data {self.layout.data:#x}-{self.layout.data_end:#x}, "
+            f"stack {self.layout.stack:#x}, gdt {self.layout.gdt:#x}, idt {self.layout.idt:#x}",
+        ]
+        for address, raw, text in code.lines:
+            if address >= self.layout.handlers:
+                break
+            lines.append(f"{address:#06x}: {raw.hex():<20} {text}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """``image`` is to be loaded at 0; ``end`` is the address of the last HLT; ``spans`` the blocks' addresses."""
+
+    image: bytes
+    entry: int
+    end: int
+    entries: dict[int, int]
+    spans: tuple[tuple[int, int], ...]
+    lines: tuple[tuple[int, bytes, str], ...]
+
+
+@lru_cache(maxsize=3)
+def _engine(mode: str) -> Any:
+    import keystone
+
+    bits = {"real": keystone.KS_MODE_16, "prot": keystone.KS_MODE_32, "long": keystone.KS_MODE_64}
+    return keystone.Ks(keystone.KS_ARCH_X86, bits[mode])
+
+
+@lru_cache(maxsize=100_000)
+def _encode(mode: str, text: str, address: int) -> bytes:
+    import keystone
+
+    try:
+        code, _ = _engine(mode).asm(text, address, as_bytes=True)
+    except keystone.KsError as error:
+        raise CannotAssemble(f"{text}: {error}") from None
+    if not code:
+        raise CannotAssemble(text)
+    return bytes(code)
+
+
+def instruction(mode: str, text: str, address: int) -> bytes:
+    """Machine code of one line. ``db`` takes bytes in hexadecimal; ``farjmp``, ``farcall`` SELECTOR ADDRESS."""
+    word, _, rest = text.partition(" ")
+    if word == "db":
+        return bytes.fromhex(rest)
+    if word in ("farjmp", "farcall"):
+        selector, target = (int(part, 0) for part in rest.split())
+        opcode = {"farjmp": b"\xea", "farcall": b"\x9a"}[word]
+        return opcode + struct.pack("<HH" if mode == "real" else "<IH", target & 0xFFFFFFFF, selector)
+    if mode == "long":  # keystone takes [0x1234] for an offset from rip; r11 is always 0
+        text = text.replace("[0x", "[r11+0x")
+    return _encode(mode, text, address if BRANCHES.match(text) else 0)
+
+
+def assemble(
+    mode: str, lines: list[str], start: int, known: dict[str, int]
+) -> tuple[list[tuple[int, bytes, str]], dict[str, int]]:
+    """(address, machine code, text) of each line, and the labels. CannotAssemble.
+
+    Labels are lines that end with a colon, and are used in braces.
+    """
+    labels = dict(known)
+    lengths: dict[int, int] = {}
+    for _ in range(10):
+        found: list[tuple[int, bytes, str]] = []
+        before, at = dict(labels), start
+        for index, line in enumerate(lines):
+            if line.endswith(":"):
+                labels[line[:-1]] = at
+                continue
+            text = LABEL.sub(lambda match: hex(labels.get(match[1], start + 0x40)), line)
+            raw = instruction(mode, text, at)
+            if len(raw) < lengths.get(index, 0):  # jumps only grow, so that this ends
+                raw += b"\x90" * (lengths[index] - len(raw))
+            lengths[index] = len(raw)
+            found.append((at, raw, line))
+            at += len(raw)
+        if labels == before:
+            return found, labels
+    raise CannotAssemble("labels do not settle")
+
+
+def joined(lines: list[tuple[int, bytes, str]]) -> bytes:
+    return b"".join(raw for _, raw, _ in lines)
+
+
+def _prologue(program: Program) -> list[str]:
+    layout, mode = program.layout, program.mode
+    lidt = "db 0f011c25" if mode == "long" else "db 0f011d" if mode == "prot" else "db 0f011e"
+    lgdt = "db 0f011425" if mode == "long" else "db 0f0115" if mode == "prot" else "db 0f0116"
+    width = "<H" if mode == "real" else "<I"
+
+    def at(address: int) -> str:
+        return struct.pack(width, address).hex()
+
+    if mode == "real":
+        lines = ["xor ax, ax", "mov ds, ax", "mov es, ax", "mov ss, ax", f"mov sp, {layout.stack:#x}"]
+        return [*lines, "mov fs, ax", "mov gs, ax"]
+    lines = [lidt + at(layout.table_image + 10)]
+    if program.own_tables:
+        lines += [lgdt + at(layout.table_image)]
+        if mode == "prot":
+            lines += [f"farjmp {CODE} {{start}}", "start:", f"mov eax, {DATA}"]
+        else:
+            lines += [f"mov eax, {DATA}"]
+        lines += ["mov ds, ax", "mov es, ax", "mov ss, ax"]
+    return [*lines, f"mov {'esp' if mode == 'prot' else 'rsp'}, {layout.stack:#x}"]
+
+
+def _fault_handler(program: Program) -> list[str]:
+    """Goes on where the cell says, and makes the program end at the next fault that has not said where."""
+    layout = program.layout
+    end = "{end}"
+    if program.mode == "real":
+        return [
+            "fault:",
+            "push bp",
+            "mov bp, sp",
+            "push ax",
+            f"mov ax, word ptr cs:[{layout.resume:#x}]",
+            "mov word ptr ss:[bp+2], ax",
+            "mov word ptr ss:[bp+4], 0",
+            f"mov ax, {end}",
+            f"mov word ptr cs:[{layout.resume:#x}], ax",
+            "pop ax",
+            "pop bp",
+            "iret",
+        ]
+    if program.mode == "prot":
+        lines = [
+            "fault:",
+            "push eax",
+            f"mov eax, dword ptr ss:[{layout.resume:#x}]",
+            "mov dword ptr ss:[esp+4], eax",
+            f"mov eax, {end}",
+            f"mov dword ptr ss:[{layout.resume:#x}], eax",
+        ]
+        if program.returns == "iret":
+            return [*lines, "pop eax", "iretd"]
+        return [*lines, "push dword ptr ss:[esp+12]", "popfd", "pop eax", "db ca0400"]
+    return [
+        "fault:",
+        "push rax",
+        f"mov rax, qword ptr [{layout.resume:#x}]",
+        "mov qword ptr [rsp+8], rax",
+        f"mov rax, {end}",
+        f"mov qword ptr [{layout.resume:#x}], rax",
+        "pop rax",
+        "iretq",
+    ]
+
+
+def _handlers(program: Program) -> list[str]:
+    layout, mode = program.layout, program.mode
+    segment = {"real": "cs:", "prot": "ss:", "long": ""}[mode]
+    lines = ["end:", "hlt", "db ebfd", *_fault_handler(program)]
+    plain = {"real": ["iret"], "prot": ["iretd"], "long": ["iretq"]}[mode]
+    if mode == "prot" and program.returns == "retf":
+        plain = ["push dword ptr ss:[esp+8]", "popfd", "db ca0400"]
+    for vector in range(VECTORS):
+        lines += [f"vector{vector}:", f"inc word ptr {segment}[{layout.counts + 2 * vector:#x}]"]
+        if vector in SOFTWARE_VECTORS:
+            lines += plain
+            continue
+        if mode == "prot" and vector in WITH_ERROR_CODE:
+            lines += [f"pop dword ptr ss:[{layout.error:#x}]"]
+        if mode == "long" and vector in WITH_ERROR_CODE:
+            lines += [f"pop qword ptr [{layout.error:#x}]"]
+        lines += ["jmp {fault}"]
+    return lines
+
+
+def _gate(mode: str, address: int) -> bytes:
+    if mode == "real":
+        return struct.pack("<HH", address, 0)
+    low = struct.pack("<HHBBH", address & 0xFFFF, CODE, 0, 0x8E, address >> 16)
+    return low if mode == "prot" else low + bytes(8)
+
+
+def _descriptors(program: Program, rng: Random) -> bytes:
+    """Null, code, data, code, data, TSS, LDT; which of them are marked as accessed is left to chance."""
+    long = program.mode == "long"
+
+    def flat(code: bool) -> bytes:
+        access = 0x9A if code else 0x92
+        flags = 0xAF if long and code else 0xCF
+        return struct.pack("<HHBBBB", 0xFFFF, 0, 0, access | rng.randrange(2), flags, 0)
+
+    table = bytes(8) + flat(True) + flat(False) + flat(True) + flat(False)
+    table += struct.pack("<HHBBBB", 0x67, program.layout.tss, 0, 0x89, 0, 0)
+    return table + (bytes(8) if long else b"")
+
+
+@lru_cache(maxsize=16)
+def _assembled(program: Program) -> Assembled:
+    mode, layout = program.mode, program.layout
+    rng = Random(f"image {program.seed}")
+    image = bytearray(IMAGE_SIZE)
+    handlers, labels = assemble(mode, _handlers(program), layout.handlers, {})
+    prologue, _ = assemble(mode, _prologue(program), layout.code, {})
+    at = layout.code + len(joined(prologue))
+    lines, spans = [*prologue], []
+    for block in program.blocks:
+        made, _ = assemble(mode, list(block), at, {"end": labels["end"]})
+        spans.append((at, at + len(joined(made))))
+        at = spans[-1][1]
+        lines += made
+    last, _ = assemble(mode, ["jmp {end}"], at, {"end": labels["end"]})
+    lines += last
+    code = joined(lines)
+    if layout.code + len(code) > layout.code_end:
+        raise CannotAssemble("the program is too long for its layout")
+    image[layout.data : layout.data_end] = rng.randbytes(layout.data_end - layout.data)
+    image[layout.stack - 0x80 : layout.stack + 0x10] = rng.randbytes(0x90)
+    image[layout.handlers : layout.handlers + len(joined(handlers))] = joined(handlers)
+    struct.pack_into("<Q", image, layout.resume, labels["end"])
+    entries = {vector: labels[f"vector{vector}"] for vector in range(VECTORS)}
+    table = b"".join(_gate(mode, entries[vector]) for vector in range(VECTORS))
+    if mode == "real":
+        image[: len(table)] = table
+    else:
+        gdt = _descriptors(program, rng)
+        image[layout.idt : layout.idt + len(table)] = table
+        image[layout.gdt : layout.gdt + len(gdt)] = gdt
+        base = "<HQ" if mode == "long" else "<HI"
+        struct.pack_into(base, image, layout.table_image, len(gdt) - 1, layout.gdt)
+        struct.pack_into(base, image, layout.table_image + 10, len(table) - 1, layout.idt)
+        if mode == "prot":
+            struct.pack_into("<II", image, layout.tss + 4, layout.stack, DATA)
+        else:
+            struct.pack_into("<Q", image, layout.tss + 4, layout.stack)
+    image[layout.code : layout.code + len(code)] = code
+    return Assembled(bytes(image), layout.code, labels["end"], entries, tuple(spans), (*lines, *handlers))
+
+
+def assembled(program: Program) -> Assembled:
+    """The program's image. CannotAssemble."""
+    return _assembled(program)

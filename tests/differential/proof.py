@@ -1,0 +1,169 @@
+"""Compares the ways to run a program with its free run, and makes programs that differ smaller."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from kvmdbg.errors import KvmdbgError
+from tests.differential.blocks import generate
+from tests.differential.machine import MOST_HALTS, TIME_LIMIT, Observation, Runnable, observe
+from tests.differential.program import MODES, CannotAssemble, Program
+from tests.differential.trace import Step, TooLong, Wrong, trace
+from tests.differential.variants import VARIANTS, Trial
+
+STEPPED = "stepped"
+"""The name of the variant that also gives the trace."""
+COMPARABLE = ("halted", "shutdown", "exited")
+AT_ONCE = 6
+"""How many variants each program runs in, unless all are asked for."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a variant did to a program."""
+
+    program: Program
+    variant: str
+    text: str
+    notes: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        notes = "; ".join(self.notes[-40:])
+        return f"seed {self.program.seed}, {self.variant}: {self.text}\n  {notes}\n{self.program.listing()}"
+
+
+class NotCounted(Exception):
+    """The program cannot be run free to an end here."""
+
+
+def free_run(runnable: Runnable) -> Observation:
+    """The program alone. NotCounted, with the address of what this KVM cannot run as second argument."""
+    with runnable.open() as session:
+        for _ in range(MOST_HALTS):
+            stop = session.run(timeout=TIME_LIMIT)
+            if runnable.ends(stop):
+                break
+        if stop.reason not in COMPARABLE or not runnable.ends(stop):
+            raise NotCounted(stop.describe(), stop.pc)
+        return observe(session, stop)
+
+
+def runnable_here(program: Program, folder: Path) -> tuple[Runnable, Observation]:
+    """The program without the blocks that this KVM cannot run. NotCounted."""
+    while True:
+        try:
+            runnable = Runnable(program, folder)
+        except CannotAssemble as error:
+            raise NotCounted(str(error)) from None
+        try:
+            return runnable, free_run(runnable)
+        except NotCounted as error:
+            pc = error.args[1]
+            blocks = [
+                b for b, (start, end) in zip(program.blocks, runnable.code.spans, strict=True) if not start <= pc < end
+            ]
+            if len(blocks) == len(program.blocks):
+                raise
+            program = program.with_blocks(tuple(blocks))
+
+
+def _run(runnable: Runnable, free: Observation, steps: list[Step], name: str, chance: str) -> Difference | None:
+    """One variant of one program."""
+    program = runnable.program
+    with runnable.open() as session:
+        trial = Trial(session, runnable, Random(chance), steps)
+        try:
+            if name == STEPPED:
+                found, stop = trace(session, runnable)
+                steps[:] = found
+            else:
+                stop = VARIANTS[name](trial)
+            if not runnable.ends(stop):
+                text: str | None = f"it stopped at a HLT: {stop.describe()}"
+            else:
+                text = free.difference(trial.observed or observe(session, stop))
+                if text and stop.reason != free.end:
+                    text += f" ({stop.describe()})"
+        except (Wrong, KvmdbgError) as error:
+            text = f"{type(error).__name__}: {error}"
+        except TooLong:
+            raise
+        except Exception:
+            text = traceback.format_exc()
+    return Difference(program, name, text, tuple(trial.notes)) if text else None
+
+
+def chosen(seed: int, wanted: Sequence[str] = (), every: bool = False) -> list[str]:
+    """The variants that a seed's program runs in, besides the stepped one."""
+    names = list(wanted) or list(VARIANTS)
+    return names if wanted or every else Random(f"variants {seed}").sample(names, min(AT_ONCE, len(names)))
+
+
+def check(program: Program, variants: Sequence[str], chance: str = "") -> tuple[Program, list[Difference]]:
+    """The program as far as it can be run here, and how it differs in these variants. NotCounted."""
+    with tempfile.TemporaryDirectory(prefix="differential-") as folder:
+        runnable, free = runnable_here(program, Path(folder))
+        steps: list[Step] = []
+        try:
+            stepped = _run(runnable, free, steps, STEPPED, "")
+        except TooLong:
+            raise NotCounted("it takes too many steps") from None
+        if stepped is not None:
+            return runnable.program, [stepped]
+        found = [
+            _run(runnable, free, steps, name, f"{program.seed} {name} {chance}") for name in variants if name != STEPPED
+        ]
+        return runnable.program, [one for one in found if one is not None]
+
+
+def programs(seed: int, modes: Sequence[str] = MODES) -> Program:
+    return generate(seed, tuple(modes))
+
+
+def shrink(difference: Difference, seconds: float = 60) -> Difference:
+    """The smallest program found that still differs in the same variant: first whole blocks go, then lines."""
+    until = time.monotonic() + seconds
+    best = difference
+
+    def still(program: Program) -> Difference | None:
+        for chance in ("", "1", "2"):
+            if time.monotonic() > until:
+                return None
+            try:
+                _, found = check(program, [difference.variant], chance)
+            except NotCounted:
+                return None
+            if found:
+                return found[0] if found[0].variant == difference.variant else None
+        return None
+
+    changed = True
+    while changed and time.monotonic() < until:
+        changed = False
+        for index in range(len(best.program.blocks) - 1, -1, -1):
+            blocks = best.program.blocks
+            if index >= len(blocks):
+                continue
+            found = still(best.program.with_blocks(blocks[:index] + blocks[index + 1 :]))
+            if found:
+                best, changed = found, True
+    for index in range(len(best.program.blocks)):
+        for line in range(len(best.program.blocks[index]) - 1, -1, -1):
+            lines = best.program.blocks[index]
+            if line >= len(lines) or len(lines) == 1:
+                continue
+            less = lines[:line] + lines[line + 1 :]
+            if any(f"{{{one[:-1]}}}" in " ".join(less) for one in lines if one.endswith(":") and one not in less):
+                continue
+            found = still(
+                best.program.with_blocks((*best.program.blocks[:index], less, *best.program.blocks[index + 1 :]))
+            )
+            if found and len(found.program.blocks) == len(best.program.blocks):
+                best = found
+    return best

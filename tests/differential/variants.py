@@ -1,0 +1,470 @@
+"""The ways to run a program. Each runs it to its end and raises Wrong when a stop was lost, made up, or told wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
+from kvmdbg.core.session import Session
+from kvmdbg.core.stops import Stop, WatchpointStop
+from tests.differential.machine import TIME_LIMIT, Observation, Runnable, observe, witness
+from tests.differential.trace import MOST_STEPS, Step, Wrong, match, touches, visits, without_repeats
+
+PAGE = 4096
+MOST_STOPS = 3 * MOST_STEPS
+
+
+@dataclass
+class Trial:
+    """One program in one session, run in one way; ``notes`` say what was done, to be told with a difference."""
+
+    session: Session
+    runnable: Runnable
+    rng: Random
+    steps: list[Step]
+    notes: list[str] = field(default_factory=list)
+    observed: Observation | None = None
+    """Set by a variant that ends in another session."""
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def places(self, most: int, of: Iterable[int] | None = None) -> list[int]:
+        """Some addresses of instructions that run."""
+        known = sorted({step.pc for step in self.steps} if of is None else set(of))
+        return self.rng.sample(known, min(most, len(known)))
+
+    def run(self, *allowed: str) -> Stop:
+        """Run until a stop that is not of the reasons ``allowed``, nor a HLT on the way."""
+        for _ in range(MOST_STOPS):
+            stop = self.go()
+            if (stop.reason not in allowed or self.runnable.halted(stop)) and self.runnable.ends(stop):
+                return stop
+        raise Wrong("it stops for ever")
+
+    def go(self) -> Stop:
+        """To the next stop."""
+        stop = self.session.run(timeout=TIME_LIMIT)
+        if stop.reason == "limit":
+            raise Wrong(f"it hangs: {stop.describe()}")
+        if stop.pc != self.session.regs.pc:
+            raise Wrong(f"the stop is at {stop.pc:#x}, the vCPU at {self.session.regs.pc:#x}")
+        return stop
+
+    def at_end(self, stop: Stop) -> bool:
+        """Whether a step has come to the end."""
+        return stop.reason != "step" and self.runnable.ends(stop)
+
+
+Variant = Callable[[Trial], Stop]
+VARIANTS: dict[str, Variant] = {}
+
+
+def variant(run: Variant) -> Variant:
+    """Decorator: a way to run a program, by its function's name."""
+    VARIANTS[run.__name__.replace("_", "-")] = run
+    return run
+
+
+# --- steps and limits ------------------------------------------------------------------------------
+
+
+@variant
+def steps(trial: Trial) -> Stop:
+    while True:
+        stop = trial.session.step(trial.rng.choice([1, 2, 3, 7, 50, 500]))
+        if trial.at_end(stop):
+            return stop
+
+
+@variant
+def step_then_run(trial: Trial) -> Stop:
+    """Steps to anywhere, then free: nothing of the last step may be left."""
+    for _ in range(trial.rng.choice([1, 1, 2, 3])):
+        count = trial.rng.randrange(1, max(2, len(trial.steps)))
+        trial.note(f"step {count}")
+        stop = trial.session.step(count)
+        if trial.at_end(stop):
+            return stop
+    return trial.run()
+
+
+@variant
+def step_over(trial: Trial) -> Stop:
+    while True:
+        stop = trial.session.next(trial.rng.choice([1, 2, 5]))
+        if trial.at_end(stop):
+            return stop
+
+
+@variant
+def instruction_limit(trial: Trial) -> Stop:
+    while True:
+        stop = trial.session.run(instructions=trial.rng.choice([1, 5, 100, MOST_STEPS]), timeout=TIME_LIMIT)
+        if stop.reason != "limit" and trial.runnable.ends(stop):
+            return stop
+
+
+@variant
+def exit_limit(trial: Trial) -> Stop:
+    limit = trial.rng.choice([1, 2, 5])
+    while True:
+        stop = trial.session.run(exits=limit, timeout=TIME_LIMIT)
+        if stop.reason != "limit" and trial.runnable.ends(stop):
+            return stop
+        if stop.reason == "limit" and "exit" not in stop.describe():
+            raise Wrong(f"it hangs: {stop.describe()}")
+
+
+@variant
+def interrupted(trial: Trial) -> Stop:
+    """Stopped from outside at any moments."""
+    for _ in range(20):
+        trial.session.resume()
+        stop = trial.session.wait(trial.rng.choice([0, 0, 0.0001, 0.0005, 0.002]))
+        if stop is None:
+            stop = trial.session.interrupt()
+        assert stop is not None
+        if stop.reason != "interrupted" and trial.runnable.ends(stop):
+            return stop
+    return trial.run()
+
+
+# --- breakpoints -----------------------------------------------------------------------------------
+
+
+def _break_at(trial: Trial, places: Iterable[int], **options: object) -> list[Breakpoint]:
+    points = []
+    for place in places:
+        where = f"phys:{place:#x}" if trial.rng.random() < 0.2 else place
+        points.append(trial.session.break_at(where, **options))  # type: ignore[arg-type]
+        trial.note(f"break {where if isinstance(where, str) else hex(where)} {options or ''}")
+    return points
+
+
+def _check_hits(trial: Trial, points: list[Breakpoint]) -> None:
+    for point in points:
+        wanted = visits(trial.steps, [point.address]).count(point.address)
+        if point.address == trial.steps[0].pc:
+            continue
+        most = sum(step.pc == point.address for step in trial.steps)
+        if not wanted <= point.hits <= most:
+            raise Wrong(f"breakpoint {point.address:#x}, held by {point.held_by}: {point.hits} hits, not {wanted}")
+
+
+@variant
+def breakpoints(trial: Trial) -> Stop:
+    places = trial.places(trial.rng.choice([1, 2, 4, 5, 8, 20, MOST_STEPS]))
+    points = _break_at(trial, places)
+    order: list[int] = []
+    for _ in range(MOST_STOPS):
+        stop = trial.go()
+        if stop.reason == "breakpoint":
+            order.append(stop.pc)
+        elif trial.runnable.ends(stop):
+            break
+    wanted = visits(trial.steps, places)
+    if without_repeats(order) != without_repeats(wanted):
+        at = next((n for n, (one, two) in enumerate(zip(order, wanted, strict=False)) if one != two), None)
+        at = min(len(order), len(wanted)) if at is None else at
+        raise Wrong(
+            f"breakpoint stop {at} is at {[hex(one) for one in order[at : at + 3]]}, must be at "
+            f"{[hex(one) for one in wanted[at : at + 3]]}; held by {', '.join(sorted({p.held_by for p in points}))}"
+        )
+    _check_hits(trial, points)
+    return stop
+
+
+@variant
+def false_conditions(trial: Trial) -> Stop:
+    conditions = ["$ax == 0x1234567", "0", "$sp != $sp", f"*(u8*){trial.runnable.program.layout.data:#x} == 0x100"]
+    for place in trial.places(8):
+        _break_at(trial, [place], when=trial.rng.choice(conditions))
+    return trial.run()
+
+
+@variant
+def true_conditions(trial: Trial) -> Stop:
+    places = trial.places(trial.rng.choice([1, 3, 6]))
+    points = []
+    for place in places:
+        points += _break_at(trial, [place], when=trial.rng.choice(["1", "$sp == $sp", f"$pc == {place:#x}"]))
+    stop = trial.run("breakpoint")
+    _check_hits(trial, points)
+    return stop
+
+
+@variant
+def ignored(trial: Trial) -> Stop:
+    """Breakpoints that only count, and some that go away after the first time."""
+    for place in trial.places(4):
+        _break_at(trial, [place], ignore=trial.rng.choice([1, 2, 1000]))
+    for place in trial.places(4):
+        _break_at(trial, [place], temporary=True)
+    return trial.run("breakpoint")
+
+
+@variant
+def advance(trial: Trial) -> Stop:
+    for place in trial.places(4):
+        trial.note(f"advance {place:#x}")
+        stop = trial.session.advance(place)
+        if stop.reason != "breakpoint" and trial.runnable.ends(stop):
+            return stop
+    return trial.run()
+
+
+# --- watchpoints -----------------------------------------------------------------------------------
+
+
+def _ranges(trial: Trial) -> tuple[int, int]:
+    """A place to watch, on any page that the program uses, and how many bytes."""
+    rng, layout = trial.rng, trial.runnable.program.layout
+    accessed = [one.linear for step in trial.steps for one in step.accesses if one.linear < 0x100000]
+    places = [
+        rng.randrange(layout.data, layout.data_end),
+        layout.data,
+        layout.stack - rng.choice([2, 4, 8, 16, 32]),
+        layout.resume,
+        layout.counts + 2 * rng.choice([0, 3, 6, 13, 14, 0x20]),
+        rng.choice(trial.steps).pc,
+        (layout.data & -PAGE) + rng.choice([0, 0xFFC, 0xFFF]),
+        layout.gdt + rng.choice([0, 8, 0x10, 0x18, 0x25]),
+        layout.idt,
+        layout.tss,
+        layout.handlers,
+        trial.session.regs.cr3 & -PAGE or layout.data,
+    ]
+    if accessed:
+        places += [rng.choice(accessed) for _ in range(6)]
+    return rng.choice(places), rng.choice([1, 1, 2, 4, 4, 8, 16, 64, 300, 0x1000])
+
+
+def _watch(trial: Trial, when: str | None = None) -> Watchpoint:
+    address, length = _ranges(trial)
+    kind = trial.rng.choice(["write", "write", "read", "access"])
+    physical = trial.rng.random() < 0.2
+    trial.note(f"watch {kind} {'phys:' if physical else ''}{address:#x},{length}" + (f" if {when}" if when else ""))
+    where = f"phys:{address:#x}" if physical else address
+    return trial.session.watch(where, length, kind, when)
+
+
+def _own_to_the_cpu(trial: Trial, point: Watchpoint) -> bool:
+    """Whether the CPU itself may access what is watched: tables, and the stack for the frames of events."""
+    layout, start, end = trial.runnable.program.layout, point.address, point.address + point.length
+    cr3 = trial.session.regs.cr3 & -PAGE
+    tables = [(layout.gdt, 0x60), (layout.idt, 0x300), (layout.tss, 0x68), (cr3, 6 * PAGE if cr3 else 0)]
+    tables += [(0, 4 * 0x30 if trial.runnable.program.mode == "real" else 0)]
+    stack = [at for step in trial.steps for at in step.implicit]
+    return any(start < at + size and at < end for at, size in tables) or any(start <= at < end for at in stack)
+
+
+def _check_value(trial: Trial, stop: WatchpointStop) -> None:
+    if stop.kind != "write":
+        return
+    now = trial.session.physical.read(stop.address, len(stop.new)) if stop.address < 0x80000 else stop.new
+    point = stop.hits[0]
+    if len(stop.new) == point.length <= 8:
+        now = trial.session.physical.read(point.address, point.length)
+    if stop.new != now:
+        raise Wrong(f"{stop.describe()}: memory is {now.hex(' ')}")
+
+
+@variant
+def watchpoints(trial: Trial) -> Stop:
+    points = [_watch(trial) for _ in range(trial.rng.choice([1, 1, 2, 3, 6]))]
+    extras = [_own_to_the_cpu(trial, point) for point in points]
+    if trial.rng.random() < 0.3:
+        _break_at(trial, trial.places(3))
+    found: list[WatchpointStop] = []
+    for _ in range(MOST_STOPS):
+        stop = trial.go()
+        if isinstance(stop, WatchpointStop):
+            _check_value(trial, stop)
+            found.append(stop)
+        elif stop.reason != "breakpoint" and trial.runnable.ends(stop):
+            break
+    else:
+        raise Wrong(f"it stops for ever: {stop.describe()}")
+    for point, extra in zip(points, extras, strict=True):
+        wanted = touches(trial.steps, point.address, point.length, point.kind)
+        problem = match([one for one in found if point in one.hits], wanted, extra)
+        if problem:
+            raise Wrong(f"watchpoint {point.kind} {point.describe()}, held by {point.held_by}: {problem}")
+    return stop
+
+
+@variant
+def false_watchpoints(trial: Trial) -> Stop:
+    for _ in range(trial.rng.choice([1, 2, 4])):
+        _watch(trial, trial.rng.choice(["0", "$sp != $sp", "$ax == 0x1234567"]))
+    return trial.run()
+
+
+# --- catchpoints, hooks, traces --------------------------------------------------------------------
+
+CATCHES = ("io", "mmio", "exception", "interrupt", "msr", "any", "hlt", "mode", "cpuid")
+
+
+@variant
+def catchpoints(trial: Trial) -> Stop:
+    for kind in trial.rng.sample(CATCHES, trial.rng.choice([1, 2, 3])):
+        trial.note(f"catch {kind}")
+        trial.session.catch(kind)
+    return trial.run("exit", "unhandled-exit")
+
+
+@variant
+def hooks(trial: Trial) -> Stop:
+    """Functions that look on."""
+    seen: list[object] = []
+    on = trial.session.on
+    kinds = [on.io_out, on.io_in, on.mmio_read, on.mmio_write, on.exception, on.interrupt, on.cpuid]
+    for hook in trial.rng.sample(kinds, 2):
+        trial.note(f"on {hook.__name__}")
+        hook()(lambda event: seen.append(event.pc))
+    for place in trial.places(trial.rng.choice([0, 1, 3])):
+        trial.note(f"on insn {place:#x}")
+        on.insn(place)(lambda event: seen.append(event.pc))
+    if trial.rng.random() < 0.3:
+        address, length = _ranges(trial)
+        trial.note(f"on memory {address:#x},{length}")
+        on.memory(address, length=length)(lambda event: seen.append(event.value))
+    return trial.run()
+
+
+@variant
+def traces(trial: Trial) -> Stop:
+    if trial.rng.random() < 0.5:
+        trial.note("trace instructions")
+        trial.session.trace_instructions()
+    else:
+        trial.note("trace exits")
+        trial.session.trace_exits()
+    return trial.run()
+
+
+# --- snapshots -------------------------------------------------------------------------------------
+
+
+@variant
+def snapshot(trial: Trial) -> Stop:
+    """Taken on the way; the rest runs twice."""
+    session = trial.session
+    count = trial.rng.randrange(1, max(2, len(trial.steps)))
+    trial.note(f"step {count}, save, run, restore, run")
+    stop = session.step(count)
+    if trial.at_end(stop):
+        return stop
+    session.snapshots.save("middle")
+    if trial.rng.random() < 0.5:
+        _break_at(trial, trial.places(trial.rng.choice([1, 6])))
+    if trial.rng.random() < 0.5:
+        session.step(trial.rng.randrange(1, 30))
+    else:
+        trial.run("breakpoint")
+    session.snapshots.restore("middle")
+    return trial.run("breakpoint")
+
+
+@variant
+def snapshot_file(trial: Trial) -> Stop:
+    """Written to a file, read by another session."""
+    session = trial.session
+    count = trial.rng.randrange(1, max(2, len(trial.steps)))
+    trial.note(f"step {count}, write, read elsewhere, run")
+    stop = session.step(count)
+    if trial.at_end(stop):
+        return stop
+    path = trial.runnable.folder / "program.snapshot"
+    session.snapshots.save("middle")
+    session.snapshots.write("middle", path)
+    with trial.runnable.open() as other:
+        other.snapshots.read(path, "there")
+        other.snapshots.restore("there")
+        there = Trial(other, trial.runnable, trial.rng, trial.steps)
+        stop = there.run()
+        trial.observed = observe(other, stop)
+    return stop
+
+
+@variant
+def restart(trial: Trial) -> Stop:
+    session = trial.session
+    session.step(trial.rng.randrange(1, max(2, len(trial.steps))))
+    session.restart()
+    witness(session)
+    before = len(session.output)  # what came before the restart stays
+    stop = trial.run()
+    found = observe(session, stop)
+    trial.observed = replace(found, output=found.output[before:])
+    return stop
+
+
+# --- everything ------------------------------------------------------------------------------------
+
+
+@variant
+def mixture(trial: Trial) -> Stop:
+    """Points come and go between steps, runs and returns to snapshots."""
+    session, rng = trial.session, trial.rng
+    saved = False
+    for turn in range(MOST_STEPS):
+        if turn == 60:
+            session.breakpoints.clear()
+            trial.note("clear, run")
+            return trial.run()
+        choice = rng.randrange(14)
+        if choice == 0:
+            _break_at(trial, trial.places(1), temporary=rng.random() < 0.3)
+        elif choice == 1 and len(session.breakpoints):
+            point = rng.choice(list(session.breakpoints))
+            session.breakpoints.discard(point)
+            trial.note(f"delete {point.number}")
+        elif choice == 2:
+            _watch(trial)
+        elif choice == 3:
+            kind = rng.choice(CATCHES)
+            session.catch(kind)
+            trial.note(f"catch {kind}")
+        elif choice == 4:
+            session.snapshots.save("one")
+            saved = True
+            trial.note("save")
+        elif choice == 5 and saved and turn < 50:
+            session.snapshots.restore("one")
+            trial.note("restore")
+        elif choice == 6:
+            session.snapshots.save("two")
+            if rng.random() < 0.5:
+                session.step(rng.choice([1, 3, 20]))
+            else:
+                trial.go()
+            session.snapshots.restore("two")
+            trial.note("there and back")
+        else:
+            stop = _move(trial)
+            if trial.runnable.halted(stop) or (
+                stop.reason not in ("step", "breakpoint", "watchpoint", "limit", "exit") and trial.runnable.ends(stop)
+            ):
+                return stop
+    raise Wrong("it does not end")
+
+
+def _move(trial: Trial) -> Stop:
+    session, rng = trial.session, trial.rng
+    what = rng.choice(["step", "steps", "next", "run", "run", "instructions"])
+    if what == "step":
+        stop = session.step(1)
+    elif what == "steps":
+        stop = session.step(rng.randrange(1, 30))
+    elif what == "next":
+        stop = session.next(rng.randrange(1, 5))
+    elif what == "run":
+        stop = trial.go()
+    else:
+        stop = session.run(instructions=rng.randrange(1, 30), timeout=TIME_LIMIT)
+    trial.note(f"{what}: {stop.reason} at {session.regs.pc:#x}")
+    return stop
