@@ -7,6 +7,7 @@ instructions, in each mode, and never derived from the module's name.
 
 from __future__ import annotations
 
+import errno
 import signal
 import threading
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from kvmdbg.kvm import System, Vcpu, abi, exits
-from kvmdbg.machine.memory import GuestMemory
+from kvmdbg.machine.memory import Guard, GuestMemory
 from kvmdbg.record import record
 from kvmdbg.x86 import modes
 
@@ -58,6 +59,13 @@ class HostProfile:
 
     out_is_past: bool
     """At the exit for an ``out`` rip is behind the instruction."""
+
+    guards_restart: bool
+    """An access to a page that the host's protection guards ends KVM_RUN with EFAULT before anything of the instruction
+    is done."""
+    step_trap_waits: bool
+    """After a step over an instruction that KVM itself completes the step's trap still waits: a guest that runs on
+    freely gets it as a #DB of its own."""
 
     def behaviour(self, mode: modes.Mode, cpl: int = 0) -> Behaviour:
         """The behaviour in this mode and privilege level."""
@@ -245,6 +253,29 @@ class _Prober:
         self.set_up("real", b"\x90\xe6\x80\x90")  # nop; out 0x80, al
         return isinstance(self.run(), exits.IoExit) and int(self.vcpu.regs.rip) == CODE + 3
 
+    def guards_restart(self, whence: str) -> bool:
+        push = 0x51 if whence == "long" else 0x60  # push rcx; pusha
+        self.set_up(whence, bytes((0x90, push)))
+        self.memory.write(0x2F00, b"\x5a" * 0x100)
+        self.memory.guard({0x2000: Guard.READ_ONLY}, restartable=True)
+        try:
+            self.vcpu.run()
+            return False
+        except OSError as error:
+            untouched = self.memory.read(0x2F00, 0x100) == b"\x5a" * 0x100
+            if error.errno != errno.EFAULT or self.vcpu.regs.rip != CODE + 1 or not untouched:
+                return False
+        finally:
+            self.memory.guard({})
+        return isinstance(self.run(), exits.HltExit) and self.memory.read(0x2FFC, 2) != b"\x5a\x5a"
+
+    def step_trap_waits(self) -> bool:
+        self.set_up("prot32", b"\x0f\xa2\x90\x90")  # cpuid; without a handler for #DB
+        if not self.step_once():
+            return False
+        self.vcpu.set_guest_debug(0)
+        return not isinstance(self.run(), exits.HltExit)
+
     def behaviour(self, whence: str) -> Behaviour:
         trap = next((t for t in (INT3, INT1, HLT) if self.trap_works(whence, t)), None)
         return Behaviour(
@@ -299,6 +330,8 @@ def host_profile() -> HostProfile:
             halts_late=prober.halts_late(),
             int1_before=prober.int1_before(),
             out_is_past=prober.out_is_past(),
+            guards_restart=all(prober.guards_restart(whence) for whence in ("real", "prot32", "long")),
+            step_trap_waits=prober.step_trap_waits(),
         )
     )
 

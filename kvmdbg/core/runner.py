@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import addressof, memmove, sizeof
+from errno import EFAULT
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,7 +25,7 @@ from kvmdbg.core.arming import Plan
 from kvmdbg.core.coalescing import HOT
 from kvmdbg.core.hooks import SWALLOW
 from kvmdbg.core.probe import HLT, INT1, INT3, KICK_SIGNAL, shutdown_resets
-from kvmdbg.core.stepping import Stepper
+from kvmdbg.core.stepping import DR6_BS, U8_RFLAGS_TF, Stepper
 from kvmdbg.core.watching import Watching
 from kvmdbg.errors import NotSupportedHere, SessionStateError
 from kvmdbg.kvm import Vcpu, abi, exits
@@ -117,13 +118,12 @@ class Runner(threading.Thread):
         self.stepping = False
         self.tables_touched = False
         """The guest has written to a table of handlers."""
-        self.trap_may_wait = False
-        """The last step was over an instruction that exits: on VMX its trap may be waiting yet, and the guest would get
-        it as an exception of its own."""
         self._step_trap: int | None = None
         self._may_run = True
+        self._step_entries: tuple[int, ...] = ()
+        self._reset_sregs = b""
         self._quiet = True
-        self._lifted: int | None = None
+        self.lifted: int | None = None
         self.stepper = Stepper(self)
         self.watching = Watching(self)
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -150,6 +150,7 @@ class Runner(threading.Thread):
 
     def _set_up(self) -> None:
         self.vcpu.set_signal_mask(KICK_SIGNAL)
+        self._reset_sregs = bytes(self.vcpu.get_sregs())
         regs = self.vcpu.get_regs()
         memmove(addressof(self.vcpu.regs), bytes(regs), Vcpu.REGS_SIZE)
 
@@ -254,7 +255,7 @@ class Runner(threading.Thread):
     def start_anew(self) -> None:
         """The vCPU has been given another state: nothing of what was known of the last run holds."""
         self.forget()
-        self.must_complete = self._settled = self.trap_may_wait = self.tables_touched = False
+        self.must_complete = self._settled = self.tables_touched = False
         self.pending = self._reached_unseen = None
         self.recent.clear()
 
@@ -277,20 +278,44 @@ class Runner(threading.Thread):
         self._arm_steps()
 
     def _arm_steps(self) -> None:
-        control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP
+        control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP | self._to_handlers
         if self.plan.holds_data_in_registers:
             control |= abi.KVM_GUESTDBG_USE_HW_BP
-        if self._step_trap == INT3:
-            control |= abi.KVM_GUESTDBG_USE_SW_BP
         if self._quiet and self.session.blocks_interrupts:
             control |= abi.KVM_GUESTDBG_BLOCKIRQ
-        self._for_stepping = self._request(control, self.plan.dr7_data_only())
+        self._for_stepping = self._request(control, self.plan.dr7_data_only(), self._step_entries)
 
-    def _request(self, control: int, dr7: int) -> bytes:
-        """struct kvm_guest_debug with the plan's addresses in DR0 to DR3."""
+    @property
+    def _to_handlers(self) -> int:
+        """What of KVM_GUESTDBG_* the traps at the entries of handlers need."""
+        software = abi.KVM_GUESTDBG_USE_SW_BP if self._step_trap == INT3 else 0
+        return software | (abi.KVM_GUESTDBG_USE_HW_BP if self._step_entries else 0)
+
+    def to_handlers(self) -> bytes:
+        """struct kvm_guest_debug to run to the entry of a handler: without single-stepping."""
+        control = self._to_handlers
+        if self.plan.holds_data_in_registers:
+            control |= abi.KVM_GUESTDBG_USE_HW_BP
+        enable = abi.KVM_GUESTDBG_ENABLE if control else 0
+        return self._request(enable | control, self.plan.dr7_data_only(), self._step_entries)
+
+    @property
+    def free_debug_registers(self) -> int:
+        """How many debug registers no data watchpoint of the plan needs."""
+        return 4 - sum(bool(bits & 3) for _, bits, _ in self.plan.debug_registers)
+
+    def _request(self, control: int, dr7: int, entries: tuple[int, ...] = ()) -> bytes:
+        """struct kvm_guest_debug with the plan's addresses in DR0 to DR3; ``entries`` in place of those not in DR7."""
         if not control & abi.KVM_GUESTDBG_USE_HW_BP:
             return debug_request(control, 0, ())
-        return debug_request(control, dr7, tuple(address for address, _, _ in self.plan.debug_registers))
+        addresses = [address for address, _, _ in self.plan.debug_registers]
+        addresses += [0] * (4 - len(addresses))
+        left = list(entries)
+        for number in range(4):
+            if left and not dr7 >> 2 * number & 3:
+                addresses[number] = left.pop(0)
+                dr7 |= 2 << 2 * number
+        return debug_request(control, dr7, tuple(addresses))
 
     def step_quietly(self, quiet: bool) -> None:
         """Whether steps let no interrupt in, where this KVM can keep them out."""
@@ -307,12 +332,24 @@ class Runner(threading.Thread):
         self._step_trap = trap
         self._arm_steps()
 
+    @property
+    def step_entries(self) -> tuple[int, ...]:
+        """Handlers' entries that execute debug registers hold during steps."""
+        return self._step_entries
+
+    @step_entries.setter
+    def step_entries(self, entries: tuple[int, ...]) -> None:
+        self._step_entries = entries
+        self._arm_steps()
+
     def debug(self, request: bytes) -> None:
         """KVM_SET_GUEST_DEBUG, after registers that were written: it looks at rip."""
         if self.vcpu.u64[U64_DIRTY_REGS]:
             self.flush()
         fcntl.ioctl(self.vcpu.fd, abi.KVM_SET_GUEST_DEBUG, request)
         self._debug_set = request
+        if self.vcpu.page[U8_RFLAGS_TF] & 1:  # the guest's own, which KVM drops when it ends its own steps
+            self.vcpu.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
 
     def debug_for_running(self) -> None:
         if self._debug_set != self._for_running:
@@ -364,7 +401,6 @@ class Runner(threading.Thread):
         vcpu = self.vcpu
         while self.must_complete:
             self.must_complete = False
-            self.trap_may_wait = self._debug_set == self._for_stepping
             vcpu.u8[U8_IMMEDIATE_EXIT] = 1
             try:
                 vcpu.run()
@@ -381,6 +417,47 @@ class Runner(threading.Thread):
             if stop is not None:
                 return stop
         return None
+
+    def refused_by_guard(self, error: OSError) -> bool:
+        """Whether KVM_RUN has failed at an access to a guarded page, of whose instruction nothing is done."""
+        return error.errno == EFAULT and self.session.machine.memory.restartable
+
+    def take_waiting_trap(self) -> None:
+        """After steps: take the trap of the last one where it may still wait in the CPU, for the guest would get it.
+
+        It is met by a step that can execute nothing: with the state after a reset there is no memory at pc.
+        """
+        if not self.session.profile.step_trap_waits:
+            return
+        vcpu = self.vcpu
+        self.flush()
+        regs, sregs, events = vcpu.get_regs(), vcpu.get_sregs(), vcpu.get_events()
+        nowhere = abi.kvm_sregs.from_buffer_copy(self._reset_sregs)
+        nowhere.apic_base, nowhere.cr8 = sregs.apic_base, sregs.cr8
+        vcpu.unshare_sregs()
+        kicked = signal.sigtimedwait([KICK_SIGNAL], 0) is not None
+        vcpu.set_sregs(nowhere)
+        vcpu.set_regs(abi.kvm_regs(rip=0xFFF0, rflags=2))
+        vcpu.set_guest_debug(abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP | abi.KVM_GUESTDBG_BLOCKIRQ)
+        while True:
+            try:
+                vcpu.run()
+            except InterruptedError:
+                kicked = True
+                self.drain()
+                continue
+            except OSError:
+                pass
+            break
+        self.debug(self._debug_set)
+        vcpu.set_sregs(sregs)
+        vcpu.set_regs(regs)
+        vcpu.set_events(events)
+        memmove(addressof(vcpu.regs), bytes(regs), Vcpu.REGS_SIZE)
+        vcpu.u64[U64_DIRTY_REGS] = 0
+        self.forget()
+        if kicked:
+            self.kick()
 
     def refused(self, error: OSError) -> stops.Stop:
         return self.stop(stops.ErrorStop, message=f"KVM_RUN failed: {error.strerror}")
@@ -422,12 +499,10 @@ class Runner(threading.Thread):
     def _go(self) -> stops.Stop | None:
         if self.plan.stepping:
             return self.stepper.run(None)
-        waits, self.trap_may_wait = self.trap_may_wait, False
-        if waits or self.points_at(self.pc):
+        if self.points_at(self.pc):
             unseen, self._reached_unseen = self._reached_unseen, None
             stop = self.hit(judged=not self.session.arriving and unseen != self.pc, trapped=False)
             if stop is not None or self.session.stopping:
-                self.trap_may_wait |= waits and self.stepper.parked
                 return stop
         self.debug_for_running()
         vcpu = self.vcpu
@@ -455,7 +530,14 @@ class Runner(threading.Thread):
                 continue
             except OSError as error:
                 self.forget()
-                return self.refused(error)
+                if not self.refused_by_guard(error):
+                    return self.refused(error)
+                stop = self.watching.through_guards(self.stepper.once)
+                if stop is not None or world.stopping:
+                    return stop
+                self.follow_tables()
+                self.debug_for_running()
+                continue
             if u32[ring] != u32[ring_end]:
                 drain()
             if u32[U32_EXIT_REASON] == io:
@@ -652,15 +734,15 @@ class Runner(threading.Thread):
         """While inside, no trap of ours lies at ``pc``, and an exit there is the guest's own."""
         plan, session = self.plan, self.session
         physical = plan.trap_of_linear.get(pc) or session.physical_of(self, pc) if plan.traps else None
-        if physical is None or physical not in plan.traps or physical == self._lifted:
+        if physical is None or physical not in plan.traps or physical == self.lifted:
             yield
             return
         session.traps.lift(physical)
-        self._lifted = physical
+        self.lifted = physical
         try:
             yield
         finally:
-            self._lifted = None
+            self.lifted = None
             session.plant(physical)
 
     def trap_at(self) -> int | None:
@@ -676,7 +758,7 @@ class Runner(threading.Thread):
             pc -= 1
         known = plan.trap_of_linear.get(pc)
         physical = self.session.physical_of(self, pc) if known is None else known
-        return physical if physical in plan.traps and physical != self._lifted else None
+        return physical if physical in plan.traps and physical != self.lifted else None
 
     def hit(self, judged: bool = False, trapped: bool = True) -> stops.Stop | None:
         """A breakpoint's address was reached (its instruction has not run): stop, or step past it and go on.
@@ -689,7 +771,7 @@ class Runner(threading.Thread):
             self.recent.pop()  # no exit of the guest's
         first = judged
         while True:
-            stop = None if judged else self.reached(self.pc)
+            stop = None if judged or self.stepper.event_waits() else self.reached(self.pc)
             judged = False
             stop = stop or self.stepper.past(check=first)
             first = False
@@ -697,7 +779,7 @@ class Runner(threading.Thread):
                 self._settled = self.stepper.parked
                 return stop
             self.follow_tables()
-            if not self.points_at(self.pc) and not self.trap_may_wait:
+            if not self.points_at(self.pc):
                 if trapped:
                     self.recent.append((RESUMED, self.vcpu.raw[REGS : self._state_end]))
                 self.debug_for_running()
@@ -727,6 +809,8 @@ class Runner(threading.Thread):
             return self.deliver(3, 0)  # an int3 of the guest's own
         dr6 = vcpu.u64[U64_DEBUG_DR6]
         plan = self.plan
+        if dr6 & DR6_BS and self._debug_set == self._for_running:
+            self.deliver(1, 0, dr6=DR6_BS)  # the guest has set EFLAGS.TF
         if dr6 & 15 and not plan.holds_data_in_registers and self.points_at(self.pc):
             return self.hit()
         fired = [entry for n, entry in enumerate(plan.debug_registers) if dr6 >> n & 1]
@@ -737,7 +821,7 @@ class Runner(threading.Thread):
                 return stop
         if any(not entry[1] & 3 for entry in fired) or self.points_at(self.pc):
             return self.hit() if self.points_at(self.pc) else None
-        if not fired and not dr6 & 1 << 14:
+        if not fired and not dr6 & DR6_BS:
             return self.deliver(1, self.at_int1())  # the guest's own int1, or its own debug registers
         return None
 
@@ -745,8 +829,12 @@ class Runner(threading.Thread):
         """Whether a debug exit that nothing of ours caused stands at the int1 that did."""
         return self.session.profile.int1_before and self.session.code_at(self, self.pc, 1) == bytes((INT1,))
 
-    def deliver(self, vector: int, length: int) -> stops.Stop | None:
-        """Hand an exception of the guest's own to the guest, its ip moved on by ``length``."""
+    def deliver(self, vector: int, length: int, *, dr6: int = 0) -> stops.Stop | None:
+        """Hand an exception of the guest's own to the guest, its ip moved on by ``length``; ``dr6`` is set in DR6."""
+        if dr6:
+            debugregs = self.vcpu.get_debugregs()
+            debugregs.dr6 |= dr6
+            self.vcpu.set_debugregs(debugregs)
         if length:
             self.set_general("rip", self.vcpu.regs.rip + length)
         self.flush()

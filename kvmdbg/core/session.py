@@ -742,7 +742,7 @@ class Session(Inspection):
     def _put_in_place(self) -> None:
         """Guards, traps and debug registers of the plan."""
         plan = self._plan
-        self.machine.memory.guard(plan.guards)
+        self.machine.memory.guard(plan.guards, restartable=bool(plan.guards) and self.profile.guards_restart)
         for address in plan.traps:
             self.plant(address)
         for runner in self.runners:

@@ -9,6 +9,8 @@ into a pushed flags image is cleared.
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.core import stops
@@ -24,12 +26,16 @@ if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
 
 EFLAGS_TF = 1 << 8
+DR6_BS = 1 << 14
 LOW32, LOW64 = (1 << 32) - 1, (1 << 64) - 1
 PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF2, 0xF3))
 NO_PROGRESS_TRIES = 64
 JUMP_TRIES = 4
 """A jump to itself looks like a step without progress, and may as well be run as often as this."""
-PUSHF, IRET, OPERAND_SIZE, REX_W = 0x9C, 0xCF, 0x66, 0x48
+PUSHF, POPF, IRET = 0x9C, 0x9D, 0xCF
+FLAGS_AND_PREFIXES = PREFIXES | set(range(0x40, 0x50)) | {PUSHF, POPF, IRET}
+IMAGE_SIZES = {"popf": 2, "popfd": 4, "popfq": 8, "iret": 2, "iretd": 4, "iretq": 8}
+"""Bytes of what these instructions load into EFLAGS."""
 REGS = abi.kvm_run.regs.offset
 REGS_END = REGS + 144
 U64_RIP = REGS // 8 + 16
@@ -60,13 +66,18 @@ def instruction_event(code: bytes, regs: abi.kvm_regs, bits: int) -> tuple[exits
 
 
 def hard(code: memoryview | bytes, at: int) -> bool:
-    """Whether the instruction at ``code[at]`` is stepped with care: pushf and iret, perhaps with one prefix."""
-    byte = code[at]
-    if byte in (OPERAND_SIZE, REX_W):
-        if at + 1 == len(code):
+    """Whether the instruction at ``code[at]`` is stepped with care: it pushes or loads EFLAGS (pushf, popf, iret)."""
+    while (byte := code[at]) in FLAGS_AND_PREFIXES:
+        if byte in (PUSHF, POPF, IRET):
             return True
-        byte = code[at + 1]
-    return byte in (PUSHF, IRET)
+        at += 1
+        if at == len(code):
+            return True
+    return False
+
+
+class GuardedAccess(Exception):
+    """A guard has refused an access of the instruction at pc, of which nothing is done."""
 
 
 class Stepper:
@@ -75,10 +86,14 @@ class Stepper:
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
         self._entries: set[int] = set()
-        self._entry_points: dict[int, int] = {}
+        """Guest-physical addresses of the traps at the entries of handlers."""
+        self._entry_points: dict[int, int | None] = {}
+        """The entries of handlers by linear address: where their trap lies, None for a debug register."""
         self._pages: dict[int, memoryview] = {}
         self.parked = False
         """The last step was ended from outside before it began."""
+        self.delivered = False
+        """The last step delivered an event: it ended at a handler's entry."""
 
     # --- past a breakpoint -------------------------------------------------------------------------
 
@@ -100,8 +115,7 @@ class Stepper:
         runner = self.runner
         session = runner.session
         pc = runner.pc
-        runner.trap_may_wait = False
-        with runner.without_trap(pc):
+        with runner.without_trap(pc), self._handlers_trapped():
             runner.debug_for_stepping()
             u64 = runner.vcpu.u64
             while True:
@@ -110,6 +124,12 @@ class Stepper:
                 stop = self._single(before)
                 if stop is not None or u64[U64_RIP] != rip or session.stopping or not session.is_rep(runner, pc):
                     return stop
+
+    def once(self) -> stops.Stop | None:
+        """Execute the instruction at pc, or deliver the event that waits, with the handlers' entries trapped."""
+        with self._handlers_trapped():
+            self.runner.debug_for_stepping()
+            return self._single(bytes(self.runner.vcpu.page[REGS:REGS_END]))
 
     def among_others(self, span: tuple[int, int]) -> stops.Stop | None:
         """Step once, and on while pc is in ``span``, with traps in place: other vCPUs run, and wait for each step."""
@@ -173,14 +193,13 @@ class Stepper:
         runner.step_quietly(stepped and not limit and not runner.session.step_interrupts)
         runner.stepping = True
         try:
-            self._trap_handlers()
-            stop = self._run(count, record, span)
+            with self._handlers_trapped():
+                stop = self._run(count, record, span)
             if limit and isinstance(stop, stops.StepStop):
                 return runner.stop(stops.LimitStop, limit=f"{count} instructions")
             return stop
         finally:
             runner.stepping = False
-            self._untrap_handlers()
             runner.step_quietly(True)
             self.rest()
 
@@ -205,20 +224,27 @@ class Stepper:
         entries = self._entry_points
         pc = runner.pc
         runner.debug_for_stepping(again=False)
+        waiting = self.event_waits()
         done = 0
         while True:
             before = bytes(page[REGS:REGS_END])
             rip, began = u64[U64_RIP], pc
-            runner.trap_may_wait = False
             if pc >> 12 != code_page:
                 code_page, code = pc >> 12, self._code(pc)
-            if fast and pc not in entries and code and not hard(code, pc & 0xFFF):
+            own = page[U8_RFLAGS_TF] & 1
+            if fast and not own and not waiting and pc not in entries and code and not hard(code, pc & 0xFFF):
                 page[U8_RFLAGS_TF] |= 1  # as in _enter
                 u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
                 try:
                     ioctl(fd, run, 0)
                     clean = u32[U32_EXIT_REASON] == debug and u32[U32_DEBUG_EXCEPTION] == 1 and u64[U64_RIP] != rip
                 except (InterruptedError, BlockingIOError):  # a kick; or INIT or SIPI woke it
+                    u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+                    clean = False
+                except OSError as error:
+                    runner.forget()
+                    if not runner.refused_by_guard(error):
+                        return runner.refused(error)
                     u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
                     clean = False
                 if clean:
@@ -257,10 +283,11 @@ class Stepper:
                 record.append(bytes(page[REGS:REGS_END]))
             if tracer is not None:
                 tracer.step(began, before, bytes(page[REGS:REGS_END]))
+            waiting = bool(page[U8_RFLAGS_TF] & 1) and self.event_waits()
             if done == count or (span is not None and not span[0] <= pc < span[1]):
                 runner.forget()
-                return runner.reached(pc) or stops.StepStop(vcpu=runner.index, pc=pc, steps=done)
-            if pc in by_linear or by_physical:
+                return (None if waiting else runner.reached(pc)) or stops.StepStop(vcpu=runner.index, pc=pc, steps=done)
+            if not waiting and (pc in by_linear or by_physical):
                 runner.forget()
                 stop = runner.reached(pc)
                 if stop is not None:
@@ -371,42 +398,91 @@ class Stepper:
     def _watched(self, before: bytes) -> stops.Stop | None:
         """A step whose memory accesses are known before it runs."""
         watching = self.runner.watching
-        expected = watching.foresee()
-        stop = self._single(before)
-        return watching.settle(expected) or stop
+        return watching.around(self.runner.plan.stepped, lambda: self._single(before))
 
     def _single(self, before: bytes, entered: bool = False) -> stops.Stop | None:
         """One step, from registers ``before``; ``entered``: KVM_RUN has just returned."""
-        here = None if entered else self._entry_points.get(self.runner.pc)
-        if here is None:
-            return self._one(before, entered)
-        self._untrap(here)
+        runner = self.runner
+        self.parked = self.delivered = False
+        here = runner.pc
+        if entered or here not in self._entry_points:
+            return self._guarded(before, entered)
+        physical = self._entry_points[here]
+        if physical is None:
+            runner.step_entries = tuple(entry for entry in runner.step_entries if entry != here)
+            runner.debug_for_stepping()
+        else:
+            self._untrap(physical)
+        try:
+            return self._guarded(before, entered)
+        finally:
+            if here in self._entry_points:
+                if physical is None:
+                    runner.step_entries += (here,)
+                    runner.debug_for_stepping()
+                else:
+                    self._trap(physical)
+
+    def _guarded(self, before: bytes, entered: bool) -> stops.Stop | None:
+        """The same; what a guard refuses is done with the guards lifted."""
         try:
             return self._one(before, entered)
-        finally:
-            if self._entry_points:
-                self._trap(here)
+        except GuardedAccess:
+            return self.runner.watching.through_guards(lambda: self._one(before, False))
 
     def _one(self, before: bytes, entered: bool) -> stops.Stop | None:
         runner = self.runner
         vcpu = runner.vcpu
-        self.parked = False
-        if not entered and self._is_hard(runner.pc) and (frame := self._over_iret()) is not None:
-            try:
-                vcpu.run()
-            except InterruptedError:
-                vcpu.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
-            runner.forget()
-            runner.session.write_linear(runner, *frame)
-            if vcpu.u32[U32_EXIT_REASON] == exits.KVM_EXIT_DEBUG:
-                runner.debug_for_stepping()
-                return None
-            entered = True
+        own = before[RFLAGS + 1] & 1
+        image = None
+        if not entered:
+            if self.event_waits() and runner.step_trap is not None:
+                return self._natively()
+            if self._is_hard(runner.pc):
+                image = self._flags_to_load()
+                if (frame := self._over_iret()) is not None:
+                    try:
+                        vcpu.run()
+                    except InterruptedError:
+                        vcpu.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+                    runner.forget()
+                    runner.session.write_linear(runner, *frame)
+                    if vcpu.u32[U32_EXIT_REASON] == exits.KVM_EXIT_DEBUG:
+                        self._at_handler(exits.KVM_EXIT_DEBUG, before)
+                        runner.debug_for_stepping()
+                        self._give_trap_flag(own, image)
+                        return None
+                    entered = True
+        stop = self._stepped(before, entered)
+        if stop is None:
+            self._give_trap_flag(own, image)
+        return stop
+
+    def _give_trap_flag(self, own: int, image: int | None) -> None:
+        """After a step: give the guest its own EFLAGS.TF, which KVM hides in its steps, and the #DB that this brings.
+
+        ``own``: whether it was set before the instruction; ``image``: what the instruction has loaded into EFLAGS.
+        """
+        if self.delivered or self.parked:
+            return
+        runner = self.runner
+        if own if image is None else image & EFLAGS_TF:
+            runner.set_general("rflags", runner.vcpu.regs.rflags | EFLAGS_TF)
+        if own:
+            runner.deliver(1, 0, dr6=DR6_BS)
+
+    def _stepped(self, before: bytes, entered: bool) -> stops.Stop | None:
+        """One step by KVM's own single-stepping."""
+        runner = self.runner
+        vcpu = runner.vcpu
         for tries in range(NO_PROGRESS_TRIES):
             if not entered:
                 try:
                     self._enter()
                 except OSError as error:
+                    runner.forget()
+                    if runner.refused_by_guard(error):
+                        raise GuardedAccess from None
                     return runner.refused(error)
             entered = False
             runner.arrive()
@@ -417,15 +493,15 @@ class Stepper:
                     return None
                 runner.debug_for_stepping()
                 continue
-            if self._at_handler(reason):
+            if self._at_handler(reason, before):
                 return None
             if reason == exits.KVM_EXIT_DEBUG:
                 if vcpu.kvm_run.debug.exception == 3:
                     runner.deliver(3, 0)
-                    continue
+                    return self._delivery(before)
                 if not vcpu.u64[U64_DEBUG_DR6] & (15 | 1 << 14) and runner.at_int1():
                     runner.deliver(1, 1)
-                    continue
+                    return self._delivery(before)
                 if vcpu.u64[U64_DEBUG_DR6] & 15 and runner.plan.holds_data_in_registers:
                     return runner._on_debug()
                 if vcpu.page[REGS:REGS_END] == before and (tries < JUMP_TRIES or not self._jumps()):
@@ -443,15 +519,90 @@ class Stepper:
             pending = pending or stop or runner.spend()
             if pending is not None:
                 return pending
-            if reason == exits.KVM_EXIT_INTERNAL_ERROR and bytes(vcpu.page[REGS:REGS_END]) != before:
-                if self._delivering():
-                    runner.debug_for_stepping()
-                    before = bytes(vcpu.page[REGS:REGS_END])
-                    return self._enter_handler(before)
-                return None
+            if reason == exits.KVM_EXIT_INTERNAL_ERROR and self.event_waits():
+                return self._delivery(before)
             if reason in (exits.KVM_EXIT_IO, exits.KVM_EXIT_MMIO) or bytes(vcpu.page[REGS:REGS_END]) != before:
                 return None
         return None
+
+    def _delivery(self, before: bytes) -> stops.Stop | None:
+        """Run until an event that was just handed to the guest is delivered."""
+        runner = self.runner
+        runner.vcpu.u8[abi.kvm_run.immediate_exit.offset] = 0
+        if runner.step_trap is not None:
+            return self._natively()
+        runner.debug_for_stepping()
+        return self._stepped(bytes(runner.vcpu.page[REGS:REGS_END]), False)
+
+    def _natively(self) -> stops.Stop | None:
+        """Deliver the event that waits: run to its handler without KVM's trap flag, which would be in the frame."""
+        runner = self.runner
+        vcpu = runner.vcpu
+        before = bytes(vcpu.page[REGS:REGS_END])
+        runner.debug(runner.to_handlers())
+        try:
+            while True:
+                try:
+                    fcntl.ioctl(vcpu.fd, abi.KVM_RUN, 0)
+                except InterruptedError:
+                    runner.forget()
+                    if runner.park():
+                        self.parked = bytes(vcpu.page[REGS:REGS_END]) == before
+                        return None
+                    runner.debug(runner.to_handlers())
+                    continue
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    runner.forget()
+                    if runner.refused_by_guard(error):
+                        raise GuardedAccess from None
+                    return runner.refused(error)
+                runner.arrive()
+                reason = vcpu.u32[U32_EXIT_REASON]
+                if self._at_handler(reason, before):
+                    return None
+                if reason == exits.KVM_EXIT_DEBUG:
+                    stop = self._own_trap()
+                else:
+                    stop = runner.serve() or runner.complete() or runner.spend()
+                if stop is not None:
+                    return stop
+        finally:
+            runner.debug_for_stepping()
+
+    def _own_trap(self) -> stops.Stop | None:
+        """Hand the guest the #DB or #BP of its own that ended KVM_RUN; the stop of a data debug register."""
+        runner = self.runner
+        if runner.vcpu.kvm_run.debug.exception == 3:
+            return runner.deliver(3, 0)
+        dr6 = runner.vcpu.u64[U64_DEBUG_DR6]
+        stop = runner._on_debug() if dr6 & 15 and runner.plan.holds_data_in_registers else None
+        if dr6 & DR6_BS:
+            runner.deliver(1, 0, dr6=DR6_BS)
+        elif not dr6 & 15:
+            runner.deliver(1, runner.at_int1())
+        return stop
+
+    def _flags_to_load(self) -> int | None:
+        """The image that popf or iret at pc is about to load into EFLAGS; None where it is another instruction."""
+        runner = self.runner
+        info = runner.session.classify_at(runner, runner.pc)
+        size = IMAGE_SIZES.get(info.mnemonic) if info is not None else None
+        if info is None or size is None:
+            return None
+        at = runner.stack_pointer + (2 * size if info.mnemonic.startswith("iret") else 0)
+        try:
+            return int.from_bytes(runner.session.read_linear(runner, at, size), "little")
+        except MemoryFault:
+            return None
+
+    def event_waits(self) -> bool:
+        """Whether KVM is about to deliver an exception or interrupt, before the instruction at pc."""
+        events = self.runner.vcpu.get_events()
+        return bool(
+            events.exception.injected or events.exception.pending or events.interrupt.injected or events.nmi.injected
+        )
 
     def _enter(self) -> None:
         """KVM_RUN for one step; a kick reads as KVM_EXIT_INTR.
@@ -472,15 +623,6 @@ class Stepper:
                 continue
             return
 
-    def _delivering(self) -> bool:
-        return bool(self.runner.vcpu.get_events().exception.injected)
-
-    def _enter_handler(self, before: bytes) -> stops.Stop | None:
-        """An exception was injected for the guest: run until it is delivered."""
-        vcpu = self.runner.vcpu
-        vcpu.u8[abi.kvm_run.immediate_exit.offset] = 0
-        return self._single(before)
-
     def _jumps(self) -> bool:
         """Whether the instruction at pc may end where it began with no register changed: ``jmp $``."""
         runner = self.runner
@@ -489,14 +631,34 @@ class Stepper:
 
     # --- events that are delivered during a step ----------------------------------------------------
 
+    @contextmanager
+    def _handlers_trapped(self) -> Iterator[None]:
+        """While inside, the entries of the guest's handlers end a step, where it would run through them.
+
+        They are held in debug registers as far as there are any, which the guest cannot read; by traps beyond.
+        """
+        try:
+            self._trap_handlers()
+            yield
+        finally:
+            runner = self.runner
+            runner.session.traps.lift(*self._entries - runner.plan.traps)
+            self._entries.clear()
+            self._entry_points.clear()
+            runner.step_entries, runner.step_trap = (), None
+            runner.take_waiting_trap()
+
     def _trap_handlers(self) -> None:
-        """Where a step would run through an event's handler, trap the handlers' entries."""
         runner = self.runner
         session = runner.session
         if session.profile.steps_into_handlers:
             return
         trap = runner.plan.trap or session.profile.kernel_trap
-        if trap is None or (trap == HLT and session.machine.irqchip) or runner.cpl:
+        if (
+            trap is None
+            or (trap == HLT and session.machine.irqchip)
+            or session.profile.by_mode["user"].step < bool(runner.cpl)
+        ):
             return
         sregs = runner.sregs
         entries = handler_entries(
@@ -507,12 +669,27 @@ class Stepper:
         )
         table = min(sregs.idt.limit + 1, 1024 if runner.mode.segmented else 4096)
         idt = range(sregs.idt.base, sregs.idt.base + table)
-        runner.step_trap = trap
+        plantable = {}
+        others = []
         for linear in entries:
             physical = session.physical_of(runner, linear)
             if physical is not None and linear not in idt and session.machine.memory.find(physical):
+                plantable[linear] = physical
+            else:
+                others.append(linear)
+        free = runner.free_debug_registers if session.profile.kernel_execute_dr else 0
+        held = (others + list(plantable))[:free]
+        self._entry_points.update(dict.fromkeys(held))
+        runner.step_entries, runner.step_trap = tuple(held), trap
+        for linear, physical in plantable.items():
+            if linear not in self._entry_points:
                 self._entry_points[linear] = physical
                 self._trap(physical)
+
+    @property
+    def entries(self) -> set[int]:
+        """Guest-physical addresses of the traps at the entries of handlers."""
+        return self._entries
 
     def _trap(self, physical: int) -> None:
         assert self.runner.step_trap is not None
@@ -523,51 +700,70 @@ class Stepper:
         self._entries.discard(physical)
         self.runner.session.traps.lift(physical)
 
-    def _untrap_handlers(self) -> None:
-        self.runner.session.traps.lift(*self._entries - self.runner.plan.traps)
-        self._entries.clear()
-        self._entry_points.clear()
-        self.runner.step_trap = None
-
-    def _at_handler(self, reason: int) -> bool:
-        """Whether the exit is one of the handler traps; ip is then at the handler's entry."""
-        if not self._entries:
+    def _at_handler(self, reason: int, before: bytes) -> bool:
+        """Whether the exit is at the entry of a handler that is trapped; ip is there then."""
+        if not self._entry_points:
             return False
         runner = self.runner
         trap = runner.step_trap
         pc = runner.pc
-        if trap == HLT and reason == exits.KVM_EXIT_HLT:
+        if reason == exits.KVM_EXIT_DEBUG and runner.vcpu.kvm_run.debug.exception != 3:
+            fired = runner.vcpu.u64[U64_DEBUG_DR6] & 15
+            if not fired or pc not in runner.step_entries:
+                return False
+        elif trap == HLT and reason == exits.KVM_EXIT_HLT:
             pc -= 1
-        elif not (
-            (trap == INT3 and reason == exits.KVM_EXIT_DEBUG and runner.vcpu.kvm_run.debug.exception == 3)
-            or (trap == INT1 and reason == exits.KVM_EXIT_INTERNAL_ERROR)
-        ):
-            return False
-        if runner.session.physical_of(runner, pc) not in self._entries:
-            return False
-        if trap == HLT:
+            if runner.session.physical_of(runner, pc) not in self._entries:
+                return False
             runner.set_general("rip", runner.vcpu.regs.rip - 1)
-        if runner.session.profile.leaks_trap_flag:
-            self._clear_saved_flag()
+        elif (trap == INT3 and reason == exits.KVM_EXIT_DEBUG) or (
+            trap == INT1 and reason == exits.KVM_EXIT_INTERNAL_ERROR
+        ):
+            if runner.session.physical_of(runner, pc) not in self._entries:
+                return False
+        else:
+            return False
+        self.delivered = True
+        if not before[RFLAGS + 1] & 1:
+            self._clear_saved_flag(before)
         runner.debug_for_stepping()
         return True
 
-    def _clear_saved_flag(self) -> None:
+    def frame(self, before: bytes) -> tuple[int, int] | None:
+        """Linear address and size of what the delivery of an event has just pushed, from registers ``before`` it.
+
+        Known by the return address, that of the instruction or one behind it; None where it is none.
+        """
+        runner = self.runner
+        width = runner.mode.bits // 8
+        stack = runner.stack_pointer
+        rip = int.from_bytes(before[RIP : RIP + 8], "little")
+        mask = (1 << width * 8) - 1
+        slots = 5 if width == 8 else 3
+        for error_code in (0, width):
+            try:
+                back = runner.session.read_linear(runner, stack + error_code, width)
+            except MemoryFault:
+                return None
+            if (int.from_bytes(back, "little") - rip) & mask <= 15:
+                return stack, error_code + slots * width
+        return None
+
+    def _clear_saved_flag(self, before: bytes) -> None:
         """Clear TF in the flags image of the frame that the delivery of an event has just pushed."""
         runner = self.runner
         width = runner.mode.bits // 8
-        for error_code in (0, width):
-            self._clear_pushed(2 * width + error_code, width, cs_at=width + error_code)
+        frame = self.frame(before)
+        if frame is not None:
+            _, size = frame
+            has_error_code = size % (5 * width if width == 8 else 3 * width)
+            self._clear_pushed(has_error_code + 2 * width, width)
 
-    def _clear_pushed(self, offset: int, width: int, cs_at: int | None = None) -> None:
+    def _clear_pushed(self, offset: int, width: int) -> None:
         runner = self.runner
         session = runner.session
         stack = runner.stack_pointer
         try:
-            if cs_at is not None:
-                saved_cs = int.from_bytes(session.read_linear(runner, stack + cs_at, 2), "little")
-                if saved_cs >> 2 != runner.sregs.cs.selector >> 2 and not runner.mode.segmented:
-                    return
             flags = int.from_bytes(session.read_linear(runner, stack + offset, width), "little")
             if flags & EFLAGS_TF and flags & 2 and not flags & 0x8028:
                 session.write_linear(runner, stack + offset, (flags & ~EFLAGS_TF).to_bytes(width, "little"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kvmdbg.core import stops
@@ -12,11 +14,14 @@ from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
 from kvmdbg.machine.memory import PAGE
 from kvmdbg.record import replace
+from kvmdbg.x86 import paging
+from kvmdbg.x86.operands import Access
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
-    from kvmdbg.x86.operands import Access
 
+REGS = abi.kvm_run.regs.offset
+REGS_END = REGS + 144
 MOST_PLACES = 10_000
 """Of how many addresses accesses are counted apart."""
 SHOWN_WHOLE = 8
@@ -191,25 +196,84 @@ class Watching:
                 old, new = self.shadow.get(watch.number, b""), self._value(watch)
                 self.shadow[watch.number] = new
                 kind = "write" if watch.kind == "write" or old != new else "read"
-                changed = [i for i in range(min(len(old), len(new))) if old[i] != new[i]]
-                touch = Touch(watch, kind, watch.address, watch.length, old, new)
-                if watch.length > SHOWN_WHOLE and changed:
-                    first, last = changed[0], changed[-1] + 1
-                    touch = Touch(watch, kind, watch.address + first, last - first, old[first:last], new[first:last])
+                touch = self._changed(watch, old, new)
+                touch.kind = kind
                 touches.append(touch)
         return self._judge(touches, None) if touches else None
 
     # --- decoding ahead ----------------------------------------------------------------------------
 
-    def foresee(self) -> list[tuple[Touch, int]]:
-        """The touches that the instruction at pc will make of watchpoints held by stepping, and its address."""
+    def around(self, watches: Sequence[Watchpoint], step: Callable[[], stops.Stop | None]) -> stops.Stop | None:
+        """Run ``step`` (an instruction, or an event's delivery); the stop for what it did to ``watches``, or its own.
+
+        The instruction's accesses are known before it runs. What it writes beside those, and the frame of an event, is
+        found afterwards. Accessed, dirty and busy bits that the CPU sets in its own tables are no access.
+        """
         runner = self.runner
+        values = {watch: self._value(watch) for watch in watches}
+        expected = self._foresee(watches, values)
+        before = bytes(runner.vcpu.page[REGS:REGS_END])
+        at = runner.pc
+        stop = step()
+        if runner.stepper.parked or (stop is not None and not isinstance(stop, stops.WatchpointStop)):
+            return stop
+        if runner.stepper.delivered:
+            frame = runner.stepper.frame(before)
+            expected = [] if frame is None else self._touched(watches, values, Access(*frame, False, True, "ss"))
+        for touch in expected:
+            self._fill(touch, touch.old, self._value(touch.watch))
+        found = {touch.watch for touch in expected if touch.kind == "write"}
+        for watch, old in values.items():
+            if watch not in found and watch.wants_write and (new := self._value(watch)) != old:
+                touch = self._changed(watch, old, new)
+                if not self._in_tables(touch):
+                    expected.append(touch)
+        if not expected:
+            return stop
+        expected.sort(key=lambda touch: touch.kind != "write")
+        mine = self._judge(expected, at)
+        if isinstance(mine, stops.WatchpointStop) and isinstance(stop, stops.WatchpointStop):
+            return replace(mine, hits=mine.hits + stop.hits)
+        return mine or stop
+
+    def _foresee(self, watches: Sequence[Watchpoint], values: Mapping[Watchpoint, bytes]) -> list[Touch]:
+        """The touches that the instruction at pc will make of these watchpoints."""
         return [
-            (Touch(watch, kind, at, size, self._value(watch), b""), runner.pc)
-            for access in runner.session.accesses_at(runner)
-            for watch in runner.plan.stepped
+            touch
+            for access in self.runner.session.accesses_at(self.runner)
+            for touch in self._touched(watches, values, access)
+        ]
+
+    def _touched(
+        self, watches: Sequence[Watchpoint], values: Mapping[Watchpoint, bytes], access: Access
+    ) -> list[Touch]:
+        return [
+            Touch(watch, kind, at, size, values[watch], b"")
+            for watch in watches
             for kind, at, size in self._overlap(access, watch)
         ]
+
+    def _in_tables(self, touch: Touch) -> bool:
+        """Whether it lies in a descriptor table or a paging structure of the CPU's."""
+        runner = self.runner
+        session, sregs = runner.session, runner.sregs
+        tables = (sregs.gdt.base, sregs.gdt.limit), (sregs.ldt.base, sregs.ldt.limit)
+        linear = touch.watch.space == "linear"
+        if linear and not runner.mode.segmented and any(0 <= touch.address - base <= limit for base, limit in tables):
+            return True
+        physical = session.physical_of(runner, touch.address) if linear else touch.address
+        read = session.machine.memory.read
+        pages = paging.tables(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer)
+        return physical is not None and physical & -PAGE in pages
+
+    @staticmethod
+    def _changed(watch: Watchpoint, old: bytes, new: bytes) -> Touch:
+        """The write that made ``new`` of a watched value."""
+        if watch.length <= SHOWN_WHOLE:
+            return Touch(watch, "write", watch.address, watch.length, old, new)
+        changed = [i for i in range(min(len(old), len(new))) if old[i] != new[i]] or [0]
+        first, last = changed[0], changed[-1] + 1
+        return Touch(watch, "write", watch.address + first, last - first, old[first:last], new[first:last])
 
     def _overlap(self, access: Access, watch: Watchpoint) -> list[tuple[str, int, int]]:
         address = access.linear
@@ -227,25 +291,40 @@ class Watching:
             found.append(("write", address, access.size))
         return found
 
-    def settle(self, expected: list[tuple[Touch, int]]) -> stops.Stop | None:
-        """After the step: the stop for the touches that were foreseen."""
-        if not expected:
-            return None
-        if self.runner.pc == expected[0][1] and self.runner.session.stopping:
-            return None  # interrupted before it ran
-        for touch, _ in expected:
-            self._fill(touch, touch.old, self._value(touch.watch))
-        touches = [touch for touch, _ in expected]
-        touches.sort(key=lambda t: t.kind != "write")
-        return self._judge(touches, expected[0][1])
-
     # --- guards in the way -------------------------------------------------------------------------
+
+    @contextmanager
+    def _unguarded(self) -> Iterator[None]:
+        """While inside, no page is guarded, no breakpoint's trap lies in memory, and no other vCPU is in the guest."""
+        runner = self.runner
+        session, plan = runner.session, runner.plan
+        memory = session.machine.memory
+        with session.exclusive(runner):
+            session.traps.lift(*(plan.traps - runner.stepper.entries))
+            lifted = memory.unprotected() if memory.restartable else memory.unguarded()
+            try:
+                with lifted:
+                    yield
+            finally:
+                for address in plan.traps:
+                    if address != runner.lifted:
+                        session.plant(address)
+
+    def through_guards(self, step: Callable[[], stops.Stop | None]) -> stops.Stop | None:
+        """Run ``step`` with the guards lifted, and judge its accesses as the guards would have."""
+        runner = self.runner
+        vectors = runner.session.vectors
+        watches = dict.fromkeys(span.watch for spans in runner.plan.watched.values() for span in spans)
+        with self._unguarded():
+            stop = self.around([*watches], step)
+        runner.tables_touched |= vectors.active
+        return stop
 
     def may_be_cause(self) -> bool:
         """Whether an emulation failure may come from a guarded page that the instruction at pc touches."""
         runner = self.runner
-        guards = runner.session.machine.memory.guards
-        if not guards:
+        memory, guards = runner.session.machine.memory, runner.plan.guards
+        if not (memory.guards or memory.restartable):
             return False
         session = runner.session
         pages = {session.physical_of(runner, runner.pc), session.physical_of(runner, runner.pc + 14)}
@@ -255,25 +334,12 @@ class Watching:
         return any(page is not None and page & -PAGE in guards for page in pages)
 
     def step_without_guards(self) -> stops.Stop | None:
-        """Give the guarded pages back for one instruction and watch it by decoding it ahead."""
+        """Run the instruction at pc, which a guard keeps from running, with the guards lifted."""
         runner = self.runner
-        session = runner.session
-        memory = session.machine.memory
-        stepped, guards = runner.plan.stepped, dict(memory.guards)
-        watches = [span.watch for spans in runner.plan.watched.values() for span in spans]
-        with session.exclusive(runner), runner.without_trap(runner.pc):
-            runner.plan.stepped = stepped + [w for w in dict.fromkeys(watches) if w not in stepped]
-            memory.guard({})
-            try:
+        try:
+            return self.through_guards(runner.stepper.once)
+        finally:
+            if runner.stepping:
                 runner.debug_for_stepping()
-                expected = self.foresee()
-                begin = abi.kvm_run.regs.offset
-                stop = runner.stepper._single(bytes(runner.vcpu.page[begin : begin + 144]))
-                return self.settle(expected) or stop
-            finally:
-                runner.plan.stepped = stepped
-                memory.guard(guards)
-                if runner.stepping:
-                    runner.debug_for_stepping()
-                else:
-                    runner.debug_for_running()
+            else:
+                runner.debug_for_running()

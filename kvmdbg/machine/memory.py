@@ -1,9 +1,12 @@
 """Guest-physical memory: RAM regions, and the KVM slots that show them to the guest.
 
-A region is a memory file and its one mapping (MAP_NORESERVE: it costs nothing until
-touched). It is given to KVM as one slot, or as several when some of its pages
-are guarded: a read-only page exits at each write, a withdrawn page at each
-access. The debugger itself always reads and writes the mapping.
+A region is a memory file with two mappings (MAP_NORESERVE: they cost nothing until
+touched): one that KVM shows to the guest, and one that the debugger itself reads and writes.
+
+Pages can be guarded, in one of two ways. Where KVM fails an access before anything of the instruction is done
+(core/probe.py finds out), the host's protection of the guest's mapping is changed: KVM_RUN then ends with EFAULT, and
+the instruction can be run again. Elsewhere the slot is divided: a read-only page exits at each write, a page without
+a slot at each access, and what the instruction did beside that is done already.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import mmap
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from ctypes import addressof, c_char
+from contextlib import contextmanager
+from ctypes import CDLL, addressof, c_char, c_int, c_size_t, c_void_p, get_errno
 
 from kvmdbg.errors import LoadError, MemoryFault, UsageError
 from kvmdbg.kvm import Vm, abi
@@ -21,6 +25,15 @@ from kvmdbg.record import record
 
 PAGE = 4096
 MAP_NORESERVE = 0x4000
+PROT_NONE = 0
+_mprotect = CDLL(None, use_errno=True).mprotect
+_mprotect.argtypes = (c_void_p, c_size_t, c_int)
+
+
+def protect(address: int, size: int, protection: int) -> None:
+    """Set the protection of pages of this process (mprotect(2)); OSError."""
+    if _mprotect(address, size, protection):
+        raise OSError(get_errno(), os.strerror(get_errno()))
 
 
 class Guard(enum.Enum):
@@ -45,7 +58,10 @@ class Slot:
 
 
 class Region:
-    """RAM at ``address``, ``size`` bytes, both multiples of the page size."""
+    """RAM at ``address``, ``size`` bytes, both multiples of the page size.
+
+    ``view`` is the debugger's mapping; ``host_address`` is where the guest's own begins.
+    """
 
     def __init__(self, address: int, size: int) -> None:
         self.address = address
@@ -55,11 +71,12 @@ class Region:
             os.ftruncate(self.fd, size)
             flags = mmap.MAP_SHARED | MAP_NORESERVE
             self.mapping = mmap.mmap(self.fd, size, flags, mmap.PROT_READ | mmap.PROT_WRITE)
+            self._shown = mmap.mmap(self.fd, size, flags, mmap.PROT_READ | mmap.PROT_WRITE)
         except BaseException:
             os.close(self.fd)
             raise
         self.view = memoryview(self.mapping)
-        anchor = c_char.from_buffer(self.mapping)
+        anchor = c_char.from_buffer(self._shown)
         self.host_address = addressof(anchor)
         del anchor
 
@@ -70,6 +87,7 @@ class Region:
     def close(self) -> None:
         self.view.release()
         self.mapping.close()
+        self._shown.close()
         os.close(self.fd)
 
 
@@ -81,6 +99,8 @@ class GuestMemory:
         self.regions: list[Region] = []
         self._starts: list[int] = []
         self._guards: dict[int, Guard] = {}
+        self._protected: list[tuple[int, int, int]] = []
+        """Stretches of the guest's mapping that are guarded by the host: host address, size, protection."""
         self._slots: dict[int, Slot] = {}
         self._free: list[int] = []
         self._tracking = False
@@ -245,15 +265,75 @@ class GuestMemory:
 
     # --- guards ------------------------------------------------------------------------------------
 
-    def guard(self, pages: Mapping[int, Guard]) -> None:
-        """Make exactly these pages (page-aligned addresses in RAM) guarded, all others plain."""
+    def guard(self, pages: Mapping[int, Guard], *, restartable: bool = False) -> None:
+        """Make exactly these pages (page-aligned addresses in RAM) guarded, all others plain.
+
+        ``restartable``: by the host's protection, so that KVM_RUN fails before the access, and not by slots.
+        """
         wanted = {page: guard for page, guard in pages.items() if self.find(page) is not None}
-        if wanted != self._guards:
-            self._sync(self.regions, wanted)
+        by_host = wanted if restartable else {}
+        by_slots = {} if restartable else wanted
+        if by_slots != self._guards:
+            self._sync(self.regions, by_slots)
+        stretches = list(self._stretches(by_host))
+        if stretches != self._protected:
+            self._protect(self._protected, mmap.PROT_READ | mmap.PROT_WRITE)
+            self._protected = stretches
+            self._protect(self._protected)
 
     @property
     def guards(self) -> Mapping[int, Guard]:
+        """The pages that are guarded by slots."""
         return self._guards
+
+    @property
+    def restartable(self) -> bool:
+        """Whether pages are guarded by the host's protection now."""
+        return bool(self._protected)
+
+    @contextmanager
+    def unprotected(self) -> Iterator[None]:
+        """While inside, the host's protection guards nothing."""
+        stretches, self._protected = self._protected, []
+        self._protect(stretches, mmap.PROT_READ | mmap.PROT_WRITE)
+        try:
+            yield
+        finally:
+            self._protected = stretches
+            self._protect(stretches)
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        """While inside, slots guard nothing."""
+        guards = self._guards
+        self._sync(self.regions, {})
+        try:
+            yield
+        finally:
+            self._sync(self.regions, guards)
+
+    def _stretches(self, pages: Mapping[int, Guard]) -> Iterator[tuple[int, int, int]]:
+        """Neighbouring pages with one guard as (host address, size, protection)."""
+        start = size = protection = 0
+        for page in sorted(pages):
+            region = self.find(page)
+            assert region is not None
+            host = region.host_address + page - region.address
+            wanted = mmap.PROT_READ if pages[page] is Guard.READ_ONLY else PROT_NONE
+            if size and (host, wanted) == (start + size, protection):
+                size += PAGE
+                continue
+            if size:
+                yield start, size, protection
+            start, size, protection = host, PAGE, wanted
+        if size:
+            yield start, size, protection
+
+    @staticmethod
+    def _protect(stretches: list[tuple[int, int, int]], protection: int | None = None) -> None:
+        """Give these stretches their protection, or another."""
+        for host, size, own in stretches:
+            protect(host, size, own if protection is None else protection)
 
     def _layout(self, regions: list[Region], guards: Mapping[int, Guard]) -> list[tuple[int, int, int]]:
         """The slots that regions and guards ask for: (address, size, flags)."""

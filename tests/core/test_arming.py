@@ -37,6 +37,8 @@ def host(
         halts_late=False,
         int1_before=False,
         out_is_past=False,
+        guards_restart=False,
+        step_trap_waits=False,
     )
 
 

@@ -107,6 +107,8 @@ def host(trap: int | None = INT3, registers: bool = False) -> HostProfile:
         halts_late=False,
         int1_before=False,
         out_is_past=False,
+        guards_restart=False,
+        step_trap_waits=False,
     )
 
 
