@@ -170,8 +170,8 @@ def observe(session: Session, stop: Stop) -> Observation:
     registers |= {name: int(getattr(sregs, name)) for name in CONTROL}
     debug = runner.call(runner.vcpu.get_debugregs)
     registers |= {f"dr{n}": int(debug.db[n]) for n in range(4)} | {"dr6": int(debug.dr6), "dr7": int(debug.dr7)}
-    fpu = bytes(runner.call(runner.vcpu.get_fpu))
-    registers["fpu"] = int.from_bytes(fpu, "little")
+    legacy = bytes(runner.call(runner.vcpu.get_xsave))[:416]  # x87 and SSE (Intel SDM volume 1, table 10-2)
+    registers["fpu"] = int.from_bytes(legacy, "little")
     return Observation(
         "halted" if caught else stop.reason,
         registers,
