@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gdbstub.client import Client
 
 NAME = "kvmdbg-gdbstub"
+LAST_BYTE = (1 << 64) - 1
 
 
 @packet("qGDBServerVersion")
@@ -102,9 +103,13 @@ def register(client: Client, rest: bytes) -> Reply:
 
 @packet("qMemoryRegionInfo:", needs=HasMemoryRegions)
 def region(client: Client, rest: bytes) -> Reply:
-    """The region of memory around an address."""
+    """The region of memory around an address. The last one ends at 2^64 - 1, as lldb-server has it: lldb asks for the
+    next until it reads that, and 2^64 would be 0 to it. The one byte that is left is a region of its own."""
     assert isinstance(client.target, HasMemoryRegions)
-    start, length, permissions = client.target.memory_region(client.thread, int(rest, 16))
+    address = int(rest, 16)
+    start, length, permissions = client.target.memory_region(client.thread, address)
+    if start + length > LAST_BYTE:
+        start, length = (start, LAST_BYTE - start) if address < LAST_BYTE else (LAST_BYTE, 1)
     allowed = f"permissions:{permissions};" if permissions else ""
     return f"start:{start:x};size:{length:x};{allowed}"
 

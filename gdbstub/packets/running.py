@@ -216,26 +216,21 @@ def attach(client: Client, rest: bytes) -> Reply:
     return client.render(stop if isinstance(stop, Stopped) else Killed())
 
 
-@packet("qqemu.sstepbits", needs=HasQuietSteps)
+@packet("qqemu.sstepbits", "Qqemu.sstepbits", needs=HasQuietSteps)
 def step_bits(client: Client, rest: bytes) -> Reply:
     """As in QEMU: the bits of sstep."""
     assert isinstance(client.target, HasQuietSteps)
     return b"ENABLE=1,NOIRQ=2,NOTIMER=4"
 
 
-@packet("qqemu.sstep", needs=HasQuietSteps)
+@packet("qqemu.sstep", "Qqemu.sstep", needs=HasQuietSteps)
 def step_flags(client: Client, rest: bytes) -> Reply:
-    """As in QEMU: how steps are made."""
+    """As in QEMU: how steps are made; with =FLAGS make them so, 5 with and 7 without interrupts."""
     assert isinstance(client.target, HasQuietSteps)
-    return b"0x%x" % client.target.step_flags
-
-
-@packet("Qqemu.sstep", needs=HasQuietSteps)
-def set_step_flags(client: Client, rest: bytes) -> Reply:
-    """As in QEMU: make steps with (5) or without interrupts (7)."""
-    assert isinstance(client.target, HasQuietSteps)
+    if not rest:
+        return b"0x%x" % client.target.step_flags
     flags = int(rest.lstrip(b"=:"), 16)
     if flags & ~client.target.step_flags_possible:
-        raise TargetError(f"of the step flags only {client.target.step_flags_possible:#x} can be had here", 22)
+        raise TargetError(f"of the step flags only {client.target.step_flags_possible:#x} can be had here", 0x22)
     client.target.step_flags = flags
     return b"OK"

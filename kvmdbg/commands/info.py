@@ -241,7 +241,7 @@ def info_vcpus(dbg: Interpreter) -> Result:
     return Table("vcpus", columns, tuple(rows), data=tuple(data))
 
 
-@command("info memory", aliases=("mem", "slots"), group="info", example="info memory", py="dbg.slots")
+@command("info memory", aliases=("slots",), group="info", example="info memory", py="dbg.slots")
 def info_memory(dbg: Interpreter) -> Result:
     """List the guest-physical memory slots."""
     rows, data = [], []

@@ -7,8 +7,9 @@ from typing import Annotated
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import AddressArg, NumberType, WordType
 from kvmdbg.commands.registry import command
-from kvmdbg.commands.results import Fields, Group, Message, Result, Table
+from kvmdbg.commands.results import Fields, Group, Message, Result, Table, Text
 from kvmdbg.errors import UsageError
+from kvmdbg.x86.modes import CR0_PG, CR4_LA57
 
 VcpuArg = Annotated[int | None, NumberType("NUMBER")]
 
@@ -94,6 +95,31 @@ def info_mappings(dbg: Interpreter, address: AddressArg | None = None) -> Result
         empty = f"{address.address:#x} is not mapped: {dbg.session.translate(address.address).fault}."
     columns = ("Linear from", "to", "Physical from", "Size", "Rights", "There" if rows and rows[0][5] else "")
     return Table("mappings", columns, tuple(rows), empty, tuple(data))
+
+
+@command("info mem", group="info", example="info mem", py="dbg.mappings()")
+def info_mem(dbg: Interpreter) -> Result:
+    """Show what the page tables map as QEMU's monitor does: first address, end, size, rights of user, read, write.
+
+    For programs that know QEMU's lines, as pwndbg and gef, which ask for them with `monitor info mem`. `info mappings`
+    tells more.
+    """
+    runner = dbg.session.runner
+    if not runner.sregs.cr0 & CR0_PG:
+        return Text("PG disabled\n")
+    whole: list[tuple[int, int, str]] = []
+    for one in dbg.session.mappings():
+        start, rights = one.linear, f"{'u' if one.user else '-'}r{'w' if one.writable else '-'}"
+        if whole and whole[-1][1:] == (start, rights):
+            start = whole.pop()[0]
+        whole.append((start, one.linear + one.size, rights))
+    beyond = 1 << (57 if runner.sregs.cr4 & CR4_LA57 else 48)  # the end of the last address, as QEMU writes it
+    ends = [end if end < 1 << 64 else beyond for _, end, _ in whole]
+    lines = [
+        f"{start:016x}-{shown:016x} {end - start:016x} {rights}\n"
+        for (start, end, rights), shown in zip(whole, ends, strict=True)
+    ]
+    return Text("".join(lines))
 
 
 def _bytes(size: int) -> str:

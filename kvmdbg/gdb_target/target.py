@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from gdbstub import Description, Exited, Killed, Point, Resume, Stopped, Target, TargetError
@@ -16,7 +17,7 @@ from kvmdbg.core.session import Session
 from kvmdbg.errors import KvmdbgError, MemoryFault
 from kvmdbg.gdb_target import descriptions
 from kvmdbg.gdb_target.registers import ThreadRegisters
-from kvmdbg.machine.memory import PAGE
+from kvmdbg.x86 import paging
 
 SIGINT, SIGILL, SIGTRAP, SIGABRT, SIGSEGV = 2, 4, 5, 6, 11
 EFAULT = 14
@@ -26,6 +27,17 @@ STEPS, NO_INTERRUPTS = 1, 2
 """Of QEMU's ``sstep``. The timers are in the kernel, where nothing stops them."""
 SEARCH_PIECE = 1 << 20
 Monitor = Callable[[str, Callable[[str], None]], None]
+Stretch = tuple[int, int, str]
+
+
+def joined(stretches: Iterable[Stretch]) -> list[Stretch]:
+    """Neighbours with the same rights as one."""
+    found: list[Stretch] = []
+    for start, end, rights in stretches:
+        if found and found[-1][1:] == (start, rights):
+            start = found.pop()[0]
+        found.append((start, end, rights))
+    return found
 
 
 @contextmanager
@@ -85,6 +97,9 @@ class GdbTarget(
         on; meanwhile the shell sees it and stops there."""
         self._kept: dict[tuple[str, int, int], Breakpoint | Watchpoint] = {}
         self._registers: dict[int, ThreadRegisters] = {}
+        self._steps = STEPS
+        """0 when the client does not want steps to be steps (Qqemu.sstep)."""
+        self._regions: tuple[object, list[Stretch]] = (None, [])
         self.on_stop = lambda stop: None
         self.on_idle = lambda: None
         session.listeners.on_stop(self._stopped)
@@ -175,19 +190,38 @@ class GdbTarget(
         return [("ram", region.address, region.size) for region in self.session.machine.memory.regions]
 
     def memory_region(self, thread: int, address: int) -> tuple[int, int, str]:
-        """Pages around the address that are mapped alike, as far as 1 MiB."""
-        session, runner = self.session, self._runner(thread)
-
-        def allowed(page: int) -> str:
-            physical = session.physical_of(runner, page)
-            return "" if physical is None or session.machine.memory.find(physical) is None else "rwx"
-
+        """The whole stretch around the address that may be used alike, or the gap."""
         with translated():
-            start = address & -PAGE
-            permissions, end = allowed(start), start + PAGE
-            while end - start < 1 << 20 and end < 1 << 64 and allowed(end) == permissions:
-                end += PAGE
-        return start, end - start, permissions
+            stretches = self._stretches(self._runner(thread))
+        index = bisect_right(stretches, address, key=lambda one: one[0]) - 1
+        if index >= 0 and address < stretches[index][1]:
+            start, end, rights = stretches[index]
+            return start, end - start, rights
+        start = stretches[index][1] if index >= 0 else 0
+        end = stretches[index + 1][0] if index + 1 < len(stretches) else 1 << 64
+        return start, end - start, ""
+
+    def _stretches(self, runner: Runner) -> list[Stretch]:
+        """Start, end and rights of what the vCPU can reach, by address; neighbours with the same rights are one."""
+        memory, sregs = self.session.machine.memory, runner.sregs
+        now = runner, runner.changes, memory.writes, self.physical
+        if self._regions[0] != now:
+            if self.physical:
+                found = [(region.address, region.end, "rwx") for region in memory.regions]
+            else:
+                mapped = paging.mappings(memory.read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer)
+                found = [
+                    (
+                        one.linear + start - one.physical,
+                        one.linear + end - one.physical,
+                        one.rights[:3].replace("-", ""),
+                    )
+                    for one in mapped
+                    for region in memory.regions
+                    if (start := max(one.physical, region.address)) < (end := min(one.physical + one.size, region.end))
+                ]
+            self._regions = now, joined(found)
+        return self._regions[1]
 
     def search(self, thread: int, start: int, length: int, pattern: bytes) -> int | None:
         at, end = start, start + length
@@ -265,8 +299,9 @@ class GdbTarget(
     def resume(self, what: Resume) -> None:
         self._drop_lifted()
         with translated():
-            steps = {thread - 1: span for thread, span in what.steps.items()}
-            self.session.go(steps, [thread - 1 for thread in what.runs])
+            steps = {thread - 1: span for thread, span in what.steps.items() if self._steps}
+            runs = what.runs if self._steps else what.runs | what.steps.keys()
+            self.session.go(steps, [thread - 1 for thread in runs])
 
     def interrupt(self) -> None:
         self.session.world.stop()
@@ -277,12 +312,13 @@ class GdbTarget(
 
     @property
     def step_flags(self) -> int:
-        return STEPS if self.session.step_interrupts else STEPS | NO_INTERRUPTS
+        return self._steps | (0 if self.session.step_interrupts else NO_INTERRUPTS)
 
     @step_flags.setter
     def step_flags(self, flags: int) -> None:
         with translated():
             self.session.step_interrupts = not flags & NO_INTERRUPTS
+        self._steps = flags & STEPS
 
     def last_stop(self) -> StubStop:
         if self.session.state == "dead":

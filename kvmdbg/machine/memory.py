@@ -106,6 +106,8 @@ class GuestMemory:
         self._tracking = False
         self._written: set[int] = set()
         """Pages that were written since the last ``take_dirty``, as far as KVM's log does not have them."""
+        self.writes = 0
+        """How often the debugger has written, for whoever keeps what he made of memory."""
         self.max_slots = vm.system.check_extension(abi.KVM_CAP_NR_MEMSLOTS) or 32
 
     def add(self, address: int, size: int) -> Region:
@@ -185,6 +187,7 @@ class GuestMemory:
         for region, offset, length in spans:
             region.view[offset : offset + length] = data[done : done + length]
             done += length
+        self.writes += 1
         if self._tracking:
             self._written.update(range(address & -PAGE, address + len(data), PAGE))
 
@@ -202,6 +205,7 @@ class GuestMemory:
 
     def zero(self, address: int, size: int) -> None:
         """Clear memory; large spans are given back to the host instead of written."""
+        self.writes += 1
         while size > 0:
             chunk = min(size, 1 << 20)
             self.write(address, bytes(chunk))

@@ -189,6 +189,11 @@ class Mapping:
     executable: bool
 
     @property
+    def access(self) -> str:
+        """``rwx`` or less."""
+        return f"r{'w' if self.writable else ''}{'x' if self.executable else ''}"
+
+    @property
     def rights(self) -> str:
         """``rwx`` and ``u`` for user or ``s`` for supervisor."""
         return f"r{'w' if self.writable else '-'}{'x' if self.executable else '-'} {'u' if self.user else 's'}"

@@ -224,6 +224,17 @@ def test_packets_of_qemus_stub(gdb: Gdb, serve: Serve) -> None:
     ordered(said, '"0x3"', '"OK"', '"0x1"', "on", '"0x3"', 'received: "E', '"0"')
 
 
+def test_pwndbg_and_gef_take_it_for_qemu(gdb: Gdb, serve: Serve) -> None:
+    """What they ask to know a QEMU that runs a whole machine (qOffsets is for programs), and how it is mapped."""
+    said = gdb(
+        serve("guests/long64.elf"),
+        "maintenance packet Qqemu.sstepbits", "maintenance packet qOffsets", "monitor info mem",
+    )  # fmt: skip
+    ordered(said, 'received: "ENABLE=1,NOIRQ=2,NOTIMER=4"', 'received: ""')
+    assert "0000000000000000-0000000100000000 0000000100000000 -rw\n" in said
+    assert "PG disabled\n" in gdb(serve("guests/boot16.bin"), "monitor info mem")
+
+
 def test_two_vcpus(gdb: Gdb, serve: Serve) -> None:
     said = gdb(
         serve("--cpus", "2", "guests/long64.elf"),

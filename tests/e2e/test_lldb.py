@@ -9,7 +9,7 @@ import pexpect
 import pytest
 
 from tests.e2e.conftest import Serve
-from tests.e2e.debuggers import TIME_SCALE, Lldb, ordered
+from tests.e2e.debuggers import LLDBS, TIME_SCALE, Lldb, ordered
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
@@ -92,3 +92,15 @@ def test_a_shutdown_and_what_the_shell_stops_at(lldb: Lldb, serve: Serve, tmp_pa
         "continue", after_exception=("continue",),
     )  # fmt: skip
     ordered(said, "stop reason = breakpoint 1 at 0x1001", "->  0x1001", "stop reason = shutdown (triple fault)")
+
+
+def test_all_regions_of_memory(lldb: Lldb, serve: Serve) -> None:
+    """From one to the next, to the end of all."""
+    said = lldb(serve("guests/long64.elf"), "memory region 0x1000", "memory region", "memory region", "kill")
+    ordered(said, "[0x0000000000000000-0x0000000008000000) rwx", "[0x0000000008000000-0xffffffffffffffff) ---")
+
+
+def test_all_regions_at_once(serve: Serve) -> None:
+    """A command that the newest has."""
+    said = Lldb(LLDBS["newest"])(serve("guests/boot16.bin"), "memory region --all", "kill")
+    ordered(said, "[0x0000000000000000-0x0000000008000000) rwx", "[0x0000000008000000-0xffffffffffffffff) ---")

@@ -181,11 +181,15 @@ def test_physical_memory_mode(gdb: Loop, target: FakeTarget) -> None:
     assert gdb.ask(b"qqemu.PhyMemMode") == b"0"
     assert gdb.ask(b"Qqemu.PhyMemMode:1") == b"OK"
     assert target.physical
-    assert gdb.ask(b"qqemu.sstepbits") == b"ENABLE=1,NOIRQ=2,NOTIMER=4"
+    for body in (b"qqemu.sstepbits", b"Qqemu.sstepbits"):  # QEMU answers both
+        assert gdb.ask(body) == b"ENABLE=1,NOIRQ=2,NOTIMER=4"
     assert gdb.ask(b"qqemu.sstep") == b"0x5"
     assert gdb.ask(b"Qqemu.sstep=7") == b"OK"
     assert target.step_flags == 7
-    assert gdb.ask(b"Qqemu.sstep=ff")[:1] == b"E"
+    assert gdb.ask(b"Qqemu.sstep") == b"0x7"
+    assert gdb.ask(b"qqemu.sstep=5") == b"OK"
+    assert target.step_flags == 5
+    assert gdb.ask(b"Qqemu.sstep=ff") == b"E22"
 
 
 def test_threads(gdb: Loop) -> None:
@@ -445,7 +449,9 @@ def test_lldb(target: FakeTarget) -> None:
     assert b"ptrsize:4" in loop.ask(b"qHostInfo")
     assert b"pid:1;" in loop.ask(b"qProcessInfo")
     assert loop.ask(b"qMemoryRegionInfo:100") == b"start:0;size:10000;permissions:rwx;"
-    assert loop.ask(b"qMemoryRegionInfo:10000") == b"start:10000;size:ffffffffffff0000;"
+    assert loop.ask(b"qMemoryRegionInfo:10000") == b"start:10000;size:fffffffffffeffff;"
+    assert loop.ask(b"qMemoryRegionInfo:fffffffffffffffe") == b"start:10000;size:fffffffffffeffff;"
+    assert loop.ask(b"qMemoryRegionInfo:ffffffffffffffff") == b"start:ffffffffffffffff;size:1;"
     threads = json.loads(loop.ask(b"jThreadsInfo"))
     assert [one["tid"] for one in threads] == [1, 2]
     assert loop.ask(b"s") == b"T05thread:1;threads:1,2;thread-pcs:101,200;00:01010000;01:00ff0000;reason:trace;"
