@@ -35,14 +35,14 @@ def unit() -> str:
     return "\n".join(lines) + "\n"
 
 
-def build(folder: Path) -> Path:
+def build(folder: Path, units: int = UNITS) -> Path:
     """The ELF file, in ``folder``: compiled once, its symbols renamed for each unit."""
     (folder / "unit.c").write_text(unit())
     (folder / "start.S").write_text(START)
     compile = "gcc -O1 -g -c -ffreestanding -fno-pic -mno-red-zone -o unit.o unit.c"
     subprocess.run(compile.split(), cwd=folder, check=True)
     objects = []
-    for number in range(UNITS):
+    for number in range(units):
         objects.append(f"u{number}.o")
         subprocess.run(["objcopy", f"--prefix-symbols=u{number}_", "unit.o", objects[-1]], cwd=folder, check=True)
     link = "gcc -nostdlib -static -no-pie -Wl,-Ttext-segment=0x100000,--build-id,-z,noexecstack -o large.elf start.S"
