@@ -10,10 +10,10 @@ EMULATED_TESTS := 'kvm and not e2e'
 
 .PHONY: hello test lint types docs bench bench-gdb differential guests test-kvm-intel test-kvm-amd kvm-results clean
 
+# Where /dev/kvm cannot be used, both run what needs it on the kvm_amd machine (see below).
 hello: $(VENV)/run.stamp
-	@$(BIN)/kvmdbg --batch --run --load 0x1000 --reg rax=2 --reg rbx=2 guests/hello16.bin
+	@$(BIN)/python -m tests.machines.anywhere $(BIN)/kvmdbg --batch --run --load 0x1000 --reg rax=2 --reg rbx=2 guests/hello16.bin
 
-# Where /dev/kvm cannot be used, the tests marked kvm run on the kvm_amd machine instead of being skipped.
 test: $(VENV)/dev.stamp
 	@tests/system-packages
 	$(BIN)/python -m tests.run -n $(JOBS) $(PYTEST_ARGS)
@@ -31,13 +31,15 @@ docs: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.docs.transcripts
 	$(BIN)/python -m tests.docs.picture
 
+# Speed beside a C loop's. BENCH_ARGS takes names of benches, and --quick: small counts, only to see that each ends.
 bench: $(VENV)/dev.stamp
 	@tests/system-packages
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
-# The gdb stub against QEMU's; needs qemu-system-x86_64.
+# The gdb stub against QEMU's.
 bench-gdb: $(VENV)/dev.stamp
-	$(BIN)/python -m tests.bench.gdb
+	@tests/system-packages
+	$(BIN)/python -m tests.bench.gdb $(BENCH_ARGS)
 
 # Random programs free and under the debugger: make differential COUNT=500 SEED=1. What differs is shown, made small.
 COUNT ?= 200

@@ -1,22 +1,22 @@
 """Markers, time limits and the report of the whole test suite.
 
-A test marked ``kvm`` is skipped, with the reason, where /dev/kvm cannot be used. With CI=true it fails instead: a
-run that leaves out half of its tests is no success there. ``tests/run.py`` lets neither happen: it takes the tests
-marked ``kvm`` to a machine that has a /dev/kvm.
+A test marked ``kvm`` is skipped, with the reason, where /dev/kvm cannot be used. ``tests/run.py`` does not let that
+happen: it takes the tests marked ``kvm`` to a machine that has a /dev/kvm.
+
+With CI=true each test that is skipped fails instead, for this reason as for any other, as a missing tool: a run that
+leaves out tests is no success there.
 """
 
 from __future__ import annotations
 
-import datetime
 import os
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Generator, Sequence
+from typing import TypeVar
 
 import pytest
 
-from tests.machines import results
 from tests.machines.dev_kvm import why_unusable
+from tests.machines.reporting import Reporting, skip_reason
 
 CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 TIME_SCALE = float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
@@ -24,13 +24,17 @@ TIME_SCALE = float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("kvmdbg")
-    group.addoption("--kvm-report", metavar="FILE", help="put the counts into this file of JSON lines (-: the output)")
+    report = "put the counts into this file of JSON lines; -: into the output, with the progress of each test"
+    group.addoption("--kvm-report", metavar="FILE", help=report)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     if TIME_SCALE != 1 and config.getoption("timeout") is None:
         config.option.timeout = float(config.getini("timeout")) * TIME_SCALE
+    report = config.getoption("kvm_report")
+    if report and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Reporting(report))
     try:
         from hypothesis import settings
     except ImportError:
@@ -51,34 +55,31 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if not item.get_closest_marker("kvm") or not (reason := why_unusable()):
-        return
-    if CI:
-        pytest.fail(f"{reason}; with CI=true that is a failure", pytrace=False)
-    pytest.skip(reason)
+    if item.get_closest_marker("kvm") and (reason := why_unusable()):
+        pytest.skip(reason)
+
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def _skips_fail(report: Report) -> Report:
+    if CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{skip_reason(report)}: with CI=true nothing is skipped"
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _skips_fail((yield))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _skips_fail((yield))
 
 
 @pytest.fixture(scope="session")
 def time_scale() -> float:
     """How many times longer than on a usual host things take here; multiply every time limit by it."""
     return TIME_SCALE
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    path = config.getoption("kvm_report")
-    if not path:
-        return
-    stats = terminalreporter.stats
-    failed = len(stats.get("failed", [])) + len(stats.get("error", []))
-    skips = Counter(_skip_reason(report) for report in stats.get("skipped", []))
-    today = datetime.date.today().isoformat()
-    result = results.measured(today, len(stats.get("passed", [])), failed, dict(skips))
-    if path == "-":
-        terminalreporter.write_line(f"{results.MARK}result {result.to_json()}")
-    else:
-        results.update(Path(path), result)
-
-
-def _skip_reason(report: pytest.TestReport) -> str:
-    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    return text.removeprefix("Skipped: ")

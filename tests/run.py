@@ -1,6 +1,6 @@
-"""The test command: pytest here, and the tests marked ``kvm`` on the kvm_amd machine where /dev/kvm cannot be used.
+"""The test command: pytest here; where /dev/kvm cannot be used, the tests marked ``kvm`` on kvm_amd machines meanwhile.
 
-python -m tests.run [PYTEST OPTION]...
+python -m tests.run [PYTEST OPTION, FILE OR TEST]...
 """
 
 from __future__ import annotations
@@ -10,30 +10,37 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from tests.machines import boot, kvm_amd, shares
 from tests.machines.dev_kvm import why_unusable
 
-NO_TESTS = 5  # pytest's exit status
+MACHINES = 2
+LIMIT = 3600  # seconds for a share of the tests
 
 
-def commands(arguments: Sequence[str], no_kvm: str) -> list[list[str]]:
-    """What to run one after the other; ``no_kvm`` tells why /dev/kvm cannot be used, "" when it can."""
+def without_kvm(arguments: Sequence[str]) -> list[shares.Share]:
+    """The shares of a run of pytest with these arguments on a host that has no usable /dev/kvm."""
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     options.add_argument("-m", dest="marks", default="")
-    args, rest = options.parse_known_args(arguments)
-    pytest = [sys.executable, "-m", "pytest"]
-    if not no_kvm:
-        return [[*pytest, *arguments]]
-    marks = f"({args.marks}) and not kvm" if args.marks else "not kvm"
-    return [[*pytest, *rest, "-m", marks], [sys.executable, "-m", "tests.machines.kvm_amd"]]
+    options.add_argument("-n", dest="workers")
+    args, selection = options.parse_known_args(arguments)
+    also = f" and ({args.marks})" if args.marks else ""
+    workers = ["-n", args.workers] if args.workers else []
+    pytest = [sys.executable, "-m", "pytest", *workers, "--kvm-report=-", *selection, "-m", f"not kvm{also}"]
+    commands = shares.kvm_tests_commands(f"kvm{also}", MACHINES, selection)
+    machines = shares.shares_of("kvm_amd", kvm_amd.start, boot.Run([], LIMIT), commands)
+    return [*machines, (shares.here, boot.Run(pytest, LIMIT, name="here"))]
 
 
 def main(arguments: Sequence[str]) -> int:
     no_kvm = why_unusable()
-    if no_kvm:
-        print(f"{no_kvm}; the tests marked kvm run on the kvm_amd machine, after the others", flush=True)
-    statuses = [subprocess.run(command).returncode for command in commands(arguments, no_kvm)]
-    failed = [status for status in statuses if status not in (0, NO_TESTS)]
-    return failed[0] if failed else min(statuses)
+    if not no_kvm:
+        return subprocess.run([sys.executable, "-m", "pytest", *arguments]).returncode
+    print(f"{no_kvm}; the tests marked kvm run on emulated kvm_amd machines", flush=True)
+    try:
+        return shares.side_by_side(without_kvm(arguments))
+    except boot.MachineError as error:
+        print(f"kvm_amd: {error}", file=sys.stderr)
+        return boot.NO_MACHINE
 
 
 if __name__ == "__main__":

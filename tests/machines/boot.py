@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import argparse
 import codecs
-import concurrent.futures
 import contextlib
-import dataclasses
 import fcntl
 import gzip
-import io
 import lzma
 import os
 import re
@@ -26,7 +23,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -261,22 +257,6 @@ def job_script(command: Sequence[str], folder: str, environment: Mapping[str, st
     return f"{exports}cd {shlex.quote(folder)} || exit {NO_MACHINE}\n{shlex.join(command)}\n"
 
 
-def kvm_tests_commands(tests: str, machines: int) -> list[list[str]]:
-    """pytest for these tests (a mark expression), a command for each of so many machines.
-
-    They name only the files that have such tests, because imports are slow there, and share them out by their number.
-    """
-    pytest = [sys.executable, "-m", "pytest", "-m", tests, "-p", "no:cacheprovider", "-q"]
-    done = subprocess.run([*pytest, "--collect-only"], cwd=CHECKOUT, capture_output=True, text=True)
-    files = Counter(re.findall(r"^(\S+\.py)::", done.stdout, re.MULTILINE))
-    if done.returncode or not files:
-        raise MachineError(f"pytest collected no test marked {tests} here:\n{(done.stdout + done.stderr).strip()}")
-    shares: list[list[str]] = [[] for _ in range(min(machines, len(files)))]
-    for file, _ in files.most_common():
-        min(shares, key=lambda share: sum(files[each] for each in share)).append(file)
-    return [[*pytest, "--tb=short", "--kvm-report=-", *share] for share in shares]
-
-
 @dataclass
 class Run:
     """What a person asked for, and what became of it."""
@@ -292,7 +272,11 @@ class Run:
     programs: list[str] = field(default_factory=list)
     setup_only: bool = False
     machines: int = 1
+    name: str = ""
+    keep_durations: bool = False
+    progress: str | None = None
     result: str | None = None
+    durations: str | None = None
     out: TextIO = field(default_factory=lambda: sys.stdout)
     err: TextIO = field(default_factory=lambda: sys.stderr)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -323,6 +307,7 @@ def follow(process: subprocess.Popen[bytes], log: Path, run: Run) -> int:
             shown = console.feed(decoder.decode(fresh))
             run.out.write(decoder.decode(fresh) if run.verbose and not console.started else shown)
             run.out.flush()
+            run.progress = console.progress
             if console.status is not None:
                 break
             if late:
@@ -341,7 +326,7 @@ def follow(process: subprocess.Popen[bytes], log: Path, run: Run) -> int:
             run.keep.mkdir(parents=True, exist_ok=True)
             for name in log.parent.glob("*.log"):
                 shutil.copy(name, run.keep)
-    run.result = console.result
+    run.result, run.durations = console.result, console.durations
     return console.status
 
 
@@ -367,6 +352,9 @@ def parser(prog: str, description: str | None, timeout: int) -> argparse.Argumen
     options.add_argument(
         "-j", "--machines", type=int, default=1, metavar="N", help="share the tests among N machines (default 1)"
     )
+    options.add_argument(
+        "--durations", action="store_true", help="keep how long each file of tests took, for sharing them out"
+    )
     options.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the machine's logs there")
     return options
 
@@ -379,8 +367,8 @@ def parse(options: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argpar
     args = options.parse_args(words[:at])
     if at < len(words) and not command:
         options.error("a command belongs after --")
-    if args.report and command:
-        options.error("--report goes with the tests, not with a command")
+    if (args.report or args.durations) and command:
+        options.error(f"{'--report' if args.report else '--durations'} goes with the tests, not with a command")
     if args.machines < 1 or (args.machines > 1 and command):
         options.error("the number of machines is at least 1, and a command has one")
     if args.timeout <= 0:
@@ -394,50 +382,19 @@ def parse(options: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argpar
         keep=args.keep,
         setup_only=args.setup,
         machines=args.machines,
+        keep_durations=args.durations,
     )
 
 
 def main(prog: str, start: Callable[[Run], int], run: Run) -> int:
-    """Run it, write the report, and return the exit status."""
-    from tests.machines import results
+    """Run it and return the exit status."""
+    from tests.machines import shares
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the machine is ended, too
     try:
-        if run.command or run.setup_only:
-            return start(run)
-        runs = _shares(run, kvm_tests_commands(run.tests, run.machines))
-        statuses = _start_all(start, runs)
+        return start(run) if run.command or run.setup_only else shares.run_tests(prog, start, run)
     except MachineError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return NO_MACHINE
     except KeyboardInterrupt:
         return 130
-    found = [results.Result.from_json(each.result) for each in runs if each.result]
-    if run.report and len(found) == len(runs):
-        results.update(run.report, results.total(found))
-    return max(statuses)
-
-
-def _shares(run: Run, commands: Sequence[list[str]]) -> list[Run]:
-    """One run a command. The first writes as it goes, the others when the first has ended."""
-    runs = [dataclasses.replace(run, command=command) for command in commands]
-    for at, each in enumerate(runs[1:], start=1):
-        each.out = each.err = io.StringIO()
-        each.keep = run.keep / str(at) if run.keep else None
-    return runs
-
-
-def _start_all(start: Callable[[Run], int], runs: Sequence[Run]) -> list[int]:
-    """Run them side by side, print what they said and return their statuses."""
-    with concurrent.futures.ThreadPoolExecutor(len(runs)) as pool:
-        futures = [pool.submit(start, run) for run in runs]
-        try:
-            statuses = []
-            for run, future in zip(runs, futures, strict=True):
-                statuses.append(future.result())
-                if isinstance(run.out, io.StringIO):
-                    print(run.out.getvalue(), end="", flush=True)
-            return statuses
-        finally:
-            for run in runs:
-                run.stop.set()  # ends its machine, when this one is interrupted

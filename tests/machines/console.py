@@ -10,16 +10,19 @@ from tests.machines.results import MARK
 class Console:
     """The machine's serial output: what of it is the command's, and what the init script says of it.
 
-    ``status`` is the command's exit status once it is known, ``result`` the line that the tests reported,
-    ``boot`` what came before the command started.
+    ``status`` is the command's exit status once it is known, ``boot`` what came before the command started. The
+    tests report how far they are (``progress``), and at their end the counts (``result``) and the seconds that each
+    file of them took (``durations``).
     """
 
-    _MESSAGE = re.compile(re.escape(MARK) + r"(start|exit|result) ?(.*)\n")
+    _MESSAGE = re.compile(re.escape(MARK) + r"(start|exit|progress|result|durations) ?(.*)\n")
 
     def __init__(self) -> None:
         self.started = False
         self.status: int | None = None
+        self.progress: str | None = None
         self.result: str | None = None
+        self.durations: str | None = None
         self.boot = ""
         self._pending = ""
 
@@ -33,10 +36,10 @@ class Console:
             word, rest = message.groups()
             if word == "start":
                 self.started = True
-            elif word == "result":
-                self.result = rest
-            else:
+            elif word == "exit":
                 self.status = int(rest)
+            else:
+                setattr(self, word, rest)
         if self.status is None:
             output += self._take(len(self._pending) - self._unfinished())
         return output

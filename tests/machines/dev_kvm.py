@@ -1,9 +1,13 @@
-"""Whether /dev/kvm of this host runs guests. Apart from kvmdbg.kvm, which is what is being tested."""
+"""Whether /dev/kvm of this host runs guests. Apart from kvmdbg.kvm, which is what is being tested.
+
+python -m tests.machines.dev_kvm says why it cannot be used; the exit status is 0 when it can.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import sys
 
 KVM_CREATE_VM = 0xAE01  # _IO(KVMIO, 0x01) of linux/kvm.h
 
@@ -21,3 +25,7 @@ def why_unusable(path: str = "/dev/kvm") -> str:
     finally:
         os.close(kvm)
     return ""
+
+
+if __name__ == "__main__":
+    sys.exit(why_unusable() or 0)

@@ -42,6 +42,7 @@ def environment() -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "KVMDBG_MACHINE": "kvm_amd",
         "KVMDBG_TIME_SCALE": str(TIME_SCALE),
+        "CI": os.environ.get("CI", ""),
     }
 
 
@@ -72,7 +73,7 @@ def start(run: boot.Run) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = boot.parser("kvm_amd", __doc__, timeout=900)
+    options = boot.parser("kvm_amd", __doc__, timeout=1800)
     options.add_argument("-m", "--memory", default="4G", help="the machine's memory (default %(default)s)")
     args, run = boot.parse(options, sys.argv[1:] if argv is None else argv)
     run.memory = args.memory

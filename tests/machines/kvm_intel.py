@@ -96,6 +96,7 @@ def environment() -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "KVMDBG_MACHINE": "kvm_intel",
         "KVMDBG_TIME_SCALE": str(TIME_SCALE),
+        "CI": os.environ.get("CI", ""),
     }
 
 

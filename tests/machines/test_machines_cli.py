@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests import run as test_command
 from tests.machines import boot, kvm_amd, kvm_intel, results
 from tests.machines.console import Console
 from tests.machines.dev_kvm import why_unusable
@@ -138,6 +136,7 @@ def test_follow_tells_a_machine_that_ended_from_one_that_takes_too_long(
         (["-t", "0"], "above 0"),
         (["-t", "soon", "--", "ls"], "invalid float value"),
         (["--report", "r.jsonl", "--", "ls"], "--report goes with the tests"),
+        (["--durations", "--", "ls"], "--durations goes with the tests"),
     ],
 )
 def test_mistakes_on_the_command_line(
@@ -171,35 +170,6 @@ def test_a_machine_that_cannot_be_set_up_says_so(capsys: pytest.CaptureFixture[s
     finally:
         signal.signal(signal.SIGTERM, before)
     assert capsys.readouterr().err == "kvm_amd: no kernel\n"
-
-
-def test_tests_are_shared_among_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given: list[list[str]] = []
-
-    def start(run: boot.Run) -> int:
-        files = [word for word in run.command if word.endswith(".py")]
-        given.append(files)
-        print(f"{len(files)} files", file=run.out)
-        run.result = results.Result("2026-01-02", "kvm_amd", "6.1", "kvm_amd", 2, 1, 1, {"slow": 1}).to_json()
-        return len(given) - 1
-
-    before = signal.getsignal(signal.SIGTERM)
-    report = tmp_path / "results.jsonl"
-    try:
-        assert boot.main("kvm_amd", start, boot.Run([], 1, machines=2, report=report)) == 1
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    one, other = map(set, given)
-    assert one and other and not one & other
-    assert one | other == set(kvm_files())
-    assert sorted(capsys.readouterr().out.splitlines()) == sorted(f"{len(files)} files" for files in given)
-    (both,) = results.read(report)
-    assert (both.passed, both.failed, both.skipped, both.skips) == (4, 2, 2, {"slow": 2})
-
-
-def kvm_files() -> list[str]:
-    (command,) = boot.kvm_tests_commands("kvm", 1)
-    return [word for word in command if word.endswith(".py")]
 
 
 def test_a_report_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
@@ -236,14 +206,6 @@ def test_why_dev_kvm_cannot_be_used(tmp_path: Path) -> None:
     assert "No such file" in why_unusable(str(tmp_path / "kvm"))
     (tmp_path / "kvm").write_text("")
     assert "makes no VM" in why_unusable(str(tmp_path / "kvm"))
-
-
-def test_without_kvm_the_marked_tests_go_to_the_machine() -> None:
-    pytest_command = [sys.executable, "-m", "pytest"]
-    assert test_command.commands(["-n", "2"], "") == [[*pytest_command, "-n", "2"]]
-    here, there = test_command.commands(["-n", "2", "-m", "e2e or slow"], "no such file")
-    assert here == [*pytest_command, "-n", "2", "-m", "(e2e or slow) and not kvm"]
-    assert there[1:] == ["-m", "tests.machines.kvm_amd"]
 
 
 def test_the_scratch_disk_keeps_paths_links_and_libraries(tmp_path: Path) -> None:

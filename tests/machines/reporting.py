@@ -1,0 +1,58 @@
+"""What pytest tells of a run of tests: how far it is, the counts at its end, and how long each file took."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.machines import results
+
+
+class Reporting:
+    """Puts the counts into a file of JSON lines; with ``-`` tells everything on the output, a marked line each."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.session: pytest.Session | None = None
+        self.done = self.failed = 0
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        self.session = session
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        file = report.nodeid.partition("::")[0]
+        self.seconds[file] += report.duration
+        self.failed += report.failed
+
+    def pytest_runtest_logfinish(self) -> None:
+        self.done += 1
+        if self.path == "-" and self.session:
+            failed = f", {self.failed} failed" if self.failed else ""
+            self.tell("progress", f"{self.done} of {self.session.testscollected} tests{failed}")
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        stats = terminalreporter.stats
+        failed = len(stats.get("failed", [])) + len(stats.get("error", []))
+        skips = Counter(skip_reason(report) for report in stats.get("skipped", []))
+        today = datetime.date.today().isoformat()
+        result = results.measured(today, len(stats.get("passed", [])), failed, dict(skips))
+        if self.path == "-":
+            self.tell("durations", json.dumps(self.seconds))
+            self.tell("result", result.to_json())
+        else:
+            results.update(Path(self.path), result)
+
+    def tell(self, word: str, text: str) -> None:
+        print(f"{results.MARK}{word} {text}", file=sys.__stdout__, flush=True)
+
+
+def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Why a test, or a file of tests, was skipped."""
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")
