@@ -25,7 +25,18 @@ LOCALE = Path("/usr/lib/locale/C.utf8")
 MERGED = ("bin", "sbin", "lib", "lib64")  # links into /usr, as Debian and Ubuntu have them
 STDLIB_LEFT_OUT = ["site-packages", "dist-packages", "__phello__", "config-*", "ensurepip", "idlelib", "lib2to3"]
 STDLIB_LEFT_OUT += ["test", "tests", "tkinter", "turtledemo"]
-DISTRIBUTIONS_LEFT_OUT = {"mypy", "mypy-extensions", "librt", "ast-serialize", "ruff", "pip", "setuptools", "wheel"}
+DISTRIBUTIONS_LEFT_OUT = {
+    "gdb-for-pwndbg",
+    "lldb-for-pwndbg",
+    "mypy",
+    "mypy-extensions",
+    "librt",
+    "ast-serialize",
+    "ruff",
+    "pip",
+    "setuptools",
+    "wheel",
+}
 CHECKOUT_LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "dist")
 CYLINDER = 16 * 63 * 512  # bytes; Bochs wants whole ones
 
