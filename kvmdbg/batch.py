@@ -316,7 +316,7 @@ class Batch:
         except OSError as error:
             self._fail(str(refused_by_host(error)), "KvmdbgError")
         except Exception as error:
-            self._fail(f"internal error: {error!r} ({error_log.write()})", "InternalError")
+            self._fail(error_log.internal(error), "InternalError")
 
     def _fail(self, text: str, kind: str) -> None:
         """A command's mistake."""

@@ -255,7 +255,7 @@ def run() -> int:
         standard_files.say(f"kvmdbg: {refused_by_host(error)}")
         status = 1
     except Exception as error:
-        standard_files.say(f"kvmdbg: internal error: {error!r} ({error_log.write()})")
+        standard_files.say(f"kvmdbg: {error_log.internal(error)}")
         status = 1
     gc.freeze()
     return standard_files.finish(status)

@@ -15,8 +15,8 @@ def state_folder() -> Path | None:
         return None
 
 
-def write() -> str:
-    """Write the traceback of the exception that is being handled; words that say where it is."""
+def write(error: BaseException) -> str:
+    """Write the traceback of an exception; words that say where it is."""
     try:
         import traceback
 
@@ -25,7 +25,12 @@ def write() -> str:
             return "no log could be written"
         path = folder / "errors.log"
         with open(path, "a", encoding="utf-8", errors="backslashreplace") as log:
-            traceback.print_exc(file=log)
-    except (OSError, ImportError) as error:  # with no file left to open nothing can be imported either
-        return f"no log could be written: {error}"
+            traceback.print_exception(error, file=log)
+    except (OSError, ImportError) as refused:  # with no file left to open nothing can be imported either
+        return f"no log could be written: {refused}"
     return f"details in {path}"
+
+
+def internal(error: BaseException) -> str:
+    """What is said of a mistake of kvmdbg's own; its traceback goes into the log."""
+    return f"internal error: {error!r} ({write(error)})"

@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from typing import BinaryIO
 
 #: Exit status when the reader of stdout went away: 128 plus the signal's number, as shells have it.
@@ -28,6 +29,8 @@ def open_missing() -> None:
         except OSError:
             os.set_inheritable(os.open(os.devnull, way), True)  # it gets the lowest number that is free: this one
     sys.stdin = sys.stdin or os.fdopen(0, "r", encoding="utf-8", closefd=False)
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # rubbish is refused as a command is, not as a file
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
 

@@ -127,6 +127,9 @@ class Runner(threading.Thread):
         self.stepper = Stepper(self)
         self.watching = Watching(self)
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._gate = threading.Lock()
+        """Lets no job in behind the last one: whoever waits for it would wait for ever."""
+        self._over = False
         self._sregs: abi.kvm_sregs | None = None
         self._mode: Mode | None = None
         self._pc: int | None = None
@@ -166,15 +169,18 @@ class Runner(threading.Thread):
             except BaseException as error:  # handed to the caller
                 answer.put((None, error))
 
-        self._jobs.put(job)
+        self.post(job)
         value, error = answer.get()
         if error is not None:
             raise error
         return value  # type: ignore[return-value]
 
     def post(self, function: Callable[[], None]) -> None:
-        """Run ``function`` on this thread some time soon."""
-        self._jobs.put(function)
+        """Run ``function`` on this thread some time soon. SessionStateError when the thread is ending."""
+        with self._gate:
+            if self._over:
+                raise SessionStateError("this vCPU is gone: the guest has been restarted or closed")
+            self._jobs.put(function)
 
     def kick(self) -> None:
         """End KVM_RUN with EINTR, now or at its next start."""
@@ -183,7 +189,9 @@ class Runner(threading.Thread):
 
     def end(self) -> None:
         """Finish the thread and close the vCPU."""
-        self._jobs.put(None)
+        with self._gate:
+            self._over = True
+            self._jobs.put(None)
         if threading.current_thread() is not self:
             self.join(timeout=5)
         self.vcpu.close()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kvmdbg import standard_files
 from kvmdbg.commands.results import Error, Result, Text
 from kvmdbg.ui.render import render
 
@@ -61,6 +62,9 @@ class Console:
         """``theme`` is asked at each result; where it is "" at first the guest's output has no colour either."""
         self._theme = theme
         self.on_partial: Callable[[], None] = lambda: None
+        self.on_lost: Callable[[], None] = lambda: None
+        self.lost: int | None = None
+        """The exit status when the terminal, or whatever stdout is, cannot be written: nothing is shown then."""
         self.partial = ""
         """The guest's line that has not ended, while the prompt is shown."""
         self._width = width
@@ -144,8 +148,7 @@ class Console:
         with self._lock:
             if self._app is None:
                 self.end_line()
-                sys.stdout.write(text)
-                sys.stdout.flush()
+                self._put(text)
 
     def error(self, text: str) -> None:
         """A mistake, in one sentence."""
@@ -174,5 +177,13 @@ class Console:
             if not waiting:
                 self._write_soon()
             return
-        sys.stdout.write(text.encode("utf-8", "replace").decode(sys.stdout.encoding or "utf-8", "replace"))
-        sys.stdout.flush()
+        self._put(text)
+
+    def _put(self, text: str) -> None:
+        if self.lost is not None:
+            return
+        try:
+            standard_files.write(sys.stdout.buffer, text.encode(sys.stdout.encoding or "utf-8", "replace"))
+        except (OSError, ValueError) as error:
+            self.lost = standard_files.lost(error)
+            self.on_lost()

@@ -19,6 +19,7 @@ COMMAND_KEYS = (
 
 OTHER_KEYS = (
     ("Ctrl-C", "interrupts the guest if it runs, else clears the line"),
+    ("Ctrl-Z", "suspends kvmdbg and its guest; fg of the shell that started it goes on"),
     ("Ctrl-D", "leaves (on an empty line), after asking if the guest runs"),
     ("Enter", "on an empty line: the last step, examine, list or continue again"),
     ("Tab", "completes commands, registers, symbols and file names"),

@@ -6,12 +6,13 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kvmdbg import error_log
+from kvmdbg import error_log, standard_files
 from kvmdbg.commands.interpreter import Interpreter, Quit
-from kvmdbg.commands.results import Message, Result
+from kvmdbg.commands.results import Error, Message, Result
 from kvmdbg.error_log import state_folder
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.ui import keys
@@ -21,6 +22,8 @@ from kvmdbg.ui.style import prompt_style, wants_color
 from kvmdbg.ui.toolbar import toolbar
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import CompleteEvent, Completion
     from prompt_toolkit.document import Document
@@ -30,13 +33,38 @@ if TYPE_CHECKING:
     from kvmdbg.core.stops import Stop
     from kvmdbg.serving import GdbService
 
+KEPT_OUTPUT = 1 << 16
+"""How many bytes of what the guest sent while its screen was shown are written afterwards."""
 WAKE = "\0wake"
 """What the prompt gives when it was left to show a stop."""
 
 
-def history() -> History:
-    """The lines of this and earlier sessions, in a file that only its owner can read."""
+def history(tell: Callable[[str], None]) -> History:
+    """The lines of this and earlier sessions, in a file that only its owner can read.
+
+    ``tell`` is told when it cannot be written any more.
+    """
     from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    class KeptHistory(FileHistory):
+        can_be_kept = True
+
+        def load_history_strings(self) -> Iterable[str]:
+            try:
+                yield from super().load_history_strings()
+            except OSError as error:
+                self._lose("read", error)
+
+        def store_string(self, string: str) -> None:
+            if self.can_be_kept:
+                try:
+                    super().store_string(string)
+                except OSError as error:
+                    self._lose("written", error)
+
+        def _lose(self, done: str, error: OSError) -> None:
+            self.can_be_kept = False
+            tell(f"the history cannot be {done}: {error.strerror}")
 
     folder = state_folder()
     if folder is None:
@@ -46,7 +74,7 @@ def history() -> History:
         os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600))
     except OSError:
         return InMemoryHistory()
-    return FileHistory(str(path))
+    return KeptHistory(str(path))
 
 
 def is_dumb() -> bool:
@@ -62,8 +90,9 @@ class Shell:
         self.session = interpreter.session
         self.color = wants_color(sys.stdout, color)
         self.console = Console(interpreter.columns, self._theme)
-        self.lines = history()
+        self.lines = history(lambda text: self._tell(Message(text, "warning")))
         self.prompt = None if is_dumb() else self._make_prompt()
+        self.console.on_lost = self.session.world.stop
         self._stops: list[Stop] = []
         self._foreign: Stop | None = None
         self._draft: Document | str = ""
@@ -85,7 +114,13 @@ class Shell:
     def _live_screen(self) -> None:
         from kvmdbg.ui import live
 
-        live.show(self.session)
+        start = len(self.session.output)
+        self.session.listeners.remove(self.console.guest)
+        try:
+            live.show(self.session)
+        finally:
+            self.session.listeners.on_output(self.console.guest)
+            self.console.guest(self.session.output[start:][-KEPT_OUTPUT:])
 
     def _full_screen(self) -> None:
         from kvmdbg.ui.tui import Tui
@@ -134,6 +169,7 @@ class Shell:
             lexer=CommandLexer(interpreter),
             style=merge_styles([DynamicStyle(lambda: prompt_style(interpreter.settings["theme"])), extra]),
             include_default_pygments_style=False,
+            enable_suspend=True,
             refresh_interval=0.5,  # another debugger may let the guest run
             color_depth=None if self.color else ColorDepth.DEPTH_1_BIT,
             bottom_toolbar=lambda: toolbar(interpreter),
@@ -142,7 +178,10 @@ class Shell:
 
     def _message(self) -> StyleAndTextTuples:
         state = self.session.state
-        name = self.session.vcpu.mode.name if state == "stopped" else state
+        try:
+            name = self.session.vcpu.mode.name if state == "stopped" else state
+        except Exception:  # another thread is restarting the guest
+            name = state
         unended = f"{self.console.partial}\n" if self.console.partial else ""
         return [("", unended), ("bold", f"(kvmdbg {name}) ")]
 
@@ -178,8 +217,23 @@ class Shell:
         """As the prompt starts: a stop may have come just before."""
         import asyncio
 
-        self.console.started()
+        self._answering()
         asyncio.get_running_loop().call_soon(self._wake)
+
+    def _answering(self) -> None:
+        """As any prompt starts."""
+        import asyncio
+
+        self.console.started()
+        asyncio.get_running_loop().set_exception_handler(self._unforeseen)
+
+    def _unforeseen(self, loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A mistake in what draws the prompt or completes a line: it is told, and the prompt goes on."""
+        if not isinstance(error := context.get("exception"), Exception):
+            return
+        self.console.error(error_log.internal(error))
+        if isinstance(error, OSError) and self.prompt is not None and self.prompt.app.is_running:
+            self.prompt.app.exit(exception=error)  # the terminal has gone
 
     def _wake(self) -> None:
         assert self.prompt is not None
@@ -198,7 +252,7 @@ class Shell:
         draft, self._draft = self._draft, ""
         app.erase_when_done = False
         with self.console.prompting(app):
-            line = self.prompt.prompt(self._message, default=draft, pre_run=self._started)
+            line = self.prompt.prompt(self._message, default=draft, pre_run=self._started, set_exception_handler=False)
         if line == WAKE:
             self.console.keep_partial()
         else:
@@ -221,9 +275,9 @@ class Shell:
             return self._plain_line(text)
         from prompt_toolkit import PromptSession
 
-        prompt: PromptSession[str] = PromptSession(history=history)
+        prompt: PromptSession[str] = PromptSession(history=history, enable_suspend=True)
         with self.console.prompting(prompt.app):
-            return prompt.prompt(text, pre_run=self.console.started)
+            return prompt.prompt(text, pre_run=self._answering, set_exception_handler=False)
 
     def ask(self, question: str) -> bool:
         """Ask for yes or no; Ctrl-C and the end of input are no."""
@@ -242,16 +296,28 @@ class Shell:
         except EOFError:
             return None
 
+    def thread_failed(self, error: BaseException | None) -> None:
+        """A mistake that ended a thread, or what one called: it is told as others are."""
+        if isinstance(error, Exception):
+            self._tell(Error(error_log.internal(error)))
+
+    def _tell(self, result: Result) -> None:
+        """From any thread: show it at the prompt, or in the full-screen mode when that has the terminal."""
+        (self.interpreter.on_event or self.console.show)(result)
+
     # --- the loop ----------------------------------------------------------------------------------
 
     def run(self) -> int:
         """Read and execute until the user leaves; the exit status."""
         self.session.listeners.on_output(self.console.guest)
         try:
-            while True:
+            while self.console.lost is None:
                 self._show_stops()
                 try:
                     line = self._read()
+                except OSError as error:
+                    standard_files.say(f"kvmdbg: the terminal cannot be used any more: {error.strerror}")
+                    return 1
                 except KeyboardInterrupt:
                     continue
                 except EOFError:
@@ -260,6 +326,7 @@ class Shell:
                     return 0
                 if line != WAKE:
                     self.execute(line)
+            return self.console.lost
         except Quit as leave:
             return leave.status
         finally:
@@ -302,13 +369,14 @@ class Shell:
                 self.session.interrupt()
             self.console.show(Message("Interrupted.", "warning"))
         except Exception as error:
-            self.console.error(f"internal error: {error!r} ({error_log.write()}); the session goes on")
+            self.console.error(f"{error_log.internal(error)}; the session goes on")
 
 
 def run(interpreter: Interpreter, gdb: GdbService, *, color: bool | None = None, full_screen: bool = False) -> int:
     """The shell on this interpreter's session; the exit status. ``full_screen``: it begins with `tui`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the shell that started it ignores it
     shell = Shell(interpreter, color=color)
+    threading.excepthook = lambda failed: shell.thread_failed(failed.exc_value)
     gdb.tell = lambda text: shell.console.show(Message(text))
     if full_screen:
         try:

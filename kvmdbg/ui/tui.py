@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from kvmdbg import error_log
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import KvmdbgError
@@ -18,6 +19,8 @@ from kvmdbg.ui.style import prompt_style
 from kvmdbg.ui.toolbar import toolbar
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from prompt_toolkit.application import Application
     from prompt_toolkit.formatted_text import StyleAndTextTuples
     from prompt_toolkit.history import History
@@ -82,30 +85,50 @@ class Pane:
     """A titled part of the screen. ``make(width)`` gives its lines; ``tail``: its end is what is seen."""
 
     def __init__(
-        self, title: str, make: Callable[[int], list[Line]], *, tail: bool = False, live: bool = False
+        self,
+        title: str,
+        make: Callable[[int], list[Line]],
+        *,
+        tail: bool = False,
+        live: bool = False,
+        always: bool = False,
     ) -> None:
         self.title = title
         self.make = make
         self.tail = tail
         self.live = live
         """It changes while the guest runs, too."""
+        self.always = always
+        """It shows nothing of the guest's registers and memory, which a command may just be replacing."""
         self.height = 0
         """How many lines of it are seen."""
         self.back = 0
         """How many lines it is scrolled: from the top, or from the end of one with ``tail``."""
-        self._seen: tuple[object, int, int] | None = None
+        self._made: tuple[object, int, int] | None = None
         self._lines: list[Line] = []
+        self._mistakes = 0
+        """How often making it failed, one time after the other."""
 
     def lines(self, width: int, height: int, moment: object) -> list[Line]:
         """What is visible in this many columns and lines; at the same ``moment`` nothing is computed again."""
-        self.height = height
         key = (moment, width, height)
-        if self._seen != key or self.live:
+        self.height = height
+        if self._made != key or self.live:
             try:
                 self._lines = self.make(width)
             except KvmdbgError as error:
                 self._lines = plain(str(error))
-            self._seen = key
+            except Exception as error:
+                self._mistakes += 1
+                if self._mistakes == 2:  # the first may be because another thread was making the guest anew
+                    self._lines = [part for line in plain(error_log.internal(error)) for part in wrapped(line, width)]
+                return self.seen(height)
+            self._made, self._mistakes = key, 0
+        return self.seen(height)
+
+    def seen(self, height: int) -> list[Line]:
+        """What is visible of the lines that were made last."""
+        self.height = height
         most = max(len(self._lines) - height, 0)
         self.back = min(self.back, most)
         start = most - self.back if self.tail else self.back
@@ -134,6 +157,8 @@ class Tui:
         """Commands that wait for the one before them: the first is being executed."""
         self._lock = threading.Lock()
         """Guards the commands that wait."""
+        self._at_work = threading.Lock()
+        """Held while a command is executed, and while something that it may replace is looked at."""
         self.panes = {
             "code": Pane("code", self._code),
             "registers": Pane("registers", self._part("registers_part")),
@@ -142,12 +167,13 @@ class Tui:
             "breakpoints": Pane("breakpoints", partial(self._command, "info breakpoints")),
             "exits": Pane("exits", partial(self._command, "info exits")),
             "screen": Pane("screen", self._screen, live=True),
-            "console": Pane("guest console", self._console, tail=True, live=True),
-            "log": Pane("kvmdbg", self._shown_log, tail=True, live=True),
+            "console": Pane("guest console", self._console, tail=True, live=True, always=True),
+            "log": Pane("kvmdbg", self._shown_log, tail=True, live=True, always=True),
         }
         self.side = ["breakpoints", "exits", "screen", "console", "memory"]
         """What the changing pane may show; the first is shown."""
         self.focus = "log"
+        self._last_mistake = ""
         self._reading = ""
         """How far a long reading is."""
         self._reads_units = False
@@ -168,6 +194,29 @@ class Tui:
             return lines_of(getattr(views, name)(self.interpreter), width)
 
         return make
+
+    def _look(self, pane: Pane, width: int, height: int) -> list[Line]:
+        """What is seen of a pane. A command that is being executed may just be replacing what it shows."""
+        state = self.session.state
+        moment = (self.generation, state)
+        if self._at_work.acquire(blocking=False):
+            try:
+                return pane.lines(width, height, moment)
+            finally:
+                self._at_work.release()
+        if pane.always or state == "running":
+            return pane.lines(width, height, moment)
+        return pane.seen(height)
+
+    def _status(self) -> StyleAndTextTuples:
+        """The line at the bottom."""
+        if not self._at_work.acquire(blocking=False):
+            state = self.session.state
+            return [("bold", f" {state}"), ("", "  Ctrl-C interrupts" if state == "running" else "")]
+        try:
+            return toolbar(self.interpreter, self.columns)
+        finally:
+            self._at_work.release()
 
     def _code(self, width: int) -> list[Line]:
         from kvmdbg.commands import views
@@ -256,8 +305,9 @@ class Tui:
             line = self._typed[0]
             self._say([[("bold", f"(kvmdbg) {line}")]])
             try:
-                for result in self.interpreter.execute(line):
-                    self.show(result)
+                with self._at_work:
+                    for result in self.interpreter.execute(line):
+                        self.show(result)
             except KvmdbgError as error:
                 self.show(Message(str(error), "error"))
             except Quit as leave:
@@ -265,7 +315,7 @@ class Tui:
                 self._forget()
                 self._leave()
             except Exception as error:
-                self.show(Message(f"internal error: {error!r}", "error"))
+                self.show(Message(error_log.internal(error), "error"))
             with self._lock:
                 del self._typed[:1]
                 self.generation += 1
@@ -305,7 +355,7 @@ class Tui:
 
         class Control(UIControl):
             def create_content(self, width: int, height: int | None) -> UIContent:
-                lines = tui.panes[name()].lines(width, height or 1, (tui.generation, tui.session.state))
+                lines = tui._look(tui.panes[name()], width, height or 1)
                 return UIContent(lambda number: list(lines[number]), len(lines), show_cursor=False)
 
             def mouse_handler(self, mouse_event: MouseEvent) -> Any:
@@ -384,7 +434,7 @@ class Tui:
             ConditionalContainer(VSplit([left, line, right]), filter=wide),
             ConditionalContainer(narrow, filter=~wide),
             prompt,
-            Window(FormattedTextControl(lambda: toolbar(interpreter, self.columns)), height=1, style="class:status"),
+            Window(FormattedTextControl(self._status), height=1, style="class:status"),
             Window(FormattedTextControl(self._help), height=1, style="class:help"),
         ])  # fmt: skip
         root = FloatContainer(body, [Float(CompletionsMenu(max_height=8), xcursor=True, ycursor=True)])
@@ -435,6 +485,10 @@ class Tui:
             else:
                 self.input.reset()
 
+        @keys.add("c-z")
+        def suspend(event: KeyPressEvent) -> None:
+            event.app.suspend_to_background()
+
         @keys.add("c-d")
         def leave(event: KeyPressEvent) -> None:
             if not self.input.text:
@@ -471,6 +525,20 @@ class Tui:
 
     # --- the whole ---------------------------------------------------------------------------------
 
+    def _begin(self) -> None:
+        import asyncio
+
+        asyncio.get_running_loop().set_exception_handler(self._unforeseen)
+
+    def _unforeseen(self, loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A mistake in what draws the screen or completes a line: the log shows it once, and all goes on."""
+        error = context.get("exception")
+        if isinstance(error, OSError):  # the terminal has gone
+            self._leave()
+        elif isinstance(error, Exception) and (text := repr(error)) != self._last_mistake:
+            self._last_mistake = text
+            self.show(Message(error_log.internal(error), "error"))
+
     def run(self) -> None:
         """Show the screen until the user leaves."""
         interpreter = self.interpreter
@@ -481,7 +549,7 @@ class Tui:
         interpreter.settings["context"] = ()
         self._narrow = list(self._narrow)
         try:
-            self.app.run()
+            self.app.run(pre_run=self._begin, set_exception_handler=False)
         finally:
             if self.session.state == "running":
                 self.session.interrupt()

@@ -17,9 +17,9 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     """``shell(ARGUMENTS, columns=80)``: kvmdbg in a pseudo-terminal, with a history of the test's own."""
     terminals: list[Terminal] = []
 
-    def start(*arguments: str, columns: int = 80, lines: int = 40, **environment: str) -> Terminal:
+    def start(*arguments: str, columns: int = 80, lines: int = 40, bash: bool = False, **environment: str) -> Terminal:
         place = {"XDG_STATE_HOME": str(tmp_path), **environment}
-        terminals.append(Terminal(*arguments, columns=columns, lines=lines, environment=place))
+        terminals.append(Terminal(*arguments, columns=columns, lines=lines, environment=place, bash=bash))
         return terminals[-1]
 
     yield start

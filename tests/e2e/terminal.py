@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +17,22 @@ TIME_SCALE = float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
 
 
 class Terminal:
-    """``kvmdbg ARGUMENTS`` on a screen of ``columns`` by ``lines``; ``environment`` goes over the usual one."""
+    """``kvmdbg ARGUMENTS`` on a screen of ``columns`` by ``lines``; ``environment`` goes over the usual one.
 
-    def __init__(self, *arguments: str, columns: int, lines: int = 40, environment: dict[str, str]) -> None:
+    With ``bash`` it is bash, whose job kvmdbg is when it is typed there.
+    """
+
+    def __init__(
+        self, *arguments: str, columns: int, lines: int = 40, environment: dict[str, str], bash: bool = False
+    ) -> None:
+        kvmdbg = [sys.executable, "-m", "kvmdbg", *arguments]
+        program = ["bash", "--norc", "--noprofile"] if bash else kvmdbg
         self.screen = pyte.HistoryScreen(columns, lines, history=1000)
         self._stream = pyte.Stream(self.screen)
         self.raw = ""
         self.child = pexpect.spawn(
-            sys.executable,
-            ["-m", "kvmdbg", *arguments],
+            program[0],
+            program[1:],
             cwd=str(ROOT),
             env={**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "CI": "", **environment},
             dimensions=(lines, columns),
@@ -45,6 +53,17 @@ class Terminal:
             self.child.send(f"\x1b[{self.screen.cursor.y + 1};{self.screen.cursor.x + 1}R")
         else:
             self._stream.feed(data)
+
+    @property
+    def is_cooked(self) -> bool:
+        """Whether the terminal echoes what is typed and gives it on by lines, as it does at the start."""
+        flags = termios.tcgetattr(self.child.fileno())[3]
+        return bool(flags & termios.ECHO and flags & termios.ICANON)
+
+    @property
+    def shows_whole_screen(self) -> bool:
+        """Whether the alternate screen is on."""
+        return self.raw.rfind("\x1b[?1049h") > self.raw.rfind("\x1b[?1049l")
 
     @property
     def rows(self) -> list[str]:

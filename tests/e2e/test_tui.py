@@ -90,3 +90,16 @@ def test_without_a_terminal_it_says_so() -> None:
         [sys.executable, "-m", "kvmdbg", "--batch", "-ex", "tui", *BOOT], capture_output=True, text=True, timeout=60
     )
     assert run.stdout == "The full-screen mode needs the shell on a terminal.\n"
+
+
+def test_starting_again_and_again_shows_nothing_ugly(shell: Shell) -> None:
+    """The panes are drawn while another thread makes the guest anew."""
+    screen = shell("--tui", "--load", "0x1000", "guests/hello16.bin", columns=160, lines=50)
+    screen.wait("F5 continue")
+    for halts in range(1, 7):
+        screen.send("run\r")
+        screen.wait(lambda halts=halts: screen.text.count("Halted (KVM_EXIT_HLT), next") >= halts)  # type: ignore[misc]
+        if halts == 3:
+            screen.send("kill\r")
+            screen.wait("(the guest is dead)")
+    assert "Exception" not in screen.raw and "internal error" not in screen.raw and "Press ENTER" not in screen.raw

@@ -1,0 +1,54 @@
+"""Panes of the full-screen mode, one by one."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvmdbg.errors import MemoryFault
+from kvmdbg.ui.tui import Line, Pane, plain
+
+
+@pytest.fixture(autouse=True)
+def log(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+
+def text(lines: list[Line]) -> str:
+    return "\n".join("".join(part for _, part in line) for line in lines)
+
+
+class Failing:
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.calls = 0
+
+    def __call__(self, width: int) -> list[Line]:
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+        return plain("all is well")
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize(
+    "error", [AttributeError("'Vcpu' object has no attribute 'regs'"), ValueError("released"), OSError(5)]
+)
+def test_any_mistake_stays_in_its_pane(error: Exception, live: bool) -> None:
+    make = Failing()
+    pane = Pane("code", make, live=live)
+    assert text(pane.lines(200, 5, 1)) == "all is well"
+    make.error = error
+    assert text(pane.lines(200, 5, 2)) == "all is well"  # it may be a matter of a moment
+    for _ in range(3):
+        assert "internal error: " + repr(error) in text(pane.lines(200, 5, 2))
+    make.error = None
+    assert text(pane.lines(200, 5, 2)) == "all is well"
+
+
+def test_what_is_not_readable_is_said_at_once_and_once() -> None:
+    make = Failing()
+    make.error = MemoryFault(0x1000)
+    pane = Pane("memory", make)
+    for _ in range(3):
+        assert text(pane.lines(80, 5, 1)) == "cannot read linear address 0x1000"
+    assert make.calls == 1
