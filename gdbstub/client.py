@@ -24,6 +24,8 @@ Job = Generator[None, None, registry.Reply]
 
 MOST_WAITING = 64 << 20
 """A client that sends more than this many bytes of packets while it waits for a reply is to be dropped."""
+MOST_AT_ONCE = 100
+"""Of packets that come together no more than so many are handled before others have their turn."""
 HELD_BACK = 1 << 20
 """Replies are sent at the latest when there are so many bytes of them."""
 TOO_LONG = b"\0oversized"
@@ -102,6 +104,7 @@ class Client:
 
     def receive(self, data: bytes) -> None:
         """Do what these bytes ask for, or keep it until what is under way has ended."""
+        handled = 0
         for event in self.wire.feed(data):
             if self.ended or self.overrun:
                 return
@@ -109,7 +112,8 @@ class Client:
                 self._interrupt()
             elif isinstance(event, bytes | Oversized):
                 body = event if isinstance(event, bytes) else TOO_LONG
-                if self.busy or self._waiting:
+                handled += 1
+                if self.busy or self._waiting or handled > MOST_AT_ONCE:
                     self._waiting += len(body).to_bytes(4, "little") + body
                     self.overrun = len(self._waiting) > MOST_WAITING
                 else:

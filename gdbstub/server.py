@@ -268,7 +268,8 @@ class Server:
             elif self._listener is not None and number == self._listener.fileno():
                 self._accept()
             elif stream is not None and number in (stream.read_fd, stream.write_fd):
-                self._exchange(stream)
+                if client is None or client.busy or not client.left:  # what it sent before comes first
+                    self._exchange(stream)
 
     def _work_on(self, client: Client) -> None:
         """Go on for a moment with what a client has asked for."""
