@@ -267,9 +267,10 @@ class Server:
                     self._drop()
             elif self._listener is not None and number == self._listener.fileno():
                 self._accept()
+            elif client is not None and client.left and not client.busy:
+                continue  # what it sent before comes first
             elif stream is not None and number in (stream.read_fd, stream.write_fd):
-                if client is None or client.busy or not client.left:  # what it sent before comes first
-                    self._exchange(stream)
+                self._exchange(stream)
 
     def _work_on(self, client: Client) -> None:
         """Go on for a moment with what a client has asked for."""
