@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,6 +86,29 @@ def witness(session: Session) -> Witness:
     if all(one.name != MmioWitness.name for one in session.devices):
         session.machine.bus.add_mmio(MMIO, MMIO_SIZE, MmioWitness(found))
     return found
+
+
+class Wrong(Exception):
+    """The debugger did what it must not; says what."""
+
+
+@contextmanager
+def in_time(session: Session) -> Iterator[None]:
+    """Steps have no limit of their own: what is run in this ``with`` is ended from outside when it hangs. Wrong."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        session.interrupt()
+
+    timer = threading.Timer(TIME_LIMIT, end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if late.is_set():
+        raise Wrong(f"it hangs at {session.regs.pc:#x}")
 
 
 class Runnable:

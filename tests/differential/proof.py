@@ -12,9 +12,9 @@ from random import Random
 
 from kvmdbg.errors import KvmdbgError
 from tests.differential.blocks import generate
-from tests.differential.machine import MOST_HALTS, TIME_LIMIT, Observation, Runnable, observe
+from tests.differential.machine import MOST_HALTS, TIME_LIMIT, Observation, Runnable, Wrong, observe
 from tests.differential.program import MODES, CannotAssemble, Program
-from tests.differential.trace import Step, TooLong, Wrong, trace
+from tests.differential.trace import Step, TooLong, trace
 from tests.differential.variants import VARIANTS, Trial
 
 STEPPED = "stepped"

@@ -9,15 +9,11 @@ from kvmdbg.core.session import Session
 from kvmdbg.core.stops import Stop, WatchpointStop
 from kvmdbg.x86.disasm import decode
 from kvmdbg.x86.operands import Access
-from tests.differential.machine import Runnable
+from tests.differential.machine import Runnable, Wrong, in_time
 from tests.differential.program import BITS, IMAGE_SIZE
 
 MOST_STEPS = 4000
 PAGE = 4096
-
-
-class Wrong(Exception):
-    """The debugger did what it must not; says what."""
 
 
 class TooLong(Exception):
@@ -76,7 +72,8 @@ def trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:
         code = session.code_at(runner, pc, 15)
         insn = decode(code, bits) if code else None
         accesses = session.accesses_at(runner)
-        stop = session.step(1)
+        with in_time(session):
+            stop = session.step(1)
         after = session.physical.read(0, IMAGE_SIZE)
         following = session.regs.pc
         text = f"{insn.mnemonic} {insn.op_str}".strip() if insn else ""

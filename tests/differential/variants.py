@@ -9,8 +9,8 @@ from random import Random
 from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.core.session import Session
 from kvmdbg.core.stops import Stop, WatchpointStop
-from tests.differential.machine import TIME_LIMIT, Observation, Runnable, observe, witness
-from tests.differential.trace import MOST_STEPS, Step, Wrong, match, touches, visits, without_repeats
+from tests.differential.machine import TIME_LIMIT, Observation, Runnable, Wrong, in_time, observe, witness
+from tests.differential.trace import MOST_STEPS, Step, match, touches, visits, without_repeats
 
 PAGE = 4096
 MOST_STOPS = 3 * MOST_STEPS
@@ -53,6 +53,14 @@ class Trial:
             raise Wrong(f"the stop is at {stop.pc:#x}, the vCPU at {self.session.regs.pc:#x}")
         return stop
 
+    def step(self, count: int) -> Stop:
+        with in_time(self.session):
+            return self.session.step(count)
+
+    def next(self, count: int) -> Stop:
+        with in_time(self.session):
+            return self.session.next(count)
+
     def at_end(self, stop: Stop) -> bool:
         """Whether a step has come to the end."""
         return stop.reason != "step" and self.runnable.ends(stop)
@@ -74,7 +82,7 @@ def variant(run: Variant) -> Variant:
 @variant
 def steps(trial: Trial) -> Stop:
     while True:
-        stop = trial.session.step(trial.rng.choice([1, 2, 3, 7, 50, 500]))
+        stop = trial.step(trial.rng.choice([1, 2, 3, 7, 50, 500]))
         if trial.at_end(stop):
             return stop
 
@@ -85,7 +93,7 @@ def step_then_run(trial: Trial) -> Stop:
     for _ in range(trial.rng.choice([1, 1, 2, 3])):
         count = trial.rng.randrange(1, max(2, len(trial.steps)))
         trial.note(f"step {count}")
-        stop = trial.session.step(count)
+        stop = trial.step(count)
         if trial.at_end(stop):
             return stop
     return trial.run()
@@ -94,7 +102,7 @@ def step_then_run(trial: Trial) -> Stop:
 @variant
 def step_over(trial: Trial) -> Stop:
     while True:
-        stop = trial.session.next(trial.rng.choice([1, 2, 5]))
+        stop = trial.next(trial.rng.choice([1, 2, 5]))
         if trial.at_end(stop):
             return stop
 
@@ -210,7 +218,8 @@ def ignored(trial: Trial) -> Stop:
 def advance(trial: Trial) -> Stop:
     for place in trial.places(4):
         trial.note(f"advance {place:#x}")
-        stop = trial.session.advance(place)
+        with in_time(trial.session):
+            stop = trial.session.advance(place)
         if stop.reason != "breakpoint" and trial.runnable.ends(stop):
             return stop
     return trial.run()
@@ -355,14 +364,14 @@ def snapshot(trial: Trial) -> Stop:
     session = trial.session
     count = trial.rng.randrange(1, max(2, len(trial.steps)))
     trial.note(f"step {count}, save, run, restore, run")
-    stop = session.step(count)
+    stop = trial.step(count)
     if trial.at_end(stop):
         return stop
     session.snapshots.save("middle")
     if trial.rng.random() < 0.5:
         _break_at(trial, trial.places(trial.rng.choice([1, 6])))
     if trial.rng.random() < 0.5:
-        session.step(trial.rng.randrange(1, 30))
+        trial.step(trial.rng.randrange(1, 30))
     else:
         trial.run("breakpoint")
     session.snapshots.restore("middle")
@@ -375,7 +384,7 @@ def snapshot_file(trial: Trial) -> Stop:
     session = trial.session
     count = trial.rng.randrange(1, max(2, len(trial.steps)))
     trial.note(f"step {count}, write, read elsewhere, run")
-    stop = session.step(count)
+    stop = trial.step(count)
     if trial.at_end(stop):
         return stop
     path = trial.runnable.folder / "program.snapshot"
@@ -393,7 +402,7 @@ def snapshot_file(trial: Trial) -> Stop:
 @variant
 def restart(trial: Trial) -> Stop:
     session = trial.session
-    session.step(trial.rng.randrange(1, max(2, len(trial.steps))))
+    trial.step(trial.rng.randrange(1, max(2, len(trial.steps))))
     session.restart()
     witness(session)
     before = len(session.output)  # what came before the restart stays
@@ -439,7 +448,7 @@ def mixture(trial: Trial) -> Stop:
         elif choice == 6:
             session.snapshots.save("two")
             if rng.random() < 0.5:
-                session.step(rng.choice([1, 3, 20]))
+                trial.step(rng.choice([1, 3, 20]))
             else:
                 trial.go()
             session.snapshots.restore("two")
@@ -457,11 +466,11 @@ def _move(trial: Trial) -> Stop:
     session, rng = trial.session, trial.rng
     what = rng.choice(["step", "steps", "next", "run", "run", "instructions"])
     if what == "step":
-        stop = session.step(1)
+        stop = trial.step(1)
     elif what == "steps":
-        stop = session.step(rng.randrange(1, 30))
+        stop = trial.step(rng.randrange(1, 30))
     elif what == "next":
-        stop = session.next(rng.randrange(1, 5))
+        stop = trial.next(rng.randrange(1, 5))
     elif what == "run":
         stop = trial.go()
     else:
