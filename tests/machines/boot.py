@@ -264,6 +264,7 @@ class Run:
     command: list[str]
     timeout: float
     tests: str = "kvm"
+    only: list[str] = field(default_factory=list)
     memory: str = "4G"
     verbose: bool = False
     report: Path | None = None
@@ -275,6 +276,7 @@ class Run:
     name: str = ""
     keep_durations: bool = False
     progress: str | None = None
+    failed: list[str] = field(default_factory=list)
     result: str | None = None
     durations: str | None = None
     out: TextIO = field(default_factory=lambda: sys.stdout)
@@ -307,11 +309,12 @@ def follow(process: subprocess.Popen[bytes], log: Path, run: Run) -> int:
             shown = console.feed(decoder.decode(fresh))
             run.out.write(decoder.decode(fresh) if run.verbose and not console.started else shown)
             run.out.flush()
-            run.progress = console.progress
+            run.progress, run.failed = console.progress, console.failed
             if console.status is not None:
                 break
             if late:
-                print(f"\nno end of the command within {run.timeout:g} s", file=run.err)
+                last = f"; the last heard of the tests: {console.progress}" if console.progress else ""
+                print(f"\nno end of the command within {run.timeout:g} s{last}", file=run.err)
                 return NO_END
             if ended:
                 print("\nthe machine stopped before the command ended", file=run.err)
@@ -350,6 +353,9 @@ def parser(prog: str, description: str | None, timeout: int) -> argparse.Argumen
         "--tests", default="kvm", metavar="MARKS", help="pytest's mark expression for the tests (default %(default)s)"
     )
     options.add_argument(
+        "--only", action="append", default=[], metavar="PLACE", help="only tests of this file or folder, or this test"
+    )
+    options.add_argument(
         "-j", "--machines", type=int, default=1, metavar="N", help="share the tests among N machines (default 1)"
     )
     options.add_argument(
@@ -367,8 +373,9 @@ def parse(options: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argpar
     args = options.parse_args(words[:at])
     if at < len(words) and not command:
         options.error("a command belongs after --")
-    if (args.report or args.durations) and command:
-        options.error(f"{'--report' if args.report else '--durations'} goes with the tests, not with a command")
+    for name in ("report", "durations", "only"):
+        if getattr(args, name) and command:
+            options.error(f"--{name} goes with the tests, not with a command")
     if args.machines < 1 or (args.machines > 1 and command):
         options.error("the number of machines is at least 1, and a command has one")
     if args.timeout <= 0:
@@ -377,6 +384,7 @@ def parse(options: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argpar
         command,
         args.timeout,
         tests=args.tests,
+        only=args.only,
         verbose=args.verbose,
         report=args.report,
         keep=args.keep,

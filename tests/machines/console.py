@@ -11,15 +11,16 @@ class Console:
     """The machine's serial output: what of it is the command's, and what the init script says of it.
 
     ``status`` is the command's exit status once it is known, ``boot`` what came before the command started. The
-    tests report how far they are (``progress``), and at their end the counts (``result``) and the seconds that each
-    file of them took (``durations``).
+    tests report how far they are (``progress``) and which have ``failed``, and at their end the counts (``result``) and
+    the seconds that each file of them took (``durations``).
     """
 
-    _MESSAGE = re.compile(re.escape(MARK) + r"(start|exit|progress|result|durations) ?(.*)\n")
+    _MESSAGE = re.compile(re.escape(MARK) + r"(start|exit|failed|progress|result|durations) ?(.*)\n")
 
     def __init__(self) -> None:
         self.started = False
         self.status: int | None = None
+        self.failed: list[str] = []
         self.progress: str | None = None
         self.result: str | None = None
         self.durations: str | None = None
@@ -38,6 +39,8 @@ class Console:
                 self.started = True
             elif word == "exit":
                 self.status = int(rest)
+            elif word == "failed":
+                self.failed.append(rest)
             else:
                 setattr(self, word, rest)
         if self.status is None:

@@ -19,22 +19,23 @@ class Reporting:
     def __init__(self, path: str) -> None:
         self.path = path
         self.session: pytest.Session | None = None
-        self.done = self.failed = 0
+        self.begun = self.failed = 0
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         self.session = session
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        file = report.nodeid.partition("::")[0]
-        self.seconds[file] += report.duration
-        self.failed += report.failed
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.begun += 1
+        failed = f", {self.failed} failed" if self.failed else ""
+        of = self.session.testscollected if self.session else self.begun
+        self.tell("progress", f"{self.begun} of {of} tests{failed}, at {_printable(nodeid)}")
 
-    def pytest_runtest_logfinish(self) -> None:
-        self.done += 1
-        if self.path == "-" and self.session:
-            failed = f", {self.failed} failed" if self.failed else ""
-            self.tell("progress", f"{self.done} of {self.session.testscollected} tests{failed}")
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid.partition("::")[0]] += report.duration
+        if report.failed:
+            self.failed += 1
+            self.tell("failed", _printable(report.nodeid))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         stats = terminalreporter.stats
@@ -42,14 +43,18 @@ class Reporting:
         skips = Counter(skip_reason(report) for report in stats.get("skipped", []))
         today = datetime.date.today().isoformat()
         result = results.measured(today, len(stats.get("passed", [])), failed, dict(skips))
-        if self.path == "-":
-            self.tell("durations", json.dumps(self.seconds))
-            self.tell("result", result.to_json())
-        else:
+        self.tell("durations", json.dumps(self.seconds))
+        self.tell("result", result.to_json())
+        if self.path != "-":
             results.update(Path(self.path), result)
 
     def tell(self, word: str, text: str) -> None:
-        print(f"{results.MARK}{word} {text}", file=sys.__stdout__, flush=True)
+        if self.path == "-":
+            print(f"{results.MARK}{word} {text}", file=sys.__stdout__, flush=True)
+
+
+def _printable(nodeid: str) -> str:
+    return nodeid.encode("ascii", "backslashreplace").decode()
 
 
 def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:

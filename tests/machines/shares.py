@@ -90,7 +90,7 @@ def shares_of(prog: str, start: Callable[[boot.Run], int], run: boot.Run, comman
 
 def run_tests(prog: str, start: Callable[[boot.Run], int], run: boot.Run) -> int:
     """Run the tests on as many machines as ``run`` asks for, write the report, and return the exit status."""
-    commands = kvm_tests_commands(run.tests, run.machines)
+    commands = kvm_tests_commands(run.tests, run.machines, run.only)
     if not commands:
         raise boot.MachineError(f"there is no test marked {run.tests}")
     shares = shares_of(prog, start, run, commands)
@@ -117,18 +117,17 @@ def here(run: boot.Run) -> int:
 def side_by_side(shares: Sequence[Share]) -> int:
     """Run the shares at the same time and return the worst of their exit statuses.
 
-    What a share says is shown when it has ended; until then a line tells now and then how far each is.
+    What a share says is shown when it has ended; until then it is told now and then how far each is, and what failed.
     """
-    began = told = time.monotonic()
     for _, run in shares:
         run.out = run.err = io.StringIO()
+    following = Following()
+    statuses = []
     with concurrent.futures.ThreadPoolExecutor(len(shares)) as pool:
         working = {pool.submit(start, run): run for start, run in shares}
-        statuses = []
         try:
             while working:
-                wait = max(told + TELL - time.monotonic(), 0)
-                ended, _ = concurrent.futures.wait(working, wait, concurrent.futures.FIRST_COMPLETED)
+                ended, _ = concurrent.futures.wait(working, following.pause(), concurrent.futures.FIRST_COMPLETED)
                 for future in ended:
                     run = working.pop(future)
                     try:
@@ -137,15 +136,35 @@ def side_by_side(shares: Sequence[Share]) -> int:
                         statuses.append(boot.NO_MACHINE)
                         print(error, file=run.err)
                     print(f"== {run.name}\n{_text(run)}== {run.name}: status {statuses[-1]}", flush=True)
-                if time.monotonic() - told >= TELL:
-                    told = time.monotonic()
-                    far = "; ".join(f"{run.name}: {run.progress or 'starting'}" for run in working.values())
-                    print(f"{told - began:4.0f} s  {far}", flush=True)
+                following.tell(list(working.values()))
         finally:
             for _, run in shares:
                 run.stop.set()  # ends its machine, when this one is interrupted
     failed = [status for status in statuses if status not in (0, NO_TESTS)]
     return max(failed) if failed else min(statuses)
+
+
+class Following:
+    """Tells every ``TELL`` seconds how far the shares are, and each test that has failed since."""
+
+    def __init__(self) -> None:
+        self.began = self.told = time.monotonic()
+        self.known: set[str] = set()
+
+    def pause(self) -> float:
+        """How many seconds there are until it is time to tell."""
+        return max(self.told + TELL - time.monotonic(), 0)
+
+    def tell(self, runs: Sequence[boot.Run]) -> None:
+        if self.pause():
+            return
+        self.told = time.monotonic()
+        for run in runs:
+            print(f"{self.told - self.began:4.0f} s  {run.name}: {run.progress or 'starting'}", flush=True)
+            for test in run.failed:
+                if test not in self.known:
+                    self.known.add(test)
+                    print(f"        FAILED {test}", flush=True)
 
 
 def _text(run: boot.Run) -> str:

@@ -123,8 +123,10 @@ def test_follow_tells_a_machine_that_ended_from_one_that_takes_too_long(
     assert boot.follow(boot.launch(["true"], tmp_path, "emulator.log"), log, run) == boot.NO_MACHINE
     assert "Kernel panic" in capsys.readouterr().err
     run.timeout = 0.2
+    log.write_text(f"{MARK}start\n{MARK}failed test_one\n{MARK}progress 2 of 3 tests, at test_two\n")
     assert boot.follow(boot.launch(["sleep", "100"], tmp_path, "emulator.log"), log, run) == boot.NO_END
-    assert "within 0.2 s" in capsys.readouterr().err
+    assert run.failed == ["test_one"]
+    assert "within 0.2 s; the last heard of the tests: 2 of 3 tests, at test_two" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("machine", [kvm_amd, kvm_intel])
@@ -136,6 +138,7 @@ def test_follow_tells_a_machine_that_ended_from_one_that_takes_too_long(
         (["-t", "0"], "above 0"),
         (["-t", "soon", "--", "ls"], "invalid float value"),
         (["--report", "r.jsonl", "--", "ls"], "--report goes with the tests"),
+        (["--only", "tests/core", "--", "ls"], "--only goes with the tests"),
         (["--durations", "--", "ls"], "--durations goes with the tests"),
     ],
 )

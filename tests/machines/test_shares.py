@@ -72,7 +72,7 @@ def test_shares_run_at_the_same_time_and_the_worst_status_counts(
     monkeypatch.setattr(shares, "TELL", 0.2)
 
     def start(run: boot.Run) -> int:
-        run.progress = "3 of 4 tests"
+        run.progress, run.failed = "3 of 4 tests", ["test_some"]
         time.sleep(float(run.command[0]))
         print("no newline", end="", file=run.out)
         return int(run.command[1])
@@ -88,7 +88,8 @@ def test_shares_run_at_the_same_time_and_the_worst_status_counts(
         "== two: status 1",
     ]
     assert said.startswith("== one\nno newline\n== one")
-    assert "s  two: 3 of 4 tests; three: 3 of 4 tests\n" in said
+    assert "s  two: 3 of 4 tests\n        FAILED test_some\n   0 s  three: 3 of 4 tests\n" in said
+    assert said.count("FAILED test_some") == 1
     assert shares.side_by_side([of("one", 0, shares.NO_TESTS), of("two", 0, 0)]) == 0
     assert shares.side_by_side([of("one", 0, shares.NO_TESTS)]) == shares.NO_TESTS
 
@@ -99,7 +100,8 @@ def test_a_share_here_tells_how_far_it_is_and_what_it_gave(tmp_path: Path) -> No
     command += ["-c", str(boot.CHECKOUT / "pyproject.toml"), "-p", "tests.conftest", "--kvm-report=-"]
     run = boot.Run([*command, str(tmp_path / "test_two.py")], 50, name="here")
     assert shares.side_by_side([(shares.here, run)]) == 1
-    assert run.progress == "2 of 2 tests, 1 failed"
+    assert run.progress == "2 of 2 tests, at ::test_other"
+    assert run.failed == ["::test_other"]
     assert len(json.loads(run.durations or "")) == 1
     assert run.result and results.Result.from_json(run.result).passed == 1
     said = run.out.getvalue()  # type: ignore[attr-defined]
@@ -125,7 +127,7 @@ def test_a_machine_that_ends_early_does_not_end_the_others(capsys: pytest.Captur
 
 def test_the_reports_of_all_machines_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "DURATIONS", tmp_path / "durations.json")
-    monkeypatch.setattr(shares, "kvm_tests_commands", lambda tests, machines: [[SMALL], ["tests/run.py"]])
+    monkeypatch.setattr(shares, "kvm_tests_commands", lambda tests, machines, only: [[SMALL], only])
 
     def start(run: boot.Run) -> int:
         run.result = results.Result("2026-01-02", "kvm_amd", "6.1", "kvm_amd", 2, 1, 1, {"slow": 1}).to_json()
@@ -135,7 +137,9 @@ def test_the_reports_of_all_machines_are_one(tmp_path: Path, monkeypatch: pytest
     before = signal.getsignal(signal.SIGTERM)
     report = tmp_path / "results.jsonl"
     try:
-        assert boot.main("kvm_amd", start, boot.Run([], 1, report=report, keep_durations=True)) == 1
+        assert (
+            boot.main("kvm_amd", start, boot.Run([], 1, only=["tests/run.py"], report=report, keep_durations=True)) == 1
+        )
     finally:
         signal.signal(signal.SIGTERM, before)
     assert shares.measured_durations() == {SMALL: 2.0, "tests/run.py": 2.0}
