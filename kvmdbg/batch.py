@@ -6,10 +6,12 @@ batch mode stops too. With JSON everything is one object a line on stdout, told 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -161,6 +163,7 @@ class Batch:
         self.interpreter.gdb = self.gdb
         self.interpreter.on_event = self._event
         self.interpreter.on_background_stop = self._background_stops.append
+        session.listeners.on_warning(self._warned)
         self.out.width = self.interpreter.columns
         self.interpreter.settings["confirm"] = False
         self.interpreter.shows_python = python
@@ -172,6 +175,8 @@ class Batch:
     def run(self, commands: Iterable[tuple[str, str]]) -> int:
         """Execute ("line", TEXT) and ("file", NAME), then stdin's lines unless in batch mode; gives the exit status."""
         self.session.listeners.on_output(self._guest_output)
+        if (self.batch or self.gdb_address is not None) and self.gdb_address != "stdio":
+            self._give_input()
         before = signal.signal(signal.SIGINT, self._on_sigint)
         try:
             status = self._all(commands)
@@ -184,6 +189,13 @@ class Batch:
         if self.out.lost is not None:
             return self.out.lost
         return INTERRUPTED if self._interrupted else status or int(self.out.lost_asides)
+
+    def _give_input(self) -> None:
+        """stdin holds no commands: it is the guest's, unless it is a terminal that another job has."""
+        with suppress(OSError):  # another's terminal, or what stands for stdin is no file
+            source = sys.stdin.fileno()
+            if not os.isatty(source) or os.tcgetpgrp(source) == os.getpgrp():
+                self.session.take_input(source)
 
     def run_scripts(self, scripts: Sequence[Script], args: Sequence[str], *, last: bool) -> int | None:
         """Call each script's ``main``, where it has one; the exit status when one failed, or when there is no more.
@@ -208,7 +220,7 @@ class Batch:
             self.out.finish()
         if self.out.lost is not None:
             return self.out.lost
-        return self._guest_status() if last else None
+        return int(self.failed) or self._guest_status() if last else None
 
     def run_shell(self, commands: Iterable[tuple[str, str]], *, color: bool | None, full_screen: bool = False) -> int:
         """Execute the commands of the options, then let the shell have the session."""
@@ -335,10 +347,16 @@ class Batch:
             self.out.result(result)
 
     def _event(self, result: Result) -> None:
-        if isinstance(result, ExitLine) and not self.json and self.batch:
+        if not self.json and isinstance(result, Message) and result.level == "warning":
+            self.out.aside(Error(f"kvmdbg: {result.text}"))
+        elif not self.json and isinstance(result, ExitLine) and self.batch:
             self.out.aside(result)
         else:
             self.out.result(result)
+
+    def _warned(self, text: str) -> None:
+        """Something was lost or failed: the interpreter shows it, and it is no success."""
+        self.failed = True
 
     def _stop_guest(self) -> None:
         """From any thread, a vCPU's too, which cannot wait for itself."""

@@ -1,4 +1,4 @@
-"""stdin, stdout and stderr that are closed, full, or that nobody reads; what the host refuses."""
+"""stdin, stdout and stderr that are closed, full, or that nobody reads; full disks; what the host refuses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import kvmdbg
 
 #: A flat guest that prints 2,000 lines, then halts:
 #: mov cx, 2000; mov dx, 0x3f8; l: mov al, 'A'; out dx, al; mov al, 10; out dx, al; loop l; hlt.
@@ -102,3 +104,100 @@ def test_a_stop_that_is_an_error_gives_status_1(commands: str, says: str, tmp_pa
     found = shell(f"kvmdbg --batch {commands} -ex 'p 5' $guest", TALKER, tmp_path)
     assert says in found.stderr and found.stdout.endswith("$1 = 5\n")
     assert found.returncode == 1
+
+
+# -- files that cannot be written ----------------------------------------------------------------------------------
+
+LOST = "cannot write /dev/full: No space left on device"
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize(
+    ("options", "output"),
+    [
+        ("-ex 'trace insn on /dev/full' -ex 'stepi 3' -ex 'trace insn off' -ex 'p 1'", "3 ran.\n$1 = 1"),
+        ("-ex 'trace exits on to /dev/full' --run -ex 'p 1'", "A\n$1 = 1"),
+        ("-ex 'trace exits on io to /dev/full' --run -ex 'trace exits off'", "Not all of the 4000 are in /dev/full."),
+        ("--serial file:/dev/full --run -ex 'p 1'", "$1 = 1"),
+        ("-ex 'dump /dev/full 0x1000 10' -ex 'p 1'", "$1 = 1"),
+        ("-ex 'snapshot save a' -ex 'snapshot write a /dev/full' -ex 'p 1'", "$1 = 1"),
+        ("-ex 'trace insn on' -ex si -ex 'info coverage /dev/full' -ex 'p 1'", "$1 = 1"),
+    ],
+)
+@pytest.mark.parametrize("json", ["", "--json"])
+def test_a_full_disk_is_told_once_and_gives_status_1(options: str, output: str, json: str, tmp_path: Path) -> None:
+    found = shell(f"kvmdbg --batch {json} {options} $guest", TALKER, tmp_path)
+    told = found.stdout if json else found.stderr
+    assert found.returncode == 1
+    if "coverage" in options:
+        assert "has to end in .info" in told
+    else:
+        assert told.count(LOST) == 1, told
+    assert "Traceback" not in found.stderr
+    if not json:
+        assert found.stdout.rstrip().endswith(output)
+    assert Path("/dev/full").is_char_device()
+
+
+@pytest.mark.kvm
+def test_a_snapshot_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("precious")
+    found = shell(
+        f"cd {tmp_path}; ulimit -n 64; mkdir new.part; kvmdbg --batch -ex 'snapshot save a' "
+        "-ex 'snapshot write a new' -ex 'snapshot write a missing/new' $guest",
+        TALKER, tmp_path,
+    )  # fmt: skip
+    assert found.stderr.splitlines() == [
+        "kvmdbg: cannot write new: Is a directory",
+        "kvmdbg: cannot write missing/new: No such file or directory",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["guest.bin", "new.part", "old"]
+
+
+@pytest.mark.kvm
+def test_a_script_is_warned_of_what_is_lost(tmp_path: Path) -> None:
+    (tmp_path / "guest.bin").write_bytes(TALKER)
+    with kvmdbg.open(tmp_path / "guest.bin", load=0x1000, serial="file:/dev/full") as dbg:
+        with pytest.warns(RuntimeWarning, match=f"--serial: {LOST}; what the guest sends is lost"):
+            assert "halted" in dbg.run(timeout=30).describe()
+        assert dbg.output == b"A\n" * 2000
+
+
+# -- stdin is the guest's serial input -----------------------------------------------------------------------------
+
+#: Echoes COM1, polled, until it reads q:
+#: s: mov dx, 0x3fd; w: in al, dx; test al, 1; jz w; mov dx, 0x3f8; in al, dx; out dx, al; cmp al, 'q'; jne s; hlt.
+ECHO = bytes.fromhex("bafd03 ec a801 74fb baf803 ec ee 3c71 75ef f4")
+
+#: Reads without asking for anything to be there, until it reads q, which it echoes: mov dx, 0x3f8; r: in al, dx;
+#: cmp al, 'q'; jne r; out dx, al; hlt.
+SKIP = bytes.fromhex("baf803 ec 3c71 75fb ee f4")
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize(
+    "line",
+    [
+        "printf helloq | kvmdbg --batch --run --serial stdio $guest",
+        "(printf hel; sleep 1; printf loq) | kvmdbg --batch --run $guest",
+        "printf helloq >input; kvmdbg --batch --run $guest <input",
+        "printf 'helloq and more' | kvmdbg --batch -ex run -ex 'p 1' $guest",
+        "printf hello | kvmdbg --batch -ex 'set limit-time 3' --run $guest",
+    ],
+)
+def test_what_is_piped_reaches_the_guest(line: str, tmp_path: Path) -> None:
+    found = shell(f"cd {tmp_path}; {line}", ECHO, tmp_path)
+    assert found.stdout.startswith("hello") and found.returncode == 0
+    assert ("Halted" if "limit" not in line else "after 3 s") in found.stderr and found.stderr.count("\n") == 1
+
+
+@pytest.mark.kvm
+def test_more_input_than_is_read_ahead(tmp_path: Path) -> None:
+    found = shell("(head -c 80000 /dev/zero; printf q) | kvmdbg --batch --run $guest | wc -c", SKIP, tmp_path)
+    assert found.stdout == "1\n", found.stderr
+
+
+@pytest.mark.kvm
+def test_input_that_the_guest_does_not_look_for_is_left_to_others(tmp_path: Path) -> None:
+    found = shell("printf 'a\\nb\\n' | (kvmdbg --batch --run $guest >/dev/null; cat)", TALKER, tmp_path)
+    assert found.stdout == "a\nb\n"

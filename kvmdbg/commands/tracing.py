@@ -90,8 +90,11 @@ def trace_exits(
     if switch == "off":
         trace = session.exit_trace
         session.end_trace_exits()
-        where = f" {trace.count} are in {trace.sink.path}." if trace is not None and trace.sink is not None else ""
-        return Message(f"Exits are no longer traced.{where}")
+        sink = trace.sink if trace is not None else None
+        if trace is None or sink is None:
+            return Message("Exits are no longer traced.")
+        count = f"Not all of the {trace.count}" if sink.lost else f"{trace.count}"
+        return Message(f"Exits are no longer traced. {count} are in {sink.path}.")
     session.trace_exits(*kinds, when=condition, path=path, show=dbg.show_exit)
     what = f"Each exit{' of ' + ', '.join(kinds) if kinds else ''}" + (f" if {condition}" if condition else "")
     return Message(f"{what} {f'goes to {path}' if path else 'is shown'} from now on.")

@@ -40,7 +40,7 @@ class Listeners:
         self.note.append(callback)
 
     def on_warning(self, callback: Callable[[str], None]) -> None:
-        """``callback(text)`` when something went wrong that is nobody's to return."""
+        """``callback(text)`` when something went wrong that is nobody's to return: output is lost, a hook failed."""
         self.warning.append(callback)
 
     def remove(self, callback: object) -> None:
@@ -66,6 +66,10 @@ class Listeners:
             callback(exit)
 
     def tell_warning(self, text: str) -> None:
+        if not self.warning:  # a script's session: Python's own way to say such things
+            import warnings
+
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
         for callback in list(self.warning):
             callback(text)
 

@@ -38,7 +38,7 @@ from kvmdbg.core.vectors import Vectors
 from kvmdbg.core.views import LinearMemory, PhysicalMemory, VcpuView
 from kvmdbg.core.world import Job, World
 from kvmdbg.devices import vga
-from kvmdbg.devices.backends import backend
+from kvmdbg.devices.backends import Stdio, backend
 from kvmdbg.devices.i8042 import Keyboard
 from kvmdbg.devices.registry import add as add_device
 from kvmdbg.devices.registry import add_standard
@@ -101,6 +101,7 @@ class Session(Inspection):
         self.options = options
         self.initial_registers = dict(registers or {})
         self.listeners = Listeners()
+        self._backend.tell = self.listeners.tell_warning
         self.symbols = SymbolTable(image.symbols)
         self.symbol_files: list[str] = []
         self.symbol_bases: dict[str, int] = {}
@@ -187,6 +188,7 @@ class Session(Inspection):
             board = Board(self._serial, irq=irq, memory=machine.memory.size)
             board.changed = self._coalesced_changed
             self.uart = Uart(self._sent, board, self._backend.where)
+            self.uart.wanted = self._backend.wanted
             machine.bus.add_ports(COM1, PORTS, self.uart)
             for text in self._devices:
                 add_device(machine.bus, text, board)
@@ -966,6 +968,11 @@ class Session(Inspection):
         else:
             self._output += data
             self._backend.write(data)
+
+    def take_input(self, source: int) -> None:
+        """Give the guest's serial port what can be read from a file descriptor, if it is connected to stdio."""
+        if isinstance(self._backend, Stdio):
+            self._backend.take_input(source)
 
     def _serial(self, data: bytes) -> None:
         self._output += data

@@ -6,6 +6,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from kvmdbg.core.breakpoints import Catchpoint
@@ -45,16 +46,50 @@ class Seen:
         return {**place, "kind": kind, "data": data}
 
 
-class Sink:
-    """A file that a trace goes to, in the format that its name's ending says: text, ``.jsonl``, or ``.json``, which is
-    Chrome's and Perfetto's trace format (an array of events, with times in microseconds)."""
+class TraceFile:
+    """A text file that is written while the guest runs. LoadError where it cannot be opened.
 
-    def __init__(self, path: str) -> None:
+    When it cannot be written any more, ``tell`` is told once and the rest is dropped: the guest goes on.
+    """
+
+    def __init__(self, path: str, tell: Callable[[str], None]) -> None:
         self.path = path
+        self._tell = tell
+        self.lost = False
+        """Not all that belongs there is in the file."""
         try:
             self._file: IO[str] = open(path, "w", encoding="utf-8")  # noqa: SIM115  closed by close()
         except OSError as error:
             raise LoadError(f"cannot write {path}: {error.strerror}") from None
+
+    def write(self, text: str) -> None:
+        self._try(lambda: self._file.write(text))
+
+    def flush(self) -> None:
+        self._try(self._file.flush)
+
+    def close(self) -> None:
+        self._try(self._file.close)
+
+    def _try(self, action: Callable[[], object]) -> None:
+        if self.lost:
+            return
+        try:
+            action()
+        except OSError as error:
+            self.lost = True
+            with suppress(OSError):
+                self._file.close()
+            self._tell(f"cannot write {self.path}: {error.strerror}; the rest of the trace is lost")
+
+
+class Sink:
+    """A file that a trace goes to, in the format that its name's ending says: text, ``.jsonl``, or ``.json``, which is
+    Chrome's and Perfetto's trace format (an array of events, with times in microseconds)."""
+
+    def __init__(self, path: str, tell: Callable[[str], None]) -> None:
+        self.path = path
+        self._file = TraceFile(path, tell)
         self.format = "chrome" if path.endswith(".json") else "jsonl" if path.endswith(".jsonl") else "text"
         self._last: dict[int, float] = {}
         if self.format == "chrome":
@@ -81,6 +116,11 @@ class Sink:
         exit = {"name": one.exit.describe(), "cat": one.exit.kind, "ph": "i", "s": "t", "ts": now, "args": args}
         self._last[one.vcpu] = now
         self._file.write(",\n" + json.dumps(run | thread) + ",\n" + json.dumps(exit | thread))
+
+    @property
+    def lost(self) -> bool:
+        """Whether exits are missing in the file, as it could not be written."""
+        return self._file.lost
 
     def flush(self) -> None:
         self._file.flush()
@@ -115,7 +155,7 @@ class ExitTrace:
             point.fields = fields_of_kinds(kind for one in self._points for kind in one.kinds)
             point.scope = session.scope
             point.condition = condition
-        self.sink = Sink(path) if path is not None else None
+        self.sink = Sink(path, session.listeners.tell_warning) if path is not None else None
         self._show = show
         self._began = time.perf_counter()
         session.own_catchpoints += self._points
@@ -200,12 +240,7 @@ class InsnTrace:
         self.folded: dict[tuple[str, ...], int] = {}
         self._stack: list[str] = []
         self._key: tuple[str, ...] = ()
-        self._file: IO[str] | None = None
-        if path is not None:
-            try:
-                self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115  closed by close()
-            except OSError as error:
-                raise LoadError(f"cannot write {path}: {error.strerror}") from None
+        self._file = TraceFile(path, session.listeners.tell_warning) if path is not None else None
 
     @property
     def total(self) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -13,13 +15,21 @@ from kvmdbg.errors import UsageError
 if TYPE_CHECKING:
     import socket
 
-Feed = Callable[[bytes], None]
+Feed = Callable[[bytes], int]
+"""Takes bytes for the guest, and says how many wait now until it reads them."""
+AHEAD = 1 << 16
+"""How many bytes are read ahead of the guest."""
 
 
 class Backend:
     """``where`` says where it is; ``write`` takes what the guest sends; ``listen`` gives on what comes in."""
 
     where = "stdio"
+    tell: Callable[[str], None]
+    """Told once when what the guest sends cannot be written any more."""
+
+    def __init__(self) -> None:
+        self.tell = lambda text: None
 
     def write(self, data: bytes) -> None:
         """Bytes from the guest; dropped where nobody reads them."""
@@ -27,14 +37,55 @@ class Backend:
     def listen(self, feed: Feed) -> None:
         """Give bytes from outside to ``feed``, on a thread of its own."""
 
+    def wanted(self) -> None:
+        """The guest looks for input; on its vCPU's thread, whenever it does."""
+
     def close(self) -> None:
         """Give it back to the host."""
+
+
+class Stdio(Backend):
+    """The console: whoever runs the session shows what the guest sends, and may give it a file to read.
+
+    Nothing is read from that before the guest looks for input: it may be the input of others, too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._feed: Feed | None = None
+        self._source: int | None = None
+
+    def listen(self, feed: Feed) -> None:
+        self._feed = feed
+
+    def take_input(self, source: int) -> None:
+        """What can be read from this file descriptor is for the guest."""
+        self._source = source
+
+    def wanted(self) -> None:
+        source, self._source = self._source, None
+        if source is not None and self._feed is not None:
+            threading.Thread(target=_copy, args=(source, self._feed), name="kvmdbg-serial", daemon=True).start()
+
+
+def _copy(source: int, feed: Feed) -> None:
+    """Read until the end, not far ahead of the guest. A terminal that another job has now gives nothing."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTIN})  # reading fails then, instead of stopping kvmdbg
+    with suppress(OSError):
+        while data := os.read(source, 4096):
+            waiting = feed(data)
+            while waiting > AHEAD:
+                time.sleep(0.01)
+                waiting = feed(b"")
 
 
 class File(Backend):
     """Everything that is sent goes into a file."""
 
     def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+        self._lost = False
         try:
             self._file = open(path, "wb", buffering=0)  # noqa: SIM115  closed by close()
         except OSError as error:
@@ -42,17 +93,30 @@ class File(Backend):
         self.where = f"file {path}"
 
     def write(self, data: bytes) -> None:
-        with suppress(OSError):
-            self._file.write(data)
+        rest = memoryview(data)
+        while rest and not self._lost:
+            try:
+                rest = rest[self._file.write(rest) :]
+            except OSError as error:
+                self._lose(error)
 
     def close(self) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:  # some file systems tell only now that there was no room
+            self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        if not self._lost:
+            self._lost = True
+            self.tell(f"--serial: cannot write {self.path}: {error.strerror}; what the guest sends is lost")
 
 
 class Pty(Backend):
     """A pseudo-terminal, for screen, minicom or picocom."""
 
     def __init__(self) -> None:
+        super().__init__()
         import tty
 
         self._master, self._slave = os.openpty()
@@ -86,6 +150,7 @@ class Tcp(Backend):
     """A TCP port on loopback, one client at a time."""
 
     def __init__(self, port: int) -> None:
+        super().__init__()
         import socket
 
         self._server = socket.socket()
@@ -102,8 +167,13 @@ class Tcp(Backend):
     def write(self, data: bytes) -> None:
         client = self._client
         if client is not None:
-            with suppress(OSError):
+            try:
                 client.sendall(data)
+            except OSError:
+                from socket import SHUT_RDWR
+
+                with suppress(OSError):
+                    client.shutdown(SHUT_RDWR)
 
     def listen(self, feed: Feed) -> None:
         def serve() -> None:
@@ -143,7 +213,7 @@ def backend(text: str) -> Backend:
     """``stdio``, ``none``, ``file:PATH``, ``pty`` or ``tcp:PORT`` (0: any free one). UsageError."""
     kind, _, rest = text.partition(":")
     if text == "stdio":
-        return Backend()
+        return Stdio()
     if text == "none":
         found = Backend()
         found.where = "nothing"

@@ -37,6 +37,8 @@ class Uart:
         self.sink = sink
         self.board = board or Board(sink)
         self.where = where
+        self.wanted: Callable[[], None] = lambda: None
+        """Called whenever the guest looks for input."""
         self.sent = 0
         self.received: deque[int] = deque()
         self._lock = threading.RLock()
@@ -63,11 +65,12 @@ class Uart:
         self.sent += len(data)
         self.sink(data)
 
-    def feed(self, data: bytes) -> None:
-        """Bytes from outside, from any thread: the guest reads them from the receiver."""
+    def feed(self, data: bytes) -> int:
+        """Bytes from outside, from any thread: the guest reads them from the receiver; how many wait there now."""
         with self._lock:
             self.received.extend(data)
             self._interrupt()
+            return len(self.received)
 
     def _cause(self) -> int:
         if self.ier & IER_RX and self.received:
@@ -102,6 +105,8 @@ class Uart:
             self.thre |= bool(self.ier & ~before & IER_THRE)
             if (before ^ self.ier) & IER_THRE:
                 self.board.changed()
+            if self.ier & IER_RX:
+                self.wanted()
             self._interrupt()
         elif offset == 2:
             self.fcr = value
@@ -123,6 +128,8 @@ class Uart:
         return value
 
     def _read(self, offset: int) -> int:
+        if offset in (0, 5):
+            self.wanted()
         if offset == 0 and not self.lcr & LCR_DLAB:
             value = self.received.popleft() if self.received else 0
             if self.ier:

@@ -47,5 +47,8 @@ class Cache:
             file = self.file(kind)
             file.parent.mkdir(parents=True, exist_ok=True)
             temporary = file.with_suffix(f".{os.getpid()}")
-            temporary.write_bytes(HEADER.pack(MAGIC, VERSION, crc32(data)) + data)
-            temporary.replace(file)
+            try:
+                temporary.write_bytes(HEADER.pack(MAGIC, VERSION, crc32(data)) + data)
+                temporary.replace(file)
+            except OSError:
+                temporary.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ written since (KVM's dirty log), and going back writes only those that differ.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from ctypes import Structure, sizeof
 from typing import Any, TypeVar
 
@@ -163,12 +164,17 @@ def write_file(path: str, state: MachineState, about: dict[str, Any]) -> None:
     text = json.dumps(header, separators=(",", ":")).encode()
     body = zlib.compress(b"".join(state.pages[address] for address in addresses), 1)
     content = len(text).to_bytes(8, "little") + text + body
-    temporary = f"{path}.part"
+    replaces = os.path.isfile(path) or not os.path.exists(path)  # a pipe or a device is written itself
+    written = f"{path}.part" if replaces else path
     try:
-        with open(temporary, "wb") as file:
+        with open(written, "wb") as file:
             file.write(MAGIC + hashlib.sha256(content).digest() + content)
-        os.replace(temporary, path)
+        if replaces:
+            os.replace(written, path)
     except OSError as error:
+        if replaces:
+            with suppress(OSError):
+                os.unlink(written)
         raise LoadError(f"cannot write {path}: {error.strerror}") from None
 
 
