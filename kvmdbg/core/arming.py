@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
+from kvmdbg.core.breakpoints import NOT_AT_ALL, STEPPED, Breakpoint, Watchpoint
 from kvmdbg.core.probe import HLT, TRAP_NAMES, HostProfile
 from kvmdbg.machine.memory import PAGE, Guard
 from kvmdbg.record import record
@@ -144,7 +144,9 @@ def make_plan(
         point.held_by = "debug register"
         return True
 
-    urgent = [p for p in points if p.hardware] + [p for p in points if not p.hardware and physical[id(p)] is None]
+    urgent = [p for p in points if p.hardware] + [
+        p for p in points if not p.hardware and physical[id(p)] is None and p.without_register != NOT_AT_ALL
+    ]
     taken = [point for point in urgent if in_debug_register(point)]  # nothing else holds those as well
     for watch in watchpoints:
         if watch.enabled:
@@ -156,7 +158,9 @@ def make_plan(
 
 
 def _plant(plan: Plan, point: Breakpoint, physical: int | None, profile: HostProfile, view: View) -> None:
-    if physical is None or plan.trap is None:
+    if point.without_register == NOT_AT_ALL:
+        return
+    if physical is None or plan.trap is None or point.without_register == STEPPED:
         plan.stepping = True
         point.held_by = STEPPING
         return
@@ -168,7 +172,7 @@ def _plant(plan: Plan, point: Breakpoint, physical: int | None, profile: HostPro
     if point.space == "linear" and user.trap != plan.trap and view.user_page(point.address):
         point.held_by += " (CPL 0 only on this KVM)"
     page = physical & -PAGE
-    if page not in view.paging_pages:
+    if point.guarded and page not in view.paging_pages:
         plan.guards.setdefault(page, Guard.READ_ONLY)
 
 

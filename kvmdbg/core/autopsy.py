@@ -43,8 +43,8 @@ class Autopsy:
         }
 
 
-def of_shutdown(runner: Runner) -> tuple[Autopsy, int]:
-    """The account of a triple fault, and the linear address of the instruction that began it."""
+def of_shutdown(runner: Runner) -> tuple[Autopsy, State | None]:
+    """The account of a triple fault, and the state before the instruction that began it, where it is known."""
     session = runner.session
     read = session.physical.read
     regs = abi.kvm_regs.from_buffer_copy(runner.vcpu.regs)
@@ -57,7 +57,7 @@ def of_shutdown(runner: Runner) -> tuple[Autopsy, int]:
             last = runner.recent_state()
             where = f"; at its last exit rip was {last[0].rip:#x}" if last is not None else ""
             text = f"This KVM resets the vCPU at a triple fault, so that its registers are lost{where}."
-            return Autopsy(text, (text,), _shown(session, trail), exits), runner.pc
+            return Autopsy(text, (text,), _shown(session, trail), exits), None
         regs, sregs = trail.steps[-1], trail.sregs
     state = State(regs, sregs, read)
     cause, account = explain(state)
@@ -68,7 +68,13 @@ def of_shutdown(runner: Runner) -> tuple[Autopsy, int]:
         )
         account = (cause,)
     instructions = _shown(session, trail) if trail is not None and trail.ended else _one(state)
-    return Autopsy(cause, account, instructions, exits), state.pc
+    return Autopsy(cause, account, instructions, exits), state
+
+
+def undelivered(state: State) -> Fault | None:
+    """The exception that the instruction raises and that the CPU cannot deliver, None where it can."""
+    fault = faults.first_fault(state)
+    return fault if fault is not None and faults.delivery_fault(state, fault) is not None else None
 
 
 def _trail(runner: Runner, final: abi.kvm_regs | None) -> Trail | None:

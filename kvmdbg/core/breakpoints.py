@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from kvmdbg.core.expressions import Expression, Scope
 
 ACCESS_KINDS = ("write", "read", "access")
+PLANTED, STEPPED, NOT_AT_ALL = "planted", "stepped", "not at all"
+"""How a breakpoint may be held where no debug register is free for it."""
 
 
 class Point:
@@ -114,6 +116,10 @@ class Breakpoint(Point):
         self.address = address
         self.space = space
         self.hardware = hardware
+        self.without_register = PLANTED
+        """For the debugger's own, which need not lie on an instruction: never planted on what may be data."""
+        self.guarded = True
+        """Whether the page of a planted trap is read-only, so that it stays on top of what the guest writes there."""
 
     def describe(self) -> str:
         return self.location or f"{'phys:' if self.space == 'phys' else ''}{self.address:#x}"

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kvmdbg.core import stops
 from kvmdbg.core.arming import Plan
 from kvmdbg.core.coalescing import HOT
+from kvmdbg.core.events import ExceptionEvent
 from kvmdbg.core.hooks import SWALLOW
 from kvmdbg.core.probe import HLT, INT1, INT3, KICK_SIGNAL, shutdown_resets
 from kvmdbg.core.stepping import DR6_BS, U8_RFLAGS_TF, Stepper
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from kvmdbg.core.breakpoints import Point
     from kvmdbg.core.session import Session
     from kvmdbg.machine.bus import Device, GuestEnd
+    from kvmdbg.x86.faults import Fault, State
 
 T = TypeVar("T")
 LOW32 = (1 << 32) - 1
@@ -122,6 +124,8 @@ class Runner(threading.Thread):
         self._may_run = True
         self._step_entries: tuple[int, ...] = ()
         self._reset_sregs = b""
+        self._died_of: tuple[Fault, int] | None = None
+        """The exception, and where, that was told as caught though it had ended the guest."""
         self._quiet = True
         self.lifted: int | None = None
         self.stepper = Stepper(self)
@@ -264,7 +268,7 @@ class Runner(threading.Thread):
         """The vCPU has been given another state: nothing of what was known of the last run holds."""
         self.forget()
         self.must_complete = self._settled = self.tables_touched = False
-        self.pending = self._reached_unseen = None
+        self.pending = self._reached_unseen = self._died_of = None
         self.recent.clear()
 
     # --- entering and leaving ----------------------------------------------------------------------
@@ -891,8 +895,30 @@ class Runner(threading.Thread):
     def _on_shutdown(self) -> stops.Stop:
         from kvmdbg.core import autopsy
 
-        account, pc = autopsy.of_shutdown(self)
-        return stops.ShutdownStop(vcpu=self.index, pc=pc, autopsy=account)
+        account, end = autopsy.of_shutdown(self)
+        caught = self._undelivered(end) if end is not None and self.session.vectors.active else None
+        return caught or stops.ShutdownStop(vcpu=self.index, pc=self.pc if end is None else end.pc, autopsy=account)
+
+    def _undelivered(self, end: State) -> stops.Stop | None:
+        """The stop for the exception that ended the guest, where exceptions are caught: no handler will tell of it.
+
+        The vCPU stands before the instruction then. When it goes on, it dies there, and that is told.
+        """
+        from kvmdbg.core import autopsy
+
+        fault = autopsy.undelivered(end)
+        if fault is None or self._died_of == (fault, end.pc):
+            return None
+        self._died_of = fault, end.pc
+        event = ExceptionEvent(fault.vector, end.pc, address=fault.address)
+        if not self.session.vectors.wants(event.kind, fault.vector):
+            return None
+        if bytes(end.regs) != bytes(self.vcpu.regs):  # where a shutdown resets the vCPU
+            self.set_sregs(end.sregs)
+            memmove(addressof(self.vcpu.regs), bytes(end.regs), Vcpu.REGS_SIZE)
+            self.vcpu.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
+            self.forget()
+        return self.session.offer(self, event)[1]
 
     def _on_fail_entry(self) -> stops.Stop:
         exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)

@@ -735,6 +735,7 @@ class Session(Inspection):
         if self.vectors.active or any(p.enabled for p in (*breakpoints, *watchpoints)):
             view = self._view()
             plan = make_plan(breakpoints, watchpoints, self.profile, view)
+            self.vectors.note_missed(breakpoints)
             for page in self.vectors.pages():
                 if page not in view.paging_pages and self._in_ram(page) is not None:
                     plan.guards.setdefault(page, Guard.READ_ONLY)

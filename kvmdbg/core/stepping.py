@@ -673,7 +673,8 @@ class Stepper:
         others = []
         for linear in entries:
             physical = session.physical_of(runner, linear)
-            if physical is not None and linear not in idt and session.machine.memory.find(physical):
+            known = physical is not None and linear not in idt and session.machine.memory.find(physical)
+            if physical is not None and known and session.vectors.is_handler(runner, linear):
                 plantable[linear] = physical
             else:
                 others.append(linear)

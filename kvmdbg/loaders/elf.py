@@ -226,7 +226,9 @@ def segments_of(found: list[Loadable], data: bytes, bias: int = 0) -> list[Segme
     made = []
     for number, one in enumerate(found):
         content = data[one.offset : one.offset + one.file_size]
-        made.append(Segment(one.physical + bias, content, one.memory_size, f"LOAD segment {number}"))
+        made.append(
+            Segment(one.physical + bias, content, one.memory_size, f"LOAD segment {number}", one.virtual + bias)
+        )
     return made
 
 

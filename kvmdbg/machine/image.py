@@ -34,13 +34,15 @@ class Symbol(NamedTuple):
 class Segment:
     """``size`` bytes of guest-physical memory at ``address``: ``data``, then zeros up to ``size``.
 
-    A ``size`` left at 0 means exactly the data.
+    A ``size`` left at 0 means exactly the data. ``linked`` is the linear address that its code is linked for, None for
+    the same address.
     """
 
     address: int
     data: bytes
     size: int = 0
     name: str = ""
+    linked: int | None = None
 
     def __post_init__(self) -> None:
         if self.size == 0:
@@ -52,6 +54,11 @@ class Segment:
     def end(self) -> int:
         """The first address after it."""
         return self.address + self.size
+
+    @property
+    def linear(self) -> int:
+        """The linear address of its first byte, as the guest's symbols have it."""
+        return self.address if self.linked is None else self.linked
 
     def contains(self, address: int) -> bool:
         """True when ``address`` is one of its bytes."""

@@ -361,8 +361,9 @@ idtr: .word 32 * 16 - 1
 def test_a_page_fault_in_long_mode_after_lidt(kvm_guest: Guests) -> None:
     dbg = kvm_guest(asm=LONG, mode="long")
     dbg.catch("exception", vector=14)
-    assert dbg.vectors.sites == [dbg.symbols["bad"] - 17]
     stop = dbg.run()
+    lidt = dbg.symbols["bad"] - 17
+    assert list(dbg.vectors.sure.values()) == [(lidt, lidt)]
     assert isinstance(stop, stops.CaughtStop), stop.describe()
     assert stop.exit.to_json() == {
         "kind": "exception", "vector": 14, "ip": dbg.symbols["bad"], "others": (), "error_code": 2,
