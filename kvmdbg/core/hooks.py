@@ -106,6 +106,8 @@ def call(point: Point, event: Event) -> stops.Stop | None:
     One that raises stops the guest with an account of where, and is disabled.
     """
     assert point.function is not None
+    runner = event._runner
+    runner.called = f"hook {point.name}"
     try:
         result = point.function(event)
         if isinstance(result, stops.Stop) or result is None:
@@ -121,6 +123,8 @@ def call(point: Point, event: Event) -> stops.Stop | None:
     except Exception as error:
         point.enabled = False
         return _stop(point, event, failure(point, error), failed=True)
+    finally:
+        runner.called = None
 
 
 def _stop(point: Point, event: Event, text: str, *, failed: bool = False) -> stops.Stop:

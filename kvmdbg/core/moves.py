@@ -107,6 +107,7 @@ def out(session: Session) -> stops.Stop:
     An iret deeper in the stack than where this began ends the handler of a trap that came in between.
     """
     session.require_stopped()
+    session.require_waiting()
     began = session.runner.stack_pointer
     while True:
         session.require_stopped()

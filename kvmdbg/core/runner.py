@@ -117,6 +117,8 @@ class Runner(threading.Thread):
         """Where this vCPU was stopped from outside, when that is a breakpoint which had not fired yet."""
         self._settled = False
         """Stopped from outside on a breakpoint that has fired and is yet to be passed."""
+        self.called: str | None = None
+        """The hook that this thread is in."""
         self.stepping = False
         self.tables_touched = False
         """The guest has written to a table of handlers."""
@@ -165,6 +167,7 @@ class Runner(threading.Thread):
         """Run ``function`` on this thread and return what it returns (at once when already on it)."""
         if threading.current_thread() is self:
             return function()
+        self.require_stopped()
         answer: queue.SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = queue.SimpleQueue()
 
         def job() -> None:

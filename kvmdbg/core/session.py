@@ -70,6 +70,8 @@ PAGE = 4096
 FILE_LINE = re.compile(r"([\w./+-]*\w\.[A-Za-z]\w*):([0-9]+)")
 """A place in a source file, as main.c:12."""
 MACHINES = ("pc", "bare")
+PATIENCE = 5.0
+"""How many seconds a hook may take to return when the guest is to stop."""
 P = TypeVar("P", bound=Point)
 V = TypeVar("V")
 
@@ -144,6 +146,7 @@ class Session(Inspection):
         self._plan = Plan()
         self._output = bytearray()
         self._dead = False
+        self._kill_asked = False
         self._closed = False
         self._contexts: dict[int, SessionContext] = {}
         self.world = World(self._finish, self._announce)
@@ -215,8 +218,10 @@ class Session(Inspection):
     def restart(self) -> None:
         """Load the image again into cleared memory and reset the vCPUs; breakpoints stay.
 
-        The machine is made anew, so that nothing of the old guest is left.
+        The machine is made anew, so that nothing of the old guest is left. SessionStateError from within the guest's
+        run, that is, from a hook or a device.
         """
+        self._refuse_while_it_runs_here("restart")
         self.interrupt()
         for runner in self.runners:
             runner.end()
@@ -241,11 +246,43 @@ class Session(Inspection):
         self._load()
 
     def kill(self) -> None:
-        """End the guest; its memory can still be read, and restart() brings it back."""
+        """End the guest; its memory can still be read, and restart() brings it back.
+
+        A hook or a device may ask for it, too: it is done when that has returned and all vCPUs rest.
+        """
         self.interrupt()
+        if self._runs_here:
+            self._kill_asked = True
+            return
         self._dead = True
         self._begin_anew()
         self.listeners.tell_kill()
+
+    @property
+    def _on_vcpu_thread(self) -> bool:
+        """Whether the caller is a hook, a device or a listener, on a vCPU's thread, which may wait for nobody."""
+        thread = threading.current_thread()
+        return isinstance(thread, Runner) and thread.session is self
+
+    @property
+    def _runs_here(self) -> bool:
+        """Whether the guest runs, and the caller is called by its run."""
+        return self._on_vcpu_thread and bool(self.world.running)
+
+    def _refuse_while_it_runs_here(self, what: str) -> None:
+        if self._runs_here:
+            raise SessionStateError(
+                f"a hook or a device cannot {what} the guest that calls it: interrupt() or kill() the guest, or return "
+                f"kvmdbg.Stop(), and {what} it after the stop"
+            )
+
+    def require_waiting(self) -> None:
+        """SessionStateError on a vCPU's thread: it would wait for itself."""
+        if self._on_vcpu_thread:
+            raise SessionStateError(
+                "a hook, a device or a listener is called on a vCPU's thread, which cannot wait for the guest: "
+                "run it, or wait for it, on another thread"
+            )
 
     def _begin_anew(self) -> None:
         """The guest goes on, or has another state: what was looked at, and what might be taken back, is no more."""
@@ -253,9 +290,10 @@ class Session(Inspection):
         self.changes.settle()
 
     def close(self) -> None:
-        """Stop the guest and give everything back to the host."""
+        """Stop the guest and give everything back to the host. SessionStateError from within the guest's run."""
         if self._closed:
             return
+        self._refuse_while_it_runs_here("close")
         self._closed = True
         self.world.stop()
         self.world.wait(5)
@@ -482,6 +520,8 @@ class Session(Inspection):
 
     def wait(self, timeout: float | None = None) -> stops.Stop | None:
         """The stop that ends the current run, or None when it still runs after ``timeout`` seconds."""
+        if self.world.running:
+            self.require_waiting()
         if not self.world.wait(timeout):
             return None
         return self.last_stop
@@ -493,8 +533,10 @@ class Session(Inspection):
 
         After ``timeout`` seconds, ``exits`` exits or ``instructions`` instructions the guest is stopped (LimitStop).
         Instructions are counted by stepping, which is slow, and works with one vCPU only. A KeyboardInterrupt while
-        waiting interrupts the guest.
+        waiting interrupts the guest. SessionStateError where a hook does not return after the time is over.
         """
+        if self.state == "stopped":
+            self.require_waiting()
         if instructions is None:
             self.resume(exits=exits or 0)
         else:
@@ -529,16 +571,24 @@ class Session(Inspection):
             stop = self.wait(timeout)
             if stop is None:
                 self.world.stop(stops.LimitStop(vcpu=self.vcpu.index, pc=0, limit=f"{timeout:g} s"))
-                stop = self.wait()
+                while (stop := self.wait(PATIENCE)) is None:
+                    for runner in self.runners:
+                        if runner.called is not None:
+                            raise SessionStateError(f"the guest does not stop: {runner.called} does not return")
         except KeyboardInterrupt:
             stop = self.interrupt()
         assert stop is not None
         return stop
 
     def interrupt(self) -> stops.Stop | None:
-        """Stop the guest if it runs; the stop (None when there never was one)."""
+        """Stop the guest if it runs; the stop (None when there never was one).
+
+        From a hook, a device or a listener, called by the guest's run, this asks only: the guest stops when that has
+        returned.
+        """
         self.world.stop()
-        self.world.wait(None)
+        if not self._on_vcpu_thread:
+            self.world.wait(None)
         return self.last_stop
 
     wait_stopped = interrupt
@@ -551,6 +601,7 @@ class Session(Inspection):
         if n < 1:
             raise UsageError(f"cannot step {n} instructions")
         self.require_stopped()
+        self.require_waiting()
         runner = self.runner
         runner.require_step()
         self.start({runner: lambda: runner.stepper.run(n, record)}, plant=False)
@@ -855,6 +906,7 @@ class Session(Inspection):
                 self.breakpoints.discard(point)
         self.vcpu = self.vcpus[stop.vcpu]
         self.last_stop = stop
+        self._dead |= self._kill_asked
         if self.exit_trace is not None and self.exit_trace.sink is not None:
             self.exit_trace.sink.flush()
         if self.instructions is not None:
@@ -871,6 +923,9 @@ class Session(Inspection):
                     point.enabled = False
                     self.listeners.tell_warning(failure(point, error))
         self.listeners.tell_stop(stop)
+        if self._kill_asked:
+            self._kill_asked = False
+            self.listeners.tell_kill()
 
     # --- what runners ask --------------------------------------------------------------------------
 
