@@ -32,7 +32,6 @@ TOO_LONG = b"\0oversized"
 """What stands for a packet that was too long; no packet begins so."""
 _OVERSIZED = BadPacket(f"a packet of more than {registry.PACKET_SIZE:#x} bytes")
 EINTR = 4
-WHOLE_PROCESS = 1
 _REASONS = ("swbreak", "hwbreak")
 
 
@@ -75,7 +74,11 @@ class Client:
         self.held: Stop | None = None
         """A stop that is told at the next resume; the client believes that the program was replaced by another."""
         self.gone = False
-        """The client was told that the program has ended: it has no threads any more."""
+        """The client was told that the program has ended, or has left it: it has no threads any more."""
+        self.detached = False
+        """It has left the program, and stays (extended mode)."""
+        self.plain = False
+        """It waits for a stop reply before which nothing may be said."""
         self.ended = False
         """Nothing is to be said any more: the connection is to be closed."""
         self.error_text = False
@@ -241,13 +244,13 @@ class Client:
 
     def say(self, text: str) -> None:
         """Text for the person at the client; only while it waits for a reply that allows for it."""
-        if self.waiting or self.busy:
+        if (self.waiting and not self.plain) or self.busy:
             self.wire.send(b"O" + text.encode("utf-8", "replace").hex().encode())
             self._flush()
 
     def output(self, data: bytes) -> None:
         """What the guest wrote, when the client asked for it."""
-        if self.waiting and isinstance(self.target, HasConsole) and self.target.console and data:
+        if self.waiting and not self.plain and isinstance(self.target, HasConsole) and self.target.console and data:
             self._within_line = not data.endswith(b"\n")
             self.wire.send(b"O" + data.hex().encode())
 
@@ -265,11 +268,12 @@ class Client:
         self.waiting = False
         if isinstance(stop, Stopped):
             self.thread = stop.thread
-        if stop.text and not (isinstance(stop, Stopped) and stop.reason):
+        plain, self.plain = self.plain, False
+        if stop.text and not plain and not (isinstance(stop, Stopped) and stop.reason):
             start = "\n" if self._within_line else ""
             self.wire.send(b"O" + f"{start}{stop.text}\n".encode().hex().encode())
         self._within_line = False
-        self._reply(self.stop_reply(stop))
+        self._reply(self.render(stop) if plain else self.stop_reply(stop))
 
     def stop_reply(self, stop: Stop) -> bytes:
         """The stop as the client is to see it: first of all that the CPU's mode has changed, where it has."""
@@ -295,7 +299,7 @@ class Client:
 
     def render(self, stop: Stop) -> bytes:
         """A stop reply."""
-        process = b";process:%x" % WHOLE_PROCESS if "multiprocess+" in self.features else b""
+        process = b";process:%x" % registry.WHOLE_PROCESS if "multiprocess+" in self.features else b""
         self.gone = not isinstance(stop, Stopped)
         if isinstance(stop, Exited):
             return b"W%02x%b" % (stop.status & 0xFF, process)
@@ -357,13 +361,13 @@ class Client:
 
     def thread_id(self, thread: int) -> bytes:
         """A thread's id as the client writes it."""
-        return b"p%x.%x" % (WHOLE_PROCESS, thread) if "multiprocess+" in self.features else b"%x" % thread
+        return b"p%x.%x" % (registry.WHOLE_PROCESS, thread) if "multiprocess+" in self.features else b"%x" % thread
 
     def parse_thread(self, text: bytes) -> int:
         """A thread, -1 for all, 0 for any. BadPacket for one that is none, TargetError for one that is not there."""
         if text.startswith(b"p"):
             process, _, text = text[1:].partition(b".")
-            if process not in (b"-1", b"0") and int(process, 16) != WHOLE_PROCESS:
+            if process not in (b"-1", b"0") and int(process, 16) != registry.WHOLE_PROCESS:
                 raise TargetError(f"there is no process {int(process, 16)}", 3)
             text = text or b"-1"
         if text == b"-1":
@@ -384,10 +388,16 @@ class Client:
         self.layout = self.target.description(self.thread)
         return self.layout
 
+    def let_go(self) -> None:
+        """The client has left the program: take its breakpoints away, leave the target as it is."""
+        self.detached = self.gone = True
+        self.held = None
+        if isinstance(self.target, HasBreakpoints):
+            self.target.remove_all()
+
     def leave(self) -> None:
-        """The connection is gone: take the client's breakpoints away, leave the target as it is."""
+        """The connection is gone."""
         self.ended = True
         self._job = None
         self.files.clear()
-        if isinstance(self.target, HasBreakpoints):
-            self.target.remove_all()
+        self.let_go()

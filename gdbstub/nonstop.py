@@ -61,6 +61,15 @@ class NonStop:
         self._notified = bool(self._told)
         return self._client.render(self._told[0]) if self._told else b"OK"
 
+    def attach(self) -> None:
+        """The client attaches: it takes all threads to be running, and stops them itself."""
+        target = self._client.target
+        if target.running:
+            self._running, self._expecting = dict.fromkeys(target.threads()), True
+        else:
+            self._told = deque((target.last_stop(),))
+            self._later = [Stopped(one, 0) for one in target.threads() if one != target.current()]
+
     def next(self) -> bytes:
         """The reply to vStopped: the next stop, or OK."""
         if self._told:

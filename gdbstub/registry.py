@@ -28,6 +28,8 @@ class Packet:
 
 PACKET_SIZE = 0x20000
 """The longest body that is taken and given, in bytes; a read of memory may be half as long in hexadecimal."""
+WHOLE_PROCESS = 1
+"""The number of the one process that there is."""
 PACKETS: dict[str, Packet] = {}
 _LETTERS: dict[int, Packet] = {}
 _WORDS: dict[int, list[tuple[bytes, Packet]]] = {}

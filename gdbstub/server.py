@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import stat
+import struct
 import threading
 import time
 import traceback
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from gdbstub.client import Client
 from gdbstub.registry import Reply
 from gdbstub.target import HasConsole, Stop, Target
-from gdbstub.wire import frame
+from gdbstub.wire import Wire
 
 LOOPBACK = "127.0.0.1"
 MOST_UNSENT = 64 << 20
@@ -35,8 +36,9 @@ WORKS_FOR = 0.01
 POLLS_FILES = 0.05
 STOPS_WITHIN = 10
 """Seconds that a running guest has to stop when a client attaches."""
-REFUSED_WITHIN = 2
-BUSY = b"E.another debugger is attached"
+REFUSED_WITHIN, REFUSED_FOR, MOST_REFUSED = 30, 2, 16
+"""Seconds that a client which is turned away has to ask, and to go on asking; how many such clients may be there."""
+LOOKS_UP = 0.5
 
 
 def is_loopback(host: str) -> bool:
@@ -151,6 +153,8 @@ class Server:
         self.on_leave: Callable[[], None] = lambda: None
         """Called when a client has gone."""
         self._stream: _Stream | None = None
+        self._who = "over stdio"
+        self._refused = threading.Semaphore(MOST_REFUSED)
         self._listener: socket.socket | None = None
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
@@ -412,13 +416,48 @@ class Server:
             if self._stream is stream:
                 self._drop()
         if self.client is not None:
-            threading.Thread(target=_refuse, args=(connection,), name="gdbstub-refuse", daemon=True).start()
+            self._turn_away(connection)
             return
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         descriptor = connection.fileno()
+        self._who = _peer(connection)
         self._attach(_Stream(descriptor, descriptor, connection.close), local=_is_local(connection))
+
+    def _turn_away(self, connection: socket.socket) -> None:
+        """Answer whatever this client asks with who is there, and close when it has gone or asks no more.
+
+        Not before it asks: no client expects that, or shows it. lldb, which begins with QStartNoAckMode, would show no
+        answer to that either, and wait for ever; that the connection is closed then it does tell.
+        """
+        reply = f"E.another debugger is attached, {self._who}".encode()
+
+        def refuse() -> None:
+            wire = Wire()
+            end = time.monotonic() + REFUSED_WITHIN
+            asked = False
+            with contextlib.suppress(OSError), connection:
+                connection.settimeout(LOOKS_UP)
+                while time.monotonic() < end and not self._closing:
+                    try:
+                        data = connection.recv(4096)
+                    except TimeoutError:
+                        continue
+                    packets = [event for event in wire.feed(data) if isinstance(event, bytes)]
+                    if not data or (not asked and packets[:1] == [b"QStartNoAckMode"]):
+                        break
+                    for _ in packets:
+                        wire.send(reply)
+                    if packets and not asked:
+                        asked, end = True, time.monotonic() + REFUSED_FOR
+                    connection.sendall(wire.take())
+            self._refused.release()
+
+        if self._refused.acquire(blocking=False):
+            threading.Thread(target=refuse, name="gdbstub-refuse", daemon=True).start()
+        else:
+            connection.close()
 
     def _attach(self, stream: _Stream, *, local: bool = False) -> None:
         end = time.monotonic() + STOPS_WITHIN
@@ -533,14 +572,15 @@ class Server:
             return alive
 
 
-def _refuse(connection: socket.socket) -> None:
-    """Say that another client is attached, and stay until that has been read: a reset would take it away."""
-    with contextlib.suppress(OSError), connection:
-        connection.settimeout(REFUSED_WITHIN)
-        connection.sendall(frame(BUSY))
-        connection.shutdown(socket.SHUT_WR)
-        while connection.recv(4096):
-            pass
+def _peer(connection: socket.socket) -> str:
+    """Who is at the other end: "from ADDRESS", or of a Unix socket "process NUMBER"."""
+    with contextlib.suppress(OSError):
+        if connection.family == socket.AF_UNIX:
+            process, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            return f"process {process}"
+        host, port = connection.getpeername()[:2]
+        return f"from {Address(host, port)}"
+    return "who is gone"
 
 
 def _is_local(connection: socket.socket) -> bool:

@@ -36,11 +36,13 @@ def no_acknowledgments(client: Client, rest: bytes) -> Reply:
 
 @packet("?")
 def why_stopped(client: Client, rest: bytes) -> Reply:
-    """Why the target stands where it stands. A target that runs is stopped for it."""
+    """Why the target stands where it stands. A target that runs is stopped for it. W00 when detached."""
+    if client.detached:
+        return b"W00"
     if client.nonstop is not None:
         return client.nonstop.why()
     if client.target.running:
-        client.waiting = True
+        client.waiting = client.plain = True
         client.target.interrupt()
         return None
     if client.held is not None:

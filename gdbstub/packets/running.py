@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gdbstub.errors import BadPacket, TargetError
 from gdbstub.nonstop import NonStop
-from gdbstub.registry import Reply, packet
+from gdbstub.registry import WHOLE_PROCESS, Reply, packet
 from gdbstub.target import HasDetach, HasKill, HasQuietSteps, HasRestart, Killed, Resume, Stopped
 
 if TYPE_CHECKING:
@@ -145,16 +145,27 @@ def interrupt(client: Client, rest: bytes) -> Reply:
     return b"OK"
 
 
+def check_process(text: bytes) -> None:
+    """TargetError for another process than the one that there is."""
+    if text and int(text, 16) != WHOLE_PROCESS:
+        raise TargetError(f"there is no process {int(text, 16)}", 3)
+
+
 @packet("D", needs=HasDetach)
 def detach(client: Client, rest: bytes) -> Reply:
-    """Detach: the guest runs on by itself, without the client's breakpoints."""
+    """Detach: the guest runs on by itself, without the client's breakpoints. In extended mode the connection stays, and
+    vAttach attaches again."""
     assert isinstance(client.target, HasDetach)
+    check_process(rest.lstrip(b";"))
     if client.nonstop is not None:
         client.nonstop.end()
-    client._reply(b"OK")
-    client.leave()
+        client.nonstop.forget()
+    client.let_go()
+    if not client.extended:
+        client._reply(b"OK")
+        client.ended = True
     client.target.detach()
-    return None
+    return b"OK"
 
 
 def end(client: Client, target: HasKill) -> None:
@@ -187,7 +198,7 @@ def kill_process(client: Client, rest: bytes) -> Reply:
 def begin_anew(client: Client, target: HasRestart) -> None:
     target.restart()
     client.held = None
-    client.gone = False
+    client.gone = client.detached = False
     if client.nonstop is not None:
         client.nonstop.forget()
 
@@ -211,8 +222,20 @@ def run(client: Client, rest: bytes) -> Reply:
 
 @packet("vAttach")
 def attach(client: Client, rest: bytes) -> Reply:
-    """There is one process, and the client is attached to it already."""
-    stop = client.target.last_stop()
+    """Attach to the one process, as after a detach in extended mode; to a client that is attached already its stop."""
+    check_process(rest.lstrip(b";"))
+    client.detached = client.gone = False
+    client.held = None
+    target = client.target
+    if client.nonstop is not None:
+        client.nonstop.attach()
+        return b"OK"
+    if target.running:
+        client.waiting = client.plain = True
+        target.interrupt()
+        return None
+    stop = target.last_stop()
+    client.thread = stop.thread if isinstance(stop, Stopped) else client.thread
     return client.render(stop if isinstance(stop, Stopped) else Killed())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -265,6 +266,24 @@ def test_an_interrupt_and_the_consoles_output(gdb: Gdb, serve: Serve) -> None:
     finally:
         child.close(force=True)
     assert served.end() == 0
+
+
+def test_a_second_one_is_told_who_is_there(gdb: Gdb, serve: Serve) -> None:
+    served = serve("guests/long64.elf")
+    with socket.create_connection(("127.0.0.1", int(served.port))) as first:
+        host, port = first.getsockname()
+        assert f"another debugger is attached, from {host}:{port}" in gdb(served)
+    assert "0x0000000000100000" in gdb(served)
+
+
+def test_detach_and_attach_again(gdb: Gdb, serve: Serve) -> None:
+    served = serve("guests/long64.elf")
+    said = gdb(
+        served, "break func", "continue", "detach", "info threads", "attach 1", "p $rcx > 10", "info threads", "stepi",
+        "continue", "detach", "attach 1", "kill", remote="extended-remote",
+    )  # fmt: skip
+    ordered(said, "Breakpoint 1, ", "detached", "No threads", "SIGINT", "= 1", "Thread 1.1 (vCPU 0 runnable)")
+    ordered(said, "= 1", "Breakpoint 1, ", "detached", "SIGINT", "killed")
 
 
 def test_a_pipe(gdb: Gdb) -> None:

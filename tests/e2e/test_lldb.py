@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pexpect
@@ -104,3 +105,9 @@ def test_all_regions_at_once(serve: Serve) -> None:
     """A command that the newest has."""
     said = Lldb(LLDBS["newest"])(serve("guests/boot16.bin"), "memory region --all", "kill")
     ordered(said, "[0x0000000000000000-0x0000000008000000) rwx", "[0x0000000008000000-0xffffffffffffffff) ---")
+
+
+def test_a_second_one_is_turned_away_at_once(lldb: Lldb, serve: Serve) -> None:
+    served = serve("guests/long64.elf")
+    with socket.create_connection(("127.0.0.1", int(served.port))):
+        assert "Connection shut down by remote side" in lldb(served)

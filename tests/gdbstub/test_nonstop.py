@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gdbstub.target import Stopped
 from gdbstub.testing import EXIT, HALT, FakeTarget, Loop
 from tests.gdbstub.expedited import bare
 
@@ -129,8 +130,6 @@ def test_back_to_all_stop(loop: Loop) -> None:
 
 
 def test_stops_that_the_client_did_not_ask_for_are_not_told(loop: Loop) -> None:
-    from gdbstub.target import Stopped
-
     loop.target.on_stop(Stopped(2))
     assert loop.raw(b"") == []
 
@@ -157,3 +156,19 @@ def test_restart_begins_with_all_stopped(loop: Loop) -> None:
     assert loop.ask(b"vRun;").startswith(b"T05thread:1;")
     assert loop.send(b"vCont;c:1") == [b"OK"]
     assert runs(loop) == {1}
+
+
+def test_detach_and_attach_in_extended_mode(loop: Loop) -> None:
+    assert isinstance(loop.target, FakeTarget)
+    loop.ask(b"!")
+    loop.send(b"vCont;c:2")
+    assert loop.ask(b"D;1") == b"OK"
+    assert loop.target.running
+    assert loop.send(b"vAttach;1") == [b"OK"]  # the client stops the threads itself
+    assert [bare(one) for one in loop.send(b"vCont;t")] == [b"OK", b"%Stop:T00thread:1;"]
+    assert bare(loop.ask(b"vStopped")) == b"T00thread:2;"
+    assert loop.ask(b"vStopped") == b"OK"
+    assert loop.ask(b"D;1") == b"OK"
+    loop.target._end(Stopped(2, 0, text="halted"))
+    assert [bare(one) for one in loop.send(b"vAttach;1")] == [b"OK", b"%Stop:T00thread:2;"]
+    assert [bare(one) for one in loop.send(b"vStopped")] == [b"OK", b"%Stop:T00thread:1;"]

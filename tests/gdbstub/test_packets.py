@@ -329,11 +329,39 @@ def test_kill_restart_detach(target: FakeTarget) -> None:
     assert loop.ask(b"vKill;1") == b"OK"
     assert loop.ask(b"?") == b"X09"
     assert loop.ask(b"vAttach;1") == b"X09"
-    loop.ask(b"vRun;")
+
+
+def test_detach(target: FakeTarget) -> None:
+    loop = Loop(target)
     loop.ask(b"Z0,100,1")
+    assert loop.ask(b"D;2")[:1] == b"E"
     assert loop.ask(b"D;1") == b"OK"
     assert target.detached and not target.points and loop.client.ended
     assert loop.send(b"g") == []
+
+
+def test_detach_in_extended_mode_keeps_the_connection(target: FakeTarget) -> None:
+    """The guest runs; nobody is told of its stops until the client attaches again (gdbserver --multi)."""
+    loop = Loop(target)
+    loop.ask(b"!")
+    loop.ask(b"Z0,100,1")
+    for _ in range(2):
+        assert loop.ask(b"D;1") == b"OK"
+        assert target.running and not target.points and not loop.client.ended
+        assert loop.ask(b"?") == b"W00"
+        assert loop.ask(b"qfThreadInfo") == b"l"
+        assert loop.interrupt() == []
+        assert loop.ask(b"vAttach;2")[:1] == b"E"
+        target.console = True
+        assert bare(loop.ask(b"vAttach;1")) == b"T02thread:1;"
+        assert not target.running
+        assert loop.ask(b"qfThreadInfo") == b"m1,2"
+    loop.ask(b"D")
+    target._end(Stopped(2, 0, text="halted"))  # by itself, and the attaching client is told of it
+    assert bare(loop.ask(b"vAttach;1")) == b"T00thread:2;"
+    loop.ask(b"D")
+    assert bare(loop.ask(b"vRun;")) == b"T05thread:1;"
+    assert loop.ask(b"qfThreadInfo") == b"m1,2"
 
 
 def test_a_new_mode_is_told_as_a_new_program(gdb: Loop, target: FakeTarget) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gdbstub import Address, Server
-from gdbstub.server import LOOPBACK
+from gdbstub.server import LOOPBACK, MOST_REFUSED
 from gdbstub.target import Resume
 from gdbstub.testing import FakeTarget, Remote
 from gdbstub.wire import frame
@@ -99,13 +99,42 @@ def test_a_session(server: Server) -> None:
     attach(server).close()
 
 
-def test_a_second_client_is_told(server: Server) -> None:
+def test_a_second_client_is_told_who_is_there(server: Server) -> None:
+    """When it has asked something, not before: gdb and lldb do not look at what nobody asked for."""
+    first = attach(server)
+    second = Remote(socket.create_connection((server.address.host, server.address.port)), timeout=0.3)
+    with pytest.raises(TimeoutError):
+        second.receive()
+    second.socket.settimeout(10)
+    host, port = first.socket.getsockname()
+    for body in (b"qSupported:error-message+", b"vMustReplyEmpty"):
+        assert second.ask(body) == f"E.another debugger is attached, from {host}:{port}".encode()
+    assert first.ask(b"qC") == b"QC1"
+    second.close()
+    first.close()
+    attach(server).close()
+
+
+def test_a_second_lldb_is_turned_away(server: Server) -> None:
+    """With an answer to its handshake it would wait for ever for a process."""
     first = attach(server)
     second = Remote(socket.create_connection((server.address.host, server.address.port)))
-    assert second.receive() == b"E.another debugger is attached"
-    with pytest.raises(EOFError):
+    second.socket.sendall(b"+")
+    second.send(b"QStartNoAckMode")
+    with pytest.raises((EOFError, ConnectionResetError)):
         second.receive()
+    second.close()
+    first.close()
+
+
+def test_many_that_are_turned_away(server: Server) -> None:
+    """They do not pile up."""
+    first = attach(server)
+    others = [socket.create_connection((server.address.host, server.address.port), timeout=10) for _ in range(40)]
+    assert any(other.recv(1) == b"" for other in others[MOST_REFUSED:])
     assert first.ask(b"qC") == b"QC1"
+    for other in others:
+        other.close()
     first.close()
 
 
