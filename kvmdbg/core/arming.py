@@ -8,7 +8,7 @@ the addresses map to now. In order of preference:
 * a planted trap, keyed by guest-physical address, its page guarded read-only so
   that code the guest writes there later slides under the trap;
 * for data, pages read-only or withdrawn, so that each access exits;
-* single-stepping with a compare, when nothing else can work.
+* single-stepping with a compare, when nothing else can work. Then all is held so.
 """
 
 from __future__ import annotations
@@ -70,6 +70,15 @@ class Plan:
             else:
                 setattr(self, name, value)
 
+    def hold_by_stepping(self) -> None:
+        """Every instruction will be stepped: nothing is planted or guarded, all is compared at each of them."""
+        self.traps.clear()
+        self.trap_of_linear.clear()
+        guarded = dict.fromkeys(span.watch for spans in self.watched.values() for span in spans)
+        self.stepped += [watch for watch in guarded if watch not in self.stepped]
+        self.watched.clear()
+        self.guards.clear()
+
     @property
     def dr7(self) -> int:
         value = 0x400
@@ -104,6 +113,7 @@ class View:
     user_page: Callable[[int], bool]
     paging_pages: frozenset[int]
     system_pages: frozenset[int]
+    unguardable: frozenset[int]
     irqchip: bool
 
 
@@ -154,6 +164,10 @@ def make_plan(
     for point in points:
         if point not in taken and not in_debug_register(point):
             _plant(plan, point, physical[id(point)], profile, view)
+    if plan.stepping:
+        plan.hold_by_stepping()
+        for one in (*(p for p in points if p.held_by != "debug register"), *plan.stepped):
+            one.held_by = STEPPING
     return plan
 
 
@@ -172,7 +186,11 @@ def _plant(plan: Plan, point: Breakpoint, physical: int | None, profile: HostPro
     if point.space == "linear" and user.trap != plan.trap and view.user_page(point.address):
         point.held_by += " (CPL 0 only on this KVM)"
     page = physical & -PAGE
-    if point.guarded and page not in view.paging_pages:
+    if page in view.unguardable:
+        if point.guarded:
+            plan.stepping = True
+            point.held_by = STEPPING
+    elif point.guarded and page not in view.paging_pages:
         plan.guards.setdefault(page, Guard.READ_ONLY)
 
 
@@ -200,7 +218,9 @@ def _hold_watch(plan: Plan, watch: Watchpoint, profile: HostProfile, view: View)
     ranges = []
     for physical, at, length in _ranges(watch, view):
         page = None if physical is None else physical & -PAGE
-        unsafe = view.paging_pages | view.system_pages if watch.wants_read else view.paging_pages
+        unsafe = view.paging_pages | view.unguardable
+        if watch.wants_read:
+            unsafe |= view.system_pages
         if physical is None or page in unsafe:
             plan.stepping = True
             plan.stepped.append(watch)

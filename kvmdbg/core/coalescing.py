@@ -95,6 +95,13 @@ class Coalescing:
                     self._give(raw, at + HEADER + begin * ENTRY, at + HEADER + end * ENTRY)
             page[at : at + 4] = last.to_bytes(4, "little")
 
+    def discard(self) -> None:
+        """Drop what was collected: the guest goes back to before it."""
+        if self._where:
+            page, at = self._session.runners[0].vcpu.page, self._where
+            with self._lock:
+                page[at : at + 4] = bytes(page[at + 4 : at + 8])
+
     def _give(self, raw: Any, start: int, end: int) -> None:
         low, high, data = raw[start:end:ENTRY], raw[start + 1 : end : ENTRY], raw[start + 16 : end : ENTRY]
         ports: Iterable[int] = (a | b << 8 for a, b in zip(low, high, strict=True))

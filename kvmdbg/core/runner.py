@@ -14,7 +14,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ctypes import addressof, memmove, sizeof
 from errno import EFAULT
 from functools import lru_cache
@@ -26,12 +26,13 @@ from kvmdbg.core.coalescing import HOT
 from kvmdbg.core.events import ExceptionEvent
 from kvmdbg.core.hooks import SWALLOW
 from kvmdbg.core.probe import HLT, INT1, INT3, KICK_SIGNAL, shutdown_resets
+from kvmdbg.core.retreat import GuardSpoilt, Retreat
 from kvmdbg.core.stepping import DR6_BS, U8_RFLAGS_TF, Stepper
-from kvmdbg.core.watching import Watching
-from kvmdbg.errors import NotSupportedHere, SessionStateError
+from kvmdbg.core.watching import PUSHED, Watching
+from kvmdbg.errors import MemoryFault, NotSupportedHere, SessionStateError
 from kvmdbg.kvm import Vcpu, abi, exits
 from kvmdbg.record import replace
-from kvmdbg.x86.modes import Mode, mode_of
+from kvmdbg.x86.modes import EFER_LMA, Mode, mode_of
 
 if TYPE_CHECKING:
     from kvmdbg.core.breakpoints import Point
@@ -57,6 +58,8 @@ REGS_END = REGS + Vcpu.REGS_SIZE
 SREGS_END = REGS_END + sizeof(abi.kvm_sregs)
 RIP = 16 * 8  # in a copy of struct kvm_regs
 RECENT = 16
+STANDSTILL = 3
+"""After how many kicks that found the same registers it is asked whether the vCPU gets on."""
 RESUMED = -1
 """In ``Runner.recent``: not an exit but the start of a run."""
 U64_RIP = REGS // 8 + 16
@@ -128,10 +131,13 @@ class Runner(threading.Thread):
         self._reset_sregs = b""
         self._died_of: tuple[Fault, int] | None = None
         """The exception, and where, that was told as caught though it had ended the guest."""
+        self._state_at_kick = b""
+        self._same_state = 0
         self._quiet = True
         self.lifted: int | None = None
         self.stepper = Stepper(self)
         self.watching = Watching(self)
+        self.retreat = Retreat(self)
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         """Lets no job in behind the last one: whoever waits for it would wait for ever."""
@@ -411,6 +417,29 @@ class Runner(threading.Thread):
         mask = LOW32 if self.sregs.ss.db else 0xFFFF
         return int(self.sregs.ss.base) + (int(regs.rsp) & mask) & LOW32
 
+    def stacks(self) -> Iterator[tuple[int, int]]:
+        """Linear ranges (first address, limit) that the CPU may push to next: below SP, and the stacks of the TSS."""
+        tops = [self.stack_pointer]
+        tr = self.sregs.tr
+        if tr.selector and not self.mode.segmented:
+            slots = [(4 + 8 * n, 4) for n in range(3)]
+            if self.sregs.efer & EFER_LMA:
+                slots = [(4 + 8 * n, 8) for n in range(3)] + [(36 + 8 * n, 8) for n in range(7)]
+            with suppress(MemoryFault):
+                tss = self.session.read_linear(self, tr.base, min(tr.limit + 1, 104))
+                tops += filter(None, (int.from_bytes(tss[at : at + size], "little") for at, size in slots))
+        for top in tops:
+            end = top or 1 << 16  # a stack of 16 bits wraps
+            yield max(end - PUSHED, 0), min(PUSHED, end) - 1
+
+    def written_tables(self) -> list[tuple[int, int]]:
+        """Linear ranges (base, limit) of the tables in which the CPU sets accessed and busy bits, and of the TSS."""
+        if self.mode.segmented:
+            return []
+        sregs = self.sregs
+        loaded = [one for one in (sregs.tr, sregs.ldt) if one.selector]
+        return [(sregs.gdt.base, sregs.gdt.limit), *((one.base, min(one.limit, 0xFFFF)) for one in loaded)]
+
     def complete(self) -> stops.Stop | None:
         """Let KVM finish the instruction whose exit was just served, without running the next."""
         vcpu = self.vcpu
@@ -487,7 +516,7 @@ class Runner(threading.Thread):
         """Run the guest until something must stop; None when another vCPU stopped first."""
         self._settled = False
         try:
-            stop = self._take_pending() or self._go()
+            stop = self._take_pending() or self._go_round_guards()
             if self.must_complete:
                 stop = self.complete() or stop
             if stop is None and not self._settled and (self.plan.by_linear or self.plan.by_physical):
@@ -511,6 +540,29 @@ class Runner(threading.Thread):
         pending, self.pending, self._reached_unseen = self.pending, None, None
         return pending
 
+    def _go_round_guards(self) -> stops.Stop | None:
+        """Run; where a guard made of slots meets what the CPU does by itself, step from the last exit on."""
+        while True:
+            try:
+                return self._go()
+            except GuardSpoilt as met:
+                self.forget()
+                if met.done and not self.retreat.back():
+                    return self.spoilt(met.pages)
+                self.session.hold_by_stepping(self, met.pages)
+
+    def spoilt(self, pages: set[int]) -> stops.Stop:
+        """The stop where an instruction was not done as the guest would have done it alone."""
+        plan = self.plan
+        watches = [span.watch.number for page in pages for span in plan.watched.get(page, ())]
+        whose = f"watchpoint {watches[0]}" if watches else "a breakpoint"
+        where = ", ".join(f"{page:#x}" for page in sorted(pages))
+        return self.stop(
+            stops.ErrorStop,
+            message=f"the CPU itself uses the page at {where}, which {whose} has guarded, and this KVM has lost a part "
+            "of the instruction before this place: restart the guest; the page is then watched by stepping",
+        )
+
     def _go(self) -> stops.Stop | None:
         if self.plan.stepping:
             return self.stepper.run(None)
@@ -528,6 +580,11 @@ class Runner(threading.Thread):
         coalescing = self.session.coalescing
         drain, ring, ring_end = coalescing.drain, coalescing.first, coalescing.first + 1
         raw, note, state = vcpu.raw, self.recent.append, slice(REGS, self._state_end)
+        retreat = self.retreat
+        fragile = bool(self.session.machine.memory.guards)
+        retreat.forget()
+        if fragile and len(self.session.runners) == 1:
+            retreat.mark()
         while True:
             try:
                 ioctl(fd, run, 0)
@@ -537,6 +594,9 @@ class Runner(threading.Thread):
                 self.forget()
                 if self.park():
                     return None
+                stop = self.look_up()
+                if stop is not None:
+                    return stop
                 self.debug_for_running()
                 continue
             except BlockingIOError:  # INIT or SIPI woke it
@@ -559,6 +619,7 @@ class Runner(threading.Thread):
                 entry = ports.get(u32[U32_IO_KEY]) or self.port_entry()
                 entry.count += 1
                 note((entry, raw[state]))
+                retreat.spent = True
                 if not entry.quiet:
                     self.forget()
                     stop = self.serve_io(entry)
@@ -566,6 +627,7 @@ class Runner(threading.Thread):
                         return stop
             else:
                 self.arrive()
+                retreat.spent |= u32[U32_EXIT_REASON] != exits.KVM_EXIT_MMIO
                 stop = self.serve()
                 if stop is not None or world.stopping:
                     return stop
@@ -576,6 +638,40 @@ class Runner(threading.Thread):
                 self.must_complete = True
                 self.complete()
                 return self.limit_reached()
+            if retreat.marked and retreat.spent:
+                self.left = limit
+                stop = self.complete()
+                if stop is not None:
+                    return stop
+                retreat.mark()
+
+    def look_up(self) -> stops.Stop | None:
+        """After a kick: the stop where this vCPU does not get on though it is not at rest.
+
+        GuardSpoilt where that comes from a guard made of slots: KVM then tries the access for ever.
+        """
+        state = self.vcpu.raw[REGS:REGS_END]
+        self._same_state = self._same_state + 1 if state == self._state_at_kick else 0
+        self._state_at_kick = state
+        if self._same_state < STANDSTILL or self.vcpu.get_mp_state() != abi.KVM_MP_STATE_RUNNABLE:
+            return None
+        self._same_state = 0
+        session = self.session
+        pages = self.watching.guarded_at_pc() | session.guarded_of_cpu(self)
+        if pages and session.machine.memory.guards:
+            raise GuardSpoilt(pages, done=False)
+        info = session.classify_at(self, self.pc)
+        if info is not None and info.is_jump:
+            return None
+        with session.exclusive(self):
+            stop = self.stepper.once(tries=STANDSTILL)
+        if stop is not None or self.session.stopping or self.vcpu.raw[REGS:REGS_END] != state:
+            return stop
+        text, _ = session.instruction_text(self, session.code_at(self, self.pc, 15))
+        return self.stop(
+            stops.ErrorStop,
+            message=f"the guest does not get on: this KVM neither runs nor leaves the instruction {text}",
+        )
 
     def _note_start(self) -> None:
         """Before a free run: what is needed to tell afterwards what killed the guest."""
@@ -803,7 +899,8 @@ class Runner(threading.Thread):
     def follow_tables(self) -> None:
         """Where exceptions or interrupts are caught: has the guest changed its table of handlers?"""
         vectors = self.session.vectors
-        if vectors.active and (self.tables_touched or vectors.moved(self)):
+        unguarded = self.stepping and not self.session.profile.guards_restart
+        if vectors.active and (self.tables_touched or vectors.moved(self) or (unguarded and vectors.altered())):
             self.tables_touched = False
             self.session.rearm(self)
             if not self.stepping:
@@ -869,6 +966,7 @@ class Runner(threading.Thread):
             return self.stop(stops.ExitStop, exit=exit)
         if self.plan.trap == INT1 and self.trap_at() is not None:
             return self.hit()
+        self._require_guards_apart()
         if self.watching.may_be_cause():
             return self.watching.step_without_guards()
         code = self.session.code_at(self, self.pc, 15) or exit.instruction
@@ -896,6 +994,7 @@ class Runner(threading.Thread):
         return self.watching.mmio()
 
     def _on_shutdown(self) -> stops.Stop:
+        self._require_guards_apart()
         from kvmdbg.core import autopsy
 
         account, end = autopsy.of_shutdown(self)
@@ -922,6 +1021,12 @@ class Runner(threading.Thread):
             self.vcpu.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
             self.forget()
         return self.session.offer(self, event)[1]
+
+    def _require_guards_apart(self) -> None:
+        """GuardSpoilt where an event may have failed for a guard made of slots, on a stack or a table of the CPU's."""
+        pages = self.session.guarded_of_cpu(self)
+        if pages:
+            raise GuardSpoilt(pages, done=True)
 
     def _on_fail_entry(self) -> stops.Stop:
         exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)

@@ -144,6 +144,9 @@ class Session(Inspection):
         self.own_points: list[Breakpoint] = []
         """Breakpoints of the debugger's own, for the time of one run."""
         self._plan = Plan()
+        self._planting = False
+        self._met_by_cpu: set[int] = set()
+        """Pages in which a guard has met what the CPU does by itself, since the machine was made."""
         self._output = bytearray()
         self._dead = False
         self._kill_asked = False
@@ -228,6 +231,7 @@ class Session(Inspection):
         self.machine.close()
         self._begin_anew()
         self._dead = False
+        self._met_by_cpu.clear()
         self._msrs = frozenset()
         self._contexts.clear()
         self.snapshots.forget_machine()
@@ -297,6 +301,7 @@ class Session(Inspection):
         self._closed = True
         self.world.stop()
         self.world.wait(5)
+        self.world.close()
         self.end_trace_exits()
         self.end_trace_instructions()
         self.coalescing.close()
@@ -758,16 +763,8 @@ class Session(Inspection):
         for point in catching:
             point.held_by = STEPPING if point.kind in STEPPED else "exit"
         self._arm_msrs(catching)
+        self._planting = plant
         plan = self._make_plan()
-        if not plant:
-            code = {address & -PAGE for address in plan.traps}
-            plan.traps.clear()
-            plan.trap_of_linear.clear()
-            plan.stepping = False
-            plan.guards = {
-                page: guard for page, guard in plan.guards.items() if page not in code or page in plan.watched
-            }
-            plan.debug_registers = [entry for entry in plan.debug_registers if entry[1] & 3]
         self._plan = plan
         self._put_in_place()
         self.coalescing.arm()
@@ -788,10 +785,26 @@ class Session(Inspection):
             plan = make_plan(breakpoints, watchpoints, self.profile, view)
             self.vectors.note_missed(breakpoints)
             for page in self.vectors.pages():
-                if page not in view.paging_pages and self._in_ram(page) is not None:
+                if page in view.unguardable:
+                    plan.stepping = True
+                elif page not in view.paging_pages and self._in_ram(page) is not None:
                     plan.guards.setdefault(page, Guard.READ_ONLY)
         plan.stepping |= bool(self.inspected) or self.instructions is not None
+        if not self._planting:
+            code = {address & -PAGE for address in plan.traps} - plan.watched.keys()
+            plan.guards = {page: guard for page, guard in plan.guards.items() if page not in code}
+            plan.traps.clear()
+            plan.trap_of_linear.clear()
+            plan.debug_registers = [entry for entry in plan.debug_registers if entry[1] & 3]
+        if plan.stepping or not (self._planting or self.profile.guards_restart):
+            plan.hold_by_stepping()
+        plan.stepping &= self._planting
         return plan
+
+    def hold_by_stepping(self, runner: Runner, pages: set[int]) -> None:
+        """While the guest runs, on this runner's thread: what is in these pages is held by stepping from now on."""
+        self._met_by_cpu |= pages
+        self.rearm(runner)
 
     def _put_in_place(self) -> None:
         """Guards, traps and debug registers of the plan."""
@@ -853,23 +866,41 @@ class Session(Inspection):
             user_page=user_page,
             paging_pages=frozenset(tables),
             system_pages=frozenset(system),
+            unguardable=frozenset() if self.profile.guards_restart else frozenset(self._unguardable(runners) | tables),
             irqchip=self.machine.irqchip,
         )
 
     def _system_pages(self, runner: Runner) -> set[int]:
         """The pages of this vCPU's descriptor tables and TSS."""
-        sregs = runner.sregs
         gate = 4 if runner.mode.segmented else 16
-        tables_in_memory = [(sregs.idt.base, min(sregs.idt.limit, 256 * gate - 1))]
-        if not runner.mode.segmented:
-            tables_in_memory += [(sregs.gdt.base, sregs.gdt.limit), (sregs.tr.base, min(sregs.tr.limit, 0xFFFF))]
+        idt = runner.sregs.idt
+        return self.pages_of(runner, [(idt.base, min(idt.limit, 256 * gate - 1)), *runner.written_tables()])
+
+    def _unguardable(self, runners: Sequence[Runner]) -> set[int]:
+        """The pages that these vCPUs may write to by themselves: stacks, descriptors, TSSs."""
+        found = set(self._met_by_cpu)
+        for runner in runners:
+            found |= self.pages_of(runner, [*runner.written_tables(), *runner.stacks()])
+        return found
+
+    def pages_of(self, runner: Runner, ranges: Iterable[tuple[int, int]]) -> set[int]:
+        """The guest-physical pages of linear ranges (first address, limit)."""
         found: set[int] = set()
-        for base, limit in tables_in_memory:
+        for base, limit in ranges:
             for address in range(base & -PAGE, base + limit + 1, PAGE):
                 physical = self.physical_of(runner, address)
                 if physical is not None:
                     found.add(physical & -PAGE)
         return found
+
+    def guarded_of_cpu(self, runner: Runner) -> set[int]:
+        """The guarded pages that this vCPU may write to by itself, as its registers are now."""
+        guards = self.machine.memory.guards
+        if not guards:
+            return set()
+        sregs = runner.sregs
+        tables = set(paging.tables(self.machine.memory.read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer))
+        return (self._unguardable([runner]) | tables) & guards.keys()
 
     def _in_ram(self, physical: int | None) -> int | None:
         return physical if physical is not None and self.machine.memory.find(physical) else None

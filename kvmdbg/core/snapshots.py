@@ -59,6 +59,20 @@ class Snapshots:
             raise UsageError(f"there is no snapshot {name!r}; there are: {', '.join(self._named) or 'none'}")
         return self._named[name]
 
+    @property
+    def history(self) -> snapshot.MemoryHistory:
+        """The pages that the machine's memory consisted of when it was last saved."""
+        if self._history is None:
+            self._history = snapshot.MemoryHistory(self._session.machine)
+        return self._history
+
+    @property
+    def msrs(self) -> list[int]:
+        """The MSRs that belong to the state of a vCPU."""
+        if self._msrs is None:
+            self._msrs = self._session.machine.system.msr_indices()
+        return self._msrs
+
     def save(self, name: str) -> Snapshot:
         """Keep this moment under a name, in place of one that has it already."""
         found = self._named[name] = self.take(name)
@@ -69,16 +83,12 @@ class Snapshots:
         session = self._session
         session.require_stopped()
         machine = session.machine
-        if self._msrs is None:
-            self._msrs = machine.system.msr_indices()
         vcpus = []
         for runner in session.runners:
             runner.call(runner.flush)
-            vcpus.append(runner.call(partial(snapshot.save_vcpu, runner.vcpu, self._msrs, machine.irqchip)))
-        if self._history is None:
-            self._history = snapshot.MemoryHistory(machine)
+            vcpus.append(runner.call(partial(snapshot.save_vcpu, runner.vcpu, self.msrs, machine.irqchip)))
         state = snapshot.MachineState(
-            self._history.save(), machine.memory.size, tuple(vcpus), snapshot.save_chips(machine), machine.bus.save()
+            self.history.save(), machine.memory.size, tuple(vcpus), snapshot.save_chips(machine), machine.bus.save()
         )
         return Snapshot(name, state, session.vcpu.pc, session.output, time.time())
 
@@ -101,11 +111,7 @@ class Snapshots:
             machine.bus.load(state.devices)
         except ValueError as error:
             raise UsageError(f"snapshot {wanted.name!r} does not fit this guest: {error}") from None
-        if self._history is None:
-            self._history = snapshot.MemoryHistory(machine)
-        if self._msrs is None:
-            self._msrs = machine.system.msr_indices()
-        written = self._history.restore(state.pages)
+        written = self.history.restore(state.pages)
         snapshot.load_chips(machine, state.chips)
         for runner, vcpu in zip(session.runners, state.vcpus, strict=True):
             runner.call(partial(self._load, runner.vcpu, vcpu))
@@ -114,8 +120,7 @@ class Snapshots:
         return written
 
     def _load(self, vcpu: Vcpu, state: snapshot.VcpuState) -> None:
-        assert self._msrs is not None
-        snapshot.load_vcpu(vcpu, state, self._msrs)
+        snapshot.load_vcpu(vcpu, state, self.msrs)
         memmove(addressof(vcpu.regs), state.regs, Vcpu.REGS_SIZE)
         vcpu.kvm_run.kvm_dirty_regs = 0
 

@@ -17,6 +17,7 @@ from kvmdbg.core import stops
 from kvmdbg.core.events import CpuidEvent, ModeEvent, RdtscEvent
 from kvmdbg.core.hooks import SWALLOW
 from kvmdbg.core.probe import HLT, INT1, INT3
+from kvmdbg.core.retreat import GuardSpoilt
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
 from kvmdbg.record import replace
@@ -90,6 +91,7 @@ class Stepper:
         self._entry_points: dict[int, int | None] = {}
         """The entries of handlers by linear address: where their trap lies, None for a debug register."""
         self._pages: dict[int, memoryview] = {}
+        self._tries = NO_PROGRESS_TRIES
         self.parked = False
         """The last step was ended from outside before it began."""
         self.delivered = False
@@ -121,15 +123,31 @@ class Stepper:
             while True:
                 before = bytes(runner.vcpu.page[REGS:REGS_END])
                 rip = u64[U64_RIP]
-                stop = self._single(before)
+                stop = self._single_round_slots(before)
                 if stop is not None or u64[U64_RIP] != rip or session.stopping or not session.is_rep(runner, pc):
                     return stop
 
-    def once(self) -> stops.Stop | None:
-        """Execute the instruction at pc, or deliver the event that waits, with the handlers' entries trapped."""
-        with self._handlers_trapped():
-            self.runner.debug_for_stepping()
-            return self._single(bytes(self.runner.vcpu.page[REGS:REGS_END]))
+    def _single_round_slots(self, before: bytes) -> stops.Stop | None:
+        """A step while slots may guard pages: they are given back where the instruction might meet them."""
+        runner = self.runner
+        if not runner.session.machine.memory.guards:
+            return self._single(before)
+        if not (runner.watching.guarded_at_pc() or runner.session.guarded_of_cpu(runner)):
+            return self._single(before)
+        return runner.watching.through_guards(lambda: self._single(before))
+
+    def once(self, tries: int = NO_PROGRESS_TRIES) -> stops.Stop | None:
+        """Execute the instruction at pc, or deliver the event that waits, with the handlers' entries trapped.
+
+        Given up after so many ``tries`` without progress.
+        """
+        self._tries = tries
+        try:
+            with self._handlers_trapped():
+                self.runner.debug_for_stepping()
+                return self._single(bytes(self.runner.vcpu.page[REGS:REGS_END]))
+        finally:
+            self._tries = NO_PROGRESS_TRIES
 
     def among_others(self, span: tuple[int, int]) -> stops.Stop | None:
         """Step once, and on while pc is in ``span``, with traps in place: other vCPUs run, and wait for each step."""
@@ -141,7 +159,10 @@ class Stepper:
         done = 0
         while True:
             before = bytes(page[REGS:REGS_END])
-            stop = self.past(check=not done)
+            try:
+                stop = self.past(check=not done)
+            except GuardSpoilt as spoilt:
+                return runner.spoilt(spoilt.pages)
             stopping = runner.session.stopping
             if stop is not None or (stopping and page[REGS:REGS_END] == before):
                 return stop
@@ -213,7 +234,8 @@ class Stepper:
         fd, page, u32, u64, ioctl = vcpu.fd, vcpu.page, vcpu.u32, vcpu.u64, fcntl.ioctl
         by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
         inspected = session.inspected
-        fast = not watchful and not inspected and not plan.holds_data_in_registers
+        looks_for_tables = session.vectors.active and not session.profile.guards_restart
+        fast = not (watchful or inspected or plan.holds_data_in_registers or looks_for_tables)
         run, debug, port_exit = abi.KVM_RUN, exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_IO
         world = session.world
         code_page = -1
@@ -442,11 +464,12 @@ class Stepper:
                 image = self._flags_to_load()
                 if (frame := self._over_iret()) is not None:
                     try:
-                        vcpu.run()
-                    except InterruptedError:
-                        vcpu.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
-                    runner.forget()
-                    runner.session.write_linear(runner, *frame)
+                        self._run_to_return()
+                    finally:
+                        runner.forget()
+                        runner.session.write_linear(runner, *frame)
+                    if self.parked:
+                        return None
                     if vcpu.u32[U32_EXIT_REASON] == exits.KVM_EXIT_DEBUG:
                         self._at_handler(exits.KVM_EXIT_DEBUG, before)
                         runner.debug_for_stepping()
@@ -457,6 +480,18 @@ class Stepper:
         if stop is None:
             self._give_trap_flag(own, image)
         return stop
+
+    def _run_to_return(self) -> None:
+        """KVM_RUN, again after a kick that is not to stop the vCPU."""
+        runner = self.runner
+        while True:
+            try:
+                runner.vcpu.run()
+            except InterruptedError:
+                self.parked = runner.park()
+                if not self.parked:
+                    continue
+            return
 
     def _give_trap_flag(self, own: int, image: int | None) -> None:
         """After a step: give the guest its own EFLAGS.TF, which KVM hides in its steps, and the #DB that this brings.
@@ -475,7 +510,7 @@ class Stepper:
         """One step by KVM's own single-stepping."""
         runner = self.runner
         vcpu = runner.vcpu
-        for tries in range(NO_PROGRESS_TRIES):
+        for tries in range(self._tries):
             if not entered:
                 try:
                     self._enter()

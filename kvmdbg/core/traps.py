@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from kvmdbg.machine.memory import GuestMemory
 
@@ -44,6 +45,19 @@ class Traps:
                 if self._memory.read(address, 1)[0] == trap:  # else the guest has written over it
                     self._memory.write(address, bytes((under,)))
                 del self._planted[address]
+
+    @contextmanager
+    def kept(self) -> Iterator[dict[int, tuple[int, int]]]:
+        """While inside, memory holds just these traps (each with the byte under it, by guest-physical address)."""
+        with self._lock:
+            yield dict(self._planted)
+
+    @contextmanager
+    def replaced(self, planted: dict[int, tuple[int, int]]) -> Iterator[None]:
+        """Memory is given back what it held when these traps lay in it."""
+        with self._lock:
+            yield
+            self._planted = dict(planted)
 
     @property
     def under(self) -> dict[int, int]:

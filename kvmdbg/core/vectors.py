@@ -58,6 +58,7 @@ class Vectors:
         """The physical and linear address of each LIDT, by the physical address of its opcode."""
         self._starts: set[Place] = set()
         """Where code has been decoded from."""
+        self._contents: dict[tuple[int, int], bytes] = {}
 
     @property
     def active(self) -> bool:
@@ -70,6 +71,7 @@ class Vectors:
         self._tables.clear()
         self._waiting = {runner for runner in session.runners if not runner.may_run} if self.wanted else set()
         self._ranges = []
+        self._contents = {}
         if not self.wanted:
             return []
         entries: dict[tuple[Runner, int], list[int]] = {}
@@ -86,6 +88,7 @@ class Vectors:
             for vector, linear in self._handlers(runner).items():
                 if linear not in table_itself and session.physical_of(runner, linear) is not None:
                     entries.setdefault((runner, linear), []).append(vector)
+        self._contents = {(start, end): session.machine.memory.read(start, end - start) for start, end in self._ranges}
         points = [
             self._at_handler(runner, linear, vectors)
             for (runner, linear), vectors in entries.items()
@@ -186,6 +189,11 @@ class Vectors:
     def covers(self, physical: int, size: int) -> bool:
         """Whether a write there changes a table."""
         return any(start < physical + size and physical < end for start, end in self._ranges)
+
+    def altered(self) -> bool:
+        """Whether a table holds something else than when the breakpoints were set."""
+        read = self.session.machine.memory.read
+        return any(read(start, end - start) != known for (start, end), known in self._contents.items())
 
     def moved(self, runner: Runner) -> bool:
         """Whether this vCPU has another table than when the breakpoints were set, or could run no code then."""

@@ -10,9 +10,10 @@ from kvmdbg.core import stops
 from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.core.events import MemoryEvent
 from kvmdbg.core.hooks import SWALLOW, Event
+from kvmdbg.core.retreat import GuardSpoilt
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
-from kvmdbg.machine.memory import PAGE
+from kvmdbg.machine.memory import PAGE, Guard
 from kvmdbg.record import replace
 from kvmdbg.x86 import paging
 from kvmdbg.x86.operands import Access
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 REGS = abi.kvm_run.regs.offset
 REGS_END = REGS + 144
+PUSHED = 256
+"""Bytes that one instruction or event pushes at most (enter with 31 levels)."""
 MOST_PLACES = 10_000
 """Of how many addresses accesses are counted apart."""
 SHOWN_WHOLE = 8
@@ -71,10 +74,13 @@ class Watching:
         address, size, write = int(mmio.phys_addr), min(int(mmio.len), 8), bool(mmio.is_write)
         machine = runner.session.machine
         if machine.memory.find(address) is None:
+            runner.retreat.spent = True
             return self._device(address, size, write)
+        page = address & -PAGE
+        if self._on_stack(address):
+            raise GuardSpoilt({page}, done=True)
         data = bytes(mmio.data[:size])
         touches: list[Touch] = []
-        page = address & -PAGE
         for span in (*runner.plan.watched.get(page, ()), *runner.plan.in_registers.get(page, ())):
             watch = span.watch
             if (
@@ -93,6 +99,7 @@ class Watching:
             mmio.data[:size] = runner.session.physical.read(address, size)
         if not touches:
             return None
+        runner.retreat.spent = True
         pc_at_exit = None if write else runner.pc
         runner.must_complete = True
         stop = runner.complete()
@@ -104,6 +111,29 @@ class Watching:
             if touch.watch.number in self.shadow:
                 self.shadow[touch.watch.number] = new
         return self._judge(touches, pc_at_exit) or stop
+
+    def _on_stack(self, physical: int) -> bool:
+        """Whether an access that exits may be one of several to the stack, in pages that slots guard.
+
+        The others are lost then. That exit's address is where SP is now, or above it where a page ends between the two.
+        """
+        runner = self.runner
+        session = runner.session
+        if physical & -PAGE not in session.machine.memory.guards:
+            return False
+        top = runner.stack_pointer
+        if session.physical_of(runner, top) == physical:
+            return bool(runner.vcpu.regs.rsp & 0xFFFF) or not self._stored(top)
+        end = -top % PAGE
+        within = end > 0 and end + physical % PAGE < PUSHED
+        return within and session.physical_of(runner, top + end) == physical & -PAGE
+
+    def _stored(self, linear: int) -> bool:
+        """Whether the instruction before pc can be seen to have written there otherwise than by a push."""
+        session, runner = self.runner.session, self.runner
+        site = session.find_accessor(runner, linear, 0, write=True)
+        info = None if site is None else session.classify_at(runner, site)
+        return info is not None and not info.mnemonic.startswith(("push", "call", "lcall", "int", "enter"))
 
     def _fill(self, touch: Touch, old: bytes, new: bytes) -> None:
         watch = touch.watch
@@ -322,16 +352,23 @@ class Watching:
 
     def may_be_cause(self) -> bool:
         """Whether an emulation failure may come from a guarded page that the instruction at pc touches."""
+        memory = self.runner.session.machine.memory
+        return bool((memory.guards or memory.restartable) and self.guarded_at_pc())
+
+    def guarded_at_pc(self) -> set[int]:
+        """The pages that are guarded from the instruction at pc: from its accesses, or from being fetched."""
         runner = self.runner
-        memory, guards = runner.session.machine.memory, runner.plan.guards
-        if not (memory.guards or memory.restartable):
-            return False
-        session = runner.session
-        pages = {session.physical_of(runner, runner.pc), session.physical_of(runner, runner.pc + 14)}
+        session, guards = runner.session, runner.plan.guards
+        reads, writes = [runner.pc, runner.pc + 14], list[int]()
         for access in session.accesses_at(runner):
-            pages.add(session.physical_of(runner, access.linear))
-            pages.add(session.physical_of(runner, access.linear + access.size - 1))
-        return any(page is not None and page & -PAGE in guards for page in pages)
+            (writes if access.write else reads).extend((access.linear, access.linear + access.size - 1))
+        found = set()
+        for place in (*reads, *writes):
+            physical = session.physical_of(runner, place)
+            guard = None if physical is None else guards.get(physical & -PAGE)
+            if physical is not None and (guard is Guard.WITHDRAWN or (guard is not None and place in writes)):
+                found.add(physical & -PAGE)
+        return found
 
     def step_without_guards(self) -> stops.Stop | None:
         """Run the instruction at pc, which a guard keeps from running, with the guards lifted."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kvmdbg.core import stops
+from kvmdbg.core.watchdog import Watchdog
 from kvmdbg.errors import KvmdbgError, SessionStateError, refused_by_host
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class World:
         self.seconds = 0.0
         """How long the vCPUs have run in all, without what went on at stops."""
         self._began = 0.0
+        self._watchdog: Watchdog | None = None
         self._finish = finish
         self._announce = announce
 
@@ -58,6 +60,10 @@ class World:
             self._began = time.perf_counter()
             for runner in jobs:
                 runner.in_guest = True
+        if self._watchdog is None:
+            self._watchdog = Watchdog(self)
+            self._watchdog.start()
+        self._watchdog.wake()
         for runner, job in jobs.items():
             runner.post(lambda runner=runner, job=job: self._run(runner, job))  # type: ignore[misc]
 
@@ -103,6 +109,17 @@ class World:
             if other is not but:
                 other.kick()
         self.condition.notify_all()
+
+    def kick_running(self) -> None:
+        """Have every vCPU that runs look up for a moment."""
+        with self.condition:
+            for runner in self.running:
+                runner.kick()
+
+    def close(self) -> None:
+        """Nothing will run any more."""
+        if self._watchdog is not None:
+            self._watchdog.end()
 
     def stop(self, stop: stops.Stop | None = None) -> None:
         """Ask all runners to stop; ``stop`` is the reason if no other comes first, None that somebody wants it now."""

@@ -59,7 +59,9 @@ def view(
     system: Sequence[int] = (),
     irqchip: bool = False,
 ) -> View:
-    return View(translate, identity, lambda linear: linear in user, frozenset(paging), frozenset(system), irqchip)
+    return View(
+        translate, identity, lambda linear: linear in user, frozenset(paging), frozenset(system), frozenset(), irqchip
+    )
 
 
 def plan_for(*points: Breakpoint | Watchpoint, profile: HostProfile = HARDWARE, at: View | None = None) -> Plan:

@@ -85,6 +85,8 @@ class ScriptedMachine(Machine):
             check_extension=lambda which: 0 if which == abi.KVM_CAP_COALESCED_PIO else 64,
             vcpu_mmap_size=3 * 4096,
             set_memory_region=lambda *_: None,
+            dirty_log=lambda slot, pages: bytes((pages + 7) // 8),
+            msr_indices=list,
         )
         nothing.system = nothing
         self.system = self.vm = nothing
