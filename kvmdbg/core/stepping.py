@@ -39,6 +39,9 @@ IMAGE_SIZES = {"popf": 2, "popfd": 4, "popfq": 8, "iret": 2, "iretd": 4, "iretq"
 """Bytes of what these instructions load into EFLAGS."""
 REGS = abi.kvm_run.regs.offset
 REGS_END = REGS + 144
+IDTR = REGS_END + abi.kvm_sregs.idt.offset
+IDTR_END = IDTR + 10
+"""Base and limit of the IDT, in the special registers behind the general ones."""
 U64_RIP = REGS // 8 + 16
 U64_RSP = REGS // 8 + 6
 RSP, RIP, RFLAGS = 6 * 8, 16 * 8, 17 * 8  # in a copy of struct kvm_regs
@@ -92,6 +95,8 @@ class Stepper:
         """The entries of handlers by linear address: where their trap lies, None for a debug register."""
         self._pages: dict[int, memoryview] = {}
         self._tries = NO_PROGRESS_TRIES
+        self._idtr = b""
+        self._table: list[tuple[memoryview, bytes]] = []
         self.parked = False
         """The last step was ended from outside before it began."""
         self.delivered = False
@@ -227,6 +232,7 @@ class Stepper:
     def rest(self) -> None:
         """At each stop: let go of the guest's memory; its translations may change."""
         self._pages.clear()
+        self._table.clear()
 
     def _run(self, count: int | None, record: list[bytes] | None, span: tuple[int, int] | None) -> stops.Stop | None:
         runner = self.runner
@@ -249,6 +255,11 @@ class Stepper:
         waiting = self.event_waits()
         done = 0
         while True:
+            if page[IDTR:IDTR_END] != self._idtr or any(view != known for view, known in self._table):
+                runner.forget()
+                self._release_handlers()
+                self._trap_handlers()
+                runner.debug_for_stepping()
             before = bytes(page[REGS:REGS_END])
             rip, began = u64[U64_RIP], pc
             if pc >> 12 != code_page:
@@ -676,16 +687,36 @@ class Stepper:
             self._trap_handlers()
             yield
         finally:
-            runner = self.runner
-            runner.session.traps.lift(*self._entries - runner.plan.traps)
-            self._entries.clear()
-            self._entry_points.clear()
-            runner.step_entries, runner.step_trap = (), None
-            runner.take_waiting_trap()
+            self._release_handlers()
+            self.runner.take_waiting_trap()
+
+    def _release_handlers(self) -> None:
+        runner = self.runner
+        runner.session.traps.lift(*self._entries - runner.plan.traps)
+        self._entries.clear()
+        self._entry_points.clear()
+        runner.step_entries, runner.step_trap = (), None
+
+    def _note_table(self) -> None:
+        """Remember the guest's table of handlers, to see when it is another one."""
+        runner = self.runner
+        session, idt = runner.session, runner.sregs.idt
+        self._idtr = bytes(runner.vcpu.page[IDTR:IDTR_END])
+        self._table = []
+        at, end = idt.base, idt.base + min(idt.limit + 1, 1024 if runner.mode.segmented else 4096)
+        while at < end:
+            size = min(end - at, 4096 - at % 4096)
+            physical = session.physical_of(runner, at)
+            region = None if physical is None else session.machine.memory.find(physical)
+            if physical is not None and region is not None:
+                view = region.view[physical - region.address : physical - region.address + size]
+                self._table.append((view, bytes(view)))
+            at += size
 
     def _trap_handlers(self) -> None:
         runner = self.runner
         session = runner.session
+        self._note_table()
         if session.profile.steps_into_handlers:
             return
         trap = runner.plan.trap or session.profile.kernel_trap
