@@ -7,6 +7,7 @@ gives, and tells it when the target stopped.
 from __future__ import annotations
 
 import traceback
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -99,6 +100,8 @@ class Client:
         self._aside = False
         """The work is done by another thread, which alone uses the target meanwhile."""
         self._stop_meanwhile: Stop | None = None
+        self._said: deque[str] = deque()
+        """What is to be said; it may come from a thread that must not wait for whoever sends."""
         self._waiting = bytearray()
         """Packets that came meanwhile, each behind its length; one byte a byte, so that a million of them is little."""
         self._known: dict[str, bool] = {}
@@ -147,6 +150,7 @@ class Client:
 
     def take(self) -> bytes:
         """What is to be sent now."""
+        self._send_said()
         return self.wire.take()
 
     def _interrupt(self) -> None:
@@ -186,6 +190,7 @@ class Client:
 
     def _reply(self, reply: registry.Reply) -> None:
         if reply is not None and not self.ended:
+            self._send_said()
             self.wire.send(reply.encode() if isinstance(reply, str) else reply)
 
     def error(self, error: TargetError) -> bytes:
@@ -243,10 +248,14 @@ class Client:
     # --- the target speaks -------------------------------------------------------------------------
 
     def say(self, text: str) -> None:
-        """Text for the person at the client; only while it waits for a reply that allows for it."""
-        if (self.waiting and not self.plain) or self.busy:
-            self.wire.send(b"O" + text.encode("utf-8", "replace").hex().encode())
+        """Text for the person at the client, from any thread; only while it waits for a reply that allows for it."""
+        if ((self.waiting and not self.plain) or self.busy) and not self.ended:
+            self._said.append(text)
             self._flush()
+
+    def _send_said(self) -> None:
+        while self._said:
+            self.wire.send(b"O" + self._said.popleft().encode("utf-8", "replace").hex().encode())
 
     def output(self, data: bytes) -> None:
         """What the guest wrote, when the client asked for it."""

@@ -563,13 +563,18 @@ class Server:
                     self.client.stopped(event)
 
     def _send(self) -> bool:
-        """Send from any thread; the server's sends what is left, and notices when the client is gone: False then."""
-        with self.lock:
+        """Send from any thread, which must not wait: else the server's does. False when the client is gone."""
+        if not self.lock.acquire(blocking=False):
+            self._wake()
+            return True
+        try:
             alive = self._flush()
             if not alive:
                 self._gone = True
                 self._wake()
             return alive
+        finally:
+            self.lock.release()
 
 
 def _peer(connection: socket.socket) -> str:

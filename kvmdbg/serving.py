@@ -60,6 +60,7 @@ class GdbService:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise UsageError(f"cannot listen at {address}: {reason}") from None
         self._server, self._target = server, target
+        self.session.sharers.append(server.lock)
         for name in self._options:
             self._apply(name)
         self.session.listeners.on_kill(self._killed)
@@ -87,6 +88,7 @@ class GdbService:
             self._interpreter.close()
             self._interpreter = None
         if server is not None and target is not None:
+            self.session.sharers.remove(server.lock)
             server.close()
             target.close()
 

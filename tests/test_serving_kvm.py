@@ -6,6 +6,8 @@ import os
 import socket
 import sys
 import sysconfig
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 import kvmdbg
 from gdbstub import Address
 from gdbstub.testing import Remote
+from gdbstub.wire import frame
 from kvmdbg.commands import catalogue
 from kvmdbg.commands.registry import REGISTRY, Command
 from kvmdbg.core.session import Session
@@ -216,3 +219,40 @@ def test_no_file_but_the_guests_own(name: str, serve: Serve) -> None:
     assert remote.ask(b"vFile:pwrite:3,0,x") == b"F-1,16"
     assert remote.ask(b"vFile:unlink:%s" % own) == b"F-1,16"
     assert remote.ask(b"vFile:readlink:%s" % b"/proc/self/exe".hex().encode()) == b"F-1,16"
+
+
+def test_a_restart_in_the_middle_of_whatever(serve: Serve) -> None:
+    """A step and `monitor restart` in one write, and the client goes at any moment: the server lives."""
+    client = serve()
+    client.remote.close()
+    where = Address.parse(client.service.address or "")
+    restart = b"qRcmd," + b"restart".hex().encode()
+    for number in range(30):
+        with socket.create_connection((where.host, where.port)) as connection:
+            connection.sendall(frame(b"vCont;s:1") + frame(restart) + frame(b"g") * (number % 3))
+            time.sleep(number % 10 * 0.004)
+    last = Client(client.service, client.said)
+    assert last.remote.ask(b"m1000,2") == GUEST.read_bytes()[:2].hex().encode()
+    last.remote.close()
+    assert not [one for one in client.said if "error" in one]
+
+
+def test_the_shell_restarts_while_a_client_asks(serve: Serve) -> None:
+    client = serve()
+    done = threading.Event()
+    replies: set[bytes] = set()
+
+    def ask() -> None:
+        while not done.is_set():
+            for packet in (b"g", b"m1000,2", b"?"):
+                replies.add(client.remote.ask(packet)[:1])
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for _ in range(15):
+        client.service.session.restart()
+    done.set()
+    asking.join(20)
+    assert not asking.is_alive()
+    assert b"E" not in replies
+    assert not [one for one in client.said if "error" in one]

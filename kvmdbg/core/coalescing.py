@@ -133,10 +133,10 @@ class Coalescing:
                 continue
             try:
                 now = self._waiting()
-            except (ValueError, IndexError):  # the machine is being made anew
+                if now[:4] != now[4:] and now[:4] == before[:4]:
+                    session.runners[0].kick()
+            except Exception:  # the machine is being made anew
                 now = b""
-            if now[:4] != now[4:] and now[:4] == before[:4]:
-                session.runners[0].kick()
             before = now
             threading.Event().wait(DELAY)
 

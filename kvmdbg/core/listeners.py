@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
-from kvmdbg.core.stops import Stop
+from kvmdbg.core.stops import Stop, internal_error
 from kvmdbg.kvm.exits import Exit
 
 
 class Listeners:
-    """Callbacks by kind. While nobody listens to exits, the exit loop does not decode them."""
+    """Callbacks by kind. While nobody listens to exits, the exit loop does not decode them.
+
+    A callback that fails keeps nothing from the others: what it raises is told as a warning, and the guest's next stop
+    is told to it again. One for output, exits and notes ends the guest's run, which it is part of: an error stop.
+    """
 
     def __init__(self) -> None:
         self.stop: list[Callable[[Stop], None]] = []
@@ -49,17 +57,29 @@ class Listeners:
             if callback in callbacks:
                 callbacks.remove(callback)  # type: ignore[arg-type]
 
+    def _each(self, callbacks: list[Callable[..., None]], *values: Any) -> None:
+        for callback in list(callbacks):
+            try:
+                callback(*values)
+            except Exception as error:
+                self.unforeseen(error)
+
+    def unforeseen(self, error: Exception) -> None:
+        """What should not have happened, on a thread that nobody waits for: one sentence, and it goes on."""
+        if self.warning:
+            self.tell_warning(internal_error(error, 0).message)
+        else:
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
     def tell_stop(self, stop: Stop) -> None:
-        for callback in list(self.stop):
-            callback(stop)
+        self._each(self.stop, stop)
 
     def tell_output(self, data: bytes) -> None:
         for callback in list(self.output):
             callback(data)
 
     def tell_kill(self) -> None:
-        for callback in list(self.kill):
-            callback()
+        self._each(self.kill)
 
     def tell_exit(self, exit: Exit) -> None:
         for callback in list(self.exit):
@@ -71,7 +91,8 @@ class Listeners:
 
             warnings.warn(text, RuntimeWarning, stacklevel=2)
         for callback in list(self.warning):
-            callback(text)
+            with suppress(Exception):  # there is nobody left to tell
+                callback(text)
 
     def tell_note(self, vcpu: int, exit: Exit) -> None:
         for callback in list(self.note):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import queue
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from kvmdbg.x86.faults import Fault, State
 
 T = TypeVar("T")
+GONE = "this vCPU is gone: the guest has been restarted or closed"
 LOW32 = (1 << 32) - 1
 UD2 = b"\x0f\x0b"
 
@@ -160,8 +160,8 @@ class Runner(threading.Thread):
         while (job := self._jobs.get()) is not None:
             try:
                 job()
-            except Exception:  # a listener's mistake; the vCPU needs its thread
-                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self)))
+            except Exception as error:  # the vCPU needs its thread
+                self.session.listeners.unforeseen(error)
 
     def _set_up(self) -> None:
         self.vcpu.set_signal_mask(KICK_SIGNAL)
@@ -192,7 +192,7 @@ class Runner(threading.Thread):
         """Run ``function`` on this thread some time soon. SessionStateError when the thread is ending."""
         with self._gate:
             if self._over:
-                raise SessionStateError("this vCPU is gone: the guest has been restarted or closed")
+                raise SessionStateError(GONE)
             self._jobs.put(function)
 
     def kick(self) -> None:
@@ -212,6 +212,8 @@ class Runner(threading.Thread):
     # --- registers ---------------------------------------------------------------------------------
 
     def require_stopped(self) -> None:
+        if self._over:
+            raise SessionStateError(GONE)
         if self.in_guest and threading.current_thread() is not self:
             raise SessionStateError("the guest is running: interrupt it first")
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from kvmdbg.core import moves, stops
 from kvmdbg.core.arming import DEBUG_REGISTERS, STEPPING, Plan, View, make_plan
@@ -74,6 +74,14 @@ PATIENCE = 5.0
 """How many seconds a hook may take to return when the guest is to stop."""
 P = TypeVar("P", bound=Point)
 V = TypeVar("V")
+
+
+class Lock(Protocol):
+    """As those of threading."""
+
+    def acquire(self, blocking: bool = ...) -> bool: ...
+
+    def release(self) -> None: ...
 
 
 class Session(Inspection):
@@ -141,6 +149,8 @@ class Session(Inspection):
         self._step_interrupts = False
         self.last_stop: stops.Stop | None = None
         self._control = threading.RLock()
+        self.sharers: list[Lock] = []
+        """Locks of those who use the guest on threads of their own: it is not replaced while one of them is held."""
         self.own_points: list[Breakpoint] = []
         """Breakpoints of the debugger's own, for the time of one run."""
         self._plan = Plan()
@@ -160,7 +170,7 @@ class Session(Inspection):
         except BaseException:
             self._backend.close()
             raise
-        self._backend.listen(lambda data: self.uart.feed(data))
+        self._backend.listen(self._received)
         try:
             self.coalescing = Coalescing(self)
             self.physical: PhysicalMemory = PhysicalMemory(self)
@@ -225,6 +235,21 @@ class Session(Inspection):
         run, that is, from a hook or a device.
         """
         self._refuse_while_it_runs_here("restart")
+        with self._alone():
+            self._restart()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Inside, nobody else begins to use the guest or lets it run."""
+        on_a_runner = threading.current_thread() in self.runners
+        with ExitStack() as held:
+            for lock in (*self.sharers, self._control):
+                if not lock.acquire(blocking=not on_a_runner):  # whoever has it may be waiting for this very runner
+                    raise SessionStateError("the guest is in use: try again")
+                held.callback(lock.release)
+            yield
+
+    def _restart(self) -> None:
         self.interrupt()
         for runner in self.runners:
             runner.end()
@@ -1060,6 +1085,14 @@ class Session(Inspection):
         """Give the guest's serial port what can be read from a file descriptor, if it is connected to stdio."""
         if isinstance(self._backend, Stdio):
             self._backend.take_input(source)
+
+    def _received(self, data: bytes) -> int:
+        """What comes in there; how much of it the guest has yet to read."""
+        try:
+            return self.uart.feed(data)
+        except Exception as error:
+            self.listeners.unforeseen(error)
+            return 0
 
     def _serial(self, data: bytes) -> None:
         self._output += data

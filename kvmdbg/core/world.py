@@ -71,13 +71,20 @@ class World:
         runner.drain()
         try:
             stop = None if self.stopping else job()
-        except KvmdbgError as error:
-            stop = runner.stop(stops.ErrorStop, message=str(error))
-        except OSError as error:
-            stop = runner.stop(stops.ErrorStop, message=str(refused_by_host(error)))
         except BaseException as error:  # a bug must not leave the session waiting for ever
-            stop = stops.internal_error(error, runner.index)
+            stop = self._failed(runner, error)
         self._rest(runner, stop)
+
+    @staticmethod
+    def _failed(runner: Runner, error: BaseException) -> stops.Stop:
+        try:
+            if isinstance(error, KvmdbgError):
+                return runner.stop(stops.ErrorStop, message=str(error))
+            if isinstance(error, OSError):
+                return runner.stop(stops.ErrorStop, message=str(refused_by_host(error)))
+        except Exception:  # where it stands cannot be told either
+            return stops.ErrorStop(vcpu=runner.index, pc=0, message=str(error))
+        return stops.internal_error(error, runner.index)
 
     def _yields_to(self, stop: stops.Stop | None) -> bool:
         """Whether this stop is the one to tell: the first, or how the guest ended while a limit passed."""

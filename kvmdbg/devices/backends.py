@@ -25,6 +25,7 @@ class Backend:
     """``where`` says where it is; ``write`` takes what the guest sends; ``listen`` gives on what comes in."""
 
     where = "stdio"
+    closed = False
     tell: Callable[[str], None]
     """Told once when what the guest sends cannot be written any more."""
 
@@ -39,6 +40,13 @@ class Backend:
 
     def wanted(self) -> None:
         """The guest looks for input; on its vCPU's thread, whenever it does."""
+
+    def give(self, feed: Feed, data: bytes) -> None:
+        """Give them, and wait until there is room for more."""
+        unread = feed(data)
+        while unread > AHEAD and not self.closed:
+            time.sleep(0.02)
+            unread = feed(b"")
 
     def close(self) -> None:
         """Give it back to the host."""
@@ -65,18 +73,14 @@ class Stdio(Backend):
     def wanted(self) -> None:
         source, self._source = self._source, None
         if source is not None and self._feed is not None:
-            threading.Thread(target=_copy, args=(source, self._feed), name="kvmdbg-serial", daemon=True).start()
+            threading.Thread(target=self._copy, args=(source, self._feed), name="kvmdbg-serial", daemon=True).start()
 
-
-def _copy(source: int, feed: Feed) -> None:
-    """Read until the end, not far ahead of the guest. A terminal that another job has now gives nothing."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTIN})  # reading fails then, instead of stopping kvmdbg
-    with suppress(OSError):
-        while data := os.read(source, 4096):
-            waiting = feed(data)
-            while waiting > AHEAD:
-                time.sleep(0.01)
-                waiting = feed(b"")
+    def _copy(self, source: int, feed: Feed) -> None:
+        """Read until the end, not far ahead of the guest. A terminal that another job has now gives nothing."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTIN})  # reading fails then, instead of stopping kvmdbg
+        with suppress(OSError):
+            while data := os.read(source, 4096):
+                self.give(feed, data)
 
 
 class File(Backend):
@@ -123,7 +127,6 @@ class Pty(Backend):
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
         self.where = f"terminal {os.ttyname(self._slave)}"
-        self._closed = False
 
     def write(self, data: bytes) -> None:
         with suppress(OSError):  # nobody reads, and its buffer is full
@@ -133,16 +136,16 @@ class Pty(Backend):
         def read() -> None:
             import select
 
-            while not self._closed:
+            while not self.closed:
                 ready, _, _ = select.select([self._master], [], [], 0.2)
-                if ready and not self._closed:
+                if ready and not self.closed:
                     with suppress(OSError):
-                        feed(os.read(self._master, 4096))
+                        self.give(feed, os.read(self._master, 4096))
 
         threading.Thread(target=read, name="kvmdbg-serial", daemon=True).start()
 
     def close(self) -> None:
-        self._closed = True
+        self.closed = True
         os.close(self._slave)
 
 
@@ -192,7 +195,7 @@ class Tcp(Backend):
                             continue
                         if not data:
                             break
-                        feed(data)
+                        self.give(feed, data)
                 self._client = None
 
         threading.Thread(target=serve, name="kvmdbg-serial", daemon=True).start()
@@ -200,6 +203,7 @@ class Tcp(Backend):
     def close(self) -> None:
         from socket import SHUT_RDWR
 
+        self.closed = True
         with suppress(OSError):
             self._server.shutdown(SHUT_RDWR)
         self._server.close()

@@ -66,10 +66,11 @@ class Uart:
         self.sink(data)
 
     def feed(self, data: bytes) -> int:
-        """Bytes from outside, from any thread: the guest reads them from the receiver; how many wait there now."""
+        """Bytes from outside, from any thread: the guest reads them from the receiver. How many it has yet to read."""
         with self._lock:
             self.received.extend(data)
-            self._interrupt()
+            if data:
+                self._interrupt()
             return len(self.received)
 
     def _cause(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from gdbstub import Description, Exited, Killed, Point, Resume, Stopped, Target, TargetError
 from gdbstub import Stop as StubStop
@@ -14,7 +14,7 @@ from kvmdbg.core import stops
 from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.core.runner import Runner
 from kvmdbg.core.session import Session
-from kvmdbg.errors import KvmdbgError, MemoryFault
+from kvmdbg.errors import KvmdbgError, MemoryFault, SessionStateError
 from kvmdbg.gdb_target import descriptions
 from kvmdbg.gdb_target.registers import ThreadRegisters
 from kvmdbg.x86 import paging
@@ -332,7 +332,8 @@ class GdbTarget(
 
     def _stopped(self, stop: stops.Stop) -> None:
         self.on_stop(self._rendered(stop))
-        self._runner(stop.vcpu + 1).post(self.on_idle)
+        with suppress(SessionStateError):  # the guest is being restarted: there is another vCPU soon
+            self._runner(stop.vcpu + 1).post(self.on_idle)
 
     def _rendered(self, stop: stops.Stop) -> StubStop:
         thread = stop.vcpu + 1
