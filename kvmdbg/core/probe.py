@@ -54,6 +54,8 @@ class HostProfile:
     """A step over ``iretq`` ends at the instruction it returns to."""
     halts_late: bool
     """A step over ``hlt`` ends as any other; KVM_EXIT_HLT comes after the instruction behind it."""
+    runs_on: bool
+    """A step over a fence or ``endbr64`` runs the next instruction, too."""
     int1_before: bool
     """The debug exit for an ``int1`` of the guest's own stands at it, not behind it."""
 
@@ -228,6 +230,10 @@ class _Prober:
             end = self.run()
         return isinstance(end, exits.DebugExit)
 
+    def runs_on(self) -> bool:
+        self.set_up("real", b"\x0f\xae\xe8\x90\x90")  # lfence; nop; nop
+        return self.step_once() and int(self.vcpu.regs.rip) == CODE + 4
+
     def int1_before(self) -> bool:
         self.set_up("real", bytes((0x90, INT1, 0x90)))
         self.vcpu.set_guest_debug(abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP, (0, 0, 0, 0, 0, 0, 0, 0x400))
@@ -327,7 +333,8 @@ def host_profile() -> HostProfile:
             steps_into_handlers=prober.steps_into_handlers(),
             leaks_trap_flag=prober.leaks_trap_flag(),
             steps_iret=prober.steps_iret(),
-            halts_late=prober.halts_late(),
+            runs_on=prober.runs_on(),
+            halts_late=prober.halts_late(),  # behind what its late halt would disturb
             int1_before=prober.int1_before(),
             out_is_past=prober.out_is_past(),
             guards_restart=all(prober.guards_restart(whence) for whence in ("real", "prot32", "long")),

@@ -304,7 +304,7 @@ class Runner(threading.Thread):
         control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP | self._to_handlers
         if self.plan.holds_data_in_registers:
             control |= abi.KVM_GUESTDBG_USE_HW_BP
-        if self._quiet and self.session.blocks_interrupts:
+        if self.keeps_interrupts_out:
             control |= abi.KVM_GUESTDBG_BLOCKIRQ
         self._for_stepping = self._request(control, self.plan.dr7_data_only(), self._step_entries)
 
@@ -321,6 +321,17 @@ class Runner(threading.Thread):
             control |= abi.KVM_GUESTDBG_USE_HW_BP
         enable = abi.KVM_GUESTDBG_ENABLE if control else 0
         return self._request(enable | control, self.plan.dr7_data_only(), self._step_entries)
+
+    def to_address(self, linear: int) -> bytes:
+        """The same to a breakpoint at a linear address as well; interrupts wait, where this KVM can keep them out."""
+        control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP | self._to_handlers
+        if self.session.blocks_interrupts:
+            control |= abi.KVM_GUESTDBG_BLOCKIRQ
+        return self._request(control, self.plan.dr7_data_only(), (linear, *self._step_entries))
+
+    @property
+    def keeps_interrupts_out(self) -> bool:
+        return self._quiet and self.session.blocks_interrupts
 
     @property
     def free_debug_registers(self) -> int:

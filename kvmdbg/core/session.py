@@ -954,9 +954,10 @@ class Session(Inspection):
             runner.forget()
             runner.stepper.rest()
         if stop is None:
-            stop = stops.InterruptedStop(vcpu=self.vcpu.index, pc=self.vcpu.pc)
+            stop = stops.InterruptedStop(vcpu=self.vcpu.index, pc=self.vcpu.pc, halted=self.vcpu.halted)
         elif isinstance(stop, stops.LimitStop) and not stop.pc:
-            stop = stops.LimitStop(vcpu=stop.vcpu, pc=self.vcpus[stop.vcpu].pc, limit=stop.limit)
+            view = self.vcpus[stop.vcpu]
+            stop = stops.LimitStop(vcpu=stop.vcpu, pc=view.pc, limit=stop.limit, halted=view.halted)
         for point in stop.breakpoints:
             if point.temporary:
                 self.breakpoints.discard(point)

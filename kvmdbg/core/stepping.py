@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.core import stops
@@ -21,6 +21,7 @@ from kvmdbg.core.retreat import GuardSpoilt
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
 from kvmdbg.record import replace
+from kvmdbg.x86 import disasm
 from kvmdbg.x86.gates import handler_entries
 
 if TYPE_CHECKING:
@@ -34,7 +35,10 @@ NO_PROGRESS_TRIES = 64
 JUMP_TRIES = 4
 """A jump to itself looks like a step without progress, and may as well be run as often as this."""
 PUSHF, POPF, IRET = 0x9C, 0x9D, 0xCF
-FLAGS_AND_PREFIXES = PREFIXES | set(range(0x40, 0x50)) | {PUSHF, POPF, IRET}
+HARD = frozenset((PUSHF, POPF, IRET, HLT))
+HARD_AND_PREFIXES = PREFIXES | set(range(0x40, 0x50)) | HARD
+RUN_NATIVELY = frozenset((0x01, 0x19, 0x1C, 0x1D, 0x1E, 0xAE, 0xC7))
+"""Opcodes behind 0F of fences, endbr64, swapgs, serialize, fxsave, rdfsbase, rdrand and no-operations."""
 IMAGE_SIZES = {"popf": 2, "popfd": 4, "popfq": 8, "iret": 2, "iretd": 4, "iretq": 8}
 """Bytes of what these instructions load into EFLAGS."""
 REGS = abi.kvm_run.regs.offset
@@ -70,14 +74,15 @@ def instruction_event(code: bytes, regs: abi.kvm_regs, bits: int) -> tuple[exits
 
 
 def hard(code: memoryview | bytes, at: int) -> bool:
-    """Whether the instruction at ``code[at]`` is stepped with care: it pushes or loads EFLAGS (pushf, popf, iret)."""
-    while (byte := code[at]) in FLAGS_AND_PREFIXES:
-        if byte in (PUSHF, POPF, IRET):
+    """Whether the instruction at ``code[at]`` is stepped with care: it pushes or loads EFLAGS (pushf, popf, iret),
+    halts, or a KVM in software may let the CPU run it."""
+    while (byte := code[at]) in HARD_AND_PREFIXES:
+        if byte in HARD:
             return True
         at += 1
         if at == len(code):
             return True
-    return False
+    return byte == 0x0F and (at + 1 == len(code) or code[at + 1] in RUN_NATIVELY)
 
 
 class GuardedAccess(Exception):
@@ -101,6 +106,8 @@ class Stepper:
         """The last step was ended from outside before it began."""
         self.delivered = False
         """The last step delivered an event: it ended at a handler's entry."""
+        self.halted = False
+        """The last step was over a hlt, and the vCPU waits for an interrupt behind it."""
 
     # --- past a breakpoint -------------------------------------------------------------------------
 
@@ -248,7 +255,6 @@ class Stepper:
         code: memoryview | bytes = b""
         tracer = session.instructions
         drain = session.coalescing.drain
-        halts_late = session.profile.halts_late
         entries = self._entry_points
         pc = runner.pc
         runner.debug_for_stepping(again=False)
@@ -282,9 +288,6 @@ class Stepper:
                     clean = False
                 if clean:
                     pc = u64[U64_DEBUG_PC]
-                    if halts_late and u64[U64_RIP] == rip + 1 and self._was_hlt(pc - 1):
-                        runner.forget()
-                        return runner.stop(stops.HaltedStop)
                 elif u32[U32_EXIT_REASON] == port_exit:
                     runner.forget()  # hooks look at pc
                     stop = runner.serve() or runner.complete() or runner.spend()
@@ -305,6 +308,11 @@ class Stepper:
                 if stop is not None:
                     return stop
                 runner.follow_tables()
+                pc = runner.pc
+            if self.halted:
+                stop = self._wait()
+                if stop is not None:
+                    return stop
                 pc = runner.pc
             drain()
             stopping = world.stopping
@@ -346,14 +354,6 @@ class Stepper:
     def _is_hard(self, linear: int) -> bool:
         code = self._code(linear)
         return not code or hard(code, linear & 0xFFF)
-
-    def _was_hlt(self, linear: int) -> bool:
-        """Whether a hlt lies at ``linear``."""
-        code = self._code(linear)
-        if not code or code[linear & 0xFFF] != HLT:
-            return False
-        self.runner.forget()
-        return self.runner.session.code_at(self.runner, linear, 1) == bytes((HLT,))
 
     def _over_iret(self) -> tuple[int, bytes] | None:
         """Arm for an iretq to run to where it returns, on a KVM that would step one instruction further.
@@ -436,7 +436,7 @@ class Stepper:
     def _single(self, before: bytes, entered: bool = False) -> stops.Stop | None:
         """One step, from registers ``before``; ``entered``: KVM_RUN has just returned."""
         runner = self.runner
-        self.parked = self.delivered = False
+        self.parked = self.delivered = self.halted = False
         here = runner.pc
         if entered or here not in self._entry_points:
             return self._guarded(before, entered)
@@ -472,6 +472,18 @@ class Stepper:
             if self.event_waits() and runner.step_trap is not None:
                 return self._natively()
             if self._is_hard(runner.pc):
+                if size := self._hlt_size():
+                    stop = self._halt(size)
+                    self._give_trap_flag(own, None)
+                    return stop
+                if (behind := self._behind_native()) is not None:
+                    if own:
+                        runner.set_general("rflags", runner.vcpu.regs.rflags & ~EFLAGS_TF)
+                    stop = self._to_handler(behind)
+                    if own and self.parked:
+                        runner.set_general("rflags", runner.vcpu.regs.rflags | EFLAGS_TF)
+                    self._give_trap_flag(own, None)
+                    return stop
                 image = self._flags_to_load()
                 if (frame := self._over_iret()) is not None:
                     try:
@@ -503,6 +515,23 @@ class Stepper:
                 if not self.parked:
                     continue
             return
+
+    def _behind_native(self) -> int | None:
+        """Where the instruction at pc ends, if it is one that this KVM does not emulate but lets the CPU run: its own
+        step would run the next one, too. None for others."""
+        runner = self.runner
+        if not runner.session.profile.runs_on:
+            return None
+        code = runner.session.code_at(runner, runner.pc, disasm.MAX_INSTRUCTION)
+        at = 0
+        while at < len(code) and code[at] in HARD_AND_PREFIXES:
+            at += 1
+        if code[at : at + 1] != b"\x0f" or code[at + 1] not in RUN_NATIVELY:
+            return None
+        found = disasm.decode(code, runner.mode.bits)
+        if found is None and code[at + 2] < 0xC0:
+            return None
+        return runner.pc + (found.size if found is not None else at + 3)
 
     def _give_trap_flag(self, own: int, image: int | None) -> None:
         """After a step: give the guest its own EFLAGS.TF, which KVM hides in its steps, and the #DB that this brings.
@@ -553,12 +582,8 @@ class Stepper:
                 if vcpu.page[REGS:REGS_END] == before and (tries < JUMP_TRIES or not self._jumps()):
                     runner.debug_for_stepping()
                     continue
-                profile = runner.session.profile
-                if profile.leaks_trap_flag:
+                if runner.session.profile.leaks_trap_flag:
                     self._clean_trap_flag(before)
-                rip = int.from_bytes(before[RIP : RIP + 8], "little")
-                if profile.halts_late and vcpu.u64[U64_RIP] == rip + 1 and self._was_hlt(runner.pc - 1):
-                    return runner.stop(stops.HaltedStop)
                 return None
             pending = runner.serve()
             stop = runner.complete()
@@ -569,6 +594,39 @@ class Stepper:
                 return self._delivery(before)
             if reason in (exits.KVM_EXIT_IO, exits.KVM_EXIT_MMIO) or bytes(vcpu.page[REGS:REGS_END]) != before:
                 return None
+        return None
+
+    def _hlt_size(self) -> int:
+        """Bytes of the hlt at pc, on a KVM that lets a step pass it and halts later; 0 for all else."""
+        runner = self.runner
+        if not runner.session.profile.halts_late or runner.cpl:
+            return 0
+        info = runner.session.classify_at(runner, runner.pc)
+        return info.size if info is not None and info.is_hlt else 0
+
+    def _halt(self, size: int) -> stops.Stop | None:
+        """Do the hlt at pc: the stop, or the vCPU waits behind it as it would in a free run."""
+        runner = self.runner
+        vcpu = runner.vcpu
+        runner.set_general("rip", vcpu.regs.rip + size)
+        runner.flush()
+        events = vcpu.get_events()
+        if events.interrupt.shadow:  # of the sti before it
+            events.interrupt.shadow = 0
+            events.flags |= abi.KVM_VCPUEVENT_VALID_SHADOW
+            vcpu.set_events(events)
+        if not runner.session.machine.irqchip:
+            return runner.stop(stops.HaltedStop)
+        vcpu.set_mp_state(abi.KVM_MP_STATE_HALTED)
+        self.halted = True
+        return None
+
+    def _wait(self) -> stops.Stop | None:
+        """Wait until an interrupt wakes the vCPU, which goes to its handler where interrupts may come into steps."""
+        self.halted = False
+        runner = self.runner
+        with suppress(GuardedAccess):  # the frame of the interrupt meets a guard: a step delivers it
+            return self._to_handler(runner.pc if runner.keeps_interrupts_out else None)
         return None
 
     def _delivery(self, before: bytes) -> stops.Stop | None:
@@ -582,10 +640,15 @@ class Stepper:
 
     def _natively(self) -> stops.Stop | None:
         """Deliver the event that waits: run to its handler without KVM's trap flag, which would be in the frame."""
+        return self._to_handler()
+
+    def _to_handler(self, target: int | None = None) -> stops.Stop | None:
+        """Run without KVM's trap flag to a handler's entry, or to this linear address."""
         runner = self.runner
         vcpu = runner.vcpu
         before = bytes(vcpu.page[REGS:REGS_END])
-        runner.debug(runner.to_handlers())
+        request = runner.to_handlers() if target is None else runner.to_address(target)
+        runner.debug(request)
         try:
             while True:
                 try:
@@ -595,7 +658,7 @@ class Stepper:
                     if runner.park():
                         self.parked = bytes(vcpu.page[REGS:REGS_END]) == before
                         return None
-                    runner.debug(runner.to_handlers())
+                    runner.debug(request)
                     continue
                 except BlockingIOError:
                     continue
@@ -609,6 +672,8 @@ class Stepper:
                 if self._at_handler(reason, before):
                     return None
                 if reason == exits.KVM_EXIT_DEBUG:
+                    if runner.pc == target and vcpu.u64[U64_DEBUG_DR6] & 15:
+                        return None
                     stop = self._own_trap()
                 else:
                     stop = runner.serve() or runner.complete() or runner.spend()

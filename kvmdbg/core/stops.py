@@ -163,26 +163,39 @@ class HookStop(Stop):
         return {"message": self.message}
 
 
+WAITS = ", halted: it waits for an interrupt"
+
+
 @record
 class InterruptedStop(Stop):
+    """Somebody stopped the guest. ``halted``: the vCPU waits for an interrupt in the hlt before ``pc``."""
+
+    halted: bool = False
     reason: ClassVar[str] = "interrupted"
 
     def describe(self) -> str:
-        return f"interrupted at {self.pc:#x}"
+        return f"interrupted at {self.pc:#x}{WAITS if self.halted else ''}"
+
+    def fields(self) -> dict[str, Any]:
+        return {"halted": True} if self.halted else {}
 
 
 @record
 class LimitStop(Stop):
-    """A limit of run() was reached: ``limit`` says which, as "2 s" or "100 exits"."""
+    """A limit of run() was reached: ``limit`` says which, as "2 s" or "100 exits".
+
+    ``halted``: the vCPU waits for an interrupt in the hlt before ``pc``.
+    """
 
     limit: str
+    halted: bool = False
     reason: ClassVar[str] = "limit"
 
     def describe(self) -> str:
-        return f"stopped at {self.pc:#x} after {self.limit}"
+        return f"stopped at {self.pc:#x} after {self.limit}{WAITS if self.halted else ''}"
 
     def fields(self) -> dict[str, Any]:
-        return {"limit": self.limit}
+        return {"limit": self.limit, **({"halted": True} if self.halted else {})}
 
 
 @record

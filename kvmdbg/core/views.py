@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.core.registers import RegisterFile
 from kvmdbg.errors import MemoryFault
-from kvmdbg.kvm.abi import KVM_MP_STATE_NAMES
+from kvmdbg.kvm.abi import KVM_MP_STATE_HALTED, KVM_MP_STATE_NAMES
 from kvmdbg.x86.modes import Mode
 
 if TYPE_CHECKING:
@@ -95,6 +95,11 @@ class VcpuView:
     def stack(self) -> int:
         """Linear address of the top of the stack."""
         return self._runner.stack_pointer
+
+    @property
+    def halted(self) -> bool:
+        """Whether the stopped vCPU waits for an interrupt, in a hlt that has not ended."""
+        return self._runner.call(self._runner.vcpu.get_mp_state) == KVM_MP_STATE_HALTED
 
     @property
     def state(self) -> str:

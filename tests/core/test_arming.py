@@ -35,6 +35,7 @@ def host(
         leaks_trap_flag=False,
         steps_iret=True,
         halts_late=False,
+        runs_on=False,
         int1_before=False,
         out_is_past=False,
         guards_restart=False,

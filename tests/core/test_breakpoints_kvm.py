@@ -238,3 +238,24 @@ def test_before_paging_maps_it(boot: Boot, registers_taken: bool) -> None:
     dbg.regs.rdi = entry.address
     dbg.break_at(0x80001020)
     assert pcs(dbg) == [0x80001020]
+
+
+# endbr64, endbr32, fences with and without prefixes, a no-operation: a KVM in software may run them on the CPU itself.
+NATIVE = ["f30f1efa", "f30f1efb", "0faee8", "0faef0", "0faef8", "2e0faee8", "0f1d07"]
+NATIVE_64 = ["480faee8", "0f01f8", "0fae042500200000"]
+"""Also swapgs and fxsave [0x2000]."""
+
+
+@HELD
+@pytest.mark.parametrize(
+    ("bits", "code"), [(bits, code) for bits in (16, 32, 64) for code in NATIVE] + [(64, code) for code in NATIVE_64]
+)
+def test_the_instruction_behind_one_that_runs_natively(boot: Boot, bits: int, code: str, registers_taken: bool) -> None:
+    insn = bytes.fromhex(code)
+    dbg = start(boot, b"\x90" + insn * 2 + b"\xfc\xfc\xf4", bits, registers_taken)  # two cld
+    first, second, third = 0x1001, 0x1001 + len(insn), 0x1001 + 2 * len(insn)
+    for address in (first, second, third):
+        dbg.break_at(address)
+    assert pcs(dbg) == [first, second, third]
+    dbg.restart()
+    assert [dbg.step().pc for _ in range(4)] == [first, second, third, third + 1]

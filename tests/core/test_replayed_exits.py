@@ -107,6 +107,7 @@ def host(trap: int | None = INT3, registers: bool = False) -> HostProfile:
         leaks_trap_flag=False,
         steps_iret=True,
         halts_late=False,
+        runs_on=False,
         int1_before=False,
         out_is_past=False,
         guards_restart=False,
