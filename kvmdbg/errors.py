@@ -40,6 +40,15 @@ class LoadError(KvmdbgError):
     """A guest image that cannot be read, recognised or placed."""
 
 
+class DeviceFailure(KvmdbgError):
+    """A device has raised, or answered what is no answer: ``device`` is its name, ``what`` says which."""
+
+    def __init__(self, device: str, what: str) -> None:
+        self.device = device
+        self.what = what
+        super().__init__(f"device {device} failed: {what}")
+
+
 class MemoryFault(KvmdbgError):
     """Guest memory that is not there.
 

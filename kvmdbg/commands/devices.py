@@ -12,7 +12,7 @@ from kvmdbg.commands.support import _unescape
 from kvmdbg.devices.i8042 import KEYS, Keyboard
 from kvmdbg.devices.vga import COLUMNS, Vga
 from kvmdbg.errors import UsageError
-from kvmdbg.machine.bus import Device
+from kvmdbg.machine.bus import Device, attempt
 
 if TYPE_CHECKING:
     from kvmdbg.core.stops import Stop
@@ -35,7 +35,7 @@ def info_device(dbg: Interpreter, name: DeviceArg) -> Result:
     ranges = [(first, last) for first, last, one in dbg.session.machine.bus.port_ranges() if one is device]
     ports = ", ".join(f"{first:#x}" if first == last else f"{first:#x}-{last:#x}" for first, last in ranges)
     details = getattr(device, "details", None)
-    values = details() if details is not None else {"": device.describe()}
+    values = attempt(device, details) if details is not None else {"": attempt(device, device.describe)}
     return Fields(name, {"ports": ports or "none", **values})
 
 

@@ -13,6 +13,7 @@ from kvmdbg.commands.values import address_label
 from kvmdbg.commands.views import context, register_value
 from kvmdbg.core.breakpoints import Breakpoint, Point, Watchpoint
 from kvmdbg.errors import UsageError
+from kvmdbg.machine.bus import attempt
 
 #: Register groups of x86.registers that `info registers GROUP` knows, with what gdb's plain list shows first.
 GROUP_WORDS = ("general", "segment", "base", "control", "debug", "table", "msr", "all")
@@ -262,7 +263,7 @@ def _size(count: int) -> str:
 @command("info devices", aliases=("ports",), group="info", example="info devices", py="dbg.devices")
 def info_devices(dbg: Interpreter) -> Result:
     """List the devices with the ports and addresses they answer."""
-    rows = tuple((one.name, one.describe()) for one in dbg.session.devices)
+    rows = tuple((one.name, attempt(one, one.describe)) for one in dbg.session.devices)
     return Table("devices", ("Device", "What it answers"), rows, "No devices.")
 
 

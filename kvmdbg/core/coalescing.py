@@ -11,7 +11,9 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from kvmdbg.errors import DeviceFailure
 from kvmdbg.kvm import abi
+from kvmdbg.machine.bus import attempt
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
@@ -106,10 +108,20 @@ class Coalescing:
         low, high, data = raw[start:end:ENTRY], raw[start + 1 : end : ENTRY], raw[start + 16 : end : ENTRY]
         ports: Iterable[int] = (a | b << 8 for a, b in zip(low, high, strict=True))
         if low == low[:1] * len(low) and high == high[:1] * len(high):
-            self._zones[low[0] | high[0] << 8].write_many(data)
+            self._write(low[0] | high[0] << 8, data)
             return
         for port, value in zip(ports, data, strict=True):
-            self._zones[port].write_many(bytes((value,)))
+            self._write(port, bytes((value,)))
+
+    def _write(self, port: int, data: bytes) -> None:
+        """Give a device what was collected; one that fails is told of, and its writes are exits from then on."""
+        device = self._zones[port]
+        try:
+            attempt(device, device.write_many, data)
+        except DeviceFailure as error:
+            self._hot.discard(port)
+            self.arm()
+            self._session.listeners.tell_warning(str(error))
 
     # --- output that is held back ------------------------------------------------------------------
 

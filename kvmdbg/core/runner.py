@@ -28,8 +28,9 @@ from kvmdbg.core.probe import HLT, INT1, INT3, KICK_SIGNAL, shutdown_resets
 from kvmdbg.core.retreat import GuardSpoilt, Retreat
 from kvmdbg.core.stepping import DR6_BS, U8_RFLAGS_TF, Stepper
 from kvmdbg.core.watching import PUSHED, Watching
-from kvmdbg.errors import MemoryFault, NotSupportedHere, SessionStateError
+from kvmdbg.errors import DeviceFailure, MemoryFault, NotSupportedHere, SessionStateError
 from kvmdbg.kvm import Vcpu, abi, exits
+from kvmdbg.machine.bus import ask, tell
 from kvmdbg.record import replace
 from kvmdbg.x86.modes import EFER_LMA, Mode, mode_of
 
@@ -43,6 +44,7 @@ T = TypeVar("T")
 GONE = "this vCPU is gone: the guest has been restarted or closed"
 LOW32 = (1 << 32) - 1
 UD2 = b"\x0f\x0b"
+ONES = b"\xff" * 8
 
 # Where the exit loop finds things in struct kvm_run, as indexes of the page's views.
 U8_IMMEDIATE_EXIT = abi.kvm_run.immediate_exit.offset
@@ -792,19 +794,34 @@ class Runner(threading.Thread):
         self.must_complete = True
         count, offset, size = vcpu.u32[U32_IO_COUNT], vcpu.u64[U64_IO_DATA], entry.size
         device, end = entry.device, None
+        at = offset
         if entry.count == HOT and device is not None and entry.direction:
             self.session.coalescing.heat(entry.port)
-        for at in range(offset, offset + count * size, size):
-            if entry.direction:
-                if device is not None:
-                    value = int.from_bytes(vcpu.page[at : at + size], "little")
-                    end = device.write(entry.offset, size, value) or end
-            else:
-                value = (1 << size * 8) - 1 if device is None else device.read(entry.offset, size)
-                vcpu.page[at : at + size] = value.to_bytes(size, "little")
-        return self._ended(end) if end is not None else None
+        try:
+            for at in range(offset, offset + count * size, size):
+                if entry.direction:
+                    if device is not None:
+                        value = int.from_bytes(vcpu.page[at : at + size], "little")
+                        end = tell(device, entry.offset, size, value) or end
+                else:
+                    vcpu.page[at : at + size] = ONES[:size] if device is None else ask(device, entry.offset, size)
+        except DeviceFailure as error:
+            if not entry.direction:
+                vcpu.page[at : offset + count * size] = b"\xff" * (offset + count * size - at)
+            word = "out" if entry.direction else "in"
+            return self.device_failed(error, exits.IoExit(word, entry.port, size, count, b""))
+        return self.ended(end) if end is not None else None
 
-    def _ended(self, end: GuestEnd) -> stops.Stop:
+    def device_failed(self, error: DeviceFailure, exit: exits.IoExit | exits.MmioExit) -> stops.Stop:
+        """The stop for a device of somebody's that cannot serve this access, behind its instruction."""
+        at = self.session.site_of(self, exit)
+        where = f"port {exit.port:#x}" if isinstance(exit, exits.IoExit) else f"the MMIO address {exit.address:#x}"
+        verb = "wrote to" if exit.direction in ("out", "write") else "read"
+        self.complete()
+        message = f"device {error.device} failed when the instruction at {at:#x} {verb} {where}: {error.what}"
+        return self.stop(stops.ErrorStop, message=message)
+
+    def ended(self, end: GuestEnd) -> stops.Stop:
         return self.complete() or self.stop(stops.ExitedStop, status=end.status, text=end.text)
 
     def _serve_observed_io(self, entry: PortEntry) -> stops.Stop | None:
@@ -818,14 +835,19 @@ class Runner(threading.Thread):
         for at in range(offset, offset + count * size, size):
             data = bytes(vcpu.page[at : at + size]) if entry.direction else b""
             answer, before = session.offer(self, exits.IoExit(word, entry.port, size, 1, data), "before")
-            if entry.direction:
-                value = int.from_bytes(data, "little") if answer is None or answer is SWALLOW else int(answer) & ones
-                if device is not None and answer is not SWALLOW:
-                    end = device.write(entry.offset, size, value) or end
-            elif answer is None:
-                value = ones if device is None else device.read(entry.offset, size)
-            else:
-                value = ones if answer is SWALLOW else int(answer) & ones
+            try:
+                if entry.direction:
+                    value = int.from_bytes(data, "little") if answer in (None, SWALLOW) else int(answer) & ones
+                    if device is not None and answer is not SWALLOW:
+                        end = tell(device, entry.offset, size, value) or end
+                elif answer is None and device is not None:
+                    value = int.from_bytes(ask(device, entry.offset, size), "little")
+                else:
+                    value = ones if answer in (None, SWALLOW) else int(answer) & ones
+            except DeviceFailure as error:
+                if not entry.direction:
+                    vcpu.page[at : offset + count * size] = b"\xff" * (offset + count * size - at)
+                return self.device_failed(error, exits.IoExit(word, entry.port, size, 1, data))
             data = value.to_bytes(size, "little")
             if not entry.direction:
                 vcpu.page[at : at + size] = data
@@ -834,7 +856,7 @@ class Runner(threading.Thread):
         whole = bytes(vcpu.page[offset : offset + count * size])
         session.listeners.tell_exit(exits.IoExit(word, entry.port, size, count, whole))
         if end is not None:
-            return self._ended(end)
+            return self.ended(end)
         if asked is None:
             return None
         if count > 1 and isinstance(asked, stops.CaughtStop):

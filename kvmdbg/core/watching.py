@@ -11,7 +11,7 @@ from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.core.events import MemoryEvent
 from kvmdbg.core.hooks import SWALLOW, Event
 from kvmdbg.core.retreat import GuardSpoilt
-from kvmdbg.errors import MemoryFault
+from kvmdbg.errors import DeviceFailure, MemoryFault
 from kvmdbg.kvm import abi, exits
 from kvmdbg.machine.memory import PAGE, Guard
 from kvmdbg.record import replace
@@ -20,6 +20,7 @@ from kvmdbg.x86.operands import Access
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
+    from kvmdbg.machine.bus import GuestEnd
 
 REGS = abi.kvm_run.regs.offset
 REGS_END = REGS + 144
@@ -75,7 +76,12 @@ class Watching:
         machine = runner.session.machine
         if machine.memory.find(address) is None:
             runner.retreat.spent = True
-            return self._device(address, size, write)
+            try:
+                return self._device(address, size, write)
+            except DeviceFailure as error:
+                if not write:
+                    mmio.data[:size] = b"\xff" * size
+                return runner.device_failed(error, self._access(address, size, write))
         page = address & -PAGE
         if self._on_stack(address):
             raise GuardSpoilt({page}, done=True)
@@ -147,6 +153,11 @@ class Watching:
         touch.old, touch.new = old[first:last], new[first:last]
         touch.address, touch.size = watch.address + first, last - first
 
+    def _access(self, address: int, size: int, write: bool) -> exits.MmioExit:
+        """The MMIO exit in the shared page."""
+        data = bytes(self.runner.vcpu.kvm_run.mmio.data[:size])
+        return exits.MmioExit("write" if write else "read", address, size, data if write else b"")
+
     def _device(self, address: int, size: int, write: bool) -> stops.Stop | None:
         runner = self.runner
         run = runner.vcpu.kvm_run
@@ -156,9 +167,12 @@ class Watching:
         if key in counts or len(counts) < MOST_PLACES:
             counts[key] = counts.get(key, 0) + 1
         exit: exits.Exit = exits.decode(run, runner.vcpu.page)
+        end: GuestEnd | None = None
         if not session.observed:
             if write:
-                bus.write_mmio(address, size, int.from_bytes(bytes(run.mmio.data[:size]), "little"))
+                end = bus.write_mmio(address, size, int.from_bytes(bytes(run.mmio.data[:size]), "little"))
+                if end is not None:
+                    return runner.ended(end)
             else:
                 run.mmio.data[:size] = bus.read_mmio(address, size).to_bytes(size, "little")
             return None
@@ -168,7 +182,7 @@ class Watching:
             value = int.from_bytes(bytes(run.mmio.data[:size]), "little")
             value = value if answer is None or answer is SWALLOW else int(answer) & ones
             if answer is not SWALLOW:
-                bus.write_mmio(address, size, value)
+                end = bus.write_mmio(address, size, value)
         elif answer is None:
             value = bus.read_mmio(address, size)
         else:
@@ -179,6 +193,8 @@ class Watching:
         exit = exits.MmioExit("write" if write else "read", address, size, data)
         session.listeners.tell_exit(exit)
         asked = session.offer(runner, exit)[1] or asked
+        if end is not None:
+            return runner.ended(end)
         return None if asked is None else runner.complete() or replace(asked, pc=runner.pc)
 
     # --- judging -----------------------------------------------------------------------------------

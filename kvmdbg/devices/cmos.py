@@ -52,7 +52,7 @@ class Cmos:
     def _register(self, index: int) -> int:
         now = time.gmtime()
         clock = {
-            0: now.tm_sec, 2: now.tm_min, 4: now.tm_hour, 6: now.tm_wday % 7 + 1, 7: now.tm_mday, 8: now.tm_mon,
+            0: now.tm_sec, 2: now.tm_min, 4: now.tm_hour, 6: (now.tm_wday + 1) % 7 + 1, 7: now.tm_mday, 8: now.tm_mon,
             9: now.tm_year % 100, CENTURY: now.tm_year // 100,
         }  # fmt: skip
         if index not in clock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Protocol, TypeVar
 
 from kvmdbg import plugins
-from kvmdbg.errors import UsageError
+from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import Bus, Device
 from kvmdbg.numbers import number
@@ -66,7 +66,12 @@ def parse(text: str) -> tuple[type[OptionalDevice], dict[str, int]]:
 def add(bus: Bus, text: str, board: Board) -> Device:
     """Put the device that ``text`` describes on the bus. UsageError."""
     cls, options = parse(text)
-    made = cls(board, options)
+    try:
+        made = cls(board, options)
+    except KvmdbgError:
+        raise
+    except Exception as error:
+        raise UsageError(f"device {cls.name} cannot be made: {type(error).__name__}: {error}") from error
     try:
         for base, count, offset in _ranges(cls, options):
             bus.add_ports(base, count, made, offset=offset)

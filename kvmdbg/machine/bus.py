@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+import operator
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import Any, Protocol, TypeVar
 
+from kvmdbg.errors import DeviceFailure, KvmdbgError
 from kvmdbg.record import record
+
+T = TypeVar("T")
 
 
 @record
@@ -37,6 +42,42 @@ class Device(Protocol):
     def reset(self) -> None: ...
 
 
+def ask(device: Device, offset: int, size: int) -> bytes:
+    """What a device answers to a read of ``size`` bytes. DeviceFailure where that is no such number."""
+    value: Any = attempt(device, device.read, offset, size)
+    try:
+        return operator.index(value).to_bytes(size, "little")
+    except (TypeError, OverflowError):
+        wanted = f"a number of {size} byte{'s' if size > 1 else ''}"
+        raise DeviceFailure(device.name, f"it answered {value!r}, which is not {wanted}") from None
+
+
+def tell(device: Device, offset: int, size: int, value: int) -> GuestEnd | None:
+    """Write to a device; how the guest ends if it does by that. DeviceFailure."""
+    end: Any = attempt(device, device.write, offset, size, value)
+    if end is not None and not isinstance(end, GuestEnd):
+        raise DeviceFailure(device.name, f"its write returned {end!r}, which is neither None nor a GuestEnd")
+    return end
+
+
+def attempt(device: Device, method: Callable[..., T], *arguments: Any) -> T:
+    """Call a method of a device; what it raises as a DeviceFailure that says where it arose."""
+    try:
+        return method(*arguments)
+    except DeviceFailure:
+        raise
+    except Exception as error:
+        import traceback
+
+        text = str(error) if isinstance(error, KvmdbgError) else f"{type(error).__name__}: {error}"
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise DeviceFailure(device.name, f"{text} (in {last.name}, {last.filename}:{last.lineno})") from error
+
+
+def _copy_of(device: Device) -> Any:
+    return deepcopy(device.save())
+
+
 class Bus:
     """Ports (16-bit) and MMIO ranges of devices."""
 
@@ -63,15 +104,15 @@ class Bus:
             self.devices.append(device)
 
     def save(self) -> list[tuple[str, Any]]:
-        """Name and state of every device."""
-        return [(device.name, device.save()) for device in self.devices]
+        """Name and state of every device, a copy of its own. DeviceFailure."""
+        return [(device.name, attempt(device, _copy_of, device)) for device in self.devices]
 
     def load(self, states: list[tuple[str, Any]]) -> None:
         """Give every device its state of ``save`` back. ValueError when it was of other devices."""
         if [name for name, _ in states] != [device.name for device in self.devices]:
             raise ValueError(f"its devices were {', '.join(name for name, _ in states)}")
         for device, (_, state) in zip(self.devices, states, strict=True):
-            device.load(state)
+            attempt(device, device.load, deepcopy(state))
 
     def port(self, port: int) -> tuple[Device, int] | None:
         """The device at this port and the port's offset in it."""
@@ -86,12 +127,12 @@ class Bus:
 
     def read_port(self, port: int, size: int) -> int:
         found = self._ports.get(port)
-        return found[0].read(found[1], size) if found else (1 << size * 8) - 1
+        return int.from_bytes(ask(*found, size), "little") if found else (1 << size * 8) - 1
 
     def write_port(self, port: int, size: int, value: int) -> None:
         found = self._ports.get(port)
         if found:
-            found[0].write(found[1], size, value)
+            tell(*found, size, value)
 
     def _at(self, address: int) -> tuple[Device, int] | None:
         for start, end, device in self._mmio:
@@ -100,10 +141,11 @@ class Bus:
         return None
 
     def read_mmio(self, address: int, size: int) -> int:
+        """What a device answers, all ones where there is none. DeviceFailure."""
         found = self._at(address)
-        return found[0].read(found[1], size) if found else (1 << size * 8) - 1
+        return int.from_bytes(ask(*found, size), "little") if found else (1 << size * 8) - 1
 
-    def write_mmio(self, address: int, size: int, value: int) -> None:
+    def write_mmio(self, address: int, size: int, value: int) -> GuestEnd | None:
+        """Write to the device there, if any; how the guest ends if it does by that. DeviceFailure."""
         found = self._at(address)
-        if found:
-            found[0].write(found[1], size, value)
+        return tell(*found, size, value) if found else None

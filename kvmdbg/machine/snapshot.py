@@ -159,7 +159,7 @@ def write_file(path: str, state: MachineState, about: dict[str, Any]) -> None:
         "pages": addresses,
         "vcpus": [_packed(fields(vcpu)) for vcpu in state.vcpus],
         "chips": _packed(list(state.chips)),
-        "devices": _packed(state.devices),
+        "devices": _packed_devices(state.devices),
     }
     text = json.dumps(header, separators=(",", ":")).encode()
     body = zlib.compress(b"".join(state.pages[address] for address in addresses), 1)
@@ -203,6 +203,19 @@ def read_file(path: str) -> tuple[MachineState, dict[str, Any]]:
     devices = [(name, state) for name, state in _unpacked(header["devices"])]
     state = MachineState(pages, header["memory"], vcpus, tuple(_unpacked(header["chips"])), devices)
     return state, header["about"]
+
+
+def _packed_devices(devices: list[tuple[str, Any]]) -> list[Any]:
+    """The states of devices as JSON has them. LoadError for one that JSON does not have."""
+    import json
+
+    for name, state in devices:
+        try:
+            json.dumps(_packed(state))
+        except (TypeError, ValueError) as error:
+            raise LoadError(f"the state of the device {name} cannot be put into a file: {error}") from None
+    packed: list[Any] = _packed(devices)
+    return packed
 
 
 def _packed(value: Any) -> Any:
