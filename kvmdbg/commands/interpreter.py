@@ -103,6 +103,7 @@ class Interpreter:
         self.live_screen: Callable[[], None] | None = None  # shows the guest's screen until the user leaves
         self.host_allowed = True  # whoever types may reach files and commands of the host
         self.shows_python = False  # beside each command what it is in Python
+        self.told_of_gdb_settings = False  # that some change nothing
         self.repeat_line = ""  # what an empty line runs
         self.topics: dict[str, str] = {}  # further help pages, e.g. the shell's "keys"
         self.memory_format = "xw"  # of the last `x`
@@ -114,6 +115,7 @@ class Interpreter:
         self._pending: Stop | None = None
         self._in_stop_commands = False
         self._depth = 0
+        self._macro: list[tuple[str, int]] = []  # the macros being run, with the number of their arguments
         self._background = ""  # "running": a guest of `continue &`; "told": its stop went to on_background_stop
         self._foreground = False
         self._then: Callable[[Stop], Result | None] | None = None
@@ -158,6 +160,9 @@ class Interpreter:
             raise UsageError(f"commands nest deeper than {DEPTH_LIMIT}: does a macro call itself?")
         self._depth += 1
         try:
+            if self._macro and (missing := _ARGUMENT.search(text)):  # as gdb: an error only where the line is run
+                name, count = self._macro[-1]
+                raise UsageError(f"{name}: {missing[0]} was not given ({count} arguments)")
             word = re.split(r"[\s(]", text, maxsplit=1)[0]
             if word in self.macros:
                 yield from self._run_macro(self.macros[word], text[len(word) :].strip())
@@ -247,11 +252,13 @@ class Interpreter:
                 return str(len(words))
             if which == "*":
                 return text
-            if int(which) >= len(words):
-                raise UsageError(f"{macro.name}: ${which and 'arg' + which} was not given ({len(words)} arguments)")
-            return words[int(which)]
+            return words[int(which)] if int(which) < len(words) else match[0]
 
-        yield from self.run_lines((_ARGUMENT.sub(argument, line) for line in macro.lines), macro.name)
+        self._macro.append((macro.name, len(words)))
+        try:
+            yield from self.run_lines((_ARGUMENT.sub(argument, line) for line in macro.lines), macro.name)
+        finally:
+            self._macro.pop()
 
     # -- the guest runs and stops --------------------------------------------------------------------------------
 

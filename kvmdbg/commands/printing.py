@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
+from kvmdbg.commands.gdb_settings import ignored
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import (
     ExpressionTextArg,
@@ -16,7 +17,7 @@ from kvmdbg.commands.parameters import (
     value_place,
 )
 from kvmdbg.commands.registry import command
-from kvmdbg.commands.results import Result, Text, Value
+from kvmdbg.commands.results import Message, Result, Text, Value
 from kvmdbg.commands.values import format_value, number_in_radix
 from kvmdbg.core.expression_types import MemoryRef, is_number
 from kvmdbg.core.expression_types import Value as Evaluated
@@ -189,15 +190,44 @@ def set_var(dbg: Interpreter, assignment: ExpressionTextArg) -> None:
     group="data",
     example=("set $ax = 5", "set {u8}0x1000 = 0x90", "set $zf = 1", "set context regs,code"),
 )
-def set_(dbg: Interpreter, assignment: ExpressionTextArg) -> None:
+def set_(dbg: Interpreter, assignment: ExpressionTextArg) -> Result | None:
     """Change a register, a flag, memory or a variable; or, by its name, a setting.
 
     set $rax=1, set $zf=0, set {u16}0x7dfe=0xaa55, set $mine=$ax*2. A `set NAME VALUE` of a setting is described
-    by help set NAME; show lists them all.
+    by help set NAME; show lists them all. Settings that only gdb has are taken and change nothing, so that its
+    scripts work.
     """
+    if (name := ignored(assignment)) is not None:
+        return no_use_for(dbg, name)
     word = assignment.split()[0]
     if "=" not in assignment and "++" not in assignment and "--" not in assignment:
         raise UsageError(
             f"set {word}: no setting has this name, and there is no = to assign with; show lists the settings"
         )
     dbg.session.evaluate(assignment)
+    return None
+
+
+def no_use_for(dbg: Interpreter, name: str) -> Result | None:
+    """What is said of a setting that only gdb has: the first time, for all of them."""
+    if dbg.told_of_gdb_settings:
+        return None
+    dbg.told_of_gdb_settings = True
+    return Message(f"set {name} changes nothing here: gdb's settings are taken so that its scripts work (told once).")
+
+
+def _enter(name: str, *aliases: str) -> None:
+    """One that begins the name of a setting of kvmdbg's, or is written shorter than others, needs a row of its own."""
+
+    def change(dbg: Interpreter, rest: Annotated[str, RestType("WORDS")] = "") -> Result | None:
+        return no_use_for(dbg, name)
+
+    change.__doc__ = f"Taken, with all that gdb has behind set {name}, so that gdb's scripts work; it changes nothing."
+    change.__annotations__ = {"rest": Annotated[str, RestType("WORDS")]}
+    example = {"print": "pretty on", "breakpoint": "pending on", "tui": "border-kind acs"}[name]
+    command(f"set {name}", aliases=aliases, group="settings", example=f"set {name} {example}")(change)
+
+
+_enter("print", "p", "pr")
+_enter("breakpoint")
+_enter("tui")

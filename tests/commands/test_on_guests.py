@@ -363,6 +363,15 @@ def test_trace_exits(counter: Typist) -> None:
     assert "io" in counts and "0x10" in counts
 
 
+def test_a_script_made_for_gdb(hello: Typist) -> None:
+    told = hello.type("set print pretty on")
+    assert "print changes nothing here" in told
+    for line in ("set p elements 0", "set height 0", "set breakpoint pending on", "set tui border-kind acs"):
+        assert hello.type(line) == ""  # told once
+    hello.type("set tui-memory 0x1000")
+    assert "0x1000" in hello.type("show tui-memory")
+
+
 def test_macros(hello: Typist) -> None:
     hello.type("define twice\np $arg0 * 2\np $argc\nend")
     assert hello.type("twice 21") == "$1 = 42\n$2 = 1"
@@ -370,6 +379,8 @@ def test_macros(hello: Typist) -> None:
     assert "Twice a number." in hello.type("help twice")
     with pytest.raises(UsageError, match="arg0 was not given"):
         hello.type("twice")
+    hello.type("define adder\nif $argc == 2\nprint $arg0 + $arg1\nelse\nprint $argc\nend\nend")
+    assert [hello.type(line) for line in ("adder 1 2", "adder 1", "adder")] == ["$3 = 3", "$4 = 1", "$5 = 0"]
     hello.type("define forever\nforever\nend")
     with pytest.raises(UsageError, match="nest deeper"):
         hello.type("forever")

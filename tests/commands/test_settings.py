@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kvmdbg.commands.gdb_settings import IGNORED, ignored
 from kvmdbg.commands.settings import SETTINGS, Settings
 from kvmdbg.errors import UsageError
 
@@ -70,3 +71,40 @@ def test_two_users_do_not_share_settings() -> None:
     one, two = Settings(), Settings()
     one.set("width", "40")
     assert two["width"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("listsize 20", "listsize"),
+        ("height 0", "height"),
+        ("history save on", "history"),
+        ("hist size 100", "history"),
+        ("style enabled off", "style"),
+        ("args --x=y", "args"),
+        ("environment A=B", "environment"),
+        ("architecture i8086", "architecture"),
+        ("endian little", "endian"),
+        ("language c++", "language"),
+        ("mem = 5", None),
+        ("mem += 5", None),
+        ("h 5", None),
+        ("$height = 3", None),
+        ("frobnicate on", None),
+    ],
+)
+def test_gdbs_own_settings(text: str, name: str | None) -> None:
+    assert ignored(text) == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["endian big", "exec-direction reverse", "input-radix 16", "non-stop on", "write on", "may-write-memory off"],
+)
+def test_what_would_change_the_meaning_of_a_script_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=f"set {text}: kvmdbg has only "):
+        ignored(text)
+
+
+def test_no_setting_of_ours_is_taken_for_one_of_gdbs() -> None:
+    assert not {one.name for one in SETTINGS} & IGNORED
