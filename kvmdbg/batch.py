@@ -167,6 +167,8 @@ class Batch:
         self.out.width = self.interpreter.columns
         self.interpreter.settings["confirm"] = False
         self.interpreter.shows_python = python
+        if session.image.remark:
+            self._event(Message(session.image.remark, "warning"))
         if sys.stderr.isatty() and not json:
             session.progress = ProgressLine(lambda text: print(text, end="", file=sys.stderr, flush=True))
         if batch or json:

@@ -297,6 +297,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     from kvmdbg.batch import Batch, refuse
 
+    interactive = not options.batch and not options.json and sys.stdin.isatty() and options.gdb != "stdio"
+    if options.tui and not (interactive and sys.stdout.isatty()):
+        return refuse(UsageError("--tui needs a terminal, and no --batch, --json or --gdb stdio"), options.json, 2)
     try:
         scripts = _scripts([*options.scripts, *([script] if script else [])])
         session = open_session(options)
@@ -310,7 +313,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     gc.freeze()
     gc.enable()
-    interactive = not options.batch and not options.json and sys.stdin.isatty() and options.gdb != "stdio"
     try:
         way = Batch(
             session,

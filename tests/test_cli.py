@@ -82,6 +82,8 @@ def test_symbols_with_a_base() -> None:
         (["--cpus", "0", "g"], "0 is not between 1 and 255"),
         (["--mode", "virtual", "g"], "invalid choice"),
         (["--frobnicate", "g"], "unrecognized arguments"),
+        (["--tui", "--batch", "g"], "--tui needs a terminal"),
+        (["--cmdline", "quiet", "guests/hello16.bin"], "guests/hello16.bin is no multiboot kernel (flat)"),
     ],
 )
 def test_mistakes_end_with_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,6 +107,17 @@ def test_first_guest() -> None:
     assert found.stdout == "4\n"
     assert found.stderr.count("\n") == 1 and "Halted" in found.stderr
     assert found.returncode == 0
+
+
+@pytest.mark.kvm
+def test_a_file_that_is_no_image_is_remarked_on(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("This is only a text file.\n")
+    remark = f"{tmp_path}/notes.txt is text; it is run as a flat image all the same"
+    found = kvmdbg("--batch", "-ex", "p 1", str(tmp_path / "notes.txt"))
+    assert found.stderr.startswith(f"kvmdbg: {remark}") and found.stdout == "$1 = 1\n" and found.returncode == 0
+    found = kvmdbg("--json", "-ex", "p 1", str(tmp_path / "notes.txt"))
+    assert json.loads(found.stdout.splitlines()[0])["text"].startswith(remark)
+    assert kvmdbg("--batch", "--format", "flat", "-ex", "p 1", str(tmp_path / "notes.txt")).stderr == ""
 
 
 @pytest.mark.kvm

@@ -22,6 +22,7 @@ class BootSector:
     name = "bootsector"
     looks_for = "0x55 0xAA at byte 510"
     priority = 10
+    takes_cmdline = False
 
     def recognise(self, data: bytes) -> bool:
         """True for the signature at byte 510."""

@@ -195,6 +195,7 @@ class Elf:
     name = "elf"
     looks_for = '"\\x7fELF" at its start'
     priority = 20
+    takes_cmdline = False
 
     def recognise(self, data: bytes) -> bool:
         """True for the ELF magic."""

@@ -19,6 +19,7 @@ class Flat:
     name = "flat"
     looks_for = "bytes"
     priority = 0
+    takes_cmdline = False
 
     def recognise(self, data: bytes) -> bool:
         """Anything is a flat binary."""

@@ -70,6 +70,7 @@ class Multiboot:
     name = "multiboot"
     looks_for = "multiboot header with a right checksum in its first 8 KiB, in an ELF file or with load addresses"
     priority = 30
+    takes_cmdline = True
 
     def recognise(self, data: bytes) -> bool:
         """True for a header in an ELF file, or one with load addresses (bit 16) in any file."""

@@ -7,8 +7,10 @@ import stat
 from typing import BinaryIO, Protocol, TypeVar
 
 from kvmdbg import plugins
-from kvmdbg.errors import LoadError
+from kvmdbg.errors import LoadError, UsageError
+from kvmdbg.loaders.contents import what_is
 from kvmdbg.machine.image import MODES, Image, LoadOptions
+from kvmdbg.record import replace
 
 LARGEST_FILE = 1 << 30  # bytes; a kernel with all its debug information stays below
 
@@ -17,7 +19,8 @@ class Loader(Protocol):
     """One format.
 
     ``name`` is as in ``--format``, ``looks_for`` ends the sentence "… is not a NAME image: it has no". The format with
-    the highest ``priority`` that recognises an image gets it: a container's above what it contains, flat at 0.
+    the highest ``priority`` that recognises an image gets it: a container's above what it contains, flat at 0. One
+    whose guests get no ``LoadOptions.cmdline`` says so with ``takes_cmdline = False``.
     """
 
     name: str
@@ -113,8 +116,15 @@ def load(path: str | os.PathLike[str], options: LoadOptions | None = None) -> Im
         raise LoadError(f"there is no format {options.format!r}; the formats are {', '.join(formats())}")
     data = read_image(name)
     if options.format is None:
-        return recognise(data).load(data, name, options)
-    chosen = next(one for one in _loaders if one.name == options.format)
-    if not chosen.recognise(data):
-        raise LoadError(f"{name} is not a {chosen.name} image: it has no {chosen.looks_for}")
-    return chosen.load(data, name, options)
+        chosen = recognise(data)
+    else:
+        chosen = next(one for one in _loaders if one.name == options.format)
+        if not chosen.recognise(data):
+            raise LoadError(f"{name} is not a {chosen.name} image: it has no {chosen.looks_for}")
+    if options.cmdline and not getattr(chosen, "takes_cmdline", True):
+        raise UsageError(f"nobody would get the command line: {name} is no multiboot kernel ({chosen.name})")
+    image = chosen.load(data, name, options)
+    if options.format is None and (what := what_is(data, chosen.name)):
+        sentence = f"{name} is {what}; it is run as a {chosen.name} image all the same"
+        return replace(image, remark=f"{sentence} (--format {chosen.name} says that this is meant)")
+    return image

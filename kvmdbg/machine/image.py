@@ -93,7 +93,8 @@ class Image:
     """A guest as read from its file, ready to be placed.
 
     ``mode`` is "real", "prot" or "long"; ``registers`` are start values by storage register name besides those that
-    follow from mode and entry. ``bias`` is what a position-independent image's addresses were moved by.
+    follow from mode and entry. ``bias`` is what a position-independent image's addresses were moved by. ``remark`` is a
+    sentence for the user about the file, when it hardly is what was meant.
     """
 
     path: str
@@ -105,6 +106,7 @@ class Image:
     symbols: list[Symbol] = field(default_factory=list)
     structures: list[BootStructure] = field(default_factory=list)
     bias: int = 0
+    remark: str = ""
 
     @property
     def multiboot(self) -> bool:

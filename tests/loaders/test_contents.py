@@ -1,0 +1,102 @@
+"""Files that are no image: told by their first bytes, and no code is taken for one."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import random
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from kvmdbg.errors import UsageError
+from kvmdbg.loaders import LoadOptions, load
+from kvmdbg.loaders.contents import MAGIC, what_is
+
+GUESTS = Path(__file__).resolve().parents[2] / "guests"
+WORDS = b"This is only a text file.\n"
+
+
+def archive(kind: str) -> bytes:
+    made = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(made, "w") as out:
+            out.writestr("a", WORDS)
+    else:
+        with tarfile.open(fileobj=made, mode="w") as tar:
+            entry = tarfile.TarInfo("a")
+            entry.size = len(WORDS)
+            tar.addfile(entry, io.BytesIO(WORDS))
+    return made.getvalue()
+
+
+PE = b"MZ".ljust(0x3C, b"\0") + (0x80).to_bytes(4, "little") + bytes(0x40) + b"PE\0\0" + bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (WORDS, "text"),
+        ("Grüße aus dem Gerät\n".encode(), "text"),
+        (("x" + "ü" * 5000).encode(), "text"),  # a character is cut where it is looked at
+        (b"#!/bin/sh\necho\n", "a script for another program"),
+        (b":020000040000FA\r\n:00000001FF\r\n", "Intel HEX (objcopy -I ihex -O binary makes a flat image of it)"),
+        (b"S00600004844521B\n", "S-records (objcopy -I srec -O binary makes a flat image of it)"),
+        (gzip.compress(WORDS, mtime=0), "compressed with gzip"),
+        (bz2.compress(WORDS), "compressed with bzip2"),
+        (lzma.compress(WORDS), "compressed with xz"),
+        (archive("zip"), "a zip archive"),
+        (archive("tar"), "a tar archive"),
+        (PE, "a program for Windows or UEFI (PE)"),
+        (b"MZ" + bytes(100), "a program for DOS (MZ)"),
+        (b"MZ", "a program for DOS (MZ)"),
+        (bytes(0x8001) + b"CD001", "a CD image (ISO 9660)"),
+        (b"QFI\xfb" + bytes(100), "a disk image (qcow2)"),
+        (b"", ""),
+        (b"hi\n", ""),
+        (bytes.fromhex("90909090f4"), ""),
+        (b"\xff" * 5000, ""),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_it_is(data: bytes, what: str) -> None:
+    assert what_is(data) == what
+
+
+@pytest.mark.parametrize(("at", "magic", "what"), MAGIC, ids=str)
+def test_each_row_is_found(at: int, magic: bytes, what: str) -> None:
+    assert what_is(bytes(at) + magic + bytes(64)) == what
+
+
+def test_code_is_nothing_else() -> None:
+    for path in GUESTS.glob("*.bin"):
+        assert what_is(path.read_bytes()) == "", path
+    rng = random.Random(1)
+    for _ in range(2000):
+        assert what_is(rng.randbytes(rng.randrange(12, 600))) == ""
+
+
+def test_the_image_carries_the_remark_unless_its_format_was_told(tmp_path: Path) -> None:
+    path = tmp_path / "k.gz"
+    path.write_bytes(gzip.compress(WORDS))
+    assert load(path).remark.startswith(f"{path} is compressed with gzip; it is run as a flat image all the same")
+    assert load(path, LoadOptions(format="flat")).remark == ""
+    kernel = bytearray(1024)
+    kernel[510:518] = b"\x55\xaa\xeb\x66HdrS"
+    path.write_bytes(kernel)
+    assert "a Linux kernel (bzImage)" in load(path).remark
+    kernel[512:520] = b"EFI PART"  # a disk's first sector may well be run
+    path.write_bytes(kernel)
+    assert load(path).format == "bootsector" and load(path).remark == ""
+    assert load(GUESTS / "mb32.elf").remark == ""
+
+
+@pytest.mark.parametrize("name", ["hello16.bin", "boot16.bin", "long64.elf"])
+def test_a_command_line_that_nobody_gets_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=f"nobody would get the command line: .*{name} is no multiboot kernel"):
+        load(GUESTS / name, LoadOptions(cmdline="console=ttyS0"))
+    assert load(GUESTS / "mb32.elf", LoadOptions(cmdline="console=ttyS0")).multiboot
