@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kvmdbg.core.views import PhysicalMemory
     from kvmdbg.machine.machine import Machine
     from kvmdbg.machine.memory import Region
-    from kvmdbg.x86.disasm import InsnInfo
+    from kvmdbg.x86.disasm import Insn, InsnInfo
     from kvmdbg.x86.operands import Access
 
 PAGE = 4096
@@ -152,24 +152,23 @@ class Inspection:
 
         return read
 
-    def find_accessor(
-        self, runner: Runner, linear: int, size: int, *, write: bool, physical: bool = False
-    ) -> int | None:
-        """Address of the instruction that ended at pc and made this access; None when it cannot be told.
+    def find_access(self, runner: Runner, linear: int, size: int, *, write: bool) -> Access | None:
+        """The access of the instruction that ended at pc to one of these bytes; None when it cannot be told."""
+        found = self._find_accessor(runner, linear, size, write=write, physical=False)
+        return None if found is None else found[1]
 
-        ``physical``: ``linear`` is a guest-physical address.
-        """
-        from kvmdbg.x86 import disasm, operands
-
-        pc, bits = runner.pc, runner.mode.bits
+    def _find_accessor(
+        self, runner: Runner, linear: int, size: int, *, write: bool, physical: bool
+    ) -> tuple[Insn, Access] | None:
+        from kvmdbg.x86 import operands
 
         def read(address: int, length: int) -> bytes:
             return self.read_linear(runner, address, length)
 
-        found = operands.find_accessor(
+        return operands.find_accessor(
             read,
-            pc,
-            bits,
+            runner.pc,
+            runner.mode.bits,
             self.register_reader(runner),
             linear,
             size,
@@ -177,11 +176,23 @@ class Inspection:
             stack_bits=self.stack_bits(runner),
             place=(lambda at: self.physical_of(runner, at)) if physical else (lambda at: at),
         )
+
+    def find_accessor(
+        self, runner: Runner, linear: int, size: int, *, write: bool, physical: bool = False
+    ) -> int | None:
+        """Address of the instruction that ended at pc and made this access; None when it cannot be told.
+
+        ``physical``: ``linear`` is a guest-physical address.
+        """
+        from kvmdbg.x86 import disasm
+
+        found = self._find_accessor(runner, linear, size, write=write, physical=physical)
         if found is not None:
-            return found.address
+            return found[0].address
+        bits = runner.mode.bits
         if write and linear == runner.stack_pointer:  # a call: what it pushed is where it ended
             try:
-                back = int.from_bytes(read(linear, bits // 8), "little") + runner.cs_base
+                back = int.from_bytes(self.read_linear(runner, linear, bits // 8), "little") + runner.cs_base
             except MemoryFault:
                 return None
             for length in range(2, 8):

@@ -586,6 +586,8 @@ class Runner(threading.Thread):
             stop = self.hit(judged=not self.session.arriving and unseen != self.pc, trapped=False)
             if stop is not None or self.session.stopping:
                 return stop
+            if self.plan.stepping:
+                return self.stepper.run(None)
         self.debug_for_running()
         vcpu = self.vcpu
         self._note_start()
@@ -612,11 +614,15 @@ class Runner(threading.Thread):
                 stop = self.look_up()
                 if stop is not None:
                     return stop
+                if self.plan.stepping:
+                    return self._go_on_stepping(limit)
                 self.debug_for_running()
                 continue
             except BlockingIOError:  # INIT or SIPI woke it
                 self.forget()
                 self.follow_tables()
+                if self.plan.stepping:
+                    return self._go_on_stepping(limit)
                 continue
             except OSError as error:
                 self.forget()
@@ -626,6 +632,8 @@ class Runner(threading.Thread):
                 if stop is not None or world.stopping:
                     return stop
                 self.follow_tables()
+                if self.plan.stepping:
+                    return self._go_on_stepping(limit)
                 self.debug_for_running()
                 continue
             if u32[ring] != u32[ring_end]:
@@ -647,6 +655,8 @@ class Runner(threading.Thread):
                 if stop is not None or world.stopping:
                     return stop
                 self.follow_tables()
+                if self.plan.stepping:
+                    return self._go_on_stepping(limit)
             limit -= 1
             if not limit:
                 self.forget()
@@ -659,6 +669,11 @@ class Runner(threading.Thread):
                 if stop is not None:
                     return stop
                 retreat.mark()
+
+    def _go_on_stepping(self, left: int) -> stops.Stop | None:
+        """A plan that was made anew while the guest ran holds something by stepping."""
+        self.left = left
+        return self.complete() or self.stepper.run(None)
 
     def look_up(self) -> stops.Stop | None:
         """After a kick: the stop where this vCPU does not get on though it is not at rest.
@@ -963,7 +978,7 @@ class Runner(threading.Thread):
         fired = [entry for n, entry in enumerate(plan.debug_registers) if dr6 >> n & 1]
         data = [entry for entry in fired if entry[1] & 3]
         if data:
-            stop = self.watching.register_hit([entry[2] for entry in data])
+            stop = self.watching.register_hit(data)
             if stop is not None:
                 return stop
         if any(not entry[1] & 3 for entry in fired) or self.points_at(self.pc):

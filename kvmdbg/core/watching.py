@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kvmdbg.core import stops
+from kvmdbg.core.arming import DR7_LENGTH
 from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.core.events import MemoryEvent
 from kvmdbg.core.hooks import SWALLOW, Event
@@ -26,6 +27,7 @@ REGS = abi.kvm_run.regs.offset
 REGS_END = REGS + 144
 PUSHED = 256
 """Bytes that one instruction or event pushes at most (enter with 31 levels)."""
+DR7_SIZES = {length: size for size, length in DR7_LENGTH.items()}
 MOST_PLACES = 10_000
 """Of how many addresses accesses are counted apart."""
 SHOWN_WHOLE = 8
@@ -42,6 +44,18 @@ class Touch:
         self.accessed = (0, 0)
         """Address and size of the whole access; size 0 where only the watched part is known."""
 
+    def adjoins(self, other: Touch) -> bool:
+        """Whether the two are of one kind and one watch, and overlap or lie side by side."""
+        if (self.watch, self.kind) != (other.watch, other.kind):
+            return False
+        return self.address <= other.address + other.size and other.address <= self.address + self.size
+
+    def take_in(self, other: Touch) -> None:
+        """Be one access with another, made by the same instruction."""
+        end = max(self.address + self.size, other.address + other.size)
+        self.address = min(self.address, other.address)
+        self.size = end - self.address
+
 
 class Watching:
     """The watchpoint side of ``runner``'s exit loop; all methods run on its thread."""
@@ -49,6 +63,8 @@ class Watching:
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
         self.shadow: dict[int, bytes] = {}
+        self._unjudged: list[tuple[Touch, bytes]] | None = None
+        """While an instruction with an access that exits is completed: its accesses to watches, and values before."""
 
     def prepare(self) -> None:
         """At each resume: remember the values under watch in debug registers."""
@@ -97,25 +113,42 @@ class Watching:
                 touches.append(
                     Touch(watch, "write" if write else "read", span.linear + address - span.start, size, b"", b"")
                 )
-        before = [self._value(touch.watch) for touch in touches]
+        before = [(touch, self._value(touch.watch)) for touch in touches]
         if write:
             runner.session.physical.write(address, data)
             runner.tables_touched |= runner.session.vectors.covers(address, size)
         else:
             mmio.data[:size] = runner.session.physical.read(address, size)
+        if self._unjudged is not None:  # one more access of the instruction that is being completed
+            self._unjudged += before
+            return None
         if not touches:
             return None
         runner.retreat.spent = True
         pc_at_exit = None if write else runner.pc
-        runner.must_complete = True
-        stop = runner.complete()
+        self._unjudged = before
+        try:
+            runner.must_complete = True
+            stop = runner.complete()
+            made = self._unjudged
+        finally:
+            self._unjudged = None
         if stop is not None and not isinstance(stop, stops.WatchpointStop):
             return stop
-        for touch, old in zip(touches, before, strict=True):
+        touches = []
+        for touch, old in made:
+            same = next((other for other in touches if other.adjoins(touch)), None)
+            if same is None:
+                touch.old = old
+                touches.append(touch)
+            else:
+                same.take_in(touch)
+        for touch in touches:
             new = self._value(touch.watch)
-            self._fill(touch, old, new)
+            self._fill(touch, touch.old, new)
             if touch.watch.number in self.shadow:
                 self.shadow[touch.watch.number] = new
+        touches.sort(key=lambda touch: touch.kind != "write")
         return self._judge(touches, pc_at_exit) or stop
 
     def _on_stack(self, physical: int) -> bool:
@@ -142,14 +175,16 @@ class Watching:
         return info is not None and not info.mnemonic.startswith(("push", "call", "lcall", "int", "enter"))
 
     def _fill(self, touch: Touch, old: bytes, new: bytes) -> None:
+        """Give a touch, which has the access as a whole, the range that is told of, and its values.
+
+        That is the watched part of an access that goes beyond the watch; else the watched value, if it is short.
+        """
         watch = touch.watch
         touch.accessed = touch.address, touch.size
-        if watch.length <= SHOWN_WHOLE:
-            touch.old, touch.new = old, new
-            touch.address, touch.size = max(touch.address, watch.address), min(touch.size, watch.length)
-            return
-        first = max(touch.address - watch.address, 0)
-        last = min(touch.address + touch.size - watch.address, watch.length)
+        first, last = touch.address - watch.address, touch.address + touch.size - watch.address
+        if first >= 0 and last <= watch.length <= SHOWN_WHOLE:
+            first, last = 0, watch.length
+        first, last = max(first, 0), min(last, watch.length)
         touch.old, touch.new = old[first:last], new[first:last]
         touch.address, touch.size = watch.address + first, last - first
 
@@ -234,17 +269,26 @@ class Watching:
             instruction=instruction,
         )
 
-    def register_hit(self, holders: list[Breakpoint | Watchpoint]) -> stops.Stop | None:
-        """Debug registers fired for data, after the access."""
+    def register_hit(self, fired: list[tuple[int, int, Breakpoint | Watchpoint]]) -> stops.Stop | None:
+        """Debug registers fired for data, after the access. What was accessed of their bytes they do not say."""
         touches = []
-        for watch in dict.fromkeys(holders):
-            if isinstance(watch, Watchpoint):
-                old, new = self.shadow.get(watch.number, b""), self._value(watch)
-                self.shadow[watch.number] = new
-                kind = "write" if watch.kind == "write" or old != new else "read"
-                touch = self._changed(watch, old, new)
-                touch.kind = kind
-                touches.append(touch)
+        for watch in dict.fromkeys(holder for _, _, holder in fired):
+            if not isinstance(watch, Watchpoint):
+                continue
+            old, new = self.shadow.get(watch.number, b""), self._value(watch)
+            self.shadow[watch.number] = new
+            kind = "write" if watch.kind == "write" or old != new else "read"
+            pieces = [(address, DR7_SIZES[bits >> 2]) for address, bits, holder in fired if holder is watch]
+            start, end = min(address for address, _ in pieces), max(sum(piece) for piece in pieces)
+            runner = self.runner
+            access = runner.session.find_access(runner, start, end - start, write=kind == "write")
+            if access is not None and access.linear < end and start < access.linear + access.size:
+                start, end = access.linear, access.linear + access.size
+            touch = Touch(watch, kind, start, end - start, old, new)
+            self._fill(touch, old, new)
+            if access is None:
+                touch.accessed = (0, 0)
+            touches.append(touch)
         return self._judge(touches, None) if touches else None
 
     # --- decoding ahead ----------------------------------------------------------------------------

@@ -323,8 +323,8 @@ def find_accessor(
     write: bool,
     stack_bits: int,
     place: Callable[[int], int | None] = lambda linear: linear,
-) -> Insn | None:
-    """The instruction that ends at linear ``pc_after`` and has just accessed ``size`` bytes at ``linear``.
+) -> tuple[Insn, Access] | None:
+    """The instruction that ends at linear ``pc_after`` and has just accessed ``size`` bytes at ``linear``; that access.
 
     ``size`` 0: how much was accessed is not known; then a prefix counts to the instruction
     (0x66 and REX before a store are more often its own than the end of another).
@@ -333,7 +333,7 @@ def find_accessor(
     repeated one (it is not done yet). ``place`` maps linear addresses into the space
     that ``linear`` is of. None when none of them made that access.
     """
-    best: tuple[tuple[int, int], Insn] | None = None
+    best: tuple[tuple[int, int], Insn, Access] | None = None
     for length in range(MAX_INSTRUCTION + 1):
         start = pc_after - length
         try:
@@ -357,5 +357,5 @@ def find_accessor(
             rank = (0 if exact else 1, length if size else -length)
             if best is None or rank < best[0]:
                 shown = disassemble(code[: insn.size], start, bits, 1)[0]
-                best = (rank, shown)
-    return best[1] if best else None
+                best = (rank, shown, access)
+    return best[1:] if best else None

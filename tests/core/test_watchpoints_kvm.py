@@ -210,3 +210,58 @@ def test_a_symbol_has_its_own_length(boot: Boot) -> None:
     assert dbg.watch("table").length == 64
     assert dbg.watch("*(u32*)0x9000").length == 4
     assert dbg.watch("flag").length == 1
+
+
+# xor ax, ax; mov ss, ax; mov ds, ax; mov sp, 0x6002; mov word [0x5fff], 0xa2a1; push word 0x1234; hlt
+OVERLAPPING = bytes.fromhex("31c0 8ed0 8ed8 bc0260 c706ff5fa1a2 683412 f4")
+
+
+@pytest.mark.parametrize("kind", ["write", "access"])
+@pytest.mark.parametrize(("address", "length"), [(0x5FFF, 2), (0x5FF1, 16)])
+def test_the_watched_part_of_an_access(boot: Boot, address: int, length: int, kind: str) -> None:
+    """What is told, and what conditions see, is of one range: the push writes 0x6000 and 0x6001."""
+    dbg = boot(OVERLAPPING)
+    point = dbg.watch(address, length, kind, when="$old == 0xa2 && $new == 0x34")
+    stop = dbg.run(timeout=20)
+    assert isinstance(stop, WatchpointStop), stop.describe()
+    assert (stop.address, stop.size, stop.old, stop.new) == (0x6000, 1, b"\xa2", b"\x34")
+    assert point.hits == 1
+
+
+def test_one_hit_of_a_write_across_pages(boot: Boot) -> None:
+    dbg = boot(OVERLAPPING)
+    point = dbg.watch(0x5FFF, 2)
+    stop = dbg.run(timeout=20)
+    assert isinstance(stop, WatchpointStop), stop.describe()
+    assert (stop.address, stop.size, stop.new, point.hits) == (0x5FFF, 2, b"\xa1\xa2", 1)
+
+
+def test_two_watches_of_one_access(boot: Boot) -> None:
+    dbg = boot(OVERLAPPING)
+    dbg.physical.write(0x6001, b"\x77\x66\x55\x44")
+    dbg.watch(0x5FFF, 2, when="$old == 0xa2 && $new == 0x34")
+    dbg.watch(0x6001, 4, when="($old & 0xff) == 0x77 && ($new & 0xff) == 0x12")
+    stop = dbg.run(timeout=20)
+    assert isinstance(stop, WatchpointStop), stop.describe()
+    assert [point.number for point in stop.hits] == [1, 2]
+    assert (stop.address, stop.size, stop.old, stop.new) == (0x6000, 1, b"\xa2", b"\x34")
+
+
+def test_a_part_of_a_short_watch_gives_the_whole_value(boot: Boot) -> None:
+    dbg = boot(bytes.fromhex("c606016005 f4"))  # mov byte [0x6001], 5
+    dbg.watch(0x6000, 4, when="$old == 0x11223344 && $new == 0x11220544")
+    dbg.physical.write(0x6000, (0x11223344).to_bytes(4, "little"))
+    stop = dbg.run(timeout=20)
+    assert isinstance(stop, WatchpointStop), stop.describe()
+    assert (stop.address, stop.size) == (0x6000, 4)
+
+
+def test_the_watched_part_of_an_access_that_is_decoded_ahead(boot: Boot) -> None:
+    """A watch in a page of paging structures steps."""
+    dbg = boot(bytes.fromhex("66c7073412 f4"), 64)  # mov word [rdi], 0x1234
+    at = dbg.regs.cr3 + 0x800
+    dbg.regs.rdi = at - 1
+    dbg.watch(at, 2, "access")
+    stop = dbg.run(timeout=20)
+    assert isinstance(stop, WatchpointStop), stop.describe()
+    assert (stop.address, stop.size, stop.old, stop.new) == (at, 1, b"\0", b"\x12")

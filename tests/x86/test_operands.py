@@ -121,7 +121,8 @@ def finder(code: str, at: int, bits: int, linear: int, size: int, write: bool, *
         return raw.ljust(len(raw) + 32, b"\x90")[address - 0x1000 : address - 0x1000 + length]
 
     reg = registers(**(dict.fromkeys(BASES, 0) | values))
-    found = operands.find_accessor(read, 0x1000 + at, bits, reg, linear, size, write=write, stack_bits=bits)
+    made = operands.find_accessor(read, 0x1000 + at, bits, reg, linear, size, write=write, stack_bits=bits)
+    found = made[0] if made is not None else None
     return (found.address, found.mnemonic) if found else None
 
 
