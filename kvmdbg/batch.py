@@ -20,6 +20,7 @@ from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Error, ExitLine, GuestOutput, Message, Result, StopReport, Text
 from kvmdbg.core.stops import ExitedStop
 from kvmdbg.errors import KvmdbgError, refused_by_host
+from kvmdbg.printable import printable_json
 from kvmdbg.serving import GdbService
 from kvmdbg.ui.progress import ProgressLine
 
@@ -36,7 +37,7 @@ def json_line(result: Result) -> str:
     """A result as one line of JSON."""
     import json
 
-    return json.dumps(result.to_json(), ensure_ascii=False, default=str)
+    return printable_json(json.dumps(result.to_json(), ensure_ascii=False, default=str))
 
 
 def refuse(error: KvmdbgError, as_json: bool, status: int) -> int:

@@ -13,6 +13,8 @@ import sys
 from io import TextIOWrapper
 from typing import BinaryIO
 
+from kvmdbg.printable import printable
+
 #: Exit status when the reader of stdout went away: 128 plus the signal's number, as shells have it.
 READER_GONE = 128 + signal.SIGPIPE
 STDOUT, STDERR = 1, 2
@@ -62,9 +64,9 @@ def answer(text: str, status: int = 0) -> int:
 
 
 def say(text: str) -> bool:
-    """A line on stderr; whether it got there."""
+    """A line on stderr, control characters escaped; whether it got there."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         silence(STDERR)
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from kvmdbg.printable import printable
 from kvmdbg.record import record
 
 Json = dict[str, Any]
@@ -22,7 +23,8 @@ class Shown:
         raise NotImplementedError
 
     def plain(self, width: int = 80) -> str:
-        return "".join(text for _, text in self.pieces(width))
+        """The text without colour, control characters escaped."""
+        return printable("".join(text for _, text in self.pieces(width)))
 
 
 @record

@@ -23,6 +23,7 @@ from kvmdbg.core.expression_types import MemoryRef, is_number
 from kvmdbg.core.expression_types import Value as Evaluated
 from kvmdbg.core.formats import character, signed
 from kvmdbg.errors import MemoryFault, UsageError
+from kvmdbg.printable import printable
 
 TemplateArg = Annotated[str, RestType('"TEMPLATE"[, EXPRESSION]...', "expression")]
 
@@ -125,12 +126,12 @@ def printf(dbg: Interpreter, template: TemplateArg = "") -> Result:
     def convert(one: re.Match[str]) -> str:
         if one[0] == "%%":
             return "%"
-        return _converted(dbg, one, next(following))
+        return printable(_converted(dbg, one, next(following)))
 
     def escape(one: re.Match[str]) -> str:
         return chr(int(one[1], 8) & 0xFF) if one[1][0] in "01234567" else _ESCAPED.get(one[1], one[1])
 
-    return Text(_CONVERSION.sub(convert, _ESCAPE.sub(escape, match[1])))
+    return Text(_CONVERSION.sub(convert, _ESCAPE.sub(escape, match[1])), raw=True)
 
 
 def _converted(dbg: Interpreter, one: re.Match[str], expression: str) -> str:

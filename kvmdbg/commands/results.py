@@ -30,6 +30,7 @@ from kvmdbg.commands.machine_results import (
     Stack,
     StackSlot,
 )
+from kvmdbg.printable import printable, printable_name
 from kvmdbg.record import field, record
 
 __all__ = [
@@ -93,10 +94,14 @@ class Message(Shown):
 
 @record
 class Text(Shown):
-    """Text to be shown exactly as it is (``echo``, ``output``, what a shell command wrote): no newline is added."""
+    """Text without a newline of its own; ``raw`` is shown exactly as it is (``echo``, what a shell command wrote)."""
 
     kind: ClassVar[str] = "text"
     text: str
+    raw: bool = False
+
+    def plain(self, width: int = 80) -> str:
+        return self.text if self.raw else printable(self.text)
 
     def to_json(self) -> Json:
         return {"type": self.kind, "text": self.text}
@@ -181,7 +186,7 @@ class Table(Shown):
         """Columns needed by each column: the widest of its heading and its cells."""
         wide = [len(name) for name in self.columns]
         for row in self.rows:
-            wide = [max(w, len(cell)) for w, cell in zip(wide, row, strict=True)]
+            wide = [max(w, len(printable_name(cell))) for w, cell in zip(wide, row, strict=True)]
         return wide
 
     def pieces(self, width: int) -> Iterator[Piece]:
@@ -192,6 +197,7 @@ class Table(Shown):
         margin = sum(wide[:-1]) + 2 * (len(wide) - 1)
 
         def line(cells: Sequence[str]) -> str:
+            cells = [printable_name(cell) for cell in cells]
             text = "  ".join(f"{cell:<{w}}" for cell, w in zip(cells, wide, strict=True)).rstrip()
             if not self.prose or len(text) <= width or width - margin < 30:
                 return text
@@ -203,7 +209,8 @@ class Table(Shown):
         yield "heading", line(self.columns)
         for number, row in enumerate(self.rows):
             text = line(row)
-            first = len(row[0]) if len(row) > 1 and text.startswith(row[0]) else 0
+            name = printable_name(row[0])
+            first = len(name) if len(row) > 1 and text.startswith(name) else 0
             yield "name", "\n" + text[:first]
             yield "", text[first:]
             yield "note", "".join(f"\n    {note}" for note in self.notes.get(number, ()))

@@ -85,7 +85,7 @@ def apropos(dbg: Interpreter, text: TextArg) -> Result:
 @command("echo", group="support", example="echo hello\\n")
 def echo(dbg: Interpreter, text: TextArg = "") -> Result:
     r"""Show text as it is, without a newline of its own: \n is a newline, \t a tab, \e escape, \\ a backslash."""
-    return Text(_unescape(text))
+    return Text(_unescape(text), raw=True)
 
 
 def _unescape(text: str) -> str:
@@ -117,7 +117,7 @@ def shell(dbg: Interpreter, text: ShellArg = "") -> Result | None:
         return None
     done = subprocess.run(line, shell=True, stdout=subprocess.PIPE)
     dbg.session.variables["_shell_exitcode"] = done.returncode
-    return Text(done.stdout.decode("utf-8", "replace")) if done.stdout else None
+    return Text(done.stdout.decode("utf-8", "replace"), raw=True) if done.stdout else None
 
 
 @command("quit", aliases=("q", "exit"), group="support", example="quit")

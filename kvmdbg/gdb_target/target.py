@@ -17,6 +17,7 @@ from kvmdbg.core.session import Session
 from kvmdbg.errors import KvmdbgError, MemoryFault, SessionStateError
 from kvmdbg.gdb_target import descriptions
 from kvmdbg.gdb_target.registers import ThreadRegisters
+from kvmdbg.printable import printable
 from kvmdbg.x86 import paging
 
 SIGINT, SIGILL, SIGTRAP, SIGABRT, SIGSEGV = 2, 4, 5, 6, 11
@@ -46,7 +47,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except KvmdbgError as error:
-        raise TargetError(str(error), EFAULT if isinstance(error, MemoryFault) else 1) from None
+        raise TargetError(printable(str(error)), EFAULT if isinstance(error, MemoryFault) else 1) from None
 
 
 class _Values:
@@ -327,7 +328,7 @@ class GdbTarget(
         if stop is None:
             return Stopped(self.current(), SIGTRAP)
         if isinstance(stop, stops.ExitedStop):  # one who comes now may look at what is left
-            return Stopped(stop.vcpu + 1, 0, text=stop.describe())
+            return Stopped(stop.vcpu + 1, 0, text=printable(stop.describe()))
         return self._rendered(stop)
 
     def _stopped(self, stop: stops.Stop) -> None:
@@ -337,7 +338,7 @@ class GdbTarget(
 
     def _rendered(self, stop: stops.Stop) -> StubStop:
         thread = stop.vcpu + 1
-        text = stop.describe()
+        text = printable(stop.describe())
         if isinstance(stop, stops.ExitedStop):
             return Exited(stop.status, text)
         mine = {id(made): point for point, made in self._points.values()}

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from kvmdbg.errors import LoadError
 from kvmdbg.loaders.cache import Cache
+from kvmdbg.printable import printable_name
 from kvmdbg.record import record
 
 T = TypeVar("T")
@@ -182,7 +183,9 @@ class Dwarf:
 def text(die: Any, name: str) -> str:
     """A string attribute, "" where there is none."""
     found = die.attributes.get(name)
-    return str(found.value, "utf-8", "replace") if found is not None and isinstance(found.value, bytes) else ""
+    if found is None or not isinstance(found.value, bytes):
+        return ""
+    return printable_name(str(found.value, "utf-8", "replace"))
 
 
 def extent(dwarf: Dwarf, die: Any, base: int) -> list[tuple[int, int]]:

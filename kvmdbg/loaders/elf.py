@@ -17,6 +17,7 @@ from kvmdbg.loaders.entry import chosen_entry
 from kvmdbg.loaders.registry import loader
 from kvmdbg.loaders.symbol_files import SymbolFile, symbol_reader
 from kvmdbg.machine.image import Entry, Image, LoadOptions, Segment, Symbol
+from kvmdbg.printable import printable_name
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _unpack(table: bytes, names: bytes, bits: int, ends: list[int], base: int, p
         if budget < 0:
             raise LoadError(f"{path} is a damaged ELF file: its symbols' names share most of their bytes")
         binding = BINDING_OF.get(info >> 4, "local")
-        name = names[at:end].decode("utf-8", "replace")
+        name = printable_name(names[at:end].decode("utf-8", "replace"))
         if section == SHN_ABS:
             yield Symbol(name, value, size, "absolute", binding)
         else:

@@ -136,7 +136,7 @@ class Console:
         """A result of a command, on lines of its own."""
         if isinstance(result, Text):
             with self._lock:
-                self._write(result.text)
+                self._write(result.plain())
             return
         text = render(result, self._width(), self._theme())
         with self._lock:

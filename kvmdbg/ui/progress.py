@@ -6,6 +6,8 @@ import shutil
 import time
 from collections.abc import Callable
 
+from kvmdbg.printable import printable
+
 PATIENCE = 0.5
 """Seconds that pass before anything is said."""
 INTERVAL = 0.1
@@ -33,6 +35,6 @@ class ProgressLine:
         elif self._due is None:
             self._due = now + PATIENCE
         elif now >= self._due:
-            text = f"{what}: {done * 100 // total}%"[: shutil.get_terminal_size().columns - 1]
+            text = f"{printable(what)}: {done * 100 // total}%"[: shutil.get_terminal_size().columns - 1]
             self._write(f"\r\x1b[K{text}")
             self._due, self._shown = now + INTERVAL, True

@@ -10,6 +10,7 @@ from pygments.formatters.terminal256 import Terminal256Formatter
 from pygments.lexers.asm import GasLexer, NasmLexer
 from pygments.token import Token
 
+from kvmdbg.printable import printable
 from kvmdbg.ui.style import TOKENS, style_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from kvmdbg.commands.results import Result
 
 CODE_LEXERS: dict[str, type[Lexer]] = {"code": NasmLexer, "code-att": GasLexer}
-CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 @cache
@@ -35,7 +35,7 @@ def _code(role: str, text: str) -> tuple[tuple[_TokenType, str], ...]:
 def tokens(result: Result, width: int) -> Iterator[tuple[_TokenType, str]]:
     """The text of ``result.plain(width)``, cut into pygments tokens; control characters show as ``\\x1b``."""
     for role, text in result.pieces(width):
-        text = text.translate(CONTROLS)
+        text = printable(text)
         if not text:
             continue
         if role in CODE_LEXERS:

@@ -15,6 +15,7 @@ from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Error, Message, Result
 from kvmdbg.error_log import state_folder
 from kvmdbg.errors import KvmdbgError
+from kvmdbg.printable import printable
 from kvmdbg.ui import keys
 from kvmdbg.ui.console import Console
 from kvmdbg.ui.progress import ProgressLine
@@ -339,7 +340,7 @@ class Shell:
         stop, self._foreign = self._foreign, None
         if stop is not None:
             self.interpreter.last_stop = stop
-            text = stop.describe()
+            text = printable(stop.describe())
             self.console.show(Message(f"{text[0].upper()}{text[1:]}; another debugger had let the guest run."))
 
     def execute(self, line: str) -> None:

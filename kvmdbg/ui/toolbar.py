@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from kvmdbg.errors import KvmdbgError
+from kvmdbg.printable import printable
 
 if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -32,7 +33,7 @@ def facts(dbg: Interpreter) -> list[str]:
     if len(session.vcpus) > 1:
         found.insert(0, f"vcpu {vcpu.index}")
     if dbg.last_stop is not None:
-        text = dbg.last_stop.describe()
+        text = printable(dbg.last_stop.describe())
         found.append(f"{text[:1].upper()}{text[1:]}")
     return found
 

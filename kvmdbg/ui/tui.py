@@ -14,6 +14,7 @@ from kvmdbg import error_log
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import KvmdbgError
+from kvmdbg.printable import printable
 from kvmdbg.ui.render import tokens
 from kvmdbg.ui.style import prompt_style
 from kvmdbg.ui.toolbar import toolbar
@@ -335,7 +336,7 @@ class Tui:
 
     def stopped(self, stop: Stop) -> None:
         """On a vCPU's thread: a guest that ran in the background has stopped."""
-        text = stop.describe()
+        text = printable(stop.describe())
         self.interpreter.last_stop = stop
         self.generation += 1
         self.show(Message(f"{text[:1].upper()}{text[1:]}."))
