@@ -84,8 +84,9 @@ def only_one(cache: Path) -> Iterator[None]:
 
 def call(*command: str, cwd: Path | None = None) -> str:
     """Run a program of the set-up and return what it printed; MachineError with its last words when it fails."""
+    environment = os.environ | {"PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}  # for depmod, mke2fs
     try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, errors="replace")
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, errors="replace")
     except FileNotFoundError as error:
         raise MachineError(f"{command[0]} is not on this machine") from error
     if done.returncode:
@@ -158,7 +159,7 @@ def fetch_kernel(cache: Path) -> Kernel:
                 (here / "x/lib").mkdir(exist_ok=True)
                 (here / "x/lib/modules").symlink_to("../usr/lib/modules")
             for modules in (here / "x/lib/modules").iterdir():
-                call("/sbin/depmod", "-b", str(here / "x"), modules.name)
+                call("depmod", "-b", str(here / "x"), modules.name)
             (here / "x").rename(folder)
     images = sorted((folder / "boot").glob("vmlinuz-*"))
     if not images:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.machines import boot
 
-PACKAGES = ["qemu-system-x86", "seabios", "busybox-static", "kmod"]
+PACKAGES = ["qemu-system-x86", "seabios", "busybox-static", "kmod", "zstd"]
 MODULES = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "kvm-amd"]
 MOUNT_ROOT = """
 $B mkdir -p /host /scratch

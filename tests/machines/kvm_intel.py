@@ -23,8 +23,8 @@ from pathlib import Path
 from tests.machines import boot
 from tests.machines.scratch_disk import PROGRAMS, ScratchDisk
 
-PACKAGES = ["bochs", "bochsbios", "vgabios", "busybox-static", "kmod", "e2fsprogs"]
-PACKAGES += ["grub-pc-bin", "grub-common", "xorriso", "mtools"]
+PACKAGES = ["bochs", "bochsbios", "vgabios", "busybox-static", "kmod", "zstd", "e2fsprogs"]
+PACKAGES += ["grub-pc-bin", "grub-common", "xorriso", "mtools", "binutils"]
 # ext4 asks for a crc32c by name, which modules.dep does not tell
 MODULES = ["irqbypass", "kvm", "kvm-intel", "libata", "ata_piix", "sd_mod", "crc32c_generic?", "crc32c_intel?", "ext4"]
 MOUNT_ROOT = """
