@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -279,7 +280,7 @@ class Run:
     progress: str | None = None
     failed: list[str] = field(default_factory=list)
     result: str | None = None
-    durations: str | None = None
+    durations: Counter[str] = field(default_factory=Counter)
     out: TextIO = field(default_factory=lambda: sys.stdout)
     err: TextIO = field(default_factory=lambda: sys.stderr)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -293,10 +294,19 @@ def launch(command: Sequence[str], folder: Path, log: str) -> subprocess.Popen[b
         )
 
 
+def cpu_time(pid: int) -> int:
+    """Milliseconds of CPU time that a process has used, 0 when it has gone: user and system time of proc(5)'s stat."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return (int(fields[11]) + int(fields[12])) * 1000 // os.sysconf("SC_CLK_TCK")
+
+
 def follow(process: subprocess.Popen[bytes], log: Path, run: Run) -> int:
     """Show what the command prints while the machine runs; end the machine and return the command's exit status."""
     console, decoder = Console(), codecs.getincrementaldecoder("utf-8")("replace")
-    deadline, place = time.monotonic() + run.timeout, 0
+    deadline, place, used = time.monotonic() + run.timeout, 0, 0
     try:
         while console.status is None:
             ended = process.poll() is not None
@@ -311,6 +321,8 @@ def follow(process: subprocess.Popen[bytes], log: Path, run: Run) -> int:
             run.out.write(decoder.decode(fresh) if run.verbose and not console.started else shown)
             run.out.flush()
             run.progress, run.failed = console.progress, console.failed
+            before, used = used, cpu_time(process.pid)
+            run.durations[console.file] += used - before
             if console.status is not None:
                 break
             if late:
@@ -330,7 +342,7 @@ def follow(process: subprocess.Popen[bytes], log: Path, run: Run) -> int:
             run.keep.mkdir(parents=True, exist_ok=True)
             for name in log.parent.glob("*.log"):
                 shutil.copy(name, run.keep)
-    run.result, run.durations = console.result, console.durations
+    run.result = console.result
     return console.status
 
 
@@ -360,7 +372,7 @@ def parser(prog: str, description: str | None, timeout: int) -> argparse.Argumen
         "-j", "--machines", type=int, default=1, metavar="N", help="share the tests among N machines (default 1)"
     )
     options.add_argument(
-        "--durations", action="store_true", help="keep how long each file of tests took, for sharing them out"
+        "--durations", action="store_true", help="keep what CPU time each file of tests took, for sharing them out"
     )
     options.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the machine's logs there")
     return options

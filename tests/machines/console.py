@@ -11,11 +11,10 @@ class Console:
     """The machine's serial output: what of it is the command's, and what the init script says of it.
 
     ``status`` is the command's exit status once it is known, ``boot`` what came before the command started. The
-    tests report how far they are (``progress``) and which have ``failed``, and at their end the counts (``result``) and
-    the seconds that each file of them took (``durations``).
+    tests report how far they are (``progress``) and which have ``failed``, and at their end the counts (``result``).
     """
 
-    _MESSAGE = re.compile(re.escape(MARK) + r"(start|exit|failed|progress|result|durations) ?(.*)\n")
+    _MESSAGE = re.compile(re.escape(MARK) + r"(start|exit|failed|progress|result) ?(.*)\n")
 
     def __init__(self) -> None:
         self.started = False
@@ -23,9 +22,13 @@ class Console:
         self.failed: list[str] = []
         self.progress: str | None = None
         self.result: str | None = None
-        self.durations: str | None = None
         self.boot = ""
         self._pending = ""
+
+    @property
+    def file(self) -> str:
+        """The file of tests that is being run, "" when none is."""
+        return (self.progress or "").partition(", at ")[2].partition("::")[0]
 
     def feed(self, text: str) -> str:
         """Take in ``text``; return what of the command's own output it completes."""

@@ -1,11 +1,10 @@
-"""What pytest tells of a run of tests: how far it is, the counts at its end, and how long each file took."""
+"""What pytest tells of a run of tests: how far it is, what fails, and the counts at its end."""
 
 from __future__ import annotations
 
 import datetime
-import json
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ class Reporting:
         self.path = path
         self.session: pytest.Session | None = None
         self.begun = self.failed = 0
-        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         self.session = session
@@ -32,7 +30,6 @@ class Reporting:
         self.tell("progress", f"{self.begun} of {of} tests{failed}, at {_printable(nodeid)}")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.seconds[report.nodeid.partition("::")[0]] += report.duration
         if report.failed:
             self.failed += 1
             self.tell("failed", _printable(report.nodeid))
@@ -43,7 +40,6 @@ class Reporting:
         skips = Counter(skip_reason(report) for report in stats.get("skipped", []))
         today = datetime.date.today().isoformat()
         result = results.measured(today, len(stats.get("passed", [])), failed, dict(skips))
-        self.tell("durations", json.dumps(self.seconds))
         self.tell("result", result.to_json())
         if self.path != "-":
             results.update(Path(self.path), result)

@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.machines import boot, results
 
 DURATIONS = Path(__file__).with_name("durations.json")
-"""Seconds that each file of tests took on the kvm_amd machine, by its path in the checkout."""
+"""Seconds of CPU time that each file of tests took on the kvm_amd machine, by its path in the checkout."""
 NO_TESTS = 5  # pytest's exit status
 TELL = 15.0  # seconds from one line of progress to the next
 Share = tuple[Callable[[boot.Run], int], boot.Run]
@@ -31,10 +31,11 @@ def measured_durations() -> dict[str, float]:
     return json.loads(DURATIONS.read_text()) if DURATIONS.exists() else {}
 
 
-def keep_durations(fresh: Mapping[str, float]) -> None:
+def keep_durations(milliseconds: Mapping[str, int]) -> None:
     """Put them in the place of those measured before, and forget files that there are no more."""
-    seconds = {file: round(value, 1) for file, value in {**measured_durations(), **fresh}.items()}
-    there = {file: value for file, value in sorted(seconds.items()) if (boot.CHECKOUT / file).exists()}
+    fresh = {file: round(value / 1000, 1) for file, value in milliseconds.items()}
+    seconds = sorted({**measured_durations(), **fresh}.items())
+    there = {file: value for file, value in seconds if (boot.CHECKOUT / file).is_file()}
     DURATIONS.write_text(json.dumps(there, indent=1) + "\n")
 
 
@@ -101,7 +102,7 @@ def run_tests(prog: str, start: Callable[[boot.Run], int], run: boot.Run) -> int
         results.update(run.report, results.total(found))
     if run.keep_durations:
         for each in runs:
-            keep_durations(json.loads(each.durations or "{}"))
+            keep_durations(each.durations)
     return status
 
 

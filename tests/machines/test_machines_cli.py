@@ -114,6 +114,15 @@ def test_follow_gives_the_status_and_ends_the_machine(tmp_path: Path, capsys: py
     assert (tmp_path / "kept/serial.log").exists()
 
 
+def test_the_time_of_a_machine_is_told_by_files_of_tests(tmp_path: Path) -> None:
+    log = tmp_path / "serial.log"
+    log.write_text(f"{MARK}start\n{MARK}progress 1 of 2 tests, at tests/some.py::test_one[a, at b::c]\n")
+    run = boot.Run(["true"], timeout=2)
+    assert boot.follow(boot.launch(["sh", "-c", "while :; do :; done"], tmp_path, "log"), log, run) == boot.NO_END
+    assert list(run.durations) == ["tests/some.py"]
+    assert 0 < run.durations["tests/some.py"] <= 4000
+
+
 def test_follow_tells_a_machine_that_ended_from_one_that_takes_too_long(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -27,24 +26,30 @@ def test_shares_take_about_as_long_as_each_other() -> None:
 
 def test_durations_are_kept_of_files_that_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "DURATIONS", tmp_path / "durations.json")
-    shares.keep_durations({SMALL: 1.26, "tests/test_that_is_gone.py": 2.0})
-    shares.keep_durations({"tests/run.py": 3})
+    shares.keep_durations({SMALL: 1260, "tests/test_that_is_gone.py": 2000, "": 50})
+    shares.keep_durations({"tests/run.py": 3000})
     assert shares.measured_durations() == {SMALL: 1.3, "tests/run.py": 3}
 
 
-def test_only_chosen_tests_are_shared_out() -> None:
+def test_only_chosen_tests_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = "tests/core/test_snapshots_kvm.py", "tests/devices/test_pc_kvm.py"
-    collected = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--collect-only", one], capture_output=True, text=True, cwd=boot.CHECKOUT
-    )
-    single = next(line for line in collected.stdout.splitlines() if line.startswith(one) and "[" not in line)
-    first, second = shares.kvm_tests_commands("kvm", 2, [single, two, "--timeout=7"])
-    for command in (first, second):
+    found, status, asked = f"{one}::test_a\n{two}::test_b[x::y]\n{two}::test_c\n\n3 tests collected\n", 0, []
+
+    def collect(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, status, found, "")
+
+    monkeypatch.setattr(subprocess, "run", collect)
+    commands = shares.kvm_tests_commands("kvm", 2, [f"{one}::test_a", two, "--timeout=7"])
+    assert asked[0][-4:] == ["--collect-only", f"{one}::test_a", two, "--timeout=7"]
+    for command in commands:
         assert command[1:5] == ["-m", "pytest", "-m", "kvm"]
         assert "--timeout=7" in command
-    assert {first[-1], second[-1]} == {single, two}
-    assert shares.kvm_tests_commands("kvm and not kvm", 2, [one]) == []
-    with pytest.raises(boot.MachineError, match="could not collect"):
+    assert {command[-1] for command in commands} == {f"{one}::test_a", two}
+    found, status = "no tests collected\n", shares.NO_TESTS
+    assert shares.kvm_tests_commands("kvm", 2, [one]) == []
+    found, status = "ERROR: unrecognized arguments\n", 4
+    with pytest.raises(boot.MachineError, match="could not collect the tests marked kvm:\nERROR"):
         shares.kvm_tests_commands("kvm", 2, ["--no-such-option"])
 
 
@@ -102,7 +107,7 @@ def test_a_share_here_tells_how_far_it_is_and_what_it_gave(tmp_path: Path) -> No
     assert shares.side_by_side([(shares.here, run)]) == 1
     assert run.progress == "2 of 2 tests, at ::test_other"
     assert run.failed == ["::test_other"]
-    assert len(json.loads(run.durations or "")) == 1
+    assert set(run.durations) <= {"", "test_two.py"}
     assert run.result and results.Result.from_json(run.result).passed == 1
     said = run.out.getvalue()  # type: ignore[attr-defined]
     assert "on purpose" in said
@@ -131,7 +136,7 @@ def test_the_reports_of_all_machines_are_one(tmp_path: Path, monkeypatch: pytest
 
     def start(run: boot.Run) -> int:
         run.result = results.Result("2026-01-02", "kvm_amd", "6.1", "kvm_amd", 2, 1, 1, {"slow": 1}).to_json()
-        run.durations = json.dumps({run.command[0]: 2.0})
+        run.durations[run.command[0]] = 2000
         return run.command == [SMALL]
 
     before = signal.getsignal(signal.SIGTERM)
