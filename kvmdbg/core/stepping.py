@@ -37,6 +37,7 @@ JUMP_TRIES = 4
 PUSHF, POPF, IRET = 0x9C, 0x9D, 0xCF
 HARD = frozenset((PUSHF, POPF, IRET, HLT))
 HARD_AND_PREFIXES = PREFIXES | set(range(0x40, 0x50)) | HARD
+MOV_TO_DR = 0x23  # behind 0F
 RUN_NATIVELY = frozenset((0x01, 0x19, 0x1C, 0x1D, 0x1E, 0xAE, 0xC7))
 """Opcodes behind 0F of fences, endbr64, swapgs, serialize, fxsave, rdfsbase, rdrand and no-operations."""
 IMAGE_SIZES = {"popf": 2, "popfd": 4, "popfq": 8, "iret": 2, "iretd": 4, "iretq": 8}
@@ -74,15 +75,18 @@ def instruction_event(code: bytes, regs: abi.kvm_regs, bits: int) -> tuple[exits
 
 
 def hard(code: memoryview | bytes, at: int) -> bool:
-    """Whether the instruction at ``code[at]`` is stepped with care: it pushes or loads EFLAGS (pushf, popf, iret),
-    halts, or a KVM in software may let the CPU run it."""
+    """Whether the instruction at ``code[at]`` is stepped with care.
+
+    It pushes or loads EFLAGS (pushf, popf, iret), halts, writes to a debug register, or a KVM in software may let the
+    CPU run it.
+    """
     while (byte := code[at]) in HARD_AND_PREFIXES:
         if byte in HARD:
             return True
         at += 1
         if at == len(code):
             return True
-    return byte == 0x0F and (at + 1 == len(code) or code[at + 1] in RUN_NATIVELY)
+    return byte == 0x0F and (at + 1 == len(code) or code[at + 1] == MOV_TO_DR or code[at + 1] in RUN_NATIVELY)
 
 
 class GuardedAccess(Exception):
@@ -100,6 +104,8 @@ class Stepper:
         """The entries of handlers by linear address: where their trap lies, None for a debug register."""
         self._pages: dict[int, memoryview] = {}
         self._tries = NO_PROGRESS_TRIES
+        self._had_bs = False
+        """The guest has DR6.BS set itself."""
         self._idtr = b""
         self._table: list[tuple[memoryview, bytes]] = []
         self.parked = False
@@ -108,6 +114,8 @@ class Stepper:
         """The last step delivered an event: it ended at a handler's entry."""
         self.halted = False
         """The last step was over a hlt, and the vCPU waits for an interrupt behind it."""
+        self.waits = False
+        """The last step has brought a #DB that the guest gets before the instruction at pc."""
 
     # --- past a breakpoint -------------------------------------------------------------------------
 
@@ -258,7 +266,7 @@ class Stepper:
         entries = self._entry_points
         pc = runner.pc
         runner.debug_for_stepping(again=False)
-        waiting = self.event_waits()
+        self.waits = self.event_waits()
         done = 0
         while True:
             if page[IDTR:IDTR_END] != self._idtr or any(view != known for view, known in self._table):
@@ -271,7 +279,7 @@ class Stepper:
             if pc >> 12 != code_page:
                 code_page, code = pc >> 12, self._code(pc)
             own = page[U8_RFLAGS_TF] & 1
-            if fast and not own and not waiting and pc not in entries and code and not hard(code, pc & 0xFFF):
+            if fast and not own and not self.waits and pc not in entries and code and not hard(code, pc & 0xFFF):
                 page[U8_RFLAGS_TF] |= 1  # as in _enter
                 u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
                 try:
@@ -291,6 +299,7 @@ class Stepper:
                 elif u32[U32_EXIT_REASON] == port_exit:
                     runner.forget()  # hooks look at pc
                     stop = runner.serve() or runner.complete() or runner.spend()
+                    self.waits = self.event_waits()
                     runner.forget()
                     if stop is not None:
                         return stop
@@ -324,11 +333,12 @@ class Stepper:
                 record.append(bytes(page[REGS:REGS_END]))
             if tracer is not None:
                 tracer.step(began, before, bytes(page[REGS:REGS_END]))
-            waiting = bool(page[U8_RFLAGS_TF] & 1) and self.event_waits()
             if done == count or (span is not None and not span[0] <= pc < span[1]):
                 runner.forget()
-                return (None if waiting else runner.reached(pc)) or stops.StepStop(vcpu=runner.index, pc=pc, steps=done)
-            if not waiting and (pc in by_linear or by_physical):
+                return (None if self.waits else runner.reached(pc)) or stops.StepStop(
+                    vcpu=runner.index, pc=pc, steps=done
+                )
+            if not self.waits and (pc in by_linear or by_physical):
                 runner.forget()
                 stop = runner.reached(pc)
                 if stop is not None:
@@ -436,7 +446,7 @@ class Stepper:
     def _single(self, before: bytes, entered: bool = False) -> stops.Stop | None:
         """One step, from registers ``before``; ``entered``: KVM_RUN has just returned."""
         runner = self.runner
-        self.parked = self.delivered = self.halted = False
+        self.parked = self.delivered = self.halted = self.waits = False
         here = runner.pc
         if entered or here not in self._entry_points:
             return self._guarded(before, entered)
@@ -499,7 +509,10 @@ class Stepper:
                         self._give_trap_flag(own, image)
                         return None
                     entered = True
+        moves_debug_register = not entered and self._is_hard(runner.pc) and image is None
         stop = self._stepped(before, entered)
+        if moves_debug_register:
+            self._note_dr6()
         if stop is None:
             self._give_trap_flag(own, image)
         return stop
@@ -545,6 +558,7 @@ class Stepper:
             runner.set_general("rflags", runner.vcpu.regs.rflags | EFLAGS_TF)
         if own:
             runner.deliver(1, 0, dr6=DR6_BS)
+            self._had_bs = self.waits = True
 
     def _stepped(self, before: bytes, entered: bool) -> stops.Stop | None:
         """One step by KVM's own single-stepping."""
@@ -590,7 +604,7 @@ class Stepper:
             pending = pending or stop or runner.spend()
             if pending is not None:
                 return pending
-            if reason == exits.KVM_EXIT_INTERNAL_ERROR and self.event_waits():
+            if self.event_waits():
                 return self._delivery(before)
             if reason in (exits.KVM_EXIT_IO, exits.KVM_EXIT_MMIO) or bytes(vcpu.page[REGS:REGS_END]) != before:
                 return None
@@ -691,6 +705,7 @@ class Stepper:
         stop = runner._on_debug() if dr6 & 15 and runner.plan.holds_data_in_registers else None
         if dr6 & DR6_BS:
             runner.deliver(1, 0, dr6=DR6_BS)
+            self._had_bs = True
         elif not dr6 & 15:
             runner.deliver(1, runner.at_int1())
         return stop
@@ -709,11 +724,18 @@ class Stepper:
             return None
 
     def event_waits(self) -> bool:
-        """Whether KVM is about to deliver an exception or interrupt, before the instruction at pc."""
-        events = self.runner.vcpu.get_events()
-        return bool(
-            events.exception.injected or events.exception.pending or events.interrupt.injected or events.nmi.injected
-        )
+        """Whether KVM is about to deliver an exception or interrupt, before the instruction at pc.
+
+        An exception that is pending is made an injected one: KVM drops it where registers are written before it runs.
+        """
+        vcpu = self.runner.vcpu
+        events = vcpu.get_events()
+        if events.exception.injected or events.exception.pending:
+            events.flags &= ~abi.KVM_VCPUEVENT_VALID_PAYLOAD
+            events.exception.injected, events.exception.pending = 1, 0
+            vcpu.set_events(events)
+            return True
+        return bool(events.interrupt.injected or events.nmi.injected)
 
     def _enter(self) -> None:
         """KVM_RUN for one step; a kick reads as KVM_EXIT_INTR.
@@ -748,6 +770,7 @@ class Stepper:
 
         They are held in debug registers as far as there are any, which the guest cannot read; by traps beyond.
         """
+        self._note_dr6()
         try:
             self._trap_handlers()
             yield
@@ -858,6 +881,7 @@ class Stepper:
         self.delivered = True
         if not before[RFLAGS + 1] & 1:
             self._clear_saved_flag(before)
+            self._clear_single_step()
         runner.debug_for_stepping()
         return True
 
@@ -880,6 +904,17 @@ class Stepper:
             if (int.from_bytes(back, "little") - rip) & mask <= 15:
                 return stack, error_code + slots * width
         return None
+
+    def _clear_single_step(self) -> None:
+        """Clear DR6.BS that KVM may have set in the guest's DR6 for its own step, if the guest had it clear."""
+        vcpu = self.runner.vcpu
+        debugregs = vcpu.get_debugregs()
+        if debugregs.dr6 & DR6_BS and not self._had_bs:
+            debugregs.dr6 &= ~DR6_BS
+            vcpu.set_debugregs(debugregs)
+
+    def _note_dr6(self) -> None:
+        self._had_bs = bool(self.runner.vcpu.get_debugregs().dr6 & DR6_BS)
 
     def _clear_saved_flag(self, before: bytes) -> None:
         """Clear TF in the flags image of the frame that the delivery of an event has just pushed."""

@@ -127,12 +127,15 @@ class Watching:
         runner.retreat.spent = True
         pc_at_exit = None if write else runner.pc
         self._unjudged = before
+        state = bytes(runner.vcpu.page[REGS:REGS_END])
         try:
             runner.must_complete = True
             stop = runner.complete()
             made = self._unjudged
         finally:
             self._unjudged = None
+        if not write and bytes(runner.vcpu.page[REGS:REGS_END]) == state:
+            raise GuardSpoilt({page}, done=False)  # KVM cannot do such a read here (lidt), and tries it for ever
         if stop is not None and not isinstance(stop, stops.WatchpointStop):
             return stop
         touches = []

@@ -16,6 +16,7 @@ from kvmdbg.x86.disasm import MAX_INSTRUCTION, STRINGS, Insn, decode, disassembl
 
 Registers = Callable[[str], int]
 EFLAGS_DF = 1 << 10
+SEGMENT_OVERRIDES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65))
 MEM, REG, IMM = 3, 1, 2  # capstone's operand types
 READ, WRITE = 1, 2
 NO_ACCESS = frozenset(
@@ -327,7 +328,7 @@ def find_accessor(
     """The instruction that ends at linear ``pc_after`` and has just accessed ``size`` bytes at ``linear``; that access.
 
     ``size`` 0: how much was accessed is not known; then a prefix counts to the instruction
-    (0x66 and REX before a store are more often its own than the end of another).
+    (0x66 and REX before a store are more often its own than the end of another), as segment overrides always do.
     ``reg`` gives the registers after it. Every start that decodes to an instruction of
     just that length is tried, and also the instruction AT ``pc_after`` when it is a
     repeated one (it is not done yet). ``place`` maps linear addresses into the space
@@ -354,7 +355,8 @@ def find_accessor(
             if not touches or not (access.write if write else access.read):
                 continue
             exact = at == linear and access.size == size
-            rank = (0 if exact else 1, length if size else -length)
+            overrides = next((n for n, byte in enumerate(code) if byte not in SEGMENT_OVERRIDES), 0)
+            rank = (0 if exact else 1, length - 2 * overrides if size else -length)
             if best is None or rank < best[0]:
                 shown = disassemble(code[: insn.size], start, bits, 1)[0]
                 best = (rank, shown, access)
