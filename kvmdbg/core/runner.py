@@ -26,13 +26,14 @@ from kvmdbg.core.events import ExceptionEvent
 from kvmdbg.core.hooks import SWALLOW
 from kvmdbg.core.probe import HLT, INT1, INT3, KICK_SIGNAL, shutdown_resets
 from kvmdbg.core.retreat import GuardSpoilt, Retreat
-from kvmdbg.core.stepping import DR6_BS, U8_RFLAGS_TF, Stepper
+from kvmdbg.core.stepping import U8_RFLAGS_TF, Stepper
 from kvmdbg.core.watching import PUSHED, Watching
 from kvmdbg.errors import DeviceFailure, MemoryFault, NotSupportedHere, SessionStateError
 from kvmdbg.kvm import Vcpu, abi, exits
 from kvmdbg.machine.bus import ask, tell
 from kvmdbg.record import replace
 from kvmdbg.x86.modes import EFER_LMA, Mode, mode_of
+from kvmdbg.x86.registers import DR6_BS
 
 if TYPE_CHECKING:
     from kvmdbg.core.breakpoints import Point
@@ -490,7 +491,8 @@ class Runner(threading.Thread):
             return
         vcpu = self.vcpu
         self.flush()
-        regs, sregs, events = vcpu.get_regs(), vcpu.get_sregs(), vcpu.get_events()
+        regs = abi.kvm_regs.from_buffer_copy(vcpu.regs)
+        sregs, events = vcpu.get_sregs(), vcpu.get_events()
         nowhere = abi.kvm_sregs.from_buffer_copy(self._reset_sregs)
         nowhere.apic_base, nowhere.cr8 = sregs.apic_base, sregs.cr8
         vcpu.unshare_sregs()
@@ -513,7 +515,6 @@ class Runner(threading.Thread):
         vcpu.set_regs(regs)
         vcpu.set_events(events)
         memmove(addressof(vcpu.regs), bytes(regs), Vcpu.REGS_SIZE)
-        vcpu.u64[U64_DIRTY_REGS] = 0
         self.forget()
         if kicked:
             self.kick()

@@ -23,12 +23,11 @@ from kvmdbg.kvm import abi, exits
 from kvmdbg.record import replace
 from kvmdbg.x86 import disasm
 from kvmdbg.x86.gates import handler_entries
+from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
 
-EFLAGS_TF = 1 << 8
-DR6_BS = 1 << 14
 LOW32, LOW64 = (1 << 32) - 1, (1 << 64) - 1
 PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF2, 0xF3))
 NO_PROGRESS_TRIES = 64
@@ -501,11 +500,11 @@ class Stepper:
                     finally:
                         runner.forget()
                         runner.session.write_linear(runner, *frame)
-                    if self.parked:
+                        delivered = self._at_handler(vcpu.u32[U32_EXIT_REASON], before)
+                        runner.debug_for_stepping()
+                    if self.parked or delivered:
                         return None
                     if vcpu.u32[U32_EXIT_REASON] == exits.KVM_EXIT_DEBUG:
-                        self._at_handler(exits.KVM_EXIT_DEBUG, before)
-                        runner.debug_for_stepping()
                         self._give_trap_flag(own, image)
                         return None
                     entered = True
@@ -596,8 +595,8 @@ class Stepper:
                 if vcpu.page[REGS:REGS_END] == before and (tries < JUMP_TRIES or not self._jumps()):
                     runner.debug_for_stepping()
                     continue
-                if runner.session.profile.leaks_trap_flag:
-                    self._clean_trap_flag(before)
+                if runner.session.profile.leaks_trap_flag or before[RFLAGS + 1] & 1:
+                    self._correct_pushf(before)
                 return None
             pending = runner.serve()
             stop = runner.complete()
@@ -879,9 +878,8 @@ class Stepper:
         else:
             return False
         self.delivered = True
-        if not before[RFLAGS + 1] & 1:
-            self._clear_saved_flag(before)
-            self._clear_single_step()
+        self._correct_frame(before)
+        self._clear_single_step()
         runner.debug_for_stepping()
         return True
 
@@ -916,37 +914,36 @@ class Stepper:
     def _note_dr6(self) -> None:
         self._had_bs = bool(self.runner.vcpu.get_debugregs().dr6 & DR6_BS)
 
-    def _clear_saved_flag(self, before: bytes) -> None:
-        """Clear TF in the flags image of the frame that the delivery of an event has just pushed."""
-        runner = self.runner
-        width = runner.mode.bits // 8
+    def _correct_frame(self, before: bytes) -> None:
+        """After the delivery of an event: have EFLAGS.TF in its frame as the guest had it."""
         frame = self.frame(before)
         if frame is not None:
+            width = self.runner.mode.bits // 8
             _, size = frame
-            has_error_code = size % (5 * width if width == 8 else 3 * width)
-            self._clear_pushed(has_error_code + 2 * width, width)
+            error_code = size % (5 * width if width == 8 else 3 * width)
+            self._correct_pushed(error_code + 2 * width, width, before)
 
-    def _clear_pushed(self, offset: int, width: int) -> None:
+    def _correct_pushf(self, before: bytes) -> None:
+        """After a step over pushf: have EFLAGS.TF in the pushed image as the guest had it."""
         runner = self.runner
-        session = runner.session
-        stack = runner.stack_pointer
-        try:
-            flags = int.from_bytes(session.read_linear(runner, stack + offset, width), "little")
-            if flags & EFLAGS_TF and flags & 2 and not flags & 0x8028:
-                session.write_linear(runner, stack + offset, (flags & ~EFLAGS_TF).to_bytes(width, "little"))
-        except MemoryFault:
-            return
-
-    def _clean_trap_flag(self, before: bytes) -> None:
-        """After a step over pushf on a KVM whose TF leaks: clear it in the pushed image."""
-        runner = self.runner
-        if before[RFLAGS + 1] & 1:
-            return
-        if runner.vcpu.u64[U64_RSP] >= int.from_bytes(before[RSP : RSP + 8], "little"):
+        rsp = int.from_bytes(before[RSP : RSP + 8], "little")
+        width = (rsp - runner.vcpu.u64[U64_RSP]) & 0xFFFF
+        if width not in (2, 4, 8):
             return
         rip = int.from_bytes(before[RIP : RIP + 8], "little")
         info = runner.session.classify_at(runner, runner.cs_base + rip)
         if info is not None and info.is_pushf:
-            width = (int.from_bytes(before[RSP : RSP + 8], "little") - runner.vcpu.u64[U64_RSP]) & 0xFFFF
-            if width in (2, 4, 8):
-                self._clear_pushed(0, width)
+            self._correct_pushed(0, width, before)
+
+    def _correct_pushed(self, offset: int, width: int, before: bytes) -> None:
+        """Have EFLAGS.TF in an image of EFLAGS on the stack as the guest had it in registers ``before``."""
+        runner = self.runner
+        session = runner.session
+        at = runner.stack_pointer + offset
+        own = EFLAGS_TF if before[RFLAGS + 1] & 1 else 0
+        try:
+            flags = int.from_bytes(session.read_linear(runner, at, width), "little")
+            if flags & EFLAGS_TF != own and flags & 2 and not flags & 0x8028:
+                session.write_linear(runner, at, (flags ^ EFLAGS_TF).to_bytes(width, "little"))
+        except MemoryFault:
+            return

@@ -18,6 +18,7 @@ from kvmdbg.machine.memory import PAGE, Guard
 from kvmdbg.record import replace
 from kvmdbg.x86 import paging
 from kvmdbg.x86.operands import Access
+from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
@@ -64,6 +65,7 @@ class Watching:
         self.runner = runner
         self.shadow: dict[int, bytes] = {}
         self._unjudged: list[tuple[Touch, bytes]] | None = None
+        self._wrote = False
         """While an instruction with an access that exits is completed: its accesses to watches, and values before."""
 
     def prepare(self) -> None:
@@ -121,9 +123,12 @@ class Watching:
             mmio.data[:size] = runner.session.physical.read(address, size)
         if self._unjudged is not None:  # one more access of the instruction that is being completed
             self._unjudged += before
+            self._wrote |= write
             return None
-        if not touches:
+        own_trap = bool(runner.vcpu.regs.rflags & EFLAGS_TF) and not runner.stepping
+        if not (touches or (own_trap and write)):
             return None
+        self._wrote = write
         runner.retreat.spent = True
         pc_at_exit = None if write else runner.pc
         self._unjudged = before
@@ -136,6 +141,8 @@ class Watching:
             self._unjudged = None
         if not write and bytes(runner.vcpu.page[REGS:REGS_END]) == state:
             raise GuardSpoilt({page}, done=False)  # KVM cannot do such a read here (lidt), and tries it for ever
+        if own_trap and self._wrote:
+            runner.deliver(1, 0, dr6=DR6_BS)  # the guest's own, which KVM forgets when a write exits
         if stop is not None and not isinstance(stop, stops.WatchpointStop):
             return stop
         touches = []
@@ -152,7 +159,7 @@ class Watching:
             if touch.watch.number in self.shadow:
                 self.shadow[touch.watch.number] = new
         touches.sort(key=lambda touch: touch.kind != "write")
-        return self._judge(touches, pc_at_exit) or stop
+        return (self._judge(touches, pc_at_exit) if touches else None) or stop
 
     def _on_stack(self, physical: int) -> bool:
         """Whether an access that exits may be one of several to the stack, in pages that slots guard.
@@ -263,7 +270,7 @@ class Watching:
         return stops.WatchpointStop(
             vcpu=runner.index,
             pc=runner.pc,
-            hits=tuple(hits),
+            hits=tuple(dict.fromkeys(hits)),
             kind=touch.kind,
             address=touch.address,
             size=touch.size,

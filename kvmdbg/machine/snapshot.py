@@ -51,9 +51,12 @@ class MachineState:
 
 
 def save_vcpu(vcpu: Vcpu, msrs: list[int], irqchip: bool) -> VcpuState:
-    """The state of a vCPU that rests; on its own thread."""
+    """The state of a vCPU that rests; on its own thread.
+
+    The general registers are those of the shared page: KVM_GET_REGS hides EFLAGS.TF while single-stepping is on.
+    """
     return VcpuState(
-        bytes(vcpu.get_regs()), bytes(vcpu.get_sregs()), bytes(vcpu.get_xsave()), bytes(vcpu.get_xcrs()),
+        bytes(vcpu.regs), bytes(vcpu.get_sregs()), bytes(vcpu.get_xsave()), bytes(vcpu.get_xcrs()),
         bytes(vcpu.get_debugregs()), bytes(vcpu.get_events()), vcpu.get_mp_state(), vcpu.get_msrs(msrs),
         bytes(vcpu.get_lapic()) if irqchip else b"",
     )  # fmt: skip

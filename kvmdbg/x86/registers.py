@@ -13,6 +13,11 @@ GENERAL = (
 )  # fmt: skip
 """Storage registers in the order of struct kvm_regs."""
 
+EFLAGS_TF = 1 << 8
+"""The CPU raises #DB after each instruction (SDM volume 3B, section 17.3.1.4)."""
+DR6_BS = 1 << 14
+"""That is why it did."""
+
 SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldtr")
 
 
