@@ -501,7 +501,7 @@ def test_a_write_to_a_watched_page_is_done_and_reported(
     stop = played(dbg, script, beside, inside)
     assert isinstance(stop, stops.WatchpointStop), stop.describe()
     assert dbg.memory.read(0x5000, 8) == b"abefgh\0\0"
-    assert (stop.old, stop.new) == (bytes(4), b"gh\0\0")
+    assert (stop.old, stop.new) == (bytes(2), b"gh")
     assert script.completions == 1
 
 
