@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from kvmdbg.core.arming import AUTO, HOLDS
 from kvmdbg.errors import UsageError
 from kvmdbg.record import record
 
@@ -220,6 +221,19 @@ SETTINGS: tuple[Setting, ...] = (
         ("on", "off"),
         _on_off,
         of_session="step_interrupts",
+    ),
+    Setting(
+        "breakpoint-hold",
+        AUTO,
+        _choice(*HOLDS),
+        "|".join(HOLDS),
+        "How breakpoints are held from the next run on. `auto`: in debug registers while there are any, else by traps "
+        "planted in memory, else by stepping. `register`: in debug registers only, of which there are four. "
+        "`stepping`: by a comparison at each instruction, which is slow. `planted`: by traps only. The guest can read "
+        "planted traps: one that copies or sums up its own code needs `register` or `stepping`. `info breakpoints` "
+        "shows how each is held.",
+        HOLDS,
+        of_session="breakpoint_hold",
     ),
     Setting(
         "confirm",

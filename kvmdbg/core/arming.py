@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from kvmdbg.core.breakpoints import NOT_AT_ALL, STEPPED, Breakpoint, Watchpoint
+from kvmdbg.core.breakpoints import NOT_AT_ALL, PLANTED, STEPPED, Breakpoint, Watchpoint
 from kvmdbg.core.probe import HLT, TRAP_NAMES, HostProfile
+from kvmdbg.errors import NotSupportedHere
 from kvmdbg.machine.memory import PAGE, Guard
 from kvmdbg.record import record
 
@@ -24,6 +25,9 @@ DEBUG_REGISTERS = 4
 DR7_LENGTH = {1: 0, 2: 1, 4: 3, 8: 2}
 DR7_WRITE, DR7_ACCESS = 1, 3
 STEPPING = "stepping"
+AUTO, REGISTER = "auto", "register"
+HOLDS = (AUTO, REGISTER, STEPPING, PLANTED)
+"""How the user may want breakpoints held: as it is best here, or in one way only."""
 
 
 @record
@@ -131,9 +135,17 @@ def pieces(address: int, length: int) -> list[tuple[int, int]]:
 
 
 def make_plan(
-    breakpoints: Iterable[Breakpoint], watchpoints: Iterable[Watchpoint], profile: HostProfile, view: View
+    breakpoints: Iterable[Breakpoint],
+    watchpoints: Iterable[Watchpoint],
+    profile: HostProfile,
+    view: View,
+    hold: str = AUTO,
 ) -> Plan:
-    """Decide for each enabled point; sets their ``held_by``."""
+    """Decide for each enabled point; sets their ``held_by``.
+
+    ``hold`` is one of HOLDS: the one way in which the user wants breakpoints held. NotSupportedHere where one of his
+    cannot be. Those that insist on a debug register (``hardware``) have it all the same.
+    """
     plan = Plan(trap=profile.kernel_trap)
     if plan.trap == HLT and view.irqchip:
         plan.trap = None  # with the irqchip in the kernel, hlt sleeps there and does not exit
@@ -145,6 +157,8 @@ def make_plan(
         physical[id(point)] = (view.in_ram if point.space == "phys" else view.translate)(point.address)
 
     def in_debug_register(point: Breakpoint) -> bool:
+        if hold in (STEPPING, PLANTED) and not point.hardware and point.without_register == PLANTED:
+            return False
         if point.space != "linear" or not profile.kernel_execute_dr:
             return False
         if not any(address == point.address and not bits for address, bits, _ in plan.debug_registers):
@@ -154,8 +168,9 @@ def make_plan(
         point.held_by = "debug register"
         return True
 
-    urgent = [p for p in points if p.hardware] + [
-        p for p in points if not p.hardware and physical[id(p)] is None and p.without_register != NOT_AT_ALL
+    insisting = [p for p in points if p.hardware or (hold == REGISTER and p.number)]
+    urgent = insisting + [
+        p for p in points if p not in insisting and physical[id(p)] is None and p.without_register != NOT_AT_ALL
     ]
     taken = [point for point in urgent if in_debug_register(point)]  # nothing else holds those as well
     for watch in watchpoints:
@@ -163,7 +178,7 @@ def make_plan(
             _hold_watch(plan, watch, profile, view)
     for point in points:
         if point not in taken and not in_debug_register(point):
-            _plant(plan, point, physical[id(point)], profile, view)
+            _plant(plan, point, physical[id(point)], profile, view, hold)
     if plan.stepping:
         plan.hold_by_stepping()
         for one in (*(p for p in points if p.held_by != "debug register"), *plan.stepped):
@@ -171,10 +186,25 @@ def make_plan(
     return plan
 
 
-def _plant(plan: Plan, point: Breakpoint, physical: int | None, profile: HostProfile, view: View) -> None:
+def why_not_in_register(point: Breakpoint, profile: HostProfile) -> str:
+    """Why a breakpoint cannot be held in a debug register however many are free; nothing if it can."""
+    if not profile.kernel_execute_dr:
+        return "debug registers do not fire on this KVM"
+    return "a debug register holds a linear address" if point.space == "phys" else ""
+
+
+def _plant(
+    plan: Plan, point: Breakpoint, physical: int | None, profile: HostProfile, view: View, hold: str = AUTO
+) -> None:
     if point.without_register == NOT_AT_ALL:
         return
-    if physical is None or plan.trap is None or point.without_register == STEPPED:
+    if hold == REGISTER and point.number and not point.hardware:
+        why = why_not_in_register(point, profile) or "all four are taken"
+        raise NotSupportedHere(f"breakpoint {point.number} cannot be held in a debug register: {why}")
+    if hold == PLANTED and point.number and not point.hardware and (physical is None or plan.trap is None):
+        why = "no memory is mapped there" if physical is None else "none exits on this KVM with the chips in the kernel"
+        raise NotSupportedHere(f"breakpoint {point.number} cannot be held by a planted trap: {why}")
+    if physical is None or plan.trap is None or point.without_register == STEPPED or hold in (STEPPING, REGISTER):
         plan.stepping = True
         point.held_by = STEPPING
         return

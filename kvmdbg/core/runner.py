@@ -950,7 +950,7 @@ class Runner(threading.Thread):
     def follow_tables(self) -> None:
         """Where exceptions or interrupts are caught: has the guest changed its table of handlers?"""
         vectors = self.session.vectors
-        unguarded = self.stepping and not self.session.profile.guards_restart
+        unguarded = self.plan.stepping or (self.stepping and not self.session.profile.guards_restart)
         if vectors.active and (self.tables_touched or vectors.moved(self) or (unguarded and vectors.altered())):
             self.tables_touched = False
             self.session.rearm(self)

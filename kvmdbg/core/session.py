@@ -15,7 +15,17 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from kvmdbg.core import moves, stops
-from kvmdbg.core.arming import DEBUG_REGISTERS, STEPPING, Plan, View, make_plan
+from kvmdbg.core.arming import (
+    AUTO,
+    DEBUG_REGISTERS,
+    HOLDS,
+    REGISTER,
+    STEPPING,
+    Plan,
+    View,
+    make_plan,
+    why_not_in_register,
+)
 from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint, check_catch_kind, passes
 from kvmdbg.core.changes import Changes
 from kvmdbg.core.coalescing import Coalescing
@@ -147,6 +157,7 @@ class Session(Inspection):
         self.fresh = True
         self.arriving = False
         self._step_interrupts = False
+        self._breakpoint_hold = AUTO
         self.last_stop: stops.Stop | None = None
         self._control = threading.RLock()
         self.sharers: list[Lock] = []
@@ -385,6 +396,36 @@ class Session(Inspection):
         if not value and not self.blocks_interrupts:
             raise NotSupportedHere("this KVM cannot keep interrupts out of a step: it lacks KVM_GUESTDBG_BLOCKIRQ")
         self._step_interrupts = value
+
+    @property
+    def breakpoint_hold(self) -> str:
+        """How breakpoints are held from the next run on: "auto", "register", "stepping" or "planted".
+
+        "register" takes debug registers only, "planted" only traps in memory, which the guest can read, "stepping"
+        compares at each instruction. NotSupportedHere, now or at the run, where a breakpoint cannot be held so.
+        """
+        return self._breakpoint_hold
+
+    @breakpoint_hold.setter
+    def breakpoint_hold(self, value: str) -> None:
+        if value not in HOLDS:
+            raise UsageError(f"breakpoints cannot be held by '{value}': the ways are {', '.join(HOLDS)}")
+        if value == STEPPING:
+            self.runner.require_step()
+        self._check_hold(value, self.breakpoints.breakpoints())
+        self._breakpoint_hold = value
+
+    def _check_hold(self, hold: str, breakpoints: Sequence[Breakpoint]) -> None:
+        """NotSupportedHere where these cannot be held so at all."""
+        if hold != REGISTER:
+            return
+        if not self.profile.kernel_execute_dr:
+            raise NotSupportedHere("debug registers do not fire on this KVM: breakpoints are planted, or stepped")
+        for point in breakpoints:
+            if point.enabled and (why := why_not_in_register(point, self.profile)):
+                raise NotSupportedHere(f"the breakpoint at {point.describe()} cannot be held so: {why}")
+        if len({point.address for point in breakpoints if point.enabled}) > DEBUG_REGISTERS:
+            raise NotSupportedHere("there are four debug registers, and more breakpoints: disable or delete some")
 
     @cached_property
     def blocks_interrupts(self) -> bool:
@@ -807,7 +848,7 @@ class Session(Inspection):
         plan = Plan()
         if self.vectors.active or any(p.enabled for p in (*breakpoints, *watchpoints)):
             view = self._view()
-            plan = make_plan(breakpoints, watchpoints, self.profile, view)
+            plan = make_plan(breakpoints, watchpoints, self.profile, view, self._breakpoint_hold)
             self.vectors.note_missed(breakpoints)
             for page in self.vectors.pages():
                 if page in view.unguardable:
@@ -1207,6 +1248,8 @@ class Session(Inspection):
             raise SessionStateError("the guest is running: interrupt it first")
         if isinstance(point, Catchpoint):
             self._check_catch(point)
+        if isinstance(point, Breakpoint):
+            self._check_hold(self._breakpoint_hold, [*self.breakpoints.breakpoints(), point])
         point.scope = self.scope
         point.condition = condition
         self.breakpoints.add(point)

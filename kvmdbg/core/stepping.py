@@ -254,7 +254,7 @@ class Stepper:
         fd, page, u32, u64, ioctl = vcpu.fd, vcpu.page, vcpu.u32, vcpu.u64, fcntl.ioctl
         by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
         inspected = session.inspected
-        looks_for_tables = session.vectors.active and not session.profile.guards_restart
+        looks_for_tables = session.vectors.active and (plan.stepping or not session.profile.guards_restart)
         fast = not (watchful or inspected or plan.holds_data_in_registers or looks_for_tables)
         run, debug, port_exit = abi.KVM_RUN, exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_IO
         world = session.world
@@ -284,6 +284,7 @@ class Stepper:
                 try:
                     ioctl(fd, run, 0)
                     clean = u32[U32_EXIT_REASON] == debug and u32[U32_DEBUG_EXCEPTION] == 1 and u64[U64_RIP] != rip
+                    clean &= not u64[U64_DEBUG_DR6] & 15  # else it is the entry of a handler
                 except (InterruptedError, BlockingIOError):  # a kick; or INIT or SIPI woke it
                     u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
                     clean = False

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmdbg.core.arming import STEPPING, Plan, View, make_plan, pieces
-from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
+from kvmdbg.core.breakpoints import NOT_AT_ALL, STEPPED, Breakpoint, Watchpoint
 from kvmdbg.core.probe import HLT, INT1, INT3, Behaviour, HostProfile
+from kvmdbg.errors import NotSupportedHere
 from kvmdbg.machine.memory import Guard
 
 UNMAPPED = 0xDEAD0000
@@ -65,12 +66,15 @@ def view(
     )
 
 
-def plan_for(*points: Breakpoint | Watchpoint, profile: HostProfile = HARDWARE, at: View | None = None) -> Plan:
+def plan_for(
+    *points: Breakpoint | Watchpoint, profile: HostProfile = HARDWARE, at: View | None = None, hold: str = "auto"
+) -> Plan:
     return make_plan(
         [p for p in points if isinstance(p, Breakpoint)],
         [p for p in points if isinstance(p, Watchpoint)],
         profile,
         at or view(),
+        hold,
     )
 
 
@@ -378,3 +382,65 @@ def test_every_point_is_held(points: list[Breakpoint | Watchpoint], profile: Hos
             assert point.address in plan.traps
     if plan.trap == HLT:
         assert not irqchip
+
+
+def numbered(*addresses: int, **options: Any) -> list[Breakpoint]:
+    """Breakpoints of the user's."""
+    points = breaks(*addresses, **options)
+    for number, point in enumerate(points, 1):
+        point.number = number
+    return points
+
+
+def test_held_by_stepping_only() -> None:
+    points = numbered(0x1000, 0x2000)
+    hardware = Breakpoint(0x3000, hardware=True)
+    plan = plan_for(*points, hardware, hold="stepping")
+    assert (plan.stepping, plan.traps, plan.guards, held(plan)) == (True, set(), {}, [0x3000])
+    assert [point.held_by for point in points] == [STEPPING, STEPPING]
+
+
+def test_held_by_traps_only() -> None:
+    (point,) = numbered(0x1000)
+    plan = plan_for(point, hold="planted")
+    assert (held(plan), plan.traps, point.held_by) == ([], {0x1000}, "int3 trap")
+    with pytest.raises(NotSupportedHere, match="breakpoint 1 cannot be held by a planted trap: no memory is mapped"):
+        plan_for(*numbered(UNMAPPED), hold="planted")
+    with pytest.raises(NotSupportedHere, match="none exits on this KVM with the chips in the kernel"):
+        plan_for(point, profile=NO_REGISTERS, at=view(irqchip=True), hold="planted")
+
+
+def test_held_by_debug_registers_only() -> None:
+    points = numbered(0x1000, 0x1001, 0x1002, 0x1003)
+    plan = plan_for(Watchpoint(0x5000, 4), *points, hold="register")
+    assert (held(plan), plan.traps, plan.stepping) == ([0x1000, 0x1001, 0x1002, 0x1003], set(), False)
+    with pytest.raises(NotSupportedHere, match="breakpoint 5 cannot be held in a debug register: all four are taken"):
+        plan_for(*numbered(0x1000, 0x1001, 0x1002, 0x1003, 0x1004), hold="register")
+    with pytest.raises(NotSupportedHere, match="debug registers do not fire"):
+        plan_for(points[0], profile=NO_REGISTERS, hold="register")
+    with pytest.raises(NotSupportedHere, match="a linear address"):
+        plan_for(*numbered(0x1000, space="phys"), hold="register")
+
+
+def test_a_breakpoint_of_the_debuggers_own_steps_where_no_register_is_left() -> None:
+    own = Breakpoint(0x2000)
+    plan = plan_for(*numbered(0x1000, 0x1001, 0x1002, 0x1003), own, hold="register")
+    assert (plan.stepping, plan.traps, own.held_by) == (True, set(), STEPPING)
+
+
+def test_what_may_be_data_is_never_planted_on() -> None:
+    handler, lidt = breaks(0x1000, 0x2000)
+    handler.without_register, lidt.without_register = STEPPED, NOT_AT_ALL
+    plan = plan_for(lidt, profile=NO_REGISTERS)
+    assert (plan.stepping, plan.traps, lidt.held_by) == (False, set(), "")
+    plan = plan_for(handler, lidt, profile=NO_REGISTERS, hold="planted")
+    assert (plan.stepping, plan.traps) == (True, set())
+    plan = plan_for(handler, lidt, hold="planted")
+    assert (held(plan), plan.traps) == ([0x1000, 0x2000], set())
+
+
+def test_a_trap_without_a_guard() -> None:
+    (point,) = breaks(0x1000)
+    point.guarded = False
+    plan = plan_for(point, profile=NO_REGISTERS)
+    assert (plan.traps, plan.guards) == ({0x1000}, {})

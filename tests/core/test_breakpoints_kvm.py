@@ -6,6 +6,7 @@ import pytest
 
 from kvmdbg.core.session import Session
 from kvmdbg.core.stops import BreakpointStop, ErrorStop, HaltedStop
+from kvmdbg.errors import NotSupportedHere, UsageError
 from tests.core.conftest import Boot, take_debug_registers
 
 pytestmark = pytest.mark.kvm
@@ -259,3 +260,46 @@ def test_the_instruction_behind_one_that_runs_natively(boot: Boot, bits: int, co
     assert pcs(dbg) == [first, second, third]
     dbg.restart()
     assert [dbg.step().pc for _ in range(4)] == [first, second, third, third + 1]
+
+
+# At 0x7c00 it copies itself to 0x600 and goes on there: xor ax, ax; mov ds, ax; mov es, ax; mov ss, ax; mov sp, 0x7c00;
+# mov si, 0x7c00; mov di, 0x600; mov cx, 64; cld; rep movsw; jmp 0:0x61e;
+# at 0x61e: call work; call work; hlt; at 0x625: work: inc word [0x62a]; ret; at 0x62a: dw 0
+COPIES_ITSELF = bytes.fromhex(
+    "31c0 8ed8 8ec0 8ed0 bc007c be007c bf0006 b94000 fc f3a5 ea1e060000 9090 e80400 e80100 f4 ff062a06 c3 0000"
+)
+
+
+@pytest.mark.parametrize("hold", ["register", "stepping"])
+def test_a_guest_that_copies_itself(boot: Boot, hold: str) -> None:
+    """It would copy a planted trap; where breakpoints are held otherwise it does not."""
+    dbg = boot(COPIES_ITSELF, load=0x7C00)
+    if hold == "register" and not dbg.profile.kernel_execute_dr:
+        with pytest.raises(NotSupportedHere, match="do not fire"):
+            dbg.breakpoint_hold = hold
+        return
+    dbg.breakpoint_hold = hold
+    point = dbg.break_at(0x7C25)  # where work lies before it is copied
+    moved = dbg.break_at(0x625)
+    assert pcs(dbg) == [0x625, 0x625]
+    assert dbg.physical.read(0x62A, 2) == b"\2\0"
+    assert (point.hits, moved.hits) == (0, 2)
+    assert moved.held_by == {"register": "debug register", "stepping": "stepping"}[hold]
+
+
+def test_the_way_of_holding_is_refused_with_the_reason(boot: Boot) -> None:
+    dbg = boot(b"\x90" * 8 + b"\xf4")
+    with pytest.raises(UsageError, match="the ways are auto, register, stepping, planted"):
+        dbg.breakpoint_hold = "somehow"
+    for address in range(0x1000, 0x1004):
+        dbg.break_at(address)
+    if dbg.profile.kernel_execute_dr:
+        dbg.breakpoint_hold = "register"
+        with pytest.raises(NotSupportedHere, match="there are four debug registers, and more breakpoints"):
+            dbg.break_at(0x1004)
+        with pytest.raises(NotSupportedHere, match="a linear address"):
+            dbg.breakpoints.delete(1)
+            dbg.break_at("phys:0x1004")
+    dbg.breakpoint_hold = "planted"
+    assert pcs(dbg)[-1] == 0x1003
+    assert all(point.held_by.endswith("trap") for point in dbg.breakpoints)
