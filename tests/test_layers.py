@@ -31,7 +31,7 @@ MAY_IMPORT = {
         "kvmdbg.machine": "kvm x86 errors record",
         "kvmdbg.devices": "machine x86 errors numbers plugins record",
         "kvmdbg.loaders": "machine x86 errors plugins printable record elftools platformdirs",
-        "kvmdbg.core": "devices loaders machine kvm x86 errors plugins record",
+        "kvmdbg.core": "devices loaders machine kvm x86 errors plugins printable record",
         "kvmdbg.commands": "core devices loaders machine kvm x86 errors plugins printable record version pygal",
         "kvmdbg.ui": "serving commands core machine kvm x86 errors error_log printable standard_files record version "
         "prompt_toolkit pygments",

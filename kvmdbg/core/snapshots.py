@@ -9,10 +9,11 @@ from ctypes import addressof, memmove
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kvmdbg.errors import UsageError
+from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.kvm import Vcpu
 from kvmdbg.machine import snapshot
 from kvmdbg.machine.memory import PAGE
+from kvmdbg.printable import printable_name
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Snapshot:
     pc: int
     output: bytes
     made: float
+    foreign: bool = False
+    """It comes from a file, and KVM or a device may refuse what is in it."""
 
     @property
     def size(self) -> int:
@@ -103,6 +106,16 @@ class Snapshots:
 
         Breakpoints, watchpoints and hooks stay as they are. UsageError where it is of a guest of another kind.
         """
+        if not wanted.foreign:
+            return self._put_back(wanted)
+        here = self.take()
+        try:
+            return self._put_back(wanted)
+        except KvmdbgError as error:
+            self._put_back(here)
+            raise UsageError(f"snapshot {wanted.name!r} cannot be restored: {error}") from None
+
+    def _put_back(self, wanted: Snapshot) -> int:
         session = self._session
         session.require_stopped()
         machine, state = session.machine, wanted.state
@@ -140,9 +153,9 @@ class Snapshots:
 
     def read(self, path: str | os.PathLike[str], name: str | None = None) -> Snapshot:
         """Take in the snapshot in a file, under its own name or another. LoadError when it is damaged."""
-        state, about = snapshot.read_file(os.fspath(path))
-        snapshot.check_fits(state, self._session.machine)
-        found = Snapshot(name or about["name"], state, about["pc"], bytes.fromhex(about["output"]), about["made"])
+        state, about = snapshot.read_file(os.fspath(path), self._session.machine)
+        output = bytes.fromhex(about["output"])
+        found = Snapshot(name or printable_name(about["name"]), state, about["pc"], output, about["made"], foreign=True)
         self._named[found.name] = found
         return found
 

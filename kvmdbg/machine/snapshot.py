@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from kvmdbg.errors import LoadError, UsageError
 from kvmdbg.kvm import Vcpu, abi
+from kvmdbg.kvm.vcpu import MSR_ENTRY
 from kvmdbg.machine.machine import Machine
 from kvmdbg.machine.memory import PAGE
-from kvmdbg.record import fields, record
+from kvmdbg.record import fields, record, replace
 
 MAGIC = b"kvmdbg snapshot 1\n"
 ZERO = bytes(PAGE)
@@ -181,31 +182,111 @@ def write_file(path: str, state: MachineState, about: dict[str, Any]) -> None:
         raise LoadError(f"cannot write {path}: {error.strerror}") from None
 
 
-def read_file(path: str) -> tuple[MachineState, dict[str, Any]]:
-    """The state in a file and what it is about. LoadError when it is none, of another version, or damaged."""
-    import hashlib
-    import json
-    import zlib
+MOST_HEADER = 8 << 20
+"""Bytes of a header beside the list of its pages."""
+PAGE_NUMBER = 24
+"""Bytes that a page takes there at most."""
 
+
+def read_file(path: str, machine: Machine) -> tuple[MachineState, dict[str, Any]]:
+    """The state in a file and what it is about. LoadError when it is none, of another version, damaged or forged.
+
+    UsageError when it is of another machine than this one: how large it may be follows from that, and no more is read.
+    """
+    import hashlib
+
+    most_header = MOST_HEADER + PAGE_NUMBER * (machine.memory.size // PAGE)
+    most = most_header + 2 * machine.memory.size
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            data = file.read(len(MAGIC))
+            data += file.read(most + 1) if data == MAGIC else b""
     except OSError as error:
         raise LoadError(f"cannot read {path}: {error.strerror}") from None
     if not data.startswith(MAGIC):
         known = data.startswith(MAGIC[: MAGIC.index(b"1")])
         raise LoadError(f"{path} is {'a snapshot of another version of kvmdbg' if known else 'no snapshot of kvmdbg'}")
+    if len(data) > most:
+        raise LoadError(f"{path} is larger than a snapshot of a guest with {machine.memory.size >> 20} MiB can be")
     digest, content = data[len(MAGIC) : len(MAGIC) + 32], data[len(MAGIC) + 32 :]
     if hashlib.sha256(content).digest() != digest:
         raise LoadError(f"{path} is damaged: its checksum does not match")
     size = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + size])
-    body = zlib.decompress(content[8 + size :])
-    pages = {address: body[n * PAGE : (n + 1) * PAGE] for n, address in enumerate(header["pages"])}
-    vcpus = tuple(VcpuState(**_unpacked(one)) for one in header["vcpus"])
-    devices = [(name, state) for name, state in _unpacked(header["devices"])]
-    state = MachineState(pages, header["memory"], vcpus, tuple(_unpacked(header["chips"])), devices)
-    return state, header["about"]
+    if size > min(most_header, len(content) - 8):
+        raise LoadError(f"{path} is damaged: its header is said to have {size} bytes")
+    try:
+        return _decoded(content[8 : 8 + size], content[8 + size :], machine)
+    except UsageError:
+        raise
+    except (KeyError, RecursionError) as error:
+        raise LoadError(f"{path} is damaged: {type(error).__name__} in its header") from None
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise LoadError(f"{path} is damaged: {error}") from None
+
+
+def _decoded(text: bytes, body: bytes, machine: Machine) -> tuple[MachineState, dict[str, Any]]:
+    """What the header and the pages say. ValueError and others where they say nothing sensible."""
+    import json
+    import zlib
+
+    header = json.loads(text)
+    about, numbers = header["about"], header["pages"]
+    _require(isinstance(about, dict) and isinstance(about.get("name"), str), "it has no name")
+    _require(_is_count(about["pc"], 1 << 64), "its pc is no address")
+    _require(isinstance(about["made"], int | float) and 0 <= about["made"] < 1 << 40, "its time is none")
+    bytes.fromhex(about["output"])
+    vcpus = [VcpuState(**_unpacked(one)) for one in header["vcpus"]]
+    chips = tuple(_unpacked(header["chips"]))
+    devices = [(str(name), state) for name, state in _unpacked(header["devices"])]
+    state = MachineState({}, header["memory"], tuple(vcpus), chips, devices)
+    _require(isinstance(state.memory, int), "its memory has no size")
+    check_fits(state, machine)
+    _require(isinstance(numbers, list) and len(numbers) <= machine.memory.size // PAGE, "it has too many pages")
+    for number in numbers:
+        sensible = _is_count(number, 1 << 52) and number % PAGE == 0 and machine.memory.find(number) is not None
+        _require(sensible, f"{number!r} is no page of this guest's memory")
+    _require(len(set(numbers)) == len(numbers), "it has a page twice")
+    for vcpu in vcpus:
+        _check_vcpu(vcpu, machine)
+    sizes = [sizeof(abi.kvm_irqchip)] * CHIPS + [sizeof(abi.kvm_pit_state2)] if machine.irqchip else []
+    _require([len(one) for one in chips] == sizes, "its interrupt controllers have other sizes than KVM's")
+    wanted = len(numbers) * PAGE
+    reader = zlib.decompressobj()
+    try:
+        pages = reader.decompress(body, wanted + 1)
+    except zlib.error as error:
+        raise ValueError(f"its pages cannot be read: {error}") from None
+    _require(len(pages) == wanted and not reader.unconsumed_tail, "its pages are not as many as it says")
+    found = {address: pages[n * PAGE : (n + 1) * PAGE] for n, address in enumerate(numbers)}
+    return replace(state, pages=found), about
+
+
+def _check_vcpu(vcpu: VcpuState, machine: Machine) -> None:
+    """ValueError where a vCPU's state is not made of KVM's structures."""
+    kinds: dict[str, type[Structure]] = {
+        "regs": abi.kvm_regs, "sregs": abi.kvm_sregs, "xsave": abi.kvm_xsave, "xcrs": abi.kvm_xcrs,
+        "debugregs": abi.kvm_debugregs, "events": abi.kvm_vcpu_events,
+    }  # fmt: skip
+    sizes = {name: sizeof(kind) for name, kind in kinds.items()}
+    sizes["lapic"] = sizeof(abi.kvm_lapic_state) if machine.irqchip else 0
+    for name, size in sizes.items():
+        data = getattr(vcpu, name)
+        _require(isinstance(data, bytes) and len(data) == size, f"its {name} has not the {size} bytes of KVM's")
+    known = set(machine.system.msr_indices())
+    _require(isinstance(vcpu.msrs, bytes) and len(vcpu.msrs) % MSR_ENTRY == 0, "its MSRs are cut off")
+    for at in range(0, len(vcpu.msrs), MSR_ENTRY):
+        index = int.from_bytes(vcpu.msrs[at : at + 4], "little")
+        _require(index in known, f"it has an MSR {index:#x}, which belongs to no vCPU's state here")
+    _require(_is_count(vcpu.mp_state, 16), "the state of its vCPU is none of KVM's")
+
+
+def _require(truth: bool, otherwise: str) -> None:
+    if not truth:
+        raise ValueError(otherwise)
+
+
+def _is_count(value: Any, end: int) -> bool:
+    return type(value) is int and 0 <= value < end
 
 
 def _packed_devices(devices: list[tuple[str, Any]]) -> list[Any]:
