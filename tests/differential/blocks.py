@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from tests.differential.program import (
+    ALIAS,
     CODE,
     CODE_AGAIN,
     DATA,
@@ -21,7 +22,8 @@ from tests.differential.program import (
     CannotAssemble,
     Layout,
     Program,
-    assembled,
+    assemble,
+    joined,
 )
 
 PORT, MMIO, MMIO_SIZE = 0x5000, 0xA0000, 0x10000
@@ -643,6 +645,25 @@ def fence(m: Maker) -> Block:
     return [one, *m.leaf(), *m.leaf()]
 
 
+@block(modes="long")
+def second_mapping(m: Maker) -> Block:
+    """The first 2 MiB are mapped once more, and used there: data, perhaps code. Page tables are written for it."""
+    lines = ["mov rax, cr3", "mov qword ptr [rax+0x2018], 0x83", f"invlpg [{ALIAS:#x}]"]
+    place = f"[{ALIAS + int(m.address(), 16):#x}]"
+    access = m.pick([f"add byte ptr {place}, 3", f"mov ebx, dword ptr {place}", f"mov word ptr {place}, bx"])
+    code = [
+        f"mov eax, {ALIAS:#x}",
+        "lea rax, [rax+{function}]",
+        "call rax",
+        "jmp {on}",
+        "function:",
+        *m.leaf(),
+        "ret",
+        "on:",
+    ]
+    return [*lines, access, *(code if m.rng.random() < 0.5 else []), *m.leaf()]
+
+
 @block(weight=0.5)
 def halt(m: Maker) -> Block:
     return ["hlt", *m.leaf()]
@@ -670,7 +691,26 @@ def noise(m: Maker) -> Block:
     return ["db " + m.rng.randbytes(m.rng.randrange(1, 12)).hex()]
 
 
+# --- the timer -------------------------------------------------------------------------------------
+
+
+@block(weight=3)
+def wait_for_ticks(m: Maker) -> Block:
+    ticks, halt = f"word ptr [{m.layout.ticks:#x}]", m.pick([["hlt"], ["pause"], []])
+    count = [f"mov bx, {ticks}", f"add bx, {m.rng.choice([1, 1, 2])}", "sti"]
+    return [*count, "again:", *halt, f"cmp {ticks}, bx", "jb {again}", "cli", "xor bx, bx"]
+
+
+@block(weight=2)
+def work_with_interrupts(m: Maker) -> Block:
+    return ["sti", f"mov {m.cx}, {m.rng.randrange(1, 60)}", "again:", *m.leaves(3), f"dec {m.cx}", "jnz {again}", "cli"]
+
+
 # --- programs --------------------------------------------------------------------------------------
+
+
+ONLY_WITH_THE_TIMER = ("wait_for_ticks", "work_with_interrupts")
+NOT_BESIDE_THE_TIMER = ("noise", "halt", "trap_flag", "software_interrupt", "identify")
 
 
 def generate(seed: int, modes: tuple[str, ...] = MODES) -> Program:
@@ -678,19 +718,25 @@ def generate(seed: int, modes: tuple[str, ...] = MODES) -> Program:
     rng = Random(f"program {seed}")
     mode = modes[seed % len(modes)]
     layout = rng.choice(LAYOUTS)
-    kinds = [kind for kind in KINDS if mode in kind.modes and rng.random() < 0.6]
+    timer = rng.random() < 0.1
+    unfit = NOT_BESIDE_THE_TIMER if timer else ONLY_WITH_THE_TIMER
+    known = [kind for kind in KINDS if mode in kind.modes and kind.name not in unfit]
+    kinds = [kind for kind in known if rng.random() < 0.6 or kind.name in ONLY_WITH_THE_TIMER]
     registers = {f"r{n}": 0x1111111111111111 * (n & 7) + n for n in range(8, 16)} | {"r11": 0} | REGISTERS_AT_START
     registers |= {"rbp": layout.data + 0x40, "rsp": layout.stack}
-    program = Program(
-        seed, mode, layout, (), rng.random() < 0.8, rng.choice(["iret", "retf"]), tuple(registers.items())
-    )
+    own = rng.random() < 0.8
+    ist = rng.choice([layout.data_end & ~15, 0xB800]) if mode == "long" and own and rng.random() < 0.3 else 0
+    program = Program(seed, mode, layout, (), own, rng.choice(["iret", "retf"]), ist, timer, tuple(registers.items()))
     maker = Maker(mode, layout, rng)
+    room = layout.code_end - layout.code - 0x80
     for _ in range(rng.randrange(3, 25)):
         kind = rng.choices(kinds, [kind.weight for kind in kinds])[0]
-        longer = program.with_blocks((*program.blocks, tuple(kind.make(maker))))
+        lines = kind.make(maker)
         try:
-            assembled(longer)
+            room -= len(joined(assemble(mode, lines, layout.code, {"end": layout.handlers})[0]))
         except CannotAssemble:
             continue
-        program = longer
+        if room < 0:
+            break
+        program = program.with_blocks((*program.blocks, tuple(lines)))
     return program

@@ -19,8 +19,8 @@ from tests.differential.blocks import MMIO, MMIO_SIZE, PORT
 from tests.differential.program import Assembled, Program, assembled
 
 MEMORY = 0x80000
-TIME_LIMIT = 4 * float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
-"""Seconds after which a program is taken to hang."""
+TIME_LIMIT = 15 * float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
+"""Seconds after which a program is taken to hang. With a page of code withdrawn an instruction may take 50 ms."""
 MOST_HALTS = 30
 GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", *(f"r{n}" for n in range(8, 16)), "rip", "rflags")
 SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt")
@@ -93,7 +93,7 @@ class Wrong(Exception):
 
 
 @contextmanager
-def in_time(session: Session) -> Iterator[None]:
+def in_time(session: Session, seconds: float = TIME_LIMIT) -> Iterator[None]:
     """Steps have no limit of their own: what is run in this ``with`` is ended from outside when it hangs. Wrong."""
     late = threading.Event()
 
@@ -101,7 +101,7 @@ def in_time(session: Session) -> Iterator[None]:
         late.set()
         session.interrupt()
 
-    timer = threading.Timer(TIME_LIMIT, end)
+    timer = threading.Timer(seconds, end)
     timer.start()
     try:
         yield
@@ -133,6 +133,7 @@ class Runnable:
             mode=self.program.mode,
             registers=dict(self.program.registers),
             devices=("witness",),
+            irqchip=self.program.timer,
         ) as session:
             witness(session)
             yield session

@@ -19,6 +19,14 @@ SOFTWARE_VECTORS = (1, 3, 4, *range(0x20, VECTORS))
 """Vectors whose handler goes on where the frame says: traps, ``int n`` and interrupts."""
 CODE, DATA, CODE_AGAIN, DATA_AGAIN, TSS = 0x08, 0x10, 0x18, 0x20, 0x28
 """Selectors of the program's own GDT."""
+TIMER = 0x20
+"""The timer's vector, where the program has one."""
+PIC = ((0x11, 0x20), (TIMER, 0x21), (4, 0x21), (1, 0x21), (0xFE, 0x21))
+PIT = ((0x34, 0x43), (0, 0x40), (0, 0x40))
+"""18 Hz: so slow that the program gets on between two ticks even where each of its instructions is stepped."""
+TIMER_ON = tuple(line for value, port in PIC + PIT for line in (f"mov al, {value}", f"out {port}, al"))
+ALIAS = 0x600000
+"""Where blocks of long mode map the first 2 MiB a second time."""
 LABEL = re.compile(r"\{([\w.]+)\}")
 BRANCHES = re.compile(r"(j\w+|call|loop\w*|jmp|xbegin)\s+0x")
 
@@ -66,6 +74,11 @@ class Layout:
     def far_pointer(self) -> int:
         return self.cells + 0x40 + 2 * VECTORS
 
+    @property
+    def ticks(self) -> int:
+        """How often the timer came; 0 at the end of the program."""
+        return self.far_pointer + 0x10
+
 
 LAYOUTS = (
     Layout("apart", 0x1000, 0x3F00, 0x4000, 0x4F00, 0x7000, 0x9800, 0x9000, 0x9100, 0x8000, 0xA000),
@@ -81,7 +94,12 @@ LAYOUTS = (
 
 @dataclass(frozen=True)
 class Program:
-    """``blocks`` are tuples of lines; ``returns`` how the handlers end where iret is not used, "iret" or "retf"."""
+    """``blocks`` are tuples of lines.
+
+    ``returns``: how handlers end in protected mode, "iret" or "retf". ``ist``: the stack that exceptions switch to in
+    long mode, 0 for none. ``timer``: the PIT interrupts, on a machine with interrupt controllers in the kernel; when it
+    comes must not matter, so the program wipes what its frames left on the stack.
+    """
 
     seed: int
     mode: str
@@ -89,6 +107,8 @@ class Program:
     blocks: tuple[tuple[str, ...], ...]
     own_tables: bool = True
     returns: str = "iret"
+    ist: int = 0
+    timer: bool = False
     registers: tuple[tuple[str, int], ...] = ()
 
     def with_blocks(self, blocks: tuple[tuple[str, ...], ...]) -> Program:
@@ -99,7 +119,9 @@ class Program:
         code = assembled(self)
         lines = [
             f"; seed {self.seed}, {self.mode} mode, {self.layout.name}, handlers end with {self.returns}, "
-            + ("own descriptor tables" if self.own_tables else "tables of the start"),
+            + ("own descriptor tables" if self.own_tables else "tables of the start")
+            + (f", exceptions on the stack at {self.ist:#x}" if self.ist else "")
+            + (", timer" if self.timer else ""),
             "; " + " ".join(f"{name}={value:#x}" for name, value in self.registers),
             f"; cells {self.layout.cells:#x}, data {self.layout.data:#x}-{self.layout.data_end:#x}, "
             f"stack {self.layout.stack:#x}, gdt {self.layout.gdt:#x}, idt {self.layout.idt:#x}",
@@ -113,7 +135,10 @@ class Program:
 
 @dataclass(frozen=True)
 class Assembled:
-    """``image`` is to be loaded at 0; ``end`` is the address of the last HLT; ``spans`` the blocks' addresses."""
+    """``image`` is to be loaded at 0; ``end`` is the address of the last HLT, or of what switches off.
+
+    ``spans`` are the blocks' addresses.
+    """
 
     image: bytes
     entry: int
@@ -201,7 +226,7 @@ def _prologue(program: Program) -> list[str]:
 
     if mode == "real":
         lines = ["xor ax, ax", "mov ds, ax", "mov es, ax", "mov ss, ax", f"mov sp, {layout.stack:#x}"]
-        return [*lines, "mov fs, ax", "mov gs, ax"]
+        return [*lines, "mov fs, ax", "mov gs, ax", *(TIMER_ON if program.timer else ())]
     lines = [lidt + at(layout.table_image + 10)]
     if program.own_tables:
         lines += [lgdt + at(layout.table_image)]
@@ -210,7 +235,18 @@ def _prologue(program: Program) -> list[str]:
         else:
             lines += [f"mov eax, {DATA}"]
         lines += ["mov ds, ax", "mov es, ax", "mov ss, ax"]
-    return [*lines, f"mov {'esp' if mode == 'prot' else 'rsp'}, {layout.stack:#x}"]
+    lines += [f"mov {'esp' if mode == 'prot' else 'rsp'}, {layout.stack:#x}"]
+    if program.ist:
+        lines += [f"mov eax, {TSS}", "ltr ax"]
+    return [*lines, *(TIMER_ON if program.timer else ())]
+
+
+def _switch_off(program: Program) -> list[str]:
+    """The end where a HLT would sleep in the kernel; nothing is left of when the timer came."""
+    layout = program.layout
+    cx, di = {"real": ("cx", "di"), "prot": ("ecx", "edi"), "long": ("rcx", "rdi")}[program.mode]
+    wipe = [f"mov {cx}, 0x100", f"mov {di}, {layout.stack - 0x100:#x}", "xor eax, eax", "cld", "rep stosb"]
+    return ["cli", f"mov word ptr [{layout.ticks:#x}], 0", *wipe, "mov dx, 0x604", "mov ax, 0x2000", "out dx, ax"]
 
 
 def _fault_handler(program: Program) -> list[str]:
@@ -256,14 +292,31 @@ def _fault_handler(program: Program) -> list[str]:
     ]
 
 
+@lru_cache(maxsize=64)
+def _assembled_handlers(
+    mode: str, layout: Layout, returns: str, timer: bool
+) -> tuple[list[tuple[int, bytes, str]], dict[str, int]]:
+    return assemble(mode, _handlers(Program(0, mode, layout, (), returns=returns, timer=timer)), layout.handlers, {})
+
+
+def _timer_handler(program: Program, segment: str, end: list[str]) -> list[str]:
+    accumulator = {"real": "ax", "prot": "eax", "long": "rax"}[program.mode]
+    tick = [f"inc word ptr {segment}[{program.layout.ticks:#x}]", f"push {accumulator}", "mov al, 0x20", "out 0x20, al"]
+    return [*tick, f"pop {accumulator}", *end]
+
+
 def _handlers(program: Program) -> list[str]:
     layout, mode = program.layout, program.mode
     segment = {"real": "cs:", "prot": "ss:", "long": ""}[mode]
-    lines = ["end:", "hlt", "db ebfd", *_fault_handler(program)]
+    off = _switch_off(program) if program.timer else []
+    lines = ["end:", *off, "hlt", "db ebfd", *_fault_handler(program)]
     plain = {"real": ["iret"], "prot": ["iretd"], "long": ["iretq"]}[mode]
     if mode == "prot" and program.returns == "retf":
         plain = ["push dword ptr ss:[esp+8]", "popfd", "db ca0400"]
     for vector in range(VECTORS):
+        if vector == TIMER and program.timer:
+            lines += [f"vector{vector}:", *_timer_handler(program, segment, plain)]
+            continue
         lines += [f"vector{vector}:", f"inc word ptr {segment}[{layout.counts + 2 * vector:#x}]"]
         if vector in SOFTWARE_VECTORS:
             lines += plain
@@ -276,10 +329,10 @@ def _handlers(program: Program) -> list[str]:
     return lines
 
 
-def _gate(mode: str, address: int) -> bytes:
+def _gate(mode: str, address: int, ist: int) -> bytes:
     if mode == "real":
         return struct.pack("<HH", address, 0)
-    low = struct.pack("<HHBBH", address & 0xFFFF, CODE, 0, 0x8E, address >> 16)
+    low = struct.pack("<HHBBH", address & 0xFFFF, CODE, ist, 0x8E, address >> 16)
     return low if mode == "prot" else low + bytes(8)
 
 
@@ -302,7 +355,7 @@ def _assembled(program: Program) -> Assembled:
     mode, layout = program.mode, program.layout
     rng = Random(f"image {program.seed}")
     image = bytearray(IMAGE_SIZE)
-    handlers, labels = assemble(mode, _handlers(program), layout.handlers, {})
+    handlers, labels = _assembled_handlers(mode, layout, program.returns, program.timer)
     prologue, _ = assemble(mode, _prologue(program), layout.code, {})
     at = layout.code + len(joined(prologue))
     lines, spans = [*prologue], []
@@ -321,7 +374,7 @@ def _assembled(program: Program) -> Assembled:
     image[layout.handlers : layout.handlers + len(joined(handlers))] = joined(handlers)
     struct.pack_into("<Q", image, layout.resume, labels["end"])
     entries = {vector: labels[f"vector{vector}"] for vector in range(VECTORS)}
-    table = b"".join(_gate(mode, entries[vector]) for vector in range(VECTORS))
+    table = b"".join(_gate(mode, entries[vector], int(program.ist > 0 and vector < 0x20)) for vector in range(VECTORS))
     if mode == "real":
         image[: len(table)] = table
     else:
@@ -335,6 +388,7 @@ def _assembled(program: Program) -> Assembled:
             struct.pack_into("<II", image, layout.tss + 4, layout.stack, DATA)
         else:
             struct.pack_into("<Q", image, layout.tss + 4, layout.stack)
+            struct.pack_into("<Q", image, layout.tss + 0x24, program.ist)
     image[layout.code : layout.code + len(code)] = code
     return Assembled(bytes(image), layout.code, labels["end"], entries, tuple(spans), (*lines, *handlers))
 

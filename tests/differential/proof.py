@@ -15,7 +15,7 @@ from tests.differential.blocks import generate
 from tests.differential.machine import MOST_HALTS, TIME_LIMIT, Observation, Runnable, Wrong, observe
 from tests.differential.program import MODES, CannotAssemble, Program
 from tests.differential.trace import Step, TooLong, trace
-from tests.differential.variants import VARIANTS, Trial
+from tests.differential.variants import ONLY_STEPS, VARIANTS, Trial
 
 STEPPED = "stepped"
 """The name of the variant that also gives the trace."""
@@ -110,15 +110,16 @@ def check(program: Program, variants: Sequence[str], chance: str = "") -> tuple[
     with tempfile.TemporaryDirectory(prefix="differential-") as folder:
         runnable, free = runnable_here(program, Path(folder))
         steps: list[Step] = []
-        try:
-            stepped = _run(runnable, free, steps, STEPPED, "")
-        except TooLong:
-            raise NotCounted("it takes too many steps") from None
-        if stepped is not None:
-            return runnable.program, [stepped]
-        found = [
-            _run(runnable, free, steps, name, f"{program.seed} {name} {chance}") for name in variants if name != STEPPED
-        ]
+        if program.timer:
+            variants = [name for name in variants if name not in ONLY_STEPS]
+        else:
+            try:
+                stepped = _run(runnable, free, steps, STEPPED, "")
+            except TooLong:
+                raise NotCounted("it takes too many steps") from None
+            if stepped is not None:
+                return runnable.program, [stepped]
+        found = [_run(runnable, free, steps, name, f"{program.seed} {name} {chance}") for name in variants]
         return runnable.program, [one for one in found if one is not None]
 
 

@@ -9,7 +9,7 @@ from kvmdbg.x86.operands import Access
 from tests.differential.blocks import generate
 from tests.differential.machine import Observation
 from tests.differential.program import LAYOUTS, MODES, Program, assembled
-from tests.differential.trace import Step, match, touches, visits
+from tests.differential.trace import Step, Visit, match, match_order, touches, visits
 
 
 def test_a_seed_gives_the_same_program_each_time() -> None:
@@ -60,10 +60,29 @@ STEPS = [
 
 
 def test_what_must_be_hit() -> None:
-    assert visits(STEPS, [0x10, 0x12]) == [0x10, 0x12, 0x10]
+    assert [visit.pc for visit in visits(STEPS, [(0x10, "linear"), (0x12, "linear")])] == [0x10, 0x12, 0x10]
     assert [touch.step.pc for touch in touches(STEPS, 0x501, 1, "access")] == [0x10, 0x12, 0x12, 0x10]
     assert [touch.step.pc for touch in touches(STEPS, 0x501, 1, "write")] == [0x10, 0x10]
     assert touches(STEPS, 0x502, 8, "access") == []
+
+
+@pytest.mark.parametrize(
+    ("found", "right"),
+    [
+        ([0x10, 0x12, 0x10], True),
+        ([0x10, 0x12, 0x12, 0x10], True),  # each round of a repeated instruction
+        ([0x10, 0x10], False),
+        ([0x10, 0x12], False),
+        ([0x10, 0x12, 0x10, 0x12], False),
+    ],
+)
+def test_the_order_of_breakpoints(found: list[int], right: bool) -> None:
+    wanted = [
+        *visits(STEPS[:1], [(0x10, "linear")]),
+        Visit(0x11, False),
+        *visits(STEPS[1:], [(0x10, "phys"), (0x12, "linear")]),
+    ]
+    assert (match_order(found, wanted) is None) is right
 
 
 def _stop(instruction: int) -> WatchpointStop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,8 +10,8 @@ from kvmdbg.core.session import Session
 from kvmdbg.core.stops import Stop, WatchpointStop
 from kvmdbg.x86.disasm import decode
 from kvmdbg.x86.operands import Access
-from tests.differential.machine import Runnable, Wrong, in_time
-from tests.differential.program import BITS, IMAGE_SIZE
+from tests.differential.machine import MEMORY, TIME_LIMIT, Runnable, Wrong, in_time
+from tests.differential.program import ALIAS, BITS, IMAGE_SIZE
 
 MOST_STEPS = 4000
 PAGE = 4096
@@ -25,7 +26,8 @@ class Step:
     """One instruction at ``pc``, then ``next``.
 
     ``accesses`` are its own; ``implicit`` is memory that changed beside them: frames of events, descriptors' accessed
-    bits. ``certain``: it has surely done its accesses, it was not cut short by an exception, say.
+    bits. ``certain``: it has surely done its accesses, it was not cut short by an exception, say. ``trapped``: a trap
+    of the guest's own EFLAGS.TF came, perhaps before the instruction at ``pc``.
     """
 
     pc: int
@@ -34,6 +36,7 @@ class Step:
     accesses: tuple[Access, ...]
     implicit: tuple[int, ...]
     certain: bool
+    trapped: bool = False
 
 
 def _changed(before: bytes, after: bytes) -> list[int]:
@@ -62,25 +65,30 @@ def _elements(accesses: list[Access], done: int, backward: bool, bits: int) -> l
 
 def trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:
     """Step to the end. TooLong, Wrong."""
+    with in_time(session, 2 * TIME_LIMIT):
+        return _trace(session, runnable)
+
+
+def _trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:
     bits, layout = BITS[runnable.program.mode], runnable.program.layout
     runner, steps = session.runner, list[Step]()
     entries = set(runnable.code.entries.values())
     tables = [(layout.gdt, layout.gdt + 0x60), (layout.tss, layout.tss + 0x68)]
     memory = session.physical.read(0, IMAGE_SIZE)
+    until = time.monotonic() + TIME_LIMIT
     while True:
         pc, count, backward = session.regs.pc, session.regs.rcx, bool(session.regs.rflags & 0x400)
         code = session.code_at(runner, pc, 15)
         insn = decode(code, bits) if code else None
         accesses = session.accesses_at(runner)
-        with in_time(session):
-            stop = session.step(1)
+        stop = session.step(1)
         after = session.physical.read(0, IMAGE_SIZE)
         following = session.regs.pc
         text = f"{insn.mnemonic} {insn.op_str}".strip() if insn else ""
         if insn is not None and insn.prefix[0] in (0xF2, 0xF3) and accesses and text.startswith("rep"):
             done = count - session.regs.rcx & (0xFFFF if bits == 16 else (1 << bits) - 1)
             accesses = _elements(accesses, done, backward, bits)
-        own = [(one.linear, one.linear + one.size) for one in accesses if one.write]
+        own = [(physical(one.linear), physical(one.linear) + one.size) for one in accesses if one.write]
         implicit = [at for at in _changed(memory, after) if not any(start <= at < end for start, end in own)]
         event = following in entries
         if event or (insn is not None and "cmpxchg" in insn.mnemonic):
@@ -90,31 +98,58 @@ def trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:
             strange = [at for at in implicit if not any(start <= at < end for start, end in tables)]
             if strange and stop.reason in ("step", "halted"):
                 raise Wrong(f"{text} at {pc:#x} changed {strange[0]:#x}, which is none of its accesses")
-        steps.append(Step(pc, following, text, tuple(accesses), tuple(implicit), certain))
+        trapped = following == runnable.code.entries[1]
+        steps.append(Step(pc, following, text, tuple(accesses), tuple(implicit), certain, trapped))
         memory = after
         if stop.reason not in ("step", "halted") or (stop.reason == "halted" and runnable.ends(stop)):
             return steps, stop
-        if len(steps) >= MOST_STEPS:
+        if len(steps) >= MOST_STEPS or time.monotonic() > until:
             raise TooLong
 
 
-def visits(steps: Sequence[Step], places: Iterable[int]) -> list[int]:
-    """In which order the places are reached; a repeated instruction, or a jump to itself, counts once."""
-    wanted, found = set(places), list[int]()
-    before = -1
+@dataclass(frozen=True)
+class Visit:
+    """A place is reached; ``certain`` when a breakpoint there must be hit."""
+
+    pc: int
+    certain: bool
+
+
+def physical(linear: int) -> int:
+    """Where a linear address lies in memory, in the guests of this proof."""
+    return linear - ALIAS if ALIAS <= linear < ALIAS + MEMORY else linear
+
+
+def visits(steps: Sequence[Step], places: Iterable[tuple[int, str]]) -> list[Visit]:
+    """In which order the places (an address and its space) are reached.
+
+    A HLT on the way stops behind itself, and going on from there passes a breakpoint. A repeated instruction, or a jump
+    to itself, counts once.
+    """
+    wanted, found = set(places), list[Visit]()
+    before: Step | None = None
     for step in steps:
-        if step.pc in wanted and step.pc != before:
-            found.append(step.pc)
-        before = step.pc
+        here = (step.pc, "linear") in wanted or (physical(step.pc), "phys") in wanted
+        if here and (before is None or before.pc != step.pc):
+            found.append(Visit(step.pc, not step.trapped and (before is None or before.text != "hlt")))
+        before = step
     return found
 
 
-def without_repeats(places: Iterable[int]) -> list[int]:
-    found: list[int] = []
-    for place in places:
-        if not found or found[-1] != place:
-            found.append(place)
-    return found
+def match_order(found: Sequence[int], wanted: Sequence[Visit]) -> str | None:
+    """What is wrong with the order in which breakpoints were hit."""
+    at = 0
+    for number, pc in enumerate(found):
+        if number and found[number - 1] == pc and (at == len(wanted) or wanted[at].pc != pc):
+            continue  # a repeated instruction
+        while at < len(wanted) and not wanted[at].certain and wanted[at].pc != pc:
+            at += 1
+        if at == len(wanted) or wanted[at].pc != pc:
+            after = f"{wanted[at].pc:#x}" if at < len(wanted) else "none"
+            return f"breakpoint stop {number} is at {pc:#x}, the next must be at {after}"
+        at += 1
+    left = [visit for visit in wanted[at:] if visit.certain]
+    return f"no breakpoint stop at {left[0].pc:#x} after {len(found)} of them" if left else None
 
 
 @dataclass(frozen=True)
@@ -126,21 +161,24 @@ class Touch:
     most: int
 
 
-def touches(steps: Sequence[Step], start: int, length: int, kind: str) -> list[Touch]:
-    """The steps that access ``length`` bytes at ``start`` in the way of ``kind``."""
+def touches(steps: Sequence[Step], start: int, length: int, kind: str, space: str = "linear") -> list[Touch]:
+    """The steps that access ``length`` bytes at ``start`` in the way of ``kind``.
+
+    An access to the same memory by another linear address may or may not be seen by a linear watchpoint.
+    """
     end, found = start + length, list[Touch]()
+
+    def within(linear: int, size: int) -> bool:
+        return start < linear + size and linear < end
+
     for step in steps:
-        own = [
-            one
-            for one in step.accesses
-            if start < one.linear + one.size
-            and one.linear < end
-            and ((one.write and kind != "read") or (one.read and kind != "write"))
-        ]
-        implicit = sum(start <= at < end for at in step.implicit) if kind != "read" else 0
-        if own or implicit:
-            most = implicit + sum(one.size * (one.read + one.write) for one in own)
-            found.append(Touch(step, bool(own) and step.certain, most))
+        own = [one for one in step.accesses if (one.write and kind != "read") or (one.read and kind != "write")]
+        surely = [one for one in own if within(physical(one.linear) if space == "phys" else one.linear, one.size)]
+        perhaps = [one for one in own if within(physical(one.linear), one.size)]
+        implicit = sum(within(at, 1) for at in step.implicit) if kind != "read" else 0
+        if surely or perhaps or implicit:
+            most = implicit + sum(one.size * (one.read + one.write) for one in {*surely, *perhaps})
+            found.append(Touch(step, bool(surely) and step.certain, most))
     return found
 
 

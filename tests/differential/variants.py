@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -9,8 +10,8 @@ from random import Random
 from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.core.session import Session
 from kvmdbg.core.stops import Stop, WatchpointStop
-from tests.differential.machine import TIME_LIMIT, Observation, Runnable, Wrong, in_time, observe, witness
-from tests.differential.trace import MOST_STEPS, Step, match, touches, visits, without_repeats
+from tests.differential.machine import MEMORY, TIME_LIMIT, Observation, Runnable, Wrong, in_time, observe, witness
+from tests.differential.trace import MOST_STEPS, Step, match, match_order, physical, touches, visits
 
 PAGE = 4096
 MOST_STOPS = 3 * MOST_STEPS
@@ -18,7 +19,10 @@ MOST_STOPS = 3 * MOST_STEPS
 
 @dataclass
 class Trial:
-    """One program in one session, run in one way; ``notes`` say what was done, to be told with a difference."""
+    """One program in one session, run in one way; ``notes`` say what was done, to be told with a difference.
+
+    ``steps`` is empty where the way of the program is not the same each time: then hits are not checked.
+    """
 
     session: Session
     runnable: Runnable
@@ -28,13 +32,19 @@ class Trial:
     observed: Observation | None = None
     """Set by a variant that ends in another session."""
 
+    until: float = field(default_factory=lambda: time.monotonic() + 4 * TIME_LIMIT)
+
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def places(self, most: int, of: Iterable[int] | None = None) -> list[int]:
-        """Some addresses of instructions that run."""
-        known = sorted({step.pc for step in self.steps} if of is None else set(of))
+    def places(self, most: int) -> list[int]:
+        """Some addresses of instructions that run; those of all the program's where that is not known."""
+        known = sorted({step.pc for step in self.steps} or {at for at, _, _ in self.runnable.code.lines})
         return self.rng.sample(known, min(most, len(known)))
+
+    def steps_to_go(self) -> int:
+        """How many steps lead to anywhere in the program."""
+        return self.rng.randrange(1, max(2, len(self.steps) or 40))
 
     def run(self, *allowed: str) -> Stop:
         """Run until a stop that is not of the reasons ``allowed``, nor a HLT on the way."""
@@ -46,6 +56,8 @@ class Trial:
 
     def go(self) -> Stop:
         """To the next stop."""
+        if time.monotonic() > self.until:
+            raise Wrong("it stops for ever")
         stop = self.session.run(timeout=TIME_LIMIT)
         if stop.reason == "limit":
             raise Wrong(f"it hangs: {stop.describe()}")
@@ -68,6 +80,8 @@ class Trial:
 
 Variant = Callable[[Trial], Stop]
 VARIANTS: dict[str, Variant] = {}
+ONLY_STEPS: set[str] = set()
+"""Variants in which no interrupt comes, so that a program that waits for one never ends."""
 
 
 def variant(run: Variant) -> Variant:
@@ -76,10 +90,17 @@ def variant(run: Variant) -> Variant:
     return run
 
 
+def steps_only(run: Variant) -> Variant:
+    """Decorator: the variant does nothing but steps."""
+    ONLY_STEPS.add(run.__name__.replace("_", "-"))
+    return run
+
+
 # --- steps and limits ------------------------------------------------------------------------------
 
 
 @variant
+@steps_only
 def steps(trial: Trial) -> Stop:
     while True:
         stop = trial.step(trial.rng.choice([1, 2, 3, 7, 50, 500]))
@@ -91,7 +112,7 @@ def steps(trial: Trial) -> Stop:
 def step_then_run(trial: Trial) -> Stop:
     """Steps to anywhere, then free: nothing of the last step may be left."""
     for _ in range(trial.rng.choice([1, 1, 2, 3])):
-        count = trial.rng.randrange(1, max(2, len(trial.steps)))
+        count = trial.steps_to_go()
         trial.note(f"step {count}")
         stop = trial.step(count)
         if trial.at_end(stop):
@@ -100,6 +121,7 @@ def step_then_run(trial: Trial) -> Stop:
 
 
 @variant
+@steps_only
 def step_over(trial: Trial) -> Stop:
     while True:
         stop = trial.next(trial.rng.choice([1, 2, 5]))
@@ -108,6 +130,7 @@ def step_over(trial: Trial) -> Stop:
 
 
 @variant
+@steps_only
 def instruction_limit(trial: Trial) -> Stop:
     while True:
         stop = trial.session.run(instructions=trial.rng.choice([1, 5, 100, MOST_STEPS]), timeout=TIME_LIMIT)
@@ -153,11 +176,11 @@ def _break_at(trial: Trial, places: Iterable[int], **options: object) -> list[Br
 
 
 def _check_hits(trial: Trial, points: list[Breakpoint]) -> None:
-    for point in points:
-        wanted = visits(trial.steps, [point.address]).count(point.address)
-        if point.address == trial.steps[0].pc:
-            continue
-        most = sum(step.pc == point.address for step in trial.steps)
+    for point in points if trial.steps else ():
+        found = visits(trial.steps, [(point.address, point.space)])
+        wanted = sum(visit.certain for visit in found)
+        places = {visit.pc for visit in found}
+        most = sum(step.pc in places for step in trial.steps)
         if not wanted <= point.hits <= most:
             raise Wrong(f"breakpoint {point.address:#x}, held by {point.held_by}: {point.hits} hits, not {wanted}")
 
@@ -173,14 +196,9 @@ def breakpoints(trial: Trial) -> Stop:
             order.append(stop.pc)
         elif trial.runnable.ends(stop):
             break
-    wanted = visits(trial.steps, places)
-    if without_repeats(order) != without_repeats(wanted):
-        at = next((n for n, (one, two) in enumerate(zip(order, wanted, strict=False)) if one != two), None)
-        at = min(len(order), len(wanted)) if at is None else at
-        raise Wrong(
-            f"breakpoint stop {at} is at {[hex(one) for one in order[at : at + 3]]}, must be at "
-            f"{[hex(one) for one in wanted[at : at + 3]]}; held by {', '.join(sorted({p.held_by for p in points}))}"
-        )
+    problem = match_order(order, visits(trial.steps, [(point.address, point.space) for point in points]))
+    if problem and trial.steps:
+        raise Wrong(f"{problem}; held by {', '.join(sorted({point.held_by for point in points}))}")
     _check_hits(trial, points)
     return stop
 
@@ -231,14 +249,14 @@ def advance(trial: Trial) -> Stop:
 def _ranges(trial: Trial) -> tuple[int, int]:
     """A place to watch, on any page that the program uses, and how many bytes."""
     rng, layout = trial.rng, trial.runnable.program.layout
-    accessed = [one.linear for step in trial.steps for one in step.accesses if one.linear < 0x100000]
+    accessed = [one.linear for step in trial.steps for one in step.accesses if physical(one.linear) < MEMORY]
     places = [
         rng.randrange(layout.data, layout.data_end),
         layout.data,
         layout.stack - rng.choice([2, 4, 8, 16, 32]),
         layout.resume,
         layout.counts + 2 * rng.choice([0, 3, 6, 13, 14, 0x20]),
-        rng.choice(trial.steps).pc,
+        *trial.places(1),
         (layout.data & -PAGE) + rng.choice([0, 0xFFC, 0xFFF]),
         layout.gdt + rng.choice([0, 8, 0x10, 0x18, 0x25]),
         layout.idt,
@@ -254,15 +272,23 @@ def _ranges(trial: Trial) -> tuple[int, int]:
 def _watch(trial: Trial, when: str | None = None) -> Watchpoint:
     address, length = _ranges(trial)
     kind = trial.rng.choice(["write", "write", "read", "access"])
-    physical = trial.rng.random() < 0.2
-    trial.note(f"watch {kind} {'phys:' if physical else ''}{address:#x},{length}" + (f" if {when}" if when else ""))
-    where = f"phys:{address:#x}" if physical else address
+    if trial.runnable.program.timer:  # its handler must take less time than there is between two ticks
+        address, kind = (
+            trial.rng.randrange(trial.runnable.program.layout.data, trial.runnable.program.layout.data_end),
+            "write",
+        )
+    by_address = trial.rng.random() < 0.2
+    place = physical(address)
+    what = f"phys:{place:#x}" if by_address else f"{address:#x}"
+    trial.note(f"watch {kind} {what},{length}" + (f" if {when}" if when else ""))
+    where = f"phys:{place:#x}" if by_address else address
     return trial.session.watch(where, length, kind, when)
 
 
 def _own_to_the_cpu(trial: Trial, point: Watchpoint) -> bool:
     """Whether the CPU itself may access what is watched: tables, and the stack for the frames of events."""
-    layout, start, end = trial.runnable.program.layout, point.address, point.address + point.length
+    layout, start = trial.runnable.program.layout, physical(point.address)
+    end = start + point.length
     cr3 = trial.session.regs.cr3 & -PAGE
     tables = [(layout.gdt, 0x60), (layout.idt, 0x300), (layout.tss, 0x68), (cr3, 6 * PAGE if cr3 else 0)]
     tables += [(0, 4 * 0x30 if trial.runnable.program.mode == "real" else 0)]
@@ -273,10 +299,9 @@ def _own_to_the_cpu(trial: Trial, point: Watchpoint) -> bool:
 def _check_value(trial: Trial, stop: WatchpointStop) -> None:
     if stop.kind != "write":
         return
-    now = trial.session.physical.read(stop.address, len(stop.new)) if stop.address < 0x80000 else stop.new
     point = stop.hits[0]
-    if len(stop.new) == point.length <= 8:
-        now = trial.session.physical.read(point.address, point.length)
+    at = point.address if len(stop.new) == point.length <= 8 else stop.address
+    now = trial.session.physical.read(physical(at), len(stop.new)) if physical(at) < MEMORY else stop.new
     if stop.new != now:
         raise Wrong(f"{stop.describe()}: memory is {now.hex(' ')}")
 
@@ -298,9 +323,9 @@ def watchpoints(trial: Trial) -> Stop:
     else:
         raise Wrong(f"it stops for ever: {stop.describe()}")
     for point, extra in zip(points, extras, strict=True):
-        wanted = touches(trial.steps, point.address, point.length, point.kind)
+        wanted = touches(trial.steps, point.address, point.length, point.kind, point.space)
         problem = match([one for one in found if point in one.hits], wanted, extra)
-        if problem:
+        if problem and trial.steps:
             raise Wrong(f"watchpoint {point.kind} {point.describe()}, held by {point.held_by}: {problem}")
     return stop
 
@@ -337,7 +362,7 @@ def hooks(trial: Trial) -> Stop:
     for place in trial.places(trial.rng.choice([0, 1, 3])):
         trial.note(f"on insn {place:#x}")
         on.insn(place)(lambda event: seen.append(event.pc))
-    if trial.rng.random() < 0.3:
+    if trial.rng.random() < 0.3 and trial.steps:
         address, length = _ranges(trial)
         trial.note(f"on memory {address:#x},{length}")
         on.memory(address, length=length)(lambda event: seen.append(event.value))
@@ -362,7 +387,7 @@ def traces(trial: Trial) -> Stop:
 def snapshot(trial: Trial) -> Stop:
     """Taken on the way; the rest runs twice."""
     session = trial.session
-    count = trial.rng.randrange(1, max(2, len(trial.steps)))
+    count = trial.steps_to_go()
     trial.note(f"step {count}, save, run, restore, run")
     stop = trial.step(count)
     if trial.at_end(stop):
@@ -382,7 +407,7 @@ def snapshot(trial: Trial) -> Stop:
 def snapshot_file(trial: Trial) -> Stop:
     """Written to a file, read by another session."""
     session = trial.session
-    count = trial.rng.randrange(1, max(2, len(trial.steps)))
+    count = trial.steps_to_go()
     trial.note(f"step {count}, write, read elsewhere, run")
     stop = trial.step(count)
     if trial.at_end(stop):
@@ -402,7 +427,7 @@ def snapshot_file(trial: Trial) -> Stop:
 @variant
 def restart(trial: Trial) -> Stop:
     session = trial.session
-    trial.step(trial.rng.randrange(1, max(2, len(trial.steps))))
+    trial.step(trial.steps_to_go())
     session.restart()
     witness(session)
     before = len(session.output)  # what came before the restart stays
