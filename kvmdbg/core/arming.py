@@ -217,7 +217,7 @@ def _plant(
         point.held_by += " (CPL 0 only on this KVM)"
     page = physical & -PAGE
     if page in view.unguardable:
-        if point.guarded:
+        if point.guarded and hold != PLANTED:
             plan.stepping = True
             point.held_by = STEPPING
     elif point.guarded and page not in view.paging_pages:

@@ -59,10 +59,17 @@ def view(
     user: Sequence[int] = (),
     paging: Sequence[int] = (),
     system: Sequence[int] = (),
+    unguardable: Sequence[int] = (),
     irqchip: bool = False,
 ) -> View:
     return View(
-        translate, identity, lambda linear: linear in user, frozenset(paging), frozenset(system), frozenset(), irqchip
+        translate,
+        identity,
+        lambda linear: linear in user,
+        frozenset(paging),
+        frozenset(system),
+        frozenset(unguardable),
+        irqchip,
     )
 
 
@@ -404,6 +411,8 @@ def test_held_by_traps_only() -> None:
     (point,) = numbered(0x1000)
     plan = plan_for(point, hold="planted")
     assert (held(plan), plan.traps, point.held_by) == ([], {0x1000}, "int3 trap")
+    plan = plan_for(point, at=view(unguardable=[0x1000]), hold="planted")
+    assert (plan.traps, plan.guards, plan.stepping) == ({0x1000}, {}, False)
     with pytest.raises(NotSupportedHere, match="breakpoint 1 cannot be held by a planted trap: no memory is mapped"):
         plan_for(*numbered(UNMAPPED), hold="planted")
     with pytest.raises(NotSupportedHere, match="none exits on this KVM with the chips in the kernel"):
