@@ -6,6 +6,7 @@ batch mode stops too. With JSON everything is one object a line on stdout, told 
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kvmdbg import error_log, standard_files
 from kvmdbg.commands.interpreter import Interpreter, Quit
@@ -34,10 +35,24 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 def json_line(result: Result) -> str:
-    """A result as one line of JSON."""
+    """A result as one line of JSON. It has no infinities and no NaN: they are texts there, as ``print`` shows them."""
     import json
 
-    return printable_json(json.dumps(result.to_json(), ensure_ascii=False, default=str))
+    data = result.to_json()
+    try:
+        text = json.dumps(data, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(data), ensure_ascii=False, default=str, allow_nan=False)
+    return printable_json(text)
+
+
+def _finite(value: Any) -> Any:
+    """The same with texts in place of floating point numbers that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def refuse(error: KvmdbgError, as_json: bool, status: int) -> int:

@@ -33,7 +33,7 @@ from kvmdbg.commands.results import (
 )
 from kvmdbg.commands.values import address_label, format_value
 from kvmdbg.commands.views import code_lines
-from kvmdbg.core.formats import character, floating, signed
+from kvmdbg.core.formats import character, number_of, signed
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.record import record, replace
 
@@ -90,7 +90,7 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
     if letter == "d":
         values = tuple(signed(raw, unit) for raw in raws)
     elif letter == "f" and unit in (2, 4, 8):
-        values = tuple(float(floating(raw, unit)) for raw in raws)
+        values = tuple(number_of(raw, unit) for raw in raws)
     if raws:
         dbg.session.variables["_"] = place.address + unit * (count - 1)
         dbg.session.variables["__"] = raws[-1]

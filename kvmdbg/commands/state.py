@@ -10,6 +10,7 @@ from kvmdbg.commands.parameters import NumberType, WordType
 from kvmdbg.commands.registry import Later, command
 from kvmdbg.commands.results import Fields, Group, Message, Result, Table
 from kvmdbg.commands.values import address_label
+from kvmdbg.core.formats import floating
 from kvmdbg.errors import UsageError
 from kvmdbg.x86 import descriptors, flags, msrs
 
@@ -230,9 +231,10 @@ def vector_forms(raw: bytes) -> dict[str, str]:
     forms = {}
     for name, code, size in ELEMENTS:
         count = len(raw) // size
-        values = struct.unpack(f"<{count}{code}", raw)
-        digits = {"f": ".9g", "d": ".17g"}.get(code, "d")
-        forms[f"v{count}_{name}"] = f"{{{', '.join(f'{value:{digits}}' for value in values)}}}"
+        values = [str(value) for value in struct.unpack(f"<{count}{code}", raw)]
+        if code in "fd":
+            values = [floating(int.from_bytes(raw[at : at + size], "little"), size) for at in range(0, len(raw), size)]
+        forms[f"v{count}_{name}"] = f"{{{', '.join(values)}}}"
     wide = [str(int.from_bytes(raw[at : at + 16], "little")) for at in range(0, len(raw), 16)]
     forms["uint128" if len(wide) == 1 else "v2_int128"] = wide[0] if len(wide) == 1 else f"{{{', '.join(wide)}}}"
     return forms

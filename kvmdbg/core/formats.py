@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import groupby
 
 from kvmdbg.errors import UsageError
 
@@ -66,11 +67,48 @@ def character(byte: int, quote: str = "'") -> str:
     return chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte:03o}"
 
 
+MOST_ELEMENTS = 200
+"""So many characters of a text are shown."""
+MOST_ALIKE = 10
+"""So many of the same in a row are shown one by one."""
+
+
+def quoted(data: bytes, *, ended: bool = False) -> str:
+    """Characters as gdb shows an array of them: one zero at the end is left out, runs of the same are counted.
+
+    ``ended``: what followed was a zero, so that there is none to leave out.
+    """
+    if not ended and data[-1:] == b"\0":
+        data = data[:-1]
+    parts: list[str] = []
+    open_, left = False, MOST_ELEMENTS
+    for byte, group in groupby(data):
+        count = len(list(group))
+        if left <= 0:
+            return ", ".join(parts) + "..."
+        if count > MOST_ALIKE:
+            parts.append(f"'{character(byte)}' <repeats {count} times>")
+            open_, left = False, left - MOST_ALIKE
+            continue
+        shown = character(byte, '"') * min(count, left)
+        parts[-1:] = [f'{parts[-1][:-1]}{shown}"'] if open_ else [*parts[-1:], f'"{shown}"']
+        open_, left = True, left - count
+    return ", ".join(parts) + ("..." if left < 0 else "") if parts else '""'
+
+
+def number_of(raw: int, size: int) -> float:
+    """The number that the bits are as IEEE 754 single or double; of another size as an integer."""
+    if size not in (4, 8):
+        return signed(raw, size)
+    number: float = struct.unpack("<f" if size == 4 else "<d", raw.to_bytes(size, "little"))[0]
+    return number
+
+
 def floating(raw: int, size: int) -> str:
     """The bits as IEEE 754 single or double; a number of another size as an integer."""
     if size not in (4, 8):
         return str(signed(raw, size))
-    number = struct.unpack("<f" if size == 4 else "<d", raw.to_bytes(size, "little"))[0]
+    number = number_of(raw, size)
     if number != number:
         fraction = raw & ((1 << (23 if size == 4 else 52)) - 1)
         return f"{'-' if raw >> (8 * size - 1) else ''}nan({fraction:#x})"

@@ -5,7 +5,6 @@ Source: DWARF 5, section 2.5 (expressions), 3.4 (call sites).
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import groupby
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.core.backtrace import Frame, call_frame_address
 from kvmdbg.core.expression_types import Type
+from kvmdbg.core.formats import MOST_ELEMENTS, character, floating, quoted, signed
 from kvmdbg.core.locations import NotThere, Place, evaluate
 from kvmdbg.errors import LoadError, MemoryFault, UsageError
 from kvmdbg.loaders.debug_info import CType, DebugInfo, Function, Member, Variable
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 REGISTERS_64 = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip")
 REGISTERS_32 = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "rip")
-MOST_ELEMENTS = 200
-MOST_TEXT = 200
 
 
 Scalar = Callable[[int, int], str]
@@ -261,11 +259,10 @@ class Variables:
         if type.kind == "bool":
             return "true" if number else "false"
         if type.kind == "char":
-            shown = chr(number) if 0x20 <= number < 0x7F else f"\\x{number:02x}"
-            return f"{number} {shown!r}" if len(shown) == 1 else f"{number} '{shown}'"
+            value = signed(number, len(data)) if type.signed and data else number
+            return f"{value} '{character(number & 0xFF)}'"
         if type.kind == "float":
-            form = {4: "<f", 8: "<d"}.get(len(data))
-            return f"{struct.unpack(form, data)[0]:.9g}" if form else data[::-1].hex()
+            return floating(number, len(data)) if len(data) in (4, 8) else data[::-1].hex()
         if type.kind == "pointer":
             return self._pointer(type, number)
         if type.kind in ("struct", "union", "class"):
@@ -289,10 +286,8 @@ class Variables:
     def _array(self, type: CType, data: bytes, depth: int, scalar: Scalar | None) -> str:
         inner = type.target
         assert inner is not None
-        if inner.kind == "char" and scalar is None:
-            text = data.split(b"\0")[0]
-            if all(0x20 <= byte < 0x7F or byte in b"\n\t" for byte in text):
-                return '"' + text.decode().replace("\n", "\\n").replace("\t", "\\t") + '"'
+        if inner.kind == "char" and inner.size == 1 and scalar is None:
+            return quoted(data[: type.count or 0])
         size = max(inner.size, 1)
         count = min(type.count or 0, MOST_ELEMENTS)
         shown = [self.show(inner, data[n * size : (n + 1) * size], depth + 1, scalar) for n in range(count)]
@@ -306,12 +301,23 @@ class Variables:
             text += f" <{label}>"
         if target is not None and target.kind == "char" and number:
             try:
-                data = self._read(number, min(MOST_TEXT, 4096 - number % 4096)).split(b"\0")[0]
+                return f"{text} {self._text(number)}"
             except MemoryFault:
                 return text
-            if data and all(0x20 <= byte < 0x7F or byte in b"\n\t" for byte in data):
-                text += f" {data.decode()!r}"
         return text
+
+    def _text(self, address: int) -> str:
+        """The characters up to a zero, or as many as are shown."""
+        data, whole = b"", MOST_ELEMENTS + 1
+        while len(data) < whole and b"\0" not in data:
+            at = address + len(data)
+            try:
+                data += self._read(at, min(whole - len(data), 4096 - at % 4096))
+            except MemoryFault:
+                if not data:
+                    raise
+                return quoted(data, ended=True) + "..."
+        return quoted(data.split(b"\0")[0], ended=True)
 
     def declaration(self, type: CType) -> str:
         """A type as its source has it (``ptype``); of a pointer, what it points to."""

@@ -84,10 +84,11 @@ def test_a_structure(dbg: Session) -> None:
     address, text = dbg.symbols["global"], "hello"
     value = dbg.c_variables.value(variable)
     assert value.startswith(
-        '{number = -7, flag = 1, level = 5, small = -2, color = GREEN, inner = {name = "abc", pair = {1, -2}}, '
+        "{number = -7, flag = 1, level = 5, small = -2, color = GREEN, "
+        'inner = {name = "abc\\000\\000\\000\\000", pair = {1, -2}}, '
         f"next = {address:#x} <global>, text = 0x"
     )
-    assert value.endswith(f" '{text}', weight = 1.5, yes = true}}")
+    assert value.endswith(f' "{text}", weight = 1.5, yes = true}}')
     shown = typed(dbg, "whatis global")
     assert f"at     {address:#x}" in shown
 
@@ -146,7 +147,7 @@ def value_of(dbg: Session, text: str) -> str:
         ("thing->color == GREEN", "1"),
         ("BLUE", "BLUE"),
         ("BLUE + 1", "7"),
-        ("thing->inner", '{name = "abc", pair = {1, -2}}'),
+        ("thing->inner", '{name = "abc\\000\\000\\000\\000", pair = {1, -2}}'),
         ("thing->next->next->inner.pair[1]", "-2"),
         ("global.inner.name[1]", "98 'b'"),
         ("global.weight", "1.5"),
@@ -156,7 +157,7 @@ def value_of(dbg: Session, text: str) -> str:
         ("sizeof(word)", "8"),
         ("((struct thing *)&global)->number", "-7"),
         ("((struct inner *)&global.inner)->pair[0]", "1"),
-        ("{struct inner}&global.inner", '{name = "abc", pair = {1, -2}}'),
+        ("{struct inner}&global.inner", '{name = "abc\\000\\000\\000\\000", pair = {1, -2}}'),
         ("&table[2] - &table[0]", "2"),
         ("*&table[0]@2", "{10, 20}"),
         ("*thing->next->text@3", '"hel"'),
