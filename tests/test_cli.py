@@ -274,13 +274,20 @@ def test_batch_imports_nothing_heavy() -> None:
     assert found.stdout == "4\n[]\n"
 
 
-def test_the_version_is_the_packages() -> None:
+def test_version_is_in_one_place() -> None:
     import tomllib
 
-    from kvmdbg.version import VERSION
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" not in found["project"] and found["project"]["dynamic"] == ["version"]
+    assert found["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "kvmdbg.version.VERSION"}
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project.get("version", VERSION) == VERSION
+
+def test_packages_are_typed() -> None:
+    import tomllib
+
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert found["tool"]["setuptools"]["package-data"] == {"*": ["py.typed"]}
+    assert [one for one in ("kvmdbg", "gdbstub") if not (ROOT / one / "py.typed").is_file()] == []
 
 
 @pytest.mark.kvm

@@ -95,9 +95,9 @@ class Snapshots:
         )
         return Snapshot(name, state, session.vcpu.pc, session.output, time.time())
 
-    def restore(self, name: str) -> Snapshot:
-        """Go back to the moment of that name."""
-        found = self[name]
+    def restore(self, wanted: str | Snapshot) -> Snapshot:
+        """Go back to the moment of that name, or to one that ``take``, ``save`` or ``read`` gave."""
+        found = wanted if isinstance(wanted, Snapshot) else self[wanted]
         self.put_back(found)
         return found
 

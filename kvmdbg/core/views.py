@@ -5,10 +5,10 @@ Reads never show a trap of the debugger's, also not while the guest runs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from kvmdbg.core.registers import RegisterFile
-from kvmdbg.errors import MemoryFault
+from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.kvm.abi import KVM_MP_STATE_HALTED, KVM_MP_STATE_NAMES
 from kvmdbg.x86.modes import Mode
 
@@ -34,19 +34,36 @@ class PhysicalMemory:
     def write(self, address: int, data: bytes) -> None:
         self._session.traps.write(address, data)
 
-    def __getitem__(self, key: int | slice) -> bytes:
+    @overload
+    def __getitem__(self, key: int) -> int: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> bytes: ...
+
+    def __getitem__(self, key: int | slice) -> int | bytes:
+        """The byte at an address as a number; the bytes of a slice, which needs a start and an end."""
         if isinstance(key, slice):
-            if key.start is None or key.stop is None or key.step is not None:
-                raise MemoryFault(0, "read", self.space, "a slice of memory needs a start and an end")
-            return self.read(key.start, key.stop - key.start)
-        return self.read(key, 1)
+            return self.read(key.start, _length(key))
+        return self.read(key, 1)[0]
 
     def __setitem__(self, key: int | slice, data: bytes | int) -> None:
-        start = key.start if isinstance(key, slice) else key
+        """Write bytes, at an address or filling a slice; or one, as a number."""
+        if isinstance(data, int) and not 0 <= data < 256:
+            raise UsageError(f"{data} is no byte")
         raw = bytes((data,)) if isinstance(data, int) else bytes(data)
-        if isinstance(key, slice) and key.stop is not None and len(raw) != key.stop - start:
-            raise MemoryFault(start, "write", self.space, f"{len(raw)} bytes do not fill {key.stop - start}")
-        self.write(start, raw)
+        if isinstance(key, slice):
+            if len(raw) != _length(key):
+                raise MemoryFault(key.start, "write", self.space, f"{len(raw)} bytes do not fill {_length(key)}")
+            self.write(key.start, raw)
+        else:
+            self.write(key, raw)
+
+
+def _length(part: slice) -> int:
+    """Bytes of a slice of memory. UsageError for one that has no start, no end or a step."""
+    if part.start is None or part.stop is None or part.step is not None or part.stop < part.start:
+        raise UsageError("a slice of memory needs a start and an end behind it, as in memory[0x7c00:0x7e00]")
+    return int(part.stop - part.start)
 
 
 class LinearMemory(PhysicalMemory):

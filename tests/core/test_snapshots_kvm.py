@@ -10,7 +10,7 @@ import pytest
 
 from kvmdbg.core import stops
 from kvmdbg.core.session import Session
-from kvmdbg.errors import KvmdbgError, LoadError, UsageError
+from kvmdbg.errors import KvmdbgError, LoadError, MemoryFault, UsageError
 from kvmdbg.pytest_plugin import Guests
 
 pytestmark = pytest.mark.kvm
@@ -166,7 +166,7 @@ def test_a_fork_runs_variants_from_one_point(kvm_guest: Guests) -> None:
         session.memory[0x5000] = value
 
     found = {value: (stop.reason, dbg.memory[0x5001]) for value, stop in dbg.fork(range(5, 9), put, timeout=0.3)}
-    assert {value: count for value, (_, count) in found.items()} == dict.fromkeys(range(5, 9), b"\x01")
+    assert {value: count for value, (_, count) in found.items()} == dict.fromkeys(range(5, 9), 1)
     assert [found[value][0] == "halted" for value in range(5, 9)] == [True, True, False, True]
     assert (dbg.memory[0x5000:0x5002], dbg.vcpu.pc) == (b"\0\0", 0x1000)
 
@@ -220,3 +220,37 @@ def test_an_awaited_run_lets_other_tasks_go_on(kvm_guest: Guests) -> None:
     assert isinstance(stop, stops.LimitStop), stop.describe()
     assert len(ticks) > 5
     assert dbg.state == "stopped"
+
+
+def test_a_moment_that_was_taken_can_be_restored(kvm_guest: Guests, tmp_path: Path) -> None:
+    dbg = kvm_guest(asm="again: inc dword ptr [0x5000]; jmp again")
+    here = dbg.snapshots.take()
+    dbg.step(4)
+    there = dbg.snapshots.take("there")
+    assert dbg.snapshots.restore(here) is here and dbg.memory[0x5000] == 0 and len(dbg.snapshots) == 0
+    assert dbg.snapshots.restore(there) is there and dbg.memory[0x5000] == 2
+    saved = dbg.snapshots.save("saved")
+    dbg.snapshots.write("saved", tmp_path / "saved.snap")
+    dbg.step(2)
+    assert dbg.snapshots.restore(saved) is saved and dbg.memory[0x5000] == 2
+    dbg.snapshots.restore(here)
+    dbg.snapshots.restore(dbg.snapshots.read(tmp_path / "saved.snap"))
+    assert dbg.memory[0x5000] == 2
+
+
+def test_memory_by_index(kvm_guest: Guests) -> None:
+    dbg = kvm_guest(asm="hlt")
+    for memory in (dbg.memory, dbg.physical):
+        memory[0x5000] = 0xAB
+        memory[0x5001:0x5003] = b"\x01\x02"
+        memory[0x5003] = b"xy"
+        assert memory[0x5000] == 0xAB and memory[0x5000:0x5005] == b"\xab\x01\x02xy"
+        assert memory[0x5000:0x5000] == b""
+        for part in (slice(None, 5), slice(5, None), slice(5, 3), slice(0, 8, 2)):
+            with pytest.raises(UsageError, match="a slice of memory needs a start and an end"):
+                memory[part]
+        for value in (-1, 256):
+            with pytest.raises(UsageError, match="is no byte"):
+                memory[0x5000] = value
+        with pytest.raises(MemoryFault, match="1 bytes do not fill 2"):
+            memory[0x5000:0x5002] = b"x"

@@ -227,7 +227,7 @@ def test_interrupts_of_serial_port_and_keyboard(kvm_guest: Guests, time_scale: f
     dbg.uart.feed(b"q")
     stop = dbg.wait(10 * time_scale)
     assert isinstance(stop, stops.CaughtStop), stop
-    assert (dbg.output, dbg.memory[0x5001]) == (b"q", b"\x9e")
+    assert (dbg.output, dbg.memory[0x5001]) == (b"q", 0x9E)
     assert "IRQ 4" in typed(dbg, "info device uart")
 
 
