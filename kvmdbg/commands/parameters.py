@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 from kvmdbg.commands.registry import Later
+from kvmdbg.commands.words import words_of_expression, words_of_location
 from kvmdbg.errors import UsageError
 from kvmdbg.record import record
 
@@ -76,21 +77,6 @@ def _prefix(text: str, pos: int, dbg: Interpreter) -> tuple[str, int]:
     return text[pos:end].rstrip(), end
 
 
-def names_for(prefix: str, dbg: Interpreter) -> list[str]:
-    """Completions of the last word of an expression: registers and variables after ``$``, else symbols."""
-    word = re.search(r"[$\w.]*$", prefix)
-    start = prefix[: word.start()] if word else prefix
-    last = word[0] if word else ""
-    if last.startswith("$"):
-        from kvmdbg.x86 import registers
-
-        known = {*registers.names(), "pc", "sp", "fp", *dbg.session.variables}
-        return [f"{start}${name}" for name in sorted(known) if name.startswith(last[1:].lower())]
-    if not last:
-        return []
-    return [f"{start}{name}" for name in dbg.symbol_names(last)]
-
-
 @record
 class AddressType:
     """An expression whose value is an address.
@@ -114,9 +100,7 @@ class AddressType:
         return Later(lambda dbg: dbg.place(typed)), end
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
-        if self.location and prefix.startswith("*"):
-            return ["*" + one for one in names_for(prefix[1:], dbg)]
-        return names_for(prefix, dbg)
+        return words_of_location(prefix, dbg) if self.location else words_of_expression(prefix, dbg)
 
 
 @record
@@ -131,7 +115,7 @@ class ExpressionType:
         return _prefix(text, pos, dbg)
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
-        return names_for(prefix, dbg)
+        return words_of_expression(prefix, dbg)
 
 
 @record
@@ -154,7 +138,7 @@ class NumberType:
         return value
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
-        return names_for(prefix, dbg) if prefix.startswith("$") else []
+        return words_of_expression(prefix, dbg) if prefix.startswith("$") else []
 
 
 @record
@@ -172,7 +156,7 @@ class ConditionType:
         return text[match.end() :].strip(), len(text)
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
-        return ["if"] if "if".startswith(prefix) else names_for(prefix, dbg)
+        return ["if"] if "if".startswith(prefix) else words_of_expression(prefix, dbg)
 
 
 @record
@@ -372,12 +356,13 @@ class RestType:
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
         if self.complete_as == "expression":
-            return names_for(prefix, dbg)
+            return words_of_expression(prefix, dbg)
         if self.complete_as == "command":
             return [name for name in dbg.registry.names() if name.startswith(prefix)]
         last = re.split(r"[\s,]", prefix)[-1]
         head = prefix[: len(prefix) - len(last)]
-        return [head + word for word in self.words if word.startswith(last)]
+        given = set(re.split(r"[\s,]", head))
+        return [head + word for word in self.words if word.startswith(last) and word not in given]
 
 
 def _word_end(text: str, pos: int, commas: bool = True) -> int:

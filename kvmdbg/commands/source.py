@@ -149,7 +149,19 @@ def directory(dbg: Interpreter, folder: FolderArg = None) -> Result:
     return Message(f"Sources are looked for in {', '.join(folders)}, too.", data={"folders": list(folders)})
 
 
-FrameArg = Annotated[int, NumberType("NUMBER")]
+class FrameType(NumberType):
+    """The number of a frame."""
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        if dbg.session.state != "stopped":
+            return []
+        numbers = [str(one.number) for one in dbg.session.backtrace(MOST_OFFERED).frames]
+        return [number for number in numbers if number.startswith(prefix)] or super().complete(prefix, dbg)
+
+
+MOST_OFFERED = 20
+"""So many frames are offered."""
+FrameArg = Annotated[int, FrameType("NUMBER")]
 
 
 @command("frame", aliases=("f",), group="data", example="frame 0", py="dbg.select_frame({number})")

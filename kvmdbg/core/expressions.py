@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from functools import cached_property
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmdbg.core import expression_code as code
 from kvmdbg.core.expression_arithmetic import RUNTIME
@@ -39,8 +39,12 @@ from kvmdbg.core.expression_types import (
     Value,
     VariableRef,
     is_number,
+    target_of,
 )
 from kvmdbg.errors import ExpressionError
+
+if TYPE_CHECKING:
+    from kvmdbg.loaders.debug_info import CType
 
 __all__ = [
     "Context",
@@ -95,6 +99,17 @@ class Expression:
         if kind_of(ctx, node.name) == "variable":
             return Value(value, type, VariableRef(node.name))
         return Value(value, type, RegisterRef(node.name.lower()))
+
+    @property
+    def structure(self) -> CType | None:
+        """The structure or union of the source that it is or points to, as far as the text alone tells."""
+        type = self._node.type
+        if type is not None and type.pointer_to is not None:
+            type = target_of(type)
+        c = type.c if type is not None else None
+        if c is not None and c.kind == "array" and c.target is not None:
+            c = c.target
+        return c if c is not None and c.kind in ("struct", "union", "class") else None
 
     @property
     def assigned(self) -> tuple[str, Type | None] | None:

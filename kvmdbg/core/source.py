@@ -102,6 +102,10 @@ class Source:
         for lines in self._session.listed_lines.values():
             yield [line for line in lines if line.file == file]
 
+    def lines_of(self, name: str) -> list[Line]:
+        """The lines that have code, of the file whose path ends in ``name``. UsageError."""
+        return [line for lines in self._lines(self.find_file(name)) for line in lines]
+
     def files(self) -> list[str]:
         """All files that code may come from."""
         found: set[str] = set()

@@ -217,6 +217,14 @@ class Variables:
                     return found
         return None
 
+    def type_names(self) -> list[str]:
+        """Types of the source by name ("struct point", "word_t"), for completion: of large files only those near."""
+        return [name for info, base in self._files() for name in info.type_names(self._near(base))]
+
+    def outer_names(self) -> list[str]:
+        """The same of variables outside of functions."""
+        return [name for info, base in self._files() for name in info.variable_names(self._near(base))]
+
     # --- where it is -------------------------------------------------------------------------------
 
     def place(self, variable: Variable) -> Place:

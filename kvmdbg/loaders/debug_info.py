@@ -155,6 +155,19 @@ class DebugInfo:
                     return self._reader.type_of(die)
         return None
 
+    def type_names(self, near: int) -> list[str]:
+        """The names of all types, of a large file those of the unit at the address ``near``."""
+        return [name for unit in self._near(near) for name in unit.types]
+
+    def variable_names(self, near: int) -> list[str]:
+        """The same of variables outside of functions."""
+        return [name for unit in self._near(near) for name in unit.variables]
+
+    def _near(self, address: int) -> list[_UnitInfo]:
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            units = self.dwarf.units_at(address) if self.dwarf.is_large else self.dwarf.units()
+            return [self._reader.unit(unit) for unit in units]
+
     def type_at(self, offset: int) -> CType:
         """The type whose entry stands at this offset of .debug_info."""
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):

@@ -1,0 +1,136 @@
+"""What the last word of an expression or a place may become. Nothing is evaluated for it, and no large file is read."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from kvmdbg.errors import KvmdbgError
+
+if TYPE_CHECKING:
+    from kvmdbg.commands.interpreter import Interpreter
+    from kvmdbg.loaders.debug_info import CType
+
+_WORD = re.compile(r"[$\w]*$")
+_TAG = re.compile(r"\b(struct|union|enum|class)\s+$")
+_FILE = re.compile(r"([\w./+-]+):(\d*)$")
+_CLOSES = {")": "(", "]": "["}
+MOST_LINES = 200
+"""So many lines of a file are offered."""
+
+
+def words_of_expression(prefix: str, dbg: Interpreter) -> list[str]:
+    """Completions of an expression's last word: registers, functions and variables after ``$``, members behind ``.``
+    and ``->``, types behind ``struct`` and the like, else symbols and variables of the source."""
+    match = _WORD.search(prefix)
+    assert match is not None
+    start, last = prefix[: match.start()], match[0]
+    if last.startswith("$"):
+        found = _dollar_names(dbg)
+        return [f"{start}${name}" for name in found if name.startswith(last[1:].lower())]
+    if "$" in last:
+        return []
+    if start.endswith((".", "->")):
+        names = _members(start.removesuffix("->").removesuffix("."), dbg)
+        dotted = re.search(r"[\w.]*$", prefix)  # symbols have dots, too
+        if not names and dotted is not None and "." in dotted[0].lstrip("."):
+            start, last = prefix[: dotted.start()], dotted[0]
+            names = dbg.symbol_names(last)
+    elif (tag := _TAG.search(start)) is not None:
+        names = [name.partition(" ")[2] for name in _source_types(dbg) if name.startswith(tag[1] + " ")]
+    elif last:
+        names = [*dbg.symbol_names(last), *_source_variables(dbg)]
+    else:
+        return []
+    return [f"{start}{name}" for name in sorted({name for name in names if name.startswith(last)})]
+
+
+def words_of_location(prefix: str, dbg: Interpreter) -> list[str]:
+    """The same of a place in code, and source files with their lines."""
+    if prefix.startswith("*"):
+        return ["*" + one for one in words_of_expression(prefix[1:], dbg)]
+    source = dbg.session.source
+    if not source.is_listed:
+        return words_of_expression(prefix, dbg)
+    match = _FILE.fullmatch(prefix)
+    if match is not None:
+        with suppress(KvmdbgError):
+            lines = sorted({line.line for line in source.lines_of(match[1])})
+            return [f"{match[1]}:{line}" for line in lines if str(line).startswith(match[2])][:MOST_LINES]
+        return []
+    files = {os.path.basename(file) + ":" for file in source.files()} if prefix else set()
+    return [*words_of_expression(prefix, dbg), *sorted(name for name in files if name.startswith(prefix))]
+
+
+def _dollar_names(dbg: Interpreter) -> list[str]:
+    from kvmdbg.core import functions
+    from kvmdbg.x86 import registers
+
+    known = {*registers.names(), "pc", "sp", "fp", *dbg.session.variables}
+    return sorted({*known, *(f"{name}(" for name in functions.known())})
+
+
+def _members(text: str, dbg: Interpreter) -> list[str]:
+    """Members of what the end of ``text`` names."""
+    from kvmdbg.core.expressions import parse
+
+    scope = dbg.session.scope()
+    if scope is None:
+        return []
+    for start in _starts(text):
+        with suppress(KvmdbgError):
+            c = parse(text[start:], scope=scope).structure
+            return _member_names(c) if c is not None else []
+    return []
+
+
+def _starts(text: str) -> list[int]:
+    """Where the operand that ends the text may begin, the longest first: names, calls, brackets, members."""
+    at, found = len(text), []
+    while at > 0:
+        char = text[at - 1]
+        if char in _CLOSES:
+            depth = 0
+            while at > 0:
+                at -= 1
+                depth += (text[at] in ")]") - (text[at] in "([")
+                if not depth:
+                    break
+            if depth:
+                break
+        elif char.isalnum() or char in "_$":
+            while at > 0 and (text[at - 1].isalnum() or text[at - 1] in "_$"):
+                at -= 1
+        elif char == ".":
+            at -= 1
+            continue
+        elif text[:at].endswith("->"):
+            at -= 2
+            continue
+        else:
+            break
+        found.append(at)
+    return found[::-1]
+
+
+def _member_names(c: CType) -> list[str]:
+    """Names of a structure's members, those of members without a name included."""
+    return [name for one in c.members for name in ([one.name] if one.name else _member_names(one.type))]
+
+
+def _source_variables(dbg: Interpreter) -> list[str]:
+    """The variables that the selected frame sees, and those outside of functions."""
+    scope = dbg.session.scope()
+    if scope is None:
+        return []
+    found = scope.outer_names()
+    with suppress(KvmdbgError):
+        found += [one.name for parameters in (True, False) for one in scope.visible(parameters=parameters)]
+    return found
+
+
+def _source_types(dbg: Interpreter) -> list[str]:
+    scope = dbg.session.scope()
+    return scope.type_names() if scope is not None else []
