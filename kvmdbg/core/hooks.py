@@ -120,7 +120,7 @@ def call(point: Point, event: Event) -> stops.Stop | None:
             raise UsageError(f"it returned {result!r}, but {when}: only hooks with when='before' may answer")
         event.answer = result
         return None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         point.enabled = False
         return _stop(point, event, failure(point, error), failed=True)
     finally:
@@ -132,12 +132,12 @@ def _stop(point: Point, event: Event, text: str, *, failed: bool = False) -> sto
     return stops.HookStop(vcpu=runner.index, pc=runner.pc, hits=(point,), message=text, failed=failed)
 
 
-def failure(point: Point, error: Exception) -> str:
+def failure(point: Point, error: Exception | SystemExit) -> str:
     """What is said of a hook that raised."""
     return f"hook {point.name} failed and is now disabled: {_account(error)}"
 
 
-def _account(error: Exception) -> str:
+def _account(error: Exception | SystemExit) -> str:
     """The error and where in the hook's own code it arose."""
     import traceback
 

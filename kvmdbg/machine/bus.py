@@ -66,7 +66,7 @@ def attempt(device: Device, method: Callable[..., T], *arguments: Any) -> T:
         return method(*arguments)
     except DeviceFailure:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         import traceback
 
         text = str(error) if isinstance(error, KvmdbgError) else f"{type(error).__name__}: {error}"

@@ -84,8 +84,13 @@ def with_odd(boot: Boot, code: bytes, odd: Odd) -> Session:
     return dbg
 
 
+def leaves() -> Any:
+    raise SystemExit(3)
+
+
 WRONG = {
     "raises": (fails, r"ValueError: my bug \(in fails, .*test_failing_kvm.py:\d+\)"),
+    "leaves": (leaves, r"SystemExit: 3 \(in leaves, .*\)"),
     "raises what is for people": (is_asked, r"in words \(in is_asked, .*\)"),
     "too large": (lambda: 0x1234, "it answered 4660, which is not a number of 1 byte"),
     "negative": (lambda: -1, "it answered -1, which is not a number of 1 byte"),
