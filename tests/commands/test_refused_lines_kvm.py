@@ -94,3 +94,24 @@ def test_expression_is_evaluated_once(hello: Typist) -> None:
     hello.type("set $n = 0x2000\nwatch $n++")
     hello.type('printf "%s", $n++')
     assert hello.dbg.session.variables["n"] == 0x2002
+
+
+def test_completion_of_every_command_changes_nothing(hello: Typist) -> None:
+    before = state(hello)
+    for command in hello.dbg.registry:
+        for typed in ("{} ", "1 {} ", "{}, ", "{} {} ", "on {} ", "0x80 {} if {} ", "/x {} "):
+            hello.dbg.complete(f"{command.name} {typed.format(CHANGES, CHANGES)}")
+            assert state(hello) == before, command.name
+
+
+def test_what_is_drawn_while_typing_changes_nothing(hello: Typist) -> None:
+    from kvmdbg.ui.lexer import tokens
+    from kvmdbg.ui.toolbar import facts, toolbar
+
+    before = state(hello)
+    for line in (f"print {CHANGES}", f"x/4xw {CHANGES} ", "print $port(0x60)", f"while {CHANGES}"):
+        tokens(hello.dbg, line)
+        hello.dbg.needs_body(line)
+        facts(hello.dbg)
+        toolbar(hello.dbg, 80)
+    assert state(hello) == before
