@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,27 @@ LAST_OUTPUT = 500
 _GUESTS = pytest.StashKey["Guests"]()
 
 
+class Builds:
+    """Images and symbol files made from source: each source is built once, also when many tests use it."""
+
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        self._factory = factory
+        self._made: dict[tuple[object, ...], tuple[Path, Path]] = {}
+
+    def of(self, build: Callable[..., tuple[Path, Path]], text: str, **options: object) -> tuple[Path, Path]:
+        """The image and its symbols as ``build`` makes them in a folder for these options."""
+        key = (build, text, *sorted(options.items()))
+        if key not in self._made:
+            self._made[key] = build(text, self._factory.mktemp("guest"), **options)
+        return self._made[key]
+
+
 class Guests:
     """Opens guests for one test: ``kvm_guest(asm="…")``, ``kvm_guest(c="…")`` or ``kvm_guest("kernel.elf")``."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, builds: Builds) -> None:
+        self._builds = builds
         self.sessions: list[Session] = []
-        self._made = 0
         self._exits: dict[int, deque[Exit]] = {}
 
     def __call__(
@@ -77,17 +91,14 @@ class Guests:
         if sum(one is not None for one in (path, asm, c)) != 1:
             raise UsageError("a guest is made of one thing: a path, asm= or c=")
         if path is None:
-            self._made += 1
-            folder = self._folder / f"guest{self._made}"
-            folder.mkdir()
             mode = mode or ("real" if c is None else "long")
             load = load if load is not None else (0x1000 if c is None else 0x100000)
             if c is None:
                 assert asm is not None
-                path, elf = build.from_assembly(asm, folder, mode=mode, address=load)
+                path, elf = self._builds.of(build.from_assembly, asm, mode=mode, address=load)
             else:
                 optimize = options.pop("optimize", 1)
-                path, elf = build.from_c(c, folder, mode=mode, address=load, optimize=optimize)
+                path, elf = self._builds.of(build.from_c, c, mode=mode, address=load, optimize=optimize)
             options["symbols"] = [*options.get("symbols", ()), (str(elf), 0)]
             options.setdefault("format", "flat")
         return api.open(path, mode=mode, load=load, **options)
@@ -119,10 +130,16 @@ class Guests:
             session.close()
 
 
+@pytest.fixture(scope="session")
+def kvm_guest_builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
+    """What ``kvm_guest`` has made from source in this session."""
+    return Builds(tmp_path_factory)
+
+
 @pytest.fixture
-def kvm_guest(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Guests]:
+def kvm_guest(request: pytest.FixtureRequest, kvm_guest_builds: Builds) -> Iterator[Guests]:
     """Opens guests on /dev/kvm: ``dbg = kvm_guest(asm="mov al, 1; hlt")``; see docs/pytest.md."""
-    guests = Guests(tmp_path)
+    guests = Guests(kvm_guest_builds)
     request.node.stash[_GUESTS] = guests
     yield guests
     guests.close()

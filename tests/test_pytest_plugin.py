@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kvmdbg.pytest_plugin import Builds
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/pytest.md"
 PLUGIN = ("-p", "kvmdbg.pytest_plugin", "-p", "no:cacheprovider")
@@ -114,3 +116,18 @@ def test_without_a_compiler(pytester: pytest.Pytester, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent / "nothing"))
     result = run(pytester, "def test_one(kvm_guest):\n    kvm_guest(asm='hlt')\n")
     result.stdout.fnmatch_lines(["*UsageError: as is not installed: guests from source need binutils, and gcc for C"])
+
+
+def test_the_same_source_is_built_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    builds = Builds(tmp_path_factory)
+    made: list[str] = []
+
+    def build(text: str, folder: Path, **options: object) -> tuple[Path, Path]:
+        made.append(text)
+        return folder / "flat", folder / "elf"
+
+    first = builds.of(build, "hlt", mode="real", address=1)
+    assert builds.of(build, "hlt", address=1, mode="real") == first
+    assert builds.of(build, "hlt", mode="long", address=1) != first
+    assert builds.of(build, "nop", mode="real", address=1) != first
+    assert made == ["hlt", "hlt", "nop"]
