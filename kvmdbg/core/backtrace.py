@@ -54,9 +54,9 @@ class Backtrace:
     end: str
 
 
-def backtrace(session: Session, most: int = 100) -> Backtrace:
-    """The frames of the current vCPU, at most ``most``."""
-    runner = session.runner
+def backtrace(runner: Runner, most: int = 100) -> Backtrace:
+    """The frames of a vCPU, at most ``most``."""
+    session = runner.session
     mode = runner.mode
     size = mode.bits // 8
     regs = innermost(runner).regs
@@ -75,10 +75,10 @@ def backtrace(session: Session, most: int = 100) -> Backtrace:
             return Backtrace(tuple(frames), "the frames repeat")
         seen.add((pc, sp))
         try:
-            found = _by_cfi(session, frames[-1].place, regs, base, mask, size)
+            found = _by_cfi(runner, frames[-1].place, regs, base, mask, size)
             how = "cfi"
             if found is None:
-                found = _by_frame_pointer(session, regs, base, mask, size)
+                found = _by_frame_pointer(runner, regs, base, mask, size)
                 how = "frame pointer"
         except MemoryFault as fault:
             return Backtrace(tuple(frames), f"the stack ends: {fault}")
@@ -97,19 +97,19 @@ def backtrace(session: Session, most: int = 100) -> Backtrace:
         pc = back
 
 
-def _word(session: Session, address: int, size: int) -> int:
-    return int.from_bytes(session.read_linear(session.runner, address, size), "little")
+def _word(runner: Runner, address: int, size: int) -> int:
+    return int.from_bytes(runner.session.read_linear(runner, address, size), "little")
 
 
 def _by_cfi(
-    session: Session, pc: int, regs: dict[str, int], base: int, mask: int, size: int
+    runner: Runner, pc: int, regs: dict[str, int], base: int, mask: int, size: int
 ) -> tuple[int, dict[str, int], bool] | str | None:
     """The caller's pc and registers, and whether it was interrupted there.
 
     None where no information covers ``pc``, a text at the outermost frame.
     """
     names = NAMES_64 if size == 8 else NAMES_32
-    row = cfi_row(session, pc)
+    row = cfi_row(runner.session, pc)
     cfa = None if row is None else cfa_of(row, regs, names, mask)
     if row is None or cfa is None:
         return None
@@ -122,13 +122,13 @@ def _by_cfi(
         if one.type == "UNDEFINED" and names[number] == "ip":
             return "this is the outermost frame"
         if one.type == "OFFSET":
-            value = _word(session, cfa + one.arg, size)
+            value = _word(runner, cfa + one.arg, size)
             if names[number] == "ip":
                 back = value
             else:
                 caller[names[number]] = value
     if back is None:
-        back = _word(session, cfa - size, size)
+        back = _word(runner, cfa - size, size)
     if names.index("rsp") not in row:
         caller["rsp"] = cfa - base
     return back, caller, bool(row["signal"])
@@ -172,13 +172,13 @@ def cfa_of(row: dict[Any, Any], regs: dict[str, int], names: tuple[str, ...], ma
 
 
 def _by_frame_pointer(
-    session: Session, regs: dict[str, int], base: int, mask: int, size: int
+    runner: Runner, regs: dict[str, int], base: int, mask: int, size: int
 ) -> tuple[int, dict[str, int], bool] | str:
     frame = regs["rbp"] & mask
     if not frame:
         return "the frame pointer is 0"
     if frame < regs["rsp"] & mask or frame - (regs["rsp"] & mask) > FARTHEST:
         return f"the frame pointer {frame:#x} points outside of the stack"
-    above = _word(session, base + frame, size)
-    back = _word(session, base + frame + size, size)
+    above = _word(runner, base + frame, size)
+    back = _word(runner, base + frame + size, size)
     return back, regs | {"rbp": above, "rsp": frame + 2 * size}, False

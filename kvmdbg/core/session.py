@@ -691,7 +691,7 @@ class Session(Inspection):
         from kvmdbg.core.backtrace import backtrace
 
         self.require_stopped()
-        return backtrace(self, most)
+        return backtrace(self.runner, most)
 
     def next(self, n: int = 1) -> stops.Stop:
         """Like step, but over calls, software interrupts and repeated string instructions."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from kvmdbg.core.backtrace import Frame, call_frame_address
+from kvmdbg.core.backtrace import Frame, backtrace, call_frame_address
 from kvmdbg.core.expression_types import Type
 from kvmdbg.core.formats import MOST_ELEMENTS, character, floating, quoted, signed
 from kvmdbg.core.locations import NotThere, Place, evaluate
@@ -91,7 +91,7 @@ class _Surroundings:
     def value_on_entry(self, code: bytes, size: int) -> int:
         """By what the caller says of the call (DW_TAG_call_site)."""
         number = self._frame.number + 1
-        frames = self._session.backtrace(number + 1).frames
+        frames = backtrace(self._runner, number + 1).frames
         caller = frames[number] if len(frames) > number and not frames[number].exact else None
         found = _function_at(self._session, caller.place) if caller is not None else None
         if caller is None or found is None or self._function is None:

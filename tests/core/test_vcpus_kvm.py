@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kvmdbg.core.backtrace import backtrace
 from kvmdbg.core.session import Session
 from kvmdbg.core.stops import BreakpointStop, CaughtStop, InterruptedStop, LimitStop, WatchpointStop
 from kvmdbg.errors import UsageError
@@ -157,3 +158,12 @@ def test_an_address_means_the_same_memory_on_all_or_is_held_by_none(
     assert dbg._view().translate(0x1000) == 0x1000  # the second waits for INIT
     monkeypatch.setattr(type(dbg.runners[1]), "may_run", True)
     assert dbg._view().translate(0x1000) is None
+
+
+def test_the_frames_of_a_vcpu_that_is_not_chosen(boot: Boot) -> None:
+    """Conditions ask for them while the guest runs."""
+    dbg = start(boot)
+    dbg.break_at(0x8001)
+    dbg.run(timeout=30)
+    dbg.select(0)
+    assert [frame.pc for frame in backtrace(dbg.runners[1]).frames] == [0x8001]
