@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kvmdbg.machine.machine import Machine
     from kvmdbg.machine.memory import Region
     from kvmdbg.x86.disasm import Insn, InsnInfo
-    from kvmdbg.x86.operands import Access
+    from kvmdbg.x86.operands import Access, Repetition
 
 PAGE = 4096
 LOW32 = (1 << 32) - 1
@@ -130,6 +130,13 @@ class Inspection:
         return operands.accesses(
             code, runner.pc, runner.mode.bits, self.register_reader(runner), stack_bits=self.stack_bits(runner)
         )
+
+    def repetition_at(self, runner: Runner) -> Repetition | None:
+        """How the instruction at pc repeats; None where it does not."""
+        from kvmdbg.x86 import operands
+
+        code = self.code_at(runner, runner.pc, 15)
+        return operands.repetition(code, runner.mode.bits, self.register_reader(runner)) if code else None
 
     @staticmethod
     def stack_bits(runner: Runner) -> int:

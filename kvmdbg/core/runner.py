@@ -134,6 +134,8 @@ class Runner(threading.Thread):
         self._reset_sregs = b""
         self._died_of: tuple[Fault, int] | None = None
         """The exception, and where, that was told as caught though it had ended the guest."""
+        self.deliveries = 0
+        """How often an event of the guest's own was handed to it."""
         self._state_at_kick = b""
         self._same_state = 0
         self._quiet = True
@@ -535,11 +537,16 @@ class Runner(threading.Thread):
             stop = self._take_pending() or self._go_round_guards()
             if self.must_complete:
                 stop = self.complete() or stop
-            if stop is None and not self._settled and (self.plan.by_linear or self.plan.by_physical):
-                self._reached_unseen = self.pc if self.points_at(self.pc) else None
+            self.note_unseen(stop)
             return stop
         finally:
             self.forget()
+
+    def note_unseen(self, stop: stops.Stop | None) -> None:
+        """Remember a breakpoint here that has not fired yet, as the vCPU came to a stop for another reason."""
+        before_it = stop is None or isinstance(stop, stops.HaltedStop | stops.LimitStop)
+        if before_it and not self._settled and (self.plan.by_linear or self.plan.by_physical):
+            self._reached_unseen = self.pc if self.points_at(self.pc) else None
 
     def _take_pending(self) -> stops.Stop | None:
         """The stop that was not told, as another vCPU stopped first; not where the user has made it void since."""
@@ -581,7 +588,9 @@ class Runner(threading.Thread):
 
     def _go(self) -> stops.Stop | None:
         if self.plan.stepping:
-            return self.stepper.run(None)
+            unseen, self._reached_unseen = self._reached_unseen, None
+            stop = self.reached(self.pc) if self.session.arriving or unseen == self.pc else None
+            return stop or self.stepper.run(None)
         if self.points_at(self.pc):
             unseen, self._reached_unseen = self._reached_unseen, None
             stop = self.hit(judged=not self.session.arriving and unseen != self.pc, trapped=False)
@@ -994,6 +1003,7 @@ class Runner(threading.Thread):
 
     def deliver(self, vector: int, length: int, *, dr6: int = 0) -> stops.Stop | None:
         """Hand an exception of the guest's own to the guest, its ip moved on by ``length``; ``dr6`` is set in DR6."""
+        self.deliveries += 1
         if dr6:
             debugregs = self.vcpu.get_debugregs()
             debugregs.dr6 |= dr6

@@ -153,7 +153,7 @@ class Stepper:
             return self._single(before)
         if not (runner.watching.guarded_at_pc() or runner.session.guarded_of_cpu(runner)):
             return self._single(before)
-        return runner.watching.through_guards(lambda: self._single(before))
+        return runner.watching.through_guards(self._single_from_here)
 
     def once(self, tries: int = NO_PROGRESS_TRIES) -> stops.Stop | None:
         """Execute the instruction at pc, or deliver the event that waits, with the handlers' entries trapped.
@@ -164,7 +164,7 @@ class Stepper:
         try:
             with self._handlers_trapped():
                 self.runner.debug_for_stepping()
-                return self._single(bytes(self.runner.vcpu.page[REGS:REGS_END]))
+                return self._single_from_here()
         finally:
             self._tries = NO_PROGRESS_TRIES
 
@@ -235,6 +235,7 @@ class Stepper:
         try:
             with self._handlers_trapped():
                 stop = self._run(count, record, span)
+            runner.note_unseen(stop)
             if limit and isinstance(stop, stops.StepStop):
                 return runner.stop(stops.LimitStop, limit=f"{count} instructions")
             return stop
@@ -398,7 +399,7 @@ class Stepper:
         return at, flags
 
     def _step(self, before: bytes, watchful: bool) -> stops.Stop | None:
-        return self._watched(before) if watchful else self._single(before)
+        return self._watched() if watchful else self._single(before)
 
     def _inspected(self, before: bytes, watchful: bool) -> stops.Stop | None:
         """A step over an instruction that hooks and catchpoints may want, and a look at the mode behind it."""
@@ -438,10 +439,17 @@ class Stepper:
         for name, value in values.items():
             self.runner.set_general(name, int(value) & LOW64)
 
-    def _watched(self, before: bytes) -> stops.Stop | None:
+    def _registers(self) -> bytes:
+        """struct kvm_regs as it is now."""
+        return bytes(self.runner.vcpu.page[REGS:REGS_END])
+
+    def _single_from_here(self) -> stops.Stop | None:
+        return self._single(self._registers())
+
+    def _watched(self) -> stops.Stop | None:
         """A step whose memory accesses are known before it runs."""
         watching = self.runner.watching
-        return watching.around(self.runner.plan.stepped, lambda: self._single(before))
+        return watching.around(self.runner.plan.stepped, self._single_from_here)
 
     def _single(self, before: bytes, entered: bool = False) -> stops.Stop | None:
         """One step, from registers ``before``; ``entered``: KVM_RUN has just returned."""
@@ -471,7 +479,7 @@ class Stepper:
         try:
             return self._one(before, entered)
         except GuardedAccess:
-            return self.runner.watching.through_guards(lambda: self._one(before, False))
+            return self.runner.watching.through_guards(lambda: self._one(self._registers(), False))
 
     def _one(self, before: bytes, entered: bool) -> stops.Stop | None:
         runner = self.runner
@@ -599,12 +607,13 @@ class Stepper:
                 if runner.session.profile.leaks_trap_flag or before[RFLAGS + 1] & 1:
                     self._correct_pushf(before)
                 return None
+            delivered = runner.deliveries
             pending = runner.serve()
             stop = runner.complete()
             pending = pending or stop or runner.spend()
             if pending is not None:
                 return pending
-            if self.event_waits():
+            if runner.deliveries != delivered or self.event_waits():
                 return self._delivery(before)
             if reason in (exits.KVM_EXIT_IO, exits.KVM_EXIT_MMIO) or bytes(vcpu.page[REGS:REGS_END]) != before:
                 return None
@@ -726,6 +735,7 @@ class Stepper:
     def event_waits(self) -> bool:
         """Whether KVM is about to deliver an exception or interrupt, before the instruction at pc.
 
+        Of #BP and #OF it does not tell.
         An exception that is pending is made an injected one: KVM drops it where registers are written before it runs.
         """
         vcpu = self.runner.vcpu

@@ -17,13 +17,15 @@ from kvmdbg.kvm import abi, exits
 from kvmdbg.machine.memory import PAGE, Guard
 from kvmdbg.record import replace
 from kvmdbg.x86 import paging
-from kvmdbg.x86.operands import Access
+from kvmdbg.x86.operands import Access, Repetition
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
     from kvmdbg.machine.bus import GuestEnd
 
+EFLAGS_ZF = 1 << 6
+LOW32 = (1 << 32) - 1
 REGS = abi.kvm_run.regs.offset
 REGS_END = REGS + 144
 PUSHED = 256
@@ -314,7 +316,7 @@ class Watching:
         expected = self._foresee(watches, values)
         before = bytes(runner.vcpu.page[REGS:REGS_END])
         at = runner.pc
-        stop = step()
+        stop = step() if (repetition := self._repeats_into(watches)) is None else self._one_round(repetition, step)
         if runner.stepper.parked or (stop is not None and not isinstance(stop, stops.WatchpointStop)):
             return stop
         if runner.stepper.delivered:
@@ -343,6 +345,33 @@ class Watching:
             for access in self.runner.session.accesses_at(self.runner)
             for touch in self._touched(watches, values, access)
         ]
+
+    def _repeats_into(self, watches: Sequence[Watchpoint]) -> Repetition | None:
+        """How the instruction at pc repeats, where one of its elements may touch one of these watchpoints."""
+        runner = self.runner
+        repetition = runner.session.repetition_at(runner)
+        if repetition is None or repetition.count < 2:
+            return None
+        for access in runner.session.accesses_at(runner):
+            start, end = repetition.span(access)
+            whole = Access(start, end - start, access.read, access.write, access.segment)
+            if any(watch.space == "phys" or self._overlap(whole, watch) for watch in watches):
+                return repetition
+        return None
+
+    def _one_round(self, repetition: Repetition, step: Callable[[], stops.Stop | None]) -> stops.Stop | None:
+        """Do one element of a repeated string instruction: some KVMs do many of them in a step."""
+        runner = self.runner
+        regs = runner.vcpu.regs
+        rip, others = regs.rip, regs.rcx & ~repetition.mask
+        runner.set_general("rcx", others | 1)
+        stop = step()
+        done = not (runner.stepper.delivered or regs.rcx & repetition.mask)
+        left = repetition.count - 1 if done else repetition.count
+        if done and left and repetition.while_zero in (None, bool(regs.rflags & EFLAGS_ZF)):
+            runner.set_general("rip", rip)
+        runner.set_general("rcx", left if repetition.mask == LOW32 and done else others | left)
+        return stop
 
     def _touched(
         self, watches: Sequence[Watchpoint], values: Mapping[Watchpoint, bytes], access: Access

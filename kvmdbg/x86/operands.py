@@ -233,6 +233,40 @@ def _string(insn: Any, stem: str, bits: int, reg: Registers) -> list[Access]:
     return found
 
 
+@record
+class Repetition:
+    """A string instruction that repeats: ``count`` elements are left, by the bits ``mask`` of RCX.
+
+    ``stride`` is the way from one element to the next in bytes; ``while_zero`` the ZF that lets it go on, None where
+    the count alone does.
+    """
+
+    count: int
+    mask: int
+    stride: int
+    while_zero: bool | None
+
+    def span(self, access: Access) -> tuple[int, int]:
+        """The linear range (first address, end) of all elements, from the access to the first."""
+        way = self.stride * (self.count - 1)
+        return access.linear + min(way, 0), access.linear + access.size + max(way, 0)
+
+
+def repetition(code: bytes, bits: int, reg: Registers) -> Repetition | None:
+    """How the instruction repeats that ``code`` begins with; None where it does not."""
+    insn = decode(bytes(code[:MAX_INSTRUCTION]), bits)
+    if insn is None or insn.prefix[0] not in (0xF2, 0xF3):
+        return None
+    name = insn.mnemonic.split()[-1]
+    stem = name.rstrip("bwdq")
+    if stem not in STRINGS:
+        return None
+    mask = _mask(_address_bits(insn, bits))
+    size = {"b": 1, "w": 2, "d": 4, "q": 8}[name[-1]]
+    zero = insn.prefix[0] == 0xF3 if stem in ("cmps", "scas") else None
+    return Repetition(reg("rcx") & mask, mask, -size if reg("rflags") & EFLAGS_DF else size, zero)
+
+
 def _operand_bytes(insn: Any, bits: int) -> int:
     """Bytes of a stack slot for this instruction."""
     override = insn.prefix[2] == 0x66
