@@ -51,7 +51,7 @@ def test_a_breakpoint_on_a_function_stands_where_its_arguments_can_be_read(dbg: 
     assert (point.address > entry) == unoptimized
     dbg.run(timeout=20)
     assert dbg.arguments()["task"].endswith("<all>")
-    assert 'name = "fill", state = RUNNING, runs = 1, priority = 1' in typed(dbg, "print *task")
+    assert r'name = "fill\000\000\000", state = RUNNING, runs = 1, priority = 1' in typed(dbg, "print *task")
     assert "    void (*step)(struct task *);" in typed(dbg, "ptype task")
     dbg.breakpoints.delete(point.number)
     typed(dbg, "break *fill")
@@ -68,13 +68,13 @@ def test_values_keep_their_types(dbg: Session) -> None:
 
     address = dbg.symbols["all"]
     assert value("print task") == f"(struct task *) {address:#x} <all>"
-    assert value("print $1->name") == '"fill"'
-    assert value("print *$1").startswith('{name = "fill", state = RUNNING, runs = 1')
+    assert value("print $1->name") == r'"fill\000\000\000"'
+    assert value("print *$1").startswith(r'{name = "fill\000\000\000", state = RUNNING, runs = 1')
     assert value("print $.state") == "RUNNING"
     assert value("print $") == "RUNNING"
     assert value("print $$2.runs") == "1"
     value("set $t = task")
-    assert value("print $t->next->name") == '"shrink"'
+    assert value("print $t->next->name") == r'"shrink\000"'
     assert value("print $t + 1") == f"(struct task *) {address + 40:#x} <all+0x28>"
     assert value("print (u16*)$t") == f"{address:#x} <all>"
     assert value("print $[1]") == str(int.from_bytes(b"ll", "little"))
