@@ -221,6 +221,7 @@ class Batch:
         ``last``: the last one is what kvmdbg was started for.
         """
         status = 0
+        stdout = standard_files.notice()
         self.session.listeners.on_output(self._guest_output)
         try:
             for number, script in enumerate(scripts, 1):
@@ -232,6 +233,8 @@ class Batch:
         except KeyboardInterrupt:
             return INTERRUPTED
         except KvmdbgError as error:
+            if stdout.failed is not None and self.out.lost is None:  # a script's own print
+                return standard_files.lost(stdout.failed)
             return refuse(error, self.json, 1)
         finally:
             self.session.listeners.remove(self._guest_output)
@@ -244,25 +247,29 @@ class Batch:
         """Execute the commands of the options, then let the shell have the session."""
         from kvmdbg.ui import shell
 
+        self.interpreter.close()
         interpreter = Interpreter(self.session)
         interpreter.on_event = self._event
         interpreter.gdb = self.gdb
         interpreter.shows_python = self.interpreter.shows_python
         self.interpreter = interpreter
-        self.session.listeners.on_output(self.out.guest)
         try:
-            self._given(commands)
-            self._start_gdb()
+            self.session.listeners.on_output(self.out.guest)
+            try:
+                self._given(commands)
+                self._start_gdb()
+            except KeyboardInterrupt:
+                self._interrupted = True
+            finally:
+                self.session.listeners.remove(self.out.guest)
+            if self.out.lost is not None:
+                return self.out.lost
+            interpreter.on_event = None
+            return shell.run(interpreter, self.gdb, color=color, full_screen=full_screen)
         except Quit as leave:
             return leave.status
-        except KeyboardInterrupt:
-            self._interrupted = True
         except KvmdbgError as error:
             return refuse(error, self.json, 2)
-        self.session.listeners.remove(self.out.guest)
-        interpreter.on_event = None
-        try:
-            return shell.run(interpreter, self.gdb, color=color, full_screen=full_screen)
         finally:
             self.gdb.stop()
 

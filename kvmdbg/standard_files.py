@@ -10,8 +10,8 @@ import errno
 import os
 import signal
 import sys
-from io import TextIOWrapper
-from typing import BinaryIO
+from io import BufferedWriter, FileIO, TextIOWrapper
+from typing import Any, BinaryIO
 
 from kvmdbg.printable import printable
 
@@ -35,6 +35,29 @@ def open_missing() -> None:
         sys.stdin.reconfigure(errors="surrogateescape")  # rubbish is refused as a command is, not as a file
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+class Noticed(FileIO):
+    """A file that remembers in ``failed`` what went wrong when it was written."""
+
+    failed: OSError | None = None
+
+    def write(self, data: Any) -> Any:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failed = error
+            raise
+
+
+def notice() -> Noticed:
+    """Make stdout one whose errors are known when others, as a script's print, have got them."""
+    sys.stdout.flush()
+    found, before = Noticed(1, "w", closefd=False), sys.stdout
+    sys.stdout = TextIOWrapper(
+        BufferedWriter(found), before.encoding, before.errors, line_buffering=bool(before.line_buffering)
+    )
+    return found
 
 
 def write(stream: BinaryIO, data: bytes) -> None:

@@ -106,6 +106,19 @@ def test_a_stop_that_is_an_error_gives_status_1(commands: str, says: str, tmp_pa
     assert found.returncode == 1
 
 
+@pytest.mark.kvm
+def test_what_a_script_prints(tmp_path: Path) -> None:
+    (tmp_path / "talker.py").write_text("def main(dbg, args):\n    while True:\n        print('x' * 50)\n")
+    found = shell(
+        f"kvmdbg {tmp_path}/talker.py $guest | head -1; echo ${{PIPESTATUS[0]}}",
+        TALKER,
+        tmp_path,
+    )
+    assert found.stdout == "x" * 50 + "\n141\n" and found.stderr == ""
+    found = shell(f"kvmdbg {tmp_path}/talker.py $guest >/dev/full", TALKER, tmp_path)
+    assert found.returncode == 1 and found.stderr == f"kvmdbg: {FULL}\n"
+
+
 # -- files that cannot be written ----------------------------------------------------------------------------------
 
 LOST = "cannot write /dev/full: No space left on device"

@@ -75,6 +75,8 @@ def history(tell: Callable[[str], None]) -> History:
         os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600))
     except OSError:
         return InMemoryHistory()
+    if not path.is_file():  # a device may be read for ever
+        return InMemoryHistory()
     return KeptHistory(str(path))
 
 
