@@ -26,7 +26,8 @@ class Stopped:
     """Thread ``thread`` stopped with ``signal``.
 
     ``reason`` is "swbreak", "hwbreak", "watch", "rwatch" or "awatch" (with the ``address`` that was touched) where
-    one of the client's points did it; ``text`` says it for people.
+    one of the client's points did it; ``text`` says it for people. A stop with signal 0 is nobody's fault, as a halt;
+    lldb lets it run on unless it has a ``text``.
     """
 
     thread: int
@@ -195,7 +196,7 @@ class HasRestart(ABC):
 class HasDetach(ABC):
     @abstractmethod
     def detach(self) -> None:
-        """The client leaves the guest to itself: let it run on."""
+        """The client leaves the guest to itself: let it run on. In extended mode it may attach again."""
 
 
 class HasMonitor(ABC):
@@ -221,7 +222,8 @@ class HasMemoryMap(ABC):
 class HasMemoryRegions(ABC):
     @abstractmethod
     def memory_region(self, thread: int, address: int) -> tuple[int, int, str]:
-        """Start, length and permissions ("rwx", "" for none) of the region around an address."""
+        """Start, length and permissions ("rwx", "" for none) of the whole region around an address. Gaps are regions,
+        too: together they fill the address space up to 2^64."""
 
 
 class HasPhysicalMemory:

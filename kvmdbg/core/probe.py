@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import signal
 import threading
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -147,16 +148,28 @@ class _Prober:
         self.vcpu.set_events(abi.kvm_vcpu_events(flags=events.flags & 0))
 
     def run(self) -> exits.Exit | None:
-        """The next exit, or None when there is none within 200 ms or KVM refuses to run."""
-        timer = threading.Timer(0.2, signal.pthread_kill, (threading.get_ident(), KICK_SIGNAL))
-        timer.start()
+        """The next exit, or None when there is none within 200 ms or KVM refuses to run.
+
+        That is time of the CPU's: on a busy host the clock's may pass before the guest has done anything.
+        """
+        thread, ended = threading.get_ident(), threading.Event()
+        clock = time.pthread_getcpuclockid(thread)
+        limit, last = time.clock_gettime(clock) + 0.2, time.monotonic() + 10
+
+        def watch() -> None:
+            while not ended.wait(0.05):
+                if time.clock_gettime(clock) > limit or time.monotonic() > last:
+                    signal.pthread_kill(thread, KICK_SIGNAL)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
         try:
             self.vcpu.run()
         except OSError:
             return None
         finally:
-            timer.cancel()
-            timer.join()
+            ended.set()
+            watcher.join()
             while signal.sigtimedwait([KICK_SIGNAL], 0) is not None:
                 pass
         return exits.decode(self.vcpu.kvm_run, self.vcpu.page)
