@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvmdbg.errors import LoadError
 from kvmdbg.loaders.entry import chosen_entry
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 MAGIC = b"\x7fELF"
 DEFAULT_BIAS = 0x100000  # where a position-independent image goes: 1 MiB
 MODE_OF = {("EM_386", 32): "prot", ("EM_X86_64", 64): "long", ("EM_X86_64", 32): "long"}
+MOST_PROGRAM_HEADERS = 0x10000 * 56
 HEADER_SIZES = {32: (52, 32, 40), 64: (64, 56, 64)}  # Ehdr, Phdr, Shdr
 
+SHT_SYMTAB, SHT_STRTAB, SHT_DYNSYM = 2, 3, 11
 SHN_UNDEF = 0
 SHN_ABS = 0xFFF1
 SHN_COMMON = 0xFFF2
@@ -46,10 +48,21 @@ class Loadable:
     memory_size: int
 
 
+class _Section(NamedTuple):
+    """A section header, as far as it matters here."""
+
+    kind: int
+    address: int
+    offset: int
+    size: int
+    link: int
+
+
 @contextmanager
-def opened(data: bytes, path: str) -> Iterator[ELFFile]:
+def opened(data: bytes, path: str, *, sections: bool = True) -> Iterator[ELFFile]:
     """The ELF file in ``data`` with its two header tables checked to lie within it.
 
+    Without ``sections`` the section headers are not looked at: a program is loaded by its program headers alone.
     Whatever pyelftools trips over inside the block becomes a LoadError that names ``path``.
     """
     from elftools.common.exceptions import ELFError
@@ -58,7 +71,7 @@ def opened(data: bytes, path: str) -> Iterator[ELFFile]:
     if data[:4] != MAGIC:
         raise LoadError(f"{path} is not an ELF file")
     try:
-        file = ELFFile(BytesIO(data))
+        file = ELFFile(BytesIO(data if sections else _without_sections(data)))
         _check_tables(file, len(data), path)
         yield file
     except LoadError:
@@ -67,6 +80,20 @@ def opened(data: bytes, path: str) -> Iterator[ELFFile]:
         raise LoadError(f"{path} is a truncated or damaged ELF file: {error or 'unreadable header'}") from None
     except Exception as error:  # pyelftools lets what damaged headers provoke through as it comes
         raise LoadError(f"{path} is a damaged ELF file: {type(error).__name__}: {error}") from None
+
+
+def _without_sections(data: bytes) -> bytes:
+    """The start of the file, as far as the program headers, with a header that tells of no sections."""
+    wide = data[4:5] == b"\2"
+    program_field, shoff, width, phnum, shnum = (32, 40, 8, 56, 60) if wide else (28, 32, 4, 44, 48)
+    programs = int.from_bytes(data[program_field : program_field + width], "little")
+    if data[phnum : phnum + 2] == b"\xff\xff":  # PN_XNUM: section 0 has the number
+        return data
+    head = bytearray(data[: programs + MOST_PROGRAM_HEADERS])
+    if len(head) >= HEADER_SIZES[64 if wide else 32][0]:
+        head[shoff : shoff + width] = bytes(width)
+        head[shnum : shnum + 4] = bytes(4)  # and e_shstrndx
+    return bytes(head)
 
 
 def _check_tables(file: ELFFile, size: int, path: str) -> None:
@@ -139,24 +166,39 @@ def read_symbols(file: ELFFile, data: bytes, path: str, base: int = 0) -> list[S
 
     Left out: undefined ones, sections, source files, thread-local ones. LoadError for a table outside the file.
     """
-    if not file.header["e_shoff"]:
-        return []
-    sections = [(s["sh_type"], s.header) for s in file.iter_sections()]
-    for wanted in ("SHT_SYMTAB", "SHT_DYNSYM"):
-        for kind, header in sections:
-            if kind == wanted:
-                ends = [one["sh_addr"] + one["sh_size"] for _, one in sections]
-                strings = sections[header["sh_link"]][1]
-                names = _contents(data, strings, path)
-                return list(_unpack(_contents(data, header, path), names, file.elfclass, ends, base, path))
+    sections = _sections(file, data)
+    ends = [one.address + one.size for one in sections]
+    for wanted in (SHT_SYMTAB, SHT_DYNSYM):
+        for one in sections:
+            if one.kind == wanted and one.link < len(sections) and sections[one.link].kind == SHT_STRTAB:
+                table, names = _contents(data, one, path), _contents(data, sections[one.link], path)
+                return list(_unpack(table, names, file.elfclass, ends, base, path))
     return []
 
 
-def _contents(data: bytes, header: Any, path: str) -> bytes:
-    start, size = header["sh_offset"], header["sh_size"]
-    if start + size > len(data):
+def symbols_if_readable(data: bytes, path: str, base: int = 0) -> tuple[list[Symbol], str]:
+    """The symbols of a program that is to be loaded, and a remark: none, where odd section headers tell of none."""
+    try:
+        with opened(data, path) as file:
+            return read_symbols(file, data, path, base), ""
+    except LoadError as error:
+        return [], f"{error}; it is loaded without its symbols"
+
+
+def _sections(file: ELFFile, data: bytes) -> list[_Section]:
+    """The section headers, unpacked here: pyelftools refuses a file for one that nobody needs."""
+    start = file.header["e_shoff"]
+    if not start:
+        return []
+    layout = struct.Struct("<10I" if file.elfclass == 32 else "<IIQQQQIIQQ")
+    rows = layout.iter_unpack(data[start : start + layout.size * file.num_sections()])
+    return [_Section(kind, address, at, size, link) for _, kind, _, address, at, size, link, _, _, _ in rows]
+
+
+def _contents(data: bytes, section: _Section, path: str) -> bytes:
+    if section.offset + section.size > len(data):
         raise LoadError(f"{path} is a truncated ELF file: its symbols end after the file does")
-    return data[start : start + size]
+    return data[section.offset : section.offset + section.size]
 
 
 def _unpack(table: bytes, names: bytes, bits: int, ends: list[int], base: int, path: str) -> Iterator[Symbol]:
@@ -204,7 +246,7 @@ class Elf:
 
     def load(self, data: bytes, path: str, options: LoadOptions) -> Image:
         """The segments, the entry as loaded, and the symbols as linked."""
-        with opened(data, path) as file:
+        with opened(data, path, sections=False) as file:
             native = mode_of(file, path)
             mode = options.mode or native
             found = loadables(file, data, path)
@@ -216,11 +258,11 @@ class Elf:
                 bias = DEFAULT_BIAS if options.load is None else options.load
             elif options.load is not None:
                 raise LoadError(f"{path} is linked for fixed addresses; --load is for flat images")
-            symbols = read_symbols(file, data, path, bias)
+            symbols, remark = symbols_if_readable(data, path, bias)
             default = Entry(None, to_physical(found, file.header["e_entry"]) + bias)
         segments = segments_of(found, data, bias)
         entry = chosen_entry(options, default, path, mode, symbols, lambda at: to_physical(found, at - bias) + bias)
-        return Image(path, self.name, segments, mode, entry, symbols=symbols, bias=bias)
+        return Image(path, self.name, segments, mode, entry, symbols=symbols, bias=bias, remark=remark)
 
 
 def segments_of(found: list[Loadable], data: bytes, bias: int = 0) -> list[Segment]:

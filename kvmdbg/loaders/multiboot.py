@@ -90,11 +90,12 @@ class Multiboot:
             raise LoadError(f"{path} is a multiboot kernel with addresses of its own; --load is for flat images")
         symbols: list[Symbol] = []
         found: list[elf.Loadable] = []
+        remark = ""
         start = header.entry
         if data[:4] == elf.MAGIC:
-            with elf.opened(data, path) as file:
+            with elf.opened(data, path, sections=False) as file:
                 elf.mode_of(file, path)
-                symbols = elf.read_symbols(file, data, path)
+                symbols, remark = elf.symbols_if_readable(data, path)
                 if not header.flags & ADDRESSES_VALID:
                     found = elf.loadables(file, data, path)
                     start = elf.to_physical(found, file.header["e_entry"])
@@ -109,7 +110,7 @@ class Multiboot:
         )
         structure = _information(options.cmdline)
         registers = {"rax": LOADER_MAGIC}
-        return Image(path, self.name, segments, "prot", entry, registers, symbols, [structure])
+        return Image(path, self.name, segments, "prot", entry, registers, symbols, [structure], remark=remark)
 
 
 def _by_addresses(header: Header, data: bytes, path: str) -> Segment:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kvmdbg.errors import LoadError
 from kvmdbg.loaders import Entry, LoadOptions, load
-from kvmdbg.loaders.elf import Elf
+from kvmdbg.loaders.elf import Elf, ElfSymbols
 from kvmdbg.loaders.multiboot import Multiboot
 from kvmdbg.machine.boot import boot_state
 from tests.loaders import elf_images as ef
@@ -100,6 +100,9 @@ def test_symbols(image_file: Write, bits: int) -> None:
     ]
 
 
+SYMBOLS = [("main", 0x100000, 2, ef.FUNC, ef.GLOBAL, 1), ("x", 0x100001, 1, ef.OBJECT, ef.LOCAL, 1)]
+
+
 def test_entry_by_symbol(image_file: Write) -> None:
     image = ElfImage(symbols=[("again", 0x100001, 0, ef.NOTYPE, ef.LOCAL, 1)])
     assert load(image_file(image.build()), LoadOptions(entry="again")).entry == Entry(None, 0x100001)
@@ -161,16 +164,31 @@ def test_names_that_share_their_bytes_do_not_multiply_in_memory() -> None:
     table = data.index(struct.pack("<IIIBBH", 1, 0x100000, 0, 0x12, 0, 1))
     for n in range(5000):
         struct.pack_into("<I", data, table + 16 * n, 1)
-    with pytest.raises(LoadError, match="its symbols' names share most of their bytes"):
+    loads_without_symbols(bytes(data), "its symbols' names share most of their bytes")
+
+
+def loads_without_symbols(data: bytes, why: str) -> None:
+    """A program is loaded by its program headers; as a file of symbols it is refused."""
+    image = Elf().load(data, "guest", LoadOptions())
+    assert image.segments[0].data == b"\x90\xf4"
+    assert image.symbols == []
+    assert image.remark.startswith("guest is a ")
+    assert image.remark.endswith(f"{why}; it is loaded without its symbols")
+    with pytest.raises(LoadError, match=why):
+        ElfSymbols().read(data, "guest", 0)
+
+
+def test_program_headers_of_a_wrong_stride() -> None:
+    data = bytearray(ElfImage().build())
+    struct.pack_into("<H", data, 42, 0)  # e_phentsize
+    with pytest.raises(LoadError, match=r"headers are not 32 bytes each"):
         Elf().load(bytes(data), "guest", LoadOptions())
 
 
-@pytest.mark.parametrize("at", [42, 46])  # e_phentsize, e_shentsize
-def test_header_tables_of_a_wrong_stride(at: int) -> None:
+def test_section_headers_of_a_wrong_stride() -> None:
     data = bytearray(ElfImage(symbols=[("f", 0x100000, 1, ef.FUNC, ef.GLOBAL, 1)]).build())
-    struct.pack_into("<H", data, at, 0)
-    with pytest.raises(LoadError, match=r"headers are not (32|40) bytes each"):
-        Elf().load(bytes(data), "guest", LoadOptions())
+    struct.pack_into("<H", data, 46, 0)  # e_shentsize
+    loads_without_symbols(bytes(data), "its section headers are not 40 bytes each")
 
 
 def test_section_count_of_four_billion() -> None:
@@ -178,11 +196,47 @@ def test_section_count_of_four_billion() -> None:
     (sections_at,) = struct.unpack_from("<I", data, 32)
     struct.pack_into("<H", data, 48, 0)  # e_shnum 0: the number is sh_size of section 0
     struct.pack_into("<I", data, sections_at + 20, 0xFFFFFFFF)
-    with pytest.raises(LoadError, match="section headers end after the file does"):
-        Elf().load(bytes(data), "guest", LoadOptions())
+    loads_without_symbols(bytes(data), "its section headers end after the file does")
 
 
-SYMBOLS = [("main", 0x100000, 2, ef.FUNC, ef.GLOBAL, 1), ("x", 0x100001, 1, ef.OBJECT, ef.LOCAL, 1)]
+@pytest.mark.parametrize("bits", [32, 64])
+def test_section_headers_that_are_cut_off(bits: int) -> None:
+    image = ElfImage(symbols=[("f", 0x100000, 1, ef.FUNC, ef.GLOBAL, 1)])
+    data = image.build() if bits == 32 else elf64(symbols=image.symbols).build()
+    loads_without_symbols(data[:-1], "its section headers end after the file does")
+
+
+def test_a_section_that_nobody_needs() -> None:
+    """Its sh_link names no section of strings, which pyelftools takes for the end of the file."""
+    code = bytes.fromhex("b80a000000f4")
+    names = b"\0.text\0.dynsym\0.shstrtab\0"
+    header = b"\x7fELF\1\1\1".ljust(16, b"\0")
+    header += struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, 0x100000, 52, 0x140, 0, 52, 32, 1, 40, 4, 3)
+    segment = struct.pack("<8I", 1, 0x100, 0x100000, 0x100000, len(code), len(code), 5, 0x1000)
+    sections = bytes(40) + struct.pack("<10I", 1, 1, 6, 0x100000, 0x100, 6, 0, 0, 1, 0)
+    sections += struct.pack("<10I", 7, 11, 2, 0, 0x108, 16, 0, 1, 4, 16)
+    sections += struct.pack("<10I", 15, 3, 0, 0, 0x118, len(names), 0, 0, 1, 0)
+    data = (header + segment).ljust(0x100, b"\0") + code.ljust(24, b"\0") + names
+    image = Elf().load(data.ljust(0x140, b"\0") + sections, "guest", LoadOptions())
+    assert image.segments[0].data == code
+    assert (image.symbols, image.remark) == ([], "")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_section_headers(seed: int) -> None:
+    """Whatever is in them, the program is loaded."""
+    chance = random.Random(seed)
+    whole = ElfImage(symbols=SYMBOLS) if seed % 2 else elf64(symbols=SYMBOLS)
+    data = bytearray(whole.build())
+    (at,) = struct.unpack_from("<I", data, 32) if seed % 2 else struct.unpack_from("<Q", data, 40)
+    for _ in range(chance.randint(1, 60)):
+        data[chance.randrange(at, len(data))] = chance.choice([0, 1, 2, 3, 11, 0xFF, chance.randrange(256)])
+    stride = 46 if seed % 2 else 58
+    if chance.random() < 0.3:
+        data[stride : stride + 2] = chance.randbytes(2)
+    assert Elf().load(bytes(data), "guest", LoadOptions()).segments[0].data == b"\x90\xf4"
+
+
 HEADER = struct.pack("<III", 0x1BADB002, 0, -0x1BADB002 & 0xFFFFFFFF)
 SEEDS = [ElfImage(symbols=SYMBOLS).build(), elf64(symbols=SYMBOLS).build(), ElfImage(prefix=HEADER).build()]
 ABSURD = [0, 1, 0x7F, 0xFF, 0xFFF0, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 63, (1 << 64) - 1]
