@@ -104,8 +104,32 @@ def number_of(raw: int, size: int) -> float:
     return number
 
 
+def extended(raw: int) -> str:
+    """The 80 bits of an x87 number (long double) with 21 digits, as gdb shows it. Source: SDM volume 1, 4.2.2."""
+    from decimal import Decimal, localcontext
+
+    fraction, exponent, sign = raw & (1 << 64) - 1, raw >> 64 & 0x7FFF, "-" if raw >> 79 & 1 else ""
+    if exponent == 0x7FFF:
+        return f"{sign}inf" if fraction in (0, 1 << 63) else f"{sign}nan({fraction:#x})"
+    if not fraction:
+        return f"{sign}0"
+    with localcontext() as context:
+        context.prec, context.Emax, context.Emin = 40, 999_999, -999_999
+        exact = Decimal(fraction) * Decimal(2) ** (max(exponent, 1) - 16383 - 63)
+        context.prec = 21
+        rounded = (+exact).normalize()
+    power = rounded.adjusted()
+    if -5 < power < 21:
+        return f"{sign}{rounded:f}"
+    digits = "".join(map(str, rounded.as_tuple().digits))
+    point = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{sign}{digits[0]}{point}e{power:+03d}"
+
+
 def floating(raw: int, size: int) -> str:
-    """The bits as IEEE 754 single or double; a number of another size as an integer."""
+    """The bits as IEEE 754 single or double, or as an x87 number in 10, 12 or 16 bytes; of another size an integer."""
+    if size in (10, 12, 16):
+        return extended(raw)
     if size not in (4, 8):
         return str(signed(raw, size))
     number = number_of(raw, size)

@@ -270,7 +270,7 @@ class Variables:
             value = signed(number, len(data)) if type.signed and data else number
             return f"{value} '{character(number & 0xFF)}'"
         if type.kind == "float":
-            return floating(number, len(data)) if len(data) in (4, 8) else data[::-1].hex()
+            return floating(number, len(data)) if len(data) in (4, 8, 10, 12, 16) else data[::-1].hex()
         if type.kind == "pointer":
             return self._pointer(type, number)
         if type.kind in ("struct", "union", "class"):

@@ -190,3 +190,13 @@ def test_lcov_by_source_line(kvm_guest: Guests, tmp_path: Path) -> None:
     assert {2, 8, 9} <= lines
     counts = dict(line[3:].split(",") for line in text.splitlines() if line.startswith("DA:"))
     assert int(counts["2"]) >= 1
+
+
+def test_commands_of_a_catchpoint_see_its_event(dbg: Session, typed: Typed) -> None:
+    typed("catch io out 0x80 if $value == 2")
+    interpreter = Interpreter(dbg)
+    lines = iter(["silent", 'printf "port %x, value %x\\n", $port, $value', "end"])
+    list(interpreter.execute("commands 1", lambda: next(lines, None)))
+    shown = "".join(result.plain() for result in interpreter.execute("run"))
+    assert shown == "port 80, value 2\n"
+    assert dbg.variables.keys() <= {"bpnum"}

@@ -57,3 +57,26 @@ def test_long_texts_are_cut() -> None:
 def test_floating_point(raw: int, size: int, shown: str) -> None:
     assert floating(raw, size) == shown
     assert struct.pack("<d", number_of(raw, size)) and isinstance(number_of(raw, size), int | float)
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        ("cdcccccccccccccc fb3f", "0.100000000000000000001"),
+        ("abaaaaaaaaaaaaaa fd3f", "0.333333333333333333342"),
+        ("00000000000000a0 00c0", "-2.5"),
+        ("0000000000000000 0000", "0"),
+        ("0000000000000000 0080", "-0"),
+        ("2384471b47acc5a7 ee3f", "9.99999999999999999995e-06"),
+        ("2c6519e25817b7d1 f13f", "0.000100000000000000000001"),
+        ("00807a17b726d7d8 4440", "1e+21"),
+        ("000040763a6b0bde 3a40", "1000000000000000000"),
+        ("00000000000000c0 ff7f", "nan(0xc000000000000000)"),
+        ("0000000000000080 ffff", "-inf"),
+        ("0000000000000080 ff7f", "inf"),
+    ],
+)
+def test_long_double(data: str, shown: str) -> None:
+    raw = int.from_bytes(bytes.fromhex(data), "little")
+    for size in (10, 12, 16):
+        assert floating(raw, size) == shown
