@@ -1,0 +1,213 @@
+"""A page that is guarded for a watchpoint or a planted trap: what the CPU does there is as without the guard."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvmdbg.core.session import Session
+from kvmdbg.core.stops import BreakpointStop, HaltedStop, Stop, WatchpointStop
+from kvmdbg.pytest_plugin import Guests
+
+pytestmark = pytest.mark.kvm
+
+PAGE = 0x9000
+BEGIN = """
+    xor ax, ax
+    mov ds, ax
+    mov es, ax
+    mov ss, ax
+    mov sp, 0x9800
+    mov bp, 0x9900
+    mov word ptr [0x60 * 4], offset vector
+    mov word ptr [0x60 * 4 + 2], ax
+    mov word ptr [6 * 4], offset undefined
+    mov word ptr [6 * 4 + 2], ax
+    mov eax, 0x11223344
+    mov ebx, 0x55667788
+    mov ecx, 0x99aabbcc
+    mov esi, 0x12345678
+    mov edi, 0x9abcdef0
+    jmp go
+vector: iret
+undefined:
+    push bp
+    mov bp, sp
+    add word ptr [bp + 2], 2
+    pop bp
+    iret
+other: retf
+go:
+"""
+INSTRUCTIONS = {
+    "a software interrupt": "int 0x60",
+    "an exception": "ud2",
+    "pusha": "pusha",
+    "pushad": "pushad",
+    "popa": "pusha; popa",
+    "enter": "enter 8, 3",
+    "leave": "enter 4, 0; leave",
+    "a far call": ".byte 0x9a; .word other, 0",
+    "a far return": "push 0; push offset back; retf; back:",
+    "sgdt": "sgdt [0x9400]",
+    "lgdt": "mov dword ptr [0x9400], 0x17; lgdt [0x9400]",
+    "fxsave": "fxsave [0x9400]",
+    "xchg": "xchg eax, [0x9400]",
+    "a write into the next page": "mov [0x9ffe], eax",
+    "rep movsb": "mov si, 0x1000; mov di, 0x9400; mov cx, 20; cld; rep movsb",
+    "pushf and popf": "pushf; popf; pushf; pop ax",
+}
+
+
+def end(dbg: Session) -> tuple[str, dict[str, int], bytes]:
+    """Why it ended, all general registers and two pages of memory."""
+    stop = dbg.run(timeout=50)
+    names = "rax rbx rcx rdx rsi rdi rbp rsp rip rflags".split()
+    return stop.reason, {name: dbg.regs.get(name) for name in names}, dbg.physical.read(PAGE, 0x2000)
+
+
+@pytest.mark.parametrize("held", ["write", "access", "breakpoints"])
+@pytest.mark.parametrize("instruction", INSTRUCTIONS.values(), ids=list(INSTRUCTIONS))
+def test_an_instruction_in_a_guarded_page(kvm_guest: Guests, instruction: str, held: str) -> None:
+    """Several writes of one instruction, frames and stacks lie in the page, none of them in the watched bytes."""
+    asm = BEGIN + instruction + "\nhlt"
+    alone = end(kvm_guest(asm=asm))
+    dbg = kvm_guest(asm=asm)
+    if held == "breakpoints":
+        for place in range(PAGE + 0x10, PAGE + 0x60, 0x10):  # from the fifth on no debug register holds them
+            dbg.break_at(place)
+    else:
+        for place in range(PAGE + 0x10, PAGE + 0x60, 0x10):
+            dbg.watch(place, 2, held)
+    assert end(dbg) == alone
+
+
+@pytest.mark.parametrize("kind", ["write", "access"])
+def test_the_frame_of_an_exception_is_a_write(kvm_guest: Guests, kind: str) -> None:
+    """Real mode: FLAGS, CS and IP are pushed to 0x97fa."""
+    dbg = kvm_guest(asm=BEGIN + "bad: ud2\nhlt")
+    for place in range(PAGE + 0x10, PAGE + 0x50, 0x10):
+        dbg.break_at(place)  # takes the debug registers
+    watch = dbg.watch(0x97FA, 6, kind)
+    stop = dbg.run(timeout=50)
+    assert isinstance(stop, WatchpointStop), stop.describe()
+    assert (stop.kind, stop.hits, dbg.regs.ip) == ("write", (watch,), dbg.symbols["undefined"])
+    assert dbg.physical.read(0x97FA, 2) == dbg.symbols["bad"].to_bytes(2, "little")
+
+
+DESCRIPTORS_BESIDE_CODE = """
+.code16
+    cli
+    xor ax, ax
+    mov ds, ax
+    lgdt [gdtr]
+    mov eax, cr0
+    or al, 1
+    mov cr0, eax
+    .byte 0xea
+    .word protected, 8
+.code32
+protected:
+    mov ax, 16
+    mov ds, ax
+    mov ss, ax
+    mov esp, 0x7000
+    call func
+    call func
+    hlt
+func:
+    inc dword ptr [0x600]
+    ret
+    .balign 8
+gdt: .quad 0, 0x00cf9a000000ffff, 0x00cf92000000ffff
+gdtr: .word 23
+    .long gdt
+spare: .long 0
+"""
+
+
+@pytest.mark.parametrize("held", ["write", "phys", "func"])
+def test_accessed_bits_in_a_guarded_page(kvm_guest: Guests, held: str) -> None:
+    """The CPU sets them in descriptors that lie beside the code."""
+    dbg = kvm_guest(asm=DESCRIPTORS_BESIDE_CODE)
+    if held == "write":
+        for place in range(5):
+            dbg.watch(dbg.symbols["spare"] + place % 4, 1)
+    elif held == "phys":
+        dbg.break_at(f"phys:{dbg.symbols['spare']:#x}")
+    else:
+        dbg.break_at(dbg.symbols["func"])
+        for _ in range(2):
+            stop = dbg.run(timeout=50)
+            assert isinstance(stop, BreakpointStop), stop.describe()
+    stop = dbg.run(timeout=50)
+    assert isinstance(stop, HaltedStop), stop.describe()
+    assert dbg.physical.read(0x600, 4) == b"\x02\0\0\0"
+    assert dbg.physical.read(dbg.symbols["gdt"] + 8 + 5, 1) == b"\x9b"
+
+
+FAULT_ON_A_WATCHED_STACK = """
+.code64
+    mov rsp, 0x9000
+    lea rax, [rip + handler]
+    mov rdi, offset idt
+    mov [rdi], ax
+    mov word ptr [rdi + 2], cs
+    mov word ptr [rdi + 4], 0x8e00
+    shr rax, 16
+    mov [rdi + 6], ax
+    shr rax, 16
+    mov [rdi + 8], eax
+    lidt [idtr]
+    xor ecx, ecx
+    mov eax, 1
+    cdq
+    div ecx
+    mov al, 'k'
+    mov dx, 0x3f8
+    out dx, al
+    hlt
+handler:
+    add qword ptr [rsp], 2
+    iretq
+    .balign 8
+idtr: .word 15
+    .quad idt
+    .balign 16
+idt: .skip 16
+"""
+
+
+def test_a_stack_that_comes_into_a_guarded_page(kvm_guest: Guests) -> None:
+    """Nothing tells the debugger that RSP has moved; the frame of #DE is the first that is written there."""
+    dbg = kvm_guest(asm=FAULT_ON_A_WATCHED_STACK, mode="long", load=0x10000)
+    for place in range(0x8100, 0x8128, 8):
+        dbg.watch(place, 1)
+    stop = dbg.run(timeout=50)
+    assert isinstance(stop, HaltedStop), stop.describe()
+    assert dbg.output == b"k"
+
+
+def stops(dbg: Session, most: int = 60) -> list[Stop]:
+    """What it stops for until it halts."""
+    found = []
+    for _ in range(most):
+        stop = dbg.run(timeout=50)
+        if isinstance(stop, HaltedStop):
+            return found
+        found.append(stop)
+    raise AssertionError(f"still {stop.describe()}")
+
+
+@pytest.mark.parametrize("instruction", ["rep stosb", "rep movsb"])
+@pytest.mark.parametrize("kind", ["write", "access"])
+def test_each_round_of_a_repeated_instruction_counts(kvm_guest: Guests, instruction: str, kind: str) -> None:
+    """A watch in the middle of what is written, held by stepping (its page is the one of the stack) and otherwise."""
+    asm = f"mov sp, 0x9800; mov si, 0x5000; mov di, 0x9700; mov cx, 40; mov al, 1; push ax; {instruction}; hlt"
+    dbg = kvm_guest(asm=asm)
+    for place in (0x9710, 0x9711, 0x9712, 0x9713, 0x9714):
+        dbg.watch(place, 1, kind)
+    found = stops(dbg)
+    assert [(stop.address, stop.kind) for stop in found if isinstance(stop, WatchpointStop)] == [
+        (place, "write") for place in range(0x9710, 0x9715)
+    ]
+    assert (dbg.regs.cx, dbg.regs.di) == (0, 0x9728)

@@ -1,0 +1,185 @@
+"""EFLAGS.TF: the debugger's own steps leave no trace of it, and a guest that sets it gets each #DB as it does alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvmdbg.core.session import Session
+from kvmdbg.core.stops import BreakpointStop, HaltedStop, StepStop
+from kvmdbg.pytest_plugin import Guests
+
+pytestmark = pytest.mark.kvm
+
+FAULT = """
+    xor ax, ax
+    mov ds, ax
+    mov ss, ax
+    mov sp, 0x7000
+    mov word ptr [6 * 4], offset handler
+    mov word ptr [6 * 4 + 2], ax
+    mov word ptr [1 * 4], offset debug
+    mov word ptr [1 * 4 + 2], ax
+    nop
+fault: ud2
+    nop
+    pushf
+    pop ax
+    hlt
+handler:
+    push bp
+    mov bp, sp
+    add word ptr [bp + 2], 2
+    pop bp
+    iret
+debug:
+    inc word ptr [0x5000]
+    iret
+"""
+OWN = """
+    xor ax, ax
+    mov ds, ax
+    mov ss, ax
+    mov sp, 0x7000
+    mov word ptr [4], offset debug
+    mov word ptr [6], ax
+    pushf
+    pop cx
+    or cx, 0x100
+    push cx
+    popf
+    nop
+    nop
+here: mov ax, ss
+    nop
+    pushf
+    pop dx
+    mov di, dx
+    and dx, 0xfeff
+    push dx
+    popf
+    nop
+    hlt
+debug:
+    inc word ptr [0x600]
+    iret
+"""
+
+
+def word(dbg: Session, address: int) -> int:
+    return int.from_bytes(dbg.physical.read(address, 2), "little")
+
+
+@pytest.mark.parametrize("condition", [None, "0"])
+@pytest.mark.parametrize("beyond", [False, True], ids=["first four", "beyond four"])
+def test_passing_a_breakpoint_on_a_fault(kvm_guest: Guests, condition: str | None, beyond: bool) -> None:
+    """TF is not in the frame, and the breakpoint on the handler's first instruction is hit."""
+    dbg = kvm_guest(asm=FAULT)
+    if beyond:
+        for place in range(0x9000, 0x9004):
+            dbg.break_at(place)
+    fault = dbg.break_at("fault", when=condition)
+    handler = dbg.break_at("handler")
+    if condition is None:
+        assert dbg.run(timeout=50).breakpoints == (fault,)
+    stop = dbg.run(timeout=50)
+    assert isinstance(stop, BreakpointStop), stop.describe()
+    assert (stop.hits, dbg.regs.ip) == ((handler,), dbg.symbols["handler"])
+    assert word(dbg, dbg.regs.sp + 4) & 0x100 == 0
+    assert isinstance(dbg.run(timeout=50), HaltedStop)
+    assert (dbg.regs.ax & 0x100, word(dbg, 0x5000), handler.hits) == (0, 0, 1)
+
+
+def test_a_guest_that_steps_itself(kvm_guest: Guests) -> None:
+    """The same number of #DBs run, stepped, with a breakpoint in the middle, and by a limit of instructions."""
+    alone = kvm_guest(asm=OWN)
+    assert isinstance(alone.run(timeout=50), HaltedStop)
+    assert alone.regs.di & 0x100
+    wanted = word(alone, 0x600), alone.regs.di, alone.physical.read(0x6F00, 0x100)
+    for way in ("step", "breakpoint", "limit", "trace"):
+        dbg = kvm_guest(asm=OWN)
+        if way == "step":
+            while isinstance(dbg.step(), StepStop):
+                pass
+        elif way == "breakpoint":
+            dbg.break_at("here")
+            assert isinstance(dbg.run(timeout=50), BreakpointStop)
+            assert isinstance(dbg.run(timeout=50), HaltedStop)
+        elif way == "limit":
+            while not isinstance(dbg.run(instructions=3, timeout=50), HaltedStop):
+                pass
+        else:
+            dbg.trace_instructions()
+            assert isinstance(dbg.run(timeout=50), HaltedStop)
+        assert (word(dbg, 0x600), dbg.regs.di, dbg.physical.read(0x6F00, 0x100)) == wanted, way
+
+
+def test_a_step_shows_the_flag_and_brings_the_trap(kvm_guest: Guests) -> None:
+    dbg = kvm_guest(asm=OWN)
+    dbg.break_at("here", temporary=True)
+    assert isinstance(dbg.run(timeout=50), BreakpointStop)
+    assert dbg.regs.eflags & 0x100
+    before = word(dbg, 0x600)
+    dbg.step()
+    assert (dbg.regs.ip, dbg.regs.eflags & 0x100) == (dbg.symbols["here"] + 2, 0x100)
+    dbg.step()
+    assert (dbg.regs.ip, dbg.regs.eflags & 0x100) == (dbg.symbols["debug"], 0)
+    dbg.step()
+    assert word(dbg, 0x600) == before + 1
+
+
+def test_a_snapshot_holds_the_flag_and_the_trap_that_waits(kvm_guest: Guests) -> None:
+    dbg = kvm_guest(asm=OWN)
+    dbg.break_at("here", temporary=True)
+    dbg.run(timeout=50)
+    dbg.step()
+    dbg.snapshots.save("waiting")
+    ends = []
+    for _ in range(2):
+        assert isinstance(dbg.run(timeout=50), HaltedStop)
+        ends.append((word(dbg, 0x600), dbg.regs.di))
+        dbg.snapshots.restore("waiting")
+    assert ends[0] == ends[1]
+
+
+# What KVM completes by itself or leaves the guest for, and what else is special about a step.
+KINDS = {
+    "nop": "90",
+    "out": "e680",
+    "in": "e464",
+    "rdmsr": "b9800000c0 0f32",
+    "wrmsr": "b9800000c0 0f32 0f30",
+    "cpuid": "31c0 0fa2",
+    "mov cr0": "0f20c0 0f22c0",
+    "mov dr7": "0f21f8 0f23f8",
+    "mmio write": "c605000000d041",
+    "rep outsb": "be00200000 b903000000 ba80000000 f36e",
+    "invlpg": "0f013d00400000",
+    "pushf popf": "9c 9d",
+    "mov ss": "8cd0 8ed0",
+    "sti": "fb fa",
+    "hlt": "f4",
+}
+
+
+@pytest.mark.parametrize("code", KINDS.values(), ids=list(KINDS))
+def test_a_free_run_after_a_step(kvm_guest: Guests, tmp_path_factory: pytest.TempPathFactory, code: str) -> None:
+    """The step's trap does not wait in the CPU for the run, nor for a state that is put back."""
+    body = bytes.fromhex(code)
+    path = tmp_path_factory.mktemp("guest") / "guest.bin"
+    path.write_bytes(bytes.fromhex("bc00700000") + body + bytes.fromhex("90 9c 58 90 f4"))
+    ends = []
+    for steps in (False, True):
+        dbg = kvm_guest(path, mode="prot", load=0x1000)
+        dbg.snapshots.save("start")
+        for _ in range(2):
+            if steps:
+                while dbg.regs.rip < 0x1005 + len(body) and dbg.step().reason in ("step", "halted"):
+                    pass
+            stop = dbg.run(timeout=50)
+            if code == KINDS["hlt"] and not steps:
+                stop = dbg.run(timeout=50)
+            ends.append((stop.reason, dbg.regs.rip, dbg.regs.rax & 0x8D5))
+            while steps and dbg.step().reason == "step" and dbg.regs.rip < 0x1005:
+                pass
+            dbg.snapshots.restore("start")
+    assert len(set(ends)) == 1, ends
