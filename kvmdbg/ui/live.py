@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kvmdbg.errors import KvmdbgError
@@ -32,6 +33,7 @@ def show(session: Session) -> None:
 
     bindings = KeyBindings()
     ended: list[bool] = []
+    seen = [""]
 
     @bindings.add("c-]")
     def leave(event: KeyPressEvent) -> None:
@@ -57,7 +59,9 @@ def show(session: Session) -> None:
         if session.state != "running" and app.is_running and not ended:
             ended.append(True)
             app.exit()
-        return "\n".join(session.screen())
+        with suppress(Exception):  # another debugger may just be making the guest anew
+            seen[0] = "\n".join(session.screen())
+        return seen[0]
 
     app: Application[None] = Application(
         layout=Layout(
