@@ -78,7 +78,7 @@ _BINARY: dict[str, Callable[[int, int], int]] = {
 _SIZES = {"ref8": 1, "ref16": 2, "ref32": 4, "ref64": 8}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "v": "\v"}
 _BACKSLASH = re.compile(r"\\(.)", re.DOTALL)
-_CONVERSION = re.compile(r"%([-+ #0]*\d*(?:\.\d+)?)(hh|h|ll|l|j|z|t)?([diouxXcspaAeEfFgG%])")
+_CONVERSION = re.compile(r"%([-+ #0]*\d{0,4}(?:\.\d{1,4})?)(hh|h|ll|l|j|z|t)?([diouxXcspaAeEfFgG%])")
 
 
 class Expression:

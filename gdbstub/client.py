@@ -10,6 +10,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import BinaryIO
 
 from gdbstub import packets, registry
 from gdbstub.errors import BadPacket, TargetError
@@ -90,7 +91,7 @@ class Client:
         self.binary_lead: bytes | None = None
         """What stands before the data in the reply to ``x``; None until the first of them tells."""
         self.extended = False
-        self.files: dict[int, object] = {}
+        self.files: dict[int, BinaryIO] = {}
         self._defer = defer
         self.busy = False
         """Long work is under way, and its packet's reply comes later."""
@@ -408,5 +409,7 @@ class Client:
         """The connection is gone."""
         self.ended = True
         self._job = None
+        for file in self.files.values():
+            file.close()
         self.files.clear()
         self.let_go()

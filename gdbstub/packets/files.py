@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, BinaryIO
 
 from gdbstub.registry import PACKET_SIZE, Reply, packet
 from gdbstub.target import HasFiles
@@ -22,10 +23,9 @@ def failed(number: int) -> bytes:
     return b"F-1,%x" % number
 
 
-def opened(client: Client, number: int) -> bytes | None:
-    """The contents of an open file."""
-    found = client.files.get(number)
-    return found if isinstance(found, bytes) else None
+def opened(client: Client, number: int) -> BinaryIO | None:
+    """An open file."""
+    return client.files.get(number)
 
 
 @packet("vFile:setfs:", needs=HasFiles)
@@ -47,12 +47,11 @@ def open_file(client: Client, rest: bytes) -> Reply:
     if len(client.files) >= MOST_OPEN:
         return failed(EMFILE)
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        file = open(path, "rb")  # noqa: SIM115  closed by vFile:close, or when the client leaves
     except OSError:
         return failed(EIO)
     number = next(n for n in range(3, 4 + MOST_OPEN) if n not in client.files)
-    client.files[number] = data
+    client.files[number] = file
     return b"F%x" % number
 
 
@@ -60,22 +59,26 @@ def open_file(client: Client, rest: bytes) -> Reply:
 def read_file(client: Client, rest: bytes) -> Reply:
     """NUMBER,COUNT,OFFSET of an open file."""
     number, count, offset = (int(text, 16) for text in rest.split(b","))
-    data = opened(client, number)
-    if data is None:
+    file = opened(client, number)
+    if file is None:
         return failed(EBADF)
-    part = data[offset : offset + min(count, PACKET_SIZE // 2)]
+    try:
+        part = os.pread(file.fileno(), min(count, PACKET_SIZE // 2), offset)
+    except (OSError, OverflowError):
+        return failed(EINVAL)
     return b"F%x;" % len(part) + escape(part)
 
 
 @packet("vFile:fstat:", needs=HasFiles)
 def file_status(client: Client, rest: bytes) -> Reply:
     """struct stat of the File-I/O protocol: a file that everybody may read."""
-    data = opened(client, int(rest, 16))
-    if data is None:
+    file = opened(client, int(rest, 16))
+    if file is None:
         return failed(EBADF)
+    size = os.fstat(file.fileno()).st_size
     words = [0, 0, FAKE_MODE, 1, 0, 0, 0]  # st_dev, st_ino, st_mode, st_nlink, st_uid, st_gid, st_rdev
     status = b"".join(word.to_bytes(4, "big") for word in words)
-    status += len(data).to_bytes(8, "big") + (512).to_bytes(8, "big") + (-(-len(data) // 512)).to_bytes(8, "big")
+    status += size.to_bytes(8, "big") + (512).to_bytes(8, "big") + (-(-size // 512)).to_bytes(8, "big")
     status += bytes(12)  # st_atime, st_mtime, st_ctime
     return b"F%x;" % len(status) + escape(status)
 
@@ -83,7 +86,11 @@ def file_status(client: Client, rest: bytes) -> Reply:
 @packet("vFile:close:", needs=HasFiles)
 def close_file(client: Client, rest: bytes) -> Reply:
     """Close it."""
-    return b"F0" if client.files.pop(int(rest, 16), None) is not None else failed(EBADF)
+    file = client.files.pop(int(rest, 16), None)
+    if file is None:
+        return failed(EBADF)
+    file.close()
+    return b"F0"
 
 
 @packet("vFile:readlink:", "vFile:unlink:", "vFile:pwrite:", needs=HasFiles)

@@ -247,6 +247,10 @@ def disassemble(
         end = dbg.number(second.strip().lstrip("+")) + (start.address if relative else 0)
         if end <= start.address:
             raise UsageError(f"disassemble: the range ends at {end:#x}, before its start {start.address:#x}")
+        if end - start.address > MOST_OF_A_RANGE:
+            raise UsageError(
+                f"disassemble: the range has {end - start.address:#x} bytes, more than {MOST_OF_A_RANGE:#x}"
+            )
         lines = code_lines(dbg, start.address, end=end, space=start.space)
         return Disassembly(_explained(dbg, lines, flags), raw, syntax)
     if text:
@@ -256,7 +260,7 @@ def disassemble(
     else:
         place = Place("$pc", dbg.session.vcpu.pc)
     near = dbg.session.symbols.nearest(place.address) if place.space == "linear" else None
-    if near is not None and near[0].size:
+    if near is not None and 0 < near[0].size <= MOST_OF_A_FUNCTION:
         symbol = near[0]
         lines = code_lines(dbg, symbol.address, end=symbol.address + symbol.size)
         return Disassembly(_explained(dbg, lines, flags), raw, syntax, f"Function {symbol.name}:")
@@ -272,6 +276,9 @@ def _flags(text: str, flags: str) -> tuple[str, str]:
     return (text[match.end() :], flags + match[1]) if match else (text, flags)
 
 
+MOST_OF_A_RANGE = 1 << 20
+MOST_OF_A_FUNCTION = 1 << 16
+"""A function that is said to have more bytes is not disassembled as a whole."""
 MOST_BETWEEN = 10
 """Lines without code of their own that are shown before one that has some."""
 

@@ -173,9 +173,11 @@ class Disassembly(Shown):
         if self.title:
             yield "heading", self.title
             yield "", "\n" if self.lines else ""
-        lines = [list(self._pieces(line, self.raw)) for line in self.lines]
+        wide = max((len(line.label) for line in self.lines), default=0)
+        wide_bytes = max((len(line.data) * 3 for line in self.lines), default=0) if self.raw else 0
+        lines = [list(self._pieces(line, wide, wide_bytes)) for line in self.lines]
         if self.raw and any(sum(len(text) for _, text in line) > width for line in lines):
-            lines = [list(self._pieces(line, False)) for line in self.lines]
+            lines = [list(self._pieces(line, wide, 0)) for line in self.lines]
         for number, pieces in enumerate(lines):
             yield "", "\n" if number else ""
             for text in self.lines[number].source:
@@ -194,16 +196,14 @@ class Disassembly(Shown):
                     before = min(sum(len(text) for role, text in pieces if not role.startswith("code")), 32)
                     yield "note", f"\n{'':{before}}{values}"[: width + 1]
 
-    def _pieces(self, line: CodeLine, raw: bool) -> Iterator[Piece]:
-        """One line; its bytes only with ``raw``."""
-        wide_label = max(len(line.label) for line in self.lines)
-        wide_bytes = max(len(line.data) * 3 for line in self.lines)
+    def _pieces(self, line: CodeLine, wide_label: int, wide_bytes: int) -> Iterator[Piece]:
+        """One line, with columns so wide for labels and bytes; 0 for no bytes."""
         point = bool(line.breakpoints)
         yield ("mark", "=>") if line.current else ("breakpoint", " b" if point else "  ")
         place = f"{line.seg_off}  {line.address:#08x}" if line.seg_off else f"{line.address:#010x}"
         yield "breakpoint" if point else "mark" if line.current else "address", f" {place}"
         yield "label", f"  {line.label:<{wide_label}}" if wide_label else ""
-        yield "bytes", f"  {line.data.hex(' '):<{wide_bytes}}" if raw else ""
+        yield "bytes", f"  {line.data.hex(' '):<{wide_bytes}}" if wide_bytes else ""
         yield "", "  "
         code = f"{line.mnemonic:<7} {line.operands}" if line.operands else line.mnemonic
         yield "code-att" if self.syntax == "att" else "code", code

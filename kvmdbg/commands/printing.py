@@ -28,7 +28,7 @@ from kvmdbg.printable import printable
 TemplateArg = Annotated[str, RestType('"TEMPLATE"[, EXPRESSION]...', "expression")]
 
 _TEMPLATE = re.compile(r'"((?:\\.|[^"\\])*)"\s*')
-_CONVERSION = re.compile(r"%(?:%|([-+ #0]*\d*(?:\.\d+)?)(hh|h|ll|l|z|j|t)?([a-zA-Z]))")
+_CONVERSION = re.compile(r"%(?:%|([-+ #0]*\d{0,4}(?:\.\d{1,4})?)(hh|h|ll|l|z|j|t)?([a-zA-Z]))")
 _ESCAPE = re.compile(r"\\([0-7]{1,3}|.)")
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "e": "\033"}
 LONGEST_STRING = 4096

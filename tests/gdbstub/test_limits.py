@@ -8,6 +8,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from gdbstub import Address, Server, TargetError
 from gdbstub import client as clients
 from gdbstub import server as servers
+from gdbstub.agent import formatted
 from gdbstub.packets.memory import PIECE
 from gdbstub.registers import Description
 from gdbstub.server import LOOPBACK
@@ -341,3 +343,25 @@ def test_an_error_of_the_target_is_no_internal_error(server: Server, said: list[
     assert client.ask(b"qCRC:0,1") == b"E07"
     assert not any("internal" in one for one in said)
     client.close()
+
+
+def test_a_file_of_any_size_is_not_read_whole(tmp_path: Path) -> None:
+    file = tmp_path / "guest"
+    with file.open("wb") as made:
+        made.truncate(1 << 40)
+    target = FakeTarget()
+    target.own_files = {str(file): str(file)}
+    loop = Loop(target)
+    for number in range(3, 10):
+        assert loop.ask(b"vFile:open:%s,0,0" % str(file).encode().hex().encode()) == b"F%x" % number
+    assert loop.ask(b"vFile:pread:3,4,8000000000") == b"F4;\0\0\0\0"
+    assert loop.ask(b"vFile:pread:3,4,ffffffffffffffffffff") == b"F-1,16"
+    held = loop.client.files[3]
+    loop.client.leave()
+    assert held.closed
+
+
+def test_a_width_of_a_thousand_million_columns() -> None:
+    machine = FakeTarget()
+    assert len(formatted("%999999999d %.999999999s", [1, 0], machine)) < 100  # type: ignore[arg-type]
+    assert len(formatted("%9999d", [1], machine)) == 9999  # type: ignore[arg-type]

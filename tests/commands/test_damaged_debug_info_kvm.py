@@ -1,0 +1,105 @@
+"""Debug information with any byte changed: every command ends in one sentence, or works, and takes no memory for it."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+
+import kvmdbg
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.errors import ExpressionError, KvmdbgError
+
+pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
+
+C = """\
+struct node {
+    struct node *next; int value; char name[8]; union { int a; float b; } u; enum { RED, GREEN } c; unsigned b:3;
+};
+static struct node nodes[3] = {{&nodes[1], 1, "one"}, {&nodes[2], 2, "two"}};
+volatile double d = 1.5; int (*fp)(int);
+static inline int inner(int n) { volatile int twice = n * 2; return twice + nodes[n % 3].value; }
+__attribute__((noinline)) int outer(int n, struct node *p) {
+    int got = inner(n);
+    { int deep = got; got += deep; }
+    return got + p->value;
+}
+void _start(void) {
+    int sum = 0;
+    for (int i = 0; i < 3; i++)
+        sum += outer(i, &nodes[i]);
+    nodes[0].value = sum;
+    __asm__("hlt");
+}
+"""
+FLAGS = ["-O1", "-ffreestanding", "-fno-pie", "-no-pie", "-nostdlib", "-static", "-fno-stack-protector",
+         "-Wl,--build-id=none", "-Wl,-Ttext=0x100000"]  # fmt: skip
+SECTIONS = (".eh_frame", ".symtab", ".strtab", ".shstrtab")
+COMMANDS = [
+    "break outer", "run", "backtrace", "info locals", "info args", "ptype struct node", "whatis nodes", "print nodes",
+    "print *p", "print sizeof(struct node)", "list", "info line outer", "info symbols", "step", "next", "up",
+    "info locals", "frame 0", "info frame", "disassemble /s", "x/3i $pc", "break a.c:7", "info breakpoints", "continue",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session", params=["-gdwarf-5", "-gdwarf-4"])
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("damaged")
+    (folder / "a.c").write_text(C)
+    subprocess.run(["gcc", *FLAGS, request.param, folder / "a.c", "-o", folder / "a.elf"], check=True)
+    return folder / "a.elf"
+
+
+def damaged(whole: Path, chance: random.Random) -> bytes:
+    """The file with one to five bytes of a section changed."""
+    data = bytearray(whole.read_bytes())
+    with whole.open("rb") as file:
+        sections = [
+            (one["sh_offset"], one["sh_size"])
+            for one in ELFFile(file).iter_sections()
+            if one["sh_size"] and (one.name.startswith(".debug") or one.name in SECTIONS)
+        ]
+    start, size = chance.choice(sections)
+    for _ in range(chance.choice([1, 1, 1, 2, 5])):
+        at = start + chance.randrange(size)
+        data[at] = chance.choice([0, 1, 0x7F, 0x80, 0xFF, data[at] ^ 1 << chance.randrange(8), chance.randrange(256)])
+    return bytes(data)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_byte_changed(whole: Path, tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "a.elf"
+    path.write_bytes(damaged(whole, random.Random(seed)))
+    with kvmdbg.open(path) as session:
+        dbg = Interpreter(session)
+        dbg.settings["limit-time"] = 2.0
+        for line in COMMANDS:
+            try:
+                for result in dbg.execute(line):
+                    result.plain()
+                    result.to_json()
+            except ExpressionError:
+                pass
+            except KvmdbgError as error:
+                assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("size", [1 << 20, 1 << 31, (1 << 64) - 1])
+def test_a_function_that_is_said_to_be_large(whole: Path, tmp_path: Path, size: int) -> None:
+    data = bytearray(whole.read_bytes())
+    with whole.open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        number = next(n for n, one in enumerate(table.iter_symbols()) if one.name == "_start")
+        at = table["sh_offset"] + number * table["sh_entsize"] + 16
+    data[at : at + 8] = size.to_bytes(8, "little")
+    path = tmp_path / "a.elf"
+    path.write_bytes(data)
+    with kvmdbg.open(path) as session:
+        dbg = Interpreter(session)
+        (shown,) = dbg.execute("disassemble _start")
+        assert len(shown.plain().splitlines()) < 100
+        with pytest.raises(KvmdbgError, match="more than 0x100000"):
+            list(dbg.execute("disassemble 0, 0x7fffffff"))
