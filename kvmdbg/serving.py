@@ -49,7 +49,7 @@ class GdbService:
             address = Address.parse(text or DEFAULT_ADDRESS)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        target = GdbTarget(self.session, self._monitor)
+        target = GdbTarget(self.session, self._monitor, self._cancel)
         server = Server(target, address, lambda text: self.tell(text))
         server.on_end = self.ended.set
         server.on_leave = self._left
@@ -130,6 +130,11 @@ class GdbService:
 
     # --- monitor -----------------------------------------------------------------------------------
 
+    def _cancel(self) -> None:
+        """The client wants what it let go to end, which may be a command that reads much memory."""
+        if self._interpreter is not None:
+            self._interpreter.cancelled = True
+
     def _monitor(self, line: str, show: Callable[[str], None]) -> None:
         from kvmdbg.commands.interpreter import Interpreter, Quit
         from kvmdbg.commands.results import Result, Text
@@ -146,6 +151,7 @@ class GdbService:
             show(result.plain() if isinstance(result, Text) else f"{result.plain()}\n")
 
         interpreter.on_event = tell
+        interpreter.cancelled = False
         try:
             for result in interpreter.execute(line):
                 tell(result)

@@ -256,3 +256,28 @@ def test_the_shell_restarts_while_a_client_asks(serve: Serve) -> None:
     assert not asking.is_alive()
     assert b"E" not in replies
     assert not [one for one in client.said if "error" in one]
+
+
+def test_a_monitor_command_that_reads_much_memory_can_be_interrupted(serve: Serve) -> None:
+    client = serve(kvmdbg.open(GUEST, load=0x1000, memory="1G"))
+    client.remote.send(b"qRcmd," + b"find 0x200000, +0x3fe00000, 0x1122334455667788".hex().encode())
+    ended = threading.Event()
+
+    def interrupt() -> None:
+        while not ended.wait(0.05):
+            client.remote.interrupt()
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    shown = b""
+    while (reply := client.remote.receive()) != b"OK":
+        shown += bytes.fromhex(reply[1:].decode())
+    ended.set()
+    interrupting.join()
+    assert shown == b"interrupted\n"
+    assert client.monitor("print 1") == "$1 = 1\n"
+
+
+@pytest.mark.parametrize("line", ["x/99999999xb 0", "x/99999999i 0", "hexdump 0 99999999"])
+def test_a_monitor_command_that_would_show_much(line: str, serve: Serve) -> None:
+    assert "0x100000" in serve(kvmdbg.open(GUEST, load=0x1000, memory="1G")).monitor(line)

@@ -57,7 +57,9 @@ PER_LINE = {1: 8, 2: 8, 4: 4, 8: 2}
 
 
 def read(dbg: Interpreter, place: Place, size: int, offset: int = 0) -> bytes:
-    """Memory of the current vCPU at ``place`` plus ``offset``. Raises MemoryFault."""
+    """Memory of the current vCPU at ``place`` plus ``offset``. MemoryFault; UsageError when that is to end."""
+    if dbg.cancelled:
+        raise UsageError("interrupted")
     memory = dbg.session.physical if place.space == "phys" else dbg.session.memory
     return memory.read(place.address + offset, size)
 
@@ -67,6 +69,8 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
     letter, count = form.letter or "x", 1 if form.count is None else form.count
     if count < 0:
         raise UsageError("x counts forwards only")
+    if count > MOST_SHOWN:
+        raise UsageError(f"x shows {MOST_SHOWN:#x} of them at most")
     if letter == "i":
         lines = code_lines(dbg, place.address, count, space=place.space)
         end = lines[-1].address + len(lines[-1].data) if lines else place.address
@@ -200,6 +204,8 @@ def hexdump(dbg: Interpreter, address: AddressArg | None = None, length: LengthA
         if dbg.memory_next is None:
             raise UsageError("hexdump needs an ADDRESS the first time")
         address = Place("", dbg.memory_next[1], dbg.memory_next[2])
+    if length > MOST_SHOWN:
+        raise UsageError(f"hexdump shows {MOST_SHOWN:#x} bytes at most")
     data = read(dbg, address, length)
     dbg.memory_next = (dbg.memory_format, address.address + length, address.space)
     dbg.repeat_line = f"hexdump {'phys:' if address.space == 'phys' else ''}{address.address + length:#x} {length}"
@@ -276,7 +282,7 @@ def _flags(text: str, flags: str) -> tuple[str, str]:
     return (text[match.end() :], flags + match[1]) if match else (text, flags)
 
 
-MOST_OF_A_RANGE = 1 << 20
+MOST_SHOWN = MOST_OF_A_RANGE = 1 << 20
 MOST_OF_A_FUNCTION = 1 << 16
 """A function that is said to have more bytes is not disassembled as a whole."""
 MOST_BETWEEN = 10

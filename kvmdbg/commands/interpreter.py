@@ -102,6 +102,7 @@ class Interpreter:
         self.full_screen: Callable[[], None] | None = None  # shows everything on the whole screen
         self.live_screen: Callable[[], None] | None = None  # shows the guest's screen until the user leaves
         self.host_allowed = True  # whoever types may reach files and commands of the host
+        self.cancelled = False  # what is under way is to end, as another thread has it
         self.shows_python = False  # beside each command what it is in Python
         self.told_of_gdb_settings = False  # that some change nothing
         self.repeat_line = ""  # what an empty line runs

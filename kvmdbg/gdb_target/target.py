@@ -85,13 +85,13 @@ class GdbTarget(
     capabilities.HasFiles,
     capabilities.FollowsMode,
 ):
-    """``run_command`` runs a command of the shell's for ``monitor``."""
+    """``run_command`` runs a command of the shell's for ``monitor``, ``cancel`` has it end."""
 
-    def __init__(self, session: Session, run_command: Monitor) -> None:
+    def __init__(self, session: Session, run_command: Monitor, cancel: Callable[[], None] = lambda: None) -> None:
         self.session = session
         self.physical = False
         self.follow_mode = True
-        self._run_command = run_command
+        self._run_command, self._cancel = run_command, cancel
         self._points: dict[tuple[str, int, int], tuple[Point, Breakpoint | Watchpoint]] = {}
         self._lifted: set[tuple[str, int, int]] = set()
         """What the client took away since the last resume. gdb does so at each stop and puts it back before it goes
@@ -305,6 +305,7 @@ class GdbTarget(
             self.session.go(steps, [thread - 1 for thread in runs])
 
     def interrupt(self) -> None:
+        self._cancel()
         self.session.world.stop()
 
     @property
