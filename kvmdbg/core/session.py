@@ -129,6 +129,7 @@ class Session(Inspection):
         """The source lines of symbol files that have them otherwise than as DWARF, by address, by the file's path."""
         self.source = Source(self)
         self._frame: Frame | None = None
+        self._frame_chosen_at = (0, 0)
         self.progress: Progress | None = None
         """Told how far the reading of a large file is; None: nobody wants to know."""
         self.breakpoints = Breakpoints()
@@ -470,10 +471,16 @@ class Session(Inspection):
         return State(self)
 
     def frame_of(self, runner: Runner) -> Frame:
-        """The selected frame of a vCPU: that of its pc, until ``select_frame`` chooses another at this stop."""
+        """The selected frame of a vCPU: that of its pc, until ``select_frame`` chooses another at this stop.
+
+        One that was chosen is so no more when pc or the stack pointer are written.
+        """
         from kvmdbg.core.backtrace import innermost
 
-        return self._frame if self._frame is not None and runner is self.runner else innermost(runner)
+        chosen = self._frame if runner is self.runner else None
+        if chosen is not None and self._frame_chosen_at == (runner.pc, runner.stack_pointer):
+            return chosen
+        return innermost(runner)
 
     @property
     def frame(self) -> Frame:
@@ -486,6 +493,7 @@ class Session(Inspection):
         if not 0 <= number < len(found.frames):
             raise UsageError(f"there is no frame {number}: the last one is {len(found.frames) - 1} ({found.end})")
         self._frame = found.frames[number] if number else None
+        self._frame_chosen_at = self.runner.pc, self.runner.stack_pointer
         return found.frames[number]
 
     @property

@@ -42,6 +42,13 @@ def test_frame_ends_with_the_guest(inside: Typist) -> None:
     assert inside.dbg.session.frame.number == 0
 
 
+@pytest.mark.parametrize("line", ["set $pc = $pc + 1", "set $sp = $sp - 8", "set $rip = outb"])
+def test_frame_ends_when_the_innermost_is_another(inside: Typist, line: str) -> None:
+    inside.type(line)
+    session = inside.dbg.session
+    assert session.frame.number == 0 and session.frame.pc == session.regs.pc
+
+
 def test_frame_is_kept_while_the_guest_rests(inside: Typist) -> None:
     inside.type("print 1\nx/4xw $sp\nset $mine = 3")
     assert inside.dbg.session.frame.number == 1
