@@ -12,8 +12,8 @@ from kvmdbg.commands.settings import CONTEXT_PARTS
 from kvmdbg.commands.values import address_label
 from kvmdbg.commands.views import context, register_value
 from kvmdbg.core.breakpoints import Breakpoint, Point, Watchpoint
-from kvmdbg.errors import UsageError
-from kvmdbg.machine.bus import attempt
+from kvmdbg.errors import DeviceFailure, UsageError
+from kvmdbg.machine.bus import Device, attempt
 
 #: Register groups of x86.registers that `info registers GROUP` knows, with what gdb's plain list shows first.
 GROUP_WORDS = ("general", "segment", "base", "control", "debug", "table", "msr", "all")
@@ -260,10 +260,17 @@ def _size(count: int) -> str:
     return f"{count} bytes"
 
 
+def _description(device: Device) -> str:
+    try:
+        return str(attempt(device, device.describe))
+    except DeviceFailure as error:
+        return f"cannot be described: {error.what}"
+
+
 @command("info devices", aliases=("ports",), group="info", example="info devices", py="dbg.devices")
 def info_devices(dbg: Interpreter) -> Result:
     """List the devices with the ports and addresses they answer."""
-    rows = tuple((one.name, attempt(one, one.describe)) for one in dbg.session.devices)
+    rows = tuple((one.name, _description(one)) for one in dbg.session.devices)
     return Table("devices", ("Device", "What it answers"), rows, "No devices.")
 
 

@@ -186,7 +186,9 @@ def test_state_that_cannot_be_kept_is_told(boot: Boot, tmp_path: Path) -> None:
 def test_commands_name_the_device(boot: Boot) -> None:
     dbg = with_odd(boot, READ_PORT[0], Odd(fails))
     shell = Interpreter(dbg)
-    for line in ("info devices", "info device odd", "print $port(0x170)"):
+    (shown,) = shell.execute("info devices")
+    assert "cannot be described: ValueError: my bug" in shown.plain() and "uart" in shown.plain()
+    for line in ("info device odd", "print $port(0x170)"):
         with pytest.raises(KvmdbgError, match="device odd failed: ValueError: my bug"):
             list(shell.execute(line))
 
