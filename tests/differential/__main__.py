@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--every-variant", action="store_true", help="all variants for each program")
     options.add_argument("--seconds", type=float, default=float("inf"), help="begin no program after so many seconds")
     options.add_argument("--no-shrink", action="store_true", help="show differing programs as they are")
+    options.add_argument("--first", action="store_true", help="end at the first program that differs")
     options.add_argument("--show", action="store_true", help="print the program of --seed and end")
     args = options.parse_args(argv)
     modes = tuple(args.mode or MODES)
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             for one in found:
                 shown = one if args.no_shrink else shrink(one)
                 print(f"DIFFERS: {shown.describe()}\n", flush=True)
+            if found and args.first:
+                break
         seed += 1
     print(f"{done} programs, {differ} differ; seeds {args.seed} to {seed - 1}, {time.monotonic() - began:.0f} s")
     if why:

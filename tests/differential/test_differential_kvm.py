@@ -9,39 +9,9 @@ import pytest
 from tests.differential.proof import NotCounted, check, chosen, programs
 
 pytestmark = [pytest.mark.kvm, pytest.mark.timeout(120)]
-COUNT = int(os.environ.get("KVMDBG_DIFFERENTIAL_COUNT", "24"))
-SEEDS = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    7,
-    8,
-    10,
-    11,
-    12,
-    13,
-    14,
-    15,
-    16,
-    18,
-    20,
-    21,
-    23,
-    24,
-    25,
-    26,
-    27,
-    29,
-    30,
-    32,
-    33,
-    35,
-    36,
-    39,
-    41,
-)
+SLOW = float(os.environ.get("KVMDBG_TIME_SCALE", "1")) > 1
+COUNT = int(os.environ.get("KVMDBG_DIFFERENTIAL_COUNT", "6" if SLOW else "30"))
+SEEDS = [seed for seed in range(1, 100) if seed not in (6, 9, 17, 38, 59, 96)]
 
 
 @pytest.mark.parametrize("seed", SEEDS[:COUNT])

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from kvmdbg.core.arming import AUTO, HOLDS
 from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.core.session import Session
-from kvmdbg.core.stops import Stop, WatchpointStop
+from kvmdbg.core.stops import CaughtStop, Stop, WatchpointStop
+from kvmdbg.errors import NotSupportedHere
 from tests.differential.machine import MEMORY, TIME_LIMIT, Observation, Runnable, Wrong, in_time, observe, witness
+from tests.differential.program import SOFTWARE_VECTORS
 from tests.differential.trace import MOST_STEPS, Step, match, match_order, physical, touches, visits
 
 PAGE = 4096
@@ -204,6 +208,33 @@ def breakpoints(trial: Trial) -> Stop:
 
 
 @variant
+def held_otherwise(trial: Trial) -> Stop:
+    """Breakpoints held in one way only, as the user may ask for."""
+    trial.session.breakpoint_hold = trial.rng.choice([hold for hold in HOLDS if hold != AUTO])
+    trial.note(f"hold {trial.session.breakpoint_hold}")
+    points = []
+    for place in trial.places(trial.rng.choice([1, 3, 4, 10])):
+        with suppress(NotSupportedHere):
+            points.append(trial.session.break_at(place))
+            trial.note(f"break {place:#x}")
+    order: list[int] = []
+    for _ in range(MOST_STOPS):
+        try:
+            stop = trial.go()
+        except NotSupportedHere:  # told when the guest is to run
+            trial.session.breakpoints.clear()
+            return trial.run()
+        if stop.reason == "breakpoint":
+            order.append(stop.pc)
+        elif trial.runnable.ends(stop):
+            break
+    problem = match_order(order, visits(trial.steps, [(point.address, "linear") for point in points]))
+    if problem and trial.steps:
+        raise Wrong(f"{problem}; held by {', '.join(sorted({point.held_by for point in points}))}")
+    return stop
+
+
+@variant
 def false_conditions(trial: Trial) -> Stop:
     conditions = ["$ax == 0x1234567", "0", "$sp != $sp", f"*(u8*){trial.runnable.program.layout.data:#x} == 0x100"]
     for place in trial.places(8):
@@ -239,6 +270,20 @@ def advance(trial: Trial) -> Stop:
         with in_time(trial.session):
             stop = trial.session.advance(place)
         if stop.reason != "breakpoint" and trial.runnable.ends(stop):
+            return stop
+    return trial.run()
+
+
+@variant
+def moves(trial: Trial) -> Stop:
+    """The commands that step and run in one."""
+    session = trial.session
+    for _ in range(15):
+        move = trial.rng.choice([session.finish, session.until, lambda: session.next(2), lambda: session.step(2)])
+        with in_time(session):
+            stop = move()
+        trial.note(f"{getattr(move, '__name__', 'move')} to {session.regs.pc:#x}")
+        if stop.reason not in ("step", "breakpoint") and trial.runnable.ends(stop):
             return stop
     return trial.run()
 
@@ -348,6 +393,42 @@ def catchpoints(trial: Trial) -> Stop:
         trial.note(f"catch {kind}")
         trial.session.catch(kind)
     return trial.run("exit", "unhandled-exit")
+
+
+@variant
+def caught_exceptions(trial: Trial) -> Stop:
+    """Each exception is caught, once, and nothing else."""
+    layout, entries = trial.runnable.program.layout, trial.runnable.code.entries
+    caught: list[int] = []
+    trial.session.catch("exception")
+    for _ in range(MOST_STOPS):
+        stop = trial.go()
+        if isinstance(stop, CaughtStop):
+            caught.append(int(getattr(stop.exit, "vector", -1)))
+        elif trial.runnable.ends(stop):
+            break
+    faults = {at: vector for vector, at in entries.items() if vector not in SOFTWARE_VECTORS}
+    wanted = [faults[step.next] for step in trial.steps if step.next in faults]
+    found = [vector for vector in caught if vector not in SOFTWARE_VECTORS]
+    if trial.steps and stop.reason == "halted" and found != wanted:
+        raise Wrong(f"exceptions {found} were caught, {wanted} were raised (counts at {layout.counts:#x})")
+    return stop
+
+
+@variant
+def fork(trial: Trial) -> Stop:
+    """Runs from one point, each undone; then the guest goes on."""
+    session = trial.session
+    stop = trial.step(trial.steps_to_go())
+    if trial.at_end(stop):
+        return stop
+
+    def prepare(_: Session, limit: int) -> None:
+        session.physical.write(trial.runnable.program.layout.data, bytes([limit]))
+
+    for _, _ in session.fork([1, 2, 3], prepare, exits=trial.rng.choice([1, 3]), timeout=TIME_LIMIT):
+        pass
+    return trial.run()
 
 
 @variant

@@ -1,0 +1,190 @@
+"""Does the proof find a fault that is put back? Each is, in a copy of the package, and the proof runs on the copy.
+
+    python -m tests.differential.mutations [NAME ...]
+
+Prints after how many programs each was found; exit status 1 when one was not within its count.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNT = 60
+SHOWN = re.compile(r"^DIFFERS: seed (\d+), ([\w-]+): (.*)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """``old`` stands once in ``file`` and becomes ``new``; ``options`` are for the proof, to come to it sooner."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    options: tuple[str, ...] = ()
+
+
+MUTATIONS = (
+    Mutation(
+        "steps clear the guest's own trap flag",
+        "core/stepping.py",
+        "        if own if image is None else image & EFLAGS_TF:\n",
+        "        if False:\n",
+    ),
+    Mutation(
+        "passing a breakpoint on an instruction that raises an exception",
+        "core/stepping.py",
+        "with runner.without_trap(pc), self._handlers_trapped():",
+        "with runner.without_trap(pc):",
+        ("--variant", "breakpoints", "--variant", "false-conditions"),
+    ),
+    Mutation(
+        "flags in the frame that iretq pops stay changed",
+        "core/stepping.py",
+        "runner.session.write_linear(runner, *frame)",
+        "pass",
+        ("--mode", "long"),
+    ),
+    Mutation(
+        "a step over a fence runs two instructions",
+        "core/stepping.py",
+        "        if not runner.session.profile.runs_on:\n",
+        "        if True:\n",
+    ),
+    Mutation(
+        "frames of events and pushes on a guarded stack",
+        "core/session.py",
+        "            found |= self.pages_of(runner, [*runner.written_tables(), *runner.stacks()])\n",
+        "            pass\n",
+        ("--variant", "watchpoints", "--variant", "false-watchpoints"),
+    ),
+    Mutation(
+        "stacks of the TSS are guarded",
+        "core/runner.py",
+        "        if tr.selector and not self.mode.segmented:\n            slots",
+        "        if False:\n            slots",
+        ("--mode", "long", "--variant", "watchpoints", "--variant", "false-watchpoints"),
+    ),
+    Mutation(
+        "accessed bits in the page of a breakpoint",
+        "core/arming.py",
+        "    if page in view.unguardable:\n",
+        "    if False:\n",
+        ("--mode", "prot", "--mode", "long", "--variant", "breakpoints", "--variant", "ignored"),
+    ),
+    Mutation(
+        "accessed bits in the page of a watchpoint",
+        "core/arming.py",
+        "        unsafe = view.paging_pages | view.unguardable\n",
+        "        unsafe = set(view.paging_pages)\n",
+        ("--mode", "prot", "--mode", "long", "--variant", "watchpoints", "--variant", "false-watchpoints"),
+    ),
+    Mutation(
+        "lidt whose operand lies in a withdrawn page never ends",
+        "core/watching.py",
+        "        if not write and bytes(runner.vcpu.page[REGS:REGS_END]) == state:\n",
+        "        if False:\n",
+        ("--mode", "prot", "--mode", "long", "--variant", "watchpoints", "--variant", "false-watchpoints"),
+    ),
+    Mutation(
+        "what was decoded ahead forgets the writes of rotates",
+        "x86/operands.py",
+        '"rol", "ror", "rcl", "rcr", ',
+        "",
+    ),
+    Mutation(
+        "a segment override does not count to the instruction of a stop",
+        "x86/operands.py",
+        "length - 2 * overrides if size else -length",
+        "length if size else -length",
+        ("--variant", "watchpoints"),
+    ),
+    Mutation(
+        "KVM's own step stays in DR6",
+        "core/stepping.py",
+        "if debugregs.dr6 & DR6_BS and not self._had_bs:",
+        "if False:",
+    ),
+    Mutation(
+        "conditions are taken for true",
+        "core/session.py",
+        "if not bound(event.exit if event is not None else None):",
+        "if bound(event.exit if event is not None else None) is None:",
+        ("--variant", "false-conditions", "--variant", "false-watchpoints"),
+    ),
+    Mutation(
+        "a hit is counted twice",
+        "core/session.py",
+        "            point.hits += 1\n            if point.ignore",
+        "            point.hits += 2\n            if point.ignore",
+        ("--variant", "breakpoints", "--variant", "true-conditions"),
+    ),
+    Mutation(
+        "a trap stays in memory",
+        "core/traps.py",
+        "            self._lift(list(self._planted))\n",
+        "            self._lift(list(self._planted)[1:])\n",
+    ),
+    Mutation(
+        "a watchpoint is told with the values after it",
+        "core/watching.py",
+        "        touch.old, touch.new = old[first:last], new[first:last]\n",
+        "        touch.old, touch.new = new[first:last], old[first:last]\n",
+        ("--variant", "watchpoints"),
+    ),
+    Mutation(
+        "a snapshot forgets a device",
+        "machine/bus.py",
+        "            attempt(device, device.load, deepcopy(state))\n",
+        "            pass\n",
+        ("--variant", "snapshot", "--variant", "snapshot-file", "--variant", "fork"),
+    ),
+)
+
+
+def found(mutation: Mutation, count: int = COUNT) -> str:
+    """How the proof tells of this fault; empty when it does not, within ``count`` programs."""
+    with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
+        copy = Path(folder)
+        for name in ("kvmdbg", "gdbstub", "tests/__init__.py", "tests/differential"):
+            source, target = ROOT / name, copy / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        path = copy / "kvmdbg" / mutation.file
+        text = path.read_text()
+        if text.count(mutation.old) != 1:
+            raise SystemExit(
+                f"{mutation.name}: what is to be changed is not once in {mutation.file}: bring it up to date"
+            )
+        path.write_text(text.replace(mutation.old, mutation.new))
+        command = [sys.executable, "-m", "tests.differential", "--no-shrink", "--first", "--count", str(count)]
+        output = subprocess.run([*command, *mutation.options], cwd=copy, capture_output=True, text=True).stdout
+    shown = SHOWN.search(output)
+    programs = re.search(r"^(\d+) programs", output, re.MULTILINE)
+    return f"program {programs[1]} (seed {shown[1]}, {shown[2]}): {shown[3]}" if shown and programs else ""
+
+
+def main(argv: Sequence[str]) -> int:
+    missed = 0
+    for mutation in MUTATIONS:
+        if argv and mutation.name not in argv:
+            continue
+        how = found(mutation)
+        missed += not how
+        print(f"{'found' if how else 'NOT FOUND':<10} {mutation.name}\n           {how[:200]}", flush=True)
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
