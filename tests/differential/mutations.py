@@ -150,29 +150,44 @@ MUTATIONS = (
 )
 
 
+def _copied(folder: Path, mutation: Mutation) -> None:
+    """The package and the proof, with the fault in it."""
+    for name in ("kvmdbg", "gdbstub", "tests/differential"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "tests" / "__init__.py", folder / "tests")
+    path = folder / "kvmdbg" / mutation.file
+    text = path.read_text()
+    if text.count(mutation.old) != 1:
+        raise SystemExit(
+            f"{mutation.name}: {mutation.file} does not have once what is to be changed: bring it up to date"
+        )
+    path.write_text(text.replace(mutation.old, mutation.new))
+
+
+def _first(where: Path, options: Sequence[str]) -> tuple[int, str, int, str]:
+    """Of the first difference: its seed, variant, how many programs it took, and its text; seed -1 for none."""
+    command = [sys.executable, "-m", "tests.differential", "--no-shrink", "--first", *options]
+    output = subprocess.run(command, cwd=where, capture_output=True, text=True).stdout
+    programs, shown = re.search(r"^(\d+) programs", output, re.MULTILINE), SHOWN.search(output)
+    count = int(programs[1]) if programs else 0
+    return (int(shown[1]), shown[2], count, shown[3]) if shown else (-1, "", count, "")
+
+
 def found(mutation: Mutation, count: int = COUNT) -> str:
     """How the proof tells of this fault; empty when it does not, within ``count`` programs."""
+    done, seed = 0, 1
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
-        copy = Path(folder)
-        for name in ("kvmdbg", "gdbstub", "tests/__init__.py", "tests/differential"):
-            source, target = ROOT / name, copy / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, target)
-        path = copy / "kvmdbg" / mutation.file
-        text = path.read_text()
-        if text.count(mutation.old) != 1:
-            raise SystemExit(
-                f"{mutation.name}: what is to be changed is not once in {mutation.file}: bring it up to date"
-            )
-        path.write_text(text.replace(mutation.old, mutation.new))
-        command = [sys.executable, "-m", "tests.differential", "--no-shrink", "--first", "--count", str(count)]
-        output = subprocess.run([*command, *mutation.options], cwd=copy, capture_output=True, text=True).stdout
-    shown = SHOWN.search(output)
-    programs = re.search(r"^(\d+) programs", output, re.MULTILINE)
-    return f"program {programs[1]} (seed {shown[1]}, {shown[2]}): {shown[3]}" if shown and programs else ""
+        _copied(Path(folder), mutation)
+        while done < count:
+            options = ["--seed", str(seed), "--count", str(count - done), *mutation.options]
+            at, variant, programs, text = _first(Path(folder), options)
+            done += programs
+            if at < 0:
+                break
+            if _first(ROOT, ["--seed", str(at), "--count", "1", *mutation.options])[0] < 0:
+                return f"program {done} (seed {at}, {variant}): {text}"
+            seed = at + 1  # it differs without the fault, too
+    return ""
 
 
 def main(argv: Sequence[str]) -> int:
