@@ -41,6 +41,7 @@ RUN_NATIVELY = frozenset((0x01, 0x19, 0x1C, 0x1D, 0x1E, 0xAE, 0xC7))
 """Opcodes behind 0F of fences, endbr64, swapgs, serialize, fxsave, rdfsbase, rdrand and no-operations."""
 IMAGE_SIZES = {"popf": 2, "popfd": 4, "popfq": 8, "iret": 2, "iretd": 4, "iretq": 8}
 """Bytes of what these instructions load into EFLAGS."""
+EFLAGS_RF = 1 << 16
 REGS = abi.kvm_run.regs.offset
 REGS_END = REGS + 144
 IDTR = REGS_END + abi.kvm_sregs.idt.offset
@@ -632,6 +633,7 @@ class Stepper:
         runner = self.runner
         vcpu = runner.vcpu
         runner.set_general("rip", vcpu.regs.rip + size)
+        runner.set_general("rflags", vcpu.regs.rflags & ~EFLAGS_RF)
         runner.flush()
         events = vcpu.get_events()
         if events.interrupt.shadow:  # of the sti before it
