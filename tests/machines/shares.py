@@ -85,7 +85,7 @@ def shares_of(prog: str, start: Callable[[boot.Run], int], run: boot.Run, comman
         several = len(commands) > 1
         name = f"{prog} {number}" if several else prog
         keep = run.keep / str(number) if run.keep and several else run.keep
-        found.append((start, dataclasses.replace(run, command=command, name=name, keep=keep)))
+        found.append((start, dataclasses.replace(run, command=command, name=name, keep=keep, durations=Counter())))
     return found
 
 
