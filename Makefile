@@ -61,7 +61,7 @@ test-kvm-intel: $(VENV)/dev.stamp
 # Measures all flavours that there are from here, and writes the page about them.
 kvm-results: $(VENV)/dev.stamp
 	-$(BIN)/python -m pytest -m kvm -q --kvm-report=$(RESULTS).jsonl
-	-$(BIN)/python -m tests.machines.kvm_amd -j 2 --tests $(EMULATED_TESTS) --report $(RESULTS).jsonl
+	-$(BIN)/python -m tests.machines.kvm_amd -j 2 --tests $(EMULATED_TESTS) --durations --report $(RESULTS).jsonl
 	-$(BIN)/python -m tests.machines.kvm_intel -j 2 --tests $(EMULATED_TESTS) --report $(RESULTS).jsonl
 	$(BIN)/python -m tests.machines.results $(RESULTS).jsonl $(RESULTS).md
 
