@@ -6,6 +6,7 @@ A test that fails shows for each of its guests why it stopped, the context there
 from __future__ import annotations
 
 import os
+import shutil
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -29,20 +30,25 @@ class Builds:
         self._factory = factory
         self._made: dict[tuple[object, ...], tuple[Path, Path]] = {}
 
-    def of(self, build: Callable[..., tuple[Path, Path]], text: str, **options: object) -> tuple[Path, Path]:
-        """The image and its symbols as ``build`` makes them in a folder for these options."""
+    def of(
+        self, build: Callable[..., tuple[Path, Path]], text: str, folder: Path, **options: object
+    ) -> tuple[Path, Path]:
+        """The image and its symbols as ``build`` makes them for these options, copied into ``folder``."""
         key = (build, text, *sorted(options.items()))
         if key not in self._made:
             self._made[key] = build(text, self._factory.mktemp("guest"), **options)
-        return self._made[key]
+        image, symbols = self._made[key]
+        return Path(shutil.copy(image, folder)), Path(shutil.copy(symbols, folder))
 
 
 class Guests:
     """Opens guests for one test: ``kvm_guest(asm="…")``, ``kvm_guest(c="…")`` or ``kvm_guest("kernel.elf")``."""
 
-    def __init__(self, builds: Builds) -> None:
+    def __init__(self, folder: Path, builds: Builds) -> None:
+        self._folder = folder
         self._builds = builds
         self.sessions: list[Session] = []
+        self._made = 0
         self._exits: dict[int, deque[Exit]] = {}
 
     def __call__(
@@ -91,14 +97,17 @@ class Guests:
         if sum(one is not None for one in (path, asm, c)) != 1:
             raise UsageError("a guest is made of one thing: a path, asm= or c=")
         if path is None:
+            self._made += 1
+            folder = self._folder / f"guest{self._made}"
+            folder.mkdir()
             mode = mode or ("real" if c is None else "long")
             load = load if load is not None else (0x1000 if c is None else 0x100000)
             if c is None:
                 assert asm is not None
-                path, elf = self._builds.of(build.from_assembly, asm, mode=mode, address=load)
+                path, elf = self._builds.of(build.from_assembly, asm, folder, mode=mode, address=load)
             else:
                 optimize = options.pop("optimize", 1)
-                path, elf = self._builds.of(build.from_c, c, mode=mode, address=load, optimize=optimize)
+                path, elf = self._builds.of(build.from_c, c, folder, mode=mode, address=load, optimize=optimize)
             options["symbols"] = [*options.get("symbols", ()), (str(elf), 0)]
             options.setdefault("format", "flat")
         return api.open(path, mode=mode, load=load, **options)
@@ -137,9 +146,9 @@ def kvm_guest_builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
 
 
 @pytest.fixture
-def kvm_guest(request: pytest.FixtureRequest, kvm_guest_builds: Builds) -> Iterator[Guests]:
+def kvm_guest(request: pytest.FixtureRequest, tmp_path: Path, kvm_guest_builds: Builds) -> Iterator[Guests]:
     """Opens guests on /dev/kvm: ``dbg = kvm_guest(asm="mov al, 1; hlt")``; see docs/pytest.md."""
-    guests = Guests(kvm_guest_builds)
+    guests = Guests(tmp_path, kvm_guest_builds)
     request.node.stash[_GUESTS] = guests
     yield guests
     guests.close()

@@ -118,16 +118,24 @@ def test_without_a_compiler(pytester: pytest.Pytester, monkeypatch: pytest.Monke
     result.stdout.fnmatch_lines(["*UsageError: as is not installed: guests from source need binutils, and gcc for C"])
 
 
-def test_the_same_source_is_built_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_same_source_is_built_once(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
     builds = Builds(tmp_path_factory)
     made: list[str] = []
 
     def build(text: str, folder: Path, **options: object) -> tuple[Path, Path]:
         made.append(text)
+        for name in ("flat", "elf"):
+            (folder / name).write_text(f"{text} {options}")
         return folder / "flat", folder / "elf"
 
-    first = builds.of(build, "hlt", mode="real", address=1)
-    assert builds.of(build, "hlt", address=1, mode="real") == first
-    assert builds.of(build, "hlt", mode="long", address=1) != first
-    assert builds.of(build, "nop", mode="real", address=1) != first
+    def of(text: str, name: str, **options: object) -> str:
+        (tmp_path / name).mkdir()
+        image, symbols = builds.of(build, text, tmp_path / name, **options)
+        assert (image, symbols) == (tmp_path / name / "flat", tmp_path / name / "elf")
+        return image.read_text()
+
+    assert of("hlt", "one", mode="real", address=1) == of("hlt", "two", mode="real", address=1)
+    assert made == ["hlt"]
+    assert of("hlt", "three", mode="long", address=1) == "hlt {'mode': 'long', 'address': 1}"
+    assert of("nop", "four", mode="real", address=1).startswith("nop")
     assert made == ["hlt", "hlt", "nop"]
