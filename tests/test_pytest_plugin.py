@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from kvmdbg.pytest_plugin import Builds
 
+TIME_SCALE = float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/pytest.md"
 PLUGIN = ("-p", "kvmdbg.pytest_plugin", "-p", "no:cacheprovider")
@@ -22,7 +24,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
     pytester.makepyfile(source)
-    return pytester.runpytest_subprocess(*PLUGIN, timeout=50)
+    return pytester.runpytest_subprocess(*PLUGIN, timeout=50 * TIME_SCALE)
 
 
 @pytest.mark.kvm
