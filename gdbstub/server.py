@@ -191,12 +191,18 @@ class Server:
                 if stat.S_ISSOCK(os.stat(address.path).st_mode) and not _answers(address.path):
                     os.unlink(address.path)
             listener = socket.socket(socket.AF_UNIX)
-            mask = os.umask(0o177)
-            try:
-                listener.bind(address.path)
+            hidden = os.path.join(os.path.dirname(address.path), f".{os.getpid():x}-{id(listener) & 0xFFFF:x}")
+            try:  # whoever sees the socket's name may connect at once
+                listener.bind(hidden)
+                os.chmod(hidden, 0o600)
                 listener.listen()
+                os.link(hidden, address.path)
+            except OSError:
+                listener.close()
+                raise
             finally:
-                os.umask(mask)
+                with contextlib.suppress(OSError):
+                    os.unlink(hidden)
             return listener
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         listener = socket.create_server((address.host, address.port), family=family)

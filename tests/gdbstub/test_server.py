@@ -321,3 +321,21 @@ def test_a_lent_thread_waits_for_nobody(lending: Server) -> None:
         assert not done.is_alive()
     assert client.ask(b"qC") == b"QC1"
     client.close()
+
+
+def test_a_unix_socket_that_is_there_can_be_connected_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name appears when somebody listens: whoever waits for the name may connect at once."""
+    path = tmp_path / "gdb"
+    listen = socket.socket.listen
+    seen: list[bool] = []
+
+    def watched(one: socket.socket, backlog: int = 128) -> None:
+        seen.append(path.exists())
+        listen(one, backlog)
+
+    monkeypatch.setattr(socket.socket, "listen", watched)
+    server = Server(FakeTarget(), Address(path=str(path)))
+    server.start()
+    server.close()
+    assert seen == [False]
+    assert not list(tmp_path.iterdir())
