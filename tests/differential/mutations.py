@@ -108,10 +108,16 @@ MUTATIONS = (
         ("--variant", "watchpoints"),
     ),
     Mutation(
-        "KVM's own step stays in DR6",
+        "the guest's own single-step trap leaves DR6.BS clear",
         "core/stepping.py",
-        "if debugregs.dr6 & DR6_BS and not self._had_bs:",
-        "if False:",
+        "        if own:\n            runner.deliver(1, 0, dr6=DR6_BS)\n",
+        "        if own:\n            runner.deliver(1, 0)\n",
+    ),
+    Mutation(
+        "a step over hlt with the chips in the kernel",
+        "core/stepping.py",
+        "        if not runner.session.profile.halts_late or runner.cpl:\n",
+        "        if True:\n",
     ),
     Mutation(
         "conditions are taken for true",

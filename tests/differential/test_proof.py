@@ -85,6 +85,13 @@ def test_the_order_of_breakpoints(found: list[int], right: bool) -> None:
     assert (match_order(found, wanted) is None) is right
 
 
+def test_a_place_that_is_perhaps_reached_before_it_surely_is() -> None:
+    wanted = [Visit(0x10, False), Visit(0x20, True), Visit(0x10, True)]
+    assert match_order([0x20, 0x10], wanted) is None and match_order([0x10, 0x20, 0x10], wanted) is None
+    assert match_order([0x10, 0x20], wanted) is not None
+    assert match_order([0x10], [Visit(0x10, False), Visit(0x10, True)]) is None
+
+
 def _stop(instruction: int) -> WatchpointStop:
     return WatchpointStop(0, instruction + 1, (), "write", 0x500, 1, b"", b"", instruction)
 

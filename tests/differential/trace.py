@@ -138,17 +138,22 @@ def visits(steps: Sequence[Step], places: Iterable[tuple[int, str]]) -> list[Vis
 
 def match_order(found: Sequence[int], wanted: Sequence[Visit]) -> str | None:
     """What is wrong with the order in which breakpoints were hit."""
-    at = 0
+    places = {0}  # how many of those wanted may be behind us; more than one where uncertain ones are alike
     for number, pc in enumerate(found):
-        if number and found[number - 1] == pc and (at == len(wanted) or wanted[at].pc != pc):
-            continue  # a repeated instruction
-        while at < len(wanted) and not wanted[at].certain and wanted[at].pc != pc:
-            at += 1
-        if at == len(wanted) or wanted[at].pc != pc:
-            after = f"{wanted[at].pc:#x}" if at < len(wanted) else "none"
+        following = set[int]()
+        for place in places:
+            if number and found[number - 1] == pc:
+                following.add(place)  # a repeated instruction
+            for at in range(place, len(wanted)):
+                if wanted[at].pc == pc:
+                    following.add(at + 1)
+                if wanted[at].certain:
+                    break
+        if not following:
+            after = next((f"{visit.pc:#x}" for visit in wanted[max(places) :] if visit.certain), "none")
             return f"breakpoint stop {number} is at {pc:#x}, the next must be at {after}"
-        at += 1
-    left = [visit for visit in wanted[at:] if visit.certain]
+        places = following
+    left = [visit for visit in wanted[max(places) :] if visit.certain]
     return f"no breakpoint stop at {left[0].pc:#x} after {len(found)} of them" if left else None
 
 
@@ -184,33 +189,37 @@ def touches(steps: Sequence[Step], start: int, length: int, kind: str, space: st
 
 def match(found: Sequence[WatchpointStop], wanted: Sequence[Touch], extra: bool) -> str | None:
     """What is wrong with the stops of one watchpoint; ``extra``: the CPU may touch what is watched by itself, too."""
-    at = again = 0
-    last: Touch | None = None
 
     def same(stop: WatchpointStop, step: Step) -> bool:
         if stop.instruction is not None:
             return stop.instruction == step.pc
         return stop.pc in (step.pc, step.next)
 
+    def may_be_left_out(at: int) -> bool:
+        """The rounds of a repeated instruction may be told as one."""
+        touch = wanted[at]
+        again = at > 0 and touch.step.text.startswith("rep") and touch.step.pc == wanted[at - 1].step.pc
+        return again or not touch.certain
+
+    places = {(0, 0)}  # how many of those wanted may be behind us, and how many stops of the last there were
     for stop in found:
-        while at < len(wanted) and not wanted[at].certain and not same(stop, wanted[at].step):
-            at += 1
-        if at < len(wanted) and same(stop, wanted[at].step):
-            last, again = wanted[at], 1
-            at += 1
-        elif last is not None and same(stop, last.step) and again < last.most:
-            again += 1
-        elif not extra:
-            place = f"{wanted[at].step.text} at {wanted[at].step.pc:#x}" if at < len(wanted) else "nothing more"
-            return f"a stop that must not be, or one left out before it: {stop.describe()}; next was {place}"
-    while (
-        last is not None
-        and at < len(wanted)
-        and wanted[at].step.text.startswith("rep")
-        and wanted[at].step.pc == last.step.pc
-    ):
-        at += 1  # the rounds of a repeated instruction may be told as one
-    missing = [touch for touch in wanted[at:] if touch.certain]
+        following = set(places) if extra else set()
+        for place, stops in places:
+            if place and same(stop, wanted[place - 1].step) and stops < wanted[place - 1].most:
+                following.add((place, stops + 1))
+            for at in range(place, len(wanted)):
+                if same(stop, wanted[at].step):
+                    following.add((at + 1, 1))
+                if not may_be_left_out(at):
+                    break
+        if not following:
+            place = max(places)[0]
+            after = (
+                f"{wanted[place].step.text} at {wanted[place].step.pc:#x}" if place < len(wanted) else "nothing more"
+            )
+            return f"a stop that must not be, or one left out before it: {stop.describe()}; next was {after}"
+        places = following
+    missing = [wanted[at] for at in range(max(places)[0], len(wanted)) if not may_be_left_out(at)]
     if missing:
         return f"no stop for {missing[0].step.text} at {missing[0].step.pc:#x}"
     return None

@@ -42,8 +42,14 @@ class Trial:
         self.notes.append(text)
 
     def places(self, most: int) -> list[int]:
-        """Some addresses of instructions that run; those of all the program's where that is not known."""
-        known = sorted({step.pc for step in self.steps} or {at for at, _, _ in self.runnable.code.lines})
+        """Some addresses of instructions that run.
+
+        Where that is not known, a few of the program's own: while the guest stands still, time does not.
+        """
+        known = sorted({step.pc for step in self.steps})
+        if not known:
+            end = self.runnable.program.layout.code_end
+            known, most = [at for at, _, _ in self.runnable.code.lines if at < end], min(most, 4)
         return self.rng.sample(known, min(most, len(known)))
 
     def steps_to_go(self) -> int:
@@ -275,6 +281,7 @@ def advance(trial: Trial) -> Stop:
 
 
 @variant
+@steps_only
 def moves(trial: Trial) -> Stop:
     """The commands that step and run in one."""
     session = trial.session
