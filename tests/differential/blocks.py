@@ -157,8 +157,8 @@ def load_or_store(m: Maker) -> Block:
 
 @block()
 def unary(m: Maker) -> Block:
-    operation = m.pick(["inc", "dec", "not", "neg", "shl", "sar", "rol", "rcr"])
-    shift = ", 1" if operation in ("shl", "sar", "rol", "rcr") else ""
+    operation = m.pick(["inc", "dec", "not", "neg", "shl", "sar", "rol", "ror"])
+    shift = ", 1" if operation in ("shl", "sar", "rol", "ror") else ""
     return [f"{operation} {POINTER[m.pick([1, 2, 4])]} [{m.address()}]{shift}"]
 
 
