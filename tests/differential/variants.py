@@ -218,7 +218,8 @@ def breakpoints(trial: Trial) -> Stop:
 @variant
 def held_otherwise(trial: Trial) -> Stop:
     """Breakpoints held in one way only, as the user may ask for."""
-    trial.session.breakpoint_hold = trial.rng.choice([hold for hold in HOLDS if hold != AUTO])
+    with suppress(NotSupportedHere):
+        trial.session.breakpoint_hold = trial.rng.choice([hold for hold in HOLDS if hold != AUTO])
     trial.note(f"hold {trial.session.breakpoint_hold}")
     points = []
     for place in trial.places(trial.rng.choice([1, 3, 4, 10])):
