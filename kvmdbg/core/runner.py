@@ -306,12 +306,16 @@ class Runner(threading.Thread):
         self._arm_steps()
 
     def _arm_steps(self) -> None:
+        """What steps need is another now; it is made when the next one begins."""
+        self._for_stepping = b""
+
+    def _step_request(self) -> bytes:
         control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP | self._to_handlers
         if self.plan.holds_data_in_registers:
             control |= abi.KVM_GUESTDBG_USE_HW_BP
         if self.keeps_interrupts_out:
             control |= abi.KVM_GUESTDBG_BLOCKIRQ
-        self._for_stepping = self._request(control, self.plan.dr7_data_only(), self._step_entries)
+        return self._request(control, self.plan.dr7_data_only(), self._step_entries)
 
     @property
     def _to_handlers(self) -> int:
@@ -396,6 +400,7 @@ class Runner(threading.Thread):
 
     def debug_for_stepping(self, again: bool = True) -> None:
         """Unless ``again``, not when that is what is set."""
+        self._for_stepping = self._for_stepping or self._step_request()
         if again or self._debug_set != self._for_stepping:
             self.debug(self._for_stepping)
 

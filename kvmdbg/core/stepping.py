@@ -9,6 +9,7 @@ into a pushed flags image is cleared.
 from __future__ import annotations
 
 import fcntl
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,8 @@ class Stepper:
         self._had_bs = False
         """The guest has DR6.BS set itself."""
         self._idtr = b""
-        self._table: list[tuple[memoryview, bytes]] = []
+        self._table: list[tuple[mmap.mmap, int, int, bytes]] = []
+        """Where in memory the guest's table of handlers lies, and what it held."""
         self.parked = False
         """The last step was ended from outside before it began."""
         self.delivered = False
@@ -253,7 +255,7 @@ class Stepper:
     def _run(self, count: int | None, record: list[bytes] | None, span: tuple[int, int] | None) -> stops.Stop | None:
         runner = self.runner
         plan, session, vcpu = runner.plan, runner.session, runner.vcpu
-        fd, page, u32, u64, ioctl = vcpu.fd, vcpu.page, vcpu.u32, vcpu.u64, fcntl.ioctl
+        fd, page, raw, u32, u64, ioctl = vcpu.fd, vcpu.page, vcpu.raw, vcpu.u32, vcpu.u64, fcntl.ioctl
         by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
         inspected = session.inspected
         looks_for_tables = session.vectors.active and (plan.stepping or not session.profile.guards_restart)
@@ -270,12 +272,15 @@ class Stepper:
         self.waits = self.event_waits()
         done = 0
         while True:
-            if page[IDTR:IDTR_END] != self._idtr or any(view != known for view, known in self._table):
+            changed = raw[IDTR:IDTR_END] != self._idtr
+            for mapping, start, end, known in self._table:
+                changed |= mapping[start:end] != known
+            if changed:  # the guest's table of handlers
                 runner.forget()
                 self._release_handlers()
                 self._trap_handlers()
                 runner.debug_for_stepping()
-            before = bytes(page[REGS:REGS_END])
+            before = raw[REGS:REGS_END]
             rip, began = u64[U64_RIP], pc
             if pc >> 12 != code_page:
                 code_page, code = pc >> 12, self._code(pc)
@@ -801,7 +806,7 @@ class Stepper:
         """Remember the guest's table of handlers, to see when it is another one."""
         runner = self.runner
         session, idt = runner.session, runner.sregs.idt
-        self._idtr = bytes(runner.vcpu.page[IDTR:IDTR_END])
+        self._idtr = runner.vcpu.raw[IDTR:IDTR_END]
         self._table = []
         at, end = idt.base, idt.base + min(idt.limit + 1, 1024 if runner.mode.segmented else 4096)
         while at < end:
@@ -809,8 +814,8 @@ class Stepper:
             physical = session.physical_of(runner, at)
             region = None if physical is None else session.machine.memory.find(physical)
             if physical is not None and region is not None:
-                view = region.view[physical - region.address : physical - region.address + size]
-                self._table.append((view, bytes(view)))
+                start = physical - region.address
+                self._table.append((region.mapping, start, start + size, region.mapping[start : start + size]))
             at += size
 
     def _trap_handlers(self) -> None:
