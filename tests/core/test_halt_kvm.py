@@ -86,9 +86,12 @@ def test_steps_that_let_interrupts_in_come_to_the_handler(kvm_guest: Guests) -> 
 
 def test_a_limit_and_an_interrupt_say_that_it_waits(kvm_guest: Guests) -> None:
     dbg = kvm_guest(asm="cli\nhlt\nbehind: nop", irqchip=True)
-    stop = dbg.run(timeout=0.3)
-    assert isinstance(stop, LimitStop)
-    assert (stop.pc, stop.halted) == (dbg.symbols["behind"], True)
+    for _ in range(50):  # a machine that is slow may not have come to it at first
+        stop = dbg.run(timeout=0.3)
+        assert isinstance(stop, LimitStop)
+        if stop.halted:
+            break
+    assert stop.pc == dbg.symbols["behind"]
     assert stop.describe().endswith("after 0.3 s, halted: it waits for an interrupt")
     dbg.resume()
     stop = dbg.interrupt()
