@@ -114,12 +114,6 @@ MUTATIONS = (
         "        if own:\n            runner.deliver(1, 0)\n",
     ),
     Mutation(
-        "a step over hlt with the chips in the kernel",
-        "core/stepping.py",
-        "        if not runner.session.profile.halts_late or runner.cpl:\n",
-        "        if True:\n",
-    ),
-    Mutation(
         "conditions are taken for true",
         "core/session.py",
         "if not bound(event.exit if event is not None else None):",
