@@ -33,7 +33,7 @@ from kvmdbg.kvm import Vcpu, abi, exits
 from kvmdbg.machine.bus import ask, tell
 from kvmdbg.record import replace
 from kvmdbg.x86.modes import EFER_LMA, Mode, mode_of
-from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
+from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
 
 if TYPE_CHECKING:
     from kvmdbg.core.breakpoints import Point
@@ -1015,6 +1015,8 @@ class Runner(threading.Thread):
             self.vcpu.set_debugregs(debugregs)
         if length:
             self.set_general("rip", self.vcpu.regs.rip + length)
+        if vector not in NO_FAULTS:
+            self.set_general("rflags", self.vcpu.regs.rflags | EFLAGS_RF)
         self.flush()
         events = self.vcpu.get_events()
         events.exception.injected = 1

@@ -24,7 +24,7 @@ from kvmdbg.kvm import abi, exits
 from kvmdbg.record import replace
 from kvmdbg.x86 import disasm
 from kvmdbg.x86.gates import handler_entries
-from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
+from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
@@ -42,7 +42,6 @@ RUN_NATIVELY = frozenset((0x01, 0x19, 0x1C, 0x1D, 0x1E, 0xAE, 0xC7))
 """Opcodes behind 0F of fences, endbr64, swapgs, serialize, fxsave, rdfsbase, rdrand and no-operations."""
 IMAGE_SIZES = {"popf": 2, "popfd": 4, "popfq": 8, "iret": 2, "iretd": 4, "iretq": 8}
 """Bytes of what these instructions load into EFLAGS."""
-EFLAGS_RF = 1 << 16
 REGS = abi.kvm_run.regs.offset
 REGS_END = REGS + 144
 IDTR = REGS_END + abi.kvm_sregs.idt.offset
@@ -744,6 +743,7 @@ class Stepper:
 
         Of #BP and #OF it does not tell.
         An exception that is pending is made an injected one: KVM drops it where registers are written before it runs.
+        RF is in the frame of a fault, which KVM sees to for pending ones only.
         """
         vcpu = self.runner.vcpu
         events = vcpu.get_events()
@@ -751,6 +751,8 @@ class Stepper:
             events.flags &= ~abi.KVM_VCPUEVENT_VALID_PAYLOAD
             events.exception.injected, events.exception.pending = 1, 0
             vcpu.set_events(events)
+            if events.exception.nr not in NO_FAULTS and not vcpu.regs.rflags & EFLAGS_RF:
+                self.runner.set_general("rflags", vcpu.regs.rflags | EFLAGS_RF)
             return True
         return bool(events.interrupt.injected or events.nmi.injected)
 

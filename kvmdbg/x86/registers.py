@@ -15,8 +15,12 @@ GENERAL = (
 
 EFLAGS_TF = 1 << 8
 """The CPU raises #DB after each instruction (SDM volume 3B, section 17.3.1.4)."""
+EFLAGS_RF = 1 << 16
+"""The next instruction meets no breakpoint; set in the frame of a fault (SDM volume 3B, section 17.3.1.1)."""
+NO_FAULTS = frozenset((1, 2, 3, 4, 8, 18))
+"""Exceptions that are traps (here #DB, too) or aborts (SDM volume 3A, table 6-1)."""
 DR6_BS = 1 << 14
-"""That is why it did."""
+"""EFLAGS.TF was the reason of a #DB."""
 
 SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldtr")
 
