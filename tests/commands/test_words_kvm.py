@@ -9,7 +9,7 @@ import pytest
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.core.session import Session
-from kvmdbg.pytest_plugin import Guests
+from kvmdbg.pytest_plugin import Builds, Guests
 from tests.commands.conftest import Typist
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
@@ -38,7 +38,7 @@ void _start(void) {
 
 @pytest.fixture(scope="module")
 def dbg(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Session:
-    guests = Guests(tmp_path_factory.mktemp("words"))
+    guests = Guests(tmp_path_factory.mktemp("words"), Builds(tmp_path_factory))
     request.addfinalizer(guests.close)
     session = guests(c=C, optimize=0)
     session.break_at("guest.c:12")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 
 from tests.e2e.debuggers import GDBS, LLDBS, Gdb, Lldb, Served
 from tests.e2e.terminal import Terminal
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the programs that are tested would ignore it
 
 Shell = Callable[..., Terminal]
 Serve = Callable[..., Served]
