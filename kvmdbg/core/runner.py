@@ -575,8 +575,10 @@ class Runner(threading.Thread):
                 return self._go()
             except GuardSpoilt as met:
                 self.forget()
-                if met.done and not self.retreat.back():
-                    return self.spoilt(met.pages)
+                if met.done:
+                    if not self.retreat.back():
+                        return self.spoilt(met.pages)
+                    self._reached_unseen = self.pc  # what was passed before the mark is not here
                 self.session.hold_by_stepping(self, met.pages)
 
     def spoilt(self, pages: set[int]) -> stops.Stop:
@@ -595,7 +597,10 @@ class Runner(threading.Thread):
         if self.plan.stepping:
             unseen, self._reached_unseen = self._reached_unseen, None
             stop = self.reached(self.pc) if self.session.arriving or unseen == self.pc else None
-            return stop or self.stepper.run(None)
+            if stop is None:
+                stop = self.stepper.run(None)
+                self._settled = stop is None  # steps ask a breakpoint as soon as they come to it
+            return stop
         if self.points_at(self.pc):
             unseen, self._reached_unseen = self._reached_unseen, None
             stop = self.hit(judged=not self.session.arriving and unseen != self.pc, trapped=False)

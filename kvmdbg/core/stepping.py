@@ -237,7 +237,8 @@ class Stepper:
         try:
             with self._handlers_trapped():
                 stop = self._run(count, record, span)
-            runner.note_unseen(stop)
+            if stop is not None:
+                runner.note_unseen(stop)
             if limit and isinstance(stop, stops.StepStop):
                 return runner.stop(stops.LimitStop, limit=f"{count} instructions")
             return stop
@@ -507,7 +508,8 @@ class Stepper:
                         runner.set_general("rflags", runner.vcpu.regs.rflags | EFLAGS_TF)
                     self._give_trap_flag(own, None)
                     return stop
-                image = self._flags_to_load()
+                if runner.step_trap is not None:  # else TF may have come into a frame by the debugger's steps
+                    image = self._flags_to_load()
                 if (frame := self._over_iret()) is not None:
                     try:
                         self._run_to_return()
