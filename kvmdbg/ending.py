@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -13,8 +14,16 @@ PATIENCE = 15.0
 """Seconds that putting everything in order may take."""
 
 
+RETRY = 0.05
+"""Seconds after which a signal comes again whose exception was raised where nothing could catch it (in a __del__)."""
+
+
 class Terminated(SystemExit):
     """Raised on the main thread where a signal asks kvmdbg to end; its code is 128 plus the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
 
 
 class Terminal:
@@ -44,19 +53,34 @@ def end_in_order(terminal: Terminal) -> None:
     """From now on these signals raise Terminated; one that is ignored (nohup) stays so."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        status = 128 + number
-
         def give_up() -> None:
             terminal.put_back()
-            os._exit(status)
+            os._exit(128 + number)
 
         for one in SIGNALS:
             signal.signal(one, signal.SIG_IGN)
-        watchdog = threading.Timer(PATIENCE, give_up)
-        watchdog.daemon = True
-        watchdog.start()
-        raise Terminated(status)
+        _later(PATIENCE, give_up)
+        raise Terminated(number)
 
+    tell_unraisable = sys.unraisablehook
+
+    def raise_again(unraisable: sys.UnraisableHookArgs) -> None:
+        raised = unraisable.exc_value
+        if isinstance(raised, Terminated):
+            signal.signal(raised.number, end)
+            _later(RETRY, lambda: os.kill(os.getpid(), raised.number))
+        elif isinstance(raised, KeyboardInterrupt):
+            _later(RETRY, lambda: os.kill(os.getpid(), signal.SIGINT))
+        else:
+            tell_unraisable(unraisable)
+
+    sys.unraisablehook = raise_again
     for number in SIGNALS:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, end)
+
+
+def _later(seconds: float, function: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, function)
+    timer.daemon = True
+    timer.start()

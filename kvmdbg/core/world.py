@@ -20,6 +20,10 @@ Job = Callable[[], "stops.Stop | None"]
 """What a runner does from a resume on: the stop that ended it, None when another vCPU stopped first."""
 
 
+SIGNAL_LATENCY = 0.5
+"""Seconds: Python acts on a signal that came just before a wait only when that wait ends."""
+
+
 class World:
     """The shared state of the runners.
 
@@ -145,7 +149,7 @@ class World:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                self.condition.wait(left)
+                self.condition.wait(SIGNAL_LATENCY if left is None else min(left, SIGNAL_LATENCY))
         return True
 
     def park(self, runner: Runner) -> bool:

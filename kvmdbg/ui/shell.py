@@ -19,6 +19,7 @@ from kvmdbg.printable import printable
 from kvmdbg.ui import keys
 from kvmdbg.ui.console import Console
 from kvmdbg.ui.progress import ProgressLine
+from kvmdbg.ui.read_line import read_line
 from kvmdbg.ui.style import prompt_style, wants_color
 from kvmdbg.ui.toolbar import toolbar
 
@@ -251,11 +252,10 @@ class Shell:
         if self.prompt is None:
             line = self._plain_line("".join(text for _, text, *_ in self._message()))
             return line if line or not (self._stops or self._foreign) else WAKE
-        app = self.prompt.app
         draft, self._draft = self._draft, ""
-        app.erase_when_done = False
-        with self.console.prompting(app):
-            line = self.prompt.prompt(self._message, default=draft, pre_run=self._started, set_exception_handler=False)
+        self.prompt.app.erase_when_done = False
+        with self.console.prompting(self.prompt.app):
+            line = read_line(self.prompt, self._message, self._started, draft)
         if line == WAKE:
             self.console.keep_partial()
         else:
@@ -280,7 +280,7 @@ class Shell:
 
         prompt: PromptSession[str] = PromptSession(history=history, enable_suspend=True)
         with self.console.prompting(prompt.app):
-            return prompt.prompt(text, pre_run=self._answering, set_exception_handler=False)
+            return read_line(prompt, text, self._answering)
 
     def ask(self, question: str) -> bool:
         """Ask for yes or no; Ctrl-C and the end of input are no."""
@@ -315,20 +315,20 @@ class Shell:
         self.session.listeners.on_output(self.console.guest)
         try:
             while self.console.lost is None:
-                self._show_stops()
                 try:
+                    self._show_stops()
                     line = self._read()
+                    if line != WAKE:
+                        self.execute(line)
+                except KeyboardInterrupt:
+                    continue
                 except OSError as error:
                     standard_files.say(f"kvmdbg: the terminal cannot be used any more: {error.strerror}")
                     return 1
-                except KeyboardInterrupt:
-                    continue
                 except EOFError:
                     if self.session.state == "running" and not self.ask("The guest is running. Leave and kill it?"):
                         continue
                     return 0
-                if line != WAKE:
-                    self.execute(line)
             return self.console.lost
         except Quit as leave:
             return leave.status

@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 HELLO = ["--load", "0x1000", "--reg", "rax=2", "--reg", "rbx=2", "guests/hello16.bin"]
 COUNTER = ["--memory", "512M", "--load", "0x10000", "--entry", "0x1000:0", "guests/counter16.bin"]
 BUSY = bytes.fromhex("ebfe")
+SAYS_IT_IS_BUSY = bytes.fromhex("baf803 b040 ee ebfe")
+"""Sends @ and spins at 0x1006."""
 # again: mov dx, 0x3f8; mov al, 'x'; out dx, al; mov al, 10; out dx, al; mov ecx, 300000; l: dec ecx; jnz l; jmp again
 LINES = bytes.fromhex("baf803b078eeb00aee66b9e09304006649 75fc ebeb".replace(" ", ""))
 # mov dx, 0x3f8; mov al, '>'; out dx, al; jmp $
@@ -72,14 +74,13 @@ def test_dumb_terminal(shell: Shell) -> None:
 
 
 def test_ctrl_c_gets_the_prompt_back(shell: Shell, tmp_path: Path) -> None:
-    (tmp_path / "busy.bin").write_bytes(BUSY)
+    (tmp_path / "busy.bin").write_bytes(SAYS_IT_IS_BUSY)
     terminal = shell("--mode", "real", "--load", "0x1000", str(tmp_path / "busy.bin"))
     terminal.prompt()
     terminal.send("run\r")
-    terminal.wait("run")
-    time.sleep(0.5 * TIME_SCALE)
+    terminal.wait(lambda: terminal.last == "@")
     terminal.send("\x03")
-    terminal.wait("Interrupted at 0x1000")
+    terminal.wait("Interrupted at 0x1006")
     terminal.prompt()
     terminal.send("half a li")  # a line is cleared
     terminal.wait("half a li")
@@ -89,7 +90,7 @@ def test_ctrl_c_gets_the_prompt_back(shell: Shell, tmp_path: Path) -> None:
 
 def test_ctrl_c_where_it_was_ignored(shell: Shell, tmp_path: Path) -> None:
     """As it is for a background job of a script."""
-    (tmp_path / "busy.bin").write_bytes(BUSY)
+    (tmp_path / "busy.bin").write_bytes(SAYS_IT_IS_BUSY)
     kept = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         terminal = shell("--mode", "real", "--load", "0x1000", str(tmp_path / "busy.bin"))
@@ -97,17 +98,16 @@ def test_ctrl_c_where_it_was_ignored(shell: Shell, tmp_path: Path) -> None:
         signal.signal(signal.SIGINT, kept)
     terminal.prompt()
     terminal.send("run\r")
-    terminal.wait("run")
-    time.sleep(0.5 * TIME_SCALE)
+    terminal.wait(lambda: terminal.last == "@")
     terminal.send("\x03")
-    terminal.wait("Interrupted at 0x1000")
+    terminal.wait("Interrupted at 0x1006")
 
 
 def test_ctrl_c_in_a_flood_of_exits(shell: Shell) -> None:
     terminal = shell(*COUNTER)
     terminal.prompt()
     terminal.send("run\r")
-    terminal.wait("run")
+    terminal.wait(lambda: terminal.is_cooked)
     time.sleep(0.5 * TIME_SCALE)
     terminal.send("\x03")
     terminal.wait("Interrupted at 0x100")

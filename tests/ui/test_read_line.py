@@ -1,0 +1,63 @@
+"""Lines typed at a prompt, and Ctrl-C at any moment of it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import PipeInput, create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from kvmdbg.ui.read_line import read_line
+
+
+@pytest.fixture
+def keys() -> Iterator[PipeInput]:
+    with create_pipe_input() as pipe, create_app_session(input=pipe, output=DummyOutput()):
+        yield pipe
+
+
+def sigint(when: Callable[[], bool]) -> Callable[[object], None]:
+    def once(_: object) -> None:
+        nonlocal came
+        if not came and when():
+            came = True
+            signal.raise_signal(signal.SIGINT)
+
+    came = False
+    return once
+
+
+def test_a_line(keys: PipeInput) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    keys.send_text("run\r")
+    assert read_line(PromptSession(), "> ") == "run"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_after_enter(keys: PipeInput) -> None:
+    prompt: PromptSession[str] = PromptSession()
+    prompt.app.after_render += sigint(lambda: prompt.app.is_done)
+    keys.send_text("run\r")
+    with pytest.raises(KeyboardInterrupt):
+        read_line(prompt, "> ")
+
+
+def test_ctrl_c_while_typing(keys: PipeInput) -> None:
+    prompt: PromptSession[str] = PromptSession()
+    prompt.app.after_render += sigint(lambda: not prompt.app.is_done)
+    keys.send_text("half a li")
+    with pytest.raises(KeyboardInterrupt):
+        read_line(prompt, "> ")
+
+
+def test_ctrl_c_before_the_prompt_is_there(keys: PipeInput) -> None:
+    prompt: PromptSession[str] = PromptSession()
+    with pytest.raises(KeyboardInterrupt):
+        read_line(prompt, "> ", lambda: signal.raise_signal(signal.SIGINT))
+    prompt.app.before_render += sigint(lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        read_line(prompt, "> ")
