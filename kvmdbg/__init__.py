@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kvmdbg.api import open as open
     from kvmdbg.commands.registry import command as command
-    from kvmdbg.core.functions import function as function
     from kvmdbg.core.hooks import SWALLOW as SWALLOW
     from kvmdbg.core.hooks import Stop as Stop
     from kvmdbg.core.session import Session as Session
     from kvmdbg.devices.registry import device as device
     from kvmdbg.errors import KvmdbgError as KvmdbgError
+    from kvmdbg.language.functions import function as function
     from kvmdbg.loaders.registry import loader as loader
 
 __all__ = ["SWALLOW", "KvmdbgError", "Session", "Stop", "command", "device", "function", "loader", "open"]
@@ -25,7 +25,7 @@ _DECORATORS = {
     "command": "kvmdbg.commands.registry",
     "device": "kvmdbg.devices.registry",
     "loader": "kvmdbg.loaders.registry",
-    "function": "kvmdbg.core.functions",
+    "function": "kvmdbg.language.functions",
 }
 """Where the decorators are with which a script or a package adds to kvmdbg."""
 

@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+MOST_IN_A_CIRCLE = 3
+LARGER_CIRCLES = {"kvmdbg.core": 30, "kvmdbg.commands": 29, "kvmdbg.loaders": 4}
+"""Layers in which more modules than that still need each other, and how many: to be lowered, never raised."""
+
 ROOT = Path(__file__).resolve().parents[1]
 
 MAY_IMPORT = {
@@ -30,9 +34,11 @@ MAY_IMPORT = {
         "kvmdbg.kvm": "errors record",
         "kvmdbg.machine": "kvm x86 errors record",
         "kvmdbg.devices": "machine x86 errors numbers plugins record",
-        "kvmdbg.loaders": "machine x86 errors plugins printable record elftools platformdirs",
-        "kvmdbg.core": "devices loaders machine kvm x86 errors plugins printable record",
-        "kvmdbg.commands": "core devices loaders machine kvm x86 errors plugins printable record version pygal",
+        "kvmdbg.language": "x86 errors plugins record",
+        "kvmdbg.loaders": "language machine x86 errors plugins printable record elftools platformdirs",
+        "kvmdbg.core": "language devices loaders machine kvm x86 errors printable record",
+        "kvmdbg.commands": "core language devices loaders machine kvm x86 errors plugins printable record version "
+        "pygal",
         "kvmdbg.ui": "serving commands core machine kvm x86 errors error_log printable standard_files record version "
         "prompt_toolkit pygments",
         "gdbstub": "",
@@ -45,7 +51,7 @@ MAY_IMPORT = {
         "kvmdbg.batch": "script serving ui commands core errors error_log printable standard_files record",
         "kvmdbg.cli": "api batch script plugins ui devices commands gdb_target gdbstub core x86 ending errors "
         "error_log numbers record standard_files version",
-        "kvmdbg": "api commands core devices errors loaders",
+        "kvmdbg": "api commands core devices errors language loaders",
         "kvmdbg.__main__": "cli",
     }.items()
 }
@@ -122,6 +128,40 @@ def test_the_table_itself_goes_one_way() -> None:
     while free := {layer for layer, others in left.items() if others <= done} - done:
         done |= free
     assert done == set(MAY_IMPORT)
+
+
+def circles(needs: dict[str, set[str]]) -> list[set[str]]:
+    """Modules that need each other, directly or by others, with what each of them imports given."""
+
+    def reached(module: str) -> set[str]:
+        found: set[str] = set()
+        ahead = [module]
+        while ahead:
+            new = needs[ahead.pop()] - found
+            found |= new
+            ahead += new
+        return found
+
+    all_of = {module: reached(module) for module in needs}
+    alike = {module: {other for other in others if module in all_of[other]} for module, others in all_of.items()}
+    return [set(one) for one in {frozenset(members) for members in alike.values()} if len(one) > 1]
+
+
+def test_circles_of_imports_are_small() -> None:
+    needs: dict[str, set[str]] = {}
+    for path in MODULES:
+        module = name_of(path)
+        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        found = imports(path.read_text(encoding="utf-8"), package)
+        needs[module] = {imported for _, imported in found if imported in NAMES} - {module}
+    for members in circles(needs):
+        layer = layer_of(min(members))
+        assert len(members) <= LARGER_CIRCLES.get(layer, MOST_IN_A_CIRCLE), sorted(members)
+
+
+def test_a_circle_is_found() -> None:
+    needs = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": {"e"}, "e": {"f"}, "f": {"d"}, "g": {"a"}}
+    assert sorted(map(sorted, circles(needs))) == [["b", "c"], ["d", "e", "f"]]
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ from kvmdbg.commands.results import (
 )
 from kvmdbg.commands.values import address_label, format_value
 from kvmdbg.commands.views import code_lines
-from kvmdbg.core.formats import character, number_of, signed
 from kvmdbg.errors import MemoryFault, UsageError
+from kvmdbg.language.formats import character, number_of, signed
 from kvmdbg.record import record, replace
 
 SHOWN_RANGES = 64

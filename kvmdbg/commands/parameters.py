@@ -17,7 +17,7 @@ from kvmdbg.record import record
 
 if TYPE_CHECKING:
     from kvmdbg.commands.interpreter import Interpreter
-    from kvmdbg.core.expressions import Value
+    from kvmdbg.language.types import Value
 
 _IF = re.compile(r"if\b")
 _FILE_LINE = re.compile(r"[\w./+-]*\w\.[A-Za-z]\w*:[0-9]+(?=\s|,|$)")
@@ -71,7 +71,7 @@ def parse_format(text: str) -> Format:
 
 def _prefix(text: str, pos: int, dbg: Interpreter) -> tuple[str, int]:
     """The longest expression at ``pos``: its text and end."""
-    from kvmdbg.core.expressions import parse_prefix
+    from kvmdbg.language.expressions import parse_prefix
 
     _, end = parse_prefix(text, pos, scope=dbg.session.scope())
     return text[pos:end].rstrip(), end

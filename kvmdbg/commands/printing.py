@@ -19,10 +19,10 @@ from kvmdbg.commands.parameters import (
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result, Text, Value
 from kvmdbg.commands.values import format_value, number_in_radix
-from kvmdbg.core.expression_types import MemoryRef, is_number
-from kvmdbg.core.expression_types import Value as Evaluated
-from kvmdbg.core.formats import character, signed
 from kvmdbg.errors import MemoryFault, UsageError
+from kvmdbg.language.formats import character, signed
+from kvmdbg.language.types import MemoryRef, is_number
+from kvmdbg.language.types import Value as Evaluated
 from kvmdbg.printable import printable
 
 TemplateArg = Annotated[str, RestType('"TEMPLATE"[, EXPRESSION]...', "expression")]

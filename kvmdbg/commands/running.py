@@ -8,9 +8,9 @@ from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import BackgroundArg, LocationArg, NumberType, Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
-from kvmdbg.core.expression_types import source_type
 from kvmdbg.core.stops import StepStop
 from kvmdbg.errors import KvmdbgError, UsageError
+from kvmdbg.language.types import source_type
 
 if TYPE_CHECKING:
     from kvmdbg.core.stops import Stop

@@ -76,7 +76,7 @@ def _seconds(text: str) -> float:
 
 
 def _expression(text: str) -> str:
-    from kvmdbg.core.expressions import parse
+    from kvmdbg.language.expressions import parse
 
     parse(text)
     return text.strip()

@@ -12,9 +12,9 @@ from kvmdbg.commands.printing import formatted
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Group, Message, Result, SourceText, Table
 from kvmdbg.core.backtrace import Frame, call_frame_address
-from kvmdbg.core.expressions import MemoryRef
 from kvmdbg.errors import KvmdbgError, UsageError
-from kvmdbg.loaders.debug_info import CType
+from kvmdbg.language.ctype import CType
+from kvmdbg.language.types import MemoryRef
 
 
 @command("info locals", group="info", example="info locals", py="dbg.locals()")

@@ -10,8 +10,8 @@ from kvmdbg.commands.parameters import NumberType, WordType
 from kvmdbg.commands.registry import Later, command
 from kvmdbg.commands.results import Fields, Group, Message, Result, Table
 from kvmdbg.commands.values import address_label
-from kvmdbg.core.formats import floating
 from kvmdbg.errors import UsageError
+from kvmdbg.language.formats import floating
 from kvmdbg.x86 import descriptors, flags, msrs
 
 LeafArg = Annotated[int | None, NumberType("LEAF")]

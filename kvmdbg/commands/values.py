@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvmdbg.core.formats import format_scalar
+from kvmdbg.language.formats import format_scalar
 
 if TYPE_CHECKING:
     from kvmdbg.commands.interpreter import Interpreter

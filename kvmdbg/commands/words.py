@@ -11,7 +11,7 @@ from kvmdbg.errors import KvmdbgError
 
 if TYPE_CHECKING:
     from kvmdbg.commands.interpreter import Interpreter
-    from kvmdbg.loaders.debug_info import CType
+    from kvmdbg.language.ctype import CType
 
 _WORD = re.compile(r"[$\w]*$")
 _TAG = re.compile(r"\b(struct|union|enum|class)\s+$")
@@ -65,7 +65,7 @@ def words_of_location(prefix: str, dbg: Interpreter) -> list[str]:
 
 
 def _dollar_names(dbg: Interpreter) -> list[str]:
-    from kvmdbg.core import functions
+    from kvmdbg.language import functions
     from kvmdbg.x86 import registers
 
     known = {*registers.names(), "pc", "sp", "fp", *dbg.session.variables}
@@ -74,7 +74,7 @@ def _dollar_names(dbg: Interpreter) -> list[str]:
 
 def _members(text: str, dbg: Interpreter) -> list[str]:
     """Members of what the end of ``text`` names."""
-    from kvmdbg.core.expressions import parse
+    from kvmdbg.language.expressions import parse
 
     scope = dbg.session.scope()
     if scope is None:

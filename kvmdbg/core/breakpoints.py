@@ -15,7 +15,8 @@ from kvmdbg.kvm.exits import KINDS
 
 if TYPE_CHECKING:
     from kvmdbg.core.event_scope import Holds
-    from kvmdbg.core.expressions import Expression, Scope
+    from kvmdbg.language.context import Scope
+    from kvmdbg.language.expressions import Expression
 
 ACCESS_KINDS = ("write", "read", "access")
 PLANTED, STEPPED, NOT_AT_ALL = "planted", "stepped", "not at all"
@@ -77,7 +78,7 @@ class Point:
     def condition(self, text: str | None) -> None:
         text = text.strip() if text else None
         if text:
-            from kvmdbg.core.expressions import parse
+            from kvmdbg.language.expressions import parse
 
             place = self.address if isinstance(self, Breakpoint) and self.space == "linear" else None
             self._expression = parse(text, scope=self.scope(place) if self.scope is not None else None)

@@ -10,6 +10,7 @@ from kvmdbg.core.locations import NotThere
 from kvmdbg.core.registers import GENERAL, RegisterFile
 from kvmdbg.core.variables import Variables
 from kvmdbg.errors import MemoryFault, UsageError
+from kvmdbg.language.places import history_number
 from kvmdbg.x86 import registers as names
 
 if TYPE_CHECKING:
@@ -17,18 +18,10 @@ if TYPE_CHECKING:
     from kvmdbg.core.session import Session
 
 
-def history_number(name: str, count: int) -> int | None:
-    """Which value of a history of ``count`` ``$name`` means: "1" the first, "" the last, "$" the one before, "$2" the
-    one before that; None for other variables."""
-    if name.isdigit():
-        return int(name)
-    if name in ("", "$"):
-        return count - len(name)
-    return count - int(name[1:]) if name[0] == "$" and name[1:].isdigit() else None
-
-
 class SessionContext:
-    """Context of core/expression_types.py for the vCPU of ``runner``."""
+    """Context of language/context.py for the vCPU of ``runner``."""
+
+    fields: frozenset[str] = frozenset()
 
     def __init__(self, session: Session, runner: Runner) -> None:
         self._session = session
@@ -51,7 +44,7 @@ class SessionContext:
         self._file.set(name, value)
         self._session.changes.note(lambda: self._file.put_back(before))
 
-    def getter(self, name: str) -> Callable[[], int] | None:
+    def register_reader(self, name: str) -> Callable[[], int] | None:
         register = names.lookup(name)
         if name in ("pc", "sp", "fp") or (register is not None and register.parent not in GENERAL):
             return lambda: self._file.get(name)
@@ -93,12 +86,12 @@ class SessionContext:
         found = self._session.symbols.lookup(name)
         return None if found is None else found.address
 
-    def source_place(self, name: str) -> tuple[int | None, bytes]:
+    def source_variable(self, name: str) -> tuple[int | None, bytes]:
         """Where a variable of the source is now: its address, or its bytes where it is in a register. NotThere."""
         place = self.source.where(name)
         return place.address, place.data
 
-    def set_source(self, name: str, data: bytes) -> None:
+    def set_source_variable(self, name: str, data: bytes) -> None:
         """Write a variable of the source. NotThere where it has no place that can be written."""
         place = self.source.where(name)
         if place.address is not None:

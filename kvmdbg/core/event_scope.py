@@ -14,8 +14,8 @@ from kvmdbg.kvm.exits import KINDS, Exit
 
 if TYPE_CHECKING:
     from kvmdbg.core.breakpoints import Point
-    from kvmdbg.core.context import SessionContext
     from kvmdbg.core.stops import Stop
+    from kvmdbg.language.context import Context
 
 _names: dict[type[Exit], frozenset[str]] = {}
 
@@ -90,7 +90,7 @@ def event_of(stop: Stop | None) -> Exit | None:
 class EventContext:
     """A vCPU's context with the fields of the event that is judged there; all else is the vCPU's."""
 
-    def __init__(self, context: SessionContext, fields: frozenset[str]) -> None:
+    def __init__(self, context: Context, fields: frozenset[str]) -> None:
         self._context = context
         self.fields = fields
         """Names that mean fields, whatever else has the same name."""
@@ -117,7 +117,7 @@ class EventContext:
 Holds = Callable[["Exit | None"], bool]
 
 
-def bind_condition(point: Point, context: SessionContext) -> Holds:
+def bind_condition(point: Point, context: Context) -> Holds:
     """The condition of a point on one vCPU: a function that says whether it is true of an event (or of the moment).
 
     It is false where a field is needed that the event does not have. The function raises what evaluating raises.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from kvmdbg.errors import KvmdbgError
-from kvmdbg.loaders.debug_info import CType
+from kvmdbg.language.ctype import CType
 from kvmdbg.record import record
 
 MASK = (1 << 64) - 1

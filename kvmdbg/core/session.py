@@ -68,10 +68,10 @@ if TYPE_CHECKING:
     from kvmdbg.core.backtrace import Backtrace, Frame
     from kvmdbg.core.context import SessionContext
     from kvmdbg.core.differences import Differences
-    from kvmdbg.core.expressions import Type, Value
     from kvmdbg.core.state import State
     from kvmdbg.core.trace import ExitPlaces, ExitTrace, InsnTrace, Seen
     from kvmdbg.core.variables import Variables
+    from kvmdbg.language.types import Type, Value
     from kvmdbg.loaders.dwarf import Dwarf, Progress
     from kvmdbg.machine.bus import Device
     from kvmdbg.x86.disasm import Insn
@@ -1229,7 +1229,7 @@ class Session(Inspection):
 
     def _watched(self, text: str) -> tuple[int, str, int]:
         """Address, space and length of what an expression names."""
-        from kvmdbg.core.expressions import MemoryRef
+        from kvmdbg.language.types import MemoryRef
 
         symbol = self.symbols.lookup(text.strip())
         if symbol is not None:
@@ -1291,7 +1291,7 @@ class Session(Inspection):
 
     def evaluate(self, text: str) -> Value:
         """The value of a C-like expression on the current vCPU (ExpressionError, MemoryFault)."""
-        from kvmdbg.core.expressions import parse
+        from kvmdbg.language.expressions import parse
 
         expression = parse(text, scope=self.scope())
         value = expression.evaluate(self.context)

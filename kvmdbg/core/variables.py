@@ -11,11 +11,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from kvmdbg.core.backtrace import Frame, backtrace, call_frame_address
-from kvmdbg.core.expression_types import Type
-from kvmdbg.core.formats import MOST_ELEMENTS, character, floating, quoted, signed
 from kvmdbg.core.locations import NotThere, Place, evaluate
 from kvmdbg.errors import LoadError, MemoryFault, UsageError
-from kvmdbg.loaders.debug_info import CType, DebugInfo, Function, Member, Variable
+from kvmdbg.language.ctype import CType, Member
+from kvmdbg.language.formats import MOST_ELEMENTS, character, floating, quoted, signed
+from kvmdbg.language.places import history_number
+from kvmdbg.language.types import Type
+from kvmdbg.loaders.debug_info import DebugInfo, Function, Variable
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
@@ -107,7 +109,7 @@ class _Surroundings:
 class Variables:
     """The guest's source as the selected frame of a vCPU sees it, or as code at ``place`` does.
 
-    It is a Scope of core/expression_types.py.
+    It is a Scope of language/context.py.
     """
 
     def __init__(self, session: Session, runner: Runner, place: int | None = None) -> None:
@@ -195,8 +197,6 @@ class Variables:
 
     def variable_type(self, name: str) -> Type | None:
         """The type of ``$name``, a convenience variable or a value of the history."""
-        from kvmdbg.core.context import history_number
-
         number = history_number(name, len(self._session.history))
         return self._session.types.get(name if number is None else str(number))
 

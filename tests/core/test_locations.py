@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kvmdbg.core.locations import NotThere, Place, evaluate
 from kvmdbg.errors import MemoryFault
-from kvmdbg.loaders.debug_info import CType
+from kvmdbg.language.ctype import CType
 
 
 class Frame:

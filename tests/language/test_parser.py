@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvmdbg.core.expressions import parse, parse_prefix
 from kvmdbg.errors import ExpressionError, MemoryFault
+from kvmdbg.language.expressions import parse, parse_prefix
 
-from .expression_machine import Machine, filled, value
+from .machine import Machine, filled, value
 
 
 @pytest.fixture

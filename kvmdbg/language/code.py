@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, NamedTuple, dataclass_transform
 
-from kvmdbg.core.expression_arithmetic import OPERATORS, bounds, wrap
-from kvmdbg.core.expression_places import SEGMENT_REGISTERS, static_type
-from kvmdbg.core.expression_types import LEAST, LINEAR, MASK, PHYSICAL, S32, Type, pointer, target_of
+from kvmdbg.language.arithmetic import OPERATORS, bounds, wrap
+from kvmdbg.language.places import SEGMENT_REGISTERS, static_type
+from kvmdbg.language.types import LEAST, LINEAR, MASK, PHYSICAL, S32, Type, pointer, target_of
 
 
 class Code(NamedTuple):
@@ -112,7 +112,7 @@ class Ready(Node):
 
 
 class Call(Node):
-    """``$name(arguments)``: a function of core/functions.py."""
+    """``$name(arguments)``: a function of language/functions.py."""
 
     name: str
     arguments: tuple[Node, ...]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvmdbg.core.formats import format_scalar
 from kvmdbg.errors import UsageError
+from kvmdbg.language.formats import format_scalar
 
 
 @pytest.mark.parametrize(

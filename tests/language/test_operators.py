@@ -10,12 +10,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kvmdbg.core.expression_arithmetic import OPERATORS, bounds, quotient, remainder
-from kvmdbg.core.expression_types import S8, S16, S32, S64, U8, U16, U32, U64
-from kvmdbg.core.expressions import parse
 from kvmdbg.errors import ExpressionError
+from kvmdbg.language.arithmetic import OPERATORS, bounds, quotient, remainder
+from kvmdbg.language.expressions import parse
+from kvmdbg.language.types import S8, S16, S32, S64, U8, U16, U32, U64
 
-from .expression_machine import Machine, filled, value
+from .machine import Machine, filled, value
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any
 
-from kvmdbg.core.expression_types import LEAST, MASK, Context, Fail
+from kvmdbg.language.context import Context, Fail
+from kvmdbg.language.types import LEAST, MASK
 
 
 def wrap(value: int) -> int:

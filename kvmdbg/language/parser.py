@@ -8,17 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from kvmdbg.core import expression_code as code
-from kvmdbg.core import functions
-from kvmdbg.core.expression_code import Node
-from kvmdbg.core.expression_types import (
+from kvmdbg.errors import ExpressionError
+from kvmdbg.language import code, functions
+from kvmdbg.language.code import Node
+from kvmdbg.language.context import Scope
+from kvmdbg.language.types import (
     ADDRESS,
     LINEAR,
     MASK,
     PHYSICAL,
     TYPE_WORDS,
     U64,
-    Scope,
     Type,
     array_type,
     is_number,
@@ -26,7 +26,6 @@ from kvmdbg.core.expression_types import (
     pointer,
     source_type,
 )
-from kvmdbg.errors import ExpressionError
 
 _TOKEN = re.compile(
     r"""\s*(?:

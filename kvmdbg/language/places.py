@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from kvmdbg.core import functions
-from kvmdbg.core.expression_arithmetic import wrap
-from kvmdbg.core.expression_types import ADDRESS, LEAST, MASK, UNSIGNED, Context, Fail, Type
+from kvmdbg.language import functions
+from kvmdbg.language.arithmetic import wrap
+from kvmdbg.language.context import Context, Fail
+from kvmdbg.language.types import ADDRESS, LEAST, MASK, UNSIGNED, Type
 from kvmdbg.x86 import flags, registers
 
 FLAGS = {name.lower(): (bit, 1) for name, bit, _ in flags.DECODED["rflags"]} | {"iopl": (12, 2)}
@@ -18,16 +19,24 @@ PSEUDO = ("pc", "sp", "fp")
 SEGMENT_REGISTERS = ("cs", "ds", "es", "fs", "gs", "ss")
 
 
+def history_number(name: str, count: int) -> int | None:
+    """Which value of a history of ``count`` ``$name`` means: "1" the first, "" the last, "$" the one before, "$2" the
+    one before that; None for other variables."""
+    if name.isdigit():
+        return int(name)
+    if name in ("", "$"):
+        return count - len(name)
+    return count - int(name[1:]) if name[0] == "$" and name[1:].isdigit() else None
+
+
 def kind_of(ctx: Context, name: str) -> str:
     """ "register", "flag" or "variable": what ``$name`` is."""
     low = name.lower()
-    if name in getattr(ctx, "fields", ()):
+    if name in ctx.fields:
         return "variable"
     if low in PSEUDO or registers.lookup(low) is not None:
         return "register"
-    if low in FLAGS:
-        return "flag"
-    return "register" if ctx.register(low) is not None else "variable"
+    return "flag" if low in FLAGS else "variable"
 
 
 def static_type(name: str) -> tuple[Type | None, int, int]:
@@ -43,21 +52,14 @@ def static_type(name: str) -> tuple[Type | None, int, int]:
     return None, LEAST, MASK
 
 
-def _getter(ctx: Context, name: str) -> Callable[[], int] | None:
-    getter: Callable[[str], Callable[[], int] | None] | None = getattr(ctx, "getter", None)
-    return getter(name) if getter is not None else None
-
-
 def reader(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], Any]:
     """A function that reads ``$name``."""
     kind, low = kind_of(ctx, name), name.lower()
     if kind == "register":
-        quick = None if low in PSEUDO else _getter(ctx, low)
-        if quick is not None:
-            return quick
-        if ctx.register(low) is None:
+        read = ctx.register_reader(low)
+        if read is None:
             raise fail(f"this CPU has no register ${low}", column)
-        return partial(ctx.register, low)
+        return read
     if kind == "flag":
         shift, bits = FLAGS[low]
         mask = (1 << bits) - 1
@@ -122,9 +124,7 @@ def base(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], Any]:
 
     In 64-bit mode only fs and gs have one (SDM volume 1, section 3.4.2.1).
     """
-    read: Callable[[], Any] | None = _getter(ctx, f"{name}_base")
-    if read is None and ctx.register(f"{name}_base") is not None:
-        read = partial(ctx.register, f"{name}_base")
+    read = ctx.register_reader(f"{name}_base")
     if read is None:
         selector = reader(ctx, name, column, fail)
         return lambda: ctx.segment(selector())
@@ -144,10 +144,9 @@ def caller(ctx: Context, name: str, column: int, fail: Fail) -> Callable[..., in
 
 def source_address(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], int]:
     """A function that gives the address of a variable of the source."""
-    place: Callable[[str], tuple[int | None, bytes]] = ctx.source_place  # type: ignore[attr-defined]
 
     def address() -> int:
-        found = place(name)[0]
+        found, _ = ctx.source_variable(name)
         if found is None:
             raise fail(f"'{name}' is in a register here, it has no address", column)
         return found & MASK
@@ -157,10 +156,9 @@ def source_address(ctx: Context, name: str, column: int, fail: Fail) -> Callable
 
 def source_value(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[int, bool], int]:
     """A function of size and sign that reads a variable of the source."""
-    place: Callable[[str], tuple[int | None, bytes]] = ctx.source_place  # type: ignore[attr-defined]
 
     def value(size: int, signed: bool) -> int:
-        address, data = place(name)
+        address, data = ctx.source_variable(name)
         if address is not None:
             data = ctx.read(address, size, "linear")
         return int.from_bytes(data[:size], "little", signed=signed)
@@ -170,11 +168,10 @@ def source_value(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[
 
 def source_writer(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[int, int, bool], int]:
     """A function of value, size and sign that writes a variable of the source and returns the value it has then."""
-    put: Callable[[str, bytes], None] = ctx.set_source  # type: ignore[attr-defined]
 
     def store(value: int, size: int, signed: bool) -> int:
         data = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
-        put(name, data)
+        ctx.set_source_variable(name, data)
         return int.from_bytes(data, "little", signed=signed)
 
     return store

@@ -1,14 +1,9 @@
-"""What expressions are about: types, values, places, and the machine they are evaluated on."""
+"""What expressions are about: types, values and places."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
-
+from kvmdbg.language.ctype import CType
 from kvmdbg.record import record
-
-if TYPE_CHECKING:
-    from kvmdbg.loaders.debug_info import CType
 
 MASK = (1 << 64) - 1
 LEAST = -(1 << 63)
@@ -84,8 +79,6 @@ def target_of(pointer_type: Type) -> Type:
 
 def array_type(element: Type, count: int) -> Type:
     """``count`` of them in a row."""
-    from kvmdbg.loaders.debug_info import CType
-
     inner = element.c
     if inner is None:
         kind = "pointer" if element.pointer_to is not None else "int" if element.signed else "uint"
@@ -165,64 +158,3 @@ class Value:
     lvalue: RegisterRef | MemoryRef | VariableRef | None = None
     space: str = LINEAR
     data: bytes = b""
-
-
-class Scope(Protocol):
-    """The guest's source, as seen from one place: what its names mean where an expression is parsed."""
-
-    def variable(self, name: str) -> CType | None:
-        """The type of a variable, None where there is none of that name."""
-
-    def variable_type(self, name: str) -> Type | None:
-        """The type that a convenience variable or a value of the history has, by its name without ``$``."""
-
-    def type(self, name: str) -> CType | None:
-        """A type by its name, as in "struct point" or "word_t"."""
-
-    def constant(self, name: str) -> tuple[int, CType] | None:
-        """An enumerator's value and its enumeration."""
-
-
-class Context(Protocol):
-    """The machine that an expression is evaluated on.
-
-    It may also have ``getter(name) -> Callable[[], int] | None``: a function that reads one
-    register of x86/registers quickly (not ``pc``, ``sp``, ``fp``, whose register the mode chooses).
-    It is asked for once, when an expression is bound. ``fields`` are names that mean variables even where a register
-    has the same. One whose expressions are parsed with a ``Scope`` has
-    ``source_place(name) -> (address or None, data)`` (where a variable of the source is now; its bytes where it is
-    in a register) and ``set_source(name, data)``.
-    """
-
-    @property
-    def pointer_size(self) -> int:
-        """Bytes of a pointer in the CPU's mode: 2, 4 or 8."""
-
-    def register(self, name: str) -> int | None:
-        """Value of a register by its name in lower case, ``pc``, ``sp`` and ``fp`` included; None for no register."""
-
-    def set_register(self, name: str, value: int) -> None:
-        """Write a register."""
-
-    def read(self, address: int, size: int, space: str) -> bytes:
-        """``size`` bytes at an address of ``space`` ("linear" or "phys"); MemoryFault."""
-
-    def write(self, address: int, data: bytes, space: str) -> None:
-        """Write memory; MemoryFault."""
-
-    def symbol(self, name: str) -> int | None:
-        """A symbol's linear address, or None."""
-
-    def variable(self, name: str) -> int | None:
-        """A convenience variable; ``"1"`` is ``$1`` of the value history, ``""`` is ``$``, ``"$"`` and ``"$2"`` are
-        ``$$`` and ``$$2``. None while it has no value."""
-
-    def set_variable(self, name: str, value: int) -> None:
-        """Give a convenience variable a value."""
-
-    def segment(self, value: int) -> int:
-        """Linear base address of a selector, for ``seg:off``."""
-
-
-Fail = Callable[[str, int], Exception]
-"""Makes the ExpressionError of a message at a column."""

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from kvmdbg.core.formats import floating, number_of, quoted
+from kvmdbg.language.formats import floating, number_of, quoted
 
 
 @pytest.mark.parametrize(

@@ -21,43 +21,27 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from functools import cached_property
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kvmdbg.core import expression_code as code
-from kvmdbg.core.expression_arithmetic import RUNTIME
-from kvmdbg.core.expression_parser import Parser
-from kvmdbg.core.expression_places import BINDERS, kind_of
-from kvmdbg.core.expression_types import (
+from kvmdbg.errors import ExpressionError
+from kvmdbg.language import code
+from kvmdbg.language.arithmetic import RUNTIME
+from kvmdbg.language.context import Context, Scope
+from kvmdbg.language.ctype import CType
+from kvmdbg.language.parser import Parser
+from kvmdbg.language.places import BINDERS, kind_of
+from kvmdbg.language.types import (
     MASK,
     S64,
     U64,
-    Context,
     MemoryRef,
     RegisterRef,
-    Scope,
     Type,
     Value,
     VariableRef,
     is_number,
     target_of,
 )
-from kvmdbg.errors import ExpressionError
-
-if TYPE_CHECKING:
-    from kvmdbg.loaders.debug_info import CType
-
-__all__ = [
-    "Context",
-    "Expression",
-    "MemoryRef",
-    "RegisterRef",
-    "Scope",
-    "Type",
-    "Value",
-    "VariableRef",
-    "parse",
-    "parse_prefix",
-]
 
 
 class Expression:
@@ -82,7 +66,7 @@ class Expression:
             if type.pointer_to is not None and type.c is None:
                 type = Type(ctx.pointer_size, False, type.pointer_to)
             if isinstance(node, code.SourceVariable):
-                place, data = ctx.source_place(node.name)  # type: ignore[attr-defined]
+                place, data = ctx.source_variable(node.name)
                 if place is None:
                     number = int.from_bytes(data, "little", signed=type.signed) if is_number(type) else 0
                     return Value(number, type, data=data)

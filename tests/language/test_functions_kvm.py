@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdbg.core.functions import function
 from kvmdbg.core.session import Session
 from kvmdbg.errors import KvmdbgError
+from kvmdbg.language.functions import function
 from kvmdbg.pytest_plugin import Guests
 
 pytestmark = pytest.mark.kvm

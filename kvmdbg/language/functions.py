@@ -1,7 +1,7 @@
 """Functions of expressions: ``$read_u32($rsp)`` wherever an expression may stand.
 
-A new one is a Python function with ``@function``; its first parameter is the machine that the expression is evaluated
-on (core/context.py), the others are the arguments, as numbers::
+A new one is a Python function with ``@function``; its first parameter is what the expression is evaluated on
+(language/context.py), the others are the arguments, as numbers::
 
     @function("clamp")
     def clamp(ctx, value, most):
@@ -11,12 +11,10 @@ on (core/context.py), the others are the arguments, as numbers::
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from kvmdbg import plugins
-
-if TYPE_CHECKING:
-    from kvmdbg.core.context import SessionContext
+from kvmdbg.language.context import Context
 
 F = TypeVar("F", bound=Callable[..., int])
 _known: dict[str, Callable[..., int]] = {}
@@ -52,41 +50,41 @@ def arguments(made: Callable[..., int]) -> tuple[int, int]:
     return least, 255 if code.co_flags & 4 else most
 
 
-def _read(ctx: SessionContext, address: int, size: int) -> int:
+def _read(ctx: Context, address: int, size: int) -> int:
     return int.from_bytes(ctx.read(address, size, "linear"), "little")
 
 
 @function("read_u8")
-def read_u8(ctx: SessionContext, address: int) -> int:
+def read_u8(ctx: Context, address: int) -> int:
     """The byte at a linear address."""
     return _read(ctx, address, 1)
 
 
 @function("read_u16")
-def read_u16(ctx: SessionContext, address: int) -> int:
+def read_u16(ctx: Context, address: int) -> int:
     """The 16-bit number at a linear address."""
     return _read(ctx, address, 2)
 
 
 @function("read_u32")
-def read_u32(ctx: SessionContext, address: int) -> int:
+def read_u32(ctx: Context, address: int) -> int:
     """The 32-bit number at a linear address."""
     return _read(ctx, address, 4)
 
 
 @function("read_u64")
-def read_u64(ctx: SessionContext, address: int) -> int:
+def read_u64(ctx: Context, address: int) -> int:
     """The 64-bit number at a linear address."""
     return _read(ctx, address, 8)
 
 
 @function("phys")
-def phys(ctx: SessionContext, address: int) -> int:
+def phys(ctx: Context, address: int) -> int:
     """The guest-physical address behind a linear one (MemoryFault where nothing is mapped)."""
     return ctx.physical(address)
 
 
 @function("port")
-def port(ctx: SessionContext, number: int, size: int = 1) -> int:
+def port(ctx: Context, number: int, size: int = 1) -> int:
     """What the guest would read from an I/O port; the device sees the read."""
     return ctx.port(number, size)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from kvmdbg.core.expressions import parse
-from kvmdbg.errors import MemoryFault
+from collections.abc import Callable
+from functools import partial
+
+from kvmdbg.errors import KvmdbgError, MemoryFault, UsageError
+from kvmdbg.language.expressions import parse
 from kvmdbg.x86 import registers
 
 SIZE = 0x10000
@@ -11,6 +14,8 @@ SIZE = 0x10000
 
 class Machine:
     """64 KiB of linear and of physical memory, the storage registers, three symbols."""
+
+    fields: frozenset[str] = frozenset()
 
     def __init__(self, bits: int = 16) -> None:
         self.pointer_size = bits // 8
@@ -30,6 +35,14 @@ class Machine:
         if found is None or found.parent not in self.storage:
             return None
         return registers.extract(found, self.storage[found.parent])
+
+    def register_reader(self, name: str) -> Callable[[], int] | None:
+        return partial(self._known, name) if self.register(name) is not None else None
+
+    def _known(self, name: str) -> int:
+        found = self.register(name)
+        assert found is not None
+        return found
 
     def set_register(self, name: str, value: int) -> None:
         if name == "pc":
@@ -59,8 +72,20 @@ class Machine:
     def set_variable(self, name: str, value: int) -> None:
         self.variables[name] = value
 
-    def segment(self, value: int) -> int:
-        return value << 4
+    def segment(self, selector: int) -> int:
+        return selector << 4
+
+    def physical(self, address: int) -> int:
+        return address
+
+    def port(self, number: int, size: int) -> int:
+        raise UsageError("there are no ports here")
+
+    def source_variable(self, name: str) -> tuple[int | None, bytes]:
+        raise KvmdbgError(f"there is no variable {name}")
+
+    def set_source_variable(self, name: str, data: bytes) -> None:
+        raise KvmdbgError(f"there is no variable {name}")
 
 
 def filled() -> Machine:
