@@ -8,7 +8,7 @@ RESULTS := docs/kvm-results
 # The emulators under kvm_intel and kvm_amd are too slow for terminals and debuggers.
 EMULATED_TESTS := 'kvm and not e2e'
 
-.PHONY: hello test lint types docs bench bench-gdb differential guests test-kvm-intel test-kvm-amd kvm-results clean
+.PHONY: hello test lint types docs bench bench-gdb differential guests package test-kvm-intel test-kvm-amd kvm-results clean
 
 # Where /dev/kvm cannot be used, both run what needs it on the kvm_amd machine (see below).
 hello: $(VENV)/run.stamp
@@ -47,6 +47,10 @@ SEED ?= 1
 differential: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.differential --seed $(SEED) --count $(COUNT) $(DIFFERENTIAL_ARGS)
 
+# The wheel, made from the source distribution, and that one, in dist/.
+package: $(VENV)/dev.stamp
+	$(BIN)/python -m build --no-isolation
+
 guests:
 	$(MAKE) -C guests
 
@@ -66,7 +70,7 @@ kvm-results: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.machines.results $(RESULTS).jsonl $(RESULTS).md
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # On Debian and Ubuntu the venv module of the system's Python is a package of its own.

@@ -85,7 +85,7 @@ def record(cls: type[T]) -> type[T]:
     for base in reversed(cls.__mro__):
         fields |= base.__dict__.get("__record_fields__", {})
     own = cls.__dict__
-    for name, annotation in own.get("__annotations__", {}).items():
+    for name, annotation in cls.__annotations__.items():
         if not str(annotation).startswith(("ClassVar", "typing.ClassVar")):
             fields[name] = own.get(name, _MISSING)
             if type(fields[name]) is Factory:

@@ -23,7 +23,7 @@ from kvmdbg.commands.results import Text
 from kvmdbg.errors import KvmdbgError
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 WIDTH = 100
 
 CONSOLE = re.compile(r"^```console\n(\$ kvmdbg .*?)^```\n", re.MULTILINE | re.DOTALL)
