@@ -137,7 +137,6 @@ class Die:
     name = "die"
     options = {"iobase": 0x170, "iosize": 1}
     def __init__(self, board, options): pass
-    def reset(self): pass
     def read(self, offset, size): return 4
     def write(self, offset, size, value): return None
     def describe(self): return "a die"

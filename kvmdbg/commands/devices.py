@@ -30,13 +30,15 @@ def _device(dbg: Interpreter, name: str) -> Device:
 
 @command("info device", group="info", example="info device uart", py="dbg.devices")
 def info_device(dbg: Interpreter, name: DeviceArg) -> Result:
-    """Show all that is known of a device: its ports and the state of its registers."""
+    """Show all that is known of a device: its ports, its addresses and the state of its registers."""
     device = _device(dbg, name)
     ranges = [(first, last) for first, last, one in dbg.session.machine.bus.port_ranges() if one is device]
     ports = ", ".join(f"{first:#x}" if first == last else f"{first:#x}-{last:#x}" for first, last in ranges)
     details = getattr(device, "details", None)
     values = attempt(device, details) if details is not None else {"": attempt(device, device.describe)}
-    return Fields(name, {"ports": ports or "none", **values})
+    addresses = [f"{first:#x}-{last:#x}" for first, last, one in dbg.session.machine.bus.mmio_ranges() if one is device]
+    mmio = {"addresses": ", ".join(addresses)} if addresses else {}
+    return Fields(name, {"ports": ports or "none", **mmio, **values})
 
 
 @command("info unclaimed", group="info", example="info unclaimed", py="dbg.exits.unclaimed")

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from kvmdbg.core import stops
 from kvmdbg.errors import DeviceFailure
 from kvmdbg.kvm import abi
 from kvmdbg.machine.bus import attempt
@@ -114,14 +115,17 @@ class Coalescing:
             self._write(port, bytes((value,)))
 
     def _write(self, port: int, data: bytes) -> None:
-        """Give a device what was collected; one that fails is told of, and its writes are exits from then on."""
+        """Give a device what was collected; one that fails stops the guest, and its writes are exits from then on."""
         device = self._zones[port]
         try:
             attempt(device, device.write_many, data)
         except DeviceFailure as error:
             self._hot.discard(port)
             self.arm()
-            self._session.listeners.tell_warning(str(error))
+            where = f"wrote to port {port:#x}, some instructions ago"
+            message = f"device {error.device} failed when the guest {where}: {error.what}"
+            here = next(one for one in self._session.runners if one is threading.current_thread())
+            self._session.world.stop(stops.ErrorStop(vcpu=here.index, pc=0, message=message))
 
     # --- output that is held back ------------------------------------------------------------------
 

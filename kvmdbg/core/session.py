@@ -62,6 +62,7 @@ from kvmdbg.machine.board import Board
 from kvmdbg.machine.image import Image, LoadOptions
 from kvmdbg.machine.machine import Machine, reset_vcpu
 from kvmdbg.machine.memory import Guard, Slot
+from kvmdbg.record import replace
 from kvmdbg.x86 import paging
 
 if TYPE_CHECKING:
@@ -1007,6 +1008,8 @@ class Session(Inspection):
         elif isinstance(stop, stops.LimitStop) and not stop.pc:
             view = self.vcpus[stop.vcpu]
             stop = stops.LimitStop(vcpu=stop.vcpu, pc=view.pc, limit=stop.limit, halted=view.halted)
+        elif isinstance(stop, stops.ErrorStop) and not stop.pc:
+            stop = replace(stop, pc=self.vcpus[stop.vcpu].pc)
         for point in stop.breakpoints:
             if point.temporary:
                 self.breakpoints.discard(point)

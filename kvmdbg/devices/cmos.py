@@ -28,9 +28,6 @@ class Cmos:
 
     def __init__(self, board: Board, options: dict[str, int]) -> None:
         self._memory = board.memory
-        self.reset()
-
-    def reset(self) -> None:
         self.index = 0
         self.data = bytearray(128)
         self.data[STATUS_A], self.data[STATUS_B], self.data[STATUS_D] = 0x26, B_24, 0x80

@@ -22,9 +22,6 @@ class DebugExit:
     def __init__(self, board: Board, options: dict[str, int]) -> None:
         self.port = options["iobase"]
 
-    def reset(self) -> None:
-        pass
-
     def read(self, offset: int, size: int) -> int:
         return 0
 

@@ -85,9 +85,6 @@ class Keyboard:
     def __init__(self, board: Board, options: dict[str, int]) -> None:
         self._board = board
         self._lock = threading.RLock()
-        self.reset()
-
-    def reset(self) -> None:
         self.config = CONFIG_IRQ1 | CONFIG_SYSTEM | CONFIG_TRANSLATE
         self.output_port = 0x03
         self.waits = 0

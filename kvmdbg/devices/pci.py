@@ -18,9 +18,6 @@ class PciConfig:
     only: ClassVar[tuple[int, ...]] = (0, 4, 5, 6, 7)
 
     def __init__(self, board: Board, options: dict[str, int]) -> None:
-        self.reset()
-
-    def reset(self) -> None:
         self.address = 0
         self.reads = 0
 

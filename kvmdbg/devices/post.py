@@ -20,9 +20,6 @@ class Post:
     standard = True
 
     def __init__(self, board: Board, options: dict[str, int]) -> None:
-        self.reset()
-
-    def reset(self) -> None:
         self.codes: deque[int] = deque(maxlen=KEPT)
 
     def read(self, offset: int, size: int) -> int:

@@ -26,9 +26,6 @@ class Power:
     ports: ClassVar[tuple[int, ...]] = (*OFF, RESET_CONTROL, CONTROL_A)
 
     def __init__(self, board: Board, options: dict[str, int]) -> None:
-        self.reset()
-
-    def reset(self) -> None:
         self.control_a = 2
         self.reset_control = 0
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import ClassVar, Protocol, TypeVar
 
 from kvmdbg import plugins
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import Bus, Device
+from kvmdbg.machine.layout import taken
 from kvmdbg.numbers import number
 
 
@@ -15,9 +17,10 @@ class OptionalDevice(Device, Protocol):
     """A device that can be asked for: ``name`` is what ``--device`` calls it, ``options`` its keys and their defaults.
 
     It is made with the ``board`` (machine/board.py: output, interrupts) and the options, and is put on the bus at
-    ``iobase`` with ``iosize`` ports. It may also have ``standard`` (it is part of every PC), ``only`` (offsets that it
-    takes of its range), ``ports`` (single ports in place of a range; ``offset`` is then the port), ``details()`` (names
-    and texts for ``info device``), and ``coalesced`` with ``write_many`` (core/coalescing.py).
+    ``iobase`` with ``iosize`` ports, at ``mmiobase`` with ``mmiosize`` addresses, or both. It may also have
+    ``standard`` (it is part of every PC), ``only`` (offsets that it takes of its ports), ``ports`` (single ports in
+    place of a range; ``offset`` is then the port), ``details()`` (names and texts for ``info device``), and
+    ``coalesced`` with ``write_many`` (core/coalescing.py).
     """
 
     options: ClassVar[dict[str, int]]
@@ -25,6 +28,8 @@ class OptionalDevice(Device, Protocol):
     def __init__(self, board: Board, options: dict[str, int]) -> None: ...
 
 
+RANGES = {"ports": ("iobase", "iosize", 1 << 16), "addresses": ("mmiobase", "mmiosize", 1 << 52)}
+"""What a device may answer: the options that say where and how many, and where such numbers end."""
 _known: dict[str, type[OptionalDevice]] = {}
 D = TypeVar("D", bound=type[OptionalDevice])
 
@@ -57,9 +62,11 @@ def parse(text: str) -> tuple[type[OptionalDevice], dict[str, int]]:
             options[key] = number(value)
         except ValueError:
             raise UsageError(f"device {cls.name}: {key} is a number, not {value!r}") from None
-    base, size = options["iobase"], options["iosize"]
-    if size < 1 or base < 0 or base + size > 0x10000:
-        raise UsageError(f"device {cls.name}: ports {base:#x} to {base + size - 1:#x} are not there")
+    for kind, (start, length, end) in RANGES.items():
+        if start in options:
+            base, size = options[start], options[length]
+            if size < 1 or base < 0 or base + size > end:
+                raise UsageError(f"device {cls.name}: {kind} {base:#x} to {base + size - 1:#x} are not there")
     return cls, options
 
 
@@ -75,19 +82,33 @@ def add(bus: Bus, text: str, board: Board) -> Device:
     try:
         for base, count, offset in _ranges(cls, options):
             bus.add_ports(base, count, made, offset=offset)
+        _add_mmio(bus, made, options, board)
     except ValueError as error:
         raise UsageError(f"device {cls.name}: {error}") from None
     return made
 
 
+def _add_mmio(bus: Bus, made: Device, options: dict[str, int], board: Board) -> None:
+    """Give a device its addresses, if it wants any. ValueError when something else is there."""
+    if "mmiobase" not in options:
+        return
+    base, size = options["mmiobase"], options["mmiosize"]
+    for start, end, what in taken(board.memory, board.has_interrupts):
+        if start < base + size and base < end:
+            raise ValueError(f"at the addresses {base:#x} to {base + size - 1:#x} is {what} already")
+    bus.add_mmio(base, size, made)
+
+
 def add_standard(bus: Bus, board: Board) -> None:
-    """Put the devices of every PC on the bus, where no other has their ports and none of their name is there."""
+    """Put the devices of every PC on the bus, where nothing else is and none of their name is there."""
     for cls in known().values():
         if getattr(cls, "standard", False) and all(one.name != cls.name for one in bus.devices):
             made = cls(board, dict(cls.options))
             for base, count, offset in _ranges(cls, cls.options):
                 if all(bus.port(base + n) is None for n in range(count)):
                     bus.add_ports(base, count, made, offset=offset)
+            with suppress(ValueError):
+                _add_mmio(bus, made, cls.options, board)
 
 
 def _ranges(cls: type[OptionalDevice], options: dict[str, int]) -> list[tuple[int, int, int]]:
@@ -98,4 +119,4 @@ def _ranges(cls: type[OptionalDevice], options: dict[str, int]) -> list[tuple[in
     only: tuple[int, ...] | None = getattr(cls, "only", None)
     if only is not None:
         return [(options["iobase"] + offset, 1, offset) for offset in only]
-    return [(options["iobase"], options["iosize"], 0)]
+    return [(options["iobase"], options["iosize"], 0)] if "iobase" in options else []

@@ -42,14 +42,10 @@ class Uart:
         self.sent = 0
         self.received: deque[int] = deque()
         self._lock = threading.RLock()
-        self.reset()
-
-    def reset(self) -> None:
         self.ier = self.fcr = self.lcr = self.mcr = self.scr = 0
         self.divisor = 12
         self.thre = False
         """The transmitter has become empty, and nobody has been told yet."""
-        self.received.clear()
 
     @property
     def coalesced(self) -> tuple[int, ...]:

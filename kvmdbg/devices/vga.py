@@ -28,9 +28,6 @@ class Vga:
     standard = True
 
     def __init__(self, board: Board, options: dict[str, int]) -> None:
-        self.reset()
-
-    def reset(self) -> None:
         self.index = 0
         self.crtc = bytearray(32)
         self.registers = bytearray(32)

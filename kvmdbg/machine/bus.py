@@ -24,7 +24,8 @@ class GuestEnd:
 class Device(Protocol):
     """What the bus asks of a device. ``offset`` counts from the start of the range it registered.
 
-    A write may end the guest: it gives how, then.
+    A write may end the guest: it gives how, then. A device that has ports and MMIO may have ``read_mmio`` and
+    ``write_mmio``, with the same arguments, for the latter. A machine that starts again has new devices.
     """
 
     name: str
@@ -39,12 +40,10 @@ class Device(Protocol):
 
     def load(self, state: Any) -> None: ...
 
-    def reset(self) -> None: ...
 
-
-def ask(device: Device, offset: int, size: int) -> bytes:
+def ask(device: Device, offset: int, size: int, read: Callable[[int, int], int] | None = None) -> bytes:
     """What a device answers to a read of ``size`` bytes. DeviceFailure where that is no such number."""
-    value: Any = attempt(device, device.read, offset, size)
+    value: Any = attempt(device, read or device.read, offset, size)
     try:
         return operator.index(value).to_bytes(size, "little")
     except (TypeError, OverflowError):
@@ -52,9 +51,11 @@ def ask(device: Device, offset: int, size: int) -> bytes:
         raise DeviceFailure(device.name, f"it answered {value!r}, which is not {wanted}") from None
 
 
-def tell(device: Device, offset: int, size: int, value: int) -> GuestEnd | None:
+def tell(
+    device: Device, offset: int, size: int, value: int, write: Callable[[int, int, int], GuestEnd | None] | None = None
+) -> GuestEnd | None:
     """Write to a device; how the guest ends if it does by that. DeviceFailure."""
-    end: Any = attempt(device, device.write, offset, size, value)
+    end: Any = attempt(device, write or device.write, offset, size, value)
     if end is not None and not isinstance(end, GuestEnd):
         raise DeviceFailure(device.name, f"its write returned {end!r}, which is neither None nor a GuestEnd")
     return end
@@ -96,6 +97,10 @@ class Bus:
         self._remember(device)
 
     def add_mmio(self, base: int, size: int, device: Device) -> None:
+        """Give a device ``size`` guest-physical addresses. ValueError when another has one of them."""
+        for start, end, other in self._mmio:
+            if start < base + size and base < end:
+                raise ValueError(f"the addresses {start:#x} to {end - 1:#x} belong to {other.name} already")
         self._mmio.append((base, base + size, device))
         self._remember(device)
 
@@ -125,6 +130,11 @@ class Bus:
             if ports:
                 yield ports[0], ports[-1], device
 
+    def mmio_ranges(self) -> Iterator[tuple[int, int, Device]]:
+        """(first address, last address, device) of every MMIO range."""
+        for start, end, device in self._mmio:
+            yield start, end - 1, device
+
     def read_port(self, port: int, size: int) -> int:
         found = self._ports.get(port)
         return int.from_bytes(ask(*found, size), "little") if found else (1 << size * 8) - 1
@@ -143,9 +153,11 @@ class Bus:
     def read_mmio(self, address: int, size: int) -> int:
         """What a device answers, all ones where there is none. DeviceFailure."""
         found = self._at(address)
-        return int.from_bytes(ask(*found, size), "little") if found else (1 << size * 8) - 1
+        if found is None:
+            return (1 << size * 8) - 1
+        return int.from_bytes(ask(*found, size, getattr(found[0], "read_mmio", None)), "little")
 
     def write_mmio(self, address: int, size: int, value: int) -> GuestEnd | None:
         """Write to the device there, if any; how the guest ends if it does by that. DeviceFailure."""
         found = self._at(address)
-        return tell(*found, size, value) if found else None
+        return tell(*found, size, value, getattr(found[0], "write_mmio", None)) if found else None

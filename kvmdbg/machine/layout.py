@@ -5,6 +5,11 @@ from __future__ import annotations
 LOW_END = 0xC0000000
 """RAM below this lies from 0 on; the rest from 4 GiB on, as on a PC: between them are APIC and KVM's own pages."""
 HIGH = 1 << 32
+TSS_ADDRESS = 0xFFFBD000
+"""Three pages that KVM needs on Intel CPUs without unrestricted guest; one for its identity map lies before them."""
+IDENTITY_MAP_ADDRESS = 0xFFFBC000
+IOAPIC, LAPIC = 0xFEC00000, 0xFEE00000
+PAGE = 0x1000
 
 
 def ram_areas(memory: int) -> list[tuple[int, int]]:
@@ -18,3 +23,12 @@ def ram_end(memory: int) -> int:
     """The first address after all RAM."""
     address, size = ram_areas(memory)[-1]
     return address + size
+
+
+def taken(memory: int, interrupt_controllers: bool) -> list[tuple[int, int, str]]:
+    """(start, end, what) of all guest-physical addresses at which no device can be."""
+    found = [(start, start + size, "the guest's memory") for start, size in ram_areas(memory)]
+    found.append((IDENTITY_MAP_ADDRESS, TSS_ADDRESS + 3 * PAGE, "pages of KVM's own"))
+    if interrupt_controllers:
+        found += [(start, start + PAGE, "an interrupt controller") for start in (IOAPIC, LAPIC)]
+    return found

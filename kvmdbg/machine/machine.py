@@ -11,11 +11,8 @@ from kvmdbg.kvm import System, Vcpu, abi
 from kvmdbg.machine.boot import BootState, SegmentState, boot_state, check_placement
 from kvmdbg.machine.bus import Bus
 from kvmdbg.machine.image import Image, LoadOptions
-from kvmdbg.machine.layout import ram_areas
+from kvmdbg.machine.layout import IDENTITY_MAP_ADDRESS, TSS_ADDRESS, ram_areas
 from kvmdbg.machine.memory import PAGE, GuestMemory
-
-TSS_ADDRESS = 0xFFFBD000
-IDENTITY_MAP_ADDRESS = 0xFFFBC000
 
 
 class Machine:

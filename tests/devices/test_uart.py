@@ -121,12 +121,9 @@ def test_saved_state_is_the_whole_state(first: list[tuple[int, int]], then: list
     assert uart.describe() == other.describe()
 
 
-def test_reset_and_describe(uart: Uart) -> None:
-    fresh = [uart.read(register, 1) for register in range(8)]
+def test_describe(uart: Uart) -> None:
     uart.write(DATA, 1, 0x41)
     for register in (IER, FCR, MCR, SCRATCH, LCR):
         uart.write(register, 1, 0x9F)
     uart.write(DATA, 1, 1)
     assert uart.describe() == "16550 UART, 1 bytes sent, lcr 0x9f, divisor 1"
-    uart.reset()
-    assert [uart.read(register, 1) for register in range(8)] == fresh

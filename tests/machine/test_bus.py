@@ -30,9 +30,6 @@ class Notebook:
     def load(self, state: list[tuple[int, ...]]) -> None:
         self.asked = state
 
-    def reset(self) -> None:
-        self.asked = []
-
 
 def test_ports_reach_their_device_with_the_offset() -> None:
     bus, device = Bus(), Notebook()
