@@ -35,10 +35,11 @@ MAY_IMPORT = {
         "kvmdbg.machine": "kvm x86 errors record",
         "kvmdbg.devices": "machine x86 errors numbers plugins record",
         "kvmdbg.language": "x86 errors plugins record",
-        "kvmdbg.loaders": "language machine x86 errors plugins printable record elftools platformdirs",
-        "kvmdbg.core": "language devices loaders machine kvm x86 errors printable record",
-        "kvmdbg.commands": "core language devices loaders machine kvm x86 errors plugins printable record version "
-        "pygal",
+        "kvmdbg.loaders": "machine x86 errors plugins printable record elftools",
+        "kvmdbg.debuginfo": "language loaders machine x86 errors printable record elftools platformdirs",
+        "kvmdbg.core": "debuginfo language devices loaders machine kvm x86 errors printable record",
+        "kvmdbg.commands": "core debuginfo language devices loaders machine kvm x86 errors plugins printable record "
+        "version pygal",
         "kvmdbg.ui": "serving commands core machine kvm x86 errors error_log printable standard_files record version "
         "prompt_toolkit pygments",
         "gdbstub": "",

@@ -8,8 +8,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from kvmdbg.debuginfo.call_frame_info import frame_at
 from kvmdbg.errors import LoadError, MemoryFault
-from kvmdbg.loaders.frames import frame_at
 from kvmdbg.record import field, record
 
 if TYPE_CHECKING:

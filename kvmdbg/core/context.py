@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kvmdbg.core.event_scope import ABSENT, event_of, field
-from kvmdbg.core.locations import NotThere
 from kvmdbg.core.registers import GENERAL, RegisterFile
 from kvmdbg.core.variables import Variables
+from kvmdbg.debuginfo.locations import NotThere
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.language.places import history_number
 from kvmdbg.x86 import registers as names

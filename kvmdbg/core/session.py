@@ -42,11 +42,11 @@ from kvmdbg.core.runner import Runner
 from kvmdbg.core.snapshots import Snapshots
 from kvmdbg.core.source import Source
 from kvmdbg.core.statistics import ExitStatistics
-from kvmdbg.core.symbols import SymbolTable
 from kvmdbg.core.traps import Traps
 from kvmdbg.core.vectors import Vectors
 from kvmdbg.core.views import LinearMemory, PhysicalMemory, VcpuView
 from kvmdbg.core.world import Job, World
+from kvmdbg.debuginfo.symbols import SymbolTable
 from kvmdbg.devices import vga
 from kvmdbg.devices.backends import Stdio, backend
 from kvmdbg.devices.i8042 import Keyboard
@@ -56,8 +56,7 @@ from kvmdbg.devices.uart import COM1, PORTS, Uart
 from kvmdbg.devices.vga import Vga
 from kvmdbg.errors import KvmdbgError, LoadError, NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.kvm import abi, exits
-from kvmdbg.loaders.lines import Line
-from kvmdbg.loaders.symbol_files import SymbolFile, read_symbol_file
+from kvmdbg.loaders.symbol_files import Line, SymbolFile, read_symbol_file
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.image import Image, LoadOptions
 from kvmdbg.machine.machine import Machine, reset_vcpu
@@ -72,8 +71,8 @@ if TYPE_CHECKING:
     from kvmdbg.core.state import State
     from kvmdbg.core.trace import ExitPlaces, ExitTrace, InsnTrace, Seen
     from kvmdbg.core.variables import Variables
+    from kvmdbg.debuginfo.dwarf import Dwarf, Progress
     from kvmdbg.language.types import Type, Value
-    from kvmdbg.loaders.dwarf import Dwarf, Progress
     from kvmdbg.machine.bus import Device
     from kvmdbg.x86.disasm import Insn
 
@@ -1344,7 +1343,7 @@ class Session(Inspection):
 
     def debug_files(self) -> list[tuple[Dwarf, int]]:
         """The debug information of the image and of the symbol files, with what its addresses are moved by."""
-        from kvmdbg.loaders.dwarf import open_dwarf
+        from kvmdbg.debuginfo.dwarf import open_dwarf
 
         files = {str(self.image.path): self.image.bias} | {path: self.symbol_bases[path] for path in self.symbol_files}
         found = []

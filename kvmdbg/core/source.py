@@ -10,9 +10,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from kvmdbg.core.backtrace import FRAME_POINTER_32, FRAME_POINTER_64, cfi_row
+from kvmdbg.debuginfo.dwarf import Dwarf, Unit
+from kvmdbg.debuginfo.lines import unit_files, unit_lines
 from kvmdbg.errors import LoadError, UsageError
-from kvmdbg.loaders.dwarf import Dwarf, Unit
-from kvmdbg.loaders.lines import Line, unit_files, unit_lines
+from kvmdbg.loaders.symbol_files import Line
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session

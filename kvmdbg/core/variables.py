@@ -11,13 +11,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from kvmdbg.core.backtrace import Frame, backtrace, call_frame_address
-from kvmdbg.core.locations import NotThere, Place, evaluate
+from kvmdbg.debuginfo.declarations import DebugInfo, Function, Variable
+from kvmdbg.debuginfo.locations import NotThere, Place, evaluate
 from kvmdbg.errors import LoadError, MemoryFault, UsageError
 from kvmdbg.language.ctype import CType, Member
 from kvmdbg.language.formats import MOST_ELEMENTS, character, floating, quoted, signed
 from kvmdbg.language.places import history_number
 from kvmdbg.language.types import Type
-from kvmdbg.loaders.debug_info import DebugInfo, Function, Variable
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import re
 
-from kvmdbg.loaders.lines import Line
-from kvmdbg.loaders.symbol_files import SymbolFile, symbol_reader
+from kvmdbg.loaders.symbol_files import Line, SymbolFile, symbol_reader
 from kvmdbg.machine.image import Symbol
 from kvmdbg.record import record
 

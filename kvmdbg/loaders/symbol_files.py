@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from kvmdbg import plugins
 from kvmdbg.errors import LoadError
-from kvmdbg.loaders.lines import Line
 from kvmdbg.loaders.registry import read_image
 from kvmdbg.machine.image import Symbol
 from kvmdbg.record import record
+
+
+class Line(NamedTuple):
+    """Instructions from ``address`` up to ``end`` come from ``line`` of ``file``."""
+
+    address: int
+    end: int
+    file: str
+    line: int
 
 
 @record

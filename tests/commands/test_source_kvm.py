@@ -12,8 +12,8 @@ from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.results import StopReport
 from kvmdbg.core import stops
 from kvmdbg.core.session import Session
+from kvmdbg.debuginfo.dwarf import Dwarf
 from kvmdbg.errors import UsageError
-from kvmdbg.loaders.dwarf import Dwarf
 from kvmdbg.pytest_plugin import Guests
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
@@ -126,7 +126,7 @@ def test_the_context_shows_the_source(dbg: Session) -> None:
 def test_large_line_information_is_not_read_at_a_stop(
     dbg: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("kvmdbg.loaders.dwarf.LARGE", 10)
+    monkeypatch.setattr("kvmdbg.debuginfo.dwarf.LARGE", 10)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     interpreter = Interpreter(dbg)
     assert "-- source" not in "\n".join(result.plain(100) for result in interpreter.execute("stepi"))
@@ -146,9 +146,9 @@ def test_large_line_information_is_not_read_at_a_stop(
 def test_a_file_that_nothing_comes_from_is_found_out_without_reading_lines(
     dbg: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("kvmdbg.loaders.dwarf.LARGE", 10)
+    monkeypatch.setattr("kvmdbg.debuginfo.dwarf.LARGE", 10)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("kvmdbg.loaders.lines._lines", None)
+    monkeypatch.setattr("kvmdbg.debuginfo.lines._lines", None)
     told: list[tuple[str, int, int]] = []
     dbg.progress = lambda *facts: told.append(facts)
     for _ in range(2):

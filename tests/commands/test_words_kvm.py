@@ -115,7 +115,7 @@ def test_without_source(hello: Typist) -> None:
 
 
 def test_symbols_with_dots(hello: Typist) -> None:
-    from kvmdbg.core.symbols import Symbol
+    from kvmdbg.machine.image import Symbol
 
     hello.dbg.session.symbols.add([Symbol("start.part.0", 0x1000, 2, "function")])
     assert [one.text for one in hello.dbg.complete("print start.p")] == ["start.part.0"]

@@ -287,7 +287,7 @@ def test_elftools_is_not_imported_for_a_flat_image(tmp_path: Path) -> None:
     guest = tmp_path / "guest"
     guest.write_bytes(b"\xf4")
     program = (
-        "import sys; from kvmdbg.loaders import load; import kvmdbg.core.symbols, kvmdbg.machine.boot; "
+        "import sys; from kvmdbg.loaders import load; import kvmdbg.debuginfo.symbols, kvmdbg.machine.boot; "
         f"load({str(guest)!r}); print('elftools' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from threading import RLock
 from typing import Any, TypeVar
 
+from kvmdbg.debuginfo.cache import Cache
 from kvmdbg.errors import LoadError
-from kvmdbg.loaders.cache import Cache
 from kvmdbg.printable import printable_name
 from kvmdbg.record import record
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kvmdbg.debuginfo.call_frame_info import frame_at
+from kvmdbg.debuginfo.dwarf import Dwarf, open_dwarf
 from kvmdbg.errors import LoadError
-from kvmdbg.loaders.dwarf import Dwarf, open_dwarf
-from kvmdbg.loaders.frames import frame_at
 
 GUESTS = Path(__file__).resolve().parents[2] / "guests"
 SOURCE = """

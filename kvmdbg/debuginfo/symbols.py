@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.image import Symbol
 
-__all__ = ["Symbol", "SymbolTable"]
-
 UNSIZED_REACH = 0x10000  # how far a name without a size or a section is taken to reach, in bytes
 
 _BINDINGS = {"global": 0, "weak": 1, "local": 2}

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvmdbg.core.symbols import Symbol, SymbolTable
+from kvmdbg.debuginfo.symbols import SymbolTable
 from kvmdbg.errors import LoadError
 from kvmdbg.loaders.symbol_files import read_symbol_file
+from kvmdbg.machine.image import Symbol
 
 GUESTS = Path(__file__).resolve().parents[2] / "guests"
 

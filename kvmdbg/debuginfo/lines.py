@@ -5,18 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-from kvmdbg.loaders.dwarf import Dwarf, Unit, damage
-
-
-class Line(NamedTuple):
-    """Instructions from ``address`` up to ``end`` come from ``line`` of ``file``."""
-
-    address: int
-    end: int
-    file: str
-    line: int
+from kvmdbg.debuginfo.dwarf import Dwarf, Unit, damage
+from kvmdbg.loaders.symbol_files import Line
 
 
 def unit_lines(dwarf: Dwarf, unit: Unit) -> tuple[Line, ...]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvmdbg.core.locations import NotThere, Place, evaluate
+from kvmdbg.debuginfo.locations import NotThere, Place, evaluate
 from kvmdbg.errors import MemoryFault
 from kvmdbg.language.ctype import CType
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, NamedTuple
 
-from kvmdbg.loaders.dwarf import Dwarf, damage
+from kvmdbg.debuginfo.dwarf import Dwarf, damage
 
 POINTERS = {2: "H", 3: "I", 4: "Q", 0xA: "h", 0xB: "i", 0xC: "q"}
 """How DW_EH_PE_* encodes a pointer, as struct has it; 0 is an address of the machine's size."""

@@ -9,8 +9,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from kvmdbg.debuginfo.dwarf import Dwarf, Unit, damage, extent, text
 from kvmdbg.language.ctype import CType, Member
-from kvmdbg.loaders.dwarf import Dwarf, Unit, damage, extent, text
 from kvmdbg.record import record
 
 VOID = CType("void", "void", 0)
