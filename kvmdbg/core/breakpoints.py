@@ -214,9 +214,18 @@ def _shown(value: Any) -> str:
 
 
 class Breakpoints:
-    """All the user's points, by number, of the three kinds together (as ``info breakpoints`` lists them)."""
+    """All the user's points, by number, of the three kinds together (as ``info breakpoints`` lists them).
+
+    Beside them lie the debugger's own, which nobody lists.
+    """
 
     def __init__(self) -> None:
+        self.hold = "auto"
+        """How the user wants breakpoints held (core/arming.py, HOLDS)."""
+        self.own_breakpoints: list[Breakpoint] = []
+        """For the time of one run."""
+        self.own_catchpoints: list[Catchpoint] = []
+        """Those of traces and counts."""
         self._points: dict[int, Point] = {}
         self._next = 1
 

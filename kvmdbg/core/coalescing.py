@@ -68,7 +68,7 @@ class Coalescing:
             port: device
             for device in session.devices
             for port in getattr(device, "coalesced", ())
-            if port in self._hot and not session.observes_port(port, 1)
+            if port in self._hot and not session.judge.observes_port(port, 1)
         }
         for port in self._zones.keys() - wanted.keys():
             vm.unregister_coalesced_zone(port, 1, pio=True)

@@ -21,11 +21,11 @@ def to(session: Session, address: int, at_depth: int | None = None) -> stops.Sto
         return index == mine and (at_depth is None or runner.stack_pointer >= at_depth)
 
     point = Breakpoint(address=address, hardware=True, only_if=there)
-    session.own_points.append(point)
+    session.breakpoints.own_breakpoints.append(point)
     try:
         return session.run()
     finally:
-        session.own_points.remove(point)
+        session.breakpoints.own_breakpoints.remove(point)
 
 
 def arrived(session: Session, stop: stops.Stop) -> stops.Stop:

@@ -579,7 +579,7 @@ class Runner(threading.Thread):
                     if not self.retreat.back():
                         return self.spoilt(met.pages)
                     self._reached_unseen = self.pc  # what was passed before the mark is not here
-                self.session.hold_by_stepping(self, met.pages)
+                self.session.holding.hold_by_stepping(self, met.pages)
 
     def spoilt(self, pages: set[int]) -> stops.Stop:
         """The stop where an instruction was not done as the guest would have done it alone."""
@@ -707,7 +707,7 @@ class Runner(threading.Thread):
             return None
         self._same_state = 0
         session = self.session
-        pages = self.watching.guarded_at_pc() | session.guarded_of_cpu(self)
+        pages = self.watching.guarded_at_pc() | session.holding.guarded_of_cpu(self)
         if pages and session.machine.memory.guards:
             raise GuardSpoilt(pages, done=False)
         info = session.classify_at(self, self.pc)
@@ -777,7 +777,7 @@ class Runner(threading.Thread):
             self.recent.append((reason, self.vcpu.raw[REGS : self._state_end]))
         handler = HANDLERS.get(reason)
         session = self.session
-        if session.observed and reason not in SERVED_WITH_HOOKS and not self._self_made(reason):
+        if session.judge.observed and reason not in SERVED_WITH_HOOKS and not self._self_made(reason):
             return self._offered(handler)
         if handler is None:
             exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
@@ -794,10 +794,10 @@ class Runner(threading.Thread):
         """Serve an exit that hooks and catchpoints may look at, before and after."""
         session = self.session
         exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
-        asked = session.offer(self, exit, "before")[1]
+        asked = session.judge.offer(self, exit, "before")[1]
         stop = handler(self) if handler else self.stop(stops.ExitStop, exit=exit)
         session.listeners.tell_exit(exit)
-        asked = session.offer(self, exit)[1] or asked
+        asked = session.judge.offer(self, exit)[1] or asked
         if asked is None or isinstance(stop, stops.FatalStop):
             return stop
         return replace(asked, pc=self.pc)
@@ -819,7 +819,7 @@ class Runner(threading.Thread):
 
     def watch_port(self, entry: PortEntry) -> None:
         """Find out anew whether anybody looks at this port."""
-        entry.observed = self.session.observes_port(entry.port, entry.size)
+        entry.observed = self.session.judge.observes_port(entry.port, entry.size)
         entry.quiet = entry.direction == 1 and entry.device is None and not entry.observed
 
     def serve_io(self, entry: PortEntry) -> stops.Stop | None:
@@ -869,7 +869,7 @@ class Runner(threading.Thread):
         word = "out" if entry.direction else "in"
         for at in range(offset, offset + count * size, size):
             data = bytes(vcpu.page[at : at + size]) if entry.direction else b""
-            answer, before = session.offer(self, exits.IoExit(word, entry.port, size, 1, data), "before")
+            answer, before = session.judge.offer(self, exits.IoExit(word, entry.port, size, 1, data), "before")
             try:
                 if entry.direction:
                     value = int.from_bytes(data, "little") if answer in (None, SWALLOW) else int(answer) & ones
@@ -886,7 +886,7 @@ class Runner(threading.Thread):
             data = value.to_bytes(size, "little")
             if not entry.direction:
                 vcpu.page[at : at + size] = data
-            after = session.offer(self, exits.IoExit(word, entry.port, size, 1, data))[1]
+            after = session.judge.offer(self, exits.IoExit(word, entry.port, size, 1, data))[1]
             asked = asked or before or after
         whole = bytes(vcpu.page[offset : offset + count * size])
         session.listeners.tell_exit(exits.IoExit(word, entry.port, size, count, whole))
@@ -924,7 +924,7 @@ class Runner(threading.Thread):
             yield
         finally:
             self.lifted = None
-            session.plant(physical)
+            session.holding.plant(physical)
 
     def trap_at(self) -> int | None:
         """The guest-physical address of our trap that the exit in the page stands for, or None."""
@@ -972,13 +972,13 @@ class Runner(threading.Thread):
         unguarded = self.plan.stepping or (self.stepping and not self.session.profile.guards_restart)
         if vectors.active and (self.tables_touched or vectors.moved(self) or (unguarded and vectors.altered())):
             self.tables_touched = False
-            self.session.rearm(self)
+            self.session.holding.rearm(self)
             if not self.stepping:
                 self.debug_for_running()
 
     def reached(self, pc: int) -> stops.Stop | None:
         """The stop that the breakpoints at ``pc`` ask for."""
-        hits = self.session.judge(self, self.points_at(pc))
+        hits = self.session.judge.ask(self, self.points_at(pc))
         if isinstance(hits, stops.Stop):
             return hits
         return stops.BreakpointStop(vcpu=self.index, pc=pc, hits=hits) if hits else None
@@ -1105,11 +1105,11 @@ class Runner(threading.Thread):
             memmove(addressof(self.vcpu.regs), bytes(end.regs), Vcpu.REGS_SIZE)
             self.vcpu.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
             self.forget()
-        return self.session.offer(self, event)[1]
+        return self.session.judge.offer(self, event)[1]
 
     def _require_guards_apart(self) -> None:
         """GuardSpoilt where an event may have failed for a guard made of slots, on a stack or a table of the CPU's."""
-        pages = self.session.guarded_of_cpu(self)
+        pages = self.session.holding.guarded_of_cpu(self)
         if pages:
             raise GuardSpoilt(pages, done=True)
 
@@ -1132,7 +1132,7 @@ class Runner(threading.Thread):
         self.must_complete = True
         vcpu, session, msr = self.vcpu, self.session, self.vcpu.kvm_run.msr
         exit = exits.decode(vcpu.kvm_run, vcpu.page)
-        answer, asked = session.offer(self, exit, "before")
+        answer, asked = session.judge.offer(self, exit, "before")
         wanted = bool(msr.reason & abi.KVM_MSR_EXIT_REASON_FILTER)
         if isinstance(exit, exits.MsrReadExit):
             value = vcpu.get_msr(msr.index) if answer is None and wanted else answer
@@ -1146,7 +1146,7 @@ class Runner(threading.Thread):
             msr.error = int(not (done and vcpu.set_msr(msr.index, msr.data if answer is None else answer)))
         self.forget()
         session.listeners.tell_exit(exit)
-        asked = session.offer(self, exit)[1] or asked
+        asked = session.judge.offer(self, exit)[1] or asked
         return None if asked is None else self.complete() or replace(asked, pc=self.pc)
 
     def _on_hypercall(self) -> None:

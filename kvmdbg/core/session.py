@@ -7,7 +7,6 @@ breakpoints can be looked at any time.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,27 +14,16 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from kvmdbg.core import moves, stops
-from kvmdbg.core.arming import (
-    AUTO,
-    DEBUG_REGISTERS,
-    HOLDS,
-    REGISTER,
-    STEPPING,
-    Plan,
-    View,
-    make_plan,
-    why_not_in_register,
-)
-from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint, check_catch_kind, passes
+from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Watchpoint, check_catch_kind
 from kvmdbg.core.changes import Changes
 from kvmdbg.core.coalescing import Coalescing
-from kvmdbg.core.event_scope import bind_condition
-from kvmdbg.core.events import STEPPED, InsnEvent
-from kvmdbg.core.hooks import SWALLOW, Event, Hooks, On, failure
-from kvmdbg.core.hooks import call as call_hook
+from kvmdbg.core.holding import Holding
+from kvmdbg.core.hooks import Event, Hooks, On
 from kvmdbg.core.inspection import Inspection
+from kvmdbg.core.judge import Judge
 from kvmdbg.core.listeners import Listeners
 from kvmdbg.core.patches import Patch, Patches
+from kvmdbg.core.points import P, Points
 from kvmdbg.core.probe import TRAP_NAMES, HostProfile, host_profile
 from kvmdbg.core.registers import GENERAL, RegisterFile
 from kvmdbg.core.runner import Runner
@@ -54,13 +42,13 @@ from kvmdbg.devices.registry import add as add_device
 from kvmdbg.devices.registry import add_standard
 from kvmdbg.devices.uart import COM1, PORTS, Uart
 from kvmdbg.devices.vga import Vga
-from kvmdbg.errors import KvmdbgError, LoadError, NotSupportedHere, SessionStateError, UsageError
-from kvmdbg.kvm import abi, exits
+from kvmdbg.errors import LoadError, NotSupportedHere, SessionStateError, UsageError
+from kvmdbg.kvm import abi
 from kvmdbg.loaders.symbol_files import Line, SymbolFile, read_symbol_file
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.image import Image, LoadOptions
 from kvmdbg.machine.machine import Machine, reset_vcpu
-from kvmdbg.machine.memory import Guard, Slot
+from kvmdbg.machine.memory import Slot
 from kvmdbg.record import replace
 from kvmdbg.x86 import paging
 
@@ -72,17 +60,15 @@ if TYPE_CHECKING:
     from kvmdbg.core.trace import ExitPlaces, ExitTrace, InsnTrace, Seen
     from kvmdbg.core.variables import Variables
     from kvmdbg.debuginfo.dwarf import Dwarf, Progress
+    from kvmdbg.kvm.system import System
     from kvmdbg.language.types import Type, Value
     from kvmdbg.machine.bus import Device
     from kvmdbg.x86.disasm import Insn
 
 PAGE = 4096
-FILE_LINE = re.compile(r"([\w./+-]*\w\.[A-Za-z]\w*):([0-9]+)")
-"""A place in a source file, as main.c:12."""
 MACHINES = ("pc", "bare")
 PATIENCE = 5.0
 """How many seconds a hook may take to return when the guest is to stop."""
-P = TypeVar("P", bound=Point)
 V = TypeVar("V")
 
 
@@ -139,14 +125,11 @@ class Session(Inspection):
         self.types: dict[str, Type] = {}
         """Types of convenience variables and, by their numbers, of values of the history, as far as they have any."""
         self.exits = ExitStatistics(lambda: self.runners)
-        self.observed = False
-        self.inspected: frozenset[str] = frozenset()
-        """Kinds of events for which each instruction is looked at before and after it runs."""
+        self.judge = Judge(self.breakpoints, self.listeners, self.context_of, partial(Event, self))
+        self._points = Points(self.breakpoints, self.symbols, self.source, self)
         self.hooks = Hooks(self)
         self.on = On(self)
         self.vectors = Vectors(self)
-        self.own_catchpoints: list[Catchpoint] = []
-        """Catchpoints of the debugger's own: traces and counts."""
         self.exit_trace: ExitTrace | None = None
         self.exit_places: ExitPlaces | None = None
         """Counts of exits by instruction and function, while they are wanted."""
@@ -154,21 +137,13 @@ class Session(Inspection):
         """The instruction trace, while there is one: the guest is stepped then."""
         self.snapshots = Snapshots(self)
         self.patches = Patches(self)
-        self._msrs: frozenset[int] | None = frozenset()
         self.fresh = True
         self.arriving = False
         self._step_interrupts = False
-        self._breakpoint_hold = AUTO
         self.last_stop: stops.Stop | None = None
         self._control = threading.RLock()
         self.sharers: list[Lock] = []
         """Locks of those who use the guest on threads of their own: it is not replaced while one of them is held."""
-        self.own_points: list[Breakpoint] = []
-        """Breakpoints of the debugger's own, for the time of one run."""
-        self._plan = Plan()
-        self._planting = False
-        self._met_by_cpu: set[int] = set()
-        """Pages in which a guard has met what the CPU does by itself, since the machine was made."""
         self._output = bytearray()
         self._dead = False
         self._kill_asked = False
@@ -179,6 +154,7 @@ class Session(Inspection):
         try:
             self.machine = self._make_machine(cpus)
             self.traps = Traps(self.machine.memory)
+            self.holding = self._make_holding()
         except BaseException:
             self._backend.close()
             raise
@@ -227,6 +203,12 @@ class Session(Inspection):
             raise
         return machine
 
+    def _make_holding(self) -> Holding:
+        return Holding(
+            self.machine, self.traps, self.world, self, self.breakpoints, self.judge, self.vectors,
+            lambda: self.instructions is not None,
+        )  # fmt: skip
+
     def _load(self) -> None:
         self.patches.forget()
         state = self.machine.load(self.image, self.options)
@@ -268,8 +250,6 @@ class Session(Inspection):
         self.machine.close()
         self._begin_anew()
         self._dead = False
-        self._met_by_cpu.clear()
-        self._msrs = frozenset()
         self._contexts.clear()
         self.snapshots.forget_machine()
         for point in self.breakpoints:
@@ -279,6 +259,7 @@ class Session(Inspection):
         self.coalescing.close()
         self.machine = self._make_machine(len(self.runners))
         self.traps = Traps(self.machine.memory)
+        self.holding = self._make_holding()
         self.coalescing = Coalescing(self)
         self.runners = [Runner(self, vcpu) for vcpu in self.machine.vcpus]
         self.world.runners = self.runners
@@ -405,34 +386,30 @@ class Session(Inspection):
         "register" takes debug registers only, "planted" only traps in memory, which the guest can read, "stepping"
         compares at each instruction. NotSupportedHere, now or at the run, where a breakpoint cannot be held so.
         """
-        return self._breakpoint_hold
+        return self.breakpoints.hold
 
     @breakpoint_hold.setter
     def breakpoint_hold(self, value: str) -> None:
-        if value not in HOLDS:
-            raise UsageError(f"breakpoints cannot be held by '{value}': the ways are {', '.join(HOLDS)}")
-        if value == STEPPING:
-            self.runner.require_step()
-        self._check_hold(value, self.breakpoints.breakpoints())
-        self._breakpoint_hold = value
-
-    def _check_hold(self, hold: str, breakpoints: Sequence[Breakpoint]) -> None:
-        """NotSupportedHere where these cannot be held so at all."""
-        if hold != REGISTER:
-            return
-        if not self.profile.kernel_execute_dr:
-            raise NotSupportedHere("debug registers do not fire on this KVM: breakpoints are planted, or stepped")
-        for point in breakpoints:
-            if point.enabled and (why := why_not_in_register(point, self.profile)):
-                raise NotSupportedHere(f"the breakpoint at {point.describe()} cannot be held so: {why}")
-        if len({point.address for point in breakpoints if point.enabled}) > DEBUG_REGISTERS:
-            raise NotSupportedHere("there are four debug registers, and more breakpoints: disable or delete some")
+        self._points.hold_by(value)
 
     @cached_property
     def blocks_interrupts(self) -> bool:
         """Whether KVM has KVM_GUESTDBG_BLOCKIRQ: steps that let no interrupt in."""
         known = self.machine.system.check_extension(abi.KVM_CAP_SET_GUEST_DEBUG2)
         return bool(known & abi.KVM_GUESTDBG_BLOCKIRQ)
+
+    @property
+    def system(self) -> System:
+        return self.machine.system
+
+    @property
+    def pointer_size(self) -> int:
+        """Bytes of an address in the current vCPU's mode."""
+        return self.vcpu.mode.bits // 8
+
+    def require_step(self) -> None:
+        """NotSupportedHere where this KVM cannot single-step the code that the current vCPU is at."""
+        self.runner.require_step()
 
     @property
     def profile(self) -> HostProfile:
@@ -829,18 +806,7 @@ class Session(Inspection):
         self._begin_anew()
         self.arriving = self.fresh and plant
         self.fresh = False
-        catching = [p for p in self.catchpoints() if p.enabled]
-        self.observed = bool(catching or self.listeners.exit)
-        self.inspected = STEPPED & {p.kind for p in catching}
-        for point in self.breakpoints:
-            point.held_by = ""
-        for point in catching:
-            point.held_by = STEPPING if point.kind in STEPPED else "exit"
-        self._arm_msrs(catching)
-        self._planting = plant
-        plan = self._make_plan()
-        self._plan = plan
-        self._put_in_place()
+        self.holding.begin(plant=plant)
         self.coalescing.arm()
         for runner in self.runners:
             runner.limit = runner.left = 0
@@ -848,141 +814,6 @@ class Session(Inspection):
                 runner.watch_port(entry)
         for view in self.vcpus:
             view.registers.remember()
-
-    def _make_plan(self) -> Plan:
-        """How every enabled point is held, from what memory and registers are now."""
-        breakpoints = [*self.breakpoints.breakpoints(), *self.own_points, *self.vectors.points()]
-        watchpoints = self.breakpoints.watchpoints()
-        plan = Plan()
-        if self.vectors.active or any(p.enabled for p in (*breakpoints, *watchpoints)):
-            view = self._view()
-            plan = make_plan(breakpoints, watchpoints, self.profile, view, self._breakpoint_hold)
-            self.vectors.note_missed(breakpoints)
-            for page in self.vectors.pages():
-                if page in view.unguardable:
-                    plan.stepping = True
-                elif page not in view.paging_pages and self._in_ram(page) is not None:
-                    plan.guards.setdefault(page, Guard.READ_ONLY)
-        plan.stepping |= bool(self.inspected) or self.instructions is not None
-        if not self._planting:
-            code = {address & -PAGE for address in plan.traps} - plan.watched.keys()
-            plan.guards = {page: guard for page, guard in plan.guards.items() if page not in code}
-            plan.traps.clear()
-            plan.trap_of_linear.clear()
-            plan.debug_registers = [entry for entry in plan.debug_registers if entry[1] & 3]
-        if plan.stepping or not (self._planting or self.profile.guards_restart):
-            plan.hold_by_stepping()
-        plan.stepping &= self._planting
-        return plan
-
-    def hold_by_stepping(self, runner: Runner, pages: set[int]) -> None:
-        """While the guest runs, on this runner's thread: what is in these pages is held by stepping from now on."""
-        self._met_by_cpu |= pages
-        self.rearm(runner)
-
-    def _put_in_place(self) -> None:
-        """Guards, traps and debug registers of the plan."""
-        plan = self._plan
-        self.machine.memory.guard(plan.guards, restartable=bool(plan.guards) and self.profile.guards_restart)
-        for address in plan.traps:
-            self.plant(address)
-        for runner in self.runners:
-            runner.arm(plan)
-
-    def rearm(self, runner: Runner) -> None:
-        """While the guest runs, on this runner's thread: the tables of handlers have changed, hold everything anew."""
-        with self.exclusive(runner):
-            if self.stopping:
-                return  # it is done anew before the vCPUs go on
-            self.traps.lift(*self._plan.traps)
-            self._plan.become(self._make_plan())
-            self._put_in_place()
-
-    def _arm_msrs(self, catching: Sequence[Catchpoint]) -> None:
-        """Have KVM exit at the MSRs that are wanted, and at no others."""
-        wanted: set[int] | None = set()
-        for point in catching:
-            if {"msr_read", "msr_write"} & set(point.kinds):
-                index = point.filters.get("index")
-                if wanted is None or index is None or callable(index):
-                    wanted = None
-                else:
-                    wanted |= {index} if isinstance(index, int) else set(index)
-        asked = None if wanted is None else frozenset(wanted)
-        if asked == self._msrs:
-            return
-        vm = self.machine.vm
-        vm.enable_capability(abi.KVM_CAP_X86_USER_SPACE_MSR, abi.KVM_MSR_EXIT_REASON_FILTER)
-        vm.filter_msrs(asked)
-        self._msrs = asked
-
-    def _view(self) -> View:
-        """Memory as all vCPUs that run code see it."""
-        runners = [runner for runner in self.runners if runner.may_run]
-        tables: set[int] = set()
-        system: set[int] = set()
-        for runner in runners:
-            sregs = runner.sregs
-            read = self.machine.memory.read
-            tables |= set(paging.tables(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer))
-            system |= self._system_pages(runner)
-
-        def translate(linear: int) -> int | None:
-            found = {self._in_ram(self.physical_of(runner, linear)) for runner in runners} - {None}
-            return found.pop() if len(found) == 1 else None
-
-        def user_page(linear: int) -> bool:
-            return any(runner.sregs.cr0 >> 31 and self.walk(runner, linear).user for runner in runners)
-
-        return View(
-            translate=translate,
-            in_ram=self._in_ram,
-            user_page=user_page,
-            paging_pages=frozenset(tables),
-            system_pages=frozenset(system),
-            unguardable=frozenset() if self.profile.guards_restart else frozenset(self._unguardable(runners) | tables),
-            irqchip=self.machine.irqchip,
-        )
-
-    def _system_pages(self, runner: Runner) -> set[int]:
-        """The pages of this vCPU's descriptor tables and TSS."""
-        gate = 4 if runner.mode.segmented else 16
-        idt = runner.sregs.idt
-        return self.pages_of(runner, [(idt.base, min(idt.limit, 256 * gate - 1)), *runner.written_tables()])
-
-    def _unguardable(self, runners: Sequence[Runner]) -> set[int]:
-        """The pages that these vCPUs may write to by themselves: stacks, descriptors, TSSs."""
-        found = set(self._met_by_cpu)
-        for runner in runners:
-            found |= self.pages_of(runner, [*runner.written_tables(), *runner.stacks()])
-        return found
-
-    def pages_of(self, runner: Runner, ranges: Iterable[tuple[int, int]]) -> set[int]:
-        """The guest-physical pages of linear ranges (first address, limit)."""
-        found: set[int] = set()
-        for base, limit in ranges:
-            for address in range(base & -PAGE, base + limit + 1, PAGE):
-                physical = self.physical_of(runner, address)
-                if physical is not None:
-                    found.add(physical & -PAGE)
-        return found
-
-    def guarded_of_cpu(self, runner: Runner) -> set[int]:
-        """The guarded pages that this vCPU may write to by itself, as its registers are now."""
-        guards = self.machine.memory.guards
-        if not guards:
-            return set()
-        sregs = runner.sregs
-        tables = set(paging.tables(self.machine.memory.read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer))
-        return (self._unguardable([runner]) | tables) & guards.keys()
-
-    def _in_ram(self, physical: int | None) -> int | None:
-        return physical if physical is not None and self.machine.memory.find(physical) else None
-
-    def plant(self, physical: int) -> None:
-        """Put the trap of the plan there, if it still has one there."""
-        if self._plan.trap is not None and physical in self._plan.traps:
-            self.traps.plant(physical, self._plan.trap)
 
     def exclusive(self, runner: Runner) -> Any:
         """A context in which no other vCPU is in the guest."""
@@ -1022,104 +853,11 @@ class Session(Inspection):
         return stop
 
     def _announce(self, stop: stops.Stop) -> None:
-        for point in self.breakpoints.catchpoints():
-            if point.kind == "stop" and point.enabled and point.function is not None:
-                point.hits += 1
-                try:
-                    point.function(stop)
-                except Exception as error:
-                    point.enabled = False
-                    self.listeners.tell_warning(failure(point, error))
+        self.judge.call_stop_hooks(stop)
         self.listeners.tell_stop(stop)
         if self._kill_asked:
             self._kill_asked = False
             self.listeners.tell_kill()
-
-    # --- what runners ask --------------------------------------------------------------------------
-
-    def judge(
-        self, runner: Runner, points: Sequence[Point], event: Event | None = None
-    ) -> tuple[Point, ...] | stops.Stop:
-        """Which of these points, reached on this vCPU, ask for a stop; a Stop when a hook does or a condition fails.
-
-        ``event`` is what hooks are called with; its answer is theirs.
-        """
-        wanted: list[Point] = []
-        asked: stops.Stop | None = None
-        for point in points:
-            if not point.enabled or (point.only_if is not None and not point.only_if(runner.index)):
-                continue
-            if point.expression is not None:
-                bound = point.bound.get(runner.index)
-                try:
-                    if bound is None:
-                        bound = point.bound[runner.index] = bind_condition(point, self.context_of(runner))
-                    if not bound(event.exit if event is not None else None):
-                        continue
-                except KvmdbgError as error:
-                    text = str(error).splitlines()[0]
-                    return stops.ErrorStop(
-                        vcpu=runner.index,
-                        pc=runner.pc,
-                        message=f"condition of breakpoint {point.number} ({point.condition}): {text}",
-                        hits=(point,),
-                    )
-            point.hits += 1
-            if point.ignore > 0:
-                point.ignore -= 1
-                continue
-            if point.prints and event is not None:
-                self.listeners.tell_note(runner.index, event.exit)
-            if point.function is not None:
-                event = event or Event(self, runner, InsnEvent(runner.pc))
-                asked = call_hook(point, event) or asked
-            elif point.stops:
-                wanted.append(point)
-        if asked is not None:
-            return asked
-        visible = tuple(point for point in wanted if point.number)
-        if wanted and not visible:
-            return stops.BreakpointStop(vcpu=runner.index, pc=runner.pc, hits=())
-        return visible
-
-    def observes_port(self, port: int, size: int) -> bool:
-        """Whether anybody wants to see accesses of ``size`` bytes to this port."""
-        return bool(self.listeners.exit) or any(
-            p.enabled
-            and p.looks_at("io")
-            and ("port" not in p.filters or any(passes(p.filters["port"], port + n) for n in range(size)))
-            for p in self.catchpoints()
-        )
-
-    def catchpoints(self) -> list[Catchpoint]:
-        """The user's and the debugger's own."""
-        return [*self.breakpoints.catchpoints(), *self.own_catchpoints]
-
-    def offer(self, runner: Runner, exit: exits.Exit, when: str = "after") -> tuple[Any, stops.Stop | None]:
-        """Let the catchpoints and hooks of this kind see an exit: a hook's answer (or None), and the stop they want.
-
-        The stop's pc is the vCPU's now: whoever completes an instruction afterwards moves it.
-        """
-        kind = exit.kind
-        found = [p for p in self.catchpoints() if p.enabled and p.when == when and p.looks_at(kind)]
-        if not found:
-            return None, None
-        event = Event(self, runner, exit, when)
-        found = [p for p in found if p.matches(event)]
-        if not found:
-            return None, None
-        if not all(p.passes for p in found):
-            event.answer = SWALLOW
-        quiet = (p for p in self.breakpoints.catchpoints() if p.enabled and not p.stops)
-        if any(p.matches(event) for p in quiet):  # `handle ... nostop` means this very thing
-            found = [p for p in found if p.function is not None or not p.stops]
-        hits = self.judge(runner, found, event)
-        if isinstance(hits, stops.Stop):
-            return event.answer, hits
-        if not hits:
-            return event.answer, None
-        caught = tuple(p for p in hits if isinstance(p, Catchpoint))
-        return event.answer, stops.CaughtStop(vcpu=runner.index, pc=runner.pc, hits=caught, exit=exit)
 
     def _coalesced_changed(self) -> None:
         if self.world.running:
@@ -1159,16 +897,7 @@ class Session(Inspection):
 
     def resolve(self, where: int | str) -> tuple[int, str]:
         """An address and its space ("linear" or "phys") from a number, a symbol, FILE:LINE, or an expression's text."""
-        if isinstance(where, int):
-            return where, "linear"
-        place = FILE_LINE.fullmatch(where.strip())
-        if place is not None:
-            return self.source.address_of(place[1], int(place[2])), "linear"
-        symbol = self.symbols.lookup(where.strip())
-        if symbol is not None and symbol.kind == "function":
-            return self.source.behind_prologue(symbol.address), "linear"
-        value = self.evaluate(where.strip().removeprefix("*"))
-        return value.value & (1 << 64) - 1, "phys" if getattr(value, "space", "linear") == "phys" else "linear"
+        return self._points.resolve(where)
 
     def break_at(
         self,
@@ -1184,64 +913,18 @@ class Session(Inspection):
 
         ``hardware`` insists on a debug register: NotSupportedHere where they do not fire or all four are taken.
         """
-        address, space = self.resolve(where)
-        if hardware:
-            if not self.profile.kernel_execute_dr:
-                raise NotSupportedHere("debug registers do not fire on this KVM: use break, which plants a trap")
-            taken = [b for b in self.breakpoints.breakpoints() if b.hardware and b.address != address]
-            if space != "linear":
-                raise NotSupportedHere("a debug register holds a linear address: use break for a physical one")
-            if len({b.address for b in taken}) >= DEBUG_REGISTERS:
-                raise NotSupportedHere("all four debug registers are taken: use break, or delete one")
-        point = Breakpoint(
-            address=address,
-            space=space,
-            location=where if isinstance(where, str) else "",
-            temporary=temporary,
-            hardware=hardware,
-            ignore=ignore,
-            commands=list(commands),
+        return self._points.break_at(
+            where, when=when, temporary=temporary, hardware=hardware, ignore=ignore, commands=commands
         )
-        return self.add_point(point, when)
 
     def watch(
-        self,
-        where: int | str,
-        length: int | None = None,
-        kind: str = "write",
-        when: str | None = None,
-        **common: Any,
+        self, where: int | str, length: int | None = None, kind: str = "write", when: str | None = None, **common: Any
     ) -> Watchpoint:
         """Stop after an access to ``length`` bytes at ``where``; $old and $new are its values in ``when``.
 
         ``where`` is an address, a symbol (its size is the length) or an lvalue as ``*(u8*)0x5000``.
         """
-        space = "linear"
-        if isinstance(where, int):
-            address = where
-        else:
-            address, space, found = self._watched(where)
-            length = length or found
-        length = length or 1
-        if length < 1 or kind not in ("write", "read", "access"):
-            raise UsageError(f"cannot watch {length} bytes for {kind!r}: the kinds are write, read and access")
-        location = where if isinstance(where, str) else ""
-        point = Watchpoint(address=address, length=length, kind=kind, space=space, location=location, **common)
-        return self.add_point(point, when)
-
-    def _watched(self, text: str) -> tuple[int, str, int]:
-        """Address, space and length of what an expression names."""
-        from kvmdbg.language.types import MemoryRef
-
-        symbol = self.symbols.lookup(text.strip())
-        if symbol is not None:
-            return symbol.address, "linear", symbol.size or self.vcpu.mode.bits // 8
-        value = self.evaluate(text)
-        if isinstance(value.lvalue, MemoryRef):
-            space = "phys" if value.lvalue.space == "phys" else "linear"
-            return value.lvalue.address, space, value.type.size
-        space = "phys" if getattr(value, "space", "linear") == "phys" else "linear"
-        return value.value & (1 << 64) - 1, space, 0
+        return self._points.watch(where, length, kind, when, **common)
 
     def catch(self, kind: str, when: str | None = None, *, temporary: bool = False, **filters: Any) -> Catchpoint:
         """Stop after each exit or event of ``kind`` whose fields pass ``filters`` (see ``Catchpoint``).
@@ -1249,32 +932,11 @@ class Session(Inspection):
         ``when`` is a condition. The kinds are those of kvm/exits.py and core/events.py, "msr" for both its accesses,
         and "any" for all exits.
         """
-        filters = {name: value for name, value in filters.items() if value is not None}
-        return self.add_point(Catchpoint(kind, filters, temporary=temporary), when)
+        return self._points.catch(kind, when, temporary=temporary, **filters)
 
     def add_point(self, point: P, condition: str | None = None) -> P:
         """Take in a breakpoint, watchpoint or catchpoint with its condition. NotSupportedHere where it cannot work."""
-        if self.state == "running":
-            raise SessionStateError("the guest is running: interrupt it first")
-        if isinstance(point, Catchpoint):
-            self._check_catch(point)
-        if isinstance(point, Breakpoint):
-            self._check_hold(self._breakpoint_hold, [*self.breakpoints.breakpoints(), point])
-        point.scope = self.scope
-        point.condition = condition
-        self.breakpoints.add(point)
-        return point
-
-    def _check_catch(self, point: Catchpoint) -> None:
-        if point.kind in STEPPED:
-            self.runner.require_step()
-        if {"msr_read", "msr_write"} & set(point.kinds):
-            for capability in (abi.KVM_CAP_X86_USER_SPACE_MSR, abi.KVM_CAP_X86_MSR_FILTER):
-                if not self.machine.system.check_extension(capability):
-                    raise NotSupportedHere("this KVM does not exit for MSRs: it needs Linux 5.10 or later")
-            index = point.filters.get("index")
-            if isinstance(index, int) and 0x800 <= index <= 0x8FF:
-                raise NotSupportedHere(f"KVM does not exit for MSR {index:#x}: those of the x2APIC stay in the kernel")
+        return self._points.add(point, condition)
 
     # --- looking -----------------------------------------------------------------------------------
 

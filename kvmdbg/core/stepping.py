@@ -153,7 +153,7 @@ class Stepper:
         runner = self.runner
         if not runner.session.machine.memory.guards:
             return self._single(before)
-        if not (runner.watching.guarded_at_pc() or runner.session.guarded_of_cpu(runner)):
+        if not (runner.watching.guarded_at_pc() or runner.session.holding.guarded_of_cpu(runner)):
             return self._single(before)
         return runner.watching.through_guards(self._single_from_here)
 
@@ -257,7 +257,7 @@ class Stepper:
         plan, session, vcpu = runner.plan, runner.session, runner.vcpu
         fd, page, raw, u32, u64, ioctl = vcpu.fd, vcpu.page, vcpu.raw, vcpu.u32, vcpu.u64, fcntl.ioctl
         by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
-        inspected = session.inspected
+        inspected = session.judge.inspected
         looks_for_tables = session.vectors.active and (plan.stepping or not session.profile.guards_restart)
         fast = not (watchful or inspected or plan.holds_data_in_registers or looks_for_tables)
         run, debug, port_exit = abi.KVM_RUN, exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_IO
@@ -414,11 +414,11 @@ class Stepper:
         mode = runner.mode
         code = session.code_at(runner, runner.pc, 15)
         event, length = instruction_event(code, runner.vcpu.regs, mode.bits)
-        if event is not None and event.kind not in session.inspected:
+        if event is not None and event.kind not in session.judge.inspected:
             event = None
         answer = asked = stop = None
         if event is not None:
-            answer, asked = session.offer(runner, event, "before")
+            answer, asked = session.judge.offer(runner, event, "before")
         if answer is not None and event is not None:
             self._answer(event.kind, answer)
             runner.set_general("rip", runner.vcpu.regs.rip + length)
@@ -427,9 +427,9 @@ class Stepper:
         if self.parked:
             return stop
         if event is not None:
-            asked = session.offer(runner, event)[1] or asked
-        if "mode" in session.inspected and runner.mode != mode:
-            asked = session.offer(runner, ModeEvent(mode.name, runner.mode.name))[1] or asked
+            asked = session.judge.offer(runner, event)[1] or asked
+        if "mode" in session.judge.inspected and runner.mode != mode:
+            asked = session.judge.offer(runner, ModeEvent(mode.name, runner.mode.name))[1] or asked
         return stop or (None if asked is None else replace(asked, pc=runner.pc))
 
     def _answer(self, kind: str, answer: Any) -> None:

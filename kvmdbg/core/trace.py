@@ -158,7 +158,7 @@ class ExitTrace:
         self.sink = Sink(path, session.listeners.tell_warning) if path is not None else None
         self._show = show
         self._began = time.perf_counter()
-        session.own_catchpoints += self._points
+        session.breakpoints.own_catchpoints += self._points
 
     def _saw(self, event: Event) -> None:
         session = self._session
@@ -173,7 +173,7 @@ class ExitTrace:
 
     def close(self) -> None:
         """End the trace and its file."""
-        own = self._session.own_catchpoints
+        own = self._session.breakpoints.own_catchpoints
         own[:] = [point for point in own if point not in self._points]
         if self.sink is not None:
             self.sink.close()
@@ -187,15 +187,15 @@ class ExitPlaces:
         self._point = Catchpoint("any", function=self._saw)
         self.counts: dict[tuple[str, int], int] = {}
         """By (what it was, linear address of the instruction)."""
-        session.own_catchpoints.append(self._point)
+        session.breakpoints.own_catchpoints.append(self._point)
 
     def _saw(self, event: Event) -> None:
         key = (what(event.exit), event.pc)
         self.counts[key] = self.counts.get(key, 0) + 1
 
     def close(self) -> None:
-        if self._point in self._session.own_catchpoints:
-            self._session.own_catchpoints.remove(self._point)
+        if self._point in self._session.breakpoints.own_catchpoints:
+            self._session.breakpoints.own_catchpoints.remove(self._point)
 
 
 def what(exit: Exit) -> str:

@@ -247,7 +247,7 @@ class Vectors:
             for kind in ("exception", "interrupt"):
                 mine = [v for v in vectors if self.wants(kind, v)]
                 if mine:
-                    stop = self.session.offer(runner, self._describe(runner, kind, mine[0], vectors))[1]
+                    stop = self.session.judge.offer(runner, self._describe(runner, kind, mine[0], vectors))[1]
                     if stop is not None:
                         return stop
             return None

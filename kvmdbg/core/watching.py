@@ -215,7 +215,7 @@ class Watching:
             counts[key] = counts.get(key, 0) + 1
         exit: exits.Exit = exits.decode(run, runner.vcpu.page)
         end: GuestEnd | None = None
-        if not session.observed:
+        if not session.judge.observed:
             if write:
                 end = bus.write_mmio(address, size, int.from_bytes(bytes(run.mmio.data[:size]), "little"))
                 if end is not None:
@@ -223,7 +223,7 @@ class Watching:
             else:
                 run.mmio.data[:size] = bus.read_mmio(address, size).to_bytes(size, "little")
             return None
-        answer, asked = session.offer(runner, exit, "before")
+        answer, asked = session.judge.offer(runner, exit, "before")
         ones = (1 << size * 8) - 1
         if write:
             value = int.from_bytes(bytes(run.mmio.data[:size]), "little")
@@ -239,7 +239,7 @@ class Watching:
             run.mmio.data[:size] = data
         exit = exits.MmioExit("write" if write else "read", address, size, data)
         session.listeners.tell_exit(exit)
-        asked = session.offer(runner, exit)[1] or asked
+        asked = session.judge.offer(runner, exit)[1] or asked
         if end is not None:
             return runner.ended(end)
         return None if asked is None else runner.complete() or replace(asked, pc=runner.pc)
@@ -255,7 +255,7 @@ class Watching:
             event = Event(
                 session, runner, MemoryEvent(touch.kind, touch.address, touch.size, touch.old, touch.new), "after"
             )
-            found = session.judge(runner, [touch.watch], event)
+            found = session.judge.ask(runner, [touch.watch], event)
             if isinstance(found, stops.Stop):
                 return found
             hits += [watch for watch in found if isinstance(watch, Watchpoint)]
@@ -437,7 +437,7 @@ class Watching:
             finally:
                 for address in plan.traps:
                     if address != runner.lifted:
-                        session.plant(address)
+                        session.holding.plant(address)
 
     def through_guards(self, step: Callable[[], stops.Stop | None]) -> stops.Stop | None:
         """Run ``step`` with the guards lifted, and judge its accesses as the guards would have."""

@@ -123,10 +123,14 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
     return found
 
 
+def let_probe_find(monkeypatch: pytest.MonkeyPatch, made: Callable[[], HostProfile]) -> None:
+    for user in ("session", "inspection", "holding"):
+        monkeypatch.setattr(f"kvmdbg.core.{user}.host_profile", made)
+
+
 @pytest.fixture
 def dbg(script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
-    for user in ("session", "inspection"):
-        monkeypatch.setattr(f"kvmdbg.core.{user}.host_profile", host)
+    let_probe_find(monkeypatch, host)
     monkeypatch.setattr("kvmdbg.core.runner.shutdown_resets", lambda: False)
 
     def machine(*given: Any) -> Machine:
@@ -256,7 +260,7 @@ def test_other_exits_count_for_the_limit_too(dbg: Session, script: Script) -> No
 def test_a_limit_holds_while_a_breakpoint_is_stepped_to(
     dbg: Session, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kvmdbg.core.session.host_profile", lambda: host(None))
+    let_probe_find(monkeypatch, lambda: host(None))
     point = dbg.break_at(0x2000)
     stop = played(dbg, script, *[port(True, 0x10)] * 3, exits=3)
     assert point.held_by == STEPPING
@@ -413,7 +417,7 @@ STEPPED = leave(exits.KVM_EXIT_DEBUG, to=START + 3, debug__exception=1, debug__p
 
 @pytest.mark.parametrize("trap", TRAPS, ids=["int3", "int1", "hlt"])
 def test_a_trap(dbg: Session, script: Script, monkeypatch: pytest.MonkeyPatch, trap: int) -> None:
-    monkeypatch.setattr("kvmdbg.core.session.host_profile", lambda: host(trap))
+    let_probe_find(monkeypatch, lambda: host(trap))
     point = dbg.break_at(START + 2)
     memory = dbg.machine.memory
     seen: list[tuple[int, int]] = []
@@ -459,7 +463,7 @@ def test_a_false_condition_never_leaves_the_loop(dbg: Session, script: Script) -
 
 @pytest.fixture
 def with_registers(dbg: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kvmdbg.core.session.host_profile", lambda: host(registers=True))
+    let_probe_find(monkeypatch, lambda: host(registers=True))
 
 
 @pytest.mark.usefixtures("with_registers")
@@ -495,7 +499,7 @@ def test_a_write_to_a_watched_page_is_done_and_reported(
     dbg: Session, script: Script, registers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No debug register fires for an access that KVM emulates: the exit has to tell."""
-    monkeypatch.setattr("kvmdbg.core.session.host_profile", lambda: host(registers=registers))
+    let_probe_find(monkeypatch, lambda: host(registers=registers))
     assert dbg.watch(0x5004, 4).number == 1
     beside, inside = mmio(0x5000, 4, b"abcd"), mmio(0x5002, 4, b"efgh")
     stop = played(dbg, script, beside, inside)

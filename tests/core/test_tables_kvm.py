@@ -147,3 +147,16 @@ def test_an_exception_without_a_handler_that_nobody_wants(kvm_guest: Guests) -> 
     dbg.catch("exception", vector=13)
     stop = dbg.run(timeout=20)
     assert isinstance(stop, ShutdownStop), stop.describe()
+
+
+def test_a_table_loaded_from_a_page_whose_reads_are_watched(boot: Boot) -> None:
+    """The page was nobody's when the watchpoint was set: the CPU reads its table there all the same."""
+    # lidt [0x1080]; xor cx, cx; div cx; at 0x1080 the table's limit 0x3ff and base 0x3000
+    code = bytes.fromhex("0f011e8010 31c9 f7f1").ljust(0x80, b"\x90") + bytes.fromhex("ff0300300000")
+    dbg = boot(code)
+    dbg.physical.write(0x3000, (0x1100).to_bytes(4, "little"))
+    dbg.physical.write(0x1100, b"\xf4")
+    dbg.watch(0x3000, 4096, "read", when="0")
+    stop = dbg.run(timeout=20)
+    assert isinstance(stop, HaltedStop), stop.describe()
+    assert stop.pc == 0x1101

@@ -1,0 +1,185 @@
+"""What the user asks to be stopped at: breakpoints, watchpoints and catchpoints, made from places and conditions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from kvmdbg.core.arming import DEBUG_REGISTERS, HOLDS, REGISTER, STEPPING, why_not_in_register
+from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint
+from kvmdbg.core.events import STEPPED
+from kvmdbg.errors import NotSupportedHere, SessionStateError, UsageError
+from kvmdbg.kvm import abi
+
+if TYPE_CHECKING:
+    from kvmdbg.core.probe import HostProfile
+    from kvmdbg.core.source import Source
+    from kvmdbg.debuginfo.symbols import SymbolTable
+    from kvmdbg.kvm.system import System
+    from kvmdbg.language.context import Scope
+    from kvmdbg.language.types import Value
+
+FILE_LINE = re.compile(r"([\w./+-]*\w\.[A-Za-z]\w*):([0-9]+)")
+"""A place in a source file, as main.c:12."""
+P = TypeVar("P", bound=Point)
+
+
+class Target(Protocol):
+    """What making points needs of the session."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def profile(self) -> HostProfile: ...
+    @property
+    def system(self) -> System: ...
+    @property
+    def pointer_size(self) -> int: ...
+    def evaluate(self, text: str) -> Value: ...
+    def scope(self, place: int | None = None) -> Scope | None: ...
+    def require_step(self) -> None: ...
+
+
+class Points:
+    """Makes points and takes them in to ``registry``, or refuses those that this host's KVM cannot hold."""
+
+    def __init__(self, registry: Breakpoints, symbols: SymbolTable, source: Source, target: Target) -> None:
+        self._registry = registry
+        self._symbols = symbols
+        self._source = source
+        self._target = target
+
+    def resolve(self, where: int | str) -> tuple[int, str]:
+        """An address and its space ("linear" or "phys") from a number, a symbol, FILE:LINE, or an expression's text."""
+        if isinstance(where, int):
+            return where, "linear"
+        place = FILE_LINE.fullmatch(where.strip())
+        if place is not None:
+            return self._source.address_of(place[1], int(place[2])), "linear"
+        symbol = self._symbols.lookup(where.strip())
+        if symbol is not None and symbol.kind == "function":
+            return self._source.behind_prologue(symbol.address), "linear"
+        return address_in(self._target.evaluate(where.strip().removeprefix("*")))
+
+    def break_at(
+        self,
+        where: int | str,
+        *,
+        when: str | None = None,
+        temporary: bool = False,
+        hardware: bool = False,
+        ignore: int = 0,
+        commands: Sequence[str] = (),
+    ) -> Breakpoint:
+        """See ``Session.break_at``."""
+        address, space = self.resolve(where)
+        if hardware:
+            self._require_register(address, space)
+        point = Breakpoint(
+            address=address,
+            space=space,
+            location=where if isinstance(where, str) else "",
+            temporary=temporary,
+            hardware=hardware,
+            ignore=ignore,
+            commands=list(commands),
+        )
+        return self.add(point, when)
+
+    def _require_register(self, address: int, space: str) -> None:
+        """NotSupportedHere where no debug register can hold another breakpoint, at this address."""
+        if not self._target.profile.kernel_execute_dr:
+            raise NotSupportedHere("debug registers do not fire on this KVM: use break, which plants a trap")
+        if space != "linear":
+            raise NotSupportedHere("a debug register holds a linear address: use break for a physical one")
+        taken = {b.address for b in self._registry.breakpoints() if b.hardware and b.address != address}
+        if len(taken) >= DEBUG_REGISTERS:
+            raise NotSupportedHere("all four debug registers are taken: use break, or delete one")
+
+    def watch(
+        self, where: int | str, length: int | None = None, kind: str = "write", when: str | None = None, **common: Any
+    ) -> Watchpoint:
+        """See ``Session.watch``."""
+        space = "linear"
+        if isinstance(where, int):
+            address = where
+        else:
+            address, space, found = self._watched(where)
+            length = length or found
+        length = length or 1
+        if length < 1 or kind not in ("write", "read", "access"):
+            raise UsageError(f"cannot watch {length} bytes for {kind!r}: the kinds are write, read and access")
+        location = where if isinstance(where, str) else ""
+        point = Watchpoint(address=address, length=length, kind=kind, space=space, location=location, **common)
+        return self.add(point, when)
+
+    def _watched(self, text: str) -> tuple[int, str, int]:
+        """Address, space and length of what an expression names."""
+        from kvmdbg.language.types import MemoryRef
+
+        symbol = self._symbols.lookup(text.strip())
+        if symbol is not None:
+            return symbol.address, "linear", symbol.size or self._target.pointer_size
+        value = self._target.evaluate(text)
+        if isinstance(value.lvalue, MemoryRef):
+            space = "phys" if value.lvalue.space == "phys" else "linear"
+            return value.lvalue.address, space, value.type.size
+        return (*address_in(value), 0)
+
+    def catch(self, kind: str, when: str | None = None, *, temporary: bool = False, **filters: Any) -> Catchpoint:
+        """See ``Session.catch``."""
+        filters = {name: value for name, value in filters.items() if value is not None}
+        return self.add(Catchpoint(kind, filters, temporary=temporary), when)
+
+    def add(self, point: P, condition: str | None = None) -> P:
+        """Take in a breakpoint, watchpoint or catchpoint with its condition. NotSupportedHere where it cannot work."""
+        if self._target.state == "running":
+            raise SessionStateError("the guest is running: interrupt it first")
+        if isinstance(point, Catchpoint):
+            self._require_catch(point)
+        if isinstance(point, Breakpoint):
+            self._require_hold(self._registry.hold, [*self._registry.breakpoints(), point])
+        point.scope = self._target.scope
+        point.condition = condition
+        self._registry.add(point)
+        return point
+
+    def _require_catch(self, point: Catchpoint) -> None:
+        """NotSupportedHere where this KVM cannot catch that."""
+        if point.kind in STEPPED:
+            self._target.require_step()
+        if {"msr_read", "msr_write"} & set(point.kinds):
+            for capability in (abi.KVM_CAP_X86_USER_SPACE_MSR, abi.KVM_CAP_X86_MSR_FILTER):
+                if not self._target.system.check_extension(capability):
+                    raise NotSupportedHere("this KVM does not exit for MSRs: it needs Linux 5.10 or later")
+            index = point.filters.get("index")
+            if isinstance(index, int) and 0x800 <= index <= 0x8FF:
+                raise NotSupportedHere(f"KVM does not exit for MSR {index:#x}: those of the x2APIC stay in the kernel")
+
+    def hold_by(self, hold: str) -> None:
+        """How breakpoints are held from the next run on; see ``Session.breakpoint_hold``."""
+        if hold not in HOLDS:
+            raise UsageError(f"breakpoints cannot be held by '{hold}': the ways are {', '.join(HOLDS)}")
+        if hold == STEPPING:
+            self._target.require_step()
+        self._require_hold(hold, self._registry.breakpoints())
+        self._registry.hold = hold
+
+    def _require_hold(self, hold: str, breakpoints: Sequence[Breakpoint]) -> None:
+        """NotSupportedHere where these cannot be held so at all."""
+        if hold != REGISTER:
+            return
+        profile = self._target.profile
+        if not profile.kernel_execute_dr:
+            raise NotSupportedHere("debug registers do not fire on this KVM: breakpoints are planted, or stepped")
+        for point in breakpoints:
+            if point.enabled and (why := why_not_in_register(point, profile)):
+                raise NotSupportedHere(f"the breakpoint at {point.describe()} cannot be held so: {why}")
+        if len({point.address for point in breakpoints if point.enabled}) > DEBUG_REGISTERS:
+            raise NotSupportedHere("there are four debug registers, and more breakpoints: disable or delete some")
+
+
+def address_in(value: Value) -> tuple[int, str]:
+    """The address that a value is, and its space."""
+    return value.value & (1 << 64) - 1, "phys" if getattr(value, "space", "linear") == "phys" else "linear"
