@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from kvmdbg.core.trace import ExitPlaces, ExitTrace, InsnTrace, Seen
     from kvmdbg.core.variables import Variables
     from kvmdbg.debuginfo.dwarf import Dwarf, Progress
+    from kvmdbg.kvm.exits import Exit
     from kvmdbg.kvm.system import System
     from kvmdbg.language.types import Type, Value
     from kvmdbg.machine.bus import Device
@@ -937,6 +938,10 @@ class Session(Inspection):
     def add_point(self, point: P, condition: str | None = None) -> P:
         """Take in a breakpoint, watchpoint or catchpoint with its condition. NotSupportedHere where it cannot work."""
         return self._points.add(point, condition)
+
+    def offer(self, runner: Runner, event: Exit) -> tuple[Any, stops.Stop | None]:
+        """Let catchpoints and hooks see an event, on this vCPU's thread: a hook's answer, and the stop they want."""
+        return self.judge.offer(runner, event)
 
     # --- looking -----------------------------------------------------------------------------------
 

@@ -155,7 +155,7 @@ def test_fields_of_an_event_of_a_plugin(boot: Boot) -> None:
         @dbg.on.io_out(0x80)
         def offer(seen: Any) -> None:
             for height in (6, 7):
-                asked.append(dbg.judge.offer(dbg.runner, Door(height, b"AB"))[1])
+                asked.append(dbg.offer(dbg.runner, Door(height, b"AB"))[1])
 
         assert caught(dbg) == []
         assert asked[0] is None and asked[1].exit.height == 7
