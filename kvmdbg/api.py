@@ -68,5 +68,5 @@ def open(
         cpu=cpu,
     )
     for file, base, found in files:
-        session.know(file, base, found)
+        session.files.add_symbols(file, base, found)
     return session

@@ -186,7 +186,7 @@ class Batch:
         if session.image.remark:
             self._event(Message(session.image.remark, "warning"))
         if sys.stderr.isatty() and not json:
-            session.progress = ProgressLine(lambda text: print(text, end="", file=sys.stderr, flush=True))
+            session.files.progress = ProgressLine(lambda text: print(text, end="", file=sys.stderr, flush=True))
         if batch or json:
             self.interpreter.settings["context"] = ()
 

@@ -11,7 +11,7 @@ from kvmdbg.commands.parameters import FileType, Format, NumberType, RestType
 from kvmdbg.commands.printing import formatted
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Group, Message, Result, SourceText, Table
-from kvmdbg.core.backtrace import Frame, call_frame_address
+from kvmdbg.debuginfo.backtrace import Frame, call_frame_address
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.language.ctype import CType
 from kvmdbg.language.types import MemoryRef
@@ -211,7 +211,7 @@ def info_frame(dbg: Interpreter) -> Result:
     if place:
         values["source"] = place
     values["stack pointer"] = f"{chosen.sp:#x}"
-    cfa = call_frame_address(dbg.session, dbg.session.runner, chosen)
+    cfa = call_frame_address(dbg.session.vcpu, dbg.session.files, chosen)
     if cfa is not None:
         values["call frame"] = f"{cfa:#x}"
     trace = dbg.session.backtrace(chosen.number + 2)

@@ -125,12 +125,12 @@ def _source_variables(dbg: Interpreter) -> list[str]:
     scope = dbg.session.scope()
     if scope is None:
         return []
-    found = scope.outer_names()
+    found = scope.source.outer_names()
     with suppress(KvmdbgError):
-        found += [one.name for parameters in (True, False) for one in scope.visible(parameters=parameters)]
+        found += [one.name for parameters in (True, False) for one in scope.source.visible(parameters=parameters)]
     return found
 
 
 def _source_types(dbg: Interpreter) -> list[str]:
     scope = dbg.session.scope()
-    return scope.type_names() if scope is not None else []
+    return scope.source.type_names() if scope is not None else []

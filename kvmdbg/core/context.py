@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kvmdbg.core.event_scope import ABSENT, event_of, field
 from kvmdbg.core.registers import GENERAL, RegisterFile
-from kvmdbg.core.variables import Variables
 from kvmdbg.debuginfo.locations import NotThere
+from kvmdbg.debuginfo.variables import Variables
 from kvmdbg.errors import MemoryFault, UsageError
-from kvmdbg.language.places import history_number
+from kvmdbg.language.convenience import ConvenienceVariables
+from kvmdbg.language.ctype import CType
+from kvmdbg.language.types import Type
 from kvmdbg.x86 import registers as names
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
     from kvmdbg.core.session import Session
+
+
+class SourceScope:
+    """Scope of language/context.py: the source as some code sees it, and the types of the user's variables."""
+
+    def __init__(self, source: Variables, convenience: ConvenienceVariables) -> None:
+        self.source = source
+        self._convenience = convenience
+
+    def variable(self, name: str) -> CType | None:
+        return self.source.variable(name)
+
+    def variable_type(self, name: str) -> Type | None:
+        return self._convenience.type_of(name)
+
+    def type(self, name: str) -> CType | None:
+        return self.source.type(name)
+
+    def constant(self, name: str) -> tuple[int, CType] | None:
+        return self.source.constant(name)
 
 
 class SessionContext:
@@ -27,7 +50,7 @@ class SessionContext:
         self._session = session
         self._runner = runner
         self._file = RegisterFile(runner)
-        self.source = Variables(session, runner)
+        self.source = Variables(session.files, session.vcpus[runner.index], partial(session.frame_of, runner))
 
     @property
     def pointer_size(self) -> int:
@@ -102,11 +125,7 @@ class SessionContext:
             raise NotThere(f"{name} has no place here that can be written")
 
     def variable(self, name: str) -> int | None:
-        history = self._session.history
-        number = history_number(name, len(history))
-        if number is not None:
-            return history[number - 1] if 1 <= number <= len(history) else None
-        found = self._session.variables.get(name)
+        found = self._session.convenience.value_of(name)
         return self._told(name) if found is None else found
 
     def _told(self, name: str) -> int | None:
@@ -119,21 +138,7 @@ class SessionContext:
         return None if found is ABSENT else found
 
     def set_variable(self, name: str, value: int) -> None:
-        if name.isdigit():
-            raise UsageError(f"${name} is the history of values and cannot be assigned to")
-        variables, types = self._session.variables, self._session.types
-        before, type_before = variables.get(name), types.pop(name, None)
-        variables[name] = value
-
-        def take_back() -> None:
-            variables.pop(name, None)
-            types.pop(name, None)
-            if before is not None:
-                variables[name] = before
-            if type_before is not None:
-                types[name] = type_before
-
-        self._session.changes.note(take_back)
+        self._session.changes.note(self._session.convenience.assign(name, value))
 
     def segment(self, selector: int) -> int:
         """seg << 4 in real mode; else the base in a segment register that holds the selector, or its descriptor's.

@@ -14,7 +14,7 @@ from kvmdbg.kvm import abi
 
 if TYPE_CHECKING:
     from kvmdbg.core.probe import HostProfile
-    from kvmdbg.core.source import Source
+    from kvmdbg.debuginfo.source import Source
     from kvmdbg.debuginfo.symbols import SymbolTable
     from kvmdbg.kvm.system import System
     from kvmdbg.language.context import Scope

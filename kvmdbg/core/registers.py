@@ -166,6 +166,11 @@ class RegisterFile:
         runner.require_stopped()
         return abi.kvm_regs.from_buffer_copy(runner.vcpu.regs), runner.sregs
 
+    def general(self) -> dict[str, int]:
+        """General registers, rip and rflags by their full names."""
+        self._runner.require_stopped()
+        return {name: int(getattr(self._runner.vcpu.regs, name)) for name in GENERAL}
+
     def snapshot(self) -> dict[str, int]:
         """General registers, rip, rflags, selectors and control registers by their full names."""
         return _values(*self._now())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -28,13 +28,13 @@ from kvmdbg.core.probe import TRAP_NAMES, HostProfile, host_profile
 from kvmdbg.core.registers import GENERAL, RegisterFile
 from kvmdbg.core.runner import Runner
 from kvmdbg.core.snapshots import Snapshots
-from kvmdbg.core.source import Source
 from kvmdbg.core.statistics import ExitStatistics
 from kvmdbg.core.traps import Traps
 from kvmdbg.core.vectors import Vectors
 from kvmdbg.core.views import LinearMemory, PhysicalMemory, VcpuView
 from kvmdbg.core.world import Job, World
-from kvmdbg.debuginfo.symbols import SymbolTable
+from kvmdbg.debuginfo.files import DebugFiles
+from kvmdbg.debuginfo.source import Source
 from kvmdbg.devices import vga
 from kvmdbg.devices.backends import Stdio, backend
 from kvmdbg.devices.i8042 import Keyboard
@@ -42,9 +42,9 @@ from kvmdbg.devices.registry import add as add_device
 from kvmdbg.devices.registry import add_standard
 from kvmdbg.devices.uart import COM1, PORTS, Uart
 from kvmdbg.devices.vga import Vga
-from kvmdbg.errors import LoadError, NotSupportedHere, SessionStateError, UsageError
+from kvmdbg.errors import NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.kvm import abi
-from kvmdbg.loaders.symbol_files import Line, SymbolFile, read_symbol_file
+from kvmdbg.language.convenience import ConvenienceVariables
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.image import Image, LoadOptions
 from kvmdbg.machine.machine import Machine, reset_vcpu
@@ -53,13 +53,12 @@ from kvmdbg.record import replace
 from kvmdbg.x86 import paging
 
 if TYPE_CHECKING:
-    from kvmdbg.core.backtrace import Backtrace, Frame
-    from kvmdbg.core.context import SessionContext
+    from kvmdbg.core.context import SessionContext, SourceScope
     from kvmdbg.core.differences import Differences
     from kvmdbg.core.state import State
     from kvmdbg.core.trace import ExitPlaces, ExitTrace, InsnTrace, Seen
-    from kvmdbg.core.variables import Variables
-    from kvmdbg.debuginfo.dwarf import Dwarf, Progress
+    from kvmdbg.debuginfo.backtrace import Backtrace, Frame
+    from kvmdbg.debuginfo.variables import Variables
     from kvmdbg.kvm.exits import Exit
     from kvmdbg.kvm.system import System
     from kvmdbg.language.types import Type, Value
@@ -109,22 +108,16 @@ class Session(Inspection):
         self.initial_registers = dict(registers or {})
         self.listeners = Listeners()
         self._backend.tell = self.listeners.tell_warning
-        self.symbols = SymbolTable(image.symbols)
-        self.symbol_files: list[str] = []
-        self.symbol_bases: dict[str, int] = {}
-        self.listed_lines: dict[str, tuple[Line, ...]] = {}
-        """The source lines of symbol files that have them otherwise than as DWARF, by address, by the file's path."""
-        self.source = Source(self)
+        self.files = DebugFiles(image, self._symbols_changed)
+        self.symbols = self.files.symbols
+        self.source = Source(self.files)
         self._frame: Frame | None = None
         self._frame_chosen_at = (0, 0)
-        self.progress: Progress | None = None
-        """Told how far the reading of a large file is; None: nobody wants to know."""
         self.breakpoints = Breakpoints()
-        self.variables: dict[str, int] = {}
-        self.history: list[int] = []
+        self.convenience = ConvenienceVariables()
+        self.variables = self.convenience.values
+        self.history = self.convenience.history
         self.changes = Changes()
-        self.types: dict[str, Type] = {}
-        """Types of convenience variables and, by their numbers, of values of the history, as far as they have any."""
         self.exits = ExitStatistics(lambda: self.runners)
         self.judge = Judge(self.breakpoints, self.listeners, self.context_of, partial(Event, self))
         self._points = Points(self.breakpoints, self.symbols, self.source, self)
@@ -166,7 +159,7 @@ class Session(Inspection):
             self.memory = LinearMemory(self)
             self.runners = [Runner(self, vcpu) for vcpu in self.machine.vcpus]
             self.world.runners = self.runners
-            self.vcpus = [VcpuView(runner) for runner in self.runners]
+            self.vcpus = [VcpuView(runner, LinearMemory(self, runner)) for runner in self.runners]
             self.vcpu = self.vcpus[0]
             self._load()
         except BaseException:
@@ -264,7 +257,7 @@ class Session(Inspection):
         self.coalescing = Coalescing(self)
         self.runners = [Runner(self, vcpu) for vcpu in self.machine.vcpus]
         self.world.runners = self.runners
-        self.vcpus = [VcpuView(runner) for runner in self.runners]
+        self.vcpus = [VcpuView(runner, LinearMemory(self, runner)) for runner in self.runners]
         self.vcpu = self.vcpus[current]
         self._load()
 
@@ -453,12 +446,12 @@ class Session(Inspection):
 
         One that was chosen is so no more when pc or the stack pointer are written.
         """
-        from kvmdbg.core.backtrace import innermost
+        from kvmdbg.debuginfo.backtrace import innermost
 
         chosen = self._frame if runner is self.runner else None
         if chosen is not None and self._frame_chosen_at == (runner.pc, runner.stack_pointer):
             return chosen
-        return innermost(runner)
+        return innermost(self.vcpus[runner.index])
 
     @property
     def frame(self) -> Frame:
@@ -479,24 +472,25 @@ class Session(Inspection):
         """Variables and types of the guest's source, as the selected frame sees them, from DWARF."""
         return self.context.source
 
-    def scope(self, place: int | None = None) -> Variables | None:
+    def scope(self, place: int | None = None) -> SourceScope | None:
         """What names of the source mean in the selected frame, or to the code at a linear address.
 
         None where there is no debug information, and while the guest runs.
         """
-        if self.state in ("running", "dead") or not (self.c_variables.known or self.types):
+        from kvmdbg.core.context import SourceScope
+
+        if self.state in ("running", "dead") or not (self.c_variables.known or self.convenience.types):
             return None
-        return self.c_variables if place is None else self.c_variables.seen_from(place)
+        source = self.c_variables if place is None else self.c_variables.seen_from(place)
+        return SourceScope(source, self.convenience)
 
     def locals(self) -> dict[str, str]:
         """The local variables of the function that pc is in, with their values in words."""
-        variables = self.c_variables
-        return {one.name: variables.value(one) for one in variables.visible(parameters=False)}
+        return self.c_variables.values(parameters=False)
 
     def arguments(self) -> dict[str, str]:
         """The same of its arguments."""
-        variables = self.c_variables
-        return {one.name: variables.value(one) for one in variables.visible(parameters=True)}
+        return self.c_variables.values(parameters=True)
 
     @property
     def devices(self) -> list[Device]:
@@ -674,10 +668,10 @@ class Session(Inspection):
 
     def backtrace(self, most: int = 100) -> Backtrace:
         """The call frames of the current vCPU, innermost first."""
-        from kvmdbg.core.backtrace import backtrace
+        from kvmdbg.debuginfo.backtrace import backtrace
 
         self.require_stopped()
-        return backtrace(self.runner, most)
+        return backtrace(self.vcpu, self.files, most)
 
     def next(self, n: int = 1) -> stops.Stop:
         """Like step, but over calls, software interrupts and repeated string instructions."""
@@ -685,10 +679,7 @@ class Session(Inspection):
 
     def keep(self, value: int, type: Type | None = None) -> int:
         """Add a value to the history, with its type where that matters; its number N, for ``$N``."""
-        self.history.append(value)
-        if type is not None:
-            self.types[str(len(self.history))] = type
-        return len(self.history)
+        return self.convenience.keep(value, type)
 
     def finish(self) -> stops.Stop:
         """Run until the current function has returned to its caller.
@@ -967,7 +958,7 @@ class Session(Inspection):
         if expression.assigned is not None:
             name, type_ = expression.assigned
             if type_ is not None and name in self.variables:
-                self.types[name] = type_
+                self.convenience.types[name] = type_
         return value
 
     def disassemble(self, address: int, count: int = 1, bits: int | None = None) -> list[Insn]:
@@ -1008,35 +999,10 @@ class Session(Inspection):
         first = self.snapshots[before]
         return between(self, first, self.snapshots[after] if after is not None else self.snapshots.take())
 
-    def debug_files(self) -> list[tuple[Dwarf, int]]:
-        """The debug information of the image and of the symbol files, with what its addresses are moved by."""
-        from kvmdbg.debuginfo.dwarf import open_dwarf
-
-        files = {str(self.image.path): self.image.bias} | {path: self.symbol_bases[path] for path in self.symbol_files}
-        found = []
-        for path, base in files.items():
-            with suppress(LoadError):  # one that is damaged has none
-                if (dwarf := open_dwarf(path)) is not None:
-                    dwarf.progress = self.progress
-                    found.append((dwarf, base))
-        return found
-
     def add_symbols(self, path: str, base: int = 0, *, replace: bool = False) -> int:
         """Read a symbol file, moved by ``base``, to what is known or in its place; how many symbols there were."""
-        found = read_symbol_file(path, base)
-        if replace:
-            self.symbols.clear()
-            self.symbol_files.clear()
-            self.listed_lines.clear()
-        self.know(path, base, found)
-        return len(found.symbols)
+        return self.files.read_symbols(path, base, replace=replace)
 
-    def know(self, path: str, base: int, found: SymbolFile) -> None:
-        """Add what was read from a symbol file."""
-        self.symbols.add(found.symbols)
-        self.symbol_files.append(path)
-        self.symbol_bases[path] = base
-        if found.lines:
-            self.listed_lines[path] = found.lines
+    def _symbols_changed(self) -> None:
         for point in self.breakpoints:
             point.bound.clear()  # a condition looks its symbols up when it is bound

@@ -85,8 +85,10 @@ class LinearMemory(PhysicalMemory):
 class VcpuView:
     """One vCPU as its user sees it."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, memory: LinearMemory) -> None:
         self._runner = runner
+        self.memory = memory
+        """What this vCPU sees."""
         self.index = runner.index
         self.registers = RegisterFile(runner)
 

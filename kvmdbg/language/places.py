@@ -19,16 +19,6 @@ PSEUDO = ("pc", "sp", "fp")
 SEGMENT_REGISTERS = ("cs", "ds", "es", "fs", "gs", "ss")
 
 
-def history_number(name: str, count: int) -> int | None:
-    """Which value of a history of ``count`` ``$name`` means: "1" the first, "" the last, "$" the one before, "$2" the
-    one before that; None for other variables."""
-    if name.isdigit():
-        return int(name)
-    if name in ("", "$"):
-        return count - len(name)
-    return count - int(name[1:]) if name[0] == "$" and name[1:].isdigit() else None
-
-
 def kind_of(ctx: Context, name: str) -> str:
     """ "register", "flag" or "variable": what ``$name`` is."""
     low = name.lower()

@@ -107,7 +107,7 @@ class Shell:
         interpreter.on_background_stop = self._stopped
         interpreter.on_foreign_stop = self._foreign_stopped
         if self.prompt is not None:
-            self.session.progress = ProgressLine(self.console.progress)
+            self.session.files.progress = ProgressLine(self.console.progress)
             self.console.on_partial = self.prompt.app.invalidate
             interpreter.live_screen = self._live_screen
             interpreter.full_screen = self._full_screen
@@ -132,12 +132,12 @@ class Shell:
         tui = Tui(self.interpreter, self.lines)
         foreign, self.interpreter.on_foreign_stop = self.interpreter.on_foreign_stop, None
         background, self.interpreter.on_background_stop = self.interpreter.on_background_stop, tui.stopped
-        progress, self.session.progress = self.session.progress, tui.progress
+        progress, self.session.files.progress = self.session.files.progress, tui.progress
         self.session.listeners.remove(self.console.guest)
         try:
             tui.run()
         finally:
-            self.session.progress = progress
+            self.session.files.progress = progress
             self.session.listeners.on_output(self.console.guest)
             self.interpreter.on_foreign_stop = foreign
             self.interpreter.on_background_stop = background

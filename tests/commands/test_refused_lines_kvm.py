@@ -72,10 +72,10 @@ def test_refused_line_has_done_nothing(hello: Typist, line: str) -> None:
 def test_variable_keeps_its_old_value_and_type(opened: Callable[..., Typist]) -> None:
     kernel = opened("kernel-O0.elf")
     kernel.type("set $mine = (unsigned char)3")
-    kernel.dbg.session.types["mine"] = kept = kernel.dbg.session.evaluate("(unsigned char)3").type
+    kernel.dbg.session.convenience.types["mine"] = kept = kernel.dbg.session.evaluate("(unsigned char)3").type
     with pytest.raises(KvmdbgError):
         kernel.type("hexdump $mine=0x100000, 0")
-    assert kernel.dbg.session.variables["mine"] == 3 and kernel.dbg.session.types["mine"] == kept
+    assert kernel.dbg.session.variables["mine"] == 3 and kernel.dbg.session.convenience.types["mine"] == kept
 
 
 def test_what_lines_within_a_line_have_done_stays(hello: Typist) -> None:

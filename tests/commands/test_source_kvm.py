@@ -132,7 +132,7 @@ def test_large_line_information_is_not_read_at_a_stop(
     assert "-- source" not in "\n".join(result.plain(100) for result in interpreter.execute("stepi"))
     assert "guest.c:" in typed(dbg, "info line")
     assert "-- source" in "\n".join(result.plain(100) for result in interpreter.execute("stepi"))
-    path = dbg.debug_files()[0][0].path
+    path = dbg.files.dwarf()[0][0].path
     (kept,) = (tmp_path / "kvmdbg").glob("*.units")
     fresh = Dwarf(path, ELFFile(open(path, "rb")))  # noqa: SIM115
     assert fresh.is_listed
@@ -150,20 +150,20 @@ def test_a_file_that_nothing_comes_from_is_found_out_without_reading_lines(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("kvmdbg.debuginfo.lines._lines", None)
     told: list[tuple[str, int, int]] = []
-    dbg.progress = lambda *facts: told.append(facts)
+    dbg.files.progress = lambda *facts: told.append(facts)
     for _ in range(2):
         with pytest.raises(UsageError, match=r"no code comes from a file other\.c; code comes from guest\.c"):
             dbg.source.address_of("other.c", 3)
         assert told[-1][1:] == (1, 1)
-        dbg.debug_files()[0][0].kept.clear()
+        dbg.files.dwarf()[0][0].kept.clear()
     assert [name.suffix for name in sorted((tmp_path / "kvmdbg").iterdir())] == [".files", ".units"]
     assert any("source files' names of guest.elf" in what for what, _, _ in told)
 
 
 def test_the_end_of_a_reading_that_fails_is_told(dbg: Session) -> None:
     told: list[tuple[str, int, int]] = []
-    dbg.progress = lambda *facts: told.append(facts)
-    dwarf = dbg.debug_files()[0][0]
+    dbg.files.progress = lambda *facts: told.append(facts)
+    dwarf = dbg.files.dwarf()[0][0]
     for number in dwarf.advancing("Counting", [1, 2, 3]):
         if number == 2:
             break

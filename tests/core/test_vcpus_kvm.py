@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdbg.core.backtrace import backtrace
 from kvmdbg.core.session import Session
 from kvmdbg.core.stops import BreakpointStop, CaughtStop, InterruptedStop, LimitStop, WatchpointStop
+from kvmdbg.debuginfo.backtrace import backtrace
 from kvmdbg.errors import UsageError
 from tests.core.conftest import Boot, take_debug_registers
 
@@ -166,4 +166,4 @@ def test_the_frames_of_a_vcpu_that_is_not_chosen(boot: Boot) -> None:
     dbg.break_at(0x8001)
     dbg.run(timeout=30)
     dbg.select(0)
-    assert [frame.pc for frame in backtrace(dbg.runners[1]).frames] == [0x8001]
+    assert [frame.pc for frame in backtrace(dbg.vcpus[1], dbg.files).frames] == [0x8001]

@@ -7,16 +7,13 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-from kvmdbg.core.backtrace import FRAME_POINTER_32, FRAME_POINTER_64, cfi_row
+from kvmdbg.debuginfo.backtrace import FRAME_POINTER_32, FRAME_POINTER_64, cfi_row
 from kvmdbg.debuginfo.dwarf import Dwarf, Unit
+from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.lines import unit_files, unit_lines
 from kvmdbg.errors import LoadError, UsageError
 from kvmdbg.loaders.symbol_files import Line
-
-if TYPE_CHECKING:
-    from kvmdbg.core.session import Session
 
 
 def _covering(lines: Sequence[Line], address: int) -> Line | None:
@@ -37,22 +34,22 @@ def _is_called(file: str, name: str) -> bool:
 
 
 class Source:
-    """Line information of ``session``'s image and symbol files (DWARF), read when it is asked for."""
+    """Line information of the image and the symbol files (DWARF), read when it is asked for."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, files: DebugFiles) -> None:
+        self._files = files
         self.folders: list[str] = []
         """Where source files are looked for, too."""
 
     def _units(self) -> Iterator[tuple[Dwarf, Unit, int]]:
-        for dwarf, base in self._session.debug_files():
+        for dwarf, base in self._files.dwarf():
             for unit in dwarf.units():
                 yield dwarf, unit, base
 
     @property
     def is_listed(self) -> bool:
         """Whether ``at`` takes no time: the units of all large files are known."""
-        return all(dwarf.is_listed for dwarf, _ in self._session.debug_files())
+        return all(dwarf.is_listed for dwarf, _ in self._files.dwarf())
 
     def read_units(self) -> None:
         """Make it so."""
@@ -62,21 +59,21 @@ class Source:
     def quick_at(self, address: int) -> Line | None:
         """The same as ``at`` where that takes no time, for what is shown at each stop.
 
-        None while the units of a large file are not listed, unless the session has someone to show the progress to.
+        None while the units of a large file are not listed, unless someone is shown the progress.
         """
-        if self._session.progress is None and not self.is_listed:
+        if self._files.progress is None and not self.is_listed:
             return None
         return self.at(address)
 
     def at(self, address: int) -> Line | None:
         """The line that the instruction at a linear address comes from, None where that is not known."""
-        for dwarf, base in self._session.debug_files():
+        for dwarf, base in self._files.dwarf():
             with suppress(LoadError):  # a file whose line information cannot be read has none
                 for unit in dwarf.units_at(address - base):
                     found = _covering(unit_lines(dwarf, unit), address - base)
                     if found is not None:
                         return _moved(found, base)
-        for lines in self._session.listed_lines.values():
+        for lines in self._files.listed_lines.values():
             found = _covering(lines, address)
             if found is not None:
                 return found
@@ -87,7 +84,7 @@ class Source:
         for dwarf, unit, base in self._units():
             for line in unit_lines(dwarf, unit):
                 yield _moved(line, base)
-        for lines in self._session.listed_lines.values():
+        for lines in self._files.listed_lines.values():
             yield from lines
 
     def _lines(self, file: str) -> Iterator[list[Line]]:
@@ -100,7 +97,7 @@ class Source:
             with suppress(LoadError):
                 if unit.path != file and file in unit_files(dwarf)[unit.offset]:
                     yield [_moved(line, base) for line in unit_lines(dwarf, unit) if line.file == file]
-        for lines in self._session.listed_lines.values():
+        for lines in self._files.listed_lines.values():
             yield [line for line in lines if line.file == file]
 
     def lines_of(self, name: str) -> list[Line]:
@@ -110,13 +107,13 @@ class Source:
     def files(self) -> list[str]:
         """All files that code may come from."""
         found: set[str] = set()
-        for dwarf, _ in self._session.debug_files():
+        for dwarf, _ in self._files.dwarf():
             with suppress(LoadError):
                 found.update(*unit_files(dwarf).values())
         return sorted(found | self._listed_files())
 
     def _listed_files(self) -> set[str]:
-        return {line.file for lines in self._session.listed_lines.values() for line in lines}
+        return {line.file for lines in self._files.listed_lines.values() for line in lines}
 
     def find_file(self, name: str) -> str:
         """The file whose path ends in ``name``. UsageError where there is none, or more than one."""
@@ -157,7 +154,7 @@ class Source:
 
     def _is_compiled(self, address: int) -> bool:
         """Whether the code there comes from a compiler, not from an assembler."""
-        for dwarf, base in self._session.debug_files():
+        for dwarf, base in self._files.dwarf():
             with suppress(LoadError):
                 for unit in dwarf.units_at(address - base):
                     return not dwarf.is_assembly(unit)
@@ -170,10 +167,10 @@ class Source:
         as unoptimized code has it; else ``address``.
         """
         behind = self.second_line(address)
-        row = cfi_row(self._session, behind) if behind != address else None
+        row = cfi_row(self._files, behind) if behind != address else None
         if row is None or getattr(row["cfa"], "reg", None) not in (FRAME_POINTER_64, FRAME_POINTER_32):
             return address
-        before = cfi_row(self._session, address)
+        before = cfi_row(self._files, address)
         return behind if before is not None and before["cfa"].reg != row["cfa"].reg else address
 
     def path(self, file: str) -> str | None:
@@ -181,7 +178,7 @@ class Source:
         beside the guest. None where it is nowhere."""
         if os.path.isfile(file):
             return file
-        beside = [os.path.dirname(os.path.abspath(dwarf.path)) for dwarf, _ in self._session.debug_files()]
+        beside = [os.path.dirname(os.path.abspath(dwarf.path)) for dwarf, _ in self._files.dwarf()]
         parts = file.strip(os.sep).split(os.sep)
         for folder in [*self.folders, *beside]:
             for first in range(len(parts)):

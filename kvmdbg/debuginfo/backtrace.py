@@ -6,24 +6,56 @@ Source: DWARF 5, section 6.4; System V ABI, AMD64 and i386, for the registers' n
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from kvmdbg.debuginfo.call_frame_info import frame_at
+from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.errors import LoadError, MemoryFault
 from kvmdbg.record import field, record
+from kvmdbg.x86.modes import Mode
 
-if TYPE_CHECKING:
-    from kvmdbg.core.runner import Runner
-    from kvmdbg.core.session import Session
-
-NAMES_64 = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "ip")
-NAMES_32 = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "ip")
+NAMES_64 = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip")
+NAMES_32 = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "rip")
 FRAME_POINTER_64, FRAME_POINTER_32 = NAMES_64.index("rbp"), NAMES_32.index("rbp")
 KEPT_64 = frozenset(("rbx", "rbp", "rsp", "r12", "r13", "r14", "r15"))
 KEPT_32 = frozenset(("rbx", "rbp", "rsp", "rsi", "rdi"))
 """Registers that a called function leaves as they were (System V ABI)."""
 FARTHEST = 1 << 20
 """Bytes that a frame may at most reach over; a frame pointer that leads farther is none."""
+
+
+class Registers(Protocol):
+    """Those of one vCPU."""
+
+    def get(self, name: str) -> int:
+        """One by its name, as "ss_base"."""
+
+    def general(self) -> dict[str, int]:
+        """The general registers by their names, as "rax"."""
+
+
+class Memory(Protocol):
+    """Memory as one vCPU sees it."""
+
+    def read(self, address: int, size: int) -> bytes:
+        """``size`` bytes at a linear address. MemoryFault."""
+
+
+class StoppedCpu(Protocol):
+    """The vCPU whose frames are asked for, as it stands."""
+
+    @property
+    def mode(self) -> Mode: ...
+
+    @property
+    def pc(self) -> int:
+        """Linear address of the next instruction."""
+
+    @property
+    def registers(self) -> Registers: ...
+
+    @property
+    def memory(self) -> Memory: ...
 
 
 @record
@@ -54,15 +86,14 @@ class Backtrace:
     end: str
 
 
-def backtrace(runner: Runner, most: int = 100) -> Backtrace:
+def backtrace(cpu: StoppedCpu, files: DebugFiles, most: int = 100) -> Backtrace:
     """The frames of a vCPU, at most ``most``."""
-    session = runner.session
-    mode = runner.mode
+    mode = cpu.mode
     size = mode.bits // 8
-    regs = innermost(runner).regs
-    base = 0 if mode.bits == 64 else int(runner.sregs.ss.base)
+    regs = innermost(cpu).regs
+    base = _stack_base(cpu)
     mask = (1 << mode.bits) - 1
-    pc = runner.pc
+    pc = cpu.pc
     frames: list[Frame] = []
     how, exact = "here", True
     seen: set[tuple[int, int]] = set()
@@ -75,10 +106,10 @@ def backtrace(runner: Runner, most: int = 100) -> Backtrace:
             return Backtrace(tuple(frames), "the frames repeat")
         seen.add((pc, sp))
         try:
-            found = _by_cfi(runner, frames[-1].place, regs, base, mask, size)
+            found = _by_cfi(cpu.memory, files, frames[-1].place, regs, base, mask, size)
             how = "cfi"
             if found is None:
-                found = _by_frame_pointer(runner, regs, base, mask, size)
+                found = _by_frame_pointer(cpu.memory, regs, base, mask, size)
                 how = "frame pointer"
         except MemoryFault as fault:
             return Backtrace(tuple(frames), f"the stack ends: {fault}")
@@ -89,27 +120,39 @@ def backtrace(runner: Runner, most: int = 100) -> Backtrace:
             kept = KEPT_64 if size == 8 else KEPT_32
             regs = {name: value for name, value in regs.items() if name in kept}
         if mode.segmented:
-            back = runner.cs_base + (back & 0xFFFF)
+            back = cpu.registers.get("cs_base") + (back & 0xFFFF)
         if not back:
             return Backtrace(tuple(frames), "the return address is 0")
-        if not session.code_at(runner, back, 1):
+        if not _is_mapped(cpu.memory, back):
             return Backtrace(tuple(frames), f"the return address {back:#x} is not mapped")
         pc = back
 
 
-def _word(runner: Runner, address: int, size: int) -> int:
-    return int.from_bytes(runner.session.read_linear(runner, address, size), "little")
+def _stack_base(cpu: StoppedCpu) -> int:
+    return 0 if cpu.mode.bits == 64 else cpu.registers.get("ss_base")
+
+
+def _is_mapped(memory: Memory, address: int) -> bool:
+    try:
+        memory.read(address, 1)
+    except MemoryFault:
+        return False
+    return True
+
+
+def _word(memory: Memory, address: int, size: int) -> int:
+    return int.from_bytes(memory.read(address, size), "little")
 
 
 def _by_cfi(
-    runner: Runner, pc: int, regs: dict[str, int], base: int, mask: int, size: int
+    memory: Memory, files: DebugFiles, pc: int, regs: dict[str, int], base: int, mask: int, size: int
 ) -> tuple[int, dict[str, int], bool] | str | None:
     """The caller's pc and registers, and whether it was interrupted there.
 
     None where no information covers ``pc``, a text at the outermost frame.
     """
     names = NAMES_64 if size == 8 else NAMES_32
-    row = cfi_row(runner.session, pc)
+    row = cfi_row(files, pc)
     cfa = None if row is None else cfa_of(row, regs, names, mask)
     if row is None or cfa is None:
         return None
@@ -119,42 +162,40 @@ def _by_cfi(
     for number, one in row.items():
         if not isinstance(number, int) or number >= len(names):
             continue
-        if one.type == "UNDEFINED" and names[number] == "ip":
+        if one.type == "UNDEFINED" and names[number] == "rip":
             return "this is the outermost frame"
         if one.type == "OFFSET":
-            value = _word(runner, cfa + one.arg, size)
-            if names[number] == "ip":
+            value = _word(memory, cfa + one.arg, size)
+            if names[number] == "rip":
                 back = value
             else:
                 caller[names[number]] = value
     if back is None:
-        back = _word(runner, cfa - size, size)
+        back = _word(memory, cfa - size, size)
     if names.index("rsp") not in row:
         caller["rsp"] = cfa - base
     return back, caller, bool(row["signal"])
 
 
-def call_frame_address(session: Session, runner: Runner, frame: Frame) -> int | None:
+def call_frame_address(cpu: StoppedCpu, files: DebugFiles, frame: Frame) -> int | None:
     """The call frame address of a frame (DW_OP_call_frame_cfa), linear; None where no information tells it."""
-    mode = runner.mode
-    row = cfi_row(session, frame.place)
-    names = NAMES_64 if mode.bits == 64 else NAMES_32
-    found = cfa_of(row, frame.regs, names, (1 << mode.bits) - 1) if row is not None else None
-    if found is None:
-        return None
-    return found + (0 if mode.bits == 64 else int(runner.sregs.ss.base))
+    bits = cpu.mode.bits
+    row = cfi_row(files, frame.place)
+    names = NAMES_64 if bits == 64 else NAMES_32
+    found = cfa_of(row, frame.regs, names, (1 << bits) - 1) if row is not None else None
+    return found + _stack_base(cpu) if found is not None else None
 
 
-def innermost(runner: Runner) -> Frame:
+def innermost(cpu: StoppedCpu) -> Frame:
     """The frame that pc is in."""
-    regs = {name: int(getattr(runner.vcpu.regs, name)) for name in NAMES_64[:-1]}
-    base = 0 if runner.mode.bits == 64 else int(runner.sregs.ss.base)
-    return Frame(0, runner.pc, base + (regs["rsp"] & (1 << runner.mode.bits) - 1), "here", regs)
+    general = cpu.registers.general()
+    regs = {name: general[name] for name in NAMES_64[:-1]}
+    return Frame(0, cpu.pc, _stack_base(cpu) + (regs["rsp"] & (1 << cpu.mode.bits) - 1), "here", regs)
 
 
-def cfi_row(session: Session, pc: int) -> dict[Any, Any] | None:
+def cfi_row(files: DebugFiles, pc: int) -> dict[Any, Any] | None:
     """The row of call frame information for a place: its rules by register number, and "cfa"; None without any."""
-    for dwarf, bias in session.debug_files():
+    for dwarf, bias in files.dwarf():
         with suppress(LoadError):
             found = frame_at(dwarf, pc - bias)
             rows = [row for row in found[0].table if row["pc"] + bias <= pc] if found is not None else []
@@ -172,13 +213,13 @@ def cfa_of(row: dict[Any, Any], regs: dict[str, int], names: tuple[str, ...], ma
 
 
 def _by_frame_pointer(
-    runner: Runner, regs: dict[str, int], base: int, mask: int, size: int
+    memory: Memory, regs: dict[str, int], base: int, mask: int, size: int
 ) -> tuple[int, dict[str, int], bool] | str:
     frame = regs["rbp"] & mask
     if not frame:
         return "the frame pointer is 0"
     if frame < regs["rsp"] & mask or frame - (regs["rsp"] & mask) > FARTHEST:
         return f"the frame pointer {frame:#x} points outside of the stack"
-    above = _word(runner, base + frame, size)
-    back = _word(runner, base + frame + size, size)
+    above = _word(memory, base + frame, size)
+    back = _word(memory, base + frame + size, size)
     return back, regs | {"rbp": above, "rsp": frame + 2 * size}, False

@@ -8,31 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import groupby
-from typing import TYPE_CHECKING
 
-from kvmdbg.core.backtrace import Frame, backtrace, call_frame_address
+from kvmdbg.debuginfo.backtrace import NAMES_32, NAMES_64, Frame, StoppedCpu, backtrace, call_frame_address
 from kvmdbg.debuginfo.declarations import DebugInfo, Function, Variable
+from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.locations import NotThere, Place, evaluate
 from kvmdbg.errors import LoadError, MemoryFault, UsageError
 from kvmdbg.language.ctype import CType, Member
 from kvmdbg.language.formats import MOST_ELEMENTS, character, floating, quoted, signed
-from kvmdbg.language.places import history_number
-from kvmdbg.language.types import Type
-
-if TYPE_CHECKING:
-    from kvmdbg.core.runner import Runner
-    from kvmdbg.core.session import Session
-
-REGISTERS_64 = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip")
-REGISTERS_32 = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "rip")
-
 
 Scalar = Callable[[int, int], str]
 
 
-def _function_at(session: Session, place: int) -> tuple[DebugInfo, Function, int] | None:
+def _function_at(files: DebugFiles, place: int) -> tuple[DebugInfo, Function, int] | None:
     """The function around a linear address, its file, and what the file's addresses are moved by."""
-    for dwarf, base in session.debug_files():
+    for dwarf, base in files.dwarf():
         with suppress(LoadError):
             info = DebugInfo.of(dwarf)
             found = info.function_at(place - base)
@@ -44,22 +34,22 @@ def _function_at(session: Session, place: int) -> tuple[DebugInfo, Function, int
 class _Surroundings:
     """What DWARF expressions ask for, in one frame (locations.Surroundings)."""
 
-    def __init__(self, session: Session, runner: Runner, frame: Frame, function: tuple[Function, int] | None) -> None:
-        self._session, self._runner, self._frame = session, runner, frame
+    def __init__(self, files: DebugFiles, cpu: StoppedCpu, frame: Frame, function: tuple[Function, int] | None) -> None:
+        self._files, self._cpu, self._frame = files, cpu, frame
         self._function = function[0] if function is not None else None
         self.base = function[1] if function is not None else 0
 
     def word_size(self) -> int:
-        return 8 if self._runner.mode.bits == 64 else 4
+        return 8 if self._cpu.mode.bits == 64 else 4
 
     def moved(self, address: int) -> int:
         return address + self.base
 
     def read(self, address: int, size: int) -> bytes:
-        return self._session.read_linear(self._runner, address, size)
+        return self._cpu.memory.read(address, size)
 
     def register_name(self, number: int) -> str:
-        names = REGISTERS_64 if self._runner.mode.bits == 64 else REGISTERS_32
+        names = NAMES_64 if self._cpu.mode.bits == 64 else NAMES_32
         if number >= len(names):
             raise NotThere(f"it is in register {number}, which is not known here")
         return names[number]
@@ -69,10 +59,10 @@ class _Surroundings:
         value = self._frame.pc if name == "rip" else self._frame.regs.get(name)
         if value is None:
             raise NotThere(f"it was in {name}, which functions called since may have changed")
-        return value & (1 << self._runner.mode.bits) - 1
+        return value & (1 << self._cpu.mode.bits) - 1
 
     def call_frame(self) -> int:
-        cfa = call_frame_address(self._session, self._runner, self._frame)
+        cfa = call_frame_address(self._cpu, self._files, self._frame)
         if cfa is None:
             raise NotThere("the call frame is not known here")
         return cfa
@@ -84,7 +74,7 @@ class _Surroundings:
         return found.address if found.address is not None else int.from_bytes(found.data, "little")
 
     def base_type(self, offset: int) -> CType:
-        found = _function_at(self._session, self._frame.place)
+        found = _function_at(self._files, self._frame.place)
         if found is None:
             raise NotThere("its value is described by a type that is not known here")
         info, function, _ = found
@@ -93,59 +83,59 @@ class _Surroundings:
     def value_on_entry(self, code: bytes, size: int) -> int:
         """By what the caller says of the call (DW_TAG_call_site)."""
         number = self._frame.number + 1
-        frames = backtrace(self._runner, number + 1).frames
+        frames = backtrace(self._cpu, self._files, number + 1).frames
         caller = frames[number] if len(frames) > number and not frames[number].exact else None
-        found = _function_at(self._session, caller.place) if caller is not None else None
+        found = _function_at(self._files, caller.place) if caller is not None else None
         if caller is None or found is None or self._function is None:
             raise NotThere("optimized out: only the caller knew it")
         info, function, base = found
         value = info.argument(function, caller.pc - base, self._function.name, code)
         if value is None:
             raise NotThere("optimized out: its value on entry is not kept")
-        place = evaluate(value, size, _Surroundings(self._session, self._runner, caller, (function, base)))
+        place = evaluate(value, size, _Surroundings(self._files, self._cpu, caller, (function, base)))
         return place.address if place.address is not None else int.from_bytes(place.data, "little")
 
 
 class Variables:
-    """The guest's source as the selected frame of a vCPU sees it, or as code at ``place`` does.
+    """The guest's source as the frame of a vCPU sees it that ``selected`` gives, or as code at ``place`` does."""
 
-    It is a Scope of language/context.py.
-    """
-
-    def __init__(self, session: Session, runner: Runner, place: int | None = None) -> None:
-        self._session = session
-        self._runner = runner
+    def __init__(
+        self, files: DebugFiles, cpu: StoppedCpu, selected: Callable[[], Frame], place: int | None = None
+    ) -> None:
+        self._files = files
+        self._cpu = cpu
+        self._selected = selected
         self._place = place
 
     def seen_from(self, place: int) -> Variables:
         """The same as code at a linear address sees it."""
-        return Variables(self._session, self._runner, place)
+        return Variables(self._files, self._cpu, self._selected, place)
 
     @property
     def frame(self) -> Frame:
-        return self._session.frame_of(self._runner)
+        return self._selected()
 
     @property
     def here(self) -> int:
         """The linear address of the code that looks."""
         return self.frame.place if self._place is None else self._place
 
-    def _files(self) -> list[tuple[DebugInfo, int]]:
-        return [(DebugInfo.of(dwarf), base) for dwarf, base in self._session.debug_files()]
+    def _information(self) -> list[tuple[DebugInfo, int]]:
+        return [(DebugInfo.of(dwarf), base) for dwarf, base in self._files.dwarf()]
 
     @property
     def known(self) -> bool:
         """Whether there is any debug information."""
-        return bool(self._session.debug_files())
+        return bool(self._files.dwarf())
 
     def function(self) -> tuple[Function, int] | None:
         """The function of the selected frame, and what its file's addresses are moved by."""
-        found = _function_at(self._session, self.here)
+        found = _function_at(self._files, self.here)
         return (found[1], found[2]) if found is not None else None
 
     def result_type(self) -> CType | None:
         """What the function of the selected frame returns; None for nothing, and where that is not known."""
-        found = _function_at(self._session, self.here)
+        found = _function_at(self._files, self.here)
         with suppress(LoadError):
             return found[0].result_type(found[1]) if found is not None else None
         return None
@@ -161,6 +151,10 @@ class Variables:
         at = self.here - base
         return [one for one, extent in function.variables if any(start <= at < end for start, end in extent)]
 
+    def values(self, *, parameters: bool) -> dict[str, str]:
+        """The same by name, with their values in words."""
+        return {one.name: self.value(one) for one in self.visible(parameters=parameters)}
+
     def find(self, name: str) -> Variable | None:
         """The variable of that name that is seen here: a local one before a global one."""
         found = self.function()
@@ -168,10 +162,10 @@ class Variables:
             for one in reversed(self._inside(*found)):
                 if one.name == name:
                     return one
-        symbol = self._session.symbols.lookup(name)
+        symbol = self._files.symbols.lookup(name)
         if symbol is not None and symbol.kind == "function":
             return None
-        for info, base in self._files():
+        for info, base in self._information():
             with suppress(LoadError):
                 if (symbol is not None or not info.dwarf.is_large) and (one_ := info.variable(name, self._near(base))):
                     return one_
@@ -195,15 +189,10 @@ class Variables:
     def _near(self, base: int) -> int:
         return self.here - base
 
-    def variable_type(self, name: str) -> Type | None:
-        """The type of ``$name``, a convenience variable or a value of the history."""
-        number = history_number(name, len(self._session.history))
-        return self._session.types.get(name if number is None else str(number))
-
     def type(self, name: str) -> CType | None:
         """A structure, union, enum, typedef or base type by its name ("struct point", or "point" alone)."""
         for wanted in (name, f"struct {name}", f"union {name}", f"enum {name}", f"class {name}"):
-            for info, base in self._files():
+            for info, base in self._information():
                 with suppress(LoadError):
                     if (found := info.type(wanted, self._near(base))) is not None:
                         return found
@@ -211,7 +200,7 @@ class Variables:
 
     def constant(self, name: str) -> tuple[int, CType] | None:
         """The enumerator of that name: its value and its enumeration."""
-        for info, base in self._files():
+        for info, base in self._information():
             with suppress(LoadError):
                 if (found := info.constant(name, self._near(base))) is not None:
                     return found
@@ -219,17 +208,17 @@ class Variables:
 
     def type_names(self) -> list[str]:
         """Types of the source by name ("struct point", "word_t"), for completion: of large files only those near."""
-        return [name for info, base in self._files() for name in info.type_names(self._near(base))]
+        return [name for info, base in self._information() for name in info.type_names(self._near(base))]
 
     def outer_names(self) -> list[str]:
         """The same of variables outside of functions."""
-        return [name for info, base in self._files() for name in info.variable_names(self._near(base))]
+        return [name for info, base in self._information() for name in info.variable_names(self._near(base))]
 
     # --- where it is -------------------------------------------------------------------------------
 
     def place(self, variable: Variable) -> Place:
         """Where a variable's value is now. NotThere, MemoryFault."""
-        around = _Surroundings(self._session, self._runner, self.frame, self.function())
+        around = _Surroundings(self._files, self._cpu, self.frame, self.function())
         expression = variable.location
         if isinstance(expression, tuple):
             pc = self.here - around.base
@@ -240,7 +229,7 @@ class Variables:
         return evaluate(expression, variable.type.size, around)
 
     def _read(self, address: int, size: int) -> bytes:
-        return self._session.read_linear(self._runner, address, size)
+        return self._cpu.memory.read(address, size)
 
     # --- values in words ---------------------------------------------------------------------------
 
@@ -304,7 +293,7 @@ class Variables:
     def _pointer(self, type: CType, number: int) -> str:
         target = type.target
         text = f"{number:#x}"
-        label = self._session.symbols.format(number)
+        label = self._files.symbols.format(number)
         if label:
             text += f" <{label}>"
         if target is not None and target.kind == "char" and number:

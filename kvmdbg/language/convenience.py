@@ -1,0 +1,64 @@
+"""What the user has given names to: convenience variables (``$name``) and the history of values (``$1``, ``$$``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvmdbg.errors import UsageError
+from kvmdbg.language.types import Type
+
+
+def history_number(name: str, count: int) -> int | None:
+    """Which value of a history of ``count`` ``$name`` means: "1" the first, "" the last, "$" the one before, "$2" the
+    one before that; None for other variables."""
+    if name.isdigit():
+        return int(name)
+    if name in ("", "$"):
+        return count - len(name)
+    return count - int(name[1:]) if name[0] == "$" and name[1:].isdigit() else None
+
+
+class ConvenienceVariables:
+    """Numbers by name, and in turn; ``types`` has those of both, of values of the history by their numbers, as far as
+    they have any."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, int] = {}
+        self.history: list[int] = []
+        self.types: dict[str, Type] = {}
+
+    def value_of(self, name: str) -> int | None:
+        """The value of ``$name``, None while it has none."""
+        number = history_number(name, len(self.history))
+        if number is None:
+            return self.values.get(name)
+        return self.history[number - 1] if 1 <= number <= len(self.history) else None
+
+    def type_of(self, name: str) -> Type | None:
+        """Its type, None where it is a plain number."""
+        number = history_number(name, len(self.history))
+        return self.types.get(name if number is None else str(number))
+
+    def keep(self, value: int, type: Type | None = None) -> int:
+        """Add a value to the history; its number N, for ``$N``."""
+        self.history.append(value)
+        if type is not None:
+            self.types[str(len(self.history))] = type
+        return len(self.history)
+
+    def assign(self, name: str, value: int) -> Callable[[], None]:
+        """Give ``$name`` a value, without a type; a function that takes it back. UsageError for the history."""
+        if name.isdigit():
+            raise UsageError(f"${name} is the history of values and cannot be assigned to")
+        before, type_before = self.values.get(name), self.types.pop(name, None)
+        self.values[name] = value
+
+        def take_back() -> None:
+            self.values.pop(name, None)
+            self.types.pop(name, None)
+            if before is not None:
+                self.values[name] = before
+            if type_before is not None:
+                self.types[name] = type_before
+
+        return take_back
