@@ -492,11 +492,15 @@ class Runner(threading.Thread):
     def take_waiting_trap(self) -> None:
         """After steps: take the trap of the last one where it may still wait in the CPU, for the guest would get it.
 
-        It is met by a step that can execute nothing: with the state after a reset there is no memory at pc.
+        It is met by a step that can execute nothing: with the state after a reset there is no memory at pc. An event of
+        the guest's that waits, and a hlt, are put aside meanwhile: the one would be delivered, the other has no end.
         """
         if not self.session.profile.step_trap_waits:
             return
         vcpu = self.vcpu
+        activity = vcpu.get_mp_state()
+        if activity not in (abi.KVM_MP_STATE_RUNNABLE, abi.KVM_MP_STATE_HALTED):
+            return
         self.flush()
         regs = abi.kvm_regs.from_buffer_copy(vcpu.regs)
         sregs, events = vcpu.get_sregs(), vcpu.get_events()
@@ -506,6 +510,9 @@ class Runner(threading.Thread):
         kicked = signal.sigtimedwait([KICK_SIGNAL], 0) is not None
         vcpu.set_sregs(nowhere)
         vcpu.set_regs(abi.kvm_regs(rip=0xFFF0, rflags=2))
+        vcpu.set_events(abi.kvm_vcpu_events(flags=abi.KVM_VCPUEVENT_VALID_SHADOW))
+        if activity == abi.KVM_MP_STATE_HALTED:
+            vcpu.set_mp_state(abi.KVM_MP_STATE_RUNNABLE)
         vcpu.set_guest_debug(abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP | abi.KVM_GUESTDBG_BLOCKIRQ)
         while True:
             try:
@@ -521,6 +528,8 @@ class Runner(threading.Thread):
         vcpu.set_sregs(sregs)
         vcpu.set_regs(regs)
         vcpu.set_events(events)
+        if activity == abi.KVM_MP_STATE_HALTED:
+            vcpu.set_mp_state(activity)
         memmove(addressof(vcpu.regs), bytes(regs), Vcpu.REGS_SIZE)
         self.forget()
         if kicked:

@@ -504,8 +504,6 @@ class Stepper:
                     if own:
                         runner.set_general("rflags", runner.vcpu.regs.rflags & ~EFLAGS_TF)
                     stop = self._to_handler(behind)
-                    if own and self.parked:
-                        runner.set_general("rflags", runner.vcpu.regs.rflags | EFLAGS_TF)
                     self._give_trap_flag(own, None)
                     return stop
                 if runner.step_trap is not None:  # else TF may have come into a frame by the debugger's steps
@@ -528,7 +526,7 @@ class Stepper:
         stop = self._stepped(before, entered)
         if moves_debug_register:
             self._note_dr6()
-        if stop is None:
+        if stop is None or not (isinstance(stop, stops.FatalStop) or self._unmoved(before)):
             self._give_trap_flag(own, image)
         return stop
 
@@ -566,12 +564,12 @@ class Stepper:
 
         ``own``: whether it was set before the instruction; ``image``: what the instruction has loaded into EFLAGS.
         """
-        if self.delivered or self.parked:
+        if self.delivered:
             return
         runner = self.runner
-        if own if image is None else image & EFLAGS_TF:
+        if own if image is None or self.parked else image & EFLAGS_TF:
             runner.set_general("rflags", runner.vcpu.regs.rflags | EFLAGS_TF)
-        if own:
+        if own and not self.parked:
             runner.deliver(1, 0, dr6=DR6_BS)
             self._had_bs = self.waits = True
 
@@ -608,7 +606,7 @@ class Stepper:
                     return self._delivery(before)
                 if vcpu.u64[U64_DEBUG_DR6] & 15 and runner.plan.holds_data_in_registers:
                     return runner._on_debug()
-                if vcpu.page[REGS:REGS_END] == before and (tries < JUMP_TRIES or not self._jumps()):
+                if self._unmoved(before) and (tries < JUMP_TRIES or not self._jumps()):
                     runner.debug_for_stepping()
                     continue
                 if runner.session.profile.leaks_trap_flag or before[RFLAGS + 1] & 1:
@@ -622,9 +620,17 @@ class Stepper:
                 return pending
             if runner.deliveries != delivered or self.event_waits():
                 return self._delivery(before)
-            if reason in (exits.KVM_EXIT_IO, exits.KVM_EXIT_MMIO) or bytes(vcpu.page[REGS:REGS_END]) != before:
+            if reason in (exits.KVM_EXIT_IO, exits.KVM_EXIT_MMIO) or not self._unmoved(before):
                 return None
         return None
+
+    def _unmoved(self, before: bytes) -> bool:
+        """Whether registers are as they were ``before``, but for EFLAGS.TF, which KVM hides in its steps."""
+        now = self._registers()
+        if now == before:
+            return True
+        flags = now[RFLAGS + 1] & 0xFE | before[RFLAGS + 1] & 1
+        return now[: RFLAGS + 1] + bytes((flags,)) + now[RFLAGS + 2 :] == before
 
     def _hlt_size(self) -> int:
         """Bytes of the hlt at pc, on a KVM that lets a step pass it and halts later; 0 for all else."""

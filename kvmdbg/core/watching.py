@@ -335,7 +335,8 @@ class Watching:
         expected.sort(key=lambda touch: touch.kind != "write")
         mine = self._judge(expected, at)
         if isinstance(mine, stops.WatchpointStop) and isinstance(stop, stops.WatchpointStop):
-            return replace(mine, hits=mine.hits + stop.hits)
+            first, second = sorted((mine, stop), key=lambda one: (one.kind != "write", one.hits[0].number))
+            return replace(first, hits=first.hits + second.hits, instruction=at)
         return mine or stop
 
     def _foresee(self, watches: Sequence[Watchpoint], values: Mapping[Watchpoint, bytes]) -> list[Touch]:

@@ -90,14 +90,20 @@ def test_passing_a_breakpoint_on_a_fault(kvm_guest: Guests, condition: str | Non
 
 
 def test_a_guest_that_steps_itself(kvm_guest: Guests) -> None:
-    """The same number of #DBs run, stepped, with a breakpoint in the middle, and by a limit of instructions."""
+    """The same number of #DBs run, stepped, with a breakpoint in the middle, by a limit of instructions, and where a
+    watchpoint stops the instructions that push while TF is set."""
     alone = kvm_guest(asm=OWN)
     assert isinstance(alone.run(timeout=50), HaltedStop)
     assert alone.regs.di & 0x100
     wanted = word(alone, 0x600), alone.regs.di, alone.physical.read(0x6F00, 0x100)
-    for way in ("step", "breakpoint", "limit", "trace"):
+    for way in ("step", "breakpoint", "limit", "trace", "watch", "step to watch"):
         dbg = kvm_guest(asm=OWN)
-        if way == "step":
+        if way in ("watch", "step to watch"):
+            pushed = dbg.watch(0x6FFE, 2)
+            while not isinstance(dbg.run(timeout=50) if way == "watch" else dbg.step(), HaltedStop):
+                pass
+            assert pushed.hits == 12
+        elif way == "step":
             while isinstance(dbg.step(), StepStop):
                 pass
         elif way == "breakpoint":
