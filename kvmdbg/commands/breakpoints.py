@@ -63,7 +63,8 @@ def _is_name(text: str) -> bool:
     "break",
     aliases=("b", "br", "brea", "bre"),
     group="breakpoints",
-    example=("break 0x1003", "break *0x1003 if $ax == 1"),
+    example=("break func if $cx == 3", "break *0x7c12", "run"),
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
     py="dbg.break_at({location}, when={condition})",
 )
 def break_(dbg: Interpreter, location: LocationArg | None = None, condition: ConditionArg = None) -> Result:
@@ -79,7 +80,7 @@ def break_(dbg: Interpreter, location: LocationArg | None = None, condition: Con
     "tbreak",
     aliases=("tb", "tbr"),
     group="breakpoints",
-    example="tbreak 0x1003",
+    example=("tbreak 0x1003", "run", "info breakpoints"),
     py="dbg.break_at({location}, when={condition}, temporary=True)",
 )
 def tbreak(dbg: Interpreter, location: LocationArg | None = None, condition: ConditionArg = None) -> Result:
@@ -91,7 +92,8 @@ def tbreak(dbg: Interpreter, location: LocationArg | None = None, condition: Con
     "hbreak",
     aliases=("hb",),
     group="breakpoints",
-    example="hbreak 0x1003",
+    example=("hbreak 0x1003", "run"),
+    varies="a KVM whose debug registers do not fire refuses it, and says what to use",
     py="dbg.break_at({location}, when={condition}, hardware=True)",
 )
 def hbreak(dbg: Interpreter, location: LocationArg | None = None, condition: ConditionArg = None) -> Result:
@@ -103,7 +105,8 @@ def hbreak(dbg: Interpreter, location: LocationArg | None = None, condition: Con
     "thbreak",
     aliases=("thb",),
     group="breakpoints",
-    example="thbreak 0x1003",
+    example=("thbreak 0x1003", "run"),
+    varies="a KVM whose debug registers do not fire refuses it, and says what to use",
     py="dbg.break_at({location}, when={condition}, hardware=True, temporary=True)",
 )
 def thbreak(dbg: Interpreter, location: LocationArg | None = None, condition: ConditionArg = None) -> Result:
@@ -115,7 +118,7 @@ def thbreak(dbg: Interpreter, location: LocationArg | None = None, condition: Co
     "delete",
     aliases=("d", "del"),
     group="breakpoints",
-    example=("break 0x1003", "delete 1"),
+    example=("break 0x1003", "break 0x1007", "delete 1", "info breakpoints"),
     py="dbg.breakpoints.delete(number)",
 )
 def delete(dbg: Interpreter, *numbers: NumbersArg) -> Result | None:
@@ -131,7 +134,7 @@ def delete(dbg: Interpreter, *numbers: NumbersArg) -> Result | None:
 @command(
     "delete breakpoints",
     group="breakpoints",
-    example=("break 0x1003", "delete breakpoints 1"),
+    example=("break 0x1003", "delete breakpoints 1", "info breakpoints"),
     py="dbg.breakpoints.delete(number)",
 )
 def delete_breakpoints(dbg: Interpreter, *numbers: NumbersArg) -> Result | None:
@@ -163,7 +166,7 @@ def clear(dbg: Interpreter, location: LocationArg | None = None) -> Result:
     "disable",
     aliases=("dis", "disa"),
     group="breakpoints",
-    example=("break 0x1003", "disable 1"),
+    example=("break 0x1003", "disable 1", "run"),
     py="dbg.breakpoints.get(number).enabled = False",
 )
 def disable(dbg: Interpreter, *numbers: NumbersArg) -> None:
@@ -176,7 +179,7 @@ def disable(dbg: Interpreter, *numbers: NumbersArg) -> None:
     "enable",
     aliases=("en",),
     group="breakpoints",
-    example=("break 0x1003", "disable 1", "enable 1"),
+    example=("break 0x1003", "disable 1", "enable 1", "run"),
     py="dbg.breakpoints.get(number).enabled = True",
 )
 def enable(dbg: Interpreter, *numbers: NumbersArg) -> None:
@@ -189,7 +192,8 @@ def enable(dbg: Interpreter, *numbers: NumbersArg) -> None:
     "condition",
     aliases=("cond",),
     group="breakpoints",
-    example=("break 0x1003", "condition 1 $ax == 3"),
+    example=("break func", "condition 1 $cx == 3", "run", "print $cx"),
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
     py="dbg.breakpoints.get(number).condition = {expression}",
 )
 def condition(
@@ -207,7 +211,8 @@ def condition(
     "ignore",
     aliases=("ign",),
     group="breakpoints",
-    example=("break 0x1003", "ignore 1 5"),
+    example=("break func", "ignore 1 5", "run", "print $cx"),
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
     py="dbg.breakpoints.get(number).ignore = {count}",
 )
 def ignore(dbg: Interpreter, number: NumberArg, count: IgnoreArg) -> Result:
@@ -224,7 +229,8 @@ def ignore(dbg: Interpreter, number: NumberArg, count: IgnoreArg) -> Result:
     "commands",
     aliases=("comm",),
     group="breakpoints",
-    example=("break 0x1003\ncommands 1\nsilent\nprint $ax\nend",),
+    example=("break func", "commands 1\nsilent\nprint $ecx\nend", "run", "continue"),
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
     body="commands",
     py="dbg.breakpoints.get(number).commands = [...]",
 )
@@ -242,6 +248,6 @@ def commands(dbg: Interpreter, *numbers: NumbersArg, body: list[str]) -> Iterato
     return iter(())
 
 
-@command("silent", group="breakpoints", example="silent")
+@command("silent", group="breakpoints", example=("break 0x1007", "commands\nsilent\nprint $al\nend", "run"))
 def silent(dbg: Interpreter) -> None:
     """As the first of a breakpoint's commands: do not show the stop. Elsewhere it does nothing."""

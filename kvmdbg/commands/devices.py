@@ -41,7 +41,13 @@ def info_device(dbg: Interpreter, name: DeviceArg) -> Result:
     return Fields(name, {"ports": ports or "none", **mmio, **values})
 
 
-@command("info unclaimed", group="info", example="info unclaimed", py="dbg.exits.unclaimed")
+@command(
+    "info unclaimed",
+    group="info",
+    example=("set limit-exits 3", "run", "info unclaimed"),
+    guest="--load 0x10000 --entry 0x1000:0 guests/counter16.bin",
+    py="dbg.exits.unclaimed",
+)
 def info_unclaimed(dbg: Interpreter) -> Result:
     """List the ports that the guest touched and no device has, how often, and the instruction that was the first.
 
@@ -57,28 +63,33 @@ def info_unclaimed(dbg: Interpreter) -> Result:
     return Table("unclaimed ports", columns, tuple(rows), "Every port that was touched has a device.", tuple(data))
 
 
-@command("sendkey", group="exits", example=("sendkey a", "sendkey ctrl-alt-delete"), py="dbg.press({key})")
+@command(
+    "sendkey",
+    group="exits",
+    example=("sendkey a", "sendkey ctrl-alt-delete", "info device i8042"),
+    py="dbg.press({key})",
+)
 def sendkey(dbg: Interpreter, key: KeyArg) -> Result:
     """Press and release a key of the guest's keyboard, or several together: a, ret, f1, shift-a, ctrl-alt-delete."""
     cast("Keyboard", _device(dbg, "i8042")).press(key)
     return Message(f"Pressed {key}.", data={"key": key})
 
 
-@command("type", group="exits", example="type hello\\n", py="dbg.type({text})")
+@command("type", group="exits", example=("type hello\\n", "info device i8042"), py="dbg.type({text})")
 def type_(dbg: Interpreter, text: TextArg) -> Result | None:
     r"""Type a text on the guest's keyboard (US layout): \n is the return key, \t tab, \e escape, \\ a backslash."""
     cast("Keyboard", _device(dbg, "i8042")).type(_unescape(text))
     return None
 
 
-@command("send", group="exits", example="send hello\\n", py="dbg.uart.feed(data)")
+@command("send", group="exits", example=("send hello\\n", "info device uart"), py="dbg.uart.feed(data)")
 def send(dbg: Interpreter, text: TextArg) -> Result | None:
     r"""Send a text to the guest's serial port: \n is a newline, \t a tab, \e escape, \\ a backslash."""
     dbg.session.uart.feed(_unescape(text).encode())
     return None
 
 
-@command("screen", group="exits", example="screen", py="dbg.screen()")
+@command("screen", group="exits", example=("set {u32}phys:0xb8000 = 0x07690748", "screen"), py="dbg.screen()")
 def screen(dbg: Interpreter) -> Result:
     """Show the guest's text screen: 25 lines of 80 characters at physical 0xb8000, as the VGA adapter shows them."""
     lines = dbg.session.screen()
@@ -86,7 +97,7 @@ def screen(dbg: Interpreter) -> Result:
     return Screen(tuple(lines), divmod(cursor, COLUMNS))
 
 
-@command("screen live", group="exits", example="screen live")
+@command("screen live", group="exits", example="screen live", varies="it needs a terminal")
 def screen_live(dbg: Interpreter) -> Result | None:
     """Let the guest run and show its text screen as it changes; keys go to its keyboard, Ctrl-] stops it.
 

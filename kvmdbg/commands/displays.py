@@ -58,7 +58,7 @@ def enabled_displays(dbg: Interpreter) -> tuple[Result, ...]:
     return tuple(shown(dbg, one) for one in dbg.displays if one.enabled)
 
 
-@command("display", group="data", example=("display $ax", "display/i $pc"))
+@command("display", group="data", example=("display $al", "display/i $pc", "stepi 2"))
 def display(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionArg = "") -> Iterator[Result]:  # noqa: B008
     """Show an expression now and at every stop.
 
@@ -82,7 +82,7 @@ def _chosen(dbg: Interpreter, numbers: tuple[list[int], ...]) -> set[int]:
     return wanted or known
 
 
-@command("undisplay", aliases=("delete-display",), group="data", example=("display $ax", "undisplay 1"))
+@command("undisplay", aliases=("delete-display",), group="data", example=("display $ax", "undisplay 1", "display"))
 def undisplay(dbg: Interpreter, *numbers: DisplayNumbersArg) -> Result | None:
     """Take expressions off the display list; without numbers all of them, after asking."""
     if not numbers and dbg.displays and not dbg.asks("Delete all displays?"):
@@ -92,27 +92,27 @@ def undisplay(dbg: Interpreter, *numbers: DisplayNumbersArg) -> Result | None:
     return None
 
 
-@command("delete display", group="data", example=("display $ax", "delete display 1"))
+@command("delete display", group="data", example=("display $ax", "delete display 1", "display"))
 def delete_display(dbg: Interpreter, *numbers: DisplayNumbersArg) -> Result | None:
     """Take expressions off the display list (the same as undisplay)."""
     return undisplay(dbg, *numbers)
 
 
-@command("disable display", group="data", example=("display $ax", "disable display 1"))
+@command("disable display", group="data", example=("display $ax", "disable display 1", "stepi"))
 def disable_display(dbg: Interpreter, *numbers: DisplayNumbersArg) -> None:
     """Keep expressions on the display list but do not show them."""
     chosen = _chosen(dbg, numbers)
     dbg.displays[:] = [replace(d, enabled=False) if d.number in chosen else d for d in dbg.displays]
 
 
-@command("enable display", group="data", example=("display $ax", "enable display 1"))
+@command("enable display", group="data", example=("display $ax", "disable display 1", "enable display 1", "stepi"))
 def enable_display(dbg: Interpreter, *numbers: DisplayNumbersArg) -> None:
     """Show expressions of the display list again."""
     chosen = _chosen(dbg, numbers)
     dbg.displays[:] = [replace(d, enabled=True) if d.number in chosen else d for d in dbg.displays]
 
 
-@command("info display", group="info", example="info display")
+@command("info display", group="info", example=("display $ax", "display/i $pc", "info display"))
 def info_display(dbg: Interpreter) -> Result:
     """List the expressions shown at every stop."""
     rows = tuple((str(d.number), "y" if d.enabled else "n", d.format_text, d.text) for d in dbg.displays)

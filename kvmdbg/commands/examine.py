@@ -156,7 +156,7 @@ def _shown(body: bytes, unit: int) -> str:
 @command(
     "x",
     group="data",
-    example=("x/4xw 0x1000", "x/3i $pc", "x/s 0x1000", "x/8xb phys:0x1000"),
+    example=("x/4xw 0x1000", "x/3i $pc", "x/8xb phys:0x1000", 'patch 0x2000 "text"', "x/s 0x2000"),
     repeat=True,
     py="dbg.memory[address:address + size]",
 )
@@ -228,7 +228,8 @@ def hex_dump(dbg: Interpreter, address: int, data: bytes, space: str = "linear")
     "disassemble",
     aliases=("disas", "disass"),
     group="data",
-    example=("disassemble", "disassemble /r 0x1000,0x1008", "disassemble /s", "disassemble 0x1000,+12"),
+    example=("disassemble func", "disassemble /r again,+6"),
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
     repeat=True,
     py="dbg.disassemble({start}, count)",
 )
@@ -330,7 +331,15 @@ def source_text(dbg: Interpreter, file: str, line: int, *, count: int = 10, arou
     return SourceText(file, shown)
 
 
-@command("list", aliases=("l",), group="data", example="list", repeat=True, py="dbg.disassemble({address}, 10)")
+@command(
+    "list",
+    aliases=("l",),
+    group="data",
+    example=("list kernel_main", "list"),
+    guest="guests/kernel-O0.elf",
+    repeat=True,
+    py="dbg.disassemble({address}, 10)",
+)
 def list_(dbg: Interpreter, address: AddressArg | None = None) -> Result:
     """Show the source around an address, FILE:LINE or a function ($pc without one), or else its instructions.
 
@@ -354,11 +363,11 @@ def list_(dbg: Interpreter, address: AddressArg | None = None) -> Result:
     "find",
     group="data",
     example=(
-        "find 0x1000, +0x100, 0xba",
+        "find 0x1000, +12, 0xee",
         "find /b 0x1000, 0x1100, 0xf8, 0x03",
-        'find 0x1000, +64, "text"',
-        "find 0x1000, +0x100, 0x1200 mask 0xff00",
         "find /x 0x1000, +0x100, ba ?? 03",
+        'find 0x1000, +64, "text"',
+        "find 0x1000, +0x100, 0xd8 mask 0xf8",
     ),
     py="dbg.memory[start:end].find(pattern)",
 )

@@ -98,7 +98,8 @@ def _about(*parts: str | int | range | None) -> str:
 @command(
     "catch io",
     group="exits",
-    example=("catch io 0x10", "catch io out 0x10 if $value == 3", "catch io 0x3f8,8"),
+    example=("catch io out 0x10 if $value == 3", "run"),
+    guest="--load 0x10000 --entry 0x1000:0 guests/counter16.bin",
     py="dbg.catch('io', port={port}, direction={direction}, when={condition})",
 )
 def catch_io(
@@ -120,7 +121,14 @@ def catch_io(
 @command(
     "catch mmio",
     group="exits",
-    example=("catch mmio 0xfee00000", "catch mmio write 0xfec00000,0x1000"),
+    example=(
+        "advance prot32",
+        "stepi 2",
+        "catch mmio write 0xfee00000,0x1000",
+        'asm/n $pc "mov [0xfee00020], eax"',
+        "continue",
+    ),
+    guest="--symbols guests/modes.elf guests/modes.bin",
     py="dbg.catch('mmio', address={address}, direction={direction}, when={condition})",
 )
 def catch_mmio(
@@ -142,7 +150,8 @@ def catch_mmio(
 @command(
     "catch msr",
     group="exits",
-    example=("catch msr 0xc0000080", "catch msr write 0x1b"),
+    example=("catch msr write 0xc0000080", "run"),
+    guest="--symbols guests/modes.elf guests/modes.bin",
     py="dbg.catch('msr', index={index}, when={condition})",
 )
 def catch_msr(
@@ -159,7 +168,8 @@ def catch_msr(
 @command(
     "catch exception",
     group="exits",
-    example=("catch exception #PF", "catch exception"),
+    example=("catch exception #PF", "run"),
+    guest="guests/kernel-O0.elf",
     py="dbg.catch('exception', vector={vector}, when={condition})",
 )
 def catch_exception(dbg: Interpreter, vector: VectorArg = None, condition: ConditionArg = None) -> Result:
@@ -189,7 +199,8 @@ def catch_interrupt(dbg: Interpreter, vector: VectorArg = None, condition: Condi
 @command(
     "catch mode",
     group="exits",
-    example=("catch mode prot32", "catch mode"),
+    example=("catch mode prot32", "run"),
+    guest="--symbols guests/modes.elf guests/modes.bin",
     py="dbg.catch('mode', new={mode}, when={condition})",
 )
 def catch_mode(dbg: Interpreter, mode: ModeArg = None, condition: ConditionArg = None) -> Result:
@@ -222,7 +233,7 @@ def catch_hypercall(dbg: Interpreter, nr: NrArg = None, condition: ConditionArg 
     return _catch(dbg, "hypercall", condition, _about("hypercall" if nr is not None else "any hypercall", nr), nr=nr)
 
 
-@command("catch hlt", group="exits", example="catch hlt", py="dbg.catch('hlt', when={condition})")
+@command("catch hlt", group="exits", example=("catch hlt", "run"), py="dbg.catch('hlt', when={condition})")
 def catch_hlt(dbg: Interpreter, condition: ConditionArg = None) -> Result:
     """Stop the guest when it halts, also where an interrupt would wake it again."""
     return _catch(dbg, "hlt", condition, "hlt")
@@ -231,7 +242,8 @@ def catch_hlt(dbg: Interpreter, condition: ConditionArg = None) -> Result:
 @command(
     "catch",
     group="exits",
-    example=("catch io 0x10", "catch shutdown", "catch rdtsc"),
+    example=("catch io 0x10", "catch shutdown", "run"),
+    guest="--load 0x10000 --entry 0x1000:0 guests/counter16.bin",
     py="dbg.catch({kind}, when={condition})",
 )
 def catch(dbg: Interpreter, kind: KindArg, condition: ConditionArg = None) -> Result:
@@ -244,7 +256,11 @@ def catch(dbg: Interpreter, kind: KindArg, condition: ConditionArg = None) -> Re
 
 
 @command(
-    "tcatch", group="exits", example=("tcatch io 0x10", "tcatch exception #GP"), py="dbg.catch(..., temporary=True)"
+    "tcatch",
+    group="exits",
+    example=("tcatch io 0x10", "run", "info breakpoints"),
+    guest="--load 0x10000 --entry 0x1000:0 guests/counter16.bin",
+    py="dbg.catch(..., temporary=True)",
 )
 def tcatch(dbg: Interpreter, what: Annotated[str, RestType("KIND ...", "", tuple(FILTERED))]) -> Iterator[Result]:
     """Catch something once: the catchpoint is deleted when it stops the guest. What follows is as for catch."""
@@ -257,7 +273,8 @@ def tcatch(dbg: Interpreter, what: Annotated[str, RestType("KIND ...", "", tuple
 @command(
     "handle",
     group="exits",
-    example=("handle io 0x10 nostop print", "handle io 0x3f8,8 nopass"),
+    example=("handle io 0x10 nostop print", "set limit-exits 3", "run"),
+    guest="--load 0x10000 --entry 0x1000:0 guests/counter16.bin",
     py="@dbg.on.exit({kind})",
 )
 def handle(
@@ -300,7 +317,13 @@ def handle(
     return Message(text, data={"number": point.number, "kind": kind, "actions": words})
 
 
-@command("why", group="exits", example="why", py="dbg.last_stop.autopsy")
+@command(
+    "why",
+    group="exits",
+    example=("advance long64", "asm/n $pc ud2", "continue", "why"),
+    guest="--symbols guests/modes.elf guests/modes.bin",
+    py="dbg.last_stop.autopsy",
+)
 def why(dbg: Interpreter) -> Result:
     """Say what killed the guest: after a triple fault, a refused entry, or an instruction that KVM cannot run.
 

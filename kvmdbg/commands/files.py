@@ -40,7 +40,7 @@ def _write_file(dbg: Interpreter, file: str, start: Place, length: int, mode: st
 @command(
     "dump",
     group="files",
-    example=("dump code.bin 0x1000 12", "dump binary memory code.bin 0x1000 0x100c"),
+    example=("dump code.bin 0x1000 12", "shell od -A d -t x1 code.bin"),
     py="dbg.memory[start:start + length]",
 )
 def dump(dbg: Interpreter, file: FileArg, start: StartArg, length: LengthArg) -> Result:
@@ -60,7 +60,16 @@ def dump_memory(dbg: Interpreter, file: FileArg, start: StartArg, end: EndArg) -
     return _write_file(dbg, file, start, end.address - start.address)
 
 
-@command("append memory", group="files", example="append memory code.bin 0x1000 0x100c", py="dbg.memory[start:end]")
+@command(
+    "append memory",
+    group="files",
+    example=(
+        "append memory code.bin 0x1007 0x1008",
+        "append memory code.bin 0x1007 0x1008",
+        "shell od -A d -t x1 code.bin",
+    ),
+    py="dbg.memory[start:end]",
+)
 def append_memory(dbg: Interpreter, file: FileArg, start: StartArg, end: EndArg) -> Result:
     """Add the memory from START up to, not including, END to the end of a file, as in gdb."""
     return _write_file(dbg, file, start, end.address - start.address, "ab")
@@ -69,7 +78,7 @@ def append_memory(dbg: Interpreter, file: FileArg, start: StartArg, end: EndArg)
 @command(
     "restore",
     group="files",
-    example=("dump code.bin 0x1000 12", "restore code.bin binary 0x2000"),
+    example=("dump code.bin 0x1000 12", "restore code.bin binary 0x2000", "hexdump 0x2000 16"),
     py="dbg.memory.write(address, data)",
 )
 def restore(
@@ -98,7 +107,11 @@ def restore(
 
 
 @command(
-    "symbol-file", group="files", example="symbol-file kernel.elf", py="dbg.add_symbols({file}, base, replace=True)"
+    "symbol-file",
+    group="files",
+    example=("symbol-file guests/boot16.elf", "info symbol 0x7c16"),
+    guest="guests/boot16.bin",
+    py="dbg.add_symbols({file}, base, replace=True)",
 )
 def symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) -> Result:
     """Read symbols from a file, in place of those known; BASE is added to their addresses.
@@ -110,7 +123,11 @@ def symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) ->
 
 
 @command(
-    "add-symbol-file", group="files", example="add-symbol-file kernel.elf 0x1000", py="dbg.add_symbols({file}, base)"
+    "add-symbol-file",
+    group="files",
+    example=("add-symbol-file guests/boot16.elf", "info symbol 0x7c16"),
+    guest="guests/boot16.bin",
+    py="dbg.add_symbols({file}, base)",
 )
 def add_symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) -> Result:
     """Read symbols from a file in addition to those known; BASE is added to their addresses.

@@ -27,7 +27,7 @@ def service(dbg: Interpreter) -> GdbServing:
 @command(
     "gdbserver",
     group="gdb",
-    example=("gdbserver", "gdbserver 127.0.0.1:1234", "gdbserver unix:/tmp/guest"),
+    example="gdbserver unix:guest.sock",
     host=True,
 )
 def gdbserver(dbg: Interpreter, address: AddressTextArg = "") -> Result:
@@ -40,7 +40,7 @@ def gdbserver(dbg: Interpreter, address: AddressTextArg = "") -> Result:
     return Message(f"gdb may attach: target remote {where}", data={"address": service(dbg).address})
 
 
-@command("gdbserver stop", group="gdb", example="gdbserver stop")
+@command("gdbserver stop", group="gdb", example=("gdbserver unix:guest.sock", "gdbserver stop"))
 def gdbserver_stop(dbg: Interpreter) -> Result:
     """Let an attached debugger go, and let no more come."""
     serving = service(dbg)
@@ -70,7 +70,7 @@ def _set(dbg: Interpreter, name: str, switch: str) -> Result:
     return Message(f"gdbserver {name} is {switch}.")
 
 
-@command("info gdbserver", group="gdb", example="info gdbserver")
+@command("info gdbserver", group="gdb", example=("gdbserver unix:guest.sock", "info gdbserver"))
 def info_gdbserver(dbg: Interpreter) -> Result:
     """Where gdb may attach, whether one has, and its options."""
     serving = service(dbg)

@@ -31,7 +31,7 @@ PartsArg = Annotated[str, RestType("PARTS", words=(*CONTEXT_PARTS, "all"))]
 RegistersArg = Annotated[str, RegisterOrGroupType("REGISTER|GROUP")]
 
 
-@command("info", aliases=("i", "inf"), group="info", example=("info registers", "info breakpoints"))
+@command("info", aliases=("i", "inf"), group="info", example="info")
 def info(dbg: Interpreter) -> Result:
     """Show the state of something; the words that may follow are listed without one."""
     return subcommand_table(dbg, "info")
@@ -58,7 +58,7 @@ def _grouped(group: str) -> list[str]:
     "info registers",
     aliases=("r", "reg", "regs"),
     group="info",
-    example=("info registers", "info registers ax ip", "info registers segment"),
+    example=("info registers", "info registers ax ip"),
     py="dbg.regs.snapshot()",
 )
 def info_registers(dbg: Interpreter, *names: RegistersArg) -> Result:
@@ -109,7 +109,8 @@ def info_all_registers(dbg: Interpreter) -> Result:
     "info breakpoints",
     aliases=("b", "br", "break"),
     group="info",
-    example=("break 0x1003", "info breakpoints"),
+    example=("break func if $cx == 3", "tbreak again", "run", "info breakpoints"),
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
     py="list(dbg.breakpoints)",
 )
 def info_breakpoints(dbg: Interpreter, *numbers: NumbersArg) -> Result:
@@ -185,7 +186,12 @@ def points_table(dbg: Interpreter, numbers: tuple[list[int], ...], title: str, e
 
 
 @command(
-    "info symbols", aliases=("functions", "variables"), group="info", example="info symbols", py="list(dbg.symbols)"
+    "info symbols",
+    aliases=("functions", "variables"),
+    group="info",
+    example="info symbols",
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
+    py="list(dbg.symbols)",
 )
 def info_symbols(dbg: Interpreter, pattern: PatternArg = "") -> Result:
     """List the symbols known, or those whose name contains TEXT."""
@@ -199,7 +205,12 @@ def info_symbols(dbg: Interpreter, pattern: PatternArg = "") -> Result:
 
 
 @command(
-    "info symbol", aliases=("sym",), group="info", example="info symbol 0x1000", py="dbg.symbols.format({address})"
+    "info symbol",
+    aliases=("sym",),
+    group="info",
+    example="info symbol 0x7c1e",
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
+    py="dbg.symbols.format({address})",
 )
 def info_symbol(dbg: Interpreter, address: AddressArg) -> Result:
     """Say which symbol an address lies in."""
@@ -208,7 +219,9 @@ def info_symbol(dbg: Interpreter, address: AddressArg) -> Result:
     return Message(text, data={"address": address.address, "symbol": name})
 
 
-@command("info line", group="info", example="info line $pc", py="dbg.translate({address})")
+@command(
+    "info line", group="info", example="info line divide", guest="guests/kernel-O0.elf", py="dbg.translate({address})"
+)
 def info_line(dbg: Interpreter, address: AddressArg | None = None) -> Result:
     """Say where an address ($pc without one) is: its symbol, segment and offset, physical address, source line."""
     from kvmdbg.commands.views import segment_offset
@@ -226,7 +239,14 @@ def info_line(dbg: Interpreter, address: AddressArg | None = None) -> Result:
     return Fields("", values)
 
 
-@command("info vcpus", aliases=("threads",), group="info", example="info vcpus", py="dbg.vcpus")
+@command(
+    "info vcpus",
+    aliases=("threads",),
+    group="info",
+    example="info vcpus",
+    guest="--irqchip --cpus 2 --load 0x10000 --entry 0x1000:0 guests/counter16.bin",
+    py="dbg.vcpus",
+)
 def info_vcpus(dbg: Interpreter) -> Result:
     """List the virtual CPUs: which is the current one, mode, place and state."""
     current = dbg.session.vcpu.index
@@ -274,14 +294,21 @@ def info_devices(dbg: Interpreter) -> Result:
     return Table("devices", ("Device", "What it answers"), rows, "No devices.")
 
 
-@command("info host", group="info", example="info host", py="dbg.host")
+@command(
+    "info host", group="info", example="info host", varies="it is what this host's KVM and CPU have", py="dbg.host"
+)
 def info_host(dbg: Interpreter) -> Result:
     """Show what this host's KVM can do, as probed: how breakpoints and watchpoints are held, stepping, capabilities."""
     return Fields("host", dict(dbg.session.host))
 
 
 @command(
-    "info program", aliases=("pr",), group="info", example="info program", py="dbg.image, dbg.state, dbg.last_stop"
+    "info program",
+    aliases=("pr",),
+    group="info",
+    example=("break func", "run", "info program"),
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
+    py="dbg.image, dbg.state, dbg.last_stop",
 )
 def info_program(dbg: Interpreter) -> Result:
     """Show the guest's image, its state and the last stop."""
@@ -306,7 +333,8 @@ def info_settings(dbg: Interpreter) -> Result:
     "info stack",
     aliases=("s",),
     group="info",
-    example="info stack",
+    example=("break divide", "run", "info stack"),
+    guest="guests/kernel-O0.elf",
     py="dbg.memory[dbg.vcpu.stack:dbg.vcpu.stack + 64]",
 )
 def info_stack(dbg: Interpreter) -> Result:

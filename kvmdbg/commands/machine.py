@@ -14,7 +14,14 @@ from kvmdbg.x86.modes import CR0_PG, CR4_LA57
 VcpuArg = Annotated[int | None, NumberType("NUMBER")]
 
 
-@command("vcpu", aliases=("thread", "t"), group="info", example=("vcpu", "vcpu 0"), py="dbg.select({number})")
+@command(
+    "vcpu",
+    aliases=("thread", "t"),
+    group="info",
+    example=("vcpu", "vcpu 1"),
+    guest="--irqchip --cpus 2 --load 0x10000 --entry 0x1000:0 guests/counter16.bin",
+    py="dbg.select({number})",
+)
 def vcpu(dbg: Interpreter, number: VcpuArg = None) -> Result:
     """Make a virtual CPU the current one: registers, memory and steps are its from then on."""
     if number is not None:
@@ -30,7 +37,13 @@ def vcpu(dbg: Interpreter, number: VcpuArg = None) -> Result:
     return Message(sentence, data={"vcpu": one.index, "pc": one.pc})
 
 
-@command("translate", group="data", example="translate 0x1000", py="dbg.translate({address})")
+@command(
+    "translate",
+    group="data",
+    example="translate kernel_main",
+    guest="guests/kernel-O0.elf",
+    py="dbg.translate({address})",
+)
 def translate(dbg: Interpreter, address: AddressArg) -> Result:
     """Walk the page tables for a linear address: each entry, the page and its rights, the physical address."""
     walk = dbg.session.translate(address.address)
@@ -59,7 +72,8 @@ def translate(dbg: Interpreter, address: AddressArg) -> Result:
     "info mappings",
     aliases=("map",),
     group="info",
-    example=("info mappings", "info mappings $pc", "info mappings phys:0x1000"),
+    example=("advance kernel_main", "info mappings", "info mappings kernel_main", "info mappings phys:0x100000"),
+    guest="guests/kernel-O0.elf",
     py="dbg.mappings()",
 )
 def info_mappings(dbg: Interpreter, address: AddressArg | None = None) -> Result:
@@ -97,7 +111,13 @@ def info_mappings(dbg: Interpreter, address: AddressArg | None = None) -> Result
     return Table("mappings", columns, tuple(rows), empty, tuple(data))
 
 
-@command("info mem", group="info", example="info mem", py="dbg.mappings()")
+@command(
+    "info mem",
+    group="info",
+    example=("advance long64", "info mem"),
+    guest="--symbols guests/modes.elf guests/modes.bin",
+    py="dbg.mappings()",
+)
 def info_mem(dbg: Interpreter) -> Result:
     """Show what the page tables map as QEMU's monitor does: first address, end, size, rights of user, read, write.
 

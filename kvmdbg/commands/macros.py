@@ -20,7 +20,7 @@ MacroArg = Annotated[str, WordType("NAME", lambda dbg: sorted(dbg.macros))]
 @command(
     "define",
     group="support",
-    example="define twice\nprint $arg0 * 2\nend",
+    example=("define twice\nprint $arg0 * 2\nend", "twice 21"),
     body="macro",
 )
 def define(dbg: Interpreter, name: NameArg, *, body: list[str]) -> Result | None:
@@ -41,7 +41,7 @@ def define(dbg: Interpreter, name: NameArg, *, body: list[str]) -> Result | None
 @command(
     "document",
     group="support",
-    example="define twice\nprint $arg0 * 2\nend\ndocument twice\nPrint twice a number.\nend",
+    example=("define twice\nprint $arg0 * 2\nend", "document twice\nPrint twice a number.\nend", "help twice"),
     body="document",
 )
 def document(dbg: Interpreter, name: MacroArg, *, body: list[str]) -> None:
@@ -51,7 +51,7 @@ def document(dbg: Interpreter, name: MacroArg, *, body: list[str]) -> None:
     dbg.macros[name].text = "\n".join(body)
 
 
-@command("show user", group="support", example="show user")
+@command("show user", group="support", example=("define twice\nprint $arg0 * 2\nend", "show user"))
 def show_user(dbg: Interpreter) -> Result:
     """List the commands made with define and their lines."""
     rows = tuple((one.name, one.text.splitlines()[0] if one.text else "") for one in dbg.macros.values())
@@ -66,7 +66,9 @@ def if_(dbg: Interpreter, condition: ExpressionTextArg, *, body: list[str]) -> I
     yield from dbg.run_lines(then if dbg.number(condition) else otherwise)
 
 
-@command("while", group="support", example="set $i = 0\nwhile $i < 3\nset $i = $i + 1\nend", body="commands")
+@command(
+    "while", group="support", example=("set $i = 0", "while $i < 3\nprint $i\nset $i = $i + 1\nend"), body="commands"
+)
 def while_(dbg: Interpreter, condition: ExpressionTextArg, *, body: list[str]) -> Iterator[Result]:
     """Run the lines that follow, up to `end`, as long as an expression is not 0."""
     while dbg.number(condition):
@@ -86,7 +88,7 @@ def _branches(body: list[str]) -> tuple[list[str], list[str]]:
     return body, []
 
 
-@command("source", group="support", example="source boot.kvmdbg")
+@command("source", group="support", example=("shell echo 'print $ax' > start.kvmdbg", "source start.kvmdbg"))
 def source(dbg: Interpreter, file: FileArg) -> Iterator[Result]:
     """Run the commands in a file, one a line. It ends at the first error, which names the file and the line."""
     try:

@@ -22,9 +22,13 @@ CHAIN = 5
 
 
 @command(
-    "telescope", aliases=("tele",), group="data", example=("telescope", "telescope $sp 4"),
+    "telescope",
+    aliases=("tele",),
+    group="data",
+    example=("break divide", "run", "telescope $sp 6"),
+    guest="guests/kernel-O0.elf",
     py="dbg.memory[address:address + size]",
-)  # fmt: skip
+)
 def telescope(dbg: Interpreter, address: AddressArg | None = None, count: CountArg = 8) -> Result:
     """Show pointer-sized slots from an address ($sp without one), and where each leads if it is an address.
 
@@ -94,7 +98,12 @@ def compare(dbg: Interpreter, first: AddressArg, second: AddressArg, length: Len
     return Table(title, ("Offset", "First", "", "Second", ""), rows, data=data)
 
 
-@command("fill", group="data", example="fill 0x5000 16 0xde 0xad", py="dbg.memory.write({address}, data)")
+@command(
+    "fill",
+    group="data",
+    example=("fill 0x5000 16 0xde 0xad", "hexdump 0x5000 16"),
+    py="dbg.memory.write({address}, data)",
+)
 def fill(dbg: Interpreter, address: AddressArg, length: LengthArg, pattern: BytesArg) -> Result:
     """Fill LENGTH bytes of memory with bytes, repeated."""
     values = [dbg.number(word) for word in pattern.replace(",", " ").split()]
@@ -119,7 +128,12 @@ def checksum(dbg: Interpreter, address: AddressArg, length: LengthArg) -> Result
     return Fields("", values, {"crc": crc, "sum": total})
 
 
-@command("strings", group="data", example="strings 0x1000 0x100", py="re.findall(rb'[ -~]{4,}', dbg.memory[a:b])")
+@command(
+    "strings",
+    group="data",
+    example=('patch 0x2000 "hello, guest"', "strings 0x2000 0x100"),
+    py="re.findall(rb'[ -~]{4,}', dbg.memory[a:b])",
+)
 def strings(dbg: Interpreter, address: AddressArg, length: LengthArg, least: LeastArg = 4) -> Result:
     """List the texts in a stretch of memory: LEAST printable characters or more (ASCII, and UTF-16 little-endian)."""
     data = read(dbg, address, length)

@@ -23,7 +23,7 @@ NumbersArg = Annotated[list[int], NumbersType("NUMBER", lambda dbg: [one.number 
 @command(
     "asm",
     group="data",
-    example=('asm 0x1000 "mov dx, 0x3f8"', "asm/n $pc nop", "asm/p 0x1000 jmp 0x1000"),
+    example=('asm/p 0x1000 "mov dx, 0x3f8; hlt"', "asm/n 0x1000 jmp 0x1000", "x/3i 0x1000"),
     py="dbg.assemble({address}, {code})",
 )
 def asm(
@@ -83,7 +83,7 @@ def _made(patch: Patch) -> Message:
 @command(
     "patch",
     group="data",
-    example=("patch 0x1003 90 90", 'patch 0x2000 "text"'),
+    example=("patch 0x1003 90 90", 'patch 0x2000 "text"', "x/2i 0x1003"),
     py="dbg.patches.write({address}, data)",
 )
 def patch(dbg: Interpreter, address: AddressArg, data: BytesArg) -> Result:
@@ -91,7 +91,12 @@ def patch(dbg: Interpreter, address: AddressArg, data: BytesArg) -> Result:
     return _made(dbg.session.patches.write(address.address, byte_values(data), address.space))
 
 
-@command("unpatch", group="data", example=("patch 0x1003 90 90", "unpatch 1", "unpatch"), py="dbg.patches.undo(number)")
+@command(
+    "unpatch",
+    group="data",
+    example=("patch 0x1003 90 90", "patch 0x1005 90 90", "unpatch 1", "unpatch"),
+    py="dbg.patches.undo(number)",
+)
 def unpatch(dbg: Interpreter, numbers: NumbersArg | None = None) -> Iterator[Result]:
     """Take patches back, all without a number: memory is what it was before. `run` does away with them, too."""
     made = [one.number for one in dbg.session.patches]
@@ -104,7 +109,7 @@ def unpatch(dbg: Interpreter, numbers: NumbersArg | None = None) -> Iterator[Res
             yield Message(f"Memory did not hold patch {number} any more; what was there is lost.", "warning")
 
 
-@command("info patches", group="info", example="info patches", py="dbg.patches")
+@command("info patches", group="info", example=("patch 0x1003 90 90", "info patches"), py="dbg.patches")
 def info_patches(dbg: Interpreter) -> Result:
     """List the patches, with what was there before."""
     made: tuple[Patch, ...] = tuple(dbg.session.patches)

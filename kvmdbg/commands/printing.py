@@ -67,7 +67,8 @@ def print_value(dbg: Interpreter, text: str, form: Format) -> Value:
     "print",
     aliases=("p", "inspect", "call"),
     group="data",
-    example=("print $ax", "p/x $cs*16+$ip", "p/t $rflags"),
+    example=("print $rax + 2", "print all[1]", "p/x &all[1]", "p all[1].name", "p/t *(u8*)$pc"),
+    guest="guests/kernel-O0.elf",
     py="dbg.evaluate({expression}).value",
 )
 def print_(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionTextArg = "") -> Result:  # noqa: B008
@@ -175,7 +176,7 @@ def _text_at(dbg: Interpreter, place: Place) -> str:
     "set var",
     aliases=("variable",),
     group="data",
-    example=("set var $count = 3", "set var $ax = 1"),
+    example=("set var $count = 3", "set var $ax = $count * 2", "print $ax"),
     py="dbg.evaluate({assignment})",
 )
 def set_var(dbg: Interpreter, assignment: ExpressionTextArg) -> None:
@@ -189,7 +190,7 @@ def set_var(dbg: Interpreter, assignment: ExpressionTextArg) -> None:
 @command(
     "set",
     group="data",
-    example=("set $ax = 5", "set {u8}0x1000 = 0x90", "set $zf = 1", "set context regs,code"),
+    example=("set $ax = 5", "set {u8}0x1000 = 0x90", "set $zf = 1", "set context regs,code", "info registers ax flags"),
 )
 def set_(dbg: Interpreter, assignment: ExpressionTextArg) -> Result | None:
     """Change a register, a flag, memory or a variable; or, by its name, a setting.

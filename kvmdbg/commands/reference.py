@@ -1,4 +1,8 @@
-"""Writes docs/commands.md from the registry: ``python -m kvmdbg.commands.reference``; a test fails when it is stale."""
+"""Writes docs/commands.md and the pages in docs/commands/ from the registry: ``python -m kvmdbg.commands.reference``.
+
+What comes out of the examples is filled in by ``python -m tests.docs.transcripts``; `make docs` does both, and a test
+fails when either is stale.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,17 @@ from typing import Any
 from kvmdbg.commands import catalogue, results
 from kvmdbg.commands.registry import GROUPS, REGISTRY, Command
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+GUEST = "--load 0x1000 --reg rax=2 --reg rbx=2 guests/hello16.bin"
+"""The guest of examples that name no other."""
+
+START = '$ kvmdbg -ex "set context none" '
 
 _HEAD = """\
 # Commands
 
-This page is written by `python -m kvmdbg.commands.reference` from the commands themselves; do not edit it.
+These pages are written from the commands themselves by `make docs`; do not edit them.
 
 Every word of a command may be shortened as long as it stays unique (`inf reg`, `disas`); the short names that gdb
 has (`b`, `c`, `s`, `n`, `x`, `p`, `i`, …) win over what else starts with them. An empty line repeats the last step or
@@ -26,6 +35,14 @@ flags (`$zf`), memory (`*(u16*)0x7c00`, `{u8}0x7c00`), symbols and variables of 
 wherever an address or a number is.
 """
 
+_EXAMPLES = f"""\
+What comes out of the examples is real. Where no other command line is shown, they are typed into
+
+    {START}{GUEST}
+
+How a breakpoint or watchpoint is held ("Held by") and rates are this host's; they differ elsewhere.
+"""
+
 _JSON_HEAD = """\
 ## Results as JSON
 
@@ -33,21 +50,69 @@ With `--json` each result and each stop is one JSON object on a line of its own,
 """
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^\w -]", "", name).replace(" ", "-")
+def anchor(heading: str) -> str:
+    """What a link to a heading ends with."""
+    return re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
+
+
+def _also(one: Command) -> str:
+    parent = one.words[0] + " " if len(one.words) == 2 else ""
+    return ", ".join(f"`{parent}{name}`" for name in one.aliases)
+
+
+def example_text(one: Command) -> str:
+    """A command's example as a session whose outputs are still to be filled in."""
+    typed = [f"(kvmdbg) {line}" for example in one.examples for line in example.splitlines()]
+    start = [START + one.guest] if one.guest else []
+    if one.varies:
+        return "\n".join(["```text", *start, *typed, "```", "", f"No output is shown: {one.varies}."])
+    return "\n".join(["```console", *start, *typed, "```"])
+
+
+def shown(group: str) -> list[Command]:
+    """The commands of a group that have a section: what shows a setting stands in the one of what sets it."""
+    return [one for one in REGISTRY.in_group(group) if one.words[0] != "show" or not REGISTRY.get(_other(one))]
+
+
+def _other(one: Command) -> str:
+    """The name of what shows what this command sets, or the other way round."""
+    return " ".join(["show" if one.words[0] == "set" else "set", *one.words[1:]])
 
 
 def command_text(one: Command) -> str:
     """One command's section."""
-    parent = one.words[0] + " " if len(one.words) == 2 else ""
-    lines = [f"### {one.name}", "", f"    {one.usage}", ""]
+    usages = [one, *([REGISTRY.get(_other(one))] if one.words[0] == "set" and one.words[1:] else [])]
+    lines = [f"## {one.name}", "", *(f"    {each.usage}" for each in usages if each), ""]
     if one.aliases:
-        lines += ["Also: " + ", ".join(f"`{parent}{name}`" for name in one.aliases), ""]
+        lines += [f"Also: {_also(one)}", ""]
     lines += [one.text, ""]
     if one.py:
         lines += [f"In Python: `{one.py}`", ""]
-    lines += ["Example:", "", "```", *one.examples, "```", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, example_text(one), ""])
+
+
+def _table(commands: list[Command], page: str = "") -> str:
+    rows = [f"| [{one.name}]({page}#{anchor(one.name)}) | {_cell(one.summary)} |" for one in commands]
+    return "\n".join(["| | |", "| --- | --- |", *rows, ""])
+
+
+def _cell(text: str) -> str:
+    return text.partition(". ")[0].rstrip(".").replace("|", "\\|")
+
+
+def group_page(group: str) -> str:
+    """The page of a group's commands."""
+    commands = shown(group)
+    parts = [f"# {GROUPS[group]}\n", "[All commands](../commands.md)\n", _table(commands), _EXAMPLES]
+    return "\n".join([*parts, *(command_text(one) for one in commands)])
+
+
+def head_page() -> str:
+    """The page that leads to the others: all commands, and what their results are as JSON."""
+    parts = [_HEAD]
+    for group, title in GROUPS.items():
+        parts += [f"## [{title}](commands/{group}.md)\n", _table(shown(group), f"commands/{group}.md")]
+    return "\n".join([*parts, json_text()])
 
 
 def json_text() -> str:
@@ -62,22 +127,21 @@ def json_text() -> str:
     return "\n".join(lines) + "\n"
 
 
-def page() -> str:
-    """The whole page as Markdown."""
+def pages() -> dict[Path, str]:
+    """Every page as Markdown, by its file; what comes out of the examples is missing."""
     catalogue.load()
-    parts = [_HEAD]
-    parts.append("\n".join(f"- [{title}](#{_slug(title.lower())})" for title in GROUPS.values()) + "\n")
-    for group, title in GROUPS.items():
-        parts.append(f"## {title}\n")
-        parts += [command_text(one) for one in REGISTRY.in_group(group)]
-    parts.append(json_text())
-    return "\n".join(parts)
+    found = {DOCS / "commands.md": head_page()}
+    return found | {DOCS / "commands" / f"{group}.md": group_page(group) for group in GROUPS}
 
 
 def main() -> None:
-    """Write the page."""
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page())
+    """Write the pages, and take out those of groups that are no more."""
+    found = pages()
+    (DOCS / "commands").mkdir(parents=True, exist_ok=True)
+    for old in set((DOCS / "commands").glob("*.md")) - set(found):
+        old.unlink()
+    for file, text in found.items():
+        file.write_text(text)
 
 
 if __name__ == "__main__":

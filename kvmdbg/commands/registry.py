@@ -115,7 +115,7 @@ class Command:
     """One command: its name (one or two words), how to parse its line, what to call and how to explain it.
 
     ``body`` says what its following lines are ("commands", "macro", "document"), "" when it takes none. ``host``: it
-    reaches the host, whatever its arguments are.
+    reaches the host, whatever its arguments are. ``guest`` and ``varies``: see :func:`command`.
     """
 
     name: str
@@ -127,6 +127,8 @@ class Command:
     body: str = ""
     py: str = ""
     host: bool = False
+    guest: str = ""
+    varies: str = ""
 
     def check_host(self, dbg: Interpreter) -> None:
         """UsageError where the one who types must not reach the host."""
@@ -374,6 +376,8 @@ def command(
     body: str = "",
     py: str = "",
     host: bool = False,
+    guest: str = "",
+    varies: str = "",
     registry: Registry = REGISTRY,
 ) -> Callable[[F], F]:
     """Make a function a command.
@@ -381,9 +385,12 @@ def command(
     ``name`` is one or two words; ``aliases`` are further last words. ``repeat``: an empty line runs it again.
     ``body``: it takes lines up to ``end`` (the interpreter reads them and passes ``body=[...]``).
     ``py`` is what the command is in Python, on a session ``dbg``, with {NAME} for its parameters; without it the
-    command is a matter of the shell only. ``example``: one or more lines that work as they are on the
-    guests of the tutorial; a test runs each. ``host``: it runs something on the host or changes the debugger's own
+    command is a matter of the shell only. ``host``: it runs something on the host or changes the debugger's own
     process, so that clients of the GDB stub need leave for it. A parameter that names a file says so by its type.
+
+    ``example``: the lines of a session that works as it is. Its page in docs/commands/ shows what comes out, and tests
+    run it. ``guest`` is the command line of another guest than hello16.bin, ``varies`` says why what comes out is not
+    the same everywhere; it is left out on the page then, as "No output is shown: …".
     """
     if group not in GROUPS:
         raise ValueError(f"{name}: no group {group}")
@@ -403,6 +410,8 @@ def command(
                 body=body,
                 py=py,
                 host=host,
+                guest=guest,
+                varies=varies,
             )
         )
         return function

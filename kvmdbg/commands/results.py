@@ -415,8 +415,8 @@ class HelpPage(Shown):
             yield "code", self.python
         if self.examples:
             yield "", "\n\nExample:"
-            for one in self.examples:
-                yield "name", f"\n  {one}"
+            for line in "\n".join(self.examples).split("\n"):
+                yield "name", f"\n  {line}"
 
 
 @record

@@ -39,7 +39,7 @@ def continue_guest(dbg: Interpreter, background: bool) -> Result | None:
     "continue",
     aliases=("c", "fg", "cont"),
     group="running",
-    example=("continue", "continue &"),
+    example=("break 0x100a", "run", "continue"),
     repeat=True,
     py="dbg.run()",
 )
@@ -88,13 +88,13 @@ def run(dbg: Interpreter, background: BackgroundArg = False) -> Result | None:
     return continue_guest(dbg, background)
 
 
-@command("starti", group="running", example="starti", py="dbg.restart()")
+@command("starti", group="running", example=("run", "starti"), py="dbg.restart()")
 def starti(dbg: Interpreter) -> Result | None:
     """Load the guest again and stop before its first instruction (the same as restart)."""
     return restart(dbg)
 
 
-@command("restart", group="running", example="restart", py="dbg.restart()")
+@command("restart", group="running", example=("run", "restart"), py="dbg.restart()")
 def restart(dbg: Interpreter) -> Result | None:
     """Load the image again and stop at its entry; breakpoints, watchpoints and displays stay."""
     if not dbg.session.fresh and dbg.session.state == "running" and not dbg.asks("Restart the guest that runs?"):
@@ -123,19 +123,43 @@ def stepi(dbg: Interpreter, count: StepsArg = 1) -> None:
     dbg.go(lambda: dbg.session.step(count))
 
 
-@command("step", aliases=("s",), group="running", example="step", repeat=True, py="dbg.step_line()")
+@command(
+    "step",
+    aliases=("s",),
+    group="running",
+    example=("break run_tasks", "run", "step", "step 6"),
+    guest="guests/kernel-O0.elf",
+    repeat=True,
+    py="dbg.step_line()",
+)
 def step(dbg: Interpreter, count: StepsArg = 1) -> None:
     """Step to another source line, COUNT times, into functions that have lines; where none is known, as stepi."""
     _lines(dbg, count, over=False)
 
 
-@command("nexti", aliases=("ni",), group="running", example=("nexti", "ni 3"), repeat=True, py="dbg.next({count})")
+@command(
+    "nexti",
+    aliases=("ni",),
+    group="running",
+    example=("advance again", "nexti", "ni 3"),
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
+    repeat=True,
+    py="dbg.next({count})",
+)
 def nexti(dbg: Interpreter, count: StepsArg = 1) -> None:
     """Execute one instruction, or COUNT of them, taking a call, a software interrupt or a rep as one."""
     dbg.go(lambda: dbg.session.next(count))
 
 
-@command("next", aliases=("n",), group="running", example="next", repeat=True, py="dbg.step_line(over=True)")
+@command(
+    "next",
+    aliases=("n",),
+    group="running",
+    example=("break run_tasks", "run", "next", "next 2"),
+    guest="guests/kernel-O0.elf",
+    repeat=True,
+    py="dbg.step_line(over=True)",
+)
 def next_(dbg: Interpreter, count: StepsArg = 1) -> None:
     """Step to another source line, COUNT times, over calls; where none is known, as nexti.
 
@@ -159,7 +183,14 @@ def _lines(dbg: Interpreter, count: int, *, over: bool) -> None:
     dbg.go(steps)
 
 
-@command("finish", aliases=("fin",), group="running", example="finish", py="dbg.finish()")
+@command(
+    "finish",
+    aliases=("fin",),
+    group="running",
+    example=("break divide", "run", "finish"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.finish()",
+)
 def finish(dbg: Interpreter) -> None:
     """Run until the current function has returned to its caller, and show what it returned.
 
@@ -186,7 +217,13 @@ def finish(dbg: Interpreter) -> None:
 
 
 @command(
-    "until", aliases=("u",), group="running", example=("until", "until 0x1003"), repeat=True, py="dbg.until({location})"
+    "until",
+    aliases=("u",),
+    group="running",
+    example=("break count", "run", "until", "until run_tasks"),
+    guest="guests/kernel-O0.elf",
+    repeat=True,
+    py="dbg.until({location})",
 )
 def until(dbg: Interpreter, location: LocationArg | None = None) -> None:
     """Run until an address is reached or the current function returns.
@@ -200,7 +237,13 @@ def until(dbg: Interpreter, location: LocationArg | None = None) -> None:
         dbg.go(lambda: dbg.session.until(address))
 
 
-@command("advance", group="running", example="advance 0x1003", py="dbg.advance({location})")
+@command(
+    "advance",
+    group="running",
+    example="advance func",
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
+    py="dbg.advance({location})",
+)
 def advance(dbg: Interpreter, location: LocationArg) -> None:
     """Run until an address is reached, whatever function it is in."""
     address = _linear(location)
@@ -213,7 +256,9 @@ def _linear(location: Place) -> int:
     return location.address
 
 
-@command("interrupt", group="running", example=("continue &", "interrupt"), py="dbg.interrupt()")
+@command(
+    "interrupt", group="running", example=("asm/n 0x1000 jmp 0x1000", "continue &", "interrupt"), py="dbg.interrupt()"
+)
 def interrupt(dbg: Interpreter) -> Result | None:
     """Stop a guest that runs in the background."""
     if dbg.session.state != "running":

@@ -32,17 +32,17 @@ def _enter(setting: Setting) -> None:
     change.__annotations__ = {"value": Annotated[str, RestType(setting.metavar, words=setting.words)]}
     tell.__doc__ = f"Show the setting {setting.name}. {setting.text}"
     tell.__annotations__ = {}
-    example = setting.show(setting.default)
+    set_it, show_it = f"set {setting.name} {setting.example}", f"show {setting.name}"
     aliases = {"radix": ("output-radix",), "disassembly-flavor": ("disassembly-flavour",)}.get(setting.name, ())
-    command(f"set {setting.name}", aliases=aliases, group="settings", example=f"set {setting.name} {example}")(change)
-    command(f"show {setting.name}", aliases=aliases, group="settings", example=f"show {setting.name}")(tell)
+    command(f"set {setting.name}", aliases=aliases, group="settings", example=(set_it, show_it))(change)
+    command(show_it, aliases=aliases, group="settings", example=show_it)(tell)
 
 
 for _setting in SETTINGS:
     _enter(_setting)
 
 
-@command("show", group="settings", example=("show", "show context"))
+@command("show", group="settings", example=("show context", "show"))
 def show(dbg: Interpreter) -> Result:
     """Show all settings, or the one that is named."""
     return info_settings(dbg)

@@ -27,6 +27,7 @@ class Setting:
 
     name: str
     default: Any
+    example: str
     read: Callable[[str], Any]
     metavar: str
     text: str
@@ -127,6 +128,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "context",
         CONTEXT_PARTS,
+        "regs,code",
         read_parts,
         "PARTS",
         "Which parts of the context view each stop shows: any of regs, source, code, stack and stop (details of what "
@@ -138,6 +140,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "operand-values",
         True,
+        "off",
         _switch,
         "on|off",
         "Whether the current instruction is shown with what its registers and its memory hold before it runs.",
@@ -147,16 +150,20 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "theme",
         "terminal",
+        "dark",
         _theme,
         "terminal|dark|light|plain",
         "The colours of the shell: the terminal's own sixteen, brighter ones for a dark background, darker ones for a "
         "light one, or none but bold.",
         THEMES,
     ),
-    Setting("code-lines", 6, _count, "COUNT", "How many instructions the context view shows from the current one on."),
+    Setting(
+        "code-lines", 6, "10", _count, "COUNT", "How many instructions the context view shows from the current one on."
+    ),
     Setting(
         "limit-time",
         0.0,
+        "2.5",
         _seconds,
         "SECONDS",
         "After how many seconds run and continue stop the guest; 0 (or unlimited) for never.",
@@ -164,6 +171,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "limit-exits",
         0,
+        "1000",
         _count,
         "COUNT",
         "After how many exits run and continue stop the guest; 0 (or unlimited) for never.",
@@ -171,6 +179,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "limit-instructions",
         0,
+        "1000",
         _count,
         "COUNT",
         "After how many instructions run and continue stop the guest; 0 (or unlimited) for never. They are counted by "
@@ -179,6 +188,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "exit-places",
         False,
+        "on",
         _switch,
         "on|off",
         "Whether exits are counted by the instruction and function that made them; info exits shows it. It costs time "
@@ -187,10 +197,11 @@ SETTINGS: tuple[Setting, ...] = (
         _on_off,
         of_session="counts_exit_places",
     ),
-    Setting("stack-lines", 6, _count, "COUNT", "How many slots of the stack the context view shows."),
+    Setting("stack-lines", 6, "10", _count, "COUNT", "How many slots of the stack the context view shows."),
     Setting(
         "width",
         0,
+        "72",
         _count,
         "COLUMNS",
         "How many columns output may take; 0 (or unlimited) takes the terminal's own.",
@@ -198,6 +209,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "disassembly-flavor",
         "intel",
+        "att",
         _choice("intel", "att"),
         "intel|att",
         "The syntax of disassembly.",
@@ -206,6 +218,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "radix",
         10,
+        "16",
         _radix,
         "BASE",
         "The base in which print shows numbers when no format is given: 2, 8, 10 or 16.",
@@ -214,6 +227,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "step-interrupts",
         False,
+        "on",
         _switch,
         "on|off",
         "Whether an interrupt may come in during a step, which then ends in its handler. Off, interrupts wait for the "
@@ -225,6 +239,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "breakpoint-hold",
         AUTO,
+        "register",
         _choice(*HOLDS),
         "|".join(HOLDS),
         "How breakpoints are held from the next run on. `auto`: in debug registers while there are any, else by traps "
@@ -238,6 +253,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "confirm",
         True,
+        "off",
         _switch,
         "on|off",
         "Whether kill, delete of all breakpoints and quit with a guest that runs ask first. Batch mode never asks.",
@@ -247,6 +263,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "tui-memory",
         "$sp",
+        "$sp + 8",
         _expression,
         "ADDRESS",
         "The address, an expression worked out anew at each stop, that the memory pane of the full-screen mode shows.",
@@ -254,6 +271,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "pagination",
         False,
+        "on",
         _switch,
         "on|off",
         "Taken so that gdb's scripts work; kvmdbg never stops its output for a key.",

@@ -18,7 +18,7 @@ NameArg = Annotated[str, WordType("NAME", lambda dbg: [one.name for one in dbg.s
 TimesArg = Annotated[int, NumberType("COUNT", least=1)]
 
 
-@command("snapshot", group="running", example="snapshot save start")
+@command("snapshot", group="running", example="snapshot")
 def snapshot(dbg: Interpreter) -> Result:
     """Keep moments of the guest and go back to them; the words that may follow are listed without one."""
     return subcommand_table(dbg, "snapshot")
@@ -38,7 +38,7 @@ def snapshot_save(dbg: Interpreter, name: NewNameArg) -> Result:
 @command(
     "snapshot restore",
     group="running",
-    example=("snapshot save start", "snapshot restore start"),
+    example=("snapshot save start", "continue", "snapshot restore start"),
     py="dbg.snapshots.restore({name})",
 )
 def snapshot_restore(dbg: Interpreter, name: NameArg) -> Result:
@@ -53,7 +53,13 @@ def snapshot_restore(dbg: Interpreter, name: NameArg) -> Result:
     return Message(f"Back at snapshot {name}, {place}.", data={"name": name, "pc": back.pc})
 
 
-@command("snapshot list", group="running", example="snapshot list", py="list(dbg.snapshots)")
+@command(
+    "snapshot list",
+    group="running",
+    example=("snapshot save start", "stepi 3", "snapshot save later", "snapshot list"),
+    varies="it tells when each was made",
+    py="list(dbg.snapshots)",
+)
 def snapshot_list(dbg: Interpreter) -> Result:
     """List the snapshots: where the guest stands in each, how much memory is not zero, when it was made."""
     rows, data = [], []
@@ -107,7 +113,7 @@ def snapshot_read(dbg: Interpreter, path: FileArg, name: NewNameArg = "") -> Res
 @command(
     "fork",
     group="running",
-    example=("fork 2\nset $cx = $variant\nstepi\nend",),
+    example="fork 3\nset $bl = $variant\ncontinue\nend",
     body="commands",
     py="for variant, stop in dbg.fork(range({count}), prepare): ...",
 )

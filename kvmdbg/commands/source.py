@@ -17,13 +17,25 @@ from kvmdbg.language.ctype import CType
 from kvmdbg.language.types import MemoryRef
 
 
-@command("info locals", group="info", example="info locals", py="dbg.locals()")
+@command(
+    "info locals",
+    group="info",
+    example=("break demand_page", "run", "info locals"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.locals()",
+)
 def info_locals(dbg: Interpreter) -> Result:
     """Show the local variables of the function that pc is in, those of inner blocks too, and their values (DWARF)."""
     return _variables(dbg, parameters=False)
 
 
-@command("info args", group="info", example="info args", py="dbg.arguments()")
+@command(
+    "info args",
+    group="info",
+    example=("break divide", "run", "info args"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.arguments()",
+)
 def info_args(dbg: Interpreter) -> Result:
     """Show the arguments of the function that pc is in, and their values (DWARF)."""
     return _variables(dbg, parameters=True)
@@ -44,7 +56,13 @@ NO_DEBUG_INFO = Message("The guest has no debug information: compile with -g, or
 CNameArg = Annotated[str, RestType("EXPRESSION|TYPE", "expression")]
 
 
-@command("ptype", group="data", example="ptype struct point", py="dbg.c_variables.declaration(type)")
+@command(
+    "ptype",
+    group="data",
+    example=("ptype struct task", "ptype tasks"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.c_variables.declaration(type)",
+)
 def ptype(dbg: Interpreter, name: CNameArg) -> Result:
     """Show a type (struct point, a typedef), or the type of a variable or an expression, as the source has it (DWARF).
 
@@ -74,7 +92,14 @@ def _typed(dbg: Interpreter, text: str) -> CType:
     return CType("uint", str(found), found.size)
 
 
-@command("whatis", aliases=("var",), group="data", example="whatis counter", py="dbg.c_variables.value(variable)")
+@command(
+    "whatis",
+    aliases=("var",),
+    group="data",
+    example=("break divide", "run", "whatis value", "whatis all[1].total + 1"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.c_variables.value(variable)",
+)
 def whatis(dbg: Interpreter, name: CNameArg) -> Result:
     """Show a variable of the source, or an expression: its type, its value, and where it is (DWARF)."""
     variables = dbg.session.c_variables
@@ -100,7 +125,14 @@ def whatis(dbg: Interpreter, name: CNameArg) -> Result:
 MostArg = Annotated[int, NumberType("COUNT", least=1)]
 
 
-@command("backtrace", aliases=("bt", "where"), group="data", example="backtrace", py="dbg.backtrace()")
+@command(
+    "backtrace",
+    aliases=("bt", "where"),
+    group="data",
+    example=("break divide", "run", "backtrace"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.backtrace()",
+)
 def backtrace(dbg: Interpreter, count: MostArg = 50) -> Result:
     """Show the calls that led here, innermost first, at most COUNT; and why there are no more.
 
@@ -132,7 +164,14 @@ def _frame_place(dbg: Interpreter, frame: Frame) -> tuple[str, str]:
 FolderArg = Annotated[str | None, FileType("FOLDER")]
 
 
-@command("directory", aliases=("dir",), group="files", example="directory .", py="dbg.source.folders.append({folder})")
+@command(
+    "directory",
+    aliases=("dir",),
+    group="files",
+    example="directory .",
+    varies="it names a folder of the machine it runs on",
+    py="dbg.source.folders.append({folder})",
+)
 def directory(dbg: Interpreter, folder: FolderArg = None) -> Result:
     """Look for source files in this folder, too, before those beside the guest; without one, in none but those.
 
@@ -164,7 +203,14 @@ MOST_OFFERED = 20
 FrameArg = Annotated[int, FrameType("NUMBER")]
 
 
-@command("frame", aliases=("f",), group="data", example="frame 0", py="dbg.select_frame({number})")
+@command(
+    "frame",
+    aliases=("f",),
+    group="data",
+    example=("break divide", "run", "frame 1", "frame"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.select_frame({number})",
+)
 def frame(dbg: Interpreter, number: FrameArg | None = None) -> Result:
     """Select a frame of the backtrace by its number, or show the selected one.
 
@@ -188,13 +234,25 @@ def frame(dbg: Interpreter, number: FrameArg | None = None) -> Result:
 UpArg = Annotated[int, NumberType("COUNT", least=1)]
 
 
-@command("up", group="data", example=("frame 0", "up"), py="dbg.select_frame(dbg.frame.number + {count})")
+@command(
+    "up",
+    group="data",
+    example=("break divide", "run", "up", "up 2"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.select_frame(dbg.frame.number + {count})",
+)
 def up(dbg: Interpreter, count: UpArg = 1) -> Result:
     """Select the frame that called the selected one, or the one COUNT frames out."""
     return frame(dbg, dbg.session.frame.number + count)
 
 
-@command("down", group="data", example=("frame 0", "down"), py="dbg.select_frame(dbg.frame.number - {count})")
+@command(
+    "down",
+    group="data",
+    example=("break divide", "run", "up", "down"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.select_frame(dbg.frame.number - {count})",
+)
 def down(dbg: Interpreter, count: UpArg = 1) -> Result:
     """Select the frame that the selected one called, or the one COUNT frames in."""
     if dbg.session.frame.number < count:
@@ -202,7 +260,13 @@ def down(dbg: Interpreter, count: UpArg = 1) -> Result:
     return frame(dbg, dbg.session.frame.number - count)
 
 
-@command("info frame", group="info", example="info frame", py="dbg.frame")
+@command(
+    "info frame",
+    group="info",
+    example=("break divide", "run", "info frame"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.frame",
+)
 def info_frame(dbg: Interpreter) -> Result:
     """Show the selected frame: its place, its call frame, who called it, and the registers that calls keep."""
     chosen = dbg.session.frame

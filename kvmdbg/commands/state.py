@@ -42,7 +42,13 @@ def _bits(register: str, value: int) -> str:
     return " ".join(flags.decode(register, value))
 
 
-@command("info cr", group="info", example="info cr", py="dbg.regs.cr0, dbg.regs.cr3, dbg.regs.cr4")
+@command(
+    "info cr",
+    group="info",
+    example=("advance long64", "info cr"),
+    guest="--symbols guests/modes.elf guests/modes.bin",
+    py="dbg.regs.cr0, dbg.regs.cr3, dbg.regs.cr4",
+)
 def info_cr(dbg: Interpreter) -> Result:
     """Show the control registers and EFER with the names of the bits that are set."""
     regs = dbg.session.registers
@@ -57,7 +63,13 @@ def info_cr(dbg: Interpreter) -> Result:
     return Table("control registers", ("Register", "Value", "Set"), tuple(rows), data=data)
 
 
-@command("info efer", group="info", example="info efer", py="dbg.regs.efer")
+@command(
+    "info efer",
+    group="info",
+    example=("advance long64", "info efer"),
+    guest="--symbols guests/modes.elf guests/modes.bin",
+    py="dbg.regs.efer",
+)
 def info_efer(dbg: Interpreter) -> Result:
     """Show EFER, each of its bits with what it means."""
     value = dbg.session.registers.get("efer")
@@ -65,7 +77,14 @@ def info_efer(dbg: Interpreter) -> Result:
     return Table(f"efer = {value:#x}", ("Bit", "No.", "Set", "What it is"), rows)
 
 
-@command("info segments", aliases=("seg",), group="info", example="info segments", py="dbg.runner.sregs")
+@command(
+    "info segments",
+    aliases=("seg",),
+    group="info",
+    example=("advance long64", "info segments"),
+    guest="--symbols guests/modes.elf guests/modes.bin",
+    py="dbg.runner.sregs",
+)
 def info_segments(dbg: Interpreter) -> Result:
     """Show what is loaded into the segment registers: selector, base, limit, kind, privilege."""
     sregs = dbg.session.runner.sregs
@@ -114,7 +133,13 @@ def _descriptor_table(dbg: Interpreter, name: str) -> Result:
     return Table(title, columns, tuple(rows), f"The {name.upper()} is empty.", tuple(data))
 
 
-@command("info gdt", group="info", example="info gdt", py="dbg.state_of.descriptors('gdt')")
+@command(
+    "info gdt",
+    group="info",
+    example=("advance long64", "info gdt"),
+    guest="--symbols guests/modes.elf guests/modes.bin",
+    py="dbg.state_of.descriptors('gdt')",
+)
 def info_gdt(dbg: Interpreter) -> Result:
     """Decode the global descriptor table from the guest's memory; ! marks what is malformed."""
     return _descriptor_table(dbg, "gdt")
@@ -128,7 +153,14 @@ def info_ldt(dbg: Interpreter) -> Result:
     return _descriptor_table(dbg, "ldt")
 
 
-@command("info idt", aliases=("ivt",), group="info", example="info idt", py="dbg.state_of.handlers()")
+@command(
+    "info idt",
+    aliases=("ivt",),
+    group="info",
+    example=("advance fill", "info idt"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.state_of.handlers()",
+)
 def info_idt(dbg: Interpreter) -> Result:
     """Decode the interrupt descriptor table, or the table of real mode: the entries that are not zero.
 
@@ -160,7 +192,13 @@ def info_tss(dbg: Interpreter) -> Result:
     return Fields(f"tss at {base:#x}", {name: f"{value:#x}" for name, value in fields.items()}, fields)
 
 
-@command("msr", group="data", example=("msr efer", "msr 0x277", "msr tsc_aux 7"), py="dbg.state_of.msr({index})")
+@command(
+    "msr",
+    group="data",
+    example=("advance long64", "msr efer", "msr 0x277", "msr star 7"),
+    guest="--symbols guests/modes.elf guests/modes.bin",
+    py="dbg.state_of.msr({index})",
+)
 def msr(dbg: Interpreter, index: MsrArg, value: ValueArg = None) -> Result:
     """Show an MSR, by name (efer, IA32_PAT) or number; with VALUE write it."""
     state = dbg.session.state_of
@@ -254,7 +292,7 @@ def vector_register(dbg: Interpreter, name: str) -> bytes | None:
     "info vectors",
     aliases=("vector", "xmm", "ymm"),
     group="info",
-    example=("info vectors", "info vectors xmm0"),
+    example="info vectors xmm0",
     py="dbg.state_of.vectors()",
 )
 def info_vectors(dbg: Interpreter, register: VectorArg = "") -> Result:
@@ -283,7 +321,13 @@ def info_events(dbg: Interpreter) -> Result:
     return Fields("", dbg.session.state_of.events())
 
 
-@command("info cpuid", group="info", example=("info cpuid 1", "info cpuid"), py="dbg.state_of.cpuid()")
+@command(
+    "info cpuid",
+    group="info",
+    example=("info cpuid 1", "info cpuid"),
+    varies="it is what this host's KVM and CPU have",
+    py="dbg.state_of.cpuid()",
+)
 def info_cpuid(dbg: Interpreter, leaf: LeafArg = None) -> Result:
     """Show what the guest's CPUID gives: all leaves, or LEAF with the names of its features. --cpu changes them."""
     rows: list[tuple[str, ...]] = []
@@ -308,7 +352,13 @@ def _wrapped(words: list[str], width: int) -> list[str]:
     return textwrap.wrap(" ".join(words), max(width, 20))
 
 
-@command("info pic", group="info", example="info pic", py="dbg.state_of.pic()")
+@command(
+    "info pic",
+    group="info",
+    example="info pic",
+    guest="--irqchip --load 0x1000 guests/hello16.bin",
+    py="dbg.state_of.pic()",
+)
 def info_pic(dbg: Interpreter) -> Result:
     """Show the two 8259 interrupt controllers (with --irqchip)."""
     if not dbg.session.machine.irqchip:
@@ -320,7 +370,13 @@ def info_pic(dbg: Interpreter) -> Result:
     return Table("pic", ("Chip", "Vectors from", "IRR", "ISR", "IMR"), tuple(rows))
 
 
-@command("info ioapic", group="info", example="info ioapic", py="dbg.state_of.ioapic()")
+@command(
+    "info ioapic",
+    group="info",
+    example="info ioapic",
+    guest="--irqchip --load 0x1000 guests/hello16.bin",
+    py="dbg.state_of.ioapic()",
+)
 def info_ioapic(dbg: Interpreter) -> Result:
     """Show the redirection entries of the IOAPIC (with --irqchip)."""
     if not dbg.session.machine.irqchip:
@@ -334,7 +390,13 @@ def info_ioapic(dbg: Interpreter) -> Result:
     return Table("ioapic", ("Line", "Vector", "Delivery", "Trigger", "To", ""), tuple(rows))
 
 
-@command("info lapic", group="info", example="info lapic", py="dbg.state_of.lapic()")
+@command(
+    "info lapic",
+    group="info",
+    example="info lapic",
+    guest="--irqchip --load 0x1000 guests/hello16.bin",
+    py="dbg.state_of.lapic()",
+)
 def info_lapic(dbg: Interpreter) -> Result:
     """Show the current vCPU's local APIC (with --irqchip)."""
     if not dbg.session.machine.irqchip:
@@ -352,7 +414,13 @@ def info_lapic(dbg: Interpreter) -> Result:
     return Fields("lapic", values, {"svr enabled": bool(found["svr"] >> 8 & 1)})
 
 
-@command("info pit", group="info", example="info pit", py="dbg.state_of.pit()")
+@command(
+    "info pit",
+    group="info",
+    example="info pit",
+    guest="--irqchip --load 0x1000 guests/hello16.bin",
+    py="dbg.state_of.pit()",
+)
 def info_pit(dbg: Interpreter) -> Result:
     """Show the three channels of the timer (with --irqchip)."""
     if not dbg.session.machine.irqchip:

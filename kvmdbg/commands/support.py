@@ -30,7 +30,7 @@ def page(dbg: Interpreter, one: Command) -> HelpPage:
     return HelpPage(one.name, one.usage, text, one.examples, names, GROUPS[one.group], one.py)
 
 
-@command("help", aliases=("h",), group="support", example=("help", "help break", "help breakpoints"))
+@command("help", aliases=("h",), group="support", example=("help", "help silent", "help break"))
 def help_(dbg: Interpreter, topic: CommandTextArg = "") -> Iterator[Result]:
     """Explain a command, or list the commands of a group; without a word list the groups, and how to read more."""
     if not topic:
@@ -69,7 +69,7 @@ def _listed(commands: list[Command], title: str) -> Table:
     return Table(title, ("Command", "What it does"), tuple((one.usage, one.summary) for one in commands), prose=True)
 
 
-@command("apropos", group="support", example="apropos memory")
+@command("apropos", group="support", example="apropos coverage")
 def apropos(dbg: Interpreter, text: TextArg) -> Result:
     """List the commands whose name, help or examples contain a word."""
     word = text.lower()
@@ -103,7 +103,7 @@ def _unescape(text: str) -> str:
     return "".join(out)
 
 
-@command("shell", aliases=("!",), group="support", example="shell true", host=True)
+@command("shell", aliases=("!",), group="support", example=("shell echo hello", "print $_shell_exitcode"), host=True)
 def shell(dbg: Interpreter, text: ShellArg = "") -> Result | None:
     """Run a command of the system's shell, or the shell itself; `!` does the same.
 
@@ -128,7 +128,7 @@ def quit_(dbg: Interpreter, status: StatusArg = 0) -> Result | None:
     raise Quit(status & 0xFF)
 
 
-@command("tui", group="support", example="tui", host=True)
+@command("tui", group="support", example="tui", varies="it needs a terminal", host=True)
 def tui(dbg: Interpreter) -> Result | None:
     """Show the guest on the whole screen: code, registers, stack, memory, breakpoints, exits, its console and screen.
 
@@ -141,19 +141,27 @@ def tui(dbg: Interpreter) -> Result | None:
     return None
 
 
-@command("trace", group="exits", example="trace exits on io")
+@command(
+    "trace",
+    group="exits",
+    example="trace",
+)
 def trace(dbg: Interpreter) -> Result:
     """Show things as they happen; the words that may follow are listed without one."""
     return subcommand_table(dbg, "trace")
 
 
-@command("append", group="files", example="append memory code.bin 0x1000 0x100c")
+@command(
+    "append",
+    group="files",
+    example="append",
+)
 def append(dbg: Interpreter) -> Result:
     """Add memory to the end of a file; the words that may follow are listed without one."""
     return subcommand_table(dbg, "append")
 
 
-@command("cd", group="files", example="cd .", host=True)
+@command("cd", group="files", example="cd .", varies="it names a folder of the machine it runs on", host=True)
 def change_directory(dbg: Interpreter, folder: TextArg = "~") -> Result:
     """Change the folder that file names start from."""
     try:
@@ -163,7 +171,7 @@ def change_directory(dbg: Interpreter, folder: TextArg = "~") -> Result:
     return Message(f"Working directory {os.getcwd()}.", data={"folder": os.getcwd()})
 
 
-@command("pwd", group="files", example="pwd", host=True)
+@command("pwd", group="files", example="pwd", varies="it names a folder of the machine it runs on", host=True)
 def print_directory(dbg: Interpreter) -> Result:
     """Show the folder that file names start from."""
     return Message(f"Working directory {os.getcwd()}.", data={"folder": os.getcwd()})

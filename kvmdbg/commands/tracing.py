@@ -65,12 +65,8 @@ SortArg = Annotated[str, WordType("count|name", ("count", "name"))]
 @command(
     "trace exits",
     group="exits",
-    example=(
-        "trace exits on io",
-        "trace exits on to exits.json",
-        "trace exits on io if $port == 0x10",
-        "trace exits off",
-    ),
+    example=("trace exits on io if $value >= 2", "set limit-exits 4", "run", "trace exits off"),
+    guest="--load 0x10000 --entry 0x1000:0 guests/counter16.bin",
     py="dbg.trace_exits(*{kinds}, path={path}, when={condition})",
 )
 def trace_exits(
@@ -103,7 +99,8 @@ def trace_exits(
 @command(
     "info exits",
     group="exits",
-    example=("info exits", "info exits port name"),
+    example=("set limit-exits 100", "run", "info exits", "info exits port"),
+    guest="--load 0x10000 --entry 0x1000:0 guests/counter16.bin",
     py="dbg.exits.by_reason, dbg.exits.by_port, dbg.exits.by_address",
 )
 def info_exits(dbg: Interpreter, table: TableArg = "", sort: SortArg = "count") -> Result:
@@ -168,6 +165,7 @@ def _by_place(dbg: Interpreter) -> tuple[dict[tuple[Any, ...], int], dict[tuple[
     "plot exits",
     group="exits",
     example=("trace exits on to exits.jsonl", "run", "plot exits"),
+    varies="the times of exits differ from run to run",
     py="dbg.exit_trace.seen",
 )
 def plot_exits(dbg: Interpreter, path: FileArg = "") -> Result:
@@ -209,7 +207,7 @@ def plot_exits(dbg: Interpreter, path: FileArg = "") -> Result:
     return Message(f"{len(seen)} exits are plotted in {path}.", data={"file": path, "exits": len(seen)})
 
 
-@command("plot", group="exits", example=("trace exits on", "plot exits"))
+@command("plot", group="exits", example="plot")
 def plot(dbg: Interpreter) -> Result:
     """Draw something; the words that may follow are listed without one."""
     from kvmdbg.commands.info import subcommand_table
@@ -220,7 +218,8 @@ def plot(dbg: Interpreter) -> Result:
 @command(
     "trace insn",
     group="exits",
-    example=("trace insn on", "trace insn on insns.txt", "trace insn off"),
+    example=("trace insn on insns.txt", "stepi 4", "trace insn off", "shell tail -4 insns.txt"),
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
     py="dbg.trace_instructions({path})",
 )
 def trace_insn(dbg: Interpreter, switch: SwitchArg, path: FileArg = "") -> Result:
@@ -246,7 +245,8 @@ def _insn_trace(dbg: Interpreter) -> Any:
 @command(
     "info coverage",
     group="exits",
-    example=("trace insn on", "stepi 3", "info coverage"),
+    example=("trace insn on", "set limit-instructions 100", "run", "info coverage"),
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
     py="coverage.by_function(dbg, trace)",
 )
 def info_coverage(dbg: Interpreter, path: FileArg = "") -> Result:
@@ -270,7 +270,13 @@ def info_coverage(dbg: Interpreter, path: FileArg = "") -> Result:
     return Table("coverage", columns, tuple(rows), "No instruction has run yet.", tuple(data))
 
 
-@command("info profile", group="exits", example=("trace insn on", "stepi 3", "info profile"), py="trace.folded")
+@command(
+    "info profile",
+    group="exits",
+    example=("trace insn on", "set limit-instructions 100", "run", "info profile"),
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
+    py="trace.folded",
+)
 def info_profile(dbg: Interpreter, path: FileArg = "") -> Result:
     """Show where the instructions ran that were traced, by symbol: in it, and in it and what it called.
 

@@ -64,7 +64,8 @@ def _watch(dbg: Interpreter, kind: str, text: str, length: int | None, condition
     "watch",
     aliases=("wa",),
     group="breakpoints",
-    example=("watch *(u8*)0x5000", "watch 0x54c0,100", "watch *(u16*)phys:0x5000 if $ax == 1"),
+    example=("watch counter", "watch *(u16*)phys:0x5000 if $ax == 1", "run"),
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
     py="dbg.watch({what}, {length}, when={condition})",
 )
 def watch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition: ConditionArg = None) -> Result:
@@ -80,7 +81,7 @@ def watch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition:
     "rwatch",
     aliases=("rw",),
     group="breakpoints",
-    example="rwatch *(u8*)0x5000",
+    example=('asm/n 0x1000 "mov al, [0x5000]; hlt"', "rwatch *(u8*)0x5000", "continue"),
     py="dbg.watch({what}, {length}, 'read', when={condition})",
 )
 def rwatch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition: ConditionArg = None) -> Result:
@@ -92,7 +93,8 @@ def rwatch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition
     "awatch",
     aliases=("aw",),
     group="breakpoints",
-    example="awatch 0x5000,16",
+    example=("awatch counter", "run"),
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
     py="dbg.watch({what}, {length}, 'access', when={condition})",
 )
 def awatch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition: ConditionArg = None) -> Result:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from kvmdbg.commands import catalogue
+from kvmdbg.commands import catalogue, reference
 from kvmdbg.commands.interpreter import Quit
 from kvmdbg.commands.registry import REGISTRY, Command
 from kvmdbg.commands.results import Disassembly, Memory, Registers, Stack, StopReport, Table, Value
 from kvmdbg.core.probe import host_profile
 from kvmdbg.errors import ExpressionError, KvmdbgError, NotSupportedHere, UsageError
+from tests.docs import transcripts
 
 from .conftest import GUESTS, Typist
 
@@ -21,33 +22,12 @@ catalogue.load()
 pytestmark = pytest.mark.kvm
 
 
-class Serving:
-    """Serves nobody, at an address that nobody else has."""
-
-    address: str | None = "127.0.0.1:1234"
-    attached = False
-    options = {"follow-mode": True}
-
-    def start(self, text: str = "") -> str:
-        return text
-
-    def stop(self) -> None:
-        pass
-
-    def set_option(self, name: str, value: bool) -> None:
-        pass
-
-
 @pytest.mark.parametrize("one", list(REGISTRY), ids=lambda one: one.name)
-def test_every_example_works(one: Command, hello: Typist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "boot.kvmdbg").write_text("p 1\n")
-    (tmp_path / "kernel.elf").write_bytes(small_elf())
-    hello.dbg.confirm = lambda question: True
-    hello.dbg.gdb = Serving()
-    for example in one.examples:
+def test_every_example_works(one: Command) -> None:
+    with transcripts.debugger(reference.START + (one.guest or reference.GUEST)) as dbg:
         try:
-            hello.results(example)
+            for example in one.examples:
+                Typist(dbg).results(example)
         except Quit:
             assert one.name == "quit"
         except NotSupportedHere as error:
@@ -55,25 +35,8 @@ def test_every_example_works(one: Command, hello: Typist, tmp_path: Path, monkey
             assert not host_profile().kernel_execute_dr
             assert "use break" in str(error)
         except UsageError as error:
-            assert one.name in ("up", "down")  # this guest has one frame
-            assert "frame" in str(error)
-
-
-def small_elf() -> bytes:
-    """A 64-bit ELF file with one symbol, ``main`` at 0x10, and nothing to load."""
-    import struct
-
-    strings = b"\0main\0.symtab\0.strtab\0"
-    symbols = bytes(24) + struct.pack("<IBBHQQ", 1, 0x12, 0, 0xFFF1, 0x10, 4)
-    strings_at = 64
-    symbols_at = strings_at + len(strings)
-    headers_at = symbols_at + len(symbols)
-    header = b"\x7fELF\2\1\1" + bytes(9)
-    header += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 0, headers_at, 0, 64, 56, 0, 64, 3, 2)
-    sections = bytes(64)
-    sections += struct.pack("<IIQQQQIIQQ", 6, 2, 0, 0, symbols_at, len(symbols), 2, 1, 8, 24)
-    sections += struct.pack("<IIQQQQIIQQ", 14, 3, 0, 0, strings_at, len(strings), 0, 0, 1, 0)
-    return header + strings + symbols + sections
+            assert one.varies == "it needs a terminal"
+            assert "on a terminal" in str(error)
 
 
 # -- printing and setting ----------------------------------------------------------------------------------------

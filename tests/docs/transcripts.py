@@ -2,7 +2,8 @@
 
 A block that starts with ```` ```console ```` and ``$ kvmdbg ...`` is a session: what its prompts
 are given is typed into a debugger on that guest, and the rest of the block is what comes out. With ``--batch`` in its
-command line it is a run of the program. A ```` ```python ```` block is run, and the ```` ```text ```` block after it is
+command line it is a run of the program. One that starts with a prompt is a session on the guest of the command
+reference. A ```` ```python ```` block is run, and the ```` ```text ```` block after it is
 what it prints.
 
     python -m tests.docs.transcripts        writes the outputs anew (`make docs`)
@@ -10,52 +11,71 @@ what it prints.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kvmdbg import cli
-from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.results import Text
+from kvmdbg.commands import reference
+from kvmdbg.commands.interpreter import Interpreter, Quit
+from kvmdbg.commands.results import Result, Text
 from kvmdbg.errors import KvmdbgError
+from kvmdbg.serving import GdbService
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 WIDTH = 100
+DEFAULT = reference.START + reference.GUEST
 
-CONSOLE = re.compile(r"^```console\n(\$ kvmdbg .*?)^```\n", re.MULTILINE | re.DOTALL)
+CONSOLE = re.compile(r"^```console\n((?:\$ kvmdbg |\(kvmdbg\b).*?)^```\n", re.MULTILINE | re.DOTALL)
 PYTHON = re.compile(r"^```python\n(.*?)^```\n(\n```text\n)(.*?)^```\n", re.MULTILINE | re.DOTALL)
-PROMPT = re.compile(r"\(kvmdbg \w+\) ?|> ")
+PROMPT = re.compile(r"\(kvmdbg(?: \w+)?\) ?|> ")
 # How a point is held, and what KVM calls itself, differ from host to host.
 RATES = re.compile(r"% +(?:-|[\d,]+)$", re.MULTILINE)
 HOSTS = re.compile(r"debug register|(?:int1|int3|hlt) trap(?: \(CPL 0 only on this KVM\))?|page read-only|stepping")
 
 
+@contextlib.contextmanager
+def debugger(command: str) -> Iterator[Interpreter]:
+    """What ``command``'s shell works with, in an empty folder that has the ``guests``."""
+    options = cli.parser().parse_args(shlex.split(command)[2:])
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        Path("guests").symlink_to(ROOT / "guests")
+        with cli.open_session(options) as opened:
+            dbg = Interpreter(opened)
+            dbg.width = lambda: WIDTH
+            dbg.gdb = service = GdbService(opened, lambda text: None)
+            try:
+                for _, line in options.commands or []:
+                    list(dbg.execute(line))
+                yield dbg
+            finally:
+                service.stop()
+
+
 def session(command: str, typed: list[str]) -> str:
     """What is on the screen when these lines are typed into ``command``'s shell."""
-    options = cli.parser().parse_args(shlex.split(command)[2:])
     out: list[str] = []
-    with cli.open_session(options) as opened:
-        dbg = Interpreter(opened)
-        dbg.width = lambda: WIDTH
-        opened.listeners.on_output(lambda data: out.append(data.decode()))
 
-        def run(line: str, more: Callable[[], str | None]) -> None:
-            try:
-                for result in dbg.execute(line, more):
-                    if "".join(out)[-1:] not in ("", "\n") and not isinstance(result, Text):
-                        out.append("\n")
-                    out.append(result.plain(WIDTH) + ("" if isinstance(result, Text) else "\n"))
-            except KvmdbgError as error:
-                out.append(f"{error}\n")
-            if "".join(out)[-1:] not in ("", "\n"):
-                out.append("\n")
+    def end_line() -> None:
+        if "".join(out)[-1:] not in ("", "\n"):
+            out.append("\n")
 
-        for _, line in options.commands or []:
-            run(line, lambda: None)
+    def show(result: Result) -> None:
+        if isinstance(result, Text):
+            out.append(result.plain(WIDTH))
+        else:
+            end_line()
+            out.append(f"{result.plain(WIDTH)}\n")
+
+    with debugger(command) as dbg:
+        dbg.session.listeners.on_output(lambda data: out.append(data.decode()))
+        dbg.on_event = show
         lines = iter(typed)
 
         def more() -> str | None:
@@ -64,9 +84,17 @@ def session(command: str, typed: list[str]) -> str:
             return line
 
         for line in lines:
-            state = opened.vcpu.mode.name if opened.state == "stopped" else opened.state
+            state = dbg.session.vcpu.mode.name if dbg.session.state == "stopped" else dbg.session.state
             out.append(f"(kvmdbg {state}) {line}\n")
-            run(line, more)
+            try:
+                for result in dbg.execute(line, more):
+                    show(result)
+            except Quit:
+                break
+            except KvmdbgError as error:
+                end_line()
+                out.append(f"{error}\n")
+            end_line()
     return "".join(out)
 
 
@@ -80,14 +108,27 @@ def program(command: str) -> str:
 
 
 def _console(match: re.Match[str]) -> str:
+    command, typed = taken_apart(match)
+    output = program(command) if "--batch" in command else session(command or DEFAULT, typed)
+    return "\n".join(["```console", *([command] if command else []), f"{output}```\n"])
+
+
+def taken_apart(match: re.Match[str]) -> tuple[str, list[str]]:
+    """The command line that a session shows, "" when it shows none, and what is typed."""
     lines = match[1].split("\n")
-    command = lines[0]
-    if "--batch" in command:
-        output = program(command)
-    else:
-        typed = [PROMPT.sub("", line, count=1) for line in lines[1:] if PROMPT.match(line)]
-        output = session(command, typed)
-    return f"```console\n{command}\n{output}```\n"
+    command = lines.pop(0) if lines[0].startswith("$") else ""
+    return command, [PROMPT.sub("", line, count=1) for line in lines if PROMPT.match(line)]
+
+
+def without_outputs(text: str) -> str:
+    """The page with only what is typed, as the command reference begins."""
+
+    def bare(match: re.Match[str]) -> str:
+        command, typed = taken_apart(match)
+        lines = [*([command] if command else []), *(f"(kvmdbg) {line}" for line in typed)]
+        return "\n".join(["```console", *lines, "```", ""])
+
+    return CONSOLE.sub(bare, text)
 
 
 def _python(match: re.Match[str]) -> str:
