@@ -8,7 +8,7 @@ RESULTS := docs/kvm-results
 # The emulators under kvm_intel and kvm_amd are too slow for terminals and debuggers.
 EMULATED_TESTS := 'kvm and not e2e'
 
-.PHONY: hello test lint types docs bench bench-gdb differential guests package test-kvm-intel test-kvm-amd kvm-results clean
+.PHONY: hello test lint types docs bench bench-gdb differential mutants guests package test-kvm-intel test-kvm-amd kvm-results clean
 
 # Where /dev/kvm cannot be used, both run what needs it on the kvm_amd machine (see below).
 hello: $(VENV)/run.stamp
@@ -51,6 +51,14 @@ differential: $(VENV)/dev.stamp
 package: $(VENV)/dev.stamp
 	$(BIN)/python -m build --no-isolation
 
+# Small mistakes put into copies of the code: make mutants PATHS=kvmdbg/x86 SAMPLE=60 SEED=1. Those that no test
+# notices are shown.
+PATHS ?= kvmdbg gdbstub
+SAMPLE ?= 60
+mutants: $(VENV)/mutants.stamp
+	@tests/system-packages
+	$(BIN)/python -m tests.mutants --sample $(SAMPLE) --seed $(SEED) $(PATHS)
+
 guests:
 	$(MAKE) -C guests
 
@@ -91,3 +99,7 @@ $(VENV)/run.stamp: pyproject.toml | $(BIN)/python
 $(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/mutants.stamp: $(VENV)/dev.stamp
+	$(PIP) --editable '.[mutants]'
+	@touch $@
