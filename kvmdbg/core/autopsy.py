@@ -59,7 +59,7 @@ def of_shutdown(runner: Runner) -> tuple[Autopsy, State | None]:
             text = f"This KVM resets the vCPU at a triple fault, so that its registers are lost{where}."
             return Autopsy(text, (text,), _shown(session, trail), exits), None
         regs, sregs = trail.steps[-1], trail.sregs
-    state = State(regs, sregs, read)
+    state = State(regs, sregs, read, session.machine.paging_limits)
     cause, account = explain(state)
     if _paging_is_the_reason(state):
         cause = (
@@ -170,7 +170,7 @@ def _shown(session: Any, trail: Trail | None) -> tuple[tuple[int, str], ...]:
         return ()
     found: list[tuple[int, str]] = []
     for regs in trail.steps:
-        found += _one(State(regs, trail.sregs, session.physical.read))
+        found += _one(State(regs, trail.sregs, session.physical.read, session.machine.paging_limits))
     return tuple(found)
 
 
@@ -196,7 +196,8 @@ def _sentence(text: str) -> str:
 
 def of_emulation_failure(runner: Runner) -> Autopsy:
     """What the instruction is that KVM cannot run, and what it touches."""
-    state = State(runner.vcpu.regs, runner.sregs, runner.session.physical.read)
+    session = runner.session
+    state = State(runner.vcpu.regs, runner.sregs, session.physical.read, session.machine.paging_limits)
     account = tuple(_emulation(state))
     return Autopsy(account[0], account, _one(state), tuple(runner.last_exits()))
 

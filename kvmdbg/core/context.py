@@ -156,7 +156,8 @@ class SessionContext:
             return 0
         from kvmdbg.x86 import faults
 
-        state = faults.State(runner.vcpu.regs, runner.sregs, self._session.physical.read)
+        read, limits = self._session.physical.read, self._session.machine.paging_limits
+        state = faults.State(runner.vcpu.regs, runner.sregs, read, limits)
         found = faults.descriptor(state, selector) if selector & ~3 else "it is the null selector"
         if isinstance(found, str):
             raise UsageError(f"there is no segment with the selector {selector:#x}: {found}")

@@ -52,7 +52,7 @@ def between(session: Session, first: Snapshot, second: Snapshot) -> Differences:
     maps = []
     for one, (_, sregs) in zip((first, second), states, strict=True):
         read = reader(one.state)
-        maps.append(paging.mappings(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer))
+        maps.append(paging.mappings(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer, session.machine.paging_limits))
     gone = tuple(one for one in maps[0] if one not in maps[1])
     new = tuple(one for one in maps[1] if one not in maps[0])
     return Differences(registers, tuple(_memory(first.state, second.state)), gone, new)

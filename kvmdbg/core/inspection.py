@@ -36,7 +36,7 @@ class Inspection:
         """The page walk of a linear address."""
         sregs = runner.sregs
         read = self.machine.memory.read
-        return paging.walk(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer, linear)
+        return paging.walk(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer, linear, self.machine.paging_limits)
 
     def physical_of(self, runner: Runner, linear: int) -> int | None:
         """Guest-physical address behind a linear one, None where nothing is mapped."""

@@ -989,8 +989,9 @@ class Session(Inspection):
 
     def mappings(self) -> list[paging.Mapping]:
         """All that the current vCPU's page tables map, by linear address."""
-        sregs = self.runner.sregs
-        return paging.mappings(self.machine.memory.read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer)
+        machine, sregs = self.machine, self.runner.sregs
+        registers = sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer
+        return paging.mappings(machine.memory.read, *registers, machine.paging_limits)
 
     def differences(self, before: str, after: str | None = None) -> Differences:
         """What differs between a snapshot and now, or a second snapshot. UsageError for a name that is none."""

@@ -127,7 +127,8 @@ class State:
         from kvmdbg.x86 import faults
 
         runner = self._session.runner
-        state = faults.State(runner.vcpu.regs, runner.sregs, self._session.physical.read)
+        read, limits = self._session.physical.read, self._session.machine.paging_limits
+        state = faults.State(runner.vcpu.regs, runner.sregs, read, limits)
         if gate.is_malformed or (self.ia32e and gate.type not in (14, 15)):
             yield f"type {gate.type:#x} is none of a gate"
             return

@@ -210,7 +210,8 @@ class GdbTarget(
             if self.physical:
                 found = [(region.address, region.end, "rwx") for region in memory.regions]
             else:
-                mapped = paging.mappings(memory.read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer)
+                limits = self.session.machine.paging_limits
+                mapped = paging.mappings(memory.read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer, limits)
                 found = [
                     (
                         one.linear + start - one.physical,

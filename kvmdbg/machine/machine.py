@@ -13,6 +13,7 @@ from kvmdbg.machine.bus import Bus
 from kvmdbg.machine.image import Image, LoadOptions
 from kvmdbg.machine.layout import IDENTITY_MAP_ADDRESS, TSS_ADDRESS, ram_areas
 from kvmdbg.machine.memory import PAGE, GuestMemory
+from kvmdbg.x86 import paging
 
 
 class Machine:
@@ -60,6 +61,8 @@ class Machine:
         self.bus = Bus()
         cpuid = self.system.supported_cpuid()
         change_cpuid(cpuid)
+        self.paging_limits = paging.limits(lambda leaf: _leaf(cpuid, leaf))
+        """What the guest's paging structures may hold."""
         self.vcpus: list[Vcpu] = []
         for index in range(cpus):
             vcpu = self.vm.create_vcpu(index)
@@ -78,6 +81,14 @@ class Machine:
         self.memory.close()
         self.vm.close()
         self.system.close()
+
+
+def _leaf(cpuid: abi.kvm_cpuid2, number: int) -> tuple[int, int, int, int]:
+    """EAX, EBX, ECX and EDX of a CPUID leaf; zeros where there is none."""
+    for entry in cpuid.entries[: cpuid.nent]:
+        if entry.function == number:
+            return entry.eax, entry.ebx, entry.ecx, entry.edx
+    return 0, 0, 0, 0
 
 
 def _for_vcpu(cpuid: abi.kvm_cpuid2, index: int) -> abi.kvm_cpuid2:

@@ -47,7 +47,14 @@ class Fault:
 class State:
     """The state of a CPU as a whole: general registers, special registers (struct kvm_sregs) and physical memory."""
 
-    def __init__(self, regs: Any, sregs: Any, read_physical: Callable[[int, int], bytes]) -> None:
+    def __init__(
+        self,
+        regs: Any,
+        sregs: Any,
+        read_physical: Callable[[int, int], bytes],
+        limits: paging.Limits = paging.ANY_CPU,
+    ) -> None:
+        self.limits = limits
         self.regs = regs
         self.sregs = sregs
         self.read_physical = read_physical
@@ -78,7 +85,7 @@ class State:
 
     def walk(self, linear: int) -> paging.Walk:
         sregs = self.sregs
-        return paging.walk(self.read_physical, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer, linear)
+        return paging.walk(self.read_physical, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer, linear, self.limits)
 
     def read(self, linear: int, size: int) -> bytes:
         """Bytes at a linear address. MemoryFault."""

@@ -19,6 +19,34 @@ LOW32 = (1 << 32) - 1
 
 
 @record
+class Limits:
+    """What this CPU's paging structures may hold.
+
+    ``address_bits`` are those of its physical addresses (MAXPHYADDR); ``gib_pages``: there are pages of 1 GiB;
+    ``pse36``: large pages of 32-bit paging may lie above 4 GiB; ``bit_8_reserved``: in the two uppermost tables, as on
+    AMD's.
+    """
+
+    address_bits: int = 52
+    gib_pages: bool = True
+    pse36: bool = True
+    bit_8_reserved: bool = False
+
+
+def limits(cpuid: Callable[[int], tuple[int, int, int, int]]) -> Limits:
+    """The limits of the CPU whose CPUID leaves (EAX, EBX, ECX, EDX; zeros for none) these are."""
+    most, *vendor = cpuid(0x80000000)
+    name = b"".join(one.to_bytes(4, "little") for one in (vendor[0], vendor[2], vendor[1]))
+    pae, pse36 = cpuid(1)[3] >> 6 & 1, cpuid(1)[3] >> 17 & 1
+    bits = cpuid(0x80000008)[0] & 0xFF if most >= 0x80000008 else 0
+    gib_pages = bool(cpuid(0x80000001)[3] >> 26 & 1)
+    return Limits(bits or (36 if pae else 32), gib_pages, bool(pse36), name in (b"AuthenticAMD", b"HygonGenuine"))
+
+
+ANY_CPU = Limits()
+
+
+@record
 class WalkEntry:
     """One paging-structure entry of a walk: number ``index`` of the table at guest-physical ``table``."""
 
@@ -74,7 +102,7 @@ def _levels(cr4: int, efer: int) -> tuple[tuple[_Level, ...], int, int]:
 
 
 def _frame(entry: int, level: _Level, size: int) -> int:
-    """The page that a leaf entry maps."""
+    """The page that a leaf entry maps; its reserved bits are clear."""
     if size == 4:
         if level is LEGACY_PD:  # PSE-36: bits 20:13 are bits 39:32 of the address
             return entry & 0xFFC00000 | (entry >> 13 & 0xFF) << 32
@@ -86,25 +114,33 @@ def _is_large(entry: int, level: _Level, size: int, cr4: int) -> bool:
     return level.large and bool(entry & LARGE) and (size == 8 or bool(cr4 & CR4_PSE))
 
 
-def _reserved(level: _Level, size: int, efer: int, large: bool) -> int:
-    """The bits that must be clear in a present entry, or the access faults (SDM volume 3A, 4.3 to 4.5).
+def _reserved(level: _Level, size: int, efer: int, large: bool, cpu: Limits) -> int:
+    """The bits that must be clear in a present entry, or the access faults (SDM volume 3A, 4.3 to 4.5; AMD APM 2, 5.3).
 
-    Those above the CPU's physical address width are not among them: memory ends before. What a PAE PDPTE reserves is
-    checked when CR3 is loaded.
+    What a PAE PDPTE reserves is checked when CR3 is loaded.
     """
     if size == 4:
-        return 1 << 21 if large else 0
+        address_bits = min(cpu.address_bits, 40) if cpu.pse36 else 32
+        return _bits(address_bits - 32 + 13, 22) if large else 0
     if level is PAE_PDPT:
         return 0
     found = 0 if efer & EFER_NXE else NX
+    found |= _bits(cpu.address_bits, 52 if efer & EFER_LMA else 63)
     if large:
-        found |= (1 << level.shift) - 1 & ~0x1FFF
+        found |= _bits(13, level.shift)
+        if level is PDPT and not cpu.gib_pages:
+            found |= LARGE
     elif level in (PML4, PML5):
-        found |= LARGE
+        found |= LARGE | (1 << 8 if cpu.bit_8_reserved else 0)
     return found
 
 
-def walk(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int, linear: int) -> Walk:
+def _bits(first: int, end: int) -> int:
+    """A number with the bits from ``first`` to before ``end`` set."""
+    return max((1 << end) - (1 << first), 0)
+
+
+def walk(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int, linear: int, cpu: Limits = ANY_CPU) -> Walk:
     """Translate ``linear``; ``read_phys(address, size)`` reads guest-physical memory (MemoryFault where none is)."""
     if not cr0 & CR0_PG:
         return Walk(linear, linear & LOW32, (), 0x1000, True, True, True)
@@ -132,7 +168,7 @@ def walk(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int, linear: int) 
             why = f"the {level.name} at {at:#x} is not present ({value:#x})"
             return Walk(linear, None, tuple(entries), 0, False, False, False, why)
         is_large = _is_large(value, level, size, cr4)
-        if reserved := value & _reserved(level, size, efer, is_large):
+        if reserved := value & _reserved(level, size, efer, is_large, cpu):
             why = f"the {level.name} at {at:#x} has reserved bits set ({reserved:#x} of {value:#x})"
             return Walk(linear, None, tuple(entries), 0, False, False, False, why)
         if level is not PAE_PDPT:
@@ -203,7 +239,7 @@ _Piece = tuple[int, int, int, bool, bool, bool]
 MOST_MAPPINGS = 200_000
 
 
-def mappings(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int) -> list[Mapping]:
+def mappings(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int, cpu: Limits = ANY_CPU) -> list[Mapping]:
     """Everything that is mapped, by linear address; neighbours with the same rights are one.
 
     Tables that are shared, or hold themselves, are looked at once for each level. At most ``MOST_MAPPINGS`` pieces.
@@ -224,7 +260,7 @@ def mappings(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int) -> list[M
             raw = read_phys(address, size << level.bits)
         except MemoryFault:
             return found
-        reserved = [_reserved(level, size, efer, large) for large in (False, True)]
+        reserved = [_reserved(level, size, efer, large, cpu) for large in (False, True)]
         for index in range(1 << level.bits):
             value = int.from_bytes(raw[index * size : (index + 1) * size], "little")
             is_large = _is_large(value, level, size, cr4)
