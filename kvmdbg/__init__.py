@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kvmdbg.api import open as open
     from kvmdbg.commands.registry import command as command
-    from kvmdbg.core.hooks import SWALLOW as SWALLOW
-    from kvmdbg.core.hooks import Stop as Stop
+    from kvmdbg.core.hook_calls import SWALLOW as SWALLOW
+    from kvmdbg.core.hook_calls import Stop as Stop
     from kvmdbg.core.session import Session as Session
     from kvmdbg.devices.registry import device as device
     from kvmdbg.errors import KvmdbgError as KvmdbgError
@@ -40,9 +40,9 @@ def __getattr__(name: str) -> Any:
 
         return Session
     if name in ("Stop", "SWALLOW"):
-        from kvmdbg.core import hooks
+        from kvmdbg.core import hook_calls
 
-        return getattr(hooks, name)
+        return getattr(hook_calls, name)
     if name == "KvmdbgError":
         from kvmdbg.errors import KvmdbgError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 MOST_IN_A_CIRCLE = 3
-LARGER_CIRCLES = {"kvmdbg.core": 30, "kvmdbg.commands": 29, "kvmdbg.loaders": 4}
+LARGER_CIRCLES = {"kvmdbg.core": 22, "kvmdbg.commands": 29, "kvmdbg.loaders": 4}
 """Layers in which more modules than that still need each other, and how many: to be lowered, never raised."""
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,9 +37,10 @@ MAY_IMPORT = {
         "kvmdbg.language": "x86 errors plugins record",
         "kvmdbg.loaders": "machine x86 errors plugins printable record elftools",
         "kvmdbg.debuginfo": "language loaders machine x86 errors printable record elftools platformdirs",
-        "kvmdbg.core": "debuginfo language devices loaders machine kvm x86 errors printable record",
-        "kvmdbg.commands": "core debuginfo language devices loaders machine kvm x86 errors plugins printable record "
-        "version pygal",
+        "kvmdbg.observe": "debuginfo kvm machine x86 errors record",
+        "kvmdbg.core": "observe debuginfo language devices loaders machine kvm x86 errors printable record",
+        "kvmdbg.commands": "core observe debuginfo language devices loaders machine kvm x86 errors plugins printable "
+        "record version pygal",
         "kvmdbg.ui": "serving commands core machine kvm x86 errors error_log printable standard_files record version "
         "prompt_toolkit pygments",
         "gdbstub": "",

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from kvmdbg.commands.examine import ShownMemory
     from kvmdbg.core.session import Session
     from kvmdbg.core.stops import Stop
-    from kvmdbg.core.trace import InsnTrace, Seen
     from kvmdbg.kvm.exits import Exit
+    from kvmdbg.observe.trace import InsnTrace, Seen
 
 MoreLines = Callable[[], "str | None"]
 

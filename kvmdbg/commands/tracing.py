@@ -255,7 +255,7 @@ def info_coverage(dbg: Interpreter, path: FileArg = "") -> Result:
     With FILE coverage goes there: .info is lcov's format (by source line; the ELF file needs line information),
     .drcov DynamoRIO's (by basic block, as Lighthouse and others read it).
     """
-    from kvmdbg.core import coverage
+    from kvmdbg.observe import coverage
 
     trace = _insn_trace(dbg)
     if path:
@@ -302,7 +302,7 @@ def info_profile(dbg: Interpreter, path: FileArg = "") -> Result:
 
 
 def _written(dbg: Interpreter, trace: Any, path: str) -> Result:
-    from kvmdbg.core import coverage
+    from kvmdbg.observe import coverage
 
     about = coverage.write(dbg.session, trace, path)
     return Message(f"{about} in {os.fspath(path)}.", data={"file": path, "about": about})

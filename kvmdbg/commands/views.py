@@ -29,8 +29,8 @@ from kvmdbg.errors import KvmdbgError, MemoryFault
 
 if TYPE_CHECKING:
     from kvmdbg.commands.interpreter import Interpreter
-    from kvmdbg.core.autopsy import Autopsy
     from kvmdbg.core.stops import Stop
+    from kvmdbg.observe.autopsy import Autopsy
 
 #: How many instructions before the current one the context view shows where they can be known.
 BEFORE = 3

@@ -7,156 +7,31 @@ a name, is enabled, disabled and deleted like them. ``session.on`` makes them::
     def scancode(event):
         return 0x1c
 
-What the function returns decides: None observes; a value answers (for ``when="before"``: the value read, or written
-instead); ``SWALLOW`` keeps an access from its device; ``Stop("why")`` stops the guest.
+What the function is called with and may return is in core/hook_calls.py.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from kvmdbg.core import stops
-from kvmdbg.core.breakpoints import Breakpoint, Catchpoint, Point
-from kvmdbg.core.views import LinearMemory
-from kvmdbg.errors import KvmdbgError, UsageError
-from kvmdbg.record import record
-
-if TYPE_CHECKING:
-    from kvmdbg.core.registers import RegisterFile
-    from kvmdbg.core.runner import Runner
-    from kvmdbg.core.session import Session
-    from kvmdbg.kvm.exits import Exit
-    from kvmdbg.x86.modes import Mode
+from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point
+from kvmdbg.core.points import Points
+from kvmdbg.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 Filter = Any
 """A number, a range or collection of numbers, or a function that says whether a value is wanted."""
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-ANSWERABLE = frozenset(("io", "mmio", "msr_read", "msr_write", "hypercall", "cpuid", "rdtsc"))
-
-
-@record
-class Stop:
-    """What a hook returns to stop the guest, and why."""
-
-    reason: str = "a hook asked for it"
-
-
-class _Swallow:
-    def __repr__(self) -> str:
-        return "kvmdbg.SWALLOW"
-
-
-SWALLOW = _Swallow()
-"""What a hook returns to keep an access from its device: a write goes nowhere, a read gives all ones."""
-
-
-class Event:
-    """What a hook is called with: the exit (whose fields are this object's too) and the vCPU it happened on.
-
-    ``dbg`` is the session, ``vcpu`` and ``regs`` the vCPU's, ``memory`` linear memory as this vCPU sees it, ``when``
-    "before" or "after". While the function runs, the vCPU may be looked at and changed as at a stop.
-    """
-
-    answer: Any
-
-    def __init__(self, dbg: Session, runner: Runner, exit: Exit, when: str = "after") -> None:
-        self.dbg = dbg
-        self.exit = exit
-        self.when = when
-        self.vcpu = dbg.vcpus[runner.index]
-        self.answer = None
-        self._runner = runner
-
-    @property
-    def kind(self) -> str:
-        return self.exit.kind
-
-    @property
-    def regs(self) -> RegisterFile:
-        return self.vcpu.registers
-
-    @property
-    def mode(self) -> Mode:
-        return self._runner.mode
-
-    @property
-    def memory(self) -> LinearMemory:
-        return LinearMemory(self.dbg, self._runner)
-
-    @property
-    def pc(self) -> int:
-        """Linear address of the instruction that did it, as well as that can be told; else of the next one."""
-        return self.dbg.site_of(self._runner, self.exit)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self.exit, name)
-
-    def __repr__(self) -> str:
-        return f"<Event {self.exit.describe()} on vCPU {self._runner.index}>"
-
-
-def call(point: Point, event: Event) -> stops.Stop | None:
-    """Call a hook; the stop it asks for. Its answer, if it gives one, is put into ``event.answer``.
-
-    One that raises stops the guest with an account of where, and is disabled.
-    """
-    assert point.function is not None
-    runner = event._runner
-    runner.called = f"hook {point.name}"
-    try:
-        result = point.function(event)
-        if isinstance(result, stops.Stop) or result is None:
-            return result
-        if isinstance(result, Stop):
-            text = f"{point.name}: {result.reason}" if point.name else result.reason
-            return _stop(point, event, text)
-        if event.when != "before" or event.kind not in ANSWERABLE:
-            when = "it is called after the fact" if event.when != "before" else f"nothing answers {event.kind}"
-            raise UsageError(f"it returned {result!r}, but {when}: only hooks with when='before' may answer")
-        event.answer = result
-        return None
-    except (Exception, SystemExit) as error:
-        point.enabled = False
-        return _stop(point, event, failure(point, error), failed=True)
-    finally:
-        runner.called = None
-
-
-def _stop(point: Point, event: Event, text: str, *, failed: bool = False) -> stops.Stop:
-    runner = event._runner
-    return stops.HookStop(vcpu=runner.index, pc=runner.pc, hits=(point,), message=text, failed=failed)
-
-
-def failure(point: Point, error: Exception | SystemExit) -> str:
-    """What is said of a hook that raised."""
-    return f"hook {point.name} failed and is now disabled: {_account(error)}"
-
-
-def _account(error: Exception | SystemExit) -> str:
-    """The error and where in the hook's own code it arose."""
-    import traceback
-
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, KvmdbgError):
-        text = str(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_PACKAGE)]
-    return f"{text} (in {own[-1].name}, {own[-1].filename}:{own[-1].lineno})" if own else text
 
 
 class Hooks:
     """All hooks of a session, by name: ``dbg.hooks["scancode"].enabled = False``; ``dbg.hooks.remove("scancode")``."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, breakpoints: Breakpoints) -> None:
+        self._breakpoints = breakpoints
 
     def __iter__(self) -> Iterator[Point]:
-        return (point for point in self._session.breakpoints if point.function is not None)
+        return (point for point in self._breakpoints if point.function is not None)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -169,7 +44,7 @@ class Hooks:
         raise UsageError(f"there is no hook {name!r}; there are: {', '.join(p.name for p in self) or 'none'}")
 
     def remove(self, name: str) -> None:
-        self._session.breakpoints.discard(self[name])
+        self._breakpoints.discard(self[name])
 
 
 class On:
@@ -180,8 +55,9 @@ class On:
     function of the value. The decorated function is given back as it is.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, points: Points, hooks: Hooks) -> None:
+        self._points = points
+        self._hooks = hooks
 
     def _catch(
         self, kind: str, when: str, name: str | None, condition: str | None, filters: dict[str, Filter]
@@ -194,14 +70,14 @@ class On:
                 name=self._name(name, function),
                 function=function,
             )
-            self._session.add_point(point, condition)
+            self._points.add(point, condition)
             return function
 
         return make
 
     def _name(self, name: str | None, function: Callable[..., Any]) -> str:
         wanted = name or str(getattr(function, "__name__", "hook"))
-        taken = {point.name for point in self._session.hooks}
+        taken = {point.name for point in self._hooks}
         found = wanted
         number = 2
         while found in taken:
@@ -327,12 +203,12 @@ class On:
         """The instruction at ``where`` (an address or an expression) is about to run."""
 
         def make(function: F) -> F:
-            address, space = self._session.resolve(where)
+            address, space = self._points.resolve(where)
             location = where if isinstance(where, str) else ""
             point = Breakpoint(
                 address, space=space, location=location, name=self._name(name, function), function=function
             )
-            self._session.add_point(point, condition)
+            self._points.add(point, condition)
             return function
 
         return make
@@ -348,7 +224,7 @@ class On:
 
         def make(function: F) -> F:
             place, size = (where.start, len(where)) if isinstance(where, range) else (where, length)
-            self._session.watch(place, size, access, condition, name=self._name(name, function), function=function)
+            self._points.watch(place, size, access, condition, name=self._name(name, function), function=function)
             return function
 
         return make

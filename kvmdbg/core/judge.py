@@ -9,8 +9,8 @@ from kvmdbg.core import stops
 from kvmdbg.core.breakpoints import Breakpoints, Catchpoint, Point, passes
 from kvmdbg.core.event_scope import bind_condition
 from kvmdbg.core.events import STEPPED, InsnEvent
-from kvmdbg.core.hooks import SWALLOW, Event, failure
-from kvmdbg.core.hooks import call as call_hook
+from kvmdbg.core.hook_calls import SWALLOW, Event, failure
+from kvmdbg.core.hook_calls import call as call_hook
 from kvmdbg.errors import KvmdbgError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Judge:
         self.inspected: frozenset[str] = frozenset()
         """Kinds of events for which each instruction is looked at before and after it runs."""
         self._context_of = context_of
-        self._event_of = event_of
+        self.event_of = event_of
 
     def catchpoints(self) -> list[Catchpoint]:
         """The user's and the debugger's own."""
@@ -90,8 +90,8 @@ class Judge:
             if point.prints and event is not None:
                 self.listeners.tell_note(runner.index, event.exit)
             if point.function is not None:
-                event = event or self._event_of(runner, InsnEvent(runner.pc), "after")
-                asked = call_hook(point, event) or asked
+                event = event or self.event_of(runner, InsnEvent(runner.pc), "after")
+                asked = call_hook(point, event, runner) or asked
             elif point.stops:
                 wanted.append(point)
         if asked is not None:
@@ -116,7 +116,7 @@ class Judge:
         found = [p for p in self.catchpoints() if p.enabled and p.when == when and p.looks_at(kind)]
         if not found:
             return None, None
-        event = self._event_of(runner, exit, when)
+        event = self.event_of(runner, exit, when)
         found = [p for p in found if p.matches(event)]
         if not found:
             return None, None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from kvmdbg.core.arming import DEBUG_REGISTERS, HOLDS, REGISTER, STEPPING, why_not_in_register
 from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint
+from kvmdbg.core.event_scope import fields_of_kinds
 from kvmdbg.core.events import STEPPED
 from kvmdbg.errors import NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.kvm import abi
@@ -144,6 +145,23 @@ class Points:
         point.condition = condition
         self._registry.add(point)
         return point
+
+    def observe(
+        self, kinds: Sequence[str], function: Callable[[Any], None], condition: str | None = None
+    ) -> Callable[[], None]:
+        """Have ``function`` called with all exits and events of ``kinds`` that pass; what is given back ends that."""
+        own = [Catchpoint(kind, function=function) for kind in kinds]
+        for point in own:
+            point.fields = fields_of_kinds(kind for one in own for kind in one.kinds)
+            point.scope = self._target.scope
+            point.condition = condition
+        observers = self._registry.own_catchpoints
+        observers += own
+
+        def end() -> None:
+            observers[:] = [point for point in observers if point not in own]
+
+        return end
 
     def _require_catch(self, point: Catchpoint) -> None:
         """NotSupportedHere where this KVM cannot catch that."""

@@ -23,7 +23,7 @@ from kvmdbg.core import stops
 from kvmdbg.core.arming import Plan
 from kvmdbg.core.coalescing import HOT
 from kvmdbg.core.events import ExceptionEvent
-from kvmdbg.core.hooks import SWALLOW
+from kvmdbg.core.hook_calls import SWALLOW
 from kvmdbg.core.probe import HLT, INT1, INT3, KICK_SIGNAL, shutdown_resets
 from kvmdbg.core.retreat import GuardSpoilt, Retreat
 from kvmdbg.core.stepping import U8_RFLAGS_TF, Stepper
@@ -1058,9 +1058,9 @@ class Runner(threading.Thread):
         if code[:2] == UD2:
             return self.deliver(6, 0)
         text, size = self.session.instruction_text(self, code)
-        from kvmdbg.core import autopsy
+        from kvmdbg.core import post_mortem
 
-        account = autopsy.of_emulation_failure(self)
+        account = post_mortem.of_emulation_failure(self)
         return self.stop(stops.EmulationFailureStop, instruction=code[:size], text=text, autopsy=account)
 
     def _on_hlt(self) -> stops.Stop | None:
@@ -1089,9 +1089,9 @@ class Runner(threading.Thread):
 
     def _on_shutdown(self) -> stops.Stop:
         self._require_guards_apart()
-        from kvmdbg.core import autopsy
+        from kvmdbg.core import post_mortem
 
-        account, end = autopsy.of_shutdown(self)
+        account, end = post_mortem.of_shutdown(self)
         caught = self._undelivered(end) if end is not None and self.session.vectors.active else None
         return caught or stops.ShutdownStop(vcpu=self.index, pc=self.pc if end is None else end.pc, autopsy=account)
 
@@ -1100,7 +1100,7 @@ class Runner(threading.Thread):
 
         The vCPU stands before the instruction then. When it goes on, it dies there, and that is told.
         """
-        from kvmdbg.core import autopsy
+        from kvmdbg.observe import autopsy
 
         fault = autopsy.undelivered(end)
         if fault is None or self._died_of == (fault, end.pc):
@@ -1124,10 +1124,10 @@ class Runner(threading.Thread):
 
     def _on_fail_entry(self) -> stops.Stop:
         exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
-        from kvmdbg.core import autopsy
+        from kvmdbg.core import post_mortem
 
         assert isinstance(exit, exits.FailEntryExit)
-        account = autopsy.of_failed_entry(self)
+        account = post_mortem.of_failed_entry(self)
         return self.stop(stops.FailEntryStop, hardware_reason=exit.hardware_reason, autopsy=account)
 
     def _go_on(self) -> None:

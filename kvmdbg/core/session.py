@@ -18,7 +18,8 @@ from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Watchpo
 from kvmdbg.core.changes import Changes
 from kvmdbg.core.coalescing import Coalescing
 from kvmdbg.core.holding import Holding
-from kvmdbg.core.hooks import Event, Hooks, On
+from kvmdbg.core.hook_calls import Event
+from kvmdbg.core.hooks import Hooks, On
 from kvmdbg.core.inspection import Inspection
 from kvmdbg.core.judge import Judge
 from kvmdbg.core.listeners import Listeners
@@ -28,7 +29,6 @@ from kvmdbg.core.probe import TRAP_NAMES, HostProfile, host_profile
 from kvmdbg.core.registers import GENERAL, RegisterFile
 from kvmdbg.core.runner import Runner
 from kvmdbg.core.snapshots import Snapshots
-from kvmdbg.core.statistics import ExitStatistics
 from kvmdbg.core.traps import Traps
 from kvmdbg.core.vectors import Vectors
 from kvmdbg.core.views import LinearMemory, PhysicalMemory, VcpuView
@@ -49,6 +49,7 @@ from kvmdbg.machine.board import Board
 from kvmdbg.machine.image import Image, LoadOptions
 from kvmdbg.machine.machine import Machine, reset_vcpu
 from kvmdbg.machine.memory import Slot
+from kvmdbg.observe.statistics import ExitStatistics
 from kvmdbg.record import replace
 from kvmdbg.x86 import paging
 
@@ -56,13 +57,13 @@ if TYPE_CHECKING:
     from kvmdbg.core.context import SessionContext, SourceScope
     from kvmdbg.core.differences import Differences
     from kvmdbg.core.state import State
-    from kvmdbg.core.trace import ExitPlaces, ExitTrace, InsnTrace, Seen
     from kvmdbg.debuginfo.backtrace import Backtrace, Frame
     from kvmdbg.debuginfo.variables import Variables
     from kvmdbg.kvm.exits import Exit
     from kvmdbg.kvm.system import System
     from kvmdbg.language.types import Type, Value
     from kvmdbg.machine.bus import Device
+    from kvmdbg.observe.trace import ExitPlaces, ExitTrace, InsnTrace, Seen
     from kvmdbg.x86.disasm import Insn
 
 PAGE = 4096
@@ -119,10 +120,10 @@ class Session(Inspection):
         self.history = self.convenience.history
         self.changes = Changes()
         self.exits = ExitStatistics(lambda: self.runners)
-        self.judge = Judge(self.breakpoints, self.listeners, self.context_of, partial(Event, self))
+        self.judge = Judge(self.breakpoints, self.listeners, self.context_of, self._event_of)
         self._points = Points(self.breakpoints, self.symbols, self.source, self)
-        self.hooks = Hooks(self)
-        self.on = On(self)
+        self.hooks = Hooks(self.breakpoints)
+        self.on = On(self._points, self.hooks)
         self.vectors = Vectors(self)
         self.exit_trace: ExitTrace | None = None
         self.exit_places: ExitPlaces | None = None
@@ -710,12 +711,13 @@ class Session(Inspection):
         Those of ``kinds`` (all without any) that pass the condition ``when``, to a file (text; ``.jsonl``; ``.json`` is
         Chrome's and Perfetto's format), or to ``show``. The last are in the trace's ``seen``.
         """
-        from kvmdbg.core.trace import ExitTrace
+        from kvmdbg.observe.trace import ExitTrace, Sink
 
         for kind in kinds:
             check_catch_kind(kind)
         self.end_trace_exits()
-        self.exit_trace = ExitTrace(self, kinds, when, path=path, show=show)
+        sink = Sink(path, self.listeners.tell_warning) if path is not None else None
+        self.exit_trace = ExitTrace(self._points.observe, self.symbols, kinds, when, sink=sink, show=show)
         return self.exit_trace
 
     def end_trace_exits(self) -> None:
@@ -735,27 +737,34 @@ class Session(Inspection):
 
     def count_exit_places(self, on: bool = True) -> None:
         """Count exits by the instruction that made them, from the next resume on; or no more."""
-        from kvmdbg.core.trace import ExitPlaces
+        from kvmdbg.observe.trace import ExitPlaces
 
         if self.exit_places is not None:
             self.exit_places.close()
             self.exit_places = None
         if on:
-            self.exit_places = ExitPlaces(self)
+            self.exit_places = ExitPlaces(self._points.observe)
 
     def trace_instructions(self, path: str | None = None) -> InsnTrace:
         """Step the guest from the next resume on and keep what ran, in place of a trace that goes on.
 
         With ``path`` each instruction and the registers that it changed go to a file.
         """
-        from kvmdbg.core.trace import InsnTrace
+        from kvmdbg.observe.trace import InsnTrace, TraceFile
 
         if len(self.runners) > 1:
             raise UsageError("an instruction trace needs a guest with one vCPU")
         self.runner.require_step()
         self.end_trace_instructions()
-        self.instructions = InsnTrace(self, path)
+        file = TraceFile(path, self.listeners.tell_warning) if path is not None else None
+        self.instructions = InsnTrace(self.symbols, self._traced_code, file)
         return self.instructions
+
+    def _traced_code(self, address: int) -> tuple[bytes, int]:
+        """The code at a linear address as the vCPU sees it that has just stepped, and its width in bits."""
+        runner = self.runner
+        runner.forget()
+        return self.code_at(runner, address, 15), runner.mode.bits
 
     def end_trace_instructions(self) -> None:
         """No more of that."""
@@ -929,6 +938,10 @@ class Session(Inspection):
     def add_point(self, point: P, condition: str | None = None) -> P:
         """Take in a breakpoint, watchpoint or catchpoint with its condition. NotSupportedHere where it cannot work."""
         return self._points.add(point, condition)
+
+    def _event_of(self, runner: Runner, exit: Exit, when: str) -> Event:
+        """What hooks are called with."""
+        return Event(self, self.vcpus[runner.index], exit, when, partial(self.site_of, runner))
 
     def offer(self, runner: Runner, event: Exit) -> tuple[Any, stops.Stop | None]:
         """Let catchpoints and hooks see an event, on this vCPU's thread: a hook's answer, and the stop they want."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvmdbg.core import stops
 from kvmdbg.core.events import CpuidEvent, ModeEvent, RdtscEvent
-from kvmdbg.core.hooks import SWALLOW
+from kvmdbg.core.hook_calls import SWALLOW
 from kvmdbg.core.probe import HLT, INT1, INT3
 from kvmdbg.core.retreat import GuardSpoilt
 from kvmdbg.errors import MemoryFault

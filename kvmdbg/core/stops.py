@@ -8,8 +8,8 @@ from kvmdbg.kvm.exits import Exit
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
-    from kvmdbg.core.autopsy import Autopsy
     from kvmdbg.core.breakpoints import Catchpoint, Point, Watchpoint
+    from kvmdbg.observe.autopsy import Autopsy
 
 
 @record

@@ -31,7 +31,7 @@ from kvmdbg.x86.gates import gate_size, handlers
 from kvmdbg.x86.reach import HANDLER_SIZE, Place, Read, find, looks_like_code
 
 if TYPE_CHECKING:
-    from kvmdbg.core.hooks import Event
+    from kvmdbg.core.hook_calls import Event
     from kvmdbg.core.runner import Runner
     from kvmdbg.core.session import Session
 
@@ -236,14 +236,13 @@ class Vectors:
     def _nothing(event: Event) -> None:
         """A hook that does nothing: the breakpoint is there so that the vCPU comes by."""
 
-    @staticmethod
-    def _look_again(event: Event) -> None:
+    def _look_again(self, event: Event) -> None:
         """A new table may have been loaded just before."""
-        event._runner.follow_tables()
+        self.session.runners[event.vcpu.index].follow_tables()
 
     def _at_handler(self, runner: Runner, linear: int, vectors: list[int]) -> Breakpoint:
         def reached(event: Event) -> stops.Stop | None:
-            runner = event._runner
+            runner = self.session.runners[event.vcpu.index]
             for kind in ("exception", "interrupt"):
                 mine = [v for v in vectors if self.wants(kind, v)]
                 if mine:

@@ -10,7 +10,7 @@ from kvmdbg.core import stops
 from kvmdbg.core.arming import DR7_LENGTH
 from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.core.events import MemoryEvent
-from kvmdbg.core.hooks import SWALLOW, Event
+from kvmdbg.core.hook_calls import SWALLOW
 from kvmdbg.core.retreat import GuardSpoilt
 from kvmdbg.errors import DeviceFailure, MemoryFault
 from kvmdbg.kvm import abi, exits
@@ -252,10 +252,8 @@ class Watching:
         session = runner.session
         hits: list[Watchpoint] = []
         for touch in touches:
-            event = Event(
-                session, runner, MemoryEvent(touch.kind, touch.address, touch.size, touch.old, touch.new), "after"
-            )
-            found = session.judge.ask(runner, [touch.watch], event)
+            access = MemoryEvent(touch.kind, touch.address, touch.size, touch.old, touch.new)
+            found = session.judge.ask(runner, [touch.watch], session.judge.event_of(runner, access, "after"))
             if isinstance(found, stops.Stop):
                 return found
             hits += [watch for watch in found if isinstance(watch, Watchpoint)]

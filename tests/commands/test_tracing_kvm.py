@@ -179,7 +179,7 @@ def test_lcov_by_source_line(kvm_guest: Guests, tmp_path: Path) -> None:
     dbg = kvm_guest(c=f"__attribute__((noinline)) {source}")
     trace = dbg.trace_instructions()
     dbg.run()
-    from kvmdbg.core import coverage
+    from kvmdbg.observe import coverage
 
     path = tmp_path / "x.info"
     coverage.write(dbg, trace, str(path))

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.core import autopsy, replay, stops
-from kvmdbg.core.autopsy import explain
+from kvmdbg.core import post_mortem, replay, stops
 from kvmdbg.core.replay import Trail
 from kvmdbg.core.session import Session
 from kvmdbg.errors import KvmIoctlError
 from kvmdbg.kvm import Vcpu, abi
+from kvmdbg.observe.autopsy import explain
 from kvmdbg.pytest_plugin import Guests
 from kvmdbg.x86.entry_checks import violations
 from kvmdbg.x86.faults import State
@@ -225,13 +225,13 @@ def test_why_in_the_shell(kvm_guest: Guests) -> None:
 
 def test_a_time_limit_that_passes_meanwhile_hides_nothing(kvm_guest: Guests, monkeypatch: pytest.MonkeyPatch) -> None:
     dbg = kvm_guest(asm="bad: ud2", mode="prot")
-    found = autopsy.replay
+    found = post_mortem.replay
 
     def slowly(*arguments: Any) -> Trail | None:
         dbg.world.stop(stops.LimitStop(vcpu=0, pc=0, limit="1 s"))
         return found(*arguments)
 
-    monkeypatch.setattr(autopsy, "replay", slowly)
+    monkeypatch.setattr(post_mortem, "replay", slowly)
     stop = dbg.run()
     assert isinstance(stop, stops.ShutdownStop), stop.describe()
     assert stop.autopsy is not None
@@ -241,7 +241,7 @@ def test_a_time_limit_that_passes_meanwhile_hides_nothing(kvm_guest: Guests, mon
 def test_an_interrupt_ends_the_search_for_the_cause(kvm_guest: Guests, monkeypatch: pytest.MonkeyPatch) -> None:
     dbg = kvm_guest(asm="mov ecx, 2000\nagain: loop again\nbad: ud2", mode="prot")
     steps = []
-    found = autopsy.replay
+    found = post_mortem.replay
 
     def interrupted(*arguments: Any) -> Trail | None:
         def give_up() -> bool:
@@ -252,7 +252,7 @@ def test_an_interrupt_ends_the_search_for_the_cause(kvm_guest: Guests, monkeypat
 
         return found(*arguments[:-1], give_up)
 
-    monkeypatch.setattr(autopsy, "replay", interrupted)
+    monkeypatch.setattr(post_mortem, "replay", interrupted)
     assert isinstance(dbg.run(), stops.ShutdownStop)
     assert len(steps) <= 101
 
@@ -269,7 +269,7 @@ def test_the_search_for_the_cause_has_an_end(kvm_guest: Guests, monkeypatch: pyt
             with suppress(InterruptedError):
                 vcpu.run()
 
-    monkeypatch.setattr(autopsy, "PATIENCE", 0.2)
+    monkeypatch.setattr(post_mortem, "PATIENCE", 0.2)
     monkeypatch.setattr(replay, "_steps", never_ends)
     assert isinstance(dbg.run(), stops.ShutdownStop)
 

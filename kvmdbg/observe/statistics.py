@@ -1,32 +1,51 @@
-"""Counts of exits, gathered from the runners."""
+"""Counts of exits, gathered from the vCPUs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 from kvmdbg.kvm.exits import BY_NUMBER
+from kvmdbg.machine.bus import Device
 
-if TYPE_CHECKING:
-    from kvmdbg.core.runner import Runner
+
+class PortCounts(Protocol):
+    """Accesses of one size to a port: ``direction`` 1 is out, ``first`` the instruction that made the first one."""
+
+    direction: int
+    port: int
+    size: int
+    count: int
+    device: Device | None
+    first: int | None
+
+
+class VcpuCounts(Protocol):
+    """What one vCPU's exit loop counts."""
+
+    exit_counts: dict[int, int]
+    mmio_counts: dict[tuple[str, int], int]
+
+    @property
+    def ports(self) -> Mapping[Any, PortCounts]: ...
 
 
 class ExitStatistics:
     """How many exits there were since the guest was loaded."""
 
-    def __init__(self, runners: Callable[[], Iterable[Runner]]) -> None:
-        self._runners = runners
+    def __init__(self, vcpus: Callable[[], Iterable[VcpuCounts]]) -> None:
+        self._vcpus = vcpus
 
     @property
     def by_reason(self) -> dict[str, int]:
         """Exits by kind, the most frequent first."""
         counts: dict[str, int] = {}
-        for runner in self._runners():
-            for number, count in list(runner.exit_counts.items()):
+        for vcpu in self._vcpus():
+            for number, count in list(vcpu.exit_counts.items()):
                 cls = BY_NUMBER.get(number)
                 kind = cls.kind if cls else f"reason {number}"
                 counts[kind] = counts.get(kind, 0) + count
-            ports = sum(entry.count for entry in list(runner.ports.values()))
+            ports = sum(entry.count for entry in list(vcpu.ports.values()))
             if ports:
                 counts["io"] = counts.get("io", 0) + ports
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
@@ -35,8 +54,8 @@ class ExitStatistics:
     def by_port(self) -> dict[tuple[str, int], int]:
         """Exits by ("in" or "out", port), the most frequent first."""
         counts: dict[tuple[str, int], int] = {}
-        for runner in self._runners():
-            for entry in list(runner.ports.values()):
+        for vcpu in self._vcpus():
+            for entry in list(vcpu.ports.values()):
                 key = ("out" if entry.direction else "in", entry.port)
                 counts[key] = counts.get(key, 0) + entry.count
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
@@ -46,8 +65,8 @@ class ExitStatistics:
         """Accesses to ports that no device has: ("in" or "out", port, bytes, count, first instruction), by port."""
         found = [
             ("out" if entry.direction else "in", entry.port, entry.size, entry.count, entry.first)
-            for runner in self._runners()
-            for entry in list(runner.ports.values())
+            for vcpu in self._vcpus()
+            for entry in list(vcpu.ports.values())
             if entry.device is None
         ]
         return sorted(found, key=lambda one: (one[1], one[0]))
@@ -56,8 +75,8 @@ class ExitStatistics:
     def by_address(self) -> dict[tuple[str, int], int]:
         """MMIO exits by ("read" or "write", guest-physical address), the most frequent first."""
         counts: dict[tuple[str, int], int] = {}
-        for runner in self._runners():
-            for key, count in list(runner.mmio_counts.items()):
+        for vcpu in self._vcpus():
+            for key, count in list(vcpu.mmio_counts.items()):
                 counts[key] = counts.get(key, 0) + count
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
@@ -67,9 +86,10 @@ class ExitStatistics:
 
     def clear(self) -> None:
         """Start counting anew."""
-        for runner in self._runners():
-            runner.exit_counts.clear()
-            for entry in runner.ports.values():
+        for vcpu in self._vcpus():
+            vcpu.exit_counts.clear()
+            vcpu.mmio_counts.clear()
+            for entry in vcpu.ports.values():
                 entry.count = 0
 
     def to_json(self) -> dict[str, Any]:

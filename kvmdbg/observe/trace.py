@@ -5,22 +5,37 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, Protocol
 
-from kvmdbg.core.breakpoints import Catchpoint
-from kvmdbg.core.event_scope import fields_of_kinds
+from kvmdbg.debuginfo.symbols import SymbolTable
 from kvmdbg.errors import LoadError
 from kvmdbg.kvm.exits import Exit, IoExit, MmioExit
 from kvmdbg.record import record
 from kvmdbg.x86 import disasm, registers
 
-if TYPE_CHECKING:
-    from kvmdbg.core.hooks import Event
-    from kvmdbg.core.session import Session
-
 KEPT = 200_000
+
+
+class Vcpu(Protocol):
+    index: int
+
+
+class Event(Protocol):
+    """An exit or event that has been served; ``pc`` is the linear address of the instruction that made it."""
+
+    exit: Exit
+
+    @property
+    def vcpu(self) -> Vcpu: ...
+
+    @property
+    def pc(self) -> int: ...
+
+
+Observe = Callable[[Sequence[str], Callable[[Event], None], "str | None"], Callable[[], None]]
+"""Has a function called with all events of some kinds that pass a condition; what is given back ends that."""
 
 
 @record
@@ -139,31 +154,26 @@ class ExitTrace:
 
     def __init__(
         self,
-        session: Session,
-        kinds: Iterable[str] = (),
+        observe: Observe,
+        symbols: SymbolTable,
+        kinds: Sequence[str] = (),
         condition: str | None = None,
         *,
-        path: str | None = None,
+        sink: Sink | None = None,
         show: Callable[[Seen], None] | None = None,
     ) -> None:
-        self._session = session
+        self._symbols = symbols
         self.kinds = tuple(kinds) or ("any",)
         self.seen: deque[Seen] = deque(maxlen=KEPT)
         self.count = 0
-        self._points = [Catchpoint(kind, function=self._saw) for kind in self.kinds]
-        for point in self._points:
-            point.fields = fields_of_kinds(kind for one in self._points for kind in one.kinds)
-            point.scope = session.scope
-            point.condition = condition
-        self.sink = Sink(path, session.listeners.tell_warning) if path is not None else None
+        self.sink = sink
         self._show = show
         self._began = time.perf_counter()
-        session.breakpoints.own_catchpoints += self._points
+        self._end = observe(self.kinds, self._saw, condition)
 
     def _saw(self, event: Event) -> None:
-        session = self._session
         pc = event.pc
-        one = Seen(time.perf_counter() - self._began, event.vcpu.index, pc, session.symbols.format(pc), event.exit)
+        one = Seen(time.perf_counter() - self._began, event.vcpu.index, pc, self._symbols.format(pc), event.exit)
         self.seen.append(one)
         self.count += 1
         if self.sink is not None:
@@ -173,8 +183,7 @@ class ExitTrace:
 
     def close(self) -> None:
         """End the trace and its file."""
-        own = self._session.breakpoints.own_catchpoints
-        own[:] = [point for point in own if point not in self._points]
+        self._end()
         if self.sink is not None:
             self.sink.close()
 
@@ -182,20 +191,15 @@ class ExitTrace:
 class ExitPlaces:
     """Counts of exits by what they touch and by the instruction that made them, from the next resume on."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._point = Catchpoint("any", function=self._saw)
+    def __init__(self, observe: Observe) -> None:
         self.counts: dict[tuple[str, int], int] = {}
         """By (what it was, linear address of the instruction)."""
-        session.breakpoints.own_catchpoints.append(self._point)
+        self.close = observe(("any",), self._saw, None)
+        """Ends the counting."""
 
     def _saw(self, event: Event) -> None:
         key = (what(event.exit), event.pc)
         self.counts[key] = self.counts.get(key, 0) + 1
-
-    def close(self) -> None:
-        if self._point in self._session.breakpoints.own_catchpoints:
-            self._session.breakpoints.own_catchpoints.remove(self._point)
 
 
 def what(exit: Exit) -> str:
@@ -229,18 +233,21 @@ class Place:
 class InsnTrace:
     """Each instruction as it is stepped: how often each ran, where the time went, and a file of all of them.
 
-    ``counts`` by linear address; ``folded`` by the functions called, outermost first.
+    ``counts`` by linear address; ``folded`` by the functions called, outermost first. ``code_at`` gives the code at a
+    linear address, as far as it can be read, and its width in bits.
     """
 
-    def __init__(self, session: Session, path: str | None = None) -> None:
-        self._session = session
-        self.path = path
+    def __init__(
+        self, symbols: SymbolTable, code_at: Callable[[int], tuple[bytes, int]], file: TraceFile | None = None
+    ) -> None:
+        self._symbols = symbols
+        self._code_at = code_at
         self.counts: dict[int, int] = {}
         self.places: dict[int, Place] = {}
         self.folded: dict[tuple[str, ...], int] = {}
         self._stack: list[str] = []
         self._key: tuple[str, ...] = ()
-        self._file = TraceFile(path, session.listeners.tell_warning) if path is not None else None
+        self._file = file
 
     @property
     def total(self) -> int:
@@ -276,20 +283,16 @@ class InsnTrace:
             self._file.write(f"{line}  ; {' '.join(changed)}\n" if changed else f"{line}\n")
 
     def _look(self, pc: int) -> Place:
-        session = self._session
-        runner = session.runner
-        runner.forget()
-        code = session.code_at(runner, pc, 15)
-        bits = runner.mode.bits
+        code, bits = self._code_at(pc)
         found = disasm.disassemble(code, pc, bits, 1) if code else []
         info = disasm.classify(code, pc, bits) if code else None
-        near = session.symbols.nearest(pc)
+        near = self._symbols.nearest(pc)
         name = near[0].name if near else f"{pc & ~0xFFF:#x}"
         ends = info is not None and (info.is_jump or info.is_call or info.is_ret or info.is_int or info.is_hlt)
         return Place(
             found[0].text if found else "(cannot be read)",
             found[0].size if found else 1,
-            session.symbols.format(pc),
+            self._symbols.format(pc),
             name,
             info is not None and info.is_call,
             info is not None and info.is_ret,

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kvmdbg.core.replay import Trail, replay
 from kvmdbg.errors import MemoryFault
-from kvmdbg.kvm import abi
 from kvmdbg.record import record
 from kvmdbg.x86 import disasm, entry_checks, faults, operands
 from kvmdbg.x86.faults import Fault, State
-from kvmdbg.x86.modes import CR0_PG, EFER_LMA, mode_of
-
-if TYPE_CHECKING:
-    from kvmdbg.core.runner import Runner
+from kvmdbg.x86.modes import CR0_PG
 
 CONTRIBUTORY = frozenset((faults.DE, faults.TS, faults.NP, faults.SS, faults.GP))
-RESET_RIP, RESET_BASE = 0xFFF0, 0xFFFF0000
-PATIENCE = 5.0
-"""Seconds that the search for the way to a shutdown may take."""
 
 
 @record
@@ -43,70 +33,10 @@ class Autopsy:
         }
 
 
-def of_shutdown(runner: Runner) -> tuple[Autopsy, State | None]:
-    """The account of a triple fault, and the state before the instruction that began it, where it is known."""
-    session = runner.session
-    read = session.physical.read
-    regs = abi.kvm_regs.from_buffer_copy(runner.vcpu.regs)
-    sregs = runner.sregs
-    lost = (regs.rip, sregs.cs.base) == (RESET_RIP, RESET_BASE)
-    trail = _trail(runner, None if lost else regs)
-    exits = tuple(runner.last_exits())
-    if lost:
-        if trail is None or not trail.ended:
-            last = runner.recent_state()
-            where = f"; at its last exit rip was {last[0].rip:#x}" if last is not None else ""
-            text = f"This KVM resets the vCPU at a triple fault, so that its registers are lost{where}."
-            return Autopsy(text, (text,), _shown(session, trail), exits), None
-        regs, sregs = trail.steps[-1], trail.sregs
-    state = State(regs, sregs, read, session.machine.paging_limits)
-    cause, account = explain(state)
-    if _paging_is_the_reason(state):
-        cause = (
-            "This KVM cannot run a guest with paging outside of long mode and ends it in a shutdown at once; "
-            "one on hardware virtualization (kvm_intel, kvm_amd) can."
-        )
-        account = (cause,)
-    instructions = _shown(session, trail) if trail is not None and trail.ended else _one(state)
-    return Autopsy(cause, account, instructions, exits), state
-
-
 def undelivered(state: State) -> Fault | None:
     """The exception that the instruction raises and that the CPU cannot deliver, None where it can."""
     fault = faults.first_fault(state)
     return fault if fault is not None and faults.delivery_fault(state, fault) is not None else None
-
-
-def _trail(runner: Runner, final: abi.kvm_regs | None) -> Trail | None:
-    """The way from the last exit to the end; only one that arrives where the vCPU stands, where that is known."""
-    if len(runner.session.runners) > 1:
-        return None
-    last = runner.recent_state()
-    if last is None:
-        return None
-    regs, sregs = last
-    mode = mode_of(runner.sregs.cr0, runner.sregs.efer, regs.rflags, runner.sregs.cs.l, runner.sregs.cs.db)
-    if not runner.session.profile.behaviour(mode, runner.cpl).step:
-        return None
-    session = runner.session
-    cpuid, under = runner.vcpu.get_cpuid(), session.traps.under
-    end = time.monotonic() + PATIENCE
-
-    def give_up() -> bool:
-        return session.world.hurried or time.monotonic() > end
-
-    alarm = threading.Timer(PATIENCE, runner.kick)  # for a step that KVM never ends
-    alarm.start()
-    try:
-        for start in [sregs] if sregs is not None else [runner.sregs_at_start, runner.sregs]:
-            if start is None:
-                continue
-            found = replay(session.machine, under, regs, start, cpuid, give_up)
-            if found is not None and (final is None or (found.ended and found.steps[-1].rip == final.rip)):
-                return found
-        return None
-    finally:
-        alarm.cancel()
 
 
 def explain(state: State) -> tuple[str, tuple[str, ...]]:
@@ -157,49 +87,31 @@ def _unknown(state: State, at: str) -> tuple[str, tuple[str, ...]]:
     return f"{text}.", (f"{text}.",)
 
 
-def _paging_is_the_reason(state: State) -> bool:
-    if not state.sregs.cr0 & CR0_PG or state.sregs.efer & EFER_LMA:
-        return False
-    from kvmdbg.core.probe import legacy_paging_works
-
-    return not legacy_paging_works()
-
-
-def _shown(session: Any, trail: Trail | None) -> tuple[tuple[int, str], ...]:
-    if trail is None:
-        return ()
-    found: list[tuple[int, str]] = []
-    for regs in trail.steps:
-        found += _one(State(regs, trail.sregs, session.physical.read, session.machine.paging_limits))
-    return tuple(found)
-
-
-def _one(state: State) -> tuple[tuple[int, str], ...]:
+def instruction_of(state: State) -> tuple[tuple[int, str], ...]:
+    """The instruction that a state stands before: its linear address and its text."""
     code = state.code()
     found = disasm.disassemble(code, state.pc, state.mode.bits, 1) if code else []
     return ((state.pc, found[0].text if found else "(cannot be read)"),)
 
 
-def of_failed_entry(runner: Runner) -> Autopsy:
-    """Which of the conditions for entering a guest its state breaks."""
-    broken = entry_checks.violations(runner.vcpu.regs, runner.sregs)
+def of_failed_entry(state: State, exits: tuple[str, ...]) -> Autopsy:
+    """Which of the conditions for entering a guest its state breaks; ``exits`` are the last ones in words."""
+    broken = entry_checks.violations(state.regs, state.sregs)
     if not broken:
         text = "The state breaks no condition that is checked here (Intel SDM volume 3C, 26.3.1)."
-        return Autopsy(text, (text,), exits=tuple(runner.last_exits()))
+        return Autopsy(text, (text,), exits=exits)
     account = tuple(f"{_sentence(one)}." for one in broken)
-    return Autopsy(account[0], account, exits=tuple(runner.last_exits()))
+    return Autopsy(account[0], account, exits=exits)
 
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def of_emulation_failure(runner: Runner) -> Autopsy:
+def of_emulation_failure(state: State, exits: tuple[str, ...]) -> Autopsy:
     """What the instruction is that KVM cannot run, and what it touches."""
-    session = runner.session
-    state = State(runner.vcpu.regs, runner.sregs, session.physical.read, session.machine.paging_limits)
     account = tuple(_emulation(state))
-    return Autopsy(account[0], account, _one(state), tuple(runner.last_exits()))
+    return Autopsy(account[0], account, instruction_of(state), exits)
 
 
 def _emulation(state: State) -> Iterator[str]:

@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from kvmdbg.debuginfo.source import Source
+from kvmdbg.debuginfo.symbols import SymbolTable
 from kvmdbg.errors import LoadError, UsageError
+from kvmdbg.machine.image import Image
+from kvmdbg.observe.trace import InsnTrace
 from kvmdbg.record import record
+from kvmdbg.x86.disasm import Insn
 
-if TYPE_CHECKING:
-    from kvmdbg.core.session import Session
-    from kvmdbg.core.trace import InsnTrace
+
+class Guest(Protocol):
+    """The guest whose instructions were traced."""
+
+    image: Image
+    symbols: SymbolTable
+    source: Source
+
+    def disassemble(self, address: int, count: int) -> list[Insn]:
+        """``count`` instructions from a linear address."""
 
 
 @record
@@ -29,17 +41,17 @@ class FunctionCoverage:
     executed: int
 
 
-def by_function(session: Session, trace: InsnTrace) -> list[FunctionCoverage]:
+def by_function(guest: Guest, trace: InsnTrace) -> list[FunctionCoverage]:
     """Each symbol with code that ran, by address; what lies at no symbol is counted under its page."""
     found: dict[str, list[int]] = {}
     for pc in trace.counts:
         found.setdefault(trace.places[pc].function, []).append(pc)
     rows = []
     for name, places in found.items():
-        symbol = session.symbols.lookup(name)
+        symbol = guest.symbols.lookup(name)
         address = symbol.address if symbol is not None else min(places)
         size = symbol.size if symbol is not None else 0
-        code = session.disassemble(address, size) if size else []
+        code = guest.disassemble(address, size) if size else []
         whole = sum(1 for one in code if one.address < address + size)
         rows.append(FunctionCoverage(name, address, len(places), whole, sum(trace.counts[pc] for pc in places)))
     return sorted(rows, key=lambda row: row.address)
@@ -61,15 +73,15 @@ def blocks(trace: InsnTrace) -> Iterator[tuple[int, int]]:
         yield start, end - start
 
 
-def write(session: Session, trace: InsnTrace, path: str) -> str:
+def write(guest: Guest, trace: InsnTrace, path: str) -> str:
     """Write coverage, or the profile, in the format that the name's ending says; a sentence about what was written.
 
     ``.info`` is lcov, ``.drcov`` drcov, ``.folded`` folded stacks. UsageError for others, LoadError where it fails.
     """
     if path.endswith(".info"):
-        data, about = _lcov(session, trace)
+        data, about = _lcov(guest, trace)
     elif path.endswith(".drcov"):
-        data, about = _drcov(session, trace)
+        data, about = _drcov(guest, trace)
     elif path.endswith(".folded"):
         lines = [f"{';'.join(stack)} {count}\n" for stack, count in sorted(trace.folded.items())]
         data, about = "".join(lines).encode(), f"{len(lines)} stacks"
@@ -83,9 +95,9 @@ def write(session: Session, trace: InsnTrace, path: str) -> str:
     return about
 
 
-def _lcov(session: Session, trace: InsnTrace) -> tuple[bytes, str]:
+def _lcov(guest: Guest, trace: InsnTrace) -> tuple[bytes, str]:
     lines: dict[str, dict[int, int]] = {}
-    for row in session.source.lines():
+    for row in guest.source.lines():
         counts = lines.setdefault(row.file, {})
         ran = max((trace.counts.get(at, 0) for at in range(row.address, row.end)), default=0)
         counts[row.line] = max(counts.get(row.line, 0), ran)
@@ -99,15 +111,15 @@ def _lcov(session: Session, trace: InsnTrace) -> tuple[bytes, str]:
     return ("\n".join(text) + "\n").encode(), f"{hit} of {sum(map(len, lines.values()))} lines"
 
 
-def _drcov(session: Session, trace: InsnTrace) -> tuple[bytes, str]:
-    segments = session.image.segments
+def _drcov(guest: Guest, trace: InsnTrace) -> tuple[bytes, str]:
+    segments = guest.image.segments
     base = min((segment.address for segment in segments), default=0)
     end = max((segment.address + max(segment.size, len(segment.data)) for segment in segments), default=base)
     found = [(at, size) for at, size in blocks(trace) if base <= at < end]
     head = (
         "DRCOV VERSION: 2\nDRCOV FLAVOR: kvmdbg\nModule Table: version 2, count 1\n"
         "Columns: id, base, end, entry, checksum, timestamp, path\n"
-        f" 0, {base:#x}, {end:#x}, {base:#x}, 0x0, 0x0, {session.image.path}\n"
+        f" 0, {base:#x}, {end:#x}, {base:#x}, 0x0, 0x0, {guest.image.path}\n"
         f"BB Table: {len(found)} bbs\n"
     )
     table = b"".join(struct.pack("<IHH", at - base, size, 0) for at, size in found)
