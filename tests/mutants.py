@@ -7,8 +7,9 @@ round, decorators that are gone, loops that run no round. A sample takes places 
 can be made there. Nothing is changed here: two copies of the work tree are made and thrown away.
 
 Which tests can see a file is found by names: those of the folder that mirrors the file's, those that import the module,
-and those whose own name has the module's in it. A mutant is killed by a test that fails or takes far longer than it
-does without. What no test could notice is named in tests/equivalent_mutants.txt, with the reason, and does not count.
+and, for kvmdbg's, those whose own name has the module's in it. A mutant is killed by a test that fails or takes far
+longer than it does without. What no test could notice is named in tests/equivalent_mutants.txt, with the reason, and
+does not count.
 """
 
 from __future__ import annotations
@@ -185,11 +186,13 @@ def tests_of(path: str) -> list[str]:
     module = ".".join(file.with_suffix("").parts).removesuffix(".__init__")
     stem = file.stem.removesuffix("s")
     mirror = ROOT / "tests" / (file.parent.relative_to("kvmdbg") if file.parts[0] == "kvmdbg" else file.parent)
+    while not mirror.exists():
+        mirror = mirror.parent
     ranked = []
     for test in sorted((ROOT / "tests").rglob("test_*.py")):
         named = re.search(rf"(^test|_){re.escape(stem)}s?(_|$)", test.stem) is not None
-        mirrors = mirror in test.parents
-        if named or mirrors or module in imports(test):
+        mirrors = test.parent == mirror if mirror == ROOT / "tests" else mirror in test.parents
+        if mirrors or module in imports(test) or (named and file.parts[0] == "kvmdbg"):
             ranked.append((not (named and mirrors), not mirrors, not named, str(test.relative_to(ROOT))))
     return [one[-1] for one in sorted(ranked)]
 

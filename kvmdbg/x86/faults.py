@@ -265,7 +265,7 @@ def memory_fault(state: State, linear: int, size: int, segment: str, *, write: b
         outside = offset <= loaded.limit if down else offset + size - 1 > loaded.limit
         if outside:
             return Fault(vector, f"{doing}: it is beyond the segment's limit, {loaded.limit:#x}")
-    for at in {linear, linear + size - 1}:
+    for at in (linear, linear + size - 1):
         fault = page_fault(state, at, write=write)
         if fault is not None:
             return fault
@@ -510,7 +510,7 @@ def _stack(state: State, gate: descriptors.Gate, where: str) -> Fault | None:
 
 
 def _push(state: State, at: int, size: int, what: str) -> Fault | None:
-    for linear in {at, at + size - 1}:
+    for linear in (at + size - 1, at):  # pushing goes down
         fault = page_fault(state, linear, write=True, user=False)
         if fault is not None:
             return Fault(PF, f"{what}, cannot be written: {fault.why}", linear)

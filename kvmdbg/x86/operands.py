@@ -82,14 +82,15 @@ def effective(insn: Any, operand: Any, address: int, bits: int, reg: Registers) 
         index_name = insn.reg_name(mem.index)
         offset += _value(reg, index_name) * mem.scale
     offset &= _mask(width)
-    return _linear(_base(reg, segment_of(insn, operand), bits), offset, bits)
+    return _linear(_base(reg, segment_of(insn, operand, bits), bits), offset, bits)
 
 
-def segment_of(insn: Any, operand: Any) -> str:
-    """The segment register of a memory operand."""
+def segment_of(insn: Any, operand: Any, bits: int) -> str:
+    """The segment register of a memory operand; overrides with CS, DS, ES and SS mean nothing in 64-bit code."""
     mem = operand.mem
-    if mem.segment:
-        return str(insn.reg_name(mem.segment))
+    override = str(insn.reg_name(mem.segment)) if mem.segment else ""
+    if override and (bits != 64 or override in ("fs", "gs")):
+        return override
     base = insn.reg_name(mem.base) if mem.base else ""
     return "ss" if base in ("sp", "esp", "rsp", "bp", "ebp", "rbp") else "ds"
 
@@ -152,7 +153,7 @@ def accesses(code: bytes, address: int, bits: int, reg: Registers, stack_bits: i
                 access = READ | WRITE
             elif name in READS:
                 access = READ
-            found.append(Access(at, size, bool(access & READ), bool(access & WRITE), segment_of(insn, operand)))
+            found.append(Access(at, size, bool(access & READ), bool(access & WRITE), segment_of(insn, operand, bits)))
     found += _stack(insn, name, bits, reg, stack_bits or bits)
     if name == "xlatb" and not found:
         at = _linear(

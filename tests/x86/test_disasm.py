@@ -45,6 +45,40 @@ def test_widths_and_syntaxes() -> None:
         ("75f0", 32, {"is_jump", "is_conditional"}, 0xFF2),
         ("e2fd", 16, {"is_jump", "is_conditional"}, 0xFFF),
         ("e302", 32, {"is_jump", "is_conditional"}, 0x1004),
+        ("67e302", 32, {"is_jump", "is_conditional"}, 0x1005),
+        ("e0fd", 16, {"is_jump", "is_conditional"}, 0xFFF),
+        ("e1fd", 16, {"is_jump", "is_conditional"}, 0xFFF),
+        ("0f8400f0ffff", 64, {"is_jump", "is_conditional"}, 0x6),
+        ("0f8400e0ffff", 64, {"is_jump", "is_conditional"}, (1 << 64) - 0xFFA),
+        ("0f8400e0ffff", 32, {"is_jump", "is_conditional"}, (1 << 32) - 0xFFA),
+        ("eb7f", 64, {"is_jump"}, 0x1081),
+        ("ffe0", 64, {"is_jump"}, None),
+        ("ea00000010", 16, {"is_jump"}, None),
+        ("ff2f", 32, {"is_jump"}, None),
+        ("ff1f", 32, {"is_call"}, None),
+        ("c7f800000000", 64, set(), 0x1006),  # xbegin
+        ("c20400", 32, {"is_ret"}, None),
+        ("ca0400", 32, {"is_ret"}, None),
+        ("0f07", 64, {"is_ret"}, None),
+        ("0f35", 32, {"is_ret"}, None),
+        ("0f34", 32, {"is_syscall"}, None),
+        ("0f01c1", 64, {"is_syscall"}, None),
+        ("0f01d9", 64, {"is_syscall"}, None),
+        ("ce", 32, {"is_int"}, None),
+        ("9d", 64, set(), None),
+        ("8bd7", 32, set(), None),
+        ("b89c000000", 32, set(), None),
+        ("009c", 32, None, None),
+        ("e490", 32, {"is_io"}, None),
+        ("ec", 32, {"is_io"}, None),
+        ("6c", 32, {"is_io"}, None),
+        ("f26d", 32, {"is_rep", "is_io"}, None),
+        ("f3ab", 32, {"is_rep"}, None),
+        ("f3a6", 32, {"is_rep"}, None),
+        ("f3ac", 64, {"is_rep"}, None),
+        ("48ab", 64, set(), None),
+        ("f30f10c1", 64, set(), None),  # movss
+        ("f3c3", 64, {"is_ret"}, None),
         ("f3a4", 16, {"is_rep"}, None),
         ("f2ae", 32, {"is_rep"}, None),
         ("a4", 16, set(), None),
@@ -61,13 +95,81 @@ def test_widths_and_syntaxes() -> None:
         ("f390", 64, set(), None),
     ],
 )
-def test_kinds(code: str, bits: int, flags: set[str], target: int | None) -> None:
+def test_kinds(code: str, bits: int, flags: set[str] | None, target: int | None) -> None:
     info = disasm.classify(bytes.fromhex(code), 0x1000, bits)
+    if flags is None:
+        assert info is None
+        return
     assert info is not None
     assert info.size == len(bytes.fromhex(code))
     names = [name for name in disasm.InsnInfo.__annotations__ if name.startswith("is_")]
     assert {name for name in names if getattr(info, name)} == flags
     assert info.target == target
+
+
+@pytest.mark.parametrize(
+    ("code", "bits", "over"),
+    [
+        ("e810000000", 32, True),
+        ("cd10", 32, True),
+        ("f3a4", 32, True),
+        ("a4", 32, False),
+        ("ebfe", 32, False),
+        ("c3", 32, False),
+    ],
+)
+def test_what_next_runs_to_its_end(code: str, bits: int, over: bool) -> None:
+    info = disasm.classify(bytes.fromhex(code), 0x1000, bits)
+    assert info is not None and info.is_stepped_over == over
+
+
+def test_count_and_what_is_no_instruction() -> None:
+    code = bytes.fromhex("90 ffff 90 90")
+    shown = disasm.disassemble(code, 0x10, 32)
+    assert next((one.address, one.size) for one in shown) == (0x10, 1)
+    for count in range(5):
+        assert disasm.disassemble(code, 0x10, 32, count) == shown[:count]
+    assert disasm.disassemble(b"\xff\xff", 0, 32, syntax="att")[0].text == ".byte $0xff"
+    assert disasm.disassemble(b"\x06", 5, 64)[0] == disasm.Insn(5, b"\x06", ".byte", "0x06")
+
+
+def test_instructions_have_15_bytes_at_most() -> None:
+    assert disasm.classify(b"\x66" * 14 + b"\x90", 0, 64) is not None
+    assert disasm.classify(b"\x66" * 15 + b"\x90", 0, 64) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "bits", "rcx", "taken"),
+    [
+        ("e302", 16, 0x10000, True), ("67e302", 16, 0x10000, False), ("e302", 32, 1 << 32, True),
+        ("67e302", 32, 0x10000, True), ("e302", 64, 1 << 32, False), ("67e302", 64, 1 << 32, True),
+        ("e302", 64, 1 << 64 - 1, False), ("e3fe", 16, 1, False), ("e2fe", 16, 1, False), ("67e2fe", 16, 0x10001, True),
+        ("e2fe", 16, 0x10001, False), ("67e2fe", 32, 0x10001, False), ("67e2fe", 64, (1 << 32) + 1, False),
+        ("e2fe", 64, (1 << 32) + 1, True), ("e167", 16, 1, False), ("e267", 16, 0x10001, False),
+    ],
+)  # fmt: skip
+def test_width_of_the_counter(code: str, bits: int, rcx: int, taken: bool) -> None:
+    values = {"rflags": 0x40, "rcx": rcx}
+    assert disasm.branch_taken(bytes.fromhex(code), 0x1000, bits, values.__getitem__) is taken
+
+
+@pytest.mark.parametrize(
+    ("names", "flags"),
+    [
+        ("jb jc jnae", {0x1}), ("je jz", {0x40}), ("jp jpe", {0x4}), ("jo", {0x800}), ("js", {0x80}),
+        ("jbe jna", {0x1, 0x40}),
+        ("jl jnge", {0x80, 0x800}), ("jle jng", {0x80, 0x800, 0x40}),
+    ],
+)  # fmt: skip
+def test_synonyms(names: str, flags: set[int]) -> None:
+    opposite = {"jb": "jae jnc jnb", "je": "jne jnz", "jp": "jnp jpo", "jo": "jno", "js": "jns", "jbe": "ja jnbe",
+                "jl": "jge jnl", "jle": "jg jnle"}[names.split()[0]]  # fmt: skip
+    for one in (0x1, 0x4, 0x40, 0x80, 0x800):
+        assert all(conditions.taken(name, one, 0, 32) == (one in flags) for name in names.split())
+        assert all(conditions.taken(name, one, 0, 32) == (one not in flags) for name in opposite.split())
+    assert conditions.taken("jl", 0x880, 0, 32) is False and conditions.taken("jg", 0x880, 0, 32) is True
+    for name, zf, found in (("loopz", 0x40, True), ("loopz", 0, False), ("loopnz", 0, True), ("loopnz", 0x40, False)):
+        assert conditions.taken(name, zf, 5, 32) is found
 
 
 def test_no_instruction_is_no_kind() -> None:
