@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from importlib import import_module
 
-MODULES = ("handshake", "threads", "registers", "memory", "points", "running", "transfer", "monitor", "files", "lldb")
+MODULES = (
+    "handshake",
+    "threads",
+    "registers",
+    "memory",
+    "points",
+    "running",
+    "transfer",
+    "monitor",
+    "files",
+    "lldb",
+)
 
 
 def load() -> None:

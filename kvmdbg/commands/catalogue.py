@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from kvmdbg import plugins
+
+MODULES = (
+    "breakpoints",
+    "devices",
+    "displays",
+    "examine",
+    "exits",
+    "files",
+    "gdbserver",
+    "info",
+    "machine",
+    "macros",
+    "memory",
+    "patching",
+    "printing",
+    "running",
+    "set_show",
+    "snapshots",
+    "source",
+    "state",
+    "support",
+    "tracing",
+    "watchpoints",
+)
 
 
 def load() -> None:
     """Fill :data:`kvmdbg.commands.registry.REGISTRY`, also with what other packages have."""
     plugins.load()
-    from kvmdbg.commands import (  # noqa: F401
-        breakpoints,
-        devices,
-        displays,
-        examine,
-        exits,
-        files,
-        gdbserver,
-        info,
-        machine,
-        macros,
-        memory,
-        patching,
-        printing,
-        running,
-        set_show,
-        snapshots,
-        source,
-        state,
-        support,
-        tracing,
-        watchpoints,
-    )
+    for name in MODULES:
+        import_module(f"kvmdbg.commands.{name}")

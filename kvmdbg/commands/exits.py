@@ -320,8 +320,8 @@ def handle(
 @command(
     "why",
     group="exits",
-    example=("advance long64", "asm/n $pc ud2", "continue", "why"),
-    guest="--symbols guests/modes.elf guests/modes.bin",
+    example=("advance kernel_main", "asm/n $pc ud2", "continue", "why"),
+    guest="guests/kernel-O0.elf",
     py="dbg.last_stop.autopsy",
 )
 def why(dbg: Interpreter) -> Result:

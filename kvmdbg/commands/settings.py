@@ -239,7 +239,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "breakpoint-hold",
         AUTO,
-        "register",
+        "stepping",
         _choice(*HOLDS),
         "|".join(HOLDS),
         "How breakpoints are held from the next run on. `auto`: in debug registers while there are any, else by traps "

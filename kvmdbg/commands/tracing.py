@@ -218,8 +218,7 @@ def plot(dbg: Interpreter) -> Result:
 @command(
     "trace insn",
     group="exits",
-    example=("trace insn on insns.txt", "stepi 4", "trace insn off", "shell tail -4 insns.txt"),
-    guest="--symbols guests/boot16.elf guests/boot16.bin",
+    example=("trace insn on insns.txt", "stepi 4", "trace insn off", "shell cat insns.txt"),
     py="dbg.trace_instructions({path})",
 )
 def trace_insn(dbg: Interpreter, switch: SwitchArg, path: FileArg = "") -> Result:
@@ -245,7 +244,7 @@ def _insn_trace(dbg: Interpreter) -> Any:
 @command(
     "info coverage",
     group="exits",
-    example=("trace insn on", "set limit-instructions 100", "run", "info coverage"),
+    example=("advance again", "trace insn on", "set limit-instructions 100", "continue", "info coverage"),
     guest="--symbols guests/boot16.elf guests/boot16.bin",
     py="coverage.by_function(dbg, trace)",
 )
@@ -273,7 +272,7 @@ def info_coverage(dbg: Interpreter, path: FileArg = "") -> Result:
 @command(
     "info profile",
     group="exits",
-    example=("trace insn on", "set limit-instructions 100", "run", "info profile"),
+    example=("advance again", "trace insn on", "set limit-instructions 100", "continue", "info profile"),
     guest="--symbols guests/boot16.elf guests/boot16.bin",
     py="trace.folded",
 )

@@ -73,14 +73,15 @@ class Exit:
 
 E = TypeVar("E", bound=type[Exit])
 BY_NUMBER: dict[int, type[Exit]] = {}
+KINDS: dict[str, type[Exit]] = {}
 
 
 def exit_reason(number: int) -> Callable[[E], E]:
-    """Register an exit's record under its KVM_EXIT_* number."""
+    """Register an exit's record under its KVM_EXIT_* number and its kind."""
 
     def register(cls: E) -> E:
         cls.number = number
-        BY_NUMBER[number] = cls
+        BY_NUMBER[number] = KINDS[cls.kind] = cls
         return cls
 
     return register
@@ -449,9 +450,6 @@ class UnknownExit(Exit):
     def describe(self) -> str:
         name = abi.KVM_EXIT_REASONS.get(self.reason, "not in this version of kvmdbg")
         return f"exit reason {self.reason} ({name}), hardware reason {self.hardware_reason:#x}"
-
-
-KINDS: dict[str, type[Exit]] = {cls.kind: cls for cls in BY_NUMBER.values()}
 
 
 def decode(run: abi.kvm_run, page: memoryview) -> Exit:

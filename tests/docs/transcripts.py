@@ -4,7 +4,7 @@ A block that starts with ```` ```console ```` and ``$ kvmdbg ...`` is a session:
 are given is typed into a debugger on that guest, and the rest of the block is what comes out. With ``--batch`` in its
 command line it is a run of the program. One that starts with a prompt is a session on the guest of the command
 reference. A ```` ```python ```` block is run, and the ```` ```text ```` block after it is
-what it prints.
+what it prints. A block behind the link to a file of docs/examples is that file.
 
     python -m tests.docs.transcripts        writes the outputs anew (`make docs`)
 """
@@ -12,6 +12,7 @@ what it prints.
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import shlex
 import subprocess
@@ -33,10 +34,12 @@ WIDTH = 100
 DEFAULT = reference.START + reference.GUEST
 
 CONSOLE = re.compile(r"^```console\n((?:\$ kvmdbg |\(kvmdbg\b).*?)^```\n", re.MULTILINE | re.DOTALL)
-PYTHON = re.compile(r"^```python\n(.*?)^```\n(\n```text\n)(.*?)^```\n", re.MULTILINE | re.DOTALL)
+PYTHON = re.compile(r"^```python\n((?:(?!```).*\n)*)```\n(\n```text\n)((?:(?!```).*\n)*)```\n", re.MULTILINE)
+EXAMPLE = re.compile(r"(\[(examples/\S+)\]\(\2\):\n\n```\w+\n)(?:(?!```).*\n)*```\n")
 PROMPT = re.compile(r"\(kvmdbg(?: \w+)?\) ?|> ")
 # How a point is held, and what KVM calls itself, differ from host to host.
 RATES = re.compile(r"% +(?:-|[\d,]+)$", re.MULTILINE)
+RESET = re.compile(r"\(kvmdbg \w+\) (?=why$)", re.MULTILINE)  # AMD's SVM resets the vCPU at a shutdown
 HOSTS = re.compile(r"debug register|(?:int1|int3|hlt) trap(?: \(CPL 0 only on this KVM\))?|page read-only|stepping")
 
 
@@ -44,7 +47,8 @@ HOSTS = re.compile(r"debug register|(?:int1|int3|hlt) trap(?: \(CPL 0 only on th
 def debugger(command: str) -> Iterator[Interpreter]:
     """What ``command``'s shell works with, in an empty folder that has the ``guests``."""
     options = cli.parser().parse_args(shlex.split(command)[2:])
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    no_terminal = contextlib.redirect_stdout(io.StringIO())
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), no_terminal:
         Path("guests").symlink_to(ROOT / "guests")
         with cli.open_session(options) as opened:
             dbg = Interpreter(opened)
@@ -137,22 +141,26 @@ def _python(match: re.Match[str]) -> str:
     return f"```python\n{match[1]}```\n{match[2]}{done.stdout.decode()}```\n"
 
 
+def _example(match: re.Match[str]) -> str:
+    return f"{match[1]}{(ROOT / 'docs' / match[2]).read_text()}```\n"
+
+
 def refreshed(text: str) -> str:
     """The page with the outputs as they are now."""
-    return PYTHON.sub(_python, CONSOLE.sub(_console, text))
+    return PYTHON.sub(_python, CONSOLE.sub(_console, EXAMPLE.sub(_example, text)))
 
 
 def blocks(page: Path) -> Iterator[tuple[str, Callable[[re.Match[str]], str], re.Match[str]]]:
     """The blocks of a page that can be run: their first line, what runs them, and the block."""
     text = page.read_text()
-    for pattern, run in ((CONSOLE, _console), (PYTHON, _python)):
+    for pattern, run in ((CONSOLE, _console), (PYTHON, _python), (EXAMPLE, _example)):
         for match in pattern.finditer(text):
             yield match[1].split("\n")[0], run, match
 
 
 def comparable(block: str) -> str:
     """The block without what differs between hosts."""
-    return re.sub(r" +", " ", RATES.sub("%", HOSTS.sub("HELD", block)))
+    return re.sub(r" +", " ", RESET.sub("", RATES.sub("%", HOSTS.sub("HELD", block))))
 
 
 if __name__ == "__main__":

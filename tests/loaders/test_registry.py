@@ -17,7 +17,8 @@ BOOT_SECTOR = b"\xeb\xfe".ljust(510, b"\0") + b"\x55\xaa"
 
 
 def test_containers_are_tried_before_what_they_may_contain() -> None:
-    assert formats() == ["multiboot", "elf", "bootsector", "flat"]
+    built_in = ["multiboot", "elf", "bootsector", "flat"]
+    assert [one for one in formats() if one in built_in] == built_in
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_pipe_is_read_to_its_end(tmp_path: Path) -> None:
         ("elf", r'guest is not a elf image: it has no "\\x7fELF" at its start'),
         ("bootsector", "it has no 0x55 0xAA at byte 510"),
         ("multiboot", "it has no multiboot header with a right checksum"),
-        ("coff", "there is no format 'coff'; the formats are multiboot, elf, bootsector, flat"),
+        ("coff", "there is no format 'coff'; the formats are .*multiboot, .*elf, .*bootsector, .*flat"),
     ],
 )
 def test_forced_format_that_does_not_fit(image_file: Write, format_: str, sentence: str) -> None:
