@@ -207,7 +207,7 @@ def operand_values(dbg: Interpreter, code: bytes) -> tuple[tuple[str, int | None
     for name in operands.registers_read(code, session.vcpu.mode.bits):
         value = session.registers.get(name)
         found.append((name, value, address_label(dbg, value) if value > 0xFFF else ""))
-    for access in session.accesses_at(session.runner):
+    for access in session.space.accesses_at(session.runner):
         where = f"{access.linear:#x} {address_label(dbg, access.linear)}".rstrip()
         if access.size > 8 or (access.write and not access.read and access.segment == "ss"):
             continue  # vectors, and what a push or a call puts on the stack

@@ -17,7 +17,9 @@ from kvmdbg.kvm import abi
 from kvmdbg.machine.bus import attempt
 
 if TYPE_CHECKING:
-    from kvmdbg.core.session import Session
+    from kvmdbg.core.judge import Judge
+    from kvmdbg.core.world import World
+    from kvmdbg.machine.machine import Machine
 
 ENTRY, HEADER, PAGE = 24, 8, 4096
 MOST = (PAGE - HEADER) // ENTRY
@@ -32,17 +34,19 @@ NOWHERE = abi.kvm_run.kvm_dirty_regs.offset // 4
 
 
 class Coalescing:
-    """The zones and the ring of ``session``'s machine."""
+    """The zones and the ring of one machine."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, machine: Machine, world: World, judge: Judge) -> None:
+        self._machine = machine
+        self._world = world
+        self._judge = judge
         self._lock = threading.Lock()
         self._zones: dict[int, Any] = {}
         self._hot: set[int] = set()
         self._where = 0
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        system = session.machine.system
+        system = machine.system
         if system.check_extension(abi.KVM_CAP_COALESCED_PIO):
             self._where = system.check_extension(abi.KVM_CAP_COALESCED_MMIO) * PAGE
 
@@ -63,12 +67,12 @@ class Coalescing:
         """Have just those ports collected whose devices allow it and that nobody looks at."""
         if not self._where:
             return
-        session, vm = self._session, self._session.machine.vm
+        vm = self._machine.vm
         wanted = {
             port: device
-            for device in session.devices
+            for device in self._machine.bus.devices
             for port in getattr(device, "coalesced", ())
-            if port in self._hot and not session.judge.observes_port(port, 1)
+            if port in self._hot and not self._judge.observes_port(port, 1)
         }
         for port in self._zones.keys() - wanted.keys():
             vm.unregister_coalesced_zone(port, 1, pio=True)
@@ -87,7 +91,7 @@ class Coalescing:
         """Give the devices what was collected; on a vCPU's thread."""
         if not self._where:
             return
-        page, raw = self._session.runners[0].vcpu.page, self._session.runners[0].vcpu.raw
+        page, raw = self._machine.vcpus[0].page, self._machine.vcpus[0].raw
         at = self._where
         with self._lock:
             first, last = (int.from_bytes(page[at + n : at + n + 4], "little") for n in (0, 4))
@@ -101,7 +105,7 @@ class Coalescing:
     def discard(self) -> None:
         """Drop what was collected: the guest goes back to before it."""
         if self._where:
-            page, at = self._session.runners[0].vcpu.page, self._where
+            page, at = self._machine.vcpus[0].page, self._where
             with self._lock:
                 page[at : at + 4] = bytes(page[at + 4 : at + 8])
 
@@ -124,8 +128,8 @@ class Coalescing:
             self.arm()
             where = f"wrote to port {port:#x}, some instructions ago"
             message = f"device {error.device} failed when the guest {where}: {error.what}"
-            here = next(one for one in self._session.runners if one is threading.current_thread())
-            self._session.world.stop(stops.ErrorStop(vcpu=here.index, pc=0, message=message))
+            here = next(one for one in self._world.runners if one is threading.current_thread())
+            self._world.stop(stops.ErrorStop(vcpu=here.index, pc=0, message=message))
 
     # --- output that is held back ------------------------------------------------------------------
 
@@ -137,20 +141,19 @@ class Coalescing:
 
     def _waiting(self) -> bytes:
         """The ring's two indexes: the same for a while and unequal, when something is held back."""
-        return bytes(self._session.runners[0].vcpu.page[self._where : self._where + 8])
+        return bytes(self._machine.vcpus[0].page[self._where : self._where + 8])
 
     def _watch(self) -> None:
-        session = self._session
         before = b""
         while self._where:
             self._wake.wait()
-            if not session.world.running:
+            if not self._world.running:
                 self._wake.clear()
                 continue
             try:
                 now = self._waiting()
                 if now[:4] != now[4:] and now[:4] == before[:4]:
-                    session.runners[0].kick()
+                    self._world.runners[0].kick()
             except Exception:  # the machine is being made anew
                 now = b""
             before = now

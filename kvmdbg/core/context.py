@@ -17,7 +17,7 @@ from kvmdbg.language.types import Type
 from kvmdbg.x86 import registers as names
 
 if TYPE_CHECKING:
-    from kvmdbg.core.runner import Runner
+    from kvmdbg.core.debugged_vcpu import DebuggedVcpu
     from kvmdbg.core.session import Session
 
 
@@ -46,7 +46,7 @@ class SessionContext:
 
     fields: frozenset[str] = frozenset()
 
-    def __init__(self, session: Session, runner: Runner) -> None:
+    def __init__(self, session: Session, runner: DebuggedVcpu) -> None:
         self._session = session
         self._runner = runner
         self._file = RegisterFile(runner)
@@ -79,7 +79,7 @@ class SessionContext:
     def read(self, address: int, size: int, space: str) -> bytes:
         if space == "phys":
             return self._session.physical.read(address, size)
-        return self._session.read_linear(self._runner, address, size)
+        return self._session.space.read_linear(self._runner, address, size)
 
     def write(self, address: int, data: bytes, space: str) -> None:
         before = self.read(address, len(data), space)
@@ -90,11 +90,11 @@ class SessionContext:
         if space == "phys":
             self._session.physical.write(address, data)
         else:
-            self._session.write_linear(self._runner, address, data)
+            self._session.space.write_linear(self._runner, address, data)
 
     def physical(self, address: int) -> int:
         """The guest-physical address of a linear one; MemoryFault."""
-        walk = self._session.walk(self._runner, address)
+        walk = self._session.space.walk(self._runner, address)
         if walk.physical is None:
             raise MemoryFault(address, "translate", "linear", walk.fault or "not mapped")
         return walk.physical

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from kvmdbg.core.arming import STEPPING, Plan, View, make_plan
@@ -14,9 +14,9 @@ from kvmdbg.machine.memory import Guard
 from kvmdbg.x86 import paging
 
 if TYPE_CHECKING:
+    from kvmdbg.core.debugged_vcpu import DebuggedVcpu
     from kvmdbg.core.inspection import Inspection
     from kvmdbg.core.judge import Judge
-    from kvmdbg.core.runner import Runner
     from kvmdbg.core.traps import Traps
     from kvmdbg.core.vectors import Vectors
     from kvmdbg.core.world import World
@@ -26,7 +26,7 @@ PAGE = 4096
 
 
 class Holding:
-    """Of one machine and its vCPUs; ``wants_steps`` says whether somebody wants every instruction stepped."""
+    """Of one machine and its vCPUs."""
 
     def __init__(
         self,
@@ -37,7 +37,6 @@ class Holding:
         points: Breakpoints,
         judge: Judge,
         vectors: Vectors,
-        wants_steps: Callable[[], bool],
     ) -> None:
         self.plan = Plan()
         self._machine = machine
@@ -47,7 +46,6 @@ class Holding:
         self._points = points
         self._judge = judge
         self._vectors = vectors
-        self._wants_steps = wants_steps
         self._planting = False
         self._used_by_cpu: set[int] = set()
         """Pages in which a guard has met what the CPU does by itself, since the machine was made."""
@@ -67,7 +65,11 @@ class Holding:
 
     def _make_plan(self) -> Plan:
         """How every enabled point is held, from what memory and registers are now."""
-        breakpoints = [*self._points.breakpoints(), *self._points.own_breakpoints, *self._vectors.points()]
+        breakpoints = [
+            *self._points.breakpoints(),
+            *self._points.own_breakpoints,
+            *self._vectors.points(self.follow_tables),
+        ]
         watchpoints = self._points.watchpoints()
         plan = Plan()
         if self._vectors.active or any(p.enabled for p in (*breakpoints, *watchpoints)):
@@ -79,7 +81,7 @@ class Holding:
                     plan.stepping = True
                 elif page not in view.paging_pages and self._in_ram(page) is not None:
                     plan.guards.setdefault(page, Guard.READ_ONLY)
-        plan.stepping |= bool(self._judge.inspected) or self._wants_steps()
+        plan.stepping |= bool(self._judge.inspected) or self._judge.listeners.instructions is not None
         if not self._planting:
             code = {address & -PAGE for address in plan.traps} - plan.watched.keys()
             plan.guards = {page: guard for page, guard in plan.guards.items() if page not in code}
@@ -105,12 +107,12 @@ class Holding:
         if self.plan.trap is not None and physical in self.plan.traps:
             self._traps.plant(physical, self.plan.trap)
 
-    def hold_by_stepping(self, runner: Runner, pages: set[int]) -> None:
+    def hold_by_stepping(self, runner: DebuggedVcpu, pages: set[int]) -> None:
         """While the guest runs, on this runner's thread: what is in these pages is held by stepping from now on."""
         self._used_by_cpu |= pages
         self.rearm(runner)
 
-    def rearm(self, runner: Runner) -> None:
+    def rearm(self, runner: DebuggedVcpu) -> None:
         """While the guest runs, on this runner's thread: the tables of handlers have changed, hold everything anew."""
         with self._world.exclusive(runner):
             if self._world.stopping:
@@ -118,6 +120,16 @@ class Holding:
             self._traps.lift(*self.plan.traps)
             self.plan.become(self._make_plan())
             self._put_in_place()
+
+    def follow_tables(self, runner: DebuggedVcpu) -> None:
+        """Where exceptions or interrupts are caught: has the guest changed its table of handlers?"""
+        vectors = self._vectors
+        unguarded = runner.plan.stepping or (runner.stepping and not host_profile().guards_restart)
+        if vectors.active and (runner.tables_touched or vectors.moved(runner) or (unguarded and vectors.altered())):
+            runner.tables_touched = False
+            self.rearm(runner)
+            if not runner.stepping:
+                runner.debug_for_running()
 
     def _exit_at_msrs(self, catching: Sequence[Catchpoint]) -> None:
         """Have KVM exit at the MSRs that are wanted, and at no others."""
@@ -167,24 +179,24 @@ class Holding:
             irqchip=self._machine.irqchip,
         )
 
-    def _paging_pages(self, runner: Runner) -> set[int]:
+    def _paging_pages(self, runner: DebuggedVcpu) -> set[int]:
         sregs = runner.sregs
         return set(paging.tables(self._machine.memory.read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer))
 
-    def _system_pages(self, runner: Runner) -> set[int]:
+    def _system_pages(self, runner: DebuggedVcpu) -> set[int]:
         """The pages of this vCPU's descriptor tables and TSS."""
         gate = 4 if runner.mode.segmented else 16
         idt = runner.sregs.idt
-        return self._pages_of(runner, [(idt.base, min(idt.limit, 256 * gate - 1)), *runner.written_tables()])
+        return self._pages_of(runner, [(idt.base, min(idt.limit, 256 * gate - 1)), *self._space.written_tables(runner)])
 
-    def _unguardable(self, runners: Sequence[Runner]) -> set[int]:
+    def _unguardable(self, runners: Sequence[DebuggedVcpu]) -> set[int]:
         """The pages that these vCPUs may write to by themselves: stacks, descriptors, TSSs."""
         found = set(self._used_by_cpu)
         for runner in runners:
-            found |= self._pages_of(runner, [*runner.written_tables(), *runner.stacks()])
+            found |= self._pages_of(runner, [*self._space.written_tables(runner), *self._space.stacks(runner)])
         return found
 
-    def _pages_of(self, runner: Runner, ranges: Iterable[tuple[int, int]]) -> set[int]:
+    def _pages_of(self, runner: DebuggedVcpu, ranges: Iterable[tuple[int, int]]) -> set[int]:
         """The guest-physical pages of linear ranges (first address, limit)."""
         found: set[int] = set()
         for base, limit in ranges:
@@ -194,7 +206,7 @@ class Holding:
                     found.add(physical & -PAGE)
         return found
 
-    def guarded_of_cpu(self, runner: Runner) -> set[int]:
+    def guarded_of_cpu(self, runner: DebuggedVcpu) -> set[int]:
         """The guarded pages that this vCPU may use by itself, as its registers are now."""
         guards = self._machine.memory.guards
         if not guards:

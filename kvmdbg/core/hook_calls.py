@@ -17,7 +17,7 @@ from kvmdbg.record import record
 
 if TYPE_CHECKING:
     from kvmdbg.core.registers import RegisterFile
-    from kvmdbg.core.runner import Runner
+    from kvmdbg.core.debugged_vcpu import DebuggedVcpu
     from kvmdbg.core.views import LinearMemory, VcpuView
     from kvmdbg.kvm.exits import Exit
     from kvmdbg.x86.modes import Mode
@@ -89,7 +89,7 @@ class Event:
         return f"<Event {self.exit.describe()} on vCPU {self.vcpu.index}>"
 
 
-def call(point: Point, event: Event, runner: Runner) -> stops.Stop | None:
+def call(point: Point, event: Event, runner: DebuggedVcpu) -> stops.Stop | None:
     """Call a hook; the stop it asks for. Its answer, if it gives one, is put into ``event.answer``.
 
     One that raises stops the guest with an account of where, and is disabled.
@@ -115,7 +115,7 @@ def call(point: Point, event: Event, runner: Runner) -> stops.Stop | None:
         runner.called = None
 
 
-def _stop(point: Point, runner: Runner, text: str, *, failed: bool = False) -> stops.Stop:
+def _stop(point: Point, runner: DebuggedVcpu, text: str, *, failed: bool = False) -> stops.Stop:
     return stops.HookStop(vcpu=runner.index, pc=runner.pc, hits=(point,), message=text, failed=failed)
 
 

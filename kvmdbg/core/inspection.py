@@ -1,21 +1,23 @@
 """Questions about a vCPU's address space and code: translation, linear access, instructions and their accesses.
 
-Mixed into Session. Every method takes the runner whose view counts and may be called
-on that runner's thread while it handles an exit, or by anybody while the guest is stopped.
+Every method takes the vCPU whose view counts and may be called on that vCPU's thread while it handles an exit, or by
+anybody while the guest is stopped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kvmdbg.core.probe import host_profile
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm.exits import Exit, IoExit, MmioExit
 from kvmdbg.x86 import paging
-from kvmdbg.x86.modes import CR0_PG
+from kvmdbg.x86.modes import CR0_PG, EFER_LMA
 
 if TYPE_CHECKING:
-    from kvmdbg.core.runner import Runner
+    from kvmdbg.core.vcpu_thread import VcpuThread
     from kvmdbg.core.views import PhysicalMemory
     from kvmdbg.machine.machine import Machine
     from kvmdbg.machine.memory import Region
@@ -24,27 +26,30 @@ if TYPE_CHECKING:
 
 PAGE = 4096
 LOW32 = (1 << 32) - 1
+PUSHED = 256
+"""Bytes that one instruction or event pushes at most (enter with 31 levels)."""
 
 
 class Inspection:
-    """Needs ``machine`` and ``physical`` of the session."""
+    """Of one machine; ``physical`` hides the debugger's traps."""
 
-    machine: Machine
-    physical: PhysicalMemory
+    def __init__(self, machine: Machine, physical: PhysicalMemory) -> None:
+        self.machine = machine
+        self.physical = physical
 
-    def walk(self, runner: Runner, linear: int) -> paging.Walk:
+    def walk(self, runner: VcpuThread, linear: int) -> paging.Walk:
         """The page walk of a linear address."""
         sregs = runner.sregs
         read = self.machine.memory.read
         return paging.walk(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer, linear, self.machine.paging_limits)
 
-    def physical_of(self, runner: Runner, linear: int) -> int | None:
+    def physical_of(self, runner: VcpuThread, linear: int) -> int | None:
         """Guest-physical address behind a linear one, None where nothing is mapped."""
         if not runner.sregs.cr0 & CR0_PG:
             return linear & LOW32
         return self.walk(runner, linear).physical
 
-    def _spans(self, runner: Runner, address: int, size: int, access: str) -> list[tuple[int, int]]:
+    def _spans(self, runner: VcpuThread, address: int, size: int, access: str) -> list[tuple[int, int]]:
         """(physical address, length) of each stretch of a linear range that is in one piece in a region of memory."""
         spans: list[tuple[int, int]] = []
         region: Region | None = None
@@ -70,7 +75,7 @@ class Inspection:
             size -= length
         return spans
 
-    def read_linear(self, runner: Runner, address: int, size: int) -> bytes:
+    def read_linear(self, runner: VcpuThread, address: int, size: int) -> bytes:
         """``size`` bytes at a linear address, without the debugger's traps; MemoryFault names the first that fails."""
         if 0 < size <= PAGE - address % PAGE:  # nearly always
             physical = self.physical_of(runner, address)
@@ -79,16 +84,41 @@ class Inspection:
         spans = self._spans(runner, address, size, "read")
         return b"".join(self.physical.read(physical, length) for physical, length in spans)
 
-    def write_linear(self, runner: Runner, address: int, data: bytes) -> None:
+    def write_linear(self, runner: VcpuThread, address: int, data: bytes) -> None:
         """Write all of ``data`` or nothing. A debugger's write: page protection does not hold it back."""
         done = 0
         for physical, length in self._spans(runner, address, len(data), "write"):
             self.physical.write(physical, data[done : done + length])
             done += length
 
+    # --- what the CPU uses by itself ------------------------------------------------------------------
+
+    def stacks(self, runner: VcpuThread) -> Iterator[tuple[int, int]]:
+        """Linear ranges (first address, limit) that the CPU may push to next: below SP, and the stacks of the TSS."""
+        tops = [runner.stack_pointer]
+        tr = runner.sregs.tr
+        if tr.selector and not runner.mode.segmented:
+            slots = [(4 + 8 * n, 4) for n in range(3)]
+            if runner.sregs.efer & EFER_LMA:
+                slots = [(4 + 8 * n, 8) for n in range(3)] + [(36 + 8 * n, 8) for n in range(7)]
+            with suppress(MemoryFault):
+                tss = self.read_linear(runner, tr.base, min(tr.limit + 1, 104))
+                tops += filter(None, (int.from_bytes(tss[at : at + size], "little") for at, size in slots))
+        for top in tops:
+            end = top or 1 << 16  # a stack of 16 bits wraps
+            yield max(end - PUSHED, 0), min(PUSHED, end) - 1
+
+    def written_tables(self, runner: VcpuThread) -> list[tuple[int, int]]:
+        """Linear ranges (base, limit) of the tables in which the CPU sets accessed and busy bits, and of the TSS."""
+        if runner.mode.segmented:
+            return []
+        sregs = runner.sregs
+        loaded = [one for one in (sregs.tr, sregs.ldt) if one.selector]
+        return [(sregs.gdt.base, sregs.gdt.limit), *((one.base, min(one.limit, 0xFFFF)) for one in loaded)]
+
     # --- instructions ------------------------------------------------------------------------------
 
-    def code_at(self, runner: Runner, linear: int, size: int) -> bytes:
+    def code_at(self, runner: VcpuThread, linear: int, size: int) -> bytes:
         """Up to ``size`` bytes of code at a linear address: fewer, or none, where memory ends."""
         try:
             return self.read_linear(runner, linear, size)
@@ -99,18 +129,18 @@ class Inspection:
             except MemoryFault:
                 return b""
 
-    def classify_at(self, runner: Runner, linear: int) -> InsnInfo | None:
+    def classify_at(self, runner: VcpuThread, linear: int) -> InsnInfo | None:
         """What kind of instruction lies at a linear address; None where none can be decoded."""
         from kvmdbg.x86 import disasm
 
         code = self.code_at(runner, linear, 15)
         return disasm.classify(code, linear, runner.mode.bits) if code else None
 
-    def is_rep(self, runner: Runner, linear: int) -> bool:
+    def is_rep(self, runner: VcpuThread, linear: int) -> bool:
         info = self.classify_at(runner, linear)
         return info is not None and info.is_rep
 
-    def instruction_text(self, runner: Runner, code: bytes) -> tuple[str, int]:
+    def instruction_text(self, runner: VcpuThread, code: bytes) -> tuple[str, int]:
         """The instruction in ``code`` as text, and its length."""
         from kvmdbg.x86 import disasm
 
@@ -120,7 +150,7 @@ class Inspection:
         insn = found[0]
         return f"{insn.mnemonic} {insn.operands}".strip(), insn.size
 
-    def accesses_at(self, runner: Runner) -> list[Access]:
+    def accesses_at(self, runner: VcpuThread) -> list[Access]:
         """The memory accesses that the instruction at pc is about to make."""
         from kvmdbg.x86 import operands
 
@@ -131,7 +161,7 @@ class Inspection:
             code, runner.pc, runner.mode.bits, self.register_reader(runner), stack_bits=self.stack_bits(runner)
         )
 
-    def repetition_at(self, runner: Runner) -> Repetition | None:
+    def repetition_at(self, runner: VcpuThread) -> Repetition | None:
         """How the instruction at pc repeats; None where it does not."""
         from kvmdbg.x86 import operands
 
@@ -139,13 +169,13 @@ class Inspection:
         return operands.repetition(code, runner.mode.bits, self.register_reader(runner)) if code else None
 
     @staticmethod
-    def stack_bits(runner: Runner) -> int:
+    def stack_bits(runner: VcpuThread) -> int:
         if runner.mode.bits == 64:
             return 64
         return 32 if runner.sregs.ss.db else 16
 
     @staticmethod
-    def register_reader(runner: Runner):  # type: ignore[no-untyped-def]
+    def register_reader(runner: VcpuThread):  # type: ignore[no-untyped-def]
         """A function from a register's name to its value, quick enough for each step."""
         regs, sregs = runner.vcpu.regs, runner.sregs
 
@@ -159,13 +189,13 @@ class Inspection:
 
         return read
 
-    def find_access(self, runner: Runner, linear: int, size: int, *, write: bool) -> Access | None:
+    def find_access(self, runner: VcpuThread, linear: int, size: int, *, write: bool) -> Access | None:
         """The access of the instruction that ended at pc to one of these bytes; None when it cannot be told."""
         found = self._find_accessor(runner, linear, size, write=write, physical=False)
         return None if found is None else found[1]
 
     def _find_accessor(
-        self, runner: Runner, linear: int, size: int, *, write: bool, physical: bool
+        self, runner: VcpuThread, linear: int, size: int, *, write: bool, physical: bool
     ) -> tuple[Insn, Access] | None:
         from kvmdbg.x86 import operands
 
@@ -185,7 +215,7 @@ class Inspection:
         )
 
     def find_accessor(
-        self, runner: Runner, linear: int, size: int, *, write: bool, physical: bool = False
+        self, runner: VcpuThread, linear: int, size: int, *, write: bool, physical: bool = False
     ) -> int | None:
         """Address of the instruction that ended at pc and made this access; None when it cannot be told.
 
@@ -209,7 +239,7 @@ class Inspection:
                     return back - length
         return None
 
-    def site_of(self, runner: Runner, exit: Exit) -> int:
+    def site_of(self, runner: VcpuThread, exit: Exit) -> int:
         """Linear address of the instruction that caused this exit; of the next one where it cannot be told.
 
         KVM gives some exits with rip at their instruction and some behind it, and not each flavour the same ones.
@@ -225,7 +255,7 @@ class Inspection:
             return pc if found is None else found
         return pc
 
-    def _out_at(self, runner: Runner, pc: int, port: int) -> int:
+    def _out_at(self, runner: VcpuThread, pc: int, port: int) -> int:
         """The `out` at pc, or the one that ends there: which of the two KVM means, the probe knows."""
         if not host_profile().out_is_past:
             return pc

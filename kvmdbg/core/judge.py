@@ -15,8 +15,8 @@ from kvmdbg.errors import KvmdbgError
 
 if TYPE_CHECKING:
     from kvmdbg.core.context import SessionContext
+    from kvmdbg.core.debugged_vcpu import DebuggedVcpu
     from kvmdbg.core.listeners import Listeners
-    from kvmdbg.core.runner import Runner
     from kvmdbg.kvm.exits import Exit
 
 
@@ -27,8 +27,8 @@ class Judge:
         self,
         points: Breakpoints,
         listeners: Listeners,
-        context_of: Callable[[Runner], SessionContext],
-        event_of: Callable[[Runner, Exit, str], Event],
+        context_of: Callable[[DebuggedVcpu], SessionContext],
+        event_of: Callable[[DebuggedVcpu, Exit, str], Event],
     ) -> None:
         self.points = points
         self.listeners = listeners
@@ -36,7 +36,7 @@ class Judge:
         """Whether anybody wants to see exits in this run."""
         self.inspected: frozenset[str] = frozenset()
         """Kinds of events for which each instruction is looked at before and after it runs."""
-        self._context_of = context_of
+        self.context_of = context_of
         self.event_of = event_of
 
     def catchpoints(self) -> list[Catchpoint]:
@@ -60,7 +60,7 @@ class Judge:
         )
 
     def ask(
-        self, runner: Runner, points: Sequence[Point], event: Event | None = None
+        self, runner: DebuggedVcpu, points: Sequence[Point], event: Event | None = None
     ) -> tuple[Point, ...] | stops.Stop:
         """Which of these points, reached on this vCPU, ask for a stop; a Stop when a hook does or a condition fails.
 
@@ -101,13 +101,13 @@ class Judge:
             return stops.BreakpointStop(vcpu=runner.index, pc=runner.pc, hits=())
         return visible
 
-    def _holds(self, point: Point, runner: Runner, event: Event | None) -> bool:
+    def _holds(self, point: Point, runner: DebuggedVcpu, event: Event | None) -> bool:
         bound = point.bound.get(runner.index)
         if bound is None:
-            bound = point.bound[runner.index] = bind_condition(point, self._context_of(runner))
+            bound = point.bound[runner.index] = bind_condition(point, self.context_of(runner))
         return bound(event.exit if event is not None else None)
 
-    def offer(self, runner: Runner, exit: Exit, when: str = "after") -> tuple[Any, stops.Stop | None]:
+    def offer(self, runner: DebuggedVcpu, exit: Exit, when: str = "after") -> tuple[Any, stops.Stop | None]:
         """Let the catchpoints and hooks of this kind see an exit: a hook's answer (or None), and the stop they want.
 
         The stop's pc is the vCPU's now: whoever completes an instruction afterwards moves it.

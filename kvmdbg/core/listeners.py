@@ -6,10 +6,18 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from kvmdbg.core.stops import Stop, internal_error
 from kvmdbg.kvm.exits import Exit
+
+
+class InstructionListener(Protocol):
+    def step(self, pc: int, before: bytes, after: bytes) -> None:
+        """The instruction at ``pc`` has run; registers (struct kvm_regs) before and after it."""
+
+    def flush(self) -> None:
+        """The guest has stopped."""
 
 
 class Listeners:
@@ -26,6 +34,8 @@ class Listeners:
         self.kill: list[Callable[[], None]] = []
         self.warning: list[Callable[[str], None]] = []
         self.note: list[Callable[[int, Exit], None]] = []
+        self.instructions: InstructionListener | None = None
+        """Hears of each instruction that is stepped; while there is one, the guest is stepped."""
 
     def on_stop(self, callback: Callable[[Stop], None]) -> None:
         """``callback(stop)`` after each stop, when the guest may be used again."""

@@ -40,7 +40,7 @@ def over(session: Session, count: int) -> stops.Stop:
     while True:
         session.require_stopped()
         runner = session.runner
-        info = session.classify_at(runner, runner.pc)
+        info = session.space.classify_at(runner, runner.pc)
         if info is not None and info.is_stepped_over:
             stop = arrived(session, to(session, runner.pc + info.size, at_depth=runner.stack_pointer))
         else:
@@ -63,7 +63,7 @@ def line(session: Session, *, over: bool) -> stops.Stop:
     if here is None:
         return session.next() if over else session.step()
     while True:
-        before, info = runner.pc, session.classify_at(runner, runner.pc)
+        before, info = runner.pc, session.space.classify_at(runner, runner.pc)
         back = before + (info.size if info is not None else 1)
         if info is not None and info.is_call and not over:
             stop = session.step()
@@ -95,7 +95,7 @@ def past_loop(session: Session) -> stops.Stop:
     """One step over calls; a jump backwards is run through to its other side."""
     session.require_stopped()
     runner = session.runner
-    info = session.classify_at(runner, runner.pc)
+    info = session.space.classify_at(runner, runner.pc)
     if info is not None and info.is_jump and info.target is not None and info.target <= runner.pc:
         return arrived(session, to(session, runner.pc + info.size))
     return over(session, 1)
@@ -112,7 +112,7 @@ def out(session: Session) -> stops.Stop:
     while True:
         session.require_stopped()
         runner = session.runner
-        info = session.classify_at(runner, runner.pc)
+        info = session.space.classify_at(runner, runner.pc)
         if info is not None and info.is_ret:
             nested = info.is_iret and runner.stack_pointer < began
             stop = session.step()

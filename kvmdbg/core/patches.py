@@ -10,7 +10,7 @@ from kvmdbg.record import record
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
-    from kvmdbg.core.views import PhysicalMemory
+    from kvmdbg.core.views import Memory
 
 
 @record
@@ -71,7 +71,7 @@ class Patches:
         """The guest was loaded anew: nothing of them is left."""
         self._made.clear()
 
-    def _memory(self, space: str) -> PhysicalMemory:
+    def _memory(self, space: str) -> Memory:
         self._session.require_stopped()
         return self._session.physical if space == "phys" else self._session.memory
 

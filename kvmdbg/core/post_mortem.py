@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from kvmdbg.core.probe import legacy_paging_works
+from kvmdbg.core.probe import host_profile, legacy_paging_works
 from kvmdbg.core.replay import Trail, replay
 from kvmdbg.kvm import abi
 from kvmdbg.observe import autopsy
@@ -23,8 +23,8 @@ PATIENCE = 5.0
 
 
 def _state(runner: Runner, regs: abi.kvm_regs, sregs: abi.kvm_sregs) -> State:
-    session = runner.session
-    return State(regs, sregs, session.physical.read, session.machine.paging_limits)
+    guest = runner.guest
+    return State(regs, sregs, guest.physical.read, guest.machine.paging_limits)
 
 
 def _now(runner: Runner) -> State:
@@ -69,21 +69,21 @@ def of_shutdown(runner: Runner) -> tuple[Autopsy, State | None]:
 
 def _trail(runner: Runner, final: abi.kvm_regs | None) -> Trail | None:
     """The way from the last exit to the end; only one that arrives where the vCPU stands, where that is known."""
-    if len(runner.session.runners) > 1:
+    if len(runner.guest.world.runners) > 1:
         return None
     last = runner.recent_state()
     if last is None:
         return None
     regs, sregs = last
     mode = mode_of(runner.sregs.cr0, runner.sregs.efer, regs.rflags, runner.sregs.cs.l, runner.sregs.cs.db)
-    if not runner.session.profile.behaviour(mode, runner.cpl).step:
+    if not host_profile().behaviour(mode, runner.cpl).step:
         return None
-    session = runner.session
-    cpuid, under = runner.vcpu.get_cpuid(), session.traps.under
+    guest = runner.guest
+    cpuid, under = runner.vcpu.get_cpuid(), guest.traps.under
     end = time.monotonic() + PATIENCE
 
     def give_up() -> bool:
-        return session.world.hurried or time.monotonic() > end
+        return guest.world.hurried or time.monotonic() > end
 
     alarm = threading.Timer(PATIENCE, runner.kick)  # for a step that KVM never ends
     alarm.start()
@@ -91,7 +91,7 @@ def _trail(runner: Runner, final: abi.kvm_regs | None) -> Trail | None:
         for start in [sregs] if sregs is not None else [runner.sregs_at_start, runner.sregs]:
             if start is None:
                 continue
-            found = replay(session.machine, under, regs, start, cpuid, give_up)
+            found = replay(guest.machine, under, regs, start, cpuid, give_up)
             if found is not None and (final is None or (found.ended and found.steps[-1].rip == final.rip)):
                 return found
         return None

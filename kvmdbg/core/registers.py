@@ -10,7 +10,7 @@ from kvmdbg.kvm import abi
 from kvmdbg.x86 import registers as names
 
 if TYPE_CHECKING:
-    from kvmdbg.core.runner import Runner
+    from kvmdbg.core.vcpu_thread import VcpuThread
 
 GENERAL = tuple(field[0] for field in abi.kvm_regs._fields_)
 _SEGMENT = {
@@ -40,16 +40,16 @@ class RegisterFile:
 
     __slots__ = ("_before", "_runner")
     _before: tuple[abi.kvm_regs, abi.kvm_sregs] | None
-    _runner: Runner
+    _runner: VcpuThread
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: VcpuThread) -> None:
         object.__setattr__(self, "_runner", runner)
         object.__setattr__(self, "_before", None)
 
     # --- storage -----------------------------------------------------------------------------------
 
     def _load(self, name: str) -> int:
-        runner: Runner = self._runner
+        runner: VcpuThread = self._runner
         runner.require_stopped()
         if name in GENERAL:
             return int(getattr(runner.vcpu.regs, name))
@@ -59,7 +59,7 @@ class RegisterFile:
         return _special(runner.sregs, name)
 
     def _store(self, name: str, value: int) -> None:
-        runner: Runner = self._runner
+        runner: VcpuThread = self._runner
         if name in GENERAL:
             runner.set_general(name, value)
             return
@@ -162,7 +162,7 @@ class RegisterFile:
     # --- the whole ---------------------------------------------------------------------------------
 
     def _now(self) -> tuple[abi.kvm_regs, abi.kvm_sregs]:
-        runner: Runner = self._runner
+        runner: VcpuThread = self._runner
         runner.require_stopped()
         return abi.kvm_regs.from_buffer_copy(runner.vcpu.regs), runner.sregs
 

@@ -57,12 +57,12 @@ class Retreat:
     def mark(self) -> None:
         """Here it can be taken up again."""
         runner = self._runner
-        session = runner.session
-        machine, snapshots = session.machine, session.snapshots
+        guest = runner.guest
+        machine = guest.machine
         runner.flush()
-        with session.traps.kept() as planted:
-            pages = snapshots.history.save()
-        vcpu = snapshot.save_vcpu(runner.vcpu, snapshots.msrs, machine.irqchip)
+        with guest.traps.kept() as planted:
+            pages = guest.memory_history.save()
+        vcpu = snapshot.save_vcpu(runner.vcpu, guest.msrs, machine.irqchip)
         self._mark = Mark(pages, vcpu, snapshot.save_chips(machine), planted)
         self.spent = False
 
@@ -72,14 +72,14 @@ class Retreat:
         if mark is None:
             return False
         runner = self._runner
-        session = runner.session
-        machine, snapshots = session.machine, session.snapshots
-        session.coalescing.discard()
+        guest = runner.guest
+        machine = guest.machine
+        guest.coalescing.discard()
         self._end_accesses()
-        with session.traps.replaced(mark.planted):
-            snapshots.history.restore(mark.pages)
+        with guest.traps.replaced(mark.planted):
+            guest.memory_history.restore(mark.pages)
         snapshot.load_chips(machine, mark.chips)
-        snapshot.load_vcpu(runner.vcpu, mark.vcpu, snapshots.msrs)
+        snapshot.load_vcpu(runner.vcpu, mark.vcpu, guest.msrs)
         memmove(addressof(runner.vcpu.regs), mark.vcpu.regs, Vcpu.REGS_SIZE)
         runner.vcpu.kvm_run.kvm_dirty_regs = 0
         runner.must_complete = False
@@ -88,7 +88,7 @@ class Retreat:
 
     def _end_accesses(self) -> None:
         """Let KVM end the instruction whose MMIO exit is in the page, whatever it does; it is done again."""
-        vcpu, memory = self._runner.vcpu, self._runner.session.machine.memory
+        vcpu, memory = self._runner.vcpu, self._runner.guest.machine.memory
         vcpu.kvm_run.immediate_exit = 1
         try:
             while vcpu.kvm_run.exit_reason == exits.KVM_EXIT_MMIO:

@@ -17,6 +17,8 @@ from kvmdbg.core import moves, stops
 from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Watchpoint, check_catch_kind
 from kvmdbg.core.changes import Changes
 from kvmdbg.core.coalescing import Coalescing
+from kvmdbg.core.debugged_vcpu import DebuggedVcpu
+from kvmdbg.core.guest import Guest
 from kvmdbg.core.holding import Holding
 from kvmdbg.core.hook_calls import Event
 from kvmdbg.core.hooks import Hooks, On
@@ -81,7 +83,7 @@ class Lock(Protocol):
     def release(self) -> None: ...
 
 
-class Session(Inspection):
+class Session:
     """A guest under the debugger. Made by ``kvmdbg.open``; close it, or use it as a context manager."""
 
     def __init__(
@@ -124,7 +126,6 @@ class Session(Inspection):
         self._points = Points(self.breakpoints, self.symbols, self.source, self)
         self.hooks = Hooks(self.breakpoints)
         self.on = On(self._points, self.hooks)
-        self.vectors = Vectors(self)
         self.exit_trace: ExitTrace | None = None
         self.exit_places: ExitPlaces | None = None
         """Counts of exits by instruction and function, while they are wanted."""
@@ -133,8 +134,6 @@ class Session(Inspection):
         self.snapshots = Snapshots(self)
         self.patches = Patches(self)
         self.fresh = True
-        self.arriving = False
-        self._step_interrupts = False
         self.last_stop: stops.Stop | None = None
         self._control = threading.RLock()
         self.sharers: list[Lock] = []
@@ -146,22 +145,16 @@ class Session(Inspection):
         self._contexts: dict[int, SessionContext] = {}
         self.world = World(self._finish, self._announce)
         self.runners: list[Runner] = []
+        self.physical = PhysicalMemory(lambda: self.guest.traps)
+        self.memory = LinearMemory(lambda: (self.space, self.runner))
         try:
-            self.machine = self._make_machine(cpus)
-            self.traps = Traps(self.machine.memory)
-            self.holding = self._make_holding()
+            self.guest = self._make_guest(cpus)
         except BaseException:
             self._backend.close()
             raise
         self._backend.listen(self._received)
         try:
-            self.coalescing = Coalescing(self)
-            self.physical: PhysicalMemory = PhysicalMemory(self)
-            self.memory = LinearMemory(self)
-            self.runners = [Runner(self, vcpu) for vcpu in self.machine.vcpus]
-            self.world.runners = self.runners
-            self.vcpus = [VcpuView(runner, LinearMemory(self, runner)) for runner in self.runners]
-            self.vcpu = self.vcpus[0]
+            self._make_runners(0)
             self._load()
         except BaseException:
             self.close()
@@ -198,11 +191,29 @@ class Session(Inspection):
             raise
         return machine
 
-    def _make_holding(self) -> Holding:
-        return Holding(
-            self.machine, self.traps, self.world, self, self.breakpoints, self.judge, self.vectors,
-            lambda: self.instructions is not None,
-        )  # fmt: skip
+    def _make_guest(self, cpus: int) -> Guest:
+        """A machine with all that its vCPUs share; they have no threads yet."""
+        machine = self._make_machine(cpus)
+        traps = Traps(machine.memory)
+        physical = PhysicalMemory(lambda: traps)
+        space = Inspection(machine, physical)
+        vectors = Vectors(self.image, space, self.world, self.judge)
+        holding = Holding(machine, traps, self.world, space, self.breakpoints, self.judge, vectors)
+        coalescing = Coalescing(machine, self.world, self.judge)
+        return Guest(
+            machine, traps, physical, space, self.world, self.judge, vectors, holding, coalescing, self.listeners
+        )
+
+    def _make_runners(self, current: int) -> None:
+        """Start the vCPUs' threads; ``current`` is the vCPU that is selected."""
+        blocks = self.blocks_interrupts
+        self.runners = [Runner(self.guest, vcpu, blocks_interrupts=blocks) for vcpu in self.machine.vcpus]
+        self.world.runners = list(self.runners)
+        self.vcpus = [
+            VcpuView(runner, LinearMemory(lambda runner=runner: (self.space, runner)))  # type: ignore[misc]
+            for runner in self.runners
+        ]
+        self.vcpu = self.vcpus[current]
 
     def _load(self) -> None:
         self.patches.forget()
@@ -246,20 +257,13 @@ class Session(Inspection):
         self._begin_anew()
         self._dead = False
         self._contexts.clear()
-        self.snapshots.forget_machine()
         for point in self.breakpoints:
             point.bound.clear()
         self.last_stop = None
         current = self.vcpu.index
-        self.coalescing.close()
-        self.machine = self._make_machine(len(self.runners))
-        self.traps = Traps(self.machine.memory)
-        self.holding = self._make_holding()
-        self.coalescing = Coalescing(self)
-        self.runners = [Runner(self, vcpu) for vcpu in self.machine.vcpus]
-        self.world.runners = self.runners
-        self.vcpus = [VcpuView(runner, LinearMemory(self, runner)) for runner in self.runners]
-        self.vcpu = self.vcpus[current]
+        self.guest.coalescing.close()
+        self.guest = self._make_guest(len(self.runners))
+        self._make_runners(current)
         self._load()
 
     def kill(self) -> None:
@@ -279,7 +283,7 @@ class Session(Inspection):
     def _on_vcpu_thread(self) -> bool:
         """Whether the caller is a hook, a device or a listener, on a vCPU's thread, which may wait for nobody."""
         thread = threading.current_thread()
-        return isinstance(thread, Runner) and thread.session is self
+        return thread in self.runners
 
     @property
     def _runs_here(self) -> bool:
@@ -317,7 +321,7 @@ class Session(Inspection):
         self.world.close()
         self.end_trace_exits()
         self.end_trace_instructions()
-        self.coalescing.close()
+        self.guest.coalescing.close()
         for runner in self.runners:
             runner.end()
         self.machine.close()
@@ -337,8 +341,13 @@ class Session(Inspection):
         return "running" if self.world.running else "stopped"
 
     @property
-    def stopping(self) -> bool:
-        return self.world.stopping
+    def machine(self) -> Machine:
+        return self.guest.machine
+
+    @property
+    def space(self) -> Inspection:
+        """Questions about the address space and the code of a vCPU."""
+        return self.guest.space
 
     @property
     def runner(self) -> Runner:
@@ -366,13 +375,13 @@ class Session(Inspection):
 
         Otherwise interrupts wait for the next free run. NotSupportedHere where this KVM cannot keep them out.
         """
-        return self._step_interrupts or not self.blocks_interrupts
+        return self.world.step_interrupts or not self.blocks_interrupts
 
     @step_interrupts.setter
     def step_interrupts(self, value: bool) -> None:
         if not value and not self.blocks_interrupts:
             raise NotSupportedHere("this KVM cannot keep interrupts out of a step: it lacks KVM_GUESTDBG_BLOCKIRQ")
-        self._step_interrupts = value
+        self.world.step_interrupts = value
 
     @property
     def breakpoint_hold(self) -> str:
@@ -442,7 +451,7 @@ class Session(Inspection):
 
         return State(self)
 
-    def frame_of(self, runner: Runner) -> Frame:
+    def frame_of(self, runner: DebuggedVcpu) -> Frame:
         """The selected frame of a vCPU: that of its pc, until ``select_frame`` chooses another at this stop.
 
         One that was chosen is so no more when pc or the stack pointer are written.
@@ -536,7 +545,7 @@ class Session(Inspection):
         """Let all vCPUs run in the background; ``exits`` is a limit for each of them (0: none)."""
         self.start({runner: runner.go for runner in self.runners}, plant=True, exits=exits)
 
-    def start(self, jobs: Mapping[Runner, Job], *, plant: bool, exits: int = 0) -> None:
+    def start(self, jobs: Mapping[DebuggedVcpu, Job], *, plant: bool, exits: int = 0) -> None:
         """Let these vCPUs go in the background, each with its job; ``plant`` the traps of breakpoints before."""
         on_a_runner = threading.current_thread() in self.runners
         if not self._control.acquire(blocking=not on_a_runner):  # whoever has it may be waiting for this very runner
@@ -544,13 +553,11 @@ class Session(Inspection):
         try:
             self.require_stopped()
             try:
-                self._begin(plant=plant)
-                for runner in jobs:
-                    runner.limit = runner.left = exits
+                self._begin(plant=plant, exits=exits)
                 self.world.start(dict(jobs))
             except BaseException:
                 if not self.world.running:
-                    self.traps.lift_all()
+                    self.guest.traps.lift_all()
                 raise
         finally:
             self._control.release()
@@ -561,7 +568,7 @@ class Session(Inspection):
         Each steps one instruction, and on while pc is in its range (start, end). The first that is done stops all.
         """
         runners = [self.runners[index] for index in running]
-        jobs: dict[Runner, Job] = {runner: runner.go for runner in runners}
+        jobs: dict[DebuggedVcpu, Job] = {runner: runner.go for runner in runners}
         alone = len(steps) == 1 and not runners
         for index, span in steps.items():
             runner = self.runners[index]
@@ -757,20 +764,20 @@ class Session(Inspection):
         self.runner.require_step()
         self.end_trace_instructions()
         file = TraceFile(path, self.listeners.tell_warning) if path is not None else None
-        self.instructions = InsnTrace(self.symbols, self._traced_code, file)
+        self.instructions = self.listeners.instructions = InsnTrace(self.symbols, self._traced_code, file)
         return self.instructions
 
     def _traced_code(self, address: int) -> tuple[bytes, int]:
         """The code at a linear address as the vCPU sees it that has just stepped, and its width in bits."""
         runner = self.runner
         runner.forget()
-        return self.code_at(runner, address, 15), runner.mode.bits
+        return self.space.code_at(runner, address, 15), runner.mode.bits
 
     def end_trace_instructions(self) -> None:
         """No more of that."""
         if self.instructions is not None:
             self.instructions.close()
-            self.instructions = None
+            self.instructions = self.listeners.instructions = None
 
     # --- going back --------------------------------------------------------------------------------
 
@@ -802,23 +809,19 @@ class Session(Inspection):
 
     # --- arming ------------------------------------------------------------------------------------
 
-    def _begin(self, *, plant: bool) -> None:
+    def _begin(self, *, plant: bool, exits: int) -> None:
         """Before vCPUs go: decide how points are held, put traps and guards in place."""
         self._begin_anew()
-        self.arriving = self.fresh and plant
+        self.world.arriving = self.fresh and plant
         self.fresh = False
-        self.holding.begin(plant=plant)
-        self.coalescing.arm()
+        self.guest.holding.begin(plant=plant)
+        self.guest.coalescing.arm()
         for runner in self.runners:
-            runner.limit = runner.left = 0
+            runner.limit = runner.left = exits
             for entry in runner.ports.values():
                 runner.watch_port(entry)
         for view in self.vcpus:
             view.registers.remember()
-
-    def exclusive(self, runner: Runner) -> Any:
-        """A context in which no other vCPU is in the guest."""
-        return self.world.exclusive(runner)
 
     def _finish(self, stop: stops.Stop | None) -> stops.Stop:
         """All vCPUs rest. A mistake here must not leave the session waiting for ever: it becomes a stop."""
@@ -830,7 +833,7 @@ class Session(Inspection):
 
     def _settle(self, stop: stops.Stop | None) -> stops.Stop:
         """Take the traps out of memory and settle why it stopped."""
-        self.traps.lift_all()
+        self.guest.traps.lift_all()
         for runner in self.runners:
             runner.forget()
             runner.stepper.rest()
@@ -862,7 +865,7 @@ class Session(Inspection):
 
     def _coalesced_changed(self) -> None:
         if self.world.running:
-            self.coalescing.arm()
+            self.guest.coalescing.arm()
 
     def _sent(self, data: bytes) -> None:
         """What the guest sends through its serial port."""
@@ -939,9 +942,9 @@ class Session(Inspection):
         """Take in a breakpoint, watchpoint or catchpoint with its condition. NotSupportedHere where it cannot work."""
         return self._points.add(point, condition)
 
-    def _event_of(self, runner: Runner, exit: Exit, when: str) -> Event:
+    def _event_of(self, runner: DebuggedVcpu, exit: Exit, when: str) -> Event:
         """What hooks are called with."""
-        return Event(self, self.vcpus[runner.index], exit, when, partial(self.site_of, runner))
+        return Event(self, self.vcpus[runner.index], exit, when, partial(self.space.site_of, runner))
 
     def offer(self, runner: Runner, event: Exit) -> tuple[Any, stops.Stop | None]:
         """Let catchpoints and hooks see an event, on this vCPU's thread: a hook's answer, and the stop they want."""
@@ -949,7 +952,7 @@ class Session(Inspection):
 
     # --- looking -----------------------------------------------------------------------------------
 
-    def context_of(self, runner: Runner) -> SessionContext:
+    def context_of(self, runner: DebuggedVcpu) -> SessionContext:
         """Expressions as this vCPU sees them."""
         from kvmdbg.core.context import SessionContext
 
@@ -979,11 +982,11 @@ class Session(Inspection):
         from kvmdbg.x86 import disasm
 
         width = bits or self.vcpu.mode.bits
-        code = self.code_at(self.runner, address, count * 15)
+        code = self.space.code_at(self.runner, address, count * 15)
         while not code and count * 15 > PAGE:
-            code = self.code_at(self.runner, address, PAGE)
+            code = self.space.code_at(self.runner, address, PAGE)
         if not code:
-            self.read_linear(self.runner, address, 1)
+            self.space.read_linear(self.runner, address, 1)
         return disasm.disassemble(code, address, width, count)
 
     def assembled(self, address: int, text: str) -> bytes:
@@ -998,7 +1001,7 @@ class Session(Inspection):
 
     def translate(self, linear: int) -> paging.Walk:
         """The page walk of a linear address on the current vCPU."""
-        return self.walk(self.runner, linear)
+        return self.space.walk(self.runner, linear)
 
     def mappings(self) -> list[paging.Mapping]:
         """All that the current vCPU's page tables map, by linear address."""

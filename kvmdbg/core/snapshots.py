@@ -47,8 +47,6 @@ class Snapshots:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._named: dict[str, Snapshot] = {}
-        self._history: snapshot.MemoryHistory | None = None
-        self._msrs: list[int] | None = None
 
     def __iter__(self) -> Iterator[Snapshot]:
         return iter(list(self._named.values()))
@@ -61,20 +59,6 @@ class Snapshots:
         if name not in self._named:
             raise UsageError(f"there is no snapshot {name!r}; there are: {', '.join(self._named) or 'none'}")
         return self._named[name]
-
-    @property
-    def history(self) -> snapshot.MemoryHistory:
-        """The pages that the machine's memory consisted of when it was last saved."""
-        if self._history is None:
-            self._history = snapshot.MemoryHistory(self._session.machine)
-        return self._history
-
-    @property
-    def msrs(self) -> list[int]:
-        """The MSRs that belong to the state of a vCPU."""
-        if self._msrs is None:
-            self._msrs = self._session.machine.system.msr_indices()
-        return self._msrs
 
     def save(self, name: str) -> Snapshot:
         """Keep this moment under a name, in place of one that has it already."""
@@ -89,10 +73,9 @@ class Snapshots:
         vcpus = []
         for runner in session.runners:
             runner.call(runner.flush)
-            vcpus.append(runner.call(partial(snapshot.save_vcpu, runner.vcpu, self.msrs, machine.irqchip)))
-        state = snapshot.MachineState(
-            self.history.save(), machine.memory.size, tuple(vcpus), snapshot.save_chips(machine), machine.bus.save()
-        )
+            vcpus.append(runner.call(partial(snapshot.save_vcpu, runner.vcpu, session.guest.msrs, machine.irqchip)))
+        pages, chips = session.guest.memory_history.save(), snapshot.save_chips(machine)
+        state = snapshot.MachineState(pages, machine.memory.size, tuple(vcpus), chips, machine.bus.save())
         return Snapshot(name, state, session.vcpu.pc, session.output, time.time())
 
     def restore(self, wanted: str | Snapshot) -> Snapshot:
@@ -124,7 +107,7 @@ class Snapshots:
             machine.bus.load(state.devices)
         except ValueError as error:
             raise UsageError(f"snapshot {wanted.name!r} does not fit this guest: {error}") from None
-        written = self.history.restore(state.pages)
+        written = session.guest.memory_history.restore(state.pages)
         snapshot.load_chips(machine, state.chips)
         for runner, vcpu in zip(session.runners, state.vcpus, strict=True):
             runner.call(partial(self._load, runner.vcpu, vcpu))
@@ -133,17 +116,13 @@ class Snapshots:
         return written
 
     def _load(self, vcpu: Vcpu, state: snapshot.VcpuState) -> None:
-        snapshot.load_vcpu(vcpu, state, self.msrs)
+        snapshot.load_vcpu(vcpu, state, self._session.guest.msrs)
         memmove(addressof(vcpu.regs), state.regs, Vcpu.REGS_SIZE)
         vcpu.kvm_run.kvm_dirty_regs = 0
 
     def delete(self, name: str) -> None:
         """Forget the snapshot of that name."""
         del self._named[self[name].name]
-
-    def forget_machine(self) -> None:
-        """The session has made its machine anew: nothing is known of its memory."""
-        self._history = None
 
     def write(self, name: str, path: str | os.PathLike[str]) -> None:
         """Put a snapshot into a file. LoadError."""

@@ -17,10 +17,27 @@ from typing import TYPE_CHECKING, Any
 from kvmdbg.core import stops
 from kvmdbg.core.events import CpuidEvent, ModeEvent, RdtscEvent
 from kvmdbg.core.hook_calls import SWALLOW
-from kvmdbg.core.probe import HLT, INT1, INT3
+from kvmdbg.core.probe import HLT, INT1, INT3, host_profile
 from kvmdbg.core.retreat import GuardSpoilt
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
+from kvmdbg.kvm.run_page import (
+    IDTR,
+    IDTR_END,
+    REGS,
+    REGS_END,
+    RFLAGS,
+    RIP,
+    RSP,
+    U8_RFLAGS_TF,
+    U32_DEBUG_EXCEPTION,
+    U32_EXIT_REASON,
+    U64_DEBUG_DR6,
+    U64_DEBUG_PC,
+    U64_DIRTY_REGS,
+    U64_RIP,
+    U64_RSP,
+)
 from kvmdbg.record import replace
 from kvmdbg.x86 import disasm
 from kvmdbg.x86.gates import handler_entries
@@ -42,20 +59,6 @@ RUN_NATIVELY = frozenset((0x01, 0x19, 0x1C, 0x1D, 0x1E, 0xAE, 0xC7))
 """Opcodes behind 0F of fences, endbr64, swapgs, serialize, fxsave, rdfsbase, rdrand and no-operations."""
 IMAGE_SIZES = {"popf": 2, "popfd": 4, "popfq": 8, "iret": 2, "iretd": 4, "iretq": 8}
 """Bytes of what these instructions load into EFLAGS."""
-REGS = abi.kvm_run.regs.offset
-REGS_END = REGS + 144
-IDTR = REGS_END + abi.kvm_sregs.idt.offset
-IDTR_END = IDTR + 10
-"""Base and limit of the IDT, in the special registers behind the general ones."""
-U64_RIP = REGS // 8 + 16
-U64_RSP = REGS // 8 + 6
-RSP, RIP, RFLAGS = 6 * 8, 16 * 8, 17 * 8  # in a copy of struct kvm_regs
-U8_RFLAGS_TF = REGS + RFLAGS + 1
-U64_DIRTY_REGS = abi.kvm_run.kvm_dirty_regs.offset // 8
-U32_EXIT_REASON = abi.kvm_run.exit_reason.offset // 4
-U32_DEBUG_EXCEPTION = abi.kvm_run.exit.offset // 4
-U64_DEBUG_PC = abi.kvm_run.exit.offset // 8 + 1
-U64_DEBUG_DR6 = U64_DEBUG_PC + 1
 
 
 def instruction_event(code: bytes, regs: abi.kvm_regs, bits: int) -> tuple[exits.Exit | None, int]:
@@ -128,15 +131,15 @@ class Stepper:
         runner = self.runner
         if check:
             runner.require_step()
-        session = runner.session
-        if len(session.runners) == 1:
+        guest = runner.guest
+        if len(guest.world.runners) == 1:
             return self._past()
-        with session.exclusive(runner):
+        with guest.world.exclusive(runner):
             return self._past()
 
     def _past(self) -> stops.Stop | None:
         runner = self.runner
-        session = runner.session
+        guest = runner.guest
         pc = runner.pc
         with runner.without_trap(pc), self._handlers_trapped():
             runner.debug_for_stepping()
@@ -145,15 +148,20 @@ class Stepper:
                 before = bytes(runner.vcpu.page[REGS:REGS_END])
                 rip = u64[U64_RIP]
                 stop = self._single_round_slots(before)
-                if stop is not None or u64[U64_RIP] != rip or session.stopping or not session.is_rep(runner, pc):
+                if (
+                    stop is not None
+                    or u64[U64_RIP] != rip
+                    or guest.world.stopping
+                    or not guest.space.is_rep(runner, pc)
+                ):
                     return stop
 
     def _single_round_slots(self, before: bytes) -> stops.Stop | None:
         """A step while slots may guard pages: they are given back where the instruction might meet them."""
         runner = self.runner
-        if not runner.session.machine.memory.guards:
+        if not runner.guest.machine.memory.guards:
             return self._single(before)
-        if not (runner.watching.guarded_at_pc() or runner.session.holding.guarded_of_cpu(runner)):
+        if not (runner.watching.guarded_at_pc() or runner.guest.holding.guarded_of_cpu(runner)):
             return self._single(before)
         return runner.watching.through_guards(self._single_from_here)
 
@@ -184,7 +192,7 @@ class Stepper:
                 stop = self.past(check=not done)
             except GuardSpoilt as spoilt:
                 return runner.spoilt(spoilt.pages)
-            stopping = runner.session.stopping
+            stopping = runner.guest.world.stopping
             if stop is not None or (stopping and page[REGS:REGS_END] == before):
                 return stop
             done += 1
@@ -203,7 +211,7 @@ class Stepper:
             stop = self.run(1)
             if not isinstance(stop, stops.StepStop):
                 return stop
-            info = runner.session.classify_at(runner, runner.pc)
+            info = runner.guest.space.classify_at(runner, runner.pc)
             if info is not None and (info.is_ret or info.is_stepped_over):
                 return stop
 
@@ -232,7 +240,7 @@ class Stepper:
         runner.begin_step()
         runner.vcpu.share_sregs(runner.sregs)
         stepped = count is not None or span is not None
-        runner.step_quietly(stepped and not limit and not runner.session.step_interrupts)
+        runner.step_quietly(stepped and not limit and not runner.guest.world.step_interrupts)
         runner.stepping = True
         try:
             with self._handlers_trapped():
@@ -254,18 +262,18 @@ class Stepper:
 
     def _run(self, count: int | None, record: list[bytes] | None, span: tuple[int, int] | None) -> stops.Stop | None:
         runner = self.runner
-        plan, session, vcpu = runner.plan, runner.session, runner.vcpu
+        plan, guest, vcpu = runner.plan, runner.guest, runner.vcpu
         fd, page, raw, u32, u64, ioctl = vcpu.fd, vcpu.page, vcpu.raw, vcpu.u32, vcpu.u64, fcntl.ioctl
         by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
-        inspected = session.judge.inspected
-        looks_for_tables = session.vectors.active and (plan.stepping or not session.profile.guards_restart)
+        inspected = guest.judge.inspected
+        looks_for_tables = guest.vectors.active and (plan.stepping or not host_profile().guards_restart)
         fast = not (watchful or inspected or plan.holds_data_in_registers or looks_for_tables)
         run, debug, port_exit = abi.KVM_RUN, exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_IO
-        world = session.world
+        world = guest.world
         code_page = -1
         code: memoryview | bytes = b""
-        tracer = session.instructions
-        drain = session.coalescing.drain
+        tracer = guest.listeners.instructions
+        drain = guest.coalescing.drain
         entries = self._entry_points
         pc = runner.pc
         runner.debug_for_stepping(again=False)
@@ -358,10 +366,10 @@ class Stepper:
         """The page of memory that holds the code at ``linear``; kept for the time of a run of steps."""
         found = self._pages.get(linear >> 12)
         if found is None:
-            session = self.runner.session
+            guest = self.runner.guest
             self.runner.forget()
-            physical = session.physical_of(self.runner, linear & ~0xFFF)
-            region = None if physical is None else session.machine.memory.find(physical)
+            physical = guest.space.physical_of(self.runner, linear & ~0xFFF)
+            region = None if physical is None else guest.machine.memory.find(physical)
             if physical is None or region is None:
                 return b""
             found = region.view[physical - region.address : physical - region.address + 4096]
@@ -379,26 +387,26 @@ class Stepper:
         frame, to be put back afterwards; None when it is no such instruction.
         """
         runner = self.runner
-        if runner.session.profile.steps_iret or runner.mode.bits != 64:
+        if host_profile().steps_iret or runner.mode.bits != 64:
             return None
-        info = runner.session.classify_at(runner, runner.pc)
+        info = runner.guest.space.classify_at(runner, runner.pc)
         if info is None or info.mnemonic not in ("iretq", "iretd"):
             return None
         width = 8 if info.mnemonic == "iretq" else 4
         try:
-            back = runner.session.read_linear(runner, runner.stack_pointer, 2 * width)
+            back = runner.guest.space.read_linear(runner, runner.stack_pointer, 2 * width)
         except MemoryFault:
             return None
-        if back[width] & 3 or not runner.session.profile.kernel_execute_dr:
+        if back[width] & 3 or not host_profile().kernel_execute_dr:
             return None  # to user code, where it cannot be held
         request = abi.kvm_guest_debug(control=abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP)
         request.debugreg[0] = int.from_bytes(back[:width], "little")
         request.debugreg[7] = 0x402
         at = runner.stack_pointer + 2 * width
         try:
-            flags = runner.session.read_linear(runner, at, width)
+            flags = runner.guest.space.read_linear(runner, at, width)
             without_rf = int.from_bytes(flags, "little") & ~(1 << 16)  # RF would hide the breakpoint
-            runner.session.write_linear(runner, at, without_rf.to_bytes(width, "little"))
+            runner.guest.space.write_linear(runner, at, without_rf.to_bytes(width, "little"))
         except MemoryFault:
             return None
         runner.debug(bytes(request))
@@ -410,15 +418,15 @@ class Stepper:
     def _inspected(self, before: bytes, watchful: bool) -> stops.Stop | None:
         """A step over an instruction that hooks and catchpoints may want, and a look at the mode behind it."""
         runner = self.runner
-        session = runner.session
+        guest = runner.guest
         mode = runner.mode
-        code = session.code_at(runner, runner.pc, 15)
+        code = guest.space.code_at(runner, runner.pc, 15)
         event, length = instruction_event(code, runner.vcpu.regs, mode.bits)
-        if event is not None and event.kind not in session.judge.inspected:
+        if event is not None and event.kind not in guest.judge.inspected:
             event = None
         answer = asked = stop = None
         if event is not None:
-            answer, asked = session.judge.offer(runner, event, "before")
+            answer, asked = guest.judge.offer(runner, event, "before")
         if answer is not None and event is not None:
             self._answer(event.kind, answer)
             runner.set_general("rip", runner.vcpu.regs.rip + length)
@@ -427,9 +435,9 @@ class Stepper:
         if self.parked:
             return stop
         if event is not None:
-            asked = session.judge.offer(runner, event)[1] or asked
-        if "mode" in session.judge.inspected and runner.mode != mode:
-            asked = session.judge.offer(runner, ModeEvent(mode.name, runner.mode.name))[1] or asked
+            asked = guest.judge.offer(runner, event)[1] or asked
+        if "mode" in guest.judge.inspected and runner.mode != mode:
+            asked = guest.judge.offer(runner, ModeEvent(mode.name, runner.mode.name))[1] or asked
         return stop or (None if asked is None else replace(asked, pc=runner.pc))
 
     def _answer(self, kind: str, answer: Any) -> None:
@@ -513,7 +521,7 @@ class Stepper:
                         self._run_to_return()
                     finally:
                         runner.forget()
-                        runner.session.write_linear(runner, *frame)
+                        runner.guest.space.write_linear(runner, *frame)
                         delivered = self._at_handler(vcpu.u32[U32_EXIT_REASON], before)
                         runner.debug_for_stepping()
                     if self.parked or delivered:
@@ -546,9 +554,9 @@ class Stepper:
         """Where the instruction at pc ends, if it is one that this KVM does not emulate but lets the CPU run: its own
         step would run the next one, too. None for others."""
         runner = self.runner
-        if not runner.session.profile.runs_on:
+        if not host_profile().runs_on:
             return None
-        code = runner.session.code_at(runner, runner.pc, disasm.MAX_INSTRUCTION)
+        code = runner.guest.space.code_at(runner, runner.pc, disasm.MAX_INSTRUCTION)
         at = 0
         while at < len(code) and code[at] in HARD_AND_PREFIXES:
             at += 1
@@ -609,7 +617,7 @@ class Stepper:
                 if self._unmoved(before) and (tries < JUMP_TRIES or not self._jumps()):
                     runner.debug_for_stepping()
                     continue
-                if runner.session.profile.leaks_trap_flag or before[RFLAGS + 1] & 1:
+                if host_profile().leaks_trap_flag or before[RFLAGS + 1] & 1:
                     self._correct_pushf(before)
                 return None
             delivered = runner.deliveries
@@ -635,9 +643,9 @@ class Stepper:
     def _hlt_size(self) -> int:
         """Bytes of the hlt at pc, on a KVM that lets a step pass it and halts later; 0 for all else."""
         runner = self.runner
-        if not runner.session.profile.halts_late or runner.cpl:
+        if not host_profile().halts_late or runner.cpl:
             return 0
-        info = runner.session.classify_at(runner, runner.pc)
+        info = runner.guest.space.classify_at(runner, runner.pc)
         return info.size if info is not None and info.is_hlt else 0
 
     def _halt(self, size: int) -> stops.Stop | None:
@@ -652,7 +660,7 @@ class Stepper:
             events.interrupt.shadow = 0
             events.flags |= abi.KVM_VCPUEVENT_VALID_SHADOW
             vcpu.set_events(events)
-        if not runner.session.machine.irqchip:
+        if not runner.guest.machine.irqchip:
             return runner.stop(stops.HaltedStop)
         vcpu.set_mp_state(abi.KVM_MP_STATE_HALTED)
         self.halted = True
@@ -736,13 +744,13 @@ class Stepper:
     def _flags_to_load(self) -> int | None:
         """The image that popf or iret at pc is about to load into EFLAGS; None where it is another instruction."""
         runner = self.runner
-        info = runner.session.classify_at(runner, runner.pc)
+        info = runner.guest.space.classify_at(runner, runner.pc)
         size = IMAGE_SIZES.get(info.mnemonic) if info is not None else None
         if info is None or size is None:
             return None
         at = runner.stack_pointer + (2 * size if info.mnemonic.startswith("iret") else 0)
         try:
-            return int.from_bytes(runner.session.read_linear(runner, at, size), "little")
+            return int.from_bytes(runner.guest.space.read_linear(runner, at, size), "little")
         except MemoryFault:
             return None
 
@@ -786,7 +794,7 @@ class Stepper:
     def _jumps(self) -> bool:
         """Whether the instruction at pc may end where it began with no register changed: ``jmp $``."""
         runner = self.runner
-        info = runner.session.classify_at(runner, runner.pc)
+        info = runner.guest.space.classify_at(runner, runner.pc)
         return info is not None and info.is_jump
 
     # --- events that are delivered during a step ----------------------------------------------------
@@ -807,7 +815,7 @@ class Stepper:
 
     def _release_handlers(self) -> None:
         runner = self.runner
-        runner.session.traps.lift(*self._entries - runner.plan.traps)
+        runner.guest.traps.lift(*self._entries - runner.plan.traps)
         self._entries.clear()
         self._entry_points.clear()
         runner.step_entries, runner.step_trap = (), None
@@ -815,14 +823,14 @@ class Stepper:
     def _note_table(self) -> None:
         """Remember the guest's table of handlers, to see when it is another one."""
         runner = self.runner
-        session, idt = runner.session, runner.sregs.idt
+        guest, idt = runner.guest, runner.sregs.idt
         self._idtr = runner.vcpu.raw[IDTR:IDTR_END]
         self._table = []
         at, end = idt.base, idt.base + min(idt.limit + 1, 1024 if runner.mode.segmented else 4096)
         while at < end:
             size = min(end - at, 4096 - at % 4096)
-            physical = session.physical_of(runner, at)
-            region = None if physical is None else session.machine.memory.find(physical)
+            physical = guest.space.physical_of(runner, at)
+            region = None if physical is None else guest.machine.memory.find(physical)
             if physical is not None and region is not None:
                 start = physical - region.address
                 self._table.append((region.mapping, start, start + size, region.mapping[start : start + size]))
@@ -830,20 +838,20 @@ class Stepper:
 
     def _trap_handlers(self) -> None:
         runner = self.runner
-        session = runner.session
+        guest = runner.guest
         self._note_table()
-        if session.profile.steps_into_handlers:
+        if host_profile().steps_into_handlers:
             return
-        trap = runner.plan.trap or session.profile.kernel_trap
+        trap = runner.plan.trap or host_profile().kernel_trap
         if (
             trap is None
-            or (trap == HLT and session.machine.irqchip)
-            or session.profile.by_mode["user"].step < bool(runner.cpl)
+            or (trap == HLT and guest.machine.irqchip)
+            or host_profile().by_mode["user"].step < bool(runner.cpl)
         ):
             return
         sregs = runner.sregs
         entries = handler_entries(
-            lambda at, size: session.read_linear(runner, at, size),
+            lambda at, size: guest.space.read_linear(runner, at, size),
             sregs.idt.base,
             sregs.idt.limit,
             runner.mode,
@@ -853,13 +861,13 @@ class Stepper:
         plantable = {}
         others = []
         for linear in entries:
-            physical = session.physical_of(runner, linear)
-            known = physical is not None and linear not in idt and session.machine.memory.find(physical)
-            if physical is not None and known and session.vectors.is_handler(runner, linear):
+            physical = guest.space.physical_of(runner, linear)
+            known = physical is not None and linear not in idt and guest.machine.memory.find(physical)
+            if physical is not None and known and guest.vectors.is_handler(runner, linear):
                 plantable[linear] = physical
             else:
                 others.append(linear)
-        free = runner.free_debug_registers if session.profile.kernel_execute_dr else 0
+        free = runner.free_debug_registers if host_profile().kernel_execute_dr else 0
         held = (others + list(plantable))[:free]
         self._entry_points.update(dict.fromkeys(held))
         runner.step_entries, runner.step_trap = tuple(held), trap
@@ -876,11 +884,11 @@ class Stepper:
     def _trap(self, physical: int) -> None:
         assert self.runner.step_trap is not None
         self._entries.add(physical)
-        self.runner.session.traps.plant(physical, self.runner.step_trap)
+        self.runner.guest.traps.plant(physical, self.runner.step_trap)
 
     def _untrap(self, physical: int) -> None:
         self._entries.discard(physical)
-        self.runner.session.traps.lift(physical)
+        self.runner.guest.traps.lift(physical)
 
     def _at_handler(self, reason: int, before: bytes) -> bool:
         """Whether the exit is at the entry of a handler that is trapped; ip is there then."""
@@ -895,13 +903,13 @@ class Stepper:
                 return False
         elif trap == HLT and reason == exits.KVM_EXIT_HLT:
             pc -= 1
-            if runner.session.physical_of(runner, pc) not in self._entries:
+            if runner.guest.space.physical_of(runner, pc) not in self._entries:
                 return False
             runner.set_general("rip", runner.vcpu.regs.rip - 1)
         elif (trap == INT3 and reason == exits.KVM_EXIT_DEBUG) or (
             trap == INT1 and reason == exits.KVM_EXIT_INTERNAL_ERROR
         ):
-            if runner.session.physical_of(runner, pc) not in self._entries:
+            if runner.guest.space.physical_of(runner, pc) not in self._entries:
                 return False
         else:
             return False
@@ -924,7 +932,7 @@ class Stepper:
         slots = 5 if width == 8 else 3
         for error_code in (0, width):
             try:
-                back = runner.session.read_linear(runner, stack + error_code, width)
+                back = runner.guest.space.read_linear(runner, stack + error_code, width)
             except MemoryFault:
                 return None
             if (int.from_bytes(back, "little") - rip) & mask <= 15:
@@ -959,19 +967,19 @@ class Stepper:
         if width not in (2, 4, 8):
             return
         rip = int.from_bytes(before[RIP : RIP + 8], "little")
-        info = runner.session.classify_at(runner, runner.cs_base + rip)
+        info = runner.guest.space.classify_at(runner, runner.cs_base + rip)
         if info is not None and info.is_pushf:
             self._correct_pushed(0, width, before)
 
     def _correct_pushed(self, offset: int, width: int, before: bytes) -> None:
         """Have EFLAGS.TF in an image of EFLAGS on the stack as the guest had it in registers ``before``."""
         runner = self.runner
-        session = runner.session
+        guest = runner.guest
         at = runner.stack_pointer + offset
         own = EFLAGS_TF if before[RFLAGS + 1] & 1 else 0
         try:
-            flags = int.from_bytes(session.read_linear(runner, at, width), "little")
+            flags = int.from_bytes(guest.space.read_linear(runner, at, width), "little")
             if flags & EFLAGS_TF != own and flags & 2 and not flags & 0x8028:
-                session.write_linear(runner, at, (flags ^ EFLAGS_TF).to_bytes(width, "little"))
+                guest.space.write_linear(runner, at, (flags ^ EFLAGS_TF).to_bytes(width, "little"))
         except MemoryFault:
             return

@@ -31,9 +31,12 @@ from kvmdbg.x86.gates import gate_size, handlers
 from kvmdbg.x86.reach import HANDLER_SIZE, Place, Read, find, looks_like_code
 
 if TYPE_CHECKING:
+    from kvmdbg.core.debugged_vcpu import DebuggedVcpu
     from kvmdbg.core.hook_calls import Event
-    from kvmdbg.core.runner import Runner
-    from kvmdbg.core.session import Session
+    from kvmdbg.core.inspection import Inspection
+    from kvmdbg.core.judge import Judge
+    from kvmdbg.core.world import World
+    from kvmdbg.machine.image import Image
 
 PAGE = 4096
 LIDT = re.compile(rb"\x0f\x01[\x18-\x1f\x58-\x5f\x98-\x9f]", re.DOTALL)
@@ -43,13 +46,16 @@ Table = tuple[int, int, str]
 
 
 class Vectors:
-    """What is armed for the catchpoints on exceptions and interrupts of ``session``."""
+    """What is armed for the catchpoints on exceptions and interrupts that ``judge`` knows."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, image: Image, space: Inspection, world: World, judge: Judge) -> None:
+        self._image = image
+        self._space = space
+        self._world = world
+        self._judge = judge
         self.wanted: list[Catchpoint] = []
-        self._tables: dict[Runner, Table] = {}
-        self._waiting: set[Runner] = set()
+        self._tables: dict[DebuggedVcpu, Table] = {}
+        self._waiting: set[DebuggedVcpu] = set()
         """vCPUs that could run no code yet when the breakpoints were set: only their tables' pages are held."""
         self._ranges: list[tuple[int, int]] = []
         self._candidates: dict[int, int] | None = None
@@ -64,18 +70,20 @@ class Vectors:
     def active(self) -> bool:
         return bool(self.wanted)
 
-    def points(self) -> list[Breakpoint]:
-        """The breakpoints to hold now: at wanted handlers, and at the image's LIDT instructions."""
-        session = self.session
-        self.wanted = [p for p in session.breakpoints.catchpoints() if p.enabled and p.kind in VECTORS]
+    def points(self, look_again: Callable[[DebuggedVcpu], None]) -> list[Breakpoint]:
+        """The breakpoints to hold now: at wanted handlers, and at the image's LIDT instructions.
+
+        ``look_again`` is called where a new table may have been loaded just before.
+        """
+        self.wanted = [p for p in self._judge.points.catchpoints() if p.enabled and p.kind in VECTORS]
         self._tables.clear()
-        self._waiting = {runner for runner in session.runners if not runner.may_run} if self.wanted else set()
+        self._waiting = {runner for runner in self._world.runners if not runner.may_run} if self.wanted else set()
         self._ranges = []
         self._contents = {}
         if not self.wanted:
             return []
-        entries: dict[tuple[Runner, int], list[int]] = {}
-        for runner in session.runners:
+        entries: dict[tuple[DebuggedVcpu, int], list[int]] = {}
+        for runner in self._world.runners:
             known = set(self._tables.values())
             table = self._tables[runner] = self._table(runner)
             if table in known:
@@ -86,9 +94,11 @@ class Vectors:
                 continue  # what lies there need not be a table yet
             table_itself = range(base, base + min(limit + 1, 256 * gate_size(runner.mode)))
             for vector, linear in self._handlers(runner).items():
-                if linear not in table_itself and session.physical_of(runner, linear) is not None:
+                if linear not in table_itself and self._space.physical_of(runner, linear) is not None:
                     entries.setdefault((runner, linear), []).append(vector)
-        self._contents = {(start, end): session.machine.memory.read(start, end - start) for start, end in self._ranges}
+        self._contents = {
+            (start, end): self._space.machine.memory.read(start, end - start) for start, end in self._ranges
+        }
         points = [
             self._at_handler(runner, linear, vectors)
             for (runner, linear), vectors in entries.items()
@@ -97,9 +107,9 @@ class Vectors:
         found = f"{len(points)} handler{'s' if len(points) != 1 else ''}"
         for point in self.wanted:
             point.held_by = found if points else "waits for a table of handlers"
-        return [*points, *self._sites()]
+        return [*points, *self._sites(look_again)]
 
-    def _sites(self) -> list[Breakpoint]:
+    def _sites(self, look_again: Callable[[DebuggedVcpu], None]) -> list[Breakpoint]:
         """What notices a new table: breakpoints on the LIDT instructions of the image, and behind possible ones."""
         if self._candidates is None:
             self._candidates = dict(self._matches_in_image())
@@ -113,25 +123,24 @@ class Vectors:
             points.append(point)
         for physical, linear in self._candidates.items():
             if physical not in self.sure:
-                points += [self._perhaps(end) for end in sorted(self._ends(physical, linear))]
+                points += [self._perhaps(end, look_again) for end in sorted(self._ends(physical, linear))]
         return points
 
     def _matches_in_image(self) -> Iterator[tuple[int, int]]:
         """Physical and linear address of all bytes in the image that may be an LIDT."""
-        for segment in self.session.image.segments:
+        for segment in self._image.segments:
             for match in LIDT.finditer(bytes(segment.data)):
                 yield segment.address + match.start(), segment.linear + match.start()
 
     def _look(self) -> None:
         """Find LIDT instructions among the code that is reached from where the vCPUs are, and from functions."""
-        session = self.session
-        for runner in session.runners:
+        for runner in self._world.runners:
             if runner in self._waiting:
                 continue
             start = Place(runner.pc, runner.mode.bits, runner.cs_base, not runner.mode.segmented)
-            self._keep(start, partial(session.code_at, runner), partial(session.physical_of, runner))
-        bits = {"real": 16, "prot": 32, "long": 64}[session.image.mode]
-        functions = [symbol.address for symbol in session.image.symbols if symbol.kind == "function"]
+            self._keep(start, partial(self._space.code_at, runner), partial(self._space.physical_of, runner))
+        bits = {"real": 16, "prot": 32, "long": 64}[self._image.mode]
+        functions = [symbol.address for symbol in self._image.symbols if symbol.kind == "function"]
         for physical, linear in (self._candidates or {}).items():
             if physical not in self.sure:
                 before = max((address for address in functions if address <= linear), default=None)
@@ -151,7 +160,7 @@ class Vectors:
 
     def _loaded_at(self, linear: int) -> int | None:
         """Where the image's byte of this linear address was loaded."""
-        for segment in self.session.image.segments:
+        for segment in self._image.segments:
             if segment.linear <= linear < segment.linear + segment.size:
                 return segment.address + linear - segment.linear
         return None
@@ -160,13 +169,13 @@ class Vectors:
         physical = self._loaded_at(linear)
         with suppress(MemoryFault):
             if physical is not None:
-                return self.session.physical.read(physical, size)
+                return self._space.physical.read(physical, size)
         return b""
 
     def _ends(self, physical: int, linear: int) -> set[int]:
         """Where the instruction behind a possible LIDT begins, in each mode that it may be in."""
-        code = self.session.physical.read(physical, 8)
-        widths = (16, 32) if self.session.image.mode == "real" else (32,)
+        code = self._space.physical.read(physical, 8)
+        widths = (16, 32) if self._image.mode == "real" else (32,)
         found = (disasm.classify(code, linear, bits) for bits in widths)
         return {linear + info.size for info in found if info is not None}
 
@@ -176,9 +185,9 @@ class Vectors:
             for catch in self.wanted:
                 catch.held_by += ", a new table at the next exit"
 
-    def _perhaps(self, linear: int) -> Breakpoint:
+    def _perhaps(self, linear: int, look_again: Callable[[DebuggedVcpu], None]) -> Breakpoint:
         """A breakpoint that may lie on data: a debug register changes nothing that the guest can read."""
-        point = Breakpoint(linear, function=self._look_again)
+        point = Breakpoint(linear, function=lambda event: look_again(self._world.runners[event.vcpu.index]))
         point.without_register = NOT_AT_ALL
         return point
 
@@ -192,32 +201,32 @@ class Vectors:
 
     def altered(self) -> bool:
         """Whether a table holds something else than when the breakpoints were set."""
-        read = self.session.machine.memory.read
+        read = self._space.machine.memory.read
         return any(read(start, end - start) != known for (start, end), known in self._contents.items())
 
-    def moved(self, runner: Runner) -> bool:
+    def moved(self, runner: DebuggedVcpu) -> bool:
         """Whether this vCPU has another table than when the breakpoints were set, or could run no code then."""
         if runner in self._waiting and runner.may_run:
             return True
         return self._tables.get(runner) != self._table(runner)
 
     @staticmethod
-    def _table(runner: Runner) -> Table:
+    def _table(runner: DebuggedVcpu) -> Table:
         idt = runner.sregs.idt
         return idt.base, idt.limit, runner.mode.name if gate_size(runner.mode) == 4 else str(gate_size(runner.mode))
 
-    def _physical(self, runner: Runner, base: int, limit: int) -> Iterator[tuple[int, int]]:
+    def _physical(self, runner: DebuggedVcpu, base: int, limit: int) -> Iterator[tuple[int, int]]:
         at, end = base, base + min(limit, 256 * gate_size(runner.mode) - 1) + 1
         while at < end:
             stop = min(end, (at & -PAGE) + PAGE)
-            physical = self.session.physical_of(runner, at)
+            physical = self._space.physical_of(runner, at)
             if physical is not None:
                 yield physical, physical + stop - at
             at = stop
 
-    def _handlers(self, runner: Runner) -> dict[int, int]:
+    def _handlers(self, runner: DebuggedVcpu) -> dict[int, int]:
         idt = runner.sregs.idt
-        return handlers(lambda at, n: self.session.read_linear(runner, at, n), idt.base, idt.limit, runner.mode)
+        return handlers(lambda at, n: self._space.read_linear(runner, at, n), idt.base, idt.limit, runner.mode)
 
     def _wants(self, vector: int) -> bool:
         return any(self._matches(point, vector) for point in self.wanted)
@@ -236,17 +245,13 @@ class Vectors:
     def _nothing(event: Event) -> None:
         """A hook that does nothing: the breakpoint is there so that the vCPU comes by."""
 
-    def _look_again(self, event: Event) -> None:
-        """A new table may have been loaded just before."""
-        self.session.runners[event.vcpu.index].follow_tables()
-
-    def _at_handler(self, runner: Runner, linear: int, vectors: list[int]) -> Breakpoint:
+    def _at_handler(self, runner: DebuggedVcpu, linear: int, vectors: list[int]) -> Breakpoint:
         def reached(event: Event) -> stops.Stop | None:
-            runner = self.session.runners[event.vcpu.index]
+            runner = self._world.runners[event.vcpu.index]
             for kind in ("exception", "interrupt"):
                 mine = [v for v in vectors if self.wants(kind, v)]
                 if mine:
-                    stop = self.session.judge.offer(runner, self._describe(runner, kind, mine[0], vectors))[1]
+                    stop = self._judge.offer(runner, self._describe(runner, kind, mine[0], vectors))[1]
                     if stop is not None:
                         return stop
             return None
@@ -256,19 +261,21 @@ class Vectors:
             point.without_register = STEPPED
         return point
 
-    def is_handler(self, runner: Runner, linear: int) -> bool:
+    def is_handler(self, runner: DebuggedVcpu, linear: int) -> bool:
         """Whether code lies where a vector leads: unused vectors may lead to data, which no trap may change."""
-        code = self.session.code_at(runner, linear, HANDLER_SIZE)
+        code = self._space.code_at(runner, linear, HANDLER_SIZE)
         return looks_like_code(code, {4: 16, 8: 32, 16: 64}[gate_size(runner.mode)])
 
-    def _describe(self, runner: Runner, kind: str, vector: int, vectors: list[int]) -> ExceptionEvent | InterruptEvent:
+    def _describe(
+        self, runner: DebuggedVcpu, kind: str, vector: int, vectors: list[int]
+    ) -> ExceptionEvent | InterruptEvent:
         """The event, from the frame on the handler's stack (SDM volume 3A, figures 6-4 and 6-9, and 20.1.4)."""
-        session, mode = self.session, runner.mode
+        mode = runner.mode
         width = mode.bits // 8
         coded = kind == "exception" and vector in WITH_ERROR_CODE and not mode.segmented
         others = tuple(other for other in vectors if other != vector)
         try:
-            frame = session.read_linear(runner, runner.stack_pointer, 3 * width)
+            frame = self._space.read_linear(runner, runner.stack_pointer, 3 * width)
         except MemoryFault:
             frame = bytes(3 * width)
         words = [int.from_bytes(frame[n * width : (n + 1) * width], "little") for n in range(3)]
@@ -276,7 +283,7 @@ class Vectors:
         ip = words[0]
         if mode.bits != 64:
             with suppress(KvmdbgError):
-                ip += session.context_of(runner).segment(words[1] & 0xFFFF)
+                ip += self._judge.context_of(runner).segment(words[1] & 0xFFFF)
         if kind == "interrupt":
             return InterruptEvent(vector, ip, others)
         address = int(runner.sregs.cr2) if vector == 14 and not mode.segmented else None

@@ -5,6 +5,7 @@ Reads never show a trap of the debugger's, also not while the guest runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, overload
 
 from kvmdbg.core.registers import RegisterFile
@@ -13,26 +14,23 @@ from kvmdbg.kvm.abi import KVM_MP_STATE_HALTED, KVM_MP_STATE_NAMES
 from kvmdbg.x86.modes import Mode
 
 if TYPE_CHECKING:
-    from kvmdbg.core.runner import Runner
-    from kvmdbg.core.session import Session
+    from kvmdbg.core.inspection import Inspection
+    from kvmdbg.core.traps import Traps
+    from kvmdbg.core.vcpu_thread import VcpuThread
 
 PAGE = 4096
 
 
-class PhysicalMemory:
-    """Guest-physical memory: ``read``, ``write``, and ``memory[a:b]``."""
+class Memory:
+    """``read``, ``write``, and ``memory[a:b]``."""
 
-    space = "physical"
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    space: str
 
     def read(self, address: int, size: int) -> bytes:
-        """``size`` bytes; MemoryFault names the first address that is not there."""
-        return self._session.traps.read(address, size)
+        raise NotImplementedError
 
     def write(self, address: int, data: bytes) -> None:
-        self._session.traps.write(address, data)
+        raise NotImplementedError
 
     @overload
     def __getitem__(self, key: int) -> int: ...
@@ -59,6 +57,22 @@ class PhysicalMemory:
             self.write(key, raw)
 
 
+class PhysicalMemory(Memory):
+    """Guest-physical memory: ``read``, ``write``, and ``memory[a:b]``."""
+
+    space = "physical"
+
+    def __init__(self, traps: Callable[[], Traps]) -> None:
+        self._traps = traps
+
+    def read(self, address: int, size: int) -> bytes:
+        """``size`` bytes; MemoryFault names the first address that is not there."""
+        return self._traps().read(address, size)
+
+    def write(self, address: int, data: bytes) -> None:
+        self._traps().write(address, data)
+
+
 def _length(part: slice) -> int:
     """Bytes of a slice of memory. UsageError for one that has no start, no end or a step."""
     if part.start is None or part.stop is None or part.step is not None or part.stop < part.start:
@@ -66,26 +80,28 @@ def _length(part: slice) -> int:
     return int(part.stop - part.start)
 
 
-class LinearMemory(PhysicalMemory):
-    """Memory as the paging of one vCPU shows it: the current one unless ``runner`` is given."""
+class LinearMemory(Memory):
+    """Memory as the paging of one vCPU shows it: ``of`` gives the memory's inspection and the vCPU that is meant."""
 
     space = "linear"
 
-    def __init__(self, session: Session, runner: Runner | None = None) -> None:
-        super().__init__(session)
-        self._runner = runner
+    def __init__(self, of: Callable[[], tuple[Inspection, VcpuThread]]) -> None:
+        self._of = of
 
     def read(self, address: int, size: int) -> bytes:
-        return self._session.read_linear(self._runner or self._session.runner, address, size)
+        """``size`` bytes; MemoryFault names the first address that is not there."""
+        space, runner = self._of()
+        return space.read_linear(runner, address, size)
 
     def write(self, address: int, data: bytes) -> None:
-        self._session.write_linear(self._runner or self._session.runner, address, data)
+        space, runner = self._of()
+        space.write_linear(runner, address, data)
 
 
 class VcpuView:
     """One vCPU as its user sees it."""
 
-    def __init__(self, runner: Runner, memory: LinearMemory) -> None:
+    def __init__(self, runner: VcpuThread, memory: LinearMemory) -> None:
         self._runner = runner
         self.memory = memory
         """What this vCPU sees."""

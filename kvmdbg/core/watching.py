@@ -11,9 +11,11 @@ from kvmdbg.core.arming import DR7_LENGTH
 from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.core.events import MemoryEvent
 from kvmdbg.core.hook_calls import SWALLOW
+from kvmdbg.core.inspection import PUSHED
 from kvmdbg.core.retreat import GuardSpoilt
 from kvmdbg.errors import DeviceFailure, MemoryFault
-from kvmdbg.kvm import abi, exits
+from kvmdbg.kvm import exits
+from kvmdbg.kvm.run_page import REGS, REGS_END
 from kvmdbg.machine.memory import PAGE, Guard
 from kvmdbg.record import replace
 from kvmdbg.x86 import paging
@@ -26,10 +28,6 @@ if TYPE_CHECKING:
 
 EFLAGS_ZF = 1 << 6
 LOW32 = (1 << 32) - 1
-REGS = abi.kvm_run.regs.offset
-REGS_END = REGS + 144
-PUSHED = 256
-"""Bytes that one instruction or event pushes at most (enter with 31 levels)."""
 DR7_SIZES = {length: size for size, length in DR7_LENGTH.items()}
 MOST_PLACES = 10_000
 """Of how many addresses accesses are counted apart."""
@@ -78,11 +76,11 @@ class Watching:
                 self.shadow[watch.number] = self._value(watch)
 
     def _value(self, watch: Watchpoint) -> bytes:
-        session = self.runner.session
+        guest = self.runner.guest
         try:
             if watch.space == "phys":
-                return session.physical.read(watch.address, watch.length)
-            return session.read_linear(self.runner, watch.address, watch.length)
+                return guest.physical.read(watch.address, watch.length)
+            return guest.space.read_linear(self.runner, watch.address, watch.length)
         except MemoryFault:
             return b""
 
@@ -93,7 +91,7 @@ class Watching:
         runner = self.runner
         mmio = runner.vcpu.kvm_run.mmio
         address, size, write = int(mmio.phys_addr), min(int(mmio.len), 8), bool(mmio.is_write)
-        machine = runner.session.machine
+        machine = runner.guest.machine
         if machine.memory.find(address) is None:
             runner.retreat.spent = True
             try:
@@ -119,10 +117,10 @@ class Watching:
                 )
         before = [(touch, self._value(touch.watch)) for touch in touches]
         if write:
-            runner.session.physical.write(address, data)
-            runner.tables_touched |= runner.session.vectors.covers(address, size)
+            runner.guest.physical.write(address, data)
+            runner.tables_touched |= runner.guest.vectors.covers(address, size)
         else:
-            mmio.data[:size] = runner.session.physical.read(address, size)
+            mmio.data[:size] = runner.guest.physical.read(address, size)
         if self._unjudged is not None:  # one more access of the instruction that is being completed
             self._unjudged += before
             self._wrote |= write
@@ -169,21 +167,21 @@ class Watching:
         The others are lost then. That exit's address is where SP is now, or above it where a page ends between the two.
         """
         runner = self.runner
-        session = runner.session
-        if physical & -PAGE not in session.machine.memory.guards:
+        guest = runner.guest
+        if physical & -PAGE not in guest.machine.memory.guards:
             return False
         top = runner.stack_pointer
-        if session.physical_of(runner, top) == physical:
+        if guest.space.physical_of(runner, top) == physical:
             return bool(runner.vcpu.regs.rsp & 0xFFFF) or not self._stored(top)
         end = -top % PAGE
         within = end > 0 and end + physical % PAGE < PUSHED
-        return within and session.physical_of(runner, top + end) == physical & -PAGE
+        return within and guest.space.physical_of(runner, top + end) == physical & -PAGE
 
     def _stored(self, linear: int) -> bool:
         """Whether the instruction before pc can be seen to have written there otherwise than by a push."""
-        session, runner = self.runner.session, self.runner
-        site = session.find_accessor(runner, linear, 0, write=True)
-        info = None if site is None else session.classify_at(runner, site)
+        guest, runner = self.runner.guest, self.runner
+        site = guest.space.find_accessor(runner, linear, 0, write=True)
+        info = None if site is None else guest.space.classify_at(runner, site)
         return info is not None and not info.mnemonic.startswith(("push", "call", "lcall", "int", "enter"))
 
     def _fill(self, touch: Touch, old: bytes, new: bytes) -> None:
@@ -208,14 +206,14 @@ class Watching:
     def _device(self, address: int, size: int, write: bool) -> stops.Stop | None:
         runner = self.runner
         run = runner.vcpu.kvm_run
-        bus = runner.session.machine.bus
-        session = runner.session
+        bus = runner.guest.machine.bus
+        guest = runner.guest
         counts, key = runner.mmio_counts, ("write" if write else "read", address)
         if key in counts or len(counts) < MOST_PLACES:
             counts[key] = counts.get(key, 0) + 1
         exit: exits.Exit = exits.decode(run, runner.vcpu.page)
         end: GuestEnd | None = None
-        if not session.judge.observed:
+        if not guest.judge.observed:
             if write:
                 end = bus.write_mmio(address, size, int.from_bytes(bytes(run.mmio.data[:size]), "little"))
                 if end is not None:
@@ -223,7 +221,7 @@ class Watching:
             else:
                 run.mmio.data[:size] = bus.read_mmio(address, size).to_bytes(size, "little")
             return None
-        answer, asked = session.judge.offer(runner, exit, "before")
+        answer, asked = guest.judge.offer(runner, exit, "before")
         ones = (1 << size * 8) - 1
         if write:
             value = int.from_bytes(bytes(run.mmio.data[:size]), "little")
@@ -238,8 +236,8 @@ class Watching:
         if not write:
             run.mmio.data[:size] = data
         exit = exits.MmioExit("write" if write else "read", address, size, data)
-        session.listeners.tell_exit(exit)
-        asked = session.judge.offer(runner, exit)[1] or asked
+        guest.listeners.tell_exit(exit)
+        asked = guest.judge.offer(runner, exit)[1] or asked
         if end is not None:
             return runner.ended(end)
         return None if asked is None else runner.complete() or replace(asked, pc=runner.pc)
@@ -249,11 +247,12 @@ class Watching:
     def _judge(self, touches: list[Touch], instruction: int | None) -> stops.Stop | None:
         """The stop for these accesses, made by the instruction that has just ended (at ``instruction``, if known)."""
         runner = self.runner
-        session = runner.session
+        guest = runner.guest
         hits: list[Watchpoint] = []
         for touch in touches:
-            access = MemoryEvent(touch.kind, touch.address, touch.size, touch.old, touch.new)
-            found = session.judge.ask(runner, [touch.watch], session.judge.event_of(runner, access, "after"))
+            seen = MemoryEvent(touch.kind, touch.address, touch.size, touch.old, touch.new)
+            event = guest.judge.event_of(runner, seen, "after")
+            found = guest.judge.ask(runner, [touch.watch], event)
             if isinstance(found, stops.Stop):
                 return found
             hits += [watch for watch in found if isinstance(watch, Watchpoint)]
@@ -261,7 +260,7 @@ class Watching:
             return None
         touch = next(t for t in touches if t.watch in hits)
         if instruction is None:
-            instruction = session.find_accessor(
+            instruction = guest.space.find_accessor(
                 runner,
                 *(touch.accessed if touch.accessed[1] else (touch.address, 0)),
                 write=touch.kind == "write",
@@ -291,7 +290,7 @@ class Watching:
             pieces = [(address, DR7_SIZES[bits >> 2]) for address, bits, holder in fired if holder is watch]
             start, end = min(address for address, _ in pieces), max(sum(piece) for piece in pieces)
             runner = self.runner
-            access = runner.session.find_access(runner, start, end - start, write=kind == "write")
+            access = runner.guest.space.find_access(runner, start, end - start, write=kind == "write")
             if access is not None and access.linear < end and start < access.linear + access.size:
                 start, end = access.linear, access.linear + access.size
             touch = Touch(watch, kind, start, end - start, old, new)
@@ -341,17 +340,17 @@ class Watching:
         """The touches that the instruction at pc will make of these watchpoints."""
         return [
             touch
-            for access in self.runner.session.accesses_at(self.runner)
+            for access in self.runner.guest.space.accesses_at(self.runner)
             for touch in self._touched(watches, values, access)
         ]
 
     def _repeats_into(self, watches: Sequence[Watchpoint]) -> Repetition | None:
         """How the instruction at pc repeats, where one of its elements may touch one of these watchpoints."""
         runner = self.runner
-        repetition = runner.session.repetition_at(runner)
+        repetition = runner.guest.space.repetition_at(runner)
         if repetition is None or repetition.count < 2:
             return None
-        for access in runner.session.accesses_at(runner):
+        for access in runner.guest.space.accesses_at(runner):
             start, end = repetition.span(access)
             whole = Access(start, end - start, access.read, access.write, access.segment)
             if any(watch.space == "phys" or self._overlap(whole, watch) for watch in watches):
@@ -384,13 +383,13 @@ class Watching:
     def _in_tables(self, touch: Touch) -> bool:
         """Whether it lies in a descriptor table or a paging structure of the CPU's."""
         runner = self.runner
-        session, sregs = runner.session, runner.sregs
+        guest, sregs = runner.guest, runner.sregs
         tables = (sregs.gdt.base, sregs.gdt.limit), (sregs.ldt.base, sregs.ldt.limit)
         linear = touch.watch.space == "linear"
         if linear and not runner.mode.segmented and any(0 <= touch.address - base <= limit for base, limit in tables):
             return True
-        physical = session.physical_of(runner, touch.address) if linear else touch.address
-        read = session.machine.memory.read
+        physical = guest.space.physical_of(runner, touch.address) if linear else touch.address
+        read = guest.machine.memory.read
         pages = paging.tables(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer)
         return physical is not None and physical & -PAGE in pages
 
@@ -406,7 +405,7 @@ class Watching:
     def _overlap(self, access: Access, watch: Watchpoint) -> list[tuple[str, int, int]]:
         address = access.linear
         if watch.space == "phys":
-            physical = self.runner.session.physical_of(self.runner, address)
+            physical = self.runner.guest.space.physical_of(self.runner, address)
             if physical is None:
                 return []
             address = physical
@@ -425,10 +424,10 @@ class Watching:
     def _unguarded(self) -> Iterator[None]:
         """While inside, no page is guarded, no breakpoint's trap lies in memory, and no other vCPU is in the guest."""
         runner = self.runner
-        session, plan = runner.session, runner.plan
-        memory = session.machine.memory
-        with session.exclusive(runner):
-            session.traps.lift(*(plan.traps - runner.stepper.entries))
+        guest, plan = runner.guest, runner.plan
+        memory = guest.machine.memory
+        with guest.world.exclusive(runner):
+            guest.traps.lift(*(plan.traps - runner.stepper.entries))
             lifted = memory.unprotected() if memory.restartable else memory.unguarded()
             try:
                 with lifted:
@@ -436,12 +435,12 @@ class Watching:
             finally:
                 for address in plan.traps:
                     if address != runner.lifted:
-                        session.holding.plant(address)
+                        guest.holding.plant(address)
 
     def through_guards(self, step: Callable[[], stops.Stop | None]) -> stops.Stop | None:
         """Run ``step`` with the guards lifted, and judge its accesses as the guards would have."""
         runner = self.runner
-        vectors = runner.session.vectors
+        vectors = runner.guest.vectors
         watches = dict.fromkeys(span.watch for spans in runner.plan.watched.values() for span in spans)
         with self._unguarded():
             stop = self.around([*watches], step)
@@ -450,19 +449,19 @@ class Watching:
 
     def may_be_cause(self) -> bool:
         """Whether an emulation failure may come from a guarded page that the instruction at pc touches."""
-        memory = self.runner.session.machine.memory
+        memory = self.runner.guest.machine.memory
         return bool((memory.guards or memory.restartable) and self.guarded_at_pc())
 
     def guarded_at_pc(self) -> set[int]:
         """The pages that are guarded from the instruction at pc: from its accesses, or from being fetched."""
         runner = self.runner
-        session, guards = runner.session, runner.plan.guards
+        guest, guards = runner.guest, runner.plan.guards
         reads, writes = [runner.pc, runner.pc + 14], list[int]()
-        for access in session.accesses_at(runner):
+        for access in guest.space.accesses_at(runner):
             (writes if access.write else reads).extend((access.linear, access.linear + access.size - 1))
         found = set()
         for place in (*reads, *writes):
-            physical = session.physical_of(runner, place)
+            physical = guest.space.physical_of(runner, place)
             guard = None if physical is None else guards.get(physical & -PAGE)
             if physical is not None and (guard is Guard.WITHDRAWN or (guard is not None and place in writes)):
                 found.add(physical & -PAGE)

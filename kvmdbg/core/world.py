@@ -13,7 +13,7 @@ from kvmdbg.core.watchdog import Watchdog
 from kvmdbg.errors import KvmdbgError, SessionStateError, refused_by_host
 
 if TYPE_CHECKING:
-    from kvmdbg.core.runner import Runner
+    from kvmdbg.core.debugged_vcpu import DebuggedVcpu
 
 
 Job = Callable[[], "stops.Stop | None"]
@@ -36,10 +36,14 @@ class World:
         self, finish: Callable[[stops.Stop | None], stops.Stop], announce: Callable[[stops.Stop], None]
     ) -> None:
         self.condition = threading.Condition()
-        self.runners: list[Runner] = []
-        self.running: set[Runner] = set()
-        self.parked: set[Runner] = set()
-        self.owner: Runner | None = None
+        self.runners: list[DebuggedVcpu] = []
+        self.running: set[DebuggedVcpu] = set()
+        self.parked: set[DebuggedVcpu] = set()
+        self.owner: DebuggedVcpu | None = None
+        self.arriving = False
+        """The guest has not run yet: a breakpoint where it stands counts in this run."""
+        self.step_interrupts = False
+        """Whether the user wants interrupts let in during steps."""
         self.stopping = False
         self.first: stops.Stop | None = None
         self.hurried = False
@@ -51,7 +55,7 @@ class World:
         self._finish = finish
         self._announce = announce
 
-    def start(self, jobs: dict[Runner, Job]) -> None:
+    def start(self, jobs: dict[DebuggedVcpu, Job]) -> None:
         """Let these runners go, each with its job."""
         with self.condition:
             if self.running:
@@ -71,7 +75,7 @@ class World:
         for runner, job in jobs.items():
             runner.post(lambda runner=runner, job=job: self._run(runner, job))  # type: ignore[misc]
 
-    def _run(self, runner: Runner, job: Job) -> None:
+    def _run(self, runner: DebuggedVcpu, job: Job) -> None:
         runner.drain()
         try:
             stop = None if self.stopping else job()
@@ -80,7 +84,7 @@ class World:
         self._rest(runner, stop)
 
     @staticmethod
-    def _failed(runner: Runner, error: BaseException) -> stops.Stop:
+    def _failed(runner: DebuggedVcpu, error: BaseException) -> stops.Stop:
         try:
             if isinstance(error, KvmdbgError):
                 return runner.stop(stops.ErrorStop, message=str(error))
@@ -95,7 +99,7 @@ class World:
         ended = isinstance(stop, stops.FatalStop | stops.ExitedStop)
         return self.first is None or (ended and isinstance(self.first, stops.LimitStop))
 
-    def _rest(self, runner: Runner, stop: stops.Stop | None) -> None:
+    def _rest(self, runner: DebuggedVcpu, stop: stops.Stop | None) -> None:
         with self.condition:
             if self._yields_to(stop):
                 self.first = stop
@@ -114,7 +118,7 @@ class World:
             self.condition.notify_all()
         self._announce(final)
 
-    def _stop_all(self, but: Runner | None = None) -> None:
+    def _stop_all(self, but: DebuggedVcpu | None = None) -> None:
         self.stopping = True
         for other in self.running:
             if other is not but:
@@ -152,7 +156,7 @@ class World:
                 self.condition.wait(SIGNAL_LATENCY if left is None else min(left, SIGNAL_LATENCY))
         return True
 
-    def park(self, runner: Runner) -> bool:
+    def park(self, runner: DebuggedVcpu) -> bool:
         """On a kicked runner: rest while another owns the world. Whether to stop altogether."""
         with self.condition:
             if self.owner is not None and self.owner is not runner:
@@ -166,12 +170,12 @@ class World:
             return self.stopping
 
     @contextmanager
-    def exclusive(self, runner: Runner) -> Iterator[None]:
+    def exclusive(self, runner: DebuggedVcpu) -> Iterator[None]:
         """While inside, no other vCPU is in the guest."""
         if len(self.running) <= 1 or self.owner is runner:
             yield
             return
-        runner.be_known()
+        runner.fetch_state()
         with self.condition:
             while self.owner is not None and not self.stopping:
                 self.parked.add(runner)

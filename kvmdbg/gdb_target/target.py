@@ -66,7 +66,7 @@ class _Values:
 
     def memory(self, address: int, size: int) -> bytes:
         with translated():
-            return self._target.session.read_linear(self._runner, address, size)
+            return self._target.session.space.read_linear(self._runner, address, size)
 
 
 class GdbTarget(
@@ -172,7 +172,7 @@ class GdbTarget(
         try:
             if self.physical:
                 return session.physical.read(address, length)
-            return session.read_linear(session.runners[thread - 1], address, length)
+            return session.space.read_linear(session.runners[thread - 1], address, length)
         except MemoryFault as fault:
             if address < fault.address < address + length:
                 return self.read_memory(thread, address, fault.address - address)
@@ -185,7 +185,7 @@ class GdbTarget(
             if self.physical:
                 self.session.physical.write(address, data)
             else:
-                self.session.write_linear(self._runner(thread), address, data)
+                self.session.space.write_linear(self._runner(thread), address, data)
 
     def memory_map(self) -> Sequence[tuple[str, int, int]]:
         return [("ram", region.address, region.size) for region in self.session.machine.memory.regions]

@@ -67,7 +67,7 @@ def test_where_a_run_fails_and_even_its_place_cannot_be_told(
 @pytest.mark.parametrize("what", ["lift_all", "announce"])
 def test_what_is_done_at_a_stop_fails(dbg: Session, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     if what == "lift_all":
-        monkeypatch.setattr(dbg.traps, "lift_all", broken)
+        monkeypatch.setattr(dbg.guest.traps, "lift_all", broken)
     else:
         monkeypatch.setattr(dbg.world, "_announce", broken)
         dbg.listeners.on_warning(lambda text: None)

@@ -363,7 +363,7 @@ def test_a_page_fault_in_long_mode_after_lidt(kvm_guest: Guests) -> None:
     dbg.catch("exception", vector=14)
     stop = dbg.run()
     lidt = dbg.symbols["bad"] - 17
-    assert list(dbg.vectors.sure.values()) == [(lidt, lidt)]
+    assert list(dbg.guest.vectors.sure.values()) == [(lidt, lidt)]
     assert isinstance(stop, stops.CaughtStop), stop.describe()
     assert stop.exit.to_json() == {
         "kind": "exception", "vector": 14, "ip": dbg.symbols["bad"], "others": (), "error_code": 2,

@@ -104,7 +104,7 @@ def test_a_run_that_cannot_begin_leaves_no_trap(boot: Boot, monkeypatch: pytest.
         raise RuntimeError
 
     with monkeypatch.context() as patch:
-        patch.setattr(dbg.coalescing, "arm", fails)
+        patch.setattr(dbg.guest.coalescing, "arm", fails)
         with pytest.raises(RuntimeError):
             dbg.run(timeout=20)
     assert dbg.machine.memory.read(0x1000, 3) == b"\x90\x90\xf4"

@@ -154,10 +154,10 @@ def test_an_address_means_the_same_memory_on_all_or_is_held_by_none(
     boot: Boot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dbg = boot(b"\xeb\xfe", 16, cpus=2)
-    monkeypatch.setattr(dbg, "physical_of", lambda runner, linear: linear + 0x1000 * runner.index)
-    assert dbg.holding._view().translate(0x1000) == 0x1000  # the second waits for INIT
+    monkeypatch.setattr(dbg.space, "physical_of", lambda runner, linear: linear + 0x1000 * runner.index)
+    assert dbg.guest.holding._view().translate(0x1000) == 0x1000  # the second waits for INIT
     monkeypatch.setattr(type(dbg.runners[1]), "may_run", True)
-    assert dbg.holding._view().translate(0x1000) is None
+    assert dbg.guest.holding._view().translate(0x1000) is None
 
 
 def test_the_frames_of_a_vcpu_that_is_not_chosen(boot: Boot) -> None:

@@ -46,7 +46,7 @@ def test_output_is_collected_and_in_order(kvm_guest: Guests) -> None:
     dbg.run(timeout=20)
     assert dbg.output == text.encode()
     assert dbg.uart.sent == len(text)
-    if dbg.coalescing.active:
+    if dbg.guest.coalescing.active:
         assert sum(dbg.exits.by_reason.values()) < HOT + len(text) / 50
 
 

@@ -36,7 +36,7 @@ MUTATIONS = (
     Mutation(
         "steps clear the guest's own trap flag",
         "core/stepping.py",
-        "        if own if image is None else image & EFLAGS_TF:\n",
+        "        if own if image is None or self.parked else image & EFLAGS_TF:\n",
         "        if False:\n",
     ),
     Mutation(
@@ -49,27 +49,27 @@ MUTATIONS = (
     Mutation(
         "flags in the frame that iretq pops stay changed",
         "core/stepping.py",
-        "runner.session.write_linear(runner, *frame)",
+        "runner.guest.space.write_linear(runner, *frame)",
         "pass",
         ("--mode", "long"),
     ),
     Mutation(
         "a step over a fence runs two instructions",
         "core/stepping.py",
-        "        if not runner.session.profile.runs_on:\n",
+        "        if not host_profile().runs_on:\n",
         "        if True:\n",
     ),
     Mutation(
         "frames of events and pushes on a guarded stack",
         "core/holding.py",
-        "            found |= self._pages_of(runner, [*runner.written_tables(), *runner.stacks()])\n",
+        "            found |= self._pages_of(runner, [*self._space.written_tables(runner), *self._space.stacks(runner)])\n",
         "            pass\n",
         ("--variant", "watchpoints", "--variant", "false-watchpoints"),
     ),
     Mutation(
         "stacks of the TSS are guarded",
-        "core/runner.py",
-        "        if tr.selector and not self.mode.segmented:\n            slots",
+        "core/inspection.py",
+        "        if tr.selector and not runner.mode.segmented:\n            slots",
         "        if False:\n            slots",
         ("--mode", "long", "--variant", "watchpoints", "--variant", "false-watchpoints"),
     ),
@@ -110,8 +110,8 @@ MUTATIONS = (
     Mutation(
         "the guest's own single-step trap leaves DR6.BS clear",
         "core/stepping.py",
-        "        if own:\n            runner.deliver(1, 0, dr6=DR6_BS)\n",
-        "        if own:\n            runner.deliver(1, 0)\n",
+        "        if own and not self.parked:\n            runner.deliver(1, 0, dr6=DR6_BS)\n",
+        "        if own and not self.parked:\n            runner.deliver(1, 0)\n",
     ),
     Mutation(
         "conditions are taken for true",

@@ -78,9 +78,9 @@ def _trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:
     until = time.monotonic() + TIME_LIMIT
     while True:
         pc, count, backward = session.regs.pc, session.regs.rcx, bool(session.regs.rflags & 0x400)
-        code = session.code_at(runner, pc, 15)
+        code = session.space.code_at(runner, pc, 15)
         insn = decode(code, bits) if code else None
-        accesses = session.accesses_at(runner)
+        accesses = session.space.accesses_at(runner)
         stop = session.step(1)
         after = session.physical.read(0, IMAGE_SIZE)
         following = session.regs.pc
