@@ -193,7 +193,8 @@ class Holding:
         """The pages that these vCPUs may write to by themselves: stacks, descriptors, TSSs."""
         found = set(self._used_by_cpu)
         for runner in runners:
-            found |= self._pages_of(runner, [*self._space.written_tables(runner), *self._space.stacks(runner)])
+            ranges = [*self._space.written_tables(runner), *self._space.stacks(runner)]
+            found |= self._pages_of(runner, ranges)
         return found
 
     def _pages_of(self, runner: DebuggedVcpu, ranges: Iterable[tuple[int, int]]) -> set[int]:

@@ -91,6 +91,7 @@ class ScriptedMachine(Machine):
         nothing.system = nothing
         self.system = self.vm = nothing
         self.irqchip = False
+        self.paging_limits = paging.limits(lambda leaf: (0, 0, 0, 0))
         self.memory = GuestMemory(nothing)
         self.memory.add(0, memory)
         self.bus = Bus()

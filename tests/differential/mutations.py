@@ -62,7 +62,7 @@ MUTATIONS = (
     Mutation(
         "frames of events and pushes on a guarded stack",
         "core/holding.py",
-        "            found |= self._pages_of(runner, [*self._space.written_tables(runner), *self._space.stacks(runner)])\n",
+        "            found |= self._pages_of(runner, ranges)\n",
         "            pass\n",
         ("--variant", "watchpoints", "--variant", "false-watchpoints"),
     ),
