@@ -26,6 +26,7 @@ from kvmdbg.machine.bus import Bus
 from kvmdbg.machine.image import Entry, Image, LoadOptions, Segment
 from kvmdbg.machine.machine import Machine
 from kvmdbg.machine.memory import GuestMemory
+from kvmdbg.x86.paging import ANY_CPU
 
 START = 0x1000
 CODE = bytes.fromhex("90 90 90 f4 90 90 f4")
@@ -91,7 +92,7 @@ class ScriptedMachine(Machine):
         nothing.system = nothing
         self.system = self.vm = nothing
         self.irqchip = False
-        self.paging_limits = paging.limits(lambda leaf: (0, 0, 0, 0))
+        self.paging_limits = ANY_CPU
         self.memory = GuestMemory(nothing)
         self.memory.add(0, memory)
         self.bus = Bus()
