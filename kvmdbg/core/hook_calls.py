@@ -16,8 +16,8 @@ from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
-    from kvmdbg.core.registers import RegisterFile
     from kvmdbg.core.debugged_vcpu import DebuggedVcpu
+    from kvmdbg.core.registers import RegisterFile
     from kvmdbg.core.views import LinearMemory, VcpuView
     from kvmdbg.kvm.exits import Exit
     from kvmdbg.x86.modes import Mode

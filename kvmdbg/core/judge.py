@@ -14,10 +14,10 @@ from kvmdbg.core.hook_calls import call as call_hook
 from kvmdbg.errors import KvmdbgError
 
 if TYPE_CHECKING:
-    from kvmdbg.core.context import SessionContext
     from kvmdbg.core.debugged_vcpu import DebuggedVcpu
     from kvmdbg.core.listeners import Listeners
     from kvmdbg.kvm.exits import Exit
+    from kvmdbg.language.context import Context
 
 
 class Judge:
@@ -27,7 +27,7 @@ class Judge:
         self,
         points: Breakpoints,
         listeners: Listeners,
-        context_of: Callable[[DebuggedVcpu], SessionContext],
+        context_of: Callable[[DebuggedVcpu], Context],
         event_of: Callable[[DebuggedVcpu, Exit, str], Event],
     ) -> None:
         self.points = points
