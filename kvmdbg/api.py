@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from kvmdbg.core.session import Session
 from kvmdbg.loaders import load as load_image
-from kvmdbg.loaders.symbol_files import read_symbol_file
 from kvmdbg.machine.image import DEFAULT_MEMORY, LoadOptions
 from kvmdbg.numbers import size
 
@@ -45,7 +44,11 @@ def open(
     features ("+avx,-smep"). Raises LoadError, UsageError,
     KvmUnavailable.
     """
-    files = [(os.fspath(file), base, read_symbol_file(file, base)) for file, base in symbols]
+    files = []
+    if symbols:
+        from kvmdbg.loaders.symbol_reading import read_symbol_file  # most sessions need none of its formats
+
+        files = [(os.fspath(file), base, read_symbol_file(file, base)) for file, base in symbols]
     extra = tuple(symbol for _, _, found in files for symbol in found.symbols)
     options = LoadOptions(
         format=format,

@@ -1,9 +1,8 @@
-"""The session as expressions see it, on one vCPU."""
+"""The guest as expressions see it, on one vCPU."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from kvmdbg.core.event_scope import ABSENT, event_of, field
@@ -17,8 +16,11 @@ from kvmdbg.language.types import Type
 from kvmdbg.x86 import registers as names
 
 if TYPE_CHECKING:
-    from kvmdbg.core.debugged_vcpu import DebuggedVcpu
-    from kvmdbg.core.session import Session
+    from kvmdbg.core.changes import Changes
+    from kvmdbg.core.inspection import Inspection
+    from kvmdbg.core.stops import Stop
+    from kvmdbg.core.vcpu_thread import VcpuThread
+    from kvmdbg.debuginfo.symbols import SymbolTable
 
 
 class SourceScope:
@@ -41,16 +43,33 @@ class SourceScope:
         return self.source.constant(name)
 
 
-class SessionContext:
-    """Context of language/context.py for the vCPU of ``runner``."""
+class VcpuContext:
+    """Context of language/context.py for the vCPU of ``runner``.
+
+    ``source`` is the guest's source as its selected frame sees it, ``stop`` gives the stop at which the guest stands,
+    None while it runs.
+    """
 
     fields: frozenset[str] = frozenset()
 
-    def __init__(self, session: Session, runner: DebuggedVcpu) -> None:
-        self._session = session
+    def __init__(
+        self,
+        runner: VcpuThread,
+        space: Inspection,
+        symbols: SymbolTable,
+        source: Variables,
+        convenience: ConvenienceVariables,
+        changes: Changes,
+        stop: Callable[[], Stop | None],
+    ) -> None:
         self._runner = runner
+        self._space = space
+        self._symbols = symbols
+        self.source = source
+        self._convenience = convenience
+        self._changes = changes
+        self._stop = stop
         self._file = RegisterFile(runner)
-        self.source = Variables(session.files, session.vcpus[runner.index], partial(session.frame_of, runner))
 
     @property
     def pointer_size(self) -> int:
@@ -65,7 +84,7 @@ class SessionContext:
     def set_register(self, name: str, value: int) -> None:
         before = self._file.behind(name)
         self._file.set(name, value)
-        self._session.changes.note(lambda: self._file.put_back(before))
+        self._changes.note(lambda: self._file.put_back(before))
 
     def register_reader(self, name: str) -> Callable[[], int] | None:
         register = names.lookup(name)
@@ -78,23 +97,23 @@ class SessionContext:
 
     def read(self, address: int, size: int, space: str) -> bytes:
         if space == "phys":
-            return self._session.physical.read(address, size)
-        return self._session.space.read_linear(self._runner, address, size)
+            return self._space.physical.read(address, size)
+        return self._space.read_linear(self._runner, address, size)
 
     def write(self, address: int, data: bytes, space: str) -> None:
         before = self.read(address, len(data), space)
         self._write(address, data, space)
-        self._session.changes.note(lambda: self._write(address, before, space))
+        self._changes.note(lambda: self._write(address, before, space))
 
     def _write(self, address: int, data: bytes, space: str) -> None:
         if space == "phys":
-            self._session.physical.write(address, data)
+            self._space.physical.write(address, data)
         else:
-            self._session.space.write_linear(self._runner, address, data)
+            self._space.write_linear(self._runner, address, data)
 
     def physical(self, address: int) -> int:
         """The guest-physical address of a linear one; MemoryFault."""
-        walk = self._session.space.walk(self._runner, address)
+        walk = self._space.walk(self._runner, address)
         if walk.physical is None:
             raise MemoryFault(address, "translate", "linear", walk.fault or "not mapped")
         return walk.physical
@@ -103,10 +122,10 @@ class SessionContext:
         """What a read of ``size`` bytes from a port gives; UsageError for a port or a size that there is not."""
         if not 0 <= number <= 0xFFFF or size not in (1, 2, 4):
             raise UsageError(f"there is no port {number:#x} with {size} bytes")
-        return self._session.machine.bus.read_port(number, size)
+        return self._space.machine.bus.read_port(number, size)
 
     def symbol(self, name: str) -> int | None:
-        found = self._session.symbols.lookup(name)
+        found = self._symbols.lookup(name)
         return None if found is None else found.address
 
     def source_variable(self, name: str) -> tuple[int | None, bytes]:
@@ -125,20 +144,20 @@ class SessionContext:
             raise NotThere(f"{name} has no place here that can be written")
 
     def variable(self, name: str) -> int | None:
-        found = self._session.convenience.value_of(name)
+        found = self._convenience.value_of(name)
         return self._told(name) if found is None else found
 
     def _told(self, name: str) -> int | None:
         """A field of the event that this vCPU has stopped for, until the guest goes on."""
-        stop = self._session.last_stop
-        if stop is None or stop.vcpu != self._runner.index or self._session.state != "stopped":
+        stop = self._stop()
+        if stop is None or stop.vcpu != self._runner.index:
             return None
         event = event_of(stop)
         found = field(event, name) if event is not None else ABSENT
         return None if found is ABSENT else found
 
     def set_variable(self, name: str, value: int) -> None:
-        self._session.changes.note(self._session.convenience.assign(name, value))
+        self._changes.note(self._convenience.assign(name, value))
 
     def segment(self, selector: int) -> int:
         """seg << 4 in real mode; else the base in a segment register that holds the selector, or its descriptor's.
@@ -156,7 +175,7 @@ class SessionContext:
             return 0
         from kvmdbg.x86 import faults
 
-        read, limits = self._session.physical.read, self._session.machine.paging_limits
+        read, limits = self._space.physical.read, self._space.machine.paging_limits
         state = faults.State(runner.vcpu.regs, runner.sregs, read, limits)
         found = faults.descriptor(state, selector) if selector & ~3 else "it is the null selector"
         if isinstance(found, str):

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
+from kvmdbg.core.registers import values_of
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi
 from kvmdbg.machine.memory import PAGE
 from kvmdbg.machine.snapshot import ZERO, MachineState
 from kvmdbg.record import record
 from kvmdbg.x86 import paging
-
-if TYPE_CHECKING:
-    from kvmdbg.core.session import Session
-    from kvmdbg.core.snapshots import Snapshot
 
 NEAR = 16
 """Changed bytes that are closer than this are shown as one stretch."""
@@ -31,7 +27,7 @@ class Change:
 
 @record
 class Differences:
-    """``registers``: name, before, after of the first vCPU's; ``memory``; ``mappings`` gone and new."""
+    """``registers``: name, before, after of one vCPU's; ``memory``; ``mappings`` gone and new."""
 
     registers: tuple[tuple[str, int, int], ...]
     memory: tuple[Change, ...]
@@ -39,23 +35,21 @@ class Differences:
     new: tuple[paging.Mapping, ...]
 
 
-def between(session: Session, first: Snapshot, second: Snapshot) -> Differences:
-    """What is different in ``second``."""
-    from kvmdbg.core.registers import _values
-
+def between(first: MachineState, second: MachineState, vcpu: int, limits: paging.Limits) -> Differences:
+    """What is different in ``second``, in the registers and mappings of one vCPU and in memory."""
     states = []
     for one in (first, second):
-        vcpu = one.state.vcpus[session.vcpu.index]
-        states.append((abi.kvm_regs.from_buffer_copy(vcpu.regs), abi.kvm_sregs.from_buffer_copy(vcpu.sregs)))
-    before, after = (_values(*state) for state in states)
+        saved = one.vcpus[vcpu]
+        states.append((abi.kvm_regs.from_buffer_copy(saved.regs), abi.kvm_sregs.from_buffer_copy(saved.sregs)))
+    before, after = (values_of(*state) for state in states)
     registers = tuple((name, value, after[name]) for name, value in before.items() if after[name] != value)
     maps = []
     for one, (_, sregs) in zip((first, second), states, strict=True):
-        read = reader(one.state)
-        maps.append(paging.mappings(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer, session.machine.paging_limits))
+        read = reader(one)
+        maps.append(paging.mappings(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer, limits))
     gone = tuple(one for one in maps[0] if one not in maps[1])
     new = tuple(one for one in maps[1] if one not in maps[0])
-    return Differences(registers, tuple(_memory(first.state, second.state)), gone, new)
+    return Differences(registers, tuple(_memory(first, second)), gone, new)
 
 
 def reader(state: MachineState) -> Callable[[int, int], bytes]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from kvmdbg.errors import UsageError
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
-    from kvmdbg.core.session import Session
     from kvmdbg.core.views import Memory
 
 
@@ -25,10 +24,13 @@ class Patch:
 
 
 class Patches:
-    """The session's patches, in the order they were made. They end when the guest is loaded anew."""
+    """All patches, in the order they were made. They end when the guest is loaded anew.
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    ``memory`` gives that of a space, or raises where it may not be written now.
+    """
+
+    def __init__(self, memory: Callable[[str], Memory]) -> None:
+        self._memory = memory
         self._made: list[Patch] = []
         self._last = 0
 
@@ -70,10 +72,6 @@ class Patches:
     def forget(self) -> None:
         """The guest was loaded anew: nothing of them is left."""
         self._made.clear()
-
-    def _memory(self, space: str) -> Memory:
-        self._session.require_stopped()
-        return self._session.physical if space == "phys" else self._session.memory
 
 
 def _overlap(one: Patch, other: Patch) -> bool:

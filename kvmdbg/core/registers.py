@@ -173,7 +173,7 @@ class RegisterFile:
 
     def snapshot(self) -> dict[str, int]:
         """General registers, rip, rflags, selectors and control registers by their full names."""
-        return _values(*self._now())
+        return values_of(*self._now())
 
     def remember(self) -> None:
         """Keep the values that ``changed`` compares with; the session does so at each resume."""
@@ -184,9 +184,10 @@ class RegisterFile:
         if self._before is None:
             return builtins.set()
         now = self.snapshot()
-        return {name for name, value in _values(*self._before).items() if now[name] != value}
+        return {name for name, value in values_of(*self._before).items() if now[name] != value}
 
 
-def _values(regs: abi.kvm_regs, sregs: abi.kvm_sregs) -> dict[str, int]:
+def values_of(regs: abi.kvm_regs, sregs: abi.kvm_sregs) -> dict[str, int]:
+    """General registers, rip, rflags, selectors and control registers by their full names."""
     values = {name: int(getattr(regs, name)) for name in GENERAL}
     return values | {name: _special(sregs, name) for name in (*_SEGMENT, *_CONTROL)}

@@ -33,7 +33,7 @@ from kvmdbg.core.runner import Runner
 from kvmdbg.core.snapshots import Snapshots
 from kvmdbg.core.traps import Traps
 from kvmdbg.core.vectors import Vectors
-from kvmdbg.core.views import LinearMemory, PhysicalMemory, VcpuView
+from kvmdbg.core.views import LinearMemory, Memory, PhysicalMemory, VcpuView
 from kvmdbg.core.world import Job, World
 from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.source import Source
@@ -56,7 +56,7 @@ from kvmdbg.record import replace
 from kvmdbg.x86 import paging
 
 if TYPE_CHECKING:
-    from kvmdbg.core.context import SessionContext, SourceScope
+    from kvmdbg.core.context import SourceScope, VcpuContext
     from kvmdbg.core.differences import Differences
     from kvmdbg.core.state import State
     from kvmdbg.debuginfo.backtrace import Backtrace, Frame
@@ -131,8 +131,8 @@ class Session:
         """Counts of exits by instruction and function, while they are wanted."""
         self.instructions: InsnTrace | None = None
         """The instruction trace, while there is one: the guest is stepped then."""
-        self.snapshots = Snapshots(self)
-        self.patches = Patches(self)
+        self.snapshots = Snapshots(self, str(image.path))
+        self.patches = Patches(self._memory_to_patch)
         self.fresh = True
         self.last_stop: stops.Stop | None = None
         self._control = threading.RLock()
@@ -142,13 +142,13 @@ class Session:
         self._dead = False
         self._kill_asked = False
         self._closed = False
-        self._contexts: dict[int, SessionContext] = {}
+        self._contexts: dict[int, VcpuContext] = {}
         self.world = World(self._finish, self._announce)
         self.runners: list[Runner] = []
         self.physical = PhysicalMemory(lambda: self.guest.traps)
         self.memory = LinearMemory(lambda: (self.space, self.runner))
         try:
-            self.guest = self._make_guest(cpus)
+            self.guest: Guest = self._make_guest(cpus)
         except BaseException:
             self._backend.close()
             raise
@@ -439,17 +439,15 @@ class Session:
 
     @cached_property
     def has_avx(self) -> bool:
-        """Whether the vCPUs have YMM registers (CPUID leaf 1, ECX bit 28)."""
-        runner = self.runners[0]
-        cpuid = runner.call(runner.vcpu.get_cpuid)
-        return any(one.function == 1 and one.ecx >> 28 & 1 for one in cpuid.entries[: cpuid.nent])
+        """Whether the vCPUs have YMM registers."""
+        return self.state_of.has_avx
 
     @cached_property
     def state_of(self) -> State:
         """The x86 state beside the registers: descriptor tables, MSRs, FPU, CPUID, interrupt controllers."""
         from kvmdbg.core.state import State
 
-        return State(self)
+        return State(lambda: (self.space, self.runner))
 
     def frame_of(self, runner: DebuggedVcpu) -> Frame:
         """The selected frame of a vCPU: that of its pc, until ``select_frame`` chooses another at this stop.
@@ -804,8 +802,17 @@ class Session:
         ``prepare(session, variant)`` makes the difference before each run, e.g. writes an input to memory. Between two
         of them the guest can be looked at where it stopped; then, and at the end, it is put back to where it stood.
         """
-        limits = {"timeout": timeout, "exits": exits, "instructions": instructions}
-        return self.snapshots.fork(variants, prepare, limits)
+        here = self.snapshots.take()
+        try:
+            for variant in variants:
+                if prepare is not None:
+                    prepare(self, variant)
+                yield variant, self.run(timeout, exits, instructions)
+                self.interrupt()
+                self.snapshots.put_back(here)
+        finally:
+            self.interrupt()
+            self.snapshots.put_back(here)
 
     # --- arming ------------------------------------------------------------------------------------
 
@@ -952,17 +959,25 @@ class Session:
 
     # --- looking -----------------------------------------------------------------------------------
 
-    def context_of(self, runner: DebuggedVcpu) -> SessionContext:
+    def context_of(self, runner: DebuggedVcpu) -> VcpuContext:
         """Expressions as this vCPU sees them."""
-        from kvmdbg.core.context import SessionContext
+        from kvmdbg.core.context import VcpuContext
+        from kvmdbg.debuginfo.variables import Variables
 
         context = self._contexts.get(runner.index)
         if context is None:
-            context = self._contexts[runner.index] = SessionContext(self, runner)
+            source = Variables(self.files, self.vcpus[runner.index], partial(self.frame_of, runner))
+            context = self._contexts[runner.index] = VcpuContext(
+                runner, self.space, self.symbols, source, self.convenience, self.changes, self._standing_at
+            )
         return context
 
+    def _standing_at(self) -> stops.Stop | None:
+        """The stop that the guest stands at, None while it runs, and when it is dead."""
+        return self.last_stop if self.state == "stopped" else None
+
     @property
-    def context(self) -> SessionContext:
+    def context(self) -> VcpuContext:
         return self.context_of(self.runner)
 
     def evaluate(self, text: str) -> Value:
@@ -995,6 +1010,10 @@ class Session:
 
         return asm.assemble(text, address, self.vcpu.mode.bits)
 
+    def _memory_to_patch(self, space: str) -> Memory:
+        self.require_stopped()
+        return self.physical if space == "phys" else self.memory
+
     def assemble(self, address: int, text: str) -> Patch:
         """Patch instructions in, Intel syntax, separated by ``;``; ``patches`` takes them back."""
         return self.patches.write(address, self.assembled(address, text))
@@ -1014,7 +1033,8 @@ class Session:
         from kvmdbg.core.differences import between
 
         first = self.snapshots[before]
-        return between(self, first, self.snapshots[after] if after is not None else self.snapshots.take())
+        second = self.snapshots[after] if after is not None else self.snapshots.take()
+        return between(first.state, second.state, self.vcpu.index, self.machine.paging_limits)
 
     def add_symbols(self, path: str, base: int = 0, *, replace: bool = False) -> int:
         """Read a symbol file, moved by ``base``, to what is known or in its place; how many symbols there were."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from ctypes import addressof, memmove
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.kvm import Vcpu
@@ -17,10 +17,30 @@ from kvmdbg.printable import printable_name
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
-    from kvmdbg.core.session import Session
-    from kvmdbg.core.stops import Stop
+    from kvmdbg.core.guest import Guest
+    from kvmdbg.core.runner import Runner
+    from kvmdbg.core.views import VcpuView
 
-V = TypeVar("V")
+
+class Owner(Protocol):
+    """Whose guest it is."""
+
+    runners: list[Runner]
+    vcpu: VcpuView
+    """The current one."""
+
+    @property
+    def guest(self) -> Guest: ...
+
+    @property
+    def output(self) -> bytes:
+        """All that the guest has sent to its serial port."""
+
+    def require_stopped(self) -> None:
+        """SessionStateError while the guest runs or is dead."""
+
+    def went_back(self, output: bytes) -> None:
+        """Is told that the machine has an earlier state again, up to which the guest had sent ``output``."""
 
 
 @record
@@ -42,10 +62,11 @@ class Snapshot:
 
 
 class Snapshots:
-    """The snapshots of a session by name: ``save``, ``restore``, ``delete``, ``write`` and ``read``."""
+    """All snapshots by name: ``save``, ``restore``, ``delete``, ``write``, ``read``. ``image`` is the guest's file."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, owner: Owner, image: str) -> None:
+        self._owner = owner
+        self._image = image
         self._named: dict[str, Snapshot] = {}
 
     def __iter__(self) -> Iterator[Snapshot]:
@@ -67,16 +88,16 @@ class Snapshots:
 
     def take(self, name: str = "") -> Snapshot:
         """This moment, without keeping it."""
-        session = self._session
-        session.require_stopped()
-        machine = session.machine
+        owner, guest = self._owner, self._owner.guest
+        owner.require_stopped()
+        machine = guest.machine
         vcpus = []
-        for runner in session.runners:
+        for runner in owner.runners:
             runner.call(runner.flush)
-            vcpus.append(runner.call(partial(snapshot.save_vcpu, runner.vcpu, session.guest.msrs, machine.irqchip)))
-        pages, chips = session.guest.memory_history.save(), snapshot.save_chips(machine)
+            vcpus.append(runner.call(partial(snapshot.save_vcpu, runner.vcpu, guest.msrs, machine.irqchip)))
+        pages, chips = guest.memory_history.save(), snapshot.save_chips(machine)
         state = snapshot.MachineState(pages, machine.memory.size, tuple(vcpus), chips, machine.bus.save())
-        return Snapshot(name, state, session.vcpu.pc, session.output, time.time())
+        return Snapshot(name, state, owner.vcpu.pc, owner.output, time.time())
 
     def restore(self, wanted: str | Snapshot) -> Snapshot:
         """Go back to the moment of that name, or to one that ``take``, ``save`` or ``read`` gave."""
@@ -99,24 +120,24 @@ class Snapshots:
             raise UsageError(f"snapshot {wanted.name!r} cannot be restored: {error}") from None
 
     def _put_back(self, wanted: Snapshot) -> int:
-        session = self._session
-        session.require_stopped()
-        machine, state = session.machine, wanted.state
+        owner, guest = self._owner, self._owner.guest
+        owner.require_stopped()
+        machine, state = guest.machine, wanted.state
         snapshot.check_fits(state, machine)
         try:
             machine.bus.load(state.devices)
         except ValueError as error:
             raise UsageError(f"snapshot {wanted.name!r} does not fit this guest: {error}") from None
-        written = session.guest.memory_history.restore(state.pages)
+        written = guest.memory_history.restore(state.pages)
         snapshot.load_chips(machine, state.chips)
-        for runner, vcpu in zip(session.runners, state.vcpus, strict=True):
+        for runner, vcpu in zip(owner.runners, state.vcpus, strict=True):
             runner.call(partial(self._load, runner.vcpu, vcpu))
             runner.start_anew()
-        session.went_back(wanted.output)
+        owner.went_back(wanted.output)
         return written
 
     def _load(self, vcpu: Vcpu, state: snapshot.VcpuState) -> None:
-        snapshot.load_vcpu(vcpu, state, self._session.guest.msrs)
+        snapshot.load_vcpu(vcpu, state, self._owner.guest.msrs)
         memmove(addressof(vcpu.regs), state.regs, Vcpu.REGS_SIZE)
         vcpu.kvm_run.kvm_dirty_regs = 0
 
@@ -128,28 +149,12 @@ class Snapshots:
         """Put a snapshot into a file. LoadError."""
         found = self[name]
         about = {"name": found.name, "pc": found.pc, "output": found.output.hex(), "made": found.made}
-        snapshot.write_file(os.fspath(path), found.state, about | {"image": str(self._session.image.path)})
+        snapshot.write_file(os.fspath(path), found.state, about | {"image": self._image})
 
     def read(self, path: str | os.PathLike[str], name: str | None = None) -> Snapshot:
         """Take in the snapshot in a file, under its own name or another. LoadError when it is damaged."""
-        state, about = snapshot.read_file(os.fspath(path), self._session.machine)
+        state, about = snapshot.read_file(os.fspath(path), self._owner.guest.machine)
         output = bytes.fromhex(about["output"])
         found = Snapshot(name or printable_name(about["name"]), state, about["pc"], output, about["made"], foreign=True)
         self._named[found.name] = found
         return found
-
-    def fork(
-        self, variants: Iterable[V], prepare: Callable[[Session, V], object] | None, limits: dict[str, Any]
-    ) -> Iterator[tuple[V, Stop]]:
-        """See ``Session.fork``."""
-        here = self.take()
-        try:
-            for variant in variants:
-                if prepare is not None:
-                    prepare(self._session, variant)
-                yield variant, self._session.run(**limits)
-                self._session.interrupt()
-                self.put_back(here)
-        finally:
-            self._session.interrupt()
-            self.put_back(here)

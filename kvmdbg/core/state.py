@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.errors import MemoryFault, NotSupportedHere, UsageError
@@ -14,7 +14,9 @@ from kvmdbg.x86.modes import EFER_LMA
 from kvmdbg.x86.xsave import XsaveArea
 
 if TYPE_CHECKING:
-    from kvmdbg.core.session import Session
+    from kvmdbg.core.inspection import Inspection
+    from kvmdbg.core.vcpu_thread import VcpuThread
+    from kvmdbg.machine.machine import Machine
 
 MOST_DESCRIPTORS = 8192
 
@@ -42,26 +44,35 @@ class Handler:
 
 
 class State:
-    """``session``'s current vCPU, when it rests."""
+    """That of the vCPU which ``of`` gives with its machine's inspection, when it rests."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, of: Callable[[], tuple[Inspection, VcpuThread]]) -> None:
+        self._of = of
+
+    @property
+    def _vcpu(self) -> VcpuThread:
+        return self._of()[1]
+
+    @property
+    def _machine(self) -> Machine:
+        return self._of()[0].machine
 
     def _read(self, linear: int, size: int) -> bytes:
-        return self._session.memory.read(linear, size)
+        space, vcpu = self._of()
+        return space.read_linear(vcpu, linear, size)
 
     @property
     def ia32e(self) -> bool:
-        return bool(self._session.runner.sregs.efer & EFER_LMA)
+        return bool(self._vcpu.sregs.efer & EFER_LMA)
 
     @property
     def has_ldt(self) -> bool:
-        ldt = self._session.runner.sregs.ldt
+        ldt = self._vcpu.sregs.ldt
         return not ldt.unusable and bool(ldt.present) and bool(ldt.selector & ~3)
 
     @property
     def has_tss(self) -> bool:
-        tr = self._session.runner.sregs.tr
+        tr = self._vcpu.sregs.tr
         loaded = not tr.unusable and bool(tr.present) and bool(tr.selector & ~3)
         return loaded and tr.type in descriptors.TSS_TYPES
 
@@ -69,7 +80,7 @@ class State:
 
     def descriptors(self, table: str) -> list[TableEntry]:
         """The entries of the "gdt" or "ldt". MemoryFault where it is not mapped, UsageError where there is none."""
-        sregs = self._session.runner.sregs
+        sregs = self._vcpu.sregs
         if table == "ldt" and not self.has_ldt:
             raise UsageError("there is no LDT: LDTR holds a null selector")
         where = sregs.gdt if table == "gdt" else sregs.ldt
@@ -104,7 +115,7 @@ class State:
 
     def handlers(self) -> list[Handler]:
         """The entries of the IDT, or of the table of real mode, that are not zero."""
-        runner = self._session.runner
+        runner = self._vcpu
         idt, mode = runner.sregs.idt, runner.mode
         size = gates.gate_size(mode)
         data = self._mapped(idt.base, min(idt.limit + 1, 256 * size) // size * size)
@@ -126,9 +137,8 @@ class State:
     def _gate_problems(self, gate: Gate) -> Iterator[str]:
         from kvmdbg.x86 import faults
 
-        runner = self._session.runner
-        read, limits = self._session.physical.read, self._session.machine.paging_limits
-        state = faults.State(runner.vcpu.regs, runner.sregs, read, limits)
+        space, runner = self._of()
+        state = faults.State(runner.vcpu.regs, runner.sregs, space.physical.read, space.machine.paging_limits)
         if gate.is_malformed or (self.ia32e and gate.type not in (14, 15)):
             yield f"type {gate.type:#x} is none of a gate"
             return
@@ -149,7 +159,7 @@ class State:
 
         Source: Intel SDM volume 3A, figures 7-2 (32-bit) and 7-11 (64-bit).
         """
-        tr = self._session.runner.sregs.tr
+        tr = self._vcpu.sregs.tr
         if not self.has_tss:
             raise UsageError("TR holds no TSS")
         if tr.type in (1, 3):
@@ -171,7 +181,7 @@ class State:
 
     def msr(self, index: int) -> int:
         """An MSR of the current vCPU; UsageError where it has none of that index."""
-        runner = self._session.runner
+        runner = self._vcpu
         runner.require_stopped()
         value = runner.call(lambda: runner.vcpu.get_msr(index))
         if value is None:
@@ -180,7 +190,7 @@ class State:
 
     def set_msr(self, index: int, value: int) -> None:
         """Write an MSR; UsageError where the vCPU refuses the value."""
-        runner = self._session.runner
+        runner = self._vcpu
         runner.require_stopped()
         if not runner.call(lambda: runner.vcpu.set_msr(index, value & (1 << 64) - 1)):
             self.msr(index)
@@ -189,7 +199,7 @@ class State:
 
     def cpuid(self) -> list[tuple[int, int, dict[str, int], list[str]]]:
         """What the guest's CPUID gives: leaf, sub-leaf, the four registers, the features set in them."""
-        runner = self._session.runner
+        runner = self._vcpu
         table = runner.call(runner.vcpu.get_cpuid)
         found = []
         for one in table.entries[: table.nent]:
@@ -198,11 +208,18 @@ class State:
             found.append((int(one.function), int(one.index), values, names))
         return sorted(found, key=lambda row: row[:2])
 
+    @property
+    def has_avx(self) -> bool:
+        """Whether the vCPU has YMM registers (CPUID leaf 1, ECX bit 28)."""
+        runner = self._vcpu
+        table = runner.call(runner.vcpu.get_cpuid)
+        return any(one.function == 1 and one.ecx >> 28 & 1 for one in table.entries[: table.nent])
+
     # --- floating point ----------------------------------------------------------------------------
 
     def fpu(self) -> XsaveArea:
         """The x87 and SSE state."""
-        runner = self._session.runner
+        runner = self._vcpu
         runner.require_stopped()
         return XsaveArea.from_buffer_copy(runner.call(runner.vcpu.get_xsave))
 
@@ -210,7 +227,7 @@ class State:
         """XMM0 to XMM15 (16 bytes each), or YMM (32) where the vCPU has AVX."""
         area = self.fpu()
         low = [bytes(area.xmm[n]) for n in range(16)]
-        if not self._session.has_avx:
+        if not self.has_avx:
             return low
         return [half + area.ymm_high(n) for n, half in enumerate(low)]
 
@@ -220,7 +237,7 @@ class State:
         """What is about to be delivered, or held back (struct kvm_vcpu_events), in words."""
         from kvmdbg.core.events import vector_name
 
-        runner = self._session.runner
+        runner = self._vcpu
         runner.require_stopped()
         one: Any = runner.call(runner.vcpu.get_events)
         exception = "none"
@@ -244,14 +261,14 @@ class State:
     # --- interrupt controllers ---------------------------------------------------------------------
 
     def _needs_irqchip(self) -> None:
-        if not self._session.machine.irqchip:
+        if not self._machine.irqchip:
             raise UsageError("this guest has no interrupt controllers: start it with --irqchip")
 
     def pic(self) -> dict[str, dict[str, int]]:
         """Registers of the two 8259s (struct kvm_pic_state)."""
         self._needs_irqchip()
         names = ("last_irr", "irr", "imr", "isr", "priority_add", "irq_base")
-        vm = self._session.machine.vm
+        vm = self._machine.vm
         return {
             word: dict(zip(names, bytes(vm.get_irqchip(chip).chip)[:6], strict=True))
             for chip, word in enumerate(("master", "slave"))
@@ -260,13 +277,13 @@ class State:
     def ioapic(self) -> list[int]:
         """The 24 redirection entries of the IOAPIC (struct kvm_ioapic_state)."""
         self._needs_irqchip()
-        raw = bytes(self._session.machine.vm.get_irqchip(2).chip)
+        raw = bytes(self._machine.vm.get_irqchip(2).chip)
         return [int.from_bytes(raw[24 + 8 * n : 32 + 8 * n], "little") for n in range(24)]
 
     def lapic(self) -> dict[str, int]:
         """Registers of the current vCPU's local APIC (Intel SDM volume 3A, table 10-1)."""
         self._needs_irqchip()
-        runner = self._session.runner
+        runner = self._vcpu
         raw = bytes(runner.call(runner.vcpu.get_lapic).regs)
         places = {
             "id": 0x20, "version": 0x30, "tpr": 0x80, "ppr": 0xA0, "ldr": 0xD0, "dfr": 0xE0, "svr": 0xF0, "esr": 0x280,
@@ -283,7 +300,7 @@ class State:
     def pit(self) -> list[dict[str, int]]:
         """The three channels of the timer (struct kvm_pit_channel_state)."""
         self._needs_irqchip()
-        raw = bytes(self._session.machine.vm.get_pit().channels)
+        raw = bytes(self._machine.vm.get_pit().channels)
         names = ("count_latched", "status_latched", "status", "read_state", "write_state", "write_latch", "rw_mode",
                  "mode", "bcd", "gate")  # fmt: skip
         channels = []

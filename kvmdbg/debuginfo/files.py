@@ -8,7 +8,7 @@ from contextlib import suppress
 from kvmdbg.debuginfo.dwarf import Dwarf, Progress, open_dwarf
 from kvmdbg.debuginfo.symbols import SymbolTable
 from kvmdbg.errors import LoadError
-from kvmdbg.loaders.symbol_files import Line, SymbolFile, read_symbol_file
+from kvmdbg.loaders.symbol_files import Line, SymbolFile
 from kvmdbg.machine.image import Image
 
 
@@ -38,6 +38,8 @@ class DebugFiles:
 
     def read_symbols(self, path: str, base: int = 0, *, replace: bool = False) -> int:
         """Read a symbol file, moved by ``base``, to what there is or in its place; how many symbols it has."""
+        from kvmdbg.loaders.symbol_reading import read_symbol_file  # most sessions need none of its formats
+
         found = read_symbol_file(path, base)
         if replace:
             self.symbols.clear()

@@ -5,7 +5,7 @@ from kvmdbg.loaders import elf as elf
 from kvmdbg.loaders import flat as flat
 from kvmdbg.loaders import multiboot as multiboot
 from kvmdbg.loaders.registry import Loader, formats, load, loader
-from kvmdbg.loaders.symbol_files import SymbolFile, read_symbol_file, symbol_reader
+from kvmdbg.loaders.symbol_files import SymbolFile, symbol_reader
 from kvmdbg.machine.image import BootStructure, Entry, Image, LoadOptions, Segment, Symbol
 
 __all__ = [
@@ -20,6 +20,5 @@ __all__ = [
     "formats",
     "load",
     "loader",
-    "read_symbol_file",
     "symbol_reader",
 ]

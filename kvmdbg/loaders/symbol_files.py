@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple, Protocol, TypeVar
 
-from kvmdbg import plugins
-from kvmdbg.errors import LoadError
-from kvmdbg.loaders.registry import read_image
 from kvmdbg.machine.image import Symbol
 from kvmdbg.record import record
 
@@ -54,18 +50,11 @@ def symbol_reader(cls: R) -> R:
     return cls
 
 
-def read_symbol_file(path: str | os.PathLike[str], base: int = 0) -> SymbolFile:
-    """What a symbol file tells, ``base`` added to its addresses; LoadError when it is of no format or has nothing."""
-    from kvmdbg.loaders import elf, listing, maps  # noqa: F401  they register; most sessions need none of them
+def recognised(data: bytes) -> SymbolReader | None:
+    """The format that a file's bytes are of, as far as they are known yet; None for none."""
+    return next((one for one in _readers if one.recognise(data)), None)
 
-    name = os.fspath(path)
-    data = read_image(name)
-    plugins.load()
-    reader = next((one for one in _readers if one.recognise(data)), None)
-    if reader is None:
-        known = ", ".join(one.name for one in _readers)
-        raise LoadError(f"{name} is no symbol file: it is none of {known}")
-    found = reader.read(data, name, base)
-    if not found.symbols and not found.lines:
-        raise LoadError(f"{name} has no symbols")
-    return found
+
+def format_names() -> list[str]:
+    """What the formats are called."""
+    return [one.name for one in _readers]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kvmdbg.debuginfo.symbols import SymbolTable
 from kvmdbg.errors import LoadError
-from kvmdbg.loaders.symbol_files import read_symbol_file
+from kvmdbg.loaders.symbol_reading import read_symbol_file
 from kvmdbg.machine.image import Symbol
 
 GUESTS = Path(__file__).resolve().parents[2] / "guests"

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kvmdbg.errors import LoadError
-from kvmdbg.loaders.symbol_files import SymbolFile, read_symbol_file
+from kvmdbg.loaders.symbol_files import SymbolFile
+from kvmdbg.loaders.symbol_reading import read_symbol_file
 
 SAMPLES = Path(__file__).parent / "samples"
 C = "int number = 5; static int twice(int n) { return n + n; } int a_name_so_long(int n) { return twice(n) + number; }"
