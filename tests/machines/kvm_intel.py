@@ -33,6 +33,7 @@ while [ ! -b /dev/sda ] && [ $n -lt 100 ]; do $B usleep 100000; n=$((n+1)); done
 $B mount -t ext4 /dev/sda /root
 """
 TIME_SCALE = 5  # by its own clock, which follows the instructions run and so is slow, too
+DIFFERENTIAL_COUNT = 3  # random programs of the fixed part: they take a minute each
 
 GRUB = """\
 set timeout=0
@@ -96,7 +97,9 @@ def environment() -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "KVMDBG_MACHINE": "kvm_intel",
         "KVMDBG_TIME_SCALE": str(TIME_SCALE),
+        "KVMDBG_DIFFERENTIAL_COUNT": str(DIFFERENTIAL_COUNT),
         "CI": os.environ.get("CI", ""),
+        "PYTEST_ADDOPTS": os.environ.get("PYTEST_ADDOPTS", ""),
     }
 
 
