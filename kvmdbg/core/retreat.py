@@ -16,7 +16,8 @@ from kvmdbg.machine import snapshot
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
-    from kvmdbg.core.runner import Runner
+    from kvmdbg.core.guest import Guest
+    from kvmdbg.core.vcpu_thread import VcpuThread
 
 
 @record
@@ -42,10 +43,11 @@ class GuardSpoilt(Exception):
 
 
 class Retreat:
-    """The last mark of the one vCPU, while slots guard pages; all methods run on its thread."""
+    """The last mark of the one vCPU of ``guest``, while slots guard pages; all methods run on its thread."""
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    def __init__(self, thread: VcpuThread, guest: Guest) -> None:
+        self._thread = thread
+        self._guest = guest
         self._mark: Mark | None = None
         self.spent = False
         """Something has happened since the mark that must not happen twice."""
@@ -56,13 +58,11 @@ class Retreat:
 
     def mark(self) -> None:
         """Here it can be taken up again."""
-        runner = self._runner
-        guest = runner.guest
-        machine = guest.machine
-        runner.flush()
+        guest, machine = self._guest, self._guest.machine
+        self._thread.flush()
         with guest.traps.kept() as planted:
             pages = guest.memory_history.save()
-        vcpu = snapshot.save_vcpu(runner.vcpu, guest.msrs, machine.irqchip)
+        vcpu = snapshot.save_vcpu(self._thread.vcpu, guest.msrs, machine.irqchip)
         self._mark = Mark(pages, vcpu, snapshot.save_chips(machine), planted)
         self.spent = False
 
@@ -71,24 +71,21 @@ class Retreat:
         mark, self._mark = self._mark, None
         if mark is None:
             return False
-        runner = self._runner
-        guest = runner.guest
-        machine = guest.machine
+        guest, machine, vcpu = self._guest, self._guest.machine, self._thread.vcpu
         guest.coalescing.discard()
         self._end_accesses()
         with guest.traps.replaced(mark.planted):
             guest.memory_history.restore(mark.pages)
         snapshot.load_chips(machine, mark.chips)
-        snapshot.load_vcpu(runner.vcpu, mark.vcpu, guest.msrs)
-        memmove(addressof(runner.vcpu.regs), mark.vcpu.regs, Vcpu.REGS_SIZE)
-        runner.vcpu.kvm_run.kvm_dirty_regs = 0
-        runner.must_complete = False
-        runner.forget()
+        snapshot.load_vcpu(vcpu, mark.vcpu, guest.msrs)
+        memmove(addressof(vcpu.regs), mark.vcpu.regs, Vcpu.REGS_SIZE)
+        vcpu.kvm_run.kvm_dirty_regs = 0
+        self._thread.forget()
         return True
 
     def _end_accesses(self) -> None:
         """Let KVM end the instruction whose MMIO exit is in the page, whatever it does; it is done again."""
-        vcpu, memory = self._runner.vcpu, self._runner.guest.machine.memory
+        vcpu, memory = self._thread.vcpu, self._guest.machine.memory
         vcpu.kvm_run.immediate_exit = 1
         try:
             while vcpu.kvm_run.exit_reason == exits.KVM_EXIT_MMIO:

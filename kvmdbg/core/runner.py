@@ -47,6 +47,7 @@ from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
 if TYPE_CHECKING:
     from kvmdbg.core.breakpoints import Point
     from kvmdbg.core.guest import Guest
+    from kvmdbg.core.post_mortem import LastRun
     from kvmdbg.machine.bus import Device, GuestEnd
     from kvmdbg.x86.faults import Fault, State
 
@@ -94,7 +95,7 @@ class Runner(DebuggedVcpu):
         self.recent: deque[tuple[PortEntry | int, bytes]] = deque(maxlen=RECENT)
         """The last exits: the port's entry or the reason, and the registers there (with the special ones where KVM
         loses them at a shutdown)."""
-        self.sregs_at_start: abi.kvm_sregs | None = None
+        self._sregs_at_start: abi.kvm_sregs | None = None
         self.limit = self.left = 0
         """After how many exits to stop, and how many are left of them; 0 for no limit."""
         self.must_complete = False
@@ -110,7 +111,7 @@ class Runner(DebuggedVcpu):
         self.lifted: int | None = None
         self.stepper = Stepper(self)
         self.watching = Watching(self)
-        self.retreat = Retreat(self)
+        self.retreat = Retreat(self, guest)
         super().__init__(
             vcpu,
             irqchip=guest.machine.irqchip,
@@ -209,6 +210,7 @@ class Runner(DebuggedVcpu):
                 if met.done:
                     if not self.retreat.back():
                         return self.spoilt(met.pages)
+                    self.must_complete = False
                     self._reached_unseen = self.pc  # what was passed before the mark is not here
                 self.guest.holding.hold_by_stepping(self, met.pages)
 
@@ -357,7 +359,7 @@ class Runner(DebuggedVcpu):
     def _note_start(self) -> None:
         """Before a free run: what is needed to tell afterwards what killed the guest."""
         vcpu = self.vcpu
-        self.sregs_at_start = self.sregs
+        self._sregs_at_start = self.sregs
         self._state_end = REGS_END
         if shutdown_resets():
             vcpu.share_sregs(self.sregs)
@@ -367,16 +369,19 @@ class Runner(DebuggedVcpu):
             vcpu.unshare_sregs()
         self.recent.append((RESUMED, vcpu.raw[REGS : self._state_end]))
 
-    def recent_state(self) -> tuple[abi.kvm_regs, abi.kvm_sregs | None] | None:
-        """Registers at the last exit before this one (special ones only where they are kept), None where none was."""
-        if not self.recent:
-            return None
-        state = self.recent[-1][1]
-        whole = len(state) > Vcpu.REGS_SIZE
-        sregs = abi.kvm_sregs.from_buffer_copy(state, Vcpu.REGS_SIZE) if whole else None
-        return abi.kvm_regs.from_buffer_copy(state), sregs
+    def _last_run(self) -> LastRun:
+        """What is known of this run, for the account of its end."""
+        from kvmdbg.core.post_mortem import LastRun
 
-    def last_exits(self) -> Iterator[str]:
+        regs = sregs = None
+        if self.recent:
+            state = self.recent[-1][1]
+            regs = abi.kvm_regs.from_buffer_copy(state)
+            if len(state) > Vcpu.REGS_SIZE:
+                sregs = abi.kvm_sregs.from_buffer_copy(state, Vcpu.REGS_SIZE)
+        return LastRun(tuple(self._last_exits()), regs, sregs, self._sregs_at_start)
+
+    def _last_exits(self) -> Iterator[str]:
         """The last exits in words, oldest first."""
         for what, state in self.recent:
             rip = int.from_bytes(state[RIP : RIP + 8], "little")
@@ -654,7 +659,7 @@ class Runner(DebuggedVcpu):
         text, size = self.guest.space.instruction_text(self, code)
         from kvmdbg.core import post_mortem
 
-        account = post_mortem.of_emulation_failure(self)
+        account = post_mortem.of_emulation_failure(self, self.guest, self._last_run())
         return self.stop(stops.EmulationFailureStop, instruction=code[:size], text=text, autopsy=account)
 
     def _on_hlt(self) -> stops.Stop | None:
@@ -685,7 +690,7 @@ class Runner(DebuggedVcpu):
         self._require_guards_apart()
         from kvmdbg.core import post_mortem
 
-        account, end = post_mortem.of_shutdown(self)
+        account, end = post_mortem.of_shutdown(self, self.guest, self._last_run())
         caught = self._undelivered(end) if end is not None and self.guest.vectors.active else None
         return caught or stops.ShutdownStop(vcpu=self.index, pc=self.pc if end is None else end.pc, autopsy=account)
 
@@ -721,7 +726,7 @@ class Runner(DebuggedVcpu):
         from kvmdbg.core import post_mortem
 
         assert isinstance(exit, exits.FailEntryExit)
-        account = post_mortem.of_failed_entry(self)
+        account = post_mortem.of_failed_entry(self, self.guest, self._last_run())
         return self.stop(stops.FailEntryStop, hardware_reason=exit.hardware_reason, autopsy=account)
 
     def _go_on(self) -> None:
