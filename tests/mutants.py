@@ -42,7 +42,7 @@ from kvmdbg.record import record
 ROOT = Path(__file__).resolve().parents[1]
 EQUIVALENT = ROOT / "tests" / "equivalent_mutants.txt"
 AT_ONCE = 2
-PATIENCE, LEAST = 4, 30
+PATIENCE, LEAST = 3, 60
 """A run is ended after so many times the seconds that it takes without a mutant, and not before so many seconds."""
 FIRST_MTIME = 1_000_000_000
 Position = tuple[int, int]
@@ -263,6 +263,9 @@ def main() -> int:
         for one in mutants:
             print(f"{one.path}:{one.line} {one.operator}\n{one.diff()}\n{' '.join(tests_of(one.path))}\n")
         return 0
+    unseen = sorted({one.path for one in mutants if not tests_of(one.path)})
+    if unseen:
+        raise SystemExit(f"no test can see {', '.join(unseen)}")
     counts = {"killed": 0, "survived": 0, "equivalent": 0}
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
@@ -270,15 +273,11 @@ def main() -> int:
         for number in range(AT_ONCE):
             copies.put(Copy(Path(folder, str(number))))
 
-        def without(tests: tuple[str, ...]) -> float:
-            """Seconds that these tests take as they are."""
-            if not tests:
-                raise SystemExit("no test can see one of the files")
+        def without(tests: list[str]) -> float:
+            """Seconds that all these tests take as they are."""
             copy, start = copies.get(), time.monotonic()
-            try:
-                result, by = copy.test(list(tests), 600)
-            finally:
-                copies.put(copy)
+            result, by = copy.test(tests, 3600)
+            copies.put(copy)
             if result != "survived":
                 raise SystemExit(f"without any mutant, too, {by} fails")
             return time.monotonic() - start
@@ -290,17 +289,14 @@ def main() -> int:
             copy = copies.get()
             try:
                 copy.put(one.path, one.after)
-                result = copy.test(
-                    tests_of(one.path), max(LEAST, PATIENCE * seconds[tuple(sorted(tests_of(one.path)))])
-                )
+                result = copy.test(tests_of(one.path), limit)
             finally:
                 copy.put(one.path, one.before)
                 copies.put(copy)
             return one, *result
 
+        limit = max(LEAST, PATIENCE * without(sorted({test for one in mutants for test in tests_of(one.path)})))
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            sets = sorted({tuple(sorted(tests_of(one.path))) for one in mutants})
-            seconds = dict(zip(sets, pool.map(without, sets), strict=True))
             for one, result, text in pool.map(tried, mutants):
                 counts[result] += 1
                 print(f"{result:10} {one.path}:{one.line} {one.operator.partition('/')[2]} {text}".rstrip(), flush=True)

@@ -144,7 +144,13 @@ class Uart:
             return cause | (IIR_FIFO if self.fcr & 1 else 0)
         if offset == 5:
             return LSR_THRE | LSR_TEMT | (LSR_DR if self.received else 0)
-        return {3: self.lcr, 4: self.mcr, 6: MSR_CTS_DSR_DCD, 7: self.scr}.get(offset, 0xFF)
+        return {3: self.lcr, 4: self.mcr, 6: self._modem_status(), 7: self.scr}.get(offset, 0xFF)
+
+    def _modem_status(self) -> int:
+        """Somebody is at the other end; in loopback CTS, DSR, RI and DCD are the outputs RTS, DTR, OUT1 and OUT2."""
+        if not self.mcr & MCR_LOOP:
+            return MSR_CTS_DSR_DCD
+        return (self.mcr & 2) << 3 | (self.mcr & 1) << 5 | (self.mcr & 4) << 4 | (self.mcr & 8) << 4
 
     def describe(self) -> str:
         return f"16550 UART, {self.sent} bytes sent, lcr {self.lcr:#04x}, divisor {self.divisor}"

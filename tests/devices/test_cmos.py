@@ -9,6 +9,7 @@ import pytest
 
 from kvmdbg.devices.cmos import B_24, B_BINARY, STATUS_B, Cmos
 from kvmdbg.machine.board import Board
+from kvmdbg.machine.layout import LOW_END
 
 SECONDS, MINUTES, HOURS, DAY_OF_WEEK, DAY, MONTH, YEAR, CENTURY = 0, 2, 4, 6, 7, 8, 9, 0x32
 
@@ -56,3 +57,83 @@ def test_registers(monkeypatch: pytest.MonkeyPatch, status_b: int, index: int, v
 @pytest.mark.parametrize(("hour", "value"), [(0, 0x12), (1, 0x01), (11, 0x11), (12, 0x92), (13, 0x81), (23, 0x91)])
 def test_twelve_hours(monkeypatch: pytest.MonkeyPatch, hour: int, value: int) -> None:
     assert register(cmos_at(monkeypatch, f"2026-11-26 {hour:02}:00:00", 0), HOURS) == value
+
+
+def test_two_digits_are_not_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    cmos = cmos_at(monkeypatch, "2003-04-05 06:07:08", B_24)
+    wanted = {SECONDS: 8, MINUTES: 7, HOURS: 6, DAY: 5, MONTH: 4, YEAR: 3, CENTURY: 0x20, DAY_OF_WEEK: 7}
+    assert {index: register(cmos, index) for index in wanted} == wanted
+
+
+# --- memory (Ralf Brown's list of CMOS registers; QEMU, pc_cmos_init) --------------------------------------
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("memory", "extended", "above_16_mib", "above_4_gib"),
+    [
+        (MIB // 2, 0, 0, 0), (MIB, 0, 0, 0), (MIB + 3 * KIB, 3, 0, 0), (8 * MIB, 7 * 1024, 0, 0),
+        (16 * MIB, 15 * 1024, 0, 0), (16 * MIB + 128 * KIB, 15 * 1024 + 128, 2, 0), (64 * MIB, 0xFC00, 48 * 16, 0),
+        (65 * MIB, 0xFFFF, 49 * 16, 0), (LOW_END, 0xFFFF, 0xBF00, 0), (4 * GIB, 0xFFFF, 0xBF00, 0x4000),
+        (LOW_END + 64 * KIB, 0xFFFF, 0xBF00, 1), (LOW_END + (1 << 40), 0xFFFF, 0xBF00, 0xFFFFFF),
+    ],
+)  # fmt: skip
+def test_memory_sizes(memory: int, extended: int, above_16_mib: int, above_4_gib: int) -> None:
+    cmos = Cmos(Board(lambda data: None, memory=memory), Cmos.options)
+
+    def word(index: int) -> int:
+        return register(cmos, index) | register(cmos, index + 1) << 8
+
+    assert word(0x15) == 640
+    assert word(0x17) == word(0x30) == extended
+    assert word(0x34) == above_16_mib
+    assert word(0x5B) | register(cmos, 0x5D) << 16 == above_4_gib
+
+
+# --- the registers themselves (MC146818A, figures 3 and 15 to 18) ------------------------------------------
+
+
+def made() -> Cmos:
+    return Cmos(Board(lambda data: None), Cmos.options)
+
+
+def test_status_registers_at_first() -> None:
+    """A: a 32,768 Hz clock and no update under way; B: 24 hours, BCD; C: no interrupt; D: the battery is good."""
+    assert [register(made(), index) for index in (10, 11, 12, 13)] == [0x26, 0x02, 0, 0x80]
+
+
+def test_what_can_be_written() -> None:
+    cmos = made()
+    for index in (10, 11, 0x0F, 0x40, 0x7F):
+        assert register(cmos, index, 0x5A) == 0x5A
+    assert register(cmos, 12, 0xFF) == 0 and register(cmos, 13, 0) == 0x80
+    assert register(cmos, 0x40, 0x1FF) == 0xFF
+
+
+def test_index_has_seven_bits() -> None:
+    """The eighth masks NMIs. Reading the index port gives nothing."""
+    cmos = made()
+    cmos.write(0, 1, 0x80 | 0x40)
+    cmos.write(1, 1, 7)
+    assert register(cmos, 0x40) == 7 and cmos.read(0, 1) == 0xFF
+
+
+def test_memory_is_kept() -> None:
+    one, two = made(), made()
+    register(one, 0x50, 9)
+    state = one.save()
+    register(one, 0x50, 1)
+    two.load(state)
+    assert two.index == 0x50 and register(two, 0x50) == 9
+    register(two, 0x50, 3)
+    assert state[1][0x50] == 9
+
+
+def test_described() -> None:
+    cmos = made()
+    register(cmos, 0x12, 0xAB)
+    assert cmos.describe() == "CMOS memory and clock, index 0x12"
+    details = cmos.details()
+    assert details["index"] == "0x12" and details["clock"].endswith(" UTC") and len(details) == 10
+    assert details["0x10"].split()[2] == "ab" and len(details["0x70"].split()) == 16

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmdbg.devices.uart import Uart
+from kvmdbg.machine.board import Board
 
 DATA, IER, IIR, LCR, MCR, LSR, MSR, SCRATCH = range(8)
 FCR = IIR
@@ -99,6 +100,208 @@ def test_behind_its_last_port_there_is_nothing(uart: Uart, sent: Sent) -> None:
     uart.write(SCRATCH, 4, 0x44332211)
     assert uart.read(SCRATCH, 4) == 0xFFFFFF11
     assert not sent
+
+
+# --- what goes round ----------------------------------------------------------------------------------
+
+
+def test_loopback_receives_what_is_sent(uart: Uart, sent: Sent) -> None:
+    uart.write(MCR, 1, 0x10)
+    for byte in b"ab":
+        uart.write(DATA, 1, byte)
+    assert uart.read(LSR, 1) == 0x61
+    assert [uart.read(DATA, 1), uart.read(DATA, 1), uart.read(LSR, 1)] == [0x61, 0x62, 0x60]
+    uart.write_many(b"cd")
+    assert uart.read(DATA, 1) == 0x63 and not sent and uart.sent == 0
+
+
+@pytest.mark.parametrize(
+    ("outputs", "inputs"), [(0, 0), (1, 0x20), (2, 0x10), (4, 0x40), (8, 0x80), (0xF, 0xF0), (0xA, 0x90)]
+)
+def test_loopback_connects_the_modem_lines(uart: Uart, outputs: int, inputs: int) -> None:
+    uart.write(MCR, 1, 0x10 | outputs)
+    assert uart.read(MSR, 1) == inputs
+    uart.write(MCR, 1, outputs)
+    assert uart.read(MSR, 1) == 0xB0
+
+
+# --- interrupts (PC16550D, table 4) ---------------------------------------------------------------------
+
+
+class Line:
+    """The interrupt line, and every change of it."""
+
+    def __init__(self) -> None:
+        self.levels: list[tuple[int, int]] = []
+
+    def __call__(self, line: int, level: int) -> None:
+        if not self.levels or self.levels[-1] != (line, level):
+            self.levels.append((line, level))
+
+    @property
+    def high(self) -> bool:
+        return bool(self.levels) and self.levels[-1] == (4, 1)
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+@pytest.fixture
+def wired(sent: Sent, line: Line) -> Uart:
+    return Uart(sent, Board(sent, irq=line))
+
+
+RECEIVED, EMPTY, NOTHING = 4, 2, 1
+
+
+def test_received_data_interrupts_until_it_is_read(wired: Uart, line: Line) -> None:
+    wired.feed(b"early")
+    assert not line.high and wired.read(IIR, 1) == NOTHING
+    wired.write(IER, 1, 1)
+    assert line.high and wired.read(IIR, 1) == RECEIVED
+    for byte in b"early":
+        assert line.high and wired.read(IIR, 1) == RECEIVED
+        assert wired.read(DATA, 1) == byte
+    assert not line.high and wired.read(IIR, 1) == NOTHING
+    assert wired.feed(b"xy") == 2
+    assert line.high
+    wired.write(IER, 1, 0)
+    assert not line.high and wired.read(IIR, 1) == NOTHING
+
+
+def test_nothing_fed_is_no_interrupt(wired: Uart, line: Line) -> None:
+    wired.write(IER, 1, 1)
+    assert wired.feed(b"") == 0
+    assert not line.high
+
+
+def test_empty_transmitter_interrupts_once(wired: Uart, line: Line) -> None:
+    wired.write(IER, 1, 2)
+    assert line.high and wired.read(IIR, 1) == EMPTY  # reading it takes the interrupt back
+    assert not line.high and wired.read(IIR, 1) == NOTHING
+    wired.write(DATA, 1, 0x41)
+    assert line.high and wired.read(IIR, 1) == EMPTY and not line.high
+    wired.write(IER, 1, 2)
+    assert not line.high  # it was on before
+    wired.write(IER, 1, 0)
+    wired.write(IER, 1, 2)
+    assert line.high
+
+
+def test_received_data_goes_before_an_empty_transmitter(wired: Uart, line: Line) -> None:
+    wired.write(FCR, 1, 1)
+    wired.write(IER, 1, 3)
+    wired.feed(b"a")
+    assert wired.read(IIR, 1) == 0xC0 | RECEIVED
+    assert wired.read(IIR, 1) == 0xC0 | RECEIVED  # this one is not taken back by reading
+    wired.read(DATA, 1)
+    assert line.high and wired.read(IIR, 1) == 0xC0 | EMPTY
+    assert not line.high and wired.read(IIR, 1) == 0xC0 | NOTHING
+
+
+def test_writing_without_the_interrupt_leaves_none_behind(wired: Uart, line: Line) -> None:
+    wired.write(IER, 1, 1)
+    wired.write(DATA, 1, 0x41)
+    assert wired.read(IIR, 1) == NOTHING and not line.high
+
+
+def test_clearing_the_receiver(wired: Uart, line: Line) -> None:
+    wired.write(IER, 1, 1)
+    wired.feed(b"abc")
+    wired.write(FCR, 1, 1)
+    assert line.high and wired.read(LSR, 1) & 1
+    wired.write(FCR, 1, 3)
+    assert not line.high and not wired.read(LSR, 1) & 1
+    wired.feed(b"d")
+    wired.write(FCR, 1, 5)  # the transmitter's
+    assert wired.read(DATA, 1) == 0x64
+
+
+def test_loopback_interrupts_as_well(wired: Uart, line: Line) -> None:
+    wired.write(MCR, 1, 0x10)
+    wired.write(IER, 1, 1)
+    wired.write(DATA, 1, 0x55)
+    assert line.high and wired.read(IIR, 1) == RECEIVED
+
+
+def test_it_is_irq_4_and_is_there_after_a_load(wired: Uart, line: Line, sent: Sent) -> None:
+    wired.write(IER, 1, 1)
+    wired.feed(b"a")
+    assert set(line.levels) == {(4, 0), (4, 1)}
+    other = Line()
+    uart = Uart(sent, Board(sent, irq=other))
+    uart.load(wired.save())
+    assert other.levels == [(4, 1)] and uart.read(DATA, 1) == 0x61
+
+
+def test_without_interrupt_controllers_it_says_so(uart: Uart, wired: Uart) -> None:
+    uart.write(IER, 1, 3)
+    uart.feed(b"a")
+    assert uart.read(IIR, 1) == RECEIVED
+    assert uart.details()["interrupts"] == "none (see --irqchip)" and wired.details()["interrupts"] == "IRQ 4"
+
+
+# --- its other side -----------------------------------------------------------------------------------
+
+
+def test_whoever_feeds_it_is_told_when_the_guest_looks(uart: Uart) -> None:
+    looked: list[int] = []
+    uart.wanted = lambda: looked.append(1)
+    for register, value in ((IER, 2), (LCR, 3), (DATA, 0x41), (SCRATCH, 1), (MCR, 3)):
+        uart.write(register, 1, value)
+    for register in (IER, IIR, LCR, MCR, MSR, SCRATCH):
+        uart.read(register, 1)
+    assert not looked
+    uart.read(LSR, 1)
+    uart.read(DATA, 1)
+    uart.write(IER, 1, 1)
+    assert len(looked) == 3
+
+
+def test_which_writes_may_be_collected(sent: Sent) -> None:
+    board = Board(sent)
+    changes: list[tuple[int, ...]] = []
+    uart = Uart(sent, board)
+    board.changed = lambda: changes.append(uart.coalesced)
+    assert uart.coalesced == (0x3F8,)
+    uart.write(IER, 1, 1)
+    assert changes == [] and uart.coalesced == (0x3F8,)
+    uart.write(IER, 1, 3)
+    uart.write(IER, 1, 2)
+    uart.write(IER, 1, 0)
+    assert changes == [(), (0x3F8,)]
+
+
+def test_collected_bytes(uart: Uart, sent: Sent) -> None:
+    uart.write_many(b"abc")
+    assert (bytes(sent), uart.sent) == (b"abc", 3)
+    uart.write(LCR, 1, DLAB)
+    uart.write_many(b"\x12\x34")
+    assert (bytes(sent), uart.divisor) == (b"abc", 0x34)
+
+
+def test_first_state(uart: Uart) -> None:
+    assert [uart.read(register, 1) for register in range(8)] == [0, 0, 1, 0, 0, 0x60, 0xB0, 0]
+    assert uart.divisor == 12 and uart.sent == 0
+
+
+def test_details(uart: Uart) -> None:
+    assert uart.details()["speed"] == "9600 baud (divisor 12)"
+    uart.write(LCR, 1, DLAB | 3)
+    uart.write(DATA, 2, 1)
+    uart.write(LCR, 1, 3)
+    for register, value in ((IER, 5), (FCR, 0xC1), (MCR, 0xB), (SCRATCH, 0x77), (DATA, 65)):
+        uart.write(register, 1, value)
+    uart.feed(b"abcd")
+    assert uart.details() == {
+        "connected to": "stdio", "sent": "1 bytes", "to be read": "4 bytes", "interrupts": "none (see --irqchip)",
+        "speed": "115200 baud (divisor 1)", "ier": "0x05", "fcr": "0xc1", "lcr": "0x03", "mcr": "0x0b", "scr": "0x77",
+    }  # fmt: skip
+    uart.write(LCR, 1, DLAB)
+    uart.write(DATA, 2, 0)
+    assert uart.details()["speed"] == "0 baud (divisor 0)"
 
 
 WRITES = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 255)), max_size=20)

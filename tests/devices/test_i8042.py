@@ -1,0 +1,275 @@
+"""The keyboard controller by its commands (IBM PC AT Technical Reference, keyboard controller), and what keys send."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvmdbg.devices.i8042 import COMMAND, DATA, KEYS, Keyboard, keys_of, scan_codes
+from kvmdbg.errors import UsageError
+from kvmdbg.machine.board import Board
+from kvmdbg.machine.bus import GuestEnd
+
+
+class Wired:
+    """A keyboard and the level of its interrupt line."""
+
+    def __init__(self) -> None:
+        self.levels: dict[int, int] = {}
+        self.keyboard = Keyboard(Board(lambda data: None, irq=self.levels.__setitem__), Keyboard.options)
+
+    def command(self, value: int) -> GuestEnd | None:
+        return self.keyboard.write(COMMAND, 1, value)
+
+    def data(self, value: int) -> GuestEnd | None:
+        return self.keyboard.write(DATA, 1, value)
+
+    def read(self) -> bytes:
+        """All that is there to read."""
+        found = []
+        while self.status & 1:
+            found.append(self.keyboard.read(DATA, 1))
+        return bytes(found)
+
+    @property
+    def status(self) -> int:
+        return self.keyboard.read(COMMAND, 1)
+
+    @property
+    def high(self) -> bool:
+        return bool(self.levels.get(1))
+
+
+@pytest.fixture
+def wired() -> Wired:
+    return Wired()
+
+
+# --- the controller -----------------------------------------------------------------------------------
+
+
+def test_status(wired: Wired) -> None:
+    """System flag, keyboard not locked; full while there is something to read."""
+    assert wired.status == 0x1C
+    wired.keyboard.press("a")
+    assert wired.status == 0x1D
+    assert wired.read() == b"\x1e\x9e"
+    assert wired.status == 0x1C and wired.keyboard.read(DATA, 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [(0x20, 0x45), (0xAA, 0x55), (0xAB, 0x00), (0xA9, 0xFF), (0xC0, 0x80), (0xD0, 0x03)],
+)
+def test_commands_that_answer(wired: Wired, command: int, answer: int) -> None:
+    assert wired.command(command) is None
+    assert wired.high and wired.read() == bytes([answer]) and not wired.high
+
+
+def test_configuration(wired: Wired) -> None:
+    wired.command(0x60)
+    assert wired.data(0x47) is None and wired.read() == b""
+    wired.command(0x20)
+    assert wired.read() == b"\x47"
+    assert wired.keyboard.details()["configuration"] == "0x47"
+
+
+def test_disabling_and_enabling_the_keyboard(wired: Wired) -> None:
+    """Bit 4 of the configuration."""
+    for command, value in ((0xAD, 0x55), (0xAD, 0x55), (0xAE, 0x45), (0xAE, 0x45)):
+        assert wired.command(command) is None
+        wired.command(0x20)
+        assert wired.read() == bytes([value])
+
+
+def test_interrupt_needs_bit_0_of_the_configuration(wired: Wired) -> None:
+    wired.command(0x60)
+    wired.data(0x44)
+    wired.keyboard.press("a")
+    assert not wired.high
+    wired.command(0x60)
+    wired.data(0x45)
+    assert wired.high
+    wired.keyboard.read(DATA, 1)
+    assert wired.high  # the key's break code
+    wired.keyboard.read(DATA, 1)
+    assert not wired.high and set(wired.levels) == {1}
+
+
+def test_each_byte_raises_the_line_anew() -> None:
+    """Edge-triggered: the line goes down between two bytes."""
+    levels: list[int] = []
+    keyboard = Keyboard(Board(lambda data: None, irq=lambda line, level: levels.append(level)), Keyboard.options)
+    keyboard.press("a")
+    keyboard.read(DATA, 1)
+    assert levels == [1, 0, 1]
+    keyboard.read(DATA, 1)
+    assert levels[3:] == [0, 0]
+
+
+def test_output_port(wired: Wired) -> None:
+    wired.command(0xD1)
+    assert wired.data(0xDF) is None
+    wired.command(0xD0)
+    assert wired.read() == b"\xdf"
+    assert wired.keyboard.details()["output port"] == "0xdf (A20 on)"
+    wired.command(0xD1)
+    assert wired.data(0xDD) is None
+    assert wired.keyboard.details()["output port"] == "0xdd (A20 off)"
+    wired.command(0xD1)
+    end = wired.data(0xDE)
+    assert end == GuestEnd(0, "it pulled the reset line through the keyboard controller's output port")
+
+
+@pytest.mark.parametrize("command", [0xFE, 0xF0, 0xF2, 0xFC])
+def test_pulsing_the_reset_line(wired: Wired, command: int) -> None:
+    """F0 to FF pulse the lines whose bits are 0; line 0 is reset."""
+    assert wired.command(command) == GuestEnd(
+        0, f"it asked the keyboard controller for a reset ({command:#x} to port 0x64)"
+    )
+
+
+@pytest.mark.parametrize("command", [0xFF, 0xF1, 0x00, 0xE0, 0xEE])
+def test_commands_that_do_nothing(wired: Wired, command: int) -> None:
+    assert wired.command(command) is None and wired.read() == b""
+
+
+def test_writing_the_output_buffer(wired: Wired) -> None:
+    wired.command(0xD2)
+    assert wired.data(0x77) is None
+    assert wired.high and wired.read() == b"\x77"
+
+
+def test_there_is_no_mouse(wired: Wired) -> None:
+    wired.command(0xD4)
+    wired.data(0xF4)
+    assert wired.read() == b"\xfe"
+    wired.command(0xD3)  # the mouse's output buffer
+    wired.data(0x55)
+    assert wired.read() == b""
+
+
+# --- the keyboard -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (0xFF, "faaa"), (0xF2, "faab83"), (0xEE, "ee"), (0xF4, "fa"), (0xF5, "fa"), (0xF6, "fa"),
+        (0xED, "fa"), (0xF0, "fa"), (0xF3, "fa"),
+    ],
+)  # fmt: skip
+def test_commands_of_the_keyboard(wired: Wired, sent: int, answer: str) -> None:
+    assert wired.data(sent) is None
+    assert wired.read().hex() == answer
+
+
+@pytest.mark.parametrize("command", [0xED, 0xF0, 0xF3])
+def test_byte_of_a_command_is_no_command(wired: Wired, command: int) -> None:
+    wired.data(command)
+    wired.data(0xEE)
+    assert wired.read() == b"\xfa\xfa"
+    wired.data(0xEE)
+    assert wired.read() == b"\xee"
+
+
+def test_other_commands_take_no_byte(wired: Wired) -> None:
+    wired.data(0xF4)
+    wired.data(0xEE)
+    assert wired.read() == b"\xfa\xee"
+
+
+# --- keys (scan code set 1) -----------------------------------------------------------------------------
+
+SCAN_CODES = """
+esc 01 1 02 2 03 3 04 4 05 5 06 6 07 7 08 8 09 9 0a 0 0b - 0c = 0d backspace 0e tab 0f q 10 w 11 e 12 r 13 t 14 y 15
+u 16 i 17 o 18 p 19 [ 1a ] 1b ret 1c enter 1c ctrl 1d a 1e s 1f d 20 f 21 g 22 h 23 j 24 k 25 l 26 ; 27 ' 28 ` 29
+shift 2a \\ 2b z 2c x 2d c 2e v 2f b 30 n 31 m 32 , 33 . 34 / 35 shift_r 36 alt 38 spc 39 space 39 caps_lock 3a f1 3b
+f2 3c f3 3d f4 3e f5 3f f6 40 f7 41 f8 42 f9 43 f10 44 num_lock 45 scroll_lock 46 f11 57 f12 58 minus 0c equal 0d
+comma 33 dot 34 slash 35 backslash 2b semicolon 27 apostrophe 28 grave_accent 29 bracket_left 1a bracket_right 1b
+home e047 up e048 pgup e049 left e04b right e04d end e04f down e050 pgdn e051 insert e052 delete e053 ctrl_r e01d
+alt_r e038
+"""
+
+
+def test_every_key_has_its_scan_code() -> None:
+    words = SCAN_CODES.split()
+    wanted = {name: int(code, 16) for name, code in zip(words[::2], words[1::2], strict=True)}
+    assert wanted == KEYS
+    for name, code in wanted.items():
+        prefix = b"\xe0" if code > 0xFF else b""
+        make, break_ = bytes([code & 0xFF]), bytes([code & 0x7F | 0x80])
+        assert scan_codes(name) == scan_codes(name.upper()) == prefix + make + prefix + break_
+
+
+@pytest.mark.parametrize(
+    ("keys", "codes"),
+    [
+        ("ctrl-alt-delete", "1d38e053e0d3b89d"), ("shift-a", "2a1e9eaa"), ("shift--", "2a0c8caa"), ("-", "0c8c"),
+        ("ctrl-shift--", "1d2a0c8caa9d"), ("ctrl-c", "1d2eae9d"),
+    ],
+)  # fmt: skip
+def test_combinations_go_down_in_order_and_up_in_reverse(keys: str, codes: str) -> None:
+    assert scan_codes(keys).hex() == codes
+
+
+@pytest.mark.parametrize(("key", "name"), [("hyper-a", "hyper"), ("ctrl-", "ctr"), ("", ""), ("a-hyper", "hyper")])
+def test_keys_that_are_not_there(key: str, name: str) -> None:
+    with pytest.raises(UsageError, match=f"there is no key '{name}'; there are letters, digits, and ") as error:
+        scan_codes(key)
+    assert ", alt, alt_r, " in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("aZ09", "a shift-z 0 9"), ("!@#$%^&*()", " ".join(f"shift-{n}" for n in "1234567890")),
+        ('_+{}:"~|<>?', r"shift-- shift-= shift-[ shift-] shift-; shift-' shift-` shift-\ shift-, shift-. shift-/"),
+        (" \n\r\t\b\x7f\x1b", "spc ret ret tab backspace backspace esc"), ("\x01\x03\x1a", "ctrl-a ctrl-c ctrl-z"),
+        ("-=[];'`\\,./", r"- = [ ] ; ' ` \ , . /"), ("", ""),
+    ],
+)  # fmt: skip
+def test_text_as_keys(text: str, keys: str) -> None:
+    assert keys_of(text) == keys.split()
+
+
+@pytest.mark.parametrize("text", ["é", "a\0", "\x1c", "²", "ß"])
+def test_text_that_no_key_types(text: str) -> None:
+    with pytest.raises(UsageError, match="no key of a US keyboard types "):
+        keys_of(text)
+
+
+def test_typing(wired: Wired) -> None:
+    wired.keyboard.type("aB")
+    assert wired.read().hex() == "1e9e" + "2a30b0aa"
+    wired.keyboard.press("home")
+    assert wired.high and wired.read().hex() == "e047e0c7"
+
+
+# --- its state ----------------------------------------------------------------------------------------
+
+
+def test_state_is_kept(wired: Wired) -> None:
+    wired.command(0x60)
+    wired.data(0x47)
+    wired.command(0xD1)
+    wired.data(0xDD)
+    wired.keyboard.press("a")
+    wired.data(0xED)
+    state = wired.keyboard.save()
+    other = Wired()
+    other.keyboard.load(state)
+    assert other.high and other.keyboard.save() == state
+    assert other.read() == b"\x1e\x9e\xfa"
+    other.data(0xEE)  # the byte of ED
+    assert other.read() == b"\xfa" and state[3] == [0x1E, 0x9E, 0xFA]
+
+
+def test_described(wired: Wired) -> None:
+    assert wired.keyboard.describe() == "i8042 keyboard controller, 0 bytes to read"
+    assert wired.keyboard.details() == {
+        "to read": "nothing", "configuration": "0x45", "output port": "0x03 (A20 on)", "interrupts": "IRQ 1",
+    }  # fmt: skip
+    wired.keyboard.press("a")
+    assert wired.keyboard.details()["to read"] == "1e 9e"
+    bare = Keyboard(Board(lambda data: None), Keyboard.options)
+    assert bare.details()["interrupts"] == "none (see --irqchip)"
