@@ -245,6 +245,141 @@ def test_segment_beyond_all_addresses() -> None:
         start(image("long", Segment((1 << 64) - 16, b"", 1 << 64, "image")), MIB + 512 * 1024)
 
 
+@pytest.mark.parametrize("kind", ["real", "prot", "long"])
+def test_tr_and_ldtr_are_those_of_reset(kind: str) -> None:
+    """Busy 32-bit TSS and LDT, both system segments (SDM volume 3A, table 9-1; VM entry wants TR busy)."""
+    segments = start(image(kind, code(0x1000))).segments
+    assert segments["tr"] == SegmentState(0, 0, 0xFFFF, 11, present=1, s=0)
+    assert segments["ldtr"] == SegmentState(0, 0, 0xFFFF, 2, present=1, s=0)
+    assert set(segments) == {"cs", "ds", "es", "fs", "gs", "ss", "tr", "ldtr"}
+
+
+def test_segments_of_real_mode() -> None:
+    segments = start(image("real", code(0x12340), entry=Entry(0x1234, 0))).segments
+    assert segments["cs"] == SegmentState(0x1234, 0x12340, 0xFFFF, 11)
+    for name in DATA_SEGMENTS:
+        assert segments[name] == SegmentState(0x1234, 0x12340, 0xFFFF, 3)
+
+
+def test_control_registers_of_long_mode() -> None:
+    """PE, ET, PG; PAE, OSFXSR, OSXMMEXCPT; LME, LMA. Protected mode has PE and ET alone."""
+    state = start(image("long", code(0x8000)))
+    assert (state.cr0, state.cr4, state.efer) == (0x80000011, 0x620, 0x500)
+    assert start(image("prot", code(0x8000))).cr0 == 0x11
+    assert state.segments["cs"] == SegmentState(0x08, 0, 0xFFFFFFFF, 11, l=1, g=1)
+    assert state.segments["ss"] == SegmentState(0x10, 0, 0xFFFFFFFF, 3, db=1, g=1)
+    assert state.idt == (0, 0)
+
+
+@pytest.mark.parametrize(("kind", "names"), [("prot", ["GDT", "stack"]), ("long", ["GDT", "page tables", "stack"])])
+def test_where_structures_lie(kind: str, names: list[str]) -> None:
+    """From 0x9f000 down, each aligned, one below the other."""
+    state = start(image(kind, code(MIB)))
+    assert [one.name for one in state.writes] == names
+    gdt, stack = state.writes[0], state.writes[-1]
+    assert (gdt.address, len(gdt.data)) == (0x9F000 - 0x20, 24)
+    if kind == "long":
+        assert state.cr3 == 0x9F000 - 0x7000 and written(state, "page tables").size == 0x6000
+    assert (stack.address, stack.size) == (0x9F000 - (0x8000 if kind == "long" else 0x2000), 0x1000)
+
+
+def test_structures_keep_clear_of_the_image() -> None:
+    guest = image("prot", code(0x9E000, 0x1000), code(0x9B000, 0x2000), entry=Entry(None, 0x9E000))
+    state = start(guest)
+    assert written(state, "GDT").address == 0x9DFE0
+    assert written(state, "stack").address == 0x9A000  # 0x9d000 to 0x9dfe0 is too small for a whole page
+
+
+def test_little_memory_is_enough() -> None:
+    state = start(image("prot", code(0x1000, 0x100)), 0x4000)
+    assert written(state, "GDT").address == 0x3FE0 and written(state, "stack").address == 0x2000
+    with pytest.raises(
+        LoadError, match=r"no room for the stack \(4096 bytes\) below 0x3000 beside guest; load it elsewhere"
+    ):
+        start(image("prot", code(0x1000, 0x100)), 0x3000)
+
+
+def test_first_page_stays_free() -> None:
+    whole = image("prot", code(0x2000, 0x9D000))
+    with pytest.raises(LoadError, match="no room for the stack"):
+        start(whole)
+    assert written(start(image("prot", code(0x3000, 0x9C000))), "stack").address == 0x1000
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (MIB, "1 MiB"),
+        (3 * GIB, "3 GiB"),
+        (MIB + 1024, "1025 KiB"),
+        (4096 + 1, "4097 bytes"),
+        (1023, "1023 bytes"),
+        (2048, "2 KiB"),
+    ],
+)
+def test_amounts_of_memory(size: int, text: str) -> None:
+    with pytest.raises(LoadError, match=f"does not fit the memory of {text}$"):
+        start(image("prot", code(1 << 40)), size)
+
+
+def test_real_mode_stack() -> None:
+    """Below the image, at an even address; at the segment's end where there is no room, or the entry has a selector."""
+    tops = {0x7C00: 0x7C00, 0x1001: 0x1000, 0xFFFF: 0xFFFE, 0: 0xFFFF}
+    for address, top in tops.items():
+        assert start(image("real", code(address))).general["rsp"] == top
+    assert start(image("real", code(0x7C00), entry=Entry(0, 0x7C00))).general["rsp"] == 0xFFFF
+
+
+def test_entry_of_another_segment_names_what_was_loaded() -> None:
+    guest = image("prot", *(code(0x1000 * n) for n in range(1, 7)), entry=Entry(None, 0x9000))
+    shown = "0x1000 to 0x1010, 0x2000 to 0x2010, 0x3000 to 0x3010, 0x4000 to 0x4010"
+    with pytest.raises(LoadError, match=rf"outside what was loaded \({shown}\); see --load and --entry"):
+        start(guest)
+
+
+def test_entry_above_4_gib() -> None:
+    guest = image("prot", Segment(4 * GIB, b"x"), entry=Entry(None, 4 * GIB))
+    with pytest.raises(LoadError, match="the entry 0x100000000 of guest is above 4 GiB, out of reach in prot mode"):
+        start(guest, 6 * GIB)
+
+
+def test_largest_memory_of_long_mode() -> None:
+    assert start(image("long", code(MIB)), 127 * GIB).cr3
+    with pytest.raises(LoadError, match="below 128 GiB only"):
+        start(image("long", code(MIB)), 127 * GIB + 4096)
+
+
+def test_pages_of_the_identity_map() -> None:
+    assert [identity_pages(memory) for memory in (1, 3 * GIB, 4 * GIB, 127 * GIB)] == [6, 6, 7, 130]
+    table = identity_map(0x10000, MIB)
+    entries = struct.unpack(f"<{len(table) // 8}Q", table)
+    assert entries[0] == 0x11003 and not any(entries[1:512])
+    assert entries[512:516] == (0x12003, 0x13003, 0x14003, 0x15003) and not any(entries[516:1024])
+    assert entries[1024:1027] == (0x83, 0x200083, 0x400083) and entries[-1] == 4 * GIB - (2 << 20) | 0x83
+
+
+def test_segments_of_an_image() -> None:
+    one = Segment(0x1000, b"abc", 0x10, "text", linked=0x8000)
+    assert (one.end, one.linear, Segment(0x1000, b"abc").size, Segment(0x1000, b"abc").linear) == (
+        0x1010,
+        0x8000,
+        3,
+        0x1000,
+    )
+    assert [one.contains(address) for address in (0xFFF, 0x1000, 0x100F, 0x1010)] == [False, True, True, False]
+    assert Segment(5, b"ab", 2).end == 7
+    for wrong in ({"address": -1, "data": b""}, {"address": 0, "data": b"abc", "size": 2}):
+        with pytest.raises(ValueError, match="segment ''"):
+            Segment(**wrong)  # type: ignore[arg-type]
+    assert Segment(0, b"").end == 0
+
+
+def test_image_of_multiboot() -> None:
+    assert Image("g", "multiboot", [], "prot", Entry(None, 0)).multiboot
+    assert not Image("g", "elf", [], "prot", Entry(None, 0)).multiboot
+    assert LoadOptions().memory == 128 * MIB
+
+
 def test_overlapping_segments_are_named() -> None:
     guest = image("prot", Segment(MIB, b"a", 0x2000, "text"), Segment(MIB + 0x1FFF, b"b", name="data"))
     with pytest.raises(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdbg.machine.bus import Bus
+from kvmdbg.errors import DeviceFailure, UsageError
+from kvmdbg.machine.bus import Bus, GuestEnd
 
 
 class Notebook:
@@ -96,6 +97,109 @@ def test_a_port_has_one_device() -> None:
         with pytest.raises(ValueError, match="port 0x60 belongs to one already"):
             bus.add_ports(base, count, Notebook("two"))
     assert bus.port(0x60) == (one, 0)
+
+
+def test_answers_and_writes_are_checked() -> None:
+    class Odd(Notebook):
+        answer: object = 0x100
+        end: object = None
+
+        def read(self, offset: int, size: int) -> int:
+            return self.answer  # type: ignore[return-value]
+
+        def write(self, offset: int, size: int, value: int) -> None:
+            return self.end  # type: ignore[return-value]
+
+    bus, odd = Bus(), Odd("odd")
+    bus.add_ports(0x10, 1, odd)
+    bus.add_mmio(0x1000, 8, odd)
+    for size in (1, 2, 4, 8):
+        odd.answer = (1 << 8 * size) - 1
+        assert bus.read_mmio(0x1000, size) == odd.answer
+        odd.answer = 1 << 8 * size
+        plural = "s" if size > 1 else ""
+        with pytest.raises(
+            DeviceFailure, match=f"device odd failed: it answered .* is not a number of {size} byte{plural}$"
+        ):
+            bus.read_mmio(0x1000, size)
+        with pytest.raises(DeviceFailure, match=f"number of {size} byte{plural}$"):
+            bus.read_port(0x10, size)
+    odd.answer = True
+    assert bus.read_port(0x10, 1) == 1
+    odd.end = GuestEnd(3, "so")
+    assert bus.write_mmio(0x1007, 1, 0) == GuestEnd(3, "so")
+    odd.end = 0
+    for write in (lambda: bus.write_port(0x10, 1, 0), lambda: bus.write_mmio(0x1000, 1, 0)):
+        with pytest.raises(DeviceFailure, match="its write returned 0, which is neither None nor a GuestEnd"):
+            write()
+
+
+def test_where_a_device_failed_is_told() -> None:
+    class Odd(Notebook):
+        error: BaseException = ValueError("bug")
+
+        def read(self, offset: int, size: int) -> int:
+            raise self.error
+
+    bus, odd = Bus(), Odd("odd")
+    bus.add_ports(0x10, 1, odd)
+    for error, says in (
+        (ValueError("bug"), r"ValueError: bug \(in read, .*test_bus.py:\d+\)"), (SystemExit(1), "SystemExit: 1"),
+        (UsageError("in words"), r"in words \(in read"),
+    ):  # fmt: skip
+        odd.error = error
+        with pytest.raises(DeviceFailure, match=f"^device odd failed: {says}") as caught:
+            bus.read_port(0x10, 1)
+        assert caught.value.device == "odd" and caught.value.__cause__ is error
+    odd.error = inner = DeviceFailure("inner", "why")
+    with pytest.raises(DeviceFailure) as caught:
+        bus.read_port(0x10, 1)
+    assert caught.value is inner
+    odd.error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        bus.read_port(0x10, 1)
+
+
+def test_state_is_a_copy_both_ways() -> None:
+    bus, one, two = Bus(), Notebook("one"), Notebook("two")
+    bus.add_ports(0x10, 1, one)
+    bus.add_ports(0x12, 1, two)
+    bus.add_ports(0x14, 1, one)
+    bus.read_port(0x10, 1)
+    state = bus.save()
+    assert state == [("one", [(0, 1)]), ("two", [])]
+    bus.read_port(0x10, 1)
+    assert state[0][1] == [(0, 1)]
+    bus.load(state)
+    bus.read_port(0x10, 1)
+    assert state[0][1] == [(0, 1)] and len(one.asked) == 2
+    for wrong in (state[:1], [state[1], state[0]], []):
+        with pytest.raises(ValueError, match="its devices were"):
+            bus.load(wrong)
+    with pytest.raises(ValueError, match=r"^its devices were two, one$"):
+        bus.load([("two", 0), ("one", 0)])
+    assert [(first, last) for first, last, _ in bus.port_ranges()] == [(0x10, 0x14), (0x12, 0x12)]
+
+
+def test_ranges_of_mmio_do_not_overlap() -> None:
+    bus = Bus()
+    bus.add_mmio(0x2000, 0x1000, Notebook("one"))
+    for base, size in ((0x1001, 0x1000), (0x2FFF, 1), (0x2000, 1), (0, 0x10000)):
+        with pytest.raises(ValueError, match="the addresses 0x2000 to 0x2fff belong to one already"):
+            bus.add_mmio(base, size, Notebook("two"))
+    bus.add_mmio(0x1000, 0x1000, Notebook("below"))
+    bus.add_mmio(0x3000, 1, Notebook("above"))
+    assert [(first, last, one.name) for first, last, one in bus.mmio_ranges()] == [
+        (0x2000, 0x2FFF, "one"), (0x1000, 0x1FFF, "below"), (0x3000, 0x3000, "above"),
+    ]  # fmt: skip
+    assert len(bus.devices) == 3
+
+
+def test_first_port_may_have_any_offset() -> None:
+    bus, device = Bus(), Notebook()
+    bus.add_ports(0x604, 2, device, offset=0x604)
+    bus.read_port(0x605, 1)
+    assert device.asked == [(0x605, 1)]
 
 
 def test_a_refused_device_has_no_ports() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -24,6 +25,8 @@ class SlotTable:
         self.limit = slots
         self.slots: dict[int, tuple[int, int, int, int]] = {}
         self.changes: list[int] = []
+        self.dirty: dict[int, set[int]] = {}
+        """What the guest has written: page numbers in each slot, since the slot was made or asked about."""
 
     def check_extension(self, extension: int) -> int:
         assert extension == abi.KVM_CAP_NR_MEMSLOTS
@@ -34,11 +37,27 @@ class SlotTable:
         self.changes.append(number)
         if not size:
             del self.slots[number]
+            self.dirty.pop(number, None)  # with the slot goes its log
             return
         assert number not in self.slots, "the flags of a slot cannot change"
         assert address % PAGE == size % PAGE == host % PAGE == 0
         assert all(address + size <= a or a + s <= address for a, s, _, _ in self.slots.values()), "overlap"
         self.slots[number] = (address, size, host, flags)
+
+    def guest_writes(self, *addresses: int) -> None:
+        """The guest writes to these pages: those of logged slots are in the log."""
+        for written in addresses:
+            for number, (address, size, _, flags) in self.slots.items():
+                if address <= written < address + size:
+                    assert not flags & abi.KVM_MEM_READONLY
+                    if flags & abi.KVM_MEM_LOG_DIRTY_PAGES:
+                        self.dirty.setdefault(number, set()).add((written - address) // PAGE)
+
+    def dirty_log(self, number: int, pages: int) -> bytes:
+        _, size, _, flags = self.slots[number]
+        assert flags & abi.KVM_MEM_LOG_DIRTY_PAGES and pages == size // PAGE
+        found = self.dirty.pop(number, set())
+        return sum(1 << page for page in found).to_bytes(-(-pages // 64) * 8, "little")
 
     @property
     def layout(self) -> list[tuple[int, int, bool]]:
@@ -242,6 +261,216 @@ def test_any_guards_one_after_the_other(wishes: list[dict[int, Guard]]) -> None:
         assert [(s.address, s.size, s.read_only) for s in memory.slots] == vm.layout
         assert {s.number for s in memory.slots} == set(vm.slots)
     memory.close()
+
+
+# --- guards by the host's protection -------------------------------------------------------------------
+
+
+class Protection:
+    """Stands for mprotect: what each page of the host's is set to."""
+
+    def __init__(self) -> None:
+        self.pages: dict[int, int] = {}
+        self.calls: list[tuple[int, int, int]] = []
+
+    def __call__(self, address: int, size: int, protection: int) -> None:
+        assert address % PAGE == size % PAGE == 0 and size > 0
+        self.calls.append((address, size, protection))
+        for page in range(address, address + size, PAGE):
+            self.pages[page] = protection
+
+    def of(self, memory: GuestMemory, address: int) -> int:
+        region = memory.find(address)
+        assert region is not None
+        return self.pages.get(region.host_address + address - region.address, 3)
+
+
+@pytest.fixture
+def protection(monkeypatch: pytest.MonkeyPatch) -> Protection:
+    made = Protection()
+    monkeypatch.setattr("kvmdbg.machine.memory.protect", made)
+    return made
+
+
+READ, BOTH, NEITHER = 1, 3, 0  # PROT_READ, PROT_READ | PROT_WRITE, PROT_NONE
+
+
+def test_host_guards_by_protection_and_leaves_slots(memory: GuestMemory, vm: SlotTable, protection: Protection) -> None:
+    vm.changes.clear()
+    wanted = {0x1000: READ_ONLY, 0x2000: READ_ONLY, 0x3000: WITHDRAWN, 0x5000: WITHDRAWN, 0x105000: READ_ONLY}
+    memory.guard(wanted | {0x50000: READ_ONLY}, restartable=True)
+    assert vm.changes == [] and memory.restartable and dict(memory.guards) == {}
+    for page in range(0, 0x10000, PAGE):
+        kind = wanted.get(page)
+        assert protection.of(memory, page) == (READ if kind is READ_ONLY else NEITHER if kind is WITHDRAWN else BOTH)
+    host = memory.regions[0].host_address
+    assert (host + 0x1000, 2 * PAGE, READ) in protection.calls  # neighbours with one guard in one call
+    assert protection.of(memory, 0x105000) == READ and len(protection.calls) == 4
+    memory.guard(wanted, restartable=True)
+    assert len(protection.calls) == 4  # nothing to change
+    memory.guard({0x2000: WITHDRAWN}, restartable=True)
+    assert [protection.of(memory, page) for page in (0x1000, 0x2000, 0x3000, 0x105000)] == [BOTH, NEITHER, BOTH, BOTH]
+    memory.guard({0x2000: WITHDRAWN})
+    assert not memory.restartable and set(protection.pages.values()) == {BOTH}
+    assert dict(memory.guards) == {0x2000: WITHDRAWN}
+    memory.guard({0x2000: WITHDRAWN}, restartable=True)
+    assert dict(memory.guards) == {} and protection.of(memory, 0x2000) == NEITHER
+    memory.guard({})
+    assert not memory.restartable
+
+
+def test_regions_that_touch_are_guarded_each_by_itself(memory: GuestMemory, protection: Protection) -> None:
+    memory.guard({0x103000: READ_ONLY, 0x104000: READ_ONLY}, restartable=True)
+    assert protection.of(memory, 0x103000) == protection.of(memory, 0x104000) == READ
+
+
+def test_lifting_all_guards_for_a_moment(memory: GuestMemory, vm: SlotTable, protection: Protection) -> None:
+    memory.guard({0x1000: READ_ONLY, 0x3000: WITHDRAWN}, restartable=True)
+    with pytest.raises(ZeroDivisionError), memory.unprotected():
+        assert set(protection.pages.values()) == {BOTH} and not memory.restartable
+        raise ZeroDivisionError
+    assert (protection.of(memory, 0x1000), protection.of(memory, 0x3000)) == (READ, NEITHER) and memory.restartable
+    memory.guard({0x1000: READ_ONLY, 0x3000: WITHDRAWN})
+    shown = vm.layout
+    with pytest.raises(ZeroDivisionError), memory.unguarded():
+        assert vm.layout[0] == (0, 0x10000, False) and dict(memory.guards) == {}
+        raise ZeroDivisionError
+    assert vm.layout == shown and dict(memory.guards) == {0x1000: READ_ONLY, 0x3000: WITHDRAWN}
+
+
+# --- what has changed ----------------------------------------------------------------------------------
+
+
+def test_nothing_is_logged_before_it_is_asked_for(memory: GuestMemory, vm: SlotTable) -> None:
+    vm.guest_writes(0x1000)
+    memory.write(0x2000, b"x")
+    assert not memory.tracking and all(flags == 0 for _, _, _, flags in vm.slots.values())
+    memory.track()
+    assert memory.tracking and all(flags == abi.KVM_MEM_LOG_DIRTY_PAGES for _, _, _, flags in vm.slots.values())
+    assert memory.take_dirty() == set()
+
+
+def test_pages_written_by_guest_and_debugger(memory: GuestMemory, vm: SlotTable) -> None:
+    memory.track()
+    vm.guest_writes(0, 0x1FFF, 0xF000, 0x104000, 0x107FFF)
+    memory.write(0x3FFF, b"ab")
+    memory.write(0x5000, b"")
+    memory.zero(0x103000, PAGE)
+    memory.put_page(0x9000, bytes(PAGE))
+    assert memory.take_dirty() == {0, 0x1000, 0xF000, 0x104000, 0x107000, 0x3000, 0x4000, 0x103000}
+    assert memory.take_dirty() == set()
+    vm.guest_writes(0x2000)
+    assert memory.take_dirty() == {0x2000}
+
+
+def test_log_survives_slots_that_change(memory: GuestMemory, vm: SlotTable) -> None:
+    """KVM's log of a slot goes with the slot."""
+    memory.track()
+    vm.guest_writes(0x1000, 0x8000, 0x100000)
+    memory.guard({0x3000: READ_ONLY, 0x4000: WITHDRAWN})
+    vm.guest_writes(0x9000)
+    memory.guard({})
+    vm.guest_writes(0x3000)
+    with memory.unguarded():
+        vm.guest_writes(0x5000)
+    assert memory.take_dirty() == {0x1000, 0x8000, 0x100000, 0x9000, 0x3000, 0x5000}
+
+
+def test_read_only_slots_have_no_log(memory: GuestMemory, vm: SlotTable) -> None:
+    memory.track()
+    memory.guard({0x3000: READ_ONLY})
+    flags = {address: flags for address, _, _, flags in vm.slots.values()}
+    assert flags[0x3000] == abi.KVM_MEM_READONLY and flags[0x4000] == flags[0] == abi.KVM_MEM_LOG_DIRTY_PAGES
+    assert memory.take_dirty() == set()
+
+
+def test_tracking_ends(memory: GuestMemory, vm: SlotTable) -> None:
+    memory.track()
+    memory.track()
+    vm.guest_writes(0x1000)
+    memory.track(False)
+    assert not memory.tracking and all(flags == 0 for _, _, _, flags in vm.slots.values())
+    memory.write(0x2000, b"x")
+    memory.track()
+    assert memory.take_dirty() == set()
+
+
+def test_pages_that_were_ever_touched(memory: GuestMemory) -> None:
+    assert list(memory.populated()) == []
+    for address in (0x2000, 0x3FFF, 0xF000, 0x104000):
+        memory.write(address, b"x")
+    assert list(memory.populated()) == [0x2000, 0x3000, 0xF000, 0x104000]
+    memory.clear()
+    assert list(memory.populated()) == []
+
+
+def test_whole_page(memory: GuestMemory) -> None:
+    memory.write(0xFFF, b"abc")
+    memory.put_page(0x1000, b"\x55" * PAGE)
+    assert memory.read(0xFFF, 3) == b"a\x55\x55" and memory.read(0x1FFE, 3) == b"\x55\x55\0"
+
+
+def test_writes_are_counted(memory: GuestMemory) -> None:
+    before = memory.writes
+    memory.write(0, b"x")
+    assert memory.writes == before + 1
+    with pytest.raises(MemoryFault):
+        memory.write(0x20000, b"x")
+    assert memory.writes == before + 1
+    memory.zero(0, 1)
+    assert memory.writes > before + 1
+
+
+def test_large_spans_are_cleared_in_pieces() -> None:
+    memory = GuestMemory(cast(Vm, SlotTable()))
+    memory.add(0, 5 << 20)
+    size = (2 << 20) + 3
+    memory.write(0, b"\xff" * (4 << 20))
+    memory.zero(1, size)
+    assert memory.read(0, 1) == b"\xff" and memory.read(1, size) == bytes(size)
+    assert memory.read(size + 1, 4) == b"\xff" * 4
+    memory.close()
+    assert memory.regions == [] and memory.find(0) is None
+
+
+def test_region_that_kvm_refuses_is_closed() -> None:
+    import os
+
+    at_first = len(os.listdir("/proc/self/fd"))
+    vm = SlotTable(1)
+    memory = GuestMemory(cast(Vm, vm))
+    memory.add(0, PAGE)
+    open_files = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(UsageError):
+        memory.add(0x10000, PAGE)
+    assert len(os.listdir("/proc/self/fd")) == open_files
+    memory.close()
+    assert len(os.listdir("/proc/self/fd")) == at_first
+
+
+def test_numbers_of_slots_are_used_again(memory: GuestMemory, vm: SlotTable) -> None:
+    for _ in range(50):
+        memory.guard({0x3000: READ_ONLY})
+        memory.guard({})
+    assert max(vm.changes) <= 5 and sorted(vm.slots)[0] >= 0
+
+
+@pytest.mark.kvm
+def test_protection_of_the_hosts() -> None:
+    import ctypes
+    import mmap
+
+    from kvmdbg.machine.memory import protect
+
+    with pytest.raises(OSError, match=r"Cannot allocate memory|Invalid argument"):
+        protect(1, PAGE, READ)
+    area = mmap.mmap(-1, PAGE)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    protect(address, PAGE, READ)
+    rows = [row.split() for row in Path("/proc/self/maps").read_text().splitlines()]
+    shown = [row[1] for row in rows if int(row[0].split("-")[0], 16) <= address < int(row[0].split("-")[1], 16)]
+    assert shown[0].startswith("r-")
+    protect(address, PAGE, BOTH)
 
 
 @pytest.mark.kvm
