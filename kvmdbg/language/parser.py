@@ -1,21 +1,20 @@
-"""From the text of an expression to its nodes: a lexer that looks one token ahead and precedence climbing.
+"""From the tokens of an expression to its nodes, by precedence climbing.
 
 Source of operators and precedence: ISO C, section 6.5; ``{type} address`` is gdb's (gdb manual, "Expressions").
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 
 from kvmdbg.errors import ExpressionError
 from kvmdbg.language import code, functions
 from kvmdbg.language.code import Node
 from kvmdbg.language.context import Scope
+from kvmdbg.language.tokens import Tokens
 from kvmdbg.language.types import (
     ADDRESS,
     LINEAR,
-    MASK,
     PHYSICAL,
     TYPE_WORDS,
     U64,
@@ -26,25 +25,6 @@ from kvmdbg.language.types import (
     pointer,
     source_type,
 )
-
-_TOKEN = re.compile(
-    r"""\s*(?:
-      (?P<number>[0-9][\w.]*)
-    | (?P<char>'(?:\\.[^'\\]*|[^'\\]*)(?:'|$))
-    | (?P<dollar>\$\$?[0-9]+|\$[A-Za-z_]\w*|\$\$?)
-    | (?P<phys>phys:)
-    | (?P<word>[A-Za-z_.][\w.$]*)
-    | (?P<op><<=|>>=|->|\+\+|--|&&|\|\||[-+*/%&|^<>=!]=|<<|>>|[-+*/%&|^~!<>=?:()\[\]{}@])
-    | (?P<other>.)
-    | (?P<end>$)
-    )""",
-    re.VERBOSE | re.DOTALL,
-)
-_BASES = {"0x": 16, "0b": 2, "0o": 8}
-_SUFFIXES = frozenset(["", "u", "l", "ul", "lu", "ll", "ull", "llu"])
-_ESCAPES = {
-    "n": 10, "t": 9, "r": 13, "a": 7, "b": 8, "f": 12, "v": 11, "e": 27, "\\": 92, "'": 39, '"': 34,
-}  # fmt: skip
 
 _BINARY = {
     op: level
@@ -65,7 +45,7 @@ def _plain(node: Node) -> Node:
     return code.Cast(column=node.column, type=U64, space=node.space, operand=node)
 
 
-class Parser:
+class Parser(Tokens):
     """One expression at ``pos`` of ``text``. ``prefix``: it may be followed by something else.
 
     A token of ``stop`` ends it where it stands outside of brackets. ``scope`` knows the names of the guest's source.
@@ -80,52 +60,11 @@ class Parser:
         prefix: bool = False,
         scope: Scope | None = None,
     ) -> None:
-        self.text = text
+        super().__init__(text, pos, stop)
         self._scope = scope
-        self._stop = frozenset(stop)
         self._prefix = prefix
-        self._open = 0  # brackets
         self._nesting = 0
         self._colon = True  # whether a colon here makes seg:off
-        self._next = pos  # where the token after the current one is looked for
-        self.end = pos  # end of the last token taken
-        self._kind = self._token = ""
-        self._start = pos
-        self._advance()
-
-    # --- tokens ------------------------------------------------------------------------------------
-
-    def _advance(self) -> None:
-        match = _TOKEN.match(self.text, self._next)
-        assert match is not None and match.lastgroup is not None
-        self._kind = match.lastgroup
-        self._token = match[self._kind]
-        self._start = match.start(self._kind)
-        if not self._open and self._token in self._stop:
-            self._kind, self._token = "end", ""
-        self._start = min(self._start, len(self.text.rstrip()))
-
-    def _take(self, length: int | None = None) -> str:
-        """The current token, or its first characters; what follows becomes current."""
-        token = self._token[:length]
-        self.end = self._next = self._start + len(token)
-        if token in ("(", "[", "{"):
-            self._open += 1
-        elif token in (")", "]", "}"):
-            self._open -= 1
-        self._advance()
-        return token
-
-    def _is(self, *tokens: str) -> bool:
-        return self._kind == "op" and self._token in tokens
-
-    def _expect(self, token: str, why: str) -> None:
-        if not self._is(token):
-            raise self.fail(f"'{token}' is missing {why}")
-        self._take()
-
-    def fail(self, message: str, column: int | None = None) -> ExpressionError:
-        return ExpressionError(message, self.text, self._start if column is None else column)
 
     def _unexpected(self) -> ExpressionError:
         if self._kind == "end":
@@ -492,41 +431,3 @@ class Parser:
         if not type.size:
             raise self.fail("void has no value; a pointer to it is void*", column)
         return type
-
-    def _number(self) -> int:
-        token = self._token
-        text = token.rstrip("uUlL")
-        base = _BASES.get(text[:2].lower(), 8 if text.startswith("0") else 10)
-        digits = text[2:] if text[:2].lower() in _BASES else text
-        try:
-            if token[len(text) :].lower() not in _SUFFIXES or not digits[0].isalnum() or not digits.isascii():
-                raise ValueError
-            value = int(digits, base)
-        except (ValueError, IndexError):
-            hint = ""
-            if token.isdigit():
-                hint = "; a leading 0 makes it octal"
-            elif re.fullmatch(r"[0-9a-fA-F]+[hH]?", token):
-                hint = f"; hexadecimal is 0x{token.rstrip('hH')}"
-            raise self.fail(f"'{token}' is no number{hint}") from None
-        if value > MASK:
-            raise self.fail(f"{token} does not fit 64 bits")
-        self._take()
-        return value
-
-    def _character(self) -> int:
-        token = self._token
-        body = token[1:-1]
-        value: int | None = None
-        if len(token) < 2 or not token.endswith("'"):
-            raise self.fail("the closing quote is missing")
-        if len(body) == 1 and body != "\\":
-            value = ord(body)
-        elif match := re.fullmatch(r"\\(?:x([0-9a-fA-F]{1,2})|([0-7]{1,3}))", body):
-            value = int(match[1], 16) if match[1] else int(match[2], 8)
-        elif body[:1] == "\\":
-            value = _ESCAPES.get(body[1:])
-        if value is None or value > 0xFF:
-            raise self.fail(f"{token} is not one byte's character")
-        self._take()
-        return value

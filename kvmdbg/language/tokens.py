@@ -1,0 +1,116 @@
+"""The tokens of an expression: one is looked ahead at, and literals have their values here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from kvmdbg.errors import ExpressionError
+from kvmdbg.language.types import MASK
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<number>[0-9][\w.]*)
+    | (?P<char>'(?:\\.[^'\\]*|[^'\\]*)(?:'|$))
+    | (?P<dollar>\$\$?[0-9]+|\$[A-Za-z_]\w*|\$\$?)
+    | (?P<phys>phys:)
+    | (?P<word>[A-Za-z_.][\w.$]*)
+    | (?P<op><<=|>>=|->|\+\+|--|&&|\|\||[-+*/%&|^<>=!]=|<<|>>|[-+*/%&|^~!<>=?:()\[\]{}@])
+    | (?P<other>.)
+    | (?P<end>$)
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+_BASES = {"0x": 16, "0b": 2, "0o": 8}
+_SUFFIXES = frozenset(["", "u", "l", "ul", "lu", "ll", "ull", "llu"])
+_ESCAPES = {
+    "n": 10, "t": 9, "r": 13, "a": 7, "b": 8, "f": 12, "v": 11, "e": 27, "\\": 92, "'": 39, '"': 34,
+}  # fmt: skip
+
+
+class Tokens:
+    """Those of ``text`` from ``pos`` on. A token of ``stop`` ends them where it stands outside of brackets."""
+
+    def __init__(self, text: str, pos: int, stop: Collection[str]) -> None:
+        self.text = text
+        self.end = pos
+        """Where the last token ends that was taken."""
+        self._stop = frozenset(stop)
+        self._open_brackets = 0
+        self._next = pos
+        """Where the token after the current one is looked for."""
+        self._kind = self._token = ""
+        self._start = pos
+        self._advance()
+
+    def _advance(self) -> None:
+        match = _TOKEN.match(self.text, self._next)
+        assert match is not None and match.lastgroup is not None
+        self._kind = match.lastgroup
+        self._token = match[self._kind]
+        self._start = match.start(self._kind)
+        if not self._open_brackets and self._token in self._stop:
+            self._kind, self._token = "end", ""
+        self._start = min(self._start, len(self.text.rstrip()))
+
+    def _take(self, length: int | None = None) -> str:
+        """The current token, or its first characters; what follows becomes current."""
+        token = self._token[:length]
+        self.end = self._next = self._start + len(token)
+        if token in ("(", "[", "{"):
+            self._open_brackets += 1
+        elif token in (")", "]", "}"):
+            self._open_brackets -= 1
+        self._advance()
+        return token
+
+    def _is(self, *tokens: str) -> bool:
+        return self._kind == "op" and self._token in tokens
+
+    def _expect(self, token: str, why: str) -> None:
+        if not self._is(token):
+            raise self.fail(f"'{token}' is missing {why}")
+        self._take()
+
+    def fail(self, message: str, column: int | None = None) -> ExpressionError:
+        return ExpressionError(message, self.text, self._start if column is None else column)
+
+    def _number(self) -> int:
+        """Take a number; its value."""
+        token = self._token
+        text = token.rstrip("uUlL")
+        base = _BASES.get(text[:2].lower(), 8 if text.startswith("0") else 10)
+        digits = text[2:] if text[:2].lower() in _BASES else text
+        try:
+            if token[len(text) :].lower() not in _SUFFIXES or not digits[0].isalnum() or not digits.isascii():
+                raise ValueError
+            value = int(digits, base)
+        except (ValueError, IndexError):
+            hint = ""
+            if token.isdigit():
+                hint = "; a leading 0 makes it octal"
+            elif re.fullmatch(r"[0-9a-fA-F]+[hH]?", token):
+                hint = f"; hexadecimal is 0x{token.rstrip('hH')}"
+            raise self.fail(f"'{token}' is no number{hint}") from None
+        if value > MASK:
+            raise self.fail(f"{token} does not fit 64 bits")
+        self._take()
+        return value
+
+    def _character(self) -> int:
+        """Take a character between quotes; its code."""
+        token = self._token
+        body = token[1:-1]
+        value: int | None = None
+        if len(token) < 2 or not token.endswith("'"):
+            raise self.fail("the closing quote is missing")
+        if len(body) == 1 and body != "\\":
+            value = ord(body)
+        elif match := re.fullmatch(r"\\(?:x([0-9a-fA-F]{1,2})|([0-7]{1,3}))", body):
+            value = int(match[1], 16) if match[1] else int(match[2], 8)
+        elif body[:1] == "\\":
+            value = _ESCAPES.get(body[1:])
+        if value is None or value > 0xFF:
+            raise self.fail(f"{token} is not one byte's character")
+        self._take()
+        return value
