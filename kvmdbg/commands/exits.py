@@ -168,7 +168,7 @@ def catch_msr(
 @command(
     "catch exception",
     group="exits",
-    example=("catch exception #PF", "run"),
+    example=("advance fill", "catch exception #PF", "continue"),
     guest="guests/kernel-O0.elf",
     py="dbg.catch('exception', vector={vector}, when={condition})",
 )

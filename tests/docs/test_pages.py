@@ -40,3 +40,9 @@ def test_every_stop_is_described() -> None:
     kinds = [one for one in vars(stops).values() if isinstance(one, type) and issubclass(one, stops.Stop)]
     for kind in kinds[1:]:
         assert f"`{kind.reason}`" in text, kind.__name__
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_files_that_are_named_are_there(page: Path) -> None:
+    for name in re.findall(r"`((?:\w+/)+\w+\.py)`", page.read_text()):
+        assert any((ROOT / folder / name).exists() for folder in ("", "kvmdbg")), name
