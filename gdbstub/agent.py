@@ -218,7 +218,13 @@ def formatted(text: str, values: list[int], machine: Machine) -> str:
         if kind == "p":
             return f"%{flags}s" % hex(value)
         if kind in "ouxX":
-            return f"%{flags}{'d' if kind == 'u' else kind}" % (value & (1 << bits) - 1)
+            value &= (1 << bits) - 1
+            if not value:
+                flags = flags.replace("#", "")
+            elif kind == "o" and "#" in flags:  # a leading zero
+                width, _, digits = flags.replace("#", "").partition(".")
+                flags = f"{width}.{max(int(digits or 0), len(f'{value:o}') + 1)}"
+            return f"%{flags}{'d' if kind == 'u' else kind}" % value
         return "(floating point)"
 
     return _CONVERSION.sub(convert, _BACKSLASH.sub(lambda match: _ESCAPES.get(match[1], match[1]), text))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdbstub.agent import MASK, OPCODES, Expression, formatted, signed
+from gdbstub.agent import MASK, OPCODES, Expression, formatted, signed, string
 from gdbstub.errors import TargetError
 
 CODE = {name: opcode for opcode, (name, _, _) in OPCODES.items()}
@@ -50,6 +50,14 @@ def run(*parts: bytes | str | int) -> int:
         ("lsh", 1, 40, 1 << 40), ("lsh", 1, 64, 0), ("rsh_signed", -8, 1, -4), ("rsh_signed", -8, 99, -1),
         ("rsh_unsigned", -8, 1, (MASK - 7) >> 1), ("rsh_unsigned", 8, 99, 0),
         ("bit_and", 12, 10, 8), ("bit_or", 12, 10, 14), ("bit_xor", 12, 10, 6),
+        ("lsh", 1, 63, 1 << 63), ("lsh", 3, 63, 1 << 63), ("lsh", 5, 0, 5), ("lsh", 1, 1 << 40, 0), ("lsh", 1, MASK, 0),
+        ("rsh_signed", 1 << 63, 62, -2), ("rsh_signed", 1 << 63, 63, -1), ("rsh_signed", 1 << 63, 64, -1),
+        ("rsh_signed", 1 << 62, 62, 1), ("rsh_signed", 1 << 62, 63, 0), ("rsh_signed", 1 << 62, MASK, 0),
+        ("rsh_signed", 5, 0, 5), ("rsh_unsigned", 1 << 63, 63, 1), ("rsh_unsigned", 1 << 63, 64, 0),
+        ("rsh_unsigned", 5, 0, 5), ("sub", 0, 1, MASK), ("mul", 1 << 63, 2, 0),
+        ("div_signed", 7, -2, -3), ("div_signed", -8, -2, 4), ("div_signed", 1 << 63, -1, 1 << 63),
+        ("div_unsigned", MASK, 2, MASK >> 1), ("rem_signed", 7, -2, 1), ("rem_signed", -8, 3, -2),
+        ("rem_unsigned", MASK, 10, 5), ("less_signed", 3, 3, 0), ("less_unsigned", 3, 3, 0),
         ("equal", 3, 3, 1), ("equal", 3, 4, 0), ("less_signed", -1, 0, 1), ("less_signed", 0, -1, 0),
         ("less_unsigned", -1, 0, 0), ("less_unsigned", 0, -1, 1),
     ],
@@ -93,6 +101,135 @@ def test_the_others() -> None:
     assert run(1, 2, "trace", 3) == 3
     assert run(9, b"\x2d\x00\x05", "pop", b"\x2c\x00\x05") == 9
     assert run() == 0
+
+
+@pytest.mark.parametrize(
+    ("bits", "value", "result"),
+    [
+        (1, 1, -1), (1, 2, 0), (8, 0x1FF, -1), (8, 0x17F, 0x7F), (16, 0x8000, -0x8000), (32, 0x80000000, -0x80000000),
+        (63, 1 << 62, -1 << 62), (64, 1 << 63, 1 << 63), (0, 5, 5), (200, 5, 5),
+    ],
+)  # fmt: skip
+def test_sign_extension(bits: int, value: int, result: int) -> None:
+    assert run(value, bytes((0x16, bits))) == result & MASK
+
+
+@pytest.mark.parametrize(
+    ("bits", "result"), [(0, 0), (1, 1), (8, 0xFF), (32, 0xFFFFFFFF), (63, MASK >> 1), (64, MASK), (255, MASK)]
+)
+def test_zero_extension(bits: int, result: int) -> None:
+    assert run(-1, bytes((0x2A, bits))) == result
+
+
+def test_each_opcode_has_its_number() -> None:
+    """As in gdb's gdbsupport/ax.def: number, bytes of its operand, values that it takes."""
+    table = """add 02 0 2; sub 03 0 2; mul 04 0 2; div_signed 05 0 2; div_unsigned 06 0 2; rem_signed 07 0 2
+    rem_unsigned 08 0 2; lsh 09 0 2; rsh_signed 0a 0 2; rsh_unsigned 0b 0 2; trace 0c 0 2; trace_quick 0d 1 1
+    log_not 0e 0 1; bit_and 0f 0 2; bit_or 10 0 2; bit_xor 11 0 2; bit_not 12 0 1; equal 13 0 2; less_signed 14 0 2
+    less_unsigned 15 0 2; ext 16 1 1; ref8 17 0 1; ref16 18 0 1; ref32 19 0 1; ref64 1a 0 1; if_goto 20 2 1; goto 21 2 0
+    const8 22 1 0; const16 23 2 0; const32 24 4 0; const64 25 8 0; reg 26 2 0; end 27 0 0; dup 28 0 1; pop 29 0 1
+    zero_ext 2a 1 1; swap 2b 0 2; getv 2c 2 0; setv 2d 2 1; tracev 2e 2 0; tracenz 2f 0 2; trace16 30 2 1; pick 32 1 0
+    rot 33 0 3; printf 34 3 2"""
+    rows = [row.split() for row in table.replace("\n", ";").split(";")]
+    assert {int(number, 16): (name, int(width), int(takes)) for name, number, width, takes in rows} == OPCODES
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name, (_, _, takes) in zip(CODE, OPCODES.values(), strict=True) if takes)
+)
+def test_opcodes_need_what_they_take(name: str) -> None:
+    _, width, takes = OPCODES[CODE[name]]
+    operand = bytes(width)
+    for there in range(takes):
+        with pytest.raises(TargetError, match=f"too little on its stack for {name}"):
+            run(*[1] * there, bytes((CODE[name],)) + operand)
+    if name not in ("if_goto", "goto") and not name.startswith("ref"):
+        run(*[1] * takes, bytes((CODE[name],)) + operand)
+
+
+def test_floating_point_is_refused() -> None:
+    for opcode in range(0x1B, 0x20):
+        with pytest.raises(TargetError, match="floating point"):
+            Expression(bytes((opcode,)))
+    for opcode in (0x00, 0x01, 0x31, 0x35):
+        with pytest.raises(TargetError, match=f"no agent opcode {opcode:#04x}"):
+            Expression(bytes((opcode,)))
+
+
+def test_operands_are_there_to_their_end() -> None:
+    for opcode, (_, width, _) in OPCODES.items():
+        for short in range(width):
+            with pytest.raises(TargetError, match="ends within an operand"):
+                Expression(bytes((opcode,)) + bytes(short))
+        Expression(bytes((opcode,)) + bytes(width))
+    for length in (1, 5, 0x123):
+        head = b"\x34\x00" + length.to_bytes(2, "big")
+        Expression(head + b"a" * length + b"\x27")
+        Expression(head + b"a" * length)
+        with pytest.raises(TargetError, match="ends within an operand"):
+            Expression(head + b"a" * (length - 1))
+
+
+def test_pick_counts_from_the_top() -> None:
+    assert [run(1, 2, 3, bytes((0x32, depth))) for depth in range(3)] == [3, 2, 1]
+    with pytest.raises(TargetError, match="picks what is not on its stack"):
+        run(1, 2, 3, b"\x32\x03")
+
+
+def test_values_are_taken_or_stay() -> None:
+    assert run(9, 1, 2, "tracenz") == 9
+    assert run(9, b"\x0d\x04") == 9 and run(9, b"\x30\x00\x04") == 9  # trace_quick and trace16 leave the address
+    assert run(9, b"\x2e\x00\x01") == 9
+    assert run(9, b"\x2d\x00\x06") == 9 and run(b"\x2c\x00\x06") == 9 and run(b"\x2c\x7f\xff") == 0
+    assert run(1, 2, 3, "rot", "pop", "pop") == 3
+
+
+def test_expressions_are_compared_by_their_code() -> None:
+    one, same, other = Expression(b"\x27"), Expression(b"\x27"), Expression(b"\x22\x01\x27")
+    assert one == same and hash(one) == hash(same) and one != other and one != b"\x27"
+    assert repr(other) == "Expression(220127)"
+
+
+def test_printf_takes_its_arguments_in_order() -> None:
+    said: list[str] = []
+    text = b"%d %d\0"
+    call = b"\x34\x02" + len(text).to_bytes(2, "big") + text
+    for there in range(4):
+        with pytest.raises(TargetError, match="too little on its stack for printf"):
+            run(*[0] * there, call)
+    # gdb pushes the last argument first, then function and channel
+    code = b"".join(map(const, (9, 2, 1, 0, 0))) + call + b"\x27"
+    assert Expression(code).evaluate(Values(), said.append) == 9
+    assert said == ["1 2"]
+    assert Expression(code).evaluate(Values()) == 9
+
+
+def test_strings_end_in_a_zero_or_where_memory_does() -> None:
+    values = Values()
+    values.ram = b"ab\0cd" + b"x" * 251  # type: ignore[misc]
+    assert (
+        string(0x1000, values) == "ab" and string(0x1002, values) == "" and string(0x1003, values) == "cd" + "x" * 251
+    )
+    assert string(0x5000, values) == ""
+
+
+def test_long_strings_are_cut() -> None:
+    class Endless(Values):
+        def memory(self, address: int, size: int) -> bytes:
+            return b"y" * size
+
+    assert string(0, Endless()) == "y" * 4096
+
+
+def test_expression_ends_in_bounded_time() -> None:
+    loop = b"\x21\x00\x00"
+    with pytest.raises(TargetError, match="does not end"):
+        Expression(loop).evaluate(Values())
+    # 33,000 rounds of three operations still end
+    count = b"\x23\x80\xe8" + b"\x22\x01\x03\x28\x20\x00\x03\x27"
+    with pytest.raises(TargetError, match="does not end"):
+        Expression(count).evaluate(Values())
+    assert Expression(b"\x23\x61\x00" + count[3:]).evaluate(Values()) == 0
 
 
 def test_jumps() -> None:
@@ -164,6 +301,19 @@ def test_printf() -> None:
         ("%x %X %o %c", [255, 255, 8, 65], "ff FF 10 A"),
         ("%hhd %hd", [255, 65535], "-1 -1"),
         ("%p %d", [4096], "0x1000 0"),
+        ("%u %d %i", [MASK, 1 << 31, 0xFFFFFFFE], "4294967295 -2147483648 -2"),
+        (
+            "%hhu %hu %lx %jx %zx %tx",
+            [0x1FF, 0x1FFFF, MASK, MASK, MASK, MASK],
+            " ".join(["255 65535", *["f" * 16] * 4]),
+        ),
+        ("%#o %#.5o %#-6o| %#x %#o", [8, 8, 8, 0, 0], "010 00010 010   | 0 0"),
+        ("%#X", [255], "0XFF"),
+        ("%c%c", [0x141, 0x42], "AB"),
+        ("%f %e %g %a", [1, 2, 3, 4], " ".join(["(floating point)"] * 4)),
+        ("%-+5d|% d|%#o|%.3d", [3, 4, 8, 5], "+3   | 4|010|005"),
+        ("100%% %q %", [1], "100% %q %"),
+        (r"\e\f\v\a\b\r\q", [], "\x1b\f\v\a\b\rq"),
         ('a\\n\\tb\\\\ \\"%d\\"', [5], 'a\n\tb\\ "5"'),
     ],
 )
