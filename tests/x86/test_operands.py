@@ -77,6 +77,52 @@ def RW(at: int, size: int) -> Access:
         ("a6", 32, {"rsi": 1, "rdi": 2}, [R(0x20001, 1), R(0x30002, 1)]),
         ("d7", 16, {"rbx": 0x100, "rax": 0x1105}, [R(0x20105, 1)]),
         ("0fab0f", 16, {"rbx": 0x500, "rcx": 40}, [RW(0x20504, 2)]),
+        ("0fab0f", 16, {"rbx": 0x500, "rcx": 0xFFFF}, [RW(0x204FE, 2)]),  # bit -1
+        ("0fab0f", 16, {"rbx": 0x500, "rcx": 0x8000}, [RW(0x1F500, 2)]),
+        ("0fab0f", 16, {"rbx": 0x500, "rcx": 0x17FFF}, [RW(0x214FE, 2)]),
+        ("0fa30b", 32, {"rbx": 0x500, "rcx": 0xFFFFFFE0}, [R(0x204FC, 4)]),  # bt
+        ("0fa30b", 32, {"rbx": 0x500, "rcx": 31}, [R(0x20500, 4)]),
+        ("480fb30b", 64, {"rbx": 0x500, "rcx": 64}, [RW(0x508, 8)]),  # btr
+        ("480fbb0b", 64, {"rbx": 0x500, "rcx": -1 & (1 << 64) - 1}, [RW(0x4F8, 8)]),  # btc
+        ("0fba2b05", 32, {"rbx": 0x500, "rcx": 99}, [RW(0x20500, 4)]),  # bts with a number
+        ("9a00100010", 16, {"rsp": 0x1000}, [W(0x60FFC, 4)]),  # far call
+        ("669a001000000010", 16, {"rsp": 0x1000}, [W(0x60FF8, 8)]),
+        ("cb", 32, {"rsp": 0x1000}, [R(0x61000, 8)]),
+        ("48cb", 64, {"rsp": 0x1000}, [R(0x1000, 16)]),
+        ("61", 32, {"rsp": 0x1000}, [R(0x61000, 32)]),
+        ("61", 16, {"rsp": 0x1000}, [R(0x61000, 16)]),
+        ("60", 32, {"rsp": 0x1000}, [W(0x60FE0, 32)]),
+        ("48cf", 64, {"rsp": 0x1000}, [R(0x1000, 40)]),
+        ("cf", 32, {"rsp": 0x1000}, [R(0x61000, 12)]),
+        ("cd10", 64, {"rsp": 0x1000}, [W(0xFD8, 40)]),
+        ("cc", 32, {"rsp": 0x1000}, [W(0x60FF4, 12)]),
+        ("6650", 64, {"rsp": 0x1000}, [W(0xFFE, 2)]),
+        ("6650", 32, {"rsp": 0x1000}, [W(0x60FFE, 2)]),
+        ("9d", 32, {"rsp": 0x1000}, [R(0x61000, 4)]),
+        ("c8080000", 32, {"rsp": 0x1000, "rbp": 0x900}, [W(0x60FFC, 4)]),
+        ("c8080002", 32, {"rsp": 0x1000, "rbp": 0x900}, [W(0x60FF4, 12), R(0x608FC, 4)]),
+        ("c8080020", 32, {"rsp": 0x1000, "rbp": 0x900}, [W(0x60FFC, 4)]),  # the level has five bits
+        ("c9", 16, {"rbp": 0x12000}, [R(0x62000, 2)]),
+        ("ad", 32, {"rsi": 0x1000}, [R(0x21000, 4)]),
+        ("ae", 32, {"rdi": 0x1000}, [R(0x31000, 1)]),
+        ("6c", 32, {"rdi": 0x1000}, [W(0x31000, 1)]),
+        ("6f", 32, {"rsi": 0x1000}, [R(0x21000, 4)]),
+        ("48ab", 64, {"rdi": 0x1000}, [W(0x1000, 8)]),
+        ("67a4", 32, {"rsi": 0x12345, "rdi": 0x16789}, [R(0x22345, 1), W(0x36789, 1)]),
+        ("f3a4", 32, {"rcx": 1 << 32, "rsi": 1, "rdi": 2}, []),
+        ("67f3a4", 32, {"rcx": 0x10000, "rsi": 1, "rdi": 2}, []),
+        ("f2ae", 32, {"rcx": 0, "rdi": 2}, []),
+        ("64a4", 32, {"rsi": 1, "rdi": 2}, [R(0x40001, 1), W(0x30002, 1)]),
+        ("d7", 32, {"rbx": 0x100, "rax": 0x11FF}, [R(0x201FF, 1)]),
+        ("d7", 64, {"rbx": 0x100, "rax": 0x11FF}, [R(0x1FF, 1)]),
+        ("833b05", 32, {"rbx": 0x500}, [R(0x20500, 4)]),  # cmp
+        ("ff33", 32, {"rbx": 0x500, "rsp": 0x1000}, [R(0x20500, 4), W(0x60FFC, 4)]),  # push [ebx]
+        ("ff13", 32, {"rbx": 0x500, "rsp": 0x1000}, [R(0x20500, 4), W(0x60FFC, 4)]),  # call [ebx]
+        ("0f18 0b".replace(" ", ""), 32, {"rbx": 0x500}, []),  # prefetch
+        ("8b0c9d00100000", 32, {"rbx": 3}, [R(0x2100C, 4)]),
+        ("8b4cb310", 32, {"rbx": 0x500, "rsi": 2}, [R(0x20518, 4)]),
+        ("678b07", 32, {"rbx": 0x10500}, [R(0x20500, 4)]),
+        ("678b03", 64, {"rbx": (1 << 32) + 0x500}, [R(0x500, 4)]),
         ("0f0107", 16, {"rbx": 0x500}, [W(0x20500, 6)]),
     ],
 )
@@ -124,6 +170,60 @@ def finder(code: str, at: int, bits: int, linear: int, size: int, write: bool, *
     made = operands.find_accessor(read, 0x1000 + at, bits, reg, linear, size, write=write, stack_bits=bits)
     found = made[0] if made is not None else None
     return (found.address, found.mnemonic) if found else None
+
+
+@pytest.mark.parametrize(
+    ("code", "bits", "names"),
+    [
+        ("01d8", 32, ["eax", "ebx"]), ("89d8", 32, ["ebx"]), ("31c0", 32, []), ("29c0", 32, []),
+        ("31d8", 32, ["eax", "ebx"]),
+        ("8b03", 32, []), ("4801d8", 64, ["rax", "rbx"]), ("0f58c1", 32, []), ("ff", 32, []), ("01c0", 32, ["eax"]),
+    ],
+)  # fmt: skip
+def test_registers_read(code: str, bits: int, names: list[str]) -> None:
+    assert operands.registers_read(bytes.fromhex(code), bits) == names
+
+
+@pytest.mark.parametrize(
+    ("code", "bits", "values", "expected"),
+    [
+        ("f3a4", 32, {"rcx": 5}, (5, 0xFFFFFFFF, 1, None)), ("f3a5", 16, {"rcx": 0x10005}, (5, 0xFFFF, 2, None)),
+        ("f348a5", 64, {"rcx": 5, "rflags": 0x400}, (5, (1 << 64) - 1, -8, None)),
+        ("f3a6", 32, {"rcx": 5}, (5, 0xFFFFFFFF, 1, True)), ("f2ae", 32, {"rcx": 5}, (5, 0xFFFFFFFF, 1, False)),
+        ("f2a4", 32, {"rcx": 5}, (5, 0xFFFFFFFF, 1, None)), ("67f3ab", 32, {"rcx": 0x20003}, (3, 0xFFFF, 4, None)),
+        ("a4", 32, {"rcx": 5}, None), ("f390", 32, {}, None), ("ff", 32, {}, None),
+    ],
+)  # fmt: skip
+def test_repetitions(
+    code: str, bits: int, values: dict[str, int], expected: tuple[int, int, int, bool | None] | None
+) -> None:
+    found = operands.repetition(bytes.fromhex(code), bits, registers(**values))
+    assert found == (None if expected is None else operands.Repetition(*expected))
+
+
+def test_span_of_a_repetition() -> None:
+    up, down = operands.Repetition(4, 0xFFFF, 2, None), operands.Repetition(4, 0xFFFF, -2, None)
+    assert up.span(W(0x100, 2)) == (0x100, 0x108) and down.span(W(0x100, 2)) == (0xFA, 0x102)
+    assert operands.Repetition(1, 0xFFFF, -2, None).span(W(0x100, 2)) == (0x100, 0x102)
+
+
+def test_registers_that_the_instruction_moved_itself() -> None:
+    """Given the registers after it, each is found by where it was before."""
+    assert finder("90 e8fb0f0000", 6, 32, 0xFFC, 4, True, rsp=0xFFC) == (0x1001, "call")
+    assert finder("90 60", 2, 32, 0xFE0, 32, True, rsp=0xFE0) == (0x1001, "pushal")
+    assert finder("90 9c", 2, 64, 0xFF8, 8, True, rsp=0xFF8) == (0x1001, "pushfq")
+    assert finder("90 58", 2, 32, 0x1000, 4, False, rsp=0x1004) == (0x1001, "pop")
+    assert finder("90 9d", 2, 16, 0x1000, 2, False, rsp=0x1002) == (0x1001, "popf")
+    assert finder("90 c8080001", 5, 32, 0xFFC, 8, True, rbp=0x1000, rsp=0xFF0) in ((0x1001, "enter"), None)
+    assert finder("90 c8080000", 5, 32, 0xFFC, 4, True, rbp=0xFFC, rsp=0xFF4) == (0x1001, "enter")
+    assert finder("90 c8080000", 5, 16, 0xFFE, 2, True, rbp=0x70FFE, rsp=0xFF4) == (0x1001, "enter")
+    assert finder("90 9a000000000800", 8, 32, 0xFF8, 8, True, rsp=0xFF8) == (0x1001, "lcall")
+    assert finder("90 ac", 2, 32, 0x500, 1, False, rsi=0x501) == (0x1001, "lodsb")
+    assert finder("90 ae", 2, 32, 0x500, 1, False, rdi=0x501) == (0x1001, "scasb")
+    assert finder("90 6d", 2, 32, 0x500, 4, True, rdi=0x504) == (0x1001, "insd")
+    assert finder("90 6f", 2, 32, 0x500, 4, False, rsi=0x504) == (0x1001, "outsd")
+    assert finder("90 66ab", 3, 32, 0x500, 2, True, rdi=0x502) == (0x1001, "stosw")
+    assert finder("90 48a5", 3, 64, 0x500, 8, True, rsi=0, rdi=0x508) == (0x1001, "movsq")
 
 
 def test_which_instruction() -> None:

@@ -139,6 +139,65 @@ def test_reserved_bits(entries: dict[int, int], cr4: int, efer: int, reserved: s
     assert bool(mapped) == (not reserved)
 
 
+def test_tables_of_each_mode() -> None:
+    """Those of high addresses, too, and none below a page."""
+    high = {0x1000: 1 << 40 | 0x2003}
+    assert list(paging.tables(memory(high), CR0_PG, 0x1000, CR4_PAE, LONG)) == [0x1000, 1 << 40 | 0x2000]
+    legacy = {0x1000: 0x2003, 0x1004: 0xC00083, 0x1008: 0xFFFFF003, 0x2000: 0x5003}
+    assert sorted(paging.tables(memory(legacy, 4), CR0_PG, 0x1000, CR4_PSE, 0)) == [0x1000, 0x2000, 0xFFFFF000]
+    assert sorted(paging.tables(memory(legacy, 4), CR0_PG, 0x1000, 0, 0)) == [0x1000, 0x2000, 0xC00000, 0xFFFFF000]
+    pae = {0x1020: 0x2001, 0x1028: 0x3001, 0x2000: 0x200083, 0x3FF8: 0x4003}
+    assert sorted(paging.tables(memory(pae), CR0_PG, 0x1020, CR4_PAE, 0)) == [0x1000, 0x2000, 0x3000, 0x4000]
+
+
+def test_halves_of_linear_memory() -> None:
+    """The upper half of a 4-level map begins at 0xffff8000_00000000, that of a 5-level one at 0xff000000_00000000."""
+    four = {0x1000 + 255 * 8: 0x2003, 0x1000 + 256 * 8: 0x3003, 0x2000 + 511 * 8: 0x83, 0x3000: 0x40000083}
+    found = paging.mappings(memory(four), CR0_PG, 0x1000, CR4_PAE, LONG)
+    assert [(one.linear, one.physical, one.size) for one in found] == [
+        (0x7FFFC0000000, 0, 1 << 30), (0xFFFF800000000000, 1 << 30, 1 << 30),
+    ]  # fmt: skip
+    five = {0x1000 + 256 * 8: 0x2003, 0x2000: 0x3003, 0x3000: 0x83}
+    found = paging.mappings(memory(five), CR0_PG, 0x1000, CR4_PAE | CR4_LA57, LONG)
+    assert [(one.linear, one.size) for one in found] == [(0xFF00000000000000, 1 << 30)]
+    low = {0x1000 + 3 * 8: 0x2001, 0x2000 + 511 * 8: 0x200083}
+    found = paging.mappings(memory(low), CR0_PG, 0x1000, CR4_PAE, 0)
+    assert [(one.linear, one.physical, one.size) for one in found] == [(0xFFE00000, 0x200000, 1 << 21)]
+    assert paging.mappings(memory({}), 0, 0, 0, 0) == [paging.Mapping(0, 0, 1 << 32, True, True, True)]
+
+
+def test_rights_as_text() -> None:
+    rows = {(True, True, True): ("rwx", "rwx u"), (False, False, False): ("r", "r-- s"),
+            (False, True, True): ("rx", "r-x u"),
+            (True, False, False): ("rw", "rw- s")}  # fmt: skip
+    for (writable, user, executable), (access, rights) in rows.items():
+        one = paging.Mapping(0, 0, 1, writable, user, executable)
+        assert (one.access, one.rights) == (access, rights)
+
+
+@pytest.mark.parametrize("size", [1 << 21, 1 << 12])
+def test_rights_of_a_walk_and_a_mapping(size: int) -> None:
+    """Each level can take rights away (SDM volume 3A, 4.6)."""
+    for level, right in ((0, 2), (1, 2), (2, 2), (0, 4), (1, 4), (2, 4), (0, 1 << 63), (1, 1 << 63), (2, 1 << 63)):
+        last = 0x2000000 | (0x87 if size > 1 << 12 else 7)
+        entries = {0x1000: 0x2007, 0x2000: 0x3007, 0x3000: last if size > 1 << 12 else 0x4007, 0x4000: last}
+        entries[0x1000 * (level + 1)] ^= right
+        read = memory(entries)
+        registers = CR0_PG, 0x1000, CR4_PAE, LONG | paging.EFER_NXE
+        walk = paging.walk(read, *registers, 0)
+        mapped = paging.mappings(read, *registers)[0]
+        wanted = right != 2, right != 4, right != 1 << 63
+        assert (walk.writable, walk.user, walk.executable) == wanted
+        assert (mapped.writable, mapped.user, mapped.executable) == wanted
+
+
+def test_pml5e_is_no_page() -> None:
+    found = paging.walk(memory({0x1000: 0x83}), CR0_PG, 0x1000, CR4_PAE | CR4_LA57, LONG, 0)
+    assert found.page_size == 0 and found.fault == "the PML5E at 0x1000 has reserved bits set (0x80 of 0x83)"
+    entry = paging.walk(memory({0x1008: 0}), CR0_PG, 0x1000, CR4_PAE | CR4_LA57, LONG, 1 << 48).entries[0]
+    assert (entry.level, entry.address, entry.index, entry.table, entry.size) == (5, 0x1008, 1, 0x1000, 8)
+
+
 LIMITS = {
     "any": paging.Limits(),
     "narrow": paging.Limits(36, gib_pages=False, pse36=False, bit_8_reserved=True),
