@@ -64,7 +64,10 @@ class Coalescing:
         return bool(self._zones)
 
     def arm(self) -> None:
-        """Have just those ports collected whose devices allow it and that nobody looks at."""
+        """Have just those ports collected whose devices allow it and that nobody looks at.
+
+        None while slots guard pages: what was collected and given to a device cannot be taken back (core/retreat.py).
+        """
         if not self._where:
             return
         vm = self._machine.vm
@@ -72,7 +75,7 @@ class Coalescing:
             port: device
             for device in self._machine.bus.devices
             for port in getattr(device, "coalesced", ())
-            if port in self._hot and not self._judge.observes_port(port, 1)
+            if port in self._hot and not self._judge.observes_port(port, 1) and not self._machine.memory.guards
         }
         for port in self._zones.keys() - wanted.keys():
             vm.unregister_coalesced_zone(port, 1, pio=True)

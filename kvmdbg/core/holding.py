@@ -213,9 +213,15 @@ class Holding:
         if not guards:
             return set()
         used = self._unguardable([runner]) | self._paging_pages(runner)
-        if Guard.WITHDRAWN in guards.values():
-            used |= {page for page in self._system_pages(runner) if guards.get(page) is Guard.WITHDRAWN}
-        return used & guards.keys()
+        return used & guards.keys() | self.withdrawn_tables(runner)
+
+    def withdrawn_tables(self, runner: DebuggedVcpu) -> set[int]:
+        """The withdrawn pages in which this vCPU's descriptor tables, TSS and paging structures are."""
+        guards = self._machine.memory.guards
+        if Guard.WITHDRAWN not in guards.values():
+            return set()
+        used = self._system_pages(runner) | self._paging_pages(runner)
+        return {page for page in used if guards.get(page) is Guard.WITHDRAWN}
 
     def _in_ram(self, physical: int | None) -> int | None:
         return physical if physical is not None and self._machine.memory.find(physical) else None

@@ -84,13 +84,14 @@ class Retreat:
         return True
 
     def _end_accesses(self) -> None:
-        """Let KVM end the instruction whose MMIO exit is in the page, whatever it does; it is done again."""
+        """Let KVM end the instruction whose exit is in the page, whatever it does; it is done again."""
         vcpu, memory = self._thread.vcpu, self._guest.machine.memory
         vcpu.kvm_run.immediate_exit = 1
         try:
-            while vcpu.kvm_run.exit_reason == exits.KVM_EXIT_MMIO:
+            while True:
                 mmio = vcpu.kvm_run.mmio
-                if not mmio.is_write and memory.find(mmio.phys_addr) is not None:
+                reads = vcpu.kvm_run.exit_reason == exits.KVM_EXIT_MMIO and not mmio.is_write
+                if reads and memory.find(mmio.phys_addr) is not None:
                     mmio.data[: mmio.len] = memory.read(mmio.phys_addr, mmio.len)
                 vcpu.run()
         except OSError:  # EINTR: it is over

@@ -41,6 +41,7 @@ from kvmdbg.kvm.run_page import (
     U64_IO_DATA,
 )
 from kvmdbg.machine.bus import ask, tell
+from kvmdbg.machine.memory import Guard
 from kvmdbg.record import replace
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
 
@@ -57,6 +58,8 @@ LOW32 = (1 << 32) - 1
 UD2 = b"\x0f\x0b"
 ONES = b"\xff" * 8
 
+TABLES, TABLES_END = abi.kvm_sregs.tr.offset, abi.kvm_sregs.cr8.offset
+"""In struct kvm_sregs: TR, LDT, GDT, IDT and what says where the paging structures are."""
 RECENT = 16
 STANDSTILL = 3
 """After how many kicks that found the same registers it is asked whether the vCPU gets on."""
@@ -105,6 +108,8 @@ class Runner(DebuggedVcpu):
         """Stopped from outside on a breakpoint that has fired and is yet to be passed."""
         self._died_of: tuple[Fault, int] | None = None
         """The exception, and where, that was told as caught though it had ended the guest."""
+        self._tables = b""
+        """Where the tables that the CPU reads were when they were last looked at."""
         self._state_at_kick = b""
         self._same_state = 0
         self._state_end = REGS_END
@@ -121,6 +126,7 @@ class Runner(DebuggedVcpu):
 
     def arm(self, plan: Plan) -> None:
         super().arm(plan)
+        self._tables = b""
         self.watching.prepare()
 
     def start_anew(self) -> None:
@@ -251,7 +257,8 @@ class Runner(DebuggedVcpu):
         drain, ring, ring_end = coalescing.drain, coalescing.first, coalescing.first + 1
         raw, note, state = vcpu.raw, self.recent.append, slice(REGS, self._state_end)
         retreat = self.retreat
-        fragile = bool(self.guest.machine.memory.guards)
+        guards = self.guest.machine.memory.guards
+        fragile, withdrawn = bool(guards), Guard.WITHDRAWN in guards.values()
         retreat.forget()
         if fragile and len(self.guest.world.runners) == 1:
             retreat.mark()
@@ -262,6 +269,8 @@ class Runner(DebuggedVcpu):
                 drain()
                 self.must_complete = False
                 self.forget()
+                if withdrawn:
+                    self.look_at_tables()
                 if self.park():
                     return None
                 stop = self.look_up()
@@ -291,6 +300,9 @@ class Runner(DebuggedVcpu):
                 continue
             if u32[ring] != u32[ring_end]:
                 drain()
+            if withdrawn:
+                self.forget()
+                self.look_at_tables()
             if u32[U32_EXIT_REASON] == io:
                 entry = ports.get(u32[U32_IO_KEY]) or self.port_entry()
                 entry.count += 1
@@ -327,6 +339,19 @@ class Runner(DebuggedVcpu):
         """A plan that was made anew while the guest ran holds something by stepping."""
         self.left = left
         return self.complete() or self.stepper.run(None)
+
+    def look_at_tables(self) -> None:
+        """GuardSpoilt where the guest has moved tables that the CPU reads to pages that slots withdraw.
+
+        What the CPU reads there it gets wrong, and no exit tells of it: for a gate that it cannot read it delivers #DF.
+        """
+        tables = bytes(self.sregs)[TABLES:TABLES_END]
+        if tables == self._tables:
+            return
+        pages = self.guest.holding.withdrawn_tables(self)
+        if pages:
+            raise GuardSpoilt(pages, done=True)
+        self._tables = tables
 
     def look_up(self) -> stops.Stop | None:
         """After a kick: the stop where this vCPU does not get on though it is not at rest.

@@ -499,7 +499,7 @@ class Stepper:
         runner = self.runner
         vcpu = runner.vcpu
         own = before[RFLAGS + 1] & 1
-        image = None
+        image, source = None, range(0)
         if not entered:
             if self.event_waits() and runner.step_trap is not None:
                 return self._natively()
@@ -515,7 +515,8 @@ class Stepper:
                     self._give_trap_flag(own, None)
                     return stop
                 if runner.step_trap is not None:  # else TF may have come into a frame by the debugger's steps
-                    image = self._flags_to_load()
+                    source = self._flags_source()
+                    image = self._flags_in_memory(source)
                 if (frame := self._over_iret()) is not None:
                     try:
                         self._run_to_return()
@@ -530,8 +531,13 @@ class Stepper:
                         self._give_trap_flag(own, image)
                         return None
                     entered = True
-        moves_debug_register = not entered and self._is_hard(runner.pc) and image is None
-        stop = self._stepped(before, entered)
+        moves_debug_register = not entered and self._is_hard(runner.pc) and not source
+        if source and image is None:
+            with runner.watching.noting_device_reads() as reads:
+                stop = self._stepped(before, entered)
+            image = self._flags_from_devices(source, reads)
+        else:
+            stop = self._stepped(before, entered)
         if moves_debug_register:
             self._note_dr6()
         if stop is None or not (isinstance(stop, stops.FatalStop) or self._unmoved(before)):
@@ -741,18 +747,40 @@ class Stepper:
             runner.deliver(1, runner.at_int1())
         return stop
 
-    def _flags_to_load(self) -> int | None:
-        """The image that popf or iret at pc is about to load into EFLAGS; None where it is another instruction."""
+    def _flags_source(self) -> range:
+        """Linear addresses of what popf or iret at pc is about to load into EFLAGS; none for another instruction."""
         runner = self.runner
         info = runner.guest.space.classify_at(runner, runner.pc)
         size = IMAGE_SIZES.get(info.mnemonic) if info is not None else None
         if info is None or size is None:
-            return None
+            return range(0)
         at = runner.stack_pointer + (2 * size if info.mnemonic.startswith("iret") else 0)
+        return range(at, at + size)
+
+    def _flags_in_memory(self, source: range) -> int | None:
+        """What is there; None where that is no memory."""
+        if not source:
+            return None
         try:
-            return int.from_bytes(runner.guest.space.read_linear(runner, at, size), "little")
+            memory = self.runner.guest.space.read_linear(self.runner, source.start, len(source))
         except MemoryFault:
             return None
+        return int.from_bytes(memory, "little")
+
+    def _flags_from_devices(self, source: range, reads: dict[int, bytes]) -> int | None:
+        """What the instruction has read there of devices (``reads``); None where it was not all of it."""
+        space, memory = self.runner.guest.space, self.runner.guest.machine.memory
+        given = {address + n: byte for address, data in reads.items() for n, byte in enumerate(data)}
+        image = bytearray()
+        for linear in source:
+            physical = space.physical_of(self.runner, linear)
+            if physical is not None and memory.find(physical) is not None:
+                image += memory.read(physical, 1)
+            elif physical in given:
+                image.append(given[physical])
+            else:
+                return None
+        return int.from_bytes(image, "little")
 
     def event_waits(self) -> bool:
         """Whether KVM is about to deliver an exception or interrupt, before the instruction at pc.

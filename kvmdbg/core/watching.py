@@ -67,6 +67,7 @@ class Watching:
         self._unjudged: list[tuple[Touch, bytes]] | None = None
         self._wrote = False
         """While an instruction with an access that exits is completed: its accesses to watches, and values before."""
+        self._device_reads: dict[int, bytes] | None = None
 
     def prepare(self) -> None:
         """At each resume: remember the values under watch in debug registers."""
@@ -98,7 +99,7 @@ class Watching:
                 return self._device(address, size, write)
             except DeviceFailure as error:
                 if not write:
-                    mmio.data[:size] = b"\xff" * size
+                    self._answer_read(address, b"\xff" * size)
                 return runner.device_failed(error, self._access(address, size, write))
         page = address & -PAGE
         if self._on_stack(address):
@@ -219,7 +220,7 @@ class Watching:
                 if end is not None:
                     return runner.ended(end)
             else:
-                run.mmio.data[:size] = bus.read_mmio(address, size).to_bytes(size, "little")
+                self._answer_read(address, bus.read_mmio(address, size).to_bytes(size, "little"))
             return None
         answer, asked = guest.judge.offer(runner, exit, "before")
         ones = (1 << size * 8) - 1
@@ -234,13 +235,29 @@ class Watching:
             value = ones if answer is SWALLOW else int(answer) & ones
         data = value.to_bytes(size, "little")
         if not write:
-            run.mmio.data[:size] = data
+            self._answer_read(address, data)
         exit = exits.MmioExit("write" if write else "read", address, size, data)
         guest.listeners.tell_exit(exit)
         asked = guest.judge.offer(runner, exit)[1] or asked
         if end is not None:
             return runner.ended(end)
         return None if asked is None else runner.complete() or replace(asked, pc=runner.pc)
+
+    def _answer_read(self, address: int, data: bytes) -> None:
+        """What a device gives for the read whose exit is in the page."""
+        self.runner.vcpu.kvm_run.mmio.data[: len(data)] = data
+        if self._device_reads is not None:
+            self._device_reads[address] = data
+
+    @contextmanager
+    def noting_device_reads(self) -> Iterator[dict[int, bytes]]:
+        """While inside, what devices give for reads of memory addresses goes there, by guest-physical address."""
+        reads: dict[int, bytes] = {}
+        self._device_reads = reads
+        try:
+            yield reads
+        finally:
+            self._device_reads = None
 
     # --- judging -----------------------------------------------------------------------------------
 

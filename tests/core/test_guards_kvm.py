@@ -190,6 +190,104 @@ def test_a_stack_that_comes_into_a_guarded_page(kvm_guest: Guests) -> None:
     assert dbg.output == b"k"
 
 
+HANDLERS_ACROSS_PAGES = """
+.code64
+    mov rsp, 0x7000
+    lgdt [gdtr]
+    lea rax, [rip + handler]
+    mov rdi, offset idt
+    call gate
+    lea rax, [rip + double]
+    mov rdi, offset idt + 8 * 16
+    call gate
+    lidt [idtr]
+    mov edx, 0x3fd
+    {between}
+    xor ecx, ecx
+    mov eax, 1
+    cdq
+    div ecx
+    mov al, 'k'
+say:
+    mov dx, 0x3f8
+    out dx, al
+    hlt
+gate:
+    mov [rdi], ax
+    mov word ptr [rdi + 2], 8
+    mov word ptr [rdi + 4], 0x8e00
+    shr rax, 16
+    mov [rdi + 6], ax
+    shr rax, 16
+    mov [rdi + 8], eax
+    ret
+handler:
+    add qword ptr [rsp], 2
+    iretq
+double:
+    mov al, 'd'
+    jmp say
+    .balign 8
+idtr: .word 9 * 16 - 1
+    .quad idt
+gdtr: .word 23
+    .quad gdt
+    .balign 8
+gdt: .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff
+    .org 0x2000 - 64
+idt: .skip 9 * 16
+"""
+
+
+@pytest.mark.parametrize("between", ["nop", "in al, dx"])
+def test_handlers_that_come_into_a_withdrawn_page(kvm_guest: Guests, between: str) -> None:
+    """The gate of #DE cannot be read there, and that of #DF can: no exit tells that the CPU has taken the other one."""
+    dbg = kvm_guest(asm=HANDLERS_ACROSS_PAGES.format(between=between), mode="long", load=0x10000)
+    for place in range(5):  # from the fifth on no debug register holds them
+        dbg.watch(dbg.symbols["idt"] + 0x20 + place, 1, "access")
+    stop = dbg.run(timeout=50)
+    assert isinstance(stop, HaltedStop), stop.describe()
+    assert dbg.output == b"k"
+
+
+SAYS_MUCH_BEFORE_THE_FAULT = """
+    xor ax, ax
+    mov ds, ax
+    mov ss, ax
+    mov sp, 0x7000
+    mov word ptr [0], offset handler
+    mov [2], ax
+    mov dx, 0x3f8
+    mov al, '.'
+    mov cx, 200
+again: out dx, al
+    mov [0x9000], al
+    loop again
+    mov sp, 0x9800
+    div cl
+    mov al, 'k'
+    out dx, al
+    hlt
+handler:
+    push bp
+    mov bp, sp
+    add word ptr [bp + 2], 2
+    pop bp
+    iret
+"""
+
+
+def test_what_was_collected_for_a_device_is_not_said_twice(kvm_guest: Guests) -> None:
+    """The frame of #DE meets the guard, and the guest goes back to its last exit; so do writes that KVM collects."""
+    dbg = kvm_guest(asm=SAYS_MUCH_BEFORE_THE_FAULT)
+    dbg.listeners.exit.clear()  # nothing is collected for who looks at each exit
+    for place in range(0x9700, 0x9728, 8):
+        dbg.watch(place, 1)
+    stop = dbg.run(timeout=50)
+    assert isinstance(stop, HaltedStop), stop.describe()
+    assert dbg.output == b"." * 200 + b"k"
+
+
 def stops(dbg: Session, most: int = 60) -> list[Stop]:
     """What it stops for until it halts."""
     found = []

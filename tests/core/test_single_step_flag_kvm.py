@@ -189,3 +189,38 @@ def test_a_free_run_after_a_step(kvm_guest: Guests, tmp_path_factory: pytest.Tem
                 pass
             dbg.snapshots.restore("start")
     assert len(set(ends)) == 1, ends
+
+
+FLAGS_FROM_A_DEVICE = """
+    xor ax, ax
+    mov ds, ax
+    mov word ptr [4], offset debug
+    mov [6], ax
+    mov bx, 0xa000
+    mov ss, bx
+    mov sp, 0x7000
+    popf
+    mov ss, ax
+    mov cx, 3
+    nop
+    hlt
+debug:
+    inc word ptr [0x600]
+    push bp
+    mov bp, sp
+    and byte ptr [bp + 7], 0xfe
+    pop bp
+    iret
+"""
+
+
+def test_flags_that_a_device_gives(kvm_guest: Guests) -> None:
+    """There is no memory at 0xa7000: popf reads ones there, TF among them, and the guest sets another stack at once."""
+    alone = kvm_guest(asm=FLAGS_FROM_A_DEVICE, memory="512K")
+    assert isinstance(alone.run(timeout=50), HaltedStop)
+    assert word(alone, 0x600) == 1
+    dbg = kvm_guest(asm=FLAGS_FROM_A_DEVICE, memory="512K")
+    while isinstance(stop := dbg.step(), StepStop):
+        pass
+    assert isinstance(stop, HaltedStop), stop.describe()
+    assert (word(dbg, 0x600), dbg.regs.cx) == (1, 3)

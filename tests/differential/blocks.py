@@ -27,6 +27,8 @@ from tests.differential.program import (
 )
 
 PORT, MMIO, MMIO_SIZE = 0x5000, 0xA0000, 0x10000
+NOBODY = 0xC0000
+"""There is neither memory nor a device; all ones are read."""
 NAMES = {
     "real": "ax bx cx dx si di bp eax ebx ecx edx esi edi al ah bl cl dl bh ch dh",
     "prot": "eax ebx ecx edx esi edi ebp ax bx cx si al ah bl cl dl bh ch dh",
@@ -543,6 +545,14 @@ def mmio(m: Maker) -> Block:
     return [*begin, access, *end]
 
 
+@block(modes="prot long")
+def flags_from_a_device(m: Maker) -> Block:
+    """Any flags, or all of them, EFLAGS.TF among them; the stack is in memory again when they take effect."""
+    at = m.pick([MMIO, NOBODY]) + 8 * m.rng.randrange(0x100)
+    back = [f"mov {m.sp}, {m.layout.stack:#x}", "nop", "push 2", m.popf]
+    return [f"mov {m.sp}, {at:#x}", m.popf, *back, *m.leaf()]
+
+
 @block()
 def string_to_mmio(m: Maker) -> Block:
     at = m.rng.randrange(0x100)
@@ -710,7 +720,7 @@ def work_with_interrupts(m: Maker) -> Block:
 
 
 ONLY_WITH_THE_TIMER = ("wait_for_ticks", "work_with_interrupts")
-NOT_BESIDE_THE_TIMER = ("noise", "halt", "trap_flag", "software_interrupt", "identify")
+NOT_BESIDE_THE_TIMER = ("noise", "halt", "trap_flag", "software_interrupt", "identify", "flags_from_a_device")
 
 
 def generate(seed: int, modes: tuple[str, ...] = MODES) -> Program:
@@ -732,6 +742,8 @@ def generate(seed: int, modes: tuple[str, ...] = MODES) -> Program:
     for _ in range(rng.randrange(3, 25)):
         kind = rng.choices(kinds, [kind.weight for kind in kinds])[0]
         lines = kind.make(maker)
+        if timer:  # its frames stay on the stack, where the program's end wipes them
+            lines = [f"mov {maker.sp}, {layout.stack:#x}", *lines]
         try:
             room -= len(joined(assemble(mode, lines, layout.code, {"end": layout.handlers})[0]))
         except CannotAssemble:

@@ -95,6 +95,19 @@ MUTATIONS = (
         ("--mode", "prot", "--mode", "long", "--variant", "watchpoints", "--variant", "false-watchpoints"),
     ),
     Mutation(
+        "tables that the guest loads in a withdrawn page",
+        "core/runner.py",
+        "        if pages:\n            raise GuardSpoilt(pages, done=True)\n        self._tables",
+        "        if False:\n            raise GuardSpoilt(pages, done=True)\n        self._tables",
+        ("--mode", "prot", "--mode", "long", "--variant", "watched-tables"),
+    ),
+    Mutation(
+        "flags that a device gives are not looked at",
+        "core/stepping.py",
+        "            image = self._flags_from_devices(source, reads)\n",
+        "            pass\n",
+    ),
+    Mutation(
         "what was decoded ahead forgets the writes of rotates",
         "x86/operands.py",
         '"rol", "ror", "rcl", "rcr", ',

@@ -92,6 +92,11 @@ LAYOUTS = (
 )
 
 
+def waiting_for_a_tick(layout: Layout) -> tuple[str, ...]:
+    """A block that is over when the timer has come."""
+    return "sti", "again:", f"cmp word ptr [{layout.ticks:#x}], 0", "je {again}", "cli"
+
+
 @dataclass(frozen=True)
 class Program:
     """``blocks`` are tuples of lines.

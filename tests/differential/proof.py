@@ -13,7 +13,7 @@ from random import Random
 from kvmdbg.errors import KvmdbgError
 from tests.differential.blocks import generate
 from tests.differential.machine import MOST_HALTS, TIME_LIMIT, Observation, Runnable, Wrong, observe
-from tests.differential.program import MODES, CannotAssemble, Program
+from tests.differential.program import MODES, CannotAssemble, Program, waiting_for_a_tick
 from tests.differential.trace import Step, TooLong, trace
 from tests.differential.variants import ONLY_STEPS, VARIANTS, Trial
 
@@ -55,7 +55,12 @@ def free_run(runnable: Runnable) -> Observation:
 
 
 def runnable_here(program: Program, folder: Path) -> tuple[Runnable, Observation]:
-    """The program without the blocks that this KVM cannot run. NotCounted."""
+    """The program without the blocks that this KVM cannot run. NotCounted.
+
+    With a timer the program must stand a tick here: free it may be over before the first one, debugged it is not.
+    """
+    if program.timer:
+        free_run(Runnable(program.with_blocks((waiting_for_a_tick(program.layout),)), folder))
     while True:
         try:
             runnable = Runnable(program, folder)

@@ -328,10 +328,9 @@ def _watch(trial: Trial, when: str | None = None) -> Watchpoint:
     address, length = _ranges(trial)
     kind = trial.rng.choice(["write", "write", "read", "access"])
     if trial.runnable.program.timer:  # its handler must take less time than there is between two ticks
-        address, kind = (
-            trial.rng.randrange(trial.runnable.program.layout.data, trial.runnable.program.layout.data_end),
-            "write",
-        )
+        layout = trial.runnable.program.layout
+        address, kind = trial.rng.randrange(layout.data, layout.data_end), "write"
+        length = min(length, layout.data_end - address)
     by_address = trial.rng.random() < 0.2
     place = physical(address)
     what = f"phys:{place:#x}" if by_address else f"{address:#x}"
@@ -391,6 +390,18 @@ def watchpoints(trial: Trial) -> Stop:
 def false_watchpoints(trial: Trial) -> Stop:
     for _ in range(trial.rng.choice([1, 2, 4])):
         _watch(trial, trial.rng.choice(["0", "$sp != $sp", "$ax == 0x1234567"]))
+    return trial.run()
+
+
+@variant
+def watched_tables(trial: Trial) -> Stop:
+    """What the CPU uses by itself is watched, often before the guest has told it so."""
+    layout = trial.runnable.program.layout
+    gate = layout.idt + 0x10 * trial.rng.randrange(14)
+    place = trial.rng.choice([layout.idt, layout.idt, gate, layout.gdt + 8, layout.tss + 4, layout.stack - 8])
+    kind = trial.rng.choice(["access", "access", "access", "write"])
+    trial.note(f"watch {kind} {place:#x},4 if 0")
+    trial.session.watch(place, 4, kind, "0")
     return trial.run()
 
 
