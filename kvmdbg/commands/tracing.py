@@ -120,7 +120,7 @@ def info_exits(dbg: Interpreter, table: TableArg = "", sort: SortArg = "count") 
         "function": ("exits by function", ("Function", "Exit"), by_place[0]),
         "instruction": ("exits by instruction", ("Instruction", "Exit"), by_place[1]),
     }
-    if table in ("function", "instruction") and dbg.session.exit_places is None:
+    if table in ("function", "instruction") and dbg.session.traces.exit_places is None:
         raise UsageError(f"exits are not counted by {table}: set exit-places on, then let the guest run")
     made = []
     for name in [table] if table else TABLES:
@@ -151,7 +151,7 @@ def _counted(
 def _by_place(dbg: Interpreter) -> tuple[dict[tuple[Any, ...], int], dict[tuple[Any, ...], int]]:
     functions: dict[tuple[Any, ...], int] = {}
     instructions: dict[tuple[Any, ...], int] = {}
-    places = dbg.session.exit_places
+    places = dbg.session.traces.exit_places
     for (what, pc), count in places.counts.items() if places is not None else ():
         near = dbg.session.symbols.nearest(pc)
         name = near[0].name if near else "(no symbol)"

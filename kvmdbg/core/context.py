@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kvmdbg.core.event_scope import ABSENT, event_of, field
@@ -17,10 +18,15 @@ from kvmdbg.x86 import registers as names
 
 if TYPE_CHECKING:
     from kvmdbg.core.changes import Changes
+    from kvmdbg.core.control import Control
+    from kvmdbg.core.debugged_vcpu import DebuggedVcpu
+    from kvmdbg.core.frames import Frames
     from kvmdbg.core.inspection import Inspection
     from kvmdbg.core.stops import Stop
     from kvmdbg.core.vcpu_thread import VcpuThread
+    from kvmdbg.debuginfo.files import DebugFiles
     from kvmdbg.debuginfo.symbols import SymbolTable
+    from kvmdbg.language.types import Value
 
 
 class SourceScope:
@@ -183,3 +189,71 @@ class VcpuContext:
         if not found.s:
             raise UsageError(f"the selector {selector:#x} is of no code or data segment: {found.describe()}")
         return int(found.base)
+
+
+class Contexts:
+    """The contexts of all vCPUs, and what expressions mean on the selected one."""
+
+    def __init__(
+        self, control: Control, files: DebugFiles, frames: Frames, convenience: ConvenienceVariables, changes: Changes
+    ) -> None:
+        self._control = control
+        self._files = files
+        self._frames = frames
+        self._convenience = convenience
+        self._changes = changes
+        self._made: dict[int, VcpuContext] = {}
+
+    def forget(self) -> None:
+        """The machine has been made anew."""
+        self._made.clear()
+
+    def of(self, runner: DebuggedVcpu) -> VcpuContext:
+        """Expressions as this vCPU sees them."""
+        context = self._made.get(runner.index)
+        if context is None:
+            control = self._control
+            source = Variables(self._files, control.vcpus[runner.index], partial(self._frames.of, runner))
+            context = self._made[runner.index] = VcpuContext(
+                runner, control.space, self._files.symbols, source, self._convenience, self._changes, self._standing_at
+            )
+        return context
+
+    def _standing_at(self) -> Stop | None:
+        """The stop that the guest stands at, None while it runs, and when it is dead."""
+        return self._control.last_stop if self._control.state == "stopped" else None
+
+    @property
+    def selected(self) -> VcpuContext:
+        """That of the selected vCPU."""
+        return self.of(self._control.runner)
+
+    def scope(self, place: int | None = None) -> SourceScope | None:
+        """What names of the source mean in the selected frame, or to the code at a linear address.
+
+        None where there is no debug information, and while the guest runs.
+        """
+        source = self.selected.source
+        if self._control.state in ("running", "dead") or not (source.known or self._convenience.types):
+            return None
+        return SourceScope(source if place is None else source.seen_from(place), self._convenience)
+
+    def evaluate(self, text: str) -> Value:
+        """The value of a C-like expression on the selected vCPU (ExpressionError, MemoryFault)."""
+        from kvmdbg.language.expressions import parse
+
+        expression = parse(text, scope=self.scope())
+        value = expression.evaluate(self.selected)
+        if expression.assigned is not None:
+            name, type_ = expression.assigned
+            if type_ is not None and name in self._convenience.values:
+                self._convenience.types[name] = type_
+        return value
+
+    def locals(self) -> dict[str, str]:
+        """The local variables of the function that pc is in, with their values in words."""
+        return self.selected.source.values(parameters=False)
+
+    def arguments(self) -> dict[str, str]:
+        """The same of its arguments."""
+        return self.selected.source.values(parameters=True)

@@ -43,6 +43,12 @@ class Inspection:
         read = self.machine.memory.read
         return paging.walk(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer, linear, self.machine.paging_limits)
 
+    def mappings(self, runner: VcpuThread) -> list[paging.Mapping]:
+        """All that the vCPU's page tables map, by linear address."""
+        machine, sregs = self.machine, runner.sregs
+        registers = sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer
+        return paging.mappings(machine.memory.read, *registers, machine.paging_limits)
+
     def physical_of(self, runner: VcpuThread, linear: int) -> int | None:
         """Guest-physical address behind a linear one, None where nothing is mapped."""
         if not runner.sregs.cr0 & CR0_PG:
@@ -128,6 +134,17 @@ class Inspection:
                 return self.read_linear(runner, linear, first)
             except MemoryFault:
                 return b""
+
+    def disassemble(self, runner: VcpuThread, address: int, count: int = 1, bits: int | None = None) -> list[Insn]:
+        """``count`` instructions from a linear address (fewer where memory ends; MemoryFault when none)."""
+        from kvmdbg.x86 import disasm
+
+        code = self.code_at(runner, address, count * 15)
+        while not code and count * 15 > PAGE:
+            code = self.code_at(runner, address, PAGE)
+        if not code:
+            self.read_linear(runner, address, 1)
+        return disasm.disassemble(code, address, bits or runner.mode.bits, count)
 
     def classify_at(self, runner: VcpuThread, linear: int) -> InsnInfo | None:
         """What kind of instruction lies at a linear address; None where none can be decoded."""

@@ -8,43 +8,43 @@ from kvmdbg.core import stops
 from kvmdbg.core.breakpoints import Breakpoint
 
 if TYPE_CHECKING:
-    from kvmdbg.core.session import Session
+    from kvmdbg.core.control import Control
     from kvmdbg.x86.disasm import InsnInfo
 
 
-def to(session: Session, address: int, at_depth: int | None = None) -> stops.Stop:
+def to(control: Control, address: int, at_depth: int | None = None) -> stops.Stop:
     """Run to a linear address (with the stack no deeper than ``at_depth``), or to whatever stops before."""
-    session.require_stopped()
-    mine, runner = session.vcpu.index, session.runner
+    control.require_stopped()
+    mine, runner = control.vcpu.index, control.runner
 
     def there(index: int) -> bool:
         return index == mine and (at_depth is None or runner.stack_pointer >= at_depth)
 
     point = Breakpoint(address=address, hardware=True, only_if=there)
-    session.breakpoints.own_breakpoints.append(point)
+    control.points.own_breakpoints.append(point)
     try:
-        return session.run()
+        return control.run()
     finally:
-        session.breakpoints.own_breakpoints.remove(point)
+        control.points.own_breakpoints.remove(point)
 
 
-def arrived(session: Session, stop: stops.Stop) -> stops.Stop:
+def arrived(control: Control, stop: stops.Stop) -> stops.Stop:
     """A stop at a breakpoint of the debugger's own is the end of a step."""
     if isinstance(stop, stops.BreakpointStop) and not stop.hits:
-        stop = session.last_stop = stops.StepStop(vcpu=stop.vcpu, pc=stop.pc)
+        stop = control.last_stop = stops.StepStop(vcpu=stop.vcpu, pc=stop.pc)
     return stop
 
 
-def over(session: Session, count: int) -> stops.Stop:
+def over(control: Control, count: int) -> stops.Stop:
     """``count`` steps, over calls, software interrupts and repeated string instructions."""
     while True:
-        session.require_stopped()
-        runner = session.runner
-        info = session.space.classify_at(runner, runner.pc)
+        control.require_stopped()
+        runner = control.runner
+        info = control.space.classify_at(runner, runner.pc)
         if info is not None and info.is_stepped_over:
-            stop = arrived(session, to(session, runner.pc + info.size, at_depth=runner.stack_pointer))
+            stop = arrived(control, to(control, runner.pc + info.size, at_depth=runner.stack_pointer))
         else:
-            stop = session.step()
+            stop = control.step()
         count -= 1
         if count <= 0 or not isinstance(stop, stops.StepStop):
             return stop
@@ -55,29 +55,29 @@ def _trapped(info: InsnInfo, before: int, pc: int) -> bool:
     return not (info.is_jump or info.is_ret or info.is_syscall) and pc not in (before, before + info.size)
 
 
-def line(session: Session, *, over: bool) -> stops.Stop:
-    """To the start of another source line; see ``Session.step_line``."""
-    session.require_stopped()
-    source, runner = session.source, session.runner
+def line(control: Control, *, over: bool) -> stops.Stop:
+    """To the start of another source line; see ``Control.step_line``."""
+    control.require_stopped()
+    source, runner = control.source, control.runner
     here = source.at(runner.pc)
     if here is None:
-        return session.next() if over else session.step()
+        return control.next() if over else control.step()
     while True:
-        before, info = runner.pc, session.space.classify_at(runner, runner.pc)
+        before, info = runner.pc, control.space.classify_at(runner, runner.pc)
         back = before + (info.size if info is not None else 1)
         if info is not None and info.is_call and not over:
-            stop = session.step()
+            stop = control.step()
             if isinstance(stop, stops.StepStop) and runner.pc != back:
                 if source.at(runner.pc) is not None:
                     body = source.second_line(runner.pc)
-                    return stop if body == runner.pc else arrived(session, to(session, body))
-                stop = arrived(session, to(session, back, at_depth=runner.stack_pointer))
+                    return stop if body == runner.pc else arrived(control, to(control, body))
+                stop = arrived(control, to(control, back, at_depth=runner.stack_pointer))
         elif info is not None and info.is_stepped_over:
-            stop = session.next()
+            stop = control.next()
         else:
-            stop = session.step()
+            stop = control.step()
             if over and info is not None and isinstance(stop, stops.StepStop) and _trapped(info, before, runner.pc):
-                stop = out(session)
+                stop = out(control)
         if not isinstance(stop, stops.StepStop):
             return stop
         now = source.at(runner.pc)
@@ -91,39 +91,39 @@ def line(session: Session, *, over: bool) -> stops.Stop:
             return stop  # a loop of one line has come round
 
 
-def past_loop(session: Session) -> stops.Stop:
+def past_loop(control: Control) -> stops.Stop:
     """One step over calls; a jump backwards is run through to its other side."""
-    session.require_stopped()
-    runner = session.runner
-    info = session.space.classify_at(runner, runner.pc)
+    control.require_stopped()
+    runner = control.runner
+    info = control.space.classify_at(runner, runner.pc)
     if info is not None and info.is_jump and info.target is not None and info.target <= runner.pc:
-        return arrived(session, to(session, runner.pc + info.size))
-    return over(session, 1)
+        return arrived(control, to(control, runner.pc + info.size))
+    return over(control, 1)
 
 
-def out(session: Session) -> stops.Stop:
+def out(control: Control) -> stops.Stop:
     """Step, with calls run over, through the return instruction of this level.
 
     An iret deeper in the stack than where this began ends the handler of a trap that came in between.
     """
-    session.require_stopped()
-    session.require_waiting()
-    began = session.runner.stack_pointer
+    control.require_stopped()
+    control.require_waiting()
+    began = control.runner.stack_pointer
     while True:
-        session.require_stopped()
-        runner = session.runner
-        info = session.space.classify_at(runner, runner.pc)
+        control.require_stopped()
+        runner = control.runner
+        info = control.space.classify_at(runner, runner.pc)
         if info is not None and info.is_ret:
             nested = info.is_iret and runner.stack_pointer < began
-            stop = session.step()
+            stop = control.step()
             if not nested or not isinstance(stop, stops.StepStop):
                 return stop
             continue
         if info is not None and info.is_stepped_over:
-            stop = over(session, 1)
+            stop = over(control, 1)
         else:
             runner.require_step()
-            session.start({runner: runner.stepper.to_branch}, plant=False)
-            stop = session.wait_for_stop()
+            control.start({runner: runner.stepper.to_branch}, plant=False)
+            stop = control.wait_for_stop()
         if not isinstance(stop, stops.StepStop):
             return stop

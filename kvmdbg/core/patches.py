@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from kvmdbg.errors import UsageError
@@ -26,11 +26,13 @@ class Patch:
 class Patches:
     """All patches, in the order they were made. They end when the guest is loaded anew.
 
-    ``memory`` gives that of a space, or raises where it may not be written now.
+    ``memories`` by space, ``writable`` raises where they may not be written now, ``bits`` is the width of the code.
     """
 
-    def __init__(self, memory: Callable[[str], Memory]) -> None:
-        self._memory = memory
+    def __init__(self, memories: Mapping[str, Memory], writable: Callable[[], None], bits: Callable[[], int]) -> None:
+        self._memories = memories
+        self._writable = writable
+        self._bits = bits
         self._made: list[Patch] = []
         self._last = 0
 
@@ -68,6 +70,20 @@ class Patches:
         memory.write(patch.address, patch.before)
         self._made.remove(patch)
         return held
+
+    def assembled(self, address: int, text: str) -> bytes:
+        """Machine code of instructions for a linear address, in the CPU's mode (UsageError)."""
+        from kvmdbg.x86 import asm
+
+        return asm.assemble(text, address, self._bits())
+
+    def assemble(self, address: int, text: str) -> Patch:
+        """Patch instructions in, Intel syntax, separated by ``;``."""
+        return self.write(address, self.assembled(address, text))
+
+    def _memory(self, space: str) -> Memory:
+        self._writable()
+        return self._memories[space]
 
     def forget(self) -> None:
         """The guest was loaded anew: nothing of them is left."""

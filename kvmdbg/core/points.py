@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvmdbg.core.arming import DEBUG_REGISTERS, HOLDS, REGISTER, STEPPING, why_not_in_register
 from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint
 from kvmdbg.core.event_scope import fields_of_kinds
 from kvmdbg.core.events import STEPPED
+from kvmdbg.core.probe import host_profile
 from kvmdbg.errors import NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.kvm import abi
 
 if TYPE_CHECKING:
-    from kvmdbg.core.probe import HostProfile
+    from kvmdbg.core.context import Contexts
+    from kvmdbg.core.control import Control
     from kvmdbg.debuginfo.source import Source
     from kvmdbg.debuginfo.symbols import SymbolTable
-    from kvmdbg.kvm.system import System
-    from kvmdbg.language.context import Scope
     from kvmdbg.language.types import Value
 
 FILE_LINE = re.compile(r"([\w./+-]*\w\.[A-Za-z]\w*):([0-9]+)")
@@ -26,30 +26,17 @@ FILE_LINE = re.compile(r"([\w./+-]*\w\.[A-Za-z]\w*):([0-9]+)")
 P = TypeVar("P", bound=Point)
 
 
-class Target(Protocol):
-    """What making points needs of the session."""
-
-    @property
-    def state(self) -> str: ...
-    @property
-    def profile(self) -> HostProfile: ...
-    @property
-    def system(self) -> System: ...
-    @property
-    def pointer_size(self) -> int: ...
-    def evaluate(self, text: str) -> Value: ...
-    def scope(self, place: int | None = None) -> Scope | None: ...
-    def require_step(self) -> None: ...
-
-
 class Points:
     """Makes points and takes them in to ``registry``, or refuses those that this host's KVM cannot hold."""
 
-    def __init__(self, registry: Breakpoints, symbols: SymbolTable, source: Source, target: Target) -> None:
+    def __init__(
+        self, registry: Breakpoints, symbols: SymbolTable, source: Source, control: Control, contexts: Contexts
+    ) -> None:
         self._registry = registry
         self._symbols = symbols
         self._source = source
-        self._target = target
+        self._control = control
+        self._contexts = contexts
 
     def resolve(self, where: int | str) -> tuple[int, str]:
         """An address and its space ("linear" or "phys") from a number, a symbol, FILE:LINE, or an expression's text."""
@@ -61,7 +48,7 @@ class Points:
         symbol = self._symbols.lookup(where.strip())
         if symbol is not None and symbol.kind == "function":
             return self._source.behind_prologue(symbol.address), "linear"
-        return address_in(self._target.evaluate(where.strip().removeprefix("*")))
+        return address_in(self._contexts.evaluate(where.strip().removeprefix("*")))
 
     def break_at(
         self,
@@ -90,7 +77,7 @@ class Points:
 
     def _require_register(self, address: int, space: str) -> None:
         """NotSupportedHere where no debug register can hold another breakpoint, at this address."""
-        if not self._target.profile.kernel_execute_dr:
+        if not host_profile().kernel_execute_dr:
             raise NotSupportedHere("debug registers do not fire on this KVM: use break, which plants a trap")
         if space != "linear":
             raise NotSupportedHere("a debug register holds a linear address: use break for a physical one")
@@ -121,8 +108,8 @@ class Points:
 
         symbol = self._symbols.lookup(text.strip())
         if symbol is not None:
-            return symbol.address, "linear", symbol.size or self._target.pointer_size
-        value = self._target.evaluate(text)
+            return symbol.address, "linear", symbol.size or self._contexts.selected.pointer_size
+        value = self._contexts.evaluate(text)
         if isinstance(value.lvalue, MemoryRef):
             space = "phys" if value.lvalue.space == "phys" else "linear"
             return value.lvalue.address, space, value.type.size
@@ -135,13 +122,13 @@ class Points:
 
     def add(self, point: P, condition: str | None = None) -> P:
         """Take in a breakpoint, watchpoint or catchpoint with its condition. NotSupportedHere where it cannot work."""
-        if self._target.state == "running":
+        if self._control.state == "running":
             raise SessionStateError("the guest is running: interrupt it first")
         if isinstance(point, Catchpoint):
             self._require_catch(point)
         if isinstance(point, Breakpoint):
             self._require_hold(self._registry.hold, [*self._registry.breakpoints(), point])
-        point.scope = self._target.scope
+        point.scope = self._contexts.scope
         point.condition = condition
         self._registry.add(point)
         return point
@@ -153,7 +140,7 @@ class Points:
         own = [Catchpoint(kind, function=function) for kind in kinds]
         for point in own:
             point.fields = fields_of_kinds(kind for one in own for kind in one.kinds)
-            point.scope = self._target.scope
+            point.scope = self._contexts.scope
             point.condition = condition
         observers = self._registry.own_catchpoints
         observers += own
@@ -166,10 +153,10 @@ class Points:
     def _require_catch(self, point: Catchpoint) -> None:
         """NotSupportedHere where this KVM cannot catch that."""
         if point.kind in STEPPED:
-            self._target.require_step()
+            self._control.runner.require_step()
         if {"msr_read", "msr_write"} & set(point.kinds):
             for capability in (abi.KVM_CAP_X86_USER_SPACE_MSR, abi.KVM_CAP_X86_MSR_FILTER):
-                if not self._target.system.check_extension(capability):
+                if not self._control.guest.machine.system.check_extension(capability):
                     raise NotSupportedHere("this KVM does not exit for MSRs: it needs Linux 5.10 or later")
             index = point.filters.get("index")
             if isinstance(index, int) and 0x800 <= index <= 0x8FF:
@@ -180,7 +167,7 @@ class Points:
         if hold not in HOLDS:
             raise UsageError(f"breakpoints cannot be held by '{hold}': the ways are {', '.join(HOLDS)}")
         if hold == STEPPING:
-            self._target.require_step()
+            self._control.runner.require_step()
         self._require_hold(hold, self._registry.breakpoints())
         self._registry.hold = hold
 
@@ -188,7 +175,7 @@ class Points:
         """NotSupportedHere where these cannot be held so at all."""
         if hold != REGISTER:
             return
-        profile = self._target.profile
+        profile = host_profile()
         if not profile.kernel_execute_dr:
             raise NotSupportedHere("debug registers do not fire on this KVM: breakpoints are planted, or stepped")
         for point in breakpoints:

@@ -369,3 +369,22 @@ def shutdown_resets() -> bool:
 def legacy_paging_works() -> bool:
     """Whether a guest runs with paging in 32-bit protected mode; asked when somebody wants to know."""
     return _ask(_Prober.legacy_paging_works)
+
+
+def in_words(blocks_interrupts: bool) -> list[tuple[str, str]]:
+    """What the probe found out about this host's KVM, by what it is about."""
+    profile = host_profile()
+    rows = []
+    for name, behaviour in profile.by_mode.items():
+        trap = TRAP_NAMES[behaviour.trap] if behaviour.trap is not None else "none"
+        able = [
+            f"trap {trap}",
+            f"execute debug registers {'fire' if behaviour.execute_dr else 'do not fire'}",
+            f"data debug registers {'fire' if behaviour.data_dr else 'do not fire'}",
+            f"single step {'works' if behaviour.step else 'does not work'}",
+        ]
+        rows.append((name if name == "user" else f"{name} (CPL 0)", ", ".join(able)))
+    into = "enter the handler of an event" if profile.steps_into_handlers else "need traps to enter handlers"
+    quiet = "can keep interrupts out" if blocks_interrupts else "cannot keep interrupts out"
+    rows.append(("steps", f"{into}, {quiet}"))
+    return rows

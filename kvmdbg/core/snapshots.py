@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ctypes import addressof, memmove
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.kvm import Vcpu
@@ -17,9 +17,13 @@ from kvmdbg.printable import printable_name
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
+    from kvmdbg.core.differences import Differences
     from kvmdbg.core.guest import Guest
     from kvmdbg.core.runner import Runner
+    from kvmdbg.core.stops import Stop
     from kvmdbg.core.views import VcpuView
+
+V = TypeVar("V")
 
 
 class Owner(Protocol):
@@ -38,6 +42,9 @@ class Owner(Protocol):
 
     def require_stopped(self) -> None:
         """SessionStateError while the guest runs or is dead."""
+
+    def interrupt(self) -> Stop | None:
+        """Stop the guest if it runs."""
 
     def went_back(self, output: bytes) -> None:
         """Is told that the machine has an earlier state again, up to which the guest had sent ``output``."""
@@ -158,3 +165,23 @@ class Snapshots:
         found = Snapshot(name or printable_name(about["name"]), state, about["pc"], output, about["made"], foreign=True)
         self._named[found.name] = found
         return found
+
+    def differences(self, before: str, after: str | None = None) -> Differences:
+        """What differs between a snapshot and now, or a second snapshot. UsageError for a name that is none."""
+        from kvmdbg.core.differences import between
+
+        owner = self._owner
+        first, second = self[before], self[after] if after is not None else self.take()
+        return between(first.state, second.state, owner.vcpu.index, owner.guest.machine.paging_limits)
+
+    def runs_from_here(self, variants: Iterable[V], run: Callable[[V], Stop]) -> Iterator[tuple[V, Stop]]:
+        """``run`` for each variant, from this moment each time; after the last one it is this moment again."""
+        here = self.take()
+        try:
+            for variant in variants:
+                yield variant, run(variant)
+                self._owner.interrupt()
+                self.put_back(here)
+        finally:
+            self._owner.interrupt()
+            self.put_back(here)

@@ -143,7 +143,7 @@ class GdbTarget(
     def description(self, thread: int) -> Description:
         with translated():
             mode = self._runner(thread).mode
-        return descriptions.description(descriptions.architecture(mode), self.session.has_avx)
+        return descriptions.description(descriptions.architecture(mode), self.session.state_of.has_avx)
 
     def read_registers(self, thread: int, layout: Description) -> bytes:
         try:
@@ -311,7 +311,7 @@ class GdbTarget(
 
     @property
     def step_flags_possible(self) -> int:
-        return STEPS | NO_INTERRUPTS if self.session.blocks_interrupts else STEPS
+        return STEPS | NO_INTERRUPTS if self.session.control.blocks_interrupts else STEPS
 
     @property
     def step_flags(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kvmdbg.core import session as session_module
+from kvmdbg.core import control as control_module
 from kvmdbg.core import stops
 from kvmdbg.core.session import Session
 from kvmdbg.errors import SessionStateError
@@ -197,7 +197,7 @@ def test_stop_listener_may_end_it(boot: Boot, name: str) -> None:
 
 
 def test_run_with_a_time_limit_returns_though_a_hook_does_not(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(control_module, "PATIENCE", 0.2)
     release = threading.Event()
     dbg = called_by("after", boot, lambda dbg: release.wait(60))
     try:
@@ -209,7 +209,7 @@ def test_run_with_a_time_limit_returns_though_a_hook_does_not(boot: Boot, monkey
 
 
 def test_hook_that_waits_for_a_thread_that_waits_for_the_guest(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(control_module, "PATIENCE", 0.2)
 
     def through_another_thread(dbg: Session) -> None:
         thread = threading.Thread(target=dbg.interrupt, daemon=True)

@@ -146,7 +146,7 @@ def test_a_vcpu_that_is_gone_says_so(dbg: Session) -> None:
 def test_a_serial_client_that_sends_without_end(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
     """The guest reads nothing: the debugger takes a little, and the rest stays with the client."""
     dbg = boot(LOOP, serial="tcp:0")
-    port = int(dbg._backend.where.rpartition(":")[2])
+    port = int(dbg._serial._backend.where.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.settimeout(1)
         with pytest.raises(TimeoutError):

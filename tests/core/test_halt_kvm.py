@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kvmdbg.core.probe import host_profile
 from kvmdbg.core.session import Session
 from kvmdbg.core.stops import BreakpointStop, InterruptedStop, LimitStop, StepStop
 from kvmdbg.pytest_plugin import Guests
@@ -81,7 +82,7 @@ def test_steps_that_let_interrupts_in_come_to_the_handler(kvm_guest: Guests) -> 
     dbg.step_interrupts = True
     for _ in range(5):
         places = {dbg.step().pc for _ in range(50)}
-        if dbg.profile.halts_late:  # else the step waits in KVM alone: QEMU's SVM was seen to let no interrupt in
+        if host_profile().halts_late:  # else the step waits in KVM alone: QEMU's SVM was seen to let no interrupt in
             assert dbg.symbols["tick"] in places
         assert dbg.symbols["behind"] in places  # where steps are slow, the next tick is due before the jump is done
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from kvmdbg.core.probe import host_profile
 from kvmdbg.core.session import Session
 from kvmdbg.errors import NotSupportedHere
 from tests.core.conftest import Boot, take_debug_registers
@@ -47,7 +48,7 @@ def ticking(boot: Boot) -> Session:
 
 def test_a_step_does_not_land_in_the_timers_interrupt(boot: Boot) -> None:
     dbg = ticking(boot)
-    if not dbg.blocks_interrupts:
+    if not dbg.control.blocks_interrupts:
         assert dbg.step_interrupts
         with pytest.raises(NotSupportedHere, match="interrupts"):
             dbg.step_interrupts = False
@@ -70,7 +71,7 @@ def test_a_step_may_let_interrupts_in(boot: Boot) -> None:
         assert time.monotonic() < end
         time.sleep(0.0005)
         dbg.step()
-    if dbg.profile.steps_into_handlers:
+    if host_profile().steps_into_handlers:
         assert dbg.vcpu.pc == 0x1100
 
 

@@ -126,7 +126,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
 
 
 def let_probe_find(monkeypatch: pytest.MonkeyPatch, made: Callable[[], HostProfile]) -> None:
-    for user in ("session", "inspection", "holding", "runner", "stepping", "post_mortem", "debugged_vcpu"):
+    for user in ("points", "inspection", "holding", "runner", "stepping", "post_mortem", "debugged_vcpu"):
         monkeypatch.setattr(f"kvmdbg.core.{user}.host_profile", made)
 
 
@@ -140,7 +140,7 @@ def dbg(script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
         script.vcpu = made.vcpus[0]
         return made
 
-    monkeypatch.setattr("kvmdbg.core.session.Machine", machine)
+    monkeypatch.setattr("kvmdbg.core.hardware.Machine", machine)
     image = Image("guest", "flat", [Segment(START, CODE)], "real", Entry(None, START))
     with Session(image, LoadOptions(memory=0x10000)) as session:
         yield session

@@ -227,7 +227,7 @@ def test_pc_of_real_mode_is_linear_and_maps_back(boot: Boot) -> None:
 def test_a_vcpus_thread_does_not_wait_for_whoever_starts_the_guest(boot: Boot) -> None:
     """The gdb stub resumes on that thread, and whoever holds the lock may be asking that thread for registers."""
     dbg = boot(b"\x90\xeb\xfd")
-    with dbg._control:
+    with dbg.control._lock:
         with pytest.raises(SessionStateError, match="running"):
             dbg.runner.call(lambda: dbg.start({}, plant=False))
     assert dbg.step().pc == 0x1001
