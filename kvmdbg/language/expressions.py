@@ -52,7 +52,6 @@ class Expression:
         self.end = end
         self._source = source
         self._node = node
-        self._last: tuple[Context, Callable[[], int]] | None = None
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -110,13 +109,6 @@ class Expression:
         ExpressionError for a symbol that is not there. The function raises as ``evaluate`` does.
         """
         return self._program.bind(ctx)
-
-    def compiled(self, ctx: Context) -> int:
-        """The same for a caller that has no place to keep a bound function: it is kept for the last ``ctx``."""
-        last = self._last
-        if last is None or last[0] is not ctx:
-            self._last = last = (ctx, self._program.bind(ctx))
-        return last[1]()
 
     @cached_property
     def _program(self) -> Program:

@@ -307,6 +307,22 @@ def test_division_is_cs(left: int, right: int) -> None:
 ranges = st.tuples(*[st.one_of(st.sampled_from(EDGES), st.integers(-(1 << 63), (1 << 64) - 1)) for _ in range(2)])
 
 
+@pytest.mark.parametrize(
+    ("op", "left", "right", "range_"),
+    [
+        ("+", (1, 5), (-3, 9), (-2, 14)), ("-", (1, 5), (-3, 9), (-8, 8)), ("*", (-2, 5), (-3, 9), (-18, 45)),
+        ("&", (0, 5), (0, 9), (0, 5)), ("&", (-1, 5), (0, 9), (0, 9)), ("|", (0, 5), (0, 9), (0, 15)),
+        ("^", (0, 16), (0, 3), (0, 31)), ("<<", (1, 3), (0, 4), (0, 48)), ("<<", (-2, 3), (1, 4), (-32, 48)),
+        (">>", (0, 200), (1, 2), (0, 200)), ("/", (0, 9), (1, 2), (0, 9)), ("%", (-7, 9), (1, 2), (-9, 9)),
+    ],
+)  # fmt: skip
+def test_bounds_are_no_wider_than_they_need_be(
+    op: str, left: tuple[int, int], right: tuple[int, int], range_: tuple[int, int]
+) -> None:
+    """Else results are wrapped that cannot leave 64 bits."""
+    assert bounds(op, left, right) == range_
+
+
 @given(st.sampled_from(sorted(OPERATORS)), ranges.map(sorted), ranges.map(sorted), st.data())
 @settings(max_examples=500, deadline=None)
 def test_no_result_is_beyond_its_bounds(op: str, left: list[int], right: list[int], data: st.DataObject) -> None:
