@@ -21,6 +21,8 @@ GUEST = "--load 0x1000 --reg rax=2 --reg rbx=2 guests/hello16.bin"
 
 START = '$ kvmdbg -ex "set context none" '
 
+_SESSION = re.compile(r"^```console\n.*?^```$", re.MULTILINE | re.DOTALL)
+
 _HEAD = """\
 # Commands
 
@@ -134,6 +136,18 @@ def pages() -> dict[Path, str]:
     return found | {DOCS / "commands" / f"{group}.md": group_page(group) for group in GROUPS}
 
 
+def typed(block: str) -> tuple[str, ...]:
+    """What is typed in a session that a page shows, beginning with the command line where there is one."""
+    lines = (line for line in block.splitlines() if line.startswith(("$ ", "(kvmdbg", "> ")))
+    return tuple(re.sub(r"^(\(kvmdbg( \w+)?\)|>) ", "", line) for line in lines)
+
+
+def with_outputs(text: str, before: str) -> str:
+    """The page with what came out of its examples before, where they are the same."""
+    known = {typed(block): block for block in _SESSION.findall(before)}
+    return _SESSION.sub(lambda match: known.get(typed(match[0]), match[0]), text)
+
+
 def main() -> None:
     """Write the pages, and take out those of groups that are no more."""
     found = pages()
@@ -141,7 +155,7 @@ def main() -> None:
     for old in set((DOCS / "commands").glob("*.md")) - set(found):
         old.unlink()
     for file, text in found.items():
-        file.write_text(text)
+        file.write_text(with_outputs(text, file.read_text() if file.exists() else ""))
 
 
 if __name__ == "__main__":

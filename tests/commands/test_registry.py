@@ -261,6 +261,16 @@ def test_reference_pages_are_not_stale() -> None:
         assert without_outputs(file.read_text()) == text, f"{file.name} is stale: make docs"
 
 
+def test_an_example_that_stays_keeps_its_output() -> None:
+    from kvmdbg.commands import reference
+
+    shown = "```console\n$ kvmdbg x\n(kvmdbg real) fork 2\n> stepi\n> end\nStepped.\n```\n"
+    bare = "```console\n$ kvmdbg x\n(kvmdbg) fork 2\n(kvmdbg) stepi\n(kvmdbg) end\n```\n"
+    assert reference.with_outputs(f"New\n\n{bare}", f"Old\n\n{shown}") == f"New\n\n{shown}"
+    other = bare.replace("fork 2", "fork 3")
+    assert reference.with_outputs(other, shown) == other
+
+
 REACH_THE_HOST = ["cd", "gdbserver", "pwd", "shell", "tui"]
 
 

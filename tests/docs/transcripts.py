@@ -6,7 +6,7 @@ command line it is a run of the program. One that starts with a prompt is a sess
 reference. A ```` ```python ```` block is run, and the ```` ```text ```` block after it is
 what it prints. A block behind the link to a file of docs/examples is that file.
 
-    python -m tests.docs.transcripts        writes the outputs anew (`make docs`)
+    python -m tests.docs.transcripts [PAGE]...      writes outputs that have changed anew (`make docs`)
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from kvmdbg.serving import GdbService
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 WIDTH = 100
+LIMIT = 300  # seconds for one block on a busy machine
 DEFAULT = reference.START + reference.GUEST
 
 CONSOLE = re.compile(r"^```console\n((?:\$ kvmdbg |\(kvmdbg\b).*?)^```\n", re.MULTILINE | re.DOTALL)
@@ -106,7 +107,11 @@ def program(command: str) -> str:
     """What a run of the program prints on both streams."""
     words = shlex.split(command)[2:]
     done = subprocess.run(
-        [sys.executable, "-m", "kvmdbg", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60
+        [sys.executable, "-m", "kvmdbg", *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=LIMIT,
     )
     return done.stdout.decode()
 
@@ -136,7 +141,7 @@ def without_outputs(text: str) -> str:
 
 
 def _python(match: re.Match[str]) -> str:
-    done = subprocess.run([sys.executable, "-"], cwd=ROOT, input=match[1].encode(), capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, "-"], cwd=ROOT, input=match[1].encode(), capture_output=True, timeout=LIMIT)
     assert done.returncode == 0, done.stderr.decode()
     return f"```python\n{match[1]}```\n{match[2]}{done.stdout.decode()}```\n"
 
@@ -147,13 +152,23 @@ def _example(match: re.Match[str]) -> str:
 
 def refreshed(text: str) -> str:
     """The page with the outputs as they are now."""
-    return PYTHON.sub(_python, CONSOLE.sub(_console, EXAMPLE.sub(_example, text)))
+    for pattern, run in KINDS:
+        text = pattern.sub(lambda match, run=run: _changed(run(match), match[0]), text)  # type: ignore[misc]
+    return text
+
+
+KINDS = ((EXAMPLE, _example), (CONSOLE, _console), (PYTHON, _python))
+
+
+def _changed(now: str, before: str) -> str:
+    """What differs from host to host stays as it was."""
+    return before if comparable(now) == comparable(before) else now
 
 
 def blocks(page: Path) -> Iterator[tuple[str, Callable[[re.Match[str]], str], re.Match[str]]]:
     """The blocks of a page that can be run: their first line, what runs them, and the block."""
     text = page.read_text()
-    for pattern, run in ((CONSOLE, _console), (PYTHON, _python), (EXAMPLE, _example)):
+    for pattern, run in KINDS:
         for match in pattern.finditer(text):
             yield match[1].split("\n")[0], run, match
 
@@ -164,7 +179,7 @@ def comparable(block: str) -> str:
 
 
 if __name__ == "__main__":
-    for page in PAGES:
+    for page in map(Path.absolute, map(Path, sys.argv[1:])) if sys.argv[1:] else PAGES:
         before = page.read_text()
         after = refreshed(before)
         if after != before:
