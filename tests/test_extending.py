@@ -83,7 +83,7 @@ def test_lint(source: Path) -> None:
 
 
 def test_what_the_suite_asks_of_each(source: Path) -> None:
-    mirrors = "commands/test_registry devices/test_registry loaders/test_registry kvm/test_exits gdbstub/test_packets"
+    mirrors = "commands/test_registry devices/test_optional loaders/test_registry kvm/test_exits gdbstub/test_packets"
     tests = ["tests/test_layers.py", *(f"tests/{one}.py" for one in mirrors.split())]
     assert " passed" in python(source, "-m", "pytest", "-q", "-m", "not kvm", "-p", "no:cacheprovider", *tests)
 
