@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gdbstub.target import Stopped
+from gdbstub import nonstop
+from gdbstub.errors import TargetError
+from gdbstub.target import Exited, Resume, Stopped
 from gdbstub.testing import EXIT, HALT, FakeTarget, Loop
 from tests.gdbstub.expedited import bare
 
@@ -172,3 +174,57 @@ def test_detach_and_attach_in_extended_mode(loop: Loop) -> None:
     loop.target._end(Stopped(2, 0, text="halted"))
     assert [bare(one) for one in loop.send(b"vAttach;1")] == [b"OK", b"%Stop:T00thread:2;"]
     assert [bare(one) for one in loop.send(b"vStopped")] == [b"OK", b"%Stop:T00thread:1;"]
+
+
+def test_target_that_does_not_stop(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(loop.target, FakeTarget)
+    loop.send(b"vCont;c:2")
+    monkeypatch.setattr(nonstop, "PAUSES_WITHIN", 0.05)
+    monkeypatch.setattr(loop.target, "interrupt", lambda: None)
+    loop.ask(b"QEnableErrorStrings")
+    assert loop.ask(b"Z0,100,1").endswith(b"the guest does not stop".hex().encode())
+    assert not loop.target.points
+
+
+def test_target_that_cannot_run(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that were to run stand, and the client is told."""
+
+    def refuse(what: Resume) -> None:
+        raise TargetError("it cannot", 7)
+
+    with monkeypatch.context() as changed:
+        changed.setattr(loop.target, "resume", refuse)
+        replies = [bare(one) for one in loop.send(b"vCont;c")]
+    assert replies == [b"E07", b"%Stop:T00thread:1;"]
+    assert bare(loop.ask(b"vStopped")) == b"T00thread:2;"
+    assert loop.ask(b"vStopped") == b"OK"
+    assert loop.send(b"vCont;c:1") == [b"OK"] and runs(loop) == {1}
+
+
+def test_steps_in_a_range(loop: Loop) -> None:
+    assert isinstance(loop.target, FakeTarget)
+    loop.send(b"vCont;c:2")
+    assert [bare(one) for one in loop.send(b"vCont;r100,110:1")] == [b"OK", b"%Stop:T05thread:1;"]
+    assert loop.target.values[1][0] == 0x110 and runs(loop) == {2}
+
+
+def test_nothing_to_do_changes_nothing(loop: Loop) -> None:
+    assert isinstance(loop.target, FakeTarget)
+    resumes = loop.target.resumes
+    assert loop.send(b"vCont;t:1") == [b"OK"] and loop.target.resumes == resumes
+    loop.send(b"vCont;c:1")
+    resumes = loop.target.resumes
+    assert loop.send(b"vCont;c:1") == [b"OK"] and loop.target.resumes == resumes
+
+
+def test_non_stop_twice_is_once(loop: Loop) -> None:
+    before = loop.client.nonstop
+    assert loop.ask(b"QNonStop:1") == b"OK" and loop.client.nonstop is before
+    assert loop.ask(b"QNonStop:0") == b"OK" and loop.client.nonstop is None
+    assert loop.ask(b"QNonStop:0") == b"OK"
+
+
+def test_ended_guest_is_told_by_why(loop: Loop) -> None:
+    assert isinstance(loop.target, FakeTarget)
+    loop.target.stop = Exited(3)
+    assert loop.ask(b"?") == b"W03"

@@ -64,6 +64,87 @@ def test_memory_that_is_empty_is_compressed_and_other_is_not() -> None:
     assert compress(b"0123456789abcdef" * 1000) == b"0123456789abcdef" * 1000
 
 
+@pytest.mark.parametrize("byte", [b"0", b"f", b"\0", b"\xff"])
+def test_runs_of_98_are_written_short(byte: bytes) -> None:
+    """Of the bytes of empty memory, in hexadecimal and as they are: one, and 97 more (the ~ is 97 + 29)."""
+    assert compress(byte * 98) == byte * 98  # no more than that in all
+    assert compress(byte * 99) == byte + b"*~" + byte
+    assert compress(byte * 196) == (byte + b"*~") * 2
+    assert expand(compress(byte * 500)) == byte * 500
+
+
+@pytest.mark.parametrize(("code", "count"), [(b" ", 3), (b"!", 4), (b"%", 8), (b"|", 95), (b"}", 96), (b"~", 97)])
+def test_counts_of_runs(code: bytes, count: int) -> None:
+    assert expand(b"xa*" + code + b"y") == b"x" + b"a" * (count + 1) + b"y"
+
+
+@pytest.mark.parametrize("code", [b"\x1f", b"\x7f", b"\x00", b"\xff"])
+def test_counts_that_are_none(code: bytes) -> None:
+    assert expand(b"a*" + code) == b"a*" + code
+
+
+def test_runs_of_runs() -> None:
+    assert expand(b"a* b*!") == b"aaaabbbbb" and expand(b"a* * ") == b"a" * 7
+    assert expand(b"a*") == b"a*" and expand(b"* ") == b""
+
+
+def test_what_grows_too_long_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "LARGEST", 1000)
+    assert len(expand(b"a*~" * 1000)) < 1200
+    side = Wire(acknowledge=False)
+    assert [type(event) for event in side.feed(frame(b"a*~" * 20) + frame(b"ok"))] == [Oversized, bytes]
+
+
+def test_limit_of_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "LARGEST", 100)
+    for size, kind in ((100, bytes), (101, Oversized)):
+        side = Wire(acknowledge=False)
+        assert [type(event) for event in side.feed(frame(b"x" * size))] == [kind]
+
+
+def test_notifications_are_for_clients_of_a_stub() -> None:
+    data = b"%Stop:T05#c8$OK#9a"
+    assert list(Wire(notified=True).feed(data)) == [wire.Notification(b"Stop:T05"), b"OK"]
+    assert list(Wire().feed(data)) == [b"OK"]
+    side = Wire(notified=True)
+    found = []
+    for at in range(len(data)):
+        found += list(side.feed(data[at : at + 1]))
+    assert found == [wire.Notification(b"Stop:T05"), b"OK"]
+    sender = Wire()
+    sender.notify(b"Stop:T05")
+    assert sender.take() == b"%Stop:T05#" + b"%02x" % wire.checksum(b"Stop:T05")
+
+
+def test_last_packet_again_once_until_it_is_taken() -> None:
+    side = Wire()
+    side.send(b"one")
+    assert list(side.feed(b"--")) == []
+    assert side.take() == frame(b"one") * 2
+    assert list(side.feed(b"-")) == [] and side.pending == len(frame(b"one"))
+    assert side.take() == frame(b"one") and side.pending == 0
+    quiet = Wire(acknowledge=False)
+    quiet.send(b"one")
+    quiet.take()
+    assert list(quiet.feed(b"-")) == [] and quiet.take() == b""
+
+
+def test_long_bodies_as_they_are_without_compression() -> None:
+    side = Wire(compressing=False)
+    side.send(b"0" * 200)
+    assert side.take() == frame(b"0" * 200)
+    side = Wire()
+    side.send(b"0" * 196)
+    assert side.take() == frame(b"0*~0*~")
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 129, 255, 256, 257, 511, 512, 513, 1024, 5000])
+def test_checksums_of_every_size(size: int) -> None:
+    for byte in (0x00, 0x7F, 0x80, 0xFF):
+        assert wire.checksum(bytes([byte]) * size) == byte * size % 256
+    assert frame(b"OK") == b"$OK#9a"
+
+
 @given(st.binary(max_size=600), st.integers(0, 300))
 def test_checksums(data: bytes, high: int) -> None:
     data += b"\xff" * high
