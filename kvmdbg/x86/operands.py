@@ -362,7 +362,8 @@ def find_accessor(
 ) -> tuple[Insn, Access] | None:
     """The instruction that ends at linear ``pc_after`` and has just accessed ``size`` bytes at ``linear``; that access.
 
-    ``size`` 0: how much was accessed is not known; then a prefix counts to the instruction
+    ``size`` 0: how much was accessed is not known; then, and where none made just that access (it crosses a page of
+    which only one is watched), a prefix counts to the instruction
     (0x66 and REX before a store are more often its own than the end of another), as segment overrides always do.
     ``reg`` gives the registers after it. Every start that decodes to an instruction of
     just that length is tried, and also the instruction AT ``pc_after`` when it is a
@@ -391,7 +392,7 @@ def find_accessor(
                 continue
             exact = at == linear and access.size == size
             overrides = next((n for n, byte in enumerate(code) if byte not in SEGMENT_OVERRIDES), 0)
-            rank = (0 if exact else 1, length - 2 * overrides if size else -length)
+            rank = (0, length - 2 * overrides) if exact else (1, -length)
             if best is None or rank < best[0]:
                 shown = disassemble(code[: insn.size], start, bits, 1)[0]
                 best = (rank, shown, access)

@@ -578,8 +578,9 @@ def load_stack_segment(m: Maker) -> Block:
 
 @block(modes="real")
 def load_segment_real(m: Maker) -> Block:
+    """Reads no code: a trap that is planted there can be read (docs/limits.md)."""
     return [
-        f"mov ax, {m.pick([0x100, 0x10, 0x40]):#x}",
+        f"mov ax, {m.pick([m.layout.data >> 4, 0x10, 0x40]):#x}",
         "mov es, ax",
         f"mov bl, byte ptr es:[{m.rng.randrange(64):#x}]",
         "xor ax, ax",

@@ -116,8 +116,8 @@ MUTATIONS = (
     Mutation(
         "a segment override does not count to the instruction of a stop",
         "x86/operands.py",
-        "length - 2 * overrides if size else -length",
-        "length if size else -length",
+        "(0, length - 2 * overrides) if exact",
+        "(0, length) if exact",
         ("--variant", "watchpoints"),
     ),
     Mutation(

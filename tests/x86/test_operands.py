@@ -207,6 +207,14 @@ def test_span_of_a_repetition() -> None:
     assert operands.Repetition(1, 0xFFFF, -2, None).span(W(0x100, 2)) == (0x100, 0x102)
 
 
+@pytest.mark.parametrize("code", ["66d10eff3f", "66892eff3f", "6626892eff3f", "26892eff3f"])
+@pytest.mark.parametrize(("linear", "size"), [(0x3FFF, 1), (0x4000, 3)])
+def test_a_part_of_an_access_across_pages(code: str, linear: int, size: int) -> None:
+    """Only one of the pages is watched: the size tells nothing of the prefix, which counts to the instruction."""
+    found = finder("90" + code, 1 + len(code) // 2, 16, linear, size, True)
+    assert found is not None and found[0] == 0x1001
+
+
 def test_registers_that_the_instruction_moved_itself() -> None:
     """Given the registers after it, each is found by where it was before."""
     assert finder("90 e8fb0f0000", 6, 32, 0xFFC, 4, True, rsp=0xFFC) == (0x1001, "call")
