@@ -164,7 +164,7 @@ class DebuggedVcpu(VcpuThread):
         if not host_profile().step_trap_waits:
             return
         vcpu = self.vcpu
-        activity = vcpu.get_mp_state()
+        activity = self.mp_state()
         if activity not in (abi.KVM_MP_STATE_RUNNABLE, abi.KVM_MP_STATE_HALTED):
             return
         self.flush()

@@ -361,7 +361,7 @@ class Runner(DebuggedVcpu):
         state = self.vcpu.raw[REGS:REGS_END]
         self._same_state = self._same_state + 1 if state == self._state_at_kick else 0
         self._state_at_kick = state
-        if self._same_state < STANDSTILL or self.vcpu.get_mp_state() != abi.KVM_MP_STATE_RUNNABLE:
+        if self._same_state < STANDSTILL or self.mp_state() != abi.KVM_MP_STATE_RUNNABLE:
             return None
         self._same_state = 0
         guest = self.guest

@@ -188,6 +188,12 @@ class VcpuThread(threading.Thread):
         mask = LOW32 if self.sregs.ss.db else 0xFFFF
         return int(self.sregs.ss.base) + (int(regs.rsp) & mask) & LOW32
 
+    def mp_state(self) -> int:
+        """KVM_MP_STATE_*, on this vCPU's thread. Its registers may be others afterwards: KVM takes an INIT or SIPI."""
+        state = self.vcpu.get_mp_state()
+        self.forget()
+        return state
+
     @property
     def may_run(self) -> bool:
         """Whether this vCPU runs code or may begin to at any time. One that waits for INIT does not; KVM tells of the
@@ -195,7 +201,7 @@ class VcpuThread(threading.Thread):
         if not self._irqchip:
             return True
         if not self.in_guest or threading.current_thread() is self:
-            self._may_run = self.call(self.vcpu.get_mp_state) != abi.KVM_MP_STATE_UNINITIALIZED
+            self._may_run = self.call(self.mp_state) != abi.KVM_MP_STATE_UNINITIALIZED
         return self._may_run
 
     def stop(self, kind: type[stops.Stop], **fields: Any) -> stops.Stop:
@@ -210,4 +216,4 @@ class VcpuThread(threading.Thread):
 
     def fetch_state(self) -> None:
         """Before another vCPU has the world to itself: fetch what may be asked of this one meanwhile."""
-        _ = self.sregs, self.may_run
+        _ = self.may_run, self.sregs  # in this order: the first may take an INIT or SIPI

@@ -134,12 +134,12 @@ class VcpuView:
     @property
     def halted(self) -> bool:
         """Whether the stopped vCPU waits for an interrupt, in a hlt that has not ended."""
-        return self._runner.call(self._runner.vcpu.get_mp_state) == KVM_MP_STATE_HALTED
+        return self._runner.call(self._runner.mp_state) == KVM_MP_STATE_HALTED
 
     @property
     def state(self) -> str:
         """ "running", or what KVM's MP state says of a stopped vCPU ("runnable", "halted", "uninitialized …")."""
         if self._runner.in_guest:
             return "running"
-        state = self._runner.call(self._runner.vcpu.get_mp_state)
+        state = self._runner.call(self._runner.mp_state)
         return KVM_MP_STATE_NAMES.get(state, f"mp state {state}")

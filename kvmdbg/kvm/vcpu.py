@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from ctypes import Structure, sizeof
+from ctypes import Structure, addressof, memmove, sizeof
 from typing import TypeVar
 
 from kvmdbg.kvm import abi
@@ -173,8 +173,20 @@ class Vcpu:
         ioctl(self.fd, "KVM_SET_VCPU_EVENTS", abi.KVM_SET_VCPU_EVENTS, events)
 
     def get_mp_state(self) -> int:
-        """KVM_MP_STATE_* of asm/kvm.h; ``abi.KVM_MP_STATE_NAMES`` has the words."""
-        return int(self._get("KVM_GET_MP_STATE", abi.KVM_GET_MP_STATE, abi.kvm_mp_state()).mp_state)
+        """KVM_MP_STATE_* of asm/kvm.h; ``abi.KVM_MP_STATE_NAMES`` has the words.
+
+        KVM takes an INIT or SIPI that waits meanwhile: the registers in the shared page are those behind it.
+        """
+        if self.kvm_run.kvm_dirty_regs:
+            self.set_regs(self.regs)
+            self.kvm_run.kvm_dirty_regs = 0
+        state = int(self._get("KVM_GET_MP_STATE", abi.KVM_GET_MP_STATE, abi.kvm_mp_state()).mp_state)
+        regs, flags = bytes(self.get_regs()), abi.kvm_regs.rflags.offset
+        if regs[:flags] != bytes(self.regs)[:flags]:  # else KVM may hide a TF that is the guest's own
+            memmove(addressof(self.regs), regs, self.REGS_SIZE)
+        if self._shares_sregs:
+            self.kvm_run.regs.sregs = self.get_sregs()
+        return state
 
     def set_mp_state(self, state: int) -> None:
         ioctl(self.fd, "KVM_SET_MP_STATE", abi.KVM_SET_MP_STATE, abi.kvm_mp_state(state))

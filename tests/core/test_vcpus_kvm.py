@@ -39,6 +39,18 @@ def test_the_second_waits(boot: Boot) -> None:
     assert dbg.vcpu.pc == 0x1000
 
 
+def test_the_second_begins_where_it_is_told_though_its_state_is_asked(boot: Boot) -> None:
+    """KVM takes INIT and SIPI when it is asked for the state, too."""
+    dbg = start(boot)
+    dbg.breakpoint_hold = "stepping"
+    dbg.step(4)
+    assert dbg.vcpus[1].state == "runnable"
+    assert (dbg.vcpus[1].pc, dbg.vcpus[1].registers["rip"]) == (0x8000, 0)
+    dbg.break_at(0x8001)
+    stop = dbg.run(timeout=30)
+    assert (stop.vcpu, stop.pc, dbg.regs.cx) == (1, 0x8001, 1)
+
+
 @pytest.mark.parametrize("registers_taken", [False, True], ids=["first four", "beyond four"])
 def test_a_breakpoint_on_the_second_stops_both(boot: Boot, registers_taken: bool) -> None:
     dbg = start(boot)
