@@ -8,7 +8,7 @@ kicks a vCPU out now and then, so that output is not held back.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.core import stops
@@ -62,6 +62,11 @@ class Coalescing:
     def active(self) -> bool:
         """Whether any port's writes are collected."""
         return bool(self._zones)
+
+    @property
+    def ports(self) -> Container[int]:
+        """The ports whose writes are collected."""
+        return self._zones
 
     def arm(self) -> None:
         """Have just those ports collected whose devices allow it and that nobody looks at.

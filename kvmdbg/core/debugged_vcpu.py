@@ -41,6 +41,8 @@ class DebuggedVcpu(VcpuThread):
         """The guest has written to a table of handlers."""
         self._blocks_interrupts = blocks_interrupts
         self._quiet = True
+        self._held = False
+        """No interrupt is to come into the step that is next."""
         self._step_trap: int | None = None
         self._step_entries: tuple[int, ...] = ()
         self._debug_set = b""
@@ -91,7 +93,7 @@ class DebuggedVcpu(VcpuThread):
 
     @property
     def keeps_interrupts_out(self) -> bool:
-        return self._quiet and self._blocks_interrupts
+        return (self._quiet or self._held) and self._blocks_interrupts
 
     @property
     def free_debug_registers(self) -> int:
@@ -115,6 +117,13 @@ class DebuggedVcpu(VcpuThread):
         """Whether steps let no interrupt in, where this KVM can keep them out."""
         self._quiet = quiet
         self._arm_steps()
+
+    def hold_interrupts(self, held: bool) -> None:
+        """Whether the next step lets no interrupt in, though steps may."""
+        if held != self._held:
+            self._held = held
+            self._arm_steps()
+            self.debug_for_stepping(again=False)
 
     @property
     def step_trap(self) -> int | None:

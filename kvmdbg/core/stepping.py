@@ -29,7 +29,9 @@ from kvmdbg.kvm.run_page import (
     RFLAGS,
     RIP,
     RSP,
+    U8_RFLAGS_IF,
     U8_RFLAGS_TF,
+    U16_DX,
     U32_DEBUG_EXCEPTION,
     U32_EXIT_REASON,
     U64_DEBUG_DR6,
@@ -48,6 +50,10 @@ if TYPE_CHECKING:
 
 LOW32, LOW64 = (1 << 32) - 1, (1 << 64) - 1
 PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF2, 0xF3))
+OUT = 0xEE
+"""out dx, al: the trap at handlers' entries where a hlt does not exit. DX is there what it was before the step."""
+KERNEL_PORTS = frozenset((0x20, 0x21, *range(0x40, 0x44), 0x61, 0xA0, 0xA1, 0x4D0, 0x4D1))
+"""The ports of the chips that KVM has in the kernel: an out there does not exit."""
 NO_PROGRESS_TRIES = 64
 JUMP_TRIES = 4
 """A jump to itself looks like a step without progress, and may as well be run as often as this."""
@@ -120,6 +126,10 @@ class Stepper:
         """The last step was over a hlt, and the vCPU waits for an interrupt behind it."""
         self.waits = False
         """The last step has brought a #DB that the guest gets before the instruction at pc."""
+        self._open = False
+        """Before the last step the guest had EFLAGS.IF set."""
+        self._dx_serves = True
+        """Whether OUT exits, as DX is now."""
 
     # --- past a breakpoint -------------------------------------------------------------------------
 
@@ -274,7 +284,8 @@ class Stepper:
         code: memoryview | bytes = b""
         tracer = guest.listeners.instructions
         drain = guest.coalescing.drain
-        entries = self._entry_points
+        entries, by_out = self._entry_points, self._kernel_trap == OUT
+        in_turn = guest.machine.irqchip and host_profile().kernel_trap == HLT
         pc = runner.pc
         runner.debug_for_stepping(again=False)
         self.waits = self.event_waits()
@@ -283,11 +294,15 @@ class Stepper:
             changed = raw[IDTR:IDTR_END] != self._idtr
             for mapping, start, end, known in self._table:
                 changed |= mapping[start:end] != known
-            if changed:  # the guest's table of handlers
+            if by_out:
+                changed |= self._out_exits() != self._dx_serves
+            if changed:  # the guest's table of handlers, or what the traps there need
                 runner.forget()
                 self._release_handlers()
                 self._trap_handlers()
                 runner.debug_for_stepping()
+            if in_turn:
+                self._take_turns()
             before = raw[REGS:REGS_END]
             rip, began = u64[U64_RIP], pc
             if pc >> 12 != code_page:
@@ -311,7 +326,7 @@ class Stepper:
                     clean = False
                 if clean:
                     pc = u64[U64_DEBUG_PC]
-                elif u32[U32_EXIT_REASON] == port_exit:
+                elif u32[U32_EXIT_REASON] == port_exit and not by_out:
                     runner.forget()  # hooks look at pc
                     stop = runner.serve() or runner.complete() or runner.spend()
                     self.waits = self.event_waits()
@@ -361,6 +376,16 @@ class Stepper:
             if stopping:
                 runner.forget()
                 return None
+
+    def _take_turns(self) -> None:
+        """Keep interrupts out of this step where the guest has just opened itself to them.
+
+        On QEMU's SVM a step over sti runs the next instruction as well where an interrupt waits; and where steps are
+        slower than interrupts come, the code that they interrupt would never get on.
+        """
+        opened = bool(self.runner.vcpu.page[U8_RFLAGS_IF] & 2)
+        self.runner.hold_interrupts(not (opened and self._open))
+        self._open = opened
 
     def _code(self, linear: int) -> memoryview | bytes:
         """The page of memory that holds the code at ``linear``; kept for the time of a run of steps."""
@@ -870,12 +895,11 @@ class Stepper:
         self._note_table()
         if host_profile().steps_into_handlers:
             return
-        trap = runner.plan.trap or host_profile().kernel_trap
-        if (
-            trap is None
-            or (trap == HLT and guest.machine.irqchip)
-            or host_profile().by_mode["user"].step < bool(runner.cpl)
-        ):
+        trap = self._kernel_trap
+        self._dx_serves = self._out_exits()
+        if trap is None or host_profile().by_mode["user"].step < bool(runner.cpl):
+            return
+        if trap == OUT and not self._dx_serves:
             return
         sregs = runner.sregs
         entries = handler_entries(
@@ -903,6 +927,20 @@ class Stepper:
             if linear not in self._entry_points:
                 self._entry_points[linear] = physical
                 self._trap(physical)
+
+    @property
+    def _kernel_trap(self) -> int | None:
+        """The byte to plant at handlers' entries, if any exits there."""
+        guest = self.runner.guest
+        trap = self.runner.plan.trap or host_profile().kernel_trap
+        if trap != HLT or not guest.machine.irqchip:
+            return trap
+        return None if host_profile().out_is_past or len(guest.world.runners) > 1 else OUT
+
+    def _out_exits(self) -> bool:
+        """Whether OUT is an exit, as DX is now: neither the kernel's chips nor a ring take what is written."""
+        port = self.runner.vcpu.u16[U16_DX]
+        return port not in KERNEL_PORTS and port not in self.runner.guest.coalescing.ports
 
     @property
     def entries(self) -> set[int]:
@@ -934,6 +972,10 @@ class Stepper:
             if runner.guest.space.physical_of(runner, pc) not in self._entries:
                 return False
             runner.set_general("rip", runner.vcpu.regs.rip - 1)
+        elif trap == OUT and reason == exits.KVM_EXIT_IO:
+            if runner.guest.space.physical_of(runner, pc) not in self._entries:
+                return False
+            self._undo_out()
         elif (trap == INT3 and reason == exits.KVM_EXIT_DEBUG) or (
             trap == INT1 and reason == exits.KVM_EXIT_INTERNAL_ERROR
         ):
@@ -946,6 +988,14 @@ class Stepper:
         self._clear_single_step()
         runner.debug_for_stepping()
         return True
+
+    def _undo_out(self) -> None:
+        """After the exit for an OUT of ours: have KVM end it, and ip at it again."""
+        runner = self.runner
+        entry = runner.vcpu.regs.rip
+        runner.must_complete = True
+        runner.complete()
+        runner.set_general("rip", entry)
 
     def frame(self, before: bytes) -> tuple[int, int] | None:
         """Linear address and size of what the delivery of an event has just pushed, from registers ``before`` it.

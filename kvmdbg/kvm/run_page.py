@@ -1,6 +1,6 @@
 """Where things are in a vCPU's shared page (struct kvm_run of api.rst), as indexes of the page's views.
 
-U8, U32 and U64 say which view of ``Vcpu`` an index is for; the others are offsets in bytes.
+U8, U16, U32 and U64 say which view of ``Vcpu`` an index is for; the others are offsets in bytes.
 """
 
 from __future__ import annotations
@@ -34,5 +34,6 @@ RSP, RIP, RFLAGS = (getattr(abi.kvm_regs, name).offset for name in ("rsp", "rip"
 """In a copy of struct kvm_regs."""
 U64_RIP = (REGS + RIP) // 8
 U64_RSP = (REGS + RSP) // 8
-U8_RFLAGS_TF = REGS + RFLAGS + 1
-"""The byte whose lowest bit is EFLAGS.TF."""
+U16_DX = (REGS + abi.kvm_regs.rdx.offset) // 2
+U8_RFLAGS_TF = U8_RFLAGS_IF = REGS + RFLAGS + 1
+"""The byte whose two lowest bits are EFLAGS.TF and EFLAGS.IF."""

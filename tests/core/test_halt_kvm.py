@@ -82,9 +82,9 @@ def test_steps_that_let_interrupts_in_come_to_the_handler(kvm_guest: Guests) -> 
     dbg.step_interrupts = True
     for _ in range(5):
         places = {dbg.step().pc for _ in range(50)}
-        if host_profile().halts_late:  # else the step waits in KVM alone: QEMU's SVM was seen to let no interrupt in
+        if host_profile().halts_late or not host_profile().steps_into_handlers:  # else the step waits in KVM alone
             assert dbg.symbols["tick"] in places
-        assert dbg.symbols["behind"] in places  # where steps are slow, the next tick is due before the jump is done
+        assert {dbg.symbols["again"], dbg.symbols["behind"]} <= places
 
 
 def test_a_limit_and_an_interrupt_say_that_it_waits(kvm_guest: Guests) -> None:

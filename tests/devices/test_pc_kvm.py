@@ -222,7 +222,7 @@ def test_interrupts_of_serial_port_and_keyboard(kvm_guest: Guests, time_scale: f
     time.sleep(0.1 * time_scale)
     dbg.press("a")
     end = time.monotonic() + 10 * time_scale
-    while dbg.physical[0x5001] != b"\x9e" and time.monotonic() < end:
+    while dbg.physical[0x5001] != 0x9E and time.monotonic() < end:
         time.sleep(0.01)
     dbg.uart.feed(b"q")
     stop = dbg.wait(10 * time_scale)
