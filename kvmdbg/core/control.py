@@ -16,6 +16,7 @@ from kvmdbg.core.hardware import Hardware
 from kvmdbg.core.holding import Holding
 from kvmdbg.core.inspection import Inspection
 from kvmdbg.core.judge import Judge
+from kvmdbg.core.outside import Door
 from kvmdbg.core.registers import GENERAL
 from kvmdbg.core.runner import Runner
 from kvmdbg.core.traps import Traps
@@ -142,7 +143,8 @@ class Control:
         vectors = Vectors(self._image, space, world, judge)
         holding = Holding(machine, traps, world, space, self.points, judge, vectors)
         coalescing = Coalescing(machine, world, judge)
-        return Guest(machine, traps, physical, space, world, judge, vectors, holding, coalescing, self._listeners)
+        door = Door(judge)
+        return Guest(machine, traps, physical, space, world, judge, door, vectors, holding, coalescing, self._listeners)
 
     def _make_runners(self, selected: int) -> None:
         """Start the vCPUs' threads."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kvmdbg.core.inspection import Inspection
     from kvmdbg.core.judge import Judge
     from kvmdbg.core.listeners import Listeners
+    from kvmdbg.core.outside import Door
     from kvmdbg.core.traps import Traps
     from kvmdbg.core.vectors import Vectors
     from kvmdbg.core.views import PhysicalMemory
@@ -31,6 +32,7 @@ class Guest:
         space: Inspection,
         world: World,
         judge: Judge,
+        door: Door,
         vectors: Vectors,
         holding: Holding,
         coalescing: Coalescing,
@@ -42,6 +44,7 @@ class Guest:
         self.space = space
         self.world = world
         self.judge = judge
+        self.door = door
         self.vectors = vectors
         self.holding = holding
         self.coalescing = coalescing

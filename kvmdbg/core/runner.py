@@ -20,7 +20,7 @@ from kvmdbg.core.arming import Plan
 from kvmdbg.core.coalescing import HOT
 from kvmdbg.core.debugged_vcpu import DebuggedVcpu
 from kvmdbg.core.events import ExceptionEvent
-from kvmdbg.core.hook_calls import SWALLOW
+from kvmdbg.core.outside import Msr, Outcome, PortEntry
 from kvmdbg.core.probe import HLT, INT1, INT3, host_profile, shutdown_resets
 from kvmdbg.core.retreat import GuardSpoilt, Retreat
 from kvmdbg.core.stepping import Stepper
@@ -40,7 +40,7 @@ from kvmdbg.kvm.run_page import (
     U64_DIRTY_REGS,
     U64_IO_DATA,
 )
-from kvmdbg.machine.bus import ask, tell
+from kvmdbg.machine.bus import GuestEnd
 from kvmdbg.machine.memory import Guard
 from kvmdbg.record import replace
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
@@ -49,14 +49,12 @@ if TYPE_CHECKING:
     from kvmdbg.core.breakpoints import Point
     from kvmdbg.core.guest import Guest
     from kvmdbg.core.post_mortem import LastRun
-    from kvmdbg.machine.bus import Device, GuestEnd
     from kvmdbg.x86.faults import Fault, State
 
 T = TypeVar("T")
 GONE = "this vCPU is gone: the guest has been restarted or closed"
 LOW32 = (1 << 32) - 1
 UD2 = b"\x0f\x0b"
-ONES = b"\xff" * 8
 
 TABLES, TABLES_END = abi.kvm_sregs.tr.offset, abi.kvm_sregs.cr8.offset
 """In struct kvm_sregs: TR, LDT, GDT, IDT and what says where the paging structures are."""
@@ -65,25 +63,6 @@ STANDSTILL = 3
 """After how many kicks that found the same registers it is asked whether the vCPU gets on."""
 RESUMED = -1
 """In ``Runner.recent``: not an exit but the start of a run."""
-
-
-class PortEntry:
-    """One way to touch a port (direction, size, port): how often it was, and who answers."""
-
-    __slots__ = ("first", "count", "device", "direction", "observed", "offset", "port", "quiet", "size")
-
-    def __init__(self, key: int, found: tuple[Device, int] | None) -> None:
-        self.direction = key & 0xFF
-        self.size = key >> 8 & 0xFF
-        self.port = key >> 16
-        self.device: Device | None = found[0] if found else None
-        self.offset = found[1] if found else 0
-        self.count = 0
-        self.first: int | None = None
-        """Linear address of the instruction that was the first to touch it, of a port that nobody has."""
-        self.observed = False
-        self.quiet = False
-        """A write that nobody takes and nobody looks at."""
 
 
 class Runner(DebuggedVcpu):
@@ -411,10 +390,10 @@ class Runner(DebuggedVcpu):
         for what, state in self.recent:
             rip = int.from_bytes(state[RIP : RIP + 8], "little")
             if isinstance(what, PortEntry):
-                value = int.from_bytes(state[:8], "little") & (1 << what.size * 8) - 1
-                data = f", value {value:#x}" if what.direction else ""
+                value = int.from_bytes(state[:8], "little") & what.ones
+                data = f", value {value:#x}" if what.writes else ""
                 size = f"{what.size} byte{'s' if what.size > 1 else ''}"
-                yield f"{'out' if what.direction else 'in'} port {what.port:#x}, {size}{data}; rip {rip:#x}"
+                yield f"{what.word} port {what.port:#x}, {size}{data}; rip {rip:#x}"
             elif what != RESUMED:
                 yield f"{exits.BY_NUMBER[what].kind if what in exits.BY_NUMBER else what}; rip {rip:#x}"
 
@@ -474,39 +453,55 @@ class Runner(DebuggedVcpu):
             self.watch_port(entry)
             if entry.device is None:
                 self.forget()
-                word = "out" if entry.direction else "in"
-                entry.first = self.guest.space.site_of(self, exits.IoExit(word, entry.port, entry.size, 1, b""))
+                entry.first = self.guest.space.site_of(self, entry.exit(None))
         return entry
 
     def watch_port(self, entry: PortEntry) -> None:
         """Find out anew whether anybody looks at this port."""
-        entry.observed = self.guest.judge.observes_port(entry.port, entry.size)
-        entry.quiet = entry.direction == 1 and entry.device is None and not entry.observed
+        entry.observed = self.guest.door.observes_port(entry.port, entry.size)
+        entry.quiet = entry.writes and entry.device is None and not entry.observed
 
     def serve_io(self, entry: PortEntry) -> stops.Stop | None:
-        if entry.observed:
-            return self._serve_observed_io(entry)
+        """Answer the port's exit in the shared page; each item of a string instruction is an access of its own."""
         vcpu = self.vcpu
         self.must_complete = True
-        count, offset, size = vcpu.u32[U32_IO_COUNT], vcpu.u64[U64_IO_DATA], entry.size
-        device, end = entry.device, None
-        at = offset
-        if entry.count == HOT and device is not None and entry.direction:
+        page, size, writes, observed = vcpu.page, entry.size, entry.writes, entry.observed
+        first = at = vcpu.u64[U64_IO_DATA]
+        count = vcpu.u32[U32_IO_COUNT]
+        behind = first + count * size
+        if entry.count == HOT and not observed and writes and entry.device is not None:
             self.guest.coalescing.heat(entry.port)
+        end: Outcome = None
+        asked: stops.Stop | None = None
         try:
-            for at in range(offset, offset + count * size, size):
-                if entry.direction:
-                    if device is not None:
-                        value = int.from_bytes(vcpu.page[at : at + size], "little")
-                        end = tell(device, entry.offset, size, value) or end
+            for at in range(first, behind, size):
+                if observed:
+                    value = int.from_bytes(page[at : at + size], "little") if writes else None
+                    value, outcome, stop = self.guest.door.serve(self, entry, value)
+                    if not writes:
+                        page[at : at + size] = value.to_bytes(size, "little")
+                    end, asked = outcome or end, asked or stop
+                elif writes:
+                    end = entry.tell(self, int.from_bytes(page[at : at + size], "little")) or end
                 else:
-                    vcpu.page[at : at + size] = ONES[:size] if device is None else ask(device, entry.offset, size)
+                    page[at : at + size] = entry.answer()
         except DeviceFailure as error:
-            if not entry.direction:
-                vcpu.page[at : offset + count * size] = b"\xff" * (offset + count * size - at)
-            word = "out" if entry.direction else "in"
-            return self.device_failed(error, exits.IoExit(word, entry.port, size, count, b""))
-        return self.ended(end) if end is not None else None
+            if not writes:
+                page[at:behind] = b"\xff" * (behind - at)
+            return self.device_failed(error, exits.IoExit(entry.word, entry.port, size, count, b""))
+        if not observed:
+            return self.ended(end) if isinstance(end, GuestEnd) else None
+        whole = exits.IoExit(entry.word, entry.port, size, count, bytes(page[first:behind]))
+        if count > 1 and isinstance(asked, stops.CaughtStop):
+            asked = replace(asked, exit=whole)
+        return self.after_access(whole, end, asked)
+
+    def after_access(self, exit: exits.Exit, outcome: Outcome, asked: stops.Stop | None) -> stops.Stop | None:
+        """Behind an access that has passed the door: the stop that it leads to, its instruction done."""
+        self.guest.listeners.tell_exit(exit)
+        if isinstance(outcome, GuestEnd):
+            return self.ended(outcome)
+        return None if asked is None else self.complete() or replace(asked, pc=self.pc)
 
     def device_failed(self, error: DeviceFailure, exit: exits.IoExit | exits.MmioExit) -> stops.Stop:
         """The stop for a device of somebody's that cannot serve this access, behind its instruction."""
@@ -519,45 +514,6 @@ class Runner(DebuggedVcpu):
 
     def ended(self, end: GuestEnd) -> stops.Stop:
         return self.complete() or self.stop(stops.ExitedStop, status=end.status, text=end.text)
-
-    def _serve_observed_io(self, entry: PortEntry) -> stops.Stop | None:
-        """The same with hooks and catchpoints, for which each item of a string instruction is an access of its own."""
-        vcpu, guest = self.vcpu, self.guest
-        self.must_complete = True
-        count, offset, size = vcpu.u32[U32_IO_COUNT], vcpu.u64[U64_IO_DATA], entry.size
-        device, end, asked = entry.device, None, None
-        ones = (1 << size * 8) - 1
-        word = "out" if entry.direction else "in"
-        for at in range(offset, offset + count * size, size):
-            data = bytes(vcpu.page[at : at + size]) if entry.direction else b""
-            answer, before = guest.judge.offer(self, exits.IoExit(word, entry.port, size, 1, data), "before")
-            try:
-                if entry.direction:
-                    value = int.from_bytes(data, "little") if answer in (None, SWALLOW) else int(answer) & ones
-                    if device is not None and answer is not SWALLOW:
-                        end = tell(device, entry.offset, size, value) or end
-                elif answer is None and device is not None:
-                    value = int.from_bytes(ask(device, entry.offset, size), "little")
-                else:
-                    value = ones if answer in (None, SWALLOW) else int(answer) & ones
-            except DeviceFailure as error:
-                if not entry.direction:
-                    vcpu.page[at : offset + count * size] = b"\xff" * (offset + count * size - at)
-                return self.device_failed(error, exits.IoExit(word, entry.port, size, 1, data))
-            data = value.to_bytes(size, "little")
-            if not entry.direction:
-                vcpu.page[at : at + size] = data
-            after = guest.judge.offer(self, exits.IoExit(word, entry.port, size, 1, data))[1]
-            asked = asked or before or after
-        whole = bytes(vcpu.page[offset : offset + count * size])
-        guest.listeners.tell_exit(exits.IoExit(word, entry.port, size, count, whole))
-        if end is not None:
-            return self.ended(end)
-        if asked is None:
-            return None
-        if count > 1 and isinstance(asked, stops.CaughtStop):
-            asked = replace(asked, exit=exits.IoExit(word, entry.port, size, count, whole))
-        return self.complete() or replace(asked, pc=self.pc)
 
     # --- traps and debug events --------------------------------------------------------------------
 
@@ -763,24 +719,15 @@ class Runner(DebuggedVcpu):
         One that KVM gives us for another reason is refused (#GP).
         """
         self.must_complete = True
-        vcpu, guest, msr = self.vcpu, self.guest, self.vcpu.kvm_run.msr
-        exit = exits.decode(vcpu.kvm_run, vcpu.page)
-        answer, asked = guest.judge.offer(self, exit, "before")
-        wanted = bool(msr.reason & abi.KVM_MSR_EXIT_REASON_FILTER)
-        if isinstance(exit, exits.MsrReadExit):
-            value = vcpu.get_msr(msr.index) if answer is None and wanted else answer
-            value = 0 if value is SWALLOW else value
-            msr.error, msr.data = int(value is None), value or 0
-            exit = exits.MsrReadExit(exit.index, exit.reason, value)
-        elif answer is SWALLOW:
-            msr.error = 0
+        msr = self.vcpu.kvm_run.msr
+        access = Msr(msr.index, msr.reason, self.vcpu.u32[U32_EXIT_REASON] == exits.KVM_EXIT_X86_WRMSR)
+        value, outcome, asked = self.guest.door.serve(self, access, msr.data if access.writes else None)
+        if access.writes:
+            msr.error = int(outcome is not None)
         else:
-            done = wanted or answer is not None
-            msr.error = int(not (done and vcpu.set_msr(msr.index, msr.data if answer is None else answer)))
+            msr.error, msr.data = int(value is None), value or 0
         self.forget()
-        guest.listeners.tell_exit(exit)
-        asked = guest.judge.offer(self, exit)[1] or asked
-        return None if asked is None else self.complete() or replace(asked, pc=self.pc)
+        return self.after_access(access.exit(value), outcome, asked)
 
     def _on_hypercall(self) -> None:
         self.must_complete = True

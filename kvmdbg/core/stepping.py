@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kvmdbg.core import stops
 from kvmdbg.core.events import CpuidEvent, ModeEvent, RdtscEvent
 from kvmdbg.core.hook_calls import SWALLOW
+from kvmdbg.core.outside import Asking, NotDone
 from kvmdbg.core.probe import HLT, INT1, INT3, host_profile
 from kvmdbg.core.retreat import GuardSpoilt
 from kvmdbg.errors import MemoryFault
@@ -447,20 +448,21 @@ class Stepper:
         mode = runner.mode
         code = guest.space.code_at(runner, runner.pc, 15)
         event, length = instruction_event(code, runner.vcpu.regs, mode.bits)
-        if event is not None and event.kind not in guest.judge.inspected:
-            event = None
-        answer = asked = stop = None
-        if event is not None:
-            answer, asked = guest.judge.offer(runner, event, "before")
-        if answer is not None and event is not None:
-            self._answer(event.kind, answer)
-            runner.set_general("rip", runner.vcpu.regs.rip + length)
+        asked = stop = None
+        if event is not None and event.kind in guest.judge.inspected:
+            asking = Asking(event, lambda: (self._step(before, watchful), not self.parked))
+            try:
+                value, _, asked = guest.door.serve(runner, asking)
+            except NotDone:
+                return asking.stop
+            stop = asking.stop
+            if not asking.ran:
+                self._answer(event.kind, value)
+                runner.set_general("rip", runner.vcpu.regs.rip + length)
         else:
             stop = self._step(before, watchful)
-        if self.parked:
-            return stop
-        if event is not None:
-            asked = guest.judge.offer(runner, event)[1] or asked
+            if self.parked:
+                return stop
         if "mode" in guest.judge.inspected and runner.mode != mode:
             asked = guest.judge.offer(runner, ModeEvent(mode.name, runner.mode.name))[1] or asked
         return stop or (None if asked is None else replace(asked, pc=runner.pc))

@@ -10,12 +10,12 @@ from kvmdbg.core import stops
 from kvmdbg.core.arming import DR7_LENGTH
 from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.core.events import MemoryEvent
-from kvmdbg.core.hook_calls import SWALLOW
 from kvmdbg.core.inspection import PUSHED
+from kvmdbg.core.outside import Mmio
 from kvmdbg.core.retreat import GuardSpoilt
 from kvmdbg.errors import DeviceFailure, MemoryFault
-from kvmdbg.kvm import exits
 from kvmdbg.kvm.run_page import REGS, REGS_END
+from kvmdbg.machine.bus import GuestEnd
 from kvmdbg.machine.memory import PAGE, Guard
 from kvmdbg.record import replace
 from kvmdbg.x86 import paging
@@ -24,7 +24,6 @@ from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
 
 if TYPE_CHECKING:
     from kvmdbg.core.runner import Runner
-    from kvmdbg.machine.bus import GuestEnd
 
 EFLAGS_ZF = 1 << 6
 LOW32 = (1 << 32) - 1
@@ -95,12 +94,7 @@ class Watching:
         machine = runner.guest.machine
         if machine.memory.find(address) is None:
             runner.retreat.spent = True
-            try:
-                return self._device(address, size, write)
-            except DeviceFailure as error:
-                if not write:
-                    self._answer_read(address, b"\xff" * size)
-                return runner.device_failed(error, self._access(address, size, write))
+            return self._device(Mmio(machine.bus, address, size, write))
         page = address & -PAGE
         if self._on_stack(address):
             raise GuardSpoilt({page}, done=True)
@@ -199,49 +193,29 @@ class Watching:
         touch.old, touch.new = old[first:last], new[first:last]
         touch.address, touch.size = watch.address + first, last - first
 
-    def _access(self, address: int, size: int, write: bool) -> exits.MmioExit:
-        """The MMIO exit in the shared page."""
-        data = bytes(self.runner.vcpu.kvm_run.mmio.data[:size])
-        return exits.MmioExit("write" if write else "read", address, size, data if write else b"")
-
-    def _device(self, address: int, size: int, write: bool) -> stops.Stop | None:
+    def _device(self, access: Mmio) -> stops.Stop | None:
+        """Serve an access to a device, or to where there is none."""
         runner = self.runner
-        run = runner.vcpu.kvm_run
-        bus = runner.guest.machine.bus
-        guest = runner.guest
-        counts, key = runner.mmio_counts, ("write" if write else "read", address)
+        door, data, size = runner.guest.door, runner.vcpu.kvm_run.mmio.data, access.size
+        counts, key = runner.mmio_counts, (access.word, access.address)
         if key in counts or len(counts) < MOST_PLACES:
             counts[key] = counts.get(key, 0) + 1
-        exit: exits.Exit = exits.decode(run, runner.vcpu.page)
-        end: GuestEnd | None = None
-        if not guest.judge.observed:
-            if write:
-                end = bus.write_mmio(address, size, int.from_bytes(bytes(run.mmio.data[:size]), "little"))
-                if end is not None:
-                    return runner.ended(end)
+        value = int.from_bytes(bytes(data[:size]), "little") if access.writes else None
+        try:
+            if door.observed:
+                value, outcome, asked = door.serve(runner, access, value)
             else:
-                self._answer_read(address, bus.read_mmio(address, size).to_bytes(size, "little"))
-            return None
-        answer, asked = guest.judge.offer(runner, exit, "before")
-        ones = (1 << size * 8) - 1
-        if write:
-            value = int.from_bytes(bytes(run.mmio.data[:size]), "little")
-            value = value if answer is None or answer is SWALLOW else int(answer) & ones
-            if answer is not SWALLOW:
-                end = bus.write_mmio(address, size, value)
-        elif answer is None:
-            value = bus.read_mmio(address, size)
-        else:
-            value = ones if answer is SWALLOW else int(answer) & ones
-        data = value.to_bytes(size, "little")
-        if not write:
-            self._answer_read(address, data)
-        exit = exits.MmioExit("write" if write else "read", address, size, data)
-        guest.listeners.tell_exit(exit)
-        asked = guest.judge.offer(runner, exit)[1] or asked
-        if end is not None:
-            return runner.ended(end)
-        return None if asked is None else runner.complete() or replace(asked, pc=runner.pc)
+                outcome = access.tell(runner, value) if value is not None else None
+                value = access.ask(runner) if value is None else value
+        except DeviceFailure as error:
+            if not access.writes:
+                self._answer_read(access.address, b"\xff" * size)
+            return runner.device_failed(error, access.exit(value))
+        if not access.writes:
+            self._answer_read(access.address, value.to_bytes(size, "little"))
+        if door.observed:
+            return runner.after_access(access.exit(value), outcome, asked)
+        return runner.ended(outcome) if isinstance(outcome, GuestEnd) else None
 
     def _answer_read(self, address: int, data: bytes) -> None:
         """What a device gives for the read whose exit is in the page."""

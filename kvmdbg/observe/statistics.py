@@ -10,9 +10,9 @@ from kvmdbg.machine.bus import Device
 
 
 class PortCounts(Protocol):
-    """Accesses of one size to a port: ``direction`` 1 is out, ``first`` the instruction that made the first one."""
+    """Accesses of one size to a port: ``word`` is "in" or "out", ``first`` the instruction that made the first one."""
 
-    direction: int
+    word: str
     port: int
     size: int
     count: int
@@ -56,7 +56,7 @@ class ExitStatistics:
         counts: dict[tuple[str, int], int] = {}
         for vcpu in self._vcpus():
             for entry in list(vcpu.ports.values()):
-                key = ("out" if entry.direction else "in", entry.port)
+                key = (entry.word, entry.port)
                 counts[key] = counts.get(key, 0) + entry.count
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
@@ -64,7 +64,7 @@ class ExitStatistics:
     def unclaimed(self) -> list[tuple[str, int, int, int, int | None]]:
         """Accesses to ports that no device has: ("in" or "out", port, bytes, count, first instruction), by port."""
         found = [
-            ("out" if entry.direction else "in", entry.port, entry.size, entry.count, entry.first)
+            (entry.word, entry.port, entry.size, entry.count, entry.first)
             for vcpu in self._vcpus()
             for entry in list(vcpu.ports.values())
             if entry.device is None

@@ -15,7 +15,7 @@ from kvmdbg.observe.statistics import ExitStatistics
 
 @dataclass
 class Port:
-    direction: int
+    word: str
     port: int
     size: int
     count: int
@@ -33,11 +33,11 @@ class Vcpu:
 @pytest.fixture
 def both() -> ExitStatistics:
     com1 = Cmos(Board(print), {})
-    ports = [Port(1, 0x3F8, 1, 5, com1), Port(0, 0x3FD, 1, 9, com1), Port(1, 0x80, 2, 1, None, 0x1010)]
+    ports = [Port("out", 0x3F8, 1, 5, com1), Port("in", 0x3FD, 1, 9, com1), Port("out", 0x80, 2, 1, None, 0x1010)]
     first = Vcpu({KVM_EXIT_HLT: 2, KVM_EXIT_MMIO: 3, 9999: 4}, {("read", 0xD0000000): 1, ("write", 0xD0000000): 2})
     first.ports = dict(enumerate(ports))
-    second = Vcpu({KVM_EXIT_HLT: 1, KVM_EXIT_MMIO: 2}, {("write", 0xD0000000): 2}, {7: Port(1, 0x3F8, 1, 2, com1)})
-    second.ports[8] = Port(0, 0x60, 1, 0, None, 0x2020)
+    second = Vcpu({KVM_EXIT_HLT: 1, KVM_EXIT_MMIO: 2}, {("write", 0xD0000000): 2}, {7: Port("out", 0x3F8, 1, 2, com1)})
+    second.ports[8] = Port("in", 0x60, 1, 0, None, 0x2020)
     return ExitStatistics(lambda: [first, second])
 
 
