@@ -110,7 +110,7 @@ def test_mistakes_of_grammar(text: str, column: int, message: str) -> None:
 )
 def test_mistakes_of_meaning(text: str, column: int, message: str, machine: Machine) -> None:
     expression = parse(text)
-    for way in (expression.evaluate, lambda ctx: expression.bind(ctx)(), expression.compiled):
+    for way in (expression.evaluate, lambda ctx: expression.bind(ctx)()):
         with pytest.raises(ExpressionError, match=message) as caught:
             way(machine)
         assert (caught.value.text, caught.value.column) == (text, column)
