@@ -6,10 +6,11 @@ a :class:`Server` shows it to an unmodified gdb or lldb. Needs the standard libr
 
 from __future__ import annotations
 
+from gdbstub.address import Address
 from gdbstub.client import Client
 from gdbstub.errors import TargetError
 from gdbstub.registers import Description, Feature, Flags, Register
-from gdbstub.server import Address, Server
+from gdbstub.server import Server
 from gdbstub.target import Exited, Killed, Point, Resume, Stop, Stopped, Target
 
 __all__ = [

@@ -12,23 +12,20 @@ import os
 import select
 import socket
 import stat
-import struct
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from gdbstub.address import Address, answers, is_local, peer_of
 from gdbstub.client import Client
 from gdbstub.registry import Reply
+from gdbstub.stream import Stream
 from gdbstub.target import HasConsole, Stop, Target
 from gdbstub.wire import Wire
 
-LOOPBACK = "127.0.0.1"
-MOST_UNSENT = 64 << 20
-"""A client that leaves more than this many bytes unread is dropped."""
-READ_SIZE = SEND_BUFFER = 1 << 18
+SEND_BUFFER = 1 << 18
 LOOKS_FOR = 100e-6
 """Seconds that the server looks for the next packet before it sleeps; to be woken takes as long."""
 WORKS_FOR = 0.01
@@ -39,100 +36,6 @@ STOPS_WITHIN = 10
 REFUSED_WITHIN, REFUSED_FOR, MOST_REFUSED = 30, 2, 16
 """Seconds that a client which is turned away has to ask, and to go on asking; how many such clients may be there."""
 LOOKS_UP = 0.5
-
-
-def is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where to listen: a TCP ``host`` and ``port``, a Unix socket at ``path``, or with neither stdin and stdout."""
-
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """``PORT``, ``:PORT`` (both loopback), ``HOST:PORT``, ``[IPv6]:PORT``, ``unix:PATH`` or ``stdio``."""
-        if text == "stdio":
-            return cls()
-        if text.startswith("unix:"):
-            if not text[5:]:
-                raise ValueError("unix: needs the path of a socket")
-            return cls(path=text[5:])
-        host, _, port = text.rpartition(":")
-        if not port.isdigit() or int(port) > 65535:
-            raise ValueError(f"'{text}' is no PORT, HOST:PORT, unix:PATH or stdio")
-        return cls(host.strip("[]") or LOOPBACK, int(port))
-
-    @property
-    def stdio(self) -> bool:
-        return not self.host and not self.path
-
-    @property
-    def exposed(self) -> bool:
-        """Whether other machines can reach it."""
-        return bool(self.host) and not is_loopback(self.host)
-
-    @property
-    def remote(self) -> str:
-        """What gdb's ``target remote`` takes for it."""
-        return self.path or str(self)
-
-    def __str__(self) -> str:
-        if self.stdio:
-            return "stdio"
-        if self.path:
-            return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-class _Stream:
-    """Both directions of a connection, never blocking."""
-
-    def __init__(self, read: int, write: int, close: Callable[[], None]) -> None:
-        self.read_fd, self.write_fd, self.close = read, write, close
-        self.unsent = bytearray()
-        self.broken = False
-        os.set_blocking(read, False)
-        os.set_blocking(write, False)
-
-    def read(self) -> bytes | None:
-        """What came; b"" at the end, None when there is nothing."""
-        try:
-            return os.read(self.read_fd, READ_SIZE)
-        except BlockingIOError:
-            return None
-        except OSError:
-            return b""
-
-    def hung_up(self) -> bool:
-        """Whether the other side has closed the connection, though some of what it sent may not have been read."""
-        poller = select.poll()
-        poller.register(self.read_fd, select.POLLRDHUP)
-        return bool(poller.poll(0))
-
-    def write(self, data: bytes) -> bool:
-        """Send, or keep what cannot be sent now; False when the other side is gone, or leaves too much unread."""
-        unsent = self.unsent
-        if unsent:
-            unsent += data
-            data = bytes(memoryview(unsent)[:READ_SIZE])
-        try:
-            sent = os.write(self.write_fd, data) if data else 0
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.broken = True
-            sent = 0
-        if unsent:
-            del unsent[:sent]
-        else:
-            unsent += data[sent:]
-        self.broken |= len(unsent) > MOST_UNSENT
-        return not self.broken
 
 
 class Server:
@@ -152,7 +55,7 @@ class Server:
         self.on_end: Callable[[], None] = lambda: None
         self.on_leave: Callable[[], None] = lambda: None
         """Called when a client has gone."""
-        self._stream: _Stream | None = None
+        self._stream: Stream | None = None
         self._who = "over stdio"
         self._refused = threading.Semaphore(MOST_REFUSED)
         self._listener: socket.socket | None = None
@@ -188,7 +91,7 @@ class Server:
         address = self.address
         if address.path:
             with contextlib.suppress(OSError):
-                if stat.S_ISSOCK(os.stat(address.path).st_mode) and not _answers(address.path):
+                if stat.S_ISSOCK(os.stat(address.path).st_mode) and not answers(address.path):
                     os.unlink(address.path)
             listener = socket.socket(socket.AF_UNIX)
             hidden = os.path.join(os.path.dirname(address.path), f".{os.getpid():x}-{id(listener) & 0xFFFF:x}")
@@ -227,7 +130,7 @@ class Server:
         if self._listener is not None:
             self._events_of.register(self._listener, select.EPOLLIN)
         if self.address.stdio:
-            self._attach(_Stream(0, os.dup(1), lambda: None))
+            self._attach(Stream(0, os.dup(1), lambda: None))
         try:
             while not self._closing:
                 try:
@@ -327,7 +230,7 @@ class Server:
             return
         self._watched[number] = wanted
 
-    def _exchange(self, stream: _Stream) -> None:
+    def _exchange(self, stream: Stream) -> None:
         """Do what the client sent, and look for more for a moment: most packets come right after a reply."""
         end = 0.0
         turn = time.perf_counter() + WORKS_FOR
@@ -346,7 +249,7 @@ class Server:
             if not data or self._quiet(stream) or end > turn:
                 return
 
-    def _do(self, stream: _Stream, data: bytes | None) -> bool:
+    def _do(self, stream: Stream, data: bytes | None) -> bool:
         """Handle what was read (b"" at the end, None for nothing); whether the client is still there."""
         client = self.client
         if client is None:
@@ -356,7 +259,7 @@ class Server:
         self._tell_client()
         return self._flush() and data != b"" and not client.overrun and not (client.ended and not stream.unsent)
 
-    def _quiet(self, stream: _Stream) -> bool:
+    def _quiet(self, stream: Stream) -> bool:
         """Whether the client waits for something that is not there yet, or that this thread is not to do."""
         client = self.client
         if client is None or client.waiting or client.busy or client.left:
@@ -428,8 +331,8 @@ class Server:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         descriptor = connection.fileno()
-        self._who = _peer(connection)
-        self._attach(_Stream(descriptor, descriptor, connection.close), local=_is_local(connection))
+        self._who = peer_of(connection)
+        self._attach(Stream(descriptor, descriptor, connection.close), local=is_local(connection))
 
     def _turn_away(self, connection: socket.socket) -> None:
         """Answer whatever this client asks with who is there, and close when it has gone or asks no more.
@@ -465,7 +368,7 @@ class Server:
         else:
             connection.close()
 
-    def _attach(self, stream: _Stream, *, local: bool = False) -> None:
+    def _attach(self, stream: Stream, *, local: bool = False) -> None:
         end = time.monotonic() + STOPS_WITHIN
         self.target.interrupt()
         while self._working or self.target.running:
@@ -581,33 +484,3 @@ class Server:
             return alive
         finally:
             self.lock.release()
-
-
-def _peer(connection: socket.socket) -> str:
-    """Who is at the other end: "from ADDRESS", or of a Unix socket "process NUMBER"."""
-    with contextlib.suppress(OSError):
-        if connection.family == socket.AF_UNIX:
-            process, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            return f"process {process}"
-        host, port = connection.getpeername()[:2]
-        return f"from {Address(host, port)}"
-    return "who is gone"
-
-
-def _is_local(connection: socket.socket) -> bool:
-    """Whether the other side is on this machine."""
-    if connection.family == socket.AF_UNIX:
-        return True
-    with contextlib.suppress(OSError):
-        return is_loopback(connection.getpeername()[0])
-    return False
-
-
-def _answers(path: str) -> bool:
-    """Whether somebody listens at a Unix socket."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-    return True

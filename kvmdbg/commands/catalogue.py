@@ -11,6 +11,7 @@ MODULES = (
     "devices",
     "displays",
     "examine",
+    "searching",
     "exits",
     "files",
     "gdbserver",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from kvmdbg.commands.examine import byte_values, read
+from kvmdbg.commands.examine import read
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import AddressArg, FlagsType, NumbersType, Place, RestType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result, Table
+from kvmdbg.commands.searching import byte_values
 from kvmdbg.core.patches import Patch
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.x86 import disasm

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvmdbg.commands.examine import _Pattern, _wildcards
 from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.searching import _Pattern, _wildcards
 from kvmdbg.core.session import Session
 from kvmdbg.errors import UsageError
 from kvmdbg.pytest_plugin import Guests

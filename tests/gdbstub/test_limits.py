@@ -15,11 +15,11 @@ import pytest
 
 from gdbstub import Address, Server, TargetError
 from gdbstub import client as clients
-from gdbstub import server as servers
+from gdbstub import stream as streams
+from gdbstub.address import LOOPBACK
 from gdbstub.agent import formatted
 from gdbstub.packets.memory import PIECE
 from gdbstub.registers import Description
-from gdbstub.server import LOOPBACK
 from gdbstub.target import Stopped
 from gdbstub.testing import FakeTarget, Loop, Remote
 from gdbstub.wire import LARGEST, Oversized, Wire, frame
@@ -75,15 +75,15 @@ def server(said: list[str]) -> Iterator[Server]:
 
 def test_a_client_that_never_reads_is_dropped(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     most = 0
-    write = servers._Stream.write
+    write = streams.Stream.write
 
-    def watched(stream: servers._Stream, data: bytes) -> bool:
+    def watched(stream: streams.Stream, data: bytes) -> bool:
         nonlocal most
         most = max(most, len(data) + len(stream.unsent))
         return write(stream, data)
 
-    monkeypatch.setattr(servers, "MOST_UNSENT", 4 << 20)
-    monkeypatch.setattr(servers._Stream, "write", watched)
+    monkeypatch.setattr(streams, "MOST_UNSENT", 4 << 20)
+    monkeypatch.setattr(streams.Stream, "write", watched)
     client = attach(server)
     client.socket.sendall(frame(b"m0,ffff") * 20_000)  # would be 2.6 GB
     until(lambda: server.client is None)

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from gdbstub import Address, Server
-from gdbstub.server import LOOPBACK, MOST_REFUSED
+from gdbstub.address import LOOPBACK
+from gdbstub.server import MOST_REFUSED
 from gdbstub.target import Resume
 from gdbstub.testing import FakeTarget, Remote
 from gdbstub.wire import frame

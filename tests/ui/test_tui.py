@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvmdbg.errors import MemoryFault
-from kvmdbg.ui.tui import Line, Pane, plain
+from kvmdbg.ui.panes import Line, Pane, plain
 
 
 @pytest.fixture(autouse=True)

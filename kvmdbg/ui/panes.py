@@ -1,0 +1,107 @@
+"""Panes of the full-screen mode: what each shows, made anew once a stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvmdbg import error_log
+from kvmdbg.commands.results import Result
+from kvmdbg.errors import KvmdbgError
+from kvmdbg.ui.render import tokens
+
+Line = list[tuple[str, str]]
+
+
+def lines_of(result: Result, width: int) -> list[Line]:
+    """A result as lines of styled text."""
+    from prompt_toolkit.styles.pygments import pygments_token_to_classname
+
+    found: list[Line] = [[]]
+    for token, text in tokens(result, width):
+        style = f"class:{pygments_token_to_classname(token)}"
+        first, *rest = text.split("\n")
+        found[-1].append((style, first))
+        found += [[(style, part)] for part in rest]
+    return found
+
+
+def plain(text: str) -> list[Line]:
+    """Text without styles."""
+    return [[("", line)] for line in text.split("\n")]
+
+
+def wrapped(line: Line, width: int) -> list[Line]:
+    """A line in as many as it needs in this many columns."""
+    from prompt_toolkit.utils import get_cwidth
+
+    found: list[Line] = [[]]
+    left = width
+    for style, text in line:
+        start = 0
+        for at, char in enumerate(text):
+            size = get_cwidth(char)
+            if size > left:
+                found[-1].append((style, text[start:at]))
+                found.append([])
+                start, left = at, width
+            left -= size
+        found[-1].append((style, text[start:]))
+    return found
+
+
+class Pane:
+    """A titled part of the screen. ``make(width)`` gives its lines; ``tail``: its end is what is seen."""
+
+    def __init__(
+        self,
+        title: str,
+        make: Callable[[int], list[Line]],
+        *,
+        tail: bool = False,
+        live: bool = False,
+        always: bool = False,
+    ) -> None:
+        self.title = title
+        self.make = make
+        self.tail = tail
+        self.live = live
+        """It changes while the guest runs, too."""
+        self.always = always
+        """It shows nothing of the guest's registers and memory, which a command may just be replacing."""
+        self.height = 0
+        """How many lines of it are seen."""
+        self.back = 0
+        """How many lines it is scrolled: from the top, or from the end of one with ``tail``."""
+        self._made: tuple[object, int, int] | None = None
+        self._lines: list[Line] = []
+        self._mistakes = 0
+        """How often making it failed, one time after the other."""
+
+    def lines(self, width: int, height: int, moment: object) -> list[Line]:
+        """What is visible in this many columns and lines; at the same ``moment`` nothing is computed again."""
+        key = (moment, width, height)
+        self.height = height
+        if self._made != key or self.live:
+            try:
+                self._lines = self.make(width)
+            except KvmdbgError as error:
+                self._lines = plain(str(error))
+            except Exception as error:
+                self._mistakes += 1
+                if self._mistakes == 2:  # the first may be because another thread was making the guest anew
+                    self._lines = [part for line in plain(error_log.internal(error)) for part in wrapped(line, width)]
+                return self.seen(height)
+            self._made, self._mistakes = key, 0
+        return self.seen(height)
+
+    def seen(self, height: int) -> list[Line]:
+        """What is visible of the lines that were made last."""
+        self.height = height
+        most = max(len(self._lines) - height, 0)
+        self.back = min(self.back, most)
+        start = most - self.back if self.tail else self.back
+        return self._lines[start : start + height]
+
+    def scroll(self, lines: int) -> None:
+        """Towards the end by so many lines (towards the start when negative)."""
+        self.back = max(self.back + (-lines if self.tail else lines), 0)
