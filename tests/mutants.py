@@ -63,7 +63,7 @@ class Mutant:
     def changed(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The lines that go and those that come, without their indentation."""
         lines = list(difflib.ndiff(self.before.splitlines(), self.after.splitlines()))
-        gone, come = ([one[2:].strip() for one in lines if one[0] == sign] for sign in "-+")
+        gone, come = ([one[2:].strip() for one in lines if one[0] == sign and one[2:].strip()] for sign in "-+")
         return tuple(gone), tuple(come)
 
     def diff(self) -> str:

@@ -207,8 +207,8 @@ def _real(image: Image, memory_size: int) -> BootState:
         raise LoadError(_outside(image, linear))
     arena = _Arena(image, memory_size)
     registers = arena.structures(image.structures)
-    below = home.address - (cs << 4)
-    stack = below & ~1 if image.entry.cs is None and 0 < below <= 0xFFFF else 0xFFFF
+    is_below = image.entry.cs is None and not cs and home.address
+    stack = home.address & ~1 if is_below else 0xFFFF
     segments = {name: SegmentState(cs, cs << 4, RESET_LIMIT, DATA) for name in ("ds", "es", "fs", "gs", "ss")}
     segments["cs"] = SegmentState(cs, cs << 4, RESET_LIMIT, CODE)
     return BootState(

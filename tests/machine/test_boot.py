@@ -324,7 +324,7 @@ def test_amounts_of_memory(size: int, text: str) -> None:
 
 def test_real_mode_stack() -> None:
     """Below the image, at an even address; at the segment's end where there is no room, or the entry has a selector."""
-    tops = {0x7C00: 0x7C00, 0x1001: 0x1000, 0xFFFF: 0xFFFE, 0: 0xFFFF}
+    tops = {0x7C00: 0x7C00, 0x1001: 0x1000, 0xFFFF: 0xFFFE, 0: 0xFFFF, 0x12345: 0xFFFF, 0x10000: 0xFFFF}
     for address, top in tops.items():
         assert start(image("real", code(address))).general["rsp"] == top
     assert start(image("real", code(0x7C00), entry=Entry(0, 0x7C00))).general["rsp"] == 0xFFFF

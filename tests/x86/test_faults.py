@@ -808,6 +808,13 @@ def test_stacks_of_long_mode(
         assert found == fault
 
 
+def test_frame_below_address_0_wraps() -> None:
+    """To the end of the upper half, which is canonical, and not mapped here."""
+    found = faults.delivery_fault(prepared("long").set(rsp=0x10).state, Fault(6, ""))
+    assert found is not None and found.vector == PF
+    assert found.why.startswith(f"{STACK_6}, RSP 0x10, cannot be written: writing to ")
+
+
 def test_frame_is_pushed_into_pages() -> None:
     """48 bytes below the stack pointer, aligned to 16; as supervisor."""
     cpu = prepared("long").set(rsp=0x7028)
