@@ -71,7 +71,7 @@ MUTATIONS = (
         "core/inspection.py",
         "        if tr.selector and not runner.mode.segmented:\n            slots",
         "        if False:\n            slots",
-        ("--mode", "long", "--variant", "watchpoints", "--variant", "false-watchpoints"),
+        ("--mode", "long", "--variant", "watched-tables"),
     ),
     Mutation(
         "accessed bits in the page of a breakpoint",

@@ -398,7 +398,8 @@ def watched_tables(trial: Trial) -> Stop:
     """What the CPU uses by itself is watched, often before the guest has told it so."""
     layout = trial.runnable.program.layout
     gate = layout.idt + 0x10 * trial.rng.randrange(14)
-    place = trial.rng.choice([layout.idt, layout.idt, gate, layout.gdt + 8, layout.tss + 4, layout.stack - 8])
+    stack = trial.rng.choice([layout.stack, trial.runnable.program.ist or layout.stack])
+    place = trial.rng.choice([layout.idt, layout.idt, gate, layout.gdt + 8, layout.tss + 4, stack - 8])
     kind = trial.rng.choice(["access", "access", "access", "write"])
     trial.note(f"watch {kind} {place:#x},4 if 0")
     trial.session.watch(place, 4, kind, "0")
