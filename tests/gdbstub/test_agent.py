@@ -92,6 +92,7 @@ def test_the_others() -> None:
     assert run(b"\x24\x00\x00\x01\x00") == 0x100
     assert run(b"\x26\x00\x03") == 0x33
     assert run(7, "dup", "add") == 14
+    assert run(3, 7, "dup", "add") == 14
     assert run(7, 8, "pop") == 7
     assert run(7, 8, "swap") == 7
     assert run(1, 2, 3, "rot") == 2

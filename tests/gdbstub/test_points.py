@@ -7,7 +7,7 @@ import pytest
 from gdbstub.agent import Expression
 from gdbstub.errors import BadPacket
 from gdbstub.packets.points import expressions, parse
-from gdbstub.target import Point
+from gdbstub.target import SIGINT, SIGSEGV, SIGTRAP, Exited, Killed, Point, Resume, Stopped
 from gdbstub.testing import FakeTarget, Loop
 
 END, ONE = Expression(b"\x27"), Expression(b"\x22\x01\x27")
@@ -66,3 +66,9 @@ def test_watchpoints_have_a_length_and_breakpoints_need_none() -> None:
     for kind in range(5):
         assert loop.ask(b"z%d,100,1" % kind) == b"OK"
     assert target.points == {} and loop.ask(b"z0,100,1") == b"OK"
+
+
+def test_what_is_left_out_of_stops_and_points() -> None:
+    assert Stopped(3) == Stopped(3, 5, "", 0, "") and Exited() == Exited(0, "") and Killed() == Killed(9, "")
+    assert Point("sw", 1, 1) == Point("sw", 1, 1, (), (), False, None) and Resume() == Resume({}, frozenset())
+    assert (SIGINT, SIGTRAP, SIGSEGV) == (2, 5, 11)

@@ -100,6 +100,65 @@ def test_a_session(server: Server) -> None:
     attach(server).close()
 
 
+@pytest.mark.parametrize(
+    ("text", "shown", "remote"),
+    [
+        ("1234", "127.0.0.1:1234", "127.0.0.1:1234"), ("[::1]:80", "[::1]:80", "[::1]:80"), ("stdio", "stdio", "stdio"),
+        ("unix:/tmp/x", "unix:/tmp/x", "/tmp/x"), ("127.9.9.9:65535", "127.9.9.9:65535", "127.9.9.9:65535"),
+    ],
+)  # fmt: skip
+def test_addresses_as_text(text: str, shown: str, remote: str) -> None:
+    address = Address.parse(text)
+    assert (str(address), address.remote, address.exposed) == (shown, remote, False)
+    assert address.stdio == (text == "stdio")
+
+
+def test_no_thread_keeps_the_program_alive(server: Server) -> None:
+    first = attach(server)
+    second = Remote(socket.create_connection((server.address.host, server.address.port)))
+    second.ask(b"?")
+    assert isinstance(server.target, SlowTarget)
+    server.target.let_go.clear()
+    first.send(b"qRcmd," + b"wait".hex().encode())
+    first.receive()
+    names = {"gdbstub", "gdbstub-refuse", "gdbstub-monitor"}
+    until(lambda: names <= {thread.name for thread in threading.enumerate()})
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name in names)
+    server.target.interrupt()
+    second.close()
+    first.close()
+
+
+class Late(FakeTarget):
+    """It stops a while after it was asked to."""
+
+    def interrupt(self) -> None:
+        if self._runs:
+            threading.Timer(0.2, super().interrupt).start()
+
+
+def test_a_client_is_served_when_the_guest_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And turned away where it does not stop."""
+    said: list[str] = []
+    target = Late()
+    server = Server(target, Address(LOOPBACK, 0), said.append)
+    server.start()
+    target._runs = True
+    client = attach(server)
+    assert not target.running
+    assert bare(client.ask(b"?")) == b"T02thread:1;"
+    client.close()
+    until(lambda: server.client is None)
+    target._runs = True
+    monkeypatch.setattr("gdbstub.server.STOPS_WITHIN", 0.05)
+    monkeypatch.setattr(target, "interrupt", lambda: None)
+    other = Remote(socket.create_connection((server.address.host, server.address.port)))
+    with pytest.raises((EOFError, ConnectionResetError)):
+        other.ask(b"?")
+    assert "A debugger was turned away: the guest does not stop." in said
+    server.close()
+
+
 def test_a_second_client_is_told_who_is_there(server: Server) -> None:
     """When it has asked something, not before: gdb and lldb do not look at what nobody asked for."""
     first = attach(server)

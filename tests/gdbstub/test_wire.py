@@ -95,6 +95,13 @@ def test_what_grows_too_long_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [type(event) for event in side.feed(frame(b"a*~" * 20) + frame(b"ok"))] == [Oversized, bytes]
 
 
+def test_largest_body() -> None:
+    """A mebibyte; that the server says it takes 128 KiB is in what it offers."""
+    body = b"x" * (1 << 20)
+    assert list(Wire(acknowledge=False).feed(frame(body))) == [body]
+    assert [type(event) for event in Wire(acknowledge=False).feed(frame(body + b"x"))] == [Oversized]
+
+
 def test_limit_of_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "LARGEST", 100)
     for size, kind in ((100, bytes), (101, Oversized)):
