@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.core.event_scope import ABSENT, event_of, field
 from kvmdbg.core.registers import GENERAL, RegisterFile
-from kvmdbg.debuginfo.locations import NotThere
-from kvmdbg.debuginfo.variables import Variables
 from kvmdbg.errors import MemoryFault, UsageError
-from kvmdbg.language.convenience import ConvenienceVariables
-from kvmdbg.language.ctype import CType
-from kvmdbg.language.types import Type
 from kvmdbg.x86 import registers as names
 
 if TYPE_CHECKING:
@@ -26,7 +21,10 @@ if TYPE_CHECKING:
     from kvmdbg.core.vcpu_thread import VcpuThread
     from kvmdbg.debuginfo.files import DebugFiles
     from kvmdbg.debuginfo.symbols import SymbolTable
-    from kvmdbg.language.types import Value
+    from kvmdbg.debuginfo.variables import Variables
+    from kvmdbg.language.convenience import ConvenienceVariables
+    from kvmdbg.language.ctype import CType
+    from kvmdbg.language.types import Type, Value
 
 
 class SourceScope:
@@ -147,6 +145,8 @@ class VcpuContext:
         elif place.register and not self.source.frame.number:
             self.set_register(place.register, int.from_bytes(data, "little"))
         else:
+            from kvmdbg.debuginfo.locations import NotThere
+
             raise NotThere(f"{name} has no place here that can be written")
 
     def variable(self, name: str) -> int | None:
@@ -212,6 +212,8 @@ class Contexts:
         """Expressions as this vCPU sees them."""
         context = self._made.get(runner.index)
         if context is None:
+            from kvmdbg.debuginfo.variables import Variables  # not before anybody asks for a value: it takes time
+
             control = self._control
             source = Variables(self._files, control.vcpus[runner.index], partial(self._frames.of, runner))
             context = self._made[runner.index] = VcpuContext(

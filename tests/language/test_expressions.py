@@ -267,3 +267,18 @@ def test_symbols_added_later_are_seen_by_evaluate(machine: Machine) -> None:
     assert expression.evaluate(machine).value == 0x4000
     machine.symbols["late"] = 0x5000
     assert expression.evaluate(machine).value == 0x5000
+
+
+def test_an_address_below_0_is_at_the_other_end(machine: Machine) -> None:
+    for text in ("*(u8*)$less", "*(u8*)($cx - 8)", "{u8}$less"):
+        expression = parse(text)
+        for way in (expression.evaluate, lambda ctx, expression=expression: expression.bind(ctx)()):
+            with pytest.raises(MemoryFault):
+                way(machine)
+            assert machine.reads[-1] == ((1 << 64) - 3, 1, "linear")
+
+
+@pytest.mark.parametrize("text", ["5 / ($cx == 9)", "5 % ($cx == 9)", "5 / !$cx", "5 / ($cx && 0)", "5 / ($zf & 0)"])
+def test_what_is_true_or_not_may_be_a_divisor(machine: Machine, text: str) -> None:
+    with pytest.raises(ExpressionError, match="division by zero"):
+        parse(text).evaluate(machine)
