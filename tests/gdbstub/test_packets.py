@@ -326,7 +326,9 @@ def test_kill_restart_detach(target: FakeTarget) -> None:
     assert loop.send(b"R00") == []
     assert target.restarts == 1
     assert bare(loop.ask(b"vRun;name")) == b"T05thread:1;"
+    assert loop.ask(b"qfThreadInfo") == b"m1,2"
     assert loop.ask(b"vKill;1") == b"OK"
+    assert loop.ask(b"qfThreadInfo") == b"l"
     assert loop.ask(b"?") == b"X09"
     assert loop.ask(b"vAttach;1") == b"X09"
 

@@ -100,6 +100,18 @@ def test_a_session(server: Server) -> None:
     attach(server).close()
 
 
+def test_a_client_that_leaves_behind_long_work_is_let_go(server: Server) -> None:
+    """Its packets wait for the work; then the connection ends."""
+    client = attach(server)
+    client.wire.send(b"qCRC:0,10000")
+    client.wire.send(b"D")
+    client.socket.sendall(client.wire.take())
+    assert client.receive()[:1] == b"C" and client.receive() == b"OK"
+    with pytest.raises((EOFError, ConnectionResetError)):
+        client.receive()
+    assert isinstance(server.target, SlowTarget) and server.target.detached
+
+
 @pytest.mark.parametrize(
     ("text", "shown", "remote"),
     [
