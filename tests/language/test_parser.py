@@ -240,3 +240,13 @@ def test_stop(machine: Machine) -> None:
     assert expression.evaluate(machine).value == 9
     with pytest.raises(ExpressionError):
         parse("(1 to 2)", stop=("to",))
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "most"),
+    [("(", ")", 19), ("- ", "", 38), ("1?1:", "", 38), ("$a=", "", 38), ("", "+1", 59)],
+)
+def test_how_deep_it_may_be(before: str, behind: str, most: int) -> None:
+    parse(before * most + "1" + behind * most)
+    with pytest.raises(ExpressionError, match="nested too deeply"):
+        parse(before * (most + 1) + "1" + behind * (most + 1))
