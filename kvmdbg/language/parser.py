@@ -102,8 +102,6 @@ class Parser(Tokens):
 
     def _assignment(self) -> Node:
         self._nesting += 1
-        if self._nesting > NESTING:
-            raise self.fail("the expression is nested too deeply")
         node = self._ternary()
         if self._kind == "op" and self._token in _ASSIGNMENTS:
             column, op = self._start, self._token[:-1]
@@ -141,8 +139,6 @@ class Parser(Tokens):
         self._colon = outer
         self._expect(":", "of '? :'")
         self._nesting += 1
-        if self._nesting > NESTING:
-            raise self.fail("the expression is nested too deeply")
         no = self._number_of(self._ternary())
         self._nesting -= 1
         same = yes.type == no.type
