@@ -38,7 +38,8 @@ MAY_IMPORT = {
         "kvmdbg.loaders": "machine x86 errors plugins printable record elftools",
         "kvmdbg.debuginfo": "language loaders machine x86 errors printable record elftools platformdirs",
         "kvmdbg.observe": "debuginfo kvm machine x86 errors record",
-        "kvmdbg.core": "observe debuginfo language devices loaders machine kvm x86 errors printable record",
+        "kvmdbg.timeline": "machine record",
+        "kvmdbg.core": "observe timeline debuginfo language devices loaders machine kvm x86 errors printable record",
         "kvmdbg.commands": "core observe debuginfo language devices loaders machine kvm x86 errors plugins printable "
         "record version pygal",
         "kvmdbg.ui": "serving commands core machine kvm x86 errors error_log printable standard_files record version "

@@ -66,6 +66,8 @@ class Control:
         """Called when the guest goes on or is given another state."""
         self.at_load: list[Callable[[], None]] = []
         """Called when the machine has been made anew."""
+        self.at_start: list[Callable[[], None]] = []
+        """Called when the guest is about to go on, before anything is put in place for that."""
         self.at_rest: list[Callable[[], None]] = []
         """Called when all vCPUs have come to rest, before the stop is told."""
         self.sharers: list[Lock] = []
@@ -439,6 +441,8 @@ class Control:
 
     def _begin(self, *, plant: bool, exits: int) -> None:
         """Before vCPUs go: decide how points are held, put traps and guards in place."""
+        for look in self.at_start:
+            look()
         self._begin_anew()
         self.world.arriving = self.fresh and plant
         self.fresh = False

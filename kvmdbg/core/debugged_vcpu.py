@@ -14,7 +14,7 @@ from kvmdbg.core.probe import INT3, KICK_SIGNAL, host_profile
 from kvmdbg.core.vcpu_thread import VcpuThread
 from kvmdbg.errors import NotSupportedHere
 from kvmdbg.kvm import Vcpu, abi
-from kvmdbg.kvm.run_page import U8_RFLAGS_TF, U64_DIRTY_REGS
+from kvmdbg.kvm.run_page import REGS, REGS_END, RIP, U8_RFLAGS_TF, U64_DIRTY_REGS
 from kvmdbg.x86.registers import EFLAGS_RF, NO_FAULTS
 
 
@@ -36,6 +36,7 @@ class DebuggedVcpu(VcpuThread):
         self.plan = Plan()
         self.deliveries = 0
         """How often an event of the guest's own was handed to it."""
+        self._postponed: tuple[bytes, bytes] | None = None
         self.stepping = False
         self.tables_touched = False
         """The guest has written to a table of handlers."""
@@ -230,6 +231,30 @@ class DebuggedVcpu(VcpuThread):
         events.flags &= ~abi.KVM_VCPUEVENT_VALID_PAYLOAD
         self.vcpu.set_events(events)
         return None
+
+    def postpone_changes(self, before: bytes) -> None:
+        """Put general registers that a hook has written back to ``before``, until the instruction is done.
+
+        KVM drops what a read gave where registers are written before it has completed that.
+        """
+        self._postponed = before, self.vcpu.raw[REGS:REGS_END]
+        self._put_general(before, 0)
+
+    def make_changes(self) -> None:
+        """The instruction is done: write what was postponed, but where its own result is."""
+        assert self._postponed is not None
+        (before, wanted), self._postponed = self._postponed, None
+        done = self.vcpu.raw[REGS:REGS_END]
+        merged = bytes(new if old == now else now for old, new, now in zip(before, wanted, done, strict=True))
+        rip = slice(RIP, RIP + 8)
+        if wanted[rip] != before[rip]:
+            merged = merged[: rip.start] + wanted[rip] + merged[rip.stop :]
+        self._put_general(merged, abi.KVM_SYNC_X86_REGS)
+
+    def _put_general(self, regs: bytes, dirty: int) -> None:
+        memmove(addressof(self.vcpu.regs), regs, Vcpu.REGS_SIZE)
+        self.vcpu.u64[U64_DIRTY_REGS] = dirty
+        self.forget()
 
     def require_step(self) -> None:
         """NotSupportedHere where this KVM cannot single-step the code at pc."""

@@ -42,6 +42,7 @@ class Hardware:
             irq = machine.vm.irq_line if machine.irqchip else None
             board = Board(self.serial.show, irq=irq, memory=machine.memory.size)
             board.changed = changed
+            machine.board = board
             machine.bus.add_ports(COM1, PORTS, self.serial.attach(board))
             for text in self._devices:
                 add_device(machine.bus, text, board)

@@ -32,6 +32,10 @@ class Judge:
     ) -> None:
         self.points = points
         self.listeners = listeners
+        self.sees_all = False
+        """Whether everything that could be seen is to be seen, wanted or not: the guest is recorded or replayed."""
+        self.always_inspected: frozenset[str] = frozenset()
+        """Kinds that are inspected in any case."""
         self.observed = False
         """Whether anybody wants to see exits in this run."""
         self.inspected: frozenset[str] = frozenset()
@@ -46,17 +50,21 @@ class Judge:
     def begin(self) -> list[Catchpoint]:
         """Before the vCPUs go: the catchpoints that are in force."""
         catching = [point for point in self.catchpoints() if point.enabled]
-        self.observed = bool(catching or self.listeners.exit)
-        self.inspected = STEPPED & {point.kind for point in catching}
+        self.observed = bool(catching or self.listeners.exit or self.sees_all)
+        self.inspected = STEPPED & {point.kind for point in catching} | self.always_inspected
         return catching
 
     def observes_port(self, port: int, size: int) -> bool:
         """Whether anybody wants to see accesses of ``size`` bytes to this port."""
-        return bool(self.listeners.exit) or any(
-            p.enabled
-            and p.looks_at("io")
-            and ("port" not in p.filters or any(passes(p.filters["port"], port + n) for n in range(size)))
-            for p in self.catchpoints()
+        return (
+            self.sees_all
+            or bool(self.listeners.exit)
+            or any(
+                p.enabled
+                and p.looks_at("io")
+                and ("port" not in p.filters or any(passes(p.filters["port"], port + n) for n in range(size)))
+                for p in self.catchpoints()
+            )
         )
 
     def ask(

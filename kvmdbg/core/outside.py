@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kvmdbg.core.hook_calls import SWALLOW
 from kvmdbg.kvm import abi, exits
+from kvmdbg.kvm.run_page import REGS, REGS_END, U64_DIRTY_REGS
 from kvmdbg.machine.bus import GuestEnd, ask, tell
 from kvmdbg.record import record
 
@@ -37,6 +38,15 @@ class Access(Protocol):
     """One way for the guest to reach out, once or again and again. A value is mostly a number."""
 
     writes: bool
+    of_device: bool
+    """Whether a device answers, and not the CPU itself."""
+    is_exit: bool
+    """Whether KVM stands still in the middle of the instruction; else the access is the instruction."""
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        ...
 
     def exit(self, value: Any) -> exits.Exit:
         """What hooks and catchpoints see; ``value`` is None before a read is answered."""
@@ -75,6 +85,12 @@ class PortEntry:
         self.quiet = False
         """A write that nobody takes and nobody looks at."""
 
+    of_device = is_exit = True
+
+    @property
+    def name(self) -> str:
+        return f"{self.word} port {self.port:#x}, {self.size} byte{'s' if self.size > 1 else ''}"
+
     def exit(self, value: int | None) -> exits.IoExit:
         return exits.IoExit(
             self.word, self.port, self.size, 1, b"" if value is None else value.to_bytes(self.size, "little")
@@ -107,6 +123,12 @@ class Mmio:
         self.writes = writes
         self.word = "write" if writes else "read"
 
+    of_device = is_exit = True
+
+    @property
+    def name(self) -> str:
+        return f"mmio {self.word} {self.address:#x}, {self.size} byte{'s' if self.size > 1 else ''}"
+
     def exit(self, value: int | None) -> exits.MmioExit:
         data = b"" if value is None else value.to_bytes(self.size, "little")
         return exits.MmioExit(self.word, self.address, self.size, data)
@@ -130,6 +152,12 @@ class Msr:
         self.index = index
         self.reason = reason
         self.writes = writes
+
+    of_device, is_exit = False, True
+
+    @property
+    def name(self) -> str:
+        return f"{'wrmsr' if self.writes else 'rdmsr'} {self.index:#x}"
 
     @property
     def _wanted(self) -> bool:
@@ -170,6 +198,12 @@ class Asking:
         self.stop: Stop | None = None
         self.writes = False
 
+    of_device = is_exit = False
+
+    @property
+    def name(self) -> str:
+        return self.event.describe()
+
     def exit(self, value: Any) -> exits.Exit:
         return self.event
 
@@ -200,6 +234,14 @@ class Outside(Protocol):
         """The value that was written in the end, and what that led to."""
         ...
 
+    def reached(self, at: DebuggedVcpu, what: Access) -> None:
+        """The guest makes an access, of which nobody has been told yet."""
+        ...
+
+    def passed(self, at: DebuggedVcpu, what: Access) -> Stop | None:
+        """It is done, and hooks have seen it: the stop that is wanted here."""
+        ...
+
 
 class Live:
     """A hook's answer, else that of the device or the CPU itself."""
@@ -212,6 +254,12 @@ class Live:
             return value, None
         value = value if answer is None else what.given(answer)
         return value, what.tell(at, value)
+
+    def reached(self, at: DebuggedVcpu, what: Access) -> None:
+        pass
+
+    def passed(self, at: DebuggedVcpu, what: Access) -> Stop | None:
+        return None
 
 
 class Door:
@@ -234,11 +282,16 @@ class Door:
 
         What was read or written, what a write led to, and the stop that is asked for. DeviceFailure.
         """
-        answer, before = self._judge.offer(at, what.exit(value), "before")
+        before = b"" if what.writes or not what.is_exit else at.vcpu.raw[REGS:REGS_END]
+        self.outside.reached(at, what)
+        answer, asked = self._judge.offer(at, what.exit(value), "before")
         outcome: Outcome = None
         if what.writes:
             value, outcome = self.outside.write(at, what, value, answer)
         else:
             value = self.outside.read(at, what, answer)
         after = self._judge.offer(at, what.exit(value))[1]
-        return value, outcome, after or before
+        wanted = self.outside.passed(at, what)
+        if before and at.vcpu.u64[U64_DIRTY_REGS]:
+            at.postpone_changes(before)
+        return value, outcome, wanted or asked or after

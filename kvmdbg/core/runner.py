@@ -499,6 +499,11 @@ class Runner(DebuggedVcpu):
     def after_access(self, exit: exits.Exit, outcome: Outcome, asked: stops.Stop | None) -> stops.Stop | None:
         """Behind an access that has passed the door: the stop that it leads to, its instruction done."""
         self.guest.listeners.tell_exit(exit)
+        if self._postponed is not None:
+            stop = self.complete()
+            self.make_changes()
+            if stop is not None:
+                return stop
         if isinstance(outcome, GuestEnd):
             return self.ended(outcome)
         return None if asked is None else self.complete() or replace(asked, pc=self.pc)

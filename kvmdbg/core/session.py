@@ -27,6 +27,7 @@ from kvmdbg.core.listeners import Listeners
 from kvmdbg.core.patches import Patches
 from kvmdbg.core.peripherals import Peripherals
 from kvmdbg.core.points import Points
+from kvmdbg.core.recordings import Recordings
 from kvmdbg.core.registers import RegisterFile
 from kvmdbg.core.runner import Runner
 from kvmdbg.core.serial_port import SerialPort
@@ -101,7 +102,6 @@ class Session:
         self.interrupt, self.kill, self.restart = control.interrupt, control.kill, control.restart
         self.step, self.next, self.step_line = control.step, control.next, control.step_line
         self.finish, self.advance, self.until = control.finish, control.advance, control.until
-        self.select = control.select
         self.frames = Frames(control, self.files)
         self.frame_of, self.backtrace, self.select_frame = self.frames.of, self.frames.backtrace, self.frames.select
         self.contexts = Contexts(control, self.files, self.frames, self.convenience, self.changes)
@@ -112,8 +112,7 @@ class Session:
         self.catch, self.add_point = self.points.catch, self.points.add
         self.hooks = Hooks(self.breakpoints)
         self.on = On(self.points, self.hooks)
-        self.offer = self.judge.offer
-        self.exits = ExitStatistics(lambda: control.runners)
+        self.offer, self.exits = self.judge.offer, ExitStatistics(lambda: control.runners)
         self.traces = Traces(control, self.points, self.listeners, self.symbols)
         self.trace_exits, self.end_trace_exits = self.traces.trace_exits, self.traces.end_exits
         self.trace_instructions = self.traces.trace_instructions
@@ -124,11 +123,12 @@ class Session:
         self.patches = Patches(memories, control.require_stopped, lambda: self.vcpu.mode.bits)
         self.assemble, self.assembled = self.patches.assemble, self.patches.assembled
         self.snapshots = Snapshots(control, str(self.image.path))
-        self.differences = self.snapshots.differences
+        self.record, self.replay = (recordings := Recordings(control)).record, recordings.replay
         self.peripherals = Peripherals(control)
         self.press, self.type, self.screen = self.peripherals.press, self.peripherals.type, self.peripherals.screen
         self.take_input = self._serial.take_input
-        self.add_symbols = self.files.read_symbols
+        self.select, self.add_symbols = control.select, self.files.read_symbols
+        self.differences = self.snapshots.differences
         control.at_epoch.append(self.changes.settle)
         control.at_load += [self.contexts.forget, self._forget_bindings, self.patches.forget]
         control.at_rest.append(self.traces.flush)

@@ -10,6 +10,7 @@ from kvmdbg.record import record
 if TYPE_CHECKING:
     from kvmdbg.core.breakpoints import Catchpoint, Point, Watchpoint
     from kvmdbg.observe.autopsy import Autopsy
+    from kvmdbg.timeline.log import Moment
 
 
 @record
@@ -323,6 +324,36 @@ class ErrorStop(Stop):
 
     def fields(self) -> dict[str, Any]:
         return {"message": self.message}
+
+
+@record
+class ReplayedStop(Stop):
+    """What was recorded has been run once more, to its end."""
+
+    reason: ClassVar[str] = "replayed"
+
+    def describe(self) -> str:
+        return f"the recording ends here, at {self.pc:#x}"
+
+
+@record
+class DivergedStop(Stop):
+    """The guest did not do what was recorded: at ``at`` ``wanted`` comes next, and it did ``got``."""
+
+    at: Moment
+    wanted: str
+    got: str
+    reason: ClassVar[str] = "diverged"
+
+    @property
+    def is_error(self) -> bool:
+        return True
+
+    def describe(self) -> str:
+        return f"the guest leaves the recording at {self.at}: recorded is {self.wanted}; it did {self.got}"
+
+    def fields(self) -> dict[str, Any]:
+        return {"accesses": self.at.accesses, "wanted": self.wanted, "got": self.got}
 
 
 def internal_error(error: BaseException, vcpu: int) -> ErrorStop:

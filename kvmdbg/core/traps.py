@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from kvmdbg.machine.memory import GuestMemory
@@ -18,6 +18,8 @@ class Traps:
     def __init__(self, memory: GuestMemory) -> None:
         self._memory = memory
         self._lock = threading.Lock()
+        self.written: Callable[[int, bytes], None] | None = None
+        """Told of what ``write`` writes."""
         self._planted: dict[int, tuple[int, int]] = {}
         """The trap and the byte under it, by guest-physical address."""
 
@@ -85,6 +87,8 @@ class Traps:
 
     def write(self, address: int, data: bytes) -> None:
         """Write under the traps, which stay. All of ``data``, or nothing: MemoryFault."""
+        if self.written is not None:
+            self.written(address, data)
         with self._lock:
             found = self._within(address, len(data))
             if not found:

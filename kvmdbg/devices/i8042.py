@@ -94,6 +94,7 @@ class Keyboard:
     def press(self, key: str) -> None:
         """Press and release a key or a combination, from any thread. UsageError."""
         codes = scan_codes(key)
+        self._board.arrived(self.name, "press", key)
         with self._lock:
             self.queue.extend(codes)
             self._interrupt()

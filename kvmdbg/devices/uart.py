@@ -63,6 +63,8 @@ class Uart:
 
     def feed(self, data: bytes) -> int:
         """Bytes from outside, from any thread: the guest reads them from the receiver. How many it has yet to read."""
+        if data:
+            self.board.arrived(self.name, "feed", data)
         with self._lock:
             self.received.extend(data)
             if data:

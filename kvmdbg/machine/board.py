@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 
 class Board:
@@ -21,6 +22,9 @@ class Board:
         self.output = output
         self.memory = memory
         self.changed: Callable[[], None] = lambda: None
+        self.arrived: Callable[[str, str, Any], None] = lambda device, how, data: None
+        """Called by a device before something from outside comes in: its name, the method and what that is called with.
+        UsageError where nothing may."""
         self._irq = irq
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 
 from kvmdbg.errors import KvmIoctlError, KvmUnavailable, UsageError
 from kvmdbg.kvm import System, Vcpu, abi
+from kvmdbg.machine.board import Board
 from kvmdbg.machine.boot import BootState, SegmentState, boot_state, check_placement
 from kvmdbg.machine.bus import Bus
 from kvmdbg.machine.image import Image, LoadOptions
@@ -22,6 +23,9 @@ class Machine:
     With ``irqchip`` PIC, IOAPIC, LAPICs and PIT are in the kernel; with more than one vCPU they always are, so that the
     others wait for INIT and SIPI as on real hardware. ``change_cpuid`` may change what the guest sees of the CPU.
     """
+
+    board: Board
+    """What its devices know of it."""
 
     def __init__(
         self,

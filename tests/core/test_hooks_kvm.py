@@ -66,6 +66,21 @@ def test_a_hook_answers_a_read(kvm_guest: Guests) -> None:
     assert after == [0x1C]
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_registers_that_a_hook_writes_do_not_cost_the_read(kvm_guest: Guests, when: str) -> None:
+    dbg = kvm_guest(asm=PORTS)
+
+    @dbg.on.io_in(0x60, when=when)
+    def note(event: Event) -> None:
+        event.regs.rsi = 7
+        event.regs.ah = 0x55
+        assert (event.regs.rsi, event.regs.ah) == (7, 0x55)
+
+    dbg.press("a")
+    dbg.run()
+    assert (dbg.regs.bl, dbg.regs.bh, dbg.regs.rsi, dbg.regs.ah) == (0x1E, 0xFF, 7, 0x55)
+
+
 def test_a_hook_replaces_or_swallows_what_is_written(kvm_guest: Guests) -> None:
     dbg = kvm_guest(asm="mov dx, 0x3f8; mov al, 'a'; out dx, al; mov al, 'b'; out dx, al; mov al, 'c'; out dx, al; hlt")
 

@@ -1,0 +1,1 @@
+"""What happened to a guest, in order: the log of a run."""

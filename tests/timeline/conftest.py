@@ -1,0 +1,3 @@
+from tests.core.conftest import boot
+
+__all__ = ["boot"]

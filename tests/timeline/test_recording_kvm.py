@@ -1,0 +1,266 @@
+"""What is recorded of a guest makes a fresh one of the same image do the same, register by register at every exit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+import kvmdbg
+from kvmdbg import Session
+from kvmdbg.core import stops
+from kvmdbg.errors import NotSupportedHere, SessionStateError, UsageError
+from kvmdbg.record import replace
+from kvmdbg.timeline.log import Access, Arrival, Kick, Log, Poke
+
+pytestmark = pytest.mark.kvm
+
+GUESTS = Path(__file__).resolve().parents[2] / "guests"
+ECHO = bytes.fromhex("e464 a801 74fa e460 e6e9 a20050 fe060150 ebed")
+"""again: in al, 0x64; test al, 1; jz again; in al, 0x60; out 0xe9, al; mov [0x5000], al; inc byte [0x5001];
+jmp again"""
+Open = Callable[..., Session]
+States = list[dict[str, int]]
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Iterator[Open]:
+    """Sessions on a guest that sends the keyboard's scan codes to port 0xE9, for ever."""
+    path = tmp_path / "echo.bin"
+    path.write_bytes(ECHO)
+    with ExitStack() as opened:
+        yield lambda **options: opened.enter_context(
+            kvmdbg.open(path, format="flat", load=0x1000, memory="1M", **options)
+        )
+
+
+def states_of(dbg: Session) -> States:
+    """Gets all registers at each exit from now on."""
+    states: States = []
+
+    @dbg.on.exit("any", when="before")
+    def note(event: kvmdbg.core.hook_calls.Event) -> None:  # type: ignore[name-defined]
+        states.append(event.regs.snapshot())
+
+    return states
+
+
+def replayed(dbg: Session, log: Log) -> States:
+    states = states_of(dbg)
+    stop = dbg.replay(log)
+    assert isinstance(stop, stops.ReplayedStop), stop.describe()
+    assert log.end is not None
+    assert stop.pc == log.end.pc
+    return states
+
+
+def typed(dbg: Session) -> tuple[Log, States]:
+    """A run with two keys and a change of memory and registers in between, at a place that no exit marks."""
+    states = states_of(dbg)
+    with dbg.record() as log:
+        dbg.run(exits=10)
+        dbg.press("a")
+        dbg.run(exits=2)
+        point = dbg.break_at(0x100A)  # mov [0x5000], al
+        dbg.run()
+        dbg.breakpoints.discard(point)
+        dbg.step()
+        dbg.physical.write(0x5001, b"\x40")
+        dbg.regs.rbx = 0x1234
+        dbg.press("b")
+        dbg.run(exits=12)
+    return log, states
+
+
+def test_keys_and_a_change(echo: Open) -> None:
+    first, second = echo(), echo()
+    log, states = typed(first)
+    assert [one.data for one in log.entries if isinstance(one, Arrival)] == ["a", "b"]
+    (poke,) = (one for one in log.entries if isinstance(one, Poke))
+    assert set(poke.change.vcpu) == {"regs"}
+    assert [address for address, _ in poke.change.memory] == [0x5000]
+    assert replayed(second, log) == states
+    assert second.physical.read(0, 0x100000) == first.physical.read(0, 0x100000)
+    assert second.regs.snapshot() == first.regs.snapshot()
+    assert second.regs.rbx == 0x1234
+    assert second.output == first.output
+    assert [device.save() for device in second.devices] == [device.save() for device in first.devices]
+
+
+def test_it_goes_on_live_from_the_end(echo: Open) -> None:
+    first, second = echo(), echo()
+    log, _ = typed(first)
+    second.replay(log)
+    second.press("c")
+    first.press("c")
+    first.run(exits=30)
+    second.run(exits=30)
+    assert second.regs.snapshot() == first.regs.snapshot()
+    assert second.physical.read(0x5000, 2) == first.physical.read(0x5000, 2)
+
+
+def test_another_input_is_told_where_it_shows(echo: Open) -> None:
+    log, _ = typed(echo())
+    at = next(n for n, one in enumerate(log.entries) if isinstance(one, Access) and one.value == 0x1E)  # "a"
+    entry = log.entries[at]
+    assert isinstance(entry, Access)
+    log.entries[at] = replace(entry, value=0x1F)
+    stop = echo().replay(log)
+    assert isinstance(stop, stops.DivergedStop)
+    before = sum(isinstance(one, Access) for one in log.entries[: at + 1])
+    assert (stop.at.accesses, stop.wanted, stop.got) == (
+        before, "out port 0xe9, 1 byte, value 0x1e", "out port 0xe9, 1 byte, value 0x1f"
+    )  # fmt: skip
+
+
+def test_other_registers_are_told_at_the_next_access(echo: Open) -> None:
+    log, _ = typed(echo())
+    at = next(n for n, one in enumerate(log.entries) if isinstance(one, Poke))
+    entry = log.entries[at]
+    assert isinstance(entry, Poke)
+    log.entries[at] = replace(entry, change=replace(entry.change, vcpu={}))
+    stop = echo().replay(log)
+    assert isinstance(stop, stops.DivergedStop)
+    assert stop.at.accesses == entry.at.accesses
+    assert "other registers" in stop.got
+
+
+def test_what_hooks_answer_and_change(echo: Open) -> None:
+    first, second = echo(), echo()
+    states = states_of(first)
+
+    @first.on.io_in(port=0x60, when="before")
+    def answer(event: kvmdbg.core.hook_calls.Event) -> int:  # type: ignore[name-defined]
+        event.memory.write(0x6000, b"seen")
+        event.regs.rcx = 77
+        return 0x33
+
+    with first.record() as log:
+        first.press("a")
+        first.run(exits=12)
+    assert replayed(second, log) == states
+    assert (second.regs.rcx, second.memory.read(0x6000, 4), second.memory[0x5000]) == (77, b"seen", 0x33)
+
+
+def test_nothing_else_comes_in_meanwhile(echo: Open) -> None:
+    log, _ = typed(echo())
+    second = echo()
+    point = second.break_at(0x100A)
+    stop = second.replay(log)
+    assert isinstance(stop, stops.BreakpointStop)
+    with pytest.raises(UsageError, match="nothing else can come in"):
+        second.press("x")
+    with pytest.raises(SessionStateError), second.record():
+        pass
+    second.breakpoints.discard(point)
+    assert isinstance(second.replay(log), stops.ReplayedStop)
+
+
+def test_only_from_where_it_began(echo: Open) -> None:
+    log, _ = typed(echo())
+    second = echo()
+    second.regs.rdx = 5
+    with pytest.raises(UsageError, match="does not stand where the recording began"):
+        second.replay(log)
+
+
+def test_a_restart_spoils_it(echo: Open) -> None:
+    first = echo()
+    with first.record() as log:
+        first.run(exits=3)
+        first.restart()
+    with pytest.raises(UsageError, match="was restarted"):
+        first.replay(log)
+
+
+def test_controllers_in_the_kernel_are_refused(echo: Open) -> None:
+    with pytest.raises(NotSupportedHere, match="where kvmdbg does not see them"), echo(irqchip=True).record():
+        pass
+
+
+def test_going_back_while_recorded(echo: Open) -> None:
+    first, second = echo(), echo()
+    states = states_of(first)
+    with first.record() as log:
+        first.press("a")
+        first.run(exits=4)
+        first.snapshots.save("here")
+        first.run(exits=5)
+        first.snapshots.restore("here")
+        first.run(exits=6)
+    assert replayed(second, log) == states
+    assert second.output == first.output
+
+
+def test_a_change_where_a_kick_landed(echo: Open) -> None:
+    first, second = echo(), echo()
+    with first.record() as log:
+        first.run(timeout=0.1)
+        first.physical.write(0x5001, b"\x77")
+        first.run(exits=3)
+        first.run(timeout=0.1)
+    assert log.accesses > 3
+    replayed(second, log)
+    assert second.regs.snapshot() == first.regs.snapshot()
+    assert second.physical.read(0x5000, 2) == first.physical.read(0x5000, 2)
+
+
+def test_a_guest_that_halts_for_ever(boot: Open) -> None:
+    """hlt; jmp to it"""
+    first, second = (boot(bytes.fromhex("f4 ebfd")) for _ in range(2))
+    with first.record() as log:
+        for _ in range(3):
+            first.run()
+        first.regs.rax = 5
+        first.run()
+    replayed(second, log)
+    assert second.regs.rax == 5
+    assert log.end is not None
+    log.end = replace(log.end, registers=b"others")
+    second.restart()
+    stop = second.replay(log)
+    assert isinstance(stop, stops.DivergedStop)
+    assert stop.got == "nothing: it halts again and again"
+
+
+def test_boot16_with_a_change_behind_a_breakpoint() -> None:
+    """It makes no exit at all: where it was stopped is found by its state."""
+    with kvmdbg.open(GUESTS / "boot16.bin") as first, kvmdbg.open(GUESTS / "boot16.bin") as second:
+        counter = 0x7C28
+        where = next(at for at in range(0x7C00, 0x7C30) if first.physical.read(at, 1) == b"\xc3")
+        with first.record() as log:
+            first.press("a")
+            first.break_at(where, when="$ecx == 30")
+            first.run()
+            first.physical.write(counter + 0x100, b"changed")
+            first.regs.rcx = 1000
+            first.break_at(where, when="$ecx == 1020")
+            first.run()
+            first.step(3)
+        assert any(isinstance(one, Poke) for one in log.entries)
+        assert log.accesses == 0
+        replayed(second, log)
+        assert second.regs.snapshot() == first.regs.snapshot()
+        assert second.physical.read(0, 0x10000) == first.physical.read(0, 0x10000)
+
+
+@pytest.mark.parametrize("optimized", ["O0", "O2"])
+def test_the_kernel(optimized: str) -> None:
+    image = GUESTS / f"kernel-{optimized}.elf"
+    with kvmdbg.open(image) as first, kvmdbg.open(image) as second:
+        states = states_of(first)
+        with first.record() as log:
+            first.run(exits=5)
+            first.press("a")
+            first.uart.feed(b"hello")
+            point = first.break_at("shrink")
+            first.run(timeout=20)
+            first.breakpoints.discard(point)
+            first.physical.write(first.symbols["pages_given"] + 0x800, b"\x55")
+            first.run(timeout=20)
+        assert {type(one) for one in log.entries} == {Access, Arrival, Kick, Poke}
+        assert replayed(second, log) == states
+        assert second.output == first.output
+        assert second.regs.snapshot() == first.regs.snapshot()
