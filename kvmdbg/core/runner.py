@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, TypeVar
 from kvmdbg.core import stops
 from kvmdbg.core.arming import Plan
 from kvmdbg.core.coalescing import HOT
-from kvmdbg.core.debugged_vcpu import DebuggedVcpu
 from kvmdbg.core.events import ExceptionEvent
+from kvmdbg.core.exit_loop import ExitLoop, Guards
 from kvmdbg.core.outside import Msr, Outcome, PortEntry
 from kvmdbg.core.probe import HLT, INT1, INT3, host_profile, shutdown_resets
 from kvmdbg.core.retreat import GuardSpoilt, Retreat
@@ -65,7 +65,7 @@ RESUMED = -1
 """In ``Runner.recent``: not an exit but the start of a run."""
 
 
-class Runner(DebuggedVcpu):
+class Runner(ExitLoop):
     """Runs one vCPU of ``guest``: the exit loop, and what answers exits."""
 
     def __init__(self, guest: Guest, vcpu: Vcpu, *, blocks_interrupts: bool) -> None:
@@ -93,7 +93,7 @@ class Runner(DebuggedVcpu):
         self._same_state = 0
         self._state_end = REGS_END
         self.lifted: int | None = None
-        self.stepper = Stepper(self)
+        self.stepper = Stepper(self, guest)
         self.watching = Watching(self)
         self.retreat = Retreat(self, guest)
         super().__init__(
@@ -107,6 +107,10 @@ class Runner(DebuggedVcpu):
         super().arm(plan)
         self._tables = b""
         self.watching.prepare()
+
+    @property
+    def guards(self) -> Guards:
+        return self.watching
 
     def start_anew(self) -> None:
         """The vCPU has been given another state: nothing of what was known of the last run holds."""
@@ -598,7 +602,7 @@ class Runner(DebuggedVcpu):
             return hits
         return stops.BreakpointStop(vcpu=self.index, pc=pc, hits=hits) if hits else None
 
-    def _on_debug(self) -> stops.Stop | None:
+    def serve_debug(self) -> stops.Stop | None:
         vcpu = self.vcpu
         if vcpu.kvm_run.debug.exception == 3:
             if self.trap_at() is not None:
@@ -740,7 +744,7 @@ class Runner(DebuggedVcpu):
 
 
 HANDLERS: dict[int, Callable[[Runner], stops.Stop | None]] = {
-    exits.KVM_EXIT_DEBUG: Runner._on_debug,
+    exits.KVM_EXIT_DEBUG: Runner.serve_debug,
     exits.KVM_EXIT_HLT: Runner._on_hlt,
     exits.KVM_EXIT_MMIO: Runner._on_mmio,
     exits.KVM_EXIT_INTERNAL_ERROR: Runner._on_internal_error,

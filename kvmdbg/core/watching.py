@@ -308,7 +308,7 @@ class Watching:
         if runner.stepper.parked or (stop is not None and not isinstance(stop, stops.WatchpointStop)):
             return stop
         if runner.stepper.delivered:
-            frame = runner.stepper.frame(before)
+            frame = runner.stepper.flags.frame(before)
             expected = [] if frame is None else self._touched(watches, values, Access(*frame, False, True, "ss"))
         for touch in expected:
             self._fill(touch, touch.old, self._value(touch.watch))
@@ -418,7 +418,7 @@ class Watching:
         guest, plan = runner.guest, runner.plan
         memory = guest.machine.memory
         with guest.world.exclusive(runner):
-            guest.traps.lift(*(plan.traps - runner.stepper.entries))
+            guest.traps.lift(*(plan.traps - runner.stepper.handlers.entries))
             lifted = memory.unprotected() if memory.restartable else memory.unguarded()
             try:
                 with lifted:

@@ -120,13 +120,23 @@ def host(trap: int | None = INT3, registers: bool = False) -> HostProfile:
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Script:
     found = Script()
-    for module in ("core.runner", "core.stepping", "core.debugged_vcpu", "kvm.vcpu", "kvm.system"):
+    for module in ("core.runner", "core.stepping", "core.single_step", "core.debugged_vcpu", "kvm.vcpu", "kvm.system"):
         monkeypatch.setattr(f"kvmdbg.{module}.fcntl", found)
     return found
 
 
 def let_probe_find(monkeypatch: pytest.MonkeyPatch, made: Callable[[], HostProfile]) -> None:
-    for user in ("points", "inspection", "holding", "runner", "stepping", "post_mortem", "debugged_vcpu"):
+    for user in (
+        "points",
+        "inspection",
+        "holding",
+        "runner",
+        "stepping",
+        "single_step",
+        "handler_traps",
+        "post_mortem",
+        "debugged_vcpu",
+    ):
         monkeypatch.setattr(f"kvmdbg.core.{user}.host_profile", made)
 
 

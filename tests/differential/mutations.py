@@ -35,7 +35,7 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "steps clear the guest's own trap flag",
-        "core/stepping.py",
+        "core/single_step.py",
         "        if own if image is None or self.parked else image & EFLAGS_TF:\n",
         "        if False:\n",
     ),
@@ -48,14 +48,14 @@ MUTATIONS = (
     ),
     Mutation(
         "flags in the frame that iretq pops stay changed",
-        "core/stepping.py",
+        "core/single_step.py",
         "runner.guest.space.write_linear(runner, *frame)",
         "pass",
         ("--mode", "long"),
     ),
     Mutation(
         "a step over a fence runs two instructions",
-        "core/stepping.py",
+        "core/single_step.py",
         "        if not host_profile().runs_on:\n",
         "        if True:\n",
     ),
@@ -103,8 +103,8 @@ MUTATIONS = (
     ),
     Mutation(
         "flags that a device gives are not looked at",
-        "core/stepping.py",
-        "            image = self._flags_from_devices(source, reads)\n",
+        "core/single_step.py",
+        "            image = self.flags.from_devices(source, reads)\n",
         "            pass\n",
     ),
     Mutation(
@@ -122,7 +122,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the guest's own single-step trap leaves DR6.BS clear",
-        "core/stepping.py",
+        "core/single_step.py",
         "        if own and not self.parked:\n            runner.deliver(1, 0, dr6=DR6_BS)\n",
         "        if own and not self.parked:\n            runner.deliver(1, 0)\n",
     ),
