@@ -37,6 +37,8 @@ def read_line(
 
     def begin() -> None:
         nonlocal interrupted
+        # where the terminal was slow to say where its cursor is, the loop that waited for that has gone
+        app.renderer._waiting_for_cpr_futures.clear()
         started()
         if interrupted:
             interrupted = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Callable, Iterator
 
@@ -10,6 +11,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
+from prompt_toolkit.renderer import CPR_Support
 
 from kvmdbg.ui.read_line import read_line
 
@@ -61,3 +63,27 @@ def test_ctrl_c_before_the_prompt_is_there(keys: PipeInput) -> None:
     prompt.app.before_render += sigint(lambda: True)
     with pytest.raises(KeyboardInterrupt):
         read_line(prompt, "> ")
+
+
+class SlowTerminal(DummyOutput):
+    """It says where its cursor is, when it gets round to it."""
+
+    @property
+    def responds_to_cpr(self) -> bool:
+        return True
+
+
+def test_a_terminal_that_has_not_answered_the_prompt_before(keys: PipeInput) -> None:
+    told: list[object] = []
+
+    def started() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["exception"]))
+
+    prompt: PromptSession[str] = PromptSession(output=SlowTerminal())
+    prompt.app.renderer.cpr_support = CPR_Support.SUPPORTED
+    before = asyncio.new_event_loop()
+    prompt.app.renderer._waiting_for_cpr_futures.append(before.create_future())
+    before.close()
+    keys.send_text("run\r")
+    assert read_line(prompt, "> ", started) == "run"
+    assert told == []
