@@ -123,6 +123,7 @@ def test_memory_is_kept() -> None:
     one, two = made(), made()
     register(one, 0x50, 9)
     state = one.save()
+    assert len(state[1]) == 128
     register(one, 0x50, 1)
     two.load(state)
     assert two.index == 0x50 and register(two, 0x50) == 9

@@ -173,6 +173,9 @@ def test_synonyms(names: str, flags: set[int]) -> None:
 
 
 def test_no_instruction_is_no_kind() -> None:
+    plain = disasm.InsnInfo(1, "nop")
+    assert not any(getattr(plain, name) for name in disasm.InsnInfo.__annotations__ if name.startswith("is_"))
+    assert plain.target is None and not plain.is_stepped_over
     assert disasm.classify(b"\xff\xff", 0, 64) is None
     assert disasm.classify(b"", 0, 64) is None
 

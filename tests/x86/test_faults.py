@@ -521,6 +521,9 @@ def test_instructions_that_load_segments(code: str, changes: dict[str, int], wha
         ("long", 0, "cf", 4),
         ("prot", 0, "cb", 2),
         ("prot", 0, "66cb", 4),
+        ("prot", 1, "cb", 4),
+        ("prot", 1, "66cb", 2),
+        ("prot", 1, "66cf", 2),
     ],
 )
 def test_slot_of_a_far_return(mode: str, db: int, code: str, at: int) -> None:
