@@ -756,6 +756,7 @@ def test_same_stack_in_protected_mode(changes: dict[str, int], fault: tuple[int,
 def test_inner_stack_in_protected_mode(changes: dict[str, int], esp0: int, fault: tuple[int, str] | None) -> None:
     cpu = prepared("prot", cpl=3).set(rsp=0xFFFFFFFF, **changes)
     cpu.ram.put(0x604, esp0, 4)
+    cpu.ram.put(0x608, 0x10, 4)  # SS0 is behind it
     assert cpu.delivery(6) == fault
 
 

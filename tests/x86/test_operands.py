@@ -234,7 +234,25 @@ def test_registers_that_the_instruction_moved_itself() -> None:
     assert finder("90 48a5", 3, 64, 0x500, 8, True, rsi=0, rdi=0x508) == (0x1001, "movsq")
 
 
+@pytest.mark.parametrize(
+    ("code", "bits", "slot", "count"),
+    [("60", 32, 4, 8), ("60", 16, 2, 8), ("50", 32, 4, 1), ("9a000000000800", 32, 4, 2), ("9c", 64, 8, 1)],
+)
+def test_where_a_push_wrote(code: str, bits: int, slot: int, count: int) -> None:
+    """From the stack pointer behind it."""
+    raw = bytes.fromhex(code)
+    reg = registers(**dict.fromkeys(BASES, 0), rsp=0x1000 - slot * count)
+
+    def read(address: int, size: int) -> bytes:
+        return raw[address - 0x2000 :][:size] if address >= 0x2000 else b""
+
+    at, end = 0x1000 - slot, 0x2000 + len(raw)
+    made = operands.find_accessor(read, end, bits, reg, at, slot, write=True, stack_bits=bits)
+    assert made is not None and (made[1].linear, made[1].size) == (0x1000 - slot * count, slot * count)
+
+
 def test_which_instruction() -> None:
+    assert finder("90 f2ae", 1, 32, 0x600, 1, False, rdi=0x601, rcx=3) == (0x1001, "repne scasb")
     assert finder("90 8807 90", 3, 16, 0x500, 1, True, rbx=0x500) == (0x1001, "mov")
     assert finder("90 66890e1c7c", 6, 16, 0x7C1C, 4, True) == (0x1001, "mov")
     assert finder("90 66890e1c7c", 6, 16, 0x7C1C, 0, True) == (0x1001, "mov")
