@@ -96,6 +96,8 @@ class SingleStep:
         try:
             return self._one(before, entered)
         except GuardedAccess:
+            if before[RFLAGS + 1] & 1:  # which KVM has hidden
+                self.runner.set_general("rflags", self.runner.vcpu.regs.rflags | EFLAGS_TF)
             return self.runner.guards.through_guards(lambda: self._one(self._registers(), False))
 
     def _one(self, before: bytes, entered: bool) -> stops.Stop | None:
