@@ -39,7 +39,8 @@ class Client:
     def __init__(self, service: GdbService, said: list[str]) -> None:
         self.service, self.said = service, said
         where = Address.parse(service.address or "")
-        self.remote = Remote(socket.create_connection((where.host, where.port)))
+        connection = socket.create_connection((where.host, where.port))
+        self.remote = Remote(connection, timeout=120)  # `finish` where nothing has called steps through all memory
         assert self.remote.ask(b"QStartNoAckMode") == b"OK"
         self.remote.wire.acknowledge = False
 
