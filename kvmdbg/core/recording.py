@@ -27,7 +27,9 @@ from kvmdbg.timeline.log import Access, Arrival, Change, Kick, Log, Moment, Poke
 from kvmdbg.x86 import paging
 from kvmdbg.x86.registers import EFLAGS_RF
 
-MSR_TSC = 0x10
+CLOCKS = frozenset((0x10, 0xE7, 0xE8, 0x40000010, 0x40000020))
+"""MSRs that go on by themselves: IA32_TIME_STAMP_COUNTER, IA32_MPERF, IA32_APERF (Intel SDM volume 4), and Hyper-V's
+HV_X64_MSR_VP_RUNTIME and HV_X64_MSR_TIME_REF_COUNT, which KVM has, too."""
 PAGE = 4096
 
 
@@ -103,7 +105,7 @@ class Observer:
 
 
 def difference(before: Standing, after: Standing) -> Change:
-    """What was changed between the two, all but the time-stamp counter, which goes on by itself."""
+    """What was changed between the two, all but clocks, which go on by themselves."""
     pages = before.pages.keys() | after.pages.keys()
     memory = tuple(
         (address, after.pages.get(address, snapshot.ZERO))
@@ -122,7 +124,7 @@ def difference(before: Standing, after: Standing) -> Change:
 
 def _entries(msrs: bytes) -> Iterator[bytes]:
     for at in range(0, len(msrs), MSR_ENTRY):
-        if int.from_bytes(msrs[at : at + 4], "little") != MSR_TSC:
+        if int.from_bytes(msrs[at : at + 4], "little") not in CLOCKS:
             yield msrs[at : at + MSR_ENTRY]
 
 

@@ -40,6 +40,8 @@ class Replaying(Live):
         self._control = control
         self._next = 0
         self._registers = b""
+        self._failed = False
+        """The last stop is for a device that has failed when this was recorded, too."""
         self._feeding = False
         self._changing: Change | None = None
         control.guest.machine.board.arrived = self._arrived
@@ -103,8 +105,7 @@ class Replaying(Live):
         if what.of_device:
             with suppress(DeviceFailure):
                 what.ask(at)
-        if entry.failed is not None:
-            raise DeviceFailure(*entry.failed)
+        self._require_success(entry)
         return entry.value
 
     def write(self, at: DebuggedVcpu, what: Way, value: Any, answer: Any) -> tuple[Any, Outcome]:
@@ -115,9 +116,13 @@ class Replaying(Live):
         if entry.value is not None:
             with suppress(DeviceFailure):
                 outcome = what.tell(at, entry.value)
-        if entry.failed is not None:
-            raise DeviceFailure(*entry.failed)
+        self._require_success(entry)
         return entry.value if entry.value is not None else value, outcome if isinstance(outcome, Refused) else entry.end
+
+    def _require_success(self, entry: Access) -> None:
+        if entry.failed is not None:
+            self._failed = True
+            raise DeviceFailure(*entry.failed)
 
     def reached(self, at: DebuggedVcpu, what: Way) -> None:
         self._registers = general_registers(at)
@@ -154,8 +159,9 @@ class Replaying(Live):
                 self._apply(entry.change)
                 self._next += 1
                 continue
-            if stop is not None and not _is_on_the_way(stop):
+            if stop is not None and not (self._failed or _is_on_the_way(stop)):
                 return stop
+            self._failed = False
             if isinstance(stop, stops.HaltedStop):
                 if here == halted:
                     self.diverged = Diverged(here, self._in_words(entry), "nothing: it halts again and again")

@@ -89,6 +89,16 @@ def test_keys_and_a_change(echo: Open) -> None:
     assert [device.save() for device in second.devices] == [device.save() for device in first.devices]
 
 
+def test_a_stop_alone_changes_nothing(echo: Open) -> None:
+    first = echo()
+    with first.record() as log:
+        for _ in range(3):
+            first.run(exits=2)
+        first.step(5)
+    assert not any(isinstance(one, Poke) for one in log.entries)
+    assert sum(isinstance(one, Kick) for one in log.entries) == 5  # the last one at the end
+
+
 def test_it_goes_on_live_from_the_end(echo: Open) -> None:
     first, second = echo(), echo()
     log, _ = typed(first)
@@ -264,3 +274,53 @@ def test_the_kernel(optimized: str) -> None:
         assert replayed(second, log) == states
         assert second.output == first.output
         assert second.regs.snapshot() == first.regs.snapshot()
+
+
+def test_the_time_stamp_counter_where_it_is_looked_at(boot: Open) -> None:
+    """again: rdtsc; mov si, ax; xor eax, eax; cpuid; out 0x80, al; jmp again"""
+    first, second = (boot(bytes.fromhex("0f31 89c6 6631c0 0fa2 e680 ebf3")) for _ in range(2))
+    first.catch("rdtsc").enabled = True
+    first.on.cpuid(when="before")(lambda event: (1, 2, 3, 4))
+    with first.record() as log:
+        for _ in range(3):
+            first.run(exits=5)
+        first.run(exits=1)
+    assert [one.what for one in log.entries if isinstance(one, Access)][:2] == ["rdtsc", "cpuid leaf 0x0, sub-leaf 0x0"]
+    replayed(second, log)
+    assert second.regs.snapshot() == first.regs.snapshot()
+    assert second.regs.rbx == 2
+
+
+def test_the_time_stamp_counter_that_nobody_looks_at(boot: Open) -> None:
+    """again: rdtsc; out 0x80, al; jmp again"""
+    first, second = (boot(bytes.fromhex("0f31 e680 ebfa")) for _ in range(2))
+    with first.record() as log:
+        first.run(exits=50)
+    stop = second.replay(log)
+    assert isinstance(stop, stops.DivergedStop)
+
+
+def test_mmio_strings_msrs_and_a_device_that_fails(boot: Open) -> None:
+    """mov esi, [0x80000000]; mov edi, 0x3000; mov ecx, 4; mov edx, 0x60; rep insb; mov ecx, 0x1234; rdmsr;
+    mov [0x80000000], eax; mov esi, 0x3000; mov ecx, 3; mov edx, 0xe9; rep outsb; in al, 0x71; hlt"""
+    code = bytes.fromhex(
+        "8b3500000080 bf00300000 b904000000 ba60000000 f36c b934120000 0f32 a300000080"
+        "be00300000 b903000000 bae9000000 f36e e471 f4"
+    )
+    first, second = (boot(code, 32) for _ in range(2))
+    first.on.mmio_read(0x80000000, when="before")(lambda event: 0x12345678)
+    first.on.msr_read(0x1234, when="before")(lambda event: 0xABCD)
+    cmos = next(device for device in first.devices if device.name == "cmos")
+    cmos.read = lambda offset, size: 1 // 0  # type: ignore[method-assign]
+    with first.record() as log:
+        first.press("a")
+        assert isinstance(first.run(), stops.ErrorStop)
+        assert isinstance(first.run(), stops.HaltedStop)
+    assert first.regs.esi == 0x3003
+    second.on.msr_read(0x1234)(lambda event: None)  # has KVM exit there
+    seen: list[stops.Stop] = []
+    second.listeners.on_stop(seen.append)
+    assert isinstance(second.replay(log), stops.ReplayedStop)
+    assert any("device cmos failed" in stop.describe() for stop in seen)
+    assert second.regs.snapshot() == first.regs.snapshot()
+    assert second.memory.read(0x3000, 4) == first.memory.read(0x3000, 4) == b"\x1e\x9e\0\0"
