@@ -530,6 +530,30 @@ def snapshot_file(trial: Trial) -> Stop:
 
 
 @variant
+def recorded(trial: Trial) -> Stop:
+    """Recorded with a change on the way, which is taken back at the end; replayed by another session."""
+    session = trial.session
+    if session.machine.irqchip:
+        trial.note("run")  # nobody can record that
+        return trial.run()
+    count = trial.steps_to_go()
+    trial.note(f"record: step {count}, change, run; replay elsewhere")
+    before = session.physical.read(MEMORY - 4, 4)
+    with session.record() as log:
+        stop = trial.step(count)
+        if not trial.at_end(stop):
+            session.physical.write(MEMORY - 4, b"seen")
+            stop = trial.run()
+            session.physical.write(MEMORY - 4, before)
+    with trial.runnable.open() as other, in_time(other):
+        again = other.replay(log)
+        if again.reason != "replayed":
+            raise Wrong(again.describe())
+        trial.observed = replace(observe(other, again), end=stop.reason)
+    return stop
+
+
+@variant
 def restart(trial: Trial) -> Stop:
     session = trial.session
     trial.step(trial.steps_to_go())
