@@ -139,7 +139,7 @@ class Vectors:
                 continue
             start = Place(runner.pc, runner.mode.bits, runner.cs_base, not runner.mode.segmented)
             self._keep(start, partial(self._space.code_at, runner), partial(self._space.physical_of, runner))
-        bits = {"real": 16, "prot": 32, "long": 64}[self._image.mode]
+        bits = self._image.function_bits or {"real": 16, "prot": 32, "long": 64}[self._image.mode]
         functions = [symbol.address for symbol in self._image.symbols if symbol.kind == "function"]
         for physical, linear in (self._candidates or {}).items():
             if physical not in self.sure:

@@ -262,7 +262,10 @@ class Elf:
             default = Entry(None, to_physical(found, file.header["e_entry"]) + bias)
         segments = segments_of(found, data, bias)
         entry = chosen_entry(options, default, path, mode, symbols, lambda at: to_physical(found, at - bias) + bias)
-        return Image(path, self.name, segments, mode, entry, symbols=symbols, bias=bias, remark=remark)
+        return Image(
+            path, self.name, segments, mode, entry,
+            symbols=symbols, bias=bias, remark=remark, function_bits=file.elfclass,
+        )  # fmt: skip
 
 
 def segments_of(found: list[Loadable], data: bytes, bias: int = 0) -> list[Segment]:

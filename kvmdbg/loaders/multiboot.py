@@ -91,10 +91,12 @@ class Multiboot:
         symbols: list[Symbol] = []
         found: list[elf.Loadable] = []
         remark = ""
+        bits = 0
         start = header.entry
         if data[:4] == elf.MAGIC:
             with elf.opened(data, path, sections=False) as file:
                 elf.mode_of(file, path)
+                bits = file.elfclass
                 symbols, remark = elf.symbols_if_readable(data, path)
                 if not header.flags & ADDRESSES_VALID:
                     found = elf.loadables(file, data, path)
@@ -110,7 +112,10 @@ class Multiboot:
         )
         structure = _information(options.cmdline)
         registers = {"rax": LOADER_MAGIC}
-        return Image(path, self.name, segments, "prot", entry, registers, symbols, [structure], remark=remark)
+        return Image(
+            path, self.name, segments, "prot", entry, registers, symbols, [structure],
+            remark=remark, function_bits=bits,
+        )  # fmt: skip
 
 
 def _by_addresses(header: Header, data: bytes, path: str) -> Segment:

@@ -94,7 +94,8 @@ class Image:
 
     ``mode`` is "real", "prot" or "long"; ``registers`` are start values by storage register name besides those that
     follow from mode and entry. ``bias`` is what a position-independent image's addresses were moved by. ``remark`` is a
-    sentence for the user about the file, when it hardly is what was meant.
+    sentence for the user about the file, when it hardly is what was meant. ``function_bits`` is the width of the
+    code of its functions where the file says so, which need not be that of its entry; 0 elsewhere.
     """
 
     path: str
@@ -107,6 +108,7 @@ class Image:
     structures: list[BootStructure] = field(default_factory=list)
     bias: int = 0
     remark: str = ""
+    function_bits: int = 0
 
     @property
     def multiboot(self) -> bool:

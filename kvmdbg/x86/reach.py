@@ -6,12 +6,12 @@ LGDT names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
 from kvmdbg.record import record
-from kvmdbg.x86 import disasm
+from kvmdbg.x86 import disasm, operands
 
 MOST_INSTRUCTIONS = 4000
 HANDLER_SIZE = 48
@@ -42,6 +42,7 @@ def find(read: Read, mnemonic: str, starts: Iterable[Place]) -> dict[int, int]:
     while waiting:
         place = waiting.pop()
         at, protected = place.linear, place.protected
+        named: set[int] = set()
         while (at, place.bits) not in seen and len(seen) < MOST_INSTRUCTIONS:
             seen.add((at, place.bits))
             code = read(at, disasm.MAX_INSTRUCTION)
@@ -56,12 +57,26 @@ def find(read: Read, mnemonic: str, starts: Iterable[Place]) -> dict[int, int]:
                 protected = True
             elif info.mnemonic in ("ljmp", "lcall") and len(insn.operands) == 2:
                 waiting += _far(read, insn, tables, protected)
+            named |= set(_named(insn, at, place.bits))
             if info.target is not None:
                 waiting.append(Place(info.target, place.bits, place.base, protected))
-            if _is_end(info):
-                break
             at += info.size
+            if _is_end(info) and not (
+                info.mnemonic == "retfq" and at in named
+            ):  # back into this very code: CS is loaded
+                break
     return found
+
+
+def _named(insn: Any, at: int, bits: int) -> Iterator[int]:
+    """The addresses that an instruction loads or pushes as they are, in code of 64 bits."""
+    if bits != 64 or insn.mnemonic not in ("lea", "mov", "movabs", "push"):
+        return
+    operand = insn.operands[-1]
+    if operand.type == operands.IMM:
+        yield operand.imm
+    elif insn.mnemonic == "lea" and insn.reg_name(operand.mem.base) == "rip":
+        yield at + insn.size + operand.mem.disp
 
 
 @lru_cache(maxsize=1024)  # asked for each handler at each step

@@ -9,8 +9,9 @@ import pytest
 import kvmdbg
 from kvmdbg import Session
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.core.stops import StepStop
+from kvmdbg.core.stops import CaughtStop, StepStop
 from kvmdbg.errors import ExpressionError
+from tests.core.conftest import take_debug_registers
 
 pytestmark = pytest.mark.kvm
 
@@ -179,3 +180,12 @@ def test_sources_are_found_in_a_folder(tmp_path: Path) -> None:
         assert "task->step(task);" in typed(dbg, "list tasks.c:50")
         typed(dbg, "directory", f"directory {GUESTS}/kernel")
         assert "task->step(task);" in typed(dbg, "list tasks.c:50")
+
+
+def test_page_faults_are_caught_from_the_first_on(dbg: Session) -> None:
+    """The table of handlers is loaded by 64-bit code, behind an entry in 32-bit mode."""
+    take_debug_registers(dbg)
+    caught = dbg.catch("exception", vector=14)
+    while isinstance(dbg.run(timeout=20), CaughtStop):
+        pass
+    assert caught.hits == dbg.evaluate("traps[14]").value == 7

@@ -33,6 +33,7 @@ def test_segments_entry_and_mode(image_file: Write, image: ElfImage, mode: str) 
     image.loads = [Load(0x100000, b"\x90\x90\xf4"), Load(0x200000, b"data", 0x1000), Load(0x300000, b"", 0x2000)]
     loaded = load(image_file(image.build()))
     assert (loaded.format, loaded.mode, loaded.entry) == ("elf", mode, Entry(None, 0x100001))
+    assert loaded.function_bits == image.bits
     assert [(s.address, s.data, s.size) for s in loaded.segments] == [
         (0x100000, b"\x90\x90\xf4", 3),
         (0x200000, b"data", 0x1000),

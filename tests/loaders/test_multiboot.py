@@ -39,7 +39,7 @@ def test_elf_with_a_header_is_multiboot(image_file: Write) -> None:
 
 def test_elf64_starts_in_protected_mode_too(image_file: Write) -> None:
     image = load(image_file(ElfImage(bits=64, machine=ef.EM_X86_64, prefix=header()).build()))
-    assert (image.format, image.mode) == ("multiboot", "prot")
+    assert (image.format, image.mode, image.function_bits) == ("multiboot", "prot", 64)
 
 
 def test_entry_is_physical(image_file: Write) -> None:

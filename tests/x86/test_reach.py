@@ -83,6 +83,20 @@ def test_a_far_jump_that_leads_to_no_code() -> None:
     assert lidts(far("0" * 16)) == {}
 
 
+@pytest.mark.parametrize(
+    ("before", "followed"),
+    [
+        ("6a08 488d0503000000 50 48cb", True),  # push 8; lea rax, [behind]; push rax; retfq
+        ("6a08 48c7c010100000 50 48cb", False),  # the same with another address
+        ("6a08 6810100000 48cb", False),
+        ("6a08 6809100000 48cb", True),  # push 8; push behind; retfq
+    ],
+)
+def test_a_far_return_that_loads_cs(before: str, followed: bool) -> None:
+    start = bytes.fromhex(before)
+    assert bool(lidts(memory(at_1000=start.hex() + "0f0118"), 64)) == followed
+
+
 def test_what_looks_like_a_handler() -> None:
     for code in ("cf", "50 58 cf", "f4", "ebfe", "ff2500100000", "90" * 20):
         assert looks_like_code(bytes.fromhex(code), 32)
