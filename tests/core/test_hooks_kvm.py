@@ -81,6 +81,13 @@ def test_registers_that_a_hook_writes_do_not_cost_the_read(kvm_guest: Guests, wh
     assert (dbg.regs.bl, dbg.regs.bh, dbg.regs.rsi, dbg.regs.ah) == (0x1E, 0xFF, 7, 0x55)
 
 
+def test_a_hook_sends_the_guest_elsewhere_from_a_read(kvm_guest: Guests) -> None:
+    dbg = kvm_guest(asm=PORTS)
+    dbg.on.io_in(0x60, name="away")(lambda event: event.regs.set("rip", dbg.symbols["done"]))
+    dbg.run()
+    assert (dbg.regs.rip, dbg.regs.bx) == (dbg.symbols["done"] + 1, 0)
+
+
 def test_a_hook_replaces_or_swallows_what_is_written(kvm_guest: Guests) -> None:
     dbg = kvm_guest(asm="mov dx, 0x3f8; mov al, 'a'; out dx, al; mov al, 'b'; out dx, al; mov al, 'c'; out dx, al; hlt")
 

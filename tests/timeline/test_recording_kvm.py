@@ -99,6 +99,60 @@ def test_a_stop_alone_changes_nothing(echo: Open) -> None:
     assert sum(isinstance(one, Kick) for one in log.entries) == 5  # the last one at the end
 
 
+def test_what_has_arrived_and_was_not_read(echo: Open) -> None:
+    first, second = echo(), echo()
+    with first.record() as log:
+        first.run(exits=2)
+        first.press("a")
+        first.uart.feed(b"unread")
+    replayed(second, log)
+    assert second.devices[0].save() == first.devices[0].save()
+    second.run(exits=4)
+    assert second.memory[0x5000] == 0x1E
+
+
+def test_all_is_as_before_when_recording_and_replaying_end(echo: Open) -> None:
+    first, second = echo(), echo()
+    log, _ = typed(first)
+    first.hooks.remove("note")
+    second.replay(log)
+    for dbg in (first, second):
+        dbg.run(exits=3)
+        assert not dbg.judge.observes_port(0xE9, 1)
+        assert not dbg.judge.observed
+
+
+def test_memory_tells_moments_apart_whose_registers_are_the_same(boot: Open) -> None:
+    """again: inc word [0x5000]; cmp ax, ax; jmp again"""
+    first, second = (boot(bytes.fromhex("ff060050 39c0 ebf8")) for _ in range(2))
+    with first.record() as log:
+        point = first.break_at(0x1006, when="*(u16*)0x5000 == 5")
+        first.run()
+        first.physical.write(0x5000, b"\x10")
+        point.enabled = False
+        first.break_at(0x1006, when="*(u16*)0x5000 == 0x13")
+        first.run()
+    replayed(second, log)
+    assert second.memory[0x5000] == 0x13
+
+
+def test_what_has_no_place_in_the_run_makes_a_recording_that_is_refused(echo: Open) -> None:
+    first = echo()
+    with first.record() as log:
+        first.resume()
+        first.physical.write(0x6000, b"late")
+        first.interrupt()
+    with pytest.raises(UsageError, match="memory was written while the guest ran"):
+        echo().replay(log)
+    other = echo()
+    other.on.insn(0x100A, name="writer")(lambda event: event.memory.write(0x6000, b"here"))
+    with other.record() as log:
+        other.press("a")
+        other.run(exits=8)
+    with pytest.raises(UsageError, match="a hook has changed memory elsewhere"):
+        echo().replay(log)
+
+
 def test_it_goes_on_live_from_the_end(echo: Open) -> None:
     first, second = echo(), echo()
     log, _ = typed(first)
@@ -200,8 +254,10 @@ def test_going_back_while_recorded(echo: Open) -> None:
         first.run(exits=5)
         first.snapshots.restore("here")
         first.run(exits=6)
+        first.snapshots.restore("here")
     assert replayed(second, log) == states
-    assert second.output == first.output
+    assert second.regs.snapshot() == first.regs.snapshot()
+    assert [device.save() for device in second.devices] == [device.save() for device in first.devices]
 
 
 def test_a_change_where_a_kick_landed(echo: Open) -> None:
