@@ -92,13 +92,14 @@ def test_exit_reasons(header: dict[str, int]) -> None:
 
 
 def test_where_the_exit_loop_looks(header: dict[str, int]) -> None:
-    from kvmdbg.core import runner, stepping
+    from kvmdbg.kvm import run_page
 
-    regs = header["kvm_run.regs"]
-    assert (regs, regs) == (runner.REGS, stepping.REGS)
-    assert header["kvm_run.exit_reason"] == 4 * runner.U32_EXIT_REASON
-    assert header["kvm_run.kvm_dirty_regs"] == 8 * runner.U64_DIRTY_REGS
-    assert regs + abi.kvm_regs.rip.offset == runner.U64_RIP * 8
+    assert header["kvm_run.regs"] == run_page.REGS
+    assert header["kvm_run.regs"] + header["sizeof kvm_regs"] == run_page.REGS_END
+    assert header["kvm_run.exit_reason"] == 4 * run_page.U32_EXIT_REASON
+    assert header["kvm_run.kvm_dirty_regs"] == 8 * run_page.U64_DIRTY_REGS
+    for register, index in (("rip", run_page.U64_RIP), ("rsp", run_page.U64_RSP)):
+        assert header["kvm_run.regs"] + header[f"kvm_regs.{register}"] == 8 * index
 
 
 def test_the_headers_are_the_kernels() -> None:
