@@ -412,15 +412,17 @@ class SingleStep:
 
         Of #BP and #OF it does not tell.
         An exception that is pending is made an injected one: KVM drops it where registers are written before it runs.
-        RF is in the frame of a fault, which KVM sees to for pending ones only.
+        RF is in the frame of a fault, which KVM sees to where it injects a pending one; one that is injected has been
+        under way already.
         """
         vcpu = self.runner.vcpu
         events = vcpu.get_events()
         if events.exception.injected or events.exception.pending:
+            new_fault = events.exception.pending and events.exception.nr not in NO_FAULTS
             events.flags &= ~abi.KVM_VCPUEVENT_VALID_PAYLOAD
             events.exception.injected, events.exception.pending = 1, 0
             vcpu.set_events(events)
-            if events.exception.nr not in NO_FAULTS and not vcpu.regs.rflags & EFLAGS_RF:
+            if new_fault and not vcpu.regs.rflags & EFLAGS_RF:
                 self.runner.set_general("rflags", vcpu.regs.rflags | EFLAGS_RF)
             return True
         return bool(events.interrupt.injected or events.nmi.injected)
