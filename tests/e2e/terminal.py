@@ -91,6 +91,14 @@ class Terminal:
                 raise AssertionError(f"no {wanted!r} within {seconds} s on this screen:\n{self.text}")
             self._read(0.05)
 
+    def wait_for_death(self) -> None:
+        """Until the program has ended, and all that it wrote is read."""
+        self.wait(lambda: not self.child.isalive())
+        read = -1
+        while read != len(self.raw):
+            read = len(self.raw)
+            self._read(0.2)
+
     def send(self, text: str) -> None:
         self.child.send(text)
 

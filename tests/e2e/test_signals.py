@@ -75,7 +75,7 @@ def test_the_terminal_is_put_back(
     terminal = shell("--load", "0x1000", str(tmp_path / "guest.bin"))
     arrive(terminal)
     os.kill(terminal.child.pid, number)
-    terminal.wait(lambda: not terminal.child.isalive())
+    terminal.wait_for_death()
     assert terminal.is_cooked and not terminal.shows_whole_screen
     assert "Traceback" not in terminal.whole_text and "internal error" not in terminal.whole_text
     assert terminal.child.exitstatus == 128 + number
