@@ -113,6 +113,10 @@ class SingleStep:
                     stop = self._halt(size)
                     self._give_trap_flag(own, None)
                     return stop
+                if size := self._pause_size():
+                    self._skip(size)
+                    self._give_trap_flag(own, None)
+                    return None
                 if (behind := self._behind_native()) is not None:
                     if own:
                         runner.set_general("rflags", runner.vcpu.regs.rflags & ~EFLAGS_TF)
@@ -314,8 +318,13 @@ class SingleStep:
         info = runner.guest.space.classify_at(runner, runner.pc)
         return info.size if info is not None and info.is_hlt else 0
 
-    def _halt(self, size: int) -> stops.Stop | None:
-        """Do the hlt at pc: the stop, or the vCPU waits behind it as it would in a free run."""
+    def _pause_size(self) -> int:
+        """Bytes of the pause at pc, which QEMU's SVM steps together with the next instruction; 0 for all else."""
+        info = self.runner.guest.space.classify_at(self.runner, self.runner.pc)
+        return info.size if info is not None and info.mnemonic == "pause" else 0
+
+    def _skip(self, size: int) -> None:
+        """Be behind an instruction of so many bytes that does nothing but to take its time."""
         runner = self.runner
         vcpu = runner.vcpu
         runner.set_general("rip", vcpu.regs.rip + size)
@@ -326,9 +335,14 @@ class SingleStep:
             events.interrupt.shadow = 0
             events.flags |= abi.KVM_VCPUEVENT_VALID_SHADOW
             vcpu.set_events(events)
+
+    def _halt(self, size: int) -> stops.Stop | None:
+        """Do the hlt at pc: the stop, or the vCPU waits behind it as it would in a free run."""
+        runner = self.runner
+        self._skip(size)
         if not runner.guest.machine.irqchip:
             return runner.stop(stops.HaltedStop)
-        vcpu.set_mp_state(abi.KVM_MP_STATE_HALTED)
+        runner.vcpu.set_mp_state(abi.KVM_MP_STATE_HALTED)
         self.halted = True
         return None
 

@@ -12,6 +12,7 @@ PUSHF, POPF, IRET = 0x9C, 0x9D, 0xCF
 WITH_CARE = frozenset((PUSHF, POPF, IRET, HLT))
 WITH_CARE_AND_PREFIXES = PREFIXES | set(range(0x40, 0x50)) | WITH_CARE
 MOV_TO_DR = 0x23  # behind 0F
+REP, NOP = 0xF3, 0x90
 RUN_NATIVELY = frozenset((0x01, 0x19, 0x1C, 0x1D, 0x1E, 0xAE, 0xC7))
 """Opcodes behind 0F of fences, endbr64, swapgs, serialize, fxsave, rdfsbase, rdrand and no-operations."""
 
@@ -35,8 +36,8 @@ def instruction_event(code: bytes, regs: abi.kvm_regs, bits: int) -> tuple[exits
 def needs_care(code: memoryview | bytes, at: int) -> bool:
     """Whether the instruction at ``code[at]`` is stepped with care.
 
-    It pushes or loads EFLAGS (pushf, popf, iret), halts, writes to a debug register, or a KVM in software may let the
-    CPU run it.
+    It pushes or loads EFLAGS (pushf, popf, iret), halts, pauses, writes to a debug register, or a KVM in software may
+    let the CPU run it.
     """
     while (byte := code[at]) in WITH_CARE_AND_PREFIXES:
         if byte in WITH_CARE:
@@ -44,4 +45,6 @@ def needs_care(code: memoryview | bytes, at: int) -> bool:
         at += 1
         if at == len(code):
             return True
+    if byte == NOP:
+        return at > 0 and code[at - 1] == REP  # pause
     return byte == 0x0F and (at + 1 == len(code) or code[at + 1] == MOV_TO_DR or code[at + 1] in RUN_NATIVELY)

@@ -137,3 +137,14 @@ def test_no_trap_of_a_step_over_an_exit_reaches_the_guest(boot: Boot, way: str) 
     stop = dbg.run(timeout=10)
     assert isinstance(stop, HaltedStop), stop.describe()
     assert (stop.pc, dbg.regs.bx, dbg.physical.read(0x9000, 2)) == (0x1007, 1, b"\0\0")
+
+
+def test_a_step_over_pause_is_one_instruction(boot: Boot) -> None:
+    """QEMU's SVM steps the next one with it."""
+    dbg = boot(bytes.fromhex("f390 40 f390 f390 40 f4"))  # pause; inc ax; pause; pause; inc ax; hlt
+    assert [dbg.step().pc for _ in range(5)] == [0x1002, 0x1003, 0x1005, 0x1007, 0x1008]
+    assert dbg.regs.ax == 2
+    point = dbg.break_at(0x1002)
+    dbg.regs.pc = 0x1000
+    dbg.step()
+    assert point.hits == 1
