@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from kvmdbg.language.context import Scope
     from kvmdbg.language.expressions import Expression
 
-ACCESS_KINDS = ("write", "read", "access")
 PLANTED, STEPPED, NOT_AT_ALL = "planted", "stepped", "not at all"
 """How a breakpoint may be held where no debug register is free for it."""
 

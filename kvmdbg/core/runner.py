@@ -1,4 +1,4 @@
-"""One thread a vCPU: it issues all of the vCPU's ioctls, runs the exit loop and answers exits.
+"""The exit loop of a vCPU, and what answers its exits.
 
 A runner waits for jobs; ``go`` is the job that runs the guest until something must
 stop. What must not stop (a port access, a false condition, a page under watch
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import addressof, memmove
 from errno import EFAULT
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from kvmdbg.core import stops
 from kvmdbg.core.arming import Plan
@@ -51,9 +51,6 @@ if TYPE_CHECKING:
     from kvmdbg.core.post_mortem import LastRun
     from kvmdbg.x86.faults import Fault, State
 
-T = TypeVar("T")
-GONE = "this vCPU is gone: the guest has been restarted or closed"
-LOW32 = (1 << 32) - 1
 UD2 = b"\x0f\x0b"
 
 TABLES, TABLES_END = abi.kvm_sregs.tr.offset, abi.kvm_sregs.cr8.offset
