@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kvmdbg.errors import KvmdbgError
+from kvmdbg.ui.given_back import given_back
 
 if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyPressEvent
@@ -74,4 +75,5 @@ def show(session: Session) -> None:
         full_screen=True,
         refresh_interval=REFRESH,
     )  # fmt: skip
-    app.run()
+    with given_back(app):
+        app.run()

@@ -6,6 +6,8 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kvmdbg.ui.given_back import given_back
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -46,7 +48,10 @@ def read_line(
 
     before = signal.signal(signal.SIGINT, on_sigint)
     try:
-        line = prompt.prompt(message, default=draft, pre_run=begin, set_exception_handler=False, handle_sigint=False)
+        with given_back(app):
+            line = prompt.prompt(
+                message, default=draft, pre_run=begin, set_exception_handler=False, handle_sigint=False
+            )
     finally:
         signal.signal(signal.SIGINT, before)
     if interrupted:

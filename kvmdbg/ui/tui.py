@@ -15,6 +15,7 @@ from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.printable import printable
+from kvmdbg.ui.given_back import given_back
 from kvmdbg.ui.panes import Line, Pane, lines_of, plain, wrapped
 from kvmdbg.ui.style import prompt_style
 from kvmdbg.ui.toolbar import toolbar
@@ -454,7 +455,8 @@ class Tui:
         interpreter.settings["context"] = ()
         self._narrow = list(self._narrow)
         try:
-            self.app.run(pre_run=self._begin, set_exception_handler=False)
+            with given_back(self.app):
+                self.app.run(pre_run=self._begin, set_exception_handler=False)
         finally:
             if self.session.state == "running":
                 self.session.interrupt()
