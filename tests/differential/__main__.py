@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--variant", action="append", choices=sorted(VARIANTS), help="only this way to run; the same")
     options.add_argument("--every-variant", action="store_true", help="all variants for each program")
     options.add_argument("--seconds", type=float, default=float("inf"), help="begin no program after so many seconds")
-    options.add_argument("--progress", action="store_true", help="a line before each program")
+    options.add_argument("--progress", action="store_true", help="a line before each program and variant")
     options.add_argument("--no-shrink", action="store_true", help="show differing programs as they are")
     options.add_argument("--first", action="store_true", help="end at the first program that differs")
     options.add_argument("--show", action="store_true", help="print the program of --seed and end")
@@ -34,17 +34,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(programs(args.seed, modes).listing())
         return 0
     began = time.monotonic()
+
+    def tell(what: str) -> None:
+        if args.progress:
+            print(f"{time.monotonic() - began:7.1f} s: {what}", flush=True)
+
     done = differ = 0
     why = Counter[str]()
     seed = args.seed
     while done < args.count and time.monotonic() - began < args.seconds:
         variants = chosen(seed, args.variant or (), args.every_variant)
-        if args.progress:
-            print(
-                f"{time.monotonic() - began:6.0f} s: seed {seed}, {programs(seed, modes).mode}, {variants}", flush=True
-            )
+        tell(f"seed {seed}, {programs(seed, modes).mode}")
         try:
-            _, found = check(programs(seed, modes), variants)
+            _, found = check(programs(seed, modes), variants, tell=tell)
         except NotCounted as error:
             why[str(error.args[0])[:60]] += 1
         else:

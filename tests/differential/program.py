@@ -15,7 +15,8 @@ PC_AND_FLAGS = {"real": "ip", "prot": "eip", "long": "rip"}
 IMAGE_SIZE = 0xC000
 VECTORS = 0x30
 WITH_ERROR_CODE = (8, 10, 11, 12, 13, 14, 17)
-SOFTWARE_VECTORS = (1, 3, 4, *range(0x20, VECTORS))
+DEBUG = 1
+SOFTWARE_VECTORS = (DEBUG, 3, 4, *range(0x20, VECTORS))
 """Vectors whose handler goes on where the frame says: traps, ``int n`` and interrupts."""
 CODE, DATA, CODE_AGAIN, DATA_AGAIN, TSS = 0x08, 0x10, 0x18, 0x20, 0x28
 """Selectors of the program's own GDT."""
@@ -323,6 +324,8 @@ def _handlers(program: Program) -> list[str]:
             lines += [f"vector{vector}:", *_timer_handler(program, segment, plain)]
             continue
         lines += [f"vector{vector}:", f"inc word ptr {segment}[{layout.counts + 2 * vector:#x}]"]
+        if vector == DEBUG and mode == "prot" and program.returns == "retf":
+            lines += ["and byte ptr ss:[esp+9], 0xfe"]  # with EFLAGS.TF given back, RETF is trapped itself, for ever
         if vector in SOFTWARE_VECTORS:
             lines += plain
             continue

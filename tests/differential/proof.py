@@ -5,14 +5,14 @@ from __future__ import annotations
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 from kvmdbg.errors import KvmdbgError
 from tests.differential.blocks import generate
-from tests.differential.machine import MOST_HALTS, TIME_LIMIT, Observation, Runnable, Wrong, observe
+from tests.differential.machine import MOST_HALTS, Observation, Runnable, Wrong, observe
 from tests.differential.program import MODES, CannotAssemble, Program, waiting_for_a_tick
 from tests.differential.trace import Step, TooLong, trace
 from tests.differential.variants import ONLY_STEPS, VARIANTS, Trial
@@ -20,6 +20,8 @@ from tests.differential.variants import ONLY_STEPS, VARIANTS, Trial
 STEPPED = "stepped"
 """The name of the variant that also gives the trace."""
 COMPARABLE = ("halted", "shutdown", "exited")
+FREE_LIMIT = 5
+"""Seconds after which a program alone is taken to be without end: it needs milliseconds, or some ticks of 55 ms."""
 AT_ONCE = 6
 """How many variants each program runs in, unless all are asked for."""
 
@@ -46,7 +48,7 @@ def free_run(runnable: Runnable) -> Observation:
     """The program alone. NotCounted, with the address of what this KVM cannot run as second argument."""
     with runnable.open() as session:
         for _ in range(MOST_HALTS):
-            stop = session.run(timeout=TIME_LIMIT)
+            stop = session.run(timeout=FREE_LIMIT)
             if runnable.ends(stop):
                 break
         if stop.reason not in COMPARABLE or not runnable.ends(stop):
@@ -110,21 +112,30 @@ def chosen(seed: int, wanted: Sequence[str] = (), every: bool = False) -> list[s
     return names if wanted or every else Random(f"variants {seed}").sample(names, min(AT_ONCE, len(names)))
 
 
-def check(program: Program, variants: Sequence[str], chance: str = "") -> tuple[Program, list[Difference]]:
-    """The program as far as it can be run here, and how it differs in these variants. NotCounted."""
+def check(
+    program: Program, variants: Sequence[str], chance: str = "", tell: Callable[[str], None] = lambda name: None
+) -> tuple[Program, list[Difference]]:
+    """The program as far as it can be run here, and how it differs in these variants. NotCounted.
+
+    ``tell`` is called with the name of each variant before it runs.
+    """
     with tempfile.TemporaryDirectory(prefix="differential-") as folder:
         runnable, free = runnable_here(program, Path(folder))
         steps: list[Step] = []
         if program.timer:
             variants = [name for name in variants if name not in ONLY_STEPS]
         else:
+            tell(STEPPED)
             try:
                 stepped = _run(runnable, free, steps, STEPPED, "")
             except TooLong:
                 raise NotCounted("it takes too many steps") from None
             if stepped is not None:
                 return runnable.program, [stepped]
-        found = [_run(runnable, free, steps, name, f"{program.seed} {name} {chance}") for name in variants]
+        found = []
+        for name in variants:
+            tell(name)
+            found.append(_run(runnable, free, steps, name, f"{program.seed} {name} {chance}"))
         return runnable.program, [one for one in found if one is not None]
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
-from tests.differential.proof import NotCounted, check, chosen, programs
+from tests.differential.machine import Runnable
+from tests.differential.program import DATA, DEBUG, LAYOUTS, Program
+from tests.differential.proof import NotCounted, check, chosen, free_run, programs
 
 pytestmark = [pytest.mark.kvm, pytest.mark.timeout(120)]
 SLOW = float(os.environ.get("KVMDBG_TIME_SCALE", "1")) > 1
@@ -20,3 +23,12 @@ def test_a_program_computes_under_the_debugger_what_it_computes_alone(seed: int)
     except NotCounted:
         return  # this KVM cannot run it to an end without the debugger, either
     assert not found, "\n".join(one.describe() for one in found)
+
+
+def test_a_program_that_steps_itself_ends_where_handlers_return_by_retf(tmp_path: Path) -> None:
+    steps_itself = ("pushfd", "or byte ptr [esp+1], 1", "popfd", "nop", "nop", "inc eax")
+    program = Program(0, "prot", LAYOUTS[0], (steps_itself,), returns="retf")
+    runnable = Runnable(program, tmp_path)
+    free = free_run(runnable)
+    assert free.registers["rax"] == DATA + 1
+    assert free.memory[program.layout.counts + 2 * DEBUG] == 1
