@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{done} programs, {differ} differ; seeds {args.seed} to {seed - 1}, {time.monotonic() - began:.0f} s")
     if why:
         print(f"not counted: {sum(why.values())}, as {why.most_common(1)[0][0]!r}")
-    return int(differ > 0)
+    return int(differ > 0 or done == 0)
 
 
 if __name__ == "__main__":
