@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kvmdbg.api import open as open
     from kvmdbg.commands.registry import command as command
-    from kvmdbg.core.hook_calls import SWALLOW as SWALLOW
-    from kvmdbg.core.hook_calls import Stop as Stop
     from kvmdbg.core.session import Session as Session
     from kvmdbg.devices.registry import device as device
+    from kvmdbg.engine.hook_calls import SWALLOW as SWALLOW
+    from kvmdbg.engine.hook_calls import Stop as Stop
     from kvmdbg.errors import KvmdbgError as KvmdbgError
     from kvmdbg.language.functions import function as function
     from kvmdbg.loaders.registry import loader as loader
@@ -40,7 +40,7 @@ def __getattr__(name: str) -> Any:
 
         return Session
     if name in ("Stop", "SWALLOW"):
-        from kvmdbg.core import hook_calls
+        from kvmdbg.engine import hook_calls
 
         return getattr(hook_calls, name)
     if name == "KvmdbgError":

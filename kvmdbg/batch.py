@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from kvmdbg import error_log, standard_files
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Error, ExitLine, GuestOutput, Message, Result, StopReport, Text
-from kvmdbg.core.stops import ExitedStop
+from kvmdbg.engine.stops import ExitedStop
 from kvmdbg.errors import KvmdbgError, refused_by_host
 from kvmdbg.printable import printable_json
 from kvmdbg.serving import GdbService
@@ -27,7 +27,7 @@ from kvmdbg.ui.progress import ProgressLine
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
-    from kvmdbg.core.stops import Stop
+    from kvmdbg.engine.stops import Stop
     from kvmdbg.script import Script
 
 #: Exit status after Ctrl-C: 128 plus the signal's number, as shells have it.

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from kvmdbg.core.stops import ExitedStop
+from kvmdbg.engine.stops import ExitedStop
 from kvmdbg.errors import UsageError
 
 if TYPE_CHECKING:

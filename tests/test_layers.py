@@ -1,4 +1,4 @@
-"""Imports go one way: ui -> commands -> core -> machine -> kvm; each layer may use everything further along.
+"""Imports go one way: ui -> commands -> core -> engine -> machine -> kvm; each layer may use everything further along.
 
 An import inside a function or for type checkers only counts like any other: it ties the modules together as well.
 """
@@ -39,22 +39,24 @@ MAY_IMPORT = {
         "kvmdbg.debuginfo": "language loaders machine x86 errors printable record elftools platformdirs",
         "kvmdbg.observe": "debuginfo kvm machine x86 errors record",
         "kvmdbg.timeline": "machine record",
-        "kvmdbg.core": "observe timeline debuginfo language devices loaders machine kvm x86 errors printable record",
-        "kvmdbg.commands": "core observe debuginfo language devices loaders machine kvm x86 errors plugins printable "
-        "record version pygal",
-        "kvmdbg.ui": "serving commands core machine kvm x86 errors error_log printable standard_files record version "
-        "prompt_toolkit pygments",
+        "kvmdbg.engine": "observe timeline debuginfo language devices machine kvm x86 errors printable record",
+        "kvmdbg.core": "engine observe timeline debuginfo language devices loaders machine kvm x86 errors printable "
+        "record",
+        "kvmdbg.commands": "core engine observe debuginfo language devices loaders machine kvm x86 errors plugins "
+        "printable record version pygal",
+        "kvmdbg.ui": "serving commands core engine machine kvm x86 errors error_log printable standard_files record "
+        "version prompt_toolkit pygments",
         "gdbstub": "",
-        "kvmdbg.gdb_target": "gdbstub core machine kvm x86 errors printable record",
-        "kvmdbg.api": "core loaders machine errors numbers record",
+        "kvmdbg.gdb_target": "gdbstub core engine machine kvm x86 errors printable record",
+        "kvmdbg.api": "core engine loaders machine errors numbers record",
         "kvmdbg.build": "errors",
-        "kvmdbg.pytest_plugin": "api build commands core kvm errors pytest",
-        "kvmdbg.serving": "gdb_target gdbstub commands core errors",
-        "kvmdbg.script": "core errors",
-        "kvmdbg.batch": "script serving ui commands core errors error_log printable standard_files record",
-        "kvmdbg.cli": "api batch script plugins ui devices commands gdb_target gdbstub core x86 ending errors "
-        "error_log numbers record standard_files version",
-        "kvmdbg": "api commands core devices errors language loaders",
+        "kvmdbg.pytest_plugin": "api build commands core engine kvm errors pytest",
+        "kvmdbg.serving": "gdb_target gdbstub commands core engine errors",
+        "kvmdbg.script": "core engine errors",
+        "kvmdbg.batch": "script serving ui commands core engine errors error_log printable standard_files record",
+        "kvmdbg.cli": "api batch script plugins ui devices commands gdb_target gdbstub core engine x86 ending "
+        "errors error_log numbers record standard_files version",
+        "kvmdbg": "api commands core engine devices errors language loaders",
         "kvmdbg.__main__": "cli",
     }.items()
 }

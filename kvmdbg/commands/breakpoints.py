@@ -20,7 +20,7 @@ from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import UsageError
 
 if TYPE_CHECKING:
-    from kvmdbg.core.breakpoints import Point
+    from kvmdbg.engine.breakpoints import Point
 
 IgnoreArg = Annotated[int, NumberType("COUNT")]
 

@@ -15,7 +15,7 @@ from kvmdbg.errors import UsageError
 from kvmdbg.machine.bus import Device, attempt
 
 if TYPE_CHECKING:
-    from kvmdbg.core.stops import Stop
+    from kvmdbg.engine.stops import Stop
 
 DeviceArg = Annotated[str, WordType("NAME", lambda dbg: [one.name for one in dbg.session.devices])]
 KeyArg = Annotated[str, WordType("KEY", lambda dbg: sorted(KEYS), strict=False)]

@@ -15,7 +15,7 @@ from kvmdbg.record import replace
 
 def exit_kinds(dbg: Interpreter) -> list[str]:
     """Every word for what can be caught."""
-    from kvmdbg.core.breakpoints import catch_kinds
+    from kvmdbg.engine.breakpoints import catch_kinds
 
     return catch_kinds()
 
@@ -24,7 +24,7 @@ class VectorType(NumberType):
     """A vector: a number, or the name of an exception as #PF or pf."""
 
     def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[int | Later, int] | None:
-        from kvmdbg.core.events import EXCEPTIONS
+        from kvmdbg.engine.events import EXCEPTIONS
 
         word = text[pos:].split()[0]
         for vector, name in EXCEPTIONS.items():
@@ -33,7 +33,7 @@ class VectorType(NumberType):
         return super().parse(text, pos, dbg)
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
-        from kvmdbg.core.events import EXCEPTIONS
+        from kvmdbg.engine.events import EXCEPTIONS
 
         return [name for name in EXCEPTIONS.values() if name.startswith("#") and name.startswith(prefix)]
 
@@ -178,7 +178,7 @@ def catch_exception(dbg: Interpreter, vector: VectorArg = None, condition: Condi
     Breakpoints on the handlers in the guest's table do it, and follow when the guest changes the table or loads
     another. A condition sees $vector, $ip, and $error_code and $address (CR2) where there are any.
     """
-    from kvmdbg.core.events import vector_name
+    from kvmdbg.engine.events import vector_name
 
     what = "any exception" if vector is None else f"exception {vector_name(vector)}"
     return _catch(dbg, "exception", condition, what, vector=vector)
@@ -287,7 +287,7 @@ def handle(
     catchpoints, so `catch io` and `handle io 0x80 nostop` stop at all ports but one. Said again, only what is
     named changes. `delete` undoes it.
     """
-    from kvmdbg.core.breakpoints import Catchpoint
+    from kvmdbg.engine.breakpoints import Catchpoint
 
     if not actions:
         raise UsageError(f"handle: say what is to be done, one or more of {', '.join(ACTIONS)}")
@@ -331,7 +331,7 @@ def why(dbg: Interpreter) -> Result:
     the last exit again on a copy of the guest), and the last exits.
     """
     from kvmdbg.commands.views import why_part
-    from kvmdbg.core.stops import FatalStop
+    from kvmdbg.engine.stops import FatalStop
 
     stop = dbg.session.last_stop
     if not isinstance(stop, FatalStop) or stop.autopsy is None:

@@ -11,7 +11,7 @@ from kvmdbg.commands.results import Fields, Message, Registers, Result, Table
 from kvmdbg.commands.settings import CONTEXT_PARTS
 from kvmdbg.commands.values import address_label
 from kvmdbg.commands.views import context, register_value
-from kvmdbg.core.breakpoints import Breakpoint, Point, Watchpoint
+from kvmdbg.engine.breakpoints import Breakpoint, Point, Watchpoint
 from kvmdbg.errors import DeviceFailure, UsageError
 from kvmdbg.machine.bus import Device, attempt
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kvmdbg.commands.displays import Display
     from kvmdbg.commands.examine import ShownMemory
     from kvmdbg.core.session import Session
-    from kvmdbg.core.stops import Stop
+    from kvmdbg.engine.stops import Stop
     from kvmdbg.kvm.exits import Exit
     from kvmdbg.observe.trace import InsnTrace, Seen
 

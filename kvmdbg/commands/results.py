@@ -53,7 +53,7 @@ class Result(Protocol):
 
 
 class StopValue(Protocol):
-    """The part of a ``core.stops.Stop`` that a report shows."""
+    """The part of a ``engine.stops.Stop`` that a report shows."""
 
     @property
     def reason(self) -> str: ...

@@ -8,12 +8,12 @@ from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import BackgroundArg, LocationArg, NumberType, Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
-from kvmdbg.core.stops import StepStop
+from kvmdbg.engine.stops import StepStop
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.language.types import source_type
 
 if TYPE_CHECKING:
-    from kvmdbg.core.stops import Stop
+    from kvmdbg.engine.stops import Stop
 
 IN_A_REGISTER = ("int", "uint", "bool", "char", "enum", "pointer")
 """The kinds of types that come back in rax, by all calling conventions of C."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from kvmdbg.core.arming import AUTO, HOLDS
+from kvmdbg.engine.arming import AUTO, HOLDS
 from kvmdbg.errors import UsageError
 from kvmdbg.record import record
 

@@ -166,7 +166,7 @@ def info_idt(dbg: Interpreter) -> Result:
 
     Each with where it leads; ! marks what is malformed.
     """
-    from kvmdbg.core.events import EXCEPTIONS
+    from kvmdbg.engine.events import EXCEPTIONS
 
     rows, data = [], []
     for one in dbg.session.state_of.handlers():

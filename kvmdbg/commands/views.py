@@ -23,13 +23,13 @@ from kvmdbg.commands.results import (
     Table,
 )
 from kvmdbg.commands.values import address_label
-from kvmdbg.core.breakpoints import Breakpoint
-from kvmdbg.core.stops import FatalStop, WatchpointStop
+from kvmdbg.engine.breakpoints import Breakpoint
+from kvmdbg.engine.stops import FatalStop, WatchpointStop
 from kvmdbg.errors import KvmdbgError, MemoryFault
 
 if TYPE_CHECKING:
     from kvmdbg.commands.interpreter import Interpreter
-    from kvmdbg.core.stops import Stop
+    from kvmdbg.engine.stops import Stop
     from kvmdbg.observe.autopsy import Autopsy
 
 #: How many instructions before the current one the context view shows where they can be known.

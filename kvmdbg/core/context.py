@@ -6,22 +6,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kvmdbg.core.event_scope import ABSENT, event_of, field
-from kvmdbg.core.registers import GENERAL, RegisterFile
+from kvmdbg.engine.event_scope import ABSENT, event_of, field
+from kvmdbg.engine.registers import GENERAL, RegisterFile
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.x86 import registers as names
 
 if TYPE_CHECKING:
     from kvmdbg.core.changes import Changes
-    from kvmdbg.core.control import Control
-    from kvmdbg.core.debugged_vcpu import DebuggedVcpu
     from kvmdbg.core.frames import Frames
-    from kvmdbg.core.inspection import Inspection
-    from kvmdbg.core.stops import Stop
-    from kvmdbg.core.vcpu_thread import VcpuThread
     from kvmdbg.debuginfo.files import DebugFiles
     from kvmdbg.debuginfo.symbols import SymbolTable
     from kvmdbg.debuginfo.variables import Variables
+    from kvmdbg.engine.control import Control
+    from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
+    from kvmdbg.engine.inspection import Inspection
+    from kvmdbg.engine.stops import Stop
+    from kvmdbg.engine.vcpu_thread import VcpuThread
     from kvmdbg.language.convenience import ConvenienceVariables
     from kvmdbg.language.ctype import CType
     from kvmdbg.language.types import Type, Value

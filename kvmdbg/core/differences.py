@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from kvmdbg.core.registers import values_of
+from kvmdbg.engine.registers import values_of
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi
 from kvmdbg.machine.memory import PAGE

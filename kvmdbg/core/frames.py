@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from kvmdbg.errors import UsageError
 
 if TYPE_CHECKING:
-    from kvmdbg.core.control import Control
-    from kvmdbg.core.debugged_vcpu import DebuggedVcpu
     from kvmdbg.debuginfo.backtrace import Backtrace, Frame
     from kvmdbg.debuginfo.files import DebugFiles
+    from kvmdbg.engine.control import Control
+    from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
 
 
 class Frames:

@@ -1,13 +1,13 @@
 """Hooks: functions that are called when something happens in the guest, and may answer for it.
 
-A hook is a point as breakpoints are (core/breakpoints.py), with a function: it is listed beside them, has a number and
-a name, is enabled, disabled and deleted like them. ``session.on`` makes them::
+A hook is a point as breakpoints are (engine/breakpoints.py), with a function: it is listed beside them, has a number
+and a name, is enabled, disabled and deleted like them. ``session.on`` makes them::
 
     @dbg.on.io_in(port=0x60, when="before")
     def scancode(event):
         return 0x1c
 
-What the function is called with and may return is in core/hook_calls.py.
+What the function is called with and may return is in engine/hook_calls.py.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point
 from kvmdbg.core.points import Points
+from kvmdbg.engine.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point
 from kvmdbg.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -9,7 +9,7 @@ from kvmdbg.errors import UsageError
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
-    from kvmdbg.core.views import Memory
+    from kvmdbg.engine.views import Memory
 
 
 @record

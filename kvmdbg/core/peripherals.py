@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kvmdbg.core.control import Control
 from kvmdbg.devices import vga
 from kvmdbg.devices.i8042 import Keyboard
 from kvmdbg.devices.vga import Vga
+from kvmdbg.engine.control import Control
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.bus import Device
 

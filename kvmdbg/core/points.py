@@ -6,19 +6,19 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kvmdbg.core.arming import DEBUG_REGISTERS, HOLDS, REGISTER, STEPPING, why_not_in_register
-from kvmdbg.core.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint
-from kvmdbg.core.event_scope import fields_of_kinds
-from kvmdbg.core.events import STEPPED
-from kvmdbg.core.probe import host_profile
+from kvmdbg.engine.arming import DEBUG_REGISTERS, HOLDS, REGISTER, STEPPING, why_not_in_register
+from kvmdbg.engine.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint
+from kvmdbg.engine.event_scope import fields_of_kinds
+from kvmdbg.engine.events import STEPPED
+from kvmdbg.engine.probe import host_profile
 from kvmdbg.errors import NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.kvm import abi
 
 if TYPE_CHECKING:
     from kvmdbg.core.context import Contexts
-    from kvmdbg.core.control import Control
     from kvmdbg.debuginfo.source import Source
     from kvmdbg.debuginfo.symbols import SymbolTable
+    from kvmdbg.engine.control import Control
     from kvmdbg.language.types import Value
 
 FILE_LINE = re.compile(r"([\w./+-]*\w\.[A-Za-z]\w*):([0-9]+)")

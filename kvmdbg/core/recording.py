@@ -1,4 +1,4 @@
-"""Recording what enters a guest through the door (core/outside.py).
+"""Recording what enters a guest through the door (engine/outside.py).
 
 What was changed at a stop is found by comparing the stopped guest with what it is when it goes on, so that it does not
 matter who has changed it or by which way. It is made again in the very state in which it was made.
@@ -12,11 +12,11 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any
 
-from kvmdbg.core.control import Control
-from kvmdbg.core.debugged_vcpu import DebuggedVcpu
-from kvmdbg.core.hook_calls import SWALLOW
-from kvmdbg.core.outside import Access as Way
-from kvmdbg.core.outside import Live, Outcome
+from kvmdbg.engine.control import Control
+from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
+from kvmdbg.engine.hook_calls import SWALLOW
+from kvmdbg.engine.outside import Access as Way
+from kvmdbg.engine.outside import Live, Outcome
 from kvmdbg.errors import DeviceFailure
 from kvmdbg.kvm.run_page import REGS, REGS_END, RFLAGS
 from kvmdbg.kvm.vcpu import MSR_ENTRY

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from kvmdbg.core import stops
-from kvmdbg.core.control import Control
-from kvmdbg.core.outside import Live
+from kvmdbg.engine import stops
+from kvmdbg.engine.control import Control
+from kvmdbg.engine.outside import Live
 from kvmdbg.errors import NotSupportedHere, SessionStateError, UsageError
 
 if TYPE_CHECKING:

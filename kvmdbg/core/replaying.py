@@ -7,13 +7,13 @@ from ctypes import addressof, memmove
 from functools import partial
 from typing import Any
 
-from kvmdbg.core import stops
-from kvmdbg.core.breakpoints import Breakpoint
-from kvmdbg.core.control import Control
-from kvmdbg.core.debugged_vcpu import DebuggedVcpu
-from kvmdbg.core.outside import Access as Way
-from kvmdbg.core.outside import Live, Outcome, Refused
 from kvmdbg.core.recording import Observer, general_registers
+from kvmdbg.engine import stops
+from kvmdbg.engine.breakpoints import Breakpoint
+from kvmdbg.engine.control import Control
+from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
+from kvmdbg.engine.outside import Access as Way
+from kvmdbg.engine.outside import Live, Outcome, Refused
 from kvmdbg.errors import DeviceFailure, UsageError
 from kvmdbg.kvm import Vcpu, abi
 from kvmdbg.kvm.run_page import U64_DIRTY_REGS

@@ -10,33 +10,33 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
-from kvmdbg.core import probe, stops
-from kvmdbg.core.breakpoints import Breakpoints
 from kvmdbg.core.changes import Changes
 from kvmdbg.core.context import Contexts
-from kvmdbg.core.control import Control
-from kvmdbg.core.debugged_vcpu import DebuggedVcpu
 from kvmdbg.core.frames import Frames
-from kvmdbg.core.guest import Guest
-from kvmdbg.core.hardware import Hardware
-from kvmdbg.core.hook_calls import Event
 from kvmdbg.core.hooks import Hooks, On
-from kvmdbg.core.inspection import Inspection
-from kvmdbg.core.judge import Judge
-from kvmdbg.core.listeners import Listeners
 from kvmdbg.core.patches import Patches
 from kvmdbg.core.peripherals import Peripherals
 from kvmdbg.core.points import Points
 from kvmdbg.core.recordings import Recordings
-from kvmdbg.core.registers import RegisterFile
-from kvmdbg.core.runner import Runner
-from kvmdbg.core.serial_port import SerialPort
 from kvmdbg.core.snapshots import Snapshots
 from kvmdbg.core.traces import Traces
-from kvmdbg.core.views import LinearMemory, PhysicalMemory, VcpuView
 from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.source import Source
 from kvmdbg.devices.uart import Uart
+from kvmdbg.engine import probe, stops
+from kvmdbg.engine.breakpoints import Breakpoints
+from kvmdbg.engine.control import Control
+from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
+from kvmdbg.engine.guest import Guest
+from kvmdbg.engine.hardware import Hardware
+from kvmdbg.engine.hook_calls import Event
+from kvmdbg.engine.inspection import Inspection
+from kvmdbg.engine.judge import Judge
+from kvmdbg.engine.listeners import Listeners
+from kvmdbg.engine.registers import RegisterFile
+from kvmdbg.engine.runner import Runner
+from kvmdbg.engine.serial_port import SerialPort
+from kvmdbg.engine.views import LinearMemory, PhysicalMemory, VcpuView
 from kvmdbg.kvm.exits import Exit
 from kvmdbg.language.convenience import ConvenienceVariables
 from kvmdbg.machine.bus import Device

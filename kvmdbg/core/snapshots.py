@@ -18,10 +18,10 @@ from kvmdbg.record import record
 
 if TYPE_CHECKING:
     from kvmdbg.core.differences import Differences
-    from kvmdbg.core.guest import Guest
-    from kvmdbg.core.runner import Runner
-    from kvmdbg.core.stops import Stop
-    from kvmdbg.core.views import VcpuView
+    from kvmdbg.engine.guest import Guest
+    from kvmdbg.engine.runner import Runner
+    from kvmdbg.engine.stops import Stop
+    from kvmdbg.engine.views import VcpuView
 
 V = TypeVar("V")
 

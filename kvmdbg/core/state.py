@@ -13,8 +13,8 @@ from kvmdbg.x86.modes import EFER_LMA
 from kvmdbg.x86.xsave import XsaveArea
 
 if TYPE_CHECKING:
-    from kvmdbg.core.inspection import Inspection
-    from kvmdbg.core.vcpu_thread import VcpuThread
+    from kvmdbg.engine.inspection import Inspection
+    from kvmdbg.engine.vcpu_thread import VcpuThread
     from kvmdbg.machine.machine import Machine
 
 MOST_DESCRIPTORS = 8192
@@ -234,7 +234,7 @@ class State:
 
     def events(self) -> dict[str, str]:
         """What is about to be delivered, or held back (struct kvm_vcpu_events), in words."""
-        from kvmdbg.core.events import vector_name
+        from kvmdbg.engine.events import vector_name
 
         runner = self._vcpu
         runner.require_stopped()

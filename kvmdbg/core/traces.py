@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from kvmdbg.core.breakpoints import check_catch_kind
-from kvmdbg.core.control import Control
-from kvmdbg.core.listeners import Listeners
 from kvmdbg.core.points import Points
 from kvmdbg.debuginfo.symbols import SymbolTable
+from kvmdbg.engine.breakpoints import check_catch_kind
+from kvmdbg.engine.control import Control
+from kvmdbg.engine.listeners import Listeners
 from kvmdbg.errors import UsageError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ class OptionalDevice(Device, Protocol):
     ``iobase`` with ``iosize`` ports, at ``mmiobase`` with ``mmiosize`` addresses, or both. It may also have
     ``standard`` (it is part of every PC), ``only`` (offsets that it takes of its ports), ``ports`` (single ports in
     place of a range; ``offset`` is then the port), ``details()`` (names and texts for ``info device``), and
-    ``coalesced`` with ``write_many`` (core/coalescing.py).
+    ``coalesced`` with ``write_many`` (engine/coalescing.py).
     """
 
     options: ClassVar[dict[str, int]]

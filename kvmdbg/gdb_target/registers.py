@@ -11,8 +11,8 @@ from kvmdbg.x86 import registers as names
 from kvmdbg.x86.xsave import AVX, SSE, X87, XsaveArea
 
 if TYPE_CHECKING:
-    from kvmdbg.core.runner import Runner
     from kvmdbg.core.session import Session
+    from kvmdbg.engine.runner import Runner
 
 MSR_KERNEL_GS_BASE = 0xC0000102
 GENERAL = {name: name for name in (field[0] for field in abi.kvm_regs._fields_)} | {

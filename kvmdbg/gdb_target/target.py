@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from gdbstub import Description, Exited, Killed, Point, Resume, Stopped, Target, TargetError
 from gdbstub import Stop as StubStop
 from gdbstub import target as capabilities
-from kvmdbg.core import stops
-from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
-from kvmdbg.core.runner import Runner
 from kvmdbg.core.session import Session
+from kvmdbg.engine import stops
+from kvmdbg.engine.breakpoints import Breakpoint, Watchpoint
+from kvmdbg.engine.runner import Runner
 from kvmdbg.errors import KvmdbgError, MemoryFault, SessionStateError
 from kvmdbg.gdb_target import descriptions
 from kvmdbg.gdb_target.registers import ThreadRegisters

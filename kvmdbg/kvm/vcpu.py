@@ -1,6 +1,6 @@
 """A vCPU's descriptor and its shared page, struct kvm_run (api.rst section 4, "vcpu ioctls", and section 5).
 
-Its ioctls belong to one thread (core/runner.py); this class does not check that.
+Its ioctls belong to one thread (engine/runner.py); this class does not check that.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A region is a memory file with two mappings (MAP_NORESERVE: they cost nothing un
 touched): one that KVM shows to the guest, and one that the debugger itself reads and writes.
 
 Pages can be guarded, in one of two ways. Where KVM fails an access before anything of the instruction is done
-(core/probe.py finds out), the host's protection of the guest's mapping is changed: KVM_RUN then ends with EFAULT, and
+(engine/probe.py finds out), the host's protection of the guest's mapping is changed: KVM_RUN then ends with EFAULT, and
 the instruction can be run again. Elsewhere the slot is divided: a read-only page exits at each write, a page without
 a slot at each access, and what the instruction did beside that is done already.
 """

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import StyleAndTextTuples
     from prompt_toolkit.history import History
 
-    from kvmdbg.core.stops import Stop
+    from kvmdbg.engine.stops import Stop
     from kvmdbg.serving import GdbService
 
 KEPT_OUTPUT = 1 << 16

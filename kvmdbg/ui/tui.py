@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
     from prompt_toolkit.layout import Container
 
-    from kvmdbg.core.stops import Stop
+    from kvmdbg.engine.stops import Stop
 
 WIDE = 100
 """Columns from which on there are two columns of panes."""

@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import kvmdbg
-from kvmdbg.core.probe import host_profile
+from kvmdbg.engine.probe import host_profile
 from tests.bench import large
 from tests.bench.effort import Effort, compare, parse
 from tests.machines.dev_kvm import why_unusable

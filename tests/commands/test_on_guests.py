@@ -12,7 +12,7 @@ from kvmdbg.commands import catalogue, reference
 from kvmdbg.commands.interpreter import Quit
 from kvmdbg.commands.registry import REGISTRY, Command
 from kvmdbg.commands.results import Disassembly, Memory, Registers, Stack, StopReport, Table, Value
-from kvmdbg.core.probe import host_profile
+from kvmdbg.engine.probe import host_profile
 from kvmdbg.errors import ExpressionError, KvmdbgError, NotSupportedHere, UsageError
 from tests.docs import transcripts
 

@@ -10,9 +10,9 @@ from elftools.elf.elffile import ELFFile
 import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.results import StopReport
-from kvmdbg.core import stops
 from kvmdbg.core.session import Session
 from kvmdbg.debuginfo.dwarf import Dwarf
+from kvmdbg.engine import stops
 from kvmdbg.errors import UsageError
 from kvmdbg.pytest_plugin import Guests
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.core import stops
 from kvmdbg.core.session import Session
+from kvmdbg.engine import stops
 from kvmdbg.errors import KvmdbgError, NotSupportedHere, UsageError
 from kvmdbg.kvm import abi
 from kvmdbg.pytest_plugin import Guests

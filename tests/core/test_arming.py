@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvmdbg.core.arming import STEPPING, Plan, View, make_plan, pieces
-from kvmdbg.core.breakpoints import NOT_AT_ALL, STEPPED, Breakpoint, Watchpoint
-from kvmdbg.core.probe import HLT, INT1, INT3, Behaviour, HostProfile
+from kvmdbg.engine.arming import STEPPING, Plan, View, make_plan, pieces
+from kvmdbg.engine.breakpoints import NOT_AT_ALL, STEPPED, Breakpoint, Watchpoint
+from kvmdbg.engine.probe import HLT, INT1, INT3, Behaviour, HostProfile
 from kvmdbg.errors import NotSupportedHere
 from kvmdbg.machine.memory import Guard
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.core import post_mortem, replay, stops
-from kvmdbg.core.replay import Trail
 from kvmdbg.core.session import Session
+from kvmdbg.engine import post_mortem, replay, stops
+from kvmdbg.engine.replay import Trail
 from kvmdbg.errors import KvmIoctlError
 from kvmdbg.kvm import Vcpu, abi
 from kvmdbg.observe.autopsy import explain

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdbg.core.probe import host_profile
 from kvmdbg.core.session import Session
-from kvmdbg.core.stops import BreakpointStop, ErrorStop, HaltedStop
+from kvmdbg.engine.probe import host_profile
+from kvmdbg.engine.stops import BreakpointStop, ErrorStop, HaltedStop
 from kvmdbg.errors import NotSupportedHere, UsageError
 from tests.core.conftest import Boot, take_debug_registers
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from kvmdbg.core import control as control_module
-from kvmdbg.core import stops
 from kvmdbg.core.session import Session
+from kvmdbg.engine import control as control_module
+from kvmdbg.engine import stops
 from kvmdbg.errors import SessionStateError
 from tests.core.conftest import Boot
 

@@ -11,8 +11,8 @@ from typing import NoReturn
 import pytest
 
 from kvmdbg.core.session import Session
-from kvmdbg.core.stops import ErrorStop
 from kvmdbg.devices.backends import AHEAD
+from kvmdbg.engine.stops import ErrorStop
 from kvmdbg.errors import KvmdbgError, SessionStateError
 
 from .conftest import Boot

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from kvmdbg.core import stops
-from kvmdbg.core.breakpoints import Catchpoint
-from kvmdbg.core.event_scope import ABSENT, field, fields_of_kinds
-from kvmdbg.core.events import EVENTS, event
 from kvmdbg.core.session import Session
+from kvmdbg.engine import stops
+from kvmdbg.engine.breakpoints import Catchpoint
+from kvmdbg.engine.event_scope import ABSENT, field, fields_of_kinds
+from kvmdbg.engine.events import EVENTS, event
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.kvm.exits import Exit, IoExit
 from kvmdbg.record import record

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvmdbg.core.session import Session
-from kvmdbg.core.stops import BreakpointStop, HaltedStop, Stop, WatchpointStop
+from kvmdbg.engine.stops import BreakpointStop, HaltedStop, Stop, WatchpointStop
 from kvmdbg.pytest_plugin import Guests
 
 pytestmark = pytest.mark.kvm

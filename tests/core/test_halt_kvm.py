@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdbg.core.probe import host_profile
 from kvmdbg.core.session import Session
-from kvmdbg.core.stops import BreakpointStop, InterruptedStop, LimitStop, StepStop
+from kvmdbg.engine.probe import host_profile
+from kvmdbg.engine.stops import BreakpointStop, InterruptedStop, LimitStop, StepStop
 from kvmdbg.pytest_plugin import Guests
 
 pytestmark = pytest.mark.kvm

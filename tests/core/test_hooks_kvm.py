@@ -6,8 +6,8 @@ import pytest
 
 import kvmdbg
 from kvmdbg import SWALLOW, Stop
-from kvmdbg.core import stops
-from kvmdbg.core.hook_calls import Event
+from kvmdbg.engine import stops
+from kvmdbg.engine.hook_calls import Event
 from kvmdbg.errors import NotSupportedHere, UsageError
 from kvmdbg.pytest_plugin import Guests
 

@@ -9,7 +9,7 @@ import pytest
 import kvmdbg
 from kvmdbg import Session
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.core.stops import CaughtStop, StepStop
+from kvmdbg.engine.stops import CaughtStop, StepStop
 from kvmdbg.errors import ExpressionError
 from tests.core.conftest import take_debug_registers
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from kvmdbg.core.probe import _ask, _Prober
+from kvmdbg.engine.probe import _ask, _Prober
 
 pytestmark = pytest.mark.kvm
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from kvmdbg.core.probe import host_profile
 from kvmdbg.core.session import Session
+from kvmdbg.engine.probe import host_profile
 from kvmdbg.errors import NotSupportedHere
 from tests.core.conftest import Boot, take_debug_registers
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from kvmdbg.core import stops
-from kvmdbg.core.arming import STEPPING, Plan
-from kvmdbg.core.probe import HLT, INT1, INT3, Behaviour, HostProfile
 from kvmdbg.core.session import Session
 from kvmdbg.devices.uart import COM1
+from kvmdbg.engine import stops
+from kvmdbg.engine.arming import STEPPING, Plan
+from kvmdbg.engine.probe import HLT, INT1, INT3, Behaviour, HostProfile
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.kvm import Vcpu, abi, exits
 from kvmdbg.machine.bus import Bus
@@ -120,37 +120,44 @@ def host(trap: int | None = INT3, registers: bool = False) -> HostProfile:
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Script:
     found = Script()
-    for module in ("core.runner", "core.stepping", "core.single_step", "core.debugged_vcpu", "kvm.vcpu", "kvm.system"):
+    for module in (
+        "engine.runner",
+        "engine.stepping",
+        "engine.single_step",
+        "engine.debugged_vcpu",
+        "kvm.vcpu",
+        "kvm.system",
+    ):
         monkeypatch.setattr(f"kvmdbg.{module}.fcntl", found)
     return found
 
 
 def let_probe_find(monkeypatch: pytest.MonkeyPatch, made: Callable[[], HostProfile]) -> None:
     for user in (
-        "points",
-        "inspection",
-        "holding",
-        "runner",
-        "stepping",
-        "single_step",
-        "handler_traps",
-        "post_mortem",
-        "debugged_vcpu",
+        "core.points",
+        "engine.inspection",
+        "engine.holding",
+        "engine.runner",
+        "engine.stepping",
+        "engine.single_step",
+        "engine.handler_traps",
+        "engine.post_mortem",
+        "engine.debugged_vcpu",
     ):
-        monkeypatch.setattr(f"kvmdbg.core.{user}.host_profile", made)
+        monkeypatch.setattr(f"kvmdbg.{user}.host_profile", made)
 
 
 @pytest.fixture
 def dbg(script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     let_probe_find(monkeypatch, host)
-    monkeypatch.setattr("kvmdbg.core.runner.shutdown_resets", lambda: False)
+    monkeypatch.setattr("kvmdbg.engine.runner.shutdown_resets", lambda: False)
 
     def machine(*given: Any) -> Machine:
         made = ScriptedMachine(*given)
         script.vcpu = made.vcpus[0]
         return made
 
-    monkeypatch.setattr("kvmdbg.core.hardware.Machine", machine)
+    monkeypatch.setattr("kvmdbg.engine.hardware.Machine", machine)
     image = Image("guest", "flat", [Segment(START, CODE)], "real", Entry(None, START))
     with Session(image, LoadOptions(memory=0x10000)) as session:
         yield session

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import kvmdbg
-from kvmdbg.core.stops import BreakpointStop, CaughtStop, HaltedStop, InterruptedStop, LimitStop, StepStop
+from kvmdbg.engine.stops import BreakpointStop, CaughtStop, HaltedStop, InterruptedStop, LimitStop, StepStop
 from kvmdbg.errors import SessionStateError
 from tests.core.conftest import Boot
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kvmdbg.core import stops
 from kvmdbg.core.session import Session
+from kvmdbg.engine import stops
 from kvmdbg.errors import KvmdbgError, LoadError, MemoryFault, UsageError
 from kvmdbg.pytest_plugin import Guests
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdbg.core.stops import EmulationFailureStop, HaltedStop, StepStop
+from kvmdbg.engine.stops import EmulationFailureStop, HaltedStop, StepStop
 from tests.core.conftest import Boot
 from tests.core.test_breakpoints_kvm import gate64
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvmdbg.core.session import Session
-from kvmdbg.core.stops import CaughtStop, HaltedStop, ShutdownStop
+from kvmdbg.engine.stops import CaughtStop, HaltedStop, ShutdownStop
 from kvmdbg.pytest_plugin import Guests
 from tests.core.conftest import Boot, take_debug_registers
 

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from kvmdbg.core.session import Session
-from kvmdbg.core.stops import BreakpointStop
-from kvmdbg.core.traps import Traps
+from kvmdbg.engine.stops import BreakpointStop
+from kvmdbg.engine.traps import Traps
 from tests.core.conftest import Boot, take_debug_registers
 
 TRAP = 0xF1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kvmdbg.core.session import Session
-from kvmdbg.core.stops import BreakpointStop, CaughtStop, InterruptedStop, LimitStop, WatchpointStop
 from kvmdbg.debuginfo.backtrace import backtrace
+from kvmdbg.engine.stops import BreakpointStop, CaughtStop, InterruptedStop, LimitStop, WatchpointStop
 from kvmdbg.errors import UsageError
 from tests.core.conftest import Boot, take_debug_registers
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdbg.core.stops import HaltedStop, WatchpointStop
+from kvmdbg.engine.stops import HaltedStop, WatchpointStop
 from tests.core.conftest import Boot, take_debug_registers
 
 pytestmark = pytest.mark.kvm

@@ -11,8 +11,8 @@ import pytest
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.core.session import Session
-from kvmdbg.core.stops import ErrorStop, ExitedStop, HaltedStop
 from kvmdbg.devices import registry
+from kvmdbg.engine.stops import ErrorStop, ExitedStop, HaltedStop
 from kvmdbg.errors import DeviceFailure, KvmdbgError, UsageError
 from kvmdbg.kvm.abi import KVM_CAP_COALESCED_PIO
 from kvmdbg.machine.board import Board

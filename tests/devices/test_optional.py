@@ -9,8 +9,8 @@ import pytest
 
 import kvmdbg
 from kvmdbg.core.session import Session
-from kvmdbg.core.stops import ExitedStop, HaltedStop
 from kvmdbg.devices import registry
+from kvmdbg.engine.stops import ExitedStop, HaltedStop
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import Bus, GuestEnd

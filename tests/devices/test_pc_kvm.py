@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.core import stops
-from kvmdbg.core.coalescing import HOT
 from kvmdbg.core.session import Session
 from kvmdbg.devices.i8042 import keys_of, scan_codes
+from kvmdbg.engine import stops
+from kvmdbg.engine.coalescing import HOT
 from kvmdbg.errors import UsageError
 from kvmdbg.pytest_plugin import Guests
 

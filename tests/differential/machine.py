@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 import kvmdbg
 from kvmdbg.core.session import Session
-from kvmdbg.core.stops import Stop
 from kvmdbg.devices.registry import device
+from kvmdbg.engine.stops import Stop
 from kvmdbg.machine.board import Board
 from tests.differential.blocks import MMIO, MMIO_SIZE, PORT
 from tests.differential.program import Assembled, Program, assembled

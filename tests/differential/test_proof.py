@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdbg.core.stops import WatchpointStop
+from kvmdbg.engine.stops import WatchpointStop
 from kvmdbg.x86.operands import Access
 from tests.differential.blocks import generate
 from tests.differential.machine import Observation

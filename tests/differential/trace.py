@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kvmdbg.core.session import Session
-from kvmdbg.core.stops import Stop, WatchpointStop
+from kvmdbg.engine.stops import Stop, WatchpointStop
 from kvmdbg.x86.disasm import decode
 from kvmdbg.x86.operands import Access
 from tests.differential.machine import MEMORY, TIME_LIMIT, Runnable, Wrong, in_time

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from kvmdbg.core.arming import AUTO, HOLDS
-from kvmdbg.core.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.core.session import Session
-from kvmdbg.core.stops import CaughtStop, Stop, WatchpointStop
+from kvmdbg.engine.arming import AUTO, HOLDS
+from kvmdbg.engine.breakpoints import Breakpoint, Watchpoint
+from kvmdbg.engine.stops import CaughtStop, Stop, WatchpointStop
 from kvmdbg.errors import NotSupportedHere
 from tests.differential.machine import MEMORY, TIME_LIMIT, Observation, Runnable, Wrong, in_time, observe, witness
 from tests.differential.program import SOFTWARE_VECTORS

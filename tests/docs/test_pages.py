@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmdbg.core import stops
+from kvmdbg.engine import stops
 from tests.docs.transcripts import PAGES, ROOT, blocks, comparable
 
 FOUND = [pytest.param(run, match, id=f"{page.name}: {first}") for page in PAGES for first, run, match in blocks(page)]

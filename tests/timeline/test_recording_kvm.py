@@ -10,7 +10,7 @@ import pytest
 
 import kvmdbg
 from kvmdbg import Session
-from kvmdbg.core import stops
+from kvmdbg.engine import stops
 from kvmdbg.errors import NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.record import replace
 from kvmdbg.timeline.log import Access, Arrival, Kick, Log, Poke
@@ -41,7 +41,7 @@ def states_of(dbg: Session) -> States:
     states: States = []
 
     @dbg.on.exit("any", when="before")
-    def note(event: kvmdbg.core.hook_calls.Event) -> None:  # type: ignore[name-defined]
+    def note(event: kvmdbg.engine.hook_calls.Event) -> None:  # type: ignore[name-defined]
         states.append(event.regs.snapshot())
 
     return states
@@ -196,7 +196,7 @@ def test_what_hooks_answer_and_change(echo: Open) -> None:
     states = states_of(first)
 
     @first.on.io_in(port=0x60, when="before")
-    def answer(event: kvmdbg.core.hook_calls.Event) -> int:  # type: ignore[name-defined]
+    def answer(event: kvmdbg.engine.hook_calls.Event) -> int:  # type: ignore[name-defined]
         event.memory.write(0x6000, b"seen")
         event.regs.rcx = 77
         return 0x33

@@ -321,7 +321,7 @@ def test_against_kvm_translate(mode: str) -> None:
 
     A KVM on which no guest runs with paging in 32-bit protected mode (a probe tells) walks no such tables either.
     """
-    from kvmdbg.core.probe import legacy_paging_works
+    from kvmdbg.engine.probe import legacy_paging_works
     from kvmdbg.kvm import System
     from kvmdbg.machine.machine import _leaf
     from kvmdbg.machine.memory import GuestMemory
@@ -384,7 +384,7 @@ LEAVES = {
 @pytest.mark.parametrize("mode", MODES)
 def test_each_bit_against_kvm_translate(mode: str) -> None:
     """A walk to a page of each size, with each bit of each entry the other way round, with and without EFER.NXE."""
-    from kvmdbg.core.probe import legacy_paging_works
+    from kvmdbg.engine.probe import legacy_paging_works
     from kvmdbg.kvm import System
     from kvmdbg.machine.machine import _leaf
     from kvmdbg.machine.memory import GuestMemory

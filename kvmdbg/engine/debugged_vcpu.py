@@ -1,0 +1,266 @@
+"""How a vCPU is entered under the debugger: KVM_SET_GUEST_DEBUG for runs and steps, and injected exceptions."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+from collections.abc import Callable
+from ctypes import addressof, memmove
+from functools import lru_cache
+
+from kvmdbg.engine import stops
+from kvmdbg.engine.arming import Plan
+from kvmdbg.engine.probe import INT3, KICK_SIGNAL, host_profile
+from kvmdbg.engine.vcpu_thread import VcpuThread
+from kvmdbg.errors import NotSupportedHere
+from kvmdbg.kvm import Vcpu, abi
+from kvmdbg.kvm.run_page import REGS, REGS_END, RIP, U8_RFLAGS_TF, U64_DIRTY_REGS
+from kvmdbg.x86.registers import EFLAGS_RF, NO_FAULTS
+
+
+@lru_cache(maxsize=64)
+def debug_request(control: int, dr7: int, addresses: tuple[int, ...]) -> bytes:
+    """struct kvm_guest_debug."""
+    request = abi.kvm_guest_debug(control=control)
+    request.debugreg[: len(addresses)] = addresses
+    request.debugreg[7] = dr7
+    return bytes(request)
+
+
+class DebuggedVcpu(VcpuThread):
+    """``blocks_interrupts``: whether KVM has KVM_GUESTDBG_BLOCKIRQ."""
+
+    def __init__(
+        self, vcpu: Vcpu, *, irqchip: bool, blocks_interrupts: bool, unforeseen: Callable[[Exception], None]
+    ) -> None:
+        self.plan = Plan()
+        self.deliveries = 0
+        """How often an event of the guest's own was handed to it."""
+        self._postponed: tuple[bytes, bytes] | None = None
+        self.stepping = False
+        self.tables_touched = False
+        """The guest has written to a table of handlers."""
+        self._blocks_interrupts = blocks_interrupts
+        self._quiet = True
+        self._held = False
+        """No interrupt is to come into the step that is next."""
+        self._step_trap: int | None = None
+        self._step_entries: tuple[int, ...] = ()
+        self._debug_set = b""
+        self._for_running = self._for_stepping = b""
+        super().__init__(vcpu, irqchip=irqchip, unforeseen=unforeseen)
+
+    def arm(self, plan: Plan) -> None:
+        """Take the plan of a resume; its debug registers are set when the vCPU is entered."""
+        self.plan = plan
+        hardware = abi.KVM_GUESTDBG_USE_HW_BP if plan.debug_registers else 0
+        software = abi.KVM_GUESTDBG_USE_SW_BP if plan.traps and plan.trap == INT3 else 0
+        enable = abi.KVM_GUESTDBG_ENABLE if hardware or software else 0
+        self._for_running = self._request(enable | hardware | software, plan.dr7)
+        self._arm_steps()
+
+    def _arm_steps(self) -> None:
+        """What steps need is another now; it is made when the next one begins."""
+        self._for_stepping = b""
+
+    def _step_request(self) -> bytes:
+        control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP | self._to_handlers
+        if self.plan.holds_data_in_registers:
+            control |= abi.KVM_GUESTDBG_USE_HW_BP
+        if self.keeps_interrupts_out:
+            control |= abi.KVM_GUESTDBG_BLOCKIRQ
+        return self._request(control, self.plan.dr7_data_only(), self._step_entries)
+
+    @property
+    def _to_handlers(self) -> int:
+        """What of KVM_GUESTDBG_* the traps at the entries of handlers need."""
+        software = abi.KVM_GUESTDBG_USE_SW_BP if self._step_trap == INT3 else 0
+        return software | (abi.KVM_GUESTDBG_USE_HW_BP if self._step_entries else 0)
+
+    def to_handlers(self) -> bytes:
+        """struct kvm_guest_debug to run to the entry of a handler: without single-stepping."""
+        control = self._to_handlers
+        if self.plan.holds_data_in_registers:
+            control |= abi.KVM_GUESTDBG_USE_HW_BP
+        enable = abi.KVM_GUESTDBG_ENABLE if control else 0
+        return self._request(enable | control, self.plan.dr7_data_only(), self._step_entries)
+
+    def to_address(self, linear: int) -> bytes:
+        """The same to a breakpoint at a linear address as well; interrupts wait, where this KVM can keep them out."""
+        control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP | self._to_handlers
+        if self._blocks_interrupts:
+            control |= abi.KVM_GUESTDBG_BLOCKIRQ
+        return self._request(control, self.plan.dr7_data_only(), (linear, *self._step_entries))
+
+    @property
+    def keeps_interrupts_out(self) -> bool:
+        return (self._quiet or self._held) and self._blocks_interrupts
+
+    @property
+    def free_debug_registers(self) -> int:
+        """How many debug registers no data watchpoint of the plan needs."""
+        return 4 - sum(bool(bits & 3) for _, bits, _ in self.plan.debug_registers)
+
+    def _request(self, control: int, dr7: int, entries: tuple[int, ...] = ()) -> bytes:
+        """struct kvm_guest_debug with the plan's addresses in DR0 to DR3; ``entries`` in place of those not in DR7."""
+        if not control & abi.KVM_GUESTDBG_USE_HW_BP:
+            return debug_request(control, 0, ())
+        addresses = [address for address, _, _ in self.plan.debug_registers]
+        addresses += [0] * (4 - len(addresses))
+        left = list(entries)
+        for number in range(4):
+            if left and not dr7 >> 2 * number & 3:
+                addresses[number] = left.pop(0)
+                dr7 |= 2 << 2 * number
+        return debug_request(control, dr7, tuple(addresses))
+
+    def step_quietly(self, quiet: bool) -> None:
+        """Whether steps let no interrupt in, where this KVM can keep them out."""
+        self._quiet = quiet
+        self._arm_steps()
+
+    def hold_interrupts(self, held: bool) -> None:
+        """Whether the next step lets no interrupt in, though steps may."""
+        if held != self._held:
+            self._held = held
+            self._arm_steps()
+            self.debug_for_stepping(again=False)
+
+    @property
+    def step_trap(self) -> int | None:
+        """The byte planted at handlers' entries during steps, if any."""
+        return self._step_trap
+
+    @step_trap.setter
+    def step_trap(self, trap: int | None) -> None:
+        self._step_trap = trap
+        self._arm_steps()
+
+    @property
+    def step_entries(self) -> tuple[int, ...]:
+        """Handlers' entries that execute debug registers hold during steps."""
+        return self._step_entries
+
+    @step_entries.setter
+    def step_entries(self, entries: tuple[int, ...]) -> None:
+        self._step_entries = entries
+        self._arm_steps()
+
+    def debug(self, request: bytes) -> None:
+        """KVM_SET_GUEST_DEBUG, after registers that were written: it looks at rip."""
+        if self.vcpu.u64[U64_DIRTY_REGS]:
+            self.flush()
+        fcntl.ioctl(self.vcpu.fd, abi.KVM_SET_GUEST_DEBUG, request)
+        self._debug_set = request
+        if self.vcpu.page[U8_RFLAGS_TF] & 1:  # the guest's own, which KVM drops when it ends its own steps
+            self.vcpu.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
+
+    def debug_for_running(self) -> None:
+        if self._debug_set != self._for_running:
+            self.debug(self._for_running)
+
+    def debug_for_stepping(self, again: bool = True) -> None:
+        """Unless ``again``, not when that is what is set."""
+        self._for_stepping = self._for_stepping or self._step_request()
+        if again or self._debug_set != self._for_stepping:
+            self.debug(self._for_stepping)
+
+    def take_waiting_trap(self) -> None:
+        """After steps: take the trap of the last one where it may still wait in the CPU, for the guest would get it.
+
+        It is met by a step that can execute nothing: with the state after a reset there is no memory at pc. An event of
+        the guest's that waits, and a hlt, are put aside meanwhile: the one would be delivered, the other has no end.
+        """
+        if not host_profile().step_trap_waits:
+            return
+        vcpu = self.vcpu
+        activity = self.mp_state()
+        if activity not in (abi.KVM_MP_STATE_RUNNABLE, abi.KVM_MP_STATE_HALTED):
+            return
+        self.flush()
+        regs = abi.kvm_regs.from_buffer_copy(vcpu.regs)
+        sregs, events = vcpu.get_sregs(), vcpu.get_events()
+        nowhere = abi.kvm_sregs.from_buffer_copy(self._reset_sregs)
+        nowhere.apic_base, nowhere.cr8 = sregs.apic_base, sregs.cr8
+        vcpu.unshare_sregs()
+        kicked = signal.sigtimedwait([KICK_SIGNAL], 0) is not None
+        vcpu.set_sregs(nowhere)
+        vcpu.set_regs(abi.kvm_regs(rip=0xFFF0, rflags=2))
+        vcpu.set_events(abi.kvm_vcpu_events(flags=abi.KVM_VCPUEVENT_VALID_SHADOW))
+        if activity == abi.KVM_MP_STATE_HALTED:
+            vcpu.set_mp_state(abi.KVM_MP_STATE_RUNNABLE)
+        vcpu.set_guest_debug(abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP | abi.KVM_GUESTDBG_BLOCKIRQ)
+        while True:
+            try:
+                vcpu.run()
+            except InterruptedError:
+                kicked = True
+                self.drain()
+                continue
+            except OSError:
+                pass
+            break
+        self.debug(self._debug_set)
+        vcpu.set_sregs(sregs)
+        vcpu.set_regs(regs)
+        vcpu.set_events(events)
+        if activity == abi.KVM_MP_STATE_HALTED:
+            vcpu.set_mp_state(activity)
+        memmove(addressof(vcpu.regs), bytes(regs), Vcpu.REGS_SIZE)
+        self.forget()
+        if kicked:
+            self.kick()
+
+    def deliver(self, vector: int, length: int, *, dr6: int = 0) -> stops.Stop | None:
+        """Hand an exception of the guest's own to the guest, its ip moved on by ``length``; ``dr6`` is set in DR6."""
+        self.deliveries += 1
+        if dr6:
+            debugregs = self.vcpu.get_debugregs()
+            debugregs.dr6 |= dr6
+            self.vcpu.set_debugregs(debugregs)
+        if length:
+            self.set_general("rip", self.vcpu.regs.rip + length)
+        if vector not in NO_FAULTS:
+            self.set_general("rflags", self.vcpu.regs.rflags | EFLAGS_RF)
+        self.flush()
+        events = self.vcpu.get_events()
+        events.exception.injected = 1
+        events.exception.pending = 0
+        events.exception.nr = vector
+        events.exception.has_error_code = 0
+        events.flags &= ~abi.KVM_VCPUEVENT_VALID_PAYLOAD
+        self.vcpu.set_events(events)
+        return None
+
+    def postpone_changes(self, before: bytes) -> None:
+        """Put general registers that a hook has written back to ``before``, until the instruction is done.
+
+        KVM drops what a read gave where registers are written before it has completed that.
+        """
+        self._postponed = before, self.vcpu.raw[REGS:REGS_END]
+        self._put_general(before, 0)
+
+    def make_changes(self) -> None:
+        """The instruction is done: write what was postponed, but where its own result is."""
+        assert self._postponed is not None
+        (before, wanted), self._postponed = self._postponed, None
+        done = self.vcpu.raw[REGS:REGS_END]
+        merged = bytes(new if old == now else now for old, new, now in zip(before, wanted, done, strict=True))
+        rip = slice(RIP, RIP + 8)
+        if wanted[rip] != before[rip]:
+            merged = merged[: rip.start] + wanted[rip] + merged[rip.stop :]
+        self._put_general(merged, abi.KVM_SYNC_X86_REGS)
+
+    def _put_general(self, regs: bytes, dirty: int) -> None:
+        memmove(addressof(self.vcpu.regs), regs, Vcpu.REGS_SIZE)
+        self.vcpu.u64[U64_DIRTY_REGS] = dirty
+        self.forget()
+
+    def require_step(self) -> None:
+        """NotSupportedHere where this KVM cannot single-step the code at pc."""
+        profile = host_profile()
+        if not profile.behaviour(self.mode, self.cpl).step:
+            raise NotSupportedHere(
+                f"this KVM cannot single-step code at CPL {self.cpl}: break in the kernel and continue to it, "
+                "or use a host with hardware virtualization"
+            )

@@ -1,0 +1,198 @@
+"""Traps at the entries of the guest's handlers, which end a step that delivers an event there.
+
+On a KVM that runs through a handler in one step they are needed; elsewhere there are none, and only changes of the
+guest's table of handlers are noticed.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import TYPE_CHECKING
+
+from kvmdbg.engine.probe import HLT, INT1, INT3, host_profile
+from kvmdbg.kvm import exits
+from kvmdbg.kvm.run_page import IDTR, IDTR_END, U16_DX, U64_DEBUG_DR6
+from kvmdbg.x86.gates import handler_entries
+
+if TYPE_CHECKING:
+    from kvmdbg.engine.exit_loop import ExitLoop
+    from kvmdbg.engine.guest import Guest
+
+OUT = 0xEE
+"""out dx, al: the trap at handlers' entries where a hlt does not exit. DX is there what it was before the step."""
+KERNEL_PORTS = frozenset((0x20, 0x21, *range(0x40, 0x44), 0x61, 0xA0, 0xA1, 0x4D0, 0x4D1))
+"""The ports of the chips that KVM has in the kernel: an out there does not exit."""
+
+
+class HandlerTraps:
+    """Of one vCPU. They are held in debug registers as far as there are any, which the guest cannot read; by traps in
+    memory beyond."""
+
+    def __init__(self, vcpu: ExitLoop, guest: Guest) -> None:
+        self._vcpu = vcpu
+        self._guest = guest
+        self.entries: set[int] = set()
+        """Guest-physical addresses of the traps in memory."""
+        self.points: dict[int, int | None] = {}
+        """The entries of handlers by linear address: where their trap lies, None for a debug register."""
+        self._idtr = b""
+        self._table: list[tuple[mmap.mmap, int, int, bytes]] = []
+        """Where in memory the guest's table of handlers lies, and what it held."""
+        self._dx_serves = True
+        """Whether OUT exits, as DX is now."""
+
+    @property
+    def by_out(self) -> bool:
+        """Whether the traps are OUT."""
+        return self.kernel_trap == OUT
+
+    def outdated(self, by_out: bool) -> bool:
+        """Whether the guest has another table of handlers, or (``by_out``) another DX, than when they were set up."""
+        changed = self._vcpu.vcpu.raw[IDTR:IDTR_END] != self._idtr
+        for mapping, start, end, known in self._table:
+            changed |= mapping[start:end] != known
+        return changed or (by_out and self._out_exits() != self._dx_serves)
+
+    def forget_table(self) -> None:
+        """Let go of the guest's memory; its translations may change."""
+        self._table.clear()
+
+    def let_go(self, linear: int) -> None:
+        """Have none at this entry, which the vCPU stands at."""
+        physical = self.points[linear]
+        if physical is None:
+            self._vcpu.step_entries = tuple(entry for entry in self._vcpu.step_entries if entry != linear)
+            self._vcpu.debug_for_stepping()
+        else:
+            self.untrap(physical)
+
+    def hold_again(self, linear: int) -> None:
+        """After ``let_go``, unless they were set up anew without it."""
+        if linear not in self.points:
+            return
+        physical = self.points[linear]
+        if physical is None:
+            self._vcpu.step_entries += (linear,)
+            self._vcpu.debug_for_stepping()
+        else:
+            self.trap(physical)
+
+    def release(self) -> None:
+        runner = self._vcpu
+        self._guest.traps.lift(*self.entries - runner.plan.traps)
+        self.entries.clear()
+        self.points.clear()
+        runner.step_entries, runner.step_trap = (), None
+
+    def _note_table(self) -> None:
+        """Remember the guest's table of handlers, to see when it is another one."""
+        runner = self._vcpu
+        idt = runner.sregs.idt
+        self._idtr = runner.vcpu.raw[IDTR:IDTR_END]
+        self._table = []
+        at, end = idt.base, idt.base + min(idt.limit + 1, 1024 if runner.mode.segmented else 4096)
+        while at < end:
+            size = min(end - at, 4096 - at % 4096)
+            physical = self._guest.space.physical_of(runner, at)
+            region = None if physical is None else self._guest.machine.memory.find(physical)
+            if physical is not None and region is not None:
+                start = physical - region.address
+                self._table.append((region.mapping, start, start + size, region.mapping[start : start + size]))
+            at += size
+
+    def set_up(self) -> None:
+        runner = self._vcpu
+        self._note_table()
+        if host_profile().steps_into_handlers:
+            return
+        trap = self.kernel_trap
+        self._dx_serves = self._out_exits()
+        if trap is None or host_profile().by_mode["user"].step < bool(runner.cpl):
+            return
+        if trap == OUT and not self._dx_serves:
+            return
+        sregs = runner.sregs
+        entries = handler_entries(
+            lambda at, size: self._guest.space.read_linear(runner, at, size),
+            sregs.idt.base,
+            sregs.idt.limit,
+            runner.mode,
+        )
+        table = min(sregs.idt.limit + 1, 1024 if runner.mode.segmented else 4096)
+        idt = range(sregs.idt.base, sregs.idt.base + table)
+        plantable = {}
+        others = []
+        for linear in entries:
+            physical = self._guest.space.physical_of(runner, linear)
+            known = physical is not None and linear not in idt and self._guest.machine.memory.find(physical)
+            if physical is not None and known and self._guest.vectors.is_handler(runner, linear):
+                plantable[linear] = physical
+            else:
+                others.append(linear)
+        free = runner.free_debug_registers if host_profile().kernel_execute_dr else 0
+        held = (others + list(plantable))[:free]
+        self.points.update(dict.fromkeys(held))
+        runner.step_entries, runner.step_trap = tuple(held), trap
+        for linear, physical in plantable.items():
+            if linear not in self.points:
+                self.points[linear] = physical
+                self.trap(physical)
+
+    @property
+    def kernel_trap(self) -> int | None:
+        """The byte to plant at handlers' entries, if any exits there."""
+        trap = self._vcpu.plan.trap or host_profile().kernel_trap
+        if trap != HLT or not self._guest.machine.irqchip:
+            return trap
+        return None if host_profile().out_is_past or len(self._guest.world.runners) > 1 else OUT
+
+    def _out_exits(self) -> bool:
+        """Whether OUT is an exit, as DX is now: neither the kernel's chips nor a ring take what is written."""
+        port = self._vcpu.vcpu.u16[U16_DX]
+        return port not in KERNEL_PORTS and port not in self._guest.coalescing.ports
+
+    def trap(self, physical: int) -> None:
+        assert self._vcpu.step_trap is not None
+        self.entries.add(physical)
+        self._guest.traps.plant(physical, self._vcpu.step_trap)
+
+    def untrap(self, physical: int) -> None:
+        self.entries.discard(physical)
+        self._guest.traps.lift(physical)
+
+    def at_entry(self, reason: int) -> bool:
+        """Whether the exit is at the entry of a handler that is trapped; ip is there then."""
+        if not self.points:
+            return False
+        runner = self._vcpu
+        trap = runner.step_trap
+        pc = runner.pc
+        if reason == exits.KVM_EXIT_DEBUG and runner.vcpu.kvm_run.debug.exception != 3:
+            fired = runner.vcpu.u64[U64_DEBUG_DR6] & 15
+            if not fired or pc not in runner.step_entries:
+                return False
+        elif trap == HLT and reason == exits.KVM_EXIT_HLT:
+            pc -= 1
+            if self._guest.space.physical_of(runner, pc) not in self.entries:
+                return False
+            runner.set_general("rip", runner.vcpu.regs.rip - 1)
+        elif trap == OUT and reason == exits.KVM_EXIT_IO:
+            if self._guest.space.physical_of(runner, pc) not in self.entries:
+                return False
+            self._undo_out()
+        elif (trap == INT3 and reason == exits.KVM_EXIT_DEBUG) or (
+            trap == INT1 and reason == exits.KVM_EXIT_INTERNAL_ERROR
+        ):
+            if self._guest.space.physical_of(runner, pc) not in self.entries:
+                return False
+        else:
+            return False
+        return True
+
+    def _undo_out(self) -> None:
+        """After the exit for an OUT of ours: have KVM end it, and ip at it again."""
+        runner = self._vcpu
+        entry = runner.vcpu.regs.rip
+        runner.must_complete = True
+        runner.complete()
+        runner.set_general("rip", entry)

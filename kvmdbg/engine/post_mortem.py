@@ -1,0 +1,119 @@
+"""What is known of a vCPU at a fatal end, for the account of it (observe/autopsy.py): its state, and the way there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from kvmdbg.engine.probe import host_profile, legacy_paging_works
+from kvmdbg.engine.replay import Trail, replay
+from kvmdbg.kvm import abi
+from kvmdbg.observe import autopsy
+from kvmdbg.observe.autopsy import Autopsy
+from kvmdbg.record import record
+from kvmdbg.x86.faults import State
+from kvmdbg.x86.modes import CR0_PG, EFER_LMA, mode_of
+
+if TYPE_CHECKING:
+    from kvmdbg.engine.guest import Guest
+    from kvmdbg.engine.vcpu_thread import VcpuThread
+
+RESET_RIP, RESET_BASE = 0xFFF0, 0xFFFF0000
+PATIENCE = 5.0
+"""Seconds that the search for the way to a shutdown may take."""
+
+
+@record
+class LastRun:
+    """What a vCPU has kept of the run that ended it.
+
+    ``exits`` are the last ones in words, oldest first; ``regs`` and ``sregs`` the registers at the last one before the
+    end, None where there was none or they were not kept; ``sregs_at_start`` the special ones when the run began.
+    """
+
+    exits: tuple[str, ...]
+    regs: abi.kvm_regs | None
+    sregs: abi.kvm_sregs | None
+    sregs_at_start: abi.kvm_sregs | None
+
+
+def _state(guest: Guest, regs: abi.kvm_regs, sregs: abi.kvm_sregs) -> State:
+    return State(regs, sregs, guest.physical.read, guest.machine.paging_limits)
+
+
+def of_failed_entry(thread: VcpuThread, guest: Guest, last: LastRun) -> Autopsy:
+    """Why KVM has not entered the guest."""
+    return autopsy.of_failed_entry(_state(guest, thread.vcpu.regs, thread.sregs), last.exits)
+
+
+def of_emulation_failure(thread: VcpuThread, guest: Guest, last: LastRun) -> Autopsy:
+    """What the instruction is that KVM cannot run."""
+    return autopsy.of_emulation_failure(_state(guest, thread.vcpu.regs, thread.sregs), last.exits)
+
+
+def of_shutdown(thread: VcpuThread, guest: Guest, last: LastRun) -> tuple[Autopsy, State | None]:
+    """The account of a triple fault, and the state before the instruction that began it, where it is known."""
+    regs = abi.kvm_regs.from_buffer_copy(thread.vcpu.regs)
+    sregs = thread.sregs
+    lost = (regs.rip, sregs.cs.base) == (RESET_RIP, RESET_BASE)
+    trail = _trail(thread, guest, last, None if lost else regs)
+    if lost:
+        if trail is None or not trail.ended:
+            where = f"; at its last exit rip was {last.regs.rip:#x}" if last.regs is not None else ""
+            text = f"This KVM resets the vCPU at a triple fault, so that its registers are lost{where}."
+            return Autopsy(text, (text,), _shown(guest, trail), last.exits), None
+        regs, sregs = trail.steps[-1], trail.sregs
+    state = _state(guest, regs, sregs)
+    cause, account = autopsy.explain(state)
+    if _paging_is_the_reason(state):
+        cause = (
+            "This KVM cannot run a guest with paging outside of long mode and ends it in a shutdown at once; "
+            "one on hardware virtualization (kvm_intel, kvm_amd) can."
+        )
+        account = (cause,)
+    instructions = _shown(guest, trail) if trail is not None and trail.ended else autopsy.instruction_of(state)
+    return Autopsy(cause, account, instructions, last.exits), state
+
+
+def _trail(thread: VcpuThread, guest: Guest, last: LastRun, final: abi.kvm_regs | None) -> Trail | None:
+    """The way from the last exit to the end; only one that arrives where the vCPU stands, where that is known."""
+    if len(guest.world.runners) > 1 or last.regs is None:
+        return None
+    now = thread.sregs
+    mode = mode_of(now.cr0, now.efer, last.regs.rflags, now.cs.l, now.cs.db)
+    if not host_profile().behaviour(mode, thread.cpl).step:
+        return None
+    cpuid, under = thread.vcpu.get_cpuid(), guest.traps.under
+    end = time.monotonic() + PATIENCE
+
+    def give_up() -> bool:
+        return guest.world.hurried or time.monotonic() > end
+
+    alarm = threading.Timer(PATIENCE, thread.kick)  # for a step that KVM never ends
+    alarm.start()
+    try:
+        for start in [last.sregs] if last.sregs is not None else [last.sregs_at_start, now]:
+            if start is None:
+                continue
+            found = replay(guest.machine, under, last.regs, start, cpuid, give_up)
+            if found is not None and (final is None or (found.ended and found.steps[-1].rip == final.rip)):
+                return found
+        return None
+    finally:
+        alarm.cancel()
+
+
+def _paging_is_the_reason(state: State) -> bool:
+    if not state.sregs.cr0 & CR0_PG or state.sregs.efer & EFER_LMA:
+        return False
+    return not legacy_paging_works()
+
+
+def _shown(guest: Guest, trail: Trail | None) -> tuple[tuple[int, str], ...]:
+    if trail is None:
+        return ()
+    found: list[tuple[int, str]] = []
+    for regs in trail.steps:
+        found += autopsy.instruction_of(_state(guest, regs, trail.sregs))
+    return tuple(found)

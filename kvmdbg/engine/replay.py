@@ -1,0 +1,114 @@
+"""The last instructions before a fatal end, found by running them again in a scratch machine.
+
+Nothing records what a vCPU runs between two exits. But memory is a file that a second machine can map as a private
+copy, so the way from the last exit to the end can be stepped once more there, without touching the guest.
+"""
+
+from __future__ import annotations
+
+import mmap
+import signal
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from ctypes import addressof, c_char
+from typing import TYPE_CHECKING
+
+from kvmdbg.engine.probe import KICK_SIGNAL
+from kvmdbg.errors import KvmdbgError
+from kvmdbg.kvm import System, Vcpu, abi, exits
+from kvmdbg.machine.memory import MAP_NORESERVE
+from kvmdbg.record import record
+
+if TYPE_CHECKING:
+    from kvmdbg.machine.machine import Machine
+
+STEPS = 50_000
+KEPT = 16
+
+
+@record
+class Trail:
+    """``steps``: the registers before each of the last instructions, oldest first; ``sregs`` before the last one.
+
+    ``ended``: the last of them leads to a shutdown.
+    """
+
+    steps: tuple[abi.kvm_regs, ...]
+    sregs: abi.kvm_sregs
+    ended: bool
+    count: int
+
+
+def replay(
+    machine: Machine,
+    hidden: Mapping[int, int],
+    regs: abi.kvm_regs,
+    sregs: abi.kvm_sregs,
+    cpuid: abi.kvm_cpuid2,
+    give_up: Callable[[], bool],
+) -> Trail | None:
+    """Step from this state on a copy of the guest's memory to a shutdown; None where this cannot be done.
+
+    ``hidden`` are the bytes under the debugger's traps, by guest-physical address.
+
+    Reads from ports and devices give ones; no interrupt comes in. At most ``STEPS`` instructions, and only until
+    ``give_up`` says so: it is asked before each step, and when a kick of this thread ends one.
+    """
+    copies: list[mmap.mmap] = []
+    with suppress(KvmdbgError, OSError), System() as system, closing(system.create_vm()) as vm:
+        with suppress(KvmdbgError):
+            vm.set_identity_map_address(0xFFFBC000)
+            vm.set_tss_address(0xFFFBD000)
+        if system.check_extension(abi.KVM_CAP_EXIT_ON_EMULATION_FAILURE):
+            vm.enable_capability(abi.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1)
+        for slot, region in enumerate(machine.memory.regions):
+            flags = mmap.MAP_PRIVATE | MAP_NORESERVE
+            copy = mmap.mmap(region.fd, region.size, flags, mmap.PROT_READ | mmap.PROT_WRITE)
+            copies.append(copy)
+            for address, byte in hidden.items():
+                if region.address <= address < region.end:
+                    copy[address - region.address] = byte
+            anchor = c_char.from_buffer(copy)
+            vm.set_memory_region(slot, region.address, region.size, addressof(anchor))
+            del anchor
+        vcpu = vm.create_vcpu(0)
+        with closing(vcpu):
+            vcpu.set_cpuid(cpuid)
+            vcpu.set_sregs(sregs)
+            vcpu.set_regs(regs)
+            vcpu.set_signal_mask(KICK_SIGNAL)
+            return _steps(vcpu, give_up)
+    return None
+
+
+def _steps(vcpu: Vcpu, give_up: Callable[[], bool]) -> Trail | None:
+    control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP
+    last: deque[abi.kvm_regs] = deque(maxlen=KEPT)
+    now = vcpu.get_regs()
+    sregs = vcpu.get_sregs()
+    for count in range(1, STEPS + 1):
+        if not last or now.rip != last[-1].rip or bytes(now) != bytes(last[-1]):
+            last.append(now)
+        if give_up():
+            return Trail(tuple(last), sregs, False, count)
+        vcpu.set_guest_debug(control)
+        try:
+            vcpu.run()
+        except InterruptedError:
+            signal.sigtimedwait([KICK_SIGNAL], 0)
+            continue
+        reason = vcpu.kvm_run.exit_reason
+        if reason == exits.KVM_EXIT_SHUTDOWN:
+            return Trail(tuple(last), sregs, True, count)
+        if reason == exits.KVM_EXIT_IO and not vcpu.kvm_run.io.direction:
+            io = vcpu.kvm_run.io
+            size = io.size * io.count
+            vcpu.page[io.data_offset : io.data_offset + size] = b"\xff" * size
+        elif reason == exits.KVM_EXIT_MMIO and not vcpu.kvm_run.mmio.is_write:
+            vcpu.kvm_run.mmio.data[:] = b"\xff" * 8
+        elif reason not in (exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_IO, exits.KVM_EXIT_MMIO):
+            return Trail(tuple(last), sregs, False, count)
+        now = vcpu.get_regs()
+        sregs = vcpu.get_sregs()
+    return Trail(tuple(last), sregs, False, STEPS)

@@ -1,0 +1,488 @@
+"""One step of a vCPU, right on every flavour of KVM.
+
+What hardware does not do by itself is done here: a step that made no progress is
+taken again; where EFLAGS.TF is lost when an event is delivered, traps at the
+entries of the guest's handlers end the step there; and a TF that such a KVM leaks
+into a pushed flags image is cleared.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from kvmdbg.engine import stops
+from kvmdbg.engine.handler_traps import HandlerTraps
+from kvmdbg.engine.probe import host_profile
+from kvmdbg.engine.pushed_flags import PushedFlags
+from kvmdbg.engine.stepped_instructions import RUN_NATIVELY, WITH_CARE_AND_PREFIXES, needs_care
+from kvmdbg.errors import MemoryFault
+from kvmdbg.kvm import abi, exits
+from kvmdbg.kvm.run_page import REGS, REGS_END, RFLAGS, U8_RFLAGS_TF, U32_EXIT_REASON, U64_DEBUG_DR6, U64_DIRTY_REGS
+from kvmdbg.x86 import disasm
+from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
+
+if TYPE_CHECKING:
+    from kvmdbg.engine.exit_loop import ExitLoop
+    from kvmdbg.engine.guest import Guest
+
+NO_PROGRESS_TRIES = 64
+JUMP_TRIES = 4
+"""A jump to itself looks like a step without progress, and may as well be run as often as this."""
+
+
+class GuardedAccess(Exception):
+    """A guard has refused an access of the instruction at pc, of which nothing is done."""
+
+
+class SingleStep:
+    """Of the vCPU of ``runner``; all methods run on its thread."""
+
+    def __init__(self, runner: ExitLoop, guest: Guest) -> None:
+        self.runner = runner
+        self.handlers = HandlerTraps(runner, guest)
+        self.flags = PushedFlags(runner, guest)
+        self._pages: dict[int, memoryview] = {}
+        self._tries = NO_PROGRESS_TRIES
+        self._had_bs = False
+        """The guest has DR6.BS set itself."""
+        self.parked = False
+        """The last step was ended from outside before it began."""
+        self.delivered = False
+        """The last step delivered an event: it ended at a handler's entry."""
+        self.halted = False
+        """The last step was over a hlt, and the vCPU waits for an interrupt behind it."""
+        self.waits = False
+        """The last step has brought a #DB that the guest gets before the instruction at pc."""
+
+    @contextmanager
+    def _handlers_trapped(self) -> Iterator[None]:
+        """While inside, the entries of the guest's handlers end a step, where it would run through them.
+
+        They are held in debug registers as far as there are any, which the guest cannot read; by traps beyond.
+        """
+        self._note_dr6()
+        try:
+            self.handlers.set_up()
+            yield
+        finally:
+            self.handlers.release()
+            self.runner.take_waiting_trap()
+
+    def _single(self, before: bytes, entered: bool = False) -> stops.Stop | None:
+        """One step, from registers ``before``; ``entered``: KVM_RUN has just returned."""
+        runner = self.runner
+        self.parked = self.delivered = self.halted = self.waits = False
+        here = runner.pc
+        if entered or here not in self.handlers.points:
+            return self._guarded(before, entered)
+        self.handlers.let_go(here)
+        try:
+            return self._guarded(before, entered)
+        finally:
+            self.handlers.hold_again(here)
+
+    def _single_from_here(self) -> stops.Stop | None:
+        return self._single(self._registers())
+
+    def _registers(self) -> bytes:
+        """struct kvm_regs as it is now."""
+        return bytes(self.runner.vcpu.page[REGS:REGS_END])
+
+    def _guarded(self, before: bytes, entered: bool) -> stops.Stop | None:
+        """The same; what a guard refuses is done with the guards lifted."""
+        try:
+            return self._one(before, entered)
+        except GuardedAccess:
+            if before[RFLAGS + 1] & 1:  # which KVM has hidden
+                self.runner.set_general("rflags", self.runner.vcpu.regs.rflags | EFLAGS_TF)
+            return self.runner.guards.through_guards(lambda: self._one(self._registers(), False))
+
+    def _one(self, before: bytes, entered: bool) -> stops.Stop | None:
+        runner = self.runner
+        vcpu = runner.vcpu
+        own = before[RFLAGS + 1] & 1
+        image, source = None, range(0)
+        if not entered:
+            if self.event_waits() and runner.step_trap is not None:
+                return self._natively()
+            if self._needs_care(runner.pc):
+                if size := self._hlt_size():
+                    stop = self._halt(size)
+                    self._give_trap_flag(own, None)
+                    return stop
+                if size := self._pause_size():
+                    self._skip(size)
+                    self._give_trap_flag(own, None)
+                    return None
+                if (behind := self._behind_native()) is not None:
+                    if own:
+                        runner.set_general("rflags", runner.vcpu.regs.rflags & ~EFLAGS_TF)
+                    stop = self._to_handler(behind)
+                    self._give_trap_flag(own, None)
+                    return stop
+                if runner.step_trap is not None:  # else TF may have come into a frame by the debugger's steps
+                    source = self.flags.source()
+                    image = self.flags.in_memory(source)
+                if (frame := self._over_iret()) is not None:
+                    try:
+                        self._run_to_return()
+                    finally:
+                        runner.forget()
+                        runner.guest.space.write_linear(runner, *frame)
+                        delivered = self._at_handler(vcpu.u32[U32_EXIT_REASON], before)
+                        runner.debug_for_stepping()
+                    if self.parked or delivered:
+                        return None
+                    if vcpu.u32[U32_EXIT_REASON] == exits.KVM_EXIT_DEBUG:
+                        self._give_trap_flag(own, image)
+                        return None
+                    entered = True
+        moves_debug_register = not entered and self._needs_care(runner.pc) and not source
+        if source and image is None:
+            with runner.guards.noting_device_reads() as reads:
+                stop = self._stepped(before, entered)
+            image = self.flags.from_devices(source, reads)
+        else:
+            stop = self._stepped(before, entered)
+        if moves_debug_register:
+            self._note_dr6()
+        if stop is None or not (isinstance(stop, stops.FatalStop) or self._unmoved(before)):
+            self._give_trap_flag(own, image)
+        return stop
+
+    def _run_to_return(self) -> None:
+        """KVM_RUN, again after a kick that is not to stop the vCPU."""
+        runner = self.runner
+        while True:
+            try:
+                runner.vcpu.run()
+            except InterruptedError:
+                self.parked = runner.park()
+                if not self.parked:
+                    continue
+            return
+
+    def _over_iret(self) -> tuple[int, bytes] | None:
+        """Arm for an iretq to run to where it returns, on a KVM that would step one instruction further.
+
+        An execute breakpoint at the return address takes the place of the step. Address and value of the flags in the
+        frame, to be put back afterwards; None when it is no such instruction.
+        """
+        runner = self.runner
+        if host_profile().steps_iret or runner.mode.bits != 64:
+            return None
+        info = runner.guest.space.classify_at(runner, runner.pc)
+        if info is None or info.mnemonic not in ("iretq", "iretd"):
+            return None
+        width = 8 if info.mnemonic == "iretq" else 4
+        try:
+            back = runner.guest.space.read_linear(runner, runner.stack_pointer, 2 * width)
+        except MemoryFault:
+            return None
+        if back[width] & 3 or not host_profile().kernel_execute_dr:
+            return None  # to user code, where it cannot be held
+        request = abi.kvm_guest_debug(control=abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP)
+        request.debugreg[0] = int.from_bytes(back[:width], "little")
+        request.debugreg[7] = 0x402
+        at = runner.stack_pointer + 2 * width
+        try:
+            flags = runner.guest.space.read_linear(runner, at, width)
+            without_rf = int.from_bytes(flags, "little") & ~(1 << 16)  # RF would hide the breakpoint
+            runner.guest.space.write_linear(runner, at, without_rf.to_bytes(width, "little"))
+        except MemoryFault:
+            return None
+        runner.debug(bytes(request))
+        return at, flags
+
+    def _behind_native(self) -> int | None:
+        """Where the instruction at pc ends, if it is one that this KVM does not emulate but lets the CPU run: its own
+        step would run the next one, too. None for others."""
+        runner = self.runner
+        if not host_profile().runs_on:
+            return None
+        code = runner.guest.space.code_at(runner, runner.pc, disasm.MAX_INSTRUCTION)
+        at = 0
+        while at < len(code) and code[at] in WITH_CARE_AND_PREFIXES:
+            at += 1
+        if code[at : at + 1] != b"\x0f" or code[at + 1] not in RUN_NATIVELY:
+            return None
+        found = disasm.decode(code, runner.mode.bits)
+        if found is None and code[at + 2] < 0xC0:
+            return None
+        return runner.pc + (found.size if found is not None else at + 3)
+
+    def _needs_care(self, linear: int) -> bool:
+        code = self._code(linear)
+        return not code or needs_care(code, linear & 0xFFF)
+
+    def _code(self, linear: int) -> memoryview | bytes:
+        """The page of memory that holds the code at ``linear``; kept for the time of a run of steps."""
+        found = self._pages.get(linear >> 12)
+        if found is None:
+            guest = self.runner.guest
+            self.runner.forget()
+            physical = guest.space.physical_of(self.runner, linear & ~0xFFF)
+            region = None if physical is None else guest.machine.memory.find(physical)
+            if physical is None or region is None:
+                return b""
+            found = region.view[physical - region.address : physical - region.address + 4096]
+            self._pages[linear >> 12] = found
+        return found
+
+    def rest(self) -> None:
+        """At each stop: let go of the guest's memory; its translations may change."""
+        self._pages.clear()
+        self.handlers.forget_table()
+
+    def _give_trap_flag(self, own: int, image: int | None) -> None:
+        """After a step: give the guest its own EFLAGS.TF, which KVM hides in its steps, and the #DB that this brings.
+
+        ``own``: whether it was set before the instruction; ``image``: what the instruction has loaded into EFLAGS.
+        """
+        if self.delivered:
+            return
+        runner = self.runner
+        if own if image is None or self.parked else image & EFLAGS_TF:
+            runner.set_general("rflags", runner.vcpu.regs.rflags | EFLAGS_TF)
+        if own and not self.parked:
+            runner.deliver(1, 0, dr6=DR6_BS)
+            self._had_bs = self.waits = True
+
+    def _stepped(self, before: bytes, entered: bool) -> stops.Stop | None:
+        """One step by KVM's own single-stepping."""
+        runner = self.runner
+        vcpu = runner.vcpu
+        for tries in range(self._tries):
+            if not entered:
+                try:
+                    self._enter()
+                except OSError as error:
+                    runner.forget()
+                    if runner.refused_by_guard(error):
+                        raise GuardedAccess from None
+                    return runner.refused(error)
+            entered = False
+            runner.arrive()
+            reason = vcpu.u32[U32_EXIT_REASON]
+            if reason == exits.KVM_EXIT_INTR:
+                if runner.park():
+                    self.parked = True
+                    return None
+                runner.debug_for_stepping()
+                continue
+            if self._at_handler(reason, before):
+                return None
+            if reason == exits.KVM_EXIT_DEBUG:
+                if vcpu.kvm_run.debug.exception == 3:
+                    runner.deliver(3, 0)
+                    return self._delivery(before)
+                if not vcpu.u64[U64_DEBUG_DR6] & (15 | 1 << 14) and runner.at_int1():
+                    runner.deliver(1, 1)
+                    return self._delivery(before)
+                if vcpu.u64[U64_DEBUG_DR6] & 15 and runner.plan.holds_data_in_registers:
+                    return runner.serve_debug()
+                if self._unmoved(before) and (tries < JUMP_TRIES or not self._jumps()):
+                    runner.debug_for_stepping()
+                    continue
+                if host_profile().leaks_trap_flag or before[RFLAGS + 1] & 1:
+                    self.flags.correct_pushf(before)
+                return None
+            delivered = runner.deliveries
+            pending = runner.serve()
+            stop = runner.complete()
+            pending = pending or stop or runner.spend()
+            if pending is not None:
+                return pending
+            if runner.deliveries != delivered or self.event_waits():
+                return self._delivery(before)
+            if reason in (exits.KVM_EXIT_IO, exits.KVM_EXIT_MMIO) or not self._unmoved(before):
+                return None
+        return None
+
+    def _unmoved(self, before: bytes) -> bool:
+        """Whether registers are as they were ``before``, but for EFLAGS.TF, which KVM hides in its steps."""
+        now = self._registers()
+        if now == before:
+            return True
+        flags = now[RFLAGS + 1] & 0xFE | before[RFLAGS + 1] & 1
+        return now[: RFLAGS + 1] + bytes((flags,)) + now[RFLAGS + 2 :] == before
+
+    def _hlt_size(self) -> int:
+        """Bytes of the hlt at pc, on a KVM that lets a step pass it and halts later; 0 for all else."""
+        runner = self.runner
+        if not host_profile().halts_late or runner.cpl:
+            return 0
+        info = runner.guest.space.classify_at(runner, runner.pc)
+        return info.size if info is not None and info.is_hlt else 0
+
+    def _pause_size(self) -> int:
+        """Bytes of the pause at pc, which QEMU's SVM steps together with the next instruction; 0 for all else."""
+        info = self.runner.guest.space.classify_at(self.runner, self.runner.pc)
+        return info.size if info is not None and info.mnemonic == "pause" else 0
+
+    def _skip(self, size: int) -> None:
+        """Be behind an instruction of so many bytes that does nothing but to take its time."""
+        runner = self.runner
+        vcpu = runner.vcpu
+        runner.set_general("rip", vcpu.regs.rip + size)
+        runner.set_general("rflags", vcpu.regs.rflags & ~EFLAGS_RF)
+        runner.flush()
+        events = vcpu.get_events()
+        if events.interrupt.shadow:  # of the sti before it
+            events.interrupt.shadow = 0
+            events.flags |= abi.KVM_VCPUEVENT_VALID_SHADOW
+            vcpu.set_events(events)
+
+    def _halt(self, size: int) -> stops.Stop | None:
+        """Do the hlt at pc: the stop, or the vCPU waits behind it as it would in a free run."""
+        runner = self.runner
+        self._skip(size)
+        if not runner.guest.machine.irqchip:
+            return runner.stop(stops.HaltedStop)
+        runner.vcpu.set_mp_state(abi.KVM_MP_STATE_HALTED)
+        self.halted = True
+        return None
+
+    def _wait(self) -> stops.Stop | None:
+        """Wait until an interrupt wakes the vCPU, which goes to its handler where interrupts may come into steps."""
+        self.halted = False
+        runner = self.runner
+        with suppress(GuardedAccess):  # the frame of the interrupt meets a guard: a step delivers it
+            return self._to_handler(runner.pc if runner.keeps_interrupts_out else None)
+        return None
+
+    def _delivery(self, before: bytes) -> stops.Stop | None:
+        """Run until an event that was just handed to the guest is delivered."""
+        runner = self.runner
+        runner.vcpu.u8[abi.kvm_run.immediate_exit.offset] = 0
+        if runner.step_trap is not None:
+            return self._natively()
+        runner.debug_for_stepping()
+        return self._stepped(bytes(runner.vcpu.page[REGS:REGS_END]), False)
+
+    def _natively(self) -> stops.Stop | None:
+        """Deliver the event that waits: run to its handler without KVM's trap flag, which would be in the frame."""
+        return self._to_handler()
+
+    def _to_handler(self, target: int | None = None) -> stops.Stop | None:
+        """Run without KVM's trap flag to a handler's entry, or to this linear address."""
+        runner = self.runner
+        vcpu = runner.vcpu
+        before = bytes(vcpu.page[REGS:REGS_END])
+        request = runner.to_handlers() if target is None else runner.to_address(target)
+        runner.debug(request)
+        try:
+            while True:
+                try:
+                    fcntl.ioctl(vcpu.fd, abi.KVM_RUN, 0)
+                except InterruptedError:
+                    runner.forget()
+                    if runner.park():
+                        self.parked = bytes(vcpu.page[REGS:REGS_END]) == before
+                        return None
+                    runner.debug(request)
+                    continue
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    runner.forget()
+                    if runner.refused_by_guard(error):
+                        raise GuardedAccess from None
+                    return runner.refused(error)
+                runner.arrive()
+                reason = vcpu.u32[U32_EXIT_REASON]
+                if self._at_handler(reason, before):
+                    return None
+                if reason == exits.KVM_EXIT_DEBUG:
+                    if runner.pc == target and vcpu.u64[U64_DEBUG_DR6] & 15:
+                        return None
+                    stop = self._own_trap()
+                else:
+                    stop = runner.serve() or runner.complete() or runner.spend()
+                if stop is not None:
+                    return stop
+        finally:
+            runner.debug_for_stepping()
+
+    def _own_trap(self) -> stops.Stop | None:
+        """Hand the guest the #DB or #BP of its own that ended KVM_RUN; the stop of a data debug register."""
+        runner = self.runner
+        if runner.vcpu.kvm_run.debug.exception == 3:
+            return runner.deliver(3, 0)
+        dr6 = runner.vcpu.u64[U64_DEBUG_DR6]
+        stop = runner.serve_debug() if dr6 & 15 and runner.plan.holds_data_in_registers else None
+        if dr6 & DR6_BS:
+            runner.deliver(1, 0, dr6=DR6_BS)
+            self._had_bs = True
+        elif not dr6 & 15:
+            runner.deliver(1, runner.at_int1())
+        return stop
+
+    def event_waits(self) -> bool:
+        """Whether KVM is about to deliver an exception or interrupt, before the instruction at pc.
+
+        Of #BP and #OF it does not tell.
+        An exception that is pending is made an injected one: KVM drops it where registers are written before it runs.
+        RF is in the frame of a fault, which KVM sees to where it injects a pending one; one that is injected has been
+        under way already.
+        """
+        vcpu = self.runner.vcpu
+        events = vcpu.get_events()
+        if events.exception.injected or events.exception.pending:
+            new_fault = events.exception.pending and events.exception.nr not in NO_FAULTS
+            events.flags &= ~abi.KVM_VCPUEVENT_VALID_PAYLOAD
+            events.exception.injected, events.exception.pending = 1, 0
+            vcpu.set_events(events)
+            if new_fault and not vcpu.regs.rflags & EFLAGS_RF:
+                self.runner.set_general("rflags", vcpu.regs.rflags | EFLAGS_RF)
+            return True
+        return bool(events.interrupt.injected or events.nmi.injected)
+
+    def _enter(self) -> None:
+        """KVM_RUN for one step; a kick reads as KVM_EXIT_INTR.
+
+        The step's TF is asked for each time: KVM drops it from the guest's flags when it
+        emulates an instruction, and so do popf, iret and INIT. KVM hides it when it gives
+        the flags back.
+        """
+        vcpu = self.runner.vcpu
+        while True:
+            vcpu.page[U8_RFLAGS_TF] |= 1
+            vcpu.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
+            try:
+                fcntl.ioctl(vcpu.fd, abi.KVM_RUN, 0)
+            except InterruptedError:
+                vcpu.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+            except BlockingIOError:  # INIT or SIPI woke it
+                continue
+            return
+
+    def _jumps(self) -> bool:
+        """Whether the instruction at pc may end where it began with no register changed: ``jmp $``."""
+        runner = self.runner
+        info = runner.guest.space.classify_at(runner, runner.pc)
+        return info is not None and info.is_jump
+
+    def _at_handler(self, reason: int, before: bytes) -> bool:
+        """Whether the exit is at the entry of a handler that is trapped: the event is delivered, without our TF."""
+        if not self.handlers.points or not self.handlers.at_entry(reason):
+            return False
+        self.delivered = True
+        self.flags.correct_frame(before)
+        self._clear_single_step()
+        self.runner.debug_for_stepping()
+        return True
+
+    def _clear_single_step(self) -> None:
+        """Clear DR6.BS that KVM may have set in the guest's DR6 for its own step, if the guest had it clear."""
+        vcpu = self.runner.vcpu
+        debugregs = vcpu.get_debugregs()
+        if debugregs.dr6 & DR6_BS and not self._had_bs:
+            debugregs.dr6 &= ~DR6_BS
+            vcpu.set_debugregs(debugregs)
+
+    def _note_dr6(self) -> None:
+        self._had_bs = bool(self.runner.vcpu.get_debugregs().dr6 & DR6_BS)

@@ -1,0 +1,50 @@
+"""Instructions that a step meets with care, and those that hooks want to see."""
+
+from __future__ import annotations
+
+from kvmdbg.engine.events import CpuidEvent, RdtscEvent
+from kvmdbg.engine.probe import HLT
+from kvmdbg.kvm import abi, exits
+
+LOW32, LOW64 = (1 << 32) - 1, (1 << 64) - 1
+PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF2, 0xF3))
+PUSHF, POPF, IRET = 0x9C, 0x9D, 0xCF
+WITH_CARE = frozenset((PUSHF, POPF, IRET, HLT))
+WITH_CARE_AND_PREFIXES = PREFIXES | set(range(0x40, 0x50)) | WITH_CARE
+MOV_TO_DR = 0x23  # behind 0F
+REP, NOP = 0xF3, 0x90
+RUN_NATIVELY = frozenset((0x01, 0x19, 0x1C, 0x1D, 0x1E, 0xAE, 0xC7))
+"""Opcodes behind 0F of fences, endbr64, swapgs, serialize, fxsave, rdfsbase, rdrand and no-operations."""
+
+
+def instruction_event(code: bytes, regs: abi.kvm_regs, bits: int) -> tuple[exits.Exit | None, int]:
+    """What ``cpuid``, ``rdtsc``, ``vmcall`` or ``vmmcall`` at the start of ``code`` is to hooks, and its length."""
+    at = 0
+    while at < len(code) and (code[at] in PREFIXES or (bits == 64 and code[at] & 0xF0 == 0x40)):
+        at += 1
+    if code[at : at + 2] == b"\x0f\xa2":
+        return CpuidEvent(regs.rax & LOW32, regs.rcx & LOW32), at + 2
+    if code[at : at + 2] == b"\x0f\x31":
+        return RdtscEvent(), at + 2
+    if code[at : at + 3] in (b"\x0f\x01\xc1", b"\x0f\x01\xd9"):
+        mask = LOW64 if bits == 64 else LOW32
+        args = tuple(value & mask for value in (regs.rbx, regs.rcx, regs.rdx, regs.rsi))
+        return exits.HypercallExit(regs.rax & mask, args, bits == 64), at + 3
+    return None, 0
+
+
+def needs_care(code: memoryview | bytes, at: int) -> bool:
+    """Whether the instruction at ``code[at]`` is stepped with care.
+
+    It pushes or loads EFLAGS (pushf, popf, iret), halts, pauses, writes to a debug register, or a KVM in software may
+    let the CPU run it.
+    """
+    while (byte := code[at]) in WITH_CARE_AND_PREFIXES:
+        if byte in WITH_CARE:
+            return True
+        at += 1
+        if at == len(code):
+            return True
+    if byte == NOP:
+        return at > 0 and code[at - 1] == REP  # pause
+    return byte == 0x0F and (at + 1 == len(code) or code[at + 1] == MOV_TO_DR or code[at + 1] in RUN_NATIVELY)

@@ -1,0 +1,333 @@
+"""Runs of single steps of one vCPU: past a breakpoint, so many instructions, to a place, until something stops."""
+
+from __future__ import annotations
+
+import fcntl
+from typing import TYPE_CHECKING, Any
+
+from kvmdbg.engine import stops
+from kvmdbg.engine.events import ModeEvent
+from kvmdbg.engine.hook_calls import SWALLOW
+from kvmdbg.engine.outside import Asking, NotDone
+from kvmdbg.engine.probe import HLT, host_profile
+from kvmdbg.engine.retreat import GuardSpoilt
+from kvmdbg.engine.single_step import NO_PROGRESS_TRIES, SingleStep
+from kvmdbg.engine.stepped_instructions import LOW32, LOW64, instruction_event, needs_care
+from kvmdbg.kvm import abi, exits
+from kvmdbg.kvm.run_page import (
+    REGS,
+    REGS_END,
+    U8_RFLAGS_IF,
+    U8_RFLAGS_TF,
+    U32_DEBUG_EXCEPTION,
+    U32_EXIT_REASON,
+    U64_DEBUG_DR6,
+    U64_DEBUG_PC,
+    U64_DIRTY_REGS,
+    U64_RIP,
+)
+from kvmdbg.record import replace
+
+if TYPE_CHECKING:
+    from kvmdbg.engine.guest import Guest
+    from kvmdbg.engine.runner import Runner
+
+
+class Stepper(SingleStep):
+    """Steps the vCPU of ``runner``; all methods run on its thread."""
+
+    runner: Runner
+
+    def __init__(self, runner: Runner, guest: Guest) -> None:
+        super().__init__(runner, guest)
+        self._open = False
+        """Before the last step the guest had EFLAGS.IF set."""
+
+    def past(self, check: bool = True) -> stops.Stop | None:
+        """Execute the instruction at pc with its breakpoint disarmed, the other vCPUs parked.
+
+        ``check``: whether this KVM can step here is not known yet.
+        """
+        runner = self.runner
+        if check:
+            runner.require_step()
+        guest = runner.guest
+        if len(guest.world.runners) == 1:
+            return self._past()
+        with guest.world.exclusive(runner):
+            return self._past()
+
+    def _past(self) -> stops.Stop | None:
+        runner = self.runner
+        guest = runner.guest
+        pc = runner.pc
+        with runner.without_trap(pc), self._handlers_trapped():
+            runner.debug_for_stepping()
+            u64 = runner.vcpu.u64
+            while True:
+                before = bytes(runner.vcpu.page[REGS:REGS_END])
+                rip = u64[U64_RIP]
+                stop = self._single_round_slots(before)
+                if (
+                    stop is not None
+                    or u64[U64_RIP] != rip
+                    or guest.world.stopping
+                    or not guest.space.is_rep(runner, pc)
+                ):
+                    return stop
+
+    def _single_round_slots(self, before: bytes) -> stops.Stop | None:
+        """A step while slots may guard pages: they are given back where the instruction might meet them."""
+        runner = self.runner
+        if not runner.guest.machine.memory.guards:
+            return self._single(before)
+        if not (runner.watching.guarded_at_pc() or runner.guest.holding.guarded_of_cpu(runner)):
+            return self._single(before)
+        return runner.watching.through_guards(self._single_from_here)
+
+    def once(self, tries: int = NO_PROGRESS_TRIES) -> stops.Stop | None:
+        """Execute the instruction at pc, or deliver the event that waits, with the handlers' entries trapped.
+
+        Given up after so many ``tries`` without progress.
+        """
+        self._tries = tries
+        try:
+            with self._handlers_trapped():
+                self.runner.debug_for_stepping()
+                return self._single_from_here()
+        finally:
+            self._tries = NO_PROGRESS_TRIES
+
+    def among_others(self, span: tuple[int, int]) -> stops.Stop | None:
+        """Step once, and on while pc is in ``span``, with traps in place: other vCPUs run, and wait for each step."""
+        runner = self.runner
+        pending = runner.begin_step()
+        if isinstance(pending, stops.StepStop) and pending.pc == runner.pc:
+            return pending  # done already, when another vCPU had stopped first
+        page = runner.vcpu.page
+        done = 0
+        while True:
+            before = bytes(page[REGS:REGS_END])
+            try:
+                stop = self.past(check=not done)
+            except GuardSpoilt as spoilt:
+                return runner.spoilt(spoilt.pages)
+            stopping = runner.guest.world.stopping
+            if stop is not None or (stopping and page[REGS:REGS_END] == before):
+                return stop
+            done += 1
+            stop = runner.reached(runner.pc)
+            if stop is not None:
+                return stop
+            if not span[0] <= runner.pc < span[1]:
+                return runner.stop(stops.StepStop, steps=done)
+            if stopping:
+                return None
+
+    def to_branch(self) -> stops.Stop | None:
+        """Step up to the next call, return, software interrupt or repeated string instruction."""
+        runner = self.runner
+        while True:
+            stop = self.run(1)
+            if not isinstance(stop, stops.StepStop):
+                return stop
+            info = runner.guest.space.classify_at(runner, runner.pc)
+            if info is not None and (info.is_ret or info.is_stepped_over):
+                return stop
+
+    def through(self, span: tuple[int, int]) -> stops.Stop | None:
+        """Step once, and on while pc is in ``span`` (start, end), the other vCPUs resting."""
+        return self.run(1 if span[0] >= span[1] else None, span=span)
+
+    def run(
+        self,
+        count: int | None,
+        record: list[bytes] | None = None,
+        span: tuple[int, int] | None = None,
+        *,
+        limit: bool = False,
+    ) -> stops.Stop | None:
+        """Step ``count`` instructions (None: until something stops), stopping at breakpoints on the way.
+
+        ``record`` gets a copy of struct kvm_regs after each step (144 bytes); outside of ``span`` (start, end of
+        linear addresses) stepping ends. Interrupts are kept out as ``step_interrupts`` of the session says, but not
+        where stepping stands for a free run; ``limit`` says that ``count`` is the limit of one.
+        """
+        runner = self.runner
+        runner.require_step()
+        runner.begin_step()
+        runner.vcpu.share_sregs(runner.sregs)
+        stepped = count is not None or span is not None
+        runner.step_quietly(stepped and not limit and not runner.guest.world.step_interrupts)
+        runner.stepping = True
+        try:
+            with self._handlers_trapped():
+                stop = self._run(count, record, span)
+            if stop is not None:
+                runner.note_unseen(stop)
+            if limit and isinstance(stop, stops.StepStop):
+                return runner.stop(stops.LimitStop, limit=f"{count} instructions")
+            return stop
+        finally:
+            runner.stepping = False
+            runner.step_quietly(True)
+            self.rest()
+
+    def _run(self, count: int | None, record: list[bytes] | None, span: tuple[int, int] | None) -> stops.Stop | None:
+        runner = self.runner
+        plan, guest, vcpu = runner.plan, runner.guest, runner.vcpu
+        fd, page, raw, u32, u64, ioctl = vcpu.fd, vcpu.page, vcpu.raw, vcpu.u32, vcpu.u64, fcntl.ioctl
+        by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
+        inspected = guest.judge.inspected
+        looks_for_tables = guest.vectors.active and (plan.stepping or not host_profile().guards_restart)
+        fast = not (watchful or inspected or plan.holds_data_in_registers or looks_for_tables)
+        run, debug, port_exit = abi.KVM_RUN, exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_IO
+        world = guest.world
+        code_page = -1
+        code: memoryview | bytes = b""
+        tracer = guest.listeners.instructions
+        drain = guest.coalescing.drain
+        entries, by_out, outdated = self.handlers.points, self.handlers.by_out, self.handlers.outdated
+        in_turn = guest.machine.irqchip and host_profile().kernel_trap == HLT
+        pc = runner.pc
+        runner.debug_for_stepping(again=False)
+        self.waits = self.event_waits()
+        done = 0
+        while True:
+            if outdated(by_out):
+                runner.forget()
+                self.handlers.release()
+                self.handlers.set_up()
+                runner.debug_for_stepping()
+            if in_turn:
+                self._take_turns()
+            before = raw[REGS:REGS_END]
+            rip, began = u64[U64_RIP], pc
+            if pc >> 12 != code_page:
+                code_page, code = pc >> 12, self._code(pc)
+            own = page[U8_RFLAGS_TF] & 1
+            if fast and not own and not self.waits and pc not in entries and code and not needs_care(code, pc & 0xFFF):
+                page[U8_RFLAGS_TF] |= 1  # as in _enter
+                u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
+                try:
+                    ioctl(fd, run, 0)
+                    clean = u32[U32_EXIT_REASON] == debug and u32[U32_DEBUG_EXCEPTION] == 1 and u64[U64_RIP] != rip
+                    clean &= not u64[U64_DEBUG_DR6] & 15  # else it is the entry of a handler
+                except (InterruptedError, BlockingIOError):  # a kick; or INIT or SIPI woke it
+                    u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+                    clean = False
+                except OSError as error:
+                    runner.forget()
+                    if not runner.refused_by_guard(error):
+                        return runner.refused(error)
+                    u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+                    clean = False
+                if clean:
+                    pc = u64[U64_DEBUG_PC]
+                elif u32[U32_EXIT_REASON] == port_exit and not by_out:
+                    runner.forget()  # hooks look at pc
+                    stop = runner.serve() or runner.complete() or runner.spend()
+                    self.waits = self.event_waits()
+                    runner.forget()
+                    if stop is not None:
+                        return stop
+                    pc += u64[U64_RIP] - rip  # in and out leave CS as it is
+                else:
+                    runner.forget()
+                    stop = self._single(before, entered=True)
+                    if stop is not None:
+                        return stop
+                    runner.follow_tables()
+                    pc = runner.pc
+            else:
+                runner.forget()
+                stop = self._inspected(before, watchful) if inspected else self._step(before, watchful)
+                if stop is not None:
+                    return stop
+                runner.follow_tables()
+                pc = runner.pc
+            if self.halted:
+                stop = self._wait()
+                if stop is not None:
+                    return stop
+                pc = runner.pc
+            drain()
+            stopping = world.stopping
+            if stopping and page[REGS:REGS_END] == before:  # before it ran
+                runner.forget()
+                return None
+            done += 1
+            if record is not None:
+                record.append(bytes(page[REGS:REGS_END]))
+            if tracer is not None:
+                tracer.step(began, before, bytes(page[REGS:REGS_END]))
+            if done == count or (span is not None and not span[0] <= pc < span[1]):
+                runner.forget()
+                return (None if self.waits else runner.reached(pc)) or stops.StepStop(
+                    vcpu=runner.index, pc=pc, steps=done
+                )
+            if not self.waits and (pc in by_linear or by_physical):
+                runner.forget()
+                stop = runner.reached(pc)
+                if stop is not None:
+                    return stop
+            if stopping:
+                runner.forget()
+                return None
+
+    def _take_turns(self) -> None:
+        """Keep interrupts out of this step where the guest has just opened itself to them.
+
+        On QEMU's SVM a step over sti runs the next instruction as well where an interrupt waits; and where steps are
+        slower than interrupts come, the code that they interrupt would never get on.
+        """
+        opened = bool(self.runner.vcpu.page[U8_RFLAGS_IF] & 2)
+        self.runner.hold_interrupts(not (opened and self._open))
+        self._open = opened
+
+    def _step(self, before: bytes, watchful: bool) -> stops.Stop | None:
+        return self._watched() if watchful else self._single(before)
+
+    def _inspected(self, before: bytes, watchful: bool) -> stops.Stop | None:
+        """A step over an instruction that hooks and catchpoints may want, and a look at the mode behind it."""
+        runner = self.runner
+        guest = runner.guest
+        mode = runner.mode
+        code = guest.space.code_at(runner, runner.pc, 15)
+        event, length = instruction_event(code, runner.vcpu.regs, mode.bits)
+        asked = stop = None
+        if event is not None and event.kind in guest.judge.inspected:
+            asking = Asking(event, lambda: (self._step(before, watchful), not self.parked))
+            try:
+                value, _, asked = guest.door.serve(runner, asking)
+            except NotDone:
+                return asking.stop
+            stop = asking.stop
+            if not asking.ran:
+                self._answer(event.kind, value)
+                runner.set_general("rip", runner.vcpu.regs.rip + length)
+        else:
+            stop = self._step(before, watchful)
+            if self.parked:
+                return stop
+        if "mode" in guest.judge.inspected and runner.mode != mode:
+            asked = guest.judge.offer(runner, ModeEvent(mode.name, runner.mode.name))[1] or asked
+        return stop or (None if asked is None else replace(asked, pc=runner.pc))
+
+    def _answer(self, kind: str, answer: Any) -> None:
+        """What a hook gave in place of the instruction: RAX, the four registers of CPUID, or EDX:EAX of RDTSC."""
+        if answer is SWALLOW:
+            return
+        if kind == "cpuid":
+            values = dict(zip(("rax", "rbx", "rcx", "rdx"), answer, strict=True))
+        elif kind == "rdtsc":
+            values = {"rax": answer & LOW32, "rdx": answer >> 32 & LOW32}
+        else:
+            values = {"rax": answer}
+        for name, value in values.items():
+            self.runner.set_general(name, int(value) & LOW64)
+
+    def _watched(self) -> stops.Stop | None:
+        """A step whose memory accesses are known before it runs."""
+        watching = self.runner.watching
+        return watching.around(self.runner.plan.stepped, self._single_from_here)

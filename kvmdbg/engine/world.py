@@ -1,0 +1,197 @@
+"""Starting and stopping all vCPUs together, and letting one have the world to itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from kvmdbg.engine import stops
+from kvmdbg.engine.watchdog import Watchdog
+from kvmdbg.errors import KvmdbgError, SessionStateError, refused_by_host
+
+if TYPE_CHECKING:
+    from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
+
+
+Job = Callable[[], "stops.Stop | None"]
+"""What a runner does from a resume on: the stop that ended it, None when another vCPU stopped first."""
+
+
+SIGNAL_LATENCY = 0.5
+"""Seconds: Python acts on a signal that came just before a wait only when that wait ends."""
+
+
+class World:
+    """The shared state of the runners.
+
+    On the last runner to come to rest ``finish`` is called once a stop, and ``announce``
+    with what it returned when everybody may use the guest again. A runner that comes to a stop of its own
+    when another has stopped before keeps it as ``pending``: its next run ends there at once.
+    """
+
+    def __init__(
+        self, finish: Callable[[stops.Stop | None], stops.Stop], announce: Callable[[stops.Stop], None]
+    ) -> None:
+        self.condition = threading.Condition()
+        self.runners: list[DebuggedVcpu] = []
+        self.running: set[DebuggedVcpu] = set()
+        self.parked: set[DebuggedVcpu] = set()
+        self.owner: DebuggedVcpu | None = None
+        self.arriving = False
+        """The guest has not run yet: a breakpoint where it stands counts in this run."""
+        self.step_interrupts = False
+        """Whether the user wants interrupts let in during steps."""
+        self.stopping = False
+        self.first: stops.Stop | None = None
+        self.hurried = False
+        """Somebody wants the guest to stop now, whatever is left to be found out about the stop."""
+        self.seconds = 0.0
+        """How long the vCPUs have run in all, without what went on at stops."""
+        self._began = 0.0
+        self._watchdog: Watchdog | None = None
+        self._finish = finish
+        self._announce = announce
+
+    def start(self, jobs: dict[DebuggedVcpu, Job]) -> None:
+        """Let these runners go, each with its job."""
+        with self.condition:
+            if self.running:
+                raise SessionStateError("the guest is running: interrupt it first")
+            self.stopping = False
+            self.first = None
+            self.hurried = False
+            self.owner = None
+            self.running = set(jobs)
+            self._began = time.perf_counter()
+            for runner in jobs:
+                runner.in_guest = True
+        if self._watchdog is None:
+            self._watchdog = Watchdog(self)
+            self._watchdog.start()
+        self._watchdog.wake()
+        for runner, job in jobs.items():
+            runner.post(lambda runner=runner, job=job: self._run(runner, job))  # type: ignore[misc]
+
+    def _run(self, runner: DebuggedVcpu, job: Job) -> None:
+        runner.drain()
+        try:
+            stop = None if self.stopping else job()
+        except BaseException as error:  # a bug must not leave the session waiting for ever
+            stop = self._failed(runner, error)
+        self._rest(runner, stop)
+
+    @staticmethod
+    def _failed(runner: DebuggedVcpu, error: BaseException) -> stops.Stop:
+        try:
+            if isinstance(error, KvmdbgError):
+                return runner.stop(stops.ErrorStop, message=str(error))
+            if isinstance(error, OSError):
+                return runner.stop(stops.ErrorStop, message=str(refused_by_host(error)))
+        except Exception:  # where it stands cannot be told either
+            return stops.ErrorStop(vcpu=runner.index, pc=0, message=str(error))
+        return stops.internal_error(error, runner.index)
+
+    def _yields_to(self, stop: stops.Stop | None) -> bool:
+        """Whether this stop is the one to tell: the first, or how the guest ended while a limit passed."""
+        ended = isinstance(stop, stops.FatalStop | stops.ExitedStop)
+        return self.first is None or (ended and isinstance(self.first, stops.LimitStop))
+
+    def _rest(self, runner: DebuggedVcpu, stop: stops.Stop | None) -> None:
+        with self.condition:
+            if self._yields_to(stop):
+                self.first = stop
+            elif stop is not None:
+                runner.pending = stop
+            self._stop_all(runner)
+            runner.in_guest = False
+            if self.running != {runner}:
+                self.running.discard(runner)
+                self.condition.notify_all()
+                return
+        self.seconds += time.perf_counter() - self._began
+        final = self._finish(self.first)
+        with self.condition:
+            self.running.clear()
+            self.condition.notify_all()
+        self._announce(final)
+
+    def _stop_all(self, but: DebuggedVcpu | None = None) -> None:
+        self.stopping = True
+        for other in self.running:
+            if other is not but:
+                other.kick()
+        self.condition.notify_all()
+
+    def kick_running(self) -> None:
+        """Have every vCPU that runs look up for a moment."""
+        with self.condition:
+            for runner in self.running:
+                runner.kick()
+
+    def close(self) -> None:
+        """Nothing will run any more."""
+        if self._watchdog is not None:
+            self._watchdog.end()
+
+    def stop(self, stop: stops.Stop | None = None) -> None:
+        """Ask all runners to stop; ``stop`` is the reason if no other comes first, None that somebody wants it now."""
+        with self.condition:
+            if self.running:
+                self.hurried |= stop is None
+                if self.first is None:
+                    self.first = stop
+                self._stop_all()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Whether all runners are at rest within ``timeout`` seconds (None: for ever)."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self.condition:
+            while self.running:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self.condition.wait(SIGNAL_LATENCY if left is None else min(left, SIGNAL_LATENCY))
+        return True
+
+    def park(self, runner: DebuggedVcpu) -> bool:
+        """On a kicked runner: rest while another owns the world. Whether to stop altogether."""
+        with self.condition:
+            if self.owner is not None and self.owner is not runner:
+                self.parked.add(runner)
+                self.condition.notify_all()
+                while self.owner is not None and not self.stopping:
+                    self.condition.wait()
+                self.parked.discard(runner)
+            if self.stopping:
+                runner.kick()  # so that the next KVM_RUN comes straight back as well
+            return self.stopping
+
+    @contextmanager
+    def exclusive(self, runner: DebuggedVcpu) -> Iterator[None]:
+        """While inside, no other vCPU is in the guest."""
+        if len(self.running) <= 1 or self.owner is runner:
+            yield
+            return
+        runner.fetch_state()
+        with self.condition:
+            while self.owner is not None and not self.stopping:
+                self.parked.add(runner)
+                self.condition.notify_all()
+                self.condition.wait()
+                self.parked.discard(runner)
+            self.owner = runner
+            others = self.running - {runner}
+            while not self.stopping and not others & self.running <= self.parked:
+                for other in others & self.running - self.parked:
+                    other.kick()
+                self.condition.wait(0.01)
+        try:
+            yield
+        finally:
+            with self.condition:
+                if self.owner is runner:
+                    self.owner = None
+                self.condition.notify_all()
