@@ -7,6 +7,7 @@ accesses) is added here. Source: Intel SDM volume 2; volume 1, section 3.7.5
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,9 @@ from kvmdbg.x86.disasm import MAX_INSTRUCTION, STRINGS, Insn, decode, disassembl
 
 Registers = Callable[[str], int]
 EFLAGS_DF = 1 << 10
-SEGMENT_OVERRIDES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65))
+PAGE = 4096
+SWEPT = 64
+"""Bytes before an instruction from which it is asked where it begins: from most of them decoding leads there."""
 MEM, REG, IMM = 3, 1, 2  # capstone's operand types
 READ, WRITE = 1, 2
 NO_ACCESS = frozenset(
@@ -362,15 +365,15 @@ def find_accessor(
 ) -> tuple[Insn, Access] | None:
     """The instruction that ends at linear ``pc_after`` and has just accessed ``size`` bytes at ``linear``; that access.
 
-    ``size`` 0: how much was accessed is not known; then, and where none made just that access (it crosses a page of
-    which only one is watched), a prefix counts to the instruction
-    (0x66 and REX before a store are more often its own than the end of another), as segment overrides always do.
-    ``reg`` gives the registers after it. Every start that decodes to an instruction of
-    just that length is tried, and also the instruction AT ``pc_after`` when it is a
-    repeated one (it is not done yet). ``place`` maps linear addresses into the space
-    that ``linear`` is of. None when none of them made that access.
+    ``size`` 0: how much was accessed is not known. Nor is it where the access ends or begins with a page: it may cross
+    into one that is not watched. ``reg`` gives the registers after it. Every start that decodes to an instruction of
+    just that length is tried, and also the instruction AT ``pc_after`` when it is a repeated one (it is not done yet).
+    Of several (a prefix may be the end of the instruction before it) that one is taken to which more of what lies
+    before it leads, then the longest. ``place`` maps linear addresses into the space that ``linear`` is of. None when
+    none of them made that access.
     """
-    best: tuple[tuple[int, int], Insn, Access] | None = None
+    cut = not size or not linear % PAGE or not (linear + size) % PAGE
+    found: list[tuple[int, Insn, Access]] = []
     for length in range(MAX_INSTRUCTION + 1):
         start = pc_after - length
         try:
@@ -391,9 +394,27 @@ def find_accessor(
             if not touches or not (access.write if write else access.read):
                 continue
             exact = at == linear and access.size == size
-            overrides = next((n for n, byte in enumerate(code) if byte not in SEGMENT_OVERRIDES), 0)
-            rank = (0, length - 2 * overrides) if exact else (1, -length)
-            if best is None or rank < best[0]:
-                shown = disassemble(code[: insn.size], start, bits, 1)[0]
-                best = (rank, shown, access)
-    return best[1:] if best else None
+            doubt = 0 if exact and not length else 1 if exact and not cut else 2
+            found.append((doubt, disassemble(code[: insn.size], start, bits, 1)[0], access))
+    starts = {insn.address for _, insn, _ in found}
+    ways = _ways_to(read, pc_after, bits) if len(starts) > 1 else Counter[int]()
+    best = min(found, key=lambda one: (one[0], -ways[one[1].address], one[1].address), default=None)
+    return None if best is None else best[1:]
+
+
+def _ways_to(read: Callable[[int, int], bytes], pc_after: int, bits: int) -> Counter[int]:
+    """Of each start of an instruction that ends at ``pc_after``: from how many places before it decoding goes there."""
+    last: dict[int, int] = {}
+    ways = Counter[int]()
+    for start in range(pc_after - 1, max(pc_after - SWEPT, 0) - 1, -1):
+        try:
+            insn = decode(read(start, min(MAX_INSTRUCTION, pc_after - start)), bits)
+        except MemoryFault:
+            break
+        end = start + insn.size if insn is not None else 0
+        if end == pc_after:
+            last[start] = start
+        elif end in last:
+            last[start] = last[end]
+            ways[last[end]] += 1
+    return ways

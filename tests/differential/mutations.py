@@ -114,10 +114,10 @@ MUTATIONS = (
         "",
     ),
     Mutation(
-        "a segment override does not count to the instruction of a stop",
+        "where the instruction of a stop begins is not asked of what lies before it",
         "x86/operands.py",
-        "(0, length - 2 * overrides) if exact",
-        "(0, length) if exact",
+        "-ways[one[1].address], one[1].address",
+        "-one[1].address",
         ("--variant", "watchpoints"),
     ),
     Mutation(

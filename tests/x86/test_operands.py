@@ -215,6 +215,34 @@ def test_a_part_of_an_access_across_pages(code: str, linear: int, size: int) -> 
     assert found is not None and found[0] == 0x1001
 
 
+@pytest.mark.parametrize(
+    ("code", "bits", "linear", "size", "start"),
+    [
+        # popf; inc dword ptr [0x3ffe], of which two bytes lie in the watched page
+        ("89e536804e01019d 66ff06fe3f", 16, 0x3FFE, 2, 8),
+        ("89e536804e01019d 66ff06fe3f", 16, 0x4000, 2, 8),
+        # mov byte ptr [di], 0x66; inc word ptr [0x3ffe], which ends with the page
+        ("31eb9089e5c60566 ff06fe3f", 16, 0x3FFE, 2, 8),
+        # mov ecx, 0x12345678; and 0x48000000: the last byte is no REX
+        ("4889e5b978563412 890425fc3f0000", 64, 0x3FFC, 4, 8),
+        ("4889e5b900000048 890425fc3f0000", 64, 0x3FFC, 4, 8),
+        ("4889e5b978563412 48890425fc3f0000", 64, 0x3FFC, 4, 8),
+        ("4889e5b978563412 6689042500400000", 64, 0x4000, 2, 8),
+        ("4889e5b978563466 890425003f0000", 64, 0x3F00, 0, 8),
+        ("89e58ed8b0269090b026 8907", 16, 0x3F00, 2, 10),  # mov al, 0x26; mov word ptr [bx], ax
+    ],
+)
+def test_whether_a_byte_before_is_a_prefix(code: str, bits: int, linear: int, size: int, start: int) -> None:
+    """What comes before tells it, where the size of the access does not."""
+    found = finder(code, len(bytes.fromhex(code)), bits, linear, size, True, rbx=0x3F00)
+    assert found is not None and found[0] - 0x1000 == start
+
+
+def test_a_round_of_a_repeated_instruction_before_the_instruction_before_it() -> None:
+    """mov byte ptr [0x600], al; rep stosb, of which one round has written there, too."""
+    assert finder("909090 a20006 f3aa", 6, 16, 0x600, 1, True, rdi=0x601, rcx=3) == (0x1006, "rep stosb")
+
+
 def test_registers_that_the_instruction_moved_itself() -> None:
     """Given the registers after it, each is found by where it was before."""
     assert finder("90 e8fb0f0000", 6, 32, 0xFFC, 4, True, rsp=0xFFC) == (0x1001, "call")
