@@ -33,6 +33,7 @@ from kvmdbg.engine.hook_calls import Event
 from kvmdbg.engine.inspection import Inspection
 from kvmdbg.engine.judge import Judge
 from kvmdbg.engine.listeners import Listeners
+from kvmdbg.engine.moves import Moves
 from kvmdbg.engine.registers import RegisterFile
 from kvmdbg.engine.runner import Runner
 from kvmdbg.engine.serial_port import SerialPort
@@ -85,7 +86,7 @@ class Session:
         self._serial = SerialPort(serial, self.listeners)
         try:
             hardware = Hardware(options.memory, cpus, devices, machine, irqchip, cpu, self._serial)
-            self.control = Control(hardware, image, options, registers or {}, self.judge, self.source)
+            self.control = Control(hardware, image, options, registers or {}, self.judge)
         except BaseException:
             self._serial.close()
             raise
@@ -100,8 +101,9 @@ class Session:
         self.resume, self.start, self.go, self.wait = control.resume, control.start, control.go, control.wait
         self.run, self.run_async, self.wait_for_stop = control.run, control.run_async, control.wait_for_stop
         self.interrupt, self.kill, self.restart = control.interrupt, control.kill, control.restart
-        self.step, self.next, self.step_line = control.step, control.next, control.step_line
-        self.finish, self.advance, self.until = control.finish, control.advance, control.until
+        moves = Moves(control, self.source)
+        self.step, self.next, self.step_line = control.step, moves.next, moves.step_line
+        self.finish, self.advance, self.until = moves.finish, moves.advance, moves.until
         self.frames = Frames(control, self.files)
         self.frame_of, self.backtrace, self.select_frame = self.frames.of, self.frames.backtrace, self.frames.select
         self.contexts = Contexts(control, self.files, self.frames, self.convenience, self.changes)
@@ -113,10 +115,9 @@ class Session:
         self.hooks = Hooks(self.breakpoints)
         self.on = On(self.points, self.hooks)
         self.offer, self.exits = self.judge.offer, ExitStatistics(lambda: control.runners)
-        self.traces = Traces(control, self.points, self.listeners, self.symbols)
-        self.trace_exits, self.end_trace_exits = self.traces.trace_exits, self.traces.end_exits
-        self.trace_instructions = self.traces.trace_instructions
-        self.end_trace_instructions = self.traces.end_instructions
+        traces = self.traces = Traces(control, self.points, self.listeners, self.symbols)
+        self.trace_exits, self.end_trace_exits = traces.trace_exits, traces.end_exits
+        self.trace_instructions, self.end_trace_instructions = traces.trace_instructions, traces.end_instructions
         self.physical = PhysicalMemory(lambda: control.guest.traps)
         self.memory = LinearMemory(lambda: (control.space, control.runner))
         memories = {"linear": self.memory, "phys": self.physical}
@@ -126,9 +127,8 @@ class Session:
         self.record, self.replay = (recordings := Recordings(control)).record, recordings.replay
         self.peripherals = Peripherals(control)
         self.press, self.type, self.screen = self.peripherals.press, self.peripherals.type, self.peripherals.screen
-        self.take_input = self._serial.take_input
         self.select, self.add_symbols = control.select, self.files.read_symbols
-        self.differences = self.snapshots.differences
+        self.take_input, self.differences = self._serial.take_input, self.snapshots.differences
         control.at_epoch.append(self.changes.settle)
         control.at_load += [self.contexts.forget, self._forget_bindings, self.patches.forget]
         control.at_rest.append(self.traces.flush)

@@ -8,8 +8,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from typing import Protocol
 
-from kvmdbg.debuginfo.source import Source
-from kvmdbg.engine import moves, stops
+from kvmdbg.engine import stops
 from kvmdbg.engine.coalescing import Coalescing
 from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
 from kvmdbg.engine.guest import Guest
@@ -52,9 +51,7 @@ class Control:
         options: LoadOptions,
         registers: Mapping[str, int],
         judge: Judge,
-        source: Source,
     ) -> None:
-        self.source = source
         self.points = judge.points
         self.fresh = True
         """The guest has not run since it was loaded."""
@@ -392,8 +389,6 @@ class Control:
             self.world.wait(None)
         return self.last_stop
 
-    wait_stopped = interrupt
-
     # --- steps -------------------------------------------------------------------------------------
 
     def step(self, n: int = 1, record: list[bytes] | None = None) -> stops.Stop:
@@ -409,33 +404,6 @@ class Control:
         runner.require_step()
         self.start({runner: lambda: runner.stepper.run(n, record)}, plant=False)
         return self.wait_for_stop()
-
-    def step_line(self, *, over: bool = False) -> stops.Stop:
-        """Step to the start of another source line, into calls of functions that have lines, or ``over`` all calls.
-
-        ``over`` also runs through the handlers of exceptions that the line raises, such as page faults.
-        Where no line is known at pc, one instruction.
-        """
-        return moves.line(self, over=over)
-
-    def next(self, n: int = 1) -> stops.Stop:
-        """Like step, but over calls, software interrupts and repeated string instructions."""
-        return moves.over(self, n)
-
-    def finish(self) -> stops.Stop:
-        """Run until the current function has returned to its caller.
-
-        Needs no frame pointer: steps, with calls run over, until the return instruction of this level.
-        """
-        return moves.out(self)
-
-    def advance(self, address: int) -> stops.Stop:
-        """Run to a linear address, or to whatever stops before."""
-        return moves.to(self, address)
-
-    def until(self, address: int | None = None) -> stops.Stop:
-        """Without an address: next, but a jump backwards is run through to its other side; else as advance."""
-        return self.advance(address) if address is not None else moves.past_loop(self)
 
     # --- what each run begins and ends with --------------------------------------------------------
 
