@@ -94,7 +94,8 @@ class Observer:
         runner, memory = self._control.runners[0], self._control.guest.machine.memory
         sregs = runner.sregs
         tables = set(paging.tables(memory.read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer))
-        return Moment(accesses, runner.pc, self.registers(), self._memory.of(pages, tables))
+        waits = runner.call(runner.vcpu.holds_event)
+        return Moment(accesses, runner.pc, self.registers(), self._memory.of(pages, tables), waits)
 
     def standing(self, accesses: int) -> Standing:
         guest, runner = self._control.guest, self._control.runners[0]

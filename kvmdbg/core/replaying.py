@@ -171,13 +171,26 @@ class Replaying(Live):
         return diverged_stop(runner, self.diverged)
 
     def _run_to(self, target: Moment, observer: Observer) -> stops.Stop:
-        """Run to where the registers are those of ``target``, or to the next access."""
-        point = Breakpoint(target.pc, only_if=lambda vcpu: observer.registers() == target.registers)
-        self._control.points.own_breakpoints.append(point)
+        """Run to where the registers are those of ``target``, or to the next access, or a part of the way.
+
+        No breakpoint comes to where an event waits, nor between two elements of a string instruction: those are for
+        steps.
+        """
+        control = self._control
+        runner = control.runners[0]
+        in_string = control.guest.space.is_rep(runner, target.pc)
+        if target.waits or (in_string and runner.pc == target.pc):
+            while True:
+                stop = control.step(1)
+                left = in_string and not target.waits and runner.pc != target.pc
+                if left or not isinstance(stop, stops.StepStop) or observer.registers() == target.registers:
+                    return stop
+        point = Breakpoint(target.pc, only_if=lambda vcpu: in_string or observer.registers() == target.registers)
+        control.points.own_breakpoints.append(point)
         try:
-            return self._control.run()
+            return control.run()
         finally:
-            self._control.points.own_breakpoints.remove(point)
+            control.points.own_breakpoints.remove(point)
 
     def _apply(self, change: Change) -> None:
         control = self._control
@@ -205,7 +218,7 @@ def _is_on_the_way(stop: stops.Stop) -> bool:
     """Whether the guest goes on from such a stop as it did when it was recorded."""
     if isinstance(stop, stops.BreakpointStop):
         return not stop.hits
-    return isinstance(stop, stops.ReplayedStop | stops.HaltedStop | stops.ExitedStop)
+    return isinstance(stop, stops.StepStop | stops.ReplayedStop | stops.HaltedStop | stops.ExitedStop)
 
 
 def diverged_stop(at: DebuggedVcpu, found: Diverged) -> stops.DivergedStop:

@@ -169,6 +169,12 @@ class Vcpu:
     def get_events(self) -> abi.kvm_vcpu_events:
         return self._get("KVM_GET_VCPU_EVENTS", abi.KVM_GET_VCPU_EVENTS, abi.kvm_vcpu_events())
 
+    def holds_event(self) -> bool:
+        """Whether an exception, interrupt or NMI is about to be delivered, before the instruction at rip."""
+        events = self.get_events()
+        exception = events.exception.injected or events.exception.pending
+        return bool(exception or events.interrupt.injected or events.nmi.injected)
+
     def set_events(self, events: abi.kvm_vcpu_events) -> None:
         ioctl(self.fd, "KVM_SET_VCPU_EVENTS", abi.KVM_SET_VCPU_EVENTS, events)
 

@@ -14,12 +14,14 @@ class Moment:
 
     ``registers`` and ``memory`` are digests (general, segment and control registers without RF; memory without paging
     structures, in which hardware may set bits early). Between two accesses the same state is the same moment.
+    ``waits``: an exception or interrupt is about to be delivered here, before the instruction at ``pc``.
     """
 
     accesses: int
     pc: int
     registers: bytes
     memory: int
+    waits: bool = False
 
     def __str__(self) -> str:
         return f"{self.pc:#x}, {self.accesses} accesses after the start"

@@ -155,6 +155,13 @@ MUTATIONS = (
         ("--variant", "watchpoints"),
     ),
     Mutation(
+        "a replay looks with a breakpoint for a change where the guest's own trap waits",
+        "core/replaying.py",
+        "if target.waits or (in_string",
+        "if False and (in_string",
+        ("--variant", "recorded"),
+    ),
+    Mutation(
         "a snapshot forgets a device",
         "machine/bus.py",
         "            attempt(device, device.load, deepcopy(state))\n",

@@ -273,6 +273,40 @@ def test_a_change_where_a_kick_landed(echo: Open) -> None:
     assert second.physical.read(0x5000, 2) == first.physical.read(0x5000, 2)
 
 
+OWN_TRAP = bytes.fromhex("31c0 8ed8 8ed0 bc0070 c70604002010 c70606000000 680203 9d 40 41 680202 9d f4 fe060050 cf")
+"""A handler of #DB, which counts at 0x5000; popf sets EFLAGS.TF: inc ax; inc cx; push; popf; hlt."""
+
+
+@pytest.mark.parametrize("count", range(8, 18))
+def test_a_change_where_the_guest_steps_itself(boot: Open, count: int) -> None:
+    """No breakpoint comes to where its #DB waits."""
+    first, second = boot(OWN_TRAP), boot(OWN_TRAP)
+    with first.record() as log:
+        first.step(count)
+        first.physical.write(0x5001, b"\x77")
+        first.regs.rbx = 0x1234
+        first.run()
+    assert count != 9 or [one.at.waits for one in log.entries if isinstance(one, Poke)] == [True]
+    replayed(second, log)
+    assert second.regs.snapshot() == first.regs.snapshot()
+    assert second.physical.read(0x5000, 2) == first.physical.read(0x5000, 2) == b"\x04\x77"
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_a_change_inside_a_repeated_instruction(boot: Open, count: int) -> None:
+    """mov cx, 3000; mov di, 0x5000; cld; rep stosb, of which a step does a part; hlt"""
+    code = bytes.fromhex("b9b80b bf0050 fc f3aa f4")
+    first, second = boot(code), boot(code)
+    with first.record() as log:
+        first.step(count)
+        assert 0 < first.regs.rcx < 3000
+        first.regs.rax = 0x99
+        first.run()
+    replayed(second, log)
+    assert second.physical.read(0x5000, 3000) == first.physical.read(0x5000, 3000)
+    assert second.physical.read(0x5BB7, 1) == b"\x99"
+
+
 def test_a_guest_that_halts_for_ever(boot: Open) -> None:
     """hlt; jmp to it"""
     first, second = (boot(bytes.fromhex("f4 ebfd")) for _ in range(2))
