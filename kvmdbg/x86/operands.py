@@ -17,11 +17,15 @@ from kvmdbg.x86.disasm import MAX_INSTRUCTION, STRINGS, Insn, decode, disassembl
 
 Registers = Callable[[str], int]
 EFLAGS_DF = 1 << 10
+EFLAGS_OF = 1 << 11
 PAGE = 4096
 SWEPT = 64
 """Bytes before an instruction from which it is asked where it begins: from most of them decoding leads there."""
 MEM, REG, IMM = 3, 1, 2  # capstone's operand types
 READ, WRITE = 1, 2
+FROM_RSI = ("movs", "lods", "cmps", "outs")
+AT_RDI = ("movs", "stos", "cmps", "scas", "ins")
+"""Stems of string instructions, by the registers that say where."""
 NO_ACCESS = frozenset(
     ("lea", "nop", "prefetchnta", "prefetcht0", "prefetcht1", "prefetcht2", "prefetchw", "invlpg", "clflush")
 )
@@ -228,7 +232,7 @@ def _string(insn: Any, stem: str, bits: int, reg: Registers) -> list[Access]:
     source = _linear(_base(reg, override, bits), reg("rsi") & _mask(width), bits)
     target = _linear(_base(reg, "es", bits), reg("rdi") & _mask(width), bits)
     found = []
-    if stem in ("movs", "lods", "cmps", "outs"):
+    if stem in FROM_RSI:
         found.append(Access(source, size, True, False, override))
     if stem in ("movs", "stos", "ins"):
         found.append(Access(target, size, False, True, "es"))
@@ -242,16 +246,19 @@ class Repetition:
     """A string instruction that repeats: ``count`` elements are left, by the bits ``mask`` of RCX.
 
     ``stride`` is the way from one element to the next in bytes; ``while_zero`` the ZF that lets it go on, None where
-    the count alone does.
+    the count alone does. ``wraps``: offsets end before the elements do, which go on at the other end of the segment.
     """
 
     count: int
     mask: int
     stride: int
     while_zero: bool | None
+    wraps: bool = False
 
     def span(self, access: Access) -> tuple[int, int]:
-        """The linear range (first address, end) of all elements, from the access to the first."""
+        """A linear range (first address, end) that has all elements in it, from the access to the first."""
+        if self.wraps:
+            return access.linear - self.mask, access.linear + self.mask + access.size
         way = self.stride * (self.count - 1)
         return access.linear + min(way, 0), access.linear + access.size + max(way, 0)
 
@@ -268,7 +275,10 @@ def repetition(code: bytes, bits: int, reg: Registers) -> Repetition | None:
     mask = _mask(_address_bits(insn, bits))
     size = {"b": 1, "w": 2, "d": 4, "q": 8}[name[-1]]
     zero = insn.prefix[0] == 0xF3 if stem in ("cmps", "scas") else None
-    return Repetition(reg("rcx") & mask, mask, -size if reg("rflags") & EFLAGS_DF else size, zero)
+    count, stride = reg("rcx") & mask, -size if reg("rflags") & EFLAGS_DF else size
+    pointers = [name for name, stems in (("rsi", FROM_RSI), ("rdi", AT_RDI)) if stem in stems]
+    wraps = count > 1 and any(not 0 <= (reg(name) & mask) + stride * (count - 1) <= mask for name in pointers)
+    return Repetition(count, mask, stride, zero, wraps)
 
 
 def _operand_bytes(insn: Any, bits: int) -> int:
@@ -285,11 +295,17 @@ def _stack(insn: Any, name: str, bits: int, reg: Registers, stack_bits: int) -> 
     sp = reg("rsp") & _mask(stack_bits)
     base = _base(reg, "ss", bits)
 
-    def pushed(count: int, size: int = slot) -> list[Access]:
-        return [Access(_linear(base, sp - count * size & _mask(stack_bits), bits), count * size, False, True, "ss")]
+    def moved(at: int, size: int, write: bool) -> list[Access]:
+        """From offset ``at`` up, which goes on at 0 where the stack's offsets end."""
+        first = min(size, _mask(stack_bits) + 1 - at)
+        pieces = [(at, first), (0, size - first)] if first < size else [(at, size)]
+        return [Access(_linear(base, at, bits), size, not write, write, "ss") for at, size in pieces]
 
-    def popped(count: int, size: int = slot) -> list[Access]:
-        return [Access(_linear(base, sp, bits), count * size, True, False, "ss")]
+    def pushed(count: int) -> list[Access]:
+        return moved(sp - count * slot & _mask(stack_bits), count * slot, True)
+
+    def popped(count: int) -> list[Access]:
+        return moved(sp, count * slot, False)
 
     if name == "push" or name.startswith("pushf") or name == "call":
         return pushed(1)
@@ -305,6 +321,8 @@ def _stack(insn: Any, name: str, bits: int, reg: Registers, stack_bits: int) -> 
         return popped(8)
     if name in ("iret", "iretd", "iretq"):
         return popped(5 if bits == 64 else 3)
+    if name == "into" and not reg("rflags") & EFLAGS_OF:
+        return []
     if name in ("int", "int3", "int1", "into"):
         return pushed(5 if bits == 64 else 3)
     if name == "enter":
@@ -332,9 +350,9 @@ def _before(insn: Any, bits: int, reg: Registers, stack_bits: int) -> Registers:
         size = {"b": 1, "w": 2, "d": 4, "q": 8}.get(name[-1], 1)
         back = size if reg("rflags") & EFLAGS_DF else -size
         width = _mask(_address_bits(insn, bits))
-        if stem in ("movs", "lods", "cmps", "outs"):
+        if stem in FROM_RSI:
             moved["rsi"] = reg("rsi") + back & width
-        if stem in ("movs", "stos", "cmps", "scas", "ins"):
+        if stem in AT_RDI:
             moved["rdi"] = reg("rdi") + back & width
         if insn.prefix[0] in (0xF2, 0xF3):
             moved["rcx"] = reg("rcx") + 1 & width

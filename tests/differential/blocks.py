@@ -344,6 +344,20 @@ def stack_in_data(m: Maker) -> Block:
     ]
 
 
+@block(modes="real", weight=0.5)
+def stack_round_the_end(m: Maker) -> Block:
+    """Offsets end within what is popped and pushed again, the vectors at 0 as they were."""
+    return ["mov sp, 0xfff8", "db 61", "db 60", f"mov sp, {m.layout.stack:#x}", *m.leaf()]
+
+
+@block(modes="real", weight=0.5)
+def string_round_the_end(m: Maker) -> Block:
+    """From the end of the segment on to its start, or the other way."""
+    start, direction = m.pick([(0xFFFD, "cld"), (0xFFFE, "cld"), (2, "std")])
+    operation = m.pick(["db f3ac", "db f3a4", "db f3a6"])  # rep lodsb, rep movsb, repe cmpsb
+    return [f"mov si, {start:#x}", f"mov di, {m.layout.data + 8:#x}", "mov cx, 6", direction, operation, "cld"]
+
+
 @block()
 def push_constants(m: Maker) -> Block:
     return [f"push {m.rng.randrange(0x8000):#x}", "push 0x12", f"pop {m.ax}", f"pop {m.bx}"]

@@ -53,14 +53,12 @@ def _changed(before: bytes, after: bytes) -> list[int]:
 
 def _elements(accesses: list[Access], done: int, backward: bool, bits: int) -> list[Access]:
     """The accesses of ``done`` rounds of a repeated string instruction, from those of its first."""
-    ones = (1 << (64 if bits == 64 else 32)) - 1
-    return [
-        Access(
-            one.linear + (-one.size if backward else one.size) * n & ones, one.size, one.read, one.write, one.segment
-        )
-        for n in range(done)
-        for one in accesses
-    ]
+
+    def moved(one: Access, way: int) -> Access:
+        ones = (1 << (64 if bits == 64 else 16 if bits == 16 and one.linear < 1 << 16 else 32)) - 1
+        return Access(one.linear + way & ones, one.size, one.read, one.write, one.segment)
+
+    return [moved(one, (-one.size if backward else one.size) * n) for n in range(done) for one in accesses]
 
 
 def trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:

@@ -58,6 +58,13 @@ def RW(at: int, size: int) -> Access:
         ("c3", 32, {"rsp": 0x1000}, [R(0x61000, 4)]),
         ("60", 16, {"rsp": 0x1000}, [W(0x60FF0, 16)]),
         ("9c", 64, {"rsp": 0x1000}, [W(0xFF8, 8)]),
+        ("60", 16, {"rsp": 8}, [W(0x6FFF8, 8), W(0x60000, 8)]),  # the stack's offsets end between two slots
+        ("61", 16, {"rsp": 0xFFF8}, [R(0x6FFF8, 8), R(0x60000, 8)]),
+        ("cd10", 16, {"rsp": 2}, [W(0x6FFFC, 4), W(0x60000, 2)]),
+        ("cf", 16, {"rsp": 0xFFFE}, [R(0x6FFFE, 2), R(0x60000, 4)]),
+        ("60", 16, {"rsp": 0}, [W(0x6FFF0, 16)]),
+        ("ce", 16, {"rsp": 0x1000, "rflags": 0x800}, [W(0x60FFA, 6)]),  # into
+        ("ce", 32, {"rsp": 0x1000, "rflags": 0x7FF}, []),
         ("d007", 16, {"rbx": 0x500}, [RW(0x20500, 1)]),  # rol byte [bx], 1
         ("d113", 32, {"rbx": 0x500}, [RW(0x20500, 4)]),  # rcl
         ("0f9203", 64, {"rbx": 0x500}, [W(0x500, 1)]),  # setc
@@ -197,7 +204,7 @@ def test_registers_read(code: str, bits: int, names: list[str]) -> None:
 def test_repetitions(
     code: str, bits: int, values: dict[str, int], expected: tuple[int, int, int, bool | None] | None
 ) -> None:
-    found = operands.repetition(bytes.fromhex(code), bits, registers(**values))
+    found = operands.repetition(bytes.fromhex(code), bits, registers(rsi=0x100, rdi=0x100, **values))
     assert found == (None if expected is None else operands.Repetition(*expected))
 
 
@@ -205,6 +212,25 @@ def test_span_of_a_repetition() -> None:
     up, down = operands.Repetition(4, 0xFFFF, 2, None), operands.Repetition(4, 0xFFFF, -2, None)
     assert up.span(W(0x100, 2)) == (0x100, 0x108) and down.span(W(0x100, 2)) == (0xFA, 0x102)
     assert operands.Repetition(1, 0xFFFF, -2, None).span(W(0x100, 2)) == (0x100, 0x102)
+
+
+@pytest.mark.parametrize(
+    ("code", "bits", "values", "wraps"),
+    [
+        ("f3aa", 16, {"rcx": 3, "rdi": 0xFFFD}, False), ("f3aa", 16, {"rcx": 4, "rdi": 0xFFFD}, True),
+        ("f3aa", 16, {"rcx": 4, "rdi": 3, "rflags": 0x400}, False), ("f3aa", 32, {"rcx": 4, "rdi": 0xFFFD}, False),
+        ("f3aa", 16, {"rcx": 5, "rdi": 3, "rflags": 0x400}, True), ("f3ac", 16, {"rcx": 4, "rdi": 0xFFFD}, False),
+        ("f3a6", 16, {"rcx": 4, "rsi": 0x1FFFD, "rdi": 0}, True), ("f3aa", 16, {"rcx": 0, "rdi": 0xFFFF}, False),
+    ],
+)  # fmt: skip
+def test_elements_that_go_on_at_the_other_end_of_the_segment(
+    code: str, bits: int, values: dict[str, int], wraps: bool
+) -> None:
+    found = operands.repetition(bytes.fromhex(code), bits, registers(**{"rsi": 0x100, **values}))
+    assert found is not None and found.wraps == wraps
+    if wraps:
+        start, end = found.span(W(0x12345, 1))
+        assert start <= 0x10000 and end >= 0x20000
 
 
 @pytest.mark.parametrize("code", ["66d10eff3f", "66892eff3f", "6626892eff3f", "26892eff3f"])
