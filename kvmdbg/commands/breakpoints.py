@@ -6,15 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import (
-    ConditionArg,
-    LocationArg,
-    NumberArg,
-    NumbersArg,
-    NumberType,
-    Place,
-    RestType,
-)
+from kvmdbg.commands.parameters import ConditionArg, LocationArg, NumberArg, NumbersArg, NumberType, RestType
+from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import UsageError

@@ -26,6 +26,7 @@ MODULES = (
     "snapshots",
     "source",
     "state",
+    "stop_report",
     "support",
     "tracing",
     "watchpoints",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
+from kvmdbg.commands.examine import examine
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import ExpressionArg, Format, FormatArg, NumbersType
+from kvmdbg.commands.printing import print_value
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Group, Message, Result, Table, Value
 from kvmdbg.errors import KvmdbgError, UsageError
@@ -35,14 +37,23 @@ class Display:
         return f"/{text}" if text else ""
 
 
-DisplayNumbersArg = Annotated[list[int], NumbersType(among=lambda dbg: [one.number for one in dbg.displays])]
+class Displays:
+    """The display list, and the number that was given last."""
+
+    def __init__(self) -> None:
+        self.all: list[Display] = []
+        self.last_number = 0
+
+
+def displays(dbg: Interpreter) -> list[Display]:
+    return dbg.kept(Displays).all
+
+
+DisplayNumbersArg = Annotated[list[int], NumbersType(among=lambda dbg: [one.number for one in displays(dbg)])]
 
 
 def shown(dbg: Interpreter, one: Display) -> Result:
     """The display's value now; an error becomes its text."""
-    from kvmdbg.commands.examine import examine
-    from kvmdbg.commands.printing import print_value
-
     try:
         if one.examines:
             memory = examine(dbg, one.format, dbg.place(one.text))
@@ -55,7 +66,7 @@ def shown(dbg: Interpreter, one: Display) -> Result:
 
 def enabled_displays(dbg: Interpreter) -> tuple[Result, ...]:
     """The values of all displays that are enabled, as a stop report shows them."""
-    return tuple(shown(dbg, one) for one in dbg.displays if one.enabled)
+    return tuple(shown(dbg, one) for one in displays(dbg) if one.enabled)
 
 
 @command("display", group="data", example=("display $al", "display/i $pc", "stepi 2"))
@@ -68,15 +79,16 @@ def display(dbg: Interpreter, form: FormatArg = Format(), expression: Expression
     if not expression:
         yield from enabled_displays(dbg)
         return
-    dbg.display_number += 1
-    one = Display(dbg.display_number, expression, form)
-    dbg.displays.append(one)
+    known = dbg.kept(Displays)
+    known.last_number += 1
+    one = Display(known.last_number, expression, form)
+    known.all.append(one)
     yield shown(dbg, one)
 
 
 def _chosen(dbg: Interpreter, numbers: tuple[list[int], ...]) -> set[int]:
     wanted = {number for some in numbers for number in some}
-    known = {one.number for one in dbg.displays}
+    known = {one.number for one in displays(dbg)}
     if missing := sorted(wanted - known):
         raise UsageError(f"there is no display {missing[0]}; info display lists them")
     return wanted or known
@@ -85,10 +97,10 @@ def _chosen(dbg: Interpreter, numbers: tuple[list[int], ...]) -> set[int]:
 @command("undisplay", aliases=("delete-display",), group="data", example=("display $ax", "undisplay 1", "display"))
 def undisplay(dbg: Interpreter, *numbers: DisplayNumbersArg) -> Result | None:
     """Take expressions off the display list; without numbers all of them, after asking."""
-    if not numbers and dbg.displays and not dbg.asks("Delete all displays?"):
+    if not numbers and displays(dbg) and not dbg.asks("Delete all displays?"):
         return None
     gone = _chosen(dbg, numbers)
-    dbg.displays[:] = [one for one in dbg.displays if one.number not in gone]
+    displays(dbg)[:] = [one for one in displays(dbg) if one.number not in gone]
     return None
 
 
@@ -102,18 +114,18 @@ def delete_display(dbg: Interpreter, *numbers: DisplayNumbersArg) -> Result | No
 def disable_display(dbg: Interpreter, *numbers: DisplayNumbersArg) -> None:
     """Keep expressions on the display list but do not show them."""
     chosen = _chosen(dbg, numbers)
-    dbg.displays[:] = [replace(d, enabled=False) if d.number in chosen else d for d in dbg.displays]
+    displays(dbg)[:] = [replace(d, enabled=False) if d.number in chosen else d for d in displays(dbg)]
 
 
 @command("enable display", group="data", example=("display $ax", "disable display 1", "enable display 1", "stepi"))
 def enable_display(dbg: Interpreter, *numbers: DisplayNumbersArg) -> None:
     """Show expressions of the display list again."""
     chosen = _chosen(dbg, numbers)
-    dbg.displays[:] = [replace(d, enabled=True) if d.number in chosen else d for d in dbg.displays]
+    displays(dbg)[:] = [replace(d, enabled=True) if d.number in chosen else d for d in displays(dbg)]
 
 
 @command("info display", group="info", example=("display $ax", "display/i $pc", "info display"))
 def info_display(dbg: Interpreter) -> Result:
     """List the expressions shown at every stop."""
-    rows = tuple((str(d.number), "y" if d.enabled else "n", d.format_text, d.text) for d in dbg.displays)
+    rows = tuple((str(d.number), "y" if d.enabled else "n", d.format_text, d.text) for d in displays(dbg))
     return Table("displays", ("Num", "Enb", "Format", "Expression"), rows, "There are no displays.")

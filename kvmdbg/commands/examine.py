@@ -6,16 +6,8 @@ import re
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import (
-    AddressArg,
-    FlagsType,
-    Format,
-    FormatArg,
-    NumberType,
-    Place,
-    RestType,
-    parse_format,
-)
+from kvmdbg.commands.parameters import AddressArg, FlagsType, Format, FormatArg, NumberType, RestType, parse_format
+from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import (
     CodeLine,
@@ -24,10 +16,9 @@ from kvmdbg.commands.results import (
     Memory,
     MemoryRow,
     Result,
-    SourceText,
 )
 from kvmdbg.commands.values import address_label, format_value
-from kvmdbg.commands.views import code_lines
+from kvmdbg.commands.views import code_lines, source_text
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.language.formats import character, number_of, signed
 from kvmdbg.record import record, replace
@@ -43,6 +34,29 @@ class ShownMemory:
     stop: int
     data: bytes
     before: bytes
+
+
+class Examined:
+    """What was looked at last, and where the next line goes on; the guest's next stop ends that."""
+
+    def __init__(self) -> None:
+        self.format = "xw"
+        self.ranges: dict[tuple[str, int, int], ShownMemory] = {}  # by space, address and length
+        self.go_on(0)
+
+    def go_on(self, stop: int) -> None:
+        """Nothing was looked at yet since this stop."""
+        self.stop = stop
+        self.memory: tuple[str, int, str] | None = None  # format, address and space
+        self.code: int | None = None
+        self.source: tuple[str, int] | None = None  # file and line
+
+
+def examined(dbg: Interpreter) -> Examined:
+    found = dbg.kept(Examined)
+    if found.stop != dbg.stops:
+        found.go_on(dbg.stops)
+    return found
 
 
 LengthArg = Annotated[int, NumberType("LENGTH", least=1)]
@@ -69,7 +83,7 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
     if letter == "i":
         lines = code_lines(dbg, place.address, count, space=place.space)
         end = lines[-1].address + len(lines[-1].data) if lines else place.address
-        dbg.memory_next = ("i", end, place.space)
+        examined(dbg).memory = ("i", end, place.space)
         return Disassembly(lines, syntax=dbg.settings["disassembly-flavor"])
     if letter == "s":
         return _strings(dbg, place, count, form.unit or 1)
@@ -94,7 +108,7 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
         dbg.session.variables["_"] = place.address + unit * (count - 1)
         dbg.session.variables["__"] = raws[-1]
     suffix = f"{letter}{ {1: 'b', 2: 'h', 4: 'w', 8: 'g'}[unit] }"
-    dbg.memory_next = (suffix, place.address + unit * count, place.space)
+    examined(dbg).memory = (suffix, place.address + unit * count, place.space)
     return Memory(place.address, letter, unit, tuple(rows), values, data, place.space)
 
 
@@ -127,7 +141,7 @@ def _strings(dbg: Interpreter, place: Place, count: int, unit: int) -> Memory:
         data += found
         at += len(found)
     suffix = {1: "s", 2: "hs", 4: "ws"}[unit]
-    dbg.memory_next = (suffix, place.address + at, place.space)
+    examined(dbg).memory = (suffix, place.address + at, place.space)
     return Memory(place.address, "s", unit, tuple(rows), tuple(texts), bytes(data), place.space)
 
 
@@ -164,21 +178,22 @@ def x(dbg: Interpreter, form: FormatArg | None = None, address: AddressArg | Non
     where the last one ended, and so does an empty line.
     """
     form = form or Format()
-    last = parse_format(dbg.memory_format)
+    known = examined(dbg)
+    last = parse_format(known.format)
     letter = form.letter or last.letter
     unit = form.unit
     if unit is None and letter == last.letter and (letter not in ("i", "s") or form.letter is None):
         unit = last.unit
     if address is None:
-        if dbg.memory_next is None:
+        if known.memory is None:
             raise UsageError("x needs an ADDRESS the first time, as in x/4xw 0x1000")
-        address = Place("", dbg.memory_next[1], dbg.memory_next[2])
+        address = Place("", known.memory[1], known.memory[2])
     elif letter not in ("i", "s") and form.unit is None and last.letter in ("i", "s", None) and form.letter is None:
         unit = None
     result = examine(dbg, Format(form.count, letter, unit), address)
-    if dbg.memory_next is not None:
-        dbg.memory_format = dbg.memory_next[0]
-    dbg.repeat_line = f"x/{form.count if form.count is not None else ''}{dbg.memory_format}"
+    if known.memory is not None:
+        known.format = known.memory[0]
+    dbg.repeat_line = f"x/{form.count if form.count is not None else ''}{known.format}"
     return result
 
 
@@ -195,26 +210,27 @@ def hexdump(dbg: Interpreter, address: AddressArg | None = None, length: LengthA
 
     Bytes that are not what they were when they were last shown, at an earlier stop, have a * behind them.
     """
+    known = examined(dbg)
     if address is None:
-        if dbg.memory_next is None:
+        if known.memory is None:
             raise UsageError("hexdump needs an ADDRESS the first time")
-        address = Place("", dbg.memory_next[1], dbg.memory_next[2])
+        address = Place("", known.memory[1], known.memory[2])
     if length > MOST_SHOWN:
         raise UsageError(f"hexdump shows {MOST_SHOWN:#x} bytes at most")
     data = read(dbg, address, length)
-    dbg.memory_next = (dbg.memory_format, address.address + length, address.space)
+    known.memory = (known.format, address.address + length, address.space)
     dbg.repeat_line = f"hexdump {'phys:' if address.space == 'phys' else ''}{address.address + length:#x} {length}"
     return hex_dump(dbg, address.address, data, address.space)
 
 
 def hex_dump(dbg: Interpreter, address: int, data: bytes, space: str = "linear") -> HexDump:
     """Bytes with those marked that differ from what was shown of the same range at an earlier stop."""
-    key, now = (space, address, len(data)), dbg.stops
-    known = dbg.shown_memory.pop(key, None)
+    key, now, ranges = (space, address, len(data)), dbg.stops, examined(dbg).ranges
+    known = ranges.pop(key, None)
     before = data if known is None else known.before if known.stop == now else known.data
-    dbg.shown_memory[key] = ShownMemory(now, data, before)
-    if len(dbg.shown_memory) > SHOWN_RANGES:
-        del dbg.shown_memory[next(iter(dbg.shown_memory))]
+    ranges[key] = ShownMemory(now, data, before)
+    if len(ranges) > SHOWN_RANGES:
+        del ranges[next(iter(ranges))]
     changed = frozenset(at for at, (old, new) in enumerate(zip(before, data, strict=True)) if old != new)
     return HexDump(address, data, changed, space)
 
@@ -255,10 +271,11 @@ def disassemble(
             )
         lines = code_lines(dbg, start.address, end=end, space=start.space)
         return Disassembly(_explained(dbg, lines, flags), raw, syntax)
+    known = examined(dbg)
     if text:
         place = dbg.place(text)
-    elif dbg.code_next is not None:
-        place = Place("", dbg.code_next)
+    elif known.code is not None:
+        place = Place("", known.code)
     else:
         place = Place("$pc", dbg.session.vcpu.pc)
     near = dbg.session.symbols.nearest(place.address) if place.space == "linear" else None
@@ -267,7 +284,7 @@ def disassemble(
         lines = code_lines(dbg, symbol.address, end=symbol.address + symbol.size)
         return Disassembly(_explained(dbg, lines, flags), raw, syntax, f"Function {symbol.name}:")
     lines = code_lines(dbg, place.address, 10, space=place.space)
-    dbg.code_next = lines[-1].address + len(lines[-1].data) if lines else None
+    known.code = lines[-1].address + len(lines[-1].data) if lines else None
     dbg.repeat_line = f"disassemble /{flags}" if flags else "disassemble"
     return Disassembly(_explained(dbg, lines, flags), raw, syntax)
 
@@ -311,19 +328,15 @@ def _explained(dbg: Interpreter, lines: tuple[CodeLine, ...], flags: str) -> tup
     return tuple(found)
 
 
-def source_text(dbg: Interpreter, file: str, line: int, *, count: int = 10, around: bool = True) -> Result:
-    """``count`` lines of a file, around ``line`` or from it on; the line at pc is marked."""
-    text = dbg.source_lines(file)
-    first = max(1, line - count // 2) if around else line
-    if first > len(text):
-        raise UsageError(f"{file} has {len(text)} lines")
-    here = dbg.session.source.at(dbg.session.vcpu.pc)
-    last = min(len(text), first + count - 1)
-    marked = here.line if here is not None and here.file == file else 0
-    dbg.source_next = (file, last + 1)
+LISTED = 10
+"""Lines that list shows."""
+
+
+def _listed(dbg: Interpreter, file: str, first: int) -> Result:
+    shown = source_text(dbg, file, first, LISTED)
+    examined(dbg).source = (file, shown.lines[-1][0] + 1)
     dbg.repeat_line = "list"
-    shown = tuple((number, text[number - 1], number == marked) for number in range(first, last + 1))
-    return SourceText(file, shown)
+    return shown
 
 
 @command(
@@ -341,14 +354,14 @@ def list_(dbg: Interpreter, address: AddressArg | None = None) -> Result:
     The next list, or an empty line, goes on after what was shown.
     """
     lines_of = dbg.session.source
-    if address is None and dbg.source_next is not None:
-        file, number = dbg.source_next
-        return source_text(dbg, file, number, around=False)
+    known = examined(dbg)
+    if address is None and known.source is not None:
+        return _listed(dbg, *known.source)
     found = lines_of.at(address.address if address else dbg.session.vcpu.pc)
-    if found is not None and dbg.source_lines(found.file) and (address is not None or dbg.code_next is None):
-        return source_text(dbg, found.file, found.line)
-    start = address.address if address else dbg.code_next if dbg.code_next is not None else dbg.session.vcpu.pc
-    lines = code_lines(dbg, start, 10)
-    dbg.code_next = lines[-1].address + len(lines[-1].data) if lines else None
+    if found is not None and dbg.source_lines(found.file) and (address is not None or known.code is None):
+        return _listed(dbg, found.file, found.line - LISTED // 2)
+    start = address.address if address else known.code if known.code is not None else dbg.session.vcpu.pc
+    lines = code_lines(dbg, start, LISTED)
+    known.code = lines[-1].address + len(lines[-1].data) if lines else None
     dbg.repeat_line = "list"
     return Disassembly(lines, syntax=dbg.settings["disassembly-flavor"])

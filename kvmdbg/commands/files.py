@@ -6,7 +6,8 @@ from typing import Annotated
 
 from kvmdbg.commands.examine import read
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import AddressArg, AddressType, FileArg, FlagWordType, NumberType, Place
+from kvmdbg.commands.parameters import AddressArg, AddressType, FileArg, FlagWordType, NumberType
+from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import KvmdbgError, UsageError

@@ -1,7 +1,7 @@
 """Runs command lines on a session: parsing, bodies, macros, repeating, stop reports.
 
-The shell, batch mode, ``source`` and gdb's ``monitor`` all feed lines to :meth:`Interpreter.execute`. Everything a
-command needs beyond the session is kept here, one interpreter a user; nothing is global.
+The shell, batch mode, ``source`` and gdb's ``monitor`` all feed lines to :meth:`Interpreter.execute`. There is one
+interpreter a user, and nothing is global: what a command keeps between lines it keeps here (:meth:`Interpreter.kept`).
 """
 
 from __future__ import annotations
@@ -9,22 +9,21 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from kvmdbg.commands.parameters import Place, value_place
+from kvmdbg.commands.places import Place, value_place
 from kvmdbg.commands.registry import REGISTRY, Candidate, Command, Later, Registry
 from kvmdbg.commands.results import ExitLine, Message, Result, StopReport
 from kvmdbg.commands.settings import Settings
 from kvmdbg.errors import KvmdbgError, UsageError
 
 if TYPE_CHECKING:
-    from kvmdbg.commands.displays import Display
-    from kvmdbg.commands.examine import ShownMemory
     from kvmdbg.core.session import Session
     from kvmdbg.engine.stops import Stop
     from kvmdbg.kvm.exits import Exit
-    from kvmdbg.observe.trace import InsnTrace, Seen
+    from kvmdbg.observe.trace import Seen
 
+Kept = TypeVar("Kept")
 MoreLines = Callable[[], "str | None"]
 
 #: Commands within commands (source, macros) go no deeper than this, like gdb's max-user-call-depth.
@@ -87,8 +86,6 @@ class Interpreter:
         self.session: Session = session
         self.registry = registry
         self.settings = Settings(session)
-        self.displays: list[Display] = []
-        self.display_number = 0
         self.macros: dict[str, Macro] = {}
         self.last_stop: Stop | None = None
         self.on_event: Callable[[Result], None] | None = None
@@ -97,22 +94,15 @@ class Interpreter:
         self.gdb: GdbServing | None = None
         self.confirm: Callable[[str], bool] = lambda question: True
         self.width: Callable[[], int] = lambda: 80
-        self.instructions: InsnTrace | None = None  # the last instruction trace, also when it has ended
         self.stopped_at: set[int] = set()  # linear addresses known to start an instruction
         self.full_screen: Callable[[], None] | None = None  # shows everything on the whole screen
         self.live_screen: Callable[[], None] | None = None  # shows the guest's screen until the user leaves
         self.host_allowed = True  # whoever types may reach files and commands of the host
         self.cancelled = False  # what is under way is to end, as another thread has it
         self.shows_python = False  # beside each command what it is in Python
-        self.told_of_gdb_settings = False  # that some change nothing
         self.repeat_line = ""  # what an empty line runs
-        self.topics: dict[str, str] = {}  # further help pages, e.g. the shell's "keys"
-        self.memory_format = "xw"  # of the last `x`
-        self.memory_next: tuple[str, int, str] | None = None  # its format, and the address and space where it goes on
-        self.source_next: tuple[str, int] | None = None  # where list goes on: file and line
-        self.shown_memory: dict[tuple[str, int, int], ShownMemory] = {}  # by space, address and length
         self.stops = 0  # how often the guest has stopped
-        self.code_next: int | None = None  # where disassemble's repeat goes on
+        self._kept: dict[type, Any] = {}
         self._pending: Stop | None = None
         self._in_stop_commands = False
         self._depth = 0
@@ -315,18 +305,14 @@ class Interpreter:
 
         When those commands let the guest run again, its next stop is reported the same way.
         """
-        from kvmdbg.commands.displays import enabled_displays
-        from kvmdbg.commands.views import stop_report
-
         following: Stop | None = stop
         while following is not None:
             self.last_stop = following
             self.remember_place()
             commands = [line for point in following.breakpoints for line in point.commands]
             silent = bool(commands) and commands[0] == "silent"
-            self.memory_next = self.code_next = self.source_next = None
             if not silent:
-                yield stop_report(self, following, enabled_displays(self))
+                yield self.registry.stop_report(self, following)
             then, self._then = self._then, None
             if then is not None and (result := then(following)) is not None:
                 yield result
@@ -355,6 +341,13 @@ class Interpreter:
             self.on_event(Message(text, "warning"))
 
     # -- what commands ask ---------------------------------------------------------------------------------------
+
+    def kept(self, kind: type[Kept]) -> Kept:
+        """What commands keep from one line to the next: the one object of this class, made when first asked for."""
+        found = self._kept.get(kind)
+        if found is None:
+            found = self._kept[kind] = kind()
+        return found
 
     def number(self, text: str) -> int:
         """The value of an expression."""

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from kvmdbg.commands.examine import read
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import AddressArg, NumberType, Place, RestType
+from kvmdbg.commands.parameters import AddressArg, NumberType, RestType
+from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Message, Result, Table
 from kvmdbg.commands.values import address_label

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
+from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import Later
 from kvmdbg.commands.words import words_of_expression, words_of_location
 from kvmdbg.errors import UsageError
@@ -17,23 +18,12 @@ from kvmdbg.record import record
 
 if TYPE_CHECKING:
     from kvmdbg.commands.interpreter import Interpreter
-    from kvmdbg.language.types import Value
 
 _IF = re.compile(r"if\b")
 _FILE_LINE = re.compile(r"[\w./+-]*\w\.[A-Za-z]\w*:[0-9]+(?=\s|,|$)")
 _NUMBERS = re.compile(r"(\$?\w+)(?:-(\$?\w+))?(?=[\s,]|$)")
 _SUFFIX = re.compile(r"(-?\d+)?([A-Za-z]*)$")
 _NAME = re.compile(r"[A-Za-z_.$][\w.$]*$")
-
-
-@record
-class Place:
-    """An address a user typed: its ``text``, the number it means, and "linear" or "phys"."""
-
-    text: str
-    address: int
-    space: str = "linear"
-    size: int = 0  # of what an lvalue expression names, 0 when it is a bare address
 
 
 @record
@@ -387,12 +377,6 @@ def split_arguments(text: str) -> list[str]:
             found.append(text[start:at].strip())
             start = at + 1
     return [*found, text[start:].strip()]
-
-
-def value_place(text: str, value: Value) -> Place:
-    """What an evaluated expression means as an address."""
-    space = "phys" if getattr(value, "space", "") == "phys" else "linear"
-    return Place(text, value.value, space)
 
 
 AddressArg = Annotated[Place, AddressType()]

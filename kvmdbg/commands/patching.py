@@ -7,7 +7,8 @@ from typing import Annotated
 
 from kvmdbg.commands.examine import read
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import AddressArg, FlagsType, NumbersType, Place, RestType
+from kvmdbg.commands.parameters import AddressArg, FlagsType, NumbersType, RestType
+from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result, Table
 from kvmdbg.commands.searching import byte_values

@@ -7,15 +7,8 @@ from typing import Annotated
 
 from kvmdbg.commands.gdb_settings import ignored
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import (
-    ExpressionTextArg,
-    Format,
-    FormatArg,
-    Place,
-    RestType,
-    split_arguments,
-    value_place,
-)
+from kvmdbg.commands.parameters import ExpressionTextArg, Format, FormatArg, RestType, split_arguments
+from kvmdbg.commands.places import Place, value_place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result, Text, Value
 from kvmdbg.commands.values import format_value, number_in_radix
@@ -210,11 +203,17 @@ def set_(dbg: Interpreter, assignment: ExpressionTextArg) -> Result | None:
     return None
 
 
+class Told:
+    """What a user is told once."""
+
+    of_gdb_settings = False
+
+
 def no_use_for(dbg: Interpreter, name: str) -> Result | None:
     """What is said of a setting that only gdb has: the first time, for all of them."""
-    if dbg.told_of_gdb_settings:
+    if (so_far := dbg.kept(Told)).of_gdb_settings:
         return None
-    dbg.told_of_gdb_settings = True
+    so_far.of_gdb_settings = True
     return Message(f"set {name} changes nothing here: gdb's settings are taken so that its scripts work (told once).")
 
 

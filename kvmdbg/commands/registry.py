@@ -28,11 +28,13 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, get_args, get_type_hints
 
+from kvmdbg.commands.results import Result, StopReport
 from kvmdbg.errors import UsageError
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
     from kvmdbg.commands.interpreter import Interpreter
+    from kvmdbg.engine.stops import Stop
 
 #: The groups of ``help``, in the order shown, with their titles.
 GROUPS: dict[str, str] = {
@@ -246,9 +248,13 @@ _PARAMETERS: dict[Callable[..., Any], tuple[Parameter, ...]] = {}
 
 
 class Registry:
-    """All commands by name. One is filled at import (:data:`REGISTRY`); tests may make their own."""
+    """All commands by name. One is filled at import (:data:`REGISTRY`); tests may make their own.
+
+    ``stop_report`` makes what is shown of a stop; a module of commands sets it.
+    """
 
     def __init__(self) -> None:
+        self.stop_report: Callable[[Interpreter, Stop], Result] = lambda dbg, stop: StopReport(stop, stop.describe())
         self._commands: dict[str, Command] = {}
         self._names: dict[str, dict[str, Command]] = {"": {}}  # first word ("" at the top) -> word -> command
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import BackgroundArg, LocationArg, NumberType, Place
+from kvmdbg.commands.parameters import BackgroundArg, LocationArg, NumberType
+from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.engine.stops import StepStop

@@ -9,7 +9,8 @@ from typing import Annotated
 
 from kvmdbg.commands.examine import read
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import Place, RestType, split_arguments
+from kvmdbg.commands.parameters import RestType, split_arguments
+from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result, Table
 from kvmdbg.commands.values import address_label

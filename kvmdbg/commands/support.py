@@ -30,6 +30,10 @@ def page(dbg: Interpreter, one: Command) -> HelpPage:
     return HelpPage(one.name, one.usage, text, one.examples, names, GROUPS[one.group], one.py)
 
 
+class Topics(dict[str, str]):
+    """Pages of help that are no command's, e.g. the shell's "keys"."""
+
+
 @command("help", aliases=("h",), group="support", example=("help", "help silent", "help break"))
 def help_(dbg: Interpreter, topic: CommandTextArg = "") -> Iterator[Result]:
     """Explain a command, or list the commands of a group; without a word list the groups, and how to read more."""
@@ -38,8 +42,9 @@ def help_(dbg: Interpreter, topic: CommandTextArg = "") -> Iterator[Result]:
         yield Table("help", ("Group", "Commands for"), rows)
         yield Message("help GROUP lists its commands, help COMMAND explains one, apropos WORD searches.")
         return
-    if topic in dbg.topics:
-        yield HelpPage(topic, topic, dbg.topics[topic])
+    topics = dbg.kept(Topics)
+    if topic in topics:
+        yield HelpPage(topic, topic, topics[topic])
         return
     if topic in dbg.macros:
         macro = dbg.macros[topic]

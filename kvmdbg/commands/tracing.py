@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from kvmdbg.commands.exits import exit_kinds
 from kvmdbg.commands.interpreter import Interpreter
@@ -12,6 +12,9 @@ from kvmdbg.commands.registry import command, skip_space
 from kvmdbg.commands.results import BarPlot, Group, Message, Result, Table
 from kvmdbg.errors import UsageError
 from kvmdbg.record import record
+
+if TYPE_CHECKING:
+    from kvmdbg.observe.trace import InsnTrace
 
 
 @record
@@ -215,6 +218,12 @@ def plot(dbg: Interpreter) -> Result:
     return subcommand_table(dbg, "plot")
 
 
+class LastTrace:
+    """The last trace of instructions, also when it has ended."""
+
+    trace: InsnTrace | None = None
+
+
 @command(
     "trace insn",
     group="exits",
@@ -226,19 +235,21 @@ def trace_insn(dbg: Interpreter, switch: SwitchArg, path: FileArg = "") -> Resul
 
     `info coverage` and `info profile` then tell of them, also after `trace insn off`.
     """
+    last = dbg.kept(LastTrace)
     if switch == "off":
         trace = dbg.session.instructions
-        dbg.instructions = trace or dbg.instructions
+        last.trace = trace or last.trace
         dbg.session.end_trace_instructions()
         return Message(f"Instructions are no longer traced; {trace.total if trace else 0} ran.")
-    dbg.instructions = dbg.session.trace_instructions(path or None)
+    last.trace = dbg.session.trace_instructions(path or None)
     return Message(f"Instructions are traced from now on{f', to {path}' if path else ''}; the guest is stepped.")
 
 
-def _insn_trace(dbg: Interpreter) -> Any:
-    if dbg.instructions is None:
+def _insn_trace(dbg: Interpreter) -> InsnTrace:
+    trace = dbg.kept(LastTrace).trace
+    if trace is None:
         raise UsageError("no instructions were traced: trace insn on, then let the guest run")
-    return dbg.instructions
+    return trace
 
 
 @command(

@@ -1,9 +1,7 @@
-"""The context view: registers, code around $pc, stack, and what stopped the guest."""
+"""The parts of the context view: registers, code around $pc, source, stack, and what stopped the guest."""
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,15 +15,15 @@ from kvmdbg.commands.results import (
     Registers,
     RegisterValue,
     Result,
+    SourceText,
     Stack,
     StackSlot,
-    StopReport,
     Table,
 )
 from kvmdbg.commands.values import address_label
 from kvmdbg.engine.breakpoints import Breakpoint
-from kvmdbg.engine.stops import FatalStop, WatchpointStop
-from kvmdbg.errors import KvmdbgError, MemoryFault
+from kvmdbg.engine.stops import WatchpointStop
+from kvmdbg.errors import KvmdbgError, MemoryFault, UsageError
 
 if TYPE_CHECKING:
     from kvmdbg.commands.interpreter import Interpreter
@@ -36,23 +34,6 @@ if TYPE_CHECKING:
 BEFORE = 3
 #: The longest x86 instruction (SDM volume 2A, section 2.3.11).
 LONGEST = 15
-
-
-def stop_report(dbg: Interpreter, stop: Stop, displays: tuple[Result, ...] = ()) -> StopReport:
-    """A stop with the parts of the context that `set context` chose; a part that cannot be shown says why."""
-    text = stop.describe()
-    line = dbg.session.source.quick_at(stop.pc)
-    place = f"({os.path.basename(line.file)}:{line.line})" if line is not None else ""
-    known = [one for one in (address_label(dbg, stop.pc), place) if one]
-    if known:
-        named = " ".join([f"{stop.pc:#x}", *known])
-        text = re.sub(rf"\b{stop.pc:#x}\b", lambda match: named, text, count=1)
-    sentence = f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
-    parts = context(dbg, dbg.settings["context"], stop)
-    if parts and isinstance(stop, FatalStop) and stop.autopsy is not None:
-        parts = (*parts, Part("why", why_part(dbg, stop.autopsy)))
-    symbol = dbg.session.symbols.format(stop.pc)
-    return StopReport(stop, sentence, parts, displays, symbol, (line.file, line.line) if line is not None else None)
 
 
 def why_part(dbg: Interpreter, autopsy: Autopsy) -> Group:
@@ -97,17 +78,24 @@ def context(dbg: Interpreter, names: tuple[str, ...], stop: Stop | None = None) 
 
 def source_part(dbg: Interpreter, count: int = 5) -> Result | None:
     """``count`` lines of the source around $pc; None where no line is known."""
-    from kvmdbg.commands.examine import source_text
-
     line = dbg.session.source.quick_at(dbg.session.vcpu.pc)
     if line is None:
         return None
     if not dbg.source_lines(line.file):
         return Message(f"{line.file}:{line.line}")
-    kept = dbg.source_next, dbg.repeat_line
-    shown = source_text(dbg, line.file, line.line, count=count)
-    dbg.source_next, dbg.repeat_line = kept
-    return shown
+    return source_text(dbg, line.file, line.line - count // 2, count)
+
+
+def source_text(dbg: Interpreter, file: str, first: int, count: int) -> SourceText:
+    """``count`` lines of a file from ``first`` on; the line at pc is marked. UsageError where the file is shorter."""
+    text = dbg.source_lines(file)
+    first = max(1, first)
+    if first > len(text):
+        raise UsageError(f"{file} has {len(text)} lines")
+    here = dbg.session.source.at(dbg.session.vcpu.pc)
+    last = min(len(text), first + count - 1)
+    marked = here.line if here is not None and here.file == file else 0
+    return SourceText(file, tuple((number, text[number - 1], number == marked) for number in range(first, last + 1)))
 
 
 def register_value(dbg: Interpreter, name: str, changed: set[str]) -> RegisterValue:

@@ -6,7 +6,8 @@ import re
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import ConditionArg, ExpressionType, NumberType, Place, value_place
+from kvmdbg.commands.parameters import ConditionArg, ExpressionType, NumberType
+from kvmdbg.commands.places import Place, value_place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import UsageError

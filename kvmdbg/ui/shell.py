@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kvmdbg import error_log, standard_files
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Error, Message, Result
+from kvmdbg.commands.support import Topics
 from kvmdbg.error_log import state_folder
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.printable import printable
@@ -100,7 +101,7 @@ class Shell:
         self._stops: list[Stop] = []
         self._foreign: Stop | None = None
         self._draft: Document | str = ""
-        interpreter.topics["keys"] = keys.help_text()
+        interpreter.kept(Topics)["keys"] = keys.help_text()
         interpreter.width = lambda: shutil.get_terminal_size().columns
         interpreter.confirm = self.ask
         interpreter.on_event = self.console.show

@@ -164,7 +164,7 @@ print("took", (time.perf_counter() - begin) * 1e3)
 def context(program: Path, effort: Effort) -> tuple[float, float]:
     """The context view of a stop, in words; gdb asks the stub for the same guest's registers and code."""
     from kvmdbg.commands.interpreter import Interpreter
-    from kvmdbg.commands.views import stop_report
+    from kvmdbg.commands.stop_report import stop_report
 
     with tempfile.TemporaryDirectory() as folder:
         source, guest, script = Path(folder) / "guest.S", Path(folder) / "guest.elf", Path(folder) / "times.py"

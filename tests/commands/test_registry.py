@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import pytest
 
 from kvmdbg.commands import catalogue
-from kvmdbg.commands.parameters import FileArg, FlagWordType, FormatType, Place, RestType, WordType, parse_format
+from kvmdbg.commands.parameters import FileArg, FlagWordType, FormatType, RestType, WordType, parse_format
+from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import GROUPS, REGISTRY, Command, Registry, command
 from kvmdbg.errors import UsageError
 
