@@ -8,6 +8,7 @@ from typing import Any
 from kvmdbg.errors import MemoryFault
 from kvmdbg.record import record
 from kvmdbg.x86 import disasm, entry_checks, faults, operands
+from kvmdbg.x86.delivery import delivery_fault
 from kvmdbg.x86.faults import Fault, State
 from kvmdbg.x86.modes import CR0_PG
 
@@ -36,7 +37,7 @@ class Autopsy:
 def undelivered(state: State) -> Fault | None:
     """The exception that the instruction raises and that the CPU cannot deliver, None where it can."""
     fault = faults.first_fault(state)
-    return fault if fault is not None and faults.delivery_fault(state, fault) is not None else None
+    return fault if fault is not None and delivery_fault(state, fault) is not None else None
 
 
 def explain(state: State) -> tuple[str, tuple[str, ...]]:
@@ -50,7 +51,7 @@ def explain(state: State) -> tuple[str, tuple[str, ...]]:
     account = [f"{at} raised {fault.name} (vector {fault.vector}): {fault.why}."]
     first, reason = fault, ""
     for _ in range(4):
-        refused = faults.delivery_fault(state, fault)
+        refused = delivery_fault(state, fault)
         if refused is None:
             account.append(f"{fault.name} could be delivered from here: the rest happened in its handler.")
             break
@@ -79,7 +80,7 @@ def _both(first: Fault, second: Fault) -> Fault:
 def _unknown(state: State, at: str) -> tuple[str, tuple[str, ...]]:
     text = f"Nothing wrong can be seen with {at}"
     if state.regs.rflags & faults.EFLAGS_IF:
-        interrupt = faults.delivery_fault(state, Fault(32, "an interrupt"))
+        interrupt = delivery_fault(state, Fault(32, "an interrupt"))
         if interrupt is not None:
             text += f"; interrupts are enabled, and one could not be delivered: {interrupt.why}"
     if state.sregs.cr2 and state.sregs.cr0 & CR0_PG:
