@@ -234,6 +234,11 @@ class Breakpoints:
     def __len__(self) -> int:
         return len(self._points)
 
+    @property
+    def any(self) -> bool:
+        """Whether there are any points, the debugger's own included."""
+        return bool(self._points or self.own_breakpoints or self.own_catchpoints)
+
     def add(self, point: Point) -> None:
         """Take a new point in, or one that was here before, under its old number."""
         if not point.number:

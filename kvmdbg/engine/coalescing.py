@@ -73,7 +73,7 @@ class Coalescing:
 
         None while slots guard pages: what was collected and given to a device cannot be taken back (engine/retreat.py).
         """
-        if not self._where:
+        if not self._where or not (self._hot or self._zones):
             return
         vm = self._machine.vm
         wanted = {

@@ -81,6 +81,8 @@ class Control:
         self._lock = threading.RLock()
         self._dead = False
         self._kill_asked = False
+        self._ports_observed = False
+        """Somebody wanted to see exits in the last run."""
         self._closed = False
         self.guest = self._make_guest()
         try:
@@ -418,8 +420,10 @@ class Control:
         self.guest.coalescing.arm()
         for runner in self.runners:
             runner.limit = runner.left = exits
-            for entry in runner.ports.values():
-                runner.watch_port(entry)
+            if self._judge.observed or self._ports_observed:
+                for entry in runner.ports.values():
+                    runner.watch_port(entry)
+        self._ports_observed = self._judge.observed
         for view in self.vcpus:
             view.registers.remember()
 

@@ -47,6 +47,8 @@ class Holding:
         self._judge = judge
         self._vectors = vectors
         self._planting = False
+        self._holds_nothing = False
+        """There was nothing to hold in the last run, and so that is what the vCPUs are armed with."""
         self._used_by_cpu: set[int] = set()
         """Pages in which a guard has met what the CPU does by itself, since the machine was made."""
         self._msrs: frozenset[int] | None = frozenset()
@@ -54,6 +56,13 @@ class Holding:
     def begin(self, *, plant: bool) -> None:
         """Before vCPUs go: decide how points are held, and put guards and (``plant``) traps in place."""
         catching = self._judge.begin()
+        if not self._points.any and not self._judge.inspected and self._judge.listeners.instructions is None:
+            if self._holds_nothing:
+                self._planting = plant
+                return
+            self._holds_nothing = True
+        else:
+            self._holds_nothing = False
         for point in self._points:
             point.held_by = ""
         for caught in catching:

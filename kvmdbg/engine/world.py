@@ -105,12 +105,12 @@ class World:
                 self.first = stop
             elif stop is not None:
                 runner.pending = stop
-            self._stop_all(runner)
             runner.in_guest = False
-            if self.running != {runner}:
+            if len(self.running) > 1:
+                self._stop_all(runner)
                 self.running.discard(runner)
-                self.condition.notify_all()
                 return
+            self.stopping = True
         self.seconds += time.perf_counter() - self._began
         final = self._finish(self.first)
         with self.condition:
