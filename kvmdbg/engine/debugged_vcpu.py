@@ -34,6 +34,8 @@ class DebuggedVcpu(VcpuThread):
         self, vcpu: Vcpu, *, irqchip: bool, blocks_interrupts: bool, unforeseen: Callable[[Exception], None]
     ) -> None:
         self.plan = Plan()
+        self.armed = 0
+        """How often a plan was taken."""
         self.deliveries = 0
         """How often an event of the guest's own was handed to it."""
         self._postponed: tuple[bytes, bytes] | None = None
@@ -53,6 +55,7 @@ class DebuggedVcpu(VcpuThread):
     def arm(self, plan: Plan) -> None:
         """Take the plan of a resume; its debug registers are set when the vCPU is entered."""
         self.plan = plan
+        self.armed += 1
         hardware = abi.KVM_GUESTDBG_USE_HW_BP if plan.debug_registers else 0
         software = abi.KVM_GUESTDBG_USE_SW_BP if plan.traps and plan.trap == INT3 else 0
         enable = abi.KVM_GUESTDBG_ENABLE if hardware or software else 0
@@ -116,8 +119,9 @@ class DebuggedVcpu(VcpuThread):
 
     def step_quietly(self, quiet: bool) -> None:
         """Whether steps let no interrupt in, where this KVM can keep them out."""
-        self._quiet = quiet
-        self._arm_steps()
+        if quiet != self._quiet:
+            self._quiet = quiet
+            self._arm_steps()
 
     def hold_interrupts(self, held: bool) -> None:
         """Whether the next step lets no interrupt in, though steps may."""
@@ -133,8 +137,9 @@ class DebuggedVcpu(VcpuThread):
 
     @step_trap.setter
     def step_trap(self, trap: int | None) -> None:
-        self._step_trap = trap
-        self._arm_steps()
+        if trap != self._step_trap:
+            self._step_trap = trap
+            self._arm_steps()
 
     @property
     def step_entries(self) -> tuple[int, ...]:
@@ -143,8 +148,9 @@ class DebuggedVcpu(VcpuThread):
 
     @step_entries.setter
     def step_entries(self, entries: tuple[int, ...]) -> None:
-        self._step_entries = entries
-        self._arm_steps()
+        if entries != self._step_entries:
+            self._step_entries = entries
+            self._arm_steps()
 
     def debug(self, request: bytes) -> None:
         """KVM_SET_GUEST_DEBUG, after registers that were written: it looks at rip."""

@@ -34,7 +34,7 @@ class HandlerTraps:
         self.entries: set[int] = set()
         """Guest-physical addresses of the traps in memory."""
         self.points: dict[int, int | None] = {}
-        """The entries of handlers by linear address: where their trap lies, None for a debug register."""
+        """The entries of handlers by linear address: where their trap lies during steps, None for a debug register."""
         self._idtr = b""
         self._table: list[tuple[mmap.mmap, int, int, bytes]] = []
         """Where in memory the guest's table of handlers lies, and what it held."""
@@ -78,11 +78,16 @@ class HandlerTraps:
             self.trap(physical)
 
     def release(self) -> None:
-        runner = self._vcpu
-        self._guest.traps.lift(*self.entries - runner.plan.traps)
-        self.entries.clear()
-        self.points.clear()
-        runner.step_entries, runner.step_trap = (), None
+        """Take the traps out of memory; ``set_up_again`` puts them back."""
+        if self.entries:
+            self._guest.traps.lift(*self.entries - self._vcpu.plan.traps)
+            self.entries.clear()
+
+    def set_up_again(self) -> None:
+        """As they were at the last ``set_up``: nothing that they depend on has changed."""
+        for physical in self.points.values():
+            if physical is not None:
+                self.trap(physical)
 
     def _note_table(self) -> None:
         """Remember the guest's table of handlers, to see when it is another one."""
@@ -102,6 +107,8 @@ class HandlerTraps:
 
     def set_up(self) -> None:
         runner = self._vcpu
+        self.points.clear()
+        runner.step_entries, runner.step_trap = (), None
         self._note_table()
         if host_profile().steps_into_handlers:
             return

@@ -109,6 +109,10 @@ class Runner(ExitLoop):
     def guards(self) -> Guards:
         return self.watching
 
+    def end(self) -> None:
+        super().end()
+        self.stepper.let_go()
+
     def start_anew(self) -> None:
         """The vCPU has been given another state: nothing of what was known of the last run holds."""
         self.forget()

@@ -20,7 +20,16 @@ from kvmdbg.engine.pushed_flags import PushedFlags
 from kvmdbg.engine.stepped_instructions import RUN_NATIVELY, WITH_CARE_AND_PREFIXES, needs_care
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
-from kvmdbg.kvm.run_page import REGS, REGS_END, RFLAGS, U8_RFLAGS_TF, U32_EXIT_REASON, U64_DEBUG_DR6, U64_DIRTY_REGS
+from kvmdbg.kvm.run_page import (
+    REGS,
+    REGS_END,
+    RFLAGS,
+    U8_RFLAGS_TF,
+    U32_EXIT_REASON,
+    U64_CR3,
+    U64_DEBUG_DR6,
+    U64_DIRTY_REGS,
+)
 from kvmdbg.x86 import disasm
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
 
@@ -44,7 +53,11 @@ class SingleStep:
         self.runner = runner
         self.handlers = HandlerTraps(runner, guest)
         self.flags = PushedFlags(runner, guest)
-        self._pages: dict[int, memoryview] = {}
+        self._pages: dict[tuple[int, int], memoryview] = {}
+        """By CR3 and linear page number."""
+        self._kept: tuple[int, int, int] | None = None
+        self._can_keep = False
+        """The last steps ended as they should."""
         self._tries = NO_PROGRESS_TRIES
         self._had_bs = False
         """The guest has DR6.BS set itself."""
@@ -63,9 +76,13 @@ class SingleStep:
 
         They are held in debug registers as far as there are any, which the guest cannot read; by traps beyond.
         """
-        self._note_dr6()
+        kept, self._can_keep = self.kept, False
         try:
-            self.handlers.set_up()
+            if kept:
+                self.handlers.set_up_again()
+            else:
+                self._note_dr6()
+                self.handlers.set_up()
             yield
         finally:
             self.handlers.release()
@@ -220,7 +237,8 @@ class SingleStep:
 
     def _code(self, linear: int) -> memoryview | bytes:
         """The page of memory that holds the code at ``linear``; kept for the time of a run of steps."""
-        found = self._pages.get(linear >> 12)
+        key = self.runner.vcpu.u64[U64_CR3], linear >> 12
+        found = self._pages.get(key)
         if found is None:
             guest = self.runner.guest
             self.runner.forget()
@@ -229,11 +247,30 @@ class SingleStep:
             if physical is None or region is None:
                 return b""
             found = region.view[physical - region.address : physical - region.address + 4096]
-            self._pages[linear >> 12] = found
+            self._pages[key] = found
         return found
 
+    @property
+    def kept(self) -> bool:
+        """Whether steps that begin now go on where the last ones ended, with nothing changed in between."""
+        return self._kept == self._state()
+
+    def _state(self) -> tuple[int, int, int]:
+        """Differs when registers, the plan or memory may have been changed by the debugger."""
+        runner = self.runner
+        return runner.changes, runner.armed, runner.guest.machine.memory.writes
+
     def rest(self) -> None:
-        """At each stop: let go of the guest's memory; its translations may change."""
+        """At each stop: keep what is known of the guest's code and handlers if it can serve the next step."""
+        if self._can_keep:
+            self._can_keep = False
+            self._kept = self._state()
+        else:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Of the guest's memory: its translations may change."""
+        self._kept = None
         self._pages.clear()
         self.handlers.forget_table()
 

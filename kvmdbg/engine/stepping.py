@@ -21,6 +21,7 @@ from kvmdbg.kvm.run_page import (
     U8_RFLAGS_TF,
     U32_DEBUG_EXCEPTION,
     U32_EXIT_REASON,
+    U64_CR3,
     U64_DEBUG_DR6,
     U64_DEBUG_PC,
     U64_DIRTY_REGS,
@@ -161,8 +162,9 @@ class Stepper(SingleStep):
         runner.step_quietly(stepped and not limit and not runner.guest.world.step_interrupts)
         runner.stepping = True
         try:
+            kept = self.kept
             with self._handlers_trapped():
-                stop = self._run(count, record, span)
+                stop = self._run(count, record, span, kept)
             if stop is not None:
                 runner.note_unseen(stop)
             if limit and isinstance(stop, stops.StepStop):
@@ -171,9 +173,10 @@ class Stepper(SingleStep):
         finally:
             runner.stepping = False
             runner.step_quietly(True)
-            self.rest()
 
-    def _run(self, count: int | None, record: list[bytes] | None, span: tuple[int, int] | None) -> stops.Stop | None:
+    def _run(
+        self, count: int | None, record: list[bytes] | None, span: tuple[int, int] | None, kept: bool
+    ) -> stops.Stop | None:
         runner = self.runner
         plan, guest, vcpu = runner.plan, runner.guest, runner.vcpu
         fd, page, raw, u32, u64, ioctl = vcpu.fd, vcpu.page, vcpu.raw, vcpu.u32, vcpu.u64, fcntl.ioctl
@@ -184,6 +187,7 @@ class Stepper(SingleStep):
         run, debug, port_exit = abi.KVM_RUN, exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_IO
         world = guest.world
         code_page = -1
+        cr3 = u64[U64_CR3]
         code: memoryview | bytes = b""
         tracer = guest.listeners.instructions
         drain = guest.coalescing.drain
@@ -191,7 +195,7 @@ class Stepper(SingleStep):
         in_turn = guest.machine.irqchip and host_profile().kernel_trap == HLT
         pc = runner.pc
         runner.debug_for_stepping(again=False)
-        self.waits = self.event_waits()
+        self.waits = self.waits if kept else self.event_waits()
         done = 0
         while True:
             if outdated(by_out):
@@ -203,8 +207,8 @@ class Stepper(SingleStep):
                 self._take_turns()
             before = raw[REGS:REGS_END]
             rip, began = u64[U64_RIP], pc
-            if pc >> 12 != code_page:
-                code_page, code = pc >> 12, self._code(pc)
+            if pc >> 12 != code_page or u64[U64_CR3] != cr3:
+                code_page, cr3, code = pc >> 12, u64[U64_CR3], self._code(pc)
             own = page[U8_RFLAGS_TF] & 1
             if fast and not own and not self.waits and pc not in entries and code and not needs_care(code, pc & 0xFFF):
                 page[U8_RFLAGS_TF] |= 1  # as in _enter
@@ -263,6 +267,7 @@ class Stepper(SingleStep):
                 tracer.step(began, before, bytes(page[REGS:REGS_END]))
             if done == count or (span is not None and not span[0] <= pc < span[1]):
                 runner.forget()
+                self._can_keep = True
                 return (None if self.waits else runner.reached(pc)) or stops.StepStop(
                     vcpu=runner.index, pc=pc, steps=done
                 )

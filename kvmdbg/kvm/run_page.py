@@ -34,6 +34,7 @@ RSP, RIP, RFLAGS = (getattr(abi.kvm_regs, name).offset for name in ("rsp", "rip"
 """In a copy of struct kvm_regs."""
 U64_RIP = (REGS + RIP) // 8
 U64_RSP = (REGS + RSP) // 8
+U64_CR3 = (REGS_END + abi.kvm_sregs.cr3.offset) // 8
 U16_DX = (REGS + abi.kvm_regs.rdx.offset) // 2
 U8_RFLAGS_TF = U8_RFLAGS_IF = REGS + RFLAGS + 1
 """The byte whose two lowest bits are EFLAGS.TF and EFLAGS.IF."""

@@ -148,3 +148,48 @@ def test_a_step_over_pause_is_one_instruction(boot: Boot) -> None:
     dbg.regs.pc = 0x1000
     dbg.step()
     assert point.hits == 1
+
+
+def test_the_code_of_another_address_space(boot: Boot) -> None:
+    """The same linear page is other code after CR3 has been written: its fence is one step, where KVM runs on."""
+    dbg = boot(b"\xf4", 64, registers={"rip": 0x2000, "rbx": 0x24000})
+    for top, third_page in ((0x20000, 0x3000), (0x24000, 0x5000)):
+        for level in range(3):
+            dbg.physical.write(top + level * 0x1000, (top + level * 0x1000 + 0x1000 | 3).to_bytes(8, "little"))
+        pages = [number << 12 for number in range(512)]
+        pages[3] = third_page
+        dbg.physical.write(top + 0x3000, b"".join((one | 3).to_bytes(8, "little") for one in pages))
+    code = {
+        0x2000: "e9fb0f0000",  # jmp 0x3000
+        0x3000: "90 90 90 ffc0 e906f0ffff",  # nop; nop; nop; inc eax; jmp 0x2010
+        0x2010: "0f22db e9e80f0000",  # mov cr3, rbx; jmp 0x3000
+        0x5000: "0faee8 ffc0 e916f0ffff",  # lfence; inc eax; jmp 0x2020
+        0x2020: "90 f4",
+    }
+    for address, text in code.items():
+        dbg.physical.write(address, bytes.fromhex(text))
+    dbg.regs.cr3 = 0x20000
+    record: list[bytes] = []
+    stop = dbg.step(11, record)
+    assert isinstance(stop, StepStop), stop.describe()
+    places = [int.from_bytes(regs[128:136], "little") for regs in record]
+    expected = [0x3000, 0x3001, 0x3002, 0x3003, 0x3005, 0x2010, 0x2013, 0x3000, 0x3003, 0x3005, 0x2020]
+    assert [hex(place) for place in places] == [hex(place) for place in expected]
+
+
+def test_steps_one_at_a_time_see_what_is_changed_between(boot: Boot) -> None:
+    """Code, handlers, registers and pending events that the user changes are those of the next step."""
+    dbg = boot(bytes.fromhex("90 90 cd20 90 cd20 90 90 f4"), registers={"rsp": 0x8000})
+    handler(dbg, 0x20)
+    assert [dbg.step().pc for _ in range(5)] == [0x1001, 0x1002, 0x2000, 0x2001, 0x1004]
+    dbg.physical.write(0x20 * 4, bytes.fromhex("00300000"))
+    dbg.physical.write(0x3000, bytes.fromhex("0faee8 42 cf"))  # lfence; inc dx; iret
+    assert [dbg.step().pc for _ in range(5)] == [0x1005, 0x3000, 0x3003, 0x3004, 0x1007]
+    dbg.physical.write(0x1007, bytes.fromhex("0faee8 43"))  # lfence; inc bx
+    assert [dbg.step().pc for _ in range(2)] == [0x100A, 0x100B]
+    assert (dbg.regs.bx, dbg.regs.dx) == (2, 1)
+    dbg.regs.pc = 0x1001
+    assert dbg.step().pc == 0x1002
+    dbg.regs.dr6 |= 0x4000  # the guest's, and not the step's, to be taken back at the handler
+    assert dbg.step().pc == 0x3000
+    assert dbg.regs.dr6 & 0x4000
