@@ -321,7 +321,10 @@ def _handlers(program: Program) -> list[str]:
         plain = ["push dword ptr ss:[esp+8]", "popfd", "db ca0400"]
     for vector in range(VECTORS):
         if vector == TIMER and program.timer:
-            lines += [f"vector{vector}:", *_timer_handler(program, segment, plain)]
+            back = plain
+            if len(plain) > 1:  # no next tick before the frame of this one is gone: sti keeps it out of one instruction
+                back = ["and byte ptr ss:[esp+9], 0xfd", *plain[:-1], "sti", plain[-1]]
+            lines += [f"vector{vector}:", *_timer_handler(program, segment, back)]
             continue
         lines += [f"vector{vector}:", f"inc word ptr {segment}[{layout.counts + 2 * vector:#x}]"]
         if vector == DEBUG and mode == "prot" and program.returns == "retf":
