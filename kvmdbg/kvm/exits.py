@@ -30,12 +30,16 @@ KVM_EXIT_NMI = 16
 KVM_EXIT_INTERNAL_ERROR = 17
 KVM_EXIT_SYSTEM_EVENT = 24
 KVM_EXIT_IOAPIC_EOI = 26
+KVM_EXIT_HYPERV = 27
 KVM_EXIT_X86_RDMSR = 29
 KVM_EXIT_X86_WRMSR = 30
+KVM_EXIT_DIRTY_RING_FULL = 31
 KVM_EXIT_AP_RESET_HOLD = 32
 KVM_EXIT_X86_BUS_LOCK = 33
+KVM_EXIT_XEN = 34
 KVM_EXIT_NOTIFY = 37
 KVM_EXIT_MEMORY_FAULT = 39
+REASONS = {number: name.removeprefix("KVM_EXIT_") for name, number in vars().items() if name.startswith("KVM_EXIT_")}
 
 SUBERROR_EMULATION = 1
 SUBERRORS = {
@@ -448,7 +452,7 @@ class UnknownExit(Exit):
         return cls(run.exit_reason, run.hardware_exit_reason)
 
     def describe(self) -> str:
-        name = abi.KVM_EXIT_REASONS.get(self.reason, "not in this version of kvmdbg")
+        name = REASONS.get(self.reason, "not in this version of kvmdbg")
         return f"exit reason {self.reason} ({name}), hardware reason {self.hardware_reason:#x}"
 
 

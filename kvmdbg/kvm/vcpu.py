@@ -219,12 +219,8 @@ class Vcpu:
 
     def set_signal_mask(self, *unblocked: int) -> None:
         """While in KVM_RUN block every signal but these; one that is pending ends KVM_RUN with EINTR."""
-        ioctl(
-            self.fd,
-            "KVM_SET_SIGNAL_MASK",
-            abi.KVM_SET_SIGNAL_MASK,
-            abi.kvm_signal_mask(8, abi.signal_sigset(*unblocked).value),
-        )
+        blocked = (1 << 64) - 1 & ~sum(1 << number - 1 for number in unblocked)
+        ioctl(self.fd, "KVM_SET_SIGNAL_MASK", abi.KVM_SET_SIGNAL_MASK, abi.kvm_signal_mask(8, blocked))
 
     def translate(self, linear: int) -> abi.kvm_translation:
         """KVM's own page walk of a linear address (``valid`` is 0 where nothing is mapped)."""

@@ -64,6 +64,6 @@ def test_any_reason_has_a_name_or_its_number(reason: int, body: bytes) -> None:
     if isinstance(found, exits.UnknownExit):
         assert found.reason == reason
         assert f"exit reason {reason} (" in found.describe()
-        assert abi.KVM_EXIT_REASONS.get(reason, "not in this version") in found.describe()
+        assert exits.REASONS.get(reason, "not in this version") in found.describe()
     else:
         assert found.number == reason
