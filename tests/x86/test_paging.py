@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kvmdbg.errors import MemoryFault
+from kvmdbg.kvm import System, Vcpu
+from kvmdbg.machine.machine import _leaf
+from kvmdbg.machine.memory import GuestMemory
 from kvmdbg.x86 import paging
 from kvmdbg.x86.modes import CR0_PG, CR4_LA57, CR4_PAE, CR4_PSE, EFER_LMA, EFER_LME
 
@@ -314,6 +319,27 @@ MODES = {
 """CS.L, CR4, EFER, bytes of an entry, and a bit of the index into each level's table."""
 
 
+@contextmanager
+def paging_vcpu(mode: str) -> Iterator[tuple[Vcpu, GuestMemory, Any, paging.Limits]]:
+    """A vCPU with its memory, special registers that turn paging on, all but EFER, and what its CPUID allows."""
+    wide, cr4, _, _, _ = MODES[mode]
+    with System() as system:
+        vm = system.create_vm()
+        ram = GuestMemory(vm)
+        ram.add(0, SIZE)
+        vcpu = vm.create_vcpu(0)
+        cpuid = system.supported_cpuid()
+        vcpu.set_cpuid(cpuid)
+        sregs = vcpu.get_sregs()
+        sregs.cs.l, sregs.cs.db, sregs.cr3 = wide, 1 - wide, 0x1000
+        sregs.cr4 |= cr4
+        sregs.cr0 |= CR0_PG | 1
+        yield vcpu, ram, sregs, paging.limits(lambda leaf: _leaf(cpuid, leaf))
+        vcpu.close()
+        ram.close()
+        vm.close()
+
+
 @pytest.mark.kvm
 @pytest.mark.parametrize("mode", MODES)
 def test_against_kvm_translate(mode: str) -> None:
@@ -322,24 +348,10 @@ def test_against_kvm_translate(mode: str) -> None:
     A KVM on which no guest runs with paging in 32-bit protected mode (a probe tells) walks no such tables either.
     """
     from kvmdbg.engine.probe import legacy_paging_works
-    from kvmdbg.kvm import System
-    from kvmdbg.machine.machine import _leaf
-    from kvmdbg.machine.memory import GuestMemory
 
-    wide, cr4, efer, width, bits = MODES[mode]
-    with System() as system:
-        vm = system.create_vm()
-        ram = GuestMemory(vm)
-        ram.add(0, SIZE)
-        vcpu = vm.create_vcpu(0)
-        cpuid = system.supported_cpuid()
-        vcpu.set_cpuid(cpuid)
-        limits = paging.limits(lambda leaf: _leaf(cpuid, leaf))
-        sregs = vcpu.get_sregs()
-        sregs.cs.l, sregs.cs.db, sregs.cr3 = wide, 1 - wide, 0x1000
-        sregs.cr4 |= cr4
+    wide, _, efer, width, bits = MODES[mode]
+    with paging_vcpu(mode) as (vcpu, ram, sregs, limits):
         sregs.efer |= efer
-        sregs.cr0 |= CR0_PG | 1
         agreed = [0, 0]
 
         @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -368,9 +380,6 @@ def test_against_kvm_translate(mode: str) -> None:
 
         compare()
         assert agreed[0] > 10
-        vcpu.close()
-        ram.close()
-        vm.close()
 
 
 LEAVES = {
@@ -385,23 +394,9 @@ LEAVES = {
 def test_each_bit_against_kvm_translate(mode: str) -> None:
     """A walk to a page of each size, with each bit of each entry the other way round, with and without EFER.NXE."""
     from kvmdbg.engine.probe import legacy_paging_works
-    from kvmdbg.kvm import System
-    from kvmdbg.machine.machine import _leaf
-    from kvmdbg.machine.memory import GuestMemory
 
-    wide, cr4, efer, width, _ = MODES[mode]
-    with System() as system:
-        vm = system.create_vm()
-        ram = GuestMemory(vm)
-        ram.add(0, SIZE)
-        vcpu = vm.create_vcpu(0)
-        cpuid = system.supported_cpuid()
-        vcpu.set_cpuid(cpuid)
-        limits = paging.limits(lambda leaf: _leaf(cpuid, leaf))
-        sregs = vcpu.get_sregs()
-        sregs.cs.l, sregs.cs.db, sregs.cr3 = wide, 1 - wide, 0x1000
-        sregs.cr4 |= cr4
-        sregs.cr0 |= CR0_PG | 1
+    wide, _, efer, width, _ = MODES[mode]
+    with paging_vcpu(mode) as (vcpu, ram, sregs, limits):
         compared = 0
         for nxe in (0, paging.EFER_NXE) if wide or legacy_paging_works() else ():
             sregs.efer = efer | nxe
@@ -429,6 +424,3 @@ def test_each_bit_against_kvm_translate(mode: str) -> None:
                         assert not theirs.valid or theirs.physical_address == ours.physical
                         compared += 1
         assert compared > 400 or not wide
-        vcpu.close()
-        ram.close()
-        vm.close()
