@@ -171,14 +171,13 @@ class DebuggedVcpu(VcpuThread):
         if again or self._debug_set != self._for_stepping:
             self.debug(self._for_stepping)
 
-    def take_waiting_trap(self) -> None:
+    def take_waiting_trap(self, nowhere: int) -> None:
         """After steps: take the trap of the last one where it may still wait in the CPU, for the guest would get it.
 
-        It is met by a step that can execute nothing: with the state after a reset there is no memory at pc. An event of
-        the guest's that waits, and a hlt, are put aside meanwhile: the one would be delivered, the other has no end.
+        It is met by a run that can execute nothing: from the state after a reset, with no memory at pc, which lies in
+        the 64 KiB from ``nowhere`` on. By no step: where no trap waits, its own would wait afterwards. An event of the
+        guest's that waits, and a hlt, are put aside meanwhile: the one would be delivered, the other has no end.
         """
-        if not host_profile().step_trap_waits:
-            return
         vcpu = self.vcpu
         activity = self.mp_state()
         if activity not in (abi.KVM_MP_STATE_RUNNABLE, abi.KVM_MP_STATE_HALTED):
@@ -186,16 +185,17 @@ class DebuggedVcpu(VcpuThread):
         self.flush()
         regs = abi.kvm_regs.from_buffer_copy(vcpu.regs)
         sregs, events = vcpu.get_sregs(), vcpu.get_events()
-        nowhere = abi.kvm_sregs.from_buffer_copy(self._reset_sregs)
-        nowhere.apic_base, nowhere.cr8 = sregs.apic_base, sregs.cr8
+        there = abi.kvm_sregs.from_buffer_copy(vcpu.sregs_at_reset)
+        there.cs.base = nowhere
+        there.apic_base, there.cr8 = sregs.apic_base, sregs.cr8
         vcpu.unshare_sregs()
         kicked = signal.sigtimedwait([KICK_SIGNAL], 0) is not None
-        vcpu.set_sregs(nowhere)
+        vcpu.set_sregs(there)
         vcpu.set_regs(abi.kvm_regs(rip=0xFFF0, rflags=2))
         vcpu.set_events(abi.kvm_vcpu_events(flags=abi.KVM_VCPUEVENT_VALID_SHADOW))
         if activity == abi.KVM_MP_STATE_HALTED:
             vcpu.set_mp_state(abi.KVM_MP_STATE_RUNNABLE)
-        vcpu.set_guest_debug(abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP | abi.KVM_GUESTDBG_BLOCKIRQ)
+        vcpu.set_guest_debug(abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP | abi.KVM_GUESTDBG_BLOCKIRQ)
         while True:
             try:
                 vcpu.run()

@@ -86,7 +86,8 @@ class SingleStep:
             yield
         finally:
             self.handlers.release()
-            self.runner.take_waiting_trap()
+            if host_profile().step_trap_waits:
+                self.runner.take_waiting_trap(self.runner.guest.machine.memory.nowhere())
 
     def _single(self, before: bytes, entered: bool = False) -> stops.Stop | None:
         """One step, from registers ``before``; ``entered``: KVM_RUN has just returned."""

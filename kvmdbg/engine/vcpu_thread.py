@@ -46,7 +46,6 @@ class VcpuThread(threading.Thread):
         """Lets no job in behind the last one: whoever waits for it would wait for ever."""
         self._over = False
         self._may_run = True
-        self._reset_sregs = b""
         self._sregs: abi.kvm_sregs | None = None
         self._mode: Mode | None = None
         self._pc: int | None = None
@@ -63,7 +62,6 @@ class VcpuThread(threading.Thread):
 
     def _set_up(self) -> None:
         self.vcpu.set_signal_mask(KICK_SIGNAL)
-        self._reset_sregs = bytes(self.vcpu.get_sregs())
         regs = self.vcpu.get_regs()
         memmove(addressof(self.vcpu.regs), bytes(regs), Vcpu.REGS_SIZE)
 

@@ -53,6 +53,8 @@ class Vcpu:
         self.kvm_run.kvm_valid_regs = abi.KVM_SYNC_X86_REGS
         self._can_share_sregs = bool(vm.system.check_extension(abi.KVM_CAP_SYNC_REGS) & abi.KVM_SYNC_X86_SREGS)
         self._shares_sregs = False
+        self.sregs_at_reset = bytes(self.get_sregs())
+        """struct kvm_sregs of a vCPU that is new."""
 
     def run(self) -> None:
         """KVM_RUN until the next exit; InterruptedError when a signal or ``immediate_exit`` ended it.

@@ -21,6 +21,7 @@ from ctypes import CDLL, addressof, c_char, c_int, c_size_t, c_void_p, get_errno
 
 from kvmdbg.errors import LoadError, MemoryFault, UsageError
 from kvmdbg.kvm import Vm, abi
+from kvmdbg.machine.layout import IDENTITY_MAP_ADDRESS, LAPIC
 from kvmdbg.record import record
 
 PAGE = 4096
@@ -151,6 +152,14 @@ class GuestMemory:
             if address < region.end:
                 return region
         return None
+
+    def nowhere(self) -> int:
+        """Where 64 KiB begin that hold no memory: below KVM's own pages (see layout), so that it is no device's."""
+        size = 0x10000
+        for place in range((IDENTITY_MAP_ADDRESS & -size) - size, LAPIC, -size):
+            if not any(region.address < place + size and place < region.end for region in self.regions):
+                return place
+        return LAPIC
 
     def read(self, address: int, size: int) -> bytes:
         """``size`` bytes from guest-physical ``address``; MemoryFault names the first that is not RAM."""

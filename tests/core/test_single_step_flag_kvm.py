@@ -119,6 +119,26 @@ def test_a_guest_that_steps_itself(kvm_guest: Guests) -> None:
         assert (word(dbg, 0x600), dbg.regs.di, dbg.physical.read(0x6F00, 0x100)) == wanted, way
 
 
+def test_a_guest_that_steps_itself_is_watched_at_its_handlers(kvm_guest: Guests) -> None:
+    """The table of handlers, which lies at 0 here, is guarded for that."""
+    alone, dbg = kvm_guest(asm=OWN), kvm_guest(asm=OWN)
+    assert isinstance(alone.run(timeout=50), HaltedStop)
+    seen: list[int] = []
+    dbg.on.exception()(lambda event: seen.append(event.pc))
+    assert isinstance(dbg.run(exits=1000, timeout=50), HaltedStop)
+    assert word(dbg, 0x600) == word(alone, 0x600) == len(seen)
+    assert dbg.regs.snapshot() == alone.regs.snapshot()
+
+
+def test_steps_run_nothing_but_the_guests_own_way(kvm_guest: Guests) -> None:
+    """What lies at 0xfff0, where a reset's ip points, is no code of this guest's."""
+    dbg = kvm_guest(asm=OWN)
+    dbg.physical.write(0xFFF0, bytes.fromhex("fe060006 ebfe"))  # inc byte ptr [0x600]; jmp to itself
+    for _ in range(5):
+        dbg.step()
+    assert word(dbg, 0x600) == 0
+
+
 def test_a_step_shows_the_flag_and_brings_the_trap(kvm_guest: Guests) -> None:
     dbg = kvm_guest(asm=OWN)
     dbg.break_at("here", temporary=True)

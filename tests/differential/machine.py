@@ -19,7 +19,8 @@ from tests.differential.blocks import MMIO, MMIO_SIZE, PORT
 from tests.differential.program import Assembled, Program, assembled
 
 MEMORY = 0x80000
-TIME_LIMIT = 15 * float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
+SLOWNESS = float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
+TIME_LIMIT = float(os.environ.get("KVMDBG_DIFFERENTIAL_SECONDS", 15 * SLOWNESS))
 """Seconds after which a program is taken to hang. With a page of code withdrawn an instruction may take 50 ms."""
 MOST_HALTS = 30
 GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", *(f"r{n}" for n in range(8, 16)), "rip", "rflags")

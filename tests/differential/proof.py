@@ -12,7 +12,7 @@ from random import Random
 
 from kvmdbg.errors import KvmdbgError
 from tests.differential.blocks import generate
-from tests.differential.machine import MOST_HALTS, Observation, Runnable, Wrong, observe
+from tests.differential.machine import MOST_HALTS, TIME_LIMIT, Observation, Runnable, Wrong, observe
 from tests.differential.program import MODES, CannotAssemble, Program, waiting_for_a_tick
 from tests.differential.trace import Step, TooLong, trace
 from tests.differential.variants import ONLY_STEPS, VARIANTS, Trial
@@ -20,7 +20,7 @@ from tests.differential.variants import ONLY_STEPS, VARIANTS, Trial
 STEPPED = "stepped"
 """The name of the variant that also gives the trace."""
 COMPARABLE = ("halted", "shutdown", "exited")
-FREE_LIMIT = 5
+FREE_LIMIT = TIME_LIMIT / 3
 """Seconds after which a program alone is taken to be without end: it needs milliseconds, or some ticks of 55 ms."""
 AT_ONCE = 6
 """How many variants each program runs in, unless all are asked for."""

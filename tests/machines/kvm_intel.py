@@ -33,7 +33,8 @@ while [ ! -b /dev/sda ] && [ $n -lt 100 ]; do $B usleep 100000; n=$((n+1)); done
 $B mount -t ext4 /dev/sda /root
 """
 TIME_SCALE = 5  # by its own clock, which follows the instructions run and so is slow, too
-DIFFERENTIAL_COUNT = 3  # random programs of the fixed part: they take a minute each
+DIFFERENTIAL_COUNT = 3  # random programs of the fixed part: they take half a minute each
+DIFFERENTIAL_SECONDS = 6  # by that clock, of which one takes a minute or more: a run that does not end is told in time
 
 GRUB = """\
 set timeout=0
@@ -98,6 +99,7 @@ def environment() -> dict[str, str]:
         "KVMDBG_MACHINE": "kvm_intel",
         "KVMDBG_TIME_SCALE": str(TIME_SCALE),
         "KVMDBG_DIFFERENTIAL_COUNT": str(DIFFERENTIAL_COUNT),
+        "KVMDBG_DIFFERENTIAL_SECONDS": str(DIFFERENTIAL_SECONDS),
         "CI": os.environ.get("CI", ""),
         "PYTEST_ADDOPTS": os.environ.get("PYTEST_ADDOPTS", ""),
     }
