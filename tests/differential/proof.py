@@ -14,7 +14,7 @@ from kvmdbg.errors import KvmdbgError
 from tests.differential.blocks import generate
 from tests.differential.machine import MOST_HALTS, TIME_LIMIT, Observation, Runnable, Wrong, observe
 from tests.differential.program import MODES, CannotAssemble, Program, waiting_for_a_tick
-from tests.differential.trace import Step, TooLong, trace
+from tests.differential.trace import NoTrace, Step, trace
 from tests.differential.variants import ONLY_STEPS, VARIANTS, Trial
 
 STEPPED = "stepped"
@@ -99,7 +99,7 @@ def _run(runnable: Runnable, free: Observation, steps: list[Step], name: str, ch
                     text += f" ({stop.describe()})"
         except (Wrong, KvmdbgError) as error:
             text = f"{type(error).__name__}: {error}"
-        except TooLong:
+        except NoTrace:
             raise
         except Exception:
             text = traceback.format_exc()
@@ -128,8 +128,8 @@ def check(
             tell(STEPPED)
             try:
                 stepped = _run(runnable, free, steps, STEPPED, "")
-            except TooLong:
-                raise NotCounted("it takes too many steps") from None
+            except NoTrace as error:
+                raise NotCounted(str(error)) from None
             if stepped is not None:
                 return runnable.program, [stepped]
         found = []

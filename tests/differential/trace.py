@@ -8,17 +8,19 @@ from dataclasses import dataclass
 
 from kvmdbg.core.session import Session
 from kvmdbg.engine.stops import Stop, WatchpointStop
+from kvmdbg.x86 import operands
 from kvmdbg.x86.disasm import decode
 from kvmdbg.x86.operands import Access
 from tests.differential.machine import MEMORY, TIME_LIMIT, Runnable, Wrong, in_time
 from tests.differential.program import ALIAS, BITS, IMAGE_SIZE
 
 MOST_STEPS = 4000
+LOADS_OF_SS = ("mov ss,", "pop ss")
 PAGE = 4096
 
 
-class TooLong(Exception):
-    """The program takes more steps than a proof wants to wait for."""
+class NoTrace(Exception):
+    """Steps do not tell all of this program; says why."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def _elements(accesses: list[Access], done: int, backward: bool, bits: int) -> l
 
 
 def trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:
-    """Step to the end. TooLong, Wrong."""
+    """Step to the end. NoTrace, Wrong."""
     with in_time(session, 2 * TIME_LIMIT):
         return _trace(session, runnable)
 
@@ -79,10 +81,16 @@ def _trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:
         code = session.space.code_at(runner, pc, 15)
         insn = decode(code, bits) if code else None
         accesses = session.space.accesses_at(runner)
+        text = f"{insn.mnemonic} {insn.op_str}".strip() if insn else ""
+        if insn is not None and text.startswith(LOADS_OF_SS):
+            reader, behind = session.space.register_reader(runner), code[insn.size :]
+            if behind and operands.accesses(behind, pc + insn.size, bits, reader):
+                raise NoTrace(
+                    "the CPU puts off a step's trap behind a load of SS, so that the next instruction runs, too"
+                )
         stop = session.step(1)
         after = session.physical.read(0, IMAGE_SIZE)
         following = session.regs.pc
-        text = f"{insn.mnemonic} {insn.op_str}".strip() if insn else ""
         if insn is not None and insn.prefix[0] in (0xF2, 0xF3) and accesses and text.startswith("rep"):
             done = count - session.regs.rcx & (0xFFFF if bits == 16 else (1 << bits) - 1)
             accesses = _elements(accesses, done, backward, bits)
@@ -102,7 +110,7 @@ def _trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:
         if stop.reason not in ("step", "halted") or (stop.reason == "halted" and runnable.ends(stop)):
             return steps, stop
         if len(steps) >= MOST_STEPS or time.monotonic() > until:
-            raise TooLong
+            raise NoTrace("it takes too many steps")
 
 
 @dataclass(frozen=True)
