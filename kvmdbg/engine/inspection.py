@@ -55,7 +55,7 @@ class Inspection:
             return linear & LOW32
         return self.walk(runner, linear).physical
 
-    def _spans(self, runner: VcpuThread, address: int, size: int, access: str) -> list[tuple[int, int]]:
+    def spans(self, runner: VcpuThread, address: int, size: int, access: str) -> list[tuple[int, int]]:
         """(physical address, length) of each stretch of a linear range that is in one piece in a region of memory."""
         spans: list[tuple[int, int]] = []
         region: Region | None = None
@@ -87,13 +87,13 @@ class Inspection:
             physical = self.physical_of(runner, address)
             if physical is not None and self.machine.memory.find(physical) is not None:
                 return self.physical.read(physical, size)
-        spans = self._spans(runner, address, size, "read")
+        spans = self.spans(runner, address, size, "read")
         return b"".join(self.physical.read(physical, length) for physical, length in spans)
 
     def write_linear(self, runner: VcpuThread, address: int, data: bytes) -> None:
         """Write all of ``data`` or nothing. A debugger's write: page protection does not hold it back."""
         done = 0
-        for physical, length in self._spans(runner, address, len(data), "write"):
+        for physical, length in self.spans(runner, address, len(data), "write"):
             self.physical.write(physical, data[done : done + length])
             done += length
 

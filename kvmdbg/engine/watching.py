@@ -84,6 +84,17 @@ class Watching:
         except MemoryFault:
             return b""
 
+    def _placed(self, watch: Watchpoint) -> tuple[list[tuple[int, int]], bytes]:
+        """Where in physical memory the watched bytes lie now, and the bytes."""
+        guest = self.runner.guest
+        spans = [(watch.address, watch.length)]
+        try:
+            if watch.space == "linear":
+                spans = guest.space.spans(self.runner, watch.address, watch.length, "read")
+            return spans, b"".join(guest.physical.read(place, length) for place, length in spans)
+        except MemoryFault:
+            return [], b""
+
     # --- accesses that exit ------------------------------------------------------------------------
 
     def mmio(self) -> stops.Stop | None:
@@ -300,7 +311,9 @@ class Watching:
         found afterwards. Accessed, dirty and busy bits that the CPU sets in its own tables are no access.
         """
         runner = self.runner
-        values = {watch: self._value(watch) for watch in watches}
+        places, values = {}, {}
+        for watch in watches:
+            places[watch], values[watch] = self._placed(watch)
         expected = self._foresee(watches, values)
         before = bytes(runner.vcpu.page[REGS:REGS_END])
         at = runner.pc
@@ -314,7 +327,10 @@ class Watching:
             self._fill(touch, touch.old, self._value(touch.watch))
         found = {touch.watch for touch in expected if touch.kind == "write"}
         for watch, old in values.items():
-            if watch not in found and watch.wants_write and (new := self._value(watch)) != old:
+            if watch in found or not watch.wants_write:
+                continue
+            place, new = self._placed(watch)
+            if new != old and place == places[watch]:  # else the guest has mapped something else there
                 touch = self._changed(watch, old, new)
                 if not self._in_tables(touch):
                     expected.append(touch)

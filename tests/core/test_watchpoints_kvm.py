@@ -265,3 +265,14 @@ def test_the_watched_part_of_an_access_that_is_decoded_ahead(boot: Boot) -> None
     stop = dbg.run(timeout=20)
     assert isinstance(stop, WatchpointStop), stop.describe()
     assert (stop.address, stop.size, stop.old, stop.new) == (at, 1, b"\0", b"\x12")
+
+
+def test_other_memory_in_the_place_of_what_is_watched_is_no_write(boot: Boot) -> None:
+    """mov rax, cr3; mov qword [rax+0x2018], 0x83; invlpg [rdi]; add byte [rdi], 3; hlt"""
+    dbg = boot(bytes.fromhex("0f20d8 48c7801820000083000000 0f013f 800703 f4"), 64, registers={"rdi": 0x600041})
+    dbg.physical.write(0x41, b"\x46")
+    dbg.watch(0x600041, 1)
+    stop = dbg.run(timeout=20)
+    assert isinstance(stop, WatchpointStop), stop.describe()
+    assert (stop.instruction, stop.old, stop.new) == (0x1011, b"\x46", b"\x49")
+    assert isinstance(dbg.run(timeout=20), HaltedStop)
