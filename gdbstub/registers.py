@@ -113,7 +113,8 @@ class Description:
 
     def named(self, generic: str) -> int | None:
         """The number of the register with that generic name."""
-        for number, register in enumerate(self.registers):
-            if register.generic == generic:
-                return number
-        return None
+        return self._generic.get(generic)
+
+    @cached_property
+    def _generic(self) -> dict[str, int]:
+        return {one.generic: number for number, one in reversed(list(enumerate(self.registers))) if one.generic}

@@ -272,12 +272,14 @@ class Server:
         It saves a change of threads for each packet. This thread may be one that others wait for, so it waits for
         nobody: the server's takes over.
         """
-        stream = self._stream
-        if stream is None or not self.lock.acquire(blocking=False):
+        if not self.lock.acquire(blocking=False):
+            self._served_elsewhere = False
+            self._wake()
             return
         alive = True
         try:
-            if self._quiet(stream) or stream is not self._stream:
+            stream = self._stream
+            if stream is None or self._quiet(stream):
                 return
             self._served_elsewhere = True
             self._watch()
@@ -308,6 +310,8 @@ class Server:
         """Send what the client is to get; False when it is gone."""
         if self._stream is None or self.client is None:
             return True
+        if self._served_elsewhere:
+            self._watch()  # before the client can answer
         alive = self._stream.write(self.client.take())
         self._watch()
         return alive
@@ -441,6 +445,8 @@ class Server:
         threading.Thread(target=run, name="gdbstub-monitor", daemon=True).start()
 
     def _stopped(self, stop: Stop) -> None:
+        if self.target.idle_follows:  # else this thread and the server's would both be at the next packet
+            self._served_elsewhere = True
         self._event(stop)
 
     def _output(self, data: bytes) -> None:

@@ -99,6 +99,10 @@ class Target(ABC):
     nobody's lock: the client's next packets are handled on it while they come at once, each without a change of
     threads."""
 
+    idle_follows = False
+    """Whether ``on_idle`` is called soon after each ``on_stop``, whatever happens: the server's thread then leaves the
+    packet that comes right after a stop reply to that call."""
+
     @abstractmethod
     def threads(self) -> Sequence[int]:
         """Their ids, from 1 up."""

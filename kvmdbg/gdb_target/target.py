@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from gdbstub import Description, Exited, Killed, Point, Resume, Stopped, Target, TargetError
 from gdbstub import Stop as StubStop
@@ -86,6 +86,8 @@ class GdbTarget(
     capabilities.FollowsMode,
 ):
     """``run_command`` runs a command of the shell's for ``monitor``, ``cancel`` has it end."""
+
+    idle_follows = True
 
     def __init__(self, session: Session, run_command: Monitor, cancel: Callable[[], None] = lambda: None) -> None:
         self.session = session
@@ -335,11 +337,15 @@ class GdbTarget(
 
     def _stopped(self, stop: stops.Stop) -> None:
         self.on_stop(self._rendered(stop))
-        with suppress(SessionStateError):  # the guest is being restarted: there is another vCPU soon
+        try:
             self._runner(stop.vcpu + 1).post(self.on_idle)
+        except SessionStateError:  # the guest is being restarted: there is another vCPU soon
+            self.on_idle()
 
     def _rendered(self, stop: stops.Stop) -> StubStop:
         thread = stop.vcpu + 1
+        if isinstance(stop, stops.StepStop):
+            return Stopped(thread, SIGTRAP)
         text = printable(stop.describe())
         if isinstance(stop, stops.ExitedStop):
             return Exited(stop.status, text)
@@ -349,8 +355,6 @@ class GdbTarget(
             return Stopped(thread, SIGTRAP, "hwbreak" if points[0].kind == "hw" else "swbreak", text=text)
         if isinstance(stop, stops.WatchpointStop) and points:
             return Stopped(thread, SIGTRAP, WATCH_REASONS[points[0].kind], stop.address, text)
-        if isinstance(stop, stops.StepStop):
-            return Stopped(thread, SIGTRAP)
         if isinstance(stop, stops.InterruptedStop):
             return Stopped(thread, SIGINT)
         signals = {

@@ -374,6 +374,52 @@ def test_a_thread_of_the_targets_serves_what_comes_at_once(lending: Server) -> N
     client.close()
 
 
+@pytest.mark.parametrize("follows", [True, False])
+def test_the_packet_after_a_stop_is_left_to_the_thread_that_is_lent(lending: Server, follows: bool) -> None:
+    """Where that is sure to come, however late it comes."""
+    target = lending.target
+    assert isinstance(target, Lending)
+    target.idle_follows = follows
+    served = target.on_idle
+
+    def late() -> None:
+        time.sleep(0.3)
+        served()
+
+    target.on_idle = late
+    client = attach(lending)
+    assert client.ask(b"vCont;s:1").startswith(b"T05")
+    time.sleep(0.4)
+    for _ in range(3):
+        assert client.ask(b"m100,1") == b"00"
+        assert client.ask(b"vCont;s:1").startswith(b"T05")
+    target.served_by.clear()
+    assert client.ask(b"m100,1") == b"00"
+    assert target.served_by == ["lent" if follows else "gdbstub"]
+    client.close()
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_thread_that_cannot_serve_gives_the_client_back(lending: Server, follows: bool) -> None:
+    target = lending.target
+    assert isinstance(target, Lending)
+    target.idle_follows = follows
+    served = target.on_idle
+
+    def in_vain() -> None:
+        with lending.lock:
+            thread = threading.Thread(target=served)
+            thread.start()
+            thread.join()
+
+    target.on_idle = in_vain
+    client = attach(lending)
+    assert client.ask(b"vCont;s:1").startswith(b"T05")
+    assert client.ask(b"m100,1") == b"00"
+    assert set(target.served_by) == {"gdbstub"}
+    client.close()
+
+
 @pytest.mark.parametrize("pause", [0, 0.8], ids=["while it is lent", "later"])
 def test_a_client_that_goes_while_a_thread_is_lent(lending: Server, pause: float) -> None:
     for _ in range(3):
