@@ -175,6 +175,21 @@ def test_values(guest: Source, text: str, value: int) -> None:
     assert expression.bind(guest)() == value
 
 
+@pytest.mark.parametrize(
+    ("low", "signed", "text", "value"),
+    [
+        (7, 0, "0xfffffffffffffff8 + thing.low", (1 << 64) - 1), (7, 0, "0xfffffffffffffff9 + thing.low", 0),
+        (0, 15, "0xfffffffffffffff0 + thing.signed", (1 << 64) - 1), (0, 15, "0xfffffffffffffff1 + thing.signed", 0),
+        (0, -16, "thing.signed - 0x7ffffffffffffff0", -(1 << 63)),
+        (0, -16, "thing.signed - 0x7ffffffffffffff1", (1 << 63) - 1),
+        (7, -16, "thing.low - thing.signed", 23), (5, 15, "-thing.signed", -15),
+    ],
+)  # fmt: skip
+def test_bit_fields_at_the_ends_of_64_bits(guest: Source, low: int, signed: int, text: str, value: int) -> None:
+    guest.memory["linear"][THINGS + 4] = low | (signed & 31) << 3
+    assert evaluated(text, guest).value == value
+
+
 def test_a_value_has_the_type_of_its_source(guest: Source) -> None:
     assert [str(evaluated(text, guest).type) for text in ("thing", "first", "thing.low", "fast", "colour")] == [
         "struct thing", "struct thing *", "unsigned char", "int", "enum colour",
