@@ -441,6 +441,8 @@ class Control:
         for runner in self.runners:
             runner.forget()
             runner.stepper.rest()
+            if runner is threading.current_thread():
+                _ = runner.sregs  # everybody asks for them, and from here it takes no change of threads
         if stop is None:
             stop = stops.InterruptedStop(vcpu=self.vcpu.index, pc=self.vcpu.pc, halted=self.vcpu.halted)
         elif isinstance(stop, stops.LimitStop) and not stop.pc:
