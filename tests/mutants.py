@@ -85,10 +85,16 @@ def means_nothing_at_run_time(node: ast.AST) -> bool:
     return isinstance(node, ast.Assert)
 
 
+def only_saves_time(decorator: ast.expr) -> bool:
+    return ast.unparse(decorator).partition("(")[0] in ("cache", "lru_cache")
+
+
 def not_run(source: str) -> list[tuple[Position, Position]]:
-    """Where those statements and all annotations lie in a file."""
+    """Where those statements, all annotations and the decorators of caches lie in a file."""
     found = []
     for node in ast.walk(ast.parse(source)):
+        for one in filter(only_saves_time, getattr(node, "decorator_list", ())):
+            found.append(((one.lineno, 0), (one.end_lineno or one.lineno, one.end_col_offset or 0)))
         parts: list[ast.AST | None] = [getattr(node, "annotation", None), getattr(node, "returns", None)]
         if means_nothing_at_run_time(node):
             parts.append(node)

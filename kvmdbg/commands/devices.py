@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, cast
 
 from kvmdbg.commands.interpreter import Interpreter
@@ -97,20 +98,26 @@ def screen(dbg: Interpreter) -> Result:
     return Screen(tuple(lines), divmod(cursor, COLUMNS))
 
 
+class LiveScreen:
+    """Where the shell has a terminal, ``show`` shows the guest's screen until the user leaves."""
+
+    show: Callable[[], None] | None = None
+
+
 @command("screen live", group="exits", example="screen live", varies="it needs a terminal")
 def screen_live(dbg: Interpreter) -> Result | None:
     """Let the guest run and show its text screen as it changes; keys go to its keyboard, Ctrl-] stops it.
 
     Needs the shell on a terminal; where the guest does not run it is let go first.
     """
-    live = dbg.live_screen
-    if live is None:
+    show = dbg.kept(LiveScreen).show
+    if show is None:
         return Message("A live screen needs the shell on a terminal; `screen` shows it as it is now.", "warning")
 
     def action() -> Stop | None:
         if dbg.session.state == "stopped":
             dbg.session.resume()
-        live()
+        show()
         return dbg.session.interrupt()
 
     if dbg.take_over():

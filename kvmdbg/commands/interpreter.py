@@ -95,8 +95,6 @@ class Interpreter:
         self.confirm: Callable[[str], bool] = lambda question: True
         self.width: Callable[[], int] = lambda: 80
         self.stopped_at: set[int] = set()  # linear addresses known to start an instruction
-        self.full_screen: Callable[[], None] | None = None  # shows everything on the whole screen
-        self.live_screen: Callable[[], None] | None = None  # shows the guest's screen until the user leaves
         self.host_allowed = True  # whoever types may reach files and commands of the host
         self.cancelled = False  # what is under way is to end, as another thread has it
         self.shows_python = False  # beside each command what it is in Python

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 from kvmdbg.commands.info import subcommand_table
@@ -133,6 +133,12 @@ def quit_(dbg: Interpreter, status: StatusArg = 0) -> Result | None:
     raise Quit(status & 0xFF)
 
 
+class FullScreen:
+    """Where the shell has a terminal, ``show`` shows everything on the whole screen."""
+
+    show: Callable[[], None] | None = None
+
+
 @command("tui", group="support", example="tui", varies="it needs a terminal", host=True)
 def tui(dbg: Interpreter) -> Result | None:
     """Show the guest on the whole screen: code, registers, stack, memory, breakpoints, exits, its console and screen.
@@ -140,9 +146,10 @@ def tui(dbg: Interpreter) -> Result | None:
     The same commands are typed at the bottom; F2 changes what the lower pane shows, a click or F3 chooses the pane that
     PgUp and PgDn scroll, Ctrl-D comes back to the shell. `set tui-memory ADDRESS` says what the memory pane shows.
     """
-    if dbg.full_screen is None:
+    show = dbg.kept(FullScreen).show
+    if show is None:
         return Message("The full-screen mode needs the shell on a terminal.", "warning")
-    dbg.full_screen()
+    show()
     return None
 
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg import error_log, standard_files
+from kvmdbg.commands.devices import LiveScreen
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Error, Message, Result
-from kvmdbg.commands.support import Topics
+from kvmdbg.commands.support import FullScreen, Topics
 from kvmdbg.error_log import state_folder
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.printable import printable
@@ -110,8 +111,8 @@ class Shell:
         if self.prompt is not None:
             self.session.files.progress = ProgressLine(self.console.progress)
             self.console.on_partial = self.prompt.app.invalidate
-            interpreter.live_screen = self._live_screen
-            interpreter.full_screen = self._full_screen
+            interpreter.kept(LiveScreen).show = self._live_screen
+            interpreter.kept(FullScreen).show = self._full_screen
 
     def _theme(self) -> str:
         return str(self.interpreter.settings["theme"]) if self.color else ""

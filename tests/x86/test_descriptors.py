@@ -23,6 +23,8 @@ def test_every_part_lies_where_it_should() -> None:
     assert one.describe() == "data, read/write, DPL 3"
     wide = descriptors.segment(0x11223344 << 64 | 0x0000_8B00_0000_0067)
     assert (wide.base, wide.describe()) == (0x1122334400000000, "TSS (busy), DPL 0")
+    assert descriptors.segment(0xDEADBEEF_80000001 << 64 | 0x0000_8B00_0000_0067).base == 0x8000000100000000
+    assert descriptors.segment(1 << 64 | 0x00CF_9A00_0000_FFFF).base == 0, "code has 8 bytes: the next entry follows"
 
 
 def test_malformed_ones() -> None:
