@@ -65,6 +65,20 @@ def test_the_map_says_what_walks_say(
             assert (one.writable, one.user, one.executable) == (walk.writable, walk.user, walk.executable)
 
 
+def test_pages_are_one_mapping_where_they_go_on_with_the_same_rights() -> None:
+    memory = bytearray(SIZE)
+    for level in range(3):
+        memory[level * 0x1000 : level * 0x1000 + 8] = (0x1000 * (level + 1) | 7).to_bytes(8, "little")
+    pages = {1: 0x5003, 3: 0x8003, 4: 0x9003, 5: 0xA001, 6: 0xB001, 7: 0xD001, 8: 0x6003}
+    for index, entry in pages.items():
+        memory[0x3000 + 8 * index : 0x3000 + 8 * index + 8] = entry.to_bytes(8, "little")
+    found = paging.mappings(reader(bytes(memory)), CR0_PG, 0, CR4_PAE, EFER_LMA)
+    assert [(one.linear, one.physical, one.size, one.writable) for one in found] == [
+        (0x1000, 0x5000, 0x1000, True), (0x3000, 0x8000, 0x2000, True), (0x5000, 0xA000, 0x2000, False),
+        (0x7000, 0xD000, 0x1000, False), (0x8000, 0x6000, 0x1000, True),
+    ]  # fmt: skip
+
+
 def test_a_table_that_holds_itself() -> None:
     memory = bytearray(SIZE)
     memory[0x1FF * 8 : 0x200 * 8] = (0x3).to_bytes(8, "little")

@@ -229,8 +229,9 @@ def test_elements_that_go_on_at_the_other_end_of_the_segment(
     found = operands.repetition(bytes.fromhex(code), bits, registers(**{"rsi": 0x100, **values}))
     assert found is not None and found.wraps == wraps
     if wraps:
-        start, end = found.span(W(0x12345, 1))
-        assert start <= 0x10000 and end >= 0x20000
+        for base in (0, 0x10000, 0x7C00):
+            start, end = found.span(W(base + 0x2345, 1))
+            assert start <= base and end >= base + 0x10000
 
 
 @pytest.mark.parametrize("code", ["66d10eff3f", "66892eff3f", "6626892eff3f", "26892eff3f"])
