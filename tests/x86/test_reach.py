@@ -78,6 +78,38 @@ def test_a_far_jump_to_protected_mode() -> None:
     assert lidts(far("0" * 32 + DESCRIPTOR_32, 16)) == {0x1100: 7}
 
 
+@pytest.mark.parametrize("lgdt", ["0f0197002090", "0f01940020", "67660f01147500200000", "67660f01900020000090"])
+def test_a_table_at_an_address_from_a_register_is_not_known(lgdt: str) -> None:
+    known = far("0" * 16 + DESCRIPTOR_32)
+
+    def read(address: int, size: int) -> bytes:
+        start = bytes.fromhex(lgdt + "0f22c0 66ea001100000800")
+        return start[address - 0x1000 :][:size] if 0x1000 <= address < 0x1000 + len(start) else known(address, size)
+
+    assert lidts(read) == {}
+
+
+def test_a_table_in_the_segment_that_a_far_jump_leads_to() -> None:
+    code = memory(
+        at_1000="ea 1000 0001",
+        at_1010="2e0f01160008 0f22c0 66ea00110000 0800",
+        at_1800="0f00 00300000",
+        at_3000="0" * 16 + DESCRIPTOR_32,
+        at_1100="0f011d00000000",
+    )
+    assert lidts(code) == {0x1100: 7}
+
+
+def test_a_far_jump_goes_to_its_segments_base() -> None:
+    code = memory(
+        at_1000="0f01160020 0f22c0 66ea00110000 0b00",
+        at_2000="0f00 00300000",
+        at_3000="0" * 16 + "ffff0023459acf67",
+        at_67453400="0f011d00000000",
+    )
+    assert lidts(code) == {0x67453400: 7}
+
+
 def test_a_far_jump_that_leads_to_no_code() -> None:
     assert lidts(far("0" * 16 + DATA)) == {}
     assert lidts(far("0" * 16)) == {}
