@@ -122,6 +122,19 @@ def test_imports_only_what_it_may(layer: str) -> None:
     assert not found, "\n".join(found)
 
 
+def test_only_the_binding_knows_kvm_run_and_its_ioctls() -> None:
+    """Where things are in the shared page, and that there is one, is said in kvm/ alone."""
+    for path in MODULES:
+        module = name_of(path)
+        if layer_of(module) == "kvmdbg.kvm":
+            continue
+        source = path.read_text(encoding="utf-8")
+        known = {imported for _, imported in imports(source, module.rpartition(".")[0])}
+        assert not known & {"kvmdbg.kvm.run_page", "kvmdbg.kvm.coalesced"}, module
+        assert "kvm_run" not in {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+        assert "fcntl" not in known, module
+
+
 def test_the_table_itself_goes_one_way() -> None:
     left = {
         layer: {other if other in MAY_IMPORT else f"kvmdbg.{other}" for other in others} & set(MAY_IMPORT)

@@ -18,7 +18,7 @@ from kvmdbg.engine.hook_calls import SWALLOW
 from kvmdbg.engine.outside import Access as Way
 from kvmdbg.engine.outside import Live, Outcome
 from kvmdbg.errors import DeviceFailure
-from kvmdbg.kvm.run_page import REGS, REGS_END, RFLAGS
+from kvmdbg.kvm.saved_regs import RFLAGS
 from kvmdbg.kvm.vcpu import MSR_ENTRY
 from kvmdbg.machine import snapshot
 from kvmdbg.machine.bus import GuestEnd
@@ -39,7 +39,7 @@ def _digest(data: bytes | bytearray) -> bytes:
 
 def general_registers(at: DebuggedVcpu) -> bytes:
     """A digest of struct kvm_regs at an exit, without EFLAGS.TF and RF, which steps change."""
-    regs = bytearray(at.vcpu.raw[REGS:REGS_END])
+    regs = bytearray(at.vcpu.copy_of_regs())
     regs[RFLAGS + 1] &= 0xFE
     regs[RFLAGS + 2] &= 0xFE
     return _digest(regs)
@@ -99,7 +99,7 @@ class Observer:
 
     def standing(self, accesses: int) -> Standing:
         guest, runner = self._control.guest, self._control.runners[0]
-        runner.call(runner.flush)
+        runner.call(runner.vcpu.flush_regs)
         vcpu = runner.call(partial(snapshot.save_vcpu, runner.vcpu, guest.msrs, False))
         pages = guest.memory_history.save()
         return Standing(self._moment(accesses, pages), vcpu, pages, guest.machine.bus.save())
@@ -189,11 +189,11 @@ class Recording(Live):
 
     def reached(self, at: DebuggedVcpu, what: Way) -> None:
         self._registers = general_registers(at)
-        self._before = at.vcpu.raw[REGS:REGS_END]
+        self._before = at.vcpu.copy_of_regs()
 
     def passed(self, at: DebuggedVcpu, what: Way) -> None:
         """Keep what hooks have changed beside the access itself."""
-        now = at.vcpu.raw[REGS:REGS_END] if what.is_exit else self._before
+        now = at.vcpu.copy_of_regs() if what.is_exit else self._before
         if now != self._before or self._changed:
             change = Change(tuple(self._changed), {"regs": now} if now != self._before else {})
             self._changed.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from ctypes import addressof, memmove
 from functools import partial
 from typing import Any
 
@@ -15,8 +14,6 @@ from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
 from kvmdbg.engine.outside import Access as Way
 from kvmdbg.engine.outside import Live, Outcome, Refused
 from kvmdbg.errors import DeviceFailure, UsageError
-from kvmdbg.kvm import Vcpu, abi
-from kvmdbg.kvm.run_page import U64_DIRTY_REGS
 from kvmdbg.machine import snapshot
 from kvmdbg.machine.bus import attempt
 from kvmdbg.record import record, replace
@@ -134,7 +131,7 @@ class Replaying(Live):
             for address, data in change.memory:
                 self._control.guest.traps.write(address, data)
             if "regs" in change.vcpu:
-                put_general(at, change.vcpu["regs"])
+                at.write_regs(change.vcpu["regs"])
         if self.diverged is not None:
             return diverged_stop(at, self.diverged)
         if isinstance(self.upcoming(), Access):
@@ -207,11 +204,10 @@ class Replaying(Live):
 
     def _load_vcpu(self, parts: dict[str, Any]) -> None:
         guest, vcpu = self._control.guest, self._control.runners[0].vcpu
-        self._control.runners[0].flush()
+        vcpu.flush_regs()
         now = snapshot.save_vcpu(vcpu, guest.msrs, False)
         snapshot.load_vcpu(vcpu, replace(now, **{"msrs": now.msrs, **parts}), guest.msrs)
-        memmove(addressof(vcpu.regs), parts.get("regs", now.regs), Vcpu.REGS_SIZE)
-        vcpu.kvm_run.kvm_dirty_regs = 0
+        vcpu.show_regs(parts.get("regs", now.regs))
 
 
 def _is_on_the_way(stop: stops.Stop) -> bool:
@@ -223,9 +219,3 @@ def _is_on_the_way(stop: stops.Stop) -> bool:
 
 def diverged_stop(at: DebuggedVcpu, found: Diverged) -> stops.DivergedStop:
     return stops.DivergedStop(vcpu=at.index, pc=at.pc, at=found.at, wanted=found.wanted, got=found.got)
-
-
-def put_general(at: DebuggedVcpu, regs: bytes) -> None:
-    memmove(addressof(at.vcpu.regs), regs, Vcpu.REGS_SIZE)
-    at.vcpu.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
-    at.forget()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from ctypes import addressof, memmove
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from kvmdbg.errors import KvmdbgError, UsageError
-from kvmdbg.kvm import Vcpu
 from kvmdbg.machine import snapshot
+from kvmdbg.machine.cpu import Cpu
 from kvmdbg.machine.memory import PAGE
 from kvmdbg.printable import printable_name
 from kvmdbg.record import record
@@ -100,7 +99,7 @@ class Snapshots:
         machine = guest.machine
         vcpus = []
         for runner in owner.runners:
-            runner.call(runner.flush)
+            runner.call(runner.vcpu.flush_regs)
             vcpus.append(runner.call(partial(snapshot.save_vcpu, runner.vcpu, guest.msrs, machine.irqchip)))
         pages, chips = guest.memory_history.save(), snapshot.save_chips(machine)
         state = snapshot.MachineState(pages, machine.memory.size, tuple(vcpus), chips, machine.bus.save())
@@ -143,10 +142,9 @@ class Snapshots:
         owner.went_back(wanted.output)
         return written
 
-    def _load(self, vcpu: Vcpu, state: snapshot.VcpuState) -> None:
+    def _load(self, vcpu: Cpu, state: snapshot.VcpuState) -> None:
         snapshot.load_vcpu(vcpu, state, self._owner.guest.msrs)
-        memmove(addressof(vcpu.regs), state.regs, Vcpu.REGS_SIZE)
-        vcpu.kvm_run.kvm_dirty_regs = 0
+        vcpu.show_regs(state.regs)
 
     def delete(self, name: str) -> None:
         """Forget the snapshot of that name."""

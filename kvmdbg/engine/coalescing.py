@@ -1,6 +1,6 @@
 """Writes that KVM collects instead of exiting: output of serial ports and debug consoles.
 
-KVM puts them into a ring (api.rst, KVM_REGISTER_COALESCED_MMIO), which is emptied at each exit before the exit is
+KVM puts them into a ring (kvm/coalesced.py), which is emptied at each exit before the exit is
 served, so that everything happens in the order in which the guest did it. While the guest runs without exits, a timer
 kicks a vCPU out now and then, so that output is not held back.
 """
@@ -8,12 +8,11 @@ kicks a vCPU out now and then, so that output is not held back.
 from __future__ import annotations
 
 import threading
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.engine import stops
 from kvmdbg.errors import DeviceFailure
-from kvmdbg.kvm import abi
 from kvmdbg.machine.bus import attempt
 
 if TYPE_CHECKING:
@@ -21,16 +20,10 @@ if TYPE_CHECKING:
     from kvmdbg.engine.world import World
     from kvmdbg.machine.machine import Machine
 
-ENTRY, HEADER, PAGE = 24, 8, 4096
-MOST = (PAGE - HEADER) // ENTRY
 HOT = 64
 """After how many writes a port's are collected: a zone makes ending the machine slower by 10 ms."""
 DELAY = 0.02
 """Seconds that output may be held back."""
-
-
-NOWHERE = abi.kvm_run.kvm_dirty_regs.offset // 4
-"""Two words of struct kvm_run that are both 0 after each exit."""
 
 
 class Coalescing:
@@ -43,20 +36,9 @@ class Coalescing:
         self._lock = threading.Lock()
         self._zones: dict[int, Any] = {}
         self._hot: set[int] = set()
-        self._where = 0
+        self._ring = machine.vcpus[0].ring
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        system = machine.system
-        if system.check_extension(abi.KVM_CAP_COALESCED_PIO):
-            self._where = system.check_extension(abi.KVM_CAP_COALESCED_MMIO) * PAGE
-
-    @property
-    def first(self) -> int:
-        """Where the ring's first index lies in the 32-bit view of a vCPU's pages; the last is behind it.
-
-        Two words that are always the same where there is no ring.
-        """
-        return self._where // 4 if self._where else NOWHERE
 
     @property
     def active(self) -> bool:
@@ -73,7 +55,7 @@ class Coalescing:
 
         None while slots guard pages: what was collected and given to a device cannot be taken back (engine/retreat.py).
         """
-        if not self._where or not (self._hot or self._zones):
+        if self._ring is None or not (self._hot or self._zones):
             return
         vm = self._machine.vm
         wanted = {
@@ -97,34 +79,19 @@ class Coalescing:
 
     def drain(self) -> None:
         """Give the devices what was collected; on a vCPU's thread."""
-        if not self._where:
+        ring = self._ring
+        if ring is None or not ring.waiting:
             return
-        page, raw = self._machine.vcpus[0].page, self._machine.vcpus[0].raw
-        at = self._where
         with self._lock:
-            first, last = (int.from_bytes(page[at + n : at + n + 4], "little") for n in (0, 4))
-            if first == last:
-                return
-            for begin, end in [(first, last)] if first < last else [(first, MOST), (0, last)]:
-                if begin < end:
-                    self._give(raw, at + HEADER + begin * ENTRY, at + HEADER + end * ENTRY)
-            page[at : at + 4] = last.to_bytes(4, "little")
+            for port, data in ring.writes():
+                self._write(port, data)
+            ring.drop()
 
     def discard(self) -> None:
         """Drop what was collected: the guest goes back to before it."""
-        if self._where:
-            page, at = self._machine.vcpus[0].page, self._where
+        if self._ring is not None:
             with self._lock:
-                page[at : at + 4] = bytes(page[at + 4 : at + 8])
-
-    def _give(self, raw: Any, start: int, end: int) -> None:
-        low, high, data = raw[start:end:ENTRY], raw[start + 1 : end : ENTRY], raw[start + 16 : end : ENTRY]
-        ports: Iterable[int] = (a | b << 8 for a, b in zip(low, high, strict=True))
-        if low == low[:1] * len(low) and high == high[:1] * len(high):
-            self._write(low[0] | high[0] << 8, data)
-            return
-        for port, value in zip(ports, data, strict=True):
-            self._write(port, bytes((value,)))
+                self._ring.drop()
 
     def _write(self, port: int, data: bytes) -> None:
         """Give a device what was collected; one that fails stops the guest, and its writes are exits from then on."""
@@ -147,20 +114,16 @@ class Coalescing:
             self._thread.start()
         self._wake.set()
 
-    def _waiting(self) -> bytes:
-        """The ring's two indexes: the same for a while and unequal, when something is held back."""
-        return bytes(self._machine.vcpus[0].page[self._where : self._where + 8])
-
     def _watch(self) -> None:
         before = b""
-        while self._where:
+        while (ring := self._ring) is not None:
             self._wake.wait()
             if not self._world.running:
                 self._wake.clear()
                 continue
             try:
-                now = self._waiting()
-                if now[:4] != now[4:] and now[:4] == before[:4]:
+                now = ring.indexes
+                if ring.waiting and now[:4] == before[:4]:
                     self._world.runners[0].kick()
             except Exception:  # the machine is being made anew
                 now = b""
@@ -169,6 +132,6 @@ class Coalescing:
 
     def close(self) -> None:
         """The machine is going away."""
-        self._where = 0
+        self._ring = None
         self._zones = {}
         self._wake.set()

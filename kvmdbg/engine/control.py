@@ -419,7 +419,7 @@ class Control:
         self.guest.holding.begin(plant=plant)
         self.guest.coalescing.arm()
         for runner in self.runners:
-            runner.limit = runner.left = exits
+            runner.limit = runner.vcpu.exits_left = exits
             if self._judge.observed or self._ports_observed:
                 for entry in runner.ports.values():
                     runner.watch_port(entry)

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import fcntl
 import signal
 from collections.abc import Callable
-from ctypes import addressof, memmove
-from functools import lru_cache
 
 from kvmdbg.engine import stops
 from kvmdbg.engine.arming import Plan
 from kvmdbg.engine.probe import INT3, KICK_SIGNAL, host_profile
 from kvmdbg.engine.vcpu_thread import VcpuThread
 from kvmdbg.errors import NotSupportedHere
-from kvmdbg.kvm import Vcpu, abi
-from kvmdbg.kvm.run_page import REGS, REGS_END, RIP, U8_RFLAGS_TF, U64_DIRTY_REGS
-from kvmdbg.x86.registers import EFLAGS_RF, NO_FAULTS
+from kvmdbg.kvm import abi
+from kvmdbg.kvm.saved_regs import RIP
+from kvmdbg.machine.cpu import Cpu
+from kvmdbg.x86.registers import EFLAGS_RF, EFLAGS_TF, NO_FAULTS
 
-
-@lru_cache(maxsize=64)
-def debug_request(control: int, dr7: int, addresses: tuple[int, ...]) -> bytes:
-    """struct kvm_guest_debug."""
-    request = abi.kvm_guest_debug(control=control)
-    request.debugreg[: len(addresses)] = addresses
-    request.debugreg[7] = dr7
-    return bytes(request)
+GuestDebug = tuple[int, tuple[int, ...]]
+"""What ``Cpu.set_guest_debug`` takes."""
 
 
 class DebuggedVcpu(VcpuThread):
     """``blocks_interrupts``: whether KVM has KVM_GUESTDBG_BLOCKIRQ."""
 
     def __init__(
-        self, vcpu: Vcpu, *, irqchip: bool, blocks_interrupts: bool, unforeseen: Callable[[Exception], None]
+        self, vcpu: Cpu, *, irqchip: bool, blocks_interrupts: bool, unforeseen: Callable[[Exception], None]
     ) -> None:
         self.plan = Plan()
         self.armed = 0
@@ -48,8 +40,9 @@ class DebuggedVcpu(VcpuThread):
         """No interrupt is to come into the step that is next."""
         self._step_trap: int | None = None
         self._step_entries: tuple[int, ...] = ()
-        self._debug_set = b""
-        self._for_running = self._for_stepping = b""
+        self._debug_set: GuestDebug | None = None
+        self._for_running: GuestDebug = 0, ()
+        self._for_stepping: GuestDebug | None = None
         super().__init__(vcpu, irqchip=irqchip, unforeseen=unforeseen)
 
     def arm(self, plan: Plan) -> None:
@@ -64,9 +57,9 @@ class DebuggedVcpu(VcpuThread):
 
     def _arm_steps(self) -> None:
         """What steps need is another now; it is made when the next one begins."""
-        self._for_stepping = b""
+        self._for_stepping = None
 
-    def _step_request(self) -> bytes:
+    def _step_request(self) -> GuestDebug:
         control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP | self._to_handlers
         if self.plan.holds_data_in_registers:
             control |= abi.KVM_GUESTDBG_USE_HW_BP
@@ -80,15 +73,15 @@ class DebuggedVcpu(VcpuThread):
         software = abi.KVM_GUESTDBG_USE_SW_BP if self._step_trap == INT3 else 0
         return software | (abi.KVM_GUESTDBG_USE_HW_BP if self._step_entries else 0)
 
-    def to_handlers(self) -> bytes:
-        """struct kvm_guest_debug to run to the entry of a handler: without single-stepping."""
+    def to_handlers(self) -> GuestDebug:
+        """What is needed to run to the entry of a handler: without single-stepping."""
         control = self._to_handlers
         if self.plan.holds_data_in_registers:
             control |= abi.KVM_GUESTDBG_USE_HW_BP
         enable = abi.KVM_GUESTDBG_ENABLE if control else 0
         return self._request(enable | control, self.plan.dr7_data_only(), self._step_entries)
 
-    def to_address(self, linear: int) -> bytes:
+    def to_address(self, linear: int) -> GuestDebug:
         """The same to a breakpoint at a linear address as well; interrupts wait, where this KVM can keep them out."""
         control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP | self._to_handlers
         if self._blocks_interrupts:
@@ -104,10 +97,10 @@ class DebuggedVcpu(VcpuThread):
         """How many debug registers no data watchpoint of the plan needs."""
         return 4 - sum(bool(bits & 3) for _, bits, _ in self.plan.debug_registers)
 
-    def _request(self, control: int, dr7: int, entries: tuple[int, ...] = ()) -> bytes:
-        """struct kvm_guest_debug with the plan's addresses in DR0 to DR3; ``entries`` in place of those not in DR7."""
+    def _request(self, control: int, dr7: int, entries: tuple[int, ...] = ()) -> GuestDebug:
+        """``control`` with the plan's addresses in DR0 to DR3; ``entries`` in place of those not in DR7."""
         if not control & abi.KVM_GUESTDBG_USE_HW_BP:
-            return debug_request(control, 0, ())
+            return control, ()
         addresses = [address for address, _, _ in self.plan.debug_registers]
         addresses += [0] * (4 - len(addresses))
         left = list(entries)
@@ -115,7 +108,7 @@ class DebuggedVcpu(VcpuThread):
             if left and not dr7 >> 2 * number & 3:
                 addresses[number] = left.pop(0)
                 dr7 |= 2 << 2 * number
-        return debug_request(control, dr7, tuple(addresses))
+        return control, (*addresses, 0, 0, 0, dr7)
 
     def step_quietly(self, quiet: bool) -> None:
         """Whether steps let no interrupt in, where this KVM can keep them out."""
@@ -152,14 +145,14 @@ class DebuggedVcpu(VcpuThread):
             self._step_entries = entries
             self._arm_steps()
 
-    def debug(self, request: bytes) -> None:
+    def debug(self, wanted: GuestDebug) -> None:
         """KVM_SET_GUEST_DEBUG, after registers that were written: it looks at rip."""
-        if self.vcpu.u64[U64_DIRTY_REGS]:
-            self.flush()
-        fcntl.ioctl(self.vcpu.fd, abi.KVM_SET_GUEST_DEBUG, request)
-        self._debug_set = request
-        if self.vcpu.page[U8_RFLAGS_TF] & 1:  # the guest's own, which KVM drops when it ends its own steps
-            self.vcpu.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
+        vcpu = self.vcpu
+        vcpu.flush_regs()
+        vcpu.set_guest_debug(*wanted)
+        self._debug_set = wanted
+        if vcpu.regs.rflags & EFLAGS_TF:  # the guest's own, which KVM drops when it ends its own steps
+            vcpu.write_regs()
 
     def debug_for_running(self) -> None:
         if self._debug_set != self._for_running:
@@ -167,7 +160,8 @@ class DebuggedVcpu(VcpuThread):
 
     def debug_for_stepping(self, again: bool = True) -> None:
         """Unless ``again``, not when that is what is set."""
-        self._for_stepping = self._for_stepping or self._step_request()
+        if self._for_stepping is None:
+            self._for_stepping = self._step_request()
         if again or self._debug_set != self._for_stepping:
             self.debug(self._for_stepping)
 
@@ -182,7 +176,7 @@ class DebuggedVcpu(VcpuThread):
         activity = self.mp_state()
         if activity not in (abi.KVM_MP_STATE_RUNNABLE, abi.KVM_MP_STATE_HALTED):
             return
-        self.flush()
+        vcpu.flush_regs()
         regs = abi.kvm_regs.from_buffer_copy(vcpu.regs)
         sregs, events = vcpu.get_sregs(), vcpu.get_events()
         there = abi.kvm_sregs.from_buffer_copy(vcpu.sregs_at_reset)
@@ -206,13 +200,14 @@ class DebuggedVcpu(VcpuThread):
             except OSError:
                 pass
             break
-        self.debug(self._debug_set)
+        if self._debug_set is not None:
+            self.debug(self._debug_set)
         vcpu.set_sregs(sregs)
         vcpu.set_regs(regs)
         vcpu.set_events(events)
         if activity == abi.KVM_MP_STATE_HALTED:
             vcpu.set_mp_state(activity)
-        memmove(addressof(vcpu.regs), bytes(regs), Vcpu.REGS_SIZE)
+        vcpu.show_regs(bytes(regs))
         self.forget()
         if kicked:
             self.kick()
@@ -228,7 +223,7 @@ class DebuggedVcpu(VcpuThread):
             self.set_general("rip", self.vcpu.regs.rip + length)
         if vector not in NO_FAULTS:
             self.set_general("rflags", self.vcpu.regs.rflags | EFLAGS_RF)
-        self.flush()
+        self.vcpu.flush_regs()
         events = self.vcpu.get_events()
         events.exception.injected = 1
         events.exception.pending = 0
@@ -243,23 +238,24 @@ class DebuggedVcpu(VcpuThread):
 
         KVM drops what a read gave where registers are written before it has completed that.
         """
-        self._postponed = before, self.vcpu.raw[REGS:REGS_END]
-        self._put_general(before, 0)
+        self._postponed = before, self.vcpu.copy_of_regs()
+        self.vcpu.show_regs(before)
+        self.forget()
 
     def make_changes(self) -> None:
         """The instruction is done: write what was postponed, but where its own result is."""
         assert self._postponed is not None
         (before, wanted), self._postponed = self._postponed, None
-        done = self.vcpu.raw[REGS:REGS_END]
+        done = self.vcpu.copy_of_regs()
         merged = bytes(new if old == now else now for old, new, now in zip(before, wanted, done, strict=True))
         rip = slice(RIP, RIP + 8)
         if wanted[rip] != before[rip]:
             merged = merged[: rip.start] + wanted[rip] + merged[rip.stop :]
-        self._put_general(merged, abi.KVM_SYNC_X86_REGS)
+        self.write_regs(merged)
 
-    def _put_general(self, regs: bytes, dirty: int) -> None:
-        memmove(addressof(self.vcpu.regs), regs, Vcpu.REGS_SIZE)
-        self.vcpu.u64[U64_DIRTY_REGS] = dirty
+    def write_regs(self, regs: bytes) -> None:
+        """Give the vCPU these general registers (struct kvm_regs)."""
+        self.vcpu.write_regs(regs)
         self.forget()
 
     def require_step(self) -> None:

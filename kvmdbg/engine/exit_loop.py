@@ -36,7 +36,7 @@ class ExitLoop(DebuggedVcpu):
 
     @abstractmethod
     def serve(self) -> stops.Stop | None:
-        """Answer the exit in the shared page; the stop that it asks for, if any."""
+        """Answer the last exit; the stop that it asks for, if any."""
 
     @abstractmethod
     def complete(self) -> stops.Stop | None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.engine.probe import HLT, INT1, INT3, host_profile
 from kvmdbg.kvm import exits
-from kvmdbg.kvm.run_page import IDTR, IDTR_END, U16_DX, U64_DEBUG_DR6
 from kvmdbg.x86.gates import handler_entries
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class HandlerTraps:
 
     def outdated(self, by_out: bool) -> bool:
         """Whether the guest has another table of handlers, or (``by_out``) another DX, than when they were set up."""
-        changed = self._vcpu.vcpu.raw[IDTR:IDTR_END] != self._idtr
+        changed = self._vcpu.vcpu.shared_idtr != self._idtr
         for mapping, start, end, known in self._table:
             changed |= mapping[start:end] != known
         return changed or (by_out and self._out_exits() != self._dx_serves)
@@ -93,7 +92,7 @@ class HandlerTraps:
         """Remember the guest's table of handlers, to see when it is another one."""
         runner = self._vcpu
         idt = runner.sregs.idt
-        self._idtr = runner.vcpu.raw[IDTR:IDTR_END]
+        self._idtr = runner.vcpu.shared_idtr
         self._table = []
         at, end = idt.base, idt.base + min(idt.limit + 1, 1024 if runner.mode.segmented else 4096)
         while at < end:
@@ -155,7 +154,7 @@ class HandlerTraps:
 
     def _out_exits(self) -> bool:
         """Whether OUT is an exit, as DX is now: neither the kernel's chips nor a ring take what is written."""
-        port = self._vcpu.vcpu.u16[U16_DX]
+        port = self._vcpu.vcpu.regs.rdx & 0xFFFF
         return port not in KERNEL_PORTS and port not in self._guest.coalescing.ports
 
     def trap(self, physical: int) -> None:
@@ -174,8 +173,8 @@ class HandlerTraps:
         runner = self._vcpu
         trap = runner.step_trap
         pc = runner.pc
-        if reason == exits.KVM_EXIT_DEBUG and runner.vcpu.kvm_run.debug.exception != 3:
-            fired = runner.vcpu.u64[U64_DEBUG_DR6] & 15
+        if reason == exits.KVM_EXIT_DEBUG and runner.vcpu.debug_exception != 3:
+            fired = runner.vcpu.debug_dr6 & 15
             if not fired or pc not in runner.step_entries:
                 return False
         elif trap == HLT and reason == exits.KVM_EXIT_HLT:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kvmdbg.engine.hook_calls import SWALLOW
 from kvmdbg.kvm import abi, exits
-from kvmdbg.kvm.run_page import REGS, REGS_END, U64_DIRTY_REGS
 from kvmdbg.machine.bus import GuestEnd, ask, tell
 from kvmdbg.record import record
 
@@ -282,7 +281,7 @@ class Door:
 
         What was read or written, what a write led to, and the stop that is asked for. DeviceFailure.
         """
-        before = b"" if what.writes or not what.is_exit else at.vcpu.raw[REGS:REGS_END]
+        before = b"" if what.writes or not what.is_exit else at.vcpu.copy_of_regs()
         self.outside.reached(at, what)
         answer, asked = self._judge.offer(at, what.exit(value), "before")
         outcome: Outcome = None
@@ -292,6 +291,6 @@ class Door:
             value = self.outside.read(at, what, answer)
         after = self._judge.offer(at, what.exit(value))[1]
         wanted = self.outside.passed(at, what)
-        if before and at.vcpu.u64[U64_DIRTY_REGS]:
+        if before and at.vcpu.regs_written:
             at.postpone_changes(before)
         return value, outcome, wanted or asked or after

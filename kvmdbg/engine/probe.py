@@ -172,7 +172,7 @@ class _Prober:
             watcher.join()
             while signal.sigtimedwait([KICK_SIGNAL], 0) is not None:
                 pass
-        return exits.decode(self.vcpu.kvm_run, self.vcpu.page)
+        return self.vcpu.exit()
 
     def trap_works(self, whence: str, trap: int) -> bool:
         self.set_up(whence, bytes((0x90, trap, 0x90)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvmdbg.errors import MemoryFault
-from kvmdbg.kvm.run_page import RFLAGS, RIP, RSP, U64_RSP
+from kvmdbg.kvm.saved_regs import RFLAGS, RIP, RSP
 from kvmdbg.x86.registers import EFLAGS_TF
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class PushedFlags:
         """After a step over pushf: have EFLAGS.TF in the pushed image as the guest had it."""
         vcpu = self._vcpu
         rsp = int.from_bytes(before[RSP : RSP + 8], "little")
-        width = (rsp - vcpu.vcpu.u64[U64_RSP]) & 0xFFFF
+        width = (rsp - vcpu.vcpu.regs.rsp) & 0xFFFF
         if width not in (2, 4, 8):
             return
         rip = int.from_bytes(before[RIP : RIP + 8], "little")

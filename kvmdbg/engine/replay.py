@@ -98,16 +98,14 @@ def _steps(vcpu: Vcpu, give_up: Callable[[], bool]) -> Trail | None:
         except InterruptedError:
             signal.sigtimedwait([KICK_SIGNAL], 0)
             continue
-        reason = vcpu.kvm_run.exit_reason
+        reason = vcpu.reason
         if reason == exits.KVM_EXIT_SHUTDOWN:
             return Trail(tuple(last), sregs, True, count)
-        if reason == exits.KVM_EXIT_IO and not vcpu.kvm_run.io.direction:
-            io = vcpu.kvm_run.io
-            size = io.size * io.count
-            vcpu.page[io.data_offset : io.data_offset + size] = b"\xff" * size
-        elif reason == exits.KVM_EXIT_MMIO and not vcpu.kvm_run.mmio.is_write:
-            vcpu.kvm_run.mmio.data[:] = b"\xff" * 8
-        elif reason not in (exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_IO, exits.KVM_EXIT_MMIO):
+        if reason == exits.KVM_EXIT_IO:
+            vcpu.io_data[:] = b"\xff" * len(vcpu.io_data)
+        elif reason == exits.KVM_EXIT_MMIO:
+            vcpu.mmio_data[:] = b"\xff" * 8
+        elif reason != exits.KVM_EXIT_DEBUG:
             return Trail(tuple(last), sregs, False, count)
         now = vcpu.get_regs()
         sregs = vcpu.get_sregs()

@@ -8,10 +8,10 @@ guest could see outside of itself has happened since, so that it cannot tell.
 
 from __future__ import annotations
 
-from ctypes import addressof, memmove
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from kvmdbg.kvm import Vcpu, exits
+from kvmdbg.kvm import exits
 from kvmdbg.machine import snapshot
 from kvmdbg.record import record
 
@@ -59,7 +59,7 @@ class Retreat:
     def mark(self) -> None:
         """Here it can be taken up again."""
         guest, machine = self._guest, self._guest.machine
-        self._thread.flush()
+        self._thread.vcpu.flush_regs()
         with guest.traps.kept() as planted:
             pages = guest.memory_history.save()
         vcpu = snapshot.save_vcpu(self._thread.vcpu, guest.msrs, machine.irqchip)
@@ -78,26 +78,21 @@ class Retreat:
             guest.memory_history.restore(mark.pages)
         snapshot.load_chips(machine, mark.chips)
         snapshot.load_vcpu(vcpu, mark.vcpu, guest.msrs)
-        memmove(addressof(vcpu.regs), mark.vcpu.regs, Vcpu.REGS_SIZE)
-        vcpu.kvm_run.kvm_dirty_regs = 0
+        vcpu.show_regs(mark.vcpu.regs)
         self._thread.forget()
         return True
 
     def _end_accesses(self) -> None:
         """Let KVM end the instruction whose exit is in the page, whatever it does; it is done again."""
         vcpu, memory = self._thread.vcpu, self._guest.machine.memory
-        vcpu.kvm_run.immediate_exit = 1
-        try:
+        with suppress(OSError):
             while True:
-                mmio = vcpu.kvm_run.mmio
-                reads = vcpu.kvm_run.exit_reason == exits.KVM_EXIT_MMIO and not mmio.is_write
-                if reads and memory.find(mmio.phys_addr) is not None:
-                    mmio.data[: mmio.len] = memory.read(mmio.phys_addr, mmio.len)
-                vcpu.run()
-        except OSError:  # EINTR: it is over
-            return
-        finally:
-            vcpu.kvm_run.immediate_exit = 0
+                if vcpu.reason == exits.KVM_EXIT_MMIO:
+                    address, size, writes = vcpu.mmio
+                    if not writes and memory.find(address) is not None:
+                        vcpu.mmio_data[:size] = memory.read(address, size)
+                if not vcpu.complete():
+                    return
 
     def forget(self) -> None:
         """There is no way back from here on."""

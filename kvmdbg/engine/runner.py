@@ -7,11 +7,9 @@ whose other bytes are touched) never leaves the loop.
 
 from __future__ import annotations
 
-import fcntl
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ctypes import addressof, memmove
 from errno import EFAULT
 from typing import TYPE_CHECKING
 
@@ -26,21 +24,11 @@ from kvmdbg.engine.retreat import GuardSpoilt, Retreat
 from kvmdbg.engine.stepping import Stepper
 from kvmdbg.engine.watching import Watching
 from kvmdbg.errors import DeviceFailure
-from kvmdbg.kvm import Vcpu, abi, exits
-from kvmdbg.kvm.run_page import (
-    REGS,
-    REGS_END,
-    RIP,
-    SREGS_END,
-    U8_IMMEDIATE_EXIT,
-    U32_EXIT_REASON,
-    U32_IO_COUNT,
-    U32_IO_KEY,
-    U64_DEBUG_DR6,
-    U64_DIRTY_REGS,
-    U64_IO_DATA,
-)
+from kvmdbg.kvm import abi, exits
+from kvmdbg.kvm.saved_regs import RIP
+from kvmdbg.kvm.saved_regs import SIZE as REGS_SIZE
 from kvmdbg.machine.bus import GuestEnd
+from kvmdbg.machine.cpu import Cpu
 from kvmdbg.machine.memory import Guard
 from kvmdbg.record import replace
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
@@ -65,7 +53,7 @@ RESUMED = -1
 class Runner(ExitLoop):
     """Runs one vCPU of ``guest``: the exit loop, and what answers exits."""
 
-    def __init__(self, guest: Guest, vcpu: Vcpu, *, blocks_interrupts: bool) -> None:
+    def __init__(self, guest: Guest, vcpu: Cpu, *, blocks_interrupts: bool) -> None:
         self.guest = guest
         self.ports: dict[int, PortEntry] = {}
         self.exit_counts: dict[int, int] = {}
@@ -75,8 +63,8 @@ class Runner(ExitLoop):
         """The last exits: the port's entry or the reason, and the registers there (with the special ones where KVM
         loses them at a shutdown)."""
         self._sregs_at_start: abi.kvm_sregs | None = None
-        self.limit = self.left = 0
-        """After how many exits to stop, and how many are left of them; 0 for no limit."""
+        self.limit = 0
+        """After how many exits to stop; 0 for no limit."""
         self.must_complete = False
         self._reached_unseen: int | None = None
         """Where this vCPU was stopped from outside, when that is a breakpoint which had not fired yet."""
@@ -88,7 +76,6 @@ class Runner(ExitLoop):
         """Where the tables that the CPU reads were when they were last looked at."""
         self._state_at_kick = b""
         self._same_state = 0
-        self._state_end = REGS_END
         self.lifted: int | None = None
         self.stepper = Stepper(self, guest)
         self.watching = Watching(self)
@@ -131,17 +118,13 @@ class Runner(ExitLoop):
         vcpu = self.vcpu
         while self.must_complete:
             self.must_complete = False
-            vcpu.u8[U8_IMMEDIATE_EXIT] = 1
             try:
-                vcpu.run()
-            except InterruptedError:
-                break
+                goes_on = vcpu.complete()
             except OSError as error:
                 return self.refused(error)
             finally:
-                vcpu.u8[U8_IMMEDIATE_EXIT] = 0
                 self.forget()
-            if vcpu.u32[U32_EXIT_REASON] == exits.KVM_EXIT_DEBUG:
+            if not goes_on or vcpu.reason == exits.KVM_EXIT_DEBUG:
                 break  # the instruction ended, and the step with it
             stop = self.serve()
             if stop is not None:
@@ -234,21 +217,17 @@ class Runner(ExitLoop):
         self.debug_for_running()
         vcpu = self.vcpu
         self._note_start()
-        fd, u32, ioctl = vcpu.fd, vcpu.u32, fcntl.ioctl
-        run, io = abi.KVM_RUN, exits.KVM_EXIT_IO
-        ports, limit, world = self.ports, self.left, self.guest.world
-        coalescing = self.guest.coalescing
-        drain, ring, ring_end = coalescing.drain, coalescing.first, coalescing.first + 1
-        raw, note, state = vcpu.raw, self.recent.append, slice(REGS, self._state_end)
-        retreat = self.retreat
+        world, drain, retreat = self.guest.world, self.guest.coalescing.drain, self.retreat
         guards = self.guest.machine.memory.guards
         fragile, withdrawn = bool(guards), Guard.WITHDRAWN in guards.values()
         retreat.forget()
         if fragile and len(self.guest.world.runners) == 1:
             retreat.mark()
+        ports = {} if withdrawn or retreat.marked else self.ports
+        enter = vcpu.free_run(ports, self.recent.append, drain)
         while True:
             try:
-                ioctl(fd, run, 0)
+                entry = enter()
             except InterruptedError:
                 drain()
                 self.must_complete = False
@@ -261,14 +240,14 @@ class Runner(ExitLoop):
                 if stop is not None:
                     return stop
                 if self.plan.stepping:
-                    return self._go_on_stepping(limit)
+                    return self._go_on_stepping()
                 self.debug_for_running()
                 continue
             except BlockingIOError:  # INIT or SIPI woke it
                 self.forget()
                 self.follow_tables()
                 if self.plan.stepping:
-                    return self._go_on_stepping(limit)
+                    return self._go_on_stepping()
                 continue
             except OSError as error:
                 self.forget()
@@ -279,18 +258,17 @@ class Runner(ExitLoop):
                     return stop
                 self.follow_tables()
                 if self.plan.stepping:
-                    return self._go_on_stepping(limit)
+                    return self._go_on_stepping()
                 self.debug_for_running()
                 continue
-            if u32[ring] != u32[ring_end]:
-                drain()
             if withdrawn:
                 self.forget()
                 self.look_at_tables()
-            if u32[U32_EXIT_REASON] == io:
-                entry = ports.get(u32[U32_IO_KEY]) or self.port_entry()
+            if entry is None and vcpu.reason == exits.KVM_EXIT_IO:
+                entry = self.port_entry()
                 entry.count += 1
-                note((entry, raw[state]))
+                self.recent.append((entry, vcpu.registers_at_exit()))
+            if entry is not None:
                 retreat.spent = True
                 if not entry.quiet:
                     self.forget()
@@ -299,29 +277,27 @@ class Runner(ExitLoop):
                         return stop
             else:
                 self.arrive()
-                retreat.spent |= u32[U32_EXIT_REASON] != exits.KVM_EXIT_MMIO
+                retreat.spent |= vcpu.reason != exits.KVM_EXIT_MMIO
                 stop = self.serve()
                 if stop is not None or world.stopping:
                     return stop
                 self.follow_tables()
                 if self.plan.stepping:
-                    return self._go_on_stepping(limit)
-            limit -= 1
-            if not limit:
+                    return self._go_on_stepping()
+            vcpu.exits_left -= 1
+            if not vcpu.exits_left:
                 self.forget()
                 self.must_complete = True
                 self.complete()
                 return self.limit_reached()
             if retreat.marked and retreat.spent:
-                self.left = limit
                 stop = self.complete()
                 if stop is not None:
                     return stop
                 retreat.mark()
 
-    def _go_on_stepping(self, left: int) -> stops.Stop | None:
+    def _go_on_stepping(self) -> stops.Stop | None:
         """A plan that was made anew while the guest ran holds something by stepping."""
-        self.left = left
         return self.complete() or self.stepper.run(None)
 
     def look_at_tables(self) -> None:
@@ -342,7 +318,7 @@ class Runner(ExitLoop):
 
         GuardSpoilt where that comes from a guard made of slots: KVM then tries the access for ever.
         """
-        state = self.vcpu.raw[REGS:REGS_END]
+        state = self.vcpu.copy_of_regs()
         self._same_state = self._same_state + 1 if state == self._state_at_kick else 0
         self._state_at_kick = state
         if self._same_state < STANDSTILL or self.mp_state() != abi.KVM_MP_STATE_RUNNABLE:
@@ -357,7 +333,7 @@ class Runner(ExitLoop):
             return None
         with guest.world.exclusive(self):
             stop = self.stepper.once(tries=STANDSTILL)
-        if stop is not None or self.guest.world.stopping or self.vcpu.raw[REGS:REGS_END] != state:
+        if stop is not None or self.guest.world.stopping or self.vcpu.copy_of_regs() != state:
             return stop
         text, _ = guest.space.instruction_text(self, guest.space.code_at(self, self.pc, 15))
         return self.stop(
@@ -369,14 +345,11 @@ class Runner(ExitLoop):
         """Before a free run: what is needed to tell afterwards what killed the guest."""
         vcpu = self.vcpu
         self._sregs_at_start = self.sregs
-        self._state_end = REGS_END
         if shutdown_resets():
             vcpu.share_sregs(self.sregs)
-            if vcpu.shared_sregs is not None:
-                self._state_end = SREGS_END
         else:
             vcpu.unshare_sregs()
-        self.recent.append((RESUMED, vcpu.raw[REGS : self._state_end]))
+        self.recent.append((RESUMED, vcpu.registers_at_exit()))
 
     def _last_run(self) -> LastRun:
         """What is known of this run, for the account of its end."""
@@ -386,8 +359,8 @@ class Runner(ExitLoop):
         if self.recent:
             state = self.recent[-1][1]
             regs = abi.kvm_regs.from_buffer_copy(state)
-            if len(state) > Vcpu.REGS_SIZE:
-                sregs = abi.kvm_sregs.from_buffer_copy(state, Vcpu.REGS_SIZE)
+            if len(state) > REGS_SIZE:
+                sregs = abi.kvm_sregs.from_buffer_copy(state, REGS_SIZE)
         return LastRun(tuple(self._last_exits()), regs, sregs, self._sregs_at_start)
 
     def _last_exits(self) -> Iterator[str]:
@@ -404,41 +377,40 @@ class Runner(ExitLoop):
 
     def spend(self) -> stops.Stop | None:
         """One exit more while stepping: the stop when it was the last that the limit allows."""
-        self.left -= 1
-        return None if self.left else self.limit_reached()
+        self.vcpu.exits_left -= 1
+        return None if self.vcpu.exits_left else self.limit_reached()
 
     def limit_reached(self) -> stops.Stop:
         return self.stop(stops.LimitStop, limit=f"{self.limit} exits")
 
     def serve(self) -> stops.Stop | None:
-        """Answer the exit in the shared page; the stop that it asks for, if any."""
-        reason = self.vcpu.u32[U32_EXIT_REASON]
+        """Answer the last exit; the stop that it asks for, if any."""
+        reason = self.vcpu.reason
         if reason == exits.KVM_EXIT_IO:
-            entry = self.ports.get(self.vcpu.u32[U32_IO_KEY]) or self.port_entry()
+            entry = self.port_entry()
             entry.count += 1
             return self.serve_io(entry)
         self.exit_counts[reason] = self.exit_counts.get(reason, 0) + 1
         if reason != exits.KVM_EXIT_SHUTDOWN:
-            self.recent.append((reason, self.vcpu.raw[REGS : self._state_end]))
+            self.recent.append((reason, self.vcpu.registers_at_exit()))
         handler = HANDLERS.get(reason)
         guest = self.guest
         if guest.judge.observed and reason not in SERVED_WITH_HOOKS and not self._self_made(reason):
             return self._offered(handler)
         if handler is None:
-            exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
-            return self.stop(stops.ExitStop, exit=exit)
+            return self.stop(stops.ExitStop, exit=self.vcpu.exit())
         return handler(self)
 
     def _self_made(self, reason: int) -> bool:
         """Whether the exit comes from a trap or a debug register of ours."""
-        if reason == exits.KVM_EXIT_DEBUG and self.plan.debug_registers and self.vcpu.u64[U64_DEBUG_DR6] & 15:
+        if reason == exits.KVM_EXIT_DEBUG and self.plan.debug_registers and self.vcpu.debug_dr6 & 15:
             return True
         return reason in TRAP_REASONS and self.trap_at() is not None
 
     def _offered(self, handler: Callable[[Runner], stops.Stop | None] | None) -> stops.Stop | None:
         """Serve an exit that hooks and catchpoints may look at, before and after."""
         guest = self.guest
-        exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
+        exit = self.vcpu.exit()
         asked = guest.judge.offer(self, exit, "before")[1]
         stop = handler(self) if handler else self.stop(stops.ExitStop, exit=exit)
         guest.listeners.tell_exit(exit)
@@ -450,8 +422,8 @@ class Runner(ExitLoop):
     # --- ports -------------------------------------------------------------------------------------
 
     def port_entry(self) -> PortEntry:
-        """The entry for the IO exit in the shared page, made when it is the first of its kind."""
-        key = self.vcpu.u32[U32_IO_KEY]
+        """The entry for the last exit, of a port, made when it is the first of its kind."""
+        key = self.vcpu.io_key
         entry = self.ports.get(key)
         if entry is None:
             entry = self.ports[key] = PortEntry(key, self.guest.machine.bus.port(key >> 16))
@@ -467,36 +439,33 @@ class Runner(ExitLoop):
         entry.quiet = entry.writes and entry.device is None and not entry.observed
 
     def serve_io(self, entry: PortEntry) -> stops.Stop | None:
-        """Answer the port's exit in the shared page; each item of a string instruction is an access of its own."""
-        vcpu = self.vcpu
+        """Answer the last exit, of this port; each item of a string instruction is an access of its own."""
         self.must_complete = True
-        page, size, writes, observed = vcpu.page, entry.size, entry.writes, entry.observed
-        first = at = vcpu.u64[U64_IO_DATA]
-        count = vcpu.u32[U32_IO_COUNT]
-        behind = first + count * size
+        data, size, writes, observed = self.vcpu.io_data, entry.size, entry.writes, entry.observed
+        count, at = len(data) // size, 0
         if entry.count == HOT and not observed and writes and entry.device is not None:
             self.guest.coalescing.heat(entry.port)
         end: Outcome = None
         asked: stops.Stop | None = None
         try:
-            for at in range(first, behind, size):
+            for at in range(0, len(data), size):
                 if observed:
-                    value = int.from_bytes(page[at : at + size], "little") if writes else None
+                    value = int.from_bytes(data[at : at + size], "little") if writes else None
                     value, outcome, stop = self.guest.door.serve(self, entry, value)
                     if not writes:
-                        page[at : at + size] = value.to_bytes(size, "little")
+                        data[at : at + size] = value.to_bytes(size, "little")
                     end, asked = outcome or end, asked or stop
                 elif writes:
-                    end = entry.tell(self, int.from_bytes(page[at : at + size], "little")) or end
+                    end = entry.tell(self, int.from_bytes(data[at : at + size], "little")) or end
                 else:
-                    page[at : at + size] = entry.answer()
+                    data[at : at + size] = entry.answer()
         except DeviceFailure as error:
             if not writes:
-                page[at:behind] = b"\xff" * (behind - at)
+                data[at:] = b"\xff" * (len(data) - at)
             return self.device_failed(error, exits.IoExit(entry.word, entry.port, size, count, b""))
         if not observed:
             return self.ended(end) if isinstance(end, GuestEnd) else None
-        whole = exits.IoExit(entry.word, entry.port, size, count, bytes(page[first:behind]))
+        whole = exits.IoExit(entry.word, entry.port, size, count, bytes(data))
         if count > 1 and isinstance(asked, stops.CaughtStop):
             asked = replace(asked, exit=whole)
         return self.after_access(whole, end, asked)
@@ -558,7 +527,7 @@ class Runner(ExitLoop):
         plan = self.plan
         if not plan.traps:
             return None
-        reason = self.vcpu.u32[U32_EXIT_REASON]
+        reason = self.vcpu.reason
         pc = self.pc
         if reason == exits.KVM_EXIT_HLT:
             if plan.trap != HLT:
@@ -589,7 +558,7 @@ class Runner(ExitLoop):
             self.follow_tables()
             if not self.points_at(self.pc):
                 if trapped:
-                    self.recent.append((RESUMED, self.vcpu.raw[REGS : self._state_end]))
+                    self.recent.append((RESUMED, self.vcpu.registers_at_exit()))
                 self.debug_for_running()
                 return None
 
@@ -605,11 +574,11 @@ class Runner(ExitLoop):
 
     def serve_debug(self) -> stops.Stop | None:
         vcpu = self.vcpu
-        if vcpu.kvm_run.debug.exception == 3:
+        if vcpu.debug_exception == 3:
             if self.trap_at() is not None:
                 return self.hit()
             return self.deliver(3, 0)  # an int3 of the guest's own
-        dr6 = vcpu.u64[U64_DEBUG_DR6]
+        dr6 = vcpu.debug_dr6
         plan = self.plan
         if dr6 & DR6_BS and self._debug_set == self._for_running:
             self.deliver(1, 0, dr6=DR6_BS)  # the guest has set EFLAGS.TF
@@ -632,7 +601,7 @@ class Runner(ExitLoop):
         return host_profile().int1_before and self.guest.space.code_at(self, self.pc, 1) == bytes((INT1,))
 
     def _on_internal_error(self) -> stops.Stop | None:
-        exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
+        exit = self.vcpu.exit()
         assert isinstance(exit, exits.InternalErrorExit)
         if exit.suberror != exits.SUBERROR_EMULATION:
             return self.stop(stops.ExitStop, exit=exit)
@@ -666,7 +635,7 @@ class Runner(ExitLoop):
         """Where the guest has EFLAGS.TF set: KVM has queued a #DB behind the hlt that is a trap of ours."""
         if not self.vcpu.regs.rflags & EFLAGS_TF:
             return
-        self.flush()
+        self.vcpu.flush_regs()
         events = self.vcpu.get_events()
         if events.exception.nr == 1:
             events.exception.injected = events.exception.pending = 0
@@ -701,9 +670,7 @@ class Runner(ExitLoop):
             return None
         if bytes(end.regs) != bytes(self.vcpu.regs):  # where a shutdown resets the vCPU
             self.set_sregs(end.sregs)
-            memmove(addressof(self.vcpu.regs), bytes(end.regs), Vcpu.REGS_SIZE)
-            self.vcpu.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
-            self.forget()
+            self.write_regs(bytes(end.regs))
         return self.guest.judge.offer(self, event)[1]
 
     def _require_guards_apart(self) -> None:
@@ -713,7 +680,7 @@ class Runner(ExitLoop):
             raise GuardSpoilt(pages, done=True)
 
     def _on_fail_entry(self) -> stops.Stop:
-        exit = exits.decode(self.vcpu.kvm_run, self.vcpu.page)
+        exit = self.vcpu.exit()
         from kvmdbg.engine import post_mortem
 
         assert isinstance(exit, exits.FailEntryExit)
@@ -729,19 +696,18 @@ class Runner(ExitLoop):
         One that KVM gives us for another reason is refused (#GP).
         """
         self.must_complete = True
-        msr = self.vcpu.kvm_run.msr
-        access = Msr(msr.index, msr.reason, self.vcpu.u32[U32_EXIT_REASON] == exits.KVM_EXIT_X86_WRMSR)
-        value, outcome, asked = self.guest.door.serve(self, access, msr.data if access.writes else None)
-        if access.writes:
-            msr.error = int(outcome is not None)
-        else:
-            msr.error, msr.data = int(value is None), value or 0
+        exit = self.vcpu.exit()
+        assert isinstance(exit, exits.MsrReadExit | exits.MsrWriteExit)
+        access = Msr(exit.index, exit.reason, isinstance(exit, exits.MsrWriteExit))
+        value, outcome, asked = self.guest.door.serve(self, access, exit.value)
+        refused = outcome is not None if access.writes else value is None
+        self.vcpu.answer_msr(None if refused else value)
         self.forget()
         return self.after_access(access.exit(value), outcome, asked)
 
     def _on_hypercall(self) -> None:
         self.must_complete = True
-        self.vcpu.kvm_run.hypercall.ret = (1 << 64) - 1000  # -KVM_ENOSYS
+        self.vcpu.answer_hypercall((1 << 64) - 1000)  # -KVM_ENOSYS
 
 
 HANDLERS: dict[int, Callable[[Runner], stops.Stop | None]] = {

@@ -8,7 +8,6 @@ into a pushed flags image is cleared.
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -20,16 +19,7 @@ from kvmdbg.engine.pushed_flags import PushedFlags
 from kvmdbg.engine.stepped_instructions import RUN_NATIVELY, WITH_CARE_AND_PREFIXES, needs_care
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
-from kvmdbg.kvm.run_page import (
-    REGS,
-    REGS_END,
-    RFLAGS,
-    U8_RFLAGS_TF,
-    U32_EXIT_REASON,
-    U64_CR3,
-    U64_DEBUG_DR6,
-    U64_DIRTY_REGS,
-)
+from kvmdbg.kvm.saved_regs import RFLAGS
 from kvmdbg.x86 import disasm
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
 
@@ -103,11 +93,7 @@ class SingleStep:
             self.handlers.hold_again(here)
 
     def _single_from_here(self) -> stops.Stop | None:
-        return self._single(self._registers())
-
-    def _registers(self) -> bytes:
-        """struct kvm_regs as it is now."""
-        return bytes(self.runner.vcpu.page[REGS:REGS_END])
+        return self._single(self.runner.vcpu.copy_of_regs())
 
     def _guarded(self, before: bytes, entered: bool) -> stops.Stop | None:
         """The same; what a guard refuses is done with the guards lifted."""
@@ -116,7 +102,7 @@ class SingleStep:
         except GuardedAccess:
             if before[RFLAGS + 1] & 1:  # which KVM has hidden
                 self.runner.set_general("rflags", self.runner.vcpu.regs.rflags | EFLAGS_TF)
-            return self.runner.guards.through_guards(lambda: self._one(self._registers(), False))
+            return self.runner.guards.through_guards(lambda: self._one(self.runner.vcpu.copy_of_regs(), False))
 
     def _one(self, before: bytes, entered: bool) -> stops.Stop | None:
         runner = self.runner
@@ -150,11 +136,11 @@ class SingleStep:
                     finally:
                         runner.forget()
                         runner.guest.space.write_linear(runner, *frame)
-                        delivered = self._at_handler(vcpu.u32[U32_EXIT_REASON], before)
+                        delivered = self._at_handler(vcpu.reason, before)
                         runner.debug_for_stepping()
                     if self.parked or delivered:
                         return None
-                    if vcpu.u32[U32_EXIT_REASON] == exits.KVM_EXIT_DEBUG:
+                    if vcpu.reason == exits.KVM_EXIT_DEBUG:
                         self._give_trap_flag(own, image)
                         return None
                     entered = True
@@ -202,9 +188,6 @@ class SingleStep:
             return None
         if back[width] & 3 or not host_profile().kernel_execute_dr:
             return None  # to user code, where it cannot be held
-        request = abi.kvm_guest_debug(control=abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP)
-        request.debugreg[0] = int.from_bytes(back[:width], "little")
-        request.debugreg[7] = 0x402
         at = runner.stack_pointer + 2 * width
         try:
             flags = runner.guest.space.read_linear(runner, at, width)
@@ -212,7 +195,8 @@ class SingleStep:
             runner.guest.space.write_linear(runner, at, without_rf.to_bytes(width, "little"))
         except MemoryFault:
             return None
-        runner.debug(bytes(request))
+        returns = int.from_bytes(back[:width], "little")
+        runner.debug((abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP, (returns, 0, 0, 0, 0, 0, 0, 0x402)))
         return at, flags
 
     def _behind_native(self) -> int | None:
@@ -238,7 +222,7 @@ class SingleStep:
 
     def _code(self, linear: int) -> memoryview | bytes:
         """The page of memory that holds the code at ``linear``; kept for the time of a run of steps."""
-        key = self.runner.vcpu.u64[U64_CR3], linear >> 12
+        key = self.runner.vcpu.shared_cr3, linear >> 12
         found = self._pages.get(key)
         if found is None:
             guest = self.runner.guest
@@ -296,7 +280,7 @@ class SingleStep:
         for tries in range(self._tries):
             if not entered:
                 try:
-                    self._enter()
+                    vcpu.step()
                 except OSError as error:
                     runner.forget()
                     if runner.refused_by_guard(error):
@@ -304,7 +288,7 @@ class SingleStep:
                     return runner.refused(error)
             entered = False
             runner.arrive()
-            reason = vcpu.u32[U32_EXIT_REASON]
+            reason = vcpu.reason
             if reason == exits.KVM_EXIT_INTR:
                 if runner.park():
                     self.parked = True
@@ -314,13 +298,13 @@ class SingleStep:
             if self._at_handler(reason, before):
                 return None
             if reason == exits.KVM_EXIT_DEBUG:
-                if vcpu.kvm_run.debug.exception == 3:
+                if vcpu.debug_exception == 3:
                     runner.deliver(3, 0)
                     return self._delivery(before)
-                if not vcpu.u64[U64_DEBUG_DR6] & (15 | 1 << 14) and runner.at_int1():
+                if not vcpu.debug_dr6 & (15 | 1 << 14) and runner.at_int1():
                     runner.deliver(1, 1)
                     return self._delivery(before)
-                if vcpu.u64[U64_DEBUG_DR6] & 15 and runner.plan.holds_data_in_registers:
+                if vcpu.debug_dr6 & 15 and runner.plan.holds_data_in_registers:
                     return runner.serve_debug()
                 if self._unmoved(before) and (tries < JUMP_TRIES or not self._jumps()):
                     runner.debug_for_stepping()
@@ -342,7 +326,7 @@ class SingleStep:
 
     def _unmoved(self, before: bytes) -> bool:
         """Whether registers are as they were ``before``, but for EFLAGS.TF, which KVM hides in its steps."""
-        now = self._registers()
+        now = self.runner.vcpu.copy_of_regs()
         if now == before:
             return True
         flags = now[RFLAGS + 1] & 0xFE | before[RFLAGS + 1] & 1
@@ -367,7 +351,7 @@ class SingleStep:
         vcpu = runner.vcpu
         runner.set_general("rip", vcpu.regs.rip + size)
         runner.set_general("rflags", vcpu.regs.rflags & ~EFLAGS_RF)
-        runner.flush()
+        vcpu.flush_regs()
         events = vcpu.get_events()
         if events.interrupt.shadow:  # of the sti before it
             events.interrupt.shadow = 0
@@ -395,11 +379,10 @@ class SingleStep:
     def _delivery(self, before: bytes) -> stops.Stop | None:
         """Run until an event that was just handed to the guest is delivered."""
         runner = self.runner
-        runner.vcpu.u8[abi.kvm_run.immediate_exit.offset] = 0
         if runner.step_trap is not None:
             return self._natively()
         runner.debug_for_stepping()
-        return self._stepped(bytes(runner.vcpu.page[REGS:REGS_END]), False)
+        return self._stepped(runner.vcpu.copy_of_regs(), False)
 
     def _natively(self) -> stops.Stop | None:
         """Deliver the event that waits: run to its handler without KVM's trap flag, which would be in the frame."""
@@ -409,21 +392,19 @@ class SingleStep:
         """Run without KVM's trap flag to a handler's entry, or to this linear address."""
         runner = self.runner
         vcpu = runner.vcpu
-        before = bytes(vcpu.page[REGS:REGS_END])
+        before = vcpu.copy_of_regs()
         request = runner.to_handlers() if target is None else runner.to_address(target)
         runner.debug(request)
         try:
             while True:
                 try:
-                    fcntl.ioctl(vcpu.fd, abi.KVM_RUN, 0)
+                    vcpu.run()
                 except InterruptedError:
                     runner.forget()
                     if runner.park():
-                        self.parked = bytes(vcpu.page[REGS:REGS_END]) == before
+                        self.parked = vcpu.copy_of_regs() == before
                         return None
                     runner.debug(request)
-                    continue
-                except BlockingIOError:
                     continue
                 except OSError as error:
                     runner.forget()
@@ -431,11 +412,11 @@ class SingleStep:
                         raise GuardedAccess from None
                     return runner.refused(error)
                 runner.arrive()
-                reason = vcpu.u32[U32_EXIT_REASON]
+                reason = vcpu.reason
                 if self._at_handler(reason, before):
                     return None
                 if reason == exits.KVM_EXIT_DEBUG:
-                    if runner.pc == target and vcpu.u64[U64_DEBUG_DR6] & 15:
+                    if runner.pc == target and vcpu.debug_dr6 & 15:
                         return None
                     stop = self._own_trap()
                 else:
@@ -448,9 +429,9 @@ class SingleStep:
     def _own_trap(self) -> stops.Stop | None:
         """Hand the guest the #DB or #BP of its own that ended KVM_RUN; the stop of a data debug register."""
         runner = self.runner
-        if runner.vcpu.kvm_run.debug.exception == 3:
+        if runner.vcpu.debug_exception == 3:
             return runner.deliver(3, 0)
-        dr6 = runner.vcpu.u64[U64_DEBUG_DR6]
+        dr6 = runner.vcpu.debug_dr6
         stop = runner.serve_debug() if dr6 & 15 and runner.plan.holds_data_in_registers else None
         if dr6 & DR6_BS:
             runner.deliver(1, 0, dr6=DR6_BS)
@@ -478,25 +459,6 @@ class SingleStep:
                 self.runner.set_general("rflags", vcpu.regs.rflags | EFLAGS_RF)
             return True
         return bool(events.interrupt.injected or events.nmi.injected)
-
-    def _enter(self) -> None:
-        """KVM_RUN for one step; a kick reads as KVM_EXIT_INTR.
-
-        The step's TF is asked for each time: KVM drops it from the guest's flags when it
-        emulates an instruction, and so do popf, iret and INIT. KVM hides it when it gives
-        the flags back.
-        """
-        vcpu = self.runner.vcpu
-        while True:
-            vcpu.page[U8_RFLAGS_TF] |= 1
-            vcpu.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
-            try:
-                fcntl.ioctl(vcpu.fd, abi.KVM_RUN, 0)
-            except InterruptedError:
-                vcpu.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
-            except BlockingIOError:  # INIT or SIPI woke it
-                continue
-            return
 
     def _jumps(self) -> bool:
         """Whether the instruction at pc may end where it began with no register changed: ``jmp $``."""

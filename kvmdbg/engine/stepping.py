@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.engine import stops
@@ -13,21 +12,10 @@ from kvmdbg.engine.probe import HLT, host_profile
 from kvmdbg.engine.retreat import GuardSpoilt
 from kvmdbg.engine.single_step import NO_PROGRESS_TRIES, SingleStep
 from kvmdbg.engine.stepped_instructions import LOW32, LOW64, instruction_event, needs_care
-from kvmdbg.kvm import abi, exits
-from kvmdbg.kvm.run_page import (
-    REGS,
-    REGS_END,
-    U8_RFLAGS_IF,
-    U8_RFLAGS_TF,
-    U32_DEBUG_EXCEPTION,
-    U32_EXIT_REASON,
-    U64_CR3,
-    U64_DEBUG_DR6,
-    U64_DEBUG_PC,
-    U64_DIRTY_REGS,
-    U64_RIP,
-)
+from kvmdbg.kvm import exits
+from kvmdbg.kvm.saved_regs import RFLAGS, RIP
 from kvmdbg.record import replace
+from kvmdbg.x86.registers import EFLAGS_IF
 
 if TYPE_CHECKING:
     from kvmdbg.engine.guest import Guest
@@ -64,14 +52,13 @@ class Stepper(SingleStep):
         pc = runner.pc
         with runner.without_trap(pc), self._handlers_trapped():
             runner.debug_for_stepping()
-            u64 = runner.vcpu.u64
+            vcpu = runner.vcpu
             while True:
-                before = bytes(runner.vcpu.page[REGS:REGS_END])
-                rip = u64[U64_RIP]
+                before, rip = vcpu.copy_of_regs(), vcpu.regs.rip
                 stop = self._single_round_slots(before)
                 if (
                     stop is not None
-                    or u64[U64_RIP] != rip
+                    or vcpu.regs.rip != rip
                     or guest.world.stopping
                     or not guest.space.is_rep(runner, pc)
                 ):
@@ -105,16 +92,15 @@ class Stepper(SingleStep):
         pending = runner.begin_step()
         if isinstance(pending, stops.StepStop) and pending.pc == runner.pc:
             return pending  # done already, when another vCPU had stopped first
-        page = runner.vcpu.page
         done = 0
         while True:
-            before = bytes(page[REGS:REGS_END])
+            before = runner.vcpu.copy_of_regs()
             try:
                 stop = self.past(check=not done)
             except GuardSpoilt as spoilt:
                 return runner.spoilt(spoilt.pages)
             stopping = runner.guest.world.stopping
-            if stop is not None or (stopping and page[REGS:REGS_END] == before):
+            if stop is not None or (stopping and runner.vcpu.copy_of_regs() == before):
                 return stop
             done += 1
             stop = runner.reached(runner.pc)
@@ -179,15 +165,14 @@ class Stepper(SingleStep):
     ) -> stops.Stop | None:
         runner = self.runner
         plan, guest, vcpu = runner.plan, runner.guest, runner.vcpu
-        fd, page, raw, u32, u64, ioctl = vcpu.fd, vcpu.page, vcpu.raw, vcpu.u32, vcpu.u64, fcntl.ioctl
+        step, copy_of_regs = vcpu.step, vcpu.copy_of_regs
         by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
         inspected = guest.judge.inspected
         looks_for_tables = guest.vectors.active and (plan.stepping or not host_profile().guards_restart)
         fast = not (watchful or inspected or plan.holds_data_in_registers or looks_for_tables)
-        run, debug, port_exit = abi.KVM_RUN, exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_IO
         world = guest.world
         code_page = -1
-        cr3 = u64[U64_CR3]
+        cr3 = vcpu.shared_cr3
         code: memoryview | bytes = b""
         tracer = guest.listeners.instructions
         drain = guest.coalescing.drain
@@ -205,37 +190,29 @@ class Stepper(SingleStep):
                 runner.debug_for_stepping()
             if in_turn:
                 self._take_turns()
-            before = raw[REGS:REGS_END]
-            rip, began = u64[U64_RIP], pc
-            if pc >> 12 != code_page or u64[U64_CR3] != cr3:
-                code_page, cr3, code = pc >> 12, u64[U64_CR3], self._code(pc)
-            own = page[U8_RFLAGS_TF] & 1
+            before, began = copy_of_regs(), pc
+            if pc >> 12 != code_page or vcpu.shared_cr3 != cr3:
+                code_page, cr3, code = pc >> 12, vcpu.shared_cr3, self._code(pc)
+            own = before[RFLAGS + 1] & 1
             if fast and not own and not self.waits and pc not in entries and code and not needs_care(code, pc & 0xFFF):
-                page[U8_RFLAGS_TF] |= 1  # as in _enter
-                u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
                 try:
-                    ioctl(fd, run, 0)
-                    clean = u32[U32_EXIT_REASON] == debug and u32[U32_DEBUG_EXCEPTION] == 1 and u64[U64_RIP] != rip
-                    clean &= not u64[U64_DEBUG_DR6] & 15  # else it is the entry of a handler
-                except (InterruptedError, BlockingIOError):  # a kick; or INIT or SIPI woke it
-                    u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
-                    clean = False
+                    came_to = step()
                 except OSError as error:
                     runner.forget()
                     if not runner.refused_by_guard(error):
                         return runner.refused(error)
-                    u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
-                    clean = False
-                if clean:
-                    pc = u64[U64_DEBUG_PC]
-                elif u32[U32_EXIT_REASON] == port_exit and not by_out:
+                    came_to = None
+                if came_to is not None:
+                    pc = came_to
+                elif vcpu.reason == exits.KVM_EXIT_IO and not by_out:
                     runner.forget()  # hooks look at pc
                     stop = runner.serve() or runner.complete() or runner.spend()
                     self.waits = self.event_waits()
                     runner.forget()
                     if stop is not None:
                         return stop
-                    pc += u64[U64_RIP] - rip  # in and out leave CS as it is
+                    rip = int.from_bytes(before[RIP : RIP + 8], "little")
+                    pc += vcpu.regs.rip - rip  # in and out leave CS as it is
                 else:
                     runner.forget()
                     stop = self._single(before, entered=True)
@@ -257,14 +234,14 @@ class Stepper(SingleStep):
                 pc = runner.pc
             drain()
             stopping = world.stopping
-            if stopping and page[REGS:REGS_END] == before:  # before it ran
+            if stopping and copy_of_regs() == before:  # before it ran
                 runner.forget()
                 return None
             done += 1
             if record is not None:
-                record.append(bytes(page[REGS:REGS_END]))
+                record.append(copy_of_regs())
             if tracer is not None:
-                tracer.step(began, before, bytes(page[REGS:REGS_END]))
+                tracer.step(began, before, copy_of_regs())
             if done == count or (span is not None and not span[0] <= pc < span[1]):
                 runner.forget()
                 self._can_keep = True
@@ -286,7 +263,7 @@ class Stepper(SingleStep):
         On QEMU's SVM a step over sti runs the next instruction as well where an interrupt waits; and where steps are
         slower than interrupts come, the code that they interrupt would never get on.
         """
-        opened = bool(self.runner.vcpu.page[U8_RFLAGS_IF] & 2)
+        opened = bool(self.runner.vcpu.regs.rflags & EFLAGS_IF)
         self.runner.hold_interrupts(not (opened and self._open))
         self._open = opened
 

@@ -6,14 +6,13 @@ import queue
 import signal
 import threading
 from collections.abc import Callable
-from ctypes import addressof, memmove
 from typing import Any, TypeVar
 
 from kvmdbg.engine import stops
 from kvmdbg.engine.probe import KICK_SIGNAL
 from kvmdbg.errors import SessionStateError
-from kvmdbg.kvm import Vcpu, abi, exits
-from kvmdbg.kvm.run_page import U32_EXIT_REASON, U64_DEBUG_PC, U64_DIRTY_REGS
+from kvmdbg.kvm import abi, exits
+from kvmdbg.machine.cpu import Cpu
 from kvmdbg.x86.modes import Mode, mode_of
 
 T = TypeVar("T")
@@ -28,7 +27,7 @@ class VcpuThread(threading.Thread):
     for.
     """
 
-    def __init__(self, vcpu: Vcpu, *, irqchip: bool, unforeseen: Callable[[Exception], None]) -> None:
+    def __init__(self, vcpu: Cpu, *, irqchip: bool, unforeseen: Callable[[Exception], None]) -> None:
         super().__init__(name=f"kvmdbg-vcpu{vcpu.index}", daemon=True)
         self.vcpu = vcpu
         self.index = vcpu.index
@@ -62,8 +61,7 @@ class VcpuThread(threading.Thread):
 
     def _set_up(self) -> None:
         self.vcpu.set_signal_mask(KICK_SIGNAL)
-        regs = self.vcpu.get_regs()
-        memmove(addressof(self.vcpu.regs), bytes(regs), Vcpu.REGS_SIZE)
+        self.vcpu.show_regs(bytes(self.vcpu.get_regs()))
 
     def call(self, function: Callable[[], T]) -> T:
         """Run ``function`` on this thread and return what it returns (at once when already on it)."""
@@ -133,7 +131,7 @@ class VcpuThread(threading.Thread):
         self._mode = self._pc = None
         self.changes += 1
         setattr(self.vcpu.regs, name, value)
-        self.vcpu.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
+        self.vcpu.write_regs()
 
     def forget(self) -> None:
         """Drop what was cached of the vCPU's state."""
@@ -164,18 +162,12 @@ class VcpuThread(threading.Thread):
     def arrive(self) -> None:
         """After an exit: forget what was cached, but take pc from a debug exit, which has it linear."""
         self._sregs = self._mode = self._pc = None
-        if self.vcpu.u32[U32_EXIT_REASON] == exits.KVM_EXIT_DEBUG:
-            self._pc = self.vcpu.u64[U64_DEBUG_PC]
+        if self.vcpu.reason == exits.KVM_EXIT_DEBUG:
+            self._pc = self.vcpu.debug_pc
 
     @property
     def cpl(self) -> int:
         return 0 if self.mode.name == "real" else int(self.sregs.ss.dpl)
-
-    def flush(self) -> None:
-        """Give KVM registers that were written in the shared page, before an ioctl that looks at them."""
-        if self.vcpu.u64[U64_DIRTY_REGS]:
-            self.vcpu.set_regs(self.vcpu.regs)
-            self.vcpu.u64[U64_DIRTY_REGS] = 0
 
     @property
     def stack_pointer(self) -> int:

@@ -14,7 +14,6 @@ from kvmdbg.engine.inspection import PUSHED
 from kvmdbg.engine.outside import Mmio
 from kvmdbg.engine.retreat import GuardSpoilt
 from kvmdbg.errors import DeviceFailure, MemoryFault
-from kvmdbg.kvm.run_page import REGS, REGS_END
 from kvmdbg.machine.bus import GuestEnd
 from kvmdbg.machine.memory import PAGE, Guard
 from kvmdbg.record import replace
@@ -100,8 +99,8 @@ class Watching:
     def mmio(self) -> stops.Stop | None:
         """Serve the MMIO exit: RAM behind a guard, or a device; the stop that a watch or catchpoint asks for."""
         runner = self.runner
-        mmio = runner.vcpu.kvm_run.mmio
-        address, size, write = int(mmio.phys_addr), min(int(mmio.len), 8), bool(mmio.is_write)
+        vcpu = runner.vcpu
+        address, size, write = vcpu.mmio
         machine = runner.guest.machine
         if machine.memory.find(address) is None:
             runner.retreat.spent = True
@@ -109,7 +108,7 @@ class Watching:
         page = address & -PAGE
         if self._on_stack(address):
             raise GuardSpoilt({page}, done=True)
-        data = bytes(mmio.data[:size])
+        data = bytes(vcpu.mmio_data[:size])
         touches: list[Touch] = []
         for span in (*runner.plan.watched.get(page, ()), *runner.plan.in_registers.get(page, ())):
             watch = span.watch
@@ -126,7 +125,7 @@ class Watching:
             runner.guest.physical.write(address, data)
             runner.tables_touched |= runner.guest.vectors.covers(address, size)
         else:
-            mmio.data[:size] = runner.guest.physical.read(address, size)
+            vcpu.mmio_data[:size] = runner.guest.physical.read(address, size)
         if self._unjudged is not None:  # one more access of the instruction that is being completed
             self._unjudged += before
             self._wrote |= write
@@ -138,14 +137,14 @@ class Watching:
         runner.retreat.spent = True
         pc_at_exit = None if write else runner.pc
         self._unjudged = before
-        state = bytes(runner.vcpu.page[REGS:REGS_END])
+        state = runner.vcpu.copy_of_regs()
         try:
             runner.must_complete = True
             stop = runner.complete()
             made = self._unjudged
         finally:
             self._unjudged = None
-        if not write and bytes(runner.vcpu.page[REGS:REGS_END]) == state:
+        if not write and runner.vcpu.copy_of_regs() == state:
             raise GuardSpoilt({page}, done=False)  # KVM cannot do such a read here (lidt), and tries it for ever
         if own_trap and self._wrote:
             runner.deliver(1, 0, dr6=DR6_BS)  # the guest's own, which KVM forgets when a write exits
@@ -207,11 +206,11 @@ class Watching:
     def _device(self, access: Mmio) -> stops.Stop | None:
         """Serve an access to a device, or to where there is none."""
         runner = self.runner
-        door, data, size = runner.guest.door, runner.vcpu.kvm_run.mmio.data, access.size
+        door, data, size = runner.guest.door, runner.vcpu.mmio_data, access.size
         counts, key = runner.mmio_counts, (access.word, access.address)
         if key in counts or len(counts) < MOST_PLACES:
             counts[key] = counts.get(key, 0) + 1
-        value = int.from_bytes(bytes(data[:size]), "little") if access.writes else None
+        value = int.from_bytes(data[:size], "little") if access.writes else None
         try:
             if door.observed:
                 value, outcome, asked = door.serve(runner, access, value)
@@ -230,7 +229,7 @@ class Watching:
 
     def _answer_read(self, address: int, data: bytes) -> None:
         """What a device gives for the read whose exit is in the page."""
-        self.runner.vcpu.kvm_run.mmio.data[: len(data)] = data
+        self.runner.vcpu.mmio_data[: len(data)] = data
         if self._device_reads is not None:
             self._device_reads[address] = data
 
@@ -315,7 +314,7 @@ class Watching:
         for watch in watches:
             places[watch], values[watch] = self._placed(watch)
         expected = self._foresee(watches, values)
-        before = bytes(runner.vcpu.page[REGS:REGS_END])
+        before = runner.vcpu.copy_of_regs()
         at = runner.pc
         stop = step() if (repetition := self._repeats_into(watches)) is None else self._one_round(repetition, step)
         if runner.stepper.parked or (stop is not None and not isinstance(stop, stops.WatchpointStop)):

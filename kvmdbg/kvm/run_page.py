@@ -1,18 +1,27 @@
-"""Where things are in a vCPU's shared page (struct kvm_run of api.rst), as indexes of the page's views.
+"""The page that KVM shares with whoever runs a vCPU: struct kvm_run (api.rst, section 5).
 
-U8, U16, U32 and U64 say which view of ``Vcpu`` an index is for; the others are offsets in bytes.
+Only this package knows where things are in it. U8, U32 and U64 say which view of the page an index is for; the other
+constants are offsets in bytes.
 """
 
 from __future__ import annotations
 
-from ctypes import sizeof
+import fcntl
+import mmap
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from ctypes import addressof, memmove, sizeof
+from typing import TypeVar
 
-from kvmdbg.kvm import abi
-from kvmdbg.kvm.vcpu import Vcpu
+from kvmdbg.kvm import abi, exits
+from kvmdbg.kvm.coalesced import CoalescedRing
+from kvmdbg.kvm.counted_port import CountedPort
 
 U8_IMMEDIATE_EXIT = abi.kvm_run.immediate_exit.offset
 U32_EXIT_REASON = abi.kvm_run.exit_reason.offset // 4
 U64_DIRTY_REGS = abi.kvm_run.kvm_dirty_regs.offset // 8
+U32_NOTHING = abi.kvm_run.kvm_dirty_regs.offset // 4
+"""Two words that are both 0 after each exit."""
 
 EXIT = abi.kvm_run.exit.offset
 U32_IO_KEY = EXIT // 4
@@ -22,19 +31,219 @@ U64_IO_DATA = EXIT // 8 + 1
 U32_DEBUG_EXCEPTION = EXIT // 4
 U64_DEBUG_PC = EXIT // 8 + 1
 U64_DEBUG_DR6 = U64_DEBUG_PC + 1
+U64_MMIO_ADDRESS = EXIT // 8
+MMIO_DATA = EXIT + 8
+U32_MMIO_SIZE = EXIT // 4 + 4
+U8_MMIO_WRITES = EXIT + 20
 
 REGS = abi.kvm_run.regs.offset
-REGS_END = REGS + Vcpu.REGS_SIZE
+REGS_SIZE = sizeof(abi.kvm_regs)
+REGS_END = REGS + REGS_SIZE
 SREGS_END = REGS_END + sizeof(abi.kvm_sregs)
 IDTR = REGS_END + abi.kvm_sregs.idt.offset
-"""Base and limit of the IDT, in the special registers behind the general ones."""
 IDTR_END = IDTR + 10
-
-RSP, RIP, RFLAGS = (getattr(abi.kvm_regs, name).offset for name in ("rsp", "rip", "rflags"))
-"""In a copy of struct kvm_regs."""
-U64_RIP = (REGS + RIP) // 8
-U64_RSP = (REGS + RSP) // 8
 U64_CR3 = (REGS_END + abi.kvm_sregs.cr3.offset) // 8
-U16_DX = (REGS + abi.kvm_regs.rdx.offset) // 2
-U8_RFLAGS_TF = U8_RFLAGS_IF = REGS + RFLAGS + 1
-"""The byte whose two lowest bits are EFLAGS.TF and EFLAGS.IF."""
+U64_RIP = (REGS + abi.kvm_regs.rip.offset) // 8
+U8_RFLAGS_TF = REGS + abi.kvm_regs.rflags.offset + 1
+"""The byte whose lowest bit is EFLAGS.TF."""
+
+
+P = TypeVar("P", bound=CountedPort)
+
+
+class RunPage:
+    """The shared page of the vCPU ``fd``, of ``size`` bytes with what lies behind it: how it is entered and left."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self.fd = fd
+        self.raw = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        """The same bytes once more: slices of an mmap are copies, made in one go."""
+        self.kvm_run = abi.kvm_run.from_buffer(self.raw)
+        self.regs: abi.kvm_regs = self.kvm_run.regs.regs
+        self.page = memoryview(self.raw)
+        self.u32 = self.page.cast("I")
+        self.u64 = self.page.cast("Q")
+        self.kvm_run.kvm_valid_regs = abi.KVM_SYNC_X86_REGS
+        self.ring: CoalescedRing | None = None
+        self.exits_left = 0
+        self._at_exit = slice(REGS, REGS_END)
+        self.step = self._make_step()
+
+    # --- running -----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """KVM_RUN until the next exit; InterruptedError when a signal ended it.
+
+        EAGAIN, which KVM gives when INIT or SIPI wakes a waiting vCPU, means to run again.
+        """
+        while True:
+            try:
+                fcntl.ioctl(self.fd, abi.KVM_RUN, 0)
+            except BlockingIOError:
+                continue
+            return
+
+    def complete(self) -> bool:
+        """Let KVM finish the instruction of the last exit; whether that has led to another exit."""
+        self.page[U8_IMMEDIATE_EXIT] = 1
+        try:
+            self.run()
+        except InterruptedError:
+            return False
+        finally:
+            self.page[U8_IMMEDIATE_EXIT] = 0
+        return True
+
+    def free_run(
+        self, ports: Mapping[int, P], note: Callable[[tuple[P, bytes]], object], collected: Callable[[], None]
+    ) -> Callable[[], P | None]:
+        fd, u32, raw, ioctl = self.fd, self.u32, self.raw, fcntl.ioctl
+        run, io, reason, key = abi.KVM_RUN, exits.KVM_EXIT_IO, U32_EXIT_REASON, U32_IO_KEY
+        first = U32_NOTHING if self.ring is None else self.ring.u32_first
+        behind = first + 1
+        registers, get = self._at_exit, ports.get
+
+        def enter() -> P | None:
+            left = self.exits_left
+            try:
+                while True:
+                    ioctl(fd, run, 0)
+                    if u32[first] != u32[behind]:
+                        collected()
+                    if u32[reason] != io:
+                        return None
+                    port = get(u32[key])
+                    if port is None:
+                        return None
+                    port.count += 1
+                    note((port, raw[registers]))
+                    if left == 1 or not port.quiet:
+                        return port
+                    left -= 1
+            finally:
+                self.exits_left = left
+
+        return enter
+
+    def _make_step(self) -> Callable[[], int | None]:
+        fd, page, u32, u64, ioctl = self.fd, self.page, self.u32, self.u64, fcntl.ioctl
+        run, debug, kicked, dirty = abi.KVM_RUN, exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_INTR, abi.KVM_SYNC_X86_REGS
+
+        def step() -> int | None:
+            """KVM_RUN for one step, with EFLAGS.TF of the debugger's: the linear address to which it led.
+
+            None where something else has happened, or nothing; after a kick, or INIT or SIPI, that reads KVM_EXIT_INTR.
+            OSError where it is refused. TF is asked for each time: KVM drops it from the guest's flags when it
+            emulates an instruction, and so do popf, iret and INIT. KVM hides it when it gives the flags back.
+            """
+            rip = u64[U64_RIP]
+            page[U8_RFLAGS_TF] |= 1
+            u64[U64_DIRTY_REGS] |= dirty
+            try:
+                ioctl(fd, run, 0)
+            except (InterruptedError, BlockingIOError):
+                u32[U32_EXIT_REASON] = kicked
+                return None
+            except OSError:
+                u32[U32_EXIT_REASON] = kicked
+                raise
+            if u32[U32_EXIT_REASON] != debug or u32[U32_DEBUG_EXCEPTION] != 1 or u64[U64_DEBUG_DR6] & 15:
+                return None
+            return u64[U64_DEBUG_PC] if u64[U64_RIP] != rip else None
+
+        return step
+
+    # --- the last exit -----------------------------------------------------------------------------
+
+    @property
+    def reason(self) -> int:
+        return self.u32[U32_EXIT_REASON]
+
+    def exit(self) -> exits.Exit:
+        return exits.decode(self.kvm_run, self.page)
+
+    @property
+    def io_key(self) -> int:
+        return self.u32[U32_IO_KEY]
+
+    @property
+    def io_data(self) -> memoryview:
+        at = self.u64[U64_IO_DATA]
+        return self.page[at : at + (self.u32[U32_IO_KEY] >> 8 & 0xFF) * self.u32[U32_IO_COUNT]]
+
+    @property
+    def mmio(self) -> tuple[int, int, bool]:
+        return self.u64[U64_MMIO_ADDRESS], min(self.u32[U32_MMIO_SIZE], 8), bool(self.page[U8_MMIO_WRITES])
+
+    @property
+    def mmio_data(self) -> memoryview:
+        return self.page[MMIO_DATA : MMIO_DATA + 8]
+
+    @property
+    def debug_exception(self) -> int:
+        return self.u32[U32_DEBUG_EXCEPTION]
+
+    @property
+    def debug_pc(self) -> int:
+        return self.u64[U64_DEBUG_PC]
+
+    @property
+    def debug_dr6(self) -> int:
+        return self.u64[U64_DEBUG_DR6]
+
+    def answer_msr(self, value: int | None) -> None:
+        msr = self.kvm_run.msr
+        msr.error, msr.data = int(value is None), value or 0
+
+    def answer_hypercall(self, result: int) -> None:
+        self.kvm_run.hypercall.ret = result
+
+    # --- registers ---------------------------------------------------------------------------------
+
+    def copy_of_regs(self) -> bytes:
+        return self.raw[REGS:REGS_END]
+
+    def registers_at_exit(self) -> bytes:
+        return self.raw[self._at_exit]
+
+    @property
+    def shares_sregs(self) -> bool:
+        """Whether KVM puts the special registers into the page at each exit."""
+        return self._at_exit.stop == SREGS_END
+
+    @shares_sregs.setter
+    def shares_sregs(self, shares: bool) -> None:
+        self.kvm_run.kvm_valid_regs = abi.KVM_SYNC_X86_REGS | (abi.KVM_SYNC_X86_SREGS if shares else 0)
+        self._at_exit = slice(REGS, SREGS_END if shares else REGS_END)
+
+    @property
+    def regs_written(self) -> bool:
+        return bool(self.u64[U64_DIRTY_REGS])
+
+    def write_regs(self, data: bytes | None = None) -> None:
+        if data is not None:
+            memmove(addressof(self.regs), data, REGS_SIZE)
+        self.u64[U64_DIRTY_REGS] |= abi.KVM_SYNC_X86_REGS
+
+    def show_regs(self, data: bytes) -> None:
+        memmove(addressof(self.regs), data, REGS_SIZE)
+        self.u64[U64_DIRTY_REGS] = 0
+
+    @property
+    def shared_sregs(self) -> abi.kvm_sregs | None:
+        return abi.kvm_sregs.from_buffer_copy(self.page, REGS_END) if self.shares_sregs else None
+
+    @property
+    def shared_idtr(self) -> bytes:
+        return self.raw[IDTR:IDTR_END]
+
+    @property
+    def shared_cr3(self) -> int:
+        return self.u64[U64_CR3]
+
+    def close_page(self) -> None:
+        for view in (self.u32, self.u64, self.page):
+            view.release()
+        del self.regs, self.kvm_run
+        with suppress(BufferError):  # somebody still holds a structure over the page; it goes with that
+            self.raw.close()

@@ -1,20 +1,20 @@
-"""A vCPU's descriptor and its shared page, struct kvm_run (api.rst section 4, "vcpu ioctls", and section 5).
+"""A vCPU's descriptor: its ioctls (api.rst section 4, "vcpu ioctls").
 
-Its ioctls belong to one thread (engine/runner.py); this class does not check that.
+They belong to one thread (engine/vcpu_thread.py); this class does not check that.
 """
 
 from __future__ import annotations
 
-import fcntl
-import mmap
 import os
 import struct
 from collections.abc import Sequence
-from contextlib import suppress
-from ctypes import Structure, addressof, memmove, sizeof
+from ctypes import Structure
+from functools import lru_cache
 from typing import TypeVar
 
 from kvmdbg.kvm import abi
+from kvmdbg.kvm.coalesced import PAGE, CoalescedRing
+from kvmdbg.kvm.run_page import U64_DIRTY_REGS, RunPage
 from kvmdbg.kvm.system import ioctl
 from kvmdbg.kvm.vm import Vm
 
@@ -23,50 +23,27 @@ MSR_HEADER, MSR_ENTRY = 8, 16
 """Bytes of struct kvm_msrs before its entries, and of each of them."""
 
 
-class Vcpu:
-    """What KVM_CREATE_VCPU gave.
+@lru_cache(maxsize=64)
+def _guest_debug(control: int, debugreg: tuple[int, ...]) -> abi.kvm_guest_debug:
+    request = abi.kvm_guest_debug(control=control)
+    for number, value in enumerate(debugreg):
+        request.debugreg[number] = value
+    return request
 
-    ``kvm_run`` is the shared page as a structure; ``page`` the same bytes as a
-    memoryview, with ``u8``, ``u16``, ``u32`` and ``u64`` views of it for the exit loop,
-    which has no time for structures. General registers lie at ``REGS`` in the
-    page after each exit (KVM_CAP_SYNC_REGS).
-    """
 
-    REGS = abi.kvm_run.regs.offset
-    REGS_SIZE = sizeof(abi.kvm_regs)
-    _SREGS = abi.kvm_run.regs.offset + abi.kvm_sync_regs.sregs.offset
+class Vcpu(RunPage):
+    """What KVM_CREATE_VCPU gave: a ``Cpu`` (machine/cpu.py, which says what its methods do)."""
 
     def __init__(self, vm: Vm, fd: int, index: int) -> None:
+        system = vm.system
+        super().__init__(fd, system.vcpu_mmap_size)
         self.vm = vm
-        self.fd = fd
         self.index = index
-        size = vm.system.vcpu_mmap_size
-        self.raw = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        """The same bytes once more: slices of an mmap are copies, made in one go."""
-        self.kvm_run = abi.kvm_run.from_buffer(self.raw)
-        self.regs: abi.kvm_regs = self.kvm_run.regs.regs
-        self.page = memoryview(self.raw)
-        self.u8 = self.page
-        self.u16 = self.page.cast("H")
-        self.u32 = self.page.cast("I")
-        self.u64 = self.page.cast("Q")
-        self.kvm_run.kvm_valid_regs = abi.KVM_SYNC_X86_REGS
-        self._can_share_sregs = bool(vm.system.check_extension(abi.KVM_CAP_SYNC_REGS) & abi.KVM_SYNC_X86_SREGS)
-        self._shares_sregs = False
+        self._can_share_sregs = bool(system.check_extension(abi.KVM_CAP_SYNC_REGS) & abi.KVM_SYNC_X86_SREGS)
+        offset = system.check_extension(abi.KVM_CAP_COALESCED_MMIO) * PAGE
+        if offset and system.check_extension(abi.KVM_CAP_COALESCED_PIO):
+            self.ring = CoalescedRing(self.raw, offset)
         self.sregs_at_reset = bytes(self.get_sregs())
-        """struct kvm_sregs of a vCPU that is new."""
-
-    def run(self) -> None:
-        """KVM_RUN until the next exit; InterruptedError when a signal or ``immediate_exit`` ended it.
-
-        EAGAIN, which KVM gives when INIT or SIPI wakes a waiting vCPU, means to run again.
-        """
-        while True:
-            try:
-                fcntl.ioctl(self.fd, abi.KVM_RUN, 0)
-            except BlockingIOError:
-                continue
-            return
 
     def _get(self, name: str, request: int, structure: S) -> S:
         ioctl(self.fd, name, request, structure)
@@ -79,6 +56,11 @@ class Vcpu:
 
     def set_regs(self, regs: abi.kvm_regs) -> None:
         ioctl(self.fd, "KVM_SET_REGS", abi.KVM_SET_REGS, regs)
+
+    def flush_regs(self) -> None:
+        if self.regs_written:
+            self.set_regs(self.regs)
+            self.u64[U64_DIRTY_REGS] = 0
 
     def get_sregs(self) -> abi.kvm_sregs:
         return self._get("KVM_GET_SREGS", abi.KVM_GET_SREGS, abi.kvm_sregs())
@@ -93,21 +75,14 @@ class Vcpu:
 
         Spares an ioctl where each exit is looked at, and costs a little where it is not.
         """
-        if self._can_share_sregs and not self._shares_sregs:
+        if self._can_share_sregs and not self.shares_sregs:
             self.kvm_run.regs.sregs = now
-            self.kvm_run.kvm_valid_regs = abi.KVM_SYNC_X86_REGS | abi.KVM_SYNC_X86_SREGS
-            self._shares_sregs = True
+            self.shares_sregs = True
 
     def unshare_sregs(self) -> None:
         """No more of that."""
-        if self._shares_sregs:
-            self.kvm_run.kvm_valid_regs = abi.KVM_SYNC_X86_REGS
-            self._shares_sregs = False
-
-    @property
-    def shared_sregs(self) -> abi.kvm_sregs | None:
-        """A copy of the special registers in the shared page, None where they are not there."""
-        return abi.kvm_sregs.from_buffer_copy(self.page, self._SREGS) if self._shares_sregs else None
+        if self.shares_sregs:
+            self.shares_sregs = False
 
     # floating point, debug, MSRs
 
@@ -185,14 +160,12 @@ class Vcpu:
 
         KVM takes an INIT or SIPI that waits meanwhile: the registers in the shared page are those behind it.
         """
-        if self.kvm_run.kvm_dirty_regs:
-            self.set_regs(self.regs)
-            self.kvm_run.kvm_dirty_regs = 0
+        self.flush_regs()
         state = int(self._get("KVM_GET_MP_STATE", abi.KVM_GET_MP_STATE, abi.kvm_mp_state()).mp_state)
         regs, flags = bytes(self.get_regs()), abi.kvm_regs.rflags.offset
         if regs[:flags] != bytes(self.regs)[:flags]:  # else KVM may hide a TF that is the guest's own
-            memmove(addressof(self.regs), regs, self.REGS_SIZE)
-        if self._shares_sregs:
+            self.show_regs(regs)
+        if self.shares_sregs:
             self.kvm_run.regs.sregs = self.get_sregs()
         return state
 
@@ -213,11 +186,8 @@ class Vcpu:
         ioctl(self.fd, "KVM_SET_CPUID2", abi.KVM_SET_CPUID2, cpuid)
 
     def set_guest_debug(self, control: int, debugreg: tuple[int, ...] = ()) -> None:
-        """KVM_SET_GUEST_DEBUG: ``control`` of KVM_GUESTDBG_*, ``debugreg`` DR0 to DR7 for USE_HW_BP."""
-        debug = abi.kvm_guest_debug(control=control)
-        for number, value in enumerate(debugreg):
-            debug.debugreg[number] = value
-        ioctl(self.fd, "KVM_SET_GUEST_DEBUG", abi.KVM_SET_GUEST_DEBUG, debug)
+        """``control`` of KVM_GUESTDBG_*, ``debugreg`` DR0 to DR7 for USE_HW_BP."""
+        ioctl(self.fd, "KVM_SET_GUEST_DEBUG", abi.KVM_SET_GUEST_DEBUG, _guest_debug(control, debugreg))
 
     def set_signal_mask(self, *unblocked: int) -> None:
         """While in KVM_RUN block every signal but these; one that is pending ends KVM_RUN with EINTR."""
@@ -231,10 +201,6 @@ class Vcpu:
     def close(self) -> None:
         if self.fd < 0:
             return
-        for view in (self.u16, self.u32, self.u64, self.page):
-            view.release()
-        del self.regs, self.kvm_run
-        with suppress(BufferError):  # somebody still holds a structure over the page; it goes with that
-            self.raw.close()
+        self.close_page()
         os.close(self.fd)
         self.fd = -1

@@ -7,10 +7,11 @@ from ctypes import memset
 from typing import Any
 
 from kvmdbg.errors import KvmIoctlError, KvmUnavailable, UsageError
-from kvmdbg.kvm import System, Vcpu, abi
+from kvmdbg.kvm import System, abi
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.boot import BootState, SegmentState, boot_state, check_placement
 from kvmdbg.machine.bus import Bus
+from kvmdbg.machine.cpu import Cpu
 from kvmdbg.machine.image import Image, LoadOptions
 from kvmdbg.machine.layout import IDENTITY_MAP_ADDRESS, TSS_ADDRESS, ram_areas
 from kvmdbg.machine.memory import PAGE, GuestMemory
@@ -67,7 +68,7 @@ class Machine:
         change_cpuid(cpuid)
         self.paging_limits = paging.limits(lambda leaf: _leaf(cpuid, leaf))
         """What the guest's paging structures may hold."""
-        self.vcpus: list[Vcpu] = []
+        self.vcpus: list[Cpu] = []
         for index in range(cpus):
             vcpu = self.vm.create_vcpu(index)
             vcpu.set_cpuid(_for_vcpu(cpuid, index))
@@ -106,7 +107,7 @@ def _for_vcpu(cpuid: abi.kvm_cpuid2, index: int) -> abi.kvm_cpuid2:
     return copy
 
 
-def reset_vcpu(vcpu: Vcpu, state: BootState, registers: dict[str, int]) -> None:
+def reset_vcpu(vcpu: Cpu, state: BootState, registers: dict[str, int]) -> None:
     """Give the boot vCPU its first state; ``registers`` are general registers that go before the state's own."""
     sregs = vcpu.get_sregs()
     for name, segment in state.segments.items():

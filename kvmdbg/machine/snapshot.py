@@ -12,8 +12,9 @@ from ctypes import Structure, sizeof
 from typing import Any, TypeVar
 
 from kvmdbg.errors import LoadError, UsageError
-from kvmdbg.kvm import Vcpu, abi
+from kvmdbg.kvm import abi
 from kvmdbg.kvm.vcpu import MSR_ENTRY
+from kvmdbg.machine.cpu import Cpu
 from kvmdbg.machine.machine import Machine
 from kvmdbg.machine.memory import PAGE
 from kvmdbg.record import fields, record, replace
@@ -51,7 +52,7 @@ class MachineState:
     devices: list[tuple[str, Any]]
 
 
-def save_vcpu(vcpu: Vcpu, msrs: list[int], irqchip: bool) -> VcpuState:
+def save_vcpu(vcpu: Cpu, msrs: list[int], irqchip: bool) -> VcpuState:
     """The state of a vCPU that rests; on its own thread.
 
     The general registers are those of the shared page: KVM_GET_REGS hides EFLAGS.TF while single-stepping is on.
@@ -63,7 +64,7 @@ def save_vcpu(vcpu: Vcpu, msrs: list[int], irqchip: bool) -> VcpuState:
     )  # fmt: skip
 
 
-def load_vcpu(vcpu: Vcpu, state: VcpuState, msrs: list[int]) -> None:
+def load_vcpu(vcpu: Cpu, state: VcpuState, msrs: list[int]) -> None:
     """Give a vCPU a state of ``save_vcpu`` back; on its own thread."""
     vcpu.set_sregs(_structure(abi.kvm_sregs, state.sregs))
     vcpu.set_regs(_structure(abi.kvm_regs, state.regs))

@@ -98,8 +98,16 @@ def test_where_the_exit_loop_looks(header: dict[str, int]) -> None:
     assert header["kvm_run.regs"] + header["sizeof kvm_regs"] == run_page.REGS_END
     assert header["kvm_run.exit_reason"] == 4 * run_page.U32_EXIT_REASON
     assert header["kvm_run.kvm_dirty_regs"] == 8 * run_page.U64_DIRTY_REGS
-    for register, index in (("rip", run_page.U64_RIP), ("rsp", run_page.U64_RSP)):
-        assert header["kvm_run.regs"] + header[f"kvm_regs.{register}"] == 8 * index
+    assert header["kvm_run.regs"] + header["kvm_regs.rip"] == 8 * run_page.U64_RIP
+    mmio = abi.kvm_run().mmio
+    begin = run_page.EXIT
+    assert begin + type(mmio).phys_addr.offset == 8 * run_page.U64_MMIO_ADDRESS
+    assert begin + type(mmio).data.offset == run_page.MMIO_DATA
+    assert begin + type(mmio).len.offset == 4 * run_page.U32_MMIO_SIZE
+    assert begin + type(mmio).is_write.offset == run_page.U8_MMIO_WRITES
+    io = abi.kvm_run().io
+    assert begin + type(io).count.offset == 4 * run_page.U32_IO_COUNT
+    assert begin + type(io).data_offset.offset == 8 * run_page.U64_IO_DATA
 
 
 def test_the_headers_are_the_kernels() -> None:
