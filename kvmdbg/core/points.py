@@ -10,7 +10,6 @@ from kvmdbg.engine.arming import DEBUG_REGISTERS, HOLDS, REGISTER, STEPPING, why
 from kvmdbg.engine.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint
 from kvmdbg.engine.event_scope import fields_of_kinds
 from kvmdbg.engine.events import STEPPED
-from kvmdbg.engine.probe import host_profile
 from kvmdbg.errors import NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.kvm import abi
 
@@ -77,7 +76,7 @@ class Points:
 
     def _require_register(self, address: int, space: str) -> None:
         """NotSupportedHere where no debug register can hold another breakpoint, at this address."""
-        if not host_profile().kernel_execute_dr:
+        if not self._control.guest.host.profile.kernel_execute_dr:
             raise NotSupportedHere("debug registers do not fire on this KVM: use break, which plants a trap")
         if space != "linear":
             raise NotSupportedHere("a debug register holds a linear address: use break for a physical one")
@@ -175,7 +174,7 @@ class Points:
         """NotSupportedHere where these cannot be held so at all."""
         if hold != REGISTER:
             return
-        profile = host_profile()
+        profile = self._control.guest.host.profile
         if not profile.kernel_execute_dr:
             raise NotSupportedHere("debug registers do not fire on this KVM: breakpoints are planted, or stepped")
         for point in breakpoints:

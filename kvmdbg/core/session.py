@@ -30,6 +30,7 @@ from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
 from kvmdbg.engine.guest import Guest
 from kvmdbg.engine.hardware import Hardware
 from kvmdbg.engine.hook_calls import Event
+from kvmdbg.engine.host import Host, KvmHost
 from kvmdbg.engine.inspection import Inspection
 from kvmdbg.engine.judge import Judge
 from kvmdbg.engine.listeners import Listeners
@@ -72,6 +73,7 @@ class Session:
         irqchip: bool = False,
         serial: str = "stdio",
         cpu: str = "",
+        host: Host | None = None,
     ) -> None:
         self.image, self.options = image, options
         self.listeners = Listeners()
@@ -85,7 +87,7 @@ class Session:
         self.judge = Judge(self.breakpoints, self.listeners, lambda runner: self.contexts.of(runner), self._event_of)
         self._serial = SerialPort(serial, self.listeners)
         try:
-            hardware = Hardware(options.memory, cpus, devices, machine, irqchip, cpu, self._serial)
+            hardware = Hardware(host or KvmHost(), options.memory, cpus, devices, machine, irqchip, cpu, self._serial)
             self.control = Control(hardware, image, options, registers or {}, self.judge)
         except BaseException:
             self._serial.close()
@@ -248,7 +250,7 @@ class Session:
 
     @property
     def host(self) -> list[tuple[str, str]]:
-        return probe.in_words(self.control.blocks_interrupts)
+        return probe.in_words(self.guest.host.profile, self.control.blocks_interrupts)
 
     @property
     def step_interrupts(self) -> bool:

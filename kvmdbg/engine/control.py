@@ -136,16 +136,19 @@ class Control:
 
     def _make_guest(self) -> Guest:
         """A machine with all that its vCPUs share; they have no threads yet."""
+        host = self._hardware.host
         machine = self._hardware.build(self._coalesced_changed)
         traps = Traps(machine.memory)
         physical = PhysicalMemory(lambda: traps)
-        space = Inspection(machine, physical)
+        space = Inspection(host, machine, physical)
         world, judge = self.world, self._judge
         vectors = Vectors(self._image, space, world, judge)
-        holding = Holding(machine, traps, world, space, self.points, judge, vectors)
+        holding = Holding(host, machine, traps, world, space, self.points, judge, vectors)
         coalescing = Coalescing(machine, world, judge)
         door = Door(judge)
-        return Guest(machine, traps, physical, space, world, judge, door, vectors, holding, coalescing, self._listeners)
+        return Guest(
+            host, machine, traps, physical, space, world, judge, door, vectors, holding, coalescing, self._listeners
+        )
 
     def _make_runners(self, selected: int) -> None:
         """Start the vCPUs' threads."""

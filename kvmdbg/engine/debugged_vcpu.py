@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from kvmdbg.engine import stops
 from kvmdbg.engine.arming import Plan
-from kvmdbg.engine.probe import INT3, KICK_SIGNAL, host_profile
+from kvmdbg.engine.host import Host
+from kvmdbg.engine.probe import INT3, KICK_SIGNAL
 from kvmdbg.engine.vcpu_thread import VcpuThread
 from kvmdbg.errors import NotSupportedHere
 from kvmdbg.kvm import abi
@@ -23,8 +24,9 @@ class DebuggedVcpu(VcpuThread):
     """``blocks_interrupts``: whether KVM has KVM_GUESTDBG_BLOCKIRQ."""
 
     def __init__(
-        self, vcpu: Cpu, *, irqchip: bool, blocks_interrupts: bool, unforeseen: Callable[[Exception], None]
+        self, vcpu: Cpu, *, host: Host, irqchip: bool, blocks_interrupts: bool, unforeseen: Callable[[Exception], None]
     ) -> None:
+        self.host = host
         self.plan = Plan()
         self.armed = 0
         """How often a plan was taken."""
@@ -260,8 +262,7 @@ class DebuggedVcpu(VcpuThread):
 
     def require_step(self) -> None:
         """NotSupportedHere where this KVM cannot single-step the code at pc."""
-        profile = host_profile()
-        if not profile.behaviour(self.mode, self.cpl).step:
+        if not self.host.profile.behaviour(self.mode, self.cpl).step:
             raise NotSupportedHere(
                 f"this KVM cannot single-step code at CPL {self.cpl}: break in the kernel and continue to it, "
                 "or use a host with hardware virtualization"

@@ -10,6 +10,7 @@ from kvmdbg.machine.snapshot import MemoryHistory
 if TYPE_CHECKING:
     from kvmdbg.engine.coalescing import Coalescing
     from kvmdbg.engine.holding import Holding
+    from kvmdbg.engine.host import Host
     from kvmdbg.engine.inspection import Inspection
     from kvmdbg.engine.judge import Judge
     from kvmdbg.engine.listeners import Listeners
@@ -26,6 +27,7 @@ class Guest:
 
     def __init__(
         self,
+        host: Host,
         machine: Machine,
         traps: Traps,
         physical: PhysicalMemory,
@@ -38,6 +40,7 @@ class Guest:
         coalescing: Coalescing,
         listeners: Listeners,
     ) -> None:
+        self.host = host
         self.machine = machine
         self.traps = traps
         self.physical = physical

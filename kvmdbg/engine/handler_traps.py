@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 from typing import TYPE_CHECKING
 
-from kvmdbg.engine.probe import HLT, INT1, INT3, host_profile
+from kvmdbg.engine.probe import HLT, INT1, INT3
 from kvmdbg.kvm import exits
 from kvmdbg.x86.gates import handler_entries
 
@@ -109,11 +109,12 @@ class HandlerTraps:
         self.points.clear()
         runner.step_entries, runner.step_trap = (), None
         self._note_table()
-        if host_profile().steps_into_handlers:
+        profile = runner.host.profile
+        if profile.steps_into_handlers:
             return
         trap = self.kernel_trap
         self._dx_serves = self._out_exits()
-        if trap is None or host_profile().by_mode["user"].step < bool(runner.cpl):
+        if trap is None or profile.by_mode["user"].step < bool(runner.cpl):
             return
         if trap == OUT and not self._dx_serves:
             return
@@ -135,7 +136,7 @@ class HandlerTraps:
                 plantable[linear] = physical
             else:
                 others.append(linear)
-        free = runner.free_debug_registers if host_profile().kernel_execute_dr else 0
+        free = runner.free_debug_registers if profile.kernel_execute_dr else 0
         held = (others + list(plantable))[:free]
         self.points.update(dict.fromkeys(held))
         runner.step_entries, runner.step_trap = tuple(held), trap
@@ -147,10 +148,10 @@ class HandlerTraps:
     @property
     def kernel_trap(self) -> int | None:
         """The byte to plant at handlers' entries, if any exits there."""
-        trap = self._vcpu.plan.trap or host_profile().kernel_trap
+        trap = self._vcpu.plan.trap or self._vcpu.host.profile.kernel_trap
         if trap != HLT or not self._guest.machine.irqchip:
             return trap
-        return None if host_profile().out_is_past or len(self._guest.world.runners) > 1 else OUT
+        return None if self._vcpu.host.profile.out_is_past or len(self._guest.world.runners) > 1 else OUT
 
     def _out_exits(self) -> bool:
         """Whether OUT is an exit, as DX is now: neither the kernel's chips nor a ring take what is written."""

@@ -8,6 +8,7 @@ from kvmdbg.devices.registry import add as add_device
 from kvmdbg.devices.registry import add_standard
 from kvmdbg.devices.uart import COM1, PORTS
 from kvmdbg.engine.cpu_features import apply_features, check_features
+from kvmdbg.engine.host import Host
 from kvmdbg.engine.serial_port import SerialPort
 from kvmdbg.errors import UsageError
 from kvmdbg.kvm import abi
@@ -18,13 +19,25 @@ MACHINES = ("pc", "bare")
 
 
 class Hardware:
-    """``machine`` is one of MACHINES; ``memory`` in bytes; the others as ``kvmdbg.open`` has them. UsageError."""
+    """Of machines of ``host``; ``machine`` is one of MACHINES, ``memory`` in bytes, the rest as ``kvmdbg.open`` has it.
+
+    UsageError.
+    """
 
     def __init__(
-        self, memory: int, cpus: int, devices: Sequence[str], machine: str, irqchip: bool, cpu: str, serial: SerialPort
+        self,
+        host: Host,
+        memory: int,
+        cpus: int,
+        devices: Sequence[str],
+        machine: str,
+        irqchip: bool,
+        cpu: str,
+        serial: SerialPort,
     ) -> None:
         if machine not in MACHINES:
             raise UsageError(f"there is no machine {machine!r}: there are {', '.join(MACHINES)}")
+        self.host = host
         self.serial = serial
         self._memory = memory
         self._cpus = cpus
@@ -35,7 +48,7 @@ class Hardware:
 
     def build(self, changed: Callable[[], None]) -> Machine:
         """A machine with its devices; ``changed`` is called when a device takes its ports otherwise than before."""
-        machine = Machine(self._memory, self._cpus, self._irqchip, self._change_cpuid)
+        machine = self.host.machine(self._memory, self._cpus, self._irqchip, self._change_cpuid)
         try:
             if self._cpu:
                 check_features(machine.vcpus[0].get_cpuid(), self._cpu)

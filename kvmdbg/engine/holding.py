@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from kvmdbg.engine.arming import STEPPING, Plan, View, make_plan
 from kvmdbg.engine.breakpoints import Breakpoints, Catchpoint
 from kvmdbg.engine.events import STEPPED
-from kvmdbg.engine.probe import host_profile
 from kvmdbg.kvm import abi
 from kvmdbg.machine.memory import Guard
 from kvmdbg.x86 import paging
 
 if TYPE_CHECKING:
     from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
+    from kvmdbg.engine.host import Host
     from kvmdbg.engine.inspection import Inspection
     from kvmdbg.engine.judge import Judge
     from kvmdbg.engine.traps import Traps
@@ -30,6 +30,7 @@ class Holding:
 
     def __init__(
         self,
+        host: Host,
         machine: Machine,
         traps: Traps,
         world: World,
@@ -39,6 +40,7 @@ class Holding:
         vectors: Vectors,
     ) -> None:
         self.plan = Plan()
+        self._host = host
         self._machine = machine
         self._traps = traps
         self._world = world
@@ -83,7 +85,7 @@ class Holding:
         plan = Plan()
         if self._vectors.active or any(p.enabled for p in (*breakpoints, *watchpoints)):
             view = self._view()
-            plan = make_plan(breakpoints, watchpoints, host_profile(), view, self._points.hold)
+            plan = make_plan(breakpoints, watchpoints, self._host.profile, view, self._points.hold)
             self._vectors.note_missed(breakpoints)
             for page in self._vectors.pages():
                 if page in view.unguardable:
@@ -97,7 +99,7 @@ class Holding:
             plan.traps.clear()
             plan.trap_of_linear.clear()
             plan.debug_registers = [entry for entry in plan.debug_registers if entry[1] & 3]
-        if plan.stepping or not (self._planting or host_profile().guards_restart):
+        if plan.stepping or not (self._planting or self._host.profile.guards_restart):
             plan.hold_by_stepping()
         plan.stepping &= self._planting
         return plan
@@ -105,7 +107,7 @@ class Holding:
     def _put_in_place(self) -> None:
         """Guards, traps and debug registers of the plan."""
         plan = self.plan
-        self._machine.memory.guard(plan.guards, restartable=bool(plan.guards) and host_profile().guards_restart)
+        self._machine.memory.guard(plan.guards, restartable=bool(plan.guards) and self._host.profile.guards_restart)
         for address in plan.traps:
             self.plant(address)
         for runner in self._world.runners:
@@ -133,7 +135,7 @@ class Holding:
     def follow_tables(self, runner: DebuggedVcpu) -> None:
         """Where exceptions or interrupts are caught: has the guest changed its table of handlers?"""
         vectors = self._vectors
-        unguarded = runner.plan.stepping or (runner.stepping and not host_profile().guards_restart)
+        unguarded = runner.plan.stepping or (runner.stepping and not self._host.profile.guards_restart)
         if vectors.active and (runner.tables_touched or vectors.moved(runner) or (unguarded and vectors.altered())):
             runner.tables_touched = False
             self.rearm(runner)
@@ -183,7 +185,7 @@ class Holding:
             paging_pages=frozenset(tables),
             system_pages=frozenset(system),
             unguardable=frozenset()
-            if host_profile().guards_restart
+            if self._host.profile.guards_restart
             else frozenset(self._unguardable(runners) | tables),
             irqchip=self._machine.irqchip,
         )

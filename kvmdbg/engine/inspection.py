@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from kvmdbg.engine.probe import host_profile
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm.exits import Exit, IoExit, MmioExit
 from kvmdbg.x86 import paging
 from kvmdbg.x86.modes import CR0_PG, EFER_LMA
 
 if TYPE_CHECKING:
+    from kvmdbg.engine.host import Host
     from kvmdbg.engine.vcpu_thread import VcpuThread
     from kvmdbg.engine.views import PhysicalMemory
     from kvmdbg.machine.machine import Machine
@@ -33,7 +33,8 @@ PUSHED = 256
 class Inspection:
     """Of one machine; ``physical`` hides the debugger's traps."""
 
-    def __init__(self, machine: Machine, physical: PhysicalMemory) -> None:
+    def __init__(self, host: Host, machine: Machine, physical: PhysicalMemory) -> None:
+        self._host = host
         self.machine = machine
         self.physical = physical
 
@@ -274,7 +275,7 @@ class Inspection:
 
     def _out_at(self, runner: VcpuThread, pc: int, port: int) -> int:
         """The `out` at pc, or the one that ends there: which of the two KVM means, the probe knows."""
-        if not host_profile().out_is_past:
+        if not self._host.profile.out_is_past:
             return pc
         for size in (2, 1, 3, 4):
             code = self.code_at(runner, pc - size, size)

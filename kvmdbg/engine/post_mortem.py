@@ -6,7 +6,6 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from kvmdbg.engine.probe import host_profile, legacy_paging_works
 from kvmdbg.engine.replay import Trail, replay
 from kvmdbg.kvm import abi
 from kvmdbg.observe import autopsy
@@ -66,7 +65,7 @@ def of_shutdown(thread: VcpuThread, guest: Guest, last: LastRun) -> tuple[Autops
         regs, sregs = trail.steps[-1], trail.sregs
     state = _state(guest, regs, sregs)
     cause, account = autopsy.explain(state)
-    if _paging_is_the_reason(state):
+    if _paging_is_the_reason(guest, state):
         cause = (
             "This KVM cannot run a guest with paging outside of long mode and ends it in a shutdown at once; "
             "one on hardware virtualization (kvm_intel, kvm_amd) can."
@@ -82,7 +81,7 @@ def _trail(thread: VcpuThread, guest: Guest, last: LastRun, final: abi.kvm_regs 
         return None
     now = thread.sregs
     mode = mode_of(now.cr0, now.efer, last.regs.rflags, now.cs.l, now.cs.db)
-    if not host_profile().behaviour(mode, thread.cpl).step:
+    if not guest.host.profile.behaviour(mode, thread.cpl).step:
         return None
     cpuid, under = thread.vcpu.get_cpuid(), guest.traps.under
     end = time.monotonic() + PATIENCE
@@ -96,7 +95,7 @@ def _trail(thread: VcpuThread, guest: Guest, last: LastRun, final: abi.kvm_regs 
         for start in [last.sregs] if last.sregs is not None else [last.sregs_at_start, now]:
             if start is None:
                 continue
-            found = replay(guest.machine, under, last.regs, start, cpuid, give_up)
+            found = replay(guest.host, guest.machine, under, last.regs, start, cpuid, give_up)
             if found is not None and (final is None or (found.ended and found.steps[-1].rip == final.rip)):
                 return found
         return None
@@ -104,10 +103,10 @@ def _trail(thread: VcpuThread, guest: Guest, last: LastRun, final: abi.kvm_regs 
         alarm.cancel()
 
 
-def _paging_is_the_reason(state: State) -> bool:
+def _paging_is_the_reason(guest: Guest, state: State) -> bool:
     if not state.sregs.cr0 & CR0_PG or state.sregs.efer & EFER_LMA:
         return False
-    return not legacy_paging_works()
+    return not guest.host.legacy_paging_works
 
 
 def _shown(guest: Guest, trail: Trail | None) -> tuple[tuple[int, str], ...]:

@@ -371,9 +371,8 @@ def legacy_paging_works() -> bool:
     return _ask(_Prober.legacy_paging_works)
 
 
-def in_words(blocks_interrupts: bool) -> list[tuple[str, str]]:
-    """What the probe found out about this host's KVM, by what it is about."""
-    profile = host_profile()
+def in_words(profile: HostProfile, blocks_interrupts: bool) -> list[tuple[str, str]]:
+    """What the probe has found out, by what it is about."""
     rows = []
     for name, behaviour in profile.by_mode.items():
         trap = TRAP_NAMES[behaviour.trap] if behaviour.trap is not None else "none"

@@ -6,21 +6,20 @@ copy, so the way from the last exit to the end can be stepped once more there, w
 
 from __future__ import annotations
 
-import mmap
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
-from ctypes import addressof, c_char
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine.probe import KICK_SIGNAL
 from kvmdbg.errors import KvmdbgError
-from kvmdbg.kvm import System, Vcpu, abi, exits
-from kvmdbg.machine.memory import MAP_NORESERVE
+from kvmdbg.kvm import abi, exits
+from kvmdbg.machine.cpu import Cpu
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
+    from kvmdbg.engine.host import Host
     from kvmdbg.machine.machine import Machine
 
 STEPS = 50_000
@@ -41,6 +40,7 @@ class Trail:
 
 
 def replay(
+    host: Host,
     machine: Machine,
     hidden: Mapping[int, int],
     regs: abi.kvm_regs,
@@ -55,34 +55,15 @@ def replay(
     Reads from ports and devices give ones; no interrupt comes in. At most ``STEPS`` instructions, and only until
     ``give_up`` says so: it is asked before each step, and when a kick of this thread ends one.
     """
-    copies: list[mmap.mmap] = []
-    with suppress(KvmdbgError, OSError), System() as system, closing(system.create_vm()) as vm:
-        with suppress(KvmdbgError):
-            vm.set_identity_map_address(0xFFFBC000)
-            vm.set_tss_address(0xFFFBD000)
-        if system.check_extension(abi.KVM_CAP_EXIT_ON_EMULATION_FAILURE):
-            vm.enable_capability(abi.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1)
-        for slot, region in enumerate(machine.memory.regions):
-            flags = mmap.MAP_PRIVATE | MAP_NORESERVE
-            copy = mmap.mmap(region.fd, region.size, flags, mmap.PROT_READ | mmap.PROT_WRITE)
-            copies.append(copy)
-            for address, byte in hidden.items():
-                if region.address <= address < region.end:
-                    copy[address - region.address] = byte
-            anchor = c_char.from_buffer(copy)
-            vm.set_memory_region(slot, region.address, region.size, addressof(anchor))
-            del anchor
-        vcpu = vm.create_vcpu(0)
-        with closing(vcpu):
-            vcpu.set_cpuid(cpuid)
-            vcpu.set_sregs(sregs)
-            vcpu.set_regs(regs)
-            vcpu.set_signal_mask(KICK_SIGNAL)
-            return _steps(vcpu, give_up)
+    with suppress(KvmdbgError, OSError), host.scratch_vcpu(machine, hidden, cpuid) as vcpu:
+        vcpu.set_sregs(sregs)
+        vcpu.set_regs(regs)
+        vcpu.set_signal_mask(KICK_SIGNAL)
+        return _steps(vcpu, give_up)
     return None
 
 
-def _steps(vcpu: Vcpu, give_up: Callable[[], bool]) -> Trail | None:
+def _steps(vcpu: Cpu, give_up: Callable[[], bool]) -> Trail | None:
     control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP
     last: deque[abi.kvm_regs] = deque(maxlen=KEPT)
     now = vcpu.get_regs()

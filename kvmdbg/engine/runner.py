@@ -19,7 +19,7 @@ from kvmdbg.engine.coalescing import HOT
 from kvmdbg.engine.events import ExceptionEvent
 from kvmdbg.engine.exit_loop import ExitLoop, Guards
 from kvmdbg.engine.outside import Msr, Outcome, PortEntry
-from kvmdbg.engine.probe import HLT, INT1, INT3, host_profile, shutdown_resets
+from kvmdbg.engine.probe import HLT, INT1, INT3
 from kvmdbg.engine.retreat import GuardSpoilt, Retreat
 from kvmdbg.engine.stepping import Stepper
 from kvmdbg.engine.watching import Watching
@@ -82,6 +82,7 @@ class Runner(ExitLoop):
         self.retreat = Retreat(self, guest)
         super().__init__(
             vcpu,
+            host=guest.host,
             irqchip=guest.machine.irqchip,
             blocks_interrupts=blocks_interrupts,
             unforeseen=guest.listeners.unforeseen,
@@ -345,7 +346,7 @@ class Runner(ExitLoop):
         """Before a free run: what is needed to tell afterwards what killed the guest."""
         vcpu = self.vcpu
         self._sregs_at_start = self.sregs
-        if shutdown_resets():
+        if self.host.shutdown_resets:
             vcpu.share_sregs(self.sregs)
         else:
             vcpu.unshare_sregs()
@@ -598,7 +599,7 @@ class Runner(ExitLoop):
 
     def at_int1(self) -> bool:
         """Whether a debug exit that nothing of ours caused stands at the int1 that did."""
-        return host_profile().int1_before and self.guest.space.code_at(self, self.pc, 1) == bytes((INT1,))
+        return self.host.profile.int1_before and self.guest.space.code_at(self, self.pc, 1) == bytes((INT1,))
 
     def _on_internal_error(self) -> stops.Stop | None:
         exit = self.vcpu.exit()

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
 from kvmdbg.engine.handler_traps import HandlerTraps
-from kvmdbg.engine.probe import host_profile
 from kvmdbg.engine.pushed_flags import PushedFlags
 from kvmdbg.engine.stepped_instructions import RUN_NATIVELY, WITH_CARE_AND_PREFIXES, needs_care
 from kvmdbg.errors import MemoryFault
@@ -76,7 +75,7 @@ class SingleStep:
             yield
         finally:
             self.handlers.release()
-            if host_profile().step_trap_waits:
+            if self.runner.host.profile.step_trap_waits:
                 self.runner.take_waiting_trap(self.runner.guest.machine.memory.nowhere())
 
     def _single(self, before: bytes, entered: bool = False) -> stops.Stop | None:
@@ -176,7 +175,7 @@ class SingleStep:
         frame, to be put back afterwards; None when it is no such instruction.
         """
         runner = self.runner
-        if host_profile().steps_iret or runner.mode.bits != 64:
+        if runner.host.profile.steps_iret or runner.mode.bits != 64:
             return None
         info = runner.guest.space.classify_at(runner, runner.pc)
         if info is None or info.mnemonic not in ("iretq", "iretd"):
@@ -186,7 +185,7 @@ class SingleStep:
             back = runner.guest.space.read_linear(runner, runner.stack_pointer, 2 * width)
         except MemoryFault:
             return None
-        if back[width] & 3 or not host_profile().kernel_execute_dr:
+        if back[width] & 3 or not runner.host.profile.kernel_execute_dr:
             return None  # to user code, where it cannot be held
         at = runner.stack_pointer + 2 * width
         try:
@@ -203,7 +202,7 @@ class SingleStep:
         """Where the instruction at pc ends, if it is one that this KVM does not emulate but lets the CPU run: its own
         step would run the next one, too. None for others."""
         runner = self.runner
-        if not host_profile().runs_on:
+        if not runner.host.profile.runs_on:
             return None
         code = runner.guest.space.code_at(runner, runner.pc, disasm.MAX_INSTRUCTION)
         at = 0
@@ -309,7 +308,7 @@ class SingleStep:
                 if self._unmoved(before) and (tries < JUMP_TRIES or not self._jumps()):
                     runner.debug_for_stepping()
                     continue
-                if host_profile().leaks_trap_flag or before[RFLAGS + 1] & 1:
+                if runner.host.profile.leaks_trap_flag or before[RFLAGS + 1] & 1:
                     self.flags.correct_pushf(before)
                 return None
             delivered = runner.deliveries
@@ -335,7 +334,7 @@ class SingleStep:
     def _hlt_size(self) -> int:
         """Bytes of the hlt at pc, on a KVM that lets a step pass it and halts later; 0 for all else."""
         runner = self.runner
-        if not host_profile().halts_late or runner.cpl:
+        if not runner.host.profile.halts_late or runner.cpl:
             return 0
         info = runner.guest.space.classify_at(runner, runner.pc)
         return info.size if info is not None and info.is_hlt else 0

@@ -8,7 +8,7 @@ from kvmdbg.engine import stops
 from kvmdbg.engine.events import ModeEvent
 from kvmdbg.engine.hook_calls import SWALLOW
 from kvmdbg.engine.outside import Asking, NotDone
-from kvmdbg.engine.probe import HLT, host_profile
+from kvmdbg.engine.probe import HLT
 from kvmdbg.engine.retreat import GuardSpoilt
 from kvmdbg.engine.single_step import NO_PROGRESS_TRIES, SingleStep
 from kvmdbg.engine.stepped_instructions import LOW32, LOW64, instruction_event, needs_care
@@ -168,7 +168,7 @@ class Stepper(SingleStep):
         step, copy_of_regs = vcpu.step, vcpu.copy_of_regs
         by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
         inspected = guest.judge.inspected
-        looks_for_tables = guest.vectors.active and (plan.stepping or not host_profile().guards_restart)
+        looks_for_tables = guest.vectors.active and (plan.stepping or not runner.host.profile.guards_restart)
         fast = not (watchful or inspected or plan.holds_data_in_registers or looks_for_tables)
         world = guest.world
         code_page = -1
@@ -177,7 +177,7 @@ class Stepper(SingleStep):
         tracer = guest.listeners.instructions
         drain = guest.coalescing.drain
         entries, by_out, outdated = self.handlers.points, self.handlers.by_out, self.handlers.outdated
-        in_turn = guest.machine.irqchip and host_profile().kernel_trap == HLT
+        in_turn = guest.machine.irqchip and runner.host.profile.kernel_trap == HLT
         pc = runner.pc
         runner.debug_for_stepping(again=False)
         self.waits = self.waits if kept else self.event_waits()

@@ -1,0 +1,106 @@
+"""Breakpoints and watchpoints, as each flavour of KVM reports them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from kvmdbg.engine import stops
+from kvmdbg.engine.probe import HLT, INT1, INT3
+from kvmdbg.errors import KvmdbgError
+from kvmdbg.kvm import abi, exits
+from kvmdbg.x86.registers import DR6_BS
+from tests.engine.conftest import CODE
+from tests.scripted.cpu import Play, ScriptedCpu
+from tests.scripted.machine import START, ScriptedSession, profile
+from tests.scripted.plays import HALT, debugs, leaves, mmio_write, played
+
+TRAPS = {
+    INT3: debugs(START + 2, 0, exception=3),
+    INT1: leaves(exits.InternalErrorExit(exits.SUBERROR_EMULATION, (), b""), to=START + 2),
+    HLT: leaves(exits.HltExit(), to=START + 3),
+}
+STEPPED = debugs(START + 3, DR6_BS)
+
+
+@pytest.mark.parametrize("trap", TRAPS, ids=["int3", "int1", "hlt"])
+def test_a_trap(dbg: ScriptedSession, trap: int) -> None:
+    dbg.let_probe_find(profile(trap))
+    point = dbg.break_at(START + 2)
+    memory = dbg.machine.memory
+    seen: list[tuple[int, int]] = []
+
+    def note(play: Play) -> Play:
+        def noted(cpu: ScriptedCpu) -> None:
+            seen.append((memory.read(START + 2, 1)[0], cpu.control & abi.KVM_GUESTDBG_SINGLESTEP))
+            assert dbg.physical.read(START, len(CODE)) == CODE
+            play(cpu)
+
+        return noted
+
+    stop = played(dbg, note(TRAPS[trap]))
+    assert isinstance(stop, stops.BreakpointStop), stop.describe()
+    assert (stop.pc, stop.hits, dbg.regs.rip, point.hits) == (START + 2, (point,), START + 2, 1)
+    assert memory.read(START, len(CODE)) == CODE
+    stop = played(dbg, note(STEPPED), note(HALT))
+    assert isinstance(stop, stops.HaltedStop), stop.describe()
+    assert seen == [(trap, 0), (0x90, abi.KVM_GUESTDBG_SINGLESTEP), (trap, 0)]
+    assert memory.read(START, len(CODE)) == CODE
+
+
+def test_a_breakpoint_outside_memory_leaves_no_trap_of_another(dbg: ScriptedSession) -> None:
+    dbg.cpu.plays = [HALT]
+    with suppress(KvmdbgError):
+        dbg.break_at(START + 2)
+        dbg.break_at("phys:0xd0000000")
+        dbg.run()
+    assert dbg.machine.memory.read(START, len(CODE)) == CODE
+
+
+def test_a_false_condition_never_leaves_the_loop(dbg: ScriptedSession) -> None:
+    point = dbg.break_at(START + 2, when="$cx == 2")
+
+    def counting(cpu: ScriptedCpu) -> None:
+        cpu.regs.rcx += 1
+        TRAPS[INT3](cpu)
+
+    stop = played(dbg, counting, STEPPED, counting)
+    assert isinstance(stop, stops.BreakpointStop), stop.describe()
+    assert (point.hits, dbg.regs.rcx) == (1, 2)
+
+
+def test_a_debug_register_for_execution(dbg: ScriptedSession) -> None:
+    dbg.let_probe_find(profile(registers=True))
+    point = dbg.break_at(START + 2)
+    stop = played(dbg, debugs(START + 2, 1, dr7=0x402))
+    assert isinstance(stop, stops.BreakpointStop), stop.describe()
+    assert (stop.pc, stop.hits) == (START + 2, (point,))
+    assert dbg.cpu.control & abi.KVM_GUESTDBG_USE_HW_BP
+    assert (dbg.cpu.debugreg[0], dbg.cpu.debugreg[7]) == (START + 2, 0x402)
+
+
+def test_a_debug_register_for_data(dbg: ScriptedSession) -> None:
+    dbg.let_probe_find(profile(registers=True))
+    dbg.watch(0x5000, 2)
+
+    def written(cpu: ScriptedCpu) -> None:
+        cpu.memory.write(0x5000, b"\x34\x12")
+        debugs(START + 1, 1)(cpu)
+
+    stop = played(dbg, written)
+    assert isinstance(stop, stops.WatchpointStop), stop.describe()
+    assert (stop.address, stop.size, stop.old, stop.new) == (0x5000, 2, b"\0\0", b"\x34\x12")
+    assert dbg.cpu.debugreg[7] == 0x402 | 1 << 16 | 1 << 18
+
+
+@pytest.mark.parametrize("registers", [False, True], ids=["page", "debug register"])
+def test_a_write_to_a_watched_page_is_done_and_reported(dbg: ScriptedSession, registers: bool) -> None:
+    """No debug register fires for an access that KVM emulates: the exit has to tell."""
+    dbg.let_probe_find(profile(registers=registers))
+    assert dbg.watch(0x5004, 4).number == 1
+    stop = played(dbg, mmio_write(0x5000, b"abcd"), mmio_write(0x5002, b"efgh"))
+    assert isinstance(stop, stops.WatchpointStop), stop.describe()
+    assert dbg.memory.read(0x5000, 8) == b"abefgh\0\0"
+    assert (stop.old, stop.new) == (bytes(2), b"gh")
+    assert dbg.cpu.completions == 1
