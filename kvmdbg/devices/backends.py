@@ -126,6 +126,7 @@ class Pty(Backend):
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
+        self._reader: threading.Thread | None = None
         self.where = f"terminal {os.ttyname(self._slave)}"
 
     def write(self, data: bytes) -> None:
@@ -141,12 +142,16 @@ class Pty(Backend):
                 if ready and not self.closed:
                     with suppress(OSError):
                         self.give(feed, os.read(self._master, 4096))
+            os.close(self._master)
 
-        threading.Thread(target=read, name="kvmdbg-serial", daemon=True).start()
+        self._reader = threading.Thread(target=read, name="kvmdbg-serial", daemon=True)
+        self._reader.start()
 
     def close(self) -> None:
         self.closed = True
         os.close(self._slave)
+        if self._reader is None:
+            os.close(self._master)
 
 
 class Tcp(Backend):
