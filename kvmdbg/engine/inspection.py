@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kvmdbg.x86.operands import Access, Repetition
 
 PAGE = 4096
-LOW32 = (1 << 32) - 1
+LOW32, LOW64 = (1 << 32) - 1, (1 << 64) - 1
 PUSHED = 256
 """Bytes that one instruction or event pushes at most (enter with 31 levels)."""
 
@@ -102,7 +102,13 @@ class Inspection:
 
     def stacks(self, runner: VcpuThread) -> Iterator[tuple[int, int]]:
         """Linear ranges (first address, limit) that the CPU may push to next: below SP, and the stacks of the TSS."""
-        tops = [runner.stack_pointer]
+        bits, top = self.stack_bits(runner), runner.stack_pointer
+        offset = runner.vcpu.regs.rsp & ((1 << bits) - 1)
+        below = min(offset, PUSHED)
+        if below:
+            yield top - below, below - 1
+        if below < PUSHED:  # the rest goes on at the other end of the segment
+            yield (top - offset + (1 << bits) - PUSHED + below) & (LOW64 if bits == 64 else LOW32), PUSHED - below - 1
         tr = runner.sregs.tr
         if tr.selector and not runner.mode.segmented:
             slots = [(4 + 8 * n, 4) for n in range(3)]
@@ -110,10 +116,9 @@ class Inspection:
                 slots = [(4 + 8 * n, 8) for n in range(3)] + [(36 + 8 * n, 8) for n in range(7)]
             with suppress(MemoryFault):
                 tss = self.read_linear(runner, tr.base, min(tr.limit + 1, 104))
-                tops += filter(None, (int.from_bytes(tss[at : at + size], "little") for at, size in slots))
-        for top in tops:
-            end = top or 1 << 16  # a stack of 16 bits wraps
-            yield max(end - PUSHED, 0), min(PUSHED, end) - 1
+                for top in filter(None, (int.from_bytes(tss[at : at + size], "little") for at, size in slots)):
+                    below = min(top, PUSHED)
+                    yield top - below, below - 1
 
     def written_tables(self, runner: VcpuThread) -> list[tuple[int, int]]:
         """Linear ranges (base, limit) of the tables in which the CPU sets accessed and busy bits, and of the TSS."""

@@ -18,7 +18,7 @@ from kvmdbg.engine.pushed_flags import PushedFlags
 from kvmdbg.engine.stepped_instructions import RUN_NATIVELY, WITH_CARE_AND_PREFIXES, needs_care
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
-from kvmdbg.kvm.saved_regs import RFLAGS
+from kvmdbg.kvm.saved_regs import RFLAGS, RIP
 from kvmdbg.x86 import disasm
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
 
@@ -99,6 +99,10 @@ class SingleStep:
         try:
             return self._one(before, entered)
         except GuardedAccess:
+            moved = self.runner.vcpu.regs.rip != int.from_bytes(before[RIP : RIP + 8], "little")
+            if moved and self.runner.pc in self.handlers.points:
+                self._ended_at_handler(before)  # it is delivered, and the handler's first instruction is refused
+                return None
             if before[RFLAGS + 1] & 1:  # which KVM has hidden
                 self.runner.set_general("rflags", self.runner.vcpu.regs.rflags | EFLAGS_TF)
             return self.runner.guards.through_guards(lambda: self._one(self.runner.vcpu.copy_of_regs(), False))
@@ -469,11 +473,14 @@ class SingleStep:
         """Whether the exit is at the entry of a handler that is trapped: the event is delivered, without our TF."""
         if not self.handlers.points or not self.handlers.at_entry(reason):
             return False
+        self._ended_at_handler(before)
+        return True
+
+    def _ended_at_handler(self, before: bytes) -> None:
         self.delivered = True
         self.flags.correct_frame(before)
         self._clear_single_step()
         self.runner.debug_for_stepping()
-        return True
 
     def _clear_single_step(self) -> None:
         """Clear DR6.BS that KVM may have set in the guest's DR6 for its own step, if the guest had it clear."""

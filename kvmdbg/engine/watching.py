@@ -180,7 +180,10 @@ class Watching:
             return bool(runner.vcpu.regs.rsp & 0xFFFF) or not self._stored(top)
         end = -top % PAGE
         within = end > 0 and end + physical % PAGE < PUSHED
-        return within and guest.space.physical_of(runner, top + end) == physical & -PAGE
+        segment = 1 << guest.space.stack_bits(runner)
+        offset = (runner.vcpu.regs.rsp + end) & (segment - 1)  # 0 where the stack's offsets end there
+        above = top + end - (0 if offset else segment)
+        return within and guest.space.physical_of(runner, above) == physical & -PAGE
 
     def _stored(self, linear: int) -> bool:
         """Whether the instruction before pc can be seen to have written there otherwise than by a push."""

@@ -81,6 +81,21 @@ def test_an_instruction_in_a_guarded_page(kvm_guest: Guests, instruction: str, h
     assert end(dbg) == alone
 
 
+@pytest.mark.parametrize("page", [0x0, 0xF000])
+@pytest.mark.parametrize(
+    "instruction",
+    ["mov sp, 8; pusha", "mov sp, 2; int 0x60", "mov sp, 4; ud2", "mov sp, 4; .byte 0x9a; .word other, 0"],
+)
+def test_a_stack_that_goes_on_at_the_other_end_of_its_segment(kvm_guest: Guests, instruction: str, page: int) -> None:
+    asm = BEGIN + instruction + "\nhlt"
+    alone, dbg = (kvm_guest(asm=asm, registers={"rsp": 0x9800}) for _ in range(2))
+    for place in range(page + 0xE00, page + 0xE50, 0x10):
+        dbg.watch(place, 2)
+    assert end(dbg) == end(alone)
+    for place in (0, 0xFFF0):
+        assert dbg.physical.read(place, 0x10) == alone.physical.read(place, 0x10)
+
+
 @pytest.mark.parametrize("kind", ["write", "access"])
 def test_the_frame_of_an_exception_is_a_write(kvm_guest: Guests, kind: str) -> None:
     """Real mode: FLAGS, CS and IP are pushed to 0x97fa."""
@@ -92,6 +107,21 @@ def test_the_frame_of_an_exception_is_a_write(kvm_guest: Guests, kind: str) -> N
     assert isinstance(stop, WatchpointStop), stop.describe()
     assert (stop.kind, stop.hits, dbg.regs.ip) == ("write", (watch,), dbg.symbols["undefined"])
     assert dbg.physical.read(0x97FA, 2) == dbg.symbols["bad"].to_bytes(2, "little")
+
+
+@pytest.mark.parametrize("stops_at", [(), ("bad",), ("undefined",), ("bad", "undefined")])
+def test_a_handler_in_a_guarded_page(kvm_guest: Guests, stops_at: tuple[str, ...]) -> None:
+    """The step that passes a breakpoint delivers the exception, and then the guard refuses the handler."""
+    asm = BEGIN + "bad: ud2\nhlt\nspare: .space 20"
+    alone, dbg = (kvm_guest(asm=asm, registers={"rsp": 0x9800}) for _ in range(2))
+    for place in range(dbg.symbols["spare"], dbg.symbols["spare"] + 20, 4):
+        dbg.watch(place, 1, "access")
+    for place in stops_at:
+        dbg.break_at(dbg.symbols[place])
+    for place in stops_at:
+        stop = dbg.run(timeout=50)
+        assert isinstance(stop, BreakpointStop) and stop.pc == dbg.symbols[place], stop.describe()
+    assert end(dbg) == end(alone)
 
 
 DESCRIPTORS_BESIDE_CODE = """
