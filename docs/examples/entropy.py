@@ -29,7 +29,7 @@ def bits_a_byte(data: bytes) -> float:
     "entropy",
     group="data",
     example=("entropy", "entropy image"),
-    py="dbg.memory.read({segment}.address, {segment}.size)",
+    py="dbg.physical.read({segment}.address, {segment}.size)",
 )
 def entropy(dbg: Interpreter, segment: SegmentArg = "") -> Result:
     """Show how many bits of information a byte of SEGMENT has, or of each segment of the image.
@@ -41,7 +41,7 @@ def entropy(dbg: Interpreter, segment: SegmentArg = "") -> Result:
             "segment": one.name,
             "address": one.address,
             "size": one.size,
-            "bits": round(bits_a_byte(dbg.session.memory.read(one.address, one.size)), 2),
+            "bits": round(bits_a_byte(dbg.session.physical.read(one.address, one.size)), 2),
         }
         for one in dbg.session.image.segments
         if segment in ("", one.name)

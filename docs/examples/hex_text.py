@@ -12,7 +12,7 @@ START = 0x8000
 
 @loader
 class HexText:
-    """Lines of hexadecimal digits after the line "#hex", loaded at 0x8000; a line that ends with ":" is a label."""
+    """Lines of hexadecimal digits after the line "#hex"; a line that ends with ":" is a label."""
 
     name = "hex"
     looks_for = "line #hex at its start"
@@ -23,15 +23,17 @@ class HexText:
         return data.startswith(b"#hex\n")
 
     def load(self, data: bytes, path: str, options: LoadOptions) -> Image:
+        start = START if options.load is None else options.load
+        mode = options.mode or "real"
         code, symbols = bytearray(), list[Symbol]()
         for number, line in enumerate(data.decode("ascii", "replace").splitlines()[1:], 2):
             if line.endswith(":"):
-                symbols.append(Symbol(line[:-1], START + len(code)))
+                symbols.append(Symbol(line[:-1], start + len(code)))
                 continue
             try:
                 code += bytes.fromhex(line)
             except ValueError:
                 raise LoadError(f"{path}: line {number} is neither hexadecimal digits nor a label") from None
-        entry = chosen_entry(options, Entry(None, START), path, "real")
-        segments = [Segment(START, bytes(code), name="text")]
-        return Image(path, self.name, segments, "real", entry, symbols=symbols)
+        entry = chosen_entry(options, Entry(None, start), path, mode, symbols)
+        segments = [Segment(start, bytes(code), name="text")]
+        return Image(path, self.name, segments, mode, entry, symbols=symbols)
