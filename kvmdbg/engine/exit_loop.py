@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
@@ -11,11 +12,26 @@ from kvmdbg.engine import stops
 from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
 
 if TYPE_CHECKING:
+    from kvmdbg.engine.breakpoints import Breakpoint, Watchpoint
     from kvmdbg.engine.guest import Guest
+    from kvmdbg.engine.outside import PortEntry
+
+
+RESUMED = -1
+"""In ``ExitLoop.recent``: not an exit but the start of a run."""
 
 
 class Guards(Protocol):
     """How an instruction is executed that a guard has refused."""
+
+    def register_hit(self, fired: list[tuple[int, int, Breakpoint | Watchpoint]]) -> stops.Stop | None:
+        """The stop for data debug registers that have fired."""
+
+    def may_be_cause(self) -> bool:
+        """Whether KVM may have failed to emulate the instruction at pc for a guard."""
+
+    def step_without_guards(self) -> stops.Stop | None:
+        """Execute it with the guards lifted."""
 
     def through_guards(self, step: Callable[[], stops.Stop | None]) -> stops.Stop | None:
         """Run ``step`` with the guards lifted, and judge its accesses as the guards would have."""
@@ -24,11 +40,28 @@ class Guards(Protocol):
         """While inside, what devices give for reads of memory addresses goes there, by guest-physical address."""
 
 
+class Steps(Protocol):
+    """How a breakpoint is passed."""
+
+    @property
+    def not_begun(self) -> bool:
+        """The last step was ended from outside before it began."""
+
+    def past(self, check: bool = True) -> stops.Stop | None:
+        """Execute the instruction at pc with its breakpoint disarmed; ``check`` whether this KVM can step here."""
+
+    def event_waits(self) -> bool:
+        """Whether an exception or interrupt is about to be delivered, before the instruction at pc."""
+
+
 class ExitLoop(DebuggedVcpu):
     """The loop that runs a vCPU of ``guest``."""
 
     guest: Guest
-    must_complete: bool
+    stepper: Steps
+    recent: deque[tuple[PortEntry | int, bytes]]
+    """The last exits: the port's entry or the reason, and the registers there (with the special ones where KVM
+    loses them at a shutdown)."""
 
     @property
     @abstractmethod
@@ -56,6 +89,19 @@ class ExitLoop(DebuggedVcpu):
 
     @abstractmethod
     def refused(self, error: OSError) -> stops.Stop: ...
+
+    @abstractmethod
+    def trap_at(self) -> int | None:
+        """The guest-physical address of our trap that the last exit stands for, or None."""
+
+    @abstractmethod
+    def hit(self, judged: bool = False, trapped: bool = True) -> stops.Stop | None:
+        """A breakpoint's address was reached (its instruction has not run): stop, or step past it and go on.
+
+        Where the step leads to another breakpoint, that is taken here as well: EFLAGS.RF
+        may hide it from a debug register. ``judged``: do not ask the first one again. ``trapped``: it was reached by
+        an exit, and not where a run began.
+        """
 
     @abstractmethod
     def serve_debug(self) -> stops.Stop | None:

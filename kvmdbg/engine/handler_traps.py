@@ -200,6 +200,5 @@ class HandlerTraps:
         """After the exit for an OUT of ours: have KVM end it, and ip at it again."""
         runner = self._vcpu
         entry = runner.vcpu.regs.rip
-        runner.must_complete = True
         runner.complete()
         runner.set_general("rip", entry)

@@ -1,4 +1,4 @@
-"""The exit loop of a vCPU, and what answers its exits.
+"""The exit loop of a vCPU.
 
 A runner waits for jobs; ``go`` is the job that runs the guest until something must
 stop. What must not stop (a port access, a false condition, a page under watch
@@ -8,50 +8,39 @@ whose other bytes are touched) never leaves the loop.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from errno import EFAULT
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
+from kvmdbg.engine.answering import Answering
 from kvmdbg.engine.arming import Plan
-from kvmdbg.engine.coalescing import HOT
-from kvmdbg.engine.events import ExceptionEvent
-from kvmdbg.engine.exit_loop import ExitLoop, Guards
-from kvmdbg.engine.outside import Msr, Outcome, PortEntry
-from kvmdbg.engine.probe import HLT, INT1, INT3
+from kvmdbg.engine.exit_loop import Guards
+from kvmdbg.engine.last_exits import LastExits
+from kvmdbg.engine.outside import PortEntry
 from kvmdbg.engine.retreat import GuardSpoilt, Retreat
 from kvmdbg.engine.stepping import Stepper
+from kvmdbg.engine.trap_exits import TrapExits
 from kvmdbg.engine.watching import Watching
-from kvmdbg.errors import DeviceFailure
 from kvmdbg.kvm import abi, exits
-from kvmdbg.kvm.saved_regs import RIP
-from kvmdbg.kvm.saved_regs import SIZE as REGS_SIZE
-from kvmdbg.machine.bus import GuestEnd
 from kvmdbg.machine.cpu import Cpu
 from kvmdbg.machine.memory import Guard
 from kvmdbg.record import replace
-from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
 
 if TYPE_CHECKING:
-    from kvmdbg.engine.breakpoints import Point
     from kvmdbg.engine.guest import Guest
-    from kvmdbg.engine.post_mortem import LastRun
-    from kvmdbg.x86.faults import Fault, State
-
-UD2 = b"\x0f\x0b"
 
 TABLES, TABLES_END = abi.kvm_sregs.tr.offset, abi.kvm_sregs.cr8.offset
 """In struct kvm_sregs: TR, LDT, GDT, IDT and what says where the paging structures are."""
 RECENT = 16
 STANDSTILL = 3
 """After how many kicks that found the same registers it is asked whether the vCPU gets on."""
-RESUMED = -1
-"""In ``Runner.recent``: not an exit but the start of a run."""
 
 
-class Runner(ExitLoop):
-    """Runs one vCPU of ``guest``: the exit loop, and what answers exits."""
+class Runner(Answering, TrapExits, LastExits):
+    """Runs one vCPU of ``guest``."""
+
+    stepper: Stepper
 
     def __init__(self, guest: Guest, vcpu: Cpu, *, blocks_interrupts: bool) -> None:
         self.guest = guest
@@ -60,23 +49,16 @@ class Runner(ExitLoop):
         self.mmio_counts: dict[tuple[str, int], int] = {}
         """Accesses to guest-physical addresses without memory, by ("read" or "write", address)."""
         self.recent: deque[tuple[PortEntry | int, bytes]] = deque(maxlen=RECENT)
-        """The last exits: the port's entry or the reason, and the registers there (with the special ones where KVM
-        loses them at a shutdown)."""
-        self._sregs_at_start: abi.kvm_sregs | None = None
         self.limit = 0
         """After how many exits to stop; 0 for no limit."""
-        self.must_complete = False
         self._reached_unseen: int | None = None
         """Where this vCPU was stopped from outside, when that is a breakpoint which had not fired yet."""
         self._settled = False
         """Stopped from outside on a breakpoint that has fired and is yet to be passed."""
-        self._died_of: tuple[Fault, int] | None = None
-        """The exception, and where, that was told as caught though it had ended the guest."""
         self._tables = b""
         """Where the tables that the CPU reads were when they were last looked at."""
         self._state_at_kick = b""
         self._same_state = 0
-        self.lifted: int | None = None
         self.stepper = Stepper(self, guest)
         self.watching = Watching(self)
         self.retreat = Retreat(self, guest)
@@ -104,7 +86,7 @@ class Runner(ExitLoop):
     def start_anew(self) -> None:
         """The vCPU has been given another state: nothing of what was known of the last run holds."""
         self.forget()
-        self.must_complete = self._settled = self.tables_touched = False
+        self._settled = self.tables_touched = False
         self.pending = self._reached_unseen = self._died_of = None
         self.recent.clear()
 
@@ -117,8 +99,7 @@ class Runner(ExitLoop):
     def complete(self) -> stops.Stop | None:
         """Let KVM finish the instruction whose exit was just served, without running the next."""
         vcpu = self.vcpu
-        while self.must_complete:
-            self.must_complete = False
+        while vcpu.unfinished:
             try:
                 goes_on = vcpu.complete()
             except OSError as error:
@@ -146,8 +127,7 @@ class Runner(ExitLoop):
         self._settled = False
         try:
             stop = self._take_pending() or self._go_round_guards()
-            if self.must_complete:
-                stop = self.complete() or stop
+            stop = self.complete() or stop
             self.note_unseen(stop)
             return stop
         finally:
@@ -184,7 +164,6 @@ class Runner(ExitLoop):
                 if met.done:
                     if not self.retreat.back():
                         return self.spoilt(met.pages)
-                    self.must_complete = False
                     self._reached_unseen = self.pc  # what was passed before the mark is not here
                 self.guest.holding.hold_by_stepping(self, met.pages)
 
@@ -231,7 +210,6 @@ class Runner(ExitLoop):
                 entry = enter()
             except InterruptedError:
                 drain()
-                self.must_complete = False
                 self.forget()
                 if withdrawn:
                     self.look_at_tables()
@@ -288,7 +266,6 @@ class Runner(ExitLoop):
             vcpu.exits_left -= 1
             if not vcpu.exits_left:
                 self.forget()
-                self.must_complete = True
                 self.complete()
                 return self.limit_reached()
             if retreat.marked and retreat.spent:
@@ -342,40 +319,6 @@ class Runner(ExitLoop):
             message=f"the guest does not get on: this KVM neither runs nor leaves the instruction {text}",
         )
 
-    def _note_start(self) -> None:
-        """Before a free run: what is needed to tell afterwards what killed the guest."""
-        vcpu = self.vcpu
-        self._sregs_at_start = self.sregs
-        if self.host.shutdown_resets:
-            vcpu.share_sregs(self.sregs)
-        else:
-            vcpu.unshare_sregs()
-        self.recent.append((RESUMED, vcpu.registers_at_exit()))
-
-    def _last_run(self) -> LastRun:
-        """What is known of this run, for the account of its end."""
-        from kvmdbg.engine.post_mortem import LastRun
-
-        regs = sregs = None
-        if self.recent:
-            state = self.recent[-1][1]
-            regs = abi.kvm_regs.from_buffer_copy(state)
-            if len(state) > REGS_SIZE:
-                sregs = abi.kvm_sregs.from_buffer_copy(state, REGS_SIZE)
-        return LastRun(tuple(self._last_exits()), regs, sregs, self._sregs_at_start)
-
-    def _last_exits(self) -> Iterator[str]:
-        """The last exits in words, oldest first."""
-        for what, state in self.recent:
-            rip = int.from_bytes(state[RIP : RIP + 8], "little")
-            if isinstance(what, PortEntry):
-                value = int.from_bytes(state[:8], "little") & what.ones
-                data = f", value {value:#x}" if what.writes else ""
-                size = f"{what.size} byte{'s' if what.size > 1 else ''}"
-                yield f"{what.word} port {what.port:#x}, {size}{data}; rip {rip:#x}"
-            elif what != RESUMED:
-                yield f"{exits.BY_NUMBER[what].kind if what in exits.BY_NUMBER else what}; rip {rip:#x}"
-
     def spend(self) -> stops.Stop | None:
         """One exit more while stepping: the stop when it was the last that the limit allows."""
         self.vcpu.exits_left -= 1
@@ -420,295 +363,11 @@ class Runner(ExitLoop):
             return stop
         return replace(asked, pc=self.pc)
 
-    # --- ports -------------------------------------------------------------------------------------
-
-    def port_entry(self) -> PortEntry:
-        """The entry for the last exit, of a port, made when it is the first of its kind."""
-        key = self.vcpu.io_key
-        entry = self.ports.get(key)
-        if entry is None:
-            entry = self.ports[key] = PortEntry(key, self.guest.machine.bus.port(key >> 16))
-            self.watch_port(entry)
-            if entry.device is None:
-                self.forget()
-                entry.first = self.guest.space.site_of(self, entry.exit(None))
-        return entry
-
-    def watch_port(self, entry: PortEntry) -> None:
-        """Find out anew whether anybody looks at this port."""
-        entry.observed = self.guest.door.observes_port(entry.port, entry.size)
-        entry.quiet = entry.writes and entry.device is None and not entry.observed
-
-    def serve_io(self, entry: PortEntry) -> stops.Stop | None:
-        """Answer the last exit, of this port; each item of a string instruction is an access of its own."""
-        self.must_complete = True
-        data, size, writes, observed = self.vcpu.io_data, entry.size, entry.writes, entry.observed
-        count, at = len(data) // size, 0
-        if entry.count == HOT and not observed and writes and entry.device is not None:
-            self.guest.coalescing.heat(entry.port)
-        end: Outcome = None
-        asked: stops.Stop | None = None
-        try:
-            for at in range(0, len(data), size):
-                if observed:
-                    value = int.from_bytes(data[at : at + size], "little") if writes else None
-                    value, outcome, stop = self.guest.door.serve(self, entry, value)
-                    if not writes:
-                        data[at : at + size] = value.to_bytes(size, "little")
-                    end, asked = outcome or end, asked or stop
-                elif writes:
-                    end = entry.tell(self, int.from_bytes(data[at : at + size], "little")) or end
-                else:
-                    data[at : at + size] = entry.answer()
-        except DeviceFailure as error:
-            if not writes:
-                data[at:] = b"\xff" * (len(data) - at)
-            return self.device_failed(error, exits.IoExit(entry.word, entry.port, size, count, b""))
-        if not observed:
-            return self.ended(end) if isinstance(end, GuestEnd) else None
-        whole = exits.IoExit(entry.word, entry.port, size, count, bytes(data))
-        if count > 1 and isinstance(asked, stops.CaughtStop):
-            asked = replace(asked, exit=whole)
-        return self.after_access(whole, end, asked)
-
-    def after_access(self, exit: exits.Exit, outcome: Outcome, asked: stops.Stop | None) -> stops.Stop | None:
-        """Behind an access that has passed the door: the stop that it leads to, its instruction done."""
-        self.guest.listeners.tell_exit(exit)
-        if self._postponed is not None:
-            stop = self.complete()
-            self.make_changes()
-            if stop is not None:
-                return stop
-        if isinstance(outcome, GuestEnd):
-            return self.ended(outcome)
-        return None if asked is None else self.complete() or replace(asked, pc=self.pc)
-
-    def device_failed(self, error: DeviceFailure, exit: exits.IoExit | exits.MmioExit) -> stops.Stop:
-        """The stop for a device of somebody's that cannot serve this access, behind its instruction."""
-        at = self.guest.space.site_of(self, exit)
-        where = f"port {exit.port:#x}" if isinstance(exit, exits.IoExit) else f"the MMIO address {exit.address:#x}"
-        verb = "wrote to" if exit.direction in ("out", "write") else "read"
-        self.complete()
-        message = f"device {error.device} failed when the instruction at {at:#x} {verb} {where}: {error.what}"
-        return self.stop(stops.ErrorStop, message=message)
-
-    def ended(self, end: GuestEnd) -> stops.Stop:
-        return self.complete() or self.stop(stops.ExitedStop, status=end.status, text=end.text)
-
-    # --- traps and debug events --------------------------------------------------------------------
-
-    def points_at(self, pc: int) -> list[Point]:
-        """The armed breakpoints for an instruction at linear ``pc``."""
-        plan = self.plan
-        found: list[Point] = list(plan.by_linear.get(pc, ()))
-        if plan.by_physical:
-            physical = self.guest.space.physical_of(self, pc)
-            if physical is not None:
-                found += plan.by_physical.get(physical, ())
-        return found
-
-    @contextmanager
-    def without_trap(self, pc: int) -> Iterator[None]:
-        """While inside, no trap of ours lies at ``pc``, and an exit there is the guest's own."""
-        plan, guest = self.plan, self.guest
-        physical = plan.trap_of_linear.get(pc) or guest.space.physical_of(self, pc) if plan.traps else None
-        if physical is None or physical not in plan.traps or physical == self.lifted:
-            yield
-            return
-        guest.traps.lift(physical)
-        self.lifted = physical
-        try:
-            yield
-        finally:
-            self.lifted = None
-            guest.holding.plant(physical)
-
-    def trap_at(self) -> int | None:
-        """The guest-physical address of our trap that the exit in the page stands for, or None."""
-        plan = self.plan
-        if not plan.traps:
-            return None
-        reason = self.vcpu.reason
-        pc = self.pc
-        if reason == exits.KVM_EXIT_HLT:
-            if plan.trap != HLT:
-                return None
-            pc -= 1
-        known = plan.trap_of_linear.get(pc)
-        physical = self.guest.space.physical_of(self, pc) if known is None else known
-        return physical if physical in plan.traps and physical != self.lifted else None
-
-    def hit(self, judged: bool = False, trapped: bool = True) -> stops.Stop | None:
-        """A breakpoint's address was reached (its instruction has not run): stop, or step past it and go on.
-
-        Where the step leads to another breakpoint, that is taken here as well: EFLAGS.RF
-        may hide it from a debug register. ``judged``: do not ask the first one again. ``trapped``: it was reached by
-        an exit, and not where a run began.
-        """
-        if trapped and self.recent:
-            self.recent.pop()  # no exit of the guest's
-        first = judged
-        while True:
-            stop = None if judged or self.stepper.event_waits() else self.reached(self.pc)
-            judged = False
-            stop = stop or self.stepper.past(check=first)
-            first = False
-            if stop is not None or self.guest.world.stopping:
-                self._settled = self.stepper.parked
-                return stop
-            self.follow_tables()
-            if not self.points_at(self.pc):
-                if trapped:
-                    self.recent.append((RESUMED, self.vcpu.registers_at_exit()))
-                self.debug_for_running()
-                return None
-
-    def follow_tables(self) -> None:
-        self.guest.holding.follow_tables(self)
-
-    def reached(self, pc: int) -> stops.Stop | None:
-        """The stop that the breakpoints at ``pc`` ask for."""
-        hits = self.guest.judge.ask(self, self.points_at(pc))
-        if isinstance(hits, stops.Stop):
-            return hits
-        return stops.BreakpointStop(vcpu=self.index, pc=pc, hits=hits) if hits else None
-
-    def serve_debug(self) -> stops.Stop | None:
-        vcpu = self.vcpu
-        if vcpu.debug_exception == 3:
-            if self.trap_at() is not None:
-                return self.hit()
-            return self.deliver(3, 0)  # an int3 of the guest's own
-        dr6 = vcpu.debug_dr6
-        plan = self.plan
-        if dr6 & DR6_BS and self._debug_set == self._for_running:
-            self.deliver(1, 0, dr6=DR6_BS)  # the guest has set EFLAGS.TF
-        if dr6 & 15 and not plan.holds_data_in_registers and self.points_at(self.pc):
-            return self.hit()
-        fired = [entry for n, entry in enumerate(plan.debug_registers) if dr6 >> n & 1]
-        data = [entry for entry in fired if entry[1] & 3]
-        if data:
-            stop = self.watching.register_hit(data)
-            if stop is not None:
-                return stop
-        if any(not entry[1] & 3 for entry in fired) or self.points_at(self.pc):
-            return self.hit() if self.points_at(self.pc) else None
-        if not fired and not dr6 & DR6_BS:
-            return self.deliver(1, self.at_int1())  # the guest's own int1, or its own debug registers
-        return None
-
-    def at_int1(self) -> bool:
-        """Whether a debug exit that nothing of ours caused stands at the int1 that did."""
-        return self.host.profile.int1_before and self.guest.space.code_at(self, self.pc, 1) == bytes((INT1,))
-
-    def _on_internal_error(self) -> stops.Stop | None:
-        exit = self.vcpu.exit()
-        assert isinstance(exit, exits.InternalErrorExit)
-        if exit.suberror != exits.SUBERROR_EMULATION:
-            return self.stop(stops.ExitStop, exit=exit)
-        if self.plan.trap == INT1 and self.trap_at() is not None:
-            return self.hit()
-        self._require_guards_apart()
-        if self.watching.may_be_cause():
-            return self.watching.step_without_guards()
-        code = self.guest.space.code_at(self, self.pc, 15) or exit.instruction
-        own = {INT3: 3, INT1: 1}.get(code[0] if code else 0)
-        if own is not None:
-            return self.deliver(own, 1)  # a trap of the guest's own, which this KVM does not run
-        if code[:2] == UD2:
-            return self.deliver(6, 0)
-        text, size = self.guest.space.instruction_text(self, code)
-        from kvmdbg.engine import post_mortem
-
-        account = post_mortem.of_emulation_failure(self, self.guest, self._last_run())
-        return self.stop(stops.EmulationFailureStop, instruction=code[:size], text=text, autopsy=account)
-
-    def _on_hlt(self) -> stops.Stop | None:
-        if self.trap_at() is not None:
-            self.set_general("rip", self.vcpu.regs.rip - 1)
-            self._drop_trap_of_hlt()
-            return self.hit()
-        if self.guest.space.code_at(self, self.pc - 1, 1) != bytes((HLT,)):
-            return None  # the late echo of a hlt that was stepped over
-        return self.stop(stops.HaltedStop)
-
-    def _drop_trap_of_hlt(self) -> None:
-        """Where the guest has EFLAGS.TF set: KVM has queued a #DB behind the hlt that is a trap of ours."""
-        if not self.vcpu.regs.rflags & EFLAGS_TF:
-            return
-        self.vcpu.flush_regs()
-        events = self.vcpu.get_events()
-        if events.exception.nr == 1:
-            events.exception.injected = events.exception.pending = 0
-            events.flags &= ~abi.KVM_VCPUEVENT_VALID_PAYLOAD
-            self.vcpu.set_events(events)
-
     def _on_mmio(self) -> stops.Stop | None:
-        self.must_complete = True
         return self.watching.mmio()
-
-    def _on_shutdown(self) -> stops.Stop:
-        self._require_guards_apart()
-        from kvmdbg.engine import post_mortem
-
-        account, end = post_mortem.of_shutdown(self, self.guest, self._last_run())
-        caught = self._undelivered(end) if end is not None and self.guest.vectors.active else None
-        return caught or stops.ShutdownStop(vcpu=self.index, pc=self.pc if end is None else end.pc, autopsy=account)
-
-    def _undelivered(self, end: State) -> stops.Stop | None:
-        """The stop for the exception that ended the guest, where exceptions are caught: no handler will tell of it.
-
-        The vCPU stands before the instruction then. When it goes on, it dies there, and that is told.
-        """
-        from kvmdbg.observe import autopsy
-
-        fault = autopsy.undelivered(end)
-        if fault is None or self._died_of == (fault, end.pc):
-            return None
-        self._died_of = fault, end.pc
-        event = ExceptionEvent(fault.vector, end.pc, address=fault.address)
-        if not self.guest.vectors.wants(event.kind, fault.vector):
-            return None
-        if bytes(end.regs) != bytes(self.vcpu.regs):  # where a shutdown resets the vCPU
-            self.set_sregs(end.sregs)
-            self.write_regs(bytes(end.regs))
-        return self.guest.judge.offer(self, event)[1]
-
-    def _require_guards_apart(self) -> None:
-        """GuardSpoilt where an event may have failed for a guard made of slots, on a stack or a table of the CPU's."""
-        pages = self.guest.holding.guarded_of_cpu(self)
-        if pages:
-            raise GuardSpoilt(pages, done=True)
-
-    def _on_fail_entry(self) -> stops.Stop:
-        exit = self.vcpu.exit()
-        from kvmdbg.engine import post_mortem
-
-        assert isinstance(exit, exits.FailEntryExit)
-        account = post_mortem.of_failed_entry(self, self.guest, self._last_run())
-        return self.stop(stops.FailEntryStop, hardware_reason=exit.hardware_reason, autopsy=account)
 
     def _go_on(self) -> None:
         return None
-
-    def _on_msr(self) -> stops.Stop | None:
-        """RDMSR or WRMSR that a hook or catchpoint wants: done as KVM would have, unless a hook answers.
-
-        One that KVM gives us for another reason is refused (#GP).
-        """
-        self.must_complete = True
-        exit = self.vcpu.exit()
-        assert isinstance(exit, exits.MsrReadExit | exits.MsrWriteExit)
-        access = Msr(exit.index, exit.reason, isinstance(exit, exits.MsrWriteExit))
-        value, outcome, asked = self.guest.door.serve(self, access, exit.value)
-        refused = outcome is not None if access.writes else value is None
-        self.vcpu.answer_msr(None if refused else value)
-        self.forget()
-        return self.after_access(access.exit(value), outcome, asked)
-
-    def _on_hypercall(self) -> None:
-        self.must_complete = True
-        self.vcpu.answer_hypercall((1 << 64) - 1000)  # -KVM_ENOSYS
 
 
 HANDLERS: dict[int, Callable[[Runner], stops.Stop | None]] = {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from kvmdbg.engine import stops
 from kvmdbg.engine.handler_traps import HandlerTraps
 from kvmdbg.engine.pushed_flags import PushedFlags
+from kvmdbg.engine.step_end import StepEnd
 from kvmdbg.engine.stepped_instructions import RUN_NATIVELY, WITH_CARE_AND_PREFIXES, needs_care
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
@@ -50,14 +51,19 @@ class SingleStep:
         self._tries = NO_PROGRESS_TRIES
         self._had_bs = False
         """The guest has DR6.BS set itself."""
-        self.parked = False
-        """The last step was ended from outside before it began."""
-        self.delivered = False
-        """The last step delivered an event: it ended at a handler's entry."""
-        self.halted = False
-        """The last step was over a hlt, and the vCPU waits for an interrupt behind it."""
+        self.ended = StepEnd.BEHIND
         self.waits = False
         """The last step has brought a #DB that the guest gets before the instruction at pc."""
+
+    @property
+    def not_begun(self) -> bool:
+        """The last step was ended from outside before it began."""
+        return self.ended is StepEnd.NOT_BEGUN
+
+    @property
+    def at_handler(self) -> bool:
+        """The last step delivered an event: it ended at a handler's entry."""
+        return self.ended is StepEnd.AT_HANDLER
 
     @contextmanager
     def _handlers_trapped(self) -> Iterator[None]:
@@ -81,7 +87,7 @@ class SingleStep:
     def _single(self, before: bytes, entered: bool = False) -> stops.Stop | None:
         """One step, from registers ``before``; ``entered``: KVM_RUN has just returned."""
         runner = self.runner
-        self.parked = self.delivered = self.halted = self.waits = False
+        self.ended, self.waits = StepEnd.BEHIND, False
         here = runner.pc
         if entered or here not in self.handlers.points:
             return self._guarded(before, entered)
@@ -114,7 +120,7 @@ class SingleStep:
         image, source = None, range(0)
         if not entered:
             if self.event_waits() and runner.step_trap is not None:
-                return self._natively()
+                return self._to_handler()
             if self._needs_care(runner.pc):
                 if size := self._hlt_size():
                     stop = self._halt(size)
@@ -141,7 +147,7 @@ class SingleStep:
                         runner.guest.space.write_linear(runner, *frame)
                         delivered = self._at_handler(vcpu.reason, before)
                         runner.debug_for_stepping()
-                    if self.parked or delivered:
+                    if self.not_begun or delivered:
                         return None
                     if vcpu.reason == exits.KVM_EXIT_DEBUG:
                         self._give_trap_flag(own, image)
@@ -167,9 +173,9 @@ class SingleStep:
             try:
                 runner.vcpu.run()
             except InterruptedError:
-                self.parked = runner.park()
-                if not self.parked:
+                if not runner.park():
                     continue
+                self.ended = StepEnd.NOT_BEGUN
             return
 
     def _over_iret(self) -> tuple[int, bytes] | None:
@@ -267,12 +273,12 @@ class SingleStep:
 
         ``own``: whether it was set before the instruction; ``image``: what the instruction has loaded into EFLAGS.
         """
-        if self.delivered:
+        if self.at_handler:
             return
         runner = self.runner
-        if own if image is None or self.parked else image & EFLAGS_TF:
+        if own if image is None or self.not_begun else image & EFLAGS_TF:
             runner.set_general("rflags", runner.vcpu.regs.rflags | EFLAGS_TF)
-        if own and not self.parked:
+        if own and not self.not_begun:
             runner.deliver(1, 0, dr6=DR6_BS)
             self._had_bs = self.waits = True
 
@@ -294,7 +300,7 @@ class SingleStep:
             reason = vcpu.reason
             if reason == exits.KVM_EXIT_INTR:
                 if runner.park():
-                    self.parked = True
+                    self.ended = StepEnd.NOT_BEGUN
                     return None
                 runner.debug_for_stepping()
                 continue
@@ -368,12 +374,12 @@ class SingleStep:
         if not runner.guest.machine.irqchip:
             return runner.stop(stops.HaltedStop)
         runner.vcpu.set_mp_state(abi.KVM_MP_STATE_HALTED)
-        self.halted = True
+        self.ended = StepEnd.HALTED
         return None
 
     def _wait(self) -> stops.Stop | None:
         """Wait until an interrupt wakes the vCPU, which goes to its handler where interrupts may come into steps."""
-        self.halted = False
+        self.ended = StepEnd.BEHIND
         runner = self.runner
         with suppress(GuardedAccess):  # the frame of the interrupt meets a guard: a step delivers it
             return self._to_handler(runner.pc if runner.keeps_interrupts_out else None)
@@ -383,16 +389,12 @@ class SingleStep:
         """Run until an event that was just handed to the guest is delivered."""
         runner = self.runner
         if runner.step_trap is not None:
-            return self._natively()
+            return self._to_handler()
         runner.debug_for_stepping()
         return self._stepped(runner.vcpu.copy_of_regs(), False)
 
-    def _natively(self) -> stops.Stop | None:
-        """Deliver the event that waits: run to its handler without KVM's trap flag, which would be in the frame."""
-        return self._to_handler()
-
     def _to_handler(self, target: int | None = None) -> stops.Stop | None:
-        """Run without KVM's trap flag to a handler's entry, or to this linear address."""
+        """Run without KVM's trap flag, which would be in the frame, to a handler's entry or to this linear address."""
         runner = self.runner
         vcpu = runner.vcpu
         before = vcpu.copy_of_regs()
@@ -405,7 +407,8 @@ class SingleStep:
                 except InterruptedError:
                     runner.forget()
                     if runner.park():
-                        self.parked = vcpu.copy_of_regs() == before
+                        if vcpu.copy_of_regs() == before:
+                            self.ended = StepEnd.NOT_BEGUN
                         return None
                     runner.debug(request)
                     continue
@@ -477,7 +480,7 @@ class SingleStep:
         return True
 
     def _ended_at_handler(self, before: bytes) -> None:
-        self.delivered = True
+        self.ended = StepEnd.AT_HANDLER
         self.flags.correct_frame(before)
         self._clear_single_step()
         self.runner.debug_for_stepping()

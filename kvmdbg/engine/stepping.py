@@ -11,6 +11,7 @@ from kvmdbg.engine.outside import Asking, NotDone
 from kvmdbg.engine.probe import HLT
 from kvmdbg.engine.retreat import GuardSpoilt
 from kvmdbg.engine.single_step import NO_PROGRESS_TRIES, SingleStep
+from kvmdbg.engine.step_end import StepEnd
 from kvmdbg.engine.stepped_instructions import LOW32, LOW64, instruction_event, needs_care
 from kvmdbg.kvm import exits
 from kvmdbg.kvm.saved_regs import RFLAGS, RIP
@@ -227,7 +228,7 @@ class Stepper(SingleStep):
                     return stop
                 runner.follow_tables()
                 pc = runner.pc
-            if self.halted:
+            if self.ended is StepEnd.HALTED:
                 stop = self._wait()
                 if stop is not None:
                     return stop
@@ -279,7 +280,7 @@ class Stepper(SingleStep):
         event, length = instruction_event(code, runner.vcpu.regs, mode.bits)
         asked = stop = None
         if event is not None and event.kind in guest.judge.inspected:
-            asking = Asking(event, lambda: (self._step(before, watchful), not self.parked))
+            asking = Asking(event, lambda: (self._step(before, watchful), not self.not_begun))
             try:
                 value, _, asked = guest.door.serve(runner, asking)
             except NotDone:
@@ -290,7 +291,7 @@ class Stepper(SingleStep):
                 runner.set_general("rip", runner.vcpu.regs.rip + length)
         else:
             stop = self._step(before, watchful)
-            if self.parked:
+            if self.not_begun:
                 return stop
         if "mode" in guest.judge.inspected and runner.mode != mode:
             asked = guest.judge.offer(runner, ModeEvent(mode.name, runner.mode.name))[1] or asked

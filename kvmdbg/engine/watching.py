@@ -139,7 +139,6 @@ class Watching:
         self._unjudged = before
         state = runner.vcpu.copy_of_regs()
         try:
-            runner.must_complete = True
             stop = runner.complete()
             made = self._unjudged
         finally:
@@ -320,9 +319,9 @@ class Watching:
         before = runner.vcpu.copy_of_regs()
         at = runner.pc
         stop = step() if (repetition := self._repeats_into(watches)) is None else self._one_round(repetition, step)
-        if runner.stepper.parked or (stop is not None and not isinstance(stop, stops.WatchpointStop)):
+        if runner.stepper.not_begun or (stop is not None and not isinstance(stop, stops.WatchpointStop)):
             return stop
-        if runner.stepper.delivered:
+        if runner.stepper.at_handler:
             frame = runner.stepper.flags.frame(before)
             expected = [] if frame is None else self._touched(watches, values, Access(*frame, False, True, "ss"))
         for touch in expected:
@@ -373,7 +372,7 @@ class Watching:
         rip, others = regs.rip, regs.rcx & ~repetition.mask
         runner.set_general("rcx", others | 1)
         stop = step()
-        done = not (runner.stepper.delivered or regs.rcx & repetition.mask)
+        done = not (runner.stepper.at_handler or regs.rcx & repetition.mask)
         left = repetition.count - 1 if done else repetition.count
         if done and left and repetition.while_zero in (None, bool(regs.rflags & EFLAGS_ZF)):
             runner.set_general("rip", rip)

@@ -51,6 +51,18 @@ U8_RFLAGS_TF = REGS + abi.kvm_regs.rflags.offset + 1
 P = TypeVar("P", bound=CountedPort)
 
 
+UNFINISHED = frozenset(
+    (
+        exits.KVM_EXIT_IO,
+        exits.KVM_EXIT_MMIO,
+        exits.KVM_EXIT_X86_RDMSR,
+        exits.KVM_EXIT_X86_WRMSR,
+        exits.KVM_EXIT_HYPERCALL,
+    )
+)
+"""Exits in the middle of an instruction, which KVM ends when it is entered once more."""
+
+
 class RunPage:
     """The shared page of the vCPU ``fd``, of ``size`` bytes with what lies behind it: how it is entered and left."""
 
@@ -79,8 +91,11 @@ class RunPage:
         while True:
             try:
                 fcntl.ioctl(self.fd, abi.KVM_RUN, 0)
-            except BlockingIOError:
-                continue
+            except OSError as error:
+                self.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+                if isinstance(error, BlockingIOError):
+                    continue
+                raise
             return
 
     def complete(self) -> bool:
@@ -120,6 +135,9 @@ class RunPage:
                     if left == 1 or not port.quiet:
                         return port
                     left -= 1
+            except OSError:
+                u32[reason] = exits.KVM_EXIT_INTR
+                raise
             finally:
                 self.exits_left = left
 
@@ -141,11 +159,10 @@ class RunPage:
             u64[U64_DIRTY_REGS] |= dirty
             try:
                 ioctl(fd, run, 0)
-            except (InterruptedError, BlockingIOError):
+            except OSError as error:
                 u32[U32_EXIT_REASON] = kicked
-                return None
-            except OSError:
-                u32[U32_EXIT_REASON] = kicked
+                if isinstance(error, InterruptedError | BlockingIOError):
+                    return None
                 raise
             if u32[U32_EXIT_REASON] != debug or u32[U32_DEBUG_EXCEPTION] != 1 or u64[U64_DEBUG_DR6] & 15:
                 return None
@@ -158,6 +175,10 @@ class RunPage:
     @property
     def reason(self) -> int:
         return self.u32[U32_EXIT_REASON]
+
+    @property
+    def unfinished(self) -> bool:
+        return self.u32[U32_EXIT_REASON] in UNFINISHED
 
     def exit(self) -> exits.Exit:
         return exits.decode(self.kvm_run, self.page)

@@ -91,7 +91,16 @@ class Cpu(Protocol):
 
     @property
     def reason(self) -> int:
-        """KVM_EXIT_* of kvm/exits.py; the others are for exits of their reason."""
+        """KVM_EXIT_* of kvm/exits.py; the others are for exits of their reason.
+
+        KVM_EXIT_INTR where none has come, or the one that came is done with: it was ended by a signal, refused, or
+        completed.
+        """
+        ...
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it is in the middle of an instruction, which ``complete``, or whatever enters next, finishes."""
         ...
 
     def exit(self) -> exits.Exit:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from kvmdbg.engine.probe import KICK_SIGNAL
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.counted_port import CountedPort
+from kvmdbg.kvm.run_page import UNFINISHED
 from kvmdbg.machine.memory import PAGE, Guard, GuestMemory
 from kvmdbg.x86.modes import mode_of
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
@@ -81,6 +82,7 @@ class ScriptedCpu:
             self.set_regs(self.regs)
             self.regs_written = False
         self.entries += 1
+        self.reason = exits.KVM_EXIT_INTR
         try:
             if self.plays:
                 self.plays.pop(0)(self)
@@ -93,6 +95,7 @@ class ScriptedCpu:
 
     def complete(self) -> bool:
         self.completions += 1
+        self.reason = exits.KVM_EXIT_INTR
         if self.pieces:
             self.pieces.pop(0)(self)
             return True
@@ -120,11 +123,7 @@ class ScriptedCpu:
         try:
             self.run()
         except (InterruptedError, BlockingIOError):
-            self.reason = exits.KVM_EXIT_INTR
             return None
-        except OSError:
-            self.reason = exits.KVM_EXIT_INTR
-            raise
         stepped = isinstance(self._exit, exits.DebugExit) and self._exit.exception == 1 and not self.debug_dr6 & 15
         return self.debug_pc if stepped and self.regs.rip != rip else None
 
@@ -142,6 +141,11 @@ class ScriptedCpu:
         sregs, rip = self._sregs, int(self.regs.rip)
         mode = mode_of(sregs.cr0, sregs.efer, self.regs.rflags, sregs.cs.l, sregs.cs.db)
         return rip if mode.bits == 64 else int(sregs.cs.base) + rip & LOW32
+
+    @property
+    def stack(self) -> int:
+        """The linear address of the top of a 16-bit stack."""
+        return int(self._sregs.ss.base) + (int(self.regs.rsp) & 0xFFFF)
 
     @property
     def _steps(self) -> bool:
@@ -255,6 +259,10 @@ class ScriptedCpu:
             self._data = bytearray(exit.data.ljust(exit.size * exit.count, b"\xaa"))
         elif isinstance(exit, exits.MmioExit):
             self._mmio_data[:] = exit.data.ljust(8, b"\0")
+
+    @property
+    def unfinished(self) -> bool:
+        return self.reason in UNFINISHED
 
     def exit(self) -> exits.Exit:
         return self._exit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +13,7 @@ from kvmdbg.errors import NotSupportedHere
 from kvmdbg.kvm import abi
 from kvmdbg.machine.bus import Bus
 from kvmdbg.machine.cpu import Cpu
-from kvmdbg.machine.image import Entry, Image, LoadOptions, Segment
+from kvmdbg.machine.image import Entry, Image, LoadOptions, Segment, Symbol
 from kvmdbg.machine.machine import Machine
 from kvmdbg.machine.memory import GuestMemory
 from kvmdbg.record import replace
@@ -101,9 +101,10 @@ class ScriptedSession(Session):
         code: bytes,
         program: Mapping[int, tuple[int, Instruction]] | None = None,
         host: ScriptedHost | None = None,
+        symbols: Sequence[Symbol] = (),
         **options: Any,
     ) -> None:
-        image = Image("guest", "flat", [Segment(START, code)], "real", Entry(None, START))
+        image = Image("guest", "flat", [Segment(START, code)], "real", Entry(None, START), symbols=list(symbols))
         self._scripted = host or ScriptedHost(profile(), program)
         super().__init__(image, LoadOptions(memory=0x10000), host=self._scripted, **options)
 

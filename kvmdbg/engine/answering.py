@@ -1,0 +1,108 @@
+"""What a guest gets for the exits with which it asks: ports, MSRs, hypercalls."""
+
+from __future__ import annotations
+
+from kvmdbg.engine import stops
+from kvmdbg.engine.coalescing import HOT
+from kvmdbg.engine.exit_loop import ExitLoop
+from kvmdbg.engine.outside import Msr, Outcome, PortEntry
+from kvmdbg.errors import DeviceFailure
+from kvmdbg.kvm import exits
+from kvmdbg.machine.bus import GuestEnd
+from kvmdbg.record import replace
+
+
+class Answering(ExitLoop):
+    """Answers through the guest's door, item by item."""
+
+    ports: dict[int, PortEntry]
+    """Every way in which the guest has touched a port, by ``Cpu.io_key``."""
+
+    def port_entry(self) -> PortEntry:
+        """The entry for the last exit, of a port, made when it is the first of its kind."""
+        key = self.vcpu.io_key
+        entry = self.ports.get(key)
+        if entry is None:
+            entry = self.ports[key] = PortEntry(key, self.guest.machine.bus.port(key >> 16))
+            self.watch_port(entry)
+            if entry.device is None:
+                self.forget()
+                entry.first = self.guest.space.site_of(self, entry.exit(None))
+        return entry
+
+    def watch_port(self, entry: PortEntry) -> None:
+        """Find out anew whether anybody looks at this port."""
+        entry.observed = self.guest.door.observes_port(entry.port, entry.size)
+        entry.quiet = entry.writes and entry.device is None and not entry.observed
+
+    def serve_io(self, entry: PortEntry) -> stops.Stop | None:
+        """Answer the last exit, of this port; each item of a string instruction is an access of its own."""
+        data, size, writes, observed = self.vcpu.io_data, entry.size, entry.writes, entry.observed
+        count, at = len(data) // size, 0
+        if entry.count == HOT and not observed and writes and entry.device is not None:
+            self.guest.coalescing.heat(entry.port)
+        end: Outcome = None
+        asked: stops.Stop | None = None
+        try:
+            for at in range(0, len(data), size):
+                if observed:
+                    value = int.from_bytes(data[at : at + size], "little") if writes else None
+                    value, outcome, stop = self.guest.door.serve(self, entry, value)
+                    if not writes:
+                        data[at : at + size] = value.to_bytes(size, "little")
+                    end, asked = outcome or end, asked or stop
+                elif writes:
+                    end = entry.tell(self, int.from_bytes(data[at : at + size], "little")) or end
+                else:
+                    data[at : at + size] = entry.answer()
+        except DeviceFailure as error:
+            if not writes:
+                data[at:] = b"\xff" * (len(data) - at)
+            return self.device_failed(error, exits.IoExit(entry.word, entry.port, size, count, b""))
+        if not observed:
+            return self.ended(end) if isinstance(end, GuestEnd) else None
+        whole = exits.IoExit(entry.word, entry.port, size, count, bytes(data))
+        if count > 1 and isinstance(asked, stops.CaughtStop):
+            asked = replace(asked, exit=whole)
+        return self.after_access(whole, end, asked)
+
+    def after_access(self, exit: exits.Exit, outcome: Outcome, asked: stops.Stop | None) -> stops.Stop | None:
+        """Behind an access that has passed the door: the stop that it leads to, its instruction done."""
+        self.guest.listeners.tell_exit(exit)
+        if self._postponed is not None:
+            stop = self.complete()
+            self.make_changes()
+            if stop is not None:
+                return stop
+        if isinstance(outcome, GuestEnd):
+            return self.ended(outcome)
+        return None if asked is None else self.complete() or replace(asked, pc=self.pc)
+
+    def device_failed(self, error: DeviceFailure, exit: exits.IoExit | exits.MmioExit) -> stops.Stop:
+        """The stop for a device of somebody's that cannot serve this access, behind its instruction."""
+        at = self.guest.space.site_of(self, exit)
+        where = f"port {exit.port:#x}" if isinstance(exit, exits.IoExit) else f"the MMIO address {exit.address:#x}"
+        verb = "wrote to" if exit.direction in ("out", "write") else "read"
+        self.complete()
+        message = f"device {error.device} failed when the instruction at {at:#x} {verb} {where}: {error.what}"
+        return self.stop(stops.ErrorStop, message=message)
+
+    def ended(self, end: GuestEnd) -> stops.Stop:
+        return self.complete() or self.stop(stops.ExitedStop, status=end.status, text=end.text)
+
+    def _on_msr(self) -> stops.Stop | None:
+        """RDMSR or WRMSR that a hook or catchpoint wants: done as KVM would have, unless a hook answers.
+
+        One that KVM gives us for another reason is refused (#GP).
+        """
+        exit = self.vcpu.exit()
+        assert isinstance(exit, exits.MsrReadExit | exits.MsrWriteExit)
+        access = Msr(exit.index, exit.reason, isinstance(exit, exits.MsrWriteExit))
+        value, outcome, asked = self.guest.door.serve(self, access, exit.value)
+        refused = outcome is not None if access.writes else value is None
+        self.vcpu.answer_msr(None if refused else value)
+        self.forget()
+        return self.after_access(access.exit(value), outcome, asked)
+
+    def _on_hypercall(self) -> None:
+        self.vcpu.answer_hypercall((1 << 64) - 1000)  # -KVM_ENOSYS
