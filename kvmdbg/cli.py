@@ -120,7 +120,9 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("args", nargs="*", help="after a script: the guest's image, and words for the script")
     image = found.add_argument_group("the guest")
-    image.add_argument("--format", metavar="NAME", help="read the image as flat, bootsector, elf or multiboot")
+    image.add_argument(
+        "--format", metavar="NAME", help="read the image as flat, bootsector, elf, multiboot or a plugin's"
+    )
     image.add_argument("--mode", choices=("real", "prot", "long"), help="the CPU mode the guest starts in")
     image.add_argument("--load", type=_integer, metavar="ADDRESS", help="physical address to load a flat image at")
     image.add_argument("--entry", metavar="ADDRESS", help="where to start: an address, SEG:OFF, or a symbol")

@@ -83,7 +83,7 @@ def test_symbols_with_a_base() -> None:
         (["--mode", "virtual", "g"], "invalid choice"),
         (["--frobnicate", "g"], "unrecognized arguments"),
         (["--tui", "--batch", "g"], "--tui needs a terminal"),
-        (["--cmdline", "quiet", "guests/hello16.bin"], "guests/hello16.bin is no multiboot kernel (flat)"),
+        (["--cmdline", "quiet", "guests/hello16.bin"], "guests/hello16.bin is a flat image, which takes none"),
     ],
 )
 def test_mistakes_end_with_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

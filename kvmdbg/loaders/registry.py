@@ -122,7 +122,7 @@ def load(path: str | os.PathLike[str], options: LoadOptions | None = None) -> Im
         if not chosen.recognise(data):
             raise LoadError(f"{name} is not a {chosen.name} image: it has no {chosen.looks_for}")
     if options.cmdline and not getattr(chosen, "takes_cmdline", True):
-        raise UsageError(f"nobody would get the command line: {name} is no multiboot kernel ({chosen.name})")
+        raise UsageError(f"nobody would get the command line: {name} is a {chosen.name} image, which takes none")
     image = chosen.load(data, name, options)
     if options.format is None and (what := what_is(data, chosen.name)):
         sentence = f"{name} is {what}; it is run as a {chosen.name} image all the same"

@@ -310,6 +310,8 @@ def _packed(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"bytes": b64encode(value).decode()}
     if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value) or value.keys() == {"bytes"}:
+            raise TypeError(f"a dictionary with the keys {', '.join(map(repr, value))} would come back as another")
         return {key: _packed(one) for key, one in value.items()}
     return [_packed(one) for one in value] if isinstance(value, list | tuple) else value
 

@@ -226,7 +226,7 @@ def test_chips_have_their_sizes(tmp_path: Path) -> None:
 
 
 def test_device_whose_state_json_has_not(tmp_path: Path) -> None:
-    for state in ({1, 2}, object(), 1j):
+    for state in ({1, 2}, object(), 1j, {3: "texts"}, {"bytes": "text"}):
         with pytest.raises(LoadError, match="the state of the device odd cannot be put into a file: "):
             snapshot.write_file(str(tmp_path / "x"), state_of(Made(), devices=[("uart", 1), ("odd", state)]), ABOUT)
     assert os.listdir(tmp_path) == []
