@@ -87,7 +87,9 @@ def print_(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionT
     place = found.lvalue
     in_memory = isinstance(place, MemoryRef) and place.space == "linear"
     typed = found.type.c is not None or found.type.pointer_to is not None
-    number = dbg.session.keep(found.value, found.type if typed and (is_number(found.type) or in_memory) else None)
+    number = dbg.session.add_to_history(
+        found.value, found.type if typed and (is_number(found.type) or in_memory) else None
+    )
     return Value(f"${number}", shown, found.value)
 
 

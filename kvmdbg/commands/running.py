@@ -208,7 +208,7 @@ def finish(dbg: Interpreter) -> None:
         if returns.size == 8 and dbg.session.vcpu.mode.bits != 64:
             value = value & 0xFFFFFFFF | (dbg.session.regs.rdx & 0xFFFFFFFF) << 32
         data = (value & (1 << 8 * returns.size) - 1).to_bytes(returns.size, "little")
-        number = dbg.session.keep(int.from_bytes(data, "little", signed=returns.signed), source_type(returns))
+        number = dbg.session.add_to_history(int.from_bytes(data, "little", signed=returns.signed), source_type(returns))
         return Message(
             f"Value returned is ${number} = {dbg.session.c_variables.show(returns, data)}",
             data={"number": number, "value": int.from_bytes(data, "little", signed=returns.signed)},

@@ -21,7 +21,7 @@ class Changes:
         if self._kept is not None and threading.get_ident() == self._thread:
             self._kept.append(take_back)
 
-    def settle(self) -> None:
+    def make_final(self) -> None:
         """What was changed stays: the guest goes on from it, or has another state now."""
         if self._kept is not None:
             self._kept.clear()
@@ -32,7 +32,7 @@ class Changes:
 
         What was changed before a command within the command stays, as does what was changed before the guest ran.
         """
-        self.settle()
+        self.make_final()
         outer, self._kept, self._thread = (self._kept, self._thread), [], threading.get_ident()
         kept = self._kept
         try:

@@ -83,7 +83,7 @@ class Session:
         self.changes = Changes()
         self.convenience = ConvenienceVariables()
         self.variables, self.history = self.convenience.values, self.convenience.history
-        self.keep = self.convenience.keep
+        self.add_to_history = self.convenience.add_to_history
         self.judge = Judge(self.breakpoints, self.listeners, lambda runner: self.contexts.of(runner), self._event_of)
         self._serial = SerialPort(serial, self.listeners)
         try:
@@ -131,7 +131,7 @@ class Session:
         self.press, self.type, self.screen = self.peripherals.press, self.peripherals.type, self.peripherals.screen
         self.select, self.add_symbols = control.select, self.files.read_symbols
         self.take_input, self.differences = self._serial.take_input, self.snapshots.differences
-        control.at_epoch.append(self.changes.settle)
+        control.at_epoch.append(self.changes.make_final)
         control.at_load += [self.contexts.forget, self._forget_bindings, self.patches.forget]
         control.at_rest.append(self.traces.flush)
 

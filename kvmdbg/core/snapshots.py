@@ -45,7 +45,7 @@ class Owner(Protocol):
     def interrupt(self) -> Stop | None:
         """Stop the guest if it runs."""
 
-    def went_back(self, output: bytes) -> None:
+    def note_restored(self, output: bytes) -> None:
         """Is told that the machine has an earlier state again, up to which the guest had sent ``output``."""
 
 
@@ -139,7 +139,7 @@ class Snapshots:
         for runner, vcpu in zip(owner.runners, state.vcpus, strict=True):
             runner.call(partial(self._load, runner.vcpu, vcpu))
             runner.start_anew()
-        owner.went_back(wanted.output)
+        owner.note_restored(wanted.output)
         return written
 
     def _load(self, vcpu: Cpu, state: snapshot.VcpuState) -> None:

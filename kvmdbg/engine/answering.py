@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kvmdbg.engine import stops
-from kvmdbg.engine.coalescing import HOT
+from kvmdbg.engine.coalescing import OFTEN
 from kvmdbg.engine.exit_loop import ExitLoop
 from kvmdbg.engine.outside import Msr, Outcome, PortEntry
 from kvmdbg.errors import DeviceFailure
@@ -39,8 +39,8 @@ class Answering(ExitLoop):
         """Answer the last exit, of this port; each item of a string instruction is an access of its own."""
         data, size, writes, observed = self.vcpu.io_data, entry.size, entry.writes, entry.observed
         count, at = len(data) // size, 0
-        if entry.count == HOT and not observed and writes and entry.device is not None:
-            self.guest.coalescing.heat(entry.port)
+        if entry.count == OFTEN and not observed and writes and entry.device is not None:
+            self.guest.coalescing.collect_from(entry.port)
         end: Outcome = None
         asked: stops.Stop | None = None
         try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kvmdbg.engine.world import World
     from kvmdbg.machine.machine import Machine
 
-HOT = 64
+OFTEN = 64
 """After how many writes a port's are collected: a zone makes ending the machine slower by 10 ms."""
 DELAY = 0.02
 """Seconds that output may be held back."""
@@ -35,7 +35,7 @@ class Coalescing:
         self._judge = judge
         self._lock = threading.Lock()
         self._zones: dict[int, Any] = {}
-        self._hot: set[int] = set()
+        self._often: set[int] = set()
         self._ring = machine.vcpus[0].ring
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -55,14 +55,14 @@ class Coalescing:
 
         None while slots guard pages: what was collected and given to a device cannot be taken back (engine/retreat.py).
         """
-        if self._ring is None or not (self._hot or self._zones):
+        if self._ring is None or not (self._often or self._zones):
             return
         vm = self._machine.vm
         wanted = {
             port: device
             for device in self._machine.bus.devices
             for port in getattr(device, "coalesced", ())
-            if port in self._hot and not self._judge.observes_port(port, 1) and not self._machine.memory.guards
+            if port in self._often and not self._judge.observes_port(port, 1) and not self._machine.memory.guards
         }
         for port in self._zones.keys() - wanted.keys():
             vm.unregister_coalesced_zone(port, 1, pio=True)
@@ -72,9 +72,9 @@ class Coalescing:
         if wanted:
             self._start_timer()
 
-    def heat(self, port: int) -> None:
+    def collect_from(self, port: int) -> None:
         """The guest has written often to this port: collect what it writes, where its device allows that."""
-        self._hot.add(port)
+        self._often.add(port)
         self.arm()
 
     def drain(self) -> None:
@@ -99,7 +99,7 @@ class Coalescing:
         try:
             attempt(device, device.write_many, data)
         except DeviceFailure as error:
-            self._hot.discard(port)
+            self._often.discard(port)
             self.arm()
             where = f"wrote to port {port:#x}, some instructions ago"
             message = f"device {error.device} failed when the guest {where}: {error.what}"

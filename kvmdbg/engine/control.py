@@ -252,8 +252,8 @@ class Control:
     def _begin_anew(self) -> None:
         """The guest goes on, or has another state: what was looked at, and what might be taken back, is no more."""
         self.epoch += 1
-        for settle in self.at_epoch:
-            settle()
+        for forget in self.at_epoch:
+            forget()
 
     def close(self) -> None:
         """Stop the guest and give everything back to the host. SessionStateError from within the guest's run."""
@@ -433,13 +433,13 @@ class Control:
     def _finish(self, stop: stops.Stop | None) -> stops.Stop:
         """All vCPUs rest. A mistake here must not leave the session waiting for ever: it becomes a stop."""
         try:
-            return self._settle(stop)
+            return self._come_to_rest(stop)
         except Exception as error:
             self.last_stop = stops.internal_error(error, self.vcpu.index)
             return self.last_stop
 
-    def _settle(self, stop: stops.Stop | None) -> stops.Stop:
-        """Take the traps out of memory and settle why it stopped."""
+    def _come_to_rest(self, stop: stops.Stop | None) -> stops.Stop:
+        """Take the traps out of memory and find why it stopped."""
         self.guest.traps.lift_all()
         for runner in self.runners:
             runner.forget()
@@ -470,7 +470,7 @@ class Control:
             self._kill_asked = False
             self._listeners.tell_kill()
 
-    def went_back(self, output: bytes) -> None:
+    def note_restored(self, output: bytes) -> None:
         """The machine has been given an earlier state, up to which the guest had sent ``output``."""
         self._begin_anew()
         self._hardware.serial.output[:] = output

@@ -47,7 +47,7 @@ class Steps(Protocol):
     def not_begun(self) -> bool:
         """The last step was ended from outside before it began."""
 
-    def past(self, check: bool = True) -> stops.Stop | None:
+    def pass_breakpoint(self, check: bool = True) -> stops.Stop | None:
         """Execute the instruction at pc with its breakpoint disarmed; ``check`` whether this KVM can step here."""
 
     def event_waits(self) -> bool:

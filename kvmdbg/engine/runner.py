@@ -51,9 +51,9 @@ class Runner(Answering, TrapExits, LastExits):
         self.recent: deque[tuple[PortEntry | int, bytes]] = deque(maxlen=RECENT)
         self.limit = 0
         """After how many exits to stop; 0 for no limit."""
-        self._reached_unseen: int | None = None
+        self._unfired_at: int | None = None
         """Where this vCPU was stopped from outside, when that is a breakpoint which had not fired yet."""
-        self._settled = False
+        self._fired_here = False
         """Stopped from outside on a breakpoint that has fired and is yet to be passed."""
         self._tables = b""
         """Where the tables that the CPU reads were when they were last looked at."""
@@ -86,8 +86,8 @@ class Runner(Answering, TrapExits, LastExits):
     def start_anew(self) -> None:
         """The vCPU has been given another state: nothing of what was known of the last run holds."""
         self.forget()
-        self._settled = self.tables_touched = False
-        self.pending = self._reached_unseen = self._died_of = None
+        self._fired_here = self.tables_touched = False
+        self.pending = self._unfired_at = self._died_of = None
         self.recent.clear()
 
     def park(self) -> bool:
@@ -124,7 +124,7 @@ class Runner(Answering, TrapExits, LastExits):
 
     def go(self) -> stops.Stop | None:
         """Run the guest until something must stop; None when another vCPU stopped first."""
-        self._settled = False
+        self._fired_here = False
         try:
             stop = self._take_pending() or self._go_round_guards()
             stop = self.complete() or stop
@@ -136,8 +136,8 @@ class Runner(Answering, TrapExits, LastExits):
     def note_unseen(self, stop: stops.Stop | None) -> None:
         """Remember a breakpoint here that has not fired yet, as the vCPU came to a stop for another reason."""
         before_it = stop is None or isinstance(stop, stops.HaltedStop | stops.LimitStop)
-        if before_it and not self._settled and (self.plan.by_linear or self.plan.by_physical):
-            self._reached_unseen = self.pc if self.points_at(self.pc) else None
+        if before_it and not self._fired_here and (self.plan.by_linear or self.plan.by_physical):
+            self._unfired_at = self.pc if self.points_at(self.pc) else None
 
     def _take_pending(self) -> stops.Stop | None:
         """The stop that was not told, as another vCPU stopped first; not where the user has made it void since."""
@@ -151,7 +151,7 @@ class Runner(Answering, TrapExits, LastExits):
 
     def begin_step(self) -> stops.Stop | None:
         """A step from here makes void what was to be told here; that, for whoever wants it all the same."""
-        pending, self.pending, self._reached_unseen = self.pending, None, None
+        pending, self.pending, self._unfired_at = self.pending, None, None
         return pending
 
     def _go_round_guards(self) -> stops.Stop | None:
@@ -164,7 +164,7 @@ class Runner(Answering, TrapExits, LastExits):
                 if met.done:
                     if not self.retreat.back():
                         return self.spoilt(met.pages)
-                    self._reached_unseen = self.pc  # what was passed before the mark is not here
+                    self._unfired_at = self.pc  # what was passed before the mark is not here
                 self.guest.holding.hold_by_stepping(self, met.pages)
 
     def spoilt(self, pages: set[int]) -> stops.Stop:
@@ -181,14 +181,14 @@ class Runner(Answering, TrapExits, LastExits):
 
     def _go(self) -> stops.Stop | None:
         if self.plan.stepping:
-            unseen, self._reached_unseen = self._reached_unseen, None
+            unseen, self._unfired_at = self._unfired_at, None
             stop = self.reached(self.pc) if self.guest.world.arriving or unseen == self.pc else None
             if stop is None:
                 stop = self.stepper.run(None)
-                self._settled = stop is None  # steps ask a breakpoint as soon as they come to it
+                self._fired_here = stop is None  # steps ask a breakpoint as soon as they come to it
             return stop
         if self.points_at(self.pc):
-            unseen, self._reached_unseen = self._reached_unseen, None
+            unseen, self._unfired_at = self._unfired_at, None
             stop = self.hit(judged=not self.guest.world.arriving and unseen != self.pc, trapped=False)
             if stop is not None or self.guest.world.stopping:
                 return stop
@@ -255,7 +255,7 @@ class Runner(Answering, TrapExits, LastExits):
                     if stop is not None:
                         return stop
             else:
-                self.arrive()
+                self.note_exit()
                 retreat.spent |= vcpu.reason != exits.KVM_EXIT_MMIO
                 stop = self.serve()
                 if stop is not None or world.stopping:

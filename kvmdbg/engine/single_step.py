@@ -296,7 +296,7 @@ class SingleStep:
                         raise GuardedAccess from None
                     return runner.refused(error)
             entered = False
-            runner.arrive()
+            runner.note_exit()
             reason = vcpu.reason
             if reason == exits.KVM_EXIT_INTR:
                 if runner.park():
@@ -417,7 +417,7 @@ class SingleStep:
                     if runner.refused_by_guard(error):
                         raise GuardedAccess from None
                     return runner.refused(error)
-                runner.arrive()
+                runner.note_exit()
                 reason = vcpu.reason
                 if self._at_handler(reason, before):
                     return None

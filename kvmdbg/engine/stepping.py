@@ -33,7 +33,7 @@ class Stepper(SingleStep):
         self._open = False
         """Before the last step the guest had EFLAGS.IF set."""
 
-    def past(self, check: bool = True) -> stops.Stop | None:
+    def pass_breakpoint(self, check: bool = True) -> stops.Stop | None:
         """Execute the instruction at pc with its breakpoint disarmed, the other vCPUs parked.
 
         ``check``: whether this KVM can step here is not known yet.
@@ -43,11 +43,11 @@ class Stepper(SingleStep):
             runner.require_step()
         guest = runner.guest
         if len(guest.world.runners) == 1:
-            return self._past()
+            return self._pass_breakpoint()
         with guest.world.exclusive(runner):
-            return self._past()
+            return self._pass_breakpoint()
 
-    def _past(self) -> stops.Stop | None:
+    def _pass_breakpoint(self) -> stops.Stop | None:
         runner = self.runner
         guest = runner.guest
         pc = runner.pc
@@ -97,7 +97,7 @@ class Stepper(SingleStep):
         while True:
             before = runner.vcpu.copy_of_regs()
             try:
-                stop = self.past(check=not done)
+                stop = self.pass_breakpoint(check=not done)
             except GuardSpoilt as spoilt:
                 return runner.spoilt(spoilt.pages)
             stopping = runner.guest.world.stopping

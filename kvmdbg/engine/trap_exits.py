@@ -69,10 +69,10 @@ class TrapExits(ExitLoop):
         while True:
             stop = None if judged or self.stepper.event_waits() else self.reached(self.pc)
             judged = False
-            stop = stop or self.stepper.past(check=first)
+            stop = stop or self.stepper.pass_breakpoint(check=first)
             first = False
             if stop is not None or self.guest.world.stopping:
-                self._settled = self.stepper.not_begun
+                self._fired_here = self.stepper.not_begun
                 return stop
             self.follow_tables()
             if not self.points_at(self.pc):

@@ -31,7 +31,7 @@ class VcpuThread(threading.Thread):
         super().__init__(name=f"kvmdbg-vcpu{vcpu.index}", daemon=True)
         self.vcpu = vcpu
         self.index = vcpu.index
-        self.in_guest = False
+        self.runs_guest = False
         self.changes = 0
         """Grows whenever registers may have changed; for whoever keeps values of theirs."""
         self.pending: stops.Stop | None = None
@@ -108,7 +108,7 @@ class VcpuThread(threading.Thread):
     def require_stopped(self) -> None:
         if self._over:
             raise SessionStateError(GONE)
-        if self.in_guest and threading.current_thread() is not self:
+        if self.runs_guest and threading.current_thread() is not self:
             raise SessionStateError("the guest is running: interrupt it first")
 
     @property
@@ -159,7 +159,7 @@ class VcpuThread(threading.Thread):
             self._pc = rip if self.mode.bits == 64 else self.cs_base + rip & LOW32
         return self._pc
 
-    def arrive(self) -> None:
+    def note_exit(self) -> None:
         """After an exit: forget what was cached, but take pc from a debug exit, which has it linear."""
         self._sregs = self._mode = self._pc = None
         if self.vcpu.reason == exits.KVM_EXIT_DEBUG:
@@ -190,7 +190,7 @@ class VcpuThread(threading.Thread):
         INIT (EAGAIN), but not always of the SIPI behind it."""
         if not self._irqchip:
             return True
-        if not self.in_guest or threading.current_thread() is self:
+        if not self.runs_guest or threading.current_thread() is self:
             self._may_run = self.call(self.mp_state) != abi.KVM_MP_STATE_UNINITIALIZED
         return self._may_run
 

@@ -139,7 +139,7 @@ class VcpuView:
     @property
     def state(self) -> str:
         """ "running", or what KVM's MP state says of a stopped vCPU ("runnable", "halted", "uninitialized …")."""
-        if self._runner.in_guest:
+        if self._runner.runs_guest:
             return "running"
         state = self._runner.call(self._runner.mp_state)
         return KVM_MP_STATE_NAMES.get(state, f"mp state {state}")

@@ -67,7 +67,7 @@ class World:
             self.running = set(jobs)
             self._began = time.perf_counter()
             for runner in jobs:
-                runner.in_guest = True
+                runner.runs_guest = True
         if self._watchdog is None:
             self._watchdog = Watchdog(self)
             self._watchdog.start()
@@ -105,7 +105,7 @@ class World:
                 self.first = stop
             elif stop is not None:
                 runner.pending = stop
-            runner.in_guest = False
+            runner.runs_guest = False
             if len(self.running) > 1:
                 self._stop_all(runner)
                 self.running.discard(runner)

@@ -39,7 +39,7 @@ class ConvenienceVariables:
         number = history_number(name, len(self.history))
         return self.types.get(name if number is None else str(number))
 
-    def keep(self, value: int, type: Type | None = None) -> int:
+    def add_to_history(self, value: int, type: Type | None = None) -> int:
         """Add a value to the history; its number N, for ``$N``."""
         self.history.append(value)
         if type is not None:

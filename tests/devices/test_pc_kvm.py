@@ -13,7 +13,7 @@ from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.core.session import Session
 from kvmdbg.devices.i8042 import keys_of, scan_codes
 from kvmdbg.engine import stops
-from kvmdbg.engine.coalescing import HOT
+from kvmdbg.engine.coalescing import OFTEN
 from kvmdbg.errors import UsageError
 from kvmdbg.pytest_plugin import Guests
 
@@ -47,7 +47,7 @@ def test_output_is_collected_and_in_order(kvm_guest: Guests) -> None:
     assert dbg.output == text.encode()
     assert dbg.uart.sent == len(text)
     if dbg.guest.coalescing.active:
-        assert sum(dbg.exits.by_reason.values()) < HOT + len(text) / 50
+        assert sum(dbg.exits.by_reason.values()) < OFTEN + len(text) / 50
 
 
 def test_the_order_of_output_and_other_exits(kvm_guest: Guests) -> None:

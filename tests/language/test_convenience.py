@@ -18,7 +18,7 @@ def test_which_value_of_the_history_a_name_means(name: str, number: int | None) 
 @pytest.fixture
 def kept() -> ConvenienceVariables:
     one = ConvenienceVariables()
-    assert [one.keep(70), one.keep(80, U8), one.keep(90)] == [1, 2, 3]
+    assert [one.add_to_history(70), one.add_to_history(80, U8), one.add_to_history(90)] == [1, 2, 3]
     return one
 
 
