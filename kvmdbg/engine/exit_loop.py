@@ -63,6 +63,17 @@ class ExitLoop(DebuggedVcpu):
     """The last exits: the port's entry or the reason, and the registers there (with the special ones where KVM
     loses them at a shutdown)."""
 
+    def debug_for_running(self) -> None:
+        if self._debug_set != self._for_running:
+            super().debug_for_running()
+            self.note_resumed()
+
+    def note_resumed(self) -> None:
+        """A free run goes on from here."""
+        if self.recent and self.recent[-1][0] == RESUMED:
+            self.recent.pop()
+        self.recent.append((RESUMED, self.vcpu.registers_at_exit()))
+
     @property
     @abstractmethod
     def guards(self) -> Guards: ...

@@ -214,11 +214,11 @@ class Inspection:
 
     def find_access(self, runner: VcpuThread, linear: int, size: int, *, write: bool) -> Access | None:
         """The access of the instruction that ended at pc to one of these bytes; None when it cannot be told."""
-        found = self._find_accessor(runner, linear, size, write=write, physical=False)
+        found = self._find_accessor(runner, linear, size, write=write, physical=False, whole=False)
         return None if found is None else found[1]
 
     def _find_accessor(
-        self, runner: VcpuThread, linear: int, size: int, *, write: bool, physical: bool
+        self, runner: VcpuThread, linear: int, size: int, *, write: bool, physical: bool, whole: bool = True
     ) -> tuple[Insn, Access] | None:
         from kvmdbg.x86 import operands
 
@@ -235,6 +235,7 @@ class Inspection:
             write=write,
             stack_bits=self.stack_bits(runner),
             place=(lambda at: self.physical_of(runner, at)) if physical else (lambda at: at),
+            whole=whole,
         )
 
     def find_accessor(

@@ -37,7 +37,7 @@ class LastExits(ExitLoop):
             vcpu.share_sregs(self.sregs)
         else:
             vcpu.unshare_sregs()
-        self.recent.append((RESUMED, vcpu.registers_at_exit()))
+        self.note_resumed()
 
     def _last_run(self) -> LastRun:
         """What is known of this run, for the account of its end."""

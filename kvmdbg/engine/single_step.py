@@ -314,6 +314,8 @@ class SingleStep:
                     runner.deliver(1, 1)
                     return self._delivery(before)
                 if vcpu.debug_dr6 & 15 and runner.plan.holds_data_in_registers:
+                    if runner.pc in self.handlers.points and self.flags.frame(before) is not None:
+                        self._ended_at_handler(before)  # the watched frame is told before the trap at the entry
                     return runner.serve_debug()
                 if self._unmoved(before) and (tries < JUMP_TRIES or not self._jumps()):
                     runner.debug_for_stepping()
@@ -480,6 +482,7 @@ class SingleStep:
         return True
 
     def _ended_at_handler(self, before: bytes) -> None:
+        """An event is delivered, the vCPU is at its handler's entry: nothing of the step is left in the frame."""
         self.ended = StepEnd.AT_HANDLER
         self.flags.correct_frame(before)
         self._clear_single_step()

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
-from kvmdbg.engine.exit_loop import RESUMED, ExitLoop
+from kvmdbg.engine.exit_loop import ExitLoop
 from kvmdbg.engine.probe import HLT, INT1
 from kvmdbg.kvm import abi, exits
+from kvmdbg.kvm.saved_regs import SIZE as REGS_SIZE
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
 
 if TYPE_CHECKING:
@@ -76,8 +77,6 @@ class TrapExits(ExitLoop):
                 return stop
             self.follow_tables()
             if not self.points_at(self.pc):
-                if trapped:
-                    self.recent.append((RESUMED, self.vcpu.registers_at_exit()))
                 self.debug_for_running()
                 return None
 
@@ -99,7 +98,7 @@ class TrapExits(ExitLoop):
             return self.deliver(3, 0)  # an int3 of the guest's own
         dr6 = vcpu.debug_dr6
         plan = self.plan
-        if dr6 & DR6_BS and self._debug_set == self._for_running:
+        if dr6 & DR6_BS and self._debug_set == self._for_running and not self._trapped_before():
             self.deliver(1, 0, dr6=DR6_BS)  # the guest has set EFLAGS.TF
         if dr6 & 15 and not plan.holds_data_in_registers and self.points_at(self.pc):
             return self.hit()
@@ -114,6 +113,18 @@ class TrapExits(ExitLoop):
         if not fired and not dr6 & DR6_BS:
             return self.deliver(1, self.at_int1())  # the guest's own int1, or its own debug registers
         return None
+
+    def _trapped_before(self) -> bool:
+        """Whether the trap of the guest's own EFLAGS.TF has come before its instruction, on a CPU that lets it wait:
+        KVM had to map a page first. It comes again, behind the instruction.
+        """
+        if not self.host.profile.step_trap_waits or len(self.recent) < 2:
+            return False
+        before, now = (state[:REGS_SIZE] for _, state in (self.recent[-2], self.recent[-1]))
+        if before != now:
+            return False
+        info = self.guest.space.classify_at(self, self.pc)
+        return info is None or not info.is_jump
 
     def at_int1(self) -> bool:
         """Whether a debug exit that nothing of ours caused stands at the int1 that did."""

@@ -380,17 +380,18 @@ def find_accessor(
     write: bool,
     stack_bits: int,
     place: Callable[[int], int | None] = lambda linear: linear,
+    whole: bool = True,
 ) -> tuple[Insn, Access] | None:
     """The instruction that ends at linear ``pc_after`` and has just accessed ``size`` bytes at ``linear``; that access.
 
-    ``size`` 0: how much was accessed is not known. Nor is it where the access ends or begins with a page: it may cross
-    into one that is not watched. ``reg`` gives the registers after it. Every start that decodes to an instruction of
-    just that length is tried, and also the instruction AT ``pc_after`` when it is a repeated one (it is not done yet).
-    Of several (a prefix may be the end of the instruction before it) that one is taken to which more of what lies
-    before it leads, then the longest. ``place`` maps linear addresses into the space that ``linear`` is of. None when
-    none of them made that access.
+    ``size`` 0: how much was accessed is not known; not ``whole``: it may be more. Nor is it known where the access ends
+    or begins with a page: it may cross into one that is not watched. ``reg`` gives the registers after it. Every start
+    that decodes to an instruction of just that length is tried, and also the instruction AT ``pc_after`` when it is a
+    repeated one (it is not done yet). Of several (a prefix may be the end of the instruction before it) that one is
+    taken to which more of what lies before it leads, then the longest. ``place`` maps linear addresses into the space
+    that ``linear`` is of. None when none of them made that access.
     """
-    cut = not size or not linear % PAGE or not (linear + size) % PAGE
+    cut = not size or not whole or not linear % PAGE or not (linear + size) % PAGE
     found: list[tuple[int, Insn, Access]] = []
     for length in range(MAX_INSTRUCTION + 1):
         start = pc_after - length

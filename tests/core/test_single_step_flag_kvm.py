@@ -130,6 +130,17 @@ def test_a_guest_that_steps_itself_is_watched_at_its_handlers(kvm_guest: Guests)
     assert dbg.regs.snapshot() == alone.regs.snapshot()
 
 
+def test_a_step_into_a_handler_whose_frame_is_watched(kvm_guest: Guests) -> None:
+    """The watchpoint is told before the trap at the entry: EFLAGS.TF of the step's is taken out of the frame there."""
+    dbg = kvm_guest(asm=FAULT.replace("fault: ud2", "fault: int 6\n    nop"))
+    dbg.break_at("fault", temporary=True)
+    assert isinstance(dbg.run(timeout=50), BreakpointStop)
+    dbg.watch(0x6FFA, 6, when="0")
+    dbg.step()
+    assert dbg.regs.ip == dbg.symbols["handler"]
+    assert word(dbg, 0x6FFE) & 0x100 == 0
+
+
 def test_steps_run_nothing_but_the_guests_own_way(kvm_guest: Guests) -> None:
     """What lies at 0xfff0, where a reset's ip points, is no code of this guest's."""
     dbg = kvm_guest(asm=OWN)

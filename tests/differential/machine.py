@@ -14,6 +14,7 @@ import kvmdbg
 from kvmdbg.core.session import Session
 from kvmdbg.devices.registry import device
 from kvmdbg.engine.stops import Stop
+from kvmdbg.kvm import abi
 from kvmdbg.machine.board import Board
 from tests.differential.blocks import MMIO, MMIO_SIZE, PORT
 from tests.differential.program import Assembled, Program, assembled
@@ -112,6 +113,27 @@ def in_time(session: Session, seconds: float = TIME_LIMIT) -> Iterator[None]:
         raise Wrong(f"it hangs at {session.regs.pc:#x}")
 
 
+TOUCHING = bytes.fromhex("8edb 800e000000 81c30001 81fb0080 72ef e680")
+"""again: mov ds, bx; or byte ptr [0], 0; add bx, 0x100; cmp bx, 0x8000; jb again; out 0x80, al"""
+
+
+def touch_all_pages(session: Session) -> None:
+    """Have KVM map all memory: where the CPU lets a step's trap wait, a guest with EFLAGS.TF set, alone or not, would
+    get one #DB more at its first access to a page."""
+    vcpu, start = session.runner.vcpu, MEMORY - 0x1000
+    regs, sregs = vcpu.get_regs(), vcpu.get_sregs()
+    there = abi.kvm_sregs.from_buffer_copy(vcpu.sregs_at_reset)
+    there.cs.base, there.apic_base = start, sregs.apic_base
+    session.physical.write(start, TOUCHING)
+    vcpu.set_sregs(there)
+    vcpu.set_regs(abi.kvm_regs(rflags=2))
+    vcpu.run()
+    vcpu.set_sregs(sregs)
+    vcpu.set_regs(regs)
+    vcpu.show_regs(bytes(regs))
+    session.physical.write(start, bytes(len(TOUCHING)))
+
+
 class Runnable:
     """A program as a file to open sessions on."""
 
@@ -137,6 +159,8 @@ class Runnable:
             irqchip=self.program.timer,
         ) as session:
             witness(session)
+            if session.runner.host.profile.step_trap_waits:
+                session.runner.call(lambda: touch_all_pages(session))
             yield session
 
     def ends(self, stop: Stop) -> bool:

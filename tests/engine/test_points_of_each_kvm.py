@@ -10,7 +10,7 @@ from kvmdbg.engine import stops
 from kvmdbg.engine.probe import HLT, INT1, INT3
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.kvm import abi, exits
-from kvmdbg.x86.registers import DR6_BS
+from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
 from tests.engine.conftest import CODE
 from tests.scripted.cpu import Play, ScriptedCpu
 from tests.scripted.machine import START, ScriptedSession, profile
@@ -104,3 +104,24 @@ def test_a_write_to_a_watched_page_is_done_and_reported(dbg: ScriptedSession, re
     assert dbg.memory.read(0x5000, 8) == b"abefgh\0\0"
     assert (stop.old, stop.new) == (bytes(2), b"gh")
     assert dbg.cpu.completions == 1
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_the_trap_of_the_guests_own_before_its_instruction(dbg: ScriptedSession, waits: bool) -> None:
+    """An emulated CPU brings it where KVM had to map a page first; the guest gets it behind the instruction."""
+    dbg.let_probe_find(profile(registers=True, step_trap_waits=waits))
+    dbg.break_at(START + 4)
+    given: list[int] = []
+
+    def trap(at: int) -> Play:
+        def play(cpu: ScriptedCpu) -> None:
+            events = cpu.get_events()
+            given.append(events.exception.nr if events.exception.injected else 0)
+            cpu.set_events(abi.kvm_vcpu_events())
+            debugs(at, DR6_BS)(cpu)
+
+        return play
+
+    dbg.regs.eflags |= EFLAGS_TF
+    played(dbg, trap(START), trap(START + 1), trap(START + 2), HALT)
+    assert given == [0, 0 if waits else 1, 1]

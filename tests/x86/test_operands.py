@@ -165,7 +165,9 @@ def test_rubbish(code: bytes, bits: int, value: int) -> None:
         assert access.read or access.write
 
 
-def finder(code: str, at: int, bits: int, linear: int, size: int, write: bool, **values: int) -> tuple[int, str] | None:
+def finder(
+    code: str, at: int, bits: int, linear: int, size: int, write: bool, whole: bool = True, **values: int
+) -> tuple[int, str] | None:
     raw = bytes.fromhex(code)
 
     def read(address: int, length: int) -> bytes:
@@ -174,7 +176,7 @@ def finder(code: str, at: int, bits: int, linear: int, size: int, write: bool, *
         return raw.ljust(len(raw) + 32, b"\x90")[address - 0x1000 : address - 0x1000 + length]
 
     reg = registers(**(dict.fromkeys(BASES, 0) | values))
-    made = operands.find_accessor(read, 0x1000 + at, bits, reg, linear, size, write=write, stack_bits=bits)
+    made = operands.find_accessor(read, 0x1000 + at, bits, reg, linear, size, write=write, stack_bits=bits, whole=whole)
     found = made[0] if made is not None else None
     return (found.address, found.mnemonic) if found else None
 
@@ -263,6 +265,13 @@ def test_whether_a_byte_before_is_a_prefix(code: str, bits: int, linear: int, si
     """What comes before tells it, where the size of the access does not."""
     found = finder(code, len(bytes.fromhex(code)), bits, linear, size, True, rbx=0x3F00)
     assert found is not None and found[0] - 0x1000 == start
+
+
+@pytest.mark.parametrize(("whole", "name"), [(True, "add"), (False, "sidt")])
+def test_an_access_of_which_only_a_part_is_known(whole: bool, name: str) -> None:
+    """mov rsi, 0x5010; sidt [rsi], whose end is add [rsi], ecx; 4 of the ten bytes are watched."""
+    found = finder("48c7c610500000 0f010e", 10, 64, 0x5010, 4, True, whole, rsi=0x5010)
+    assert found is not None and found[1] == name
 
 
 def test_a_round_of_a_repeated_instruction_before_the_instruction_before_it() -> None:
