@@ -23,32 +23,41 @@ class PushedFlags:
         self._vcpu = vcpu
         self._guest = guest
 
-    def frame(self, before: bytes) -> tuple[int, int] | None:
-        """Linear address and size of what the delivery of an event has just pushed, from registers ``before`` it.
+    def frame(self, before: bytes) -> list[tuple[int, int]]:
+        """What the delivery of an event has just pushed: linear address and size of its one piece, or its two pieces
+        where the stack goes on at the other end of its segment. Empty where it cannot be found.
 
-        Known by the return address, that of the instruction or one behind it; None where it is none.
+        ``before`` are the registers before it.
+        """
+        size, top = self._frame_size(before), self._vcpu.stack_pointer
+        first = next((n for n in range(size) if self._vcpu.on_stack(n) != top + n), size)
+        pieces = [(top, first), (self._vcpu.on_stack(first), size - first)]
+        return [piece for piece in pieces if piece[1]]
+
+    def _frame_size(self, before: bytes) -> int:
+        """Its bytes; 0 where it is none.
+
+        Known by the return address, that of the instruction or one behind it.
         """
         vcpu = self._vcpu
         width = vcpu.mode.bits // 8
-        stack = vcpu.stack_pointer
         rip = int.from_bytes(before[RIP : RIP + 8], "little")
         mask = (1 << width * 8) - 1
         slots = 5 if width == 8 else 3
         for error_code in (0, width):
             try:
-                back = self._guest.space.read_linear(vcpu, stack + error_code, width)
+                back = self._guest.space.read_linear(vcpu, vcpu.on_stack(error_code), width)
             except MemoryFault:
-                return None
+                return 0
             if (int.from_bytes(back, "little") - rip) & mask <= 15:
-                return stack, error_code + slots * width
-        return None
+                return error_code + slots * width
+        return 0
 
     def correct_frame(self, before: bytes) -> None:
         """After the delivery of an event: have EFLAGS.TF in its frame as the guest had it."""
-        frame = self.frame(before)
-        if frame is not None:
+        size = self._frame_size(before)
+        if size:
             width = self._vcpu.mode.bits // 8
-            _, size = frame
             error_code = size % (5 * width if width == 8 else 3 * width)
             self._correct_pushed(error_code + 2 * width, width, before)
 
@@ -67,7 +76,7 @@ class PushedFlags:
     def _correct_pushed(self, offset: int, width: int, before: bytes) -> None:
         """Have EFLAGS.TF in an image of EFLAGS on the stack as the guest had it in registers ``before``."""
         vcpu = self._vcpu
-        at = vcpu.stack_pointer + offset
+        at = vcpu.on_stack(offset)
         own = EFLAGS_TF if before[RFLAGS + 1] & 1 else 0
         try:
             flags = int.from_bytes(self._guest.space.read_linear(vcpu, at, width), "little")
@@ -83,7 +92,7 @@ class PushedFlags:
         size = IMAGE_SIZES.get(info.mnemonic) if info is not None else None
         if info is None or size is None:
             return range(0)
-        at = vcpu.stack_pointer + (2 * size if info.mnemonic.startswith("iret") else 0)
+        at = vcpu.on_stack(2 * size if info.mnemonic.startswith("iret") else 0)
         return range(at, at + size)
 
     def in_memory(self, source: range) -> int | None:

@@ -232,7 +232,10 @@ class Runner(Answering, TrapExits, LastExits):
                 self.forget()
                 if not self.refused_by_guard(error):
                     return self.refused(error)
-                stop = self.watching.through_guards(self.stepper.once)
+                if self.points_at(self.pc):  # it is refused before its trap could be met
+                    stop = self.hit(trapped=False)
+                else:
+                    stop = self.watching.through_guards(self.stepper.once)
                 if stop is not None or world.stopping:
                     return stop
                 self.follow_tables()

@@ -17,7 +17,7 @@ from kvmdbg.x86.modes import Mode, mode_of
 
 T = TypeVar("T")
 GONE = "this vCPU is gone: the guest has been restarted or closed"
-LOW32 = (1 << 32) - 1
+LOW32, LOW64 = (1 << 32) - 1, (1 << 64) - 1
 
 
 class VcpuThread(threading.Thread):
@@ -172,11 +172,15 @@ class VcpuThread(threading.Thread):
     @property
     def stack_pointer(self) -> int:
         """Linear address of the top of the stack."""
-        regs, mode = self.vcpu.regs, self.mode
-        if mode.bits == 64:
-            return int(regs.rsp)
+        return self.on_stack(0)
+
+    def on_stack(self, offset: int) -> int:
+        """Linear address ``offset`` bytes above the top of the stack, which goes on at the other end of its segment."""
+        at = int(self.vcpu.regs.rsp) + offset
+        if self.mode.bits == 64:
+            return at & LOW64
         mask = LOW32 if self.sregs.ss.db else 0xFFFF
-        return int(self.sregs.ss.base) + (int(regs.rsp) & mask) & LOW32
+        return int(self.sregs.ss.base) + (at & mask) & LOW32
 
     def mp_state(self) -> int:
         """KVM_MP_STATE_*, on this vCPU's thread. Its registers may be others afterwards: KVM takes an INIT or SIPI."""

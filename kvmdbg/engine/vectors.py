@@ -275,10 +275,10 @@ class Vectors:
         coded = kind == "exception" and vector in WITH_ERROR_CODE and not mode.segmented
         others = tuple(other for other in vectors if other != vector)
         try:
-            frame = self._space.read_linear(runner, runner.stack_pointer, 3 * width)
+            frame = [self._space.read_linear(runner, runner.on_stack(n * width), width) for n in range(3)]
         except MemoryFault:
-            frame = bytes(3 * width)
-        words = [int.from_bytes(frame[n * width : (n + 1) * width], "little") for n in range(3)]
+            frame = [bytes(width)] * 3
+        words = [int.from_bytes(word, "little") for word in frame]
         error_code = words.pop(0) & 0xFFFFFFFF if coded else None
         ip = words[0]
         if mode.bits != 64:

@@ -322,8 +322,8 @@ class Watching:
         if runner.stepper.not_begun or (stop is not None and not isinstance(stop, stops.WatchpointStop)):
             return stop
         if runner.stepper.at_handler:
-            frame = runner.stepper.flags.frame(before)
-            expected = [] if frame is None else self._touched(watches, values, Access(*frame, False, True, "ss"))
+            pieces = [Access(*piece, False, True, "ss") for piece in runner.stepper.flags.frame(before)]
+            expected = [touch for piece in pieces for touch in self._touched(watches, values, piece)]
         for touch in expected:
             self._fill(touch, touch.old, self._value(touch.watch))
         found = {touch.watch for touch in expected if touch.kind == "write"}
