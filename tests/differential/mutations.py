@@ -91,7 +91,7 @@ MUTATIONS = (
     Mutation(
         "lidt whose operand lies in a withdrawn page never ends",
         "engine/watching.py",
-        "        if not write and bytes(runner.vcpu.page[REGS:REGS_END]) == state:\n",
+        "        if not write and runner.vcpu.copy_of_regs() == state:\n",
         "        if False:\n",
         ("--mode", "prot", "--mode", "long", "--variant", "watchpoints", "--variant", "false-watchpoints"),
     ),
@@ -160,6 +160,20 @@ MUTATIONS = (
         "if target.waits or (in_string",
         "if False and (in_string",
         ("--variant", "recorded"),
+    ),
+    Mutation(
+        "into pushes whether it is taken or not",
+        "x86/operands.py",
+        'if name == "into" and not reg("rflags") & EFLAGS_OF:',
+        "if False:",
+        ("--mode", "real", "--mode", "prot", "--variant", "watchpoints"),
+    ),
+    Mutation(
+        "other memory in the place of what is watched is a write",
+        "engine/watching.py",
+        "if new != old and place == places[watch]:",
+        "if new != old:",
+        ("--mode", "long", "--variant", "watchpoints"),
     ),
     Mutation(
         "a snapshot forgets a device",

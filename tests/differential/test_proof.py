@@ -8,6 +8,7 @@ from kvmdbg.engine.stops import WatchpointStop
 from kvmdbg.x86.operands import Access
 from tests.differential.blocks import generate
 from tests.differential.machine import Observation
+from tests.differential.mutations import MUTATIONS, ROOT, Mutation
 from tests.differential.program import LAYOUTS, MODES, Program, assembled
 from tests.differential.trace import Step, Visit, match, match_order, touches, visits
 
@@ -108,3 +109,8 @@ def test_stops_of_a_watchpoint_are_matched_with_the_trace(stops: list[int], righ
         *wanted[1:],
     ]
     assert (match([_stop(one) for one in stops], wanted, extra=False) is None) is right
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_a_fault_can_be_put_back(mutation: Mutation) -> None:
+    assert (ROOT / "kvmdbg" / mutation.file).read_text().count(mutation.old) == 1
