@@ -29,7 +29,7 @@ class Step:
 
     ``accesses`` are its own; ``implicit`` is memory that changed beside them: frames of events, descriptors' accessed
     bits. ``certain``: it has surely done its accesses, it was not cut short by an exception, say. ``trapped``: a trap
-    of the guest's own EFLAGS.TF came, perhaps before the instruction at ``pc``.
+    of the guest's own EFLAGS.TF came, perhaps before the instruction at ``pc``. ``size`` is the instruction's.
     """
 
     pc: int
@@ -39,6 +39,7 @@ class Step:
     implicit: tuple[int, ...]
     certain: bool
     trapped: bool = False
+    size: int = 1
 
 
 def _changed(before: bytes, after: bytes) -> list[int]:
@@ -105,7 +106,8 @@ def _trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:
             if strange and stop.reason in ("step", "halted"):
                 raise Wrong(f"{text} at {pc:#x} changed {strange[0]:#x}, which is none of its accesses")
         trapped = following == runnable.code.entries[1]
-        steps.append(Step(pc, following, text, tuple(accesses), tuple(implicit), certain, trapped))
+        size = insn.size if insn is not None else 1
+        steps.append(Step(pc, following, text, tuple(accesses), tuple(implicit), certain, trapped, size))
         memory = after
         if stop.reason not in ("step", "halted") or (stop.reason == "halted" and runnable.ends(stop)):
             return steps, stop
