@@ -161,6 +161,24 @@ def test_memory_is_read_where_it_says(machine: Machine) -> None:
     assert machine.reads == []
 
 
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_the_ends_of_a_types_range_and_of_64_bits(size: int, machine: Machine) -> None:
+    """Only what can leave 64 bits is wrapped: a range that is told wrong shows there."""
+    bits, least, most = 8 * size, -(1 << 63), (1 << 64) - 1
+    signed, unsigned = f"*(s{bits}*)0x600", f"*(u{bits}*)0x600"
+    memory = machine.memory["linear"]
+    low, high = -(1 << bits - 1), (1 << bits - 1) - 1
+    memory[0x600 : 0x600 + size] = (1 << bits - 1).to_bytes(size, "little")
+    assert value(f"{signed} - {low - least}", machine) == least
+    assert value(f"{signed} - {low - least + 1}", machine) == -least - 1
+    memory[0x600 : 0x600 + size] = high.to_bytes(size, "little")
+    assert value(f"{signed} + {most - high}", machine) == most
+    assert value(f"{signed} + {most - high + 1}", machine) == 0
+    memory[0x600 : 0x600 + size] = b"\xff" * size
+    assert value(f"{unsigned} + {most - (1 << bits) + 1}", machine) == most
+    assert value(f"{unsigned} + {most - (1 << bits) + 2}", machine) == 0
+
+
 def test_an_address_is_64_bits(machine: Machine) -> None:
     with pytest.raises(MemoryFault) as caught:
         value("*(u8*)(0x500 - 0x501)", machine)
