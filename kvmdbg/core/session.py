@@ -79,11 +79,9 @@ class Session:
         self.listeners = Listeners()
         self.files = DebugFiles(image, self._forget_bindings)
         self.symbols, self.source = self.files.symbols, Source(self.files)
-        self.breakpoints = Breakpoints()
-        self.changes = Changes()
-        self.convenience = ConvenienceVariables()
-        self.variables, self.history = self.convenience.values, self.convenience.history
-        self.add_to_history = self.convenience.add_to_history
+        self.breakpoints, self.changes = Breakpoints(), Changes()
+        kept = self.convenience = ConvenienceVariables()
+        self.variables, self.history, self.add_to_history = kept.values, kept.history, kept.add_to_history
         self.judge = Judge(self.breakpoints, self.listeners, lambda runner: self.contexts.of(runner), self._event_of)
         self._serial = SerialPort(serial, self.listeners)
         try:

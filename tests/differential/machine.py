@@ -16,7 +16,7 @@ from kvmdbg.devices.registry import device
 from kvmdbg.engine.stops import Stop
 from kvmdbg.kvm import abi
 from kvmdbg.machine.board import Board
-from tests.differential.blocks import MMIO, MMIO_SIZE, PORT
+from tests.differential.maker import MMIO, MMIO_SIZE, PORT
 from tests.differential.program import Assembled, Program, assembled
 
 MEMORY = 0x80000
