@@ -402,6 +402,12 @@ def test_slot_of_a_far_return(mode: str, db: int, code: str, at: int) -> None:
     assert cpu.fault() == (GP, "loading CS with 0x48: it is beyond the GDT's limit, 0x37")
 
 
+@pytest.mark.parametrize("code", ["cb", "cf", "1f", "8e18", "f730", "0f0018"])
+def test_where_no_memory_is_nothing_is_known(code: str) -> None:
+    """retf, iret, pop ds, mov ds, [eax], div [eax], ltr [eax]: what they would read decides."""
+    assert Cpu("prot", code).set(rsp=0x7000000, rax=0x7000000).fault() is None
+
+
 def test_real_mode_loads_any_selector() -> None:
     for code in ("8ed8", "1f", "ea00104800", "cb", "cf"):
         cpu = Cpu("real", code).set(rax=0x48, rsp=0x2000)
