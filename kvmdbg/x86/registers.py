@@ -34,7 +34,7 @@ class Register:
     bits: int
     group: str
     parent: str
-    shift: int = 0
+    shift: int
     writable: bool = True
 
 

@@ -236,6 +236,29 @@ def test_elements_that_go_on_at_the_other_end_of_the_segment(
             assert start <= base and end >= base + 0x10000
 
 
+def test_decoding_from_the_very_first_byte_tells_where_an_instruction_starts() -> None:
+    """mov al, 0x66 and then mov [0x3fff], bp: from 0 on the 0x66 is no prefix."""
+    code = bytes.fromhex("b066892eff3f")
+
+    def read(address: int, length: int) -> bytes:
+        if not 0 <= address <= address + length <= 0x20:
+            raise MemoryFault(address)
+        return code.ljust(0x20, b"\x90")[address : address + length]
+
+    reg = registers(**dict.fromkeys(BASES, 0))
+    found = operands.find_accessor(read, len(code), 16, reg, 0x4000, 1, write=True, stack_bits=16)
+    assert found is not None and found[0].address == 2
+
+
+@pytest.mark.parametrize(
+    ("prefix", "segment"), [("2e", "cs"), ("36", "ss"), ("3e", "ds"), ("26", "es"), ("64", "fs"), ("65", "gs")]
+)
+def test_the_source_of_a_string_is_in_the_segment_that_a_prefix_names(prefix: str, segment: str) -> None:
+    reg = registers(rsi=0x123, rdi=0x456)
+    source, target = operands.accesses(bytes.fromhex(prefix + "a4"), 0x1000, 16, reg)
+    assert (source.linear, target.linear) == (reg(f"{segment}_base") + 0x123, reg("es_base") + 0x456)
+
+
 @pytest.mark.parametrize("code", ["66d10eff3f", "66892eff3f", "6626892eff3f", "26892eff3f"])
 @pytest.mark.parametrize(("linear", "size"), [(0x3FFF, 1), (0x4000, 3)])
 def test_a_part_of_an_access_across_pages(code: str, linear: int, size: int) -> None:
