@@ -37,7 +37,7 @@ MUTATIONS = (
     Mutation(
         "steps clear the guest's own trap flag",
         "engine/single_step.py",
-        "        if own if image is None or self.parked else image & EFLAGS_TF:\n",
+        "        if own if image is None or self.not_begun else image & EFLAGS_TF:\n",
         "        if False:\n",
     ),
     Mutation(
@@ -57,7 +57,7 @@ MUTATIONS = (
     Mutation(
         "a step over a fence runs two instructions",
         "engine/single_step.py",
-        "        if not host_profile().runs_on:\n",
+        "        if not runner.host.profile.runs_on:\n",
         "        if True:\n",
     ),
     Mutation(
@@ -124,8 +124,8 @@ MUTATIONS = (
     Mutation(
         "the guest's own single-step trap leaves DR6.BS clear",
         "engine/single_step.py",
-        "        if own and not self.parked:\n            runner.deliver(1, 0, dr6=DR6_BS)\n",
-        "        if own and not self.parked:\n            runner.deliver(1, 0)\n",
+        "        if own and not self.not_begun:\n            runner.deliver(1, 0, dr6=DR6_BS)\n",
+        "        if own and not self.not_begun:\n            runner.deliver(1, 0)\n",
     ),
     Mutation(
         "conditions are taken for true",
