@@ -92,15 +92,15 @@ def break_at(trial: Trial, places: Iterable[int], **options: object) -> list[Bre
     return points
 
 
-def check_hits(trial: Trial, points: list[Breakpoint], others: Sequence[Stop] = ()) -> None:
-    """``others``: stops for another reason, behind which a breakpoint is passed without a hit."""
+def check_hits(trial: Trial, points: list[Breakpoint], others: Sequence[Stop] | None = None) -> None:
+    """``others``: stops of watchpoints that were set, too, behind which a breakpoint is passed without a hit."""
     for point in points if trial.steps else ():
         found = visits(trial.steps, [(point.address, point.space)])
-        passed = [physical(stop.pc) if point.space == "phys" else stop.pc for stop in others].count(point.address)
+        passed = [physical(stop.pc) if point.space == "phys" else stop.pc for stop in others or ()].count(point.address)
         wanted = sum(visit.certain for visit in found) - passed
         places = {visit.pc for visit in found}
         most = sum(step.pc in places for step in trial.steps)
-        if others and any(step.pc in places and step.text.startswith("rep") for step in trial.steps):
+        if others is not None and any(step.pc in places and step.text.startswith("rep") for step in trial.steps):
             most = MOST_STOPS  # beside a watchpoint each element may be a step
         if not wanted <= point.hits <= most:
             raise Wrong(f"breakpoint {point.address:#x}, held by {point.held_by}: {point.hits} hits, not {wanted}")

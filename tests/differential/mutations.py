@@ -162,13 +162,6 @@ MUTATIONS = (
         ("--variant", "recorded"),
     ),
     Mutation(
-        "into pushes whether it is taken or not",
-        "x86/operands.py",
-        'if name == "into" and not reg("rflags") & EFLAGS_OF:',
-        "if False:",
-        ("--mode", "real", "--mode", "prot", "--variant", "watchpoints"),
-    ),
-    Mutation(
         "other memory in the place of what is watched is a write",
         "engine/watching.py",
         "if new != old and place == places[watch]:",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kvmdbg.engine.stops import Stop
+from kvmdbg.x86 import paging
 from kvmdbg.x86.registers import EFLAGS_RF
 from tests.differential.break_variants import break_at
 from tests.differential.machine import MEMORY, TIME_LIMIT, Wrong, in_time, observe, witness
@@ -77,8 +78,11 @@ def recorded(trial: Trial) -> Stop:
         if again.reason != "replayed":
             raise Wrong(again.describe())
         found, alone = observe(other, again), observe(session, stop)
-        found.registers["rflags"] |= alone.registers["rflags"] & EFLAGS_RF  # which moments leave out
-        trial.observed = replace(found, end=stop.reason)
+        found.registers["rflags"] |= alone.registers["rflags"] & EFLAGS_RF  # in no moment
+        memory, sregs = bytearray(found.memory), session.runner.sregs
+        for page in paging.tables(session.physical.read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer):  # nor these
+            memory[page : page + 4096] = alone.memory[page : page + 4096]
+        trial.observed = replace(found, end=stop.reason, memory=bytes(memory))
     return stop
 
 
