@@ -175,3 +175,20 @@ def test_no_more_is_read_than_the_guest_reads(opened: Callable[[str], Backend]) 
     assert guest.has(lambda taken: taken.endswith(b"y" * 4096))
     os.close(sink)
     os.close(source)
+
+
+@pytest.mark.parametrize("text", ["pty", "tcp:0", "stdio"])
+def test_a_process_that_ends_does_not_wait_for_input(opened: Callable[[str], Backend], text: str) -> None:
+    before = set(threading.enumerate())
+    made = opened(text)
+    made.listen(Guest().feed)
+    source, sink = os.pipe()
+    if isinstance(made, Stdio):
+        made.take_input(source)
+        made.wanted()
+    (reader,) = set(threading.enumerate()) - before
+    assert reader.daemon
+    os.close(sink)
+    if isinstance(made, Stdio):
+        reader.join(PATIENCE)
+    os.close(source)
