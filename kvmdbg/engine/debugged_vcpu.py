@@ -14,7 +14,7 @@ from kvmdbg.errors import NotSupportedHere
 from kvmdbg.kvm import abi
 from kvmdbg.kvm.saved_regs import RIP
 from kvmdbg.machine.cpu import Cpu
-from kvmdbg.x86.registers import EFLAGS_RF, EFLAGS_TF, NO_FAULTS
+from kvmdbg.x86.registers import BY_INSTRUCTION, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
 
 GuestDebug = tuple[int, tuple[int, ...]]
 """What ``Cpu.set_guest_debug`` takes."""
@@ -32,6 +32,8 @@ class DebuggedVcpu(VcpuThread):
         """How often a plan was taken."""
         self.deliveries = 0
         """How often an event of the guest's own was handed to it."""
+        self.untold_event = False
+        """KVM_GET_VCPU_EVENTS does not tell of the last one until it is delivered: what is saved now lacks it."""
         self._postponed: tuple[bytes, bytes] | None = None
         self.stepping = False
         self.tables_touched = False
@@ -217,6 +219,7 @@ class DebuggedVcpu(VcpuThread):
     def deliver(self, vector: int, length: int, *, dr6: int = 0) -> stops.Stop | None:
         """Hand an exception of the guest's own to the guest, its ip moved on by ``length``; ``dr6`` is set in DR6."""
         self.deliveries += 1
+        self.untold_event = vector in BY_INSTRUCTION
         if dr6:
             debugregs = self.vcpu.get_debugregs()
             debugregs.dr6 |= dr6

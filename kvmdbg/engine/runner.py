@@ -246,6 +246,7 @@ class Runner(Answering, TrapExits, LastExits):
             if withdrawn:
                 self.forget()
                 self.look_at_tables()
+            self.untold_event = False
             if entry is None and vcpu.reason == exits.KVM_EXIT_IO:
                 entry = self.port_entry()
                 entry.count += 1
@@ -259,18 +260,20 @@ class Runner(Answering, TrapExits, LastExits):
                         return stop
             else:
                 self.note_exit()
-                retreat.spent |= vcpu.reason != exits.KVM_EXIT_MMIO
+                seen = vcpu.reason != exits.KVM_EXIT_MMIO
                 stop = self.serve()
+                retreat.spent |= seen and not self.untold_event
                 if stop is not None or world.stopping:
                     return stop
                 self.follow_tables()
                 if self.plan.stepping:
                     return self._go_on_stepping()
-            vcpu.exits_left -= 1
-            if not vcpu.exits_left:
-                self.forget()
-                self.complete()
-                return self.limit_reached()
+            if not self.untold_event:  # a snapshot of a stop here would lack it
+                vcpu.exits_left -= 1
+                if not vcpu.exits_left:
+                    self.forget()
+                    self.complete()
+                    return self.limit_reached()
             if retreat.marked and retreat.spent:
                 stop = self.complete()
                 if stop is not None:

@@ -20,6 +20,8 @@ EFLAGS_RF = 1 << 16
 """The next instruction meets no breakpoint; set in the frame of a fault (SDM volume 3B, section 17.3.1.1)."""
 NO_FAULTS = frozenset((1, 2, 3, 4, 8, 18))
 """Exceptions that are traps (here #DB, too) or aborts (SDM volume 3A, table 6-1)."""
+BY_INSTRUCTION = frozenset((3, 4))
+"""#BP and #OF, which INT3 and INTO are for."""
 DR6_BS = 1 << 14
 """EFLAGS.TF was the reason of a #DB."""
 

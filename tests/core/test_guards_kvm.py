@@ -220,6 +220,45 @@ def test_a_stack_that_comes_into_a_guarded_page(kvm_guest: Guests) -> None:
     assert dbg.output == b"k"
 
 
+TRAPS_BEFORE_A_WATCHED_STACK = """
+.code64
+    mov rsp, 0x7000
+    lea rax, [rip + handler]
+    mov rdi, offset idt + 3 * 16
+    mov [rdi], ax
+    mov word ptr [rdi + 2], cs
+    mov word ptr [rdi + 4], 0x8e00
+    shr rax, 16
+    mov [rdi + 6], ax
+    shr rax, 16
+    mov [rdi + 8], eax
+    lidt [idtr]
+    xor ebx, ebx
+    int3
+    mov rsp, 0x9100
+    int3
+    hlt
+handler:
+    inc ebx
+    iretq
+    .balign 8
+idtr: .word 4 * 16 - 1
+    .quad idt
+    .balign 16
+idt: .skip 4 * 16
+"""
+
+
+def test_a_trap_of_the_guests_own_before_a_guard_is_met(kvm_guest: Guests) -> None:
+    """Where the vCPU goes back for the guard, the trap that KVM was given after an exit for it is delivered again."""
+    dbg = kvm_guest(asm=TRAPS_BEFORE_A_WATCHED_STACK, mode="long", load=0x10000)
+    for place in range(0x9800, 0x9828, 8):
+        dbg.watch(place, 1)
+    stop = dbg.run(timeout=50)
+    assert isinstance(stop, HaltedStop), stop.describe()
+    assert dbg.regs.ebx == 2
+
+
 HANDLERS_ACROSS_PAGES = """
 .code64
     mov rsp, 0x7000

@@ -254,3 +254,40 @@ def test_memory_by_index(kvm_guest: Guests) -> None:
                 memory[0x5000] = value
         with pytest.raises(MemoryFault, match="1 bytes do not fill 2"):
             memory[0x5000:0x5002] = b"x"
+
+
+def test_no_limit_ends_between_a_trap_and_its_handler(kvm_guest: Guests) -> None:
+    """Where KVM gives us the guest's own int3, a snapshot that was taken then would lack the #BP."""
+    code = """
+    .code64
+        mov rsp, 0x7000
+        lea rax, [rip + handler]
+        mov rdi, offset idt + 3 * 16
+        mov [rdi], ax
+        mov word ptr [rdi + 2], cs
+        mov word ptr [rdi + 4], 0x8e00
+        shr rax, 16
+        mov [rdi + 6], ax
+        shr rax, 16
+        mov [rdi + 8], eax
+        lidt [idtr]
+        xor ebx, ebx
+        int3
+        out 0x80, al
+        hlt
+    handler:
+        inc ebx
+        iretq
+        .balign 8
+    idtr: .word 4 * 16 - 1
+        .quad idt
+        .balign 16
+    idt: .skip 4 * 16
+    """
+    dbg = kvm_guest(asm=code, mode="long", load=0x10000)
+    assert isinstance(dbg.run(exits=1, timeout=50), stops.LimitStop)
+    here = dbg.snapshots.take()
+    assert isinstance(dbg.run(timeout=50), stops.HaltedStop)
+    dbg.snapshots.restore(here)
+    assert isinstance(dbg.run(timeout=50), stops.HaltedStop)
+    assert dbg.regs.ebx == 1
