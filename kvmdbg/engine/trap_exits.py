@@ -11,7 +11,7 @@ from kvmdbg.engine.exit_loop import ExitLoop
 from kvmdbg.engine.probe import HLT, INT1
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.saved_regs import SIZE as REGS_SIZE
-from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
+from kvmdbg.x86.registers import DR6_BS, EFLAGS_IF, EFLAGS_RF, EFLAGS_TF
 
 if TYPE_CHECKING:
     from kvmdbg.engine.breakpoints import Point
@@ -76,9 +76,19 @@ class TrapExits(ExitLoop):
                 self._fired_here = self.stepper.not_begun
                 return stop
             self.follow_tables()
-            if not self.points_at(self.pc):
+            if not self.points_at(self.pc) or self._opens_to_interrupts():
                 self.debug_for_running()
                 return None
+
+    def _opens_to_interrupts(self) -> bool:
+        """Whether an interrupt may come before the instruction at pc, and its breakpoint is reached by a run, too.
+
+        Steps keep interrupts out: where breakpoints follow each other, none would ever come.
+        """
+        flags = self.vcpu.regs.rflags
+        if not self.guest.machine.irqchip or flags & (EFLAGS_IF | EFLAGS_TF | EFLAGS_RF) != EFLAGS_IF:
+            return False
+        return not self.vcpu.get_events().interrupt.shadow and not self.stepper.event_waits()
 
     def follow_tables(self) -> None:
         self.guest.holding.follow_tables(self)

@@ -87,3 +87,19 @@ def test_a_breakpoint_is_passed_once_while_the_timer_interrupts(boot: Boot, regi
         time.sleep(0.002)
         stop = dbg.run(timeout=30)
         assert (stop.pc, (dbg.regs.bx - first) & 0xFFFF) == (LOOP, count)
+
+
+@pytest.mark.parametrize("registers_taken", [False, True], ids=["first four", "beyond four"])
+def test_interrupts_come_where_each_instruction_has_a_breakpoint(boot: Boot, registers_taken: bool) -> None:
+    """A loop waits for the timer: as the steps past breakpoints keep it out, it has to come between them."""
+    wait = bytes.fromhex("833e009000 74f9 90 ebfd")  # again: cmp word [0x9000], 0; je again; done: nop; jmp $
+    dbg = boot((SET_UP + wait).ljust(0x100, b"\x90") + HANDLER, cpus=2)
+    if registers_taken:
+        take_debug_registers(dbg)
+    again, done = LOOP, LOOP + 7
+    for place in (again, again + 5):
+        dbg.break_at(place, when="$bx == 1")
+    dbg.break_at(done)
+    assert dbg.run(timeout=30).pc == done
+    assert ticks(dbg) >= 1
+    assert [point.hits for point in dbg.breakpoints][-1] == 1
