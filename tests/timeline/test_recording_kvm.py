@@ -283,10 +283,11 @@ def test_a_change_where_the_guest_steps_itself(boot: Open, count: int) -> None:
     first, second = boot(OWN_TRAP), boot(OWN_TRAP)
     with first.record() as log:
         first.step(count)
+        behind_inc_ax = first.regs.pc == 0x101A and first.physical.read(0x5000, 1) == b"\0"  # 8 or 9 steps: mov ss
         first.physical.write(0x5001, b"\x77")
         first.regs.rbx = 0x1234
         first.run()
-    assert count != 9 or [one.at.waits for one in log.entries if isinstance(one, Poke)] == [True]
+    assert not behind_inc_ax or [one.at.waits for one in log.entries if isinstance(one, Poke)] == [True]
     replayed(second, log)
     assert second.regs.snapshot() == first.regs.snapshot()
     assert second.physical.read(0x5000, 2) == first.physical.read(0x5000, 2) == b"\x04\x77"
