@@ -68,6 +68,10 @@ def limited(name: str, seconds: int) -> Iterator[None]:
 def compare(name: str, effort: Effort, measure: Callable[[], tuple[float, float]]) -> tuple[float, float, float]:
     """The medians of our side and of the other's, and of their ratio."""
     with limited(name, effort.limit):
-        rounds = [measure() for _ in range(effort.rounds)]
+        return medians([measure() for _ in range(effort.rounds)])
+
+
+def medians(rounds: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
+    """Of our side, of the other's, and of their ratio."""
     ours, theirs = (statistics.median(side) for side in zip(*rounds, strict=True))
     return ours, theirs, statistics.median(a / b for a, b in rounds)
