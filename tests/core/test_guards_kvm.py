@@ -7,6 +7,7 @@ import pytest
 from kvmdbg.core.session import Session
 from kvmdbg.engine.stops import BreakpointStop, HaltedStop, Stop, WatchpointStop
 from kvmdbg.pytest_plugin import Guests
+from tests.core.long_mode_handler import with_handler
 
 pytestmark = pytest.mark.kvm
 
@@ -178,36 +179,11 @@ def test_accessed_bits_in_a_guarded_page(kvm_guest: Guests, held: str) -> None:
     assert dbg.physical.read(gdt, 24) == alone.physical.read(gdt, 24)
 
 
-FAULT_ON_A_WATCHED_STACK = """
-.code64
-    mov rsp, 0x9000
-    lea rax, [rip + handler]
-    mov rdi, offset idt
-    mov [rdi], ax
-    mov word ptr [rdi + 2], cs
-    mov word ptr [rdi + 4], 0x8e00
-    shr rax, 16
-    mov [rdi + 6], ax
-    shr rax, 16
-    mov [rdi + 8], eax
-    lidt [idtr]
-    xor ecx, ecx
-    mov eax, 1
-    cdq
-    div ecx
-    mov al, 'k'
-    mov dx, 0x3f8
-    out dx, al
-    hlt
-handler:
-    add qword ptr [rsp], 2
-    iretq
-    .balign 8
-idtr: .word 15
-    .quad idt
-    .balign 16
-idt: .skip 16
-"""
+FAULT_ON_A_WATCHED_STACK = with_handler(
+    0,
+    "mov rsp, 0x9000; xor ecx, ecx; mov eax, 1; cdq; div ecx; mov al, 'k'; mov dx, 0x3f8; out dx, al; hlt",
+    "add qword ptr [rsp], 2",
+)
 
 
 def test_a_stack_that_comes_into_a_guarded_page(kvm_guest: Guests) -> None:
@@ -220,33 +196,7 @@ def test_a_stack_that_comes_into_a_guarded_page(kvm_guest: Guests) -> None:
     assert dbg.output == b"k"
 
 
-TRAPS_BEFORE_A_WATCHED_STACK = """
-.code64
-    mov rsp, 0x7000
-    lea rax, [rip + handler]
-    mov rdi, offset idt + 3 * 16
-    mov [rdi], ax
-    mov word ptr [rdi + 2], cs
-    mov word ptr [rdi + 4], 0x8e00
-    shr rax, 16
-    mov [rdi + 6], ax
-    shr rax, 16
-    mov [rdi + 8], eax
-    lidt [idtr]
-    xor ebx, ebx
-    int3
-    mov rsp, 0x9100
-    int3
-    hlt
-handler:
-    inc ebx
-    iretq
-    .balign 8
-idtr: .word 4 * 16 - 1
-    .quad idt
-    .balign 16
-idt: .skip 4 * 16
-"""
+TRAPS_BEFORE_A_WATCHED_STACK = with_handler(3, "xor ebx, ebx; int3; mov rsp, 0x9100; int3; hlt", "inc ebx")
 
 
 def test_a_trap_of_the_guests_own_before_a_guard_is_met(kvm_guest: Guests) -> None:

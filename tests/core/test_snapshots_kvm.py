@@ -12,6 +12,7 @@ from kvmdbg.core.session import Session
 from kvmdbg.engine import stops
 from kvmdbg.errors import KvmdbgError, LoadError, MemoryFault, UsageError
 from kvmdbg.pytest_plugin import Guests
+from tests.core.long_mode_handler import with_handler
 
 pytestmark = pytest.mark.kvm
 
@@ -258,32 +259,7 @@ def test_memory_by_index(kvm_guest: Guests) -> None:
 
 def test_no_limit_ends_between_a_trap_and_its_handler(kvm_guest: Guests) -> None:
     """Where KVM gives us the guest's own int3, a snapshot that was taken then would lack the #BP."""
-    code = """
-    .code64
-        mov rsp, 0x7000
-        lea rax, [rip + handler]
-        mov rdi, offset idt + 3 * 16
-        mov [rdi], ax
-        mov word ptr [rdi + 2], cs
-        mov word ptr [rdi + 4], 0x8e00
-        shr rax, 16
-        mov [rdi + 6], ax
-        shr rax, 16
-        mov [rdi + 8], eax
-        lidt [idtr]
-        xor ebx, ebx
-        int3
-        out 0x80, al
-        hlt
-    handler:
-        inc ebx
-        iretq
-        .balign 8
-    idtr: .word 4 * 16 - 1
-        .quad idt
-        .balign 16
-    idt: .skip 4 * 16
-    """
+    code = with_handler(3, "xor ebx, ebx; int3; out 0x80, al; hlt", "inc ebx")
     dbg = kvm_guest(asm=code, mode="long", load=0x10000)
     assert isinstance(dbg.run(exits=1, timeout=50), stops.LimitStop)
     here = dbg.snapshots.take()
