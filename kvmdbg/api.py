@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from kvmdbg.core.session import Session
+from kvmdbg.engine.hardware import HardwareOptions
 from kvmdbg.loaders import load as load_image
 from kvmdbg.machine.image import DEFAULT_MEMORY, LoadOptions
 from kvmdbg.numbers import size
@@ -59,17 +60,8 @@ def open(
         cmdline=cmdline,
         symbols=extra,
     )
-    session = Session(
-        load_image(path, options),
-        options,
-        cpus=cpus,
-        registers=dict(registers or {}),
-        devices=devices,
-        machine=machine,
-        irqchip=irqchip,
-        serial=serial,
-        cpu=cpu,
-    )
+    hardware = HardwareOptions(machine=machine, cpus=cpus, irqchip=irqchip, cpu=cpu, devices=tuple(devices))
+    session = Session(load_image(path, options), options, hardware, registers=dict(registers or {}), serial=serial)
     for file, base, found in files:
         session.files.add_symbols(file, base, found)
     return session

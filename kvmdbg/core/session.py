@@ -6,7 +6,7 @@ needs it stopped (SessionStateError otherwise); memory and breakpoints can be lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,7 +28,7 @@ from kvmdbg.engine.breakpoints import Breakpoints
 from kvmdbg.engine.control import Control
 from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
 from kvmdbg.engine.guest import Guest
-from kvmdbg.engine.hardware import Hardware
+from kvmdbg.engine.hardware import Hardware, HardwareOptions
 from kvmdbg.engine.hook_calls import Event
 from kvmdbg.engine.host import Host, KvmHost
 from kvmdbg.engine.inspection import Inspection
@@ -65,14 +65,10 @@ class Session:
         self,
         image: Image,
         options: LoadOptions,
+        machine: HardwareOptions | None = None,
         *,
-        cpus: int = 1,
         registers: dict[str, int] | None = None,
-        devices: Sequence[str] = (),
-        machine: str = "pc",
-        irqchip: bool = False,
         serial: str = "stdio",
-        cpu: str = "",
         host: Host | None = None,
     ) -> None:
         self.image, self.options = image, options
@@ -85,7 +81,7 @@ class Session:
         self.judge = Judge(self.breakpoints, self.listeners, lambda runner: self.contexts.of(runner), self._event_of)
         self._serial = SerialPort(serial, self.listeners)
         try:
-            hardware = Hardware(host or KvmHost(), options.memory, cpus, devices, machine, irqchip, cpu, self._serial)
+            hardware = Hardware(host or KvmHost(), options.memory, machine or HardwareOptions(), self._serial)
             self.control = Control(hardware, image, options, registers or {}, self.judge)
         except BaseException:
             self._serial.close()

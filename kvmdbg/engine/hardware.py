@@ -14,52 +14,51 @@ from kvmdbg.errors import UsageError
 from kvmdbg.kvm import abi
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.machine import Machine
+from kvmdbg.record import record
 
 MACHINES = ("pc", "bare")
 
 
+@record
+class HardwareOptions:
+    """What the user asks of the machine, each as ``kvmdbg.open`` has it. UsageError."""
+
+    machine: str = "pc"
+    """One of MACHINES."""
+    cpus: int = 1
+    irqchip: bool = False
+    cpu: str = ""
+    devices: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.machine not in MACHINES:
+            raise UsageError(f"there is no machine {self.machine!r}: there are {', '.join(MACHINES)}")
+
+
 class Hardware:
-    """Of machines of ``host``; ``machine`` is one of MACHINES, ``memory`` in bytes, the rest as ``kvmdbg.open`` has it.
+    """Of machines of ``host`` with ``memory`` bytes."""
 
-    UsageError.
-    """
-
-    def __init__(
-        self,
-        host: Host,
-        memory: int,
-        cpus: int,
-        devices: Sequence[str],
-        machine: str,
-        irqchip: bool,
-        cpu: str,
-        serial: SerialPort,
-    ) -> None:
-        if machine not in MACHINES:
-            raise UsageError(f"there is no machine {machine!r}: there are {', '.join(MACHINES)}")
+    def __init__(self, host: Host, memory: int, options: HardwareOptions, serial: SerialPort) -> None:
         self.host = host
         self.serial = serial
+        self.options = options
         self._memory = memory
-        self._cpus = cpus
-        self._devices = tuple(devices)
-        self._machine = machine
-        self._irqchip = irqchip
-        self._cpu = cpu
 
     def build(self, changed: Callable[[], None]) -> Machine:
         """A machine with its devices; ``changed`` is called when a device takes its ports otherwise than before."""
-        machine = self.host.machine(self._memory, self._cpus, self._irqchip, self._change_cpuid)
+        options = self.options
+        machine = self.host.machine(self._memory, options.cpus, options.irqchip, self._change_cpuid)
         try:
-            if self._cpu:
-                check_features(machine.vcpus[0].get_cpuid(), self._cpu)
+            if options.cpu:
+                check_features(machine.vcpus[0].get_cpuid(), options.cpu)
             irq = machine.vm.irq_line if machine.irqchip else None
             board = Board(self.serial.show, irq=irq, memory=machine.memory.size)
             board.changed = changed
             machine.board = board
             machine.bus.add_ports(COM1, PORTS, self.serial.attach(board))
-            for text in self._devices:
+            for text in options.devices:
                 add_device(machine.bus, text, board)
-            if self._machine == "pc":
+            if options.machine == "pc":
                 add_standard(machine.bus, board)
         except BaseException:
             machine.close()
@@ -68,5 +67,5 @@ class Hardware:
 
     def _change_cpuid(self, table: abi.kvm_cpuid2) -> None:
         """What ``cpu`` says of the features that the guest sees."""
-        if self._cpu:
-            apply_features(table, self._cpu)
+        if self.options.cpu:
+            apply_features(table, self.options.cpu)
