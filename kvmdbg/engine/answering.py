@@ -59,12 +59,13 @@ class Answering(ExitLoop):
             if not writes:
                 data[at:] = b"\xff" * (len(data) - at)
             return self.device_failed(error, exits.IoExit(entry.word, entry.port, size, count, b""))
+        touched = None if writes else self.guards.of_emulated(count)
         if not observed:
-            return self.ended(end) if isinstance(end, GuestEnd) else None
+            return self.ended(end) if isinstance(end, GuestEnd) else touched
         whole = exits.IoExit(entry.word, entry.port, size, count, bytes(data))
         if count > 1 and isinstance(asked, stops.CaughtStop):
             asked = replace(asked, exit=whole)
-        return self.after_access(whole, end, asked)
+        return self.after_access(whole, end, asked) or touched
 
     def after_access(self, exit: exits.Exit, outcome: Outcome, asked: stops.Stop | None) -> stops.Stop | None:
         """Behind an access that has passed the door: the stop that it leads to, its instruction done."""

@@ -27,6 +27,9 @@ class Guards(Protocol):
     def register_hit(self, fired: list[tuple[int, int, Breakpoint | Watchpoint]]) -> stops.Stop | None:
         """The stop for data debug registers that have fired."""
 
+    def of_emulated(self, elements: int = 1) -> stops.Stop | None:
+        """After a read that has been answered: finish its instruction, where it touches what debug registers watch."""
+
     def may_be_cause(self) -> bool:
         """Whether KVM may have failed to emulate the instruction at pc for a guard."""
 

@@ -13,6 +13,7 @@ from kvmdbg.engine.events import MemoryEvent
 from kvmdbg.engine.inspection import PUSHED
 from kvmdbg.engine.outside import Mmio
 from kvmdbg.engine.retreat import GuardSpoilt
+from kvmdbg.engine.touch import Touch, change
 from kvmdbg.errors import DeviceFailure, MemoryFault
 from kvmdbg.machine.bus import GuestEnd
 from kvmdbg.machine.memory import PAGE, Guard
@@ -29,31 +30,6 @@ LOW32 = (1 << 32) - 1
 DR7_SIZES = {length: size for size, length in DR7_LENGTH.items()}
 MOST_PLACES = 10_000
 """Of how many addresses accesses are counted apart."""
-SHOWN_WHOLE = 8
-"""Up to this many bytes the whole watched value is reported, else only what was accessed."""
-
-
-class Touch:
-    """One access to a watch: ``kind`` "read" or "write", linear ``address``, and bytes before and after."""
-
-    __slots__ = ("accessed", "address", "kind", "new", "old", "size", "watch")
-
-    def __init__(self, watch: Watchpoint, kind: str, address: int, size: int, old: bytes, new: bytes) -> None:
-        self.watch, self.kind, self.address, self.size, self.old, self.new = watch, kind, address, size, old, new
-        self.accessed = (0, 0)
-        """Address and size of the whole access; size 0 where only the watched part is known."""
-
-    def adjoins(self, other: Touch) -> bool:
-        """Whether the two are of one kind and one watch, and overlap or lie side by side."""
-        if (self.watch, self.kind) != (other.watch, other.kind):
-            return False
-        return self.address <= other.address + other.size and other.address <= self.address + self.size
-
-    def take_in(self, other: Touch) -> None:
-        """Be one access with another, made by the same instruction."""
-        end = max(self.address + self.size, other.address + other.size)
-        self.address = min(self.address, other.address)
-        self.size = end - self.address
 
 
 class Watching:
@@ -149,7 +125,11 @@ class Watching:
             runner.deliver(1, 0, dr6=DR6_BS)  # the guest's own, which KVM forgets when a write exits
         if stop is not None and not isinstance(stop, stops.WatchpointStop):
             return stop
-        touches = []
+        return self._judge_made(made, pc_at_exit) or stop
+
+    def _judge_made(self, made: list[tuple[Touch, bytes]], instruction: int | None) -> stops.Stop | None:
+        """Judge the accesses of an instruction that is done, each with the watch's value before it."""
+        touches: list[Touch] = []
         for touch, old in made:
             same = next((other for other in touches if other.adjoins(touch)), None)
             if same is None:
@@ -159,11 +139,44 @@ class Watching:
                 same.take_in(touch)
         for touch in touches:
             new = self._value(touch.watch)
-            self._fill(touch, touch.old, new)
+            touch.tell(touch.old, new)
             if touch.watch.number in self.shadow:
                 self.shadow[touch.watch.number] = new
         touches.sort(key=lambda touch: touch.kind != "write")
-        return (self._judge(touches, pc_at_exit) if touches else None) or stop
+        return self._judge(touches, instruction) if touches else None
+
+    def of_emulated(self, elements: int = 1) -> stops.Stop | None:
+        """After a read that has been answered: finish its instruction, where it touches what debug registers watch.
+
+        KVM does all of it by itself, as ``ins`` or a ``movs`` from a device, and no register fires. ``elements`` are
+        done of a repeated one.
+        """
+        runner = self.runner
+        held = [watch for _, bits, watch in runner.plan.debug_registers if bits & 3 and isinstance(watch, Watchpoint)]
+        watches = list(dict.fromkeys(held))
+        if not watches:
+            return None
+        values = {watch: self._value(watch) for watch in watches}
+        repetition = runner.guest.space.repetition_at(runner) if elements > 1 else None
+        way = repetition.stride * (elements - 1) if repetition else 0
+        made = []
+        for access in runner.guest.space.accesses_at(runner):
+            whole = replace(access, linear=access.linear + min(way, 0), size=access.size + abs(way))
+            made += [(touch, values[touch.watch]) for touch in self._touched(watches, values, whole)]
+        if self._unjudged is not None:
+            self._unjudged += made
+            return None
+        if not made:
+            return None
+        pc, self._unjudged = runner.pc, made
+        try:
+            stop = runner.complete()
+            made = self._unjudged
+        finally:
+            self._unjudged = None
+        if stop is not None and not isinstance(stop, stops.WatchpointStop):
+            return stop
+        return self._judge_made(made, pc) or stop
 
     def _on_stack(self, physical: int) -> bool:
         """Whether an access that exits may be one of several to the stack, in pages that slots guard.
@@ -191,20 +204,6 @@ class Watching:
         info = None if site is None else guest.space.classify_at(runner, site)
         return info is not None and not info.mnemonic.startswith(("push", "call", "lcall", "int", "enter"))
 
-    def _fill(self, touch: Touch, old: bytes, new: bytes) -> None:
-        """Give a touch, which has the access as a whole, the range that is told of, and its values.
-
-        That is the watched part of an access that goes beyond the watch; else the watched value, if it is short.
-        """
-        watch = touch.watch
-        touch.accessed = touch.address, touch.size
-        first, last = touch.address - watch.address, touch.address + touch.size - watch.address
-        if first >= 0 and last <= watch.length <= SHOWN_WHOLE:
-            first, last = 0, watch.length
-        first, last = max(first, 0), min(last, watch.length)
-        touch.old, touch.new = old[first:last], new[first:last]
-        touch.address, touch.size = watch.address + first, last - first
-
     def _device(self, access: Mmio) -> stops.Stop | None:
         """Serve an access to a device, or to where there is none."""
         runner = self.runner
@@ -225,9 +224,10 @@ class Watching:
             return runner.device_failed(error, access.exit(value))
         if not access.writes:
             self._answer_read(access.address, value.to_bytes(size, "little"))
+        touched = None if access.writes else self.of_emulated()
         if door.observed:
-            return runner.after_access(access.exit(value), outcome, asked)
-        return runner.ended(outcome) if isinstance(outcome, GuestEnd) else None
+            return runner.after_access(access.exit(value), outcome, asked) or touched
+        return runner.ended(outcome) if isinstance(outcome, GuestEnd) else touched
 
     def _answer_read(self, address: int, data: bytes) -> None:
         """What a device gives for the read whose exit is in the page."""
@@ -297,7 +297,7 @@ class Watching:
             if access is not None and access.linear < end and start < access.linear + access.size:
                 start, end = access.linear, access.linear + access.size
             touch = Touch(watch, kind, start, end - start, old, new)
-            self._fill(touch, old, new)
+            touch.tell(old, new)
             if access is None:
                 touch.accessed = (0, 0)
             touches.append(touch)
@@ -325,14 +325,14 @@ class Watching:
             pieces = [Access(*piece, False, True, "ss") for piece in runner.stepper.flags.frame(before)]
             expected = [touch for piece in pieces for touch in self._touched(watches, values, piece)]
         for touch in expected:
-            self._fill(touch, touch.old, self._value(touch.watch))
+            touch.tell(touch.old, self._value(touch.watch))
         found = {touch.watch for touch in expected if touch.kind == "write"}
         for watch, old in values.items():
             if watch in found or not watch.wants_write:
                 continue
             place, new = self._placed(watch)
             if new != old and place == places[watch]:  # else the guest has mapped something else there
-                touch = self._changed(watch, old, new)
+                touch = change(watch, old, new)
                 if not self._in_tables(touch):
                     expected.append(touch)
         if not expected:
@@ -400,15 +400,6 @@ class Watching:
         read = guest.machine.memory.read
         pages = paging.tables(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer)
         return physical is not None and physical & -PAGE in pages
-
-    @staticmethod
-    def _changed(watch: Watchpoint, old: bytes, new: bytes) -> Touch:
-        """The write that made ``new`` of a watched value."""
-        if watch.length <= SHOWN_WHOLE:
-            return Touch(watch, "write", watch.address, watch.length, old, new)
-        changed = [i for i in range(min(len(old), len(new))) if old[i] != new[i]] or [0]
-        first, last = changed[0], changed[-1] + 1
-        return Touch(watch, "write", watch.address + first, last - first, old[first:last], new[first:last])
 
     def _overlap(self, access: Access, watch: Watchpoint) -> list[tuple[str, int, int]]:
         address = access.linear

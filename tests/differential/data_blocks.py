@@ -54,34 +54,34 @@ def through_pointer(m: Maker) -> Block:
 
 @block()
 def bits(m: Maker) -> Block:
+    """``bt`` and its like leave flags undefined, which are what an emulator likes: ``adc`` sets all."""
     at = m.address()
-    return [
-        m.pick(
-            [
-                f"cmpxchg dword ptr [{at}], ebx",
-                f"xadd dword ptr [{at}], ebx",
-                f"bts dword ptr [{at}], 7",
-                f"btc word ptr [{at}], 3",
-                f"bt dword ptr [{at}], 5",
-                "bsf eax, ebx",
-                "bswap ecx",
-                "shld eax, ebx, 5",
-                f"shrd dword ptr [{at}], eax, 3",
-                "imul eax, ebx, 77",
-                "mul ebx",
-                f"movzx eax, byte ptr [{at}]",
-                f"movsx ecx, word ptr [{at}]",
-                "lea eax, [ebx+ecx*4+8]",
-                f"setc byte ptr [{at}]",
-                "cmovz eax, ebx",
-                f"cmovnz eax, dword ptr [{at}]",
-                "cdq",
-                f"lock inc dword ptr [{at}]",
-                f"lock cmpxchg8b qword ptr [{at}]",
-                f"xchg byte ptr [{at}], bl",
-            ]
-        )
-    ]
+    one = m.pick(
+        [
+            f"cmpxchg dword ptr [{at}], ebx",
+            f"xadd dword ptr [{at}], ebx",
+            f"bts dword ptr [{at}], 7",
+            f"btc word ptr [{at}], 3",
+            f"bt dword ptr [{at}], 5",
+            "bsf eax, ebx",
+            "bswap ecx",
+            "shld eax, ebx, 5",
+            f"shrd dword ptr [{at}], eax, 3",
+            "imul eax, ebx, 77",
+            "mul ebx",
+            f"movzx eax, byte ptr [{at}]",
+            f"movsx ecx, word ptr [{at}]",
+            "lea eax, [ebx+ecx*4+8]",
+            f"setc byte ptr [{at}]",
+            "cmovz eax, ebx",
+            f"cmovnz eax, dword ptr [{at}]",
+            "cdq",
+            f"lock inc dword ptr [{at}]",
+            f"lock cmpxchg8b qword ptr [{at}]",
+            f"xchg byte ptr [{at}], bl",
+        ]
+    )
+    return [one, "adc bl, 0"] if one.startswith("bt") else [one]
 
 
 @block()

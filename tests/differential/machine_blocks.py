@@ -227,8 +227,12 @@ def save_floating_point(m: Maker) -> Block:
 
 @block(weight=0.2)
 def noise(m: Maker) -> Block:
-    """Any bytes: what they do, if they run, is the same each time. An unforeseen fault ends the program."""
-    return ["db " + m.rng.randbytes(m.rng.randrange(1, 12)).hex()]
+    """Any bytes: what they do, if they run, is the same each time. An unforeseen fault ends the program.
+
+    But C6 and C7: an emulator runs forms of them as MOV that no CPU has.
+    """
+    found = m.rng.randbytes(m.rng.randrange(1, 12))
+    return ["db " + found.replace(b"\xc6", b"\x90").replace(b"\xc7", b"\x90").hex()]
 
 
 # --- the timer -------------------------------------------------------------------------------------
