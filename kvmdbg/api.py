@@ -34,6 +34,9 @@ def open(
     irqchip: bool = False,
     serial: str = "stdio",
     cpu: str = "",
+    disks: Sequence[str] = (),
+    floppies: Sequence[str] = (),
+    cdrom: str | None = None,
 ) -> Session:
     """A session on the guest image at ``path``, stopped before its first instruction.
 
@@ -42,7 +45,8 @@ def open(
     name; ``symbols`` (file, base) pairs of further symbol files; ``devices`` as
     ``--device`` takes them; ``machine`` "pc" or "bare" (only the serial port); ``irqchip`` puts PIC, IOAPIC, LAPIC
     and PIT into the kernel; ``serial`` connects the serial port as ``--serial`` does; ``cpu`` sets and hides CPUID's
-    features ("+avx,-smep"). Raises LoadError, UsageError,
+    features ("+avx,-smep"); ``disks``, ``floppies`` (two of each at most) and ``cdrom`` are files, as ``--disk`` takes
+    them. Raises LoadError, UsageError,
     KvmUnavailable.
     """
     files = []
@@ -60,7 +64,16 @@ def open(
         cmdline=cmdline,
         symbols=extra,
     )
-    hardware = HardwareOptions(machine=machine, cpus=cpus, irqchip=irqchip, cpu=cpu, devices=tuple(devices))
+    hardware = HardwareOptions(
+        machine=machine,
+        cpus=cpus,
+        irqchip=irqchip,
+        cpu=cpu,
+        devices=tuple(devices),
+        disks=tuple(disks),
+        floppies=tuple(floppies),
+        cdrom=cdrom,
+    )
     session = Session(load_image(path, options), options, hardware, registers=dict(registers or {}), serial=serial)
     for file, base, found in files:
         session.files.add_symbols(file, base, found)

@@ -157,6 +157,10 @@ def parser() -> argparse.ArgumentParser:
     image.add_argument(
         "--serial", default="stdio", metavar="WHERE", help="connect COM1 to stdio, none, file:PATH, pty or tcp:PORT"
     )
+    drives = found.add_argument_group("disks (what the guest writes stays in memory, except with ,write)")
+    for option, what in (("--disk", "a hard disk; twice for two"), ("--floppy", "a floppy; twice for two")):
+        drives.add_argument(option, action="append", default=[], metavar="FILE[,write]", help=what)
+    drives.add_argument("--cdrom", metavar="FILE", help="a CD")
     commands = found.add_argument_group("commands, in the order given")
     commands.add_argument(
         "-x", "--command", dest="commands", action=_Commands, metavar="FILE", help="run a command file"
@@ -224,6 +228,9 @@ def open_session(options: argparse.Namespace) -> Session:
         irqchip=options.irqchip,
         serial=options.serial,
         cpu=options.cpu,
+        disks=options.disk,
+        floppies=options.floppy,
+        cdrom=options.cdrom,
         **given,
     )
     try:

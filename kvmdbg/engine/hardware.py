@@ -29,6 +29,9 @@ class HardwareOptions:
     irqchip: bool = False
     cpu: str = ""
     devices: Sequence[str] = ()
+    disks: Sequence[str] = ()
+    floppies: Sequence[str] = ()
+    cdrom: str | None = None
 
     def __post_init__(self) -> None:
         if self.machine not in MACHINES:
@@ -55,6 +58,7 @@ class Hardware:
             board = Board(self.serial.show, irq=irq, memory=machine.memory.size)
             board.changed = changed
             machine.board = board
+            self._add_disks(machine)
             machine.bus.add_ports(COM1, PORTS, self.serial.attach(board))
             for text in options.devices:
                 add_device(machine.bus, text, board)
@@ -64,6 +68,15 @@ class Hardware:
             machine.close()
             raise
         return machine
+
+    def _add_disks(self, machine: Machine) -> None:
+        options, disks = self.options, machine.board.disks
+        for kind, files in (("disk", options.disks), ("floppy", options.floppies), ("cdrom", (options.cdrom,))):
+            for file in files:
+                if file is not None:
+                    disks.add(file, kind)
+        if any(disks):
+            machine.bus.add(disks)
 
     def _change_cpuid(self, table: abi.kvm_cpuid2) -> None:
         """What ``cpu`` says of the features that the guest sees."""

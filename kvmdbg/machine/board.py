@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kvmdbg.machine.disk import Disks
+
 
 class Board:
     """``output`` takes bytes for the guest's console; ``memory`` is the RAM's size in bytes.
@@ -25,6 +27,7 @@ class Board:
         self.arrived: Callable[[str, str, Any], None] = lambda device, how, data: None
         """Called by a device before something from outside comes in: its name, the method and what that is called with.
         UsageError where nothing may."""
+        self.disks = Disks()
         self._irq = irq
 
     @property

@@ -94,7 +94,7 @@ class Bus:
             if port in self._ports:
                 raise ValueError(f"port {port:#x} belongs to {self._ports[port][0].name} already")
         self._ports.update({port: (device, port - base + offset) for port in ports})
-        self._remember(device)
+        self.add(device)
 
     def add_mmio(self, base: int, size: int, device: Device) -> None:
         """Give a device ``size`` guest-physical addresses. ValueError when another has one of them."""
@@ -102,9 +102,10 @@ class Bus:
             if start < base + size and base < end:
                 raise ValueError(f"the addresses {start:#x} to {end - 1:#x} belong to {other.name} already")
         self._mmio.append((base, base + size, device))
-        self._remember(device)
+        self.add(device)
 
-    def _remember(self, device: Device) -> None:
+    def add(self, device: Device) -> None:
+        """A device is part of the machine, be it without ports and addresses."""
         if device not in self.devices:
             self.devices.append(device)
 

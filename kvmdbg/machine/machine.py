@@ -83,6 +83,8 @@ class Machine:
         return state
 
     def close(self) -> None:
+        if hasattr(self, "board"):
+            self.board.disks.close()
         self.memory.close()
         self.vm.close()
         self.system.close()
