@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from kvmdbg.core.session import Session
 from kvmdbg.engine.hardware import HardwareOptions
+from kvmdbg.errors import UsageError
 from kvmdbg.loaders import load as load_image
-from kvmdbg.machine.image import DEFAULT_MEMORY, LoadOptions
+from kvmdbg.loaders.rom import load_firmware
+from kvmdbg.machine.image import DEFAULT_MEMORY, Image, LoadOptions
 from kvmdbg.numbers import size
 
 
@@ -17,8 +20,21 @@ def size_of(text: int | str) -> int:
     return text if isinstance(text, int) else size(text)
 
 
+def _image(path: str | os.PathLike[str] | None, bios: str | os.PathLike[str] | None, options: LoadOptions) -> Image:
+    """What the machine starts with."""
+    if bios is None and path is None:
+        raise UsageError("which guest? an image or firmware (bios) is needed")
+    if bios is None:
+        return load_image(cast("str | os.PathLike[str]", path), options)
+    if path is not None:
+        raise UsageError(
+            f"the machine starts in the firmware {os.fspath(bios)}, and not in {os.fspath(path)}: leave one of them out"
+        )
+    return load_firmware(os.fspath(bios), options)
+
+
 def open(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
     *,
     format: str | None = None,
     mode: str | None = None,
@@ -37,6 +53,7 @@ def open(
     disks: Sequence[str] = (),
     floppies: Sequence[str] = (),
     cdrom: str | None = None,
+    bios: str | os.PathLike[str] | None = None,
 ) -> Session:
     """A session on the guest image at ``path``, stopped before its first instruction.
 
@@ -46,7 +63,7 @@ def open(
     ``--device`` takes them; ``machine`` "pc" or "bare" (only the serial port); ``irqchip`` puts PIC, IOAPIC, LAPIC
     and PIT into the kernel; ``serial`` connects the serial port as ``--serial`` does; ``cpu`` sets and hides CPUID's
     features ("+avx,-smep"); ``disks``, ``floppies`` (two of each at most) and ``cdrom`` are files, as ``--disk`` takes
-    them. Raises LoadError, UsageError,
+    them; ``bios`` is firmware, a ROM that the machine starts in, instead of an image. Raises LoadError, UsageError,
     KvmUnavailable.
     """
     files = []
@@ -74,7 +91,7 @@ def open(
         floppies=tuple(floppies),
         cdrom=cdrom,
     )
-    session = Session(load_image(path, options), options, hardware, registers=dict(registers or {}), serial=serial)
+    session = Session(_image(path, bios, options), options, hardware, registers=dict(registers or {}), serial=serial)
     for file, base, found in files:
         session.files.add_symbols(file, base, found)
     return session

@@ -121,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("args", nargs="*", help="after a script: the guest's image, and words for the script")
     image = found.add_argument_group("the guest")
     image.add_argument(
-        "--format", metavar="NAME", help="read the image as flat, bootsector, elf, multiboot or a plugin's"
+        "--format", metavar="NAME", help="read the image as flat, bootsector, rom, elf, multiboot or a plugin's"
     )
     image.add_argument("--mode", choices=("real", "prot", "long"), help="the CPU mode the guest starts in")
     image.add_argument("--load", type=_integer, metavar="ADDRESS", help="physical address to load a flat image at")
@@ -139,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE[@BASE]",
         help="read symbols of an ELF file, a map file or a listing of nasm",
     )
+    image.add_argument("--bios", metavar="FILE", help="firmware to start in, instead of an image")
     image.add_argument("--cmdline", default="", metavar="TEXT", help="the kernel's command line")
     image.add_argument(
         "--device",
@@ -231,6 +232,7 @@ def open_session(options: argparse.Namespace) -> Session:
         disks=options.disk,
         floppies=options.floppy,
         cdrom=options.cdrom,
+        bios=options.bios,
         **given,
     )
     try:
@@ -298,10 +300,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif words:
         standard_files.say(f"kvmdbg: {words[0]!r} is one word too many: only a script (.py) takes words")
         return 2
-    if options.guest is None and script is not None:
+    if options.guest is None and options.bios is None and script is not None:
         standard_files.say(f"kvmdbg: which guest is {script} for? give its image after it")
         return 2
-    if options.guest is None:
+    if options.guest is None and options.bios is None:
         standard_files.say("kvmdbg: which guest? give its image, as in: kvmdbg guests/hello16.bin (--help shows more)")
         return 2
     from kvmdbg.batch import Batch, refuse

@@ -18,6 +18,19 @@ class Answering(ExitLoop):
     ports: dict[int, PortEntry]
     """Every way in which the guest has touched a port, by ``Cpu.io_key``."""
 
+    _told_of_rom = False
+
+    def wrote_to_rom(self, address: int, size: int) -> None:
+        """The last exit is a write to ROM: nothing happens, and the first time that is told."""
+        if not self._told_of_rom:
+            self._told_of_rom = True
+            at = self.guest.space.site_of(self, exits.MmioExit("write", address, size, b""))
+            where = f"the instruction at {at:#x}" if at is not None else "the guest"
+            self.guest.listeners.tell_warning(
+                f"{where} wrote to ROM ({size} byte{'s' if size > 1 else ''} at {address:#x}): such writes change "
+                "nothing, and are not told again"
+            )
+
     def port_entry(self) -> PortEntry:
         """The entry for the last exit, of a port, made when it is the first of its kind."""
         key = self.vcpu.io_key

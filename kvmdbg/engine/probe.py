@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from kvmdbg.kvm import System, Vcpu, abi, exits
+from kvmdbg.machine.layout import TSS_ADDRESS
 from kvmdbg.machine.memory import Guard, GuestMemory
 from kvmdbg.record import record
 from kvmdbg.x86 import modes
@@ -101,7 +102,7 @@ class _Prober:
         self.vm = self.system.create_vm()
         if self.system.check_extension(abi.KVM_CAP_EXIT_ON_EMULATION_FAILURE):
             self.vm.enable_capability(abi.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1)
-        self.vm.set_tss_address(0xFFFBD000)
+        self.vm.set_tss_address(TSS_ADDRESS)
         self.memory = GuestMemory(self.vm)
         self.memory.add(0, 0x10000)
         self.vcpu: Vcpu = self.vm.create_vcpu(0)

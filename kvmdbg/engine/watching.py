@@ -97,7 +97,9 @@ class Watching:
                     Touch(watch, "write" if write else "read", span.linear + address - span.start, size, b"", b"")
                 )
         before = [(touch, self._value(touch.watch)) for touch in touches]
-        if write:
+        if write and machine.memory.is_read_only(address):
+            runner.wrote_to_rom(address, size)
+        elif write:
             runner.guest.physical.write(address, data)
             runner.tables_touched |= runner.guest.vectors.covers(address, size)
         else:

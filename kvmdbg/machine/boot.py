@@ -22,6 +22,7 @@ TABLES_END = 0x9F000  # below the EBDA and the video memory of a PC
 STACK_SIZE = 0x1000
 GIB = 1 << 30
 LARGEST_IDENTITY_MAP = 128 * GIB  # its tables still fit below 1 MiB
+LEAST_FOR_FIRMWARE = 1 << 20
 REAL_MODE_END = 0x10FFF0  # FFFF:FFFF is the last byte that real mode reaches
 
 CR0_RESET = 0x60000010  # CD, NW, ET
@@ -90,6 +91,7 @@ def boot_state(image: Image, options: LoadOptions, memory_size: int) -> BootStat
     Real mode: as after reset, but entered at the image's entry. All of ds es ss fs gs follow cs. The stack grows down
     from the image's first byte (0:7C00 for a boot sector), or, where the entry has a selector or the image starts its
     segment, from offset 0xffff.
+    Firmware: the state after reset, at F000:FFF0 with the base 0xffff0000 in cs.
     Protected mode: flat 4 GiB segments (cs 0x08, the others 0x10), a GDT and a stack of 4 KiB below 1 MiB, no IDT.
     Long mode: the same with a 64-bit cs, and 2 MiB pages that map at least 4 GiB to themselves.
 
@@ -97,6 +99,8 @@ def boot_state(image: Image, options: LoadOptions, memory_size: int) -> BootStat
     for the structures.
     """
     check_placement(image, memory_size)
+    if image.firmware:
+        return _reset(image)
     if image.mode == "real":
         return _real(image, memory_size)
     if image.entry.cs is not None:
@@ -111,6 +115,10 @@ def boot_state(image: Image, options: LoadOptions, memory_size: int) -> BootStat
 def check_placement(image: Image, memory_size: int) -> None:
     """LoadError, naming the segments, when one of the image's lies outside the memory or two overlap."""
     areas = ram_areas(memory_size)
+    if image.firmware:
+        if memory_size < LEAST_FOR_FIRMWARE:
+            raise LoadError(f"firmware needs memory of 1 MiB or more, not of {_amount(memory_size)}: {image.path}")
+        return
     for one in image.segments:
         if not any(address <= one.address and one.end <= address + size for address, size in areas):
             raise LoadError(
@@ -214,6 +222,23 @@ def _real(image: Image, memory_size: int) -> BootState:
     return BootState(
         writes=arena.writes,
         general=_general(image, ip, stack, registers),
+        segments={**segments, **_system_segments()},
+        cr0=CR0_RESET,
+        cr3=0,
+        cr4=0,
+        efer=0,
+        gdt=DescriptorTable(0, RESET_LIMIT),
+        idt=DescriptorTable(0, RESET_LIMIT),
+    )
+
+
+def _reset(image: Image) -> BootState:
+    """SDM volume 3A, table 10-1, and section 10.1.4 for cs."""
+    segments = {name: SegmentState(0, 0, RESET_LIMIT, DATA) for name in ("ds", "es", "fs", "gs", "ss")}
+    segments["cs"] = SegmentState(0xF000, 0xFFFF0000, RESET_LIMIT, CODE)
+    return BootState(
+        writes=[],
+        general=_general(image, image.entry.ip, 0, {}),
         segments={**segments, **_system_segments()},
         cr0=CR0_RESET,
         cr3=0,

@@ -35,7 +35,7 @@ class Segment:
     """``size`` bytes of guest-physical memory at ``address``: ``data``, then zeros up to ``size``.
 
     A ``size`` left at 0 means exactly the data. ``linked`` is the linear address that its code is linked for, None for
-    the same address.
+    the same address. ``rom``: the guest cannot write there, and memory is made for it where there is none.
     """
 
     address: int
@@ -43,6 +43,7 @@ class Segment:
     size: int = 0
     name: str = ""
     linked: int | None = None
+    rom: bool = False
 
     def __post_init__(self) -> None:
         if self.size == 0:
@@ -109,6 +110,11 @@ class Image:
     bias: int = 0
     remark: str = ""
     function_bits: int = 0
+
+    @property
+    def firmware(self) -> bool:
+        """True when it is the machine's firmware, which starts at the CPU's reset vector."""
+        return self.format == "rom"
 
     @property
     def multiboot(self) -> bool:

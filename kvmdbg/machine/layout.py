@@ -5,9 +5,10 @@ from __future__ import annotations
 LOW_END = 0xC0000000
 """RAM below this lies from 0 on; the rest from 4 GiB on, as on a PC: between them are APIC and KVM's own pages."""
 HIGH = 1 << 32
-TSS_ADDRESS = 0xFFFBD000
-"""Three pages that KVM needs on Intel CPUs without unrestricted guest; one for its identity map lies before them."""
-IDENTITY_MAP_ADDRESS = 0xFFFBC000
+TSS_ADDRESS = 0xFEFFD000
+"""Three pages that KVM needs on Intel CPUs without unrestricted guest; one for its identity map lies before them.
+Firmware may have all addresses from there to 4 GiB."""
+IDENTITY_MAP_ADDRESS = 0xFEFFC000
 IOAPIC, LAPIC = 0xFEC00000, 0xFEE00000
 PAGE = 0x1000
 

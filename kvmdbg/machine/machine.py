@@ -78,6 +78,11 @@ class Machine:
         """Put the image and what its mode needs into memory; the state its first vCPU starts with."""
         check_placement(image, self.memory.size)
         state = boot_state(image, options, self.memory.size)
+        roms = [segment for segment in image.segments if segment.rom]
+        for rom in roms:
+            if self.memory.find(rom.address) is None:
+                self.memory.add(rom.address, rom.size, rom=True)
+        self.memory.make_read_only([(rom.address, rom.end) for rom in roms])
         for segment in (*image.segments, *state.writes):
             self.memory.load(segment.address, segment.data, segment.size, segment.name)
         return state

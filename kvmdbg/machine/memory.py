@@ -15,9 +15,10 @@ import enum
 import mmap
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ctypes import CDLL, addressof, c_char, c_int, c_size_t, c_void_p, get_errno
+from itertools import pairwise
 
 from kvmdbg.errors import LoadError, MemoryFault, UsageError
 from kvmdbg.kvm import Vm, abi
@@ -61,12 +62,13 @@ class Slot:
 class Region:
     """RAM at ``address``, ``size`` bytes, both multiples of the page size.
 
-    ``view`` is the debugger's mapping; ``host_address`` is where the guest's own begins.
+    ``view`` is the debugger's mapping; ``host_address`` is where the guest's own begins. ``rom``: it is no RAM.
     """
 
-    def __init__(self, address: int, size: int) -> None:
+    def __init__(self, address: int, size: int, rom: bool = False) -> None:
         self.address = address
         self.size = size
+        self.rom = rom
         self.fd = os.memfd_create("kvmdbg-guest")
         try:
             os.ftruncate(self.fd, size)
@@ -100,6 +102,7 @@ class GuestMemory:
         self.regions: list[Region] = []
         self._starts: list[int] = []
         self._guards: dict[int, Guard] = {}
+        self._read_only: list[tuple[int, int]] = []
         self._protected: list[tuple[int, int, int]] = []
         """Stretches of the guest's mapping that are guarded by the host: host address, size, protection."""
         self._slots: dict[int, Slot] = {}
@@ -111,8 +114,8 @@ class GuestMemory:
         """How often the debugger has written, for whoever keeps what he made of memory."""
         self.max_slots = vm.system.check_extension(abi.KVM_CAP_NR_MEMSLOTS) or 32
 
-    def add(self, address: int, size: int) -> Region:
-        """More RAM; UsageError when it is not whole pages or overlaps RAM that is there."""
+    def add(self, address: int, size: int, *, rom: bool = False) -> Region:
+        """More RAM, or memory of another kind; UsageError when it is not whole pages or overlaps what is there."""
         if size <= 0 or address % PAGE or size % PAGE:
             raise UsageError(f"memory of {size:#x} bytes at {address:#x} is not a positive number of whole 4 KiB pages")
         for region in self.regions:
@@ -121,7 +124,7 @@ class GuestMemory:
                     f"memory {address:#x}-{address + size - 1:#x} overlaps {region.address:#x}-{region.end - 1:#x}"
                 )
         try:
-            region = Region(address, size)
+            region = Region(address, size, rom)
         except (OSError, OverflowError, ValueError) as error:
             raise UsageError(f"the host cannot map {size:#x} bytes of guest memory: {error}") from None
         regions = sorted([*self.regions, region], key=lambda r: r.address)
@@ -135,7 +138,22 @@ class GuestMemory:
     @property
     def size(self) -> int:
         """Bytes of RAM in all."""
-        return sum(region.size for region in self.regions)
+        return sum(region.size for region in self.regions if not region.rom)
+
+    @property
+    def pages(self) -> int:
+        """How many pages there are in all, those of ROMs as well."""
+        return sum(region.size for region in self.regions) // PAGE
+
+    def make_read_only(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Let the guest write everywhere but in these ranges of whole pages (first address, end): writes exit there."""
+        if list(ranges) != self._read_only:
+            self._read_only = list(ranges)
+            self._sync(self.regions, dict(self._guards))
+
+    def is_read_only(self, address: int) -> bool:
+        """Whether what the guest writes there is lost."""
+        return any(start <= address < end for start, end in self._read_only)
 
     @property
     def slots(self) -> list[Slot]:
@@ -351,16 +369,15 @@ class GuestMemory:
         """The slots that regions and guards ask for: (address, size, flags)."""
         layout = []
         plain = abi.KVM_MEM_LOG_DIRTY_PAGES if self._tracking else 0
+        edges = {edge for piece in self._read_only for edge in piece}
         for region in regions:
-            start = region.address
-            for page in sorted(p for p in guards if region.address <= p < region.end):
-                if page > start:
-                    layout.append((start, page - start, plain))
-                if guards[page] is Guard.READ_ONLY:
-                    layout.append((page, PAGE, abi.KVM_MEM_READONLY))
-                start = page + PAGE
-            if start < region.end:
-                layout.append((start, region.end - start, plain))
+            pages = {page for page in guards if region.address <= page < region.end}
+            cuts = {edge for edge in edges if region.address < edge < region.end} | pages | {p + PAGE for p in pages}
+            for start, end in pairwise(sorted({region.address, region.end} | cuts)):
+                guard = guards.get(start)
+                read_only = guard is Guard.READ_ONLY or (bool(self._read_only) and self.is_read_only(start))
+                if guard is not Guard.WITHDRAWN:
+                    layout.append((start, end - start, abi.KVM_MEM_READONLY if read_only else plain))
         return layout
 
     def _sync(self, regions: list[Region], guards: dict[int, Guard]) -> None:

@@ -33,7 +33,8 @@ def scratch_vcpu(machine: Machine, hidden: Mapping[int, int], cpuid: abi.kvm_cpu
                 if region.address <= address < region.end:
                     copy[address - region.address] = byte
             anchor = c_char.from_buffer(copy)
-            vm.set_memory_region(slot, region.address, region.size, addressof(anchor))
+            flags = abi.KVM_MEM_READONLY if region.rom else 0
+            vm.set_memory_region(slot, region.address, region.size, addressof(anchor), flags)
             del anchor
         with closing(vm.create_vcpu(0)) as vcpu:
             vcpu.set_cpuid(cpuid)

@@ -196,8 +196,8 @@ def read_file(path: str, machine: Machine) -> tuple[MachineState, dict[str, Any]
     """
     import hashlib
 
-    most_header = MOST_HEADER + PAGE_NUMBER * (machine.memory.size // PAGE)
-    most = most_header + 2 * machine.memory.size
+    most_header = MOST_HEADER + PAGE_NUMBER * machine.memory.pages
+    most = most_header + 2 * PAGE * machine.memory.pages
     try:
         with open(path, "rb") as file:
             data = file.read(len(MAGIC))
@@ -242,7 +242,7 @@ def _decoded(text: bytes, body: bytes, machine: Machine) -> tuple[MachineState, 
     state = MachineState({}, header["memory"], tuple(vcpus), chips, devices)
     _require(isinstance(state.memory, int), "its memory has no size")
     check_fits(state, machine)
-    _require(isinstance(numbers, list) and len(numbers) <= machine.memory.size // PAGE, "it has too many pages")
+    _require(isinstance(numbers, list) and len(numbers) <= machine.memory.pages, "it has too many pages")
     for number in numbers:
         sensible = _is_count(number, 1 << 52) and number % PAGE == 0 and machine.memory.find(number) is not None
         _require(sensible, f"{number!r} is no page of this guest's memory")

@@ -21,6 +21,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.size = SIZE
+        self.pages = SIZE // PAGE
         self.data = bytearray(SIZE)
         self.dirty: set[int] = set()
         self.touched: set[int] = set()

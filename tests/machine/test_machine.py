@@ -111,10 +111,10 @@ def test_board() -> None:
 
 
 def test_where_no_device_can_be() -> None:
-    assert (IOAPIC, LAPIC, TSS_ADDRESS, IDENTITY_MAP_ADDRESS) == (0xFEC00000, 0xFEE00000, 0xFFFBD000, 0xFFFBC000)
-    assert taken(0x1000, False) == [(0, 0x1000, "the guest's memory"), (0xFFFBC000, 0xFFFC0000, "pages of KVM's own")]
+    assert (IOAPIC, LAPIC, TSS_ADDRESS, IDENTITY_MAP_ADDRESS) == (0xFEC00000, 0xFEE00000, 0xFEFFD000, 0xFEFFC000)
+    assert taken(0x1000, False) == [(0, 0x1000, "the guest's memory"), (0xFEFFC000, 0xFF000000, "pages of KVM's own")]
     assert taken(5 << 30, True) == [
         (0, 0xC0000000, "the guest's memory"), (1 << 32, 6 << 30, "the guest's memory"),
-        (0xFFFBC000, 0xFFFC0000, "pages of KVM's own"), (0xFEC00000, 0xFEC01000, "an interrupt controller"),
+        (0xFEFFC000, 0xFF000000, "pages of KVM's own"), (0xFEC00000, 0xFEC01000, "an interrupt controller"),
         (0xFEE00000, 0xFEE01000, "an interrupt controller"),
     ]  # fmt: skip

@@ -1,0 +1,121 @@
+"""A machine that starts in firmware: a ROM of our own, below 4 GiB and below 1 MiB."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kvmdbg
+from kvmdbg.build import from_assembly
+from kvmdbg.core.session import Session
+from kvmdbg.engine.stops import BreakpointStop, HaltedStop, StepStop
+from kvmdbg.errors import UsageError
+
+pytestmark = pytest.mark.kvm
+
+RESET = 0xFFFFFFF0
+LOW, HIGH = 0xF0000, 0xFFFF0000
+STORE = 14
+"""Where the first write to ROM is."""
+
+ROM = """
+start:  mov ax, cs
+        mov ds, ax
+        xor dx, dx
+        mov ss, dx
+        mov sp, 0x7000
+        cli
+        nop
+        nop
+        mov byte ptr [0x100], 'X'
+        mov byte ptr [0x101], 'Y'
+        mov al, [0x100]
+        push ax
+        pop bx
+        hlt
+        .org 0x100
+        .ascii "AB"
+        .org 0xfff0
+        .byte 0xea, 0, 0, 0, 0xf0
+        .org 0x10000
+"""
+
+
+@pytest.fixture
+def rom(tmp_path: Path) -> str:
+    flat, _ = from_assembly(ROM, tmp_path, address=0)
+    return str(flat)
+
+
+@pytest.fixture
+def dbg(rom: str) -> Iterator[Session]:
+    with kvmdbg.open(bios=rom) as session:
+        yield session
+
+
+@pytest.fixture
+def warnings(dbg: Session) -> list[str]:
+    told: list[str] = []
+    dbg.listeners.on_warning(told.append)
+    return told
+
+
+def test_it_starts_at_the_reset_vector(dbg: Session) -> None:
+    assert (dbg.vcpu.pc, dbg.vcpu.cs_ip) == (RESET, (0xF000, 0xFFF0))
+    (insn,) = dbg.disassemble(RESET, 1)
+    assert insn.mnemonic == "ljmp"
+    assert isinstance(dbg.step(), StepStop) and dbg.vcpu.pc == LOW
+    assert dbg.memory.read(LOW, 16) == dbg.memory.read(HIGH, 16)
+
+
+def test_breakpoints_lie_in_both_views(dbg: Session) -> None:
+    first, second = dbg.break_at(f"*{RESET:#x}"), dbg.break_at(f"*{LOW + STORE:#x}")
+    for point, pc in ((first, RESET), (second, LOW + STORE)):
+        stop = dbg.run(timeout=10)
+        assert isinstance(stop, BreakpointStop) and stop.breakpoints == (point,) and dbg.vcpu.pc == pc
+    assert isinstance(dbg.run(timeout=10), HaltedStop)
+
+
+def test_what_the_guest_writes_there_is_lost_and_told_once(dbg: Session, warnings: list[str]) -> None:
+    assert isinstance(dbg.run(timeout=10), HaltedStop)
+    assert dbg.memory.read(LOW + 0x100, 2) == b"AB" and dbg.regs.rax & 0xFF == ord("A")
+    assert dbg.regs.rbx == dbg.regs.rax
+    (told,) = warnings
+    assert told.startswith(f"the instruction at {LOW + STORE:#x} wrote to ROM (1 byte at 0xf0100)")
+
+
+def test_the_same_with_a_breakpoint_in_the_page(dbg: Session, warnings: list[str]) -> None:
+    dbg.break_at(f"*{LOW + STORE + 5:#x}")
+    assert isinstance(dbg.run(timeout=10), BreakpointStop)
+    assert isinstance(dbg.step(), StepStop)
+    assert isinstance(dbg.run(timeout=10), HaltedStop)
+    assert dbg.memory.read(LOW + 0x100, 2) == b"AB" and len(warnings) == 1
+
+
+def test_the_user_may_write_there_until_a_restart(dbg: Session, warnings: list[str]) -> None:
+    dbg.memory.write(LOW + 0x100, b"u")
+    assert isinstance(dbg.run(timeout=10), HaltedStop)
+    assert dbg.regs.rax & 0xFF == ord("u")
+    dbg.restart()
+    assert dbg.vcpu.pc == RESET and dbg.memory.read(LOW + 0x100, 2) == b"AB"
+    assert isinstance(dbg.run(timeout=10), HaltedStop) and dbg.regs.rax & 0xFF == ord("A")
+
+
+def test_snapshots_have_it(dbg: Session, warnings: list[str], tmp_path: Path) -> None:
+    here = str(tmp_path / "here")
+    dbg.step()
+    dbg.snapshots.save("here")
+    dbg.snapshots.write("here", here)
+    assert isinstance(dbg.run(timeout=10), HaltedStop)
+    for name in ("here", dbg.snapshots.read(here, "file").name):
+        dbg.snapshots.restore(name)
+        assert dbg.vcpu.pc == LOW and isinstance(dbg.run(timeout=10), HaltedStop)
+
+
+def test_an_image_besides_is_refused(rom: str) -> None:
+    with pytest.raises(UsageError, match=r"starts in the firmware .*, and not in other.bin"):
+        kvmdbg.open("other.bin", bios=rom)
+    with pytest.raises(UsageError, match="which guest"):
+        kvmdbg.open()
