@@ -11,7 +11,7 @@ from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Message, Result, Screen, Table
 from kvmdbg.commands.support import _unescape
 from kvmdbg.devices.i8042 import KEYS, Keyboard
-from kvmdbg.devices.vga import COLUMNS, Vga
+from kvmdbg.devices.vga import Vga
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.bus import Device, attempt
 
@@ -94,8 +94,9 @@ def send(dbg: Interpreter, text: TextArg) -> Result | None:
 def screen(dbg: Interpreter) -> Result:
     """Show the guest's text screen: 25 lines of 80 characters at physical 0xb8000, as the VGA adapter shows them."""
     lines = dbg.session.screen()
-    cursor = next((one.cursor - one.start for one in dbg.session.devices if isinstance(one, Vga)), 0)
-    return Screen(tuple(lines), divmod(cursor, COLUMNS))
+    adapter = next((one for one in dbg.session.devices if isinstance(one, Vga)), None)
+    cursor = divmod(adapter.cursor - adapter.start, adapter.pitch or adapter.columns) if adapter is not None else (0, 0)
+    return Screen(tuple(lines), cursor)
 
 
 class LiveScreen:

@@ -34,8 +34,12 @@ class Peripherals:
         raise UsageError("this guest has no keyboard: it was opened with --machine bare")
 
     def screen(self) -> list[str]:
-        """The 25 lines of the text screen (code page 437), without the spaces at their ends."""
-        start = next((device.start for device in self.devices if isinstance(device, Vga)), 0)
-        data = self._control.guest.physical.read(vga.TEXT + 2 * start, 2 * vga.COLUMNS * vga.ROWS)
-        text = data[::2].replace(b"\0", b" ").decode("cp437").translate(vga.SHOWN)
-        return [text[at : at + vga.COLUMNS].rstrip() for at in range(0, len(text), vga.COLUMNS)]
+        """The lines of the text screen (code page 437), 25 mostly, without the spaces at their ends."""
+        adapter = next((device for device in self.devices if isinstance(device, Vga)), None)
+        where, start, columns, rows, pitch = vga.TEXT, 0, 80, 25, 80
+        if adapter is not None:
+            where, start = adapter.text, adapter.start
+            columns, rows, pitch = adapter.columns, adapter.rows, adapter.pitch
+        read = self._control.guest.physical.read
+        lines = [read(where + 2 * (start + row * pitch), 2 * columns)[::2] for row in range(rows)]
+        return [line.replace(b"\0", b" ").decode("cp437").translate(vga.SHOWN).rstrip() for line in lines]

@@ -19,8 +19,8 @@ class OptionalDevice(Device, Protocol):
     It is made with the ``board`` (machine/board.py: output, interrupts) and the options, and is put on the bus at
     ``iobase`` with ``iosize`` ports, at ``mmiobase`` with ``mmiosize`` addresses, or both. It may also have
     ``standard`` (it is part of every PC), ``only`` (offsets that it takes of its ports), ``ports`` (single ports in
-    place of a range; ``offset`` is then the port), ``details()`` (names and texts for ``info device``), and
-    ``coalesced`` with ``write_many`` (engine/coalescing.py).
+    place of a range; ``offset`` is then the port), ``over_memory`` (its addresses may lie over RAM, which it covers),
+    ``details()`` (names and texts for ``info device``), and ``coalesced`` with ``write_many`` (engine/coalescing.py).
     """
 
     options: ClassVar[dict[str, int]]
@@ -93,7 +93,8 @@ def _add_mmio(bus: Bus, made: Device, options: dict[str, int], board: Board) -> 
     if "mmiobase" not in options:
         return
     base, size = options["mmiobase"], options["mmiosize"]
-    for start, end, what in taken(board.memory, board.has_interrupts):
+    ram = 0 if getattr(made, "over_memory", False) else board.memory
+    for start, end, what in taken(ram, board.has_interrupts):
         if start < base + size and base < end:
             raise ValueError(f"at the addresses {base:#x} to {base + size - 1:#x} is {what} already")
     bus.add_mmio(base, size, made)

@@ -1,47 +1,244 @@
-"""The registers of a VGA adapter in text mode, at ports 0x3C0 to 0x3DF; its text lies in RAM at 0xB8000.
+"""A VGA adapter: its registers at ports 0x3C0 to 0x3DF, its colours, its memory at 0xA0000 and text at 0xB8000.
 
-As much as a guest needs that moves the cursor and scrolls by the start address (IBM VGA, CRT controller registers 0x0C
-to 0x0F). Graphics modes are not drawn.
+Source: IBM PS/2 Hardware Interface Technical Reference, video subsystem. Text and the modes whose memory is a plain row
+of bytes (13h, and those of the CGA) are RAM, which costs no exit; where the planes are switched at 0xA0000, the
+adapter lies over the RAM there and each access exits.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from kvmdbg.devices.fonts import font
 from kvmdbg.devices.registry import device
+from kvmdbg.devices.vga_modes import MODES, Mode, palette
+from kvmdbg.devices.vga_planes import CHAIN_4, MEMORY_MODE, MISCELLANEOUS, MODE, SIZE, Planes
+from kvmdbg.errors import UsageError
 from kvmdbg.machine.board import Board
 
-TEXT = 0xB8000
-COLUMNS, ROWS = 80, 25
+GRAPHICS, MONOCHROME, TEXT = 0xA0000, 0xB0000, 0xB8000
+TEXT_SIZE = 0x8000
 SHOWN = dict(enumerate(" ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼")) | {127: "⌂"}
 """What a VGA adapter draws for the characters that code page 437 shares with ASCII's control characters."""
+(
+    ATTRIBUTE, ATTRIBUTE_READ, MISC_WRITE, _, SEQUENCER, SEQUENCER_DATA, DAC_MASK, DAC_READ, DAC_WRITE, DAC_DATA,
+    FEATURE, _, MISC_READ, _, GRAPHICS_INDEX, GRAPHICS_DATA,
+) = range(16)  # fmt: skip
 CRTC_INDEX, CRTC_DATA, STATUS = 0x14, 0x15, 0x1A
-START, CURSOR = 0x0C, 0x0E
+DISPLAY_END, OVERFLOW, CELL, START, CURSOR, PROTECT, LINES, PITCH, CRTC_MODE = (
+    1,
+    7,
+    9,
+    0x0C,
+    0x0E,
+    0x11,
+    0x12,
+    0x13,
+    0x17,
+)
+IS_256, IS_4, PLANES_SHOWN = 0x40, 0x20, 0x12
+IS_GRAPHICS = 1
+"""In the graphics controller's register 6."""
+PALETTE_ON = 0x20
+"""In the index of the attribute controller: the CPU leaves the palette alone, and the screen is on."""
+FONT_STRIDE = 32
+BLANK = b" \x07"
 
 
 @device
 class Vga:
-    """vga: cursor and start address of the text screen at 0xB8000, which `screen` shows."""
+    """vga: text, 16 and 256 colours: registers, palette, planes; `screen` shows what it shows."""
 
     name = "vga"
-    options: ClassVar[dict[str, int]] = {"iobase": 0x3C0, "iosize": 32}
-    standard = True
+    options: ClassVar[dict[str, int]] = {"iobase": 0x3C0, "iosize": 32, "mmiobase": GRAPHICS, "mmiosize": SIZE}
+    standard = over_memory = True
 
     def __init__(self, board: Board, options: dict[str, int]) -> None:
-        self.index = 0
-        self.crtc = bytearray(32)
-        self.registers = bytearray(32)
+        self._board = board
+        self.mode = 3
+        """The last mode that ``set_mode`` was asked for."""
+        self.misc = self.feature = 0
+        self.index = self.sequencer_index = self.graphics_index = self.attribute_index = 0
+        self.attribute_takes_data = False
+        self.crtc, self.sequencer = bytearray(32), bytearray(8)
+        self.graphics, self.attribute = bytearray(16), bytearray(32)
+        self.palette = bytearray(768)
+        """The colours of the DAC: red, green and blue, 6 bits each."""
+        self.dac_mask, self._dac_at, self._dac_reads = 0xFF, 0, False
+        self._planes: Planes | None = None
+        self._at_graphics = "nothing"
+        """What the guest finds at 0xA0000: "ram", "planes" or "nothing" of the adapter's."""
         self.retrace = False
+        self._set_registers(MODES[3])
+
+    # --- what others ask of it ---------------------------------------------------------------------
+
+    def set_mode(self, number: int, *, clear: bool = True) -> None:
+        """What int 10h, AH=0 does: registers, colours, the font, and the memory that is shown. UsageError."""
+        mode = MODES.get(number)
+        if mode is None:
+            known = ", ".join(f"{one:#x}" for one in MODES)
+            raise UsageError(f"the VGA adapter has no mode {number:#x}: there are {known}")
+        self.mode = number
+        self._set_registers(mode)
+        self._move()
+        if mode.is_text:
+            self._load_font()
+        if clear:
+            self._clear(mode)
+
+    def _set_registers(self, mode: Mode) -> None:
+        self.misc = mode.misc
+        self.sequencer[:5] = mode.sequencer
+        self.crtc[:25] = mode.crtc
+        self.graphics[:9] = mode.graphics
+        self.attribute[:21] = mode.attribute
+        self.attribute_index, self.attribute_takes_data = PALETTE_ON, False
+        self.palette[:] = palette(mode.palette)
+        self.dac_mask = 0xFF
+
+    @property
+    def planes(self) -> Planes:
+        """Its memory; that of modes whose memory is RAM is there."""
+        if self._planes is None:
+            self._planes = Planes(self.sequencer, self.graphics)
+            self._load_font()
+        return self._planes
+
+    def _load_font(self) -> None:
+        """Put the font of text modes where a BIOS puts it, if anybody has looked there."""
+        if self._planes is not None:
+            shapes = font(16)
+            block = b"".join(shapes[at : at + 16].ljust(FONT_STRIDE, b"\0") for at in range(0, len(shapes), 16))
+            self._planes.memory[2 : 4 * len(block) : 4] = block
+
+    def _clear(self, mode: Mode) -> None:
+        if mode.is_text:
+            self._fill(self.text, BLANK * (TEXT_SIZE // 2))
+        elif mode.number < 7:
+            self._fill(TEXT, bytes(TEXT_SIZE))
+        elif self._at_graphics == "planes":
+            self.planes.memory[:] = bytes(4 * SIZE)
+        else:
+            self._fill(GRAPHICS, bytes(SIZE))
+
+    def _fill(self, address: int, data: bytes) -> None:
+        if self._board.ram is not None and self._board.ram.find(address + len(data) - 1) is not None:
+            self._board.ram.write(address, data)
+
+    @property
+    def text(self) -> int:
+        """Where the memory of text is: at 0xB0000 in the monochrome mode."""
+        return MONOCHROME if self.graphics[MISCELLANEOUS] >> 2 & 3 == 2 else TEXT
+
+    @property
+    def is_text(self) -> bool:
+        return not self.graphics[MISCELLANEOUS] & IS_GRAPHICS
+
+    def _size(self) -> str:
+        """Of a picture."""
+        width, height, colours = self.picture
+        return f"{width} x {height} pixels, {colours} colours"
+
+    @property
+    def picture(self) -> tuple[int, int, int]:
+        """Width and height in pixels, and colours, where it shows no text."""
+        height = self.lines // self.height // (2 if self.crtc[CELL] & 0x80 else 1)
+        if self.graphics[MODE] & IS_256:
+            return 4 * self.columns, height, 256
+        colours = 4 if self.graphics[MODE] & IS_4 else 2 if self.attribute[PLANES_SHOWN] & 15 == 1 else 16
+        if self.is_cga:
+            height *= 2
+        return 8 * self.columns, height, colours
+
+    @property
+    def is_cga(self) -> bool:
+        """Whether odd lines of a picture lie 8 KiB behind the even ones, as a CGA adapter has it."""
+        return not self.crtc[CRTC_MODE] & 1
+
+    @property
+    def columns(self) -> int:
+        """Characters in a line of text."""
+        return self.crtc[DISPLAY_END] + 1
+
+    @property
+    def height(self) -> int:
+        """Scan lines of a character."""
+        return (self.crtc[CELL] & 31) + 1
+
+    @property
+    def lines(self) -> int:
+        """Scan lines of the screen."""
+        overflow = self.crtc[OVERFLOW]
+        return (self.crtc[LINES] | (overflow & 2) << 7 | (overflow & 0x40) << 3) + 1
+
+    @property
+    def rows(self) -> int:
+        """Lines of text; at most 60, whatever the registers say."""
+        return min(max(self.lines // self.height, 1), 60)
+
+    @property
+    def pitch(self) -> int:
+        """Characters from one line of text to the next."""
+        return 2 * self.crtc[PITCH]
 
     @property
     def cursor(self) -> int:
         """The character the cursor is on, counted from the start of text memory."""
         return self.crtc[CURSOR] << 8 | self.crtc[CURSOR + 1]
 
+    @cursor.setter
+    def cursor(self, place: int) -> None:
+        self.crtc[CURSOR : CURSOR + 2] = place.to_bytes(2)
+
     @property
     def start(self) -> int:
         """The character at the screen's upper left."""
         return self.crtc[START] << 8 | self.crtc[START + 1]
+
+    @start.setter
+    def start(self, place: int) -> None:
+        self.crtc[START : START + 2] = place.to_bytes(2)
+
+    # --- memory ------------------------------------------------------------------------------------
+
+    def _move(self) -> None:
+        """Have 0xA0000 be what the registers say now: RAM, planes or nothing of the adapter's.
+
+        Byte n of chain 4 is byte n of the planes as they are kept, so that what is shown is copied.
+        """
+        before, self._at_graphics = self._at_graphics, self._wanted()
+        ram = self._board.ram
+        if self._at_graphics == before or ram is None or ram.find(GRAPHICS + SIZE - 1) is None:
+            return
+        ram.cover(GRAPHICS, SIZE, self._at_graphics == "planes")
+        if (before, self._at_graphics) == ("ram", "planes"):
+            self.planes.memory[:SIZE] = ram.read(GRAPHICS, SIZE)
+        elif (before, self._at_graphics) == ("planes", "ram"):
+            ram.write(GRAPHICS, bytes(self.planes.memory[:SIZE]))
+
+    def _wanted(self) -> str:
+        if self.graphics[MISCELLANEOUS] >> 2 & 3 > 1:
+            return "nothing"
+        return "ram" if self.sequencer[MEMORY_MODE] & CHAIN_4 else "planes"
+
+    def read_mmio(self, offset: int, size: int) -> int:
+        if self._at_graphics == "nothing":  # there is no RAM either
+            return (1 << 8 * size) - 1
+        read = self.planes.read
+        value = 0
+        for n in range(size):
+            value |= read(offset + n) << 8 * n
+        return value
+
+    def write_mmio(self, offset: int, size: int, value: int) -> None:
+        if self._at_graphics == "nothing":
+            return
+        write = self.planes.write
+        for n in range(size):
+            write(offset + n, value >> 8 * n & 0xFF)
+
+    # --- registers ---------------------------------------------------------------------------------
 
     def read(self, offset: int, size: int) -> int:
         value = 0
@@ -50,14 +247,24 @@ class Vga:
         return value
 
     def _read(self, offset: int) -> int:
-        if offset == CRTC_INDEX:
-            return self.index
-        if offset == CRTC_DATA:
-            return self.crtc[self.index & 31]
         if offset == STATUS:  # whoever waits for the retrace, or for its end, goes on
+            self.attribute_takes_data = False
             self.retrace = not self.retrace
             return 9 if self.retrace else 0
-        return self.registers[offset] if offset < 32 else 0xFF
+        if offset == DAC_DATA:
+            value = self.palette[self._dac_at]
+            self._dac_at = (self._dac_at + 1) % len(self.palette)
+            return value
+        if offset == DAC_READ:
+            return 3 if self._dac_reads else 0
+        values = {
+            ATTRIBUTE: self.attribute_index, ATTRIBUTE_READ: self.attribute[self.attribute_index & 31],
+            SEQUENCER: self.sequencer_index, SEQUENCER_DATA: self.sequencer[self.sequencer_index & 7],
+            DAC_MASK: self.dac_mask, DAC_WRITE: self._dac_at // 3, FEATURE: self.feature, MISC_READ: self.misc,
+            GRAPHICS_INDEX: self.graphics_index, GRAPHICS_DATA: self.graphics[self.graphics_index & 15],
+            CRTC_INDEX: self.index, CRTC_DATA: self.crtc[self.index & 31], MISC_WRITE: 0x10,
+        }  # fmt: skip
+        return values.get(offset, 0xFF)
 
     def write(self, offset: int, size: int, value: int) -> None:
         for n in range(size):
@@ -67,23 +274,92 @@ class Vga:
         if offset == CRTC_INDEX:
             self.index = value
         elif offset == CRTC_DATA:
-            self.crtc[self.index & 31] = value
-        elif offset < 32:
-            self.registers[offset] = value
+            self._write_crtc(self.index & 31, value)
+        elif offset == SEQUENCER:
+            self.sequencer_index = value
+        elif offset == SEQUENCER_DATA:
+            self.sequencer[self.sequencer_index & 7] = value
+            self._move()
+        elif offset == GRAPHICS_INDEX:
+            self.graphics_index = value
+        elif offset == GRAPHICS_DATA:
+            self.graphics[self.graphics_index & 15] = value
+            self._move()
+        elif offset == ATTRIBUTE:
+            if self.attribute_takes_data:
+                self.attribute[self.attribute_index & 31] = value
+            else:
+                self.attribute_index = value & 0x3F
+            self.attribute_takes_data = not self.attribute_takes_data
+        elif offset == DAC_DATA:
+            self.palette[self._dac_at] = value & 0x3F
+            self._dac_at = (self._dac_at + 1) % len(self.palette)
+        elif offset in (DAC_READ, DAC_WRITE):
+            self._dac_at, self._dac_reads = 3 * value, offset == DAC_READ
+        elif offset == DAC_MASK:
+            self.dac_mask = value
+        elif offset == MISC_WRITE:
+            self.misc = value
+        elif offset == STATUS:
+            self.feature = value
+
+    def _write_crtc(self, index: int, value: int) -> None:
+        """Registers 0 to 7 may be protected, all but the bit of the line compare there."""
+        if index <= OVERFLOW and self.crtc[PROTECT] & 0x80:
+            if index == OVERFLOW:
+                self.crtc[index] = self.crtc[index] & ~0x10 | value & 0x10
+            return
+        self.crtc[index] = value
 
     def describe(self) -> str:
-        return f"VGA text at {TEXT:#x}, cursor at row {self.cursor // COLUMNS}, column {self.cursor % COLUMNS}"
+        return f"VGA text at {self.text:#x}, {self._cursor_in_words()}" if self.is_text else f"VGA, {self._size()}"
+
+    def _cursor_in_words(self) -> str:
+        row, column = divmod(self.cursor, self.pitch or self.columns)
+        return f"cursor at row {row}, column {column}"
 
     def details(self) -> dict[str, str]:
+        shown = (
+            {"shows": f"text, {self.columns} columns, {self.rows} rows"} if self.is_text else {"shows": self._size()}
+        )
         return {
-            "cursor": f"row {self.cursor // COLUMNS}, column {self.cursor % COLUMNS}",
+            **shown,
+            "mode": f"{self.mode:#x} was set last by number",
+            "cursor": self._cursor_in_words().removeprefix("cursor at "),
             "start": f"{self.start:#x}",
-            "crtc": self.crtc.hex(" "),
-        }
+            "crtc": self.crtc.hex(" "), "sequencer": self.sequencer[:5].hex(" "),
+            "graphics controller": self.graphics[:9].hex(" "), "attribute controller": self.attribute[:21].hex(" "),
+            "misc output": f"{self.misc:#04x}", "DAC mask": f"{self.dac_mask:#04x}",
+        }  # fmt: skip
+
+    # --- snapshots ---------------------------------------------------------------------------------
 
     def save(self) -> Any:
-        return [self.index, bytes(self.crtc), bytes(self.registers), self.retrace]
+        planes = self._planes
+        numbers = [
+            self.mode, self.misc, self.feature, self.index, self.sequencer_index, self.graphics_index,
+            self.attribute_index, self.dac_mask, self._dac_at, planes.latches if planes else 0,
+        ]  # fmt: skip
+        registers = [bytes(part) for part in (self.crtc, self.sequencer, self.graphics, self.attribute, self.palette)]
+        truths = [self.attribute_takes_data, self._dac_reads, self.retrace]
+        return [numbers, registers, truths, bytes(planes.memory) if planes else None]
 
     def load(self, state: Any) -> None:
-        self.index, crtc, registers, self.retrace = state
-        self.crtc, self.registers = bytearray(crtc), bytearray(registers)
+        numbers, registers, truths, memory = state
+        (
+            self.mode, self.misc, self.feature, self.index, self.sequencer_index, self.graphics_index,
+            self.attribute_index, self.dac_mask, self._dac_at, latches,
+        ) = numbers  # fmt: skip
+        for part, data in zip(
+            (self.crtc, self.sequencer, self.graphics, self.attribute, self.palette), registers, strict=True
+        ):
+            part[:] = data
+        self.attribute_takes_data, self._dac_reads, self.retrace = truths
+        if memory is None:
+            self._planes = None
+        else:
+            self.planes.memory[:] = memory
+            self.planes.latches = latches
+        self._at_graphics = self._wanted()
+        if self._board.ram is not None:
+            self._board.ram.cover(GRAPHICS, SIZE, self._at_graphics == "planes")

@@ -57,6 +57,7 @@ class Hardware:
             irq = machine.vm.irq_line if machine.irqchip else None
             board = Board(self.serial.show, irq=irq, memory=machine.memory.size)
             board.changed = changed
+            board.ram = machine.memory
             machine.board = board
             self._add_disks(machine)
             machine.bus.add_ports(COM1, PORTS, self.serial.attach(board))

@@ -78,7 +78,7 @@ class Watching:
         vcpu = runner.vcpu
         address, size, write = vcpu.mmio
         machine = runner.guest.machine
-        if machine.memory.find(address) is None:
+        if machine.memory.find(address) is None or machine.memory.is_covered(address):
             runner.retreat.spent = True
             return self._device(Mmio(machine.bus, address, size, write))
         page = address & -PAGE

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kvmdbg.machine.memory import GuestMemory
 
 from kvmdbg.machine.disk import Disks
 
@@ -23,6 +26,8 @@ class Board:
     ) -> None:
         self.output = output
         self.memory = memory
+        self.ram: GuestMemory | None = None
+        """The guest's memory, for a device that writes there or lies over a part of it."""
         self.changed: Callable[[], None] = lambda: None
         self.arrived: Callable[[str, str, Any], None] = lambda device, how, data: None
         """Called by a device before something from outside comes in: its name, the method and what that is called with.

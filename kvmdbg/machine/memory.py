@@ -105,6 +105,8 @@ class GuestMemory:
         self._read_only: list[tuple[int, int]] = []
         self._protected: list[tuple[int, int, int]] = []
         """Stretches of the guest's mapping that are guarded by the host: host address, size, protection."""
+        self._covered: dict[int, int] = {}
+        """Stretches that a device lies over: the end of each by its start."""
         self._slots: dict[int, Slot] = {}
         self._free: list[int] = []
         self._tracking = False
@@ -159,6 +161,25 @@ class GuestMemory:
     def slots(self) -> list[Slot]:
         """The KVM slots as they are now, by address."""
         return sorted(self._slots.values(), key=lambda slot: slot.address)
+
+    # --- devices over memory -----------------------------------------------------------------------
+
+    def cover(self, address: int, size: int, covered: bool) -> None:
+        """Have a device lie over this stretch of RAM, whole pages, or no more: the guest's accesses exit there.
+
+        The RAM stays, and whoever reads or writes by this class finds it.
+        """
+        before = dict(self._covered)
+        if covered:
+            self._covered[address] = address + size
+        else:
+            self._covered.pop(address, None)
+        if self._covered != before:
+            self._sync(self.regions, dict(self._guards))
+
+    def is_covered(self, address: int) -> bool:
+        """Whether a device lies over the RAM there."""
+        return any(start <= address < end for start, end in self._covered.items())
 
     # --- access ------------------------------------------------------------------------------------
 
@@ -369,14 +390,14 @@ class GuestMemory:
         """The slots that regions and guards ask for: (address, size, flags)."""
         layout = []
         plain = abi.KVM_MEM_LOG_DIRTY_PAGES if self._tracking else 0
-        edges = {edge for piece in self._read_only for edge in piece}
+        edges = {edge for piece in (*self._read_only, *self._covered.items()) for edge in piece}
         for region in regions:
             pages = {page for page in guards if region.address <= page < region.end}
             cuts = {edge for edge in edges if region.address < edge < region.end} | pages | {p + PAGE for p in pages}
             for start, end in pairwise(sorted({region.address, region.end} | cuts)):
                 guard = guards.get(start)
                 read_only = guard is Guard.READ_ONLY or (bool(self._read_only) and self.is_read_only(start))
-                if guard is not Guard.WITHDRAWN:
+                if guard is not Guard.WITHDRAWN and not (self._covered and self.is_covered(start)):
                     layout.append((start, end - start, abi.KVM_MEM_READONLY if read_only else plain))
         return layout
 

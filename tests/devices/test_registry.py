@@ -140,7 +140,7 @@ def test_standard_devices_are_put_where_nothing_else_is(monkeypatch: pytest.Monk
     monkeypatch.setattr(Window, "standard", True, raising=False)  # Both inherits it
     bus = made("isa-debugcon,iobase=0x171")
     registry.add_standard(bus, Board(lambda data: None))
-    assert [(first, one.name) for first, _, one in bus.mmio_ranges()] == [(0xD0000000, "both")]
+    assert [(first, one.name) for first, _, one in bus.mmio_ranges()] == [(0xD0000000, "both"), (0xA0000, "vga")]
     found = bus.port(0x171)
     assert found is not None and found[0].name == "isa-debugcon" and bus.port(0x170) is None
     names = [one.name for one in bus.devices]

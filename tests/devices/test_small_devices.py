@@ -12,7 +12,7 @@ from kvmdbg.devices.debugcon import DebugConsole
 from kvmdbg.devices.pci import PciConfig
 from kvmdbg.devices.post import Post
 from kvmdbg.devices.power import Power
-from kvmdbg.devices.vga import SHOWN, Vga
+from kvmdbg.devices.vga import Vga
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import Bus, Device, GuestEnd
 
@@ -136,57 +136,6 @@ def test_registers_of_power(pc: Bus) -> None:
     assert [pc.read_port(port, 1) for port in (0x92, 0xCF9, 0x604)] == [0, 2, 0]
     pc.write_port(0x92, 1, 0xFF)
     assert pc.read_port(0x92, 1) == 0xFE  # the reset bit does not stay
-
-
-# --- VGA (IBM VGA, CRT controller and input status 1) -------------------------------------------------------
-
-
-def test_cursor_and_start(pc: Bus) -> None:
-    for index, value in ((0x0C, 0x12), (0x0D, 0x34), (0x0E, 0x01), (0x0F, 0x45)):
-        pc.write_port(0x3D4, 1, index)
-        assert pc.read_port(0x3D4, 1) == index
-        pc.write_port(0x3D5, 1, value)
-        assert pc.read_port(0x3D5, 1) == value
-    (vga,) = (one for one in pc.devices if isinstance(one, Vga))
-    assert (vga.start, vga.cursor) == (0x1234, 0x145)
-    assert vga.describe() == "VGA text at 0xb8000, cursor at row 4, column 5"
-    details = vga.details()
-    assert (details["cursor"], details["start"]) == ("row 4, column 5", "0x1234")
-    assert details["crtc"].split()[0x0C:0x10] == ["12", "34", "01", "45"] and len(details["crtc"].split()) == 32
-
-
-def test_word_writes_set_index_and_data(pc: Bus) -> None:
-    pc.write_port(0x3D4, 2, 0x770F)
-    assert pc.read_port(0x3D4, 2) == 0x770F and pc.read_port(0x3D5, 1) == 0x77
-    pc.write_port(0x3D4, 2, 0x2A2F)  # 32 registers
-    assert pc.read_port(0x3D4, 1) == 0x2F
-    pc.write_port(0x3D4, 1, 0x0F)
-    assert pc.read_port(0x3D5, 1) == 0x2A
-
-
-def test_retrace_comes_and_goes(pc: Bus) -> None:
-    assert [pc.read_port(0x3DA, 1) for _ in range(4)] == [9, 0, 9, 0]
-
-
-def test_other_registers_are_kept(pc: Bus) -> None:
-    for port in (0x3C0, 0x3C7, 0x3CF, 0x3D3, 0x3D6, 0x3DF):
-        pc.write_port(port, 1, port & 0xFF)
-    assert [pc.read_port(port, 1) for port in (0x3C0, 0x3C7, 0x3D3, 0x3DF)] == [0xC0, 0xC7, 0xD3, 0xDF]
-    pc.write_port(0x3DF, 2, 0x1122)
-    assert pc.read_port(0x3DF, 2) == 0xFF22  # nothing is behind
-    assert pc.read_port(0x3D4, 1) == 0
-
-
-def test_characters_that_ascii_has_not() -> None:
-    assert {code: SHOWN[code] for code in (0, 1, 3, 24, 31, 127)} == {
-        0: " ",
-        1: "☺",
-        3: "♥",
-        24: "↑",
-        31: "▼",
-        127: "⌂",
-    }
-    assert sorted(SHOWN) == [*range(32), 127]
 
 
 # --- debug console and exit ------------------------------------------------------------------------------
