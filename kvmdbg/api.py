@@ -45,6 +45,8 @@ def open(
     registers: Mapping[str, int] | None = None,
     symbols: Sequence[tuple[str, int]] = (),
     cmdline: str = "",
+    initrd: str | os.PathLike[str] | None = None,
+    modules: Sequence[str] = (),
     devices: Sequence[str] = (),
     machine: str = "pc",
     irqchip: bool = False,
@@ -59,7 +61,8 @@ def open(
 
     ``mode`` is "real", "prot" or "long"; ``load`` the guest-physical address of a flat
     image; ``entry`` an address, "SEG:OFF" or a symbol; ``registers`` initial values by
-    name; ``symbols`` (file, base) pairs of further symbol files; ``devices`` as
+    name; ``symbols`` (file, base) pairs of further symbol files; ``cmdline``, ``initrd`` (a file) and ``modules``
+    ("FILE ARGS" each) what a boot loader hands to a kernel; ``devices`` as
     ``--device`` takes them; ``machine`` "pc" or "bare" (only the serial port); ``irqchip`` puts PIC, IOAPIC, LAPIC
     and PIT into the kernel; ``serial`` connects the serial port as ``--serial`` does; ``cpu`` sets and hides CPUID's
     features ("+avx,-smep"); ``disks``, ``floppies`` (two of each at most) and ``cdrom`` are files, as ``--disk`` takes
@@ -79,19 +82,22 @@ def open(
         entry=hex(entry) if isinstance(entry, int) else entry,
         memory=size_of(memory),
         cmdline=cmdline,
+        initrd=None if initrd is None else os.fspath(initrd),
+        modules=tuple(modules),
         symbols=extra,
     )
+    image = _image(path, bios, options)
     hardware = HardwareOptions(
         machine=machine,
         cpus=cpus,
-        irqchip=irqchip,
+        irqchip=irqchip or image.interrupts,
         cpu=cpu,
         devices=tuple(devices),
         disks=tuple(disks),
         floppies=tuple(floppies),
         cdrom=cdrom,
     )
-    session = Session(_image(path, bios, options), options, hardware, registers=dict(registers or {}), serial=serial)
+    session = Session(image, options, hardware, registers=dict(registers or {}), serial=serial)
     for file, base, found in files:
         session.files.add_symbols(file, base, found)
     return session

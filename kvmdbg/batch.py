@@ -185,6 +185,8 @@ class Batch:
         self.interpreter.shows_python = python
         if session.image.remark:
             self._event(Message(session.image.remark, "warning"))
+        for note in session.image.notes:
+            self._event(Message(note))
         if sys.stderr.isatty() and not json:
             session.files.progress = ProgressLine(lambda text: print(text, end="", file=sys.stderr, flush=True))
         if batch or json:

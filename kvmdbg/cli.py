@@ -116,12 +116,15 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "guest",
         nargs="?",
-        help="the guest's image: flat binary, boot sector, ELF or multiboot kernel; or a script (.py), then its guest",
+        help="the guest's image: flat binary, boot sector, ELF, multiboot or Linux kernel; or a script (.py), then its "
+        "guest",
     )
     found.add_argument("args", nargs="*", help="after a script: the guest's image, and words for the script")
     image = found.add_argument_group("the guest")
     image.add_argument(
-        "--format", metavar="NAME", help="read the image as flat, bootsector, rom, elf, multiboot or a plugin's"
+        "--format",
+        metavar="NAME",
+        help="read the image as flat, bootsector, rom, elf, multiboot, pvh, bzimage or a plugin's",
     )
     image.add_argument("--mode", choices=("real", "prot", "long"), help="the CPU mode the guest starts in")
     image.add_argument("--load", type=_integer, metavar="ADDRESS", help="physical address to load a flat image at")
@@ -140,7 +143,18 @@ def parser() -> argparse.ArgumentParser:
         help="read symbols of an ELF file, a map file or a listing of nasm",
     )
     image.add_argument("--bios", metavar="FILE", help="firmware to start in, instead of an image")
-    image.add_argument("--cmdline", default="", metavar="TEXT", help="the kernel's command line")
+    image.add_argument(
+        "--append", "--cmdline", dest="cmdlines", action="append", metavar="TEXT", help="the kernel's command line"
+    )
+    image.add_argument("--initrd", metavar="FILE", help="the initial RAM disk of a Linux kernel")
+    image.add_argument(
+        "--module",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="'FILE ARGS'",
+        help="a module for a multiboot kernel, with its words",
+    )
     image.add_argument(
         "--device",
         action="append",
@@ -210,6 +224,12 @@ def list_devices() -> int:
     return standard_files.answer(text)
 
 
+def _one_cmdline(given: Sequence[str]) -> str:
+    if len(given) > 1:
+        raise UsageError("the kernel has one command line: give --append or --cmdline (which are the same) once")
+    return given[0] if given else ""
+
+
 def open_session(options: argparse.Namespace) -> Session:
     """The session that the options describe. Raises KvmdbgError."""
     from kvmdbg import api
@@ -223,7 +243,9 @@ def open_session(options: argparse.Namespace) -> Session:
         entry=options.entry,
         cpus=options.cpus,
         registers=dict(options.reg),
-        cmdline=options.cmdline,
+        cmdline=_one_cmdline(options.cmdlines or []),
+        initrd=options.initrd,
+        modules=options.modules,
         devices=options.device,
         machine=options.machine,
         irqchip=options.irqchip,

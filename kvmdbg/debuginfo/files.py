@@ -18,7 +18,7 @@ class DebugFiles:
     def __init__(self, image: Image, changed: Callable[[], None]) -> None:
         self._image = image
         self._changed = changed
-        self.symbols = SymbolTable(image.symbols)
+        self.symbols = SymbolTable(image.symbols, image.later_symbols)
         self.symbol_files: dict[str, int] = {}
         """Their paths, with what was added to their addresses."""
         self.listed_lines: dict[str, tuple[Line, ...]] = {}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.image import Symbol
 
 UNSIZED_REACH = 0x10000  # how far a name without a size or a section is taken to reach, in bytes
+LATER_FROM = 0xC0000000  # where kernels are linked, of 32 bits or of 64
 
 _BINDINGS = {"global": 0, "weak": 1, "local": 2}
 _KINDS = {"function": 0, "object": 1, "notype": 2, "absolute": 3}
@@ -22,7 +23,9 @@ def _rank(symbol: Symbol) -> tuple[int, int]:
 class SymbolTable:
     """Symbols of one or several files. Adding is cheap; the order by address is made at the first question."""
 
-    def __init__(self, symbols: Iterable[Symbol] = ()) -> None:
+    def __init__(self, symbols: Iterable[Symbol] = (), later: Callable[[], Iterable[Symbol]] | None = None) -> None:
+        self._later = later
+        """Gives more of them, at LATER_FROM and above, and takes a while for it: called at the first question."""
         self._symbols: list[Symbol] = []
         self._by_name: dict[str, Symbol] = {}
         self._names: list[str] | None = None
@@ -32,13 +35,21 @@ class SymbolTable:
         self._enclosing: list[int] = []  # index of the sized symbol around each, -1 for none
         self.add(symbols)
 
+    def _find_the_rest(self) -> None:
+        if self._later is not None:
+            later, self._later = self._later, None
+            self.add(later())
+
     def __len__(self) -> int:
+        self._find_the_rest()
         return len(self._symbols)
 
     def __iter__(self) -> Iterator[Symbol]:
+        self._find_the_rest()
         return iter(self._symbols)
 
     def __contains__(self, name: object) -> bool:
+        self._find_the_rest()
         return name in self._by_name
 
     def __getitem__(self, name: str) -> int:
@@ -64,16 +75,20 @@ class SymbolTable:
 
     def clear(self) -> None:
         """Forget all symbols."""
+        self._later = None
         self._symbols.clear()
         self._by_name.clear()
         self._stale, self._names = True, None
 
     def lookup(self, name: str) -> Symbol | None:
         """The symbol of that name: a global one before a weak before a local one, then the first added."""
+        if name not in self._by_name:
+            self._find_the_rest()
         return self._by_name.get(name)
 
     def complete(self, prefix: str) -> list[str]:
         """The names that start with ``prefix``, sorted."""
+        self._find_the_rest()
         if self._names is None:
             self._names = sorted(self._by_name)
         names = self._names
@@ -86,6 +101,8 @@ class SymbolTable:
         the next symbol, or to the end of its section, or 64 KiB. Behind the end of one inside another (a label in a
         function) the outer one is meant.
         """
+        if address >= LATER_FROM:
+            self._find_the_rest()
         self._sort()
         at = bisect_right(self._addresses, address) - 1
         while at >= 0:

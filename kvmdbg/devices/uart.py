@@ -38,7 +38,10 @@ class Uart:
         self.board = board or Board(sink)
         self.where = where
         self.wanted: Callable[[], None] = lambda: None
-        """Called whenever the guest looks for input."""
+        """Called whenever the guest looks for input: it has LSR read twice with nothing between (once may be for the
+        transmitter's sake), reads the receiver so, or wants the receiver's interrupts."""
+        self._looked = -1
+        """The register that was read last, if nothing was written since."""
         self.sent = 0
         self.received: deque[int] = deque()
         self._lock = threading.RLock()
@@ -86,6 +89,7 @@ class Uart:
                 self._write(offset + i, value >> 8 * i & 0xFF)
 
     def _write(self, offset: int, value: int) -> None:
+        self._looked = -1
         if offset == 0 and not self.lcr & LCR_DLAB:
             if self.mcr & MCR_LOOP:
                 self.received.append(value)
@@ -127,8 +131,9 @@ class Uart:
         return value
 
     def _read(self, offset: int) -> int:
-        if offset in (0, 5):
+        if offset in (0, 5) and offset == self._looked:
             self.wanted()
+        self._looked = offset
         if offset == 0 and not self.lcr & LCR_DLAB:
             value = self.received.popleft() if self.received else 0
             if self.ier:

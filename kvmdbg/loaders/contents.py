@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import re
 
-LINUX = (0x202, b"HdrS", "a Linux kernel (bzImage), which needs a boot loader")
 #: (where, bytes, what it is); the first that fits is told.
 MAGIC: tuple[tuple[int, bytes, str], ...] = (
-    LINUX,
     (0, b"\x1f\x8b\x08", "compressed with gzip"),
     (0, b"\xfd7zXZ\0", "compressed with xz"),
     (0, b"\x28\xb5\x2f\xfd", "compressed with zstd"),
@@ -58,19 +56,49 @@ _INTEL_HEX = re.compile(rb":[0-9A-Fa-f]{10,}\r?\n")
 _S_RECORD = re.compile(rb"S[0-9][0-9A-Fa-f]{8,}\r?\n")
 
 
-def what_is(data: bytes, format: str = "flat") -> str:
-    """What these bytes are, as it stands behind "it is", when they are hardly an image of this format; else ""."""
-    if format not in ("flat", "bootsector"):
-        return ""
-    for at, magic, what in MAGIC if format == "flat" else [LINUX]:
+#: what to do with one, by the beginning of what it is; the first that fits is told.
+ADVICE = (
+    ("compressed with compress", "unpack it first (uncompress)"),
+    ("compressed with", "unpack it first"),
+    ("a zip archive", "unpack it first (unzip), and give the image in it"),
+    ("a 7-Zip archive", "unpack it first, and give the image in it"),
+    ("a RAR archive", "unpack it first, and give the image in it"),
+    ("a tar archive", "unpack it first (tar -xf), and give the image in it"),
+    ("a cpio archive", "as an initial RAM disk it is for --initrd, beside a Linux kernel"),
+    ("a library of object files", "link them to a kernel first"),
+    ("a disk image (GPT)", ""),
+    ("a disk image", "convert it first (qemu-img convert -O raw)"),
+    ("a file system (ext)", ""),
+    ("a file system", "as an initial RAM disk it is for --initrd, beside a Linux kernel"),
+    ("a device tree", "PCs have none"),
+    ("an image for U-Boot", "give the kernel that it was made of"),
+    ("an Android boot image", "give the kernel and the initrd that it was made of"),
+    ("a program for Windows or UEFI", "it needs Windows or UEFI firmware"),
+    ("a program for", "it needs an operating system"),
+    ("a script", "it needs an operating system"),
+    ("a WebAssembly module", "compile it for x86 first"),
+    ("LLVM bitcode", "compile it for x86 first (llc)"),
+    ("a snapshot", ""),
+    ("Intel HEX", ""),
+    ("S-records", ""),
+    ("a CD image", ""),
+)
+
+
+def what_is(data: bytes) -> str:
+    """What these bytes are, as it stands behind "it is", when they are hardly a flat image; else ""."""
+    for at, magic, what in MAGIC:
         if data.startswith(magic, at):
             return what
-    if format != "flat":
-        return ""
     if data.startswith(b"MZ"):
         header = int.from_bytes(data[0x3C:0x40], "little")
         return "a program for Windows or UEFI (PE)" if data.startswith(b"PE\0\0", header) else "a program for DOS (MZ)"
     return _text(data[:LOOKED_AT])
+
+
+def advice(what: str) -> str:
+    """What to do with a file that is this, or ""."""
+    return next((told for start, told in ADVICE if what.startswith(start)), "")
 
 
 def _text(data: bytes) -> str:

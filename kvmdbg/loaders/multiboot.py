@@ -10,6 +10,7 @@ import struct
 from kvmdbg.errors import LoadError
 from kvmdbg.loaders import elf
 from kvmdbg.loaders.entry import chosen_entry
+from kvmdbg.loaders.memory_map import EBDA, HIGH_START, MOST_AREAS, memory_map
 from kvmdbg.loaders.registry import loader
 from kvmdbg.machine.image import BootStructure, Entry, Image, LoadOptions, Segment, Symbol
 from kvmdbg.machine.layout import ram_areas
@@ -27,10 +28,6 @@ INFO_CMDLINE = 1 << 2
 INFO_MMAP = 1 << 6
 INFO_LOADER_NAME = 1 << 9
 LOADER_NAME = b"kvmdbg\0"
-EBDA = 0x9FC00  # conventional memory of a PC ends where the extended BIOS data area starts
-HIGH_START = 0x100000
-AVAILABLE, RESERVED = 1, 2
-MOST_AREAS = 4
 
 
 @record
@@ -141,19 +138,6 @@ def _information(cmdline: str) -> BootStructure:
         lambda address, memory: information(address, memory, command).ljust(size, b"\0"),
         "rbx",
     )
-
-
-def memory_map(memory: int) -> list[tuple[int, int, int]]:
-    """(base, length, type) of a PC's memory of ``memory`` bytes, at most four; type 1 is RAM, 2 reserved."""
-    areas = []
-    for start, size in ram_areas(memory):
-        if start > 0 or size <= EBDA:
-            areas.append((start, size, AVAILABLE))
-            continue
-        areas += [(0, EBDA, AVAILABLE), (EBDA, HIGH_START - EBDA, RESERVED)]
-        if size > HIGH_START:
-            areas.append((HIGH_START, size - HIGH_START, AVAILABLE))
-    return areas
 
 
 def information(address: int, memory: int, command: bytes) -> bytes:

@@ -8,7 +8,8 @@ from typing import BinaryIO, Protocol, TypeVar
 
 from kvmdbg import plugins
 from kvmdbg.errors import LoadError, UsageError
-from kvmdbg.loaders.contents import what_is
+from kvmdbg.loaders import packed
+from kvmdbg.loaders.contents import advice, what_is
 from kvmdbg.machine.image import MODES, Image, LoadOptions
 from kvmdbg.record import replace
 
@@ -20,7 +21,8 @@ class Loader(Protocol):
 
     ``name`` is as in ``--format``, ``looks_for`` ends the sentence "… is not a NAME image: it has no". The format with
     the highest ``priority`` that recognises an image gets it: a container's above what it contains, flat at 0. One
-    whose guests get no ``LoadOptions.cmdline`` says so with ``takes_cmdline = False``.
+    whose guests get no ``LoadOptions.cmdline`` says so with ``takes_cmdline = False``; one whose guests get an initrd
+    or modules says ``takes_initrd = True`` or ``takes_modules = True``.
     """
 
     name: str
@@ -99,6 +101,19 @@ def read_image(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
+def _refuse_what_nobody_gets(chosen: Loader, path: str, options: LoadOptions) -> None:
+    kind = f"{path} is a {chosen.name} image"
+    if options.cmdline and not getattr(chosen, "takes_cmdline", True):
+        raise UsageError(f"nobody would get the command line: {kind}, which takes none")
+    takes_initrd, takes_modules = (getattr(chosen, name, False) for name in ("takes_initrd", "takes_modules"))
+    if options.initrd is not None and not takes_initrd:
+        hint = "modules (--module)" if takes_modules else "none"
+        raise UsageError(f"nobody would get the initrd: {kind}, which takes {hint}")
+    if options.modules and not takes_modules:
+        hint = "an initrd (--initrd)" if takes_initrd else "none"
+        raise UsageError(f"nobody would get the modules: {kind}, which takes {hint}")
+
+
 def load(path: str | os.PathLike[str], options: LoadOptions | None = None) -> Image:
     """Read the guest at ``path`` by ``options.format``, or by the first format that recognises it.
 
@@ -114,17 +129,25 @@ def load(path: str | os.PathLike[str], options: LoadOptions | None = None) -> Im
     plugins.load()
     if options.format is not None and options.format not in formats():
         raise LoadError(f"there is no format {options.format!r}; the formats are {', '.join(formats())}")
-    data = read_image(name)
+    packed_data = read_image(name)
+    data = packed.unpacked(packed_data, name, options.format)
     if options.format is None:
         chosen = recognise(data)
     else:
         chosen = next(one for one in _loaders if one.name == options.format)
         if not chosen.recognise(data):
             raise LoadError(f"{name} is not a {chosen.name} image: it has no {chosen.looks_for}")
-    if options.cmdline and not getattr(chosen, "takes_cmdline", True):
-        raise UsageError(f"nobody would get the command line: {name} is a {chosen.name} image, which takes none")
+    _refuse_what_nobody_gets(chosen, name, options)
+    remark = ""
+    if options.format is None and chosen.name == "flat" and (what := what_is(data)):
+        remark = _remark_on(what, name if data is packed_data else f"what is packed in {name}")
     image = chosen.load(data, name, options)
-    if options.format is None and (what := what_is(data, chosen.name)):
-        sentence = f"{name} is {what}; it is run as a {chosen.name} image all the same"
-        return replace(image, remark=f"{sentence} (--format {chosen.name} says that this is meant)")
-    return image
+    return replace(image, remark=remark) if remark else image
+
+
+def _remark_on(what: str, name: str) -> str:
+    """A text is run as a flat image, and this is said of it; LoadError for all else that is surely none."""
+    if what != "text":
+        hint = f": {told}" if (told := advice(what)) else ""
+        raise LoadError(f"{name} is {what}{hint} (--format flat runs its bytes as they are)")
+    return f"{name} is {what}; it is run as a flat image all the same (--format flat says that this is meant)"

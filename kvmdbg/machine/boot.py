@@ -36,8 +36,6 @@ DATA = 3  # segment types: read/write, accessed
 CODE = 11  # execute/read, accessed
 LDT = 2
 BUSY_TSS = 11
-CODE_SELECTOR = 0x08
-DATA_SELECTOR = 0x10
 
 GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", *(f"r{n}" for n in range(8, 16)), "rip", "rflags")
 
@@ -92,7 +90,8 @@ def boot_state(image: Image, options: LoadOptions, memory_size: int) -> BootStat
     from the image's first byte (0:7C00 for a boot sector), or, where the entry has a selector or the image starts its
     segment, from offset 0xffff.
     Firmware: the state after reset, at F000:FFF0 with the base 0xffff0000 in cs.
-    Protected mode: flat 4 GiB segments (cs 0x08, the others 0x10), a GDT and a stack of 4 KiB below 1 MiB, no IDT.
+    Protected mode: flat 4 GiB segments (cs 0x08, the others 0x10, or the image's selectors), a GDT and a stack of 4 KiB
+    below 1 MiB, no IDT.
     Long mode: the same with a 64-bit cs, and 2 MiB pages that map at least 4 GiB to themselves.
 
     LoadError when a segment does not fit the memory, two overlap, the entry lies outside the image, or no room is left
@@ -253,9 +252,10 @@ def _flat(image: Image, memory_size: int) -> BootState:
     long = image.mode == "long"
     arena = _Arena(image, memory_size)
     registers = arena.structures(image.structures)
-    code = SegmentState(CODE_SELECTOR, 0, 0xFFFFFFFF, CODE, db=int(not long), l=int(long), g=1)
-    data = SegmentState(DATA_SELECTOR, 0, 0xFFFFFFFF, DATA, db=1, g=1)
-    table = bytes(8) + descriptor(code) + descriptor(data)
+    code_selector, data_selector = image.selectors
+    code = SegmentState(code_selector, 0, 0xFFFFFFFF, CODE, db=int(not long), l=int(long), g=1)
+    data = SegmentState(data_selector, 0, 0xFFFFFFFF, DATA, db=1, g=1)
+    table = bytes(code_selector) + descriptor(code) + descriptor(data)
     gdt = arena.place("GDT", table, align=16)
     cr3 = 0
     if long:

@@ -96,7 +96,9 @@ class Image:
     ``mode`` is "real", "prot" or "long"; ``registers`` are start values by storage register name besides those that
     follow from mode and entry. ``bias`` is what a position-independent image's addresses were moved by. ``remark`` is a
     sentence for the user about the file, when it hardly is what was meant. ``function_bits`` is the width of the
-    code of its functions where the file says so, which need not be that of its entry; 0 elsewhere.
+    code of its functions where the file says so, which need not be that of its entry; 0 elsewhere. ``selectors`` are
+    those of code and data in flat modes, whose descriptors the GDT has. ``notes`` are sentences on what was decided for
+    the user. ``interrupts`` says that the guest makes no sense without interrupt controllers and a timer.
     """
 
     path: str
@@ -110,6 +112,11 @@ class Image:
     bias: int = 0
     remark: str = ""
     function_bits: int = 0
+    selectors: tuple[int, int] = (0x08, 0x10)
+    notes: Sequence[str] = ()
+    interrupts: bool = False
+    later_symbols: Callable[[], list[Symbol]] | None = None
+    """More symbols, which take a while to find: made when a name or an address is first looked up."""
 
     @property
     def firmware(self) -> bool:
@@ -127,8 +134,9 @@ class LoadOptions:
     """What the user said about loading; None is "as the image says".
 
     ``load`` is the guest-physical address for formats that carry none, ``entry`` "SEG:OFF", a number or a symbol,
-    ``memory`` the guest's RAM in bytes, ``cmdline`` the kernel command line, ``symbols`` names known besides the
-    image's own (from ``--symbols``), for ``entry``.
+    ``memory`` the guest's RAM in bytes, ``cmdline`` the kernel command line, ``initrd`` the file of an initial RAM
+    disk, ``modules`` files that the boot loader hands over, each with the words that go with it ("FILE ARGS"),
+    ``symbols`` names known besides the image's own (from ``--symbols``), for ``entry``.
     """
 
     format: str | None = None
@@ -137,4 +145,6 @@ class LoadOptions:
     entry: str | None = None
     memory: int = DEFAULT_MEMORY
     cmdline: str = ""
+    initrd: str | None = None
+    modules: Sequence[str] = ()
     symbols: Sequence[Symbol] = ()

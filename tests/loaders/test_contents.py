@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmdbg.errors import UsageError
+from kvmdbg.errors import LoadError, UsageError
 from kvmdbg.loaders import LoadOptions, load
 from kvmdbg.loaders.contents import MAGIC, what_is
 
@@ -83,16 +83,25 @@ def test_code_is_nothing_else() -> None:
 def test_the_image_carries_the_remark_unless_its_format_was_told(tmp_path: Path) -> None:
     path = tmp_path / "k.gz"
     path.write_bytes(gzip.compress(WORDS))
-    assert load(path).remark.startswith(f"{path} is compressed with gzip; it is run as a flat image all the same")
+    assert load(path).remark.startswith(f"what is packed in {path} is text; it is run as a flat image all the same")
     assert load(path, LoadOptions(format="flat")).remark == ""
-    kernel = bytearray(1024)
-    kernel[510:518] = b"\x55\xaa\xeb\x66HdrS"
-    path.write_bytes(kernel)
-    assert "a Linux kernel (bzImage)" in load(path).remark
-    kernel[512:520] = b"EFI PART"  # a disk's first sector may well be run
-    path.write_bytes(kernel)
+    disk = bytearray(1024)
+    disk[510:520] = b"\x55\xaaEFI PART"  # a disk's first sector may well be run
+    path.write_bytes(disk)
     assert load(path).format == "bootsector" and load(path).remark == ""
     assert load(GUESTS / "mb32.elf").remark == ""
+
+
+def test_what_is_no_image_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "guest"
+    path.write_bytes(b"QFI\xfb" + bytes(100))
+    flat = r" \(--format flat runs its bytes as they are\)$"
+    with pytest.raises(LoadError, match=r"^.*guest is a disk image \(qcow2\): convert it first \(qemu-img .*\)" + flat):
+        load(path)
+    assert load(path, LoadOptions(format="flat")).format == "flat"
+    path.write_bytes(gzip.compress(archive("tar")))
+    with pytest.raises(LoadError, match=r"^what is packed in .*guest is a tar archive: unpack it first .*" + flat):
+        load(path)
 
 
 @pytest.mark.parametrize("name", ["hello16.bin", "boot16.bin", "long64.elf"])

@@ -1,0 +1,142 @@
+"""Linux kernels as they are installed (bzImage): entered as a boot loader does, by the 64-bit or the 32-bit protocol.
+
+Source: the kernel's Documentation/arch/x86/boot.rst ("The Linux/x86 Boot Protocol", version 2.15): the setup header,
+the 32-bit and the 64-bit boot protocol; zero-page.rst for ``boot_params``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from kvmdbg.errors import LoadError
+from kvmdbg.loaders.entry import chosen_entry
+from kvmdbg.loaders.handed_over import Module, read_initrd
+from kvmdbg.loaders.linux_cmdline import command_line
+from kvmdbg.loaders.linux_header import HEADER, SetupHeader, is_bzimage, read_header
+from kvmdbg.loaders.memory_map import memory_map
+from kvmdbg.loaders.registry import loader
+from kvmdbg.machine.image import BootStructure, Entry, Image, LoadOptions, Segment, Symbol
+from kvmdbg.machine.layout import ram_areas
+
+LOADED_HIGH = 1 << 0  # loadflags
+HIGH = 0x100000
+KERNEL_64 = 1 << 0  # xloadflags: there is a 64-bit entry
+ENTRY_64 = 0x200  # bytes behind where the kernel is loaded
+SELECTORS = (0x10, 0x18)  # __BOOT_CS, __BOOT_DS
+UNKNOWN_LOADER = 0xFF
+PAGE = 0x1000
+
+ZERO_PAGE_SIZE = 0x1000
+E820_ENTRIES = 0x1E8
+E820_TABLE = 0x2D0
+TEXT_SCREEN = struct.pack("<BBHHBBBBHHBBH", 0, 0, 0, 0, 3, 80, 0, 0, 0, 0, 25, 1, 16)
+"""screen_info of a VGA in text mode: column, row, memory, page, mode, columns, flags, -, EGA, -, rows, VGA, height."""
+
+
+@loader
+class BzImage:
+    """The protected-mode part at 1 MiB, boot_params' address in RSI; the setup part, which asks a BIOS, never runs."""
+
+    name = "bzimage"
+    looks_for = '"HdrS" at byte 0x202'
+    priority = 40
+    takes_cmdline = True
+    takes_initrd = True
+
+    def recognise(self, data: bytes) -> bool:
+        """True for the magic of the setup header."""
+        return is_bzimage(data)
+
+    def load(self, data: bytes, path: str, options: LoadOptions) -> Image:
+        """The kernel, the initrd, what the protocol hands over; by the 64-bit entry unless ``mode`` says "prot"."""
+        header = read_header(data, path)
+        body = data[header.start :]
+        if len(body) < max(header.size, 1):
+            raise LoadError(
+                f"{path} is a Linux kernel cut short: {len(data):#x} bytes of {header.start + header.size:#x}"
+            )
+        mode = options.mode or ("long" if header.xloadflags & KERNEL_64 else "prot")
+        if mode == "long" and not header.xloadflags & KERNEL_64:
+            raise LoadError(f"{path} is a Linux kernel without a 64-bit entry; it starts in prot mode")
+        if mode == "real":
+            raise LoadError(
+                f"{path} is a Linux kernel, which is started in long or prot mode; real mode needs its BIOS"
+            )
+        if options.load is not None:
+            raise LoadError(f"{path} is a Linux kernel with addresses of its own; --load is for flat images")
+        address = HIGH if header.loadflags & LOADED_HIGH else header.code32_start
+        kernel = Segment(address, body, name="kernel")
+        cmdline, notes = command_line(options.cmdline)
+        command = cmdline.encode("utf-8", "surrogateescape")
+        if len(command) > header.cmdline_size:
+            raise LoadError(f"the command line has {len(command)} bytes; {path} takes at most {header.cmdline_size}")
+        end = max(kernel.end, max(address, header.preferred) + header.init_size)
+        if not any(start <= address and end <= start + size for start, size in ram_areas(options.memory)):
+            raise LoadError(
+                f"{path} needs memory up to {end:#x} while it unpacks itself: give more --memory, as {-(-end >> 20)}M"
+            )
+        initrd = read_initrd(options)
+        segments = [kernel]
+        if initrd is not None:
+            segments.append(place_initrd(initrd, header, end, options.memory, path))
+        entry = chosen_entry(options, Entry(None, address + (ENTRY_64 if mode == "long" else 0)), path, mode)
+        made = _boot_params(data, segments, command)
+        return Image(
+            path, self.name, segments, mode, entry, structures=[made], selectors=SELECTORS, notes=notes,
+            interrupts=True, later_symbols=_packed_symbols(body, header),
+            function_bits=64 if header.xloadflags & KERNEL_64 else 32,
+        )  # fmt: skip
+
+
+def _packed_symbols(body: bytes, header: SetupHeader) -> Callable[[], list[Symbol]] | None:
+    """Finds the symbols of the kernel that is packed in the image."""
+    offset, length = header.payload
+    if not length or offset + length > len(body):
+        return None
+
+    def find() -> list[Symbol]:
+        from kvmdbg.loaders.linux_symbols import of_payload  # unpacking it takes a while
+
+        return of_payload(body[offset : offset + length])
+
+    return find
+
+
+def place_initrd(initrd: Module, header: SetupHeader, kernel_end: int, memory: int, path: str) -> Segment:
+    """As high as the kernel takes it, as boot loaders do; LoadError where there is no room behind the kernel."""
+    start, size = ram_areas(memory)[0]
+    top = min(start + size, header.initrd_max + 1)
+    address = (top - len(initrd.data)) & -PAGE
+    if address < kernel_end:
+        raise LoadError(
+            f"the initrd {initrd.path} ({len(initrd.data)} bytes) does not fit between the end of {path} at "
+            f"{kernel_end:#x} and {top:#x}: give more --memory"
+        )
+    return Segment(address, initrd.data, name="initrd")
+
+
+def _boot_params(data: bytes, segments: list[Segment], command: bytes) -> BootStructure:
+    """The zero page with the command line behind it."""
+
+    def build(address: int, memory: int) -> bytes:
+        return zero_page(data, address + ZERO_PAGE_SIZE, memory, segments[1:]) + command + b"\0"
+
+    return BootStructure("boot parameters", ZERO_PAGE_SIZE + len(command) + 1, build, "rsi", PAGE)
+
+
+def zero_page(data: bytes, cmdline_at: int, memory: int, initrd: list[Segment]) -> bytes:
+    """``struct boot_params`` for the kernel file ``data``; ``initrd`` has one segment or none."""
+    page = bytearray(ZERO_PAGE_SIZE)
+    end = 0x202 + data[0x201]
+    page[HEADER:end] = data[HEADER:end]
+    page[: len(TEXT_SCREEN)] = TEXT_SCREEN
+    page[0x210] = UNKNOWN_LOADER
+    struct.pack_into("<I", page, 0x228, cmdline_at)
+    if initrd:
+        struct.pack_into("<II", page, 0x218, initrd[0].address, initrd[0].size)
+    areas = memory_map(memory)
+    page[E820_ENTRIES] = len(areas)
+    for number, area in enumerate(areas):
+        struct.pack_into("<QQI", page, E820_TABLE + 20 * number, *area)
+    return bytes(page)
