@@ -10,6 +10,7 @@ from kvmdbg.core.session import Session
 from kvmdbg.engine.hardware import HardwareOptions
 from kvmdbg.errors import UsageError
 from kvmdbg.loaders import load as load_image
+from kvmdbg.loaders.registry import read_file
 from kvmdbg.loaders.rom import load_firmware
 from kvmdbg.machine.image import DEFAULT_MEMORY, Image, LoadOptions
 from kvmdbg.numbers import size
@@ -31,6 +32,13 @@ def _image(path: str | os.PathLike[str] | None, bios: str | os.PathLike[str] | N
             f"the machine starts in the firmware {os.fspath(bios)}, and not in {os.fspath(path)}: leave one of them out"
         )
     return load_firmware(os.fspath(bios), options)
+
+
+def _firmware_files(wanted: Mapping[str, str | os.PathLike[str] | bytes]) -> tuple[tuple[str, bytes], ...]:
+    """Name and contents of each."""
+    return tuple(
+        (name, one if isinstance(one, bytes) else read_file(one, "file for firmware")) for name, one in wanted.items()
+    )
 
 
 def open(
@@ -56,6 +64,7 @@ def open(
     floppies: Sequence[str] = (),
     cdrom: str | None = None,
     bios: str | os.PathLike[str] | None = None,
+    fw_cfg: Mapping[str, str | os.PathLike[str] | bytes] | None = None,
 ) -> Session:
     """A session on the guest image at ``path``, stopped before its first instruction.
 
@@ -66,8 +75,8 @@ def open(
     ``--device`` takes them; ``machine`` "pc" or "bare" (only the serial port); ``irqchip`` puts PIC, IOAPIC, LAPIC
     and PIT into the kernel; ``serial`` connects the serial port as ``--serial`` does; ``cpu`` sets and hides CPUID's
     features ("+avx,-smep"); ``disks``, ``floppies`` (two of each at most) and ``cdrom`` are files, as ``--disk`` takes
-    them; ``bios`` is firmware, a ROM that the machine starts in, instead of an image. Raises LoadError, UsageError,
-    KvmUnavailable.
+    them; ``bios`` is firmware, a ROM that the machine starts in, instead of an image; ``fw_cfg`` has what it finds in
+    QEMU's fw_cfg beside the usual, by name: files, or contents. Raises LoadError, UsageError, KvmUnavailable.
     """
     files = []
     if symbols:
@@ -96,6 +105,8 @@ def open(
         disks=tuple(disks),
         floppies=tuple(floppies),
         cdrom=cdrom,
+        firmware=image.firmware,
+        fw_cfg=_firmware_files(fw_cfg or {}),
     )
     session = Session(image, options, hardware, registers=dict(registers or {}), serial=serial)
     for file, base, found in files:

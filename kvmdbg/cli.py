@@ -70,6 +70,13 @@ def _symbols(text: str) -> tuple[str, int]:
     return path, _integer(base)
 
 
+def _named_file(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=FILE")
+    return name, path
+
+
 class _Commands(argparse.Action):
     """Collects -x, -ex and --run in the order given, as lines to execute."""
 
@@ -154,6 +161,14 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="'FILE ARGS'",
         help="a module for a multiboot kernel, with its words",
+    )
+    image.add_argument(
+        "--fw-cfg",
+        type=_named_file,
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="a file that firmware finds in fw_cfg, e.g. vgaroms/vgabios.bin=FILE",
     )
     image.add_argument(
         "--device",
@@ -255,6 +270,7 @@ def open_session(options: argparse.Namespace) -> Session:
         floppies=options.floppy,
         cdrom=options.cdrom,
         bios=options.bios,
+        fw_cfg=dict(options.fw_cfg),
         **given,
     )
     try:

@@ -3,6 +3,8 @@
 from kvmdbg.devices import cmos as cmos
 from kvmdbg.devices import debug_exit as debug_exit
 from kvmdbg.devices import debugcon as debugcon
+from kvmdbg.devices import firmware_log as firmware_log
+from kvmdbg.devices import fw_cfg as fw_cfg
 from kvmdbg.devices import i8042 as i8042
 from kvmdbg.devices import pci as pci
 from kvmdbg.devices import post as post

@@ -1,4 +1,8 @@
-"""PCI configuration space with nothing in it, at ports 0xCF8 and 0xCFC (PCI Local Bus Specification 3.0, 3.2.2.3)."""
+"""PCI configuration space at ports 0xCF8 and 0xCFC (PCI Local Bus Specification 3.0, 3.2.2.3.2).
+
+There is nothing in it, but where the machine starts in firmware: that looks there for the host bridge, which makes the
+memory below 1 MiB writable, and for the IDE controller (Intel 440FX data sheet, 290549; 82371SB PIIX3, 290550).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,54 @@ from typing import Any, ClassVar
 from kvmdbg.devices.registry import device
 from kvmdbg.machine.board import Board
 
+ENABLE = 1 << 31
+PAM0, PAM6 = 0x59, 0x5F
+PAM_WRITE = 2
+"""In each half of a PAM register: whether writes go to memory."""
+KIB16 = 0x4000
+
+
+class Function:
+    """One function's 256 bytes of configuration space; ``writable`` are the bytes that take writes."""
+
+    def __init__(self, name: str, ids: tuple[int, int], kind: int, *, header: int = 0, writable: range) -> None:
+        self.name = name
+        self.space = bytearray(256)
+        self.writable = frozenset(writable) | {4, 5, 0x3C}
+        self._put(0, 2, ids[0])
+        self._put(2, 2, ids[1])
+        self._put(8, 4, kind << 8)
+        self._put(0x0E, 1, header)
+        self._put(0x2C, 2, 0x1AF4)  # subsystem of QEMU's machines, by which SeaBIOS knows what it finds
+        self._put(0x2E, 2, 0x1100)
+
+    def _put(self, at: int, size: int, value: int) -> None:
+        self.space[at : at + size] = value.to_bytes(size, "little")
+
+    def in_words(self) -> str:
+        vendor, kind = (int.from_bytes(self.space[at : at + 2], "little") for at in (0, 2))
+        return f"{self.name}, {vendor:04x}:{kind:04x}"
+
+    def write(self, at: int, data: bytes) -> None:
+        for place, byte in enumerate(data, at):
+            if place in self.writable:
+                self.space[place] = byte
+
+
+def firmware_functions() -> dict[tuple[int, int], Function]:
+    """By device and function: host bridge 440FX, PIIX3 with its IDE controller at the ISA ports."""
+    ide = Function("PIIX3 IDE", (0x8086, 0x7010), 0x010180, writable=range(0x40, 0x4C))
+    ide._put(0x40, 4, 0x80008000)  # both channels decode their ports
+    return {
+        (0, 0): Function("440FX", (0x8086, 0x1237), 0x060000, writable=range(0x50, 0x80)),
+        (1, 0): Function("PIIX3", (0x8086, 0x7000), 0x060100, header=0x80, writable=range(0x40, 0xB0)),
+        (1, 1): ide,
+    }
+
 
 @device
 class PciConfig:
-    """pci: configuration space that answers "nothing there" for every device."""
+    """pci: configuration space, which answers "nothing there" for every device but those that firmware needs."""
 
     name = "pci"
     options: ClassVar[dict[str, int]] = {"iobase": 0xCF8, "iosize": 8}
@@ -20,27 +68,63 @@ class PciConfig:
     def __init__(self, board: Board, options: dict[str, int]) -> None:
         self.address = 0
         self.reads = 0
+        self._board = board
+        self.functions = firmware_functions() if board.firmware else {}
+
+    def _selected(self) -> Function | None:
+        if not self.address & ENABLE or self.address >> 16 & 0xFF:
+            return None
+        return self.functions.get((self.address >> 11 & 31, self.address >> 8 & 7))
 
     def read(self, offset: int, size: int) -> int:
         if offset == 0 and size == 4:
             return self.address
         self.reads += offset >= 4
-        return (1 << size * 8) - 1
+        found = self._selected()
+        if offset < 4 or found is None:
+            return (1 << size * 8) - 1
+        at = (self.address & 0xFC) + offset - 4
+        return int.from_bytes(found.space[at : at + size], "little")
 
     def write(self, offset: int, size: int, value: int) -> None:
         if offset == 0 and size == 4:
             self.address = value
+        found = self._selected()
+        if offset >= 4 and found is not None:
+            at = (self.address & 0xFC) + offset - 4
+            found.write(at, value.to_bytes(size, "little"))
+            if found.name == "440FX" and at <= PAM6 and at + size > PAM0:
+                self._shadow(found)
+
+    def _shadow(self, bridge: Function) -> None:
+        """Have the memory below 1 MiB taken writes as the PAM registers say: 16 KiB a half, PAM0 64 KiB."""
+        pam = bridge.space[PAM0 : PAM6 + 1]
+        writable = []
+        for number in range(1, 7):
+            for half in (0, 1):
+                if pam[number] >> 4 * half & PAM_WRITE:
+                    start = 0xC0000 + (2 * (number - 1) + half) * KIB16
+                    writable.append((start, start + KIB16))
+        if pam[0] >> 4 & PAM_WRITE:
+            writable.append((0xF0000, 0x100000))
+        self._board.shadow(writable)
 
     def describe(self) -> str:
-        return f"PCI configuration space, empty; {self.reads} reads"
+        found = ", ".join(one.name for one in self.functions.values()) or "empty"
+        return f"PCI configuration space, {found}; {self.reads} reads"
 
     def details(self) -> dict[str, str]:
         at = self.address
         place = f"bus {at >> 16 & 0xFF}, device {at >> 11 & 31}, function {at >> 8 & 7}, register {at & 0xFC:#x}"
-        return {"address": f"{at:#010x} ({place})", "reads": str(self.reads)}
+        found = {f"00:{slot:02x}.{function}": one.in_words() for (slot, function), one in self.functions.items()}
+        return {"address": f"{at:#010x} ({place})", "reads": str(self.reads), **found}
 
     def save(self) -> Any:
-        return [self.address, self.reads]
+        return [self.address, self.reads, *(bytes(one.space) for one in self.functions.values())]
 
     def load(self, state: Any) -> None:
-        self.address, self.reads = state
+        self.address, self.reads, *spaces = state
+        for one, space in zip(self.functions.values(), spaces, strict=True):
+            one.space[:] = space
+        if self.functions:
+            self._shadow(self.functions[0, 0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import ClassVar, Protocol, TypeVar
 
@@ -103,13 +104,19 @@ def _add_mmio(bus: Bus, made: Device, options: dict[str, int], board: Board) -> 
 def add_standard(bus: Bus, board: Board) -> None:
     """Put the devices of every PC on the bus, where nothing else is and none of their name is there."""
     for cls in known().values():
-        if getattr(cls, "standard", False) and all(one.name != cls.name for one in bus.devices):
+        if _is_on(cls, board) and all(one.name != cls.name for one in bus.devices):
             made = cls(board, dict(cls.options))
             for base, count, offset in _ranges(cls, cls.options):
                 if all(bus.port(base + n) is None for n in range(count)):
                     bus.add_ports(base, count, made, offset=offset)
             with suppress(ValueError):
                 _add_mmio(bus, made, cls.options, board)
+
+
+def _is_on(cls: type[OptionalDevice], board: Board) -> bool:
+    """Whether a PC with such a board has it."""
+    belongs: Callable[[Board], bool] = getattr(cls, "belongs_to", lambda board: False)
+    return getattr(cls, "standard", False) or belongs(board)
 
 
 def _ranges(cls: type[OptionalDevice], options: dict[str, int]) -> list[tuple[int, int, int]]:

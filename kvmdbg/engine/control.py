@@ -11,6 +11,7 @@ from typing import Protocol
 from kvmdbg.engine import stops
 from kvmdbg.engine.coalescing import Coalescing
 from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
+from kvmdbg.engine.device_memory import DeviceMemory
 from kvmdbg.engine.guest import Guest
 from kvmdbg.engine.hardware import Hardware
 from kvmdbg.engine.holding import Holding
@@ -146,9 +147,11 @@ class Control:
         holding = Holding(host, machine, traps, world, space, self.points, judge, vectors)
         coalescing = Coalescing(machine, world, judge)
         door = Door(judge)
-        return Guest(
+        guest = Guest(
             host, machine, traps, physical, space, world, judge, door, vectors, holding, coalescing, self._listeners
         )
+        machine.board.dma = DeviceMemory(guest)
+        return guest
 
     def _make_runners(self, selected: int) -> None:
         """Start the vCPUs' threads."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from kvmdbg.devices.fw_cfg import check_name
 from kvmdbg.devices.registry import add as add_device
 from kvmdbg.devices.registry import add_standard
 from kvmdbg.devices.uart import COM1, PORTS
@@ -32,10 +33,16 @@ class HardwareOptions:
     disks: Sequence[str] = ()
     floppies: Sequence[str] = ()
     cdrom: str | None = None
+    firmware: bool = False
+    """Whether it starts in firmware, with what that looks for."""
+    fw_cfg: Sequence[tuple[str, bytes]] = ()
+    """Files for firmware: name and contents."""
 
     def __post_init__(self) -> None:
         if self.machine not in MACHINES:
             raise UsageError(f"there is no machine {self.machine!r}: there are {', '.join(MACHINES)}")
+        for name, _ in self.fw_cfg:
+            check_name(name)
 
 
 class Hardware:
@@ -56,8 +63,9 @@ class Hardware:
                 check_features(machine.vcpus[0].get_cpuid(), options.cpu)
             irq = machine.vm.irq_line if machine.irqchip else None
             board = Board(self.serial.show, irq=irq, memory=machine.memory.size)
-            board.changed = changed
             board.ram = machine.memory
+            board.changed, board.shadow = changed, machine.shadow
+            board.cpus, board.firmware, board.fw_cfg = options.cpus, options.firmware, dict(options.fw_cfg)
             machine.board = board
             self._add_disks(machine)
             machine.bus.add_ports(COM1, PORTS, self.serial.attach(board))

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kvmdbg.machine.disk import Disks
 
 if TYPE_CHECKING:
     from kvmdbg.machine.memory import GuestMemory
 
-from kvmdbg.machine.disk import Disks
+
+class DirectAccess(Protocol):
+    """The guest's memory as a device sees it. MemoryFault for what is not there."""
+
+    def read(self, address: int, size: int) -> bytes: ...
+
+    def write(self, address: int, data: bytes) -> None: ...
 
 
 class Board:
@@ -33,6 +41,15 @@ class Board:
         """Called by a device before something from outside comes in: its name, the method and what that is called with.
         UsageError where nothing may."""
         self.disks = Disks()
+        self.cpus = 1
+        self.firmware = False
+        """Whether the machine starts in firmware."""
+        self.fw_cfg: dict[str, bytes] = {}
+        """Files for firmware, by name."""
+        self.dma: DirectAccess
+        """For devices that read and write memory by themselves."""
+        self.shadow: Callable[[list[tuple[int, int]]], None] = lambda writable: None
+        """Called with the ranges below 1 MiB (first address, end) in which the guest may write over its firmware."""
         self._irq = irq
 
     @property

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import memset
+from itertools import pairwise
 from typing import Any
 
 from kvmdbg.errors import KvmIoctlError, KvmUnavailable, UsageError
@@ -27,6 +28,7 @@ class Machine:
 
     board: Board
     """What its devices know of it."""
+    _roms: Sequence[tuple[int, int]] = ()
 
     def __init__(
         self,
@@ -82,10 +84,22 @@ class Machine:
         for rom in roms:
             if self.memory.find(rom.address) is None:
                 self.memory.add(rom.address, rom.size, rom=True)
-        self.memory.make_read_only([(rom.address, rom.end) for rom in roms])
+        self._roms = [(rom.address, rom.end) for rom in roms]
+        self.memory.make_read_only(self._roms)
         for segment in (*image.segments, *state.writes):
             self.memory.load(segment.address, segment.data, segment.size, segment.name)
         return state
+
+    def shadow(self, writable: list[tuple[int, int]]) -> None:
+        """Let the guest write over its firmware in these ranges (first address, end), and nowhere else."""
+        edges = {edge for piece in (*self._roms, *writable) for edge in piece}
+        read_only = [
+            (start, end)
+            for start, end in pairwise(sorted(edges))
+            if any(first <= start < last for first, last in self._roms)
+            and not any(first <= start < last for first, last in writable)
+        ]
+        self.memory.make_read_only(read_only)
 
     def close(self) -> None:
         if hasattr(self, "board"):
