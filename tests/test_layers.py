@@ -39,11 +39,11 @@ MAY_IMPORT = {
         "kvmdbg.timeline": "machine record",
         "kvmdbg.engine": "observe timeline debuginfo language devices machine kvm x86 errors printable record",
         "kvmdbg.core": "engine observe timeline debuginfo language devices loaders machine kvm x86 errors printable "
-        "record",
+        "record png",
         "kvmdbg.commands": "core engine observe debuginfo language devices loaders machine kvm x86 errors plugins "
         "printable record version pygal",
-        "kvmdbg.ui": "serving commands core engine machine kvm x86 errors error_log printable standard_files record "
-        "version prompt_toolkit pygments",
+        "kvmdbg.ui": "serving commands core engine devices machine kvm x86 errors error_log printable standard_files "
+        "record version prompt_toolkit pygments",
         "gdbstub": "",
         "kvmdbg.gdb_target": "gdbstub core engine machine kvm x86 errors printable record",
         "kvmdbg.api": "core engine loaders machine errors numbers record",

@@ -22,6 +22,7 @@ MODULES = (
     "patching",
     "printing",
     "running",
+    "screens",
     "set_show",
     "snapshots",
     "source",

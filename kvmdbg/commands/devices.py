@@ -1,22 +1,17 @@
-"""Devices: what they are, what they know, and being at their other end: keys, serial input, the screen."""
+"""Devices: what they are, what they know, and being at their other end: keys and serial input."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import TextArg, WordType
 from kvmdbg.commands.registry import command
-from kvmdbg.commands.results import Fields, Message, Result, Screen, Table
+from kvmdbg.commands.results import Fields, Message, Result, Table
 from kvmdbg.commands.support import _unescape
 from kvmdbg.devices.i8042 import KEYS, Keyboard
-from kvmdbg.devices.vga import Vga
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.bus import Device, attempt
-
-if TYPE_CHECKING:
-    from kvmdbg.engine.stops import Stop
 
 DeviceArg = Annotated[str, WordType("NAME", lambda dbg: [one.name for one in dbg.session.devices])]
 KeyArg = Annotated[str, WordType("KEY", lambda dbg: sorted(KEYS), strict=False)]
@@ -87,40 +82,4 @@ def type_(dbg: Interpreter, text: TextArg) -> Result | None:
 def send(dbg: Interpreter, text: TextArg) -> Result | None:
     r"""Send a text to the guest's serial port: \n is a newline, \t a tab, \e escape, \\ a backslash."""
     dbg.session.uart.feed(_unescape(text).encode())
-    return None
-
-
-@command("screen", group="exits", example=("set {u32}phys:0xb8000 = 0x07690748", "screen"), py="dbg.screen()")
-def screen(dbg: Interpreter) -> Result:
-    """Show the guest's text screen: 25 lines of 80 characters at physical 0xb8000, as the VGA adapter shows them."""
-    lines = dbg.session.screen()
-    adapter = next((one for one in dbg.session.devices if isinstance(one, Vga)), None)
-    cursor = divmod(adapter.cursor - adapter.start, adapter.pitch or adapter.columns) if adapter is not None else (0, 0)
-    return Screen(tuple(lines), cursor)
-
-
-class LiveScreen:
-    """Where the shell has a terminal, ``show`` shows the guest's screen until the user leaves."""
-
-    show: Callable[[], None] | None = None
-
-
-@command("screen live", group="exits", example="screen live", varies="it needs a terminal")
-def screen_live(dbg: Interpreter) -> Result | None:
-    """Let the guest run and show its text screen as it changes; keys go to its keyboard, Ctrl-] stops it.
-
-    Needs the shell on a terminal; where the guest does not run it is let go first.
-    """
-    show = dbg.kept(LiveScreen).show
-    if show is None:
-        return Message("A live screen needs the shell on a terminal; `screen` shows it as it is now.", "warning")
-
-    def action() -> Stop | None:
-        if dbg.session.state == "stopped":
-            dbg.session.resume()
-        show()
-        return dbg.session.interrupt()
-
-    if dbg.take_over():
-        dbg.go(action)
     return None

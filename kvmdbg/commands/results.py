@@ -30,6 +30,7 @@ from kvmdbg.commands.machine_results import (
     Stack,
     StackSlot,
 )
+from kvmdbg.commands.screen_results import Screen
 from kvmdbg.printable import printable, printable_name
 from kvmdbg.record import field, record
 
@@ -258,27 +259,6 @@ class ExitLine(Shown):
 
     def pieces(self, width: int) -> Iterator[Piece]:
         yield "note", self.text
-
-
-@record
-class Screen(Shown):
-    """A text screen: its lines, and the cursor's (row, column)."""
-
-    kind: ClassVar[str] = "screen"
-    lines: tuple[str, ...]
-    cursor: tuple[int, int]
-
-    def to_json(self) -> Json:
-        return {"type": self.kind, "lines": list(self.lines), "cursor": list(self.cursor)}
-
-    def pieces(self, width: int) -> Iterator[Piece]:
-        wide = max((len(line) for line in self.lines), default=0)
-        yield "title", f"+{'-' * wide}+"
-        for line in self.lines:
-            yield "title", "\n|"
-            yield "", line.ljust(wide)
-            yield "title", "|"
-        yield "title", f"\n+{'-' * wide}+"
 
 
 @record

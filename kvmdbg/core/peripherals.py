@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from kvmdbg.devices import vga
+from kvmdbg.devices import display
+from kvmdbg.devices.display import Characters, Picture
 from kvmdbg.devices.i8042 import Keyboard
 from kvmdbg.devices.vga import Vga
 from kvmdbg.engine.control import Control
-from kvmdbg.errors import UsageError
+from kvmdbg.errors import LoadError, UsageError
 from kvmdbg.machine.bus import Device
 
 
@@ -33,13 +34,44 @@ class Peripherals:
                 return device
         raise UsageError("this guest has no keyboard: it was opened with --machine bare")
 
+    # --- the screen --------------------------------------------------------------------------------
+
+    @property
+    def _adapter(self) -> Vga | None:
+        return next((device for device in self.devices if isinstance(device, Vga)), None)
+
+    def shown(self) -> Characters | Picture:
+        """What the screen shows: characters with their colours, or a picture."""
+        adapter, read = self._adapter, self._control.guest.physical.read
+        if adapter is None or adapter.is_text:
+            return display.characters(adapter, read)
+        return display.picture(adapter, read)
+
     def screen(self) -> list[str]:
-        """The lines of the text screen (code page 437), 25 mostly, without the spaces at their ends."""
-        adapter = next((device for device in self.devices if isinstance(device, Vga)), None)
-        where, start, columns, rows, pitch = vga.TEXT, 0, 80, 25, 80
-        if adapter is not None:
-            where, start = adapter.text, adapter.start
-            columns, rows, pitch = adapter.columns, adapter.rows, adapter.pitch
-        read = self._control.guest.physical.read
-        lines = [read(where + 2 * (start + row * pitch), 2 * columns)[::2] for row in range(rows)]
-        return [line.replace(b"\0", b" ").decode("cp437").translate(vga.SHOWN).rstrip() for line in lines]
+        """The lines of the text screen (code page 437), 25 mostly, without the spaces at their ends.
+
+        None while it shows a picture.
+        """
+        shown = self.shown()
+        return shown.lines if isinstance(shown, Characters) else []
+
+    def picture(self) -> Picture:
+        """What the screen shows, pixel by pixel, text too. UsageError where there is no VGA adapter."""
+        adapter = self._adapter
+        if adapter is None:
+            raise UsageError("this guest has no VGA adapter: it was opened with --machine bare")
+        return display.picture(adapter, self._control.guest.physical.read)
+
+    def save_screen(self, path: str) -> Picture:
+        """Write what the screen shows into a PNG file. LoadError where that cannot be written."""
+        import png
+
+        picture = self.picture()
+        rows = (picture.row(y) for y in range(picture.height))
+        writer = png.Writer(picture.width, picture.height, palette=picture.colours, bitdepth=8)
+        try:
+            with open(path, "wb") as file:
+                writer.write(file, rows)
+        except OSError as error:
+            raise LoadError(f"cannot write {path}: {error.strerror}") from None
+        return picture

@@ -123,6 +123,7 @@ class Session:
         self.record, self.replay = (recordings := Recordings(control)).record, recordings.replay
         self.peripherals = Peripherals(control)
         self.press, self.type, self.screen = self.peripherals.press, self.peripherals.type, self.peripherals.screen
+        self.picture, self.save_screen = self.peripherals.picture, self.peripherals.save_screen
         self.select, self.add_symbols = control.select, self.files.read_symbols
         self.take_input, self.differences = self._serial.take_input, self.snapshots.differences
         control.at_epoch.append(self.changes.make_final)

@@ -105,6 +105,17 @@ class Vga:
             self._load_font()
         return self._planes
 
+    @property
+    def has_own_font(self) -> bool:
+        """Whether plane 2 may hold another font than the default one: somebody has looked at the planes."""
+        return self._planes is not None
+
+    @property
+    def shows_planes(self) -> bool:
+        """Whether what a graphics mode shows is in the planes, and not in RAM."""
+        ram = self._board.ram
+        return self._at_graphics != "ram" or ram is None or ram.find(GRAPHICS + SIZE - 1) is None
+
     def _load_font(self) -> None:
         """Put the font of text modes where a BIOS puts it, if anybody has looked there."""
         if self._planes is not None:

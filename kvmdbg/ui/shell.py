@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg import error_log, standard_files
-from kvmdbg.commands.devices import LiveScreen
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Error, Message, Result
+from kvmdbg.commands.screens import LiveScreen
 from kvmdbg.commands.support import FullScreen, Topics
 from kvmdbg.error_log import state_folder
 from kvmdbg.errors import KvmdbgError

@@ -16,6 +16,7 @@ from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.printable import printable
 from kvmdbg.ui.given_back import given_back
+from kvmdbg.ui.guest_screen import screen_lines
 from kvmdbg.ui.panes import Line, Pane, lines_of, plain, wrapped
 from kvmdbg.ui.style import prompt_style
 from kvmdbg.ui.toolbar import toolbar
@@ -167,7 +168,7 @@ class Tui:
         return lines_of(result, width)
 
     def _screen(self, width: int) -> list[Line]:
-        return plain("\n".join(self.session.screen()))
+        return screen_lines(self.session, width, self.panes["screen"].height)
 
     def _console(self, width: int) -> list[Line]:
         text = self.session.output[-100_000:].decode("utf-8", "replace").replace("\r", "")
