@@ -32,16 +32,17 @@ def _hex(colour: Rgb) -> str:
 
 
 def text_lines(text: Characters) -> Iterator[list[Piece]]:
-    """Each row as pieces; those in grey on black have the terminal's own colours."""
+    """Each row as pieces; what is grey on black has the terminal's own colours."""
     for line, attributes in zip(text.lines, text.attributes, strict=True):
         pieces, start = [], 0
         whole = line.ljust(text.columns)
         for attribute, run in groupby(attributes):
             end = start + len(list(run))
             role = ""
-            if attribute != GREY_ON_BLACK and text.colours:
-                front, back = (_hex(text.colours[one]) for one in text.ink(attribute))
-                role = f"{INK} {front} {back}"
+            front, back = text.ink(attribute)
+            is_plain = attribute == GREY_ON_BLACK or (back == 0 and whole[start:end].isspace())
+            if not is_plain and text.colours:
+                role = f"{INK} {_hex(text.colours[front])} {_hex(text.colours[back])}"
             pieces.append((role, whole[start:end]))
             start = end
         yield pieces
@@ -106,5 +107,5 @@ def _width(text: Characters) -> int:
     wide = max((len(line) for line in text.lines), default=0)
     for attributes in text.attributes:
         behind = [column for column, attribute in enumerate(attributes, 1) if text.ink(attribute)[1]]
-        wide = max(wide, *behind[-1:])
+        wide = max([wide, *behind[-1:]])
     return wide

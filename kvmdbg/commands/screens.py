@@ -26,7 +26,7 @@ def screen(dbg: Interpreter) -> Result:
 @command(
     "screen save",
     group="exits",
-    example=("set {u32}phys:0xb8000 = 0x07690748", "screen save /tmp/screen.png"),
+    example=("set {u32}phys:0xb8000 = 0x07690748", "screen save screen.png"),
     py="dbg.save_screen({file})",
 )
 def screen_save(dbg: Interpreter, file: FileArg) -> Result:

@@ -1,4 +1,4 @@
-"""The guest's text screen as it changes, and its keyboard: ``screen live``."""
+"""The guest's screen as it changes, and its keyboard: ``screen live``."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.ui.given_back import given_back
+from kvmdbg.ui.guest_keys import keys_for, with_alt
+from kvmdbg.ui.guest_screen import screen_lines
+from kvmdbg.ui.panes import Line
 
 if TYPE_CHECKING:
+    from prompt_toolkit.formatted_text import StyleAndTextTuples
     from prompt_toolkit.key_binding import KeyPressEvent
 
     from kvmdbg.core.session import Session
 
 REFRESH = 0.1
 """Seconds between two looks at the screen."""
-KEYS = {
-    "up": "up", "down": "down", "left": "left", "right": "right", "home": "home", "end": "end", "delete": "delete",
-    "insert": "insert", "pageup": "pgup", "pagedown": "pgdn", "escape": "esc", "c-m": "ret", "c-i": "tab",
-    "c-h": "backspace", **{f"f{number}": f"f{number}" for number in range(1, 13)},
-}  # fmt: skip
-"""prompt_toolkit's names of keys, and sendkey's."""
+ESCAPE_ALONE = 0.05
+"""Seconds after which the escape key was that key, and not the start of another's sequence or Alt."""
 HELP = " keys go to the guest; Ctrl-] goes back to the prompt "
 
 
@@ -34,35 +34,42 @@ def show(session: Session) -> None:
 
     bindings = KeyBindings()
     ended: list[bool] = []
-    seen = [""]
+    seen: list[list[Line]] = [[]]
 
     @bindings.add("c-]")
     def leave(event: KeyPressEvent) -> None:
         event.app.exit()
 
-    def press(key: str) -> None:
+    def press(event: KeyPressEvent, *, alt: bool = False) -> None:
+        sequence = event.key_sequence[-1]
+        name = sequence.key.value if isinstance(sequence.key, Keys) else sequence.key
         try:
-            session.press(key)
-        except KvmdbgError:
-            app.output.bell()
-
-    for name, key in KEYS.items():
-        bindings.add(name)(lambda event, key=key: press(key))
-
-    @bindings.add(Keys.Any)
-    def other(event: KeyPressEvent) -> None:
-        try:
-            session.type(event.data)
+            keys = keys_for(name, sequence.data)
+            for key in with_alt(keys) if alt else keys:
+                session.press(key)
         except KvmdbgError:  # no key of the guest's keyboard types it
             app.output.bell()
 
-    def text() -> str:
+    @bindings.add(Keys.Any)
+    def any_key(event: KeyPressEvent) -> None:
+        press(event)
+
+    @bindings.add("escape")
+    def escape(event: KeyPressEvent) -> None:
+        press(event)
+
+    @bindings.add("escape", Keys.Any)
+    def key_with_alt(event: KeyPressEvent) -> None:
+        press(event, alt=True)
+
+    def text() -> StyleAndTextTuples:
         if session.state != "running" and app.is_running and not ended:
             ended.append(True)
             app.exit()
+        size = app.output.get_size()
         with suppress(Exception):  # another debugger may just be making the guest anew
-            seen[0] = "\n".join(session.screen())
-        return seen[0]
+            seen[0] = screen_lines(session, size.columns, size.rows - 1)
+        return [part for line in seen[0] for part in (*line, ("", "\n"))]
 
     app: Application[None] = Application(
         layout=Layout(
@@ -75,5 +82,6 @@ def show(session: Session) -> None:
         full_screen=True,
         refresh_interval=REFRESH,
     )  # fmt: skip
+    app.timeoutlen = app.ttimeoutlen = ESCAPE_ALONE
     with given_back(app):
         app.run()
