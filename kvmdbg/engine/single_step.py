@@ -313,13 +313,13 @@ class SingleStep:
                 if not vcpu.debug_dr6 & (15 | 1 << 14) and runner.at_int1():
                     runner.deliver(1, 1)
                     return self._delivery(before)
+                if self._unmoved(before) and (tries < JUMP_TRIES or not self._jumps()):
+                    runner.debug_for_stepping()  # a data register may have fired in the try that a guard has refused
+                    continue
                 if vcpu.debug_dr6 & 15 and runner.plan.holds_data_in_registers:
                     if runner.pc in self.handlers.points and self.flags.frame(before) is not None:
                         self._ended_at_handler(before)  # the watched frame is told before the trap at the entry
                     return runner.serve_debug()
-                if self._unmoved(before) and (tries < JUMP_TRIES or not self._jumps()):
-                    runner.debug_for_stepping()
-                    continue
                 if runner.host.profile.leaks_trap_flag or before[RFLAGS + 1] & 1:
                     self.flags.correct_pushf(before)
                 return None

@@ -149,9 +149,9 @@ MUTATIONS = (
     ),
     Mutation(
         "a watchpoint is told with the values after it",
-        "engine/watching.py",
-        "        touch.old, touch.new = old[first:last], new[first:last]\n",
-        "        touch.old, touch.new = new[first:last], old[first:last]\n",
+        "engine/touch.py",
+        "        self.old, self.new = old[first:last], new[first:last]\n",
+        "        self.old, self.new = new[first:last], old[first:last]\n",
         ("--variant", "watchpoints"),
     ),
     Mutation(
@@ -180,9 +180,8 @@ MUTATIONS = (
 
 def _copied(folder: Path, mutation: Mutation) -> None:
     """The package and the proof, with the fault in it."""
-    for name in ("kvmdbg", "gdbstub", "tests/differential"):
+    for name in ("kvmdbg", "gdbstub", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "tests" / "__init__.py", folder / "tests")
     path = folder / "kvmdbg" / mutation.file
     text = path.read_text()
     if text.count(mutation.old) != 1:
@@ -195,10 +194,11 @@ def _copied(folder: Path, mutation: Mutation) -> None:
 def _first(where: Path, options: Sequence[str]) -> tuple[int, str, int, str]:
     """Of the first difference: its seed, variant, how many programs it took, and its text; seed -1 for none."""
     command = [sys.executable, "-m", "tests.differential", "--no-shrink", "--first", *options]
-    output = subprocess.run(command, cwd=where, capture_output=True, text=True).stdout
-    programs, shown = re.search(r"^(\d+) programs", output, re.MULTILINE), SHOWN.search(output)
-    count = int(programs[1]) if programs else 0
-    return (int(shown[1]), shown[2], count, shown[3]) if shown else (-1, "", count, "")
+    ran = subprocess.run(command, cwd=where, capture_output=True, text=True)
+    programs, shown = re.search(r"^(\d+) programs", ran.stdout, re.MULTILINE), SHOWN.search(ran.stdout)
+    if programs is None:
+        raise SystemExit(f"the proof did not run to its end: {(ran.stderr or ran.stdout)[-500:]}")
+    return (int(shown[1]), shown[2], int(programs[1]), shown[3]) if shown else (-1, "", int(programs[1]), "")
 
 
 def found(mutation: Mutation, count: int = COUNT) -> str:

@@ -125,3 +125,13 @@ def test_the_trap_of_the_guests_own_before_its_instruction(dbg: ScriptedSession,
     dbg.regs.eflags |= EFLAGS_TF
     played(dbg, trap(START), trap(START + 1), trap(START + 2), HALT)
     assert given == [0, 0 if waits else 1, 1]
+
+
+def test_a_data_register_that_fires_in_a_try_without_progress_is_no_hit(dbg: ScriptedSession) -> None:
+    """As where a guard has refused the instruction behind its first access."""
+    dbg.let_probe_find(profile(registers=True))
+    watch = dbg.watch(0x5000, 2, kind="access")
+    dbg.cpu.plays = [debugs(START, 1), debugs(START + 1, DR6_BS | 1)]
+    stop = dbg.step()
+    assert isinstance(stop, stops.WatchpointStop), stop.describe()
+    assert (stop.pc, watch.hits, dbg.cpu.plays) == (START + 1, 1, [])
