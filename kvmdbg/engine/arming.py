@@ -6,7 +6,8 @@ the addresses map to now. In order of preference:
 * a debug register: holds a linear address whatever is mapped there, survives
   code that is loaded or changed later; four of them;
 * a planted trap, keyed by guest-physical address, its page guarded read-only so
-  that code the guest writes there later slides under the trap;
+  that code the guest writes there later slides under the trap; an address that is
+  not mapped yet is taken to lie where the image says that it is loaded;
 * for data, pages read-only or withdrawn, so that each access exits;
 * single-stepping with a compare, when nothing else can work. Then all is held so.
 """
@@ -119,6 +120,8 @@ class View:
     system_pages: frozenset[int]
     unguardable: frozenset[int]
     irqchip: bool
+    loaded_at: Callable[[int], int | None] = lambda linear: None
+    """Where the image has what is linked at a linear address: there it lies until the guest maps it elsewhere."""
 
 
 def pieces(address: int, length: int) -> list[tuple[int, int]]:
@@ -198,6 +201,8 @@ def _plant(
 ) -> None:
     if point.without_register == NOT_AT_ALL:
         return
+    if physical is None and point.space == "linear" and (expected := view.loaded_at(point.address)) is not None:
+        physical = view.in_ram(expected)
     if hold == REGISTER and point.number and not point.hardware:
         why = why_not_in_register(point, profile) or "all four are taken"
         raise NotSupportedHere(f"breakpoint {point.number} cannot be held in a debug register: {why}")

@@ -188,6 +188,7 @@ class Holding:
             if self._host.profile.guards_restart
             else frozenset(self._unguardable(runners) | tables),
             irqchip=self._machine.irqchip,
+            loaded_at=self._vectors.loaded_at,
         )
 
     def _paging_pages(self, runner: DebuggedVcpu) -> set[int]:

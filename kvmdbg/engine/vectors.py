@@ -50,6 +50,7 @@ class Vectors:
 
     def __init__(self, image: Image, space: Inspection, world: World, judge: Judge) -> None:
         self._image = image
+        self.loaded_at = image.loaded_at
         self._space = space
         self._world = world
         self._judge = judge
@@ -145,7 +146,7 @@ class Vectors:
             if physical not in self.sure:
                 before = max((address for address in functions if address <= linear), default=None)
                 if before is not None:
-                    self._keep(Place(before, bits, protected=bits != 16), self._read_linked, self._loaded_at)
+                    self._keep(Place(before, bits, protected=bits != 16), self._read_linked, self._image.loaded_at)
 
     def _keep(self, start: Place, read: Read, physical_of: Callable[[int], int | None]) -> None:
         if start in self._starts:
@@ -158,15 +159,8 @@ class Vectors:
                 opcode = next((at for at in range(first, first + size) if at in (self._candidates or {})), first)
                 self.sure[opcode] = first, linear
 
-    def _loaded_at(self, linear: int) -> int | None:
-        """Where the image's byte of this linear address was loaded."""
-        for segment in self._image.segments:
-            if segment.linear <= linear < segment.linear + segment.size:
-                return segment.address + linear - segment.linear
-        return None
-
     def _read_linked(self, linear: int, size: int) -> bytes:
-        physical = self._loaded_at(linear)
+        physical = self._image.loaded_at(linear)
         with suppress(MemoryFault):
             if physical is not None:
                 return self._space.physical.read(physical, size)

@@ -5,6 +5,7 @@ from kvmdbg.loaders import elf as elf
 from kvmdbg.loaders import flat as flat
 from kvmdbg.loaders import linux as linux
 from kvmdbg.loaders import multiboot as multiboot
+from kvmdbg.loaders import multiboot2 as multiboot2
 from kvmdbg.loaders import pvh as pvh
 from kvmdbg.loaders import rom as rom
 from kvmdbg.loaders.registry import Loader, formats, load, loader

@@ -26,6 +26,8 @@ ENTRY_64 = 0x200  # bytes behind where the kernel is loaded
 SELECTORS = (0x10, 0x18)  # __BOOT_CS, __BOOT_DS
 UNKNOWN_LOADER = 0xFF
 PAGE = 0x1000
+LINKED_64, LINKED_32 = 0xFFFFFFFF80000000, 0xC0000000
+"""What is linked here lies at physical address 0 (__START_KERNEL_map, PAGE_OFFSET)."""
 
 ZERO_PAGE_SIZE = 0x1000
 E820_ENTRIES = 0x1E8
@@ -84,8 +86,8 @@ class BzImage:
         made = _boot_params(data, segments, command)
         return Image(
             path, self.name, segments, mode, entry, structures=[made], selectors=SELECTORS, notes=notes,
-            interrupts=True, later_symbols=_packed_symbols(body, header),
-            function_bits=64 if header.xloadflags & KERNEL_64 else 32,
+            interrupts=True, later_segments=_unpacked_at(header, address, cmdline),
+            later_symbols=_packed_symbols(body, header), function_bits=64 if header.xloadflags & KERNEL_64 else 32,
         )  # fmt: skip
 
 
@@ -101,6 +103,15 @@ def _packed_symbols(body: bytes, header: SetupHeader) -> Callable[[], list[Symbo
         return of_payload(body[offset : offset + length])
 
     return find
+
+
+def _unpacked_at(header: SetupHeader, address: int, cmdline: str) -> list[Segment]:
+    """Where the kernel unpacks itself to, and where it is linked; nothing where it chooses that by itself."""
+    if not header.init_size or "nokaslr" not in cmdline.split():
+        return []
+    base = LINKED_64 if header.xloadflags & KERNEL_64 else LINKED_32
+    start = max(header.preferred, address)
+    return [Segment(start, b"", header.init_size, "unpacked kernel", base + start)]
 
 
 def place_initrd(initrd: Module, header: SetupHeader, kernel_end: int, memory: int, path: str) -> Segment:

@@ -11,8 +11,17 @@ from kvmdbg.errors import LoadError
 from kvmdbg.loaders import elf
 from kvmdbg.loaders.entry import chosen_entry
 from kvmdbg.loaders.memory_map import EBDA, HIGH_START, MOST_AREAS, memory_map
+from kvmdbg.loaders.multiboot_kernel import (
+    LOADER_NAME,
+    Addresses,
+    Given,
+    check_options,
+    put_behind,
+    read_kernel,
+    text,
+)
 from kvmdbg.loaders.registry import loader
-from kvmdbg.machine.image import BootStructure, Entry, Image, LoadOptions, Segment, Symbol
+from kvmdbg.machine.image import BootStructure, Entry, Image, LoadOptions
 from kvmdbg.machine.layout import ram_areas
 from kvmdbg.record import record
 
@@ -20,14 +29,20 @@ HEADER_MAGIC = 0x1BADB002
 LOADER_MAGIC = 0x2BADB002
 SEARCH = 8192  # the header lies within the first 8 KiB, aligned to 4
 ADDRESSES_VALID = 1 << 16
-KNOWN_REQUIREMENTS = 0b111  # page-aligned modules, memory information, video mode (asked for, but never given)
+VIDEO_WANTED = 1 << 2
+KNOWN_REQUIREMENTS = 0b111  # page-aligned modules, memory information, video mode (asked for; it gets the text screen)
 
 INFO_SIZE = 120  # 116 bytes to the end of framebuffer_type's union, padded
 INFO_MEMORY = 1 << 0
 INFO_CMDLINE = 1 << 2
+INFO_MODULES = 1 << 3
+INFO_SECTIONS = 1 << 5
 INFO_MMAP = 1 << 6
 INFO_LOADER_NAME = 1 << 9
-LOADER_NAME = b"kvmdbg\0"
+INFO_FRAMEBUFFER = 1 << 12
+MODULE_SIZE = 16
+TEXT_SCREEN = struct.pack("<QIIIBB", 0xB8000, 160, 80, 25, 16, 2)
+"""framebuffer_addr, _pitch, _width, _height (in characters), _bpp and _type: EGA text."""
 
 
 @record
@@ -68,6 +83,7 @@ class Multiboot:
     looks_for = "multiboot header with a right checksum in its first 8 KiB, in an ELF file or with load addresses"
     priority = 30
     takes_cmdline = True
+    takes_modules = True
 
     def recognise(self, data: bytes) -> bool:
         """True for a header in an ELF file, or one with load addresses (bit 16) in any file."""
@@ -80,85 +96,68 @@ class Multiboot:
         assert header is not None  # recognise() said so
         if unknown := header.flags & 0xFFFF & ~KNOWN_REQUIREMENTS:
             raise LoadError(f"{path} requires multiboot features that kvmdbg does not have (header flags {unknown:#x})")
-        if options.mode not in (None, "prot"):
-            other = "--format elf" if data[:4] == elf.MAGIC else "--format flat"
-            raise LoadError(f"{path} is a multiboot kernel, which starts in prot mode; use {other} for {options.mode}")
-        if options.load is not None:
-            raise LoadError(f"{path} is a multiboot kernel with addresses of its own; --load is for flat images")
-        symbols: list[Symbol] = []
-        found: list[elf.Loadable] = []
-        remark = ""
-        bits = 0
-        start = header.entry
-        if data[:4] == elf.MAGIC:
-            with elf.opened(data, path, sections=False) as file:
-                elf.mode_of(file, path)
-                bits = file.elfclass
-                symbols, remark = elf.symbols_if_readable(data, path)
-                if not header.flags & ADDRESSES_VALID:
-                    found = elf.loadables(file, data, path)
-                    start = elf.to_physical(found, file.header["e_entry"])
+        check_options(options, data, path)
+        addresses, start = None, None
         if header.flags & ADDRESSES_VALID:
-            segments = [_by_addresses(header, data, path)]
-        else:
-            segments = elf.segments_of(found, data)
-            if not segments:
-                raise LoadError(f"{path} has no loadable segments")
-        entry = chosen_entry(
-            options, Entry(None, start), path, "prot", symbols, lambda address: elf.to_physical(found, address)
-        )
-        structure = _information(options.cmdline)
-        registers = {"rax": LOADER_MAGIC}
+            addresses = Addresses(header.header_address, header.load_address, header.load_end, header.bss_end)
+            start = header.entry
+        kernel = read_kernel(data, path, header.offset, addresses, start)
+        given = put_behind(kernel, data, path, options)
+        entry = chosen_entry(options, Entry(None, kernel.start), path, "prot", kernel.symbols, kernel.physical)
+        made = _information(options.cmdline, given, bool(header.flags & VIDEO_WANTED))
         return Image(
-            path, self.name, segments, "prot", entry, registers, symbols, [structure],
-            remark=remark, function_bits=bits,
+            path, self.name, [*kernel.segments, *given.segments], "prot", entry, {"rax": LOADER_MAGIC},
+            kernel.symbols, [made], remark=kernel.remark, function_bits=kernel.bits,
         )  # fmt: skip
 
 
-def _by_addresses(header: Header, data: bytes, path: str) -> Segment:
-    """The one segment that the header's address fields describe (section 3.1.3 of the specification)."""
-    start = header.offset - (header.header_address - header.load_address)
-    size = header.load_end - header.load_address if header.load_end else len(data) - start
-    memory = header.bss_end - header.load_address if header.bss_end else size
-    if start < 0 or header.load_address > header.header_address:
-        raise LoadError(f"{path} has a multiboot header that loads from before the file's start")
-    if size <= 0 or start >= len(data) or (header.bss_end and memory < size):
-        raise LoadError(f"{path} has a multiboot header whose load addresses are out of order")
-    if start + size > len(data):
-        raise LoadError(f"{path} is truncated: its multiboot header loads to byte {start + size:#x} of {len(data):#x}")
-    return Segment(header.load_address, data[start : start + size], memory, "multiboot segment")
-
-
-def _information(cmdline: str) -> BootStructure:
-    command = cmdline.encode("utf-8", "surrogateescape") + b"\0"
-    size = INFO_SIZE + MOST_AREAS * 24 + len(LOADER_NAME) + len(command)
+def _information(cmdline: str, given: Given, screen: bool) -> BootStructure:
+    command = text(cmdline)
+    size = len(information(0, 0, command, given, screen)) + MOST_AREAS * 24
     return BootStructure(
         "multiboot information",
         size,
-        lambda address, memory: information(address, memory, command).ljust(size, b"\0"),
+        lambda address, memory: information(address, memory, command, given, screen).ljust(size, b"\0"),
         "rbx",
     )
 
 
-def information(address: int, memory: int, command: bytes) -> bytes:
+NOTHING = Given(None, [], [])
+
+
+def information(address: int, memory: int, command: bytes, given: Given = NOTHING, screen: bool = False) -> bytes:
     """The multiboot information structure for ``address``, with what it points to behind it.
 
-    ``memory`` is the RAM in bytes, ``command`` the command line with its NUL, given exactly as ``--cmdline`` has it.
+    ``memory`` is the RAM in bytes, ``command`` the command line with its NUL, given exactly as ``--cmdline`` has it;
+    with ``screen`` it tells of the text screen.
     """
     entries = b"".join(struct.pack("<IQQI", 20, *area) for area in memory_map(memory))
     map_at = address + INFO_SIZE
-    name_at = map_at + len(entries)
+    sections_at = map_at + len(entries)
+    headers = given.sections.headers if given.sections else b""
+    modules_at = sections_at + len(headers)
+    words_at = modules_at + MODULE_SIZE * len(given.modules)
+    modules, words = b"", b""
+    for segment, line in given.modules:
+        modules += struct.pack("<IIII", segment.address, segment.end, words_at + len(words), 0)
+        words += line
+    name_at = words_at + len(words)
     command_at = name_at + len(LOADER_NAME)
     low = ram_areas(memory)[0][1]
     lower = min(low, EBDA) >> 10  # KiB; at most 640
     upper = max(low - HIGH_START, 0) >> 10  # KiB above 1 MiB, up to the first hole
     flags = INFO_MEMORY | INFO_CMDLINE | INFO_MMAP | INFO_LOADER_NAME
+    flags |= INFO_MODULES if given.modules else 0
+    flags |= INFO_SECTIONS if given.sections else 0
+    flags |= INFO_FRAMEBUFFER if screen else 0
+    one = given.sections
     fields = struct.pack(
         "<17I",
         *(flags, lower, upper),
-        *(0, command_at, 0, 0),  # boot_device, cmdline, mods_count, mods_addr
-        *(0, 0, 0, 0),  # syms
+        *(0, command_at, len(given.modules), modules_at if given.modules else 0),  # 0: boot_device
+        *((one.number, one.entry_size, sections_at, one.names) if one else (0, 0, 0, 0)),  # syms
         *(len(entries), map_at),
         *(0, 0, 0, name_at),  # drives_length, drives_addr, config_table, boot_loader_name
     )
-    return fields.ljust(INFO_SIZE, b"\0") + entries + LOADER_NAME + command
+    fields = fields.ljust(88, b"\0") + (TEXT_SCREEN if screen else b"")
+    return fields.ljust(INFO_SIZE, b"\0") + entries + headers + modules + words + LOADER_NAME + command

@@ -115,6 +115,8 @@ class Image:
     selectors: tuple[int, int] = (0x08, 0x10)
     notes: Sequence[str] = ()
     interrupts: bool = False
+    later_segments: Sequence[Segment] = ()
+    """Where the guest puts more of its code by itself, as a kernel that unpacks itself does; the data is not known."""
     later_symbols: Callable[[], list[Symbol]] | None = None
     """More symbols, which take a while to find: made when a name or an address is first looked up."""
 
@@ -123,10 +125,17 @@ class Image:
         """True when it is the machine's firmware, which starts at the CPU's reset vector."""
         return self.format == "rom"
 
+    def loaded_at(self, linear: int) -> int | None:
+        """Where the image's byte that is linked at this linear address was loaded, or is going to be."""
+        for segment in (*self.segments, *self.later_segments):
+            if segment.linear <= linear < segment.linear + segment.size:
+                return segment.address + linear - segment.linear
+        return None
+
     @property
     def multiboot(self) -> bool:
-        """True when the guest is started by the multiboot protocol."""
-        return self.format == "multiboot"
+        """True when the guest is started by the multiboot protocol, 1 or 2."""
+        return self.format in ("multiboot", "multiboot2")
 
 
 @record

@@ -15,6 +15,7 @@ from kvmdbg.engine.breakpoints import NOT_AT_ALL, STEPPED, Breakpoint, Watchpoin
 from kvmdbg.engine.probe import HLT, INT1, INT3, Behaviour, HostProfile
 from kvmdbg.errors import NotSupportedHere
 from kvmdbg.machine.memory import Guard
+from kvmdbg.record import replace
 
 UNMAPPED = 0xDEAD0000
 
@@ -185,6 +186,16 @@ def test_an_unmapped_address_without_registers_is_stepped_to() -> None:
     plan = plan_for(point, profile=NO_REGISTERS)
     assert (plan.stepping, plan.traps, point.held_by) == (True, set(), STEPPING)
     assert plan.by_linear == {UNMAPPED: [point]}
+
+
+def test_what_is_not_mapped_yet_lies_where_it_was_loaded() -> None:
+    (point,) = breaks(0xFFFFFFFF80100000)
+    linked = replace(view(lambda linear: None), loaded_at=lambda linear: linear - 0xFFFFFFFF80000000)
+    plan = plan_for(point, profile=NO_REGISTERS, at=linked)
+    assert (plan.traps, plan.trap_of_linear) == ({0x100000}, {0xFFFFFFFF80100000: 0x100000})
+    assert point.held_by == "hlt trap" and not plan.stepping
+    nowhere = replace(linked, in_ram=lambda physical: None)
+    assert plan_for(point, profile=NO_REGISTERS, at=nowhere).stepping
 
 
 def test_traps_lie_at_the_physical_address() -> None:
