@@ -94,7 +94,11 @@ def _add_mmio(bus: Bus, made: Device, options: dict[str, int], board: Board) -> 
     if "mmiobase" not in options:
         return
     base, size = options["mmiobase"], options["mmiosize"]
-    ram = 0 if getattr(made, "over_memory", False) else board.memory
+    ram = board.memory
+    if getattr(made, "over_memory", False):
+        if ram < base + size:
+            raise ValueError(f"there is no memory at the addresses {base:#x} to {base + size - 1:#x}, which it covers")
+        ram = 0
     for start, end, what in taken(ram, board.has_interrupts):
         if start < base + size and base < end:
             raise ValueError(f"at the addresses {base:#x} to {base + size - 1:#x} is {what} already")

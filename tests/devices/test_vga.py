@@ -45,7 +45,7 @@ class Adapter:
 
     def __init__(self) -> None:
         self.ram = Ram()
-        board: Any = Board(lambda data: None)
+        board: Any = Board(lambda data: None, memory=len(self.ram.data))
         board.ram = self.ram
         self.bus = Bus()
         registry.add_standard(self.bus, board)
