@@ -103,8 +103,8 @@ def test_device_of_ports_and_addresses() -> None:
         ("window,iobase=0x170", "its options are mmiobase, mmiosize"),
         ("window,mmiobase=0xbffff001", "the addresses 0xbffff001 to 0xc0000000 is the guest's memory already"),
         ("window,mmiobase=0x13fffffff", "is the guest's memory already"),
-        ("window,mmiobase=0xfffbb001", "is pages of KVM's own already"),
-        ("window,mmiobase=0xfffbffff", "is pages of KVM's own already"),
+        ("window,mmiobase=0xfeffb001", "is pages of KVM's own already"),
+        ("window,mmiobase=0xfeffffff", "is pages of KVM's own already"),
         ("window,mmiobase=0xfee00fff", "is an interrupt controller already"),
         ("window,mmiobase=0xfebff001", "is an interrupt controller already"),
     ],
@@ -139,7 +139,7 @@ def test_addresses_have_one_device() -> None:
 def test_standard_devices_are_put_where_nothing_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Window, "standard", True, raising=False)  # Both inherits it
     bus = made("isa-debugcon,iobase=0x171")
-    registry.add_standard(bus, Board(lambda data: None))
+    registry.add_standard(bus, Board(lambda data: None, memory=1 << 20))
     assert [(first, one.name) for first, _, one in bus.mmio_ranges()] == [(0xD0000000, "both"), (0xA0000, "vga")]
     found = bus.port(0x171)
     assert found is not None and found[0].name == "isa-debugcon" and bus.port(0x170) is None
