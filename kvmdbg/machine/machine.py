@@ -9,11 +9,12 @@ from typing import Any
 
 from kvmdbg.errors import KvmIoctlError, KvmUnavailable, UsageError
 from kvmdbg.kvm import System, abi
+from kvmdbg.machine import mp_table
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.boot import BootState, SegmentState, boot_state, check_placement
 from kvmdbg.machine.bus import Bus
 from kvmdbg.machine.cpu import Cpu
-from kvmdbg.machine.image import Image, LoadOptions
+from kvmdbg.machine.image import Image, LoadOptions, Segment
 from kvmdbg.machine.layout import IDENTITY_MAP_ADDRESS, TSS_ADDRESS, ram_areas
 from kvmdbg.machine.memory import PAGE, GuestMemory
 from kvmdbg.x86 import paging
@@ -86,9 +87,20 @@ class Machine:
                 self.memory.add(rom.address, rom.size, rom=True)
         self._roms = [(rom.address, rom.end) for rom in roms]
         self.memory.make_read_only(self._roms)
-        for segment in (*image.segments, *state.writes):
+        made = [*image.segments, *state.writes]
+        for segment in (*made, *self._mp_tables(image, made)):
             self.memory.load(segment.address, segment.data, segment.size, segment.name)
         return state
+
+    def _mp_tables(self, image: Image, made: Sequence[Segment]) -> list[Segment]:
+        """The tables that tell of several processors, unless firmware makes its own, or there is no room for them."""
+        if len(self.vcpus) == 1 and not (image.interrupts and self.irqchip):
+            return []
+        if any(one.rom for one in image.segments):
+            return []
+        signature, _, _, features = _leaf(self.vcpus[0].get_cpuid(), 1)
+        tables = mp_table.tables(len(self.vcpus), signature, features)
+        return tables if mp_table.clear_of(tables, made, self.memory.size) else []
 
     def shadow(self, writable: list[tuple[int, int]]) -> None:
         """Let the guest write over its firmware in these ranges (first address, end), and nowhere else."""

@@ -244,6 +244,18 @@ def test_two_vcpus(gdb: Gdb, serve: Serve) -> None:
     ordered(said, "vCPU 0 runnable", "vCPU 1 uninitialized", "Thread 1.2", "= 0xf000", "Thread 1.1", "0xffff0000")
 
 
+def test_frames_of_all_processors(gdb: Gdb, serve: Serve) -> None:
+    """They were started from the MP tables."""
+    said = gdb(
+        serve("--cpus", "3", "--serial", "none", "guests/smp.elf"),
+        "break count if started == 2 && id == 2", "continue", "thread apply all bt", "info threads", "delete",
+        "thread 1", "stepi", "stepi",
+    )  # fmt: skip
+    ordered(said, "hit Breakpoint 1, count (id=2)", "Thread 3", "count (id=2)", "other_processor", "Thread 2")
+    ordered(said, "Thread 2", "other_processor ()", "Thread 1", "boot_processor ()")
+    ordered(said, "vCPU 0 runnable", "vCPU 1 runnable", "vCPU 2 runnable")
+
+
 def test_an_interrupt_and_the_consoles_output(gdb: Gdb, serve: Serve) -> None:
     served = serve("guests/long64.elf")
     child = pexpect.spawn(gdb.program, ["-nx", "-q"], cwd=str(ROOT), encoding="utf-8", timeout=20 * TIME_SCALE)
