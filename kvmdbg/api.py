@@ -10,6 +10,7 @@ from kvmdbg.core.session import Session
 from kvmdbg.engine.hardware import HardwareOptions
 from kvmdbg.errors import UsageError
 from kvmdbg.loaders import load as load_image
+from kvmdbg.loaders.drives import boot_image
 from kvmdbg.loaders.registry import read_file
 from kvmdbg.loaders.rom import load_firmware
 from kvmdbg.machine.image import DEFAULT_MEMORY, Image, LoadOptions
@@ -65,6 +66,7 @@ def open(
     cdrom: str | None = None,
     bios: str | os.PathLike[str] | None = None,
     fw_cfg: Mapping[str, str | os.PathLike[str] | bytes] | None = None,
+    firmware: str = "auto",
 ) -> Session:
     """A session on the guest image at ``path``, stopped before its first instruction.
 
@@ -76,7 +78,8 @@ def open(
     and PIT into the kernel; ``serial`` connects the serial port as ``--serial`` does; ``cpu`` sets and hides CPUID's
     features ("+avx,-smep"); ``disks``, ``floppies`` (two of each at most) and ``cdrom`` are files, as ``--disk`` takes
     them; ``bios`` is firmware, a ROM that the machine starts in, instead of an image; ``fw_cfg`` has what it finds in
-    QEMU's fw_cfg beside the usual, by name: files, or contents. Raises LoadError, UsageError, KvmUnavailable.
+    QEMU's fw_cfg beside the usual, by name: files, or contents; ``firmware`` is "auto", "bios" or "none", as
+    ``--firmware`` has it. Raises LoadError, UsageError, KvmUnavailable.
     """
     files = []
     if symbols:
@@ -93,9 +96,11 @@ def open(
         cmdline=cmdline,
         initrd=None if initrd is None else os.fspath(initrd),
         modules=tuple(modules),
+        by_bios=machine == "pc" and firmware != "none" and size_of(memory) >= 1 << 20,
         symbols=extra,
     )
-    image = _image(path, bios, options)
+    image = boot_image(options, disks, floppies, cdrom) if path is None and bios is None else None
+    image = image or _image(path, bios, options)
     hardware = HardwareOptions(
         machine=machine,
         cpus=cpus,
@@ -105,6 +110,7 @@ def open(
         disks=tuple(disks),
         floppies=tuple(floppies),
         cdrom=cdrom,
+        services=firmware,
         firmware=image.firmware,
         fw_cfg=_firmware_files(fw_cfg or {}),
     )

@@ -187,6 +187,12 @@ def parser() -> argparse.ArgumentParser:
     image.add_argument(
         "--serial", default="stdio", metavar="WHERE", help="connect COM1 to stdio, none, file:PATH, pty or tcp:PORT"
     )
+    image.add_argument(
+        "--firmware",
+        choices=("auto", "bios", "none"),
+        default="auto",
+        help="BIOS services behind the interrupts, or none; auto: for guests that start in real mode",
+    )
     drives = found.add_argument_group("disks (what the guest writes stays in memory, except with ,write)")
     for option, what in (("--disk", "a hard disk; twice for two"), ("--floppy", "a floppy; twice for two")):
         drives.add_argument(option, action="append", default=[], metavar="FILE[,write]", help=what)
@@ -269,6 +275,7 @@ def open_session(options: argparse.Namespace) -> Session:
         disks=options.disk,
         floppies=options.floppy,
         cdrom=options.cdrom,
+        firmware=options.firmware,
         bios=options.bios,
         fw_cfg=dict(options.fw_cfg),
         **given,
@@ -338,10 +345,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif words:
         standard_files.say(f"kvmdbg: {words[0]!r} is one word too many: only a script (.py) takes words")
         return 2
-    if options.guest is None and options.bios is None and script is not None:
+    has_start = options.bios is not None or bool(options.disk or options.floppy or options.cdrom)
+    if options.guest is None and not has_start and script is not None:
         standard_files.say(f"kvmdbg: which guest is {script} for? give its image after it")
         return 2
-    if options.guest is None and options.bios is None:
+    if options.guest is None and not has_start:
         standard_files.say("kvmdbg: which guest? give its image, as in: kvmdbg guests/hello16.bin (--help shows more)")
         return 2
     from kvmdbg.batch import Batch, refuse

@@ -32,12 +32,13 @@ MAY_IMPORT = {
         "kvmdbg.kvm": "errors record",
         "kvmdbg.machine": "kvm x86 errors record",
         "kvmdbg.devices": "machine x86 errors numbers plugins record",
+        "kvmdbg.firmware": "devices machine x86 kvm errors record",
         "kvmdbg.language": "x86 errors plugins record",
         "kvmdbg.loaders": "machine x86 errors plugins printable record elftools",
         "kvmdbg.debuginfo": "language loaders machine x86 errors printable record elftools platformdirs",
         "kvmdbg.observe": "debuginfo kvm machine x86 errors record",
         "kvmdbg.timeline": "machine record",
-        "kvmdbg.engine": "observe timeline debuginfo language devices machine kvm x86 errors printable record",
+        "kvmdbg.engine": "firmware observe timeline debuginfo language devices machine kvm x86 errors printable record",
         "kvmdbg.core": "engine observe timeline debuginfo language devices loaders machine kvm x86 errors printable "
         "record png",
         "kvmdbg.commands": "core engine observe debuginfo language devices loaders machine kvm x86 errors plugins "

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kvmdbg.engine import stops
 from kvmdbg.engine.coalescing import OFTEN
 from kvmdbg.engine.exit_loop import ExitLoop
+from kvmdbg.engine.firmware_calls import BiosCall, VcpuCaller
 from kvmdbg.engine.outside import Msr, Outcome, PortEntry
 from kvmdbg.errors import DeviceFailure
 from kvmdbg.kvm import exits
-from kvmdbg.machine.bus import GuestEnd
+from kvmdbg.machine.bus import GuestEnd, attempt
 from kvmdbg.record import replace
+
+if TYPE_CHECKING:
+    from kvmdbg.firmware.bios import Bios
 
 
 class Answering(ExitLoop):
@@ -17,6 +23,7 @@ class Answering(ExitLoop):
 
     ports: dict[int, PortEntry]
     """Every way in which the guest has touched a port, by ``Cpu.io_key``."""
+    bios_caller: VcpuCaller | None = None
 
     _told_of_rom = False
 
@@ -50,6 +57,8 @@ class Answering(ExitLoop):
 
     def serve_io(self, entry: PortEntry) -> stops.Stop | None:
         """Answer the last exit, of this port; each item of a string instruction is an access of its own."""
+        if entry.serves_cpu and entry.writes:
+            return self.serve_bios(entry)
         data, size, writes, observed = self.vcpu.io_data, entry.size, entry.writes, entry.observed
         count, at = len(data) // size, 0
         if entry.count == OFTEN and not observed and writes and entry.device is not None:
@@ -79,6 +88,28 @@ class Answering(ExitLoop):
         if count > 1 and isinstance(asked, stops.CaughtStop):
             asked = replace(asked, exit=whole)
         return self.after_access(whole, end, asked) or touched
+
+    def serve_bios(self, entry: PortEntry) -> stops.Stop | None:
+        """The code of the BIOS has asked for a service: it is done as an access of its own."""
+        bios: Bios = entry.device  # type: ignore[assignment]
+        caller = self.bios_caller
+        if caller is None:
+            caller = self.bios_caller = VcpuCaller(self, self.guest)
+        exit: exits.Exit = exits.IoExit(entry.word, entry.port, entry.size, 1, b"")
+        try:
+            if not self.guest.judge.observed:
+                ended = attempt(bios, bios.call, caller)
+                return None if ended is None else self.ended(ended)
+            number = bios.number(caller)
+            if number is None:
+                return None
+            access = BiosCall(bios, caller, number)
+            exit = access.event
+            _, end, asked = self.guest.door.serve(self, access, access.value)
+        except DeviceFailure as error:
+            self.complete()
+            return self.stop(stops.ErrorStop, message=f"device {error.device} failed at a call: {error.what}")
+        return self.after_access(exit, end, asked)
 
     def after_access(self, exit: exits.Exit, outcome: Outcome, asked: stops.Stop | None) -> stops.Stop | None:
         """Behind an access that has passed the door: the stop that it leads to, its instruction done."""

@@ -29,6 +29,7 @@ from kvmdbg.kvm import abi
 from kvmdbg.machine.image import Image, LoadOptions
 from kvmdbg.machine.machine import reset_vcpu
 from kvmdbg.record import replace
+from kvmdbg.x86.registers import EFLAGS_IF
 
 PATIENCE = 5.0
 """How many seconds a hook may take to return when the guest is to stop."""
@@ -138,7 +139,8 @@ class Control:
     def _make_guest(self) -> Guest:
         """A machine with all that its vCPUs share; they have no threads yet."""
         host = self._hardware.host
-        machine = self._hardware.build(self._coalesced_changed)
+        machine = self._hardware.build(self._image, self._coalesced_changed)
+        machine.board.tell = self._listeners.tell_warning
         traps = Traps(machine.memory)
         physical = PhysicalMemory(lambda: traps)
         space = Inspection(host, machine, physical)
@@ -166,6 +168,13 @@ class Control:
 
     def _load(self) -> None:
         state = self.guest.machine.load(self._image, self._options)
+        bios = self.guest.machine.bios
+        if bios is not None:
+            boots = bios.boots_from is not None
+            if boots:
+                state.general["rdx"] = bios.boots_from
+            bios.install(clock=boots)
+            state.general["rflags"] |= EFLAGS_IF if boots else 0
         runner = self.runners[0]
         general = {name: value for name, value in self._registers.items() if name in GENERAL}
         runner.call(lambda: reset_vcpu(runner.vcpu, state, general))

@@ -105,6 +105,21 @@ class RdtscEvent(Exit):
 
 @event
 @record
+class BiosEvent(Exit):
+    """The guest has called the BIOS: ``interrupt``, ``function`` (AH) and AX; ``call`` is that in words."""
+
+    kind: ClassVar[str] = "bios"
+    interrupt: int
+    function: int
+    ax: int
+    call: str
+
+    def describe(self) -> str:
+        return f"BIOS call {self.call}"
+
+
+@event
+@record
 class InsnEvent(Exit):
     """The instruction at linear ``address`` is about to run."""
 

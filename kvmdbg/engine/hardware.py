@@ -12,12 +12,21 @@ from kvmdbg.engine.cpu_features import apply_features, check_features
 from kvmdbg.engine.host import Host
 from kvmdbg.engine.serial_port import SerialPort
 from kvmdbg.errors import UsageError
+from kvmdbg.firmware import Bios
+from kvmdbg.firmware.rom import BASE as BIOS_BASE
+from kvmdbg.firmware.rom import PORT as BIOS_PORT
+from kvmdbg.firmware.rom import SIZE as BIOS_SIZE
 from kvmdbg.kvm import abi
 from kvmdbg.machine.board import Board
+from kvmdbg.machine.disk import FIRST_HARD_DISK, Disks
+from kvmdbg.machine.image import Image
 from kvmdbg.machine.machine import Machine
 from kvmdbg.record import record
 
 MACHINES = ("pc", "bare")
+SERVICES = ("auto", "bios", "none")
+LOW_MEMORY = 0x500
+"""Below are the interrupt vectors and the data of the BIOS."""
 
 
 @record
@@ -37,12 +46,16 @@ class HardwareOptions:
     """Whether it starts in firmware, with what that looks for."""
     fw_cfg: Sequence[tuple[str, bytes]] = ()
     """Files for firmware: name and contents."""
+    services: str = "auto"
+    """One of SERVICES: "auto" is a BIOS where the image starts in real mode and leaves it room, and this is a PC."""
 
     def __post_init__(self) -> None:
         if self.machine not in MACHINES:
             raise UsageError(f"there is no machine {self.machine!r}: there are {', '.join(MACHINES)}")
         for name, _ in self.fw_cfg:
             check_name(name)
+        if self.services not in SERVICES:
+            raise UsageError(f"there is no firmware {self.services!r}: there are {', '.join(SERVICES)}")
 
 
 class Hardware:
@@ -54,8 +67,11 @@ class Hardware:
         self.options = options
         self._memory = memory
 
-    def build(self, changed: Callable[[], None]) -> Machine:
-        """A machine with its devices; ``changed`` is called when a device takes its ports otherwise than before."""
+    def build(self, image: Image, changed: Callable[[], None]) -> Machine:
+        """A machine with its devices, and the BIOS where the image finds one.
+
+        ``changed`` is called when a device takes its ports otherwise than before.
+        """
         options = self.options
         machine = self.host.machine(self._memory, options.cpus, options.irqchip, self._change_cpuid)
         try:
@@ -67,25 +83,60 @@ class Hardware:
             board.changed, board.shadow = changed, machine.shadow
             board.cpus, board.firmware, board.fw_cfg = options.cpus, options.firmware, dict(options.fw_cfg)
             machine.board = board
-            self._add_disks(machine)
+            self._add_disks(machine, image)
             machine.bus.add_ports(COM1, PORTS, self.serial.attach(board))
             for text in options.devices:
                 add_device(machine.bus, text, board)
             if options.machine == "pc":
                 add_standard(machine.bus, board)
+            if self._wants_bios(image, machine):
+                machine.bios = Bios(board, machine.bus, machine.memory, self._booted(image, board.disks))
+                machine.bus.add_ports(BIOS_PORT, 1, machine.bios)
         except BaseException:
             machine.close()
             raise
         return machine
 
-    def _add_disks(self, machine: Machine) -> None:
+    def _add_disks(self, machine: Machine, image: Image) -> None:
         options, disks = self.options, machine.board.disks
+        if image.drive == "both":
+            disks.add_for_both(image.path, floppy=not options.floppies, hard=not options.disks)
+        elif image.drive:
+            disks.add(image.path, image.drive)
         for kind, files in (("disk", options.disks), ("floppy", options.floppies), ("cdrom", (options.cdrom,))):
             for file in files:
                 if file is not None:
                     disks.add(file, kind)
+        disks.emulate()
         if any(disks):
             machine.bus.add(disks)
+
+    @staticmethod
+    def _booted(image: Image, disks: Disks) -> int | None:
+        """The number of the drive that the image comes from."""
+        if image.format not in ("bootsector", "cd"):
+            return None
+        if image.drive == "both":
+            return FIRST_HARD_DISK if disks.hard and disks.hard[0].path == image.path else 0
+        return image.registers.get("rdx")
+
+    def _wants_bios(self, image: Image, machine: Machine) -> bool:
+        wanted = self.options.services
+        if wanted == "none" or image.firmware or (self.options.machine == "bare" and wanted == "auto"):
+            return False
+        room = machine.memory.find(BIOS_BASE + BIOS_SIZE - 1) is not None
+        taken = any(
+            one.address < end and start < one.end
+            for one in image.segments
+            for start, end in ((0, LOW_MEMORY), (BIOS_BASE, BIOS_BASE + BIOS_SIZE))
+        )
+        fits = image.mode == "real" and room and not taken
+        if wanted == "bios" and not fits:
+            raise UsageError(
+                f"{image.path} cannot have a BIOS: that needs an entry in real mode, 1 MiB of memory, and 0 to "
+                f"{LOW_MEMORY - 1:#x} and {BIOS_BASE:#x} to {BIOS_BASE + BIOS_SIZE - 1:#x} free"
+            )
+        return fits
 
     def _change_cpuid(self, table: abi.kvm_cpuid2) -> None:
         """What ``cpu`` says of the features that the guest sees."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kvmdbg.x86.modes import Mode
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-ANSWERABLE = frozenset(("io", "mmio", "msr_read", "msr_write", "hypercall", "cpuid", "rdtsc"))
+ANSWERABLE = frozenset(("io", "mmio", "msr_read", "msr_write", "hypercall", "cpuid", "rdtsc", "bios"))
 
 
 @record

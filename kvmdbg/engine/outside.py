@@ -67,7 +67,20 @@ class Access(Protocol):
 class PortEntry:
     """One way to touch a port (direction, size, port): how often it was, and who answers."""
 
-    __slots__ = ("count", "device", "first", "observed", "offset", "ones", "port", "quiet", "size", "word", "writes")
+    __slots__ = (
+        "count",
+        "device",
+        "first",
+        "observed",
+        "offset",
+        "ones",
+        "port",
+        "quiet",
+        "serves_cpu",
+        "size",
+        "word",
+        "writes",
+    )
 
     def __init__(self, key: int, found: tuple[Device, int] | None) -> None:
         self.writes = bool(key & 0xFF)
@@ -77,6 +90,8 @@ class PortEntry:
         self.ones = (1 << self.size * 8) - 1
         self.device: Device | None = found[0] if found else None
         self.offset = found[1] if found else 0
+        self.serves_cpu = getattr(self.device, "serves_vcpu", False)
+        """A write here has the BIOS serve the vCPU."""
         self.count = 0
         self.first: int | None = None
         """Linear address of the instruction that was the first to touch it, of a port that nobody has."""

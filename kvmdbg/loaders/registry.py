@@ -13,6 +13,7 @@ from kvmdbg.loaders.contents import advice, what_is
 from kvmdbg.machine.image import MODES, Image, LoadOptions
 from kvmdbg.record import replace
 
+LARGEST_IN_MEMORY, START_OF_DISK = 4 << 20, 1 << 16
 LARGEST_FILE = 1 << 30  # bytes; a kernel with all its debug information stays below
 
 
@@ -114,6 +115,21 @@ def _refuse_what_nobody_gets(chosen: Loader, path: str, options: LoadOptions) ->
         raise UsageError(f"nobody would get the modules: {kind}, which takes {hint}")
 
 
+def _start_of_disk(name: str) -> bytes:
+    """Enough of a large disk to boot it; nothing where the file is something else."""
+    try:
+        if not os.path.isfile(name) or os.path.getsize(name) <= LARGEST_IN_MEMORY:
+            return b""
+        with open(name, "rb") as file:
+            head = file.read(START_OF_DISK)
+    except (OSError, ValueError):
+        return b""
+    is_disk = head[510:512] == b"\x55\xaa" and head[0x202:0x206] != b"HdrS"
+    if head[0x8001:0x8006] == b"CD001":  # its boot catalog may be anywhere
+        return b"" if os.path.getsize(name) <= LARGEST_FILE else head
+    return head if is_disk else b""
+
+
 def load(path: str | os.PathLike[str], options: LoadOptions | None = None) -> Image:
     """Read the guest at ``path`` by ``options.format``, or by the first format that recognises it.
 
@@ -129,7 +145,7 @@ def load(path: str | os.PathLike[str], options: LoadOptions | None = None) -> Im
     plugins.load()
     if options.format is not None and options.format not in formats():
         raise LoadError(f"there is no format {options.format!r}; the formats are {', '.join(formats())}")
-    packed_data = read_image(name)
+    packed_data = _start_of_disk(name) or read_image(name)
     data = packed.unpacked(packed_data, name, options.format)
     if options.format is None:
         chosen = recognise(data)

@@ -40,6 +40,8 @@ class Board:
         self.arrived: Callable[[str, str, Any], None] = lambda device, how, data: None
         """Called by a device before something from outside comes in: its name, the method and what that is called with.
         UsageError where nothing may."""
+        self.tell: Callable[[str], None] = lambda text: None
+        """Called with a sentence for the user, about what the guest has met."""
         self.disks = Disks()
         self.cpus = 1
         self.firmware = False

@@ -12,6 +12,7 @@ import stat
 from typing import Any, NamedTuple
 
 from kvmdbg.errors import LoadError, UsageError
+from kvmdbg.machine.eltorito import FLOPPY_SIZES, HARD_DISK, NO_EMULATION, boot_entry
 
 SECTOR, CD_SECTOR = 512, 2048
 FIRST_HARD_DISK, CD_DRIVE = 0x80, 0xE0
@@ -294,6 +295,30 @@ class Disks:
             raise UsageError(f"a machine has two {'floppy drives' if kind == 'floppy' else 'hard disks'}, not more")
         drives.append(Disk(f"{'fd' if kind == 'floppy' else 'hd'}{len(drives)}", path, kind, write=write))
         return drives[-1]
+
+    def add_for_both(self, path: str, *, floppy: bool, hard: bool) -> None:
+        """The first floppy and the first hard disk are one, made like a floppy; or only one of them."""
+        name = "hd0" if hard else "fd0"
+        disk = Disk(name, path, "floppy")
+        if hard:
+            self.hard.append(disk)
+        if floppy or not hard:
+            self.floppies.append(disk)
+
+    def emulate(self) -> None:
+        """Put in the disk that a CD stands for, where there is none of its kind."""
+        cd = self.cdrom
+        if cd is None:
+            return
+        sectors = cd.sectors
+        entry = boot_entry(lambda number: cd.read(number, 1) if number < sectors else b"")
+        if entry is None or entry.media == NO_EMULATION or entry.first >= sectors:
+            return
+        start = entry.first * CD_SECTOR
+        if entry.media == HARD_DISK and not self.hard:
+            self.hard.append(Disk("hd0", cd.path, "disk", start=start))
+        elif entry.media in FLOPPY_SIZES and not self.floppies:
+            self.floppies.append(Disk("fd0", cd.path, "floppy", start=start, size=FLOPPY_SIZES[entry.media]))
 
     def __iter__(self) -> Any:
         """Each of them once."""

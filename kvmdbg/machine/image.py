@@ -119,6 +119,8 @@ class Image:
     """Where the guest puts more of its code by itself, as a kernel that unpacks itself does; the data is not known."""
     later_symbols: Callable[[], list[Symbol]] | None = None
     """More symbols, which take a while to find: made when a name or an address is first looked up."""
+    drive: str = ""
+    """The drive that its file is in, where a BIOS boots it: "floppy", "disk", "both" or "cdrom"."""
 
     @property
     def firmware(self) -> bool:
@@ -145,7 +147,8 @@ class LoadOptions:
     ``load`` is the guest-physical address for formats that carry none, ``entry`` "SEG:OFF", a number or a symbol,
     ``memory`` the guest's RAM in bytes, ``cmdline`` the kernel command line, ``initrd`` the file of an initial RAM
     disk, ``modules`` files that the boot loader hands over, each with the words that go with it ("FILE ARGS"),
-    ``symbols`` names known besides the image's own (from ``--symbols``), for ``entry``.
+    ``by_bios`` that a BIOS boots disks, which reads more of them, ``symbols`` names known besides the image's own (from
+    ``--symbols``), for ``entry``.
     """
 
     format: str | None = None
@@ -156,4 +159,5 @@ class LoadOptions:
     cmdline: str = ""
     initrd: str | None = None
     modules: Sequence[str] = ()
+    by_bios: bool = False
     symbols: Sequence[Symbol] = ()

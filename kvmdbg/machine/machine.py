@@ -30,6 +30,8 @@ class Machine:
     board: Board
     """What its devices know of it."""
     _roms: Sequence[tuple[int, int]] = ()
+    bios: Any = None
+    """Firmware of ours (firmware/bios.py), where the guest finds one."""
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ GENERAL = (
 )  # fmt: skip
 """Storage registers in the order of struct kvm_regs."""
 
+EFLAGS_CF, EFLAGS_ZF = 1, 1 << 6
 EFLAGS_IF = 1 << 9
 EFLAGS_TF = 1 << 8
 """The CPU raises #DB after each instruction (SDM volume 3B, section 17.3.1.4)."""

@@ -90,7 +90,7 @@ def test_the_tss(system: Session) -> None:
 
 
 def test_the_table_of_real_mode(kvm_guest: Guests) -> None:
-    dbg = kvm_guest(asm="hlt\nhere: iret")
+    dbg = kvm_guest(asm="hlt\nhere: iret", firmware="none")
     dbg.physical.write(0x21 * 4, dbg.symbols["here"].to_bytes(2, "little") + b"\0\0")
     assert [(row["vector"], row["text"]) for row in rows(dbg, "info ivt")] == [(0x21, "0000:1001")]
     assert "<here>" in typed(dbg, "info idt")

@@ -164,7 +164,7 @@ def places(pattern: str, dbg: Session) -> str:
 @pytest.mark.parametrize("name", DEATHS)
 def test_the_cause_is_named(kvm_guest: Guests, name: str) -> None:
     mode, source, cause, account = DEATHS[name]
-    dbg = kvm_guest(asm=source, mode=mode)
+    dbg = kvm_guest(asm=source, mode=mode, firmware="none")
     stop = dbg.run(timeout=20)
     if isinstance(stop, stops.ShutdownStop):
         assert stop.autopsy is not None
@@ -172,7 +172,7 @@ def test_the_cause_is_named(kvm_guest: Guests, name: str) -> None:
         assert stop.autopsy.instructions[-1][0] == stop.pc
     else:  # this KVM does not check what a CPU does, or cannot run it: what is said of the state before is right still
         assert isinstance(stop, (stops.HaltedStop, stops.EmulationFailureStop)), stop.describe()
-        found = explained_before(kvm_guest(asm=source, mode=mode))
+        found = explained_before(kvm_guest(asm=source, mode=mode, firmware="none"))
     cause_found, account_found = found
     assert re.search(places(cause, dbg), cause_found), cause_found
     assert account in "\n".join(account_found), account_found

@@ -1,0 +1,92 @@
+"""A call of the BIOS, as the engine sees it: an access to what is outside of the guest, and who makes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kvmdbg.engine.events import BiosEvent
+from kvmdbg.engine.hook_calls import SWALLOW
+from kvmdbg.machine.bus import GuestEnd, attempt
+from kvmdbg.x86.modes import CR0_PG
+
+if TYPE_CHECKING:
+    from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
+    from kvmdbg.engine.guest import Guest
+    from kvmdbg.firmware.bios import Bios
+    from kvmdbg.kvm import abi
+
+
+class VcpuCaller:
+    """The vCPU that ``at`` is the thread of, as firmware sees it."""
+
+    __slots__ = ("_at", "_guest", "_traps", "regs")
+
+    def __init__(self, at: DebuggedVcpu, guest: Guest) -> None:
+        self._at = at
+        self._guest = guest
+        self._traps = guest.traps
+        self.regs: abi.kvm_regs = at.vcpu.regs
+
+    @property
+    def sregs(self) -> abi.kvm_sregs:
+        return self._at.sregs
+
+    def set_sregs(self, sregs: abi.kvm_sregs) -> None:
+        self._at.set_sregs(sregs)
+
+    def changed(self) -> None:
+        self._at.vcpu.write_regs()
+
+    def read(self, address: int, size: int) -> bytes:
+        if self.sregs.cr0 & CR0_PG:
+            return self._guest.space.read_linear(self._at, address, size)
+        return self._traps.read(address, size)
+
+    def write(self, address: int, data: bytes) -> None:
+        if self.sregs.cr0 & CR0_PG:
+            self._guest.space.write_linear(self._at, address, data)
+        else:
+            self._traps.write(address, data)
+
+    def write_physical(self, address: int, data: bytes) -> None:
+        self._traps.write(address, data)
+
+
+class BiosCall:
+    """An access: the call ``number`` (an interrupt, or what ``rom.CALLS`` has besides)."""
+
+    __slots__ = ("_caller", "bios", "event", "number")
+
+    writes = of_device = is_exit = True
+
+    def __init__(self, bios: Bios, caller: VcpuCaller, number: int) -> None:
+        self.bios = bios
+        self.number = number
+        self._caller = caller
+        ax = int(caller.regs.rax) & 0xFFFF
+        self.event = BiosEvent(number, ax >> 8, ax, bios.words(caller, number))
+
+    @property
+    def value(self) -> int:
+        """What the log has as written: interrupt and function."""
+        return self.number << 8 | self.event.function
+
+    @property
+    def name(self) -> str:
+        return f"BIOS call {self.number:#x}"
+
+    def exit(self, value: Any) -> BiosEvent:
+        return self.event
+
+    def given(self, answer: Any) -> Any:
+        return self.value if answer is SWALLOW else answer
+
+    def ask(self, at: DebuggedVcpu) -> Any:
+        raise AssertionError("it is a write")
+
+    def tell(self, at: DebuggedVcpu, value: Any) -> GuestEnd | None:
+        before, at.called = at.called, "the BIOS"
+        try:
+            return attempt(self.bios, self.bios.call, self._caller)
+        finally:
+            at.called = before

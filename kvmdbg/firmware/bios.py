@@ -1,0 +1,84 @@
+"""The BIOS of a machine: how a call comes to its service, and what is known of the calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kvmdbg.firmware import rom
+from kvmdbg.firmware.call import Call, Caller
+from kvmdbg.firmware.environment import Environment
+from kvmdbg.firmware.registry import find, words
+from kvmdbg.firmware.restart import post
+from kvmdbg.machine.board import Board
+from kvmdbg.machine.bus import Bus, GuestEnd
+from kvmdbg.machine.memory import GuestMemory
+
+
+class Bios(Environment):
+    """A device with a port, to which the code in ``rom`` writes."""
+
+    name = "bios"
+    serves_vcpu = True
+    """A write to its port is a ``call``."""
+
+    def __init__(self, board: Board, bus: Bus, memory: GuestMemory, boots_from: int | None = None) -> None:
+        super().__init__(board, bus, memory, boots_from)
+        self.counts: dict[tuple[int, int], int] = {}
+        """How often each was called: by interrupt and AH."""
+
+    def call(self, caller: Caller) -> GuestEnd | None:
+        """Serve the call that the stub at rip makes."""
+        number = self.number(caller)
+        if number is None:
+            return None
+        call = Call(caller, self, number)
+        if number == rom.POST_CALL:
+            return post(call)
+        ax = call.ax
+        key = number, ax >> 8
+        self.counts[key] = self.counts.get(key, 0) + 1
+        found = find(number, ax)
+        if found is None:
+            self._unknown(call)
+            return None
+        return found.run(call)
+
+    def number(self, caller: Caller) -> int | None:
+        """Which of ``rom.CALLS`` the vCPU makes here; None where it is not the ROM's code that does."""
+        number = rom.CALLS.get(int(caller.regs.rip))
+        return number if number is not None and caller.sregs.cs.base == rom.BASE else None
+
+    def words(self, caller: Caller, number: int) -> str:
+        """The call in words."""
+        call = Call(caller, self, number)
+        return words(number, lambda name: getattr(call, name))
+
+    @staticmethod
+    def _unknown(call: Call) -> None:
+        """Nothing serves it: what a BIOS answers then, and a word of it, once."""
+        call.tell_unserved()
+        vector = call.vector
+        if vector == 0x13:
+            call.done(0x01)
+        elif vector == 0x1A:
+            call.carry(True)
+
+    # --- as a device
+
+    def read(self, offset: int, size: int) -> int:
+        return (1 << size * 8) - 1
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        pass
+
+    def describe(self) -> str:
+        return f"BIOS services, called {sum(self.counts.values())} times"
+
+    def save(self) -> Any:
+        counts = [[vector, ah, count] for (vector, ah), count in self.counts.items()]
+        return [counts, sorted(self.told), self.wait_until]
+
+    def load(self, state: Any) -> None:
+        counts, told, self.wait_until = state
+        self.counts = {(vector, ah): count for vector, ah, count in counts}
+        self.told = {(vector, ah) for vector, ah in told}

@@ -1,0 +1,82 @@
+"""What services work with: the machine's devices, disks and memory, and what they remember between calls."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kvmdbg.firmware import rom
+from kvmdbg.firmware.data_area import data_area, fixed_disk_table
+from kvmdbg.firmware.rtc import ticks_of_day
+from kvmdbg.machine.eltorito import BootEntry, boot_entry
+
+if TYPE_CHECKING:
+    from kvmdbg.machine.board import Board
+    from kvmdbg.machine.bus import Bus
+    from kvmdbg.machine.memory import GuestMemory
+
+D = TypeVar("D")
+TEXT, TEXT_PAGES, BLANK = 0xB8000, 0x8000, b" \x07"
+DISKETTE = bytes.fromhex("af022502121bff6cf60f08")
+"""The diskette parameter table of int 1Eh (IBM PC AT Technical Reference): 18 sectors of 512 bytes a track."""
+CONFIGURATION = bytes.fromhex("0800fc01007400000000")
+"""What int 15h/C0 points to: eight bytes follow; an AT, RTC, second 8259, keyboard intercept."""
+
+
+class Environment:
+    """Of the machine with these; ``boots_from`` is the drive that int 19h begins with, None for any."""
+
+    def __init__(self, board: Board, bus: Bus, memory: GuestMemory, boots_from: int | None = None) -> None:
+        self.board = board
+        self.bus = bus
+        self.memory = memory
+        self.disks = board.disks
+        self.boots_from = boots_from
+        self.told: set[tuple[int, int]] = set()
+        """Of what the user has been told."""
+        self.wait_until: int | None = None
+        """When int 15h/86 ends, in ns of the guest's time."""
+        self._devices: dict[type, Any] = {}
+
+    def device(self, kind: type[D]) -> D | None:
+        """The machine's device of this class."""
+        if kind not in self._devices:
+            self._devices[kind] = next((one for one in self.bus.devices if isinstance(one, kind)), None)
+        return self._devices[kind]  # type: ignore[no-any-return]
+
+    def install(self, *, clock: bool = True) -> None:
+        """Put code, vectors, the BIOS data area and a blank screen into memory; ``clock``: the time of day as well."""
+        write = self.memory.write
+        code = bytearray(rom.image())
+        for at, table in ((rom.CONFIGURATION, CONFIGURATION), (rom.DISKETTE, DISKETTE)):
+            code[at : at + len(table)] = table
+        for number, disk in enumerate(self.disks.hard):
+            table = fixed_disk_table(disk)
+            code[rom.FIXED_DISKS + 16 * number : rom.FIXED_DISKS + 16 * number + 16] = table
+        write(rom.BASE, bytes(code))
+        write(0, rom.vectors())
+        write(0x400, data_area(self.disks, ticks_of_day(self.bus) if clock else 0))
+        write(TEXT, BLANK * (TEXT_PAGES // 2))
+
+    def start_devices(self) -> None:
+        """Leave the devices as a BIOS does when it boots."""
+
+    def now(self) -> int:
+        """The guest's time in ns."""
+        return time.monotonic_ns()
+
+    def pass_time(self, ns: int) -> None:
+        """Let so much of the guest's time pass; a part of it, where something else comes."""
+        time.sleep(ns / 1e9)
+
+    def keyboard_interrupts(self) -> bool:
+        """Whether the guest hears of keys by IRQ 1."""
+        return self.board.has_interrupts
+
+    def cd_entry(self) -> BootEntry | None:
+        """What of the CD is booted."""
+        disk = self.disks.cdrom
+        if disk is None:
+            return None
+        sectors = disk.sectors
+        return boot_entry(lambda number: disk.read(number, 1) if number < sectors else b"")

@@ -1,0 +1,168 @@
+"""Guests that boot and call the BIOS, on a vCPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kvmdbg
+from kvmdbg.build import from_assembly
+from kvmdbg.core.session import Session
+from kvmdbg.engine import stops
+
+pytestmark = pytest.mark.kvm
+Booted = Callable[..., Session]
+PRINT = "print: lodsb; test al, al; jz 1f; mov ah, 0xe; mov bx, 7; int 0x10; jmp print; 1: ret"
+
+
+def boot_sector(source: str, folder: Path, rest: bytes = b"") -> Path:
+    """A boot sector of GNU assembler, with ``rest`` behind it."""
+    flat, _ = from_assembly(f"{source}\n.org 510; .byte 0x55, 0xaa", folder, address=0x7C00)
+    path = folder / "boot.img"
+    path.write_bytes(flat.read_bytes() + rest)
+    return path
+
+
+@pytest.fixture
+def booted(tmp_path: Path) -> Iterator[Booted]:
+    """Opens a boot sector of this source."""
+    sessions: list[Session] = []
+
+    def open(source: str, rest: bytes = b"", **options: Any) -> Session:
+        path = boot_sector(source, tmp_path, rest)
+        dbg = kvmdbg.open(path, serial="none", symbols=[(str(tmp_path / "guest.elf"), 0)], **options)
+        sessions.append(dbg)
+        return dbg
+
+    yield open
+    for dbg in sessions:
+        dbg.close()
+
+
+def run(dbg: Session) -> stops.Stop:
+    return dbg.run(timeout=20)
+
+
+def test_a_boot_sector_prints(booted: Booted) -> None:
+    dbg = booted(f'mov si, offset text; call print; cli; hlt; {PRINT}; text: .asciz "hello\\r\\nthere"')
+    assert dbg.regs.rflags & 0x200, "a BIOS leaves interrupts on"
+    assert isinstance(run(dbg), stops.HaltedStop)
+    assert dbg.screen()[:3] == ["hello", "there", ""]
+
+
+def test_it_reads_the_rest_of_its_file(booted: Booted) -> None:
+    dbg = booted(
+        "mov ax, 0x0201; mov cx, 2; mov dh, 0; mov bx, 0x9000; int 0x13; jc 2f; mov si, bx; call print; 2: hlt;"
+        + PRINT,
+        b"from sector 2\0",
+    )
+    assert dbg.memory[0x7E00:0x7E04] == bytes(4), "a BIOS loads one sector"
+    run(dbg)
+    assert dbg.screen()[0] == "from sector 2"
+
+
+@pytest.mark.parametrize("drive", [0, 0x80])
+def test_a_small_image_is_in_both_drives(booted: Booted, drive: int) -> None:
+    dbg = booted(f"mov ax, 0x0201; mov cx, 3; mov dx, {drive}; mov bx, 0x9000; int 0x13; hlt", b"x" * 700)
+    assert dbg.regs.dl == 0x80
+    run(dbg)
+    assert dbg.memory[0x9000:0x9200] == b"x" * 188 + bytes(324)
+
+
+def test_without_a_bios_all_of_the_file_is_loaded(booted: Booted) -> None:
+    dbg = booted("hlt", b"x" * 700, firmware="none")
+    assert dbg.memory[0x7E00 : 0x7E00 + 700] == b"x" * 700
+    assert dbg.memory[0:0x500] == bytes(0x500)
+    assert not dbg.regs.rflags & 0x200
+
+
+def test_keys_are_waited_for(booted: Booted) -> None:
+    dbg = booted("1: xor ah, ah; int 0x16; mov ah, 0xe; int 0x10; cmp al, 13; jne 1b; cli; hlt")
+    stop = run(dbg)
+    dbg.type("Hi!\n")
+    while dbg.screen()[0] != "Hi!":
+        stop = dbg.run(timeout=5)
+    assert stop.pc < 0x8000
+
+
+def test_a_disk_alone_is_booted(tmp_path: Path) -> None:
+    path = boot_sector("hlt", tmp_path, bytes(512))
+    for options, drive in (({"disks": [str(path)]}, 0x80), ({"floppies": [str(path)]}, 0)):
+        with kvmdbg.open(serial="none", **options) as dbg:  # type: ignore[arg-type]
+            assert (dbg.regs.dl, dbg.vcpu.pc) == (drive, 0x7C00)
+    other = tmp_path / "other"
+    other.write_bytes(bytes(5120))
+    with pytest.raises(kvmdbg.KvmdbgError, match="nothing can be booted"):
+        kvmdbg.open(disks=[str(other)])
+    with kvmdbg.open(disks=[str(other)], floppies=[str(path)], serial="none") as dbg:
+        assert dbg.regs.dl == 0
+
+
+def test_a_jump_to_the_reset_vector_boots_again(booted: Booted) -> None:
+    dbg = booted("inc word ptr [0x600]; cmp word ptr [0x600], 3; jb 1f; cli; hlt; 1: ljmp 0xf000, 0xfff0")
+    run(dbg)
+    assert dbg.memory[0x600] == 3
+    dbg = booted("inc word ptr [0x600]; cmp word ptr [0x600], 3; jb 1f; cli; hlt; 1: int 0x19")
+    run(dbg)
+    assert dbg.memory[0x600] == 3
+
+
+def test_a_hooked_vector_is_chained(booted: Booted) -> None:
+    dbg = booted(
+        "xor ax, ax; mov ds, ax; mov eax, [0x40]; mov [old], eax; mov word ptr [0x40], offset mine;"
+        "mov word ptr [0x42], 0; mov ax, 0x0e41; mov bx, 7; int 0x10; cli; hlt;"
+        "mine: inc byte ptr [count]; .byte 0x2e, 0xff, 0x2e; .word offset old; count: .byte 0; old: .long 0"
+    )
+    run(dbg)
+    assert dbg.screen()[0] == "A"
+    assert dbg.memory[dbg.symbols["count"]] == 1
+
+
+def test_what_nobody_serves_is_told_once(booted: Booted) -> None:
+    dbg = booted("mov cx, 3; 1: mov ah, 0xbb; int 0x13; mov ah, 9; int 0x21; loop 1b; cli; hlt")
+    said: list[str] = []
+    dbg.listeners.on_warning(said.append)
+    run(dbg)
+    first, second = said
+    assert first.startswith("int 0x13, AH=0xbb, before 0000:7c07: this BIOS has no such function (AX=0x")
+    assert second.startswith("int 0x21 (DOS) before 0000:7c0b: nobody has set its vector")
+
+
+def test_calls_are_recorded_and_given_back(booted: Booted) -> None:
+    source = (
+        f"mov ax, 0x0201; mov cx, 2; mov dh, 0; mov bx, 0x9000; int 0x13; mov si, bx; call print; mov ah, 2; int 0x1a;"
+        f"mov ah, 0; int 0x16; cli; hlt; {PRINT}"
+    )
+    dbg = booted(source, b"text\0")
+    with dbg.record() as log:
+        dbg.type("q")
+        run(dbg)
+    before = dbg.memory[0x400:0x500], dbg.memory[0xB8000:0xB8FA0], dbg.regs.snapshot()
+    other = booted(source, b"text\0")
+    other.replay(log)
+    assert (other.memory[0x400:0x500], other.memory[0xB8000:0xB8FA0], other.regs.snapshot()) == before
+
+
+def test_a_hook_can_answer_for_the_bios(booted: Booted) -> None:
+    dbg = booted("mov ax, 0x0e41; mov bx, 7; int 0x10; mov ax, 0x0e42; int 0x10; cli; hlt")
+    seen: list[str] = []
+
+    @dbg.on.exit("bios", when="before")
+    def keep(event: Any) -> Any:
+        seen.append(event.exit.describe())
+        return kvmdbg.SWALLOW if event.ax & 0xFF == 0x41 else None
+
+    run(dbg)
+    assert dbg.screen()[0] == "B"
+    assert seen[0] == "BIOS call int 0x10, AH=0x0e (teletype output): AL=0x41 'A', BH=0x00, BL=0x07"
+
+
+def test_catch_bios(booted: Booted) -> None:
+    dbg = booted("mov ax, 0x0e41; mov bx, 7; int 0x10; int 0x12; cli; hlt")
+    dbg.catch("bios", when="$interrupt == 0x12")
+    stop = run(dbg)
+    assert isinstance(stop, stops.CaughtStop)
+    assert "int 0x12" in stop.describe()

@@ -1,0 +1,157 @@
+"""int 13h, each function on disks of numbered sectors."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from tests.firmware.machine import Pc
+
+
+def numbered(path: Path, sectors: int, size: int = 512) -> str:
+    path.write_bytes(b"".join(struct.pack("<I", n).ljust(size, b".") for n in range(sectors)))
+    return str(path)
+
+
+@pytest.fixture
+def pc(tmp_path: Path) -> Pc:
+    """A floppy of 1.44 MB, a hard disk of 20 cylinders, and a CD."""
+    pc = Pc()
+    for name, kind, sectors, size in (("f", "floppy", 2880, 512), ("d", "disk", 20160, 512), ("c", "cdrom", 40, 2048)):
+        pc.board.disks.add(numbered(tmp_path / name, sectors, size), kind)
+    return pc.start()
+
+
+def sector_at(pc: Pc, address: int) -> int:
+    return int.from_bytes(pc.read(address, 4), "little")
+
+
+def packet(pc: Pc, first: int, count: int, buffer: int = 0x1000_0000, size: int = 16, flat: int = 0) -> None:
+    pc.write(0x600, struct.pack("<BBHIQQ", size, 0, count, buffer, first, flat))
+
+
+def test_sectors_by_their_place(pc: Pc) -> None:
+    pc.call(0x13, ax=0x0203, cx=0x0102, dx=0x0100, es=0x1000, bx=0x200)  # cylinder 1, head 1, sector 2
+    assert (pc.ah, pc.al, pc.carry) == (0, 3, False)
+    assert [sector_at(pc, 0x10200 + 512 * n) for n in range(3)] == [55, 56, 57]
+    pc.call(0x13, ax=0x0201, cx=0x0101, dx=0x0280, es=0, bx=0x800)
+    assert sector_at(pc, 0x800) == 1 * 16 * 63 + 2 * 63
+    assert pc.read(0x474, 1) == b"\0"
+
+
+def test_the_high_bits_of_a_cylinder(tmp_path: Path) -> None:
+    pc = Pc()
+    pc.board.disks.add(numbered(tmp_path / "d", 300 * 16 * 63), "disk")
+    pc.start()
+    pc.call(0x13, ax=0x0201, cx=0x2B41, dx=0x0080, es=0, bx=0x800)  # cylinder 0x12b
+    assert sector_at(pc, 0x800) == 0x12B * 16 * 63
+    pc.call(0x13, ax=0x0800, dx=0x80)
+    assert (pc.cx, pc.dh, pc.dl, pc.carry) == (0x2B7F, 15, 1, False)
+
+
+@pytest.mark.parametrize(
+    ("ax", "cx", "dx", "status"),
+    [
+        (0x0201, 0x0013, 0x0000, 4), (0x0201, 0x5001, 0x0000, 4), (0x0201, 0x0001, 0x0200, 4), (0x0201, 1, 0x0081, 1),
+        (0x0200, 0x0001, 0x0000, 1), (0x0202, 0x4F12, 0x0100, 4), (0x0201, 0x0001, 0x0001, 0x80), (0x0201, 0, 0, 4),
+        (0x7700, 0x0001, 0x0000, 1),
+    ],
+)  # fmt: skip
+def test_what_is_not_there(pc: Pc, ax: int, cx: int, dx: int, status: int) -> None:
+    pc.call(0x13, ax=ax, cx=cx, dx=dx, es=0x1000)
+    assert (pc.ah, pc.carry) == (status, True)
+    if ax != 0x7700:
+        assert pc.al == 0
+        pc.call(0x13, ax=0x0100, dx=dx)
+        assert (pc.ah, pc.carry) == (status, True)
+
+
+def test_writes_are_read_back(pc: Pc) -> None:
+    pc.write(0x800, b"W" * 1024)
+    pc.call(0x13, ax=0x0302, cx=0x0005, dx=0x0000, es=0, bx=0x800)
+    assert (pc.ah, pc.al, pc.carry) == (0, 2, False)
+    pc.call(0x13, ax=0x0203, cx=0x0005, dx=0x0000, es=0, bx=0x2000)
+    assert pc.read(0x2000, 1024) == b"W" * 1024
+    assert sector_at(pc, 0x2400) == 6
+    pc.call(0x13, ax=0x0402, cx=0x0005, dx=0x0000)
+    assert (pc.ah, pc.al, pc.carry) == (0, 2, False)
+    pc.call(0x13, ax=0x0500, cx=0x0001, dx=0x0000)
+    pc.call(0x13, ax=0x0201, cx=0x0005, dx=0x0000, es=0, bx=0x2000)
+    assert pc.read(0x2000, 512) == b"\xf6" * 512
+
+
+def test_what_drives_there_are(pc: Pc) -> None:
+    pc.call(0x13, ax=0x0800, dx=0, es=0x1234, di=9)
+    assert (pc.bl, pc.cx, pc.dh, pc.dl, pc.ax, pc.carry) == (4, 0x4F12, 1, 1, 0, False)
+    table = (pc.sregs.es.selector << 4) + pc.di
+    assert pc.read(table + 3, 2) == bytes((2, 18))
+    pc.call(0x13, ax=0x0800, dx=0x81)
+    assert (pc.ah, pc.dl, pc.carry) == (7, 1, True)
+    for drive, kind in ((0, 1), (1, 0), (0x80, 3), (0x81, 0)):
+        pc.call(0x13, ax=0x1500, dx=drive)
+        assert (pc.ah, pc.carry) == (kind, False)
+    pc.call(0x13, ax=0x1500, dx=0x80)
+    assert pc.cx << 16 | pc.dx == 20160
+    assert pc.read(0x475, 1) == b"\1"
+    assert pc.word(0x410) & 0xC1 == 1
+    at = pc.word(0x41 * 4) + (pc.word(0x41 * 4 + 2) << 4)
+    assert struct.unpack("<HB", pc.read(at, 3)) == (20, 16)
+    assert pc.read(at + 14, 1) == bytes((63,))
+
+
+def test_sectors_by_number(pc: Pc) -> None:
+    pc.call(0x13, ax=0x4100, bx=0x55AA, dx=0x80)
+    assert (pc.bx, pc.ah, pc.cx & 1, pc.carry) == (0xAA55, 0x30, 1, False)
+    packet(pc, 20157, 3)
+    pc.call(0x13, ax=0x4200, dx=0x80, ds=0, si=0x600)
+    assert (pc.ah, pc.carry) == (0, False)
+    assert [sector_at(pc, 0x10000 + 512 * n) for n in range(3)] == [20157, 20158, 20159]
+    packet(pc, 7, 1, 0xFFFFFFFF, 24, 0x200000)
+    pc.call(0x13, ax=0x4200, dx=0x80, ds=0, si=0x600)
+    assert sector_at(pc, 0x200000) == 7
+    packet(pc, 20159, 2)
+    pc.call(0x13, ax=0x4200, dx=0x80, ds=0, si=0x600)
+    assert (pc.ah, pc.carry, pc.word(0x602)) == (4, True, 0)
+    pc.write(0x10000, b"W" * 512)
+    packet(pc, 5, 1)
+    pc.call(0x13, ax=0x4300, dx=0x80, ds=0, si=0x600)
+    assert pc.board.disks.hard[0].read(5, 1) == b"W" * 512
+    for ax in (0x4400, 0x4700):
+        packet(pc, 5, 1)
+        pc.call(0x13, ax=ax, dx=0x80, ds=0, si=0x600)
+        assert not pc.carry
+    pc.call(0x13, ax=0x4100, bx=0x55AA, dx=0)
+    assert (pc.ah, pc.carry) == (1, True)
+
+
+def test_a_disk_in_numbers(pc: Pc) -> None:
+    pc.write(0x600, struct.pack("<H", 0x1E))
+    pc.call(0x13, ax=0x4800, dx=0x80, ds=0, si=0x600)
+    assert struct.unpack("<HHIIIQHI", pc.read(0x600, 0x1E)) == (0x1E, 2, 20, 16, 63, 20160, 512, 0xFFFFFFFF)
+    pc.write(0x600, struct.pack("<H", 0x19))
+    pc.call(0x13, ax=0x4800, dx=0x80, ds=0, si=0x600)
+    assert (pc.ah, pc.carry) == (1, True)
+
+
+def test_a_cd(pc: Pc) -> None:
+    pc.call(0x13, ax=0x4100, bx=0x55AA, dx=0xE0)
+    assert not pc.carry
+    packet(pc, 17, 2)
+    pc.call(0x13, ax=0x4200, dx=0xE0, ds=0, si=0x600)
+    assert [sector_at(pc, 0x10000), sector_at(pc, 0x10800)] == [17, 18]
+    packet(pc, 17, 1)
+    pc.call(0x13, ax=0x4300, dx=0xE0, ds=0, si=0x600)
+    assert (pc.ah, pc.carry) == (3, True)
+    pc.write(0x600, struct.pack("<H", 0x1A))
+    pc.call(0x13, ax=0x4800, dx=0xE0, ds=0, si=0x600)
+    assert struct.unpack("<QH", pc.read(0x610, 10)) == (40, 2048)
+    pc.call(0x13, ax=0x4B01, dx=0xE0, ds=0, si=0x600)
+    assert pc.carry, "it is no CD that boots"
+
+
+def test_memory_that_is_not_there(pc: Pc) -> None:
+    packet(pc, 5, 1, 0xFFFFFFFF, 24, 0x10000000)
+    pc.call(0x13, ax=0x4200, dx=0x80, ds=0, si=0x600)
+    assert (pc.ah, pc.carry) == (9, True)
