@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import ConditionArg, LocationArg, NumberArg, NumbersArg, NumberType, RestType
-from kvmdbg.commands.places import Place
-from kvmdbg.commands.registry import command
+from kvmdbg.commands.parameters import (
+    ConditionArg,
+    LocationArg,
+    LocationTextArg,
+    NumberArg,
+    NumbersArg,
+    NumbersType,
+    NumberType,
+    RestType,
+)
+from kvmdbg.commands.registry import Later, command
 from kvmdbg.commands.results import Message, Result
+from kvmdbg.core.locations import UnknownPlace
+from kvmdbg.engine.breakpoints import Breakpoint, Point
 from kvmdbg.errors import UsageError
-
-if TYPE_CHECKING:
-    from kvmdbg.engine.breakpoints import Point
 
 IgnoreArg = Annotated[int, NumberType("COUNT")]
 
@@ -29,27 +37,68 @@ def _chosen(dbg: Interpreter, numbers: tuple[list[int], ...]) -> list[Point]:
     return [point(dbg, number) for some in numbers for number in some]
 
 
+class PlacesType(NumbersType):
+    """Numbers and ranges, and those of single locations of a breakpoint: ``1.2``, ``1.2-4``."""
+
+    metavar: str = "NUMBER[.LOCATION]"
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[Later, int] | None:
+        match = _PLACES.match(text, pos)
+        if match is None:
+            return super().parse(text, pos, dbg)
+        owner, low, high = int(match[1]), int(match[2]), int(match[3] or match[2])
+        return Later(lambda dbg: [places_of(dbg, owner, number) for number in range(low, high + 1)]), match.end()
+
+
+_PLACES = re.compile(r"([0-9]+)\.([0-9]+)(?:-([0-9]+))?(?=[\s,]|$)")
+PlacesArg = Annotated[list[Any], PlacesType()]
+
+
+def places_of(dbg: Interpreter, owner: int, number: int) -> Point:
+    """Location ``number`` of a breakpoint, counted from 1. UsageError."""
+    found = point(dbg, owner)
+    held = found.held if isinstance(found, Breakpoint) else []
+    if not 1 <= number <= len(held):
+        raise UsageError(f"breakpoint {owner} has no location {number}: it has {len(held)}")
+    return held[number - 1]
+
+
+def _switched(dbg: Interpreter, numbers: tuple[list[Any], ...]) -> list[Point]:
+    if not numbers:
+        return list(dbg.session.breakpoints)
+    return [one if isinstance(one, Point) else point(dbg, one) for some in numbers for one in some]
+
+
 def _set(
-    dbg: Interpreter, location: Place | None, condition: str | None, *, temporary: bool = False, hardware: bool = False
+    dbg: Interpreter, location: str | None, condition: str | None, *, temporary: bool = False, hardware: bool = False
 ) -> Result:
-    if location is None:
-        where: int | str = dbg.session.vcpu.pc
-        text = f"{where:#x}"
-    else:
-        text = location.text
-        where = location.text if location.space == "phys" else location.address
-    made = dbg.session.break_at(where, when=condition, temporary=temporary, hardware=hardware)
+    where: int | str = dbg.session.vcpu.pc if location is None else location
+    may_wait = dbg.settings["breakpoint-pending"] == "on"
+    try:
+        made = dbg.session.break_at(where, when=condition, temporary=temporary, hardware=hardware, pending=may_wait)
+    except UnknownPlace as error:
+        raise UsageError(f"{error}; with set breakpoint pending on it waits for symbols that have it") from None
+    text = made.location if location is not None else f"{where:#x}"
+    if text.startswith("*") and not text[1:].isdigit():
+        text = text[1:].strip()  # it means the same
     made.location = text
     dbg.session.variables["bpnum"] = made.number
     kind = "Temporary breakpoint" if temporary else "Hardware breakpoint" if hardware else "Breakpoint"
     place = f"phys:{made.address:#x}" if made.space == "phys" else f"{made.address:#x}"
+    if made.pending:
+        place = "waits for symbols"
+    elif made.places:
+        place = f"{len(made.places)} locations"
     shown = f"{text} ({place})" if text not in (place, place[2:]) and _is_name(text) else place
     sentence = f"{kind} {made.number} at {shown}" + (f" if {condition}" if condition else "") + "."
-    return Message(sentence, data={"number": made.number, "address": made.address, "condition": condition})
+    data: dict[str, Any] = {"number": made.number, "address": made.address, "condition": condition}
+    if made.pending or made.places:
+        data["addresses"] = [one.address for one in made.held]
+    return Message(sentence, data=data)
 
 
 def _is_name(text: str) -> bool:
-    return not text[:1].isdigit()
+    return (not text.startswith("0x") and not text[:1].isdigit()) or ":" in text or text.isdigit()
 
 
 @command(
@@ -60,11 +109,13 @@ def _is_name(text: str) -> bool:
     guest="--symbols guests/boot16.elf guests/boot16.bin",
     py="dbg.break_at({location}, when={condition})",
 )
-def break_(dbg: Interpreter, location: LocationArg | None = None, condition: ConditionArg = None) -> Result:
+def break_(dbg: Interpreter, location: LocationTextArg | None = None, condition: ConditionArg = None) -> Result:
     """Stop the guest before it executes the instruction at LOCATION ($pc without one).
 
-    LOCATION is a linear address, a symbol, seg:off, any expression, or phys:ADDRESS; gdb's *ADDRESS is the same.
-    With a condition it only stops when that is not 0.
+    LOCATION is a function, FILE:LINE, FILE:FUNCTION, FUNCTION:LABEL, where source lines are known a line N of the
+    current file or +N, -N from the current one, else an address: *EXPRESSION, seg:off, phys:ADDRESS, 0x7c00, any
+    expression that is no number. A place with several addresses (a function that was inlined, static functions of
+    one name) is one breakpoint with locations 1.1, 1.2, …. With a condition it only stops when that is not 0.
     """
     return _set(dbg, location, condition)
 
@@ -76,7 +127,7 @@ def break_(dbg: Interpreter, location: LocationArg | None = None, condition: Con
     example=("tbreak 0x1003", "run", "info breakpoints"),
     py="dbg.break_at({location}, when={condition}, temporary=True)",
 )
-def tbreak(dbg: Interpreter, location: LocationArg | None = None, condition: ConditionArg = None) -> Result:
+def tbreak(dbg: Interpreter, location: LocationTextArg | None = None, condition: ConditionArg = None) -> Result:
     """Set a breakpoint that is deleted when it stops the guest."""
     return _set(dbg, location, condition, temporary=True)
 
@@ -89,7 +140,7 @@ def tbreak(dbg: Interpreter, location: LocationArg | None = None, condition: Con
     varies="a KVM whose debug registers do not fire refuses it, and says what to use",
     py="dbg.break_at({location}, when={condition}, hardware=True)",
 )
-def hbreak(dbg: Interpreter, location: LocationArg | None = None, condition: ConditionArg = None) -> Result:
+def hbreak(dbg: Interpreter, location: LocationTextArg | None = None, condition: ConditionArg = None) -> Result:
     """Set a breakpoint held by a debug register, so that no byte of the guest is changed."""
     return _set(dbg, location, condition, hardware=True)
 
@@ -102,7 +153,7 @@ def hbreak(dbg: Interpreter, location: LocationArg | None = None, condition: Con
     varies="a KVM whose debug registers do not fire refuses it, and says what to use",
     py="dbg.break_at({location}, when={condition}, hardware=True, temporary=True)",
 )
-def thbreak(dbg: Interpreter, location: LocationArg | None = None, condition: ConditionArg = None) -> Result:
+def thbreak(dbg: Interpreter, location: LocationTextArg | None = None, condition: ConditionArg = None) -> Result:
     """Set a breakpoint held by a debug register that is deleted when it stops the guest."""
     return _set(dbg, location, condition, temporary=True, hardware=True)
 
@@ -143,12 +194,26 @@ def delete_breakpoints(dbg: Interpreter, *numbers: NumbersArg) -> Result | None:
     py="dbg.breakpoints.discard(point)",
 )
 def clear(dbg: Interpreter, location: LocationArg | None = None) -> Result:
-    """Delete the breakpoints at LOCATION ($pc without one)."""
-    address = dbg.session.vcpu.pc if location is None else location.address
-    space = "linear" if location is None else location.space
-    gone = [one.number for one in dbg.session.breakpoints.breakpoints() if (one.address, one.space) == (address, space)]
+    """Delete the breakpoints at LOCATION ($pc without one); of a line all that stop there."""
+    if location is None or location.found is None:
+        addresses, space = {dbg.session.vcpu.pc}, "linear"
+    else:
+        addresses, space = {one.address for one in location.found.locations}, location.space
+    lines = set()
+    if location is not None and location.found is not None and re.search(r"(^|[:+-])[0-9]+$", location.text):
+        lines = {(one.file, one.line) for one in location.found.locations if one.file}
+
+    def there(address: int) -> bool:
+        at = dbg.session.locations.at(address) if lines else None
+        return address in addresses or (at is not None and (at.file, at.line) in lines)
+
+    gone = [
+        point.number
+        for point in dbg.session.breakpoints.breakpoints()
+        if point.function is None and any(one.space == space and there(one.address) for one in point.held)
+    ]
     if not gone:
-        raise UsageError(f"there is no breakpoint at {address:#x}")
+        raise UsageError(f"there is no breakpoint at {location.text if location else f'{min(addresses):#x}'}")
     for number in gone:
         dbg.session.breakpoints.delete(number)
     shown = " ".join(map(str, gone))
@@ -162,9 +227,9 @@ def clear(dbg: Interpreter, location: LocationArg | None = None) -> Result:
     example=("break 0x1003", "disable 1", "run"),
     py="dbg.breakpoints.get(number).enabled = False",
 )
-def disable(dbg: Interpreter, *numbers: NumbersArg) -> None:
-    """Keep breakpoints, but do not stop at them; without numbers all."""
-    for one in _chosen(dbg, numbers):
+def disable(dbg: Interpreter, *numbers: PlacesArg) -> None:
+    """Keep breakpoints, or single locations of them (1.2), but do not stop at them; without numbers all."""
+    for one in _switched(dbg, numbers):
         one.enabled = False
 
 
@@ -175,9 +240,9 @@ def disable(dbg: Interpreter, *numbers: NumbersArg) -> None:
     example=("break 0x1003", "disable 1", "enable 1", "run"),
     py="dbg.breakpoints.get(number).enabled = True",
 )
-def enable(dbg: Interpreter, *numbers: NumbersArg) -> None:
-    """Stop at breakpoints again that were disabled; without numbers at all."""
-    for one in _chosen(dbg, numbers):
+def enable(dbg: Interpreter, *numbers: PlacesArg) -> None:
+    """Stop at breakpoints again that were disabled, or at single locations of them (1.2); without numbers at all."""
+    for one in _switched(dbg, numbers):
         one.enabled = True
 
 

@@ -16,6 +16,7 @@ MODULES = (
     "files",
     "gdbserver",
     "info",
+    "listing",
     "machine",
     "macros",
     "memory",

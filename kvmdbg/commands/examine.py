@@ -7,7 +7,7 @@ from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import AddressArg, FlagsType, Format, FormatArg, NumberType, RestType, parse_format
-from kvmdbg.commands.places import Place
+from kvmdbg.commands.places import Place, location_place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import (
     CodeLine,
@@ -18,7 +18,7 @@ from kvmdbg.commands.results import (
     Result,
 )
 from kvmdbg.commands.values import address_label, format_value
-from kvmdbg.commands.views import code_lines, source_text
+from kvmdbg.commands.views import code_lines
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.language.formats import character, number_of, signed
 from kvmdbg.record import record, replace
@@ -49,7 +49,7 @@ class Examined:
         self.stop = stop
         self.memory: tuple[str, int, str] | None = None  # format, address and space
         self.code: int | None = None
-        self.source: tuple[str, int] | None = None  # file and line
+        self.source: tuple[str, int, int] | None = None  # file, first and last line
 
 
 def examined(dbg: Interpreter) -> Examined:
@@ -273,7 +273,7 @@ def disassemble(
         return Disassembly(_explained(dbg, lines, flags), raw, syntax)
     known = examined(dbg)
     if text:
-        place = dbg.place(text)
+        place = dbg.place(text) if text.isdigit() else location_place(dbg.session.locations.find(text, entry=True))
     elif known.code is not None:
         place = Place("", known.code)
     else:
@@ -326,42 +326,3 @@ def _explained(dbg: Interpreter, lines: tuple[CodeLine, ...], flags: str) -> tup
         shown[place.file] = max(last, place.line)
         found.append(replace(one, source=tuple(above)))
     return tuple(found)
-
-
-LISTED = 10
-"""Lines that list shows."""
-
-
-def _listed(dbg: Interpreter, file: str, first: int) -> Result:
-    shown = source_text(dbg, file, first, LISTED)
-    examined(dbg).source = (file, shown.lines[-1][0] + 1)
-    dbg.repeat_line = "list"
-    return shown
-
-
-@command(
-    "list",
-    aliases=("l",),
-    group="data",
-    example=("list kernel_main", "list"),
-    guest="guests/kernel-O0.elf",
-    repeat=True,
-    py="dbg.disassemble({address}, 10)",
-)
-def list_(dbg: Interpreter, address: AddressArg | None = None) -> Result:
-    """Show the source around an address, FILE:LINE or a function ($pc without one), or else its instructions.
-
-    The next list, or an empty line, goes on after what was shown.
-    """
-    lines_of = dbg.session.source
-    known = examined(dbg)
-    if address is None and known.source is not None:
-        return _listed(dbg, *known.source)
-    found = lines_of.at(address.address if address else dbg.session.vcpu.pc)
-    if found is not None and dbg.source_lines(found.file) and (address is not None or known.code is None):
-        return _listed(dbg, found.file, found.line - LISTED // 2)
-    start = address.address if address else known.code if known.code is not None else dbg.session.vcpu.pc
-    lines = code_lines(dbg, start, LISTED)
-    known.code = lines[-1].address + len(lines[-1].data) if lines else None
-    dbg.repeat_line = "list"
-    return Disassembly(lines, syntax=dbg.settings["disassembly-flavor"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import AddressArg, NumbersArg, RegisterType, RestType, WordType
+from kvmdbg.commands.parameters import NumbersArg, RegisterType, RestType, WordType
 from kvmdbg.commands.registry import command
-from kvmdbg.commands.results import Fields, Message, Registers, Result, Table
+from kvmdbg.commands.results import Fields, Registers, Result, Table
 from kvmdbg.commands.settings import CONTEXT_PARTS
 from kvmdbg.commands.values import address_label
 from kvmdbg.commands.views import context, register_value
@@ -155,6 +155,13 @@ def _notes(one: Point) -> tuple[str, ...]:
     return (*found, *(f"  {line}" for line in one.commands))
 
 
+def location_label(dbg: Interpreter, address: int) -> str:
+    """ "in emit at inlined.c:6": the function and the source line of an address, as far as they are known."""
+    at = dbg.session.locations.at(address)
+    line = f"at {at.file.rpartition('/')[2]}:{at.line}" if at.file else ""
+    return " ".join(part for part in (f"in {at.function}" if at.function else "", line) if part)
+
+
 def points_table(dbg: Interpreter, numbers: tuple[list[int], ...], title: str, empty: str, only: str = "") -> Table:
     """All breakpoints of the session (or the numbered ones) as a table."""
     wanted = {number for some in numbers for number in some}
@@ -178,8 +185,24 @@ def points_table(dbg: Interpreter, numbers: tuple[list[int], ...], title: str, e
         if about := _notes(one):
             notes[len(rows)] = about
         disposition = "del" if one.temporary else "keep"
+        places = one.places if isinstance(one, Breakpoint) else []
+        if isinstance(one, Breakpoint) and (one.pending or places):
+            place, what = "(pending)" if one.pending else f"{len(places)} locations", one.location
         rows.append((str(one.number), kind, disposition, "y" if one.enabled else "n", place, what, one.held_by))
+        for number, each in enumerate(places, 1):
+            rows.append(
+                (
+                    f"{one.number}.{number}", "", "", "y" if each.switched_on else "n", f"{each.address:#x}",
+                    location_label(dbg, each.address), each.held_by,
+                )
+            )  # fmt: skip
         facts = {name: getattr(one, name) for name in ("address", "length", "space") if hasattr(one, name)}
+        if places:
+            facts["locations"] = [
+                {"address": each.address, "enabled": each.switched_on, "hits": each.hits} for each in places
+            ]
+        if isinstance(one, Breakpoint) and one.pending:
+            facts["pending"] = True
         data.append({**one.to_json(), **facts, "what": what, "commands": list(one.commands)})
     columns = ("Num", "Type", "Disp", "Enb", "Address", "What", "Held by")
     return Table(title, columns, tuple(rows), empty, tuple(data), notes)
@@ -202,41 +225,6 @@ def info_symbols(dbg: Interpreter, pattern: PatternArg = "") -> Result:
         f"No symbol contains '{pattern}'." if pattern else "No symbols; symbol-file FILE reads them from an ELF file."
     )
     return Table("symbols", ("Address", "Size", "Kind", "Name"), rows, empty, data)
-
-
-@command(
-    "info symbol",
-    aliases=("sym",),
-    group="info",
-    example="info symbol 0x7c1e",
-    guest="--symbols guests/boot16.elf guests/boot16.bin",
-    py="dbg.symbols.format({address})",
-)
-def info_symbol(dbg: Interpreter, address: AddressArg) -> Result:
-    """Say which symbol an address lies in."""
-    name = dbg.session.symbols.format(address.address)
-    text = f"{address.address:#x} is {name}" if name else f"No symbol matches {address.address:#x}."
-    return Message(text, data={"address": address.address, "symbol": name})
-
-
-@command(
-    "info line", group="info", example="info line divide", guest="guests/kernel-O0.elf", py="dbg.translate({address})"
-)
-def info_line(dbg: Interpreter, address: AddressArg | None = None) -> Result:
-    """Say where an address ($pc without one) is: its symbol, segment and offset, physical address, source line."""
-    from kvmdbg.commands.views import segment_offset
-
-    where = address.address if address else dbg.session.vcpu.pc
-    walk = dbg.session.translate(where)
-    line = dbg.session.source.at(where)
-    values = {
-        "linear": f"{where:#x}",
-        "symbol": dbg.session.symbols.format(where) or "(none)",
-        "seg:off": segment_offset(dbg, where) or "-",
-        "physical": f"{walk.physical:#x}" if walk.physical is not None else f"not mapped ({walk.fault})",
-        "source": f"{line.file}:{line.line}" if line is not None else "no line information",
-    }
-    return Fields("", values)
 
 
 @command(

@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
-from kvmdbg.commands.places import Place
+from kvmdbg.commands.places import Place, location_place
 from kvmdbg.commands.registry import Later
 from kvmdbg.commands.words import words_of_expression, words_of_location
+from kvmdbg.core.locations import end_of_place
 from kvmdbg.errors import UsageError
 from kvmdbg.record import record
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from kvmdbg.commands.interpreter import Interpreter
 
 _IF = re.compile(r"if\b")
-_FILE_LINE = re.compile(r"[\w./+-]*\w\.[A-Za-z]\w*:[0-9]+(?=\s|,|$)")
 _NUMBERS = re.compile(r"(\$?\w+)(?:-(\$?\w+))?(?=[\s,]|$)")
 _SUFFIX = re.compile(r"(-?\d+)?([A-Za-z]*)$")
 _NAME = re.compile(r"[A-Za-z_.$][\w.$]*$")
@@ -69,28 +69,54 @@ def _prefix(text: str, pos: int, dbg: Interpreter) -> tuple[str, int]:
 
 @record
 class AddressType:
-    """An expression whose value is an address.
-
-    With ``location`` a function's name means where its frame is set up, and ``*`` before it where its code begins.
-    """
+    """An expression whose value is an address."""
 
     metavar: str = "ADDRESS"
-    location: bool = False
 
     def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[Later, int] | None:
         if _IF.match(text, pos) or (text[pos] == "&" and not text[pos + 1 :].strip()):
             return None
-        if match := _FILE_LINE.match(text, pos):
-            named = match[0]
-            return Later(lambda dbg: Place(named, dbg.session.resolve(named)[0])), match.end()
-        start = pos + 1 if self.location and text[pos] == "*" else pos
-        typed, end = _prefix(text, start, dbg)
-        if self.location and start == pos:
-            return Later(lambda dbg: Place(typed, *dbg.session.resolve(typed))), end
+        typed, end = _prefix(text, pos, dbg)
         return Later(lambda dbg: dbg.place(typed)), end
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
-        return words_of_location(prefix, dbg) if self.location else words_of_expression(prefix, dbg)
+        return words_of_expression(prefix, dbg)
+
+
+def place_text(text: str, pos: int, dbg: Interpreter) -> tuple[str, int]:
+    """The place that is typed at ``pos`` (core/locations.py): its text and end."""
+    end = end_of_place(text, pos)
+    if end is not None:
+        return text[pos:end].rstrip(), end
+    typed, end = _prefix(text, pos + (text[pos] == "*"), dbg)
+    return ("*" if text[pos] == "*" else "") + typed, end
+
+
+@record
+class LocationType:
+    """A place in code, as core/locations.py reads it; the value is a ``Place`` with all that was found.
+
+    With ``pending`` it is the text of a place instead, which nothing needs to be called yet; with ``entry`` a function
+    is where its code begins; ``addressed``: a number is an address, never a line.
+    """
+
+    metavar: str = "LOCATION"
+    pending: bool = False
+    entry: bool = False
+    addressed: bool = False
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[Later | str, int] | None:
+        if _IF.match(text, pos) or (text[pos] == "&" and not text[pos + 1 :].strip()):
+            return None
+        typed, end = place_text(text, pos, dbg)
+        if self.pending:
+            return typed, end
+        if self.addressed and re.fullmatch(r"[+-]?[0-9]+", typed):
+            return Later(lambda dbg: dbg.place(typed)), end
+        return Later(lambda dbg: location_place(dbg.session.locations.find(typed, entry=self.entry))), end
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        return words_of_location(prefix, dbg)
 
 
 @record
@@ -338,13 +364,15 @@ class RestType:
     """The rest of the line as it is. ``complete_as`` or ``words`` completes its last word."""
 
     metavar: str = "TEXT"
-    complete_as: str = ""  # "expression", "command" or ""
+    complete_as: str = ""  # "expression", "location", "command" or ""
     words: tuple[str, ...] = ()
 
     def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
         return text[pos:].rstrip(), len(text)
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        if self.complete_as == "location":
+            return words_of_location(prefix, dbg)
         if self.complete_as == "expression":
             return words_of_expression(prefix, dbg)
         if self.complete_as == "command":
@@ -380,7 +408,8 @@ def split_arguments(text: str) -> list[str]:
 
 
 AddressArg = Annotated[Place, AddressType()]
-LocationArg = Annotated[Place, AddressType("LOCATION", location=True)]
+LocationArg = Annotated[Place, LocationType()]
+LocationTextArg = Annotated[str, LocationType(pending=True)]
 ExpressionArg = Annotated[str, ExpressionType()]
 CountArg = Annotated[int, NumberType()]
 ConditionArg = Annotated[str | None, ConditionType()]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
+    from kvmdbg.core.locations import Found
     from kvmdbg.language.types import Value
 
 
@@ -18,9 +19,15 @@ class Place:
     address: int
     space: str = "linear"
     size: int = 0  # of what an lvalue expression names, 0 when it is a bare address
+    found: Found | None = None  # all that a location means, where it is one
 
 
 def value_place(text: str, value: Value) -> Place:
     """What an evaluated expression means as an address."""
     space = "phys" if getattr(value, "space", "") == "phys" else "linear"
     return Place(text, value.value, space)
+
+
+def location_place(found: Found) -> Place:
+    """A location as an address: the first of those that it means."""
+    return Place(found.text, found.first.address, found.first.space, found=found)

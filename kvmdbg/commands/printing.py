@@ -223,6 +223,9 @@ def _enter(name: str, *aliases: str) -> None:
     """One that begins the name of a setting of kvmdbg's, or is written shorter than others, needs a row of its own."""
 
     def change(dbg: Interpreter, rest: Annotated[str, RestType("WORDS")] = "") -> Result | None:
+        if name == "breakpoint" and rest.startswith("pending"):
+            dbg.settings.set("breakpoint-pending", rest.removeprefix("pending").strip() or "on")
+            return None
         return no_use_for(dbg, name)
 
     change.__doc__ = f"Taken, with all that gdb has behind set {name}, so that gdb's scripts work; it changes nothing."

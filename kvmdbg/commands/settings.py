@@ -251,6 +251,16 @@ SETTINGS: tuple[Setting, ...] = (
         of_session="breakpoint_hold",
     ),
     Setting(
+        "breakpoint-pending",
+        "off",
+        "on",
+        _choice("on", "off", "auto"),
+        "on|off|auto",
+        "Whether a breakpoint on a name that nothing has is kept until symbols are read that have it (symbol-file, "
+        "add-symbol-file); off and auto refuse it. `set breakpoint pending on` is the same.",
+        ("on", "off", "auto"),
+    ),
+    Setting(
         "confirm",
         True,
         "off",

@@ -155,7 +155,7 @@ def code_lines(
     if end is not None:
         found = [one for one in found if one.address < end]
     points: dict[int, list[int]] = {}
-    for point in dbg.session.breakpoints.breakpoints():
+    for point in dbg.session.breakpoints.held():
         if point.enabled and point.space == space:
             points.setdefault(point.address, []).append(point.number)
     lines = []

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from kvmdbg.core.points import Points
-from kvmdbg.engine.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point
+from kvmdbg.engine.breakpoints import Breakpoints, Catchpoint, Point
 from kvmdbg.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -203,11 +203,7 @@ class On:
         """The instruction at ``where`` (an address or an expression) is about to run."""
 
         def make(function: F) -> F:
-            address, space = self._points.resolve(where)
-            location = where if isinstance(where, str) else ""
-            point = Breakpoint(
-                address, space=space, location=location, name=self._name(name, function), function=function
-            )
+            point = self._points.made(where, name=self._name(name, function), function=function)
             self._points.add(point, condition)
             return function
 

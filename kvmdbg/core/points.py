@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kvmdbg.core.locations import UnknownPlace, address_in
 from kvmdbg.engine.arming import DEBUG_REGISTERS, HOLDS, REGISTER, STEPPING, why_not_in_register
 from kvmdbg.engine.breakpoints import Breakpoint, Breakpoints, Catchpoint, Point, Watchpoint
 from kvmdbg.engine.event_scope import fields_of_kinds
 from kvmdbg.engine.events import STEPPED
-from kvmdbg.errors import NotSupportedHere, SessionStateError, UsageError
+from kvmdbg.errors import KvmdbgError, NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.kvm import abi
 
 if TYPE_CHECKING:
     from kvmdbg.core.context import Contexts
-    from kvmdbg.debuginfo.source import Source
+    from kvmdbg.core.locations import Found, Locations
     from kvmdbg.debuginfo.symbols import SymbolTable
     from kvmdbg.engine.control import Control
-    from kvmdbg.language.types import Value
 
-FILE_LINE = re.compile(r"([\w./+-]*\w\.[A-Za-z]\w*):([0-9]+)")
-"""A place in a source file, as main.c:12."""
 P = TypeVar("P", bound=Point)
 
 
@@ -29,25 +27,23 @@ class Points:
     """Makes points and takes them in to ``registry``, or refuses those that this host's KVM cannot hold."""
 
     def __init__(
-        self, registry: Breakpoints, symbols: SymbolTable, source: Source, control: Control, contexts: Contexts
+        self, registry: Breakpoints, symbols: SymbolTable, locations: Locations, control: Control, contexts: Contexts
     ) -> None:
         self._registry = registry
         self._symbols = symbols
-        self._source = source
+        self.locations = locations
         self._control = control
         self._contexts = contexts
 
     def resolve(self, where: int | str) -> tuple[int, str]:
-        """An address and its space ("linear" or "phys") from a number, a symbol, FILE:LINE, or an expression's text."""
+        """An address and its space ("linear" or "phys") from a number, or a text as ``Locations.find`` reads it.
+
+        Of a place at several addresses the first.
+        """
         if isinstance(where, int):
             return where, "linear"
-        place = FILE_LINE.fullmatch(where.strip())
-        if place is not None:
-            return self._source.address_of(place[1], int(place[2])), "linear"
-        symbol = self._symbols.lookup(where.strip())
-        if symbol is not None and symbol.kind == "function":
-            return self._source.behind_prologue(symbol.address), "linear"
-        return address_in(self._contexts.evaluate(where.strip().removeprefix("*")))
+        found = self.locations.find(where).first
+        return found.address, found.space
 
     def break_at(
         self,
@@ -58,21 +54,50 @@ class Points:
         hardware: bool = False,
         ignore: int = 0,
         commands: Sequence[str] = (),
+        pending: bool = False,
     ) -> Breakpoint:
         """See ``Session.break_at``."""
-        address, space = self.resolve(where)
-        if hardware:
-            self._require_register(address, space)
-        point = Breakpoint(
-            address=address,
-            space=space,
-            location=where if isinstance(where, str) else "",
-            temporary=temporary,
-            hardware=hardware,
-            ignore=ignore,
-            commands=list(commands),
+        point = self.made(
+            where, pending=pending, temporary=temporary, hardware=hardware, ignore=ignore, commands=commands
         )
+        if hardware:
+            for one in point.held:
+                self._require_register(one.address, one.space)
         return self.add(point, when)
+
+    def made(self, where: int | str, *, pending: bool = False, **common: Any) -> Breakpoint:
+        """A breakpoint at all addresses that a place means; at none yet, if it may be ``pending`` and is not known."""
+        if isinstance(where, int):
+            return Breakpoint(where, **common)
+        try:
+            found: Found | None = self.locations.find(where)
+        except UnknownPlace:
+            if not pending:
+                raise
+            found = None
+        first = found.first if found is not None else None
+        point = Breakpoint(
+            first.address if first is not None else 0,
+            space=first.space if first is not None else "linear",
+            location=found.text if found is not None else where,
+            **common,
+        )
+        point.by_name = found is None or found.by_name
+        point.put_at([one.address for one in found.locations] if found is not None else [])
+        return point
+
+    def forget_bindings(self) -> None:
+        """A condition looks its symbols up when it is bound: there may be others."""
+        for point in (*self._registry, *self._registry.held()):
+            point.bound.clear()
+
+    def symbols_changed(self) -> None:
+        """There are other symbols: places that are meant by name may have other addresses."""
+        self.forget_bindings()
+        for point in self._registry.breakpoints():
+            if point.by_name and self._control.state != "running":
+                with suppress(KvmdbgError):
+                    point.put_at([one.address for one in self.locations.find(point.location).locations])
 
     def _require_register(self, address: int, space: str) -> None:
         """NotSupportedHere where no debug register can hold another breakpoint, at this address."""
@@ -80,7 +105,7 @@ class Points:
             raise NotSupportedHere("debug registers do not fire on this KVM: use break, which plants a trap")
         if space != "linear":
             raise NotSupportedHere("a debug register holds a linear address: use break for a physical one")
-        taken = {b.address for b in self._registry.breakpoints() if b.hardware and b.address != address}
+        taken = {b.address for b in self._registry.held() if b.hardware and b.address != address}
         if len(taken) >= DEBUG_REGISTERS:
             raise NotSupportedHere("all four debug registers are taken: use break, or delete one")
 
@@ -126,7 +151,7 @@ class Points:
         if isinstance(point, Catchpoint):
             self._require_catch(point)
         if isinstance(point, Breakpoint):
-            self._require_hold(self._registry.hold, [*self._registry.breakpoints(), point])
+            self._require_hold(self._registry.hold, [*self._registry.held(), *point.held])
         point.scope = self._contexts.scope
         point.condition = condition
         self._registry.add(point)
@@ -167,7 +192,7 @@ class Points:
             raise UsageError(f"breakpoints cannot be held by '{hold}': the ways are {', '.join(HOLDS)}")
         if hold == STEPPING:
             self._control.runner.require_step()
-        self._require_hold(hold, self._registry.breakpoints())
+        self._require_hold(hold, self._registry.held())
         self._registry.hold = hold
 
     def _require_hold(self, hold: str, breakpoints: Sequence[Breakpoint]) -> None:
@@ -182,8 +207,3 @@ class Points:
                 raise NotSupportedHere(f"the breakpoint at {point.describe()} cannot be held so: {why}")
         if len({point.address for point in breakpoints if point.enabled}) > DEBUG_REGISTERS:
             raise NotSupportedHere("there are four debug registers, and more breakpoints: disable or delete some")
-
-
-def address_in(value: Value) -> tuple[int, str]:
-    """The address that a value is, and its space."""
-    return value.value & (1 << 64) - 1, "phys" if getattr(value, "space", "linear") == "phys" else "linear"

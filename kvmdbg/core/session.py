@@ -14,6 +14,7 @@ from kvmdbg.core.changes import Changes
 from kvmdbg.core.context import Contexts
 from kvmdbg.core.frames import Frames
 from kvmdbg.core.hooks import Hooks, On
+from kvmdbg.core.locations import Locations
 from kvmdbg.core.patches import Patches
 from kvmdbg.core.peripherals import Peripherals
 from kvmdbg.core.points import Points
@@ -73,7 +74,7 @@ class Session:
     ) -> None:
         self.image, self.options = image, options
         self.listeners = Listeners()
-        self.files = DebugFiles(image, self._forget_bindings)
+        self.files = DebugFiles(image, lambda: self.points.symbols_changed())
         self.symbols, self.source = self.files.symbols, Source(self.files)
         self.breakpoints, self.changes = Breakpoints(), Changes()
         kept = self.convenience = ConvenienceVariables()
@@ -105,7 +106,8 @@ class Session:
         self.contexts = Contexts(control, self.files, self.frames, self.convenience, self.changes)
         self.evaluate, self.scope = self.contexts.evaluate, self.contexts.scope
         self.locals, self.arguments = self.contexts.locals, self.contexts.arguments
-        self.points = Points(self.breakpoints, self.symbols, self.source, control, self.contexts)
+        self.locations = Locations(self.files, self.source, control, self.contexts, self.frames)
+        self.points = Points(self.breakpoints, self.symbols, self.locations, control, self.contexts)
         self.resolve, self.break_at, self.watch = self.points.resolve, self.points.break_at, self.points.watch
         self.catch, self.add_point = self.points.catch, self.points.add
         self.hooks = Hooks(self.breakpoints)
@@ -127,12 +129,8 @@ class Session:
         self.select, self.add_symbols = control.select, self.files.read_symbols
         self.take_input, self.differences = self._serial.take_input, self.snapshots.differences
         control.at_epoch.append(self.changes.make_final)
-        control.at_load += [self.contexts.forget, self._forget_bindings, self.patches.forget]
+        control.at_load += [self.contexts.forget, self.points.forget_bindings, self.patches.forget]
         control.at_rest.append(self.traces.flush)
-
-    def _forget_bindings(self) -> None:
-        for point in self.breakpoints:
-            point.bound.clear()  # a condition looks its symbols up when it is bound
 
     def _event_of(self, runner: DebuggedVcpu, exit: Exit, when: str) -> Event:
         """What hooks are called with."""

@@ -36,6 +36,11 @@ class DebugFiles:
                     found.append((dwarf, base))
         return found
 
+    @property
+    def has_large(self) -> bool:
+        """Whether there is a file whose debug information takes long to read."""
+        return any(dwarf.is_large for dwarf, _ in self.dwarf())
+
     def read_symbols(self, path: str, base: int = 0, *, replace: bool = False) -> int:
         """Read a symbol file, moved by ``base``, to what there is or in its place; how many symbols it has."""
         from kvmdbg.loaders.symbol_reading import read_symbol_file  # most sessions need none of its formats

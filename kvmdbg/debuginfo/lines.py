@@ -33,6 +33,17 @@ def unit_files(dwarf: Dwarf) -> dict[int, frozenset[str]]:
         return files
 
 
+def unit_file(dwarf: Dwarf, unit: Unit, number: int) -> str:
+    """The path of the file that a unit's entries call by this number, "" for none."""
+    known: dict[tuple[int, int], str] = dwarf.kept.setdefault("numbers", {})
+    if (unit.offset, number) not in known:
+        program: Any = dwarf.info.line_program_for_CU(dwarf.die(unit)[0])
+        first = 0 if program is not None and program.header.version >= 5 else 1
+        there = program is not None and first <= number < first + len(program.header.file_entry)
+        known[unit.offset, number] = _name(program, number, unit.folder) if there else ""
+    return known[unit.offset, number]
+
+
 def _all_files(dwarf: Dwarf) -> dict[int, frozenset[str]]:
     found = {}
     for unit in dwarf.advancing("Reading the source files' names", dwarf.units()):
@@ -69,11 +80,15 @@ def _lines(dwarf: Dwarf, unit: Unit) -> Iterator[Line]:
         state = entry.state
         if state is None:
             continue
-        if before is not None and state.address > before[0]:
-            yield Line(before[0], state.address, before[1], before[2])
         if state.file not in names and not state.end_sequence:
             names[state.file] = _name(program, state.file, unit.folder)
-        before = None if state.end_sequence else (state.address, names[state.file], state.line)
+        now = None if state.end_sequence else (state.address, names[state.file], state.line, bool(state.is_stmt))
+        if before is not None and now is not None and now[:3] == before[:3]:
+            before = (*now[:3], now[3] or before[3])  # of another view of the same place
+            continue
+        if before is not None and (state.address > before[0] or before[3]):
+            yield Line(before[0], state.address, *before[1:])
+        before = now
 
 
 def _name(program: Any, number: int, root: str) -> str:

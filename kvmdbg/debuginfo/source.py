@@ -11,6 +11,7 @@ from functools import lru_cache
 from kvmdbg.debuginfo.backtrace import FRAME_POINTER_32, FRAME_POINTER_64, cfi_row
 from kvmdbg.debuginfo.dwarf import Dwarf, Unit
 from kvmdbg.debuginfo.files import DebugFiles
+from kvmdbg.debuginfo.functions import Block, Functions
 from kvmdbg.debuginfo.lines import unit_files, unit_lines
 from kvmdbg.errors import LoadError, UsageError
 from kvmdbg.loaders.symbol_files import Line
@@ -51,6 +52,11 @@ class Source:
         """Whether ``at`` takes no time: the units of all large files are known."""
         return all(dwarf.is_listed for dwarf, _ in self._files.dwarf())
 
+    @property
+    def has_lines(self) -> bool:
+        """Whether any source is known."""
+        return bool(self._files.dwarf() or self._files.listed_lines)
+
     def read_units(self) -> None:
         """Make it so."""
         for _ in self._units():
@@ -83,7 +89,8 @@ class Source:
         """All lines of all files."""
         for dwarf, unit, base in self._units():
             for line in unit_lines(dwarf, unit):
-                yield _moved(line, base)
+                if line.end > line.address:
+                    yield _moved(line, base)
         for lines in self._files.listed_lines.values():
             yield from lines
 
@@ -130,15 +137,56 @@ class Source:
 
     def address_of(self, name: str, line: int) -> int:
         """Where the code of a line begins; of the next line that has code, as debuggers do. UsageError."""
+        return min(self.places_of(name, line)[1])
+
+    def places_of(self, name: str, line: int, *, entry: bool = False) -> tuple[int, list[int]]:
+        """Everywhere that the code of a line begins, or of the next line that has code, and which line that is.
+
+        Once in each block of a function, also where it was inlined, and, but for ``entry``, behind the prologue of a
+        function that begins there, as gdb has it. UsageError.
+        """
         file = self.find_file(name)
-        found: list[tuple[int, int]] = []
-        for lines in self._lines(file):
-            found += [(one.line, one.address) for one in lines if one.line >= line]
-            if found and min(found)[0] == line:
-                break
+        found = [one for lines in self._lines(file) for one in lines if one.line >= line and one.begins]
         if not found:
             raise UsageError(f"no code comes from line {line} of {name} or behind it")
-        return min(found)[1]
+        least = min(one.line for one in found)
+        places: dict[tuple[int, int], int] = {}
+        for address in sorted({one.address for one in found if one.line == least}):
+            chain, base = self.blocks_at(address)
+            if not chain:
+                places[-1, address] = address
+            elif (base, chain[-1].offset) not in places:
+                begins = not entry and chain[-1].kind == "function" and address == chain[0].entry + base
+                places[base, chain[-1].offset] = self.behind_prologue(address) if begins else address
+        return least, sorted(set(places.values()))
+
+    def blocks_at(self, address: int) -> tuple[list[Block], int]:
+        """The blocks around an address, the function first, and what their addresses are moved by."""
+        for dwarf, base in self._files.dwarf():
+            with suppress(LoadError):
+                if chain := Functions.of(dwarf).chain(address - base):
+                    return chain, base
+        return [], 0
+
+    def function_name(self, address: int) -> str:
+        """The function that the code at an address is of, inlined ones included; that of its symbol otherwise."""
+        for dwarf, base in self._files.dwarf():
+            with suppress(LoadError):
+                functions = Functions.of(dwarf)
+                for block in reversed(functions.chain(address - base)):
+                    if block.origin is not None:
+                        return functions.shown(block.origin)
+        near = self._files.symbols.nearest(address)
+        return near[0].name if near is not None else ""
+
+    def functions_named(self, name: str) -> list[tuple[Block, Functions, int]]:
+        """The functions of that name and the inlined copies of them, and what their addresses are moved by."""
+        found = []
+        for dwarf, base in self._files.dwarf():
+            with suppress(LoadError):
+                functions = Functions.of(dwarf)
+                found += [(block, functions, base) for block in functions.named(name)]
+        return found
 
     def second_line(self, address: int) -> int:
         """Where the second line of the function at ``address`` begins: its frame is set up there.

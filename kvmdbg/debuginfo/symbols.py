@@ -86,6 +86,10 @@ class SymbolTable:
             self._find_the_rest()
         return self._by_name.get(name)
 
+    def all_named(self, name: str) -> list[Symbol]:
+        """All symbols of that name, as static functions of several files have one."""
+        return [one for one in self._symbols if one.name == name] if name in self._by_name else []
+
     def complete(self, prefix: str) -> list[str]:
         """The names that start with ``prefix``, sorted."""
         self._find_the_rest()

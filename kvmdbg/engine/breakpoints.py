@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvmdbg.engine.event_scope import field_names, fields_of_kinds
 from kvmdbg.engine.events import EVENTS, MemoryEvent
-from kvmdbg.errors import UsageError
+from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.kvm.exits import KINDS
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ class Point:
 
     @condition.setter
     def condition(self, text: str | None) -> None:
-        text = text.strip() if text else None
+        self._take_condition(text.strip() if text else None)
+
+    def _take_condition(self, text: str | None) -> None:
         if text:
             from kvmdbg.language.expressions import parse
 
@@ -89,6 +91,11 @@ class Point:
     @property
     def expression(self) -> Expression | None:
         return self._expression
+
+    @property
+    def asked_for(self) -> Point:
+        """The user's point that it belongs to: itself, unless it is one of several places of a breakpoint."""
+        return self
 
     def describe(self) -> str:
         return self.location
@@ -109,7 +116,11 @@ class Point:
 
 
 class Breakpoint(Point):
-    """Stops before the instruction at ``address`` in ``space`` ("linear": this address; "phys": every view of it)."""
+    """Stops before the instruction at ``address`` in ``space`` ("linear": this address; "phys": every view of it).
+
+    One at several addresses has a place for each in ``places``, and ``address`` is that of the first. One that is
+    ``pending`` has none yet: it waits for symbols that have its ``location``.
+    """
 
     def __init__(self, address: int, *, space: str = "linear", hardware: bool = False, **common: Any) -> None:
         super().__init__(**common)
@@ -120,9 +131,81 @@ class Breakpoint(Point):
         """For the debugger's own, which need not lie on an instruction: never planted on what may be data."""
         self.guarded = True
         """Whether the page of a planted trap is read-only, so that it stays on top of what the guest writes there."""
+        self.places: list[BreakpointPlace] = []
+        self.pending = False
+        self.by_name = False
+        """Whether its location may mean other addresses when there are other symbols."""
+
+    @property
+    def held(self) -> list[Breakpoint]:
+        """What the engine holds of it: itself, or each of its places."""
+        if self.pending:
+            return []
+        return list(self.places) or [self]
+
+    def put_at(self, addresses: Sequence[int]) -> None:
+        """Stop at these linear addresses; those that it has had stay disabled if they were, and keep their hits."""
+        before = {one.address: one for one in self.places}
+        self.pending = not addresses
+        self.places = []
+        if addresses:
+            self.address = addresses[0]
+        if len(addresses) > 1:
+            self.places = [before.get(one) or BreakpointPlace(self, one) for one in addresses]
+            self._take_condition(self._condition)
+
+    def _take_condition(self, text: str | None) -> None:
+        """Each place sees the names of its own code; UsageError if it has no meaning at any of them."""
+        if not self.places:
+            return super()._take_condition(text)
+        failed: KvmdbgError | None = None
+        for one in self.places:
+            one.scope = self.scope
+            try:
+                one.condition = text
+            except KvmdbgError as error:
+                failed, one.means_nothing = error, True
+            else:
+                one.means_nothing = False
+        if failed is not None and all(one.means_nothing for one in self.places):
+            raise failed
+        self._condition = text or None
 
     def describe(self) -> str:
         return self.location or f"{'phys:' if self.space == 'phys' else ''}{self.address:#x}"
+
+
+class BreakpointPlace(Breakpoint):
+    """One of several addresses of the breakpoint ``owner``, which says what happens there."""
+
+    def __init__(self, owner: Breakpoint, address: int) -> None:
+        self.owner = owner
+        self.means_nothing = False
+        """Whether the condition names what the code here does not know: it does not stop then."""
+        super().__init__(address, space=owner.space, hardware=owner.hardware)
+        self.without_register, self.guarded = owner.without_register, owner.guarded
+
+    @property
+    def asked_for(self) -> Point:
+        return self.owner
+
+    @property
+    def number(self) -> int:
+        """Its breakpoint's."""
+        return self.owner.number
+
+    @number.setter
+    def number(self, value: int) -> None:
+        pass
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it and its breakpoint are switched on."""
+        return self.switched_on and self.owner.enabled and not self.means_nothing
+
+    @enabled.setter
+    def enabled(self, value: bool) -> None:
+        self.switched_on = value
 
 
 class Watchpoint(Point):
@@ -261,6 +344,10 @@ class Breakpoints:
 
     def clear(self) -> None:
         self._points.clear()
+
+    def held(self) -> list[Breakpoint]:
+        """The breakpoints as the engine holds them: each place of one that has several."""
+        return [held for point in self.breakpoints() for held in point.held]
 
     def breakpoints(self) -> list[Breakpoint]:
         return [p for p in self._points.values() if isinstance(p, Breakpoint)]

@@ -65,7 +65,7 @@ class Holding:
             self._holds_nothing = True
         else:
             self._holds_nothing = False
-        for point in self._points:
+        for point in (*self._points, *self._points.held()):
             point.held_by = ""
         for caught in catching:
             caught.held_by = STEPPING if caught.kind in STEPPED else "exit"
@@ -77,7 +77,7 @@ class Holding:
     def _make_plan(self) -> Plan:
         """How every enabled point is held, from what memory and registers are now."""
         breakpoints = [
-            *self._points.breakpoints(),
+            *self._points.held(),
             *self._points.own_breakpoints,
             *self._vectors.points(self.follow_tables),
         ]

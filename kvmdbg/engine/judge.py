@@ -76,12 +76,13 @@ class Judge:
         """
         wanted: list[Point] = []
         asked: stops.Stop | None = None
-        for point in points:
-            if not point.enabled or (point.only_if is not None and not point.only_if(runner.index)):
+        for place in points:
+            point = place.asked_for
+            if not place.enabled or (point.only_if is not None and not point.only_if(runner.index)):
                 continue
-            if point.expression is not None:
+            if place.expression is not None:
                 try:
-                    if not self._holds(point, runner, event):
+                    if not self._holds(place, runner, event):
                         continue
                 except KvmdbgError as error:
                     text = str(error).splitlines()[0]
@@ -92,6 +93,8 @@ class Judge:
                         hits=(point,),
                     )
             point.hits += 1
+            if place is not point:
+                place.hits += 1
             if point.ignore > 0:
                 point.ignore -= 1
                 continue

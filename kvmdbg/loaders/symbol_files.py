@@ -9,12 +9,16 @@ from kvmdbg.record import record
 
 
 class Line(NamedTuple):
-    """Instructions from ``address`` up to ``end`` come from ``line`` of ``file``."""
+    """Instructions from ``address`` up to ``end`` come from ``line`` of ``file``.
+
+    ``begins``: a statement begins there, and a breakpoint on the line belongs there.
+    """
 
     address: int
     end: int
     file: str
     line: int
+    begins: bool = True
 
 
 @record

@@ -1,0 +1,185 @@
+"""The source of the guest: list, info line, info symbol, and what is said of places in it."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+from kvmdbg.commands.examine import examined
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.parameters import LocationType, RestType, split_arguments
+from kvmdbg.commands.places import Place
+from kvmdbg.commands.registry import command
+from kvmdbg.commands.results import Disassembly, Fields, Group, Message, Result
+from kvmdbg.commands.views import code_lines, segment_offset, source_text
+from kvmdbg.errors import UsageError
+
+LISTED = 10
+"""Lines that list shows."""
+ListArg = Annotated[str, RestType("LOCATION | FIRST,LAST | -", "location")]
+EntryArg = Annotated[Place, LocationType(entry=True)]
+AddressedArg = Annotated[Place, LocationType("ADDRESS", entry=True, addressed=True)]
+
+
+def _listed(dbg: Interpreter, file: str, first: int, count: int = LISTED) -> Result:
+    text = dbg.source_lines(file)
+    if not text:
+        raise UsageError(f"{file} cannot be read; directory FOLDER says where sources are")
+    if first > len(text):
+        raise UsageError(f"line {first} is not there: {os.path.basename(file)} has {len(text)} lines")
+    shown = source_text(dbg, file, first, count)
+    examined(dbg).source = (file, shown.lines[0][0], shown.lines[-1][0])
+    dbg.session.locations.note_listed(file, (shown.lines[0][0] + shown.lines[-1][0]) // 2)
+    dbg.repeat_line = "list"
+    return shown
+
+
+@command(
+    "list",
+    aliases=("l",),
+    group="data",
+    example=("list kernel_main", "list", "list tasks.c:20,22"),
+    guest="guests/kernel-O0.elf",
+    repeat=True,
+    py="dbg.source.text(file)",
+)
+def list_(dbg: Interpreter, what: ListArg = "") -> Result:
+    """Show the source around a place ($pc without one): a line N of the current file, FILE:LINE, a function, *ADDRESS.
+
+    `list 5,8` shows these lines, `list 5,` ten from there on, `list ,20` ten up to there. The next list, or an empty
+    line, goes on after what was shown, and `list -` before it. Where no source is known, instructions are shown.
+    """
+    known = examined(dbg)
+    if what == "-" and known.source is not None:
+        file, first, _ = known.source
+        if first <= 1:
+            raise UsageError(f"already at the start of {os.path.basename(file)}")
+        start = max(first - LISTED, 1)
+        return _listed(dbg, file, start, first - start)
+    if what in ("", "+", "-") and known.source is not None:
+        return _listed(dbg, known.source[0], known.source[2] + 1)
+    parts = split_arguments(what) if what not in ("", "+", "-") else []
+    if len(parts) > 2:
+        raise UsageError("list takes FIRST,LAST")
+    if len(parts) == 2:
+        return _range(dbg, *parts)
+    if what in ("", "+", "-"):
+        here = dbg.session.frame.place
+        found = dbg.session.source.at(here)
+        if found is None or not dbg.source_lines(found.file) or known.code is not None:
+            return _instructions(dbg, known.code if known.code is not None else here)
+        return _listed(dbg, found.file, found.line - LISTED // 2)
+    return _around(dbg, what)
+
+
+def _range(dbg: Interpreter, first: str, last: str) -> Result:
+    """From one line up to another; one that is left out is ten lines away."""
+    locations = dbg.session.locations
+    if not first:
+        file, end, _ = _only(locations.lines(last), last)
+        start = max(end - LISTED + 1, 1)
+        return _listed(dbg, file, start, end - start + 1)
+    file, start, _ = _only(locations.lines(first), first)
+    if not last:
+        return _listed(dbg, file, start)
+    locations.note_listed(file, start)
+    other, end, _ = _only(locations.lines(last, listed=start), last)
+    if other != file:
+        raise UsageError(f"{first} and {last} are in different files")
+    if end < start:
+        raise UsageError(f"the lines end at {end}, before {start}, where they begin")
+    return _listed(dbg, file, start, end - start + 1)
+
+
+def _only(found: list[tuple[str, int, str]], text: str) -> tuple[str, int, str]:
+    if not found:
+        raise UsageError(f"no source is known of {text}")
+    if len(found) > 1:
+        places = ", ".join(f"{os.path.basename(file)}:{line}" for file, line, _ in found[:6])
+        raise UsageError(f"{text} is at {places}: say which")
+    return found[0]
+
+
+def _around(dbg: Interpreter, what: str) -> Result:
+    """The lines around a place, or around each of several; instructions where none are known."""
+    locations = dbg.session.locations
+    shown = examined(dbg).source
+    listed = None if shown is None else shown[2] if what.startswith("+") else shown[1]
+    if what.isdigit() and locations.current_file() is None:
+        return _instructions(dbg, int(what))
+    found = [one for one in locations.lines(what, listed=listed) if dbg.source_lines(one[0])]
+    if not found:
+        place = locations.find(what, entry=True).first
+        return _instructions(dbg, place.address)
+    parts: list[Result] = []
+    if what.startswith("*"):
+        address = locations.find(what).first.address
+        file, line, function = found[0]
+        sentence = f"{address:#x} is in {function} ({os.path.basename(file)}:{line})."
+        parts.append(Message(sentence, data={"address": address, "function": function, "file": file, "line": line}))
+    for file, line, function in found:
+        if len(found) > 1:
+            sentence = f"file: {os.path.basename(file)}, line number: {line}, function: {function}"
+            parts.append(Message(sentence, data={"file": file, "line": line, "function": function}))
+        parts.append(_listed(dbg, file, line - LISTED // 2))
+    return parts[0] if len(parts) == 1 else Group(tuple(parts))
+
+
+def _instructions(dbg: Interpreter, start: int) -> Result:
+    known = examined(dbg)
+    lines = code_lines(dbg, start, LISTED)
+    known.code = lines[-1].address + len(lines[-1].data) if lines else None
+    dbg.repeat_line = "list"
+    return Disassembly(lines, syntax=dbg.settings["disassembly-flavor"])
+
+
+@command(
+    "info symbol",
+    aliases=("sym",),
+    group="info",
+    example="info symbol 0x7c1e",
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
+    py="dbg.symbols.format({address})",
+)
+def info_symbol(dbg: Interpreter, address: AddressedArg) -> Result:
+    """Say which symbol an address lies in."""
+    name = dbg.session.symbols.format(address.address)
+    text = f"{address.address:#x} is {name}" if name else f"No symbol matches {address.address:#x}."
+    return Message(text, data={"address": address.address, "symbol": name})
+
+
+@command(
+    "info line", group="info", example="info line divide", guest="guests/kernel-O0.elf", py="dbg.source.at({address})"
+)
+def info_line(dbg: Interpreter, address: EntryArg | None = None) -> Result:
+    """Say where a place in code ($pc without one) is: the line and its addresses, symbol, segment, physical address."""
+    if address is None or address.found is None:
+        addresses = [dbg.session.vcpu.pc]
+    else:
+        addresses = [one.address for one in address.found.locations]
+    parts: list[Result] = []
+    for where in addresses:
+        parts += _line_at(dbg, where)
+    return parts[0] if len(parts) == 1 else Group(tuple(parts))
+
+
+def _line_at(dbg: Interpreter, where: int) -> list[Result]:
+    walk = dbg.session.translate(where)
+    line = dbg.session.source.at(where)
+    values = {
+        "linear": f"{where:#x}",
+        "symbol": dbg.session.symbols.format(where) or "(none)",
+        "seg:off": segment_offset(dbg, where) or "-",
+        "physical": f"{walk.physical:#x}" if walk.physical is not None else f"not mapped ({walk.fault})",
+        "source": f"{line.file}:{line.line}" if line is not None else "no line information",
+    }
+    if line is None:
+        return [Fields("", values)]
+    name = dbg.session.symbols.format
+
+    def at(address: int) -> str:
+        return f"{address:#x} <{name(address)}>" if name(address) else f"{address:#x}"
+
+    sentence = f'Line {line.line} of "{os.path.basename(line.file)}" starts at address {at(line.address)}'
+    data = {"file": line.file, "line": line.line, "start": line.address, "end": line.end}
+    return [Message(f"{sentence} and ends at {at(line.end)}.", data=data), Fields("", values)]

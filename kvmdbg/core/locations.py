@@ -1,0 +1,376 @@
+"""What a user means by a place in the guest's code, in gdb's words: one reading for every command that takes a place.
+
+==================  ==================================================================================
+``*EXPR``           the address that the expression is
+``N``, ``+N``       line N of the current file, N lines behind the current one; without source N is an address
+``FILE:N``          line N of a file
+``FUNC``            a function of the source, or a symbol: C++ and Rust names, with or without outer scopes and types
+``FILE:FUNC``       one of a file
+``FUNC:LABEL``      a label of C in a function; ``LABEL`` alone one of the current function
+``-line N`` …       the same, spelled out: -source FILE, -line N, -function NAME, -label NAME
+EXPR                anything else: ``seg:off``, ``$pc``, ``0x1000``, ``phys:0x1000``, ``name+4``
+==================  ==================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kvmdbg.debuginfo.functions import Block, Functions
+from kvmdbg.errors import KvmdbgError, UsageError
+from kvmdbg.record import record
+
+if TYPE_CHECKING:
+    from kvmdbg.core.context import Contexts
+    from kvmdbg.core.frames import Frames
+    from kvmdbg.debuginfo.files import DebugFiles
+    from kvmdbg.debuginfo.source import Source
+    from kvmdbg.engine.control import Control
+    from kvmdbg.language.types import Value
+
+NUMBER = re.compile(r"[0-9]+")
+OFFSET = re.compile(r"[+-][0-9]+")
+NAME = re.compile(r"~?[A-Za-z_.$@][\w.$@]*|operator\b.*")
+EXPLICIT = ("source", "function", "line", "label", "qualified")
+SPLIT = re.compile(r"(?<!:):(?!:)")
+"""A colon that stands alone."""
+
+
+@record
+class Location:
+    """One address that a place means, and what is known of it: the function's name, the source file and line."""
+
+    address: int
+    space: str = "linear"
+    function: str = ""
+    file: str = ""
+    line: int = 0
+
+
+@record
+class Found:
+    """What a place means: ``locations`` by address, at least one. ``by_name``: it may mean others when there are other
+    symbols."""
+
+    text: str
+    locations: tuple[Location, ...]
+    by_name: bool = False
+
+    @property
+    def first(self) -> Location:
+        return self.locations[0]
+
+
+class UnknownPlace(UsageError):
+    """No code is called so, yet: symbols that are read later may have it."""
+
+
+class Locations:
+    """Places of the guest of one session."""
+
+    def __init__(self, files: DebugFiles, source: Source, control: Control, contexts: Contexts, frames: Frames) -> None:
+        self._files = files
+        self._source = source
+        self._control = control
+        self._contexts = contexts
+        self._frames = frames
+        self._listed: tuple[str, int] | None = None
+        self._listed_at = -1
+        self._entry = False
+
+    # --- the current file and line -----------------------------------------------------------------
+
+    def note_listed(self, file: str, line: int) -> None:
+        """The user has looked at this line: its file is the current one until the guest goes on."""
+        self._listed, self._listed_at = (file, line), self._control.epoch
+
+    def current_file(self) -> str | None:
+        """The source file that a line without one is in; None where there is no source."""
+        if self._listed is not None and self._listed_at == self._control.epoch:
+            return self._listed[0]
+        here = self.current_line()
+        return here[0] if here is not None else None
+
+    def current_line(self) -> tuple[str, int] | None:
+        """File and line of the selected frame; of the program's main function where that has none."""
+        if not self._source.has_lines:
+            return None
+        if self._control.state == "stopped":
+            frame = self._frames.of(self._control.runner)
+            found = self._source.at(frame.place)
+            if found is not None:
+                return found.file, found.line
+        for name in ("main", "kmain", "kernel_main", "_start"):
+            symbol = self._files.symbols.lookup(name)
+            found = self._source.at(symbol.address) if symbol is not None else None
+            if found is not None:
+                return found.file, found.line
+        first = next(iter(self._source.lines()), None)
+        return (first.file, first.line) if first is not None else None
+
+    # --- places ------------------------------------------------------------------------------------
+
+    def find(self, text: str, *, entry: bool = False) -> Found:
+        """What a place means. UnknownPlace for a name that nothing has; UsageError, ExpressionError, MemoryFault.
+
+        With ``entry`` a function's name means where its code begins, not where its arguments can be read.
+        """
+        self._entry = entry
+        text = text.strip()
+        if not text:
+            raise UsageError("a place is expected: a function, a line, FILE:LINE or *ADDRESS")
+        if text.startswith("*"):
+            return self._address(text, text[1:])
+        if text.startswith("-") and not OFFSET.fullmatch(text):
+            return self._explicit(text)
+        if NUMBER.fullmatch(text) or OFFSET.fullmatch(text):
+            return self._number(text)
+        parts = SPLIT.split(text)
+        if len(parts) == 2:
+            found = self._two(text, parts[0].strip("\"'"), parts[1])
+            if found is not None:
+                return found
+        elif found := self._named(text, text.strip("\"'")):
+            return found
+        return self._expression(text)
+
+    def lines(self, text: str, *, listed: int | None = None) -> list[tuple[str, int, str]]:
+        """The source lines that a place means: file, line and function, whether the line has code or not.
+
+        ``listed`` is the line that +N and -N are counted from. UsageError where no source is known of it.
+        """
+        text = text.strip()
+        parts = SPLIT.split(text)
+        if OFFSET.fullmatch(text) or NUMBER.fullmatch(text):
+            file, here = self.current_file(), self.current_line()
+            if file is None or here is None:
+                raise UsageError(f"{text} is a line, but no source is known here")
+            base = 0 if NUMBER.fullmatch(text) else here[1] if listed is None else listed
+            return [(file, max(base + int(text), 1), "")]
+        if len(parts) == 2 and NUMBER.fullmatch(parts[1]) and (file := self._file(parts[0].strip("\"'"))) is not None:
+            return [(file, int(parts[1]), "")]
+        found = self.find(text, entry=True)
+        known = {(one.file, one.line): one.function for one in found.locations if one.file}
+        return [(file, line, function) for (file, line), function in known.items()]
+
+    def _expression(self, text: str) -> Found:
+        try:
+            return self._address(text, text)
+        except KvmdbgError as error:
+            if looks_like_name(text):
+                raise UnknownPlace(self._unknown(text, str(error).splitlines()[0])) from None
+            raise
+
+    def _unknown(self, text: str, error: str) -> str:
+        parts = SPLIT.split(text)
+        if len(parts) == 2 and "." in parts[0]:
+            try:
+                self._source.find_file(parts[0])
+            except UsageError as unknown:
+                return str(unknown)
+            return f"no function and no label of {parts[0]} is called '{parts[1]}'"
+        return error if "::" not in text and "(" not in text else f"no function is called '{text}'"
+
+    def _address(self, text: str, expression: str) -> Found:
+        address, space = address_in(self._contexts.evaluate(expression))
+        return Found(text, (self.at(address, space),))
+
+    def at(self, address: int, space: str = "linear") -> Location:
+        """An address with what is known of it."""
+        if space != "linear":
+            return Location(address, space)
+        line = self._source.at(address)
+        if line is None:
+            return Location(address, space, self._source.function_name(address))
+        return Location(address, space, self._source.function_name(address), line.file, line.line)
+
+    def _lines(self, text: str, file: str, line: int) -> Found:
+        _, addresses = self._source.places_of(file, line, entry=self._entry)
+        if NUMBER.fullmatch(text) or OFFSET.fullmatch(text):
+            text = f"{self._short(file)}:{line}"  # what it means now, whatever the current line is later
+        return Found(text, tuple(self.at(one) for one in addresses), by_name=True)
+
+    def _short(self, file: str) -> str:
+        """As little of a file's path as tells which it is."""
+        name = os.path.basename(file)
+        try:
+            return name if self._source.find_file(name) == file else file
+        except UsageError:
+            return file
+
+    def _number(self, text: str) -> Found:
+        """A line, ``+3`` one counted from the current; an address where no source is known."""
+        number = int(text)
+        if OFFSET.fullmatch(text):
+            here = self.current_line()
+            if here is None:
+                raise UsageError(f"{text} is a line counted from the current one, but no source is known here")
+            return self._lines(text, here[0], max(here[1] + number, 1))
+        file = self.current_file()
+        if file is None:
+            return self._address(text, text)
+        try:
+            return self._lines(text, file, number)
+        except UsageError:
+            last = max((one.line for one in self._source.lines_of(file)), default=0)
+            label = self._files.symbols.format(number)
+            raise UsageError(
+                f"{os.path.basename(file)}, the current file, has no code at line {number} or behind it (the last is "
+                f"{last}); the address {number:#x}{f', {label},' if label else ''} is written *{number}"
+            ) from None
+
+    def _two(self, text: str, first: str, second: str) -> Found | None:
+        """FILE:LINE, FILE:FUNC or FUNC:LABEL; None for what is none of them."""
+        second = second.strip().strip("\"'")
+        if NUMBER.fullmatch(second) and (not re.fullmatch(r"(0[xX])?[0-9a-fA-F]+|\$.*|phys", first)):
+            file = self._file(first)
+            if file is not None:
+                return self._lines(text, first, int(second))
+            if "." in first or "/" in first:
+                raise UnknownPlace(self._unknown(text, ""))
+        if not NAME.match(second):
+            return None
+        file = self._file(first)
+        if file is not None:
+            return self._named(text, second, file)
+        labels = [
+            block.labels[second] + base
+            for block, _, base in self._source.functions_named(first)
+            if second in block.labels
+        ]
+        return Found(text, tuple(self.at(one) for one in sorted(labels)), by_name=True) if labels else None
+
+    def _file(self, name: str) -> str | None:
+        """The source file of that name; None for none. UsageError where it may be several."""
+        try:
+            return self._source.find_file(name)
+        except UsageError as error:
+            if "may be" in str(error):
+                raise
+            return None
+
+    def _named(self, text: str, name: str, file: str = "") -> Found | None:
+        """A function, else a symbol of a function; None where there is neither."""
+        if not looks_like_name(name):
+            return None
+        symbols = [one for one in self._files.symbols.all_named(name) if one.kind == "function"]
+        blocks = self._blocks(name, known=bool(symbols))
+        if file:
+            blocks = [one for one in blocks if one[0].origin is not None and one[0].origin.file == file]
+        found = {self._begin(block, base) for block, _, base in blocks}
+        entries = {block.entry + base for block, _, base in blocks}
+        for one in symbols:
+            if one.address not in entries and (not file or self._comes_from(one.address, file)):
+                found.add(one.address if self._entry else self._source.behind_prologue(one.address))
+        if not found and not file and (label := self._label(name)) is not None:
+            found.add(label)
+        if not found:
+            return None
+        return Found(text, tuple(self.at(one) for one in sorted(found)), by_name=True)
+
+    def _blocks(self, name: str, *, known: bool) -> Sequence[tuple[Block, Functions, int]]:
+        """The functions of that name: of large files only where no symbol says where they are."""
+        if known and self._files.has_large:
+            return []
+        return self._source.functions_named(name)
+
+    def _begin(self, block: Block, base: int) -> int:
+        """Where a breakpoint on a function belongs: behind its prologue; an inlined one has none."""
+        address = block.entry + base
+        if block.kind != "function" or self._entry:
+            return address
+        return self._source.behind_prologue(address)
+
+    def _comes_from(self, address: int, file: str) -> bool:
+        line = self._source.at(address)
+        return line is not None and line.file == file
+
+    def _label(self, name: str) -> int | None:
+        """A label of the function that the selected frame is in."""
+        if self._control.state != "stopped":
+            return None
+        chain, base = self._source.blocks_at(self._frames.of(self._control.runner).place)
+        return next((one.labels[name] + base for one in chain if name in one.labels), None)
+
+    def _explicit(self, text: str) -> Found:
+        """``-function NAME -line N`` and the like."""
+        given: dict[str, str] = {}
+        words = text.split()
+        while words:
+            word = words.pop(0)
+            near = [name for name in EXPLICIT if len(word) > 1 and name.startswith(word[1:].lower())]
+            if not word.startswith("-") or len(near) != 1:
+                raise UsageError(f"'{word}' is none of {', '.join('-' + name for name in EXPLICIT)}")
+            if near[0] == "qualified":
+                continue
+            taken = []
+            while words and not (words[0].startswith("-") and not OFFSET.fullmatch(words[0])):
+                taken.append(words.pop(0))
+            if not taken:
+                raise UsageError(f"{word} needs a value")
+            given[near[0]] = " ".join(taken).strip("\"'")
+        file = self._source.find_file(given["source"]) if "source" in given else ""
+        function, line, label = (given.get(name, "") for name in ("function", "line", "label"))
+        if function and label:
+            found = self._two(text, function, label)
+        elif function:
+            found = self._named(text, function, file)
+        elif label:
+            found = self._named(text, label)
+        elif line and file:
+            found = self._lines(text, file, int(line))
+        elif line:
+            found = self._number(line)
+        else:
+            raise UsageError("-source alone is no place: -line or -function says what is meant in it")
+        if found is None:
+            raise UnknownPlace(f"no function is called '{function or label}'" + (f" in {file}" if file else ""))
+        if line and function:
+            raise UsageError("-function and -line together are not understood: give FILE:LINE")
+        return Found(text, found.locations, by_name=True)
+
+
+def looks_like_name(text: str) -> bool:
+    """Whether a text may be a function's name, as "main", "ns::f(int)", "mod.c:f"."""
+    return bool(NAME.match(SPLIT.split(text)[-1])) and not text.startswith(("$", "phys:"))
+
+
+def address_in(value: Value) -> tuple[int, str]:
+    """The address that a value is, and its space."""
+    return value.value & (1 << 64) - 1, "phys" if getattr(value, "space", "linear") == "phys" else "linear"
+
+
+def end_of_place(text: str, pos: int) -> int | None:
+    """Where a place that begins at ``pos`` ends, as far as it is one of those that are no expressions; else None."""
+    if text.startswith("-", pos) and (match := re.match(r"-[a-z]+\b.*?(?=\s+if\b|,|\s*&?\s*$)", text[pos:])):
+        return pos + match.end()
+    depth, quote, at = 0, "", pos
+    while at < len(text):
+        char = text[at]
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "\"'":
+            quote = char
+        elif char in "([<":
+            depth += 1
+        elif char in ")]>":
+            depth -= 1
+        elif depth <= 0 and (char.isspace() or char in ",&"):
+            break
+        at += 1
+    found = text[pos:at]
+    following = text[at:].lstrip()
+    if following and not re.match(r"if\b|,|&\s*$|[\w$\"'*/]", following):
+        return None
+    if NUMBER.fullmatch(found) or OFFSET.fullmatch(found):
+        return at
+    parts = SPLIT.split(found)
+    if len(parts) == 2:
+        named = re.fullmatch(r"(0[xX])?[0-9a-fA-F]*|\$.*|phys|[cdefgs]s", parts[0])
+        return at if not named and re.fullmatch(r"[\w.$@:~<>(),*& ]+", parts[1]) else None
+    if len(parts) == 1 and ("::" in found or re.fullmatch(r"[A-Za-z_.@][\w.@]*|[A-Za-z_][\w:]*<.*>.*", found)):
+        return at
+    return at if len(parts) == 1 and re.fullmatch(r"[A-Za-z_]\w*\([^()]*\)", found) else None
