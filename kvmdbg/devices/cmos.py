@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar
 
+from kvmdbg.devices.cmos_drives import drive_settings
 from kvmdbg.devices.registry import device
 from kvmdbg.machine.board import Board
 
@@ -39,6 +40,8 @@ class Cmos:
         self._word(0x34, min(max(below - 16 * MIB, 0) // (64 * KIB), 0xFFFF))
         above = (self._memory - below) // (64 * KIB)
         self.data[0x5B:0x5E] = min(above, 0xFFFFFF).to_bytes(3, "little")
+        for at, value in drive_settings(board).items():
+            self.data[at] = value
 
     def _word(self, at: int, value: int) -> None:
         self.data[at : at + 2] = value.to_bytes(2, "little")

@@ -8,7 +8,7 @@ from kvmdbg.engine import stops
 from kvmdbg.engine.coalescing import OFTEN
 from kvmdbg.engine.exit_loop import ExitLoop
 from kvmdbg.engine.firmware_calls import BiosCall, VcpuCaller
-from kvmdbg.engine.outside import Msr, Outcome, PortEntry
+from kvmdbg.engine.outside import Msr, Outcome, PortEntry, answer_string
 from kvmdbg.errors import DeviceFailure
 from kvmdbg.kvm import exits
 from kvmdbg.machine.bus import GuestEnd, attempt
@@ -66,7 +66,10 @@ class Answering(ExitLoop):
         end: Outcome = None
         asked: stops.Stop | None = None
         try:
-            for at in range(0, len(data), size):
+            items = range(0, len(data), size)
+            if count > 1 and not observed and answer_string(entry, data):
+                items = range(0)
+            for at in items:
                 if observed:
                     value = int.from_bytes(data[at : at + size], "little") if writes else None
                     value, outcome, stop = self.guest.door.serve(self, entry, value)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kvmdbg.engine.hook_calls import SWALLOW
 from kvmdbg.kvm import abi, exits
-from kvmdbg.machine.bus import GuestEnd, ask, tell
+from kvmdbg.machine.bus import GuestEnd, ask, attempt, tell
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
@@ -122,6 +122,18 @@ class PortEntry:
 
     def tell(self, at: DebuggedVcpu, value: int) -> GuestEnd | None:
         return None if self.device is None else tell(self.device, self.offset, self.size, value)
+
+
+def answer_string(entry: PortEntry, data: memoryview) -> bool:
+    """Serve all items of a string instruction in one; whether the device of this port can. DeviceFailure."""
+    served = getattr(entry.device, "write_string" if entry.writes else "read_string", None)
+    if served is None or entry.device is None:
+        return False
+    if entry.writes:
+        attempt(entry.device, served, entry.offset, entry.size, bytes(data))
+    else:
+        data[:] = attempt(entry.device, served, entry.offset, entry.size, len(data) // entry.size)
+    return True
 
 
 class Mmio:

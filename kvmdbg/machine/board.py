@@ -19,6 +19,22 @@ class DirectAccess(Protocol):
     def write(self, address: int, data: bytes) -> None: ...
 
 
+class DmaChannels(Protocol):
+    """The ISA bus's DMA controllers as a device sees them, by channel."""
+
+    def left(self, number: int) -> int:
+        """How many bytes it is still to move."""
+        ...
+
+    def put(self, number: int, data: bytes) -> bool:
+        """Move data to memory; whether its count has ended."""
+        ...
+
+    def get(self, number: int, size: int) -> tuple[bytes, bool]:
+        """Data from memory, and whether its count has ended."""
+        ...
+
+
 class Board:
     """``output`` takes bytes for the guest's console; ``memory`` is the RAM's size in bytes.
 
@@ -50,6 +66,8 @@ class Board:
         """Files for firmware, by name."""
         self.dma: DirectAccess
         """For devices that read and write memory by themselves."""
+        self.isa_dma: DmaChannels | None = None
+        """The DMA controllers, where there are any."""
         self.shadow: Callable[[list[tuple[int, int]]], None] = lambda writable: None
         """Called with the ranges below 1 MiB (first address, end) in which the guest may write over its firmware."""
         self._irq = irq

@@ -25,7 +25,9 @@ class Device(Protocol):
     """What the bus asks of a device. ``offset`` counts from the start of the range it registered.
 
     A write may end the guest: it gives how, then. A device that has ports and MMIO may have ``read_mmio`` and
-    ``write_mmio``, with the same arguments, for the latter. A machine that starts again has new devices.
+    ``write_mmio``, with the same arguments, for the latter. One that wants string instructions whole may have
+    ``read_string(offset, size, count)``, which gives the bytes of all items, and ``write_string(offset, size, data)``.
+    A machine that starts again has new devices.
     """
 
     name: str

@@ -1,0 +1,305 @@
+"""The floppy controller: an 82077AA with IRQ 6 and DMA channel 2 (Intel data sheet 290166).
+
+What takes time on a real one is done at once. Data go by DMA only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from kvmdbg.devices.registry import device
+from kvmdbg.machine.board import Board
+from kvmdbg.machine.disk import SECTOR, Disk
+
+STATUS_A, STATUS_B, OUTPUT, TAPE, MAIN_STATUS, FIFO, INPUT = 0, 1, 2, 3, 4, 5, 7
+IRQ, DMA_CHANNEL = 6, 2
+NOT_RESET, GATE = 0x04, 0x08
+"""Bits of Digital Output: the controller runs; interrupts and DMA reach the PC."""
+READY, TO_HOST, AT_WORK = 0x80, 0x40, 0x10
+"""Bits of Main Status."""
+SOFT_RESET = 0x80
+FAILED, INVALID, POLLED, SEEK_END, CHECK, NOT_READY = 0x40, 0x80, 0xC0, 0x20, 0x10, 0x08
+"""Bits of ST0."""
+END_OF_CYLINDER, NO_DATA, NOT_WRITABLE, OVERRUN = 0x80, 0x04, 0x02, 0x10
+"""Bits of ST1."""
+PROTECTED, DRIVE_READY, AT_TRACK_0, TWO_SIDED = 0x40, 0x20, 0x10, 0x08
+"""Bits of ST3."""
+BOTH_SIDES = 0x80
+"""Bit of a command: go on with the second head."""
+VERSION = 0x90
+DRIVES = 4
+
+
+@device
+class FloppyController:
+    """floppy: 82077AA at 0x3f0 with IRQ 6 and DMA channel 2, and what --floppy names."""
+
+    name = "floppy"
+    options: ClassVar[dict[str, int]] = {"iobase": 0x3F0, "iosize": 8}
+    only: ClassVar[tuple[int, ...]] = (STATUS_A, STATUS_B, OUTPUT, TAPE, MAIN_STATUS, FIFO, INPUT)
+
+    @staticmethod
+    def belongs_to(board: Board) -> bool:
+        return board.firmware or bool(board.disks.floppies)
+
+    def __init__(self, board: Board, options: dict[str, int]) -> None:
+        self._board = board
+        self.output = NOT_RESET | GATE
+        self.tracks = [0] * DRIVES
+        self.locked = False
+        self.configuration = [0, 0x57, 0]
+        self.specified = [0, 0]
+        self._clear()
+
+    def _clear(self) -> None:
+        self.command: list[int] = []
+        self.wanted = 0
+        """How many bytes the command has."""
+        self.result: list[int] = []
+        self.ended: list[tuple[int, int]] = []
+        """ST0 and track of seeks and resets, for SENSE INTERRUPT STATUS."""
+        self.interrupt = False
+
+    def _set_interrupt(self, value: bool) -> None:
+        self.interrupt = value
+        self._board.set_irq(IRQ, value and bool(self.output & GATE))
+
+    def _disk(self, drive: int) -> Disk | None:
+        floppies = self._board.disks.floppies
+        return floppies[drive] if drive < len(floppies) else None
+
+    # --- registers ---------------------------------------------------------------------------------
+
+    def read(self, offset: int, size: int) -> int:
+        if offset == STATUS_A:
+            return 0x80 * self.interrupt | 0x40 * (len(self._board.disks.floppies) < 2)
+        if offset == OUTPUT:
+            return self.output
+        if offset == MAIN_STATUS:
+            return self._main_status()
+        if offset == FIFO:
+            return self._take_result()
+        return 0xC0 if offset == STATUS_B else 0
+
+    def _main_status(self) -> int:
+        if not self.output & NOT_RESET:
+            return 0
+        if self.result:
+            return READY | TO_HOST | AT_WORK
+        return READY | AT_WORK if self.command else READY
+
+    def _take_result(self) -> int:
+        if self.interrupt:
+            self._set_interrupt(False)
+        return self.result.pop(0) if self.result else 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        value &= 0xFF
+        if offset == OUTPUT:
+            before, self.output = self.output, value
+            if not value & NOT_RESET:
+                self._clear()
+                self._set_interrupt(False)
+            elif not before & NOT_RESET:
+                self._come_out_of_reset()
+            else:
+                self._set_interrupt(self.interrupt)
+        elif offset == MAIN_STATUS and value & SOFT_RESET:
+            self._clear()
+            self._come_out_of_reset()
+        elif offset == FIFO and self.output & NOT_RESET and not self.result:
+            self._take_command(value)
+
+    def _come_out_of_reset(self) -> None:
+        """Each drive is polled, and found changed (section 5.1)."""
+        if not self.locked:
+            self.configuration = [0, 0x57, 0]
+        self.ended = [(POLLED | drive, self.tracks[drive]) for drive in range(DRIVES)]
+        self._set_interrupt(True)
+
+    # --- commands ----------------------------------------------------------------------------------
+
+    def _take_command(self, value: int) -> None:
+        if not self.command:
+            self.wanted = _length(value)
+        self.command.append(value)
+        if len(self.command) == self.wanted:
+            command, self.command = self.command, []
+            COMMANDS.get(command[0], COMMANDS.get(command[0] & 0x1F, FloppyController._unknown))(self, command)
+
+    def _unknown(self, command: list[int]) -> None:
+        self.result = [INVALID]
+
+    def _specify(self, command: list[int]) -> None:
+        self.specified = command[1:]
+
+    def _sense_drive(self, command: list[int]) -> None:
+        drive = command[1] & 3
+        disk = self._disk(drive)
+        status = command[1] & 7 | DRIVE_READY | TWO_SIDED
+        if not self.tracks[drive]:
+            status |= AT_TRACK_0
+        if disk is not None and disk.read_only:
+            status |= PROTECTED
+        self.result = [status]
+
+    def _sense_interrupt(self, command: list[int]) -> None:
+        self._set_interrupt(False)
+        self.result = list(self.ended.pop(0)) if self.ended else [INVALID]
+
+    def _recalibrate(self, command: list[int]) -> None:
+        self._move(command[1] & 3, 0, SEEK_END)
+
+    def _seek(self, command: list[int]) -> None:
+        self._move(command[1] & 3, command[2], SEEK_END | command[1] & 4)
+
+    def _move(self, drive: int, track: int, status: int) -> None:
+        there = self._disk(drive) is not None
+        if there:
+            self.tracks[drive] = track
+        self.ended = [((status if there else SEEK_END | CHECK | FAILED) | drive, self.tracks[drive])]
+        self._set_interrupt(True)
+
+    def _read_id(self, command: list[int]) -> None:
+        drive, head = command[1] & 3, command[1] >> 2 & 1
+        disk = self._disk(drive)
+        track = self.tracks[drive]
+        made = disk.geometry if disk is not None else None
+        found = made is not None and track < made.cylinders and head < made.heads
+        self._end(command[1], 0 if found else NO_DATA, (track, head, 1, 2))
+
+    def _end(self, selected: int, failure: int, place: tuple[int, int, int, int], status: int = 0) -> None:
+        """The result of a command that has moved data: ``failure`` is ST1."""
+        self.result = [(FAILED if failure or status else 0) | status | selected & 7, failure, 0, *place]
+        self._set_interrupt(True)
+
+    def _data(self, command: list[int]) -> None:
+        """READ DATA and WRITE DATA, deleted or not."""
+        selected, track, head, sector, size, last = command[1:7]
+        writes = command[0] & 0x1F in (0x05, 0x09)
+        disk, dma = self._disk(selected & 3), self._board.isa_dma
+        if disk is None or dma is None:
+            self._end(selected, NO_DATA, (track, head, sector, size))
+            return
+        if writes and disk.read_only:
+            self._end(selected, NOT_WRITABLE, (track, head, sector, size))
+            return
+        finished = False
+        while not finished:
+            number = disk.lba(track, head, sector)
+            if number is None or size != 2:
+                self._end(selected, NO_DATA, (track, head, sector, size))
+                return
+            if not dma.left(DMA_CHANNEL):
+                self._end(selected, OVERRUN, (track, head, sector, size))
+                return
+            if writes:
+                data, finished = dma.get(DMA_CHANNEL, SECTOR)
+                disk.write(number, data.ljust(SECTOR, b"\0"))
+            else:
+                finished = dma.put(DMA_CHANNEL, disk.read(number, 1))
+            if sector != last:
+                sector += 1
+                continue
+            sector = 1
+            if command[0] & BOTH_SIDES and not head:
+                head = 1
+                continue
+            track, head = track + 1, head & ~1 if command[0] & BOTH_SIDES else head
+            if not finished:
+                self._end(selected, END_OF_CYLINDER, (track, head, sector, size))
+                return
+        self._end(selected & ~4 | head << 2, 0, (track, head, sector, size))
+
+    def _format(self, command: list[int]) -> None:
+        """FORMAT TRACK: each sector that the data name is filled."""
+        selected, size, count, _, filler = command[1:6]
+        disk, dma = self._disk(selected & 3), self._board.isa_dma
+        failure = NO_DATA
+        if disk is not None and dma is not None and disk.read_only:
+            failure = NOT_WRITABLE
+        elif disk is not None and dma is not None and size == 2:
+            failure = 0
+            for _ in range(count):
+                entry, _ = dma.get(DMA_CHANNEL, 4)
+                number = disk.lba(*entry[:3]) if len(entry) == 4 else None
+                if number is None:
+                    failure = NO_DATA
+                    break
+                disk.write(number, bytes((filler,)) * SECTOR)
+        self._end(selected, failure, (self.tracks[selected & 3], selected >> 2 & 1, count, size))
+
+    def _dump(self, command: list[int]) -> None:
+        self.result = [*self.tracks, *self.specified, 0, self.locked << 7, *self.configuration[1:]]
+
+    def _version(self, command: list[int]) -> None:
+        self.result = [VERSION]
+
+    def _configure(self, command: list[int]) -> None:
+        self.configuration = command[1:]
+
+    def _lock(self, command: list[int]) -> None:
+        self.locked = bool(command[0] & 0x80)
+        self.result = [self.locked << 4]
+
+    def _nothing(self, command: list[int]) -> None:
+        pass
+
+    # --- in words ----------------------------------------------------------------------------------
+
+    def describe(self) -> str:
+        found = ", ".join(one.name for one in self._board.disks.floppies) or "no drives"
+        return f"82077AA floppy controller: {found}"
+
+    def details(self) -> dict[str, str]:
+        tracks = ", ".join(str(self.tracks[n]) for n in range(len(self._board.disks.floppies)))
+        return {
+            "digital output": f"{self.output:#04x}",
+            "main status": f"{self._main_status():#04x}",
+            "interrupt": "waits" if self.interrupt else "none",
+            "tracks": tracks or "no drives",
+            "command": bytes(self.command).hex(" ") or "none",
+            "result": bytes(self.result).hex(" ") or "none",
+        }
+
+    def save(self) -> Any:
+        ended = [list(one) for one in self.ended]
+        own = [self.command, self.wanted, self.result, ended, self.interrupt]
+        return [self.output, self.tracks, self.locked, self.configuration, self.specified, *own]
+
+    def load(self, state: Any) -> None:
+        self.output, tracks, self.locked, configuration, specified, command, self.wanted, result, ended, interrupt = (
+            state
+        )
+        self.tracks, self.configuration, self.specified = list(tracks), list(configuration), list(specified)
+        self.command, self.result, self.interrupt = list(command), list(result), interrupt
+        self.ended = [(status, track) for status, track in ended]
+
+
+Handler = Callable[[FloppyController, list[int]], None]
+COMMANDS: dict[int, Handler] = {
+    0x03: FloppyController._specify,
+    0x04: FloppyController._sense_drive,
+    **dict.fromkeys((0x05, 0x06, 0x09, 0x0C), FloppyController._data),
+    0x07: FloppyController._recalibrate,
+    0x08: FloppyController._sense_interrupt,
+    0x0A: FloppyController._read_id,
+    0x0D: FloppyController._format,
+    0x0E: FloppyController._dump,
+    0x0F: FloppyController._seek,
+    0x10: FloppyController._version,
+    0x12: FloppyController._nothing,
+    0x13: FloppyController._configure,
+    0x14: FloppyController._lock,
+    0x94: FloppyController._lock,
+}
+"""By command byte, without the bits for both sides, MFM and skipping."""
+LENGTHS = {
+    0x03: 3, 0x04: 2, 0x05: 9, 0x06: 9, 0x07: 2, 0x09: 9, 0x0A: 2, 0x0C: 9, 0x0D: 6, 0x0F: 3, 0x12: 2, 0x13: 4,
+}  # fmt: skip
+
+
+def _length(first: int) -> int:
+    """Of a command, by its first byte."""
+    return LENGTHS.get(first & 0x1F, 1)

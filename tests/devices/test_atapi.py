@@ -1,0 +1,147 @@
+"""The CD drive, by packets. Sources: ATA/ATAPI-6 (T13/1410D), MMC-3 (T10/1363D)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kvmdbg.devices import registry
+from kvmdbg.devices.ata import Ata
+from kvmdbg.machine.board import Board
+from kvmdbg.machine.bus import Bus
+
+DATA, ERROR, REASON, LOW, MIDDLE, HIGH, DEVICE, COMMAND = range(0x170, 0x178)
+CONTROL = 0x376
+ASKS, DATA_IN, ENDED = 1, 2, 3
+"""Interrupt reasons."""
+COUNT = 40
+
+
+class Machine:
+    def __init__(self, folder: Path) -> None:
+        path = folder / "cd.iso"
+        path.write_bytes(b"".join(bytes((n,)) * 2048 for n in range(COUNT)))
+        self.raised = 0
+        self.board = Board(lambda data: None, irq=self._irq)
+        self.board.disks.add(str(path), "cdrom")
+        self.bus = Bus()
+        registry.add(self.bus, "ata", self.board)
+        (device,) = self.bus.devices
+        assert isinstance(device, Ata)
+        self.device = device
+
+    def _irq(self, line: int, level: int) -> None:
+        assert line == 15 or not level
+        self.raised += level
+
+    def out(self, *pairs: tuple[int, int]) -> None:
+        for port, value in pairs:
+            self.bus.write_port(port, 1, value)
+
+    def at(self, port: int) -> int:
+        return self.bus.read_port(port, 1)
+
+    def begin(self, packet: bytes, limit: int = 0x8000) -> None:
+        self.out((DEVICE, 0xA0), (MIDDLE, limit & 0xFF), (HIGH, limit >> 8), (COMMAND, 0xA0))
+        assert self.at(COMMAND) & 8 and self.at(REASON) == ASKS
+        self.device.write_string(DATA, 2, packet.ljust(12, b"\0"))
+
+    def ask(self, packet: bytes, limit: int = 0x8000) -> bytes:
+        """All that a command answers."""
+        self.begin(packet, limit)
+        data = b""
+        while self.at(COMMAND) & 8:
+            assert self.at(REASON) == DATA_IN
+            size = self.at(MIDDLE) | self.at(HIGH) << 8
+            assert 0 < size <= limit
+            data += self.device.read_string(DATA, 2, -(-size // 2))[:size]
+        assert self.at(REASON) == ENDED and self.at(COMMAND) == 0x50
+        return data
+
+    def fail(self, packet: bytes) -> tuple[int, int]:
+        """Sense key and code of a command that fails."""
+        self.begin(packet)
+        assert self.at(COMMAND) == 0x51 and self.at(REASON) == ENDED
+        key = self.at(ERROR) >> 4
+        sense = self.ask(bytes((3, 0, 0, 0, 18)))
+        assert sense[0] == 0x70 and sense[2] == key
+        assert self.ask(bytes((3, 0, 0, 0, 18)))[2] == 0
+        return key, sense[12]
+
+
+@pytest.fixture
+def cd(tmp_path: Path) -> Iterator[Machine]:
+    machine = Machine(tmp_path)
+    yield machine
+    machine.board.disks.close()
+
+
+def read10(first: int, count: int) -> bytes:
+    return struct.pack(">BBIBHB", 0x28, 0, first, 0, count, 0)
+
+
+def test_signature(cd: Machine) -> None:
+    cd.out((CONTROL, 4), (CONTROL, 0))
+    assert [cd.at(port) for port in (REASON, LOW, MIDDLE, HIGH)] == [1, 1, 0x14, 0xEB]
+    cd.out((MIDDLE, 0), (HIGH, 0), (COMMAND, 0xEC))
+    assert cd.at(COMMAND) == 0x51 and cd.at(ERROR) == 4
+    assert [cd.at(port) for port in (MIDDLE, HIGH)] == [0x14, 0xEB]
+
+
+def test_identify_packet_device(cd: Machine) -> None:
+    cd.out((DEVICE, 0xA0), (COMMAND, 0xA1))
+    words = struct.unpack("<256H", cd.device.read_string(DATA, 2, 256))
+    assert words[0] == 0x85C0 and cd.at(COMMAND) == 0x50 and cd.raised == 1
+
+
+def test_inquiry_and_capacity(cd: Machine) -> None:
+    found = cd.ask(bytes((0x12, 0, 0, 0, 36)))
+    assert len(found) == 36 and found[0] == 5 and found[1] & 0x80 and found[8:16] == b"kvmdbg  "
+    assert cd.ask(bytes((0x12, 0, 0, 0, 5))) == found[:5]
+    assert cd.ask(bytes((0x25,))) == struct.pack(">II", COUNT - 1, 2048)
+    assert cd.ask(bytes(12)) == b""
+
+
+@pytest.mark.parametrize("limit", [2048, 0x8000, 512, 0])
+def test_reading(cd: Machine, limit: int) -> None:
+    wanted = b"".join(bytes((n,)) * 2048 for n in range(3, 23))
+    assert cd.ask(read10(3, 20), limit or 0x10000) == wanted
+    assert cd.ask(struct.pack(">BBII", 0xA8, 0, 3, 20), limit or 0x10000) == wanted
+
+
+def test_each_chunk_and_the_end_have_an_interrupt(cd: Machine) -> None:
+    cd.ask(read10(0, 2), 2048)
+    assert cd.raised == 3
+
+
+def test_table_of_contents(cd: Machine) -> None:
+    found = cd.ask(bytes((0x43, 0, 0, 0, 0, 0, 0, 0, 100)))
+    assert found == bytes((0, 18, 1, 1, 0, 0x14, 1, 0, 0, 0, 0, 0, 0, 0x14, 0xAA, 0, 0, 0, 0, COUNT))
+    assert cd.ask(bytes((0x43, 2, 0, 0, 0, 0, 0, 0, 100)))[8:12] == bytes((0, 0, 2, 0))
+
+
+@pytest.mark.parametrize(
+    ("packet", "sense"),
+    [
+        (bytes((0xFF,)), (5, 0x20)),
+        (read10(COUNT, 1), (5, 0x21)),
+        (read10(COUNT - 1, 2), (5, 0x21)),
+        (bytes((0x5A, 0, 0x33)), (5, 0x24)),
+    ],
+)
+def test_what_fails(cd: Machine, packet: bytes, sense: tuple[int, int]) -> None:
+    assert cd.fail(packet) == sense
+
+
+def test_its_state(cd: Machine) -> None:
+    cd.begin(read10(1, 20), 2048)
+    cd.device.read_string(DATA, 2, 1000)
+    state = cd.bus.save()
+    rest = cd.device.read_string(DATA, 2, 24)
+    cd.out((CONTROL, 4), (CONTROL, 0))
+    cd.bus.load(state)
+    assert cd.device.read_string(DATA, 2, 24) == rest == b"\1" * 48
+    assert cd.device.read_string(DATA, 2, 1024) == b"\2" * 2048
