@@ -16,6 +16,7 @@ MODULES = (
     "files",
     "gdbserver",
     "info",
+    "linux",
     "listing",
     "machine",
     "macros",

@@ -14,6 +14,7 @@ from kvmdbg.core.changes import Changes
 from kvmdbg.core.context import Contexts
 from kvmdbg.core.frames import Frames
 from kvmdbg.core.hooks import Hooks, On
+from kvmdbg.core.linux import Linux
 from kvmdbg.core.locations import Locations
 from kvmdbg.core.patches import Patches
 from kvmdbg.core.peripherals import Peripherals
@@ -104,6 +105,7 @@ class Session:
         self.frames = Frames(control, self.files)
         self.frame_of, self.backtrace, self.select_frame = self.frames.of, self.frames.backtrace, self.frames.select
         self.contexts = Contexts(control, self.files, self.frames, self.convenience, self.changes)
+        self.linux = Linux(self.symbols, control, self.contexts.evaluate)
         self.evaluate, self.scope = self.contexts.evaluate, self.contexts.scope
         self.locals, self.arguments = self.contexts.locals, self.contexts.arguments
         self.locations = Locations(self.files, self.source, control, self.contexts, self.frames)
