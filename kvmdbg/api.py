@@ -58,7 +58,7 @@ def open(
     modules: Sequence[str] = (),
     devices: Sequence[str] = (),
     machine: str = "pc",
-    irqchip: bool = False,
+    irqchip: str | bool = "",
     serial: str = "stdio",
     cpu: str = "",
     disks: Sequence[str] = (),
@@ -74,9 +74,11 @@ def open(
     image; ``entry`` an address, "SEG:OFF" or a symbol; ``registers`` initial values by
     name; ``symbols`` (file, base) pairs of further symbol files; ``cmdline``, ``initrd`` (a file) and ``modules``
     ("FILE ARGS" each) what a boot loader hands to a kernel; ``devices`` as
-    ``--device`` takes them; ``machine`` "pc" or "bare" (only the serial port); ``irqchip`` puts PIC, IOAPIC, LAPIC
-    and PIT into the kernel; ``serial`` connects the serial port as ``--serial`` does; ``cpu`` sets and hides CPUID's
-    features ("+avx,-smep"); ``disks``, ``floppies`` (two of each at most) and ``cdrom`` are files, as ``--disk`` takes
+    ``--device`` takes them; ``machine`` "pc" or "bare" (only the serial port); ``irqchip`` "kernel" or True
+    puts PIC, IOAPIC, LAPIC and PIT into the kernel, "user" gives it PIC and PIT whose time stands still at stops (which
+    a PC with one vCPU has), "none" or False neither; ``serial`` connects the serial port as ``--serial`` does; ``cpu``
+    sets and hides CPUID's features ("+avx,-smep"); ``disks``, ``floppies`` (two of each at most) and
+    ``cdrom`` are files, as ``--disk`` takes
     them; ``bios`` is firmware, a ROM that the machine starts in, instead of an image; ``fw_cfg`` has what it finds in
     QEMU's fw_cfg beside the usual, by name: files, or contents; ``firmware`` is "auto", "bios" or "none", as
     ``--firmware`` has it. Raises LoadError, UsageError, KvmUnavailable.
@@ -104,7 +106,7 @@ def open(
     hardware = HardwareOptions(
         machine=machine,
         cpus=cpus,
-        irqchip=irqchip or image.interrupts,
+        irqchip="kernel" if image.interrupts and irqchip == "" else irqchip,
         cpu=cpu,
         devices=tuple(devices),
         disks=tuple(disks),

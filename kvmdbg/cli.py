@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kvmdbg import error_log, standard_files
 from kvmdbg.ending import Terminal, Terminated, end_in_order
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from kvmdbg.core.session import Session
     from kvmdbg.script import Script
+
+IRQCHIPS = ("kernel", "user", "none")
+"""As engine/hardware.py has them."""
 
 
 def _size(text: str) -> int:
@@ -104,7 +107,14 @@ class _Formatter(argparse.HelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Notices when its help cannot be written."""
+    """Notices when its help cannot be written; takes ``--irqchip`` alone, whatever follows it, as KVM's."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        for n, word in enumerate(words):
+            if word == "--irqchip" and (n + 1 == len(words) or words[n + 1] not in IRQCHIPS):
+                words[n] = "--irqchip=kernel"
+        return super().parse_known_args(words, namespace)
 
     def print_help(self, file: object = None) -> None:
         if status := standard_files.answer(self.format_help()):
@@ -180,7 +190,13 @@ def parser() -> argparse.ArgumentParser:
     image.add_argument(
         "--machine", choices=("pc", "bare"), default="pc", help="devices of a PC (the default), or only a serial port"
     )
-    image.add_argument("--irqchip", action="store_true", help="PIC, IOAPIC, LAPIC and PIT, in the kernel")
+    image.add_argument(
+        "--irqchip",
+        choices=IRQCHIPS,
+        default="",
+        help="interrupt controllers and timer: of kernel, as several vCPUs have, with IOAPIC and LAPICs (so without a "
+        "value); of user, whose time stands still at stops (a PC has it); or none",
+    )
     image.add_argument(
         "--cpu", default="", metavar="+-FEATURE,...", help="set or hide features of CPUID, e.g. --cpu=-avx,+x2apic"
     )

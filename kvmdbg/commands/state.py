@@ -20,7 +20,8 @@ VectorArg = Annotated[str, WordType("REGISTER", VECTORS, strict=False)]
 ValueArg = Annotated[int | None, NumberType("VALUE")]
 
 
-NO_IRQCHIP = Message("This guest has no interrupt controllers: start it with --irqchip.")
+NO_IRQCHIP = Message("This guest has no interrupt controllers of KVM's: start it with --irqchip.")
+NO_CONTROLLERS = Message("This guest has no interrupt controllers: start it with --irqchip kernel or user.")
 
 
 class MsrType(NumberType):
@@ -356,13 +357,13 @@ def _wrapped(words: list[str], width: int) -> list[str]:
     "info pic",
     group="info",
     example="info pic",
-    guest="--irqchip --load 0x1000 guests/hello16.bin",
+    guest="--load 0x1000 guests/hello16.bin",
     py="dbg.state_of.pic()",
 )
 def info_pic(dbg: Interpreter) -> Result:
-    """Show the two 8259 interrupt controllers (with --irqchip)."""
-    if not dbg.session.machine.irqchip:
-        return NO_IRQCHIP
+    """Show the two 8259 interrupt controllers."""
+    if not dbg.session.machine.board.has_interrupts:
+        return NO_CONTROLLERS
     rows = []
     for name, one in dbg.session.state_of.pic().items():
         base = f"{one['irq_base']:#x}"
@@ -418,13 +419,13 @@ def info_lapic(dbg: Interpreter) -> Result:
     "info pit",
     group="info",
     example="info pit",
-    guest="--irqchip --load 0x1000 guests/hello16.bin",
+    guest="--load 0x1000 guests/hello16.bin",
     py="dbg.state_of.pit()",
 )
 def info_pit(dbg: Interpreter) -> Result:
-    """Show the three channels of the timer (with --irqchip)."""
-    if not dbg.session.machine.irqchip:
-        return NO_IRQCHIP
+    """Show the three channels of the timer."""
+    if not dbg.session.machine.board.has_interrupts:
+        return NO_CONTROLLERS
     rows = []
     for number, one in enumerate(dbg.session.state_of.pit()):
         rate = f"{1193182 / (one['count'] or 65536):,.1f} Hz"

@@ -21,6 +21,7 @@ from kvmdbg.errors import DeviceFailure
 from kvmdbg.kvm.saved_regs import RFLAGS
 from kvmdbg.kvm.vcpu import MSR_ENTRY
 from kvmdbg.machine import snapshot
+from kvmdbg.machine.board import InterruptController
 from kvmdbg.machine.bus import GuestEnd
 from kvmdbg.record import fields, record, replace
 from kvmdbg.timeline.log import Access, Arrival, Change, Kick, Log, Moment, Poke
@@ -211,6 +212,10 @@ class Recording(Live):
                 self._changed.append((address, data))
         elif self._control.world.running:
             self.log.flaw = "memory was written while the guest ran, which is at no place of its run"
+
+    def arrival(self, at: DebuggedVcpu, pic: InterruptController) -> int:
+        self.log.flaw = "an interrupt has come in, whose place in the run is not kept yet"
+        return super().arrival(at, pic)
 
     def _arrived(self, device: str, how: str, data: Any) -> None:
         self.log.entries.append(Arrival(device, how, data))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from kvmdbg.devices.pic import Pic
+from kvmdbg.devices.pit import Pit
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.record import record
 from kvmdbg.x86 import cpuid, descriptors, gates
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from kvmdbg.engine.vcpu_thread import VcpuThread
     from kvmdbg.machine.machine import Machine
 
+D = TypeVar("D")
 MOST_DESCRIPTORS = 8192
 
 
@@ -261,11 +264,20 @@ class State:
 
     def _needs_irqchip(self) -> None:
         if not self._machine.irqchip:
-            raise UsageError("this guest has no interrupt controllers: start it with --irqchip")
+            raise UsageError("this guest has no interrupt controllers of KVM's: start it with --irqchip")
+
+    def _own(self, kind: type[D]) -> D | None:
+        """The machine's own device of this kind; None where it is KVM's."""
+        found = next((one for one in self._machine.bus.devices if isinstance(one, kind)), None)
+        if found is None and not self._machine.irqchip:
+            raise UsageError("this guest has no interrupt controllers: start it with --irqchip kernel or user")
+        return found
 
     def pic(self) -> dict[str, dict[str, int]]:
-        """Registers of the two 8259s (struct kvm_pic_state)."""
-        self._needs_irqchip()
+        """Registers of the two 8259s (those of struct kvm_pic_state)."""
+        own = self._own(Pic)
+        if own is not None:
+            return own.registers()
         names = ("last_irr", "irr", "imr", "isr", "priority_add", "irq_base")
         vm = self._machine.vm
         return {
@@ -297,8 +309,10 @@ class State:
         return found
 
     def pit(self) -> list[dict[str, int]]:
-        """The three channels of the timer (struct kvm_pit_channel_state)."""
-        self._needs_irqchip()
+        """The three channels of the timer (of struct kvm_pit_channel_state what there is)."""
+        own = self._own(Pit)
+        if own is not None:
+            return own.registers()
         raw = bytes(self._machine.vm.get_pit().channels)
         names = ("count_latched", "status_latched", "status", "read_state", "write_state", "write_latch", "rw_mode",
                  "mode", "bcd", "gate")  # fmt: skip

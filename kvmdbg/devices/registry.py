@@ -99,7 +99,7 @@ def _add_mmio(bus: Bus, made: Device, options: dict[str, int], board: Board) -> 
         if ram < base + size:
             raise ValueError(f"there is no memory at the addresses {base:#x} to {base + size - 1:#x}, which it covers")
         ram = 0
-    for start, end, what in taken(ram, board.has_interrupts):
+    for start, end, what in taken(ram, board.has_apics):
         if start < base + size and base < end:
             raise ValueError(f"at the addresses {base:#x} to {base + size - 1:#x} is {what} already")
     bus.add_mmio(base, size, made)

@@ -160,6 +160,7 @@ class Control:
         blocks = self.blocks_interrupts
         self.runners = [Runner(self.guest, vcpu, blocks_interrupts=blocks) for vcpu in self.guest.machine.vcpus]
         self.world.runners = list(self.runners)
+        self.guest.machine.board.kick = self.world.kick_others
         self.vcpus = [
             VcpuView(runner, LinearMemory(lambda runner=runner: (self.space, runner)))  # type: ignore[misc]
             for runner in self.runners
@@ -310,6 +311,7 @@ class Control:
             self.require_stopped()
             try:
                 self._begin(plant=plant, exits=exits)
+                self.guest.machine.board.time.start()
                 self.world.start(dict(jobs))
             except BaseException:
                 if not self.world.running:
@@ -452,6 +454,7 @@ class Control:
 
     def _come_to_rest(self, stop: stops.Stop | None) -> stops.Stop:
         """Take the traps out of memory and find why it stopped."""
+        self.guest.machine.board.time.stop()
         self.guest.traps.lift_all()
         for runner in self.runners:
             runner.forget()

@@ -36,6 +36,8 @@ class DebuggedVcpu(VcpuThread):
         """KVM_GET_VCPU_EVENTS does not tell of the last one until it is delivered: what is saved now lacks it."""
         self._postponed: tuple[bytes, bytes] | None = None
         self.stepping = False
+        self.look_up_due = False
+        """The watchdog wants to know whether this vCPU gets on."""
         self.tables_touched = False
         """The guest has written to a table of handlers."""
         self._blocks_interrupts = blocks_interrupts
@@ -95,6 +97,11 @@ class DebuggedVcpu(VcpuThread):
     @property
     def keeps_interrupts_out(self) -> bool:
         return (self._quiet or self._held) and self._blocks_interrupts
+
+    @property
+    def lets_interrupts_in(self) -> bool:
+        """Whether an interrupt may come into the steps at hand."""
+        return not (self._quiet or self._held)
 
     @property
     def free_debug_registers(self) -> int:

@@ -12,6 +12,7 @@ from kvmdbg.engine import stops
 from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
 
 if TYPE_CHECKING:
+    from kvmdbg.engine.arrivals import Arrivals
     from kvmdbg.engine.breakpoints import Breakpoint, Watchpoint
     from kvmdbg.engine.guest import Guest
     from kvmdbg.engine.outside import PortEntry
@@ -62,6 +63,7 @@ class ExitLoop(DebuggedVcpu):
 
     guest: Guest
     stepper: Steps
+    arrivals: Arrivals
     recent: deque[tuple[PortEntry | int, bytes]]
     """The last exits: the port's entry or the reason, and the registers there (with the special ones where KVM
     loses them at a shutdown)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from kvmdbg.devices.fw_cfg import check_name
+from kvmdbg.devices.pic import Pic
+from kvmdbg.devices.pit import Pit
 from kvmdbg.devices.registry import add as add_device
 from kvmdbg.devices.registry import add_standard
 from kvmdbg.devices.uart import COM1, PORTS
@@ -27,6 +29,8 @@ MACHINES = ("pc", "bare")
 SERVICES = ("auto", "bios", "none")
 LOW_MEMORY = 0x500
 """Below are the interrupt vectors and the data of the BIOS."""
+IRQCHIPS = ("kernel", "user", "none")
+"""Where the interrupt controllers are, and the timer with them."""
 
 
 @record
@@ -36,7 +40,8 @@ class HardwareOptions:
     machine: str = "pc"
     """One of MACHINES."""
     cpus: int = 1
-    irqchip: bool = False
+    irqchip: str | bool = ""
+    """One of IRQCHIPS, or True for KVM's, False for none; "" leaves it to the machine."""
     cpu: str = ""
     devices: Sequence[str] = ()
     disks: Sequence[str] = ()
@@ -56,6 +61,17 @@ class HardwareOptions:
             check_name(name)
         if self.services not in SERVICES:
             raise UsageError(f"there is no firmware {self.services!r}: there are {', '.join(SERVICES)}")
+        if self.irqchip not in ("", True, False, *IRQCHIPS):
+            raise UsageError(f"interrupt controllers are {', '.join(IRQCHIPS)}, not {self.irqchip!r}")
+        if self.cpus > 1 and self.controllers != "kernel":
+            raise UsageError("several vCPUs need the interrupt controllers of KVM: --irqchip kernel")
+
+    @property
+    def controllers(self) -> str:
+        """Whose interrupt controllers there are: one of IRQCHIPS."""
+        if isinstance(self.irqchip, bool):
+            return "kernel" if self.irqchip or self.cpus > 1 else "none"
+        return self.irqchip or ("kernel" if self.cpus > 1 else "user" if self.machine == "pc" else "none")
 
 
 class Hardware:
@@ -73,7 +89,8 @@ class Hardware:
         ``changed`` is called when a device takes its ports otherwise than before.
         """
         options = self.options
-        machine = self.host.machine(self._memory, options.cpus, options.irqchip, self._change_cpuid)
+        in_kernel = options.controllers == "kernel"
+        machine = self.host.machine(self._memory, options.cpus, in_kernel, self._change_cpuid)
         try:
             if options.cpu:
                 check_features(machine.vcpus[0].get_cpuid(), options.cpu)
@@ -85,6 +102,14 @@ class Hardware:
             machine.board = board
             self._add_disks(machine, image)
             machine.bus.add_ports(COM1, PORTS, self.serial.attach(board))
+            if options.machine == "pc" or options.controllers == "user":
+                machine.bus.add(board.time)
+            if options.controllers == "user":
+                board.pic = pic = Pic(board)
+                board.pit = pit = Pit(board)
+                for device in (pic, pit):
+                    for port in device.ports:
+                        machine.bus.add_ports(port, 1, device, offset=port)
             for text in options.devices:
                 add_device(machine.bus, text, board)
             if options.machine == "pc":

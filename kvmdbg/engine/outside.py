@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
     from kvmdbg.engine.judge import Judge
     from kvmdbg.engine.stops import Stop
+    from kvmdbg.machine.board import InterruptController
     from kvmdbg.machine.bus import Bus, Device
 
 
@@ -268,6 +269,10 @@ class Outside(Protocol):
         """It is done, and hooks have seen it: the stop that is wanted here."""
         ...
 
+    def arrival(self, at: DebuggedVcpu, pic: InterruptController) -> int:
+        """The vCPU takes the interrupt that ``pic`` asks for, before its next instruction: the vector."""
+        ...
+
 
 class Live:
     """A hook's answer, else that of the device or the CPU itself."""
@@ -286,6 +291,9 @@ class Live:
 
     def passed(self, at: DebuggedVcpu, what: Access) -> Stop | None:
         return None
+
+    def arrival(self, at: DebuggedVcpu, pic: InterruptController) -> int:
+        return pic.acknowledge()
 
 
 class Door:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from kvmdbg.engine import stops
 from kvmdbg.engine.answering import Answering
 from kvmdbg.engine.arming import Plan
+from kvmdbg.engine.arrivals import Arrivals
 from kvmdbg.engine.exit_loop import Guards
 from kvmdbg.engine.last_exits import LastExits
 from kvmdbg.engine.outside import PortEntry
@@ -62,6 +63,7 @@ class Runner(Answering, TrapExits, LastExits):
         self.stepper = Stepper(self, guest)
         self.watching = Watching(self)
         self.retreat = Retreat(self, guest)
+        self.arrivals = Arrivals(self, guest)
         super().__init__(
             vcpu,
             host=guest.host,
@@ -80,6 +82,7 @@ class Runner(Answering, TrapExits, LastExits):
         return self.watching
 
     def end(self) -> None:
+        self.call(self.arrivals.end)
         super().end()
         self.stepper.let_go()
 
@@ -204,8 +207,14 @@ class Runner(Answering, TrapExits, LastExits):
         if fragile and len(self.guest.world.runners) == 1:
             retreat.mark()
         ports = {} if withdrawn or retreat.marked else self.ports
+        arrivals, board = self.arrivals, self.guest.machine.board
+        arrivals.begin()
         enter = vcpu.free_run(ports, self.recent.append, drain)
         while True:
+            if board.attention or vcpu.wants_window:  # KVM does not look for it at each exit
+                stop = self._meet_arrivals()
+                if stop is not None or world.stopping:
+                    return stop
             try:
                 entry = enter()
             except InterruptedError:
@@ -213,6 +222,10 @@ class Runner(Answering, TrapExits, LastExits):
                 self.forget()
                 if withdrawn:
                     self.look_at_tables()
+                arrivals.begin()
+                if arrivals.present and not (world.stopping or self.look_up_due):
+                    self.drain()  # nobody else kicks, and there are no others to wait for
+                    continue
                 if self.park():
                     return None
                 stop = self.look_up()
@@ -247,6 +260,10 @@ class Runner(Answering, TrapExits, LastExits):
                 self.forget()
                 self.look_at_tables()
             self.untold_event = False
+            if entry is None and vcpu.reason == exits.KVM_EXIT_IRQ_WINDOW_OPEN:
+                self.forget()
+                arrivals.begin()
+                continue
             if entry is None and vcpu.reason == exits.KVM_EXIT_IO:
                 entry = self.port_entry()
                 entry.count += 1
@@ -280,6 +297,18 @@ class Runner(Answering, TrapExits, LastExits):
                     return stop
                 retreat.mark()
 
+    def _meet_arrivals(self) -> stops.Stop | None:
+        """Before the vCPU is entered: what has come meanwhile, and where it is halted, what it waits for."""
+        retreat = self.retreat
+        if retreat.marked:  # nothing of it can be done again
+            stop = self.complete()
+            if stop is not None:
+                return stop
+        stop = self.arrivals.meet()
+        if retreat.marked:
+            retreat.mark()
+        return stop
+
     def _go_on_stepping(self) -> stops.Stop | None:
         """A plan that was made anew while the guest ran holds something by stepping."""
         return self.complete() or self.stepper.run(None)
@@ -298,10 +327,13 @@ class Runner(Answering, TrapExits, LastExits):
         self._tables = tables
 
     def look_up(self) -> stops.Stop | None:
-        """After a kick: the stop where this vCPU does not get on though it is not at rest.
+        """After a kick of the watchdog: the stop where this vCPU does not get on though it is not at rest.
 
         GuardSpoilt where that comes from a guard made of slots: KVM then tries the access for ever.
         """
+        if not self.look_up_due:
+            return None
+        self.look_up_due = False
         state = self.vcpu.copy_of_regs()
         self._same_state = self._same_state + 1 if state == self._state_at_kick else 0
         self._state_at_kick = state

@@ -373,9 +373,8 @@ class SingleStep:
         """Do the hlt at pc: the stop, or the vCPU waits behind it as it would in a free run."""
         runner = self.runner
         self._skip(size)
-        if not runner.guest.machine.irqchip:
+        if not runner.arrivals.halt():
             return runner.stop(stops.HaltedStop)
-        runner.vcpu.set_mp_state(abi.KVM_MP_STATE_HALTED)
         self.ended = StepEnd.HALTED
         return None
 

@@ -182,6 +182,13 @@ class Stepper(SingleStep):
         pc = runner.pc
         runner.debug_for_stepping(again=False)
         self.waits = self.waits if kept else self.event_waits()
+        arrivals = runner.arrivals
+        arrivals.begin()
+        if vcpu.halted:
+            stop = arrivals.wait()
+            if stop is not None or world.stopping:
+                return stop
+        self._meet_arrivals(True)
         done = 0
         while True:
             if outdated(by_out):
@@ -228,8 +235,8 @@ class Stepper(SingleStep):
                     return stop
                 runner.follow_tables()
                 pc = runner.pc
-            if self.ended is StepEnd.HALTED:
-                stop = self._wait()
+            if self.ended is StepEnd.HALTED or vcpu.halted:
+                stop = arrivals.wait() if arrivals.present else self._wait()
                 if stop is not None:
                     return stop
                 pc = runner.pc
@@ -249,6 +256,8 @@ class Stepper(SingleStep):
                 return (None if self.waits else runner.reached(pc)) or stops.StepStop(
                     vcpu=runner.index, pc=pc, steps=done
                 )
+            if arrivals.call_for_it:
+                self._meet_arrivals(bool(before[RFLAGS + 1] & EFLAGS_IF >> 8))
             if not self.waits and (pc in by_linear or by_physical):
                 runner.forget()
                 stop = runner.reached(pc)
@@ -257,6 +266,18 @@ class Stepper(SingleStep):
             if stopping:
                 runner.forget()
                 return None
+
+    def _meet_arrivals(self, opened: bool) -> None:
+        """Do what is due, and hand in an interrupt that may come into the next step.
+
+        ``opened``: the last one began with EFLAGS.IF set, so that the code which interrupts interrupt gets on.
+        """
+        runner = self.runner
+        if not runner.arrivals.present:
+            return
+        runner.arrivals.look()
+        if opened and runner.lets_interrupts_in and not self.waits:
+            self.waits = runner.arrivals.hand_in()
 
     def _take_turns(self) -> None:
         """Keep interrupts out of this step where the guest has just opened itself to them.

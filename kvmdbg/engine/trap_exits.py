@@ -86,7 +86,10 @@ class TrapExits(ExitLoop):
         Steps keep interrupts out: where breakpoints follow each other, none would ever come.
         """
         flags = self.vcpu.regs.rflags
-        if not self.guest.machine.irqchip or flags & (EFLAGS_IF | EFLAGS_TF | EFLAGS_RF) != EFLAGS_IF:
+        if (
+            not (self.guest.machine.irqchip or self.arrivals.call_for_it)
+            or flags & (EFLAGS_IF | EFLAGS_TF | EFLAGS_RF) != EFLAGS_IF
+        ):
             return False
         return not self.vcpu.get_events().interrupt.shadow and not self.stepper.event_waits()
 
@@ -147,7 +150,7 @@ class TrapExits(ExitLoop):
             return self.hit()
         if self.guest.space.code_at(self, self.pc - 1, 1) != bytes((HLT,)):
             return None  # the late echo of a hlt that was stepped over
-        return self.stop(stops.HaltedStop)
+        return None if self.arrivals.halt() else self.stop(stops.HaltedStop)
 
     def _drop_trap_of_hlt(self) -> None:
         """Where the guest has EFLAGS.TF set: KVM has queued a #DB behind the hlt that is a trap of ours."""

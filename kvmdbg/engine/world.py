@@ -125,10 +125,17 @@ class World:
                 other.kick()
         self.condition.notify_all()
 
+    def kick_others(self) -> None:
+        """Have the vCPUs look up that run guest code now, on other threads than this one."""
+        for runner in self.runners:
+            if runner.runs_guest and runner is not threading.current_thread():
+                runner.kick()
+
     def kick_running(self) -> None:
         """Have every vCPU that runs look up for a moment."""
         with self.condition:
             for runner in self.running:
+                runner.look_up_due = True
                 runner.kick()
 
     def close(self) -> None:

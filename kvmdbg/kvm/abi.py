@@ -256,6 +256,10 @@ class kvm_msr_filter(Struct):
     _fields_ = [("flags", c_uint32), ("ranges", kvm_msr_filter_range * 16)]
 
 
+class kvm_interrupt(Struct):
+    _fields_ = [("irq", c_uint32)]
+
+
 class kvm_signal_mask(Struct):
     """KVM_SET_SIGNAL_MASK with the kernel's 64-bit signal set (``len`` must be 8)."""
 
@@ -404,6 +408,7 @@ KVM_SET_SREGS = _iow(0x84, sizeof(kvm_sregs))
 KVM_TRANSLATE = _iowr(0x85, sizeof(kvm_translation))
 KVM_GET_MSRS = _iowr(0x88, 8)
 KVM_SET_MSRS = _iow(0x89, 8)
+KVM_INTERRUPT = _iow(0x86, sizeof(kvm_interrupt))
 KVM_SET_SIGNAL_MASK = _iow(0x8B, 4)
 KVM_SET_CPUID2 = _iow(0x90, 8)
 KVM_GET_CPUID2 = _iowr(0x91, 8)

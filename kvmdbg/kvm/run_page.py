@@ -17,6 +17,7 @@ from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.coalesced import CoalescedRing
 from kvmdbg.kvm.counted_port import CountedPort
 
+U8_WANTS_WINDOW = abi.kvm_run.request_interrupt_window.offset
 U8_IMMEDIATE_EXIT = abi.kvm_run.immediate_exit.offset
 U32_EXIT_REASON = abi.kvm_run.exit_reason.offset // 4
 U64_DIRTY_REGS = abi.kvm_run.kvm_dirty_regs.offset // 8
@@ -78,6 +79,7 @@ class RunPage:
         self.kvm_run.kvm_valid_regs = abi.KVM_SYNC_X86_REGS
         self.ring: CoalescedRing | None = None
         self.exits_left = 0
+        self.halted = self.wants_window = False
         self._at_exit = slice(REGS, REGS_END)
         self.step = self._make_step()
 
@@ -117,9 +119,13 @@ class RunPage:
         first = U32_NOTHING if self.ring is None else self.ring.u32_first
         behind = first + 1
         registers, get = self._at_exit, ports.get
+        page = self.page
 
         def enter() -> P | None:
             left = self.exits_left
+            window = self.wants_window
+            if window:
+                page[U8_WANTS_WINDOW] = 1
             try:
                 while True:
                     ioctl(fd, run, 0)
@@ -140,6 +146,8 @@ class RunPage:
                 raise
             finally:
                 self.exits_left = left
+                if window:
+                    page[U8_WANTS_WINDOW] = 0
 
         return enter
 

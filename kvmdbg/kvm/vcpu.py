@@ -19,6 +19,7 @@ from kvmdbg.kvm.system import ioctl
 from kvmdbg.kvm.vm import Vm
 
 S = TypeVar("S", bound=Structure)
+EFLAGS_IF = 1 << 9
 MSR_HEADER, MSR_ENTRY = 8, 16
 """Bytes of struct kvm_msrs before its entries, and of each of them."""
 
@@ -155,6 +156,16 @@ class Vcpu(RunPage):
     def set_events(self, events: abi.kvm_vcpu_events) -> None:
         ioctl(self.fd, "KVM_SET_VCPU_EVENTS", abi.KVM_SET_VCPU_EVENTS, events)
 
+    def takes_interrupt(self) -> bool:
+        if not self.regs.rflags & EFLAGS_IF:
+            return False
+        events = self.get_events()
+        exception = events.exception.injected or events.exception.pending
+        return not (exception or events.interrupt.injected or events.interrupt.shadow or events.nmi.injected)
+
+    def interrupt(self, vector: int) -> None:
+        ioctl(self.fd, "KVM_INTERRUPT", abi.KVM_INTERRUPT, abi.kvm_interrupt(vector))
+
     def get_mp_state(self) -> int:
         """KVM_MP_STATE_* of asm/kvm.h; ``abi.KVM_MP_STATE_NAMES`` has the words.
 
@@ -167,9 +178,13 @@ class Vcpu(RunPage):
             self.show_regs(regs)
         if self.shares_sregs:
             self.kvm_run.regs.sregs = self.get_sregs()
-        return state
+        return abi.KVM_MP_STATE_HALTED if self.halted else state
 
     def set_mp_state(self, state: int) -> None:
+        """Where KVM has no local APIC for it, it knows of no hlt that has not ended, and this is kept here."""
+        if not self.vm.has_irqchip:
+            self.halted = state == abi.KVM_MP_STATE_HALTED
+            state = abi.KVM_MP_STATE_RUNNABLE if self.halted else state
         ioctl(self.fd, "KVM_SET_MP_STATE", abi.KVM_SET_MP_STATE, abi.kvm_mp_state(state))
 
     def get_lapic(self) -> abi.kvm_lapic_state:

@@ -28,6 +28,8 @@ class Vm:
     def __init__(self, system: System, fd: int) -> None:
         self.system = system
         self.fd = fd
+        self.has_irqchip = False
+        """Whether it has interrupt controllers, and each vCPU a local APIC."""
 
     def set_memory_region(self, slot: int, guest_address: int, size: int, host_address: int, flags: int = 0) -> None:
         """Map ``size`` bytes at ``host_address`` into guest-physical memory; size 0 deletes the slot.
@@ -65,6 +67,7 @@ class Vm:
     def create_irqchip(self) -> None:
         """PIC, IOAPIC and a LAPIC for each vCPU, in the kernel; before the first vCPU."""
         ioctl(self.fd, "KVM_CREATE_IRQCHIP", abi.KVM_CREATE_IRQCHIP)
+        self.has_irqchip = True
 
     def create_pit(self) -> None:
         """The i8254 timer, in the kernel; needs the irqchip."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kvmdbg.machine.disk import Disks
+from kvmdbg.machine.guest_time import GuestTime
 
 if TYPE_CHECKING:
     from kvmdbg.machine.memory import GuestMemory
@@ -35,10 +36,46 @@ class DmaChannels(Protocol):
         ...
 
 
+class InterruptController(Protocol):
+    """The pair of 8259s, where it is the machine's own and not KVM's (devices/pic.py)."""
+
+    pending: bool
+    """Whether it asks the CPU for an interrupt."""
+
+    def set_line(self, line: int, level: bool) -> None:
+        """Raise or lower one of 16 lines; from any thread."""
+        ...
+
+    def acknowledge(self) -> int:
+        """The CPU takes the interrupt: its vector."""
+        ...
+
+    def waits(self, line: int) -> bool:
+        """Whether an interrupt of this line has yet to be taken."""
+        ...
+
+    def passes(self, line: int) -> bool:
+        """Whether interrupts of this line are let through, as far as masks are concerned."""
+        ...
+
+    def set_up(self, first: int, second: int, unmasked: Collection[int]) -> None:
+        """As firmware does: the vectors of IRQ 0 and of IRQ 8, edge-triggered, and the lines that are let through."""
+        ...
+
+
+class Timer(Protocol):
+    """The 8254, where it is the machine's own (devices/pit.py)."""
+
+    def set_up(self) -> None:
+        """As firmware does: channel 0 ticks 18.2 times a second."""
+        ...
+
+
 class Board:
     """``output`` takes bytes for the guest's console; ``memory`` is the RAM's size in bytes.
 
-    ``changed`` is called by a device whose ``coalesced`` ports have changed.
+    ``irq`` raises and lowers the lines of interrupt controllers in the kernel, if there are any. ``changed`` is called
+    by a device whose ``coalesced`` ports have changed.
     """
 
     def __init__(
@@ -52,6 +89,20 @@ class Board:
         self.memory = memory
         self.ram: GuestMemory | None = None
         """The guest's memory, for a device that writes there or lies over a part of it."""
+        self.time = GuestTime()
+        self.time.changed = self.call_attention
+        self.pic: InterruptController | None = None
+        """The machine's own interrupt controllers; None where there are none, or KVM has them."""
+        self.pit: Timer | None = None
+        """The timer that belongs to them."""
+        self.attention = False
+        """An interrupt may have to be handed in, or there is another first deadline: the vCPU looks before it runs."""
+        self.kick: Callable[[], None] = lambda: None
+        """Has the vCPU look up where it runs guest code now; called on any thread."""
+        self.at_taken: dict[int, Callable[[], None]] = {}
+        """By interrupt line what is called, on the vCPU's thread, when the CPU has taken an interrupt of it."""
+        self.clocked = {0, 2, 8, 13}
+        """Lines that nothing raises but what has a deadline for it."""
         self.changed: Callable[[], None] = lambda: None
         self.arrived: Callable[[str, str, Any], None] = lambda device, how, data: None
         """Called by a device before something from outside comes in: its name, the method and what that is called with.
@@ -75,9 +126,40 @@ class Board:
     @property
     def has_interrupts(self) -> bool:
         """Whether there are interrupt controllers."""
+        return self._irq is not None or self.pic is not None
+
+    @property
+    def has_apics(self) -> bool:
+        """Whether IOAPIC and local APIC are there, in the kernel."""
         return self._irq is not None
 
     def set_irq(self, line: int, level: bool) -> None:
         """Raise or lower an interrupt line (an ISA IRQ); without interrupt controllers nothing happens."""
-        if self._irq is not None:
+        if self.pic is not None:
+            self.pic.set_line(line, bool(level))
+        elif self._irq is not None:
             self._irq(line, int(level))
+
+    def pulse_irq(self, line: int) -> None:
+        """An edge, for a line that is triggered by edges."""
+        self.set_irq(line, False)
+        self.set_irq(line, True)
+
+    def call_attention(self) -> None:
+        self.attention = True
+
+    def call_vcpu(self) -> None:
+        """The interrupt controllers ask for the CPU."""
+        self.attention = True
+        self.kick()
+
+    @property
+    def may_be_interrupted(self) -> bool:
+        """Whether an interrupt waits, or any may come as devices and masks are now."""
+        pic = self.pic
+        if pic is None:
+            return False
+        if pic.pending:
+            return True
+        lines = [line for line in range(16) if line != 2 and pic.passes(line)]
+        return any(line not in self.clocked for line in lines) or (bool(lines) and self.time.next is not None)

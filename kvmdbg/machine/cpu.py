@@ -44,6 +44,10 @@ class Cpu(Protocol):
     """struct kvm_sregs of one that is new."""
     exits_left: int
     """After how many exits ``free_run`` has to end; 0 or less for no limit."""
+    halted: bool
+    """It is in a hlt that waits for an interrupt, and KVM does not know: whoever would enter it has to wait."""
+    wants_window: bool
+    """``free_run`` is to end (KVM_EXIT_IRQ_WINDOW_OPEN) as soon as ``takes_interrupt``."""
 
     @property
     def ring(self) -> Collected | None:
@@ -237,6 +241,14 @@ class Cpu(Protocol):
         ...
 
     def set_events(self, events: abi.kvm_vcpu_events) -> None: ...
+
+    def takes_interrupt(self) -> bool:
+        """Whether an external interrupt can come in now: EFLAGS.IF is set, nothing else is about to be delivered."""
+        ...
+
+    def interrupt(self, vector: int) -> None:
+        """Have it delivered before the next instruction; only where ``takes_interrupt``."""
+        ...
 
     def get_mp_state(self) -> int:
         """KVM_MP_STATE_*. An INIT or SIPI that waits is taken: ``regs`` are those behind it."""

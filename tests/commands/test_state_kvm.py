@@ -97,7 +97,7 @@ def test_the_table_of_real_mode(kvm_guest: Guests) -> None:
 
 
 def test_tables_that_are_not_there(kvm_guest: Guests) -> None:
-    dbg = kvm_guest(asm="hlt", mode="long")
+    dbg = kvm_guest(asm="hlt", mode="long", irqchip="none")
     assert typed(dbg, "info idt").startswith("The table of handlers at")
     assert typed(dbg, "info tss") == "TR holds no TSS."
     assert typed(dbg, "info ldt") == "There is no LDT: LDTR holds a null selector."

@@ -1,4 +1,4 @@
-"""A hlt with the interrupt controllers in the kernel is no stop: it waits for an interrupt, stepped or not."""
+"""A hlt that an interrupt may end is no stop: it waits for it, stepped or not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from kvmdbg.core.session import Session
 from kvmdbg.engine.probe import host_profile
-from kvmdbg.engine.stops import BreakpointStop, InterruptedStop, LimitStop, StepStop
+from kvmdbg.engine.stops import BreakpointStop, HaltedStop, InterruptedStop, LimitStop, StepStop
 from kvmdbg.pytest_plugin import Guests
 
 pytestmark = pytest.mark.kvm
@@ -46,8 +46,13 @@ tick:   inc word ptr [0x600]
 """The PIT ticks 290 times a second; [0x600] counts."""
 
 
-def ticking(kvm_guest: Guests) -> Session:
-    dbg = kvm_guest(asm=TICKS, irqchip=True)
+@pytest.fixture(params=["kernel", "user"])
+def irqchip(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def ticking(kvm_guest: Guests, irqchip: str) -> Session:
+    dbg = kvm_guest(asm=TICKS, irqchip=irqchip)
     dbg.break_at("again", temporary=True)
     assert isinstance(dbg.run(timeout=20), BreakpointStop)
     return dbg
@@ -57,8 +62,8 @@ def ticks(dbg: Session) -> int:
     return int.from_bytes(dbg.physical.read(0x600, 2), "little")
 
 
-def test_a_step_over_it_ends_behind_it_and_the_ticks_go_on(kvm_guest: Guests) -> None:
-    dbg = ticking(kvm_guest)
+def test_a_step_over_it_ends_behind_it_and_the_ticks_go_on(kvm_guest: Guests, irqchip: str) -> None:
+    dbg = ticking(kvm_guest, irqchip)
     before = ticks(dbg)
     stop = dbg.step()
     assert isinstance(stop, StepStop), stop.describe()
@@ -67,8 +72,8 @@ def test_a_step_over_it_ends_behind_it_and_the_ticks_go_on(kvm_guest: Guests) ->
     assert isinstance(dbg.run(timeout=20), BreakpointStop)
 
 
-def test_a_breakpoint_on_it_with_a_condition(kvm_guest: Guests) -> None:
-    dbg = ticking(kvm_guest)
+def test_a_breakpoint_on_it_with_a_condition(kvm_guest: Guests, irqchip: str) -> None:
+    dbg = ticking(kvm_guest, irqchip)
     wanted = ticks(dbg) + 20
     dbg.break_at("again", when=f"*(u16*)0x600 >= {wanted}")
     stop = dbg.run(timeout=20)
@@ -77,12 +82,13 @@ def test_a_breakpoint_on_it_with_a_condition(kvm_guest: Guests) -> None:
     assert ticks(dbg) >= wanted
 
 
-def test_steps_that_let_interrupts_in_come_to_the_handler(kvm_guest: Guests) -> None:
-    dbg = ticking(kvm_guest)
+def test_steps_that_let_interrupts_in_come_to_the_handler(kvm_guest: Guests, irqchip: str) -> None:
+    dbg = ticking(kvm_guest, irqchip)
     dbg.step_interrupts = True
     for _ in range(5):
         places = {dbg.step().pc for _ in range(50)}
-        if host_profile().halts_late or not host_profile().steps_into_handlers:  # else the step waits in KVM alone
+        profile = host_profile()
+        if irqchip == "user" or profile.halts_late or not profile.steps_into_handlers:  # else it waits in KVM alone
             assert dbg.symbols["tick"] in places
         assert dbg.symbols["behind"] in places  # where steps are slow, the next tick is due before the jump is done
 
@@ -112,3 +118,36 @@ def test_a_step_that_waits_can_be_interrupted(kvm_guest: Guests) -> None:
         stop = dbg.interrupt()
         assert stop is not None
         assert stop.pc == dbg.symbols["behind"]
+
+
+def test_it_is_a_stop_where_nothing_can_end_it(kvm_guest: Guests) -> None:
+    masked = "mov al, 0xff; out 0x21, al\n"
+    for asm in ("cli\nhlt", "sti\nhlt", TICKS.replace("sti\n", f"{masked}sti\n"), TICKS.replace("sti\n", "")):
+        dbg = kvm_guest(asm=asm)
+        stop = dbg.run(timeout=60)
+        assert isinstance(stop, HaltedStop), stop.describe()
+        dbg.restart()
+        dbg.break_at(dbg.vcpu.pc)
+        stop = dbg.run(timeout=60)
+        while not isinstance(stop, HaltedStop):
+            stop = dbg.step()
+
+
+def test_with_its_own_controllers_a_limit_and_an_interrupt_say_so_too(kvm_guest: Guests) -> None:
+    dbg = kvm_guest(asm=TICKS.replace("mov al, 0x34", "mov al, 0x30").replace("0xfe", "0xfd"))
+    for _ in range(50):
+        stop = dbg.run(timeout=0.3)
+        assert isinstance(stop, LimitStop), stop.describe()
+        if stop.halted:
+            break
+    assert stop.pc == dbg.symbols["behind"] and dbg.vcpu.state == "halted"
+    dbg.snapshots.save("waiting")
+    dbg.resume()
+    stop = dbg.interrupt()
+    assert isinstance(stop, InterruptedStop) and stop.halted
+    dbg.restart()
+    assert not dbg.vcpu.halted
+    dbg.snapshots.restore("waiting")
+    assert dbg.vcpu.halted
+    stop = dbg.run(timeout=0.3)
+    assert isinstance(stop, LimitStop) and stop.halted and stop.pc == dbg.symbols["behind"]

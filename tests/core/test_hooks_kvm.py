@@ -22,7 +22,7 @@ first:
     out dx, ax
     in al, 0x60
     mov bl, al
-    in al, 0x61
+    in al, 0x62
     mov bh, al
 done: hlt
 """
@@ -419,7 +419,7 @@ def test_handle_shows_without_a_stop(kvm_guest: Guests) -> None:
     assert typed("handle io 0x60 nostop nopass") == "io 0x60: nostop, noprint, nopass (catchpoint 3)."
     assert "Catchpoint 1: out port 0x3f9, 2 bytes, data 0x1234" in typed("run")
     assert shown == ["out port 0x10, 1 byte, data 0x01"]
-    assert "in port 0x61" in typed("continue")
+    assert "in port 0x62" in typed("continue")
     assert dbg.regs.bl == 0xFF
     assert "nostop, print" in typed("info breakpoints")
     typed("handle io 0x60 print stop")

@@ -215,8 +215,9 @@ keyboard:
 """
 
 
-def test_interrupts_of_serial_port_and_keyboard(kvm_guest: Guests, time_scale: float) -> None:
-    dbg = kvm_guest(asm=INTERRUPTS, irqchip=True)
+@pytest.mark.parametrize("irqchip", ["kernel", "user"])
+def test_interrupts_of_serial_port_and_keyboard(kvm_guest: Guests, time_scale: float, irqchip: str) -> None:
+    dbg = kvm_guest(asm=INTERRUPTS, irqchip=irqchip)
     dbg.catch("io", port=0x99)
     dbg.resume()
     time.sleep(0.1 * time_scale)
@@ -343,7 +344,7 @@ def test_every_device_can_be_saved_to_a_file_and_comes_back(kvm_guest: Guests, t
     dbg.type("a")
     dbg.uart.feed(b"waiting")
     before = dbg.machine.bus.save()
-    assert len(before) == 10
+    assert len(before) == 13
     dbg.snapshots.save("x")
     dbg.snapshots.write("x", tmp_path / "x")
     other = kvm_guest(asm="hlt", devices=devices)

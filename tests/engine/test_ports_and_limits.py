@@ -84,7 +84,7 @@ def test_a_limit_of_exits(dbg: ScriptedSession, port: int) -> None:
 
 
 def test_other_exits_count_for_the_limit_too(dbg: ScriptedSession) -> None:
-    stop = played(dbg, port_out(COM1), leaves(exits.IrqWindowExit()), exits=2)
+    stop = played(dbg, port_out(COM1), leaves(exits.SetTprExit(0)), exits=2)
     assert isinstance(stop, stops.LimitStop), stop.describe()
 
 

@@ -14,7 +14,7 @@ from kvmdbg.kvm.counted_port import CountedPort
 from kvmdbg.kvm.run_page import UNFINISHED
 from kvmdbg.machine.memory import PAGE, Guard, GuestMemory
 from kvmdbg.x86.modes import mode_of
-from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
+from kvmdbg.x86.registers import DR6_BS, EFLAGS_IF, EFLAGS_TF
 
 P = TypeVar("P", bound=CountedPort)
 S = TypeVar("S", bound=Structure)
@@ -58,6 +58,9 @@ class ScriptedCpu:
         self.hypercall_answer: int | None = None
         self.ring = None
         self.exits_left = 0
+        self.halted = self.wants_window = False
+        self.interrupts: list[int] = []
+        """The vectors that came in, in order."""
         self.regs = abi.kvm_regs(rflags=2)
         self.regs_written = False
         self._out_is_past = out_is_past
@@ -67,7 +70,7 @@ class ScriptedCpu:
         self._shares_sregs = False
         self._others: dict[type[Structure], Structure] = {}
         self._msrs: dict[int, int] = {}
-        self._mp_state = abi.KVM_MP_STATE_RUNNABLE
+        self._window = False
         self._work: Work | None = None
         self._behind = 0
         self._exit: exits.Exit = exits.UnknownExit(0, 0)
@@ -106,7 +109,11 @@ class ScriptedCpu:
     ) -> Callable[[], P | None]:
         def enter() -> P | None:
             while True:
-                self.run()
+                self._window = self.wants_window
+                try:
+                    self.run()
+                finally:
+                    self._window = False
                 port = ports.get(self.io_key) if self.reason == exits.KVM_EXIT_IO else None
                 if port is None:
                     return None
@@ -153,11 +160,15 @@ class ScriptedCpu:
 
     def _run_program(self) -> None:
         self.regs.rflags &= ~EFLAGS_TF
+        self._deliver_interrupt()
         if self._work is not None and self._goes_on():
             return
         while True:
             if KICK_SIGNAL in signal.sigpending():
                 raise InterruptedError(errno.EINTR, "kicked")
+            if self._window and self.takes_interrupt():
+                self.leave(exits.IrqWindowExit())
+                return
             pc = self.pc
             if self._meets_trap(pc):
                 return
@@ -411,11 +422,47 @@ class ScriptedCpu:
     def set_events(self, events: abi.kvm_vcpu_events) -> None:
         self._set(events)
 
+    def takes_interrupt(self) -> bool:
+        return bool(self.regs.rflags & EFLAGS_IF) and not self.holds_event()
+
+    def interrupt(self, vector: int) -> None:
+        self.interrupts.append(vector)
+        events = self.get_events()
+        events.interrupt.injected, events.interrupt.nr = 1, vector
+        self.set_events(events)
+
+    def _deliver_interrupt(self) -> None:
+        """In real mode, on the stack and by the table at 0; after the instruction whose exit has been served."""
+        events = self.get_events()
+        if not events.interrupt.injected:
+            return
+        if self._work is not None:
+            self._goes_on()
+        for value in (self.regs.rflags, self._sregs.cs.selector, self.regs.rip):
+            self.regs.rsp = self.regs.rsp - 2 & 0xFFFF
+            self.memory.write(self.stack, int(value & 0xFFFF).to_bytes(2, "little"))
+        vector = self.memory.read(4 * events.interrupt.nr, 4)
+        self.regs.rip = int.from_bytes(vector[:2], "little")
+        self._sregs.cs.selector = int.from_bytes(vector[2:], "little")
+        self._sregs.cs.base = self._sregs.cs.selector << 4
+        self.regs.rflags &= ~(EFLAGS_IF | EFLAGS_TF)
+        events.interrupt.injected = 0
+        self.set_events(events)
+
+    def interrupt_return(self) -> None:
+        """For an instruction: what iret does, in real mode."""
+        words = [self.memory.read(self.stack + 2 * n, 2) for n in range(3)]
+        ip, cs, flags = (int.from_bytes(word, "little") for word in words)
+        self.regs.rsp = self.regs.rsp + 6 & 0xFFFF
+        self._sregs.cs.selector, self._sregs.cs.base = cs, cs << 4
+        self.regs.rflags = flags | 2
+        self.jump(ip)
+
     def get_mp_state(self) -> int:
-        return self._mp_state
+        return abi.KVM_MP_STATE_HALTED if self.halted else abi.KVM_MP_STATE_RUNNABLE
 
     def set_mp_state(self, state: int) -> None:
-        self._mp_state = state
+        self.halted = state == abi.KVM_MP_STATE_HALTED
 
     def get_lapic(self) -> abi.kvm_lapic_state:
         return self._get(abi.kvm_lapic_state)

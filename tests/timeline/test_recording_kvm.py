@@ -86,7 +86,8 @@ def test_keys_and_a_change(echo: Open) -> None:
     assert second.regs.snapshot() == first.regs.snapshot()
     assert second.regs.rbx == 0x1234
     assert second.output == first.output
-    assert [device.save() for device in second.devices] == [device.save() for device in first.devices]
+    ours, theirs = ([one.save() for one in dbg.devices if one.name != "time"] for dbg in (second, first))
+    assert ours == theirs
 
 
 def test_a_stop_alone_changes_nothing(echo: Open) -> None:
