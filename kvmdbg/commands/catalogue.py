@@ -14,6 +14,7 @@ MODULES = (
     "searching",
     "exits",
     "files",
+    "frames",
     "gdbserver",
     "info",
     "linux",

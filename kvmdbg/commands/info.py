@@ -73,7 +73,7 @@ def info_registers(dbg: Interpreter, *names: RegistersArg) -> Result:
         from kvmdbg.commands.state import info_vectors
 
         return info_vectors(dbg, names[0])
-    changed = dbg.session.registers.changed()
+    changed = dbg.session.registers.changed() if not dbg.session.frame.number else set()
     if not names:
         mode = dbg.session.vcpu.mode
         shown = list(registers.general_names(mode.bits))
@@ -86,7 +86,9 @@ def info_registers(dbg: Interpreter, *names: RegistersArg) -> Result:
         if name in ("pc", "sp", "fp"):
             from kvmdbg.commands.results import RegisterValue
 
-            values.append(RegisterValue(name, dbg.session.registers.get(name), dbg.session.vcpu.mode.bits))
+            known = dbg.session.frames.register(dbg.session.runner, name)
+            value = dbg.session.registers.get(name) if known is None else known
+            values.append(RegisterValue(name, value, dbg.session.vcpu.mode.bits))
         elif registers.lookup(name) is not None:
             values.append(register_value(dbg, name, changed))
         elif name in GROUP_WORDS:

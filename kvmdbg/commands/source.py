@@ -1,4 +1,4 @@
-"""The guest's source: variables, types, frames."""
+"""The guest's source: variables, types."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import re
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import FileType, Format, NumberType, RestType
+from kvmdbg.commands.parameters import FileType, Format, RestType
 from kvmdbg.commands.printing import formatted
 from kvmdbg.commands.registry import command
-from kvmdbg.commands.results import Fields, Group, Message, Result, SourceText, Table
-from kvmdbg.debuginfo.backtrace import Frame, call_frame_address
+from kvmdbg.commands.results import Fields, Message, Result, Table
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.language.ctype import CType
 from kvmdbg.language.types import MemoryRef
@@ -122,45 +121,6 @@ def whatis(dbg: Interpreter, name: CNameArg) -> Result:
     return Fields(name, values)
 
 
-MostArg = Annotated[int, NumberType("COUNT", least=1)]
-
-
-@command(
-    "backtrace",
-    aliases=("bt", "where"),
-    group="data",
-    example=("break divide", "run", "backtrace"),
-    guest="guests/kernel-O0.elf",
-    py="dbg.backtrace()",
-)
-def backtrace(dbg: Interpreter, count: MostArg = 50) -> Result:
-    """Show the calls that led here, innermost first, at most COUNT; and why there are no more.
-
-    By call frame information (DWARF) where the image has some, else by frame pointers ($rbp, $ebp, $bp).
-    """
-    found = dbg.session.backtrace(count)
-    selected = dbg.session.frame.number
-    rows, data = [], []
-    for one in found.frames:
-        label, place = _frame_place(dbg, one)
-        mark = "*" if one.number == selected and selected else ""
-        rows.append((f"{mark}#{one.number}", f"{one.pc:#x}", label, place, one.how))
-        data.append({"frame": one.number, "pc": one.pc, "sp": one.sp, "symbol": label, "source": place, "how": one.how})
-    table = Table("frames", ("", "Address", "Symbol", "Source", "Found by"), tuple(rows), data=tuple(data))
-    return Group((table, Message(f"({found.end})", data={"end": found.end})))
-
-
-def _frame_place(dbg: Interpreter, frame: Frame) -> tuple[str, str]:
-    """Symbol and source line of a frame."""
-    line = dbg.session.source.at(frame.place)
-    near = dbg.session.symbols.nearest(frame.place)
-    offset = frame.pc - near[0].address if near is not None else 0
-    return (
-        "" if near is None else f"{near[0].name}+{offset:#x}" if offset else near[0].name,
-        f"{line.file.rpartition('/')[2]}:{line.line}" if line is not None else "",
-    )
-
-
 FolderArg = Annotated[str | None, FileType("FOLDER")]
 
 
@@ -186,103 +146,3 @@ def directory(dbg: Interpreter, folder: FolderArg = None) -> Result:
         raise UsageError(f"{folder} is no folder")
     folders.insert(0, os.path.abspath(folder))
     return Message(f"Sources are looked for in {', '.join(folders)}, too.", data={"folders": list(folders)})
-
-
-class FrameType(NumberType):
-    """The number of a frame."""
-
-    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
-        if dbg.session.state != "stopped":
-            return []
-        numbers = [str(one.number) for one in dbg.session.backtrace(MOST_OFFERED).frames]
-        return [number for number in numbers if number.startswith(prefix)] or super().complete(prefix, dbg)
-
-
-MOST_OFFERED = 20
-"""So many frames are offered."""
-FrameArg = Annotated[int, FrameType("NUMBER")]
-
-
-@command(
-    "frame",
-    aliases=("f",),
-    group="data",
-    example=("break divide", "run", "frame 1", "frame"),
-    guest="guests/kernel-O0.elf",
-    py="dbg.select_frame({number})",
-)
-def frame(dbg: Interpreter, number: FrameArg | None = None) -> Result:
-    """Select a frame of the backtrace by its number, or show the selected one.
-
-    Its variables are meant from then on, until the guest goes on; registers stay those of the CPU.
-    """
-    chosen = dbg.session.frame if number is None else dbg.session.select_frame(number)
-    label, place = _frame_place(dbg, chosen)
-    parts: list[Result] = [
-        Message(
-            f"#{chosen.number}  {chosen.pc:#x}" + (f" <{label}>" if label else "") + (f" at {place}" if place else ""),
-            data={"frame": chosen.number, "pc": chosen.pc, "symbol": label, "source": place},
-        )
-    ]
-    line = dbg.session.source.at(chosen.place)
-    text = dbg.source_lines(line.file) if line is not None else ()
-    if line is not None and 0 < line.line <= len(text):
-        parts.append(SourceText(line.file, ((line.line, text[line.line - 1], True),)))
-    return Group(tuple(parts))
-
-
-UpArg = Annotated[int, NumberType("COUNT", least=1)]
-
-
-@command(
-    "up",
-    group="data",
-    example=("break divide", "run", "up", "up 2"),
-    guest="guests/kernel-O0.elf",
-    py="dbg.select_frame(dbg.frame.number + {count})",
-)
-def up(dbg: Interpreter, count: UpArg = 1) -> Result:
-    """Select the frame that called the selected one, or the one COUNT frames out."""
-    return frame(dbg, dbg.session.frame.number + count)
-
-
-@command(
-    "down",
-    group="data",
-    example=("break divide", "run", "up", "down"),
-    guest="guests/kernel-O0.elf",
-    py="dbg.select_frame(dbg.frame.number - {count})",
-)
-def down(dbg: Interpreter, count: UpArg = 1) -> Result:
-    """Select the frame that the selected one called, or the one COUNT frames in."""
-    if dbg.session.frame.number < count:
-        raise UsageError("this is the innermost frame" if not dbg.session.frame.number else "there are not so many")
-    return frame(dbg, dbg.session.frame.number - count)
-
-
-@command(
-    "info frame",
-    group="info",
-    example=("break divide", "run", "info frame"),
-    guest="guests/kernel-O0.elf",
-    py="dbg.frame",
-)
-def info_frame(dbg: Interpreter) -> Result:
-    """Show the selected frame: its place, its call frame, who called it, and the registers that calls keep."""
-    chosen = dbg.session.frame
-    label, place = _frame_place(dbg, chosen)
-    values = {"frame": str(chosen.number), "at": f"{chosen.pc:#x} <{label}>" if label else f"{chosen.pc:#x}"}
-    if place:
-        values["source"] = place
-    values["stack pointer"] = f"{chosen.sp:#x}"
-    cfa = call_frame_address(dbg.session.vcpu, dbg.session.files, chosen)
-    if cfa is not None:
-        values["call frame"] = f"{cfa:#x}"
-    trace = dbg.session.backtrace(chosen.number + 2)
-    if len(trace.frames) > chosen.number + 1:
-        caller = trace.frames[chosen.number + 1]
-        values["called from"] = f"{caller.pc:#x} <{_frame_place(dbg, caller)[0]}>, by {caller.how}"
-    else:
-        values["called from"] = f"not known: {trace.end}"
-    values["registers"] = ", ".join(f"{name} {value:#x}" for name, value in chosen.regs.items())
-    return Fields("", values)

@@ -105,6 +105,8 @@ def register_value(dbg: Interpreter, name: str, changed: set[str]) -> RegisterVa
     row = registers.lookup(name)
     assert row is not None
     value = dbg.session.registers.get(name)
+    known = dbg.session.frames.register(dbg.session.runner, row.name)
+    value = value if known is None else known
     storage = row.parent or row.name
     decoded = " ".join(flags.decode(storage, value)) if storage in flags.DECODED else ""
     if storage == "rflags":

@@ -14,6 +14,7 @@ from kvmdbg.x86 import registers as names
 if TYPE_CHECKING:
     from kvmdbg.core.changes import Changes
     from kvmdbg.core.frames import Frames
+    from kvmdbg.debuginfo.backtrace import Frame
     from kvmdbg.debuginfo.files import DebugFiles
     from kvmdbg.debuginfo.symbols import SymbolTable
     from kvmdbg.debuginfo.variables import Variables
@@ -65,8 +66,10 @@ class VcpuContext:
         convenience: ConvenienceVariables,
         changes: Changes,
         stop: Callable[[], Stop | None],
+        of_frame: Callable[[str], int | None] = lambda name: None,
     ) -> None:
         self._runner = runner
+        self._of_frame = of_frame
         self._space = space
         self._symbols = symbols
         self.source = source
@@ -81,16 +84,27 @@ class VcpuContext:
 
     def register(self, name: str) -> int | None:
         try:
-            return self._file.get(name)
+            known = self._of_frame(name)
+            return self._file.get(name) if known is None else known
         except UsageError:
             return None
 
     def set_register(self, name: str, value: int) -> None:
+        if self._of_frame(name) not in (None, self.register_now(name)):
+            raise UsageError(f"${name} of the selected frame is not in the register now: select frame 0 to write it")
         before = self._file.behind(name)
         self._file.set(name, value)
         self._changes.note(lambda: self._file.put_back(before))
 
+    def register_now(self, name: str) -> int:
+        """The register's own value, whatever frame is selected."""
+        return self._file.get(name)
+
     def register_reader(self, name: str) -> Callable[[], int] | None:
+        known = self._of_frame(name)
+        if known is not None:
+            kept = known
+            return lambda: kept
         register = names.lookup(name)
         if name in ("pc", "sp", "fp") or (register is not None and register.parent not in GENERAL):
             return lambda: self._file.get(name)
@@ -217,8 +231,9 @@ class Contexts:
             control = self._control
             source = Variables(self._files, control.vcpus[runner.index], partial(self._frames.of, runner))
             context = self._made[runner.index] = VcpuContext(
-                runner, control.space, self._files.symbols, source, self._convenience, self._changes, self._standing_at
-            )
+                runner, control.space, self._files.symbols, source, self._convenience, self._changes,
+                self._standing_at, partial(self._frames.register, runner),
+            )  # fmt: skip
         return context
 
     def _standing_at(self) -> Stop | None:
@@ -229,6 +244,12 @@ class Contexts:
     def selected(self) -> VcpuContext:
         """That of the selected vCPU."""
         return self.of(self._control.runner)
+
+    def source_of(self, frame: Frame) -> Variables:
+        """The guest's source as a frame of the selected vCPU sees it."""
+        from kvmdbg.debuginfo.variables import Variables
+
+        return Variables(self._files, self._control.vcpu, lambda: frame)
 
     def scope(self, place: int | None = None) -> SourceScope | None:
         """What names of the source mean in the selected frame, or to the code at a linear address.

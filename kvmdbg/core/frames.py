@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvmdbg.errors import UsageError
+from kvmdbg.x86 import registers
 
 if TYPE_CHECKING:
     from kvmdbg.debuginfo.backtrace import Backtrace, Frame
@@ -27,13 +28,41 @@ class Frames:
         control = self._control
         return control.epoch, control.vcpu.index, control.runner.pc, control.runner.stack_pointer
 
+    def chosen(self, runner: DebuggedVcpu) -> Frame | None:
+        """The frame that the user has chosen on a vCPU; None while it is that of its pc."""
+        if self._chosen is not None and runner is self._control.runner and self._chosen_at == self._here():
+            return self._chosen
+        return None
+
     def of(self, runner: DebuggedVcpu) -> Frame:
         """The selected frame of a vCPU: that of its pc, until ``select`` chooses another at this stop."""
         from kvmdbg.debuginfo.backtrace import innermost
 
-        if self._chosen is not None and runner is self._control.runner and self._chosen_at == self._here():
-            return self._chosen
-        return innermost(self._control.vcpus[runner.index])
+        return self.chosen(runner) or innermost(self._control.vcpus[runner.index])
+
+    def register(self, runner: DebuggedVcpu, name: str) -> int | None:
+        """A register as it was in the frame that the user has chosen, by its name in lower case.
+
+        None where that is the register's own value: in the innermost frame, and of those that calls do not keep.
+        """
+        frame = self.chosen(runner)
+        if frame is None:
+            return None
+        bits = self._control.vcpus[runner.index].mode.bits
+        if name == "pc":
+            return frame.pc
+        if name == "sp" or name == "fp":
+            value = frame.regs.get(f"r{name.replace('f', 'b')}")
+            return None if value is None else value & (1 << bits) - 1
+        register = registers.lookup(name)
+        if register is None:
+            return None
+        whole = register.parent or register.name
+        if whole == "rip":
+            base = 0 if bits == 64 else self._control.vcpus[runner.index].registers.get("cs_base")
+            return frame.pc - base & (1 << register.bits) - 1
+        value = frame.regs.get(whole)
+        return None if value is None else value >> register.shift & (1 << register.bits) - 1
 
     def backtrace(self, most: int = 100) -> Backtrace:
         """The call frames of the selected vCPU, innermost first."""
@@ -51,3 +80,11 @@ class Frames:
         self._chosen = found.frames[number] if number else None
         self._chosen_at = self._here()
         return found.frames[number]
+
+    def caller_of(self, frame: Frame) -> Frame | None:
+        """The frame that a frame's function returns to, past those that it was inlined into; None if not known."""
+        frames = self.backtrace(frame.number + 60).frames
+        number = frame.number
+        while number < len(frames) and frames[number].inlined:
+            number += 1
+        return frames[number + 1] if number + 1 < len(frames) else None

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from kvmdbg.debuginfo.call_frame_info import frame_at
 from kvmdbg.debuginfo.files import DebugFiles
+from kvmdbg.debuginfo.functions import Functions
 from kvmdbg.errors import LoadError, MemoryFault
-from kvmdbg.record import field, record
+from kvmdbg.record import field, record, replace
 from kvmdbg.x86.modes import Mode
 
 NAMES_64 = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip")
@@ -64,6 +65,10 @@ class Frame:
 
     ``regs`` are the registers as they were there, as far as that is known: calls keep only some. ``exact``: ``pc`` is
     the next instruction of code that was interrupted, not what is behind a call; ``place`` is where its code is.
+
+    A function that was inlined has a frame of its own, with the ``pc`` and the registers of the one that it is in, and
+    that is then found "inlined". ``block`` is where its entry stands in .debug_info (-1: that of the innermost around
+    ``pc``), ``name`` what the source calls it, ``call`` the file and line where it calls what is inlined in it.
     """
 
     number: int
@@ -72,6 +77,10 @@ class Frame:
     how: str
     regs: dict[str, int] = field(default_factory=dict)
     exact: bool = True
+    block: int = -1
+    name: str = ""
+    call: tuple[str, int] | None = None
+    inlined: bool = False
 
     @property
     def place(self) -> int:
@@ -87,7 +96,39 @@ class Backtrace:
 
 
 def backtrace(cpu: StoppedCpu, files: DebugFiles, most: int = 100) -> Backtrace:
-    """The frames of a vCPU, at most ``most``."""
+    """The frames of a vCPU, at most ``most``, those of inlined functions included."""
+    found = physical_frames(cpu, files, most)
+    frames: list[Frame] = []
+    for one in found.frames:
+        for frame in with_inlined(one, files):
+            if len(frames) == most:
+                return Backtrace(tuple(frames), f"more than {most} frames")
+            frames.append(replace(frame, number=len(frames)))
+    return Backtrace(tuple(frames), found.end)
+
+
+def with_inlined(frame: Frame, files: DebugFiles) -> list[Frame]:
+    """A frame, with those of the inlined functions that its place is in before it, the innermost first."""
+    for dwarf, base in files.dwarf():
+        with suppress(LoadError):
+            functions = Functions.of(dwarf)
+            chain = [one for one in functions.chain(frame.place - base) if one.origin is not None]
+            if not chain:
+                continue
+            found: list[Frame] = []
+            call = None
+            for block in reversed(chain):
+                assert block.origin is not None
+                how = "inlined" if found else frame.how
+                name, inlined = functions.shown(block.origin), block.kind == "inlined"
+                found.append(replace(frame, how=how, block=block.offset, name=name, call=call, inlined=inlined))
+                call = (block.file, block.line)
+            return found
+    return [frame]
+
+
+def physical_frames(cpu: StoppedCpu, files: DebugFiles, most: int = 100) -> Backtrace:
+    """The frames that have a place on the stack, at most ``most``."""
     mode = cpu.mode
     size = mode.bits // 8
     regs = innermost(cpu).regs

@@ -18,13 +18,17 @@ VOID = CType("void", "void", 0)
 
 @record
 class Variable:
-    """A parameter or a variable: ``location`` is a DWARF expression, or (start, end, expression) by address."""
+    """A parameter or a variable: ``location`` is a DWARF expression, or (start, end, expression) by address.
+
+    ``owner`` is where the function that it is in, or the inlined copy of one, stands in .debug_info.
+    """
 
     name: str
     type: CType
     location: bytes | tuple[tuple[int, int, bytes], ...]
     is_parameter: bool
     line: int
+    owner: int = 0
 
 
 @record
@@ -254,22 +258,23 @@ class _Reader:
             origin = die.get_DIE_from_attribute("DW_AT_abstract_origin")
         frame = die.attributes.get("DW_AT_frame_base")
         variables: list[tuple[Variable, tuple[tuple[int, int], ...]]] = []
-        self._block(unit, die, base, extent, variables)
+        self._block(unit, die, base, extent, variables, die.offset)
         frame_base = bytes(frame.value) if frame is not None and isinstance(frame.value, list) else b""
         start, end = min(a for a, _ in extent), max(b for _, b in extent)
         name = text(origin, "DW_AT_name")
         return Function(name, start, end, frame_base, tuple(variables), unit.cu_offset, die.offset)
 
-    def _block(self, unit: Any, die: Any, base: int, extent: Any, found: list[Any]) -> None:
+    def _block(self, unit: Any, die: Any, base: int, extent: Any, found: list[Any], owner: int) -> None:
         for child in die.iter_children():
             if child.tag in ("DW_TAG_variable", "DW_TAG_formal_parameter"):
-                one = self._variable(unit, child, base)
+                one = self._variable(unit, child, base, owner)
                 if one is not None and one.name:
                     found.append((one, extent))
             elif child.tag in ("DW_TAG_lexical_block", "DW_TAG_inlined_subroutine"):
-                self._block(unit, child, base, self._extent(child, base) or extent, found)
+                inner = owner if child.tag == "DW_TAG_lexical_block" else child.offset
+                self._block(unit, child, base, self._extent(child, base) or extent, found, inner)
 
-    def _variable(self, unit: Any, die: Any, base: int) -> Variable | None:
+    def _variable(self, unit: Any, die: Any, base: int, owner: int = 0) -> Variable | None:
         origin = die
         for link in ("DW_AT_abstract_origin", "DW_AT_specification"):
             if link in die.attributes:
@@ -278,9 +283,17 @@ class _Reader:
         if "DW_AT_type" not in origin.attributes:
             return None
         line = origin.attributes.get("DW_AT_decl_line")
+        type_ = self._type_at(origin)
+        constant = die.attributes.get("DW_AT_const_value")
+        if location is None and constant is not None and not type_.size:
+            return None
+        if location is None and constant is not None:
+            place: bytes | tuple[tuple[int, int, bytes], ...] = _implicit_value(constant.value, type_.size)
+        else:
+            place = self._location(unit, location, die, base)
         return Variable(
-            text(origin, "DW_AT_name"), self._type_at(origin), self._location(unit, location, die, base),
-            die.tag == "DW_TAG_formal_parameter", int(line.value) if line is not None else 0,
+            text(origin, "DW_AT_name"), type_, place,
+            die.tag == "DW_TAG_formal_parameter", int(line.value) if line is not None else 0, owner,
         )  # fmt: skip
 
     def _location(self, unit: Any, attribute: Any, die: Any, base: int) -> bytes | tuple[tuple[int, int, bytes], ...]:
@@ -420,6 +433,12 @@ class _Reader:
         takes = [self._type_at(one) for one in children if one.tag == "DW_TAG_formal_parameter"]
         more = ["..."] if any(one.tag == "DW_TAG_unspecified_parameters" for one in children) else []
         made.naming = lambda: f"{back.name} ({', '.join([*(one.name for one in takes), *more]) or 'void'})"
+
+
+def _implicit_value(value: int | bytes | list[int], size: int) -> bytes:
+    """The expression of a place that is nowhere, with this value: DW_OP_implicit_value, its length and its bytes."""
+    data = bytes(value) if isinstance(value, bytes | list) else (value & (1 << 8 * size) - 1).to_bytes(size, "little")
+    return bytes((0x9E, len(data) & 0x7F)) + data if len(data) < 0x80 else b""
 
 
 def _array_name(inner: CType, count: int | None) -> Callable[[], str]:

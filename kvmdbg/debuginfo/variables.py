@@ -9,9 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import groupby
 
-from kvmdbg.debuginfo.backtrace import NAMES_32, NAMES_64, Frame, StoppedCpu, backtrace, call_frame_address
+from kvmdbg.debuginfo.backtrace import NAMES_32, NAMES_64, Frame, StoppedCpu, call_frame_address, physical_frames
 from kvmdbg.debuginfo.declarations import DebugInfo, Function, Variable
 from kvmdbg.debuginfo.files import DebugFiles
+from kvmdbg.debuginfo.functions import Functions
 from kvmdbg.debuginfo.locations import NotThere, Place, evaluate
 from kvmdbg.errors import LoadError, MemoryFault, UsageError
 from kvmdbg.language.ctype import CType, Member
@@ -82,9 +83,10 @@ class _Surroundings:
 
     def value_on_entry(self, code: bytes, size: int) -> int:
         """By what the caller says of the call (DW_TAG_call_site)."""
-        number = self._frame.number + 1
-        frames = backtrace(self._cpu, self._files, number + 1).frames
-        caller = frames[number] if len(frames) > number and not frames[number].exact else None
+        sp = self._frame.sp
+        frames = physical_frames(self._cpu, self._files, self._frame.number + 2).frames
+        outer = [one for one in frames if one.sp > sp]
+        caller = outer[0] if outer and not outer[0].exact else None
         found = _function_at(self._files, caller.place) if caller is not None else None
         if caller is None or found is None or self._function is None:
             raise NotThere("optimized out: only the caller knew it")
@@ -149,7 +151,20 @@ class Variables:
 
     def _inside(self, function: Function, base: int) -> list[Variable]:
         at = self.here - base
-        return [one for one, extent in function.variables if any(start <= at < end for start, end in extent)]
+        owner = self._owner(function, at)
+        return [
+            one
+            for one, extent in function.variables
+            if one.owner == owner and any(start <= at < end for start, end in extent)
+        ]
+
+    def _owner(self, function: Function, at: int) -> int:
+        """Where the function of the frame stands in .debug_info: an inlined one, if its code is one's."""
+        if self._place is None and self.frame.block >= 0:
+            return self.frame.block
+        found = _function_at(self._files, self.here)
+        chain = Functions.of(found[0].dwarf).chain(at) if found is not None else []
+        return next((one.offset for one in reversed(chain) if one.origin is not None), function.offset)
 
     def values(self, *, parameters: bool) -> dict[str, str]:
         """The same by name, with their values in words."""

@@ -247,8 +247,9 @@ def test_frames(dbg: Session) -> None:
     assert "*#1" in typed(dbg, "backtrace")
     assert "called from" in typed(dbg, "info frame")
     with pytest.raises(UsageError, match="there is no frame 9"):
-        typed(dbg, "up 8")
-    typed(dbg, "down")
+        typed(dbg, "frame 9")
+    assert typed(dbg, "up 8").startswith("#2  ")  # as far as it goes
+    typed(dbg, "down 8")
     assert value_of(dbg, "sum") == "43"
     with pytest.raises(UsageError, match="this is the innermost frame"):
         typed(dbg, "down")

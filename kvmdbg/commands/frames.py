@@ -1,0 +1,314 @@
+"""The calls that led to where the guest stands: backtrace, frame, up, down, info frame."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.parameters import CommandTextArg, NumberType, RestType
+from kvmdbg.commands.registry import command
+from kvmdbg.commands.results import Fields, Group, Message, Result, SourceText, Table
+from kvmdbg.debuginfo.backtrace import Frame, call_frame_address
+from kvmdbg.errors import KvmdbgError, UsageError
+
+FARTHEST = 100_000
+"""So many frames are looked through for the outermost ones."""
+FEW = 50
+"""So many are shown where no number is said."""
+CountsArg = Annotated[str, RestType("[full] [COUNT|-COUNT]", words=("full",))]
+
+
+@command(
+    "backtrace",
+    aliases=("bt", "where"),
+    group="data",
+    example=("break divide", "run", "backtrace", "bt full 1"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.backtrace()",
+)
+def backtrace(dbg: Interpreter, counts: CountsArg = "") -> Result:
+    """Show the calls that led here with their arguments, innermost first, at most COUNT; and why there are no more.
+
+    By call frame information (DWARF) where the image has some, else by frame pointers ($rbp, $ebp, $bp). A function
+    that was inlined has a frame of its own. -COUNT shows the outermost ones, `bt full` the local variables of each.
+    """
+    words = counts.split()
+    full = bool({"full", "-full"} & set(words))
+    numbers = [word for word in words if word not in ("full", "-full")]
+    if len(numbers) > 1:
+        raise UsageError(f"backtrace takes one COUNT, not {' '.join(numbers)}")
+    count = dbg.number(numbers[0]) if numbers else FEW
+    if not count:
+        raise UsageError("COUNT must be at least 1, or negative for the outermost frames")
+    found = dbg.session.backtrace(count if count > 0 else FARTHEST)
+    frames = found.frames if count > 0 else found.frames[count:]
+    selected = dbg.session.frame.number
+    if not full:
+        rows, data = _rows(dbg, frames, selected)
+        columns = ["", "Address", "Symbol", "Source", "Arguments", "Found by"]
+        if not any(row[4] for row in rows):  # nothing is known of them, as in programs of assembly
+            rows, columns = [(*row[:4], row[5]) for row in rows], [*columns[:4], columns[5]]
+        table = Table("frames", tuple(columns), tuple(rows), data=tuple(data))
+        return Group((table, Message(f"({found.end})", data={"end": found.end})))
+    parts: list[Result] = []
+    for one in frames:
+        parts += [_line_of(dbg, one, "*" if one.number == selected and selected else ""), _locals_of(dbg, one)]
+    return Group((*parts, Message(f"({found.end})", data={"end": found.end})))
+
+
+def _rows(
+    dbg: Interpreter, frames: tuple[Frame, ...], selected: int
+) -> tuple[list[tuple[str, ...]], list[dict[str, Any]]]:
+    rows: list[tuple[str, ...]] = []
+    data: list[dict[str, Any]] = []
+    for one in frames:
+        label, place = frame_place(dbg, one)
+        arguments = arguments_of(dbg, one)
+        mark = "*" if one.number == selected and selected else ""
+        shown = ", ".join(f"{name}={value}" for name, value in arguments.items())
+        rows.append((f"{mark}#{one.number}", f"{one.pc:#x}", label, place, shown, one.how))
+        data.append(
+            {"frame": one.number, "pc": one.pc, "sp": one.sp, "symbol": label, "source": place, "how": one.how}
+            | {"arguments": arguments}
+        )
+    return rows, data
+
+
+def arguments_of(dbg: Interpreter, frame: Frame) -> dict[str, str]:
+    """The arguments of a frame's function and their values, as far as they are known."""
+    try:
+        return dbg.session.contexts.source_of(frame).values(parameters=True)
+    except KvmdbgError:
+        return {}
+
+
+def _locals_of(dbg: Interpreter, frame: Frame) -> Result:
+    try:
+        values = dbg.session.contexts.source_of(frame).values(parameters=False)
+    except KvmdbgError as error:
+        return Message(f"        {error}")
+    text = "\n".join(f"        {name} = {value}" for name, value in values.items()) or "        No locals."
+    return Message(text, data={"frame": frame.number, "locals": values})
+
+
+def frame_place(dbg: Interpreter, frame: Frame) -> tuple[str, str]:
+    """Symbol and source line of a frame; of a function that has inlined the next one, the line of the call."""
+    line = dbg.session.source.at(frame.place)
+    place = (line.file, line.line) if line is not None else None
+    if frame.call is not None:
+        place = frame.call
+    near = dbg.session.symbols.nearest(frame.place)
+    offset = frame.pc - near[0].address if near is not None else 0
+    label = "" if near is None else f"{near[0].name}+{offset:#x}" if offset else near[0].name
+    if frame.inlined:
+        label = f"{frame.name} (inlined)"
+    elif "::" in frame.name and near is not None:
+        label = f"{frame.name}+{offset:#x}" if offset else frame.name
+    return label, f"{place[0].rpartition('/')[2]}:{place[1]}" if place is not None else ""
+
+
+def _line_of(dbg: Interpreter, one: Frame, mark: str = "") -> Message:
+    """A frame in one line, as gdb has it."""
+    label, place = frame_place(dbg, one)
+    arguments = arguments_of(dbg, one)
+    shown = ", ".join(f"{name}={value}" for name, value in arguments.items())
+    text = f"{mark}#{one.number}  {one.pc:#x}" + (f" <{label}>" if label else "")
+    text += (f" ({shown})" if shown else "") + (f" at {place}" if place else "")
+    data = {"frame": one.number, "pc": one.pc, "symbol": label, "source": place, "arguments": arguments}
+    return Message(text, data=data)
+
+
+class FrameType(NumberType):
+    """The number of a frame."""
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        if dbg.session.state != "stopped":
+            return []
+        numbers = [str(one.number) for one in dbg.session.backtrace(MOST_OFFERED).frames]
+        return [number for number in numbers if number.startswith(prefix)] or super().complete(prefix, dbg)
+
+
+MOST_OFFERED = 20
+"""So many frames are offered."""
+FrameArg = Annotated[int, FrameType("NUMBER")]
+
+
+def _shown(dbg: Interpreter, number: int | None = None) -> Result:
+    """Select a frame, or leave it, and show it with its line of source."""
+    chosen = dbg.session.frame if number is None else dbg.session.select_frame(number)
+    frames = dbg.session.backtrace(chosen.number + 1).frames
+    chosen = frames[chosen.number] if chosen.number < len(frames) else chosen
+    parts: list[Result] = [_line_of(dbg, chosen)]
+    line = dbg.session.source.at(chosen.place)
+    place = chosen.call or ((line.file, line.line) if line is not None else None)
+    text = dbg.source_lines(place[0]) if place is not None else ()
+    if place is not None and 0 < place[1] <= len(text):
+        parts.append(SourceText(place[0], ((place[1], text[place[1] - 1], True),)))
+        dbg.session.locations.note_listed(*place)
+    return Group(tuple(parts))
+
+
+@command(
+    "frame",
+    aliases=("f",),
+    group="data",
+    example=("break divide", "run", "frame 1", "frame"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.select_frame({number})",
+)
+def frame(dbg: Interpreter, number: FrameArg | None = None) -> Result:
+    """Select a frame of the backtrace by its number, or show the selected one.
+
+    Its variables and registers are meant from then on (print $pc, x/i $pc, info registers, finish), until the guest
+    goes on. Of the registers that calls need not keep, those of the CPU are shown.
+    """
+    return _shown(dbg, number)
+
+
+@command(
+    "frame level", group="data", example=("break divide", "run", "frame level 1"), guest="guests/kernel-O0.elf",
+    py="dbg.select_frame({number})",
+)  # fmt: skip
+def frame_level(dbg: Interpreter, number: FrameArg) -> Result:
+    """Select a frame of the backtrace by its number (the same as frame)."""
+    return _shown(dbg, number)
+
+
+NameArg = Annotated[str, RestType("NAME", "location")]
+
+
+@command(
+    "frame function", group="data", example=("break divide", "run", "frame function kernel_main"),
+    guest="guests/kernel-O0.elf", py="dbg.select_frame(number)",
+)  # fmt: skip
+def frame_function(dbg: Interpreter, name: NameArg) -> Result:
+    """Select the innermost frame of a function."""
+    for one in dbg.session.backtrace(FARTHEST).frames:
+        near = dbg.session.symbols.nearest(one.place)
+        symbol = near[0].name if near is not None and not one.inlined else ""
+        plain = one.name.partition("(")[0]
+        if name in (one.name, plain, symbol) or plain.endswith(f"::{name}"):
+            return _shown(dbg, one.number)
+    raise UsageError(f"no frame of a function {name}")
+
+
+@command(
+    "frame apply",
+    group="data",
+    example=("break divide", "run", "frame apply 2 info args"),
+    guest="guests/kernel-O0.elf",
+)
+def frame_apply(dbg: Interpreter, text: CommandTextArg) -> Iterator[Result]:
+    """Run a command in several frames: frame apply all|COUNT|-COUNT|level NUMBER|NUMBER-NUMBER [-q] [-c] [-s] COMMAND.
+
+    -q leaves the frames themselves out, -c goes on after errors, -s goes on and says nothing of them.
+    """
+    which, flags, line = _applied(dbg, text)
+    before = dbg.session.frame.number
+    try:
+        for one in which:
+            chosen = dbg.session.select_frame(one)
+            try:
+                results = list(dbg.run_lines([line]))
+            except KvmdbgError as error:
+                if "s" in flags:
+                    continue
+                if "c" not in flags:
+                    raise
+                results = [Message(str(error), "warning")]
+            if "q" not in flags:
+                yield _line_of(dbg, chosen)
+            yield from results
+    finally:
+        if dbg.session.state == "stopped":
+            dbg.session.select_frame(before)
+
+
+def _applied(dbg: Interpreter, text: str) -> tuple[list[int], set[str], str]:
+    """The frames, the flags and the command of ``frame apply``."""
+    match = re.match(r"(all|-?\d+|level\s+(?:\d+(?:-\d+)?\s+)+)\s*((?:-[qcs]\s+)*)(\S.*)$", text)
+    if match is None:
+        raise UsageError("frame apply needs frames and a command, as in frame apply 2 info locals")
+    words = match[1].split()
+    last = dbg.session.backtrace(FARTHEST).frames[-1].number
+    if words[0] == "all":
+        which = list(range(last + 1))
+    elif words[0] == "level":
+        which = []
+        for word in words[1:]:
+            low, _, high = word.partition("-")
+            which += range(int(low), int(high or low) + 1)
+    else:
+        count = int(words[0])
+        which = list(range(last + 1))[:count] if count >= 0 else list(range(last + 1))[count:]
+    return which, set(re.findall(r"-([qcs])", match[2])), match[3]
+
+
+@command("faas", group="data", example=("break divide", "run", "faas print left"), guest="guests/kernel-O0.elf")
+def faas(dbg: Interpreter, text: CommandTextArg) -> Iterator[Result]:
+    """Run a command in all frames, those left out where it errs: the same as frame apply all -s."""
+    return frame_apply(dbg, f"all -s {text}")
+
+
+UpArg = Annotated[int, NumberType("COUNT", least=1)]
+
+
+@command(
+    "up",
+    group="data",
+    example=("break divide", "run", "up", "up 2"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.select_frame(dbg.frame.number + {count})",
+)
+def up(dbg: Interpreter, count: UpArg = 1) -> Result:
+    """Select the frame that called the selected one, or the one COUNT frames out."""
+    last = dbg.session.backtrace(dbg.session.frame.number + count + 1).frames[-1].number
+    if last <= dbg.session.frame.number:
+        raise UsageError("this is the outermost frame that is known")
+    return _shown(dbg, min(last, dbg.session.frame.number + count))
+
+
+@command(
+    "down",
+    group="data",
+    example=("break divide", "run", "up", "down"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.select_frame(dbg.frame.number - {count})",
+)
+def down(dbg: Interpreter, count: UpArg = 1) -> Result:
+    """Select the frame that the selected one called, or the one COUNT frames in."""
+    if not dbg.session.frame.number:
+        raise UsageError("this is the innermost frame")
+    return _shown(dbg, max(dbg.session.frame.number - count, 0))
+
+
+@command(
+    "info frame",
+    group="info",
+    example=("break divide", "run", "info frame"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.frame",
+)
+def info_frame(dbg: Interpreter) -> Result:
+    """Show the selected frame: its place, its call frame, who called it, and the registers that calls keep."""
+    chosen = dbg.session.frame
+    label, place = frame_place(dbg, chosen)
+    values = {"frame": str(chosen.number), "at": f"{chosen.pc:#x} <{label}>" if label else f"{chosen.pc:#x}"}
+    if place:
+        values["source"] = place
+    values["stack pointer"] = f"{chosen.sp:#x}"
+    cfa = call_frame_address(dbg.session.vcpu, dbg.session.files, chosen)
+    if cfa is not None:
+        values["call frame"] = f"{cfa:#x}"
+    trace = dbg.session.backtrace(chosen.number + 2)
+    if chosen.number < len(trace.frames) and trace.frames[chosen.number].inlined:
+        values["inlined"] = f"into {frame_place(dbg, trace.frames[chosen.number + 1])[0]}"
+    caller = dbg.session.frames.caller_of(trace.frames[chosen.number])
+    if caller is not None:
+        values["called from"] = f"{caller.pc:#x} <{frame_place(dbg, caller)[0]}>, by {caller.how}"
+    else:
+        values["called from"] = f"not known: {trace.end}"
+    values["registers"] = ", ".join(f"{name} {value:#x}" for name, value in chosen.regs.items())
+    return Fields("", values)
