@@ -67,10 +67,14 @@ class ExceptionEvent(Vector):
 @event
 @record
 class InterruptEvent(Vector):
+    """``call`` is what it asks of a BIOS, in words, where the guest has one."""
+
     kind: ClassVar[str] = "interrupt"
+    call: str = ""
 
     def describe(self) -> str:
-        return f"interrupt {self.vector:#x}{self._also()} at {self.ip:#x}"
+        asked = f": {self.call}" if self.call else ""
+        return f"interrupt {self.vector:#x}{self._also()} at {self.ip:#x}{asked}"
 
 
 @event

@@ -64,7 +64,7 @@ class BiosCall:
         self.number = number
         self._caller = caller
         ax = int(caller.regs.rax) & 0xFFFF
-        self.event = BiosEvent(number, ax >> 8, ax, bios.words(caller, number))
+        self.event = BiosEvent(number, ax >> 8, ax, bios.words(caller.regs, number))
 
     @property
     def value(self) -> int:

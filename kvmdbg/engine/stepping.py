@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from kvmdbg.engine.runner import Runner
 
 
+def _nowhere(pc: int) -> bool:
+    return False
+
+
 class Stepper(SingleStep):
     """Steps the vCPU of ``runner``; all methods run on its thread."""
 
@@ -138,8 +142,9 @@ class Stepper(SingleStep):
         """Step ``count`` instructions (None: until something stops), stopping at breakpoints on the way.
 
         ``record`` gets a copy of struct kvm_regs after each step (144 bytes); outside of ``span`` (start, end of
-        linear addresses) stepping ends. Interrupts are kept out as ``step_interrupts`` of the session says, but not
-        where stepping stands for a free run; ``limit`` says that ``count`` is the limit of one.
+        linear addresses) stepping ends. A call of the BIOS is one instruction, for who does not begin in its code.
+        Interrupts are kept out as ``step_interrupts`` of the session says, but not where stepping stands for a free
+        run; ``limit`` says that ``count`` is the limit of one.
         """
         runner = self.runner
         runner.require_step()
@@ -151,7 +156,7 @@ class Stepper(SingleStep):
         try:
             kept = self.kept
             with self._handlers_trapped():
-                stop = self._run(count, record, span, kept)
+                stop = self._run(count, record, span, kept, stepped and not limit)
             if stop is not None:
                 runner.note_unseen(stop)
             if limit and isinstance(stop, stops.StepStop):
@@ -162,7 +167,7 @@ class Stepper(SingleStep):
             runner.step_quietly(True)
 
     def _run(
-        self, count: int | None, record: list[bytes] | None, span: tuple[int, int] | None, kept: bool
+        self, count: int | None, record: list[bytes] | None, span: tuple[int, int] | None, kept: bool, stepped: bool
     ) -> stops.Stop | None:
         runner = self.runner
         plan, guest, vcpu = runner.plan, runner.guest, runner.vcpu
@@ -178,6 +183,8 @@ class Stepper(SingleStep):
         tracer = guest.listeners.instructions
         drain = guest.coalescing.drain
         entries, by_out, outdated = self.handlers.points, self.handlers.by_out, self.handlers.outdated
+        in_bios = guest.machine.bios.has_code_at if stepped and guest.machine.bios is not None else _nowhere
+        in_bios = _nowhere if in_bios(runner.pc) else in_bios
         in_turn = guest.machine.irqchip and runner.host.profile.kernel_trap == HLT
         pc = runner.pc
         runner.debug_for_stepping(again=False)
@@ -245,12 +252,14 @@ class Stepper(SingleStep):
             if stopping and copy_of_regs() == before:  # before it ran
                 runner.forget()
                 return None
-            done += 1
-            if record is not None:
-                record.append(copy_of_regs())
             if tracer is not None:
                 tracer.step(began, before, copy_of_regs())
-            if done == count or (span is not None and not span[0] <= pc < span[1]):
+            inside = in_bios(pc)
+            if not inside:
+                done += 1
+                if record is not None:
+                    record.append(copy_of_regs())
+            if not inside and (done == count or (span is not None and not span[0] <= pc < span[1])):
                 runner.forget()
                 self._can_keep = True
                 return (None if self.waits else runner.reached(pc)) or stops.StepStop(

@@ -260,6 +260,13 @@ class Vectors:
         code = self._space.code_at(runner, linear, HANDLER_SIZE)
         return looks_like_code(code, {4: 16, 8: 32, 16: 64}[gate_size(runner.mode)])
 
+    def _call(self, runner: DebuggedVcpu, vector: int) -> str:
+        """What an interrupt asks of the BIOS."""
+        bios = self._space.machine.bios
+        if bios is None or not runner.mode.segmented:
+            return ""
+        return str(bios.words(runner.vcpu.regs, vector))
+
     def _describe(
         self, runner: DebuggedVcpu, kind: str, vector: int, vectors: list[int]
     ) -> ExceptionEvent | InterruptEvent:
@@ -279,6 +286,6 @@ class Vectors:
             with suppress(KvmdbgError):
                 ip += self._judge.context_of(runner).segment(words[1] & 0xFFFF)
         if kind == "interrupt":
-            return InterruptEvent(vector, ip, others)
+            return InterruptEvent(vector, ip, others, self._call(runner, vector))
         address = int(runner.sregs.cr2) if vector == 14 and not mode.segmented else None
         return ExceptionEvent(vector, ip, others, error_code, address)

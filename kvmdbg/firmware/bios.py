@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmdbg.firmware import rom
-from kvmdbg.firmware.call import Call, Caller
+from kvmdbg.firmware.call import Call, Caller, part
 from kvmdbg.firmware.environment import Environment
 from kvmdbg.firmware.registry import find, words
 from kvmdbg.firmware.restart import post
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import Bus, GuestEnd
 from kvmdbg.machine.memory import GuestMemory
+
+if TYPE_CHECKING:
+    from kvmdbg.kvm import abi
 
 
 class Bios(Environment):
@@ -48,10 +51,15 @@ class Bios(Environment):
         number = rom.CALLS.get(int(caller.regs.rip))
         return number if number is not None and caller.sregs.cs.base == rom.BASE else None
 
-    def words(self, caller: Caller, number: int) -> str:
-        """The call in words."""
-        call = Call(caller, self, number)
-        return words(number, lambda name: getattr(call, name))
+    @staticmethod
+    def has_code_at(pc: int) -> bool:
+        """Whether the BIOS's code lies at this linear address."""
+        return rom.BASE <= pc < rom.BASE + rom.SIZE
+
+    @staticmethod
+    def words(regs: abi.kvm_regs, number: int) -> str:
+        """A call with these registers in words."""
+        return words(number, lambda name: part(regs, name))
 
     @staticmethod
     def _unknown(call: Call) -> None:

@@ -67,6 +67,13 @@ class _Part:
         call.caller.changed()
 
 
+def part(regs: abi.kvm_regs, name: str) -> int:
+    """A general register, or a part of one, by its name: eax, ax, al."""
+    if name[1] in "lh":
+        return getattr(regs, f"r{name[0]}x") >> (8 if name[1] == "h" else 0) & 0xFF  # type: ignore[no-any-return]
+    return getattr(regs, "r" + name[-2:]) & (0xFFFFFFFF if name[0] == "e" else 0xFFFF)  # type: ignore[no-any-return]
+
+
 class Call:
     """One call of a service. ``frame`` is what of the stack lies above IP, CS and FLAGS of the caller, in bytes."""
 

@@ -166,3 +166,39 @@ def test_catch_bios(booted: Booted) -> None:
     stop = run(dbg)
     assert isinstance(stop, stops.CaughtStop)
     assert "int 0x12" in stop.describe()
+
+
+CALLS = "mov ax, 0x0e41; mov bx, 7; int 0x10; nop; int 0x10; nop; cli; hlt"
+
+
+def test_a_call_is_one_step(booted: Booted) -> None:
+    dbg = booted(CALLS)
+    dbg.step(2)
+    stop = dbg.step()
+    assert (stop.pc, dbg.screen()[0]) == (0x7C08, "A")
+    records: list[bytes] = []
+    stop = dbg.step(2, record=records)
+    assert (stop.pc, len(records), dbg.screen()[0]) == (0x7C0B, 2, "AA")
+    dbg.restart()
+    dbg.step(2)
+    dbg.break_at(0xF0000 + dbg.physical.read(0x40, 1)[0] + (dbg.physical.read(0x41, 1)[0] << 8))
+    stop = dbg.step()
+    assert isinstance(stop, stops.BreakpointStop), "whoever wants to see its code has a breakpoint there"
+    assert dbg.step().pc == stop.pc + 2
+    assert dbg.screen()[0] == "A"
+    assert dbg.step().pc == 0x7C08
+
+
+def test_a_chained_call_ends_where_the_guest_goes_on(booted: Booted) -> None:
+    dbg = booted("pushf; .byte 0x9a; vector: .long 0; nop; hlt")
+    dbg.memory.write(dbg.symbols["vector"], dbg.physical.read(0x12 * 4, 4))
+    dbg.step(1)
+    assert (dbg.step().pc, dbg.regs.ax) == (0x7C06, 639)
+
+
+def test_catch_interrupt_says_what_is_asked(booted: Booted) -> None:
+    dbg = booted(CALLS)
+    dbg.catch("interrupt", vector=0x10)
+    stop = run(dbg)
+    words = "interrupt 0x10 at 0x7c08: int 0x10, AH=0x0e (teletype output): AL=0x41 'A', BH=0x00, BL=0x07"
+    assert words in stop.describe()
