@@ -174,7 +174,7 @@ class Control:
             boots = bios.boots_from is not None
             if boots:
                 state.general["rdx"] = bios.boots_from
-            bios.install(clock=boots)
+            bios.install()
             state.general["rflags"] |= EFLAGS_IF if boots else 0
         runner = self.runners[0]
         general = {name: value for name, value in self._registers.items() if name in GENERAL}

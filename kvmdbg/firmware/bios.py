@@ -84,9 +84,9 @@ class Bios(Environment):
 
     def save(self) -> Any:
         counts = [[vector, ah, count] for (vector, ah), count in self.counts.items()]
-        return [counts, sorted(self.told), self.wait_until]
+        return [counts, sorted(self.told), self.wait_until, self.clock_is_set]
 
     def load(self, state: Any) -> None:
-        counts, told, self.wait_until = state
+        counts, told, self.wait_until, self.clock_is_set = state
         self.counts = {(vector, ah): count for vector, ah, count in counts}
         self.told = {(vector, ah) for vector, ah in told}

@@ -18,6 +18,7 @@ from kvmdbg.firmware.rtc import (
     YEAR,
     cmos,
     set_cmos,
+    ticks_of_day,
 )
 
 ALARM = {1: "cl", 3: "dh", 5: "ch"}
@@ -46,6 +47,11 @@ def clock_interrupt(call: Call) -> None:
 def get_ticks(call: Call) -> None:
     """Get timer ticks."""
     data = call.read(bda.TICKS, 5)
+    if not call.bios.clock_is_set:
+        call.bios.clock_is_set = True
+        now = (int.from_bytes(data[:4], "little") + ticks_of_day(call.bios.bus)) % TICKS_OF_DAY
+        data = now.to_bytes(4, "little") + data[4:]
+        call.write(bda.TICKS, data)
     call.dx, call.cx = int.from_bytes(data[:2], "little"), int.from_bytes(data[2:4], "little")
     call.ax = data[4]
     if data[4]:
@@ -56,6 +62,7 @@ def get_ticks(call: Call) -> None:
 @service(0x1A, 0x01, "cx dx")
 def set_ticks(call: Call) -> None:
     """Set timer ticks."""
+    call.bios.clock_is_set = True
     call.write(bda.TICKS, call.dx.to_bytes(2, "little") + call.cx.to_bytes(2, "little") + b"\0")
     call.ah = 0
     call.carry(False)

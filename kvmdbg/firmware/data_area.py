@@ -25,8 +25,8 @@ DISK_INTERRUPT, KEYBOARD_FLAGS, KEYBOARD_LEDS = 0x48E, 0x496, 0x497
 RESET_FLAG, BREAK_FLAG = 0x472, 0x471
 
 
-def data_area(disks: Disks, ticks: int) -> bytes:
-    """All 256 bytes; ``ticks`` is the time of day in 18.2ths of a second."""
+def data_area(disks: Disks) -> bytes:
+    """All 256 bytes."""
     data = bytearray(SIZE)
 
     def put(address: int, layout: str, *values: int) -> None:
@@ -44,7 +44,6 @@ def data_area(disks: Disks, ticks: int) -> bytes:
     put(MODE, "BHH", 3, 80, 0x1000)
     put(SHAPE, "HBH", 0x0607, 0, 0x3D4)
     put(0x465, "BB", 0x29, 0x30)
-    put(TICKS, "I", ticks)
     put(0x47C, "4B", 10, 1, 1, 1)  # time-outs of serial ports
     put(ROWS, "BHBBB", 24, 16, 0x60, 0xF9, 0x51)
     put(KEYBOARD_FLAGS, "B", 0x10)  # an enhanced keyboard

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kvmdbg.devices.fonts import font
 from kvmdbg.firmware import rom
 from kvmdbg.firmware.data_area import data_area, fixed_disk_table
-from kvmdbg.firmware.rtc import ticks_of_day
 from kvmdbg.machine.eltorito import BootEntry, boot_entry
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ DISKETTE = bytes.fromhex("af022502121bff6cf60f08")
 """The diskette parameter table of int 1Eh (IBM PC AT Technical Reference): 18 sectors of 512 bytes a track."""
 CONFIGURATION = bytes.fromhex("0800fc01007400000000")
 """What int 15h/C0 points to: eight bytes follow; an AT, RTC, second 8259, keyboard intercept."""
+VIDEO_FUNCTIONS = bytes.fromhex("7fe00f0000000007 02080e0000000000")
+"""What int 10h/1B points to: modes 0 to 6, 0Dh to 13h; 200, 350 and 400 lines; two fonts; all functions but a few."""
 
 
 class Environment:
@@ -34,6 +36,8 @@ class Environment:
         self.boots_from = boots_from
         self.told: set[tuple[int, int]] = set()
         """Of what the user has been told."""
+        self.clock_is_set = False
+        """The ticks are those since midnight; they count from 0 until somebody asks for them, so that runs are alike."""
         self.wait_until: int | None = None
         """When int 15h/86 ends, in ns of the guest's time."""
         self._devices: dict[type, Any] = {}
@@ -44,8 +48,8 @@ class Environment:
             self._devices[kind] = next((one for one in self.bus.devices if isinstance(one, kind)), None)
         return self._devices[kind]  # type: ignore[no-any-return]
 
-    def install(self, *, clock: bool = True) -> None:
-        """Put code, vectors, the BIOS data area and a blank screen into memory; ``clock``: the time of day as well."""
+    def install(self) -> None:
+        """Put code, vectors, the BIOS data area and a blank screen into memory."""
         write = self.memory.write
         code = bytearray(rom.image())
         for at, table in ((rom.CONFIGURATION, CONFIGURATION), (rom.DISKETTE, DISKETTE)):
@@ -53,9 +57,13 @@ class Environment:
         for number, disk in enumerate(self.disks.hard):
             table = fixed_disk_table(disk)
             code[rom.FIXED_DISKS + 16 * number : rom.FIXED_DISKS + 16 * number + 16] = table
+        for height, at in rom.FONT_OF.items():
+            code[at : at + 256 * height] = font(height)
+        code[rom.OLD_FONT : rom.OLD_FONT + 1024] = font(8)[:1024]
+        code[rom.VIDEO_FUNCTIONS : rom.VIDEO_FUNCTIONS + 16] = VIDEO_FUNCTIONS
         write(rom.BASE, bytes(code))
         write(0, rom.vectors())
-        write(0x400, data_area(self.disks, ticks_of_day(self.bus) if clock else 0))
+        write(0x400, data_area(self.disks))
         write(TEXT, BLANK * (TEXT_PAGES // 2))
 
     def start_devices(self) -> None:

@@ -15,7 +15,18 @@ STUBS = 0x1000
 POST, RESET, DATE, MODEL = 0xE05B, 0xFFF0, 0xFFF5, 0xFFFE
 CONFIGURATION, DISKETTE, FIXED_DISKS, BOOT_TARGET = 0x0100, 0x0110, 0x0120, 0x0140
 """Tables: of int 15h/C0, of int 1Eh, of int 41h and 46h (16 bytes each), and where int 19h jumps to."""
-POINTERS = {0x1D: 0x0150, 0x1E: DISKETTE, 0x1F: 0x0160, 0x41: FIXED_DISKS, 0x43: 0x0160, 0x46: FIXED_DISKS + 16}
+VIDEO_PARAMETERS, VIDEO_FUNCTIONS = 0x0150, 0x0160
+FONT_OF = {16: 0x4000, 14: 0x5000, 8: 0x6000}
+"""Where the characters lie, by their height; the lower half of 8 lines is at OLD_FONT as well."""
+OLD_FONT = 0xFA6E
+POINTERS = {
+    0x1D: VIDEO_PARAMETERS,
+    0x1E: DISKETTE,
+    0x1F: FONT_OF[8] + 0x400,
+    0x41: FIXED_DISKS,
+    0x43: FONT_OF[16],
+    0x46: FIXED_DISKS + 16,
+}
 """Vectors that are pointers to tables, and no code."""
 ALIGN = 16
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from kvmdbg.devices.vga import Vga
+from kvmdbg.devices.vga_modes import MODES
 from kvmdbg.errors import UsageError
+from kvmdbg.firmware import colours, graphics, rom
 from kvmdbg.firmware import data_area as bda
-from kvmdbg.firmware import graphics
 from kvmdbg.firmware.call import Call
 from kvmdbg.firmware.registry import service
 
 TEXT, MONOCHROME = 0xB8000, 0xB0000
 BELL, BACKSPACE, LINE_FEED, RETURN = 7, 8, 10, 13
 TEXT_MODES = frozenset((0, 1, 2, 3, 7))
+PAGE_SIZES = {
+    0: 0x800, 1: 0x800, 2: 0x1000, 3: 0x1000, 4: 0x4000, 5: 0x4000, 6: 0x4000, 7: 0x1000, 0x0D: 0x2000, 0x0E: 0x4000,
+    0x10: 0x8000, 0x11: 0xA000, 0x12: 0xA000,
+}  # fmt: skip
+"""Bytes of a page, by mode."""
 
 
 class Screen:
@@ -134,13 +140,15 @@ def set_mode(call: Call) -> None:
         except UsageError as error:
             call.tell_once((0x10, 0x100 | call.al), f"int 0x10, AH=0x00, AL={call.al:#04x}: {error}")
             return
-    columns, rows, height, page_size = graphics.SHAPES.get(wanted, (80, 25, 16, 0x1000))
+    mode = MODES[wanted] if vga is not None else MODES[3]
+    columns, rows, height, page_size = mode.columns, mode.rows, mode.height, PAGE_SIZES.get(wanted, 0)
     call.write(bda.MODE, bytes((wanted,)))
     call.write(bda.COLUMNS, columns.to_bytes(2, "little") + page_size.to_bytes(2, "little") + bytes(2) + bytes(16))
     call.write(bda.SHAPE, bytes((7, 6, 0)))
     call.write(bda.CRTC_PORT, (0x3B4 if wanted == 7 else 0x3D4).to_bytes(2, "little"))
     call.write(bda.ROWS, bytes((rows - 1, height, 0)))
     call.write(0x487, bytes((0x60 | (0x80 if keeps else 0),)))
+    colours.set_font_vector(call, height)
     show_cursor(call, 0)
     call.al = 0x20 if wanted > 7 else 0x3F if wanted == 6 else 0x30
 
@@ -238,29 +246,16 @@ def write_character_only(call: Call) -> None:
     _write(call, None)
 
 
-@service(0x10, 0x0B, "bh bl")
-def set_palette(call: Call) -> None:
-    """Set border colour or CGA palette."""
-    vga = call.bios.device(Vga)
-    old = call.byte(0x466)
-    if call.bh == 0:
-        call.set_byte(0x466, old & 0xE0 | call.bl & 0x1F)
-        graphics.set_border(vga, call.bl)
-    elif call.bh == 1:
-        call.set_byte(0x466, old & 0xDF | (call.bl & 1) << 5)
-        graphics.set_cga_palette(vga, call.bl & 1)
-
-
 @service(0x10, 0x0C, "al bh cx dx")
 def write_pixel(call: Call) -> None:
     """Write pixel."""
-    graphics.write_pixel(call, call.byte(bda.MODE), call.cx, call.dx, call.al)
+    graphics.Canvas(call, call.byte(bda.MODE)).put(call.cx, call.dx, call.al)
 
 
 @service(0x10, 0x0D, "bh cx dx")
 def read_pixel(call: Call) -> None:
     """Read pixel."""
-    call.al = graphics.read_pixel(call, call.byte(bda.MODE), call.cx, call.dx)
+    call.al = graphics.Canvas(call, call.byte(bda.MODE)).get(call.cx, call.dx)
 
 
 @service(0x10, 0x0F)
@@ -269,18 +264,6 @@ def get_mode(call: Call) -> None:
     screen = Screen(call)
     call.ax = screen.mode | call.byte(0x487) & 0x80 | (screen.columns & 0xFF) << 8
     call.bh = screen.page
-
-
-@service(0x10, 0x10, "al bx cx dx")
-def palette(call: Call) -> None:
-    """Palette registers."""
-    graphics.palette(call)
-
-
-@service(0x10, 0x11, "al bh bl")
-def fonts(call: Call) -> None:
-    """Fonts."""
-    graphics.fonts(call)
 
 
 @service(0x10, 0x12, "bl")
@@ -326,7 +309,7 @@ def functionality(call: Call) -> None:
     screen = Screen(call)
     at = call.far("es", call.di)
     state = bytearray(64)
-    state[0:4] = (graphics.STATIC_TABLE).to_bytes(2, "little") + b"\0\xf0"
+    state[0:4] = rom.VIDEO_FUNCTIONS.to_bytes(2, "little") + rom.SEGMENT.to_bytes(2, "little")
     state[4:0x22] = call.read(bda.MODE, 0x1E)
     state[0x22:0x25] = call.read(bda.ROWS, 3)
     state[0x25] = 8

@@ -35,6 +35,9 @@ class Memory:
     def find(self, address: int) -> Memory | None:
         return self if address < self.size else None
 
+    def cover(self, address: int, size: int, covered: bool) -> None:
+        """A device lies over it, which firmware does not go through."""
+
 
 class Pc:
     """A BIOS and who calls it: ``call`` is an int instruction, and gives how the guest ends, if it does."""
@@ -57,7 +60,7 @@ class Pc:
 
     def start(self) -> Pc:
         """Disks are in: memory is as a guest finds it."""
-        self.bios.install(clock=False)
+        self.bios.install()
         return self
 
     # what firmware asks of a vCPU

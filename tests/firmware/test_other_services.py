@@ -1,0 +1,281 @@
+"""Keys, memory, time, the serial port, starting again, and what nobody serves."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from pathlib import Path
+
+import pytest
+
+from kvmdbg.devices.i8042 import Keyboard
+from kvmdbg.firmware import rom
+from kvmdbg.firmware.keys import ALT, CAPS, CTRL, LEFT_SHIFT, NUM, key_of
+from kvmdbg.firmware.registry import known, words
+from kvmdbg.firmware.system import memory_map
+from kvmdbg.machine.bus import GuestEnd
+from tests.firmware.machine import MIB, Pc
+
+
+@pytest.fixture
+def pc() -> Pc:
+    return Pc().start()
+
+
+def press(pc: Pc, *keys: str) -> None:
+    keyboard = pc.bios.device(Keyboard)
+    assert keyboard is not None
+    for key in keys:
+        keyboard.press(key)
+
+
+# --- keys
+
+
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [
+        ("a", 0x1E61), ("shift-a", 0x1E41), ("ctrl-a", 0x1E01), ("alt-a", 0x1E00), ("ret", 0x1C0D), ("esc", 0x011B),
+        ("f1", 0x3B00), ("shift-f1", 0x5400), ("ctrl-f1", 0x5E00), ("alt-f1", 0x6800), ("up", 0x4800),
+        ("left", 0x4B00), ("delete", 0x5300), ("tab", 0x0F09), ("shift-tab", 0x0F00), ("backspace", 0x0E08),
+        ("1", 0x0231), ("shift-1", 0x0221), ("alt-1", 0x7800), ("ctrl-left", 0x7300),
+    ],
+)  # fmt: skip
+def test_keys(pc: Pc, key: str, word: int) -> None:
+    press(pc, key)
+    pc.call(0x16, ax=0x0000)
+    assert (pc.ax, pc.waits) == (word, False)
+    pc.call(0x16, ax=0x0000)
+    assert pc.waits
+    pc.call(0x16, ax=0x0200)
+    assert pc.al == 0, "all keys are up"
+
+
+def test_looking_takes_no_key(pc: Pc) -> None:
+    pc.call(0x16, ax=0x0100)
+    assert pc.zero
+    press(pc, "b")
+    for _ in range(2):
+        pc.call(0x16, ax=0x0100)
+        assert (pc.zero, pc.ax) == (False, 0x3062)
+    pc.call(0x16, ax=0)
+    assert pc.ax == 0x3062
+    pc.call(0x16, ax=0x0100)
+    assert pc.zero
+
+
+def test_enhanced_keys(pc: Pc) -> None:
+    press(pc, "up", "f12", "f12", "x")
+    pc.call(0x16, ax=0x1100)
+    assert (pc.zero, pc.ax) == (False, 0x48E0)
+    for word in (0x48E0, 0x8600):
+        pc.call(0x16, ax=0x1000)
+        assert pc.ax == word
+    pc.call(0x16, ax=0x0000)
+    assert pc.ax == 0x2D78, "the old function leaves F12 out"
+
+
+def test_locks_and_shifts(pc: Pc) -> None:
+    press(pc, "caps_lock")
+    pc.call(0x16, ax=0x0200)
+    assert pc.al == CAPS
+    press(pc, "a", "shift-a", "1", "caps_lock", "a")
+    for word in (0x1E41, 0x1E61, 0x0231, 0x1E61):
+        pc.call(0x16, ax=0)
+        assert pc.ax == word
+    assert key_of(0x47, NUM) == 0x4737
+    assert key_of(0x47, NUM | LEFT_SHIFT) == key_of(0x47, 0) == 0x4700
+    assert key_of(0x0F, ALT) == 0xA500
+    assert key_of(0x03, CTRL) == 0x0300
+    assert key_of(0x04, CTRL) is None
+
+
+def test_the_buffer_is_full_and_goes_round(pc: Pc) -> None:
+    for n in range(16):
+        pc.call(0x16, ax=0x0500, cx=n)
+        assert pc.al == (0 if n < 15 else 1)
+    for n in range(15):
+        pc.call(0x16, ax=0x1000)
+        assert pc.ax == n
+    for n in range(20):
+        pc.call(0x16, ax=0x0500, cx=0x100 | n)
+        pc.call(0x16, ax=0x1000)
+        assert pc.ax == 0x100 | n
+
+
+def test_reset_from_the_keyboard(pc: Pc) -> None:
+    end = None
+    for code in (0x1D, 0x38, 0xE0, 0x53):
+        end = pc.call(0x09, ax=0x4F00 | code)
+    assert isinstance(end, GuestEnd)
+
+
+# --- memory and machine
+
+
+def test_memory_sizes(pc: Pc) -> None:
+    pc.call(0x12)
+    assert pc.ax == 639
+    pc.call(0x15, ax=0x8800)
+    assert (pc.ax, pc.carry) == (63 * 1024, False)
+    pc.call(0x15, ax=0xE801)
+    assert (pc.ax, pc.bx, pc.cx, pc.dx, pc.carry) == (15 * 1024, 48 * 16, 15 * 1024, 48 * 16, False)
+    pc.call(0x11)
+    assert pc.ax & 0x30 == 0x20
+
+
+def test_the_memory_map(pc: Pc) -> None:
+    found, number = [], 0
+    while True:
+        pc.call(0x15, eax=0xE820, edx=0x534D4150, ecx=24, ebx=number, es=0, di=0x700)
+        assert (pc.carry, pc.eax, pc.ecx) == (False, 0x534D4150, 24)
+        found.append(struct.unpack("<QQII", pc.read(0x700, 24))[:3])
+        number = pc.ebx
+        if not number:
+            break
+    assert found == memory_map(64 * MIB)
+    assert found[0] == (0, 639 * 1024, 1)
+    assert (MIB, 63 * MIB, 1) in found
+    pc.call(0x15, eax=0xE820, edx=0, ecx=24, ebx=0, es=0, di=0x700)
+    assert (pc.carry, pc.ah) == (True, 0x86)
+
+
+@pytest.mark.parametrize("memory", [2 * MIB, 3 << 30, 6 << 30])
+def test_memory_maps_are_in_order_and_complete(memory: int) -> None:
+    areas = sorted(memory_map(memory))
+    assert all(a + size <= b for (a, size, _), (b, _, _) in itertools.pairwise(areas))
+    usable = sum(size for _, size, kind in areas if kind == 1)
+    assert usable == memory - MIB + 639 * 1024
+
+
+def test_a_block_is_moved(pc: Pc) -> None:
+    pc.write(0x1000, b"moved!")
+    table = bytes(16) + b"\xff\xff\x00\x10\x00\x93\0\0" + b"\xff\xff\x00\x00\x20\x93\0\0" + bytes(16)
+    pc.write(0x700, table)
+    pc.call(0x15, ax=0x8700, cx=3, es=0, si=0x700)
+    assert (pc.carry, pc.ah, pc.read(0x200000, 6)) == (False, 0, b"moved!")
+
+
+def test_waiting(pc: Pc) -> None:
+    now = [0]
+    pc.bios.now = lambda: now[0]  # type: ignore[method-assign]
+    pc.bios.pass_time = lambda ns: now.__setitem__(0, now[0] + ns)  # type: ignore[method-assign]
+    calls = 1
+    pc.call(0x15, ax=0x8600, cx=0, dx=2500)
+    while pc.waits:
+        calls += 1
+        pc.call(0x15, ax=0x8600, cx=0, dx=2500)
+    assert (now[0], calls, pc.carry) == (2_500_000, 4, False)
+
+
+def test_tables_and_gates(pc: Pc) -> None:
+    pc.call(0x15, ax=0xC000)
+    assert pc.read((pc.sregs.es.selector << 4) + pc.bx, 3) == b"\x08\0\xfc"
+    pc.call(0x15, ax=0xC100)
+    assert (pc.sregs.es.selector, pc.carry) == (0x9FC0, False)
+    pc.call(0x15, ax=0x2402)
+    assert (pc.al, pc.ah, pc.carry) == (1, 0, False)
+    pc.call(0x15, ax=0x5300)
+    assert (pc.bx, pc.carry) == (0x504D, False)
+    assert isinstance(pc.call(0x15, ax=0x5307, bx=1, cx=3), GuestEnd)
+    assert pc.read(rom.BASE + 0xFFFE, 1) == b"\xfc"
+
+
+# --- time
+
+
+def test_ticks(pc: Pc) -> None:
+    for _ in range(3):
+        pc.call(0x08)
+    assert pc.word(0x46C) == 3
+    pc.call(0x1A, ax=0x0100, cx=0x0018, dx=0x00AF)
+    pc.call(0x08)
+    pc.call(0x1A, ax=0)
+    assert (pc.cx, pc.dx, pc.al) == (0, 0, 1), "midnight has passed"
+    pc.call(0x1A, ax=0)
+    assert pc.al == 0
+
+
+def test_the_clock(pc: Pc) -> None:
+    pc.call(0x1A, ax=0x0200)
+    assert (pc.carry, pc.ah) == (False, 0)
+    assert pc.ch >> 4 < 3
+    pc.call(0x1A, ax=0x0400)
+    assert pc.cx >= 0x2024
+    pc.call(0x1A, ax=0)
+    assert 0 <= pc.cx << 16 | pc.dx < 0x1800B0
+    pc.call(0x1A, ax=0xB101)
+    assert pc.carry, "there is no PCI BIOS"
+
+
+# --- the rest
+
+
+def test_serial_port(pc: Pc) -> None:
+    pc.call(0x14, ax=0x00E3)
+    pc.call(0x14, ax=0x0141)
+    assert (pc.sent, pc.ah & 0x80) == (b"A", 0)
+    pc.call(0x14, ax=0x0200)
+    assert pc.ah & 0x80
+    pc.uart.feed(b"q")
+    pc.call(0x14, ax=0x0200)
+    assert (pc.al, pc.ah) == (ord("q"), 0)
+    pc.call(0x14, ax=0x0141, dx=1)
+    assert pc.ah == 0x80
+    pc.call(0x17, ax=0x0000)
+    assert pc.ah & 1
+
+
+def test_what_is_booted(tmp_path: Path) -> None:
+    pc = Pc()
+    (tmp_path / "a").write_bytes(b"A" * 510 + b"\x55\xaa")
+    (tmp_path / "b").write_bytes(bytes(512))
+    pc.board.disks.add(str(tmp_path / "b"), "disk")
+    pc.board.disks.add(str(tmp_path / "a"), "floppy")
+    pc.start()
+    pc.call(0x19)
+    assert (pc.waits, pc.dl, pc.read(0x7C00, 4)) == (False, 0, b"AAAA")
+    assert pc.read(rom.BASE + rom.BOOT_TARGET, 4) == b"\x00\x7c\0\0"
+    pc.board.disks.floppies.clear()
+    pc.call(0x19)
+    assert pc.waits
+    pc.call(0x18)
+    assert pc.line(0) == "No bootable disk."
+    assert "nothing to boot" in pc.said[0]
+
+
+@pytest.mark.parametrize(
+    ("interrupt", "ax", "carry", "ah"),
+    [(0x13, 0xBB00, True, 1), (0x15, 0xDA00, True, 0x86), (0x21, 0x0900, False, 9), (0x10, 0xEE00, False, 0xEE)],
+)
+def test_what_is_not_there_is_told_once(pc: Pc, interrupt: int, ax: int, carry: bool, ah: int) -> None:
+    for _ in range(2):
+        pc.call(interrupt, ax=ax)
+        assert (pc.carry, pc.ah) == (carry, ah)
+    (said,) = pc.said
+    assert f"int {interrupt:#x}" in said
+    assert "0000:7c04" in said
+    assert f"AX={ax:#06x}" in said
+
+
+def test_all_of_it_comes_back(pc: Pc) -> None:
+    pc.say("abc")
+    pc.call(0x21, ax=0)
+    state = pc.bios.save()
+    other = Pc().start()
+    other.bios.load(state)
+    assert other.bios.save() == state
+    other.call(0x21, ax=0)
+    assert not other.said
+
+
+def test_each_service_has_a_name_and_registers_that_there_are() -> None:
+    values = dict.fromkeys(
+        ("ax", "bx", "cx", "dx", "si", "al", "bl", "cl", "dl", "ah", "bh", "ch", "dh", "ebx", "ecx", "edx"), 0
+    )
+    for one in known():
+        assert one.name
+        assert words(one.interrupt, values.__getitem__).startswith(f"int {one.interrupt:#x}")
+    assert words(0x13, {**values, "ax": 0x0201, "al": 1, "cx": 2, "dl": 0x80}.__getitem__) == (
+        "int 0x13, AH=0x02 (read sectors): AL=0x01, CX=0x0002, DH=0x00, DL=0x80, BX=0x0000"
+    )
