@@ -37,7 +37,7 @@ class Environment:
         self.told: set[tuple[int, int]] = set()
         """Of what the user has been told."""
         self.clock_is_set = False
-        """The ticks are those since midnight; they count from 0 until somebody asks for them, so that runs are alike."""
+        """The ticks are those since midnight; they count from 0 until somebody asks, so that runs are alike."""
         self.wait_until: int | None = None
         """When int 15h/86 ends, in ns of the guest's time."""
         self._devices: dict[type, Any] = {}
