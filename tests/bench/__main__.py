@@ -23,7 +23,7 @@ from pathlib import Path
 
 import kvmdbg
 from kvmdbg.engine.probe import host_profile
-from tests.bench import large
+from tests.bench import boot_sector, large
 from tests.bench.effort import Effort, compare, parse
 from tests.machines.dev_kvm import why_unusable
 
@@ -240,6 +240,10 @@ def start(program: Path, effort: Effort) -> tuple[float, float]:
     return whole(["-m", "kvmdbg", *hello]), whole(["-c", "import ctypes, mmap, argparse"])
 
 
+def teletype(program: Path, effort: Effort) -> tuple[float, float]:
+    return boot_sector.teletype_calls(effort), c_side(program, "exits", str(effort.count(100_000)))
+
+
 BENCHES: dict[str, tuple[Bench, str, float | None, str]] = {
     "exits": (exits, "port exits a second, nothing caught", 0.7, "C loop"),
     "steps": (steps, "steps a second", 0.5, "C loop"),
@@ -256,6 +260,8 @@ BENCHES: dict[str, tuple[Bench, str, float | None, str]] = {
     "symbols-cold": (large_file("cold"), "the same, nothing cached", None, "gdb setting it"),
     "symbols-mib": (large_file("memory"), "MiB of memory for it", None, "gdb"),
     "start": (start, "ms from start to the end of hello16", -3.0, "python3 -c 'import ctypes, mmap, argparse'"),
+    "boot": (boot_sector.first_output, "ms from start to a boot sector's first output", -0.35, "QEMU with SeaBIOS"),
+    "teletype": (teletype, "calls a second of int 10h, AH=0Eh", None, "C loop of port exits"),
 }
 """Name: (one round, what is measured, bar, the peer). A negative bar is a most, not a least."""
 
