@@ -113,7 +113,6 @@ def open(
         floppies=tuple(floppies),
         cdrom=cdrom,
         services=firmware,
-        firmware=image.firmware,
         fw_cfg=_firmware_files(fw_cfg or {}),
     )
     session = Session(image, options, hardware, registers=dict(registers or {}), serial=serial)

@@ -188,7 +188,10 @@ def parser() -> argparse.ArgumentParser:
         help="add a device, as isa-debug-exit,iobase=0xf4; help lists them",
     )
     image.add_argument(
-        "--machine", choices=("pc", "bare"), default="pc", help="devices of a PC (the default), or only a serial port"
+        "--machine",
+        choices=("pc", "bare", "hvt"),
+        default="pc",
+        help="devices of a PC (the default), or only a serial port",
     )
     image.add_argument(
         "--irqchip",

@@ -117,6 +117,14 @@ def add_standard(bus: Bus, board: Board) -> None:
                 _add_mmio(bus, made, cls.options, board)
 
 
+def add_needed(bus: Bus, board: Board) -> None:
+    """Put in what devices on the bus need beside them (``needs``), where none of that name is there. UsageError."""
+    for one in list(bus.devices):
+        for name in getattr(one, "needs", ()):
+            if all(other.name != name for other in bus.devices):
+                add(bus, name, board)
+
+
 def _is_on(cls: type[OptionalDevice], board: Board) -> bool:
     """Whether a PC with such a board has it."""
     belongs: Callable[[Board], bool] = getattr(cls, "belongs_to", lambda board: False)

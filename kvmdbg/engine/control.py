@@ -152,7 +152,7 @@ class Control:
         guest = Guest(
             host, machine, traps, physical, space, world, judge, door, vectors, holding, coalescing, self._listeners
         )
-        machine.board.dma = DeviceMemory(guest)
+        machine.board.dma, machine.board.stopping = DeviceMemory(guest), lambda: world.stopping
         return guest
 
     def _make_runners(self, selected: int) -> None:

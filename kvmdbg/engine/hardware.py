@@ -8,7 +8,7 @@ from kvmdbg.devices.fw_cfg import check_name
 from kvmdbg.devices.pic import Pic
 from kvmdbg.devices.pit import Pit
 from kvmdbg.devices.registry import add as add_device
-from kvmdbg.devices.registry import add_standard
+from kvmdbg.devices.registry import add_needed, add_standard
 from kvmdbg.devices.uart import COM1, PORTS
 from kvmdbg.engine.cpu_features import apply_features, check_features
 from kvmdbg.engine.host import Host
@@ -25,7 +25,7 @@ from kvmdbg.machine.image import Image
 from kvmdbg.machine.machine import Machine
 from kvmdbg.record import record
 
-MACHINES = ("pc", "bare")
+MACHINES = ("pc", "bare", "hvt")
 SERVICES = ("auto", "bios", "none")
 LOW_MEMORY = 0x500
 """Below are the interrupt vectors and the data of the BIOS."""
@@ -47,8 +47,6 @@ class HardwareOptions:
     disks: Sequence[str] = ()
     floppies: Sequence[str] = ()
     cdrom: str | None = None
-    firmware: bool = False
-    """Whether it starts in firmware, with what that looks for."""
     fw_cfg: Sequence[tuple[str, bytes]] = ()
     """Files for firmware: name and contents."""
     services: str = "auto"
@@ -98,7 +96,8 @@ class Hardware:
             board = Board(self.serial.show, irq=irq, memory=machine.memory.size)
             board.ram = machine.memory
             board.changed, board.shadow = changed, machine.shadow
-            board.cpus, board.firmware, board.fw_cfg = options.cpus, options.firmware, dict(options.fw_cfg)
+            board.cpus, board.firmware, board.fw_cfg = options.cpus, image.firmware, dict(options.fw_cfg)
+            board.manifest = image.declared
             machine.board = board
             self._add_disks(machine, image)
             machine.bus.add_ports(COM1, PORTS, self.serial.attach(board))
@@ -112,8 +111,13 @@ class Hardware:
                         machine.bus.add_ports(port, 1, device, offset=port)
             for text in options.devices:
                 add_device(machine.bus, text, board)
-            if options.machine == "pc":
+            if image.format == "hvt":
+                add_device(machine.bus, "hvt", board)
+            elif options.machine == "hvt":
+                raise UsageError(f"{image.path} is no Solo5 unikernel for hvt, and this machine takes no others")
+            elif options.machine == "pc":
                 add_standard(machine.bus, board)
+            add_needed(machine.bus, board)
             if self._wants_bios(image, machine):
                 machine.bios = Bios(board, machine.bus, machine.memory, self._booted(image, board.disks))
                 machine.bus.add_ports(BIOS_PORT, 1, machine.bios)

@@ -12,6 +12,7 @@ from ctypes import Structure
 from functools import lru_cache
 from typing import TypeVar
 
+from kvmdbg.errors import KvmIoctlError
 from kvmdbg.kvm import abi
 from kvmdbg.kvm.coalesced import PAGE, CoalescedRing
 from kvmdbg.kvm.run_page import U64_DIRTY_REGS, RunPage
@@ -165,6 +166,12 @@ class Vcpu(RunPage):
 
     def interrupt(self, vector: int) -> None:
         ioctl(self.fd, "KVM_INTERRUPT", abi.KVM_INTERRUPT, abi.kvm_interrupt(vector))
+
+    def get_tsc_khz(self) -> int:
+        try:
+            return ioctl(self.fd, "KVM_GET_TSC_KHZ", abi.KVM_GET_TSC_KHZ)
+        except KvmIoctlError:  # the host's is unstable
+            return 0
 
     def get_mp_state(self) -> int:
         """KVM_MP_STATE_* of asm/kvm.h; ``abi.KVM_MP_STATE_NAMES`` has the words.

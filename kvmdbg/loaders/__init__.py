@@ -3,6 +3,7 @@
 from kvmdbg.loaders import bootsector as bootsector
 from kvmdbg.loaders import elf as elf
 from kvmdbg.loaders import flat as flat
+from kvmdbg.loaders import hvt as hvt
 from kvmdbg.loaders import linux as linux
 from kvmdbg.loaders import multiboot as multiboot
 from kvmdbg.loaders import multiboot2 as multiboot2

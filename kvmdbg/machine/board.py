@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kvmdbg.machine.disk import Disks
 from kvmdbg.machine.guest_time import GuestTime
 
 if TYPE_CHECKING:
+    from kvmdbg.machine.manifest import Declared
     from kvmdbg.machine.memory import GuestMemory
 
 
@@ -117,6 +118,10 @@ class Board:
         """Files for firmware, by name."""
         self.dma: DirectAccess
         """For devices that read and write memory by themselves."""
+        self.manifest: Sequence[Declared] = ()
+        """The devices that a Solo5 unikernel has declared."""
+        self.stopping: Callable[[], bool] = lambda: False
+        """Whether the guest is to stop: for a device that has it wait."""
         self.isa_dma: DmaChannels | None = None
         """The DMA controllers, where there are any."""
         self.shadow: Callable[[list[tuple[int, int]]], None] = lambda writable: None

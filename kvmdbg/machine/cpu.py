@@ -250,6 +250,10 @@ class Cpu(Protocol):
         """Have it delivered before the next instruction; only where ``takes_interrupt``."""
         ...
 
+    def get_tsc_khz(self) -> int:
+        """How many thousand times a second the time stamp counter counts, 0 where that is not known."""
+        ...
+
     def get_mp_state(self) -> int:
         """KVM_MP_STATE_*. An INIT or SIPI that waits is taken: ``regs`` are those behind it."""
         ...

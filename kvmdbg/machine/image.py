@@ -6,9 +6,12 @@ Addresses are guest-physical unless said otherwise, sizes are bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvmdbg.record import field, record
+
+if TYPE_CHECKING:
+    from kvmdbg.machine.manifest import Declared
 
 MODES = ("real", "prot", "long")
 DEFAULT_MEMORY = 128 << 20
@@ -121,6 +124,10 @@ class Image:
     """More symbols, which take a while to find: made when a name or an address is first looked up."""
     drive: str = ""
     """The drive that its file is in, where a BIOS boots it: "floppy", "disk", "both" or "cdrom"."""
+    start: Callable[[Any], Any] | None = None
+    """Given the ``Machine``, the ``BootState`` that it starts in, where that is none of ``boot_state``'s."""
+    declared: Sequence[Declared] = ()
+    """The devices that a Solo5 unikernel asks for; the place is the handle."""
 
     @property
     def firmware(self) -> bool:

@@ -79,10 +79,18 @@ class Machine:
             vcpu.set_cpuid(_for_vcpu(cpuid, index))
             self.vcpus.append(vcpu)
 
+    @property
+    def tsc_hz(self) -> int:
+        """How often a second the first vCPU's time stamp counter counts, 0 where KVM does not say."""
+        return self.vcpus[0].get_tsc_khz() * 1000
+
     def load(self, image: Image, options: LoadOptions) -> BootState:
         """Put the image and what its mode needs into memory; the state its first vCPU starts with."""
         check_placement(image, self.memory.size)
-        state = boot_state(image, options, self.memory.size)
+        if image.start is None:
+            state = boot_state(image, options, self.memory.size)
+        else:
+            state = image.start(self)
         roms = [segment for segment in image.segments if segment.rom]
         for rom in roms:
             if self.memory.find(rom.address) is None:

@@ -458,6 +458,9 @@ class ScriptedCpu:
         self.regs.rflags = flags | 2
         self.jump(ip)
 
+    def get_tsc_khz(self) -> int:
+        return 0
+
     def get_mp_state(self) -> int:
         return abi.KVM_MP_STATE_HALTED if self.halted else abi.KVM_MP_STATE_RUNNABLE
 
