@@ -20,7 +20,7 @@ CPUS = 3
 def dbg(time_scale: float) -> Iterator[Session]:
     """All of its processors count."""
     with kvmdbg.open(KERNEL, cpus=CPUS, serial="none") as session:
-        session.break_at("count", temporary=True, when="$pc && started == 2 && counted[1] && counted[2]")
+        session.break_at("count", temporary=True, when="counted[0] && counted[1] && counted[2]")
         stop = session.run(timeout=60 * time_scale)
         assert isinstance(stop, stops.BreakpointStop), stop.describe()
         yield session
