@@ -87,3 +87,14 @@ def refused_by_host(error: OSError) -> KvmdbgError:
     """What the host refused (no file left to open, no memory, a file that is gone), as a sentence."""
     what = f"{error.filename}: " if error.filename else ""
     return KvmdbgError(f"the host refused: {what}{error.strerror or error}")
+
+
+def own_frames(error: Exception, what: str = "the script") -> str:
+    """The traceback of an exception in the user's own Python, without the debugger's part of it."""
+    import os
+    import traceback
+
+    package = os.path.dirname(os.path.abspath(__file__)) + os.sep
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(package)]
+    shown = traceback.format_list(frames) + traceback.format_exception_only(type(error), error)
+    return f"{what} failed\n" + "".join(shown).rstrip()

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kvmdbg.errors import KvmdbgError, LoadError
+from kvmdbg.errors import KvmdbgError, LoadError, own_frames
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
@@ -63,7 +63,7 @@ class Script:
         except KvmdbgError as error:
             raise _at(error, self.path) from None
         except Exception as error:
-            raise ScriptError(_own_frames(error)) from None
+            raise ScriptError(own_frames(error)) from None
 
 
 def _at(error: KvmdbgError, path: str) -> KvmdbgError:
@@ -72,10 +72,3 @@ def _at(error: KvmdbgError, path: str) -> KvmdbgError:
     if lines:
         error.args = (f"{path}:{lines[-1]}: {error}",)
     return error.with_traceback(None)
-
-
-def _own_frames(error: Exception) -> str:
-    package = os.path.dirname(os.path.abspath(__file__)) + os.sep
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(package)]
-    shown = traceback.format_list(frames) + traceback.format_exception_only(type(error), error)
-    return "the script failed\n" + "".join(shown).rstrip()

@@ -17,6 +17,10 @@ _SECOND = re.compile(r"\s*([A-Za-z][\w-]*)\s+([\w-]*)$")
 
 def candidates(dbg: Interpreter, line: str) -> list[Candidate]:
     """What the text up to the cursor may become; never an error, an empty list when nothing is known."""
+    expanded = dbg.aliases.expand(line) if " " in line.lstrip() else line
+    if expanded != line:
+        shift = len(line) - len(expanded)
+        return [Candidate(one.text, one.start + shift, one.description) for one in candidates(dbg, expanded)]
     first = _FIRST.match(line)
     if first is not None:
         return _commands(dbg, first[1], first.start(1))
@@ -42,7 +46,8 @@ def _commands(dbg: Interpreter, prefix: str, start: int) -> list[Candidate]:
         for name, one in names.items()
         if name == one.words[0] or (len(name) > 2 and not one.words[0].startswith(name))
     ]
-    shown += [(macro.name, macro.text) for macro in dbg.macros.values()]
+    shown += [(macro.name, macro.text) for macro in dbg.macros.values() if " " not in macro.name]
+    shown += [(alias.name, alias.text) for alias in dbg.aliases if not alias.abbreviation and " " not in alias.name]
     return [Candidate(name, start, text) for name, text in sorted(shown) if name.startswith(prefix)]
 
 

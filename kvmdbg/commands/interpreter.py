@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from kvmdbg.commands.aliases import Aliases
 from kvmdbg.commands.places import Place, value_place
-from kvmdbg.commands.registry import REGISTRY, Candidate, Command, Later, Registry
+from kvmdbg.commands.registry import REGISTRY, Candidate, Command, Later, Registry, Resolved
 from kvmdbg.commands.results import ExitLine, Message, Result, StopReport
 from kvmdbg.commands.settings import Settings
 from kvmdbg.errors import KvmdbgError, UsageError
@@ -30,7 +31,8 @@ MoreLines = Callable[[], "str | None"]
 DEPTH_LIMIT = 64
 
 _ARGUMENT = re.compile(r"\$arg(c|\*|\d+)")
-_OPENS_BODY = re.compile(r"\s*(commands|define|document|if|while)\b")
+_OPENS_BODY = re.compile(r"\s*(commands|define|document|if|while|python|py|pi|python-interactive)\b")
+_NO_COMMANDS = ("document", "python")  # bodies whose lines open no others
 _ENDS_BODY = re.compile(r"\s*end\s*(#.*)?$")
 
 
@@ -61,6 +63,16 @@ class GdbServing(Protocol):
     def set_option(self, name: str, value: bool) -> None: ...
 
 
+class Log(Protocol):
+    """What results are copied into (kvmdbg/commands/logs.py)."""
+
+    def keep(self, results: Iterator[Result]) -> Iterator[Result]: ...
+
+    def write(self, result: Result) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Macro:
     """A user-defined command: its lines and, from ``document``, its help."""
 
@@ -68,6 +80,32 @@ class Macro:
         self.name = name
         self.lines = lines
         self.text = text
+
+
+class MacroCall:
+    """A macro that is being run, and what it was given."""
+
+    def __init__(self, name: str, text: str) -> None:
+        import shlex
+
+        self.name = name
+        self.text = text
+        try:
+            self.words = shlex.split(text, posix=False)
+        except ValueError as error:
+            raise UsageError(f"{name}: {error}") from None
+
+    def fill(self, line: str) -> str:
+        """The line with what was given in place of $arg0, $argc and $arg*."""
+        return _ARGUMENT.sub(self._argument, line)
+
+    def _argument(self, match: re.Match[str]) -> str:
+        which = match[1]
+        if which == "c":
+            return str(len(self.words))
+        if which == "*":
+            return self.text
+        return self.words[int(which)] if int(which) < len(self.words) else match[0]
 
 
 class Interpreter:
@@ -86,7 +124,10 @@ class Interpreter:
         self.session: Session = session
         self.registry = registry
         self.settings = Settings(session)
-        self.macros: dict[str, Macro] = {}
+        self.macros: dict[str, Macro] = {}  # by name: one word, or two ("info mine")
+        self.prefixes: set[str] = set()  # made with define-prefix
+        self.aliases = Aliases()
+        self.log: Log | None = None  # where results go, too (`set logging`)
         self.last_stop: Stop | None = None
         self.on_event: Callable[[Result], None] | None = None
         self.on_background_stop: Callable[[Stop], None] | None = None
@@ -96,6 +137,7 @@ class Interpreter:
         self.width: Callable[[], int] = lambda: 80
         self.stopped_at: set[int] = set()  # linear addresses known to start an instruction
         self.host_allowed = True  # whoever types may reach files and commands of the host
+        self.screen_taken = False  # something else than lines is on the terminal: programs may not write to it
         self.cancelled = False  # what is under way is to end, as another thread has it
         self.shows_python = False  # beside each command what it is in Python
         self.repeat_line = ""  # what an empty line runs
@@ -104,7 +146,8 @@ class Interpreter:
         self._pending: Stop | None = None
         self._in_stop_commands = False
         self._depth = 0
-        self._macro: list[tuple[str, int]] = []  # the macros being run, with the number of their arguments
+        self._macro: list[MacroCall] = []  # the macros being run
+        self._in_hooks: list[str] = []
         self._background = ""  # "running": a guest of `continue &`; "told": its stop went to on_background_stop
         self._foreground = False
         self._then: Callable[[Stop], Result | None] | None = None
@@ -137,11 +180,15 @@ class Interpreter:
         elif not text.startswith("#"):
             self.repeat_line = ""
         try:
-            yield from self._run(text, more_lines)
+            results = self.run_line(text, more_lines)
+            yield from results if self.log is None else self.log.keep(results)
         finally:
             self._pending = None
 
-    def _run(self, line: str, more_lines: MoreLines | None) -> Iterator[Result]:
+    def run_line(self, line: str, more_lines: MoreLines | None = None) -> Iterator[Result]:
+        """Run one line within another command's run. A line that ends with a backslash goes on in the next one."""
+        while more_lines is not None and line.endswith("\\") and not line.endswith("\\\\"):
+            line = line[:-1] + (more_lines() or "")
         text = line.strip()
         if not text or text.startswith("#"):
             return
@@ -149,26 +196,61 @@ class Interpreter:
             raise UsageError(f"commands nest deeper than {DEPTH_LIMIT}: does a macro call itself?")
         self._depth += 1
         try:
-            if self._macro and (missing := _ARGUMENT.search(text)):  # as gdb: an error only where the line is run
-                name, count = self._macro[-1]
-                raise UsageError(f"{name}: {missing[0]} was not given ({count} arguments)")
-            word = re.split(r"[\s(]", text, maxsplit=1)[0]
-            if word in self.macros:
-                yield from self._run_macro(self.macros[word], text[len(word) :].strip())
+            if self._macro:
+                text = self._macro[-1].fill(text)
+                if missing := _ARGUMENT.search(text):  # as gdb: an error only where the line is run
+                    call = self._macro[-1]
+                    raise UsageError(f"{call.name}: {missing[0]} was not given ({len(call.words)} arguments)")
+            if (found := self._macro_of(text)) is not None:
+                yield from self._run_macro(*found)
             else:
-                yield from self._run_command(text, more_lines)
+                yield from self._run_command(self.aliases.expand(text), more_lines)
         finally:
             self._depth -= 1
         if self._pending is not None and not self._in_stop_commands:
             stop, self._pending = self._pending, None
             yield from self.report_stop(stop)
 
+    def _macro_of(self, text: str) -> tuple[Macro, str] | None:
+        """The command made with define that a line names, and the rest of the line."""
+        if not self.macros:
+            return None
+        words = re.match(r"([^\s(]+)(?:(\s+)([^\s(]+))?", text)
+        if words is None:
+            return None
+        if words[3] and (macro := self.macros.get(f"{words[1]} {words[3]}")) is not None:
+            return macro, text[words.end() :].strip()
+        macro = self.macros.get(words[1])
+        return None if macro is None else (macro, text[words.end(1) :].strip())
+
+    def hooks_of(self, name: str, kind: str = "hook-") -> Iterator[Result]:
+        """Run what was defined to come before ("hook-") or after ("hookpost-") a command, or "stop"."""
+        parent, _, last = name.rpartition(" ")
+        hook = f"{parent} {kind}{last}".strip()
+        if hook not in self.macros or name in self._in_hooks:
+            return
+        self._in_hooks.append(name)
+        try:
+            yield from self.run_lines(self.macros[hook].lines, hook)
+        finally:
+            self._in_hooks.pop()
+
     def _run_command(self, text: str, more_lines: MoreLines | None) -> Iterator[Result]:
         found = self.registry.resolve(text)
+        if self.macros:
+            yield from self.hooks_of(found.command.name)
+        yield from self._run_found(found, text, more_lines)
+        if self.macros:
+            yield from self.hooks_of(found.command.name, "hookpost-")
+
+    def _run_found(self, found: Resolved, text: str, more_lines: MoreLines | None) -> Iterator[Result]:
         if found.command.host:
             found.command.check_host(self)
         parsed = found.command.parse(found.rest, found.suffix, self)
-        body = {"body": self.read_body(more_lines, found.command.name)} if found.command.body else {}
+        body = {}
+        if found.command.body:
+            follows = found.command.body_follows(found.rest)
+            body["body"] = self.read_body(more_lines, found.command) if follows else []
         if self._depth == 1 and not self._in_stop_commands:
             self.repeat_line = text if found.command.repeat else ""
         with self.session.changes.taken_back_on_error():
@@ -194,7 +276,7 @@ class Interpreter:
         while (line := more()) is not None:
             start = number
             try:
-                yield from self._run(line, more)
+                yield from self.run_line(line, more)
             except KvmdbgError as error:
                 if where:
                     error.args = (f"{where}:{start}: {error}",)
@@ -202,50 +284,45 @@ class Interpreter:
             if self._pending is not None:
                 return  # within a breakpoint's commands the guest went on: the rest is dropped, as gdb does
 
-    def read_body(self, more_lines: MoreLines | None, command: str) -> list[str]:
+    def read_body(self, more_lines: MoreLines | None, command: Command) -> list[str]:
         """The lines up to the ``end`` that closes the body (nested bodies included as they are)."""
         lines: list[str] = []
-        depth = 1
+        open_bodies = [command]
         while True:
             line = more_lines() if more_lines is not None else None
             if line is None:
-                raise UsageError(f"{command}: the input ended before the line 'end'")
+                raise UsageError(f"{command.name}: the input ended before the line 'end'")
+            as_it_is = open_bodies[-1].body in _NO_COMMANDS
             if _ENDS_BODY.match(line):
-                depth -= 1
-                if depth == 0:
+                open_bodies.pop()
+                if not open_bodies:
                     return lines
-            elif _OPENS_BODY.match(line) and self.needs_body(line):
-                depth += 1
-            lines.append(line.strip())
+            elif not as_it_is and (inner := self._opens_body(line)) is not None:
+                open_bodies.append(inner)
+            lines.append(line.rstrip() if as_it_is else line.strip())
 
     def needs_body(self, line: str) -> bool:
         """True when this line is followed by a body that ends with ``end``."""
-        if not line.strip() or line.lstrip().startswith("#"):
-            return False
+        return self._opens_body(line) is not None
+
+    def _opens_body(self, line: str) -> Command | None:
+        if not _OPENS_BODY.match(line):
+            return None
         try:
-            return bool(self.registry.resolve(line).command.body)
+            found = self.registry.resolve(self.aliases.expand(line))
         except KvmdbgError:
-            return False
+            return None
+        return found.command if found.command.body and found.command.body_follows(found.rest) else None
 
     def _run_macro(self, macro: Macro, text: str) -> Iterator[Result]:
-        import shlex
-
+        call = MacroCall(macro.name, self._macro[-1].fill(text) if self._macro else text)
+        self._macro.append(call)
         try:
-            words = shlex.split(text, posix=False)
-        except ValueError as error:
-            raise UsageError(f"{macro.name}: {error}") from None
-
-        def argument(match: re.Match[str]) -> str:
-            which = match[1]
-            if which == "c":
-                return str(len(words))
-            if which == "*":
-                return text
-            return words[int(which)] if int(which) < len(words) else match[0]
-
-        self._macro.append((macro.name, len(words)))
-        try:
-            yield from self.run_lines((_ARGUMENT.sub(argument, line) for line in macro.lines), macro.name)
+            if not macro.name.startswith("hook"):
+                yield from self.hooks_of(macro.name)
+            yield from self.run_lines(map(call.fill, macro.lines), macro.name)
+            if not macro.name.startswith("hook"):
+                yield from self.hooks_of(macro.name, "hookpost-")
         finally:
             self._macro.pop()
 
@@ -309,11 +386,13 @@ class Interpreter:
             self.remember_place()
             commands = [line for point in following.breakpoints for line in point.commands]
             silent = bool(commands) and commands[0] == "silent"
+            yield from self.hooks_of("stop")
             if not silent:
                 yield self.registry.stop_report(self, following)
             then, self._then = self._then, None
             if then is not None and (result := then(following)) is not None:
                 yield result
+            yield from self.hooks_of("stop", "hookpost-")
             following = None
             if commands:
                 self._in_stop_commands = True
@@ -325,18 +404,22 @@ class Interpreter:
 
     def show_exit(self, one: Seen) -> None:
         """A traced exit, as it happens."""
+        place = f"{one.pc:#x} <{one.symbol}>" if one.symbol else f"{one.pc:#x}"
+        data = one.exit.to_json()
+        self.tell(ExitLine(f"{place}: {one.exit.describe()}", one.vcpu, data, one.pc, one.symbol, one.time))
+
+    def tell(self, result: Result) -> None:
+        """Show what comes by itself, from any thread."""
+        if self.log is not None:
+            self.log.write(result)
         if self.on_event is not None:
-            place = f"{one.pc:#x} <{one.symbol}>" if one.symbol else f"{one.pc:#x}"
-            data = one.exit.to_json()
-            self.on_event(ExitLine(f"{place}: {one.exit.describe()}", one.vcpu, data, one.pc, one.symbol, one.time))
+            self.on_event(result)
 
     def _noted(self, vcpu: int, one: Exit) -> None:
-        if self.on_event is not None:
-            self.on_event(ExitLine(one.describe(), vcpu, data=one.to_json()))
+        self.tell(ExitLine(one.describe(), vcpu, data=one.to_json()))
 
     def _warned(self, text: str) -> None:
-        if self.on_event is not None:
-            self.on_event(Message(text, "warning"))
+        self.tell(Message(text, "warning"))
 
     # -- what commands ask ---------------------------------------------------------------------------------------
 

@@ -364,7 +364,7 @@ class RestType:
     """The rest of the line as it is. ``complete_as`` or ``words`` completes its last word."""
 
     metavar: str = "TEXT"
-    complete_as: str = ""  # "expression", "location", "command" or ""
+    complete_as: str = ""  # "expression", "location", "command", "setting" or ""
     words: tuple[str, ...] = ()
 
     def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
@@ -376,11 +376,25 @@ class RestType:
         if self.complete_as == "expression":
             return words_of_expression(prefix, dbg)
         if self.complete_as == "command":
-            return [name for name in dbg.registry.names() if name.startswith(prefix)]
+            return [prefix[: one.start] + one.text for one in dbg.complete(prefix)]
+        if self.complete_as == "setting":
+            return _words_of_with(prefix, dbg)
         last = re.split(r"[\s,]", prefix)[-1]
         head = prefix[: len(prefix) - len(last)]
         given = set(re.split(r"[\s,]", head))
         return [head + word for word in self.words if word.startswith(last) and word not in given]
+
+
+def _words_of_with(prefix: str, dbg: Interpreter) -> list[str]:
+    """What `with` may be followed by: a setting, its values, a command behind --."""
+    if " -- " in prefix:
+        head, _, typed = prefix.partition(" -- ")
+        return [f"{head} -- {typed[: one.start]}{one.text}" for one in dbg.complete(typed)]
+    name, space, value = prefix.partition(" ")
+    if not space:
+        return [one.name for one in dbg.settings if one.name.startswith(prefix)]
+    words = next((one.words for one in dbg.settings if one.name == name), ())
+    return [f"{name} {word}" for word in words if word.startswith(value)]
 
 
 def _word_end(text: str, pos: int, commas: bool = True) -> int:

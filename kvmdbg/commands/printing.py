@@ -7,24 +7,13 @@ from typing import Annotated
 
 from kvmdbg.commands.gdb_settings import ignored
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import ExpressionTextArg, Format, FormatArg, RestType, split_arguments
-from kvmdbg.commands.places import Place, value_place
+from kvmdbg.commands.parameters import ExpressionTextArg, Format, FormatArg, RestType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result, Text, Value
 from kvmdbg.commands.values import format_value, number_in_radix
-from kvmdbg.errors import MemoryFault, UsageError
-from kvmdbg.language.formats import character, signed
+from kvmdbg.errors import UsageError
 from kvmdbg.language.types import MemoryRef, is_number
 from kvmdbg.language.types import Value as Evaluated
-from kvmdbg.printable import printable
-
-TemplateArg = Annotated[str, RestType('"TEMPLATE"[, EXPRESSION]...', "expression")]
-
-_TEMPLATE = re.compile(r'"((?:\\.|[^"\\])*)"\s*')
-_CONVERSION = re.compile(r"%(?:%|([-+ #0]*\d{0,4}(?:\.\d{1,4})?)(hh|h|ll|l|z|j|t)?([a-zA-Z]))")
-_ESCAPE = re.compile(r"\\([0-7]{1,3}|.)")
-_ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "e": "\033"}
-LONGEST_STRING = 4096
 
 
 def formatted(dbg: Interpreter, text: str, form: Format) -> tuple[str, Evaluated]:
@@ -99,72 +88,6 @@ def output(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionT
     if not expression:
         raise UsageError("output needs an EXPRESSION")
     return Text(formatted(dbg, expression, form)[0])
-
-
-@command("printf", group="data", example='printf "ax is %d, at %#x\\n", $ax, $pc', py="dbg.evaluate(expression).value")
-def printf(dbg: Interpreter, template: TemplateArg = "") -> Result:
-    """Show values in a text, as C's printf does.
-
-    Conversions: %d %i %u %x %X %o %c, with C's flags, width and precision, %s for the text at an address, %p, and %%.
-    """
-    match = _TEMPLATE.match(template)
-    if match is None:
-        raise UsageError('printf needs a text in double quotes first, as in printf "ax is %d\\n", $ax')
-    rest = template[match.end() :]
-    if rest and not rest.startswith(","):
-        raise UsageError(f"printf: a comma is expected before '{rest}'")
-    values = split_arguments(rest[1:]) if rest else []
-    wanted = sum(1 for one in _CONVERSION.finditer(match[1]) if one[0] != "%%")
-    if wanted != len(values):
-        raise UsageError(f"printf: the text has {wanted} conversions, and {len(values)} values follow")
-    following = iter(values)
-
-    def convert(one: re.Match[str]) -> str:
-        if one[0] == "%%":
-            return "%"
-        return printable(_converted(dbg, one, next(following)))
-
-    def escape(one: re.Match[str]) -> str:
-        return chr(int(one[1], 8) & 0xFF) if one[1][0] in "01234567" else _ESCAPED.get(one[1], one[1])
-
-    return Text(_CONVERSION.sub(convert, _ESCAPE.sub(escape, match[1])), raw=True)
-
-
-def _converted(dbg: Interpreter, one: re.Match[str], expression: str) -> str:
-    flags, length, letter = one[1], one[2] or "", one[3]
-    value = dbg.session.evaluate(expression)
-    size = {"hh": 1, "h": 2, "": 4}.get(length, 8)
-    number = value.value & (1 << 8 * size) - 1
-    if letter in "di":
-        return f"%{flags}d" % signed(value.value, size)
-    if letter == "u":
-        return f"%{flags}d" % number
-    if letter in "xXo":
-        return f"%{flags}{letter}" % number if letter != "o" else f"%{flags.replace('#', '')}o" % number
-    if letter == "p":
-        return f"%{flags}s" % f"{value.value & (1 << 64) - 1:#x}"
-    if letter == "c":
-        return f"%{flags}s" % character(value.value & 0xFF, "")
-    if letter == "s":
-        return f"%{flags}s" % _text_at(dbg, value_place(expression, value))
-    raise UsageError(f"printf has no conversion {one[0]}; there are d i u x X o c s p and %%")
-
-
-def _text_at(dbg: Interpreter, place: Place) -> str:
-    """The bytes up to a zero."""
-    memory = dbg.session.physical if place.space == "phys" else dbg.session.memory
-    found = bytearray()
-    while len(found) < LONGEST_STRING:
-        try:
-            byte = memory.read(place.address + len(found), 1)
-        except MemoryFault:
-            if not found:
-                raise
-            break
-        if byte == b"\0":
-            break
-        found += byte
-    return found.decode("latin-1")
 
 
 @command(

@@ -52,7 +52,7 @@ GROUPS: dict[str, str] = {
 #: The flag of a code object that has ``*args``; inspect.CO_VARARGS without importing inspect.
 CO_VARARGS = 4
 
-_WORD = re.compile(r"\s*(!|[A-Za-z_][A-Za-z0-9_-]*)")
+_WORD = re.compile(r"\s*([!|]|[A-Za-z_][A-Za-z0-9_-]*)")
 
 
 @record
@@ -116,8 +116,8 @@ class Parameter:
 class Command:
     """One command: its name (one or two words), how to parse its line, what to call and how to explain it.
 
-    ``body`` says what its following lines are ("commands", "macro", "document"), "" when it takes none. ``host``: it
-    reaches the host, whatever its arguments are. ``guest`` and ``varies``: see :func:`command`.
+    ``body`` says what its following lines are ("commands", "macro", "document", "python"), "" when it takes none.
+    ``host``: it reaches the host, whatever its arguments are. ``guest`` and ``varies``: see :func:`command`.
     """
 
     name: str
@@ -131,6 +131,10 @@ class Command:
     host: bool = False
     guest: str = ""
     varies: str = ""
+
+    def body_follows(self, rest: str) -> bool:
+        """Whether lines up to ``end`` follow one with this behind the command's name."""
+        return bool(self.body) and not (self.body == "python" and rest.strip())
 
     def check_host(self, dbg: Interpreter) -> None:
         """UsageError where the one who types must not reach the host."""
@@ -316,7 +320,7 @@ class Registry:
             while stop < len(line) and not line[stop].isspace():
                 stop += 1
             suffix, end = line[end:stop], stop
-        elif end < len(line) and match[1] != "!" and not line[end].isspace() and not _may_touch(line[end]):
+        elif end < len(line) and match[1] not in ("!", "|") and not line[end].isspace() and not _may_touch(line[end]):
             raise UsageError(f"'{line[match.start(1) :].split()[0]}' is no command{self._hint('', match[1])}")
         return Resolved(found, suffix, line[end:], end)
 

@@ -290,6 +290,8 @@ SETTINGS: tuple[Setting, ...] = (
     ),
 )
 
+#: First words of settings that gdb writes with two: `set print pretty` is `set print-pretty`.
+GROUPS = ("print", "breakpoint", "history", "style")
 #: Other names, as gdb spells them.
 ALIASES = {"output-radix": "radix", "disassembly-flavour": "disassembly-flavor"}
 
@@ -333,6 +335,15 @@ class Settings:
         if len(near) > 1:
             raise UsageError(f"'{word}' is ambiguous: {', '.join(near)}")
         return self._known[near[0]] if near else None
+
+    def named(self, text: str) -> tuple[Setting | None, str]:
+        """The setting that "NAME VALUE" is about, and the value; as in gdb print-pretty may be written print pretty."""
+        first, _, rest = text.strip().partition(" ")
+        second, _, value = rest.strip().partition(" ")
+        group = next((one for one in GROUPS if one.startswith(first) and first), None)
+        if group is not None and f"{group}-{second}" in self._known:
+            return self._known[f"{group}-{second}"], value.strip()
+        return (self.find(first) if first else None), rest.strip()
 
     def set(self, name: str, text: str) -> None:
         """Give a setting the value that ``text`` means. Raises UsageError."""

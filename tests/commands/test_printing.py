@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdbg.commands.printing import split_arguments
+from kvmdbg.commands.parameters import split_arguments
 from kvmdbg.errors import KvmdbgError, UsageError
 from tests.commands.conftest import Typist
 
@@ -54,7 +54,7 @@ def test_printf(hello: Typist, line: str, shown: str | None) -> None:
         ('printf "%d"', "1 conversions, and 0 values"),
         ('printf "x", 1', "0 conversions, and 1 values"),
         ('printf "%d" 1', "a comma is expected"),
-        ('printf "%f", 1', "no conversion %f"),
+        ('printf "%y", 1', "no conversion %y"),
     ],
 )
 def test_mistakes(hello: Typist, line: str, message: str) -> None:

@@ -1,0 +1,256 @@
+"""alias, pipe, with, logging, define and its hooks, Python at the prompt, dprintf, save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kvmdbg.errors import KvmdbgError, UsageError
+
+from .conftest import Typist
+
+pytestmark = pytest.mark.kvm
+
+
+# -- the scripts of gdb's manual, in the chapter on canned sequences of commands
+
+
+def test_manual_adder(hello: Typist) -> None:
+    hello.type("define adder\n  print $arg0 + $arg1 + $arg2\nend")
+    hello.type("document adder\nPrints the sum of three numbers.\nif you want\nend")
+    assert hello.type("adder 1 2 3") == "$1 = 6"
+    assert "Prints the sum of three numbers.\nif you want" in hello.type("help adder")
+
+
+def test_manual_adder_of_two_or_three(hello: Typist) -> None:
+    hello.type(
+        "define adder\n  if $argc == 2\n    print $arg0 + $arg1\n  end\n  if $argc == 3\n"
+        "    print $arg0 + $arg1 + $arg2\n  end\nend"
+    )
+    assert hello.type("adder 1 2") == "$1 = 3"
+    assert hello.type("adder 1 2 3") == "$2 = 6"
+
+
+def test_manual_adder_of_many(hello: Typist) -> None:
+    hello.type(
+        'define adder\n  set $i = 0\n  set $sum = 0\n  while $i < $argc\n    eval "set $sum = $sum + $arg%d", $i\n'
+        "    set $i = $i + 1\n  end\n  print $sum\nend"
+    )
+    assert hello.type("adder 1 2 3 4") == "$1 = 10"
+    assert hello.type("adder") == "$2 = 0"
+
+
+def test_manual_hooks(hello: Typist) -> None:
+    hello.type("define hook-echo\necho <<<---\nend")
+    hello.type("define hookpost-echo\necho --->>>\\n\nend")
+    texts = [one.plain() for one in hello.results("echo Hello World")]
+    assert "".join(texts) == "<<<---Hello World--->>>\n"
+
+
+def test_manual_hook_of_stop(hello: Typist) -> None:
+    hello.type("define hook-stop\nset $stopped = $stopped + 1\nend")
+    hello.type("define hookpost-stop\nprint $stopped\nend")
+    hello.type("set $stopped = 0")
+    assert hello.type("stepi").endswith("$1 = 1")
+    assert hello.type("stepi").endswith("$2 = 2")
+
+
+def test_manual_echo_over_lines(hello: Typist) -> None:
+    lines = "echo This is some text\\n\\\nwhich is continued\\n\\\nonto several lines.\\n"
+    assert hello.type(lines) == "This is some text\nwhich is continued\nonto several lines.\n"
+
+
+def test_manual_prefix(hello: Typist) -> None:
+    with pytest.raises(UsageError, match="define-prefix abc makes one"):
+        hello.type("define abc def\nend")
+    hello.type("define-prefix abc\ndefine abc def\necho command 'abc def' on $arg0\nend")
+    hello.type("define abc\necho command 'abc' on $arg0\nend")
+    assert hello.type("abc def 1") == "command 'abc def' on 1"
+    assert hello.type("abc 2") == "command 'abc' on 2"
+
+
+def test_loops_are_left(hello: Typist) -> None:
+    hello.type("set $i = 0")
+    shown = hello.type(
+        "while 1\nset $i = $i + 1\nif $i == 2\nloop_continue\nend\nif $i > 3\nloop_break\nend\nprint $i\nend"
+    )
+    assert shown == "$1 = 1\n$2 = 3"
+    with pytest.raises(KvmdbgError, match="stands in no while"):
+        hello.type("loop_break")
+
+
+def test_hooks_of_a_word_behind_another(hello: Typist) -> None:
+    hello.type("define info hook-registers\necho before\nend")
+    assert hello.type("info registers ip").startswith("before")
+    with pytest.raises(UsageError, match="define hook-print"):
+        hello.type("define hook-p\nend")
+
+
+# -- alias, pipe, with
+
+
+def test_alias(hello: Typist) -> None:
+    hello.type("alias words = x/2xw")
+    assert hello.type("words 0x1000") == "0x1000:  0x0003f8ba  0xee3004d8"
+    hello.type("alias -a pp = print /x")
+    assert hello.type("pp 255") == "$1 = 0xff"
+    assert [one.text for one in hello.dbg.complete("word")] == ["words"]
+    assert [one.text for one in hello.dbg.complete("p")].count("pp") == 0
+    assert "$eax" in [one.text for one in hello.dbg.complete("pp $ea")]
+    assert hello.dbg.complete("pp $ea")[0].start == len("pp ")
+    hello.type("alias info mine = info registers ip")
+    assert hello.type("info mine") == hello.type("info registers ip")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("alias print = x", "print is a command of kvmdbg already"),
+        ("alias mine = nosuch", "'nosuch' is no command"),
+        ("alias mine", "alias needs a name, = and a command"),
+        ("pipe print 1", "pipe needs a command, | and a program"),
+        ("with radix 16 print 1", "with needs a setting, its value, -- and a command"),
+        ("with nosuch 1 -- print 1", "there is no setting nosuch"),
+        ("with radix 7 -- print 1", "radix must be"),
+        ("set logging maybe", "'maybe' is none of"),
+        ("set logging enabled perhaps", "neither on nor off"),
+        ("set logging file", "needs a FILE"),
+        ("python 1 +", "python: invalid syntax"),
+        ("python\nx = 1\n  y = 2\nend", "python: unexpected indent, line 2"),
+        ("python raise SystemExit", "use quit"),
+        ("save breakpoints x", "nothing to save"),
+        ("dprintf *0x1003", "dprintf needs a place, a comma and a text"),
+        ('dprintf *0x1003,"%d"', "1 conversions, and 0 values"),
+        ('printf "%n", 1', "printf has no conversion %n"),
+    ],
+)
+def test_mistakes(hello: Typist, line: str, said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        hello.type(line)
+    assert said in str(error.value)
+
+
+def test_pipe(hello: Typist) -> None:
+    assert hello.type("pipe print 5 | cat -n") == "     1\t$1 = 5\n"
+    assert hello.type("| print 6 | tr 6 7").strip() == "$2 = 7"
+    assert hello.type("pipe -d ## print 1|2 ## cat").strip() == "$3 = 3"
+    hello.type("pipe print 1 | exit 3")
+    assert hello.type("print $_shell_exitcode") == "$5 = 3"
+
+
+def test_with(hello: Typist) -> None:
+    assert hello.type("with radix 16 -- print 255") == "$1 = 0xff"
+    with pytest.raises(KvmdbgError):
+        hello.type("with radix 16 -- print nosuch")
+    assert hello.type("print 255") == "$2 = 255"
+    assert "with radix 16" in [one.text for one in hello.dbg.complete("with radix 1")] or [
+        one.text for one in hello.dbg.complete("with radix 1")
+    ] == ["radix 10", "radix 16"]
+
+
+def test_logging(hello: Typist, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    hello.type(f"set logging file {log}")
+    assert hello.type("set logging enabled on") == f"Copying output to {log}."
+    assert hello.type("print 1\necho a\nprint 2") == "$1 = 1\na\n$2 = 2"
+    with pytest.raises(KvmdbgError):
+        hello.type("print nosuch")
+    hello.type("set logging enabled off")
+    hello.type("print 3")
+    lines = log.read_text().splitlines()
+    assert lines[:3] == ["$1 = 1", "a", "$2 = 2"] and "nosuch" in lines[3] and "$3 = 3" not in lines
+    hello.type("set logging overwrite on\nset logging redirect on\nset logging enabled on")
+    assert hello.type("print 4") == ""
+    hello.type("set logging enabled off")
+    assert log.read_text().splitlines()[0] == "$4 = 4"
+
+
+def test_clients_of_the_stub_reach_no_programs(hello: Typist) -> None:
+    hello.dbg.host_allowed = False
+    for line in ("pipe print 1 | cat", "| print 1 | cat", "python 1", "pi 1", "save breakpoints x", "set logging on"):
+        with pytest.raises(UsageError, match="--gdb-allow-host"):
+            hello.type(line)
+
+
+# -- Python
+
+
+def test_python(hello: Typist) -> None:
+    assert hello.type("python print(hex(dbg.regs.ax))") == "0x2\n"
+    assert hello.type("py\nfor i in range(2):\n    if i:\n        print('is', i)\nend") == "is 1\n"
+    hello.type("python mine = dbg.regs.ax + 1")
+    assert hello.type("pi mine") == "3\n"
+    assert hello.type("pi\nmine * 2\n'a'\nNone\nend") == "6\n'a'\n"
+    assert hello.type("python print(command('print 7'), end='')") == "$1 = 7\n"
+    assert hello.type("define three\npython\nif True:\n  print(3)\nend\nend\nthree") == "3\n"
+
+
+def test_python_that_fails(hello: Typist) -> None:
+    with pytest.raises(KvmdbgError, match="ZeroDivisionError"):
+        hello.type("python 1 / 0")
+    with pytest.raises(KvmdbgError, match="no register"):
+        hello.type("python dbg.regs['rbq']")
+
+
+# -- dprintf and save
+
+
+def test_dprintf(hello: Typist) -> None:
+    told: list[str] = []
+    hello.dbg.on_event = lambda result: told.append(result.plain())
+    hello.type('dprintf *0x1005,"al is %d, %s, %c, %#x\\n", $al, "text", 65, $pc')
+    hello.type("stepi 2")
+    hello.type("continue")
+    assert told == ["al is 4, text, A, 0x1005\n"]
+    assert "dprintf" in hello.type("info breakpoints")
+
+
+def test_saved_breakpoints_are_the_same_again(hello: Typist, tmp_path: Path) -> None:
+    hello.type("break *0x1003 if $al == 4")
+    hello.type("ignore 1 2")
+    hello.type("commands 1\nsilent\nif $al\nprint $al\nend\nend")
+    hello.type("tbreak 0x100:7")
+    hello.type("watch *(u16*)0x5000 if $ax == 1")
+    hello.type("rwatch 0x5000,8")
+    hello.type("catch io out 0x3f8 8")
+    hello.type("catch msr read 0x10")
+    hello.type("catch shutdown")
+    hello.type("handle io 0x80 nostop print")
+    hello.type('dprintf *0x1005,"al is %d\\n", $al')
+    hello.type("disable 3")
+    before = _described(hello)
+    saved = tmp_path / "points"
+    assert "Saved 9 of 9" in hello.type(f"save breakpoints {saved}")
+    hello.type("delete")
+    hello.type(f"source {saved}")
+    assert _described(hello) == before
+
+
+def _described(typist: Typist) -> list[dict[str, object]]:
+    found = []
+    for one in typist.dbg.session.breakpoints:
+        data = {key: value for key, value in one.to_json().items() if key not in ("number", "held_by", "location")}
+        where = (getattr(one, "address", None), getattr(one, "length", None), getattr(one, "filters", None))
+        found.append({**data, "where": where, "commands": one.commands})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("template", "shown"),
+    [
+        ('"%5d|%-5d|%05d", 3, 3, 3', "    3|3    |00003"),
+        ('"%x %X %#x %o", 255, 255, 255, 8', "ff FF 0xff 10"),
+        ('"%c%c", 65, 66', "AB"),
+        ('"%s and %5s", "one", "two"', "one and   two"),
+        ('"%u", -1', "4294967295"),
+        ('"%lu", -1', "18446744073709551615"),
+        ('"%d", 4294967295', "-1"),
+        ('"%p %p", 0, 16', "(nil) 0x10"),
+        ('"%.2f", (u32)0x3fc00000', "1.50"),
+        ('"100%%"', "100%"),
+        ('"a\\tb\\101"', "a\tbA"),
+    ],
+)
+def test_printf(hello: Typist, template: str, shown: str) -> None:
+    assert hello.type(f"printf {template}") == shown
