@@ -6,12 +6,13 @@ from typing import Annotated, cast
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import TextArg, WordType
-from kvmdbg.commands.registry import command
+from kvmdbg.commands.registry import Later, command
 from kvmdbg.commands.results import Fields, Message, Result, Table
 from kvmdbg.commands.support import _unescape
 from kvmdbg.devices.i8042 import KEYS, Keyboard
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.bus import Device, attempt
+from kvmdbg.record import record
 
 DeviceArg = Annotated[str, WordType("NAME", lambda dbg: [one.name for one in dbg.session.devices])]
 KeyArg = Annotated[str, WordType("KEY", lambda dbg: sorted(KEYS), strict=False)]
@@ -69,6 +70,37 @@ def sendkey(dbg: Interpreter, key: KeyArg) -> Result:
     """Press and release a key of the guest's keyboard, or several together: a, ret, f1, shift-a, ctrl-alt-delete."""
     cast("Keyboard", _device(dbg, "i8042")).press(key)
     return Message(f"Pressed {key}.", data={"key": key})
+
+
+@record
+class WordNumberType:
+    """A number, or an expression without spaces: ``10 -5`` are two."""
+
+    metavar: str
+
+    def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[Later, int] | None:
+        word = text[pos:].split(maxsplit=1)[0]
+        return Later(lambda dbg: dbg.number(word)), pos + len(word)
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        return []
+
+
+@command(
+    "mouse",
+    group="exits",
+    example=("mouse 10 -5", "mouse 0 0 1", "info device i8042"),
+    py="dbg.peripherals.move_mouse({right}, {down}, {buttons})",
+)
+def mouse(
+    dbg: Interpreter,
+    right: Annotated[int, WordNumberType("RIGHT")],
+    down: Annotated[int, WordNumberType("DOWN")],
+    buttons: Annotated[int, WordNumberType("BUTTONS")] = 0,
+) -> Result | None:
+    """Move the guest's mouse so many counts to the right and down, and hold buttons: 1 left, 2 right, 4 middle."""
+    dbg.session.peripherals.move_mouse(right, down, buttons)
+    return None
 
 
 @command("type", group="exits", example=("type hello\\n", "info device i8042"), py="dbg.type({text})")

@@ -27,6 +27,12 @@ class Peripherals:
         """Type a text on the guest's keyboard (US layout). UsageError."""
         self._keyboard.type(text)
 
+    def move_mouse(self, right: int, down: int, buttons: int = 0) -> None:
+        """Move the guest's mouse, and hold these buttons (1 left, 2 right, 4 middle, added up). UsageError."""
+        if not 0 <= buttons <= 7:
+            raise UsageError(f"a mouse's buttons are 0 to 7 (1 left, 2 right, 4 middle, added up), not {buttons}")
+        self._keyboard.move((right, down, buttons))
+
     @property
     def _keyboard(self) -> Keyboard:
         for device in self.devices:

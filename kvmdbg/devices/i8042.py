@@ -1,7 +1,6 @@
-"""The i8042 keyboard controller and a keyboard on it, at ports 0x60 and 0x64.
+"""The i8042 keyboard controller, at ports 0x60 and 0x64, with a keyboard and a mouse on it (ps2.py).
 
-Source: IBM PC AT Technical Reference, keyboard controller; scan code set 1, as the controller translates it. There is
-no mouse.
+Source: IBM PC AT and PS/2 Technical References, keyboard controller.
 """
 
 from __future__ import annotations
@@ -10,17 +9,21 @@ import threading
 from collections import deque
 from typing import Any, ClassVar
 
+from kvmdbg.devices.ps2 import BREAK, TO_SET_1, KeyboardDevice, Mouse
 from kvmdbg.devices.registry import device
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import GuestEnd
 
 DATA, COMMAND = 0, 4
-OUTPUT_FULL, SYSTEM = 1, 4
-CONFIG_IRQ1, CONFIG_SYSTEM, CONFIG_NO_KEYBOARD, CONFIG_TRANSLATE = 1, 4, 0x10, 0x40
-ACK, SELF_TEST_PASSED, RESET_PASSED = 0xFA, 0x55, 0xAA
-IRQ = 1
-TAKES_BYTE = frozenset((0xED, 0xF0, 0xF3))
+OUTPUT_FULL, SYSTEM, NOT_LOCKED, FROM_MOUSE = 1, 4, 0x10, 0x20
+AFTER_COMMAND = 8
+"""The last write was to the command port."""
+CONFIG_IRQ1, CONFIG_IRQ12, CONFIG_SYSTEM, CONFIG_TRANSLATE = 1, 2, 4, 0x40
+CONFIG_NO_KEYBOARD, CONFIG_NO_MOUSE = 0x10, 0x20
+SELF_TEST_PASSED = 0x55
+IRQ, MOUSE_IRQ = 1, 12
+CONTROLLER, KEYBOARD, MOUSE = "controller", "keyboard", "mouse"
 
 _ROWS = {0x02: "1234567890-=", 0x10: "qwertyuiop[]", 0x1E: "asdfghjkl;'`", 0x2B: "\\zxcvbnm,./"}
 KEYS = {char: first + n for first, row in _ROWS.items() for n, char in enumerate(row)}
@@ -75,7 +78,7 @@ def scan_codes(key: str) -> bytes:
 
 @device
 class Keyboard:
-    """i8042: a keyboard and its controller at ports 0x60 and 0x64; sendkey and type press its keys."""
+    """i8042: keyboard and mouse, and their controller at ports 0x60 and 0x64; sendkey, type and mouse use them."""
 
     name = "i8042"
     options: ClassVar[dict[str, int]] = {"iobase": 0x60, "iosize": 5}
@@ -88,48 +91,111 @@ class Keyboard:
         self.config = CONFIG_IRQ1 | CONFIG_SYSTEM | CONFIG_TRANSLATE
         self.output_port = 0x03
         self.waits = 0
-        """The command whose byte is to come next at the data port; of the keyboard's own with bit 8."""
-        self.queue: deque[int] = deque()
+        """The command whose byte is to come next at the data port."""
+        self.keyboard, self.mouse = KeyboardDevice(), Mouse()
+        self._answers: deque[tuple[int, str]] = deque()
+        """The controller's own bytes, and from whom they are to seem."""
+        self._output: tuple[int, str] | None = None
+        """What is read next, and from whom it is."""
+        self._last = 0
+        """What was read last."""
+        self._break = False
+        """The prefix of a break code has been taken off, to be bit 7 of the next byte."""
+        self._raised: set[int] = set()
+        """Interrupt lines that are up."""
+
+    # --- from outside ------------------------------------------------------------------------------
 
     def press(self, key: str) -> None:
         """Press and release a key or a combination, from any thread. UsageError."""
         codes = scan_codes(key)
         self._board.arrived(self.name, "press", key)
         with self._lock:
-            self.queue.extend(codes)
-            self._interrupt()
+            self.keyboard.press(codes)
+            self._settle()
 
     def type(self, text: str) -> None:
         """Type a text. UsageError."""
         for key in keys_of(text):
             self.press(key)
 
-    def _interrupt(self) -> None:
-        self._board.set_irq(IRQ, bool(self.queue) and bool(self.config & CONFIG_IRQ1))
+    def move(self, moved: tuple[int, int, int]) -> None:
+        """Move the mouse to the right and down, and hold these buttons (1 left, 2 right, 4 middle); from any thread."""
+        self._board.arrived(self.name, "move", moved)
+        right, down, buttons = moved
+        with self._lock:
+            self.mouse.move(right, -down, buttons)
+            self._settle()
+
+    # --- what is to be read ------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Take the next byte into the output buffer if that is empty; the lines as it has it."""
+        while self._output is None and (found := self._next()) is not None:
+            self._output = found
+        wanted = set()
+        if self._output is not None:
+            line, enabled = (MOUSE_IRQ, CONFIG_IRQ12) if self._output[1] == MOUSE else (IRQ, CONFIG_IRQ1)
+            wanted = {line} if self.config & enabled else set()
+        for line in self._raised - wanted:
+            self._board.set_irq(line, False)
+        for line in wanted - self._raised:
+            self._board.set_irq(line, True)
+        self._raised = wanted
+
+    def _next(self) -> tuple[int, str] | None:
+        if self._answers:
+            return self._answers.popleft()
+        while self.keyboard.queue and not self.config & CONFIG_NO_KEYBOARD:
+            value = self.keyboard.send()
+            if not self.config & CONFIG_TRANSLATE:
+                return value, KEYBOARD
+            if value == BREAK:
+                self._break = True
+                continue
+            value = TO_SET_1.get(value, value) | (0x80 if self._break else 0)
+            self._break = False
+            return value, KEYBOARD
+        if self.mouse.queue and not self.config & CONFIG_NO_MOUSE:
+            return self.mouse.send(), MOUSE
+        return None
 
     def read(self, offset: int, size: int) -> int:
         with self._lock:
             if offset == COMMAND:
-                return SYSTEM | 0x18 | (OUTPUT_FULL if self.queue else 0)
-            value = self.queue.popleft() if self.queue else 0
-            self._board.set_irq(IRQ, False)
-            self._interrupt()
+                full = 0 if self._output is None else OUTPUT_FULL | (FROM_MOUSE if self._output[1] == MOUSE else 0)
+                return SYSTEM | NOT_LOCKED | AFTER_COMMAND | full
+            value = self._last
+            if self._output is not None:
+                value = self._last = self._output[0]
+                self._output = None
+                for line in self._raised:
+                    self._board.set_irq(line, False)
+                self._raised = set()
+                self._settle()
             return value
+
+    # --- what is written ---------------------------------------------------------------------------
 
     def write(self, offset: int, size: int, value: int) -> GuestEnd | None:
         with self._lock:
-            end = self._command(value) if offset == COMMAND else self._data(value)
-            self._interrupt()
+            end = self._command(value & 0xFF) if offset == COMMAND else self._data(value & 0xFF)
+            self._settle()
             return end
 
     def _command(self, value: int) -> GuestEnd | None:
-        answers = {0x20: self.config, 0xAA: SELF_TEST_PASSED, 0xAB: 0, 0xA9: 0xFF, 0xC0: 0x80, 0xD0: self.output_port}
+        answers = {0x20: self.config, 0xAA: SELF_TEST_PASSED, 0xAB: 0, 0xA9: 0, 0xC0: 0x80, 0xD0: self.output_port}
+        switches = {
+            0xA7: (CONFIG_NO_MOUSE, True), 0xA8: (CONFIG_NO_MOUSE, False),
+            0xAD: (CONFIG_NO_KEYBOARD, True), 0xAE: (CONFIG_NO_KEYBOARD, False),
+        }  # fmt: skip
         if value in answers:
-            self.queue.append(answers[value])
+            self._answers.append((answers[value], CONTROLLER))
         elif value in (0x60, 0xD1, 0xD2, 0xD3, 0xD4):
             self.waits = value
-        elif value in (0xAD, 0xAE):
-            self.config = self.config & ~CONFIG_NO_KEYBOARD | (CONFIG_NO_KEYBOARD if value == 0xAD else 0)
+        elif value in switches:
+            bit, on = switches[value]
+            self.config = self.config | bit if on else self.config & ~bit
         elif value & 0xF1 == 0xF0:
             return GuestEnd(0, f"it asked the keyboard controller for a reset ({value:#x} to port 0x64)")
         return None
@@ -143,31 +209,50 @@ class Keyboard:
             if not value & 1:
                 return GuestEnd(0, "it pulled the reset line through the keyboard controller's output port")
         elif waits == 0xD2:
-            self.queue.append(value)
+            self._answers.append((value, KEYBOARD))
+        elif waits == 0xD3:
+            self._answers.append((value, MOUSE))
         elif waits == 0xD4:
-            self.queue.append(0xFE)  # no mouse there: resend
-        elif waits & 0x100:
-            self.queue.append(ACK)
-        elif not waits:
-            self.queue.extend({0xFF: (ACK, RESET_PASSED), 0xF2: (ACK, 0xAB, 0x83), 0xEE: (0xEE,)}.get(value, (ACK,)))
-            self.waits = value | 0x100 if value in TAKES_BYTE else 0
+            self.config &= ~CONFIG_NO_MOUSE  # sending opens the line
+            self.mouse.take(value)
+        else:
+            self.config &= ~CONFIG_NO_KEYBOARD
+            self.keyboard.take(value)
         return None
 
+    # --- state -------------------------------------------------------------------------------------
+
+    @property
+    def _to_read(self) -> bytes:
+        """What is there, as the guest would read it, apart from translation."""
+        first = [] if self._output is None else [self._output[0]]
+        return bytes([*first, *(value for value, _ in self._answers), *self.keyboard.queue, *self.mouse.queue])
+
     def describe(self) -> str:
-        return f"i8042 keyboard controller, {len(self.queue)} bytes to read"
+        return f"i8042 keyboard controller, {len(self._to_read)} bytes to read"
 
     def details(self) -> dict[str, str]:
+        names = ("scroll lock", "num lock", "caps lock")
+        leds = [name for bit, name in enumerate(names) if self.keyboard.leds >> bit & 1]
+        mouse = self.mouse
         return {
-            "to read": bytes(self.queue).hex(" ") or "nothing",
+            "to read": self._to_read.hex(" ") or "nothing",
             "configuration": f"{self.config:#04x}",
             "output port": f"{self.output_port:#04x} (A20 {'on' if self.output_port & 2 else 'off'})",
-            "interrupts": f"IRQ {IRQ}" if self._board.has_interrupts else "none (see --irqchip)",
+            "interrupts": f"IRQ {IRQ}, IRQ {MOUSE_IRQ}" if self._board.has_interrupts else "none (see --irqchip)",
+            "keyboard": f"scan code set {self.keyboard.codes}, {'on' if self.keyboard.scans else 'off'}",
+            "lights": ", ".join(leds) or "none",
+            "mouse": f"{'reports' if mouse.reports else 'does not report'}, {mouse.rate} samples a second",
         }
 
     def save(self) -> Any:
-        return [self.config, self.output_port, self.waits, list(self.queue)]
+        here = [self.config, self.output_port, self.waits, list(self._answers), self._output, self._last, self._break]
+        return [*here, self.keyboard.save(), self.mouse.save()]
 
     def load(self, state: Any) -> None:
-        self.config, self.output_port, self.waits, queue = state
-        self.queue = deque(queue)
-        self._interrupt()
+        self.config, self.output_port, self.waits, answers, output, self._last, self._break, keyboard, mouse = state
+        self._answers = deque((value, source) for value, source in answers)
+        self._output = None if output is None else (output[0], output[1])
+        self.keyboard.load(keyboard)
+        self.mouse.load(mouse)
+        self._settle()

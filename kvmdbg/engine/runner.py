@@ -96,6 +96,7 @@ class Runner(Answering, TrapExits, LastExits):
     def park(self) -> bool:
         """After a kick: wait while another runner has the world to itself; whether to stop."""
         self.drain()
+        self.arrivals.begin()  # it may have been for a deadline
         self.fetch_state()
         return self.guest.world.park(self)
 

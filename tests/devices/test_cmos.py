@@ -16,8 +16,7 @@ SECONDS, MINUTES, HOURS, DAY_OF_WEEK, DAY, MONTH, YEAR, CENTURY = 0, 2, 4, 6, 7,
 
 def cmos_at(monkeypatch: pytest.MonkeyPatch, moment: str, status_b: int) -> Cmos:
     seconds = calendar.timegm(time.strptime(moment, "%Y-%m-%d %H:%M:%S"))
-    then = time.gmtime(seconds)
-    monkeypatch.setattr("kvmdbg.devices.cmos.time.gmtime", lambda: then)
+    monkeypatch.setattr("kvmdbg.devices.cmos.time.time_ns", lambda: seconds * 10**9)
     made = Cmos(Board(lambda data: None), Cmos.options)
     register(made, STATUS_B, status_b)
     return made
@@ -136,5 +135,5 @@ def test_described() -> None:
     register(cmos, 0x12, 0xAB)
     assert cmos.describe() == "CMOS memory and clock, index 0x12"
     details = cmos.details()
-    assert details["index"] == "0x12" and details["clock"].endswith(" UTC") and len(details) == 10
+    assert details["index"] == "0x12" and details["clock"].endswith(" UTC") and len(details) == 11
     assert details["0x10"].split()[2] == "ab" and len(details["0x70"].split()) == 16

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvmdbg.devices.i8042 import COMMAND, DATA, KEYS, Keyboard, keys_of, scan_codes
+from kvmdbg.devices.ps2 import SET_2, TO_SET_1
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import GuestEnd
@@ -53,12 +54,12 @@ def test_status(wired: Wired) -> None:
     wired.keyboard.press("a")
     assert wired.status == 0x1D
     assert wired.read() == b"\x1e\x9e"
-    assert wired.status == 0x1C and wired.keyboard.read(DATA, 1) == 0
+    assert wired.status == 0x1C and wired.keyboard.read(DATA, 1) == 0x9E  # what was read last
 
 
 @pytest.mark.parametrize(
     ("command", "answer"),
-    [(0x20, 0x45), (0xAA, 0x55), (0xAB, 0x00), (0xA9, 0xFF), (0xC0, 0x80), (0xD0, 0x03)],
+    [(0x20, 0x45), (0xAA, 0x55), (0xAB, 0x00), (0xA9, 0x00), (0xC0, 0x80), (0xD0, 0x03)],
 )
 def test_commands_that_answer(wired: Wired, command: int, answer: int) -> None:
     assert wired.command(command) is None
@@ -103,7 +104,7 @@ def test_each_byte_raises_the_line_anew() -> None:
     keyboard.read(DATA, 1)
     assert levels == [1, 0, 1]
     keyboard.read(DATA, 1)
-    assert levels[3:] == [0, 0]
+    assert levels[3:] == [0]
 
 
 def test_output_port(wired: Wired) -> None:
@@ -139,13 +140,124 @@ def test_writing_the_output_buffer(wired: Wired) -> None:
     assert wired.high and wired.read() == b"\x77"
 
 
-def test_there_is_no_mouse(wired: Wired) -> None:
-    wired.command(0xD4)
-    wired.data(0xF4)
-    assert wired.read() == b"\xfe"
-    wired.command(0xD3)  # the mouse's output buffer
+def test_writing_the_output_buffer_of_the_mouse(wired: Wired) -> None:
+    wired.command(0xD3)
     wired.data(0x55)
+    assert wired.status == 0x3D and not wired.high and wired.read() == b"\x55"
+
+
+def test_a_disabled_keyboard_keeps_its_keys(wired: Wired) -> None:
+    wired.command(0xAD)
+    wired.keyboard.press("a")
     assert wired.read() == b""
+    wired.command(0xAE)
+    assert wired.high and wired.read() == b"\x1e\x9e"
+
+
+def test_without_translation(wired: Wired) -> None:
+    wired.command(0x60)
+    wired.data(0x05)
+    wired.keyboard.press("ctrl-home")
+    assert wired.read().hex() == "14e06ce0f06cf014"
+    wired.data(0xF2)
+    assert wired.read().hex() == "faab83"
+
+
+def test_every_key_is_translated_as_its_set_1_says() -> None:
+    assert {TO_SET_1[SET_2[code & 0xFF]] for code in KEYS.values()} == {code & 0xFF for code in KEYS.values()}
+    assert len(set(SET_2)) == len(SET_2)
+
+
+# --- the mouse ------------------------------------------------------------------------------------------
+
+
+def to_mouse(wired: Wired, *values: int) -> str:
+    for value in values:
+        wired.command(0xD4)
+        wired.data(value)
+    return wired.read().hex()
+
+
+def reporting() -> Wired:
+    wired = Wired()
+    wired.command(0x60)
+    wired.data(0x47)
+    assert to_mouse(wired, 0xF4) == "fa"
+    return wired
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        ((0xFF,), "faaa00"), ((0xF2,), "fa00"), ((0xF6,), "fa"), ((0xF3, 200), "fafa"), ((0xE8, 3), "fafa"),
+        ((0xE9,), "fa000264"), ((0xE8, 1, 0xE7, 0xF3, 40, 0xF4, 0xE9), "fa" * 7 + "300128"),
+        ((0xF0, 0xE9), "fafa400264"), ((0xEB,), "fa080000"), ((0xE1,), "fe"), ((0xF2, 0xFE), "fa00fa"),
+        ((0xEE, 0x12, 0xF4, 0xEC), "fa12f4fa"),
+        ((0xF3, 200, 0xF3, 100, 0xF3, 80, 0xF2), "fa" * 7 + "03"),
+        ((0xF3, 200, 0xF3, 200, 0xF3, 80, 0xF2), "fa" * 7 + "00"),
+        ((0xF3, 200, 0xF3, 100, 0xF3, 80, 0xF3, 200, 0xF3, 200, 0xF3, 80, 0xF2), "fa" * 13 + "04"),
+    ],
+)  # fmt: skip
+def test_commands_of_the_mouse(wired: Wired, sent: tuple[int, ...], answer: str) -> None:
+    assert to_mouse(wired, *sent) == answer
+
+
+def test_movements_and_buttons() -> None:
+    wired = reporting()
+    wired.keyboard.move((5, 0, 0))
+    assert wired.status == 0x3D and wired.levels[12] == 1 and not wired.high
+    assert wired.read().hex() == "080500" and not wired.levels[12]
+    wired.keyboard.move((-1, 2, 1))  # down is less in its packets
+    assert wired.read().hex() == "39fffe"
+    wired.keyboard.move((0, -3, 6))
+    assert wired.read().hex() == "0e0003"
+    wired.keyboard.move((0, 0, 0))
+    assert wired.read().hex() == "080000"
+
+
+def test_a_long_way_takes_several_packets() -> None:
+    wired = reporting()
+    wired.keyboard.move((300, 0, 0))
+    assert wired.read().hex() == "08ff00" + "082d00"
+
+
+def test_a_wheel_makes_four_bytes() -> None:
+    wired = reporting()
+    to_mouse(wired, 0xF3, 200, 0xF3, 100, 0xF3, 80)
+    wired.keyboard.move((1, 0, 0))
+    assert wired.read().hex() == "08010000"
+    assert to_mouse(wired, 0xFF, 0xF2) == "faaa00fa00"
+
+
+def test_a_mouse_that_does_not_report(wired: Wired) -> None:
+    wired.keyboard.move((5, 5, 0))
+    assert wired.read() == b""
+    assert to_mouse(wired, 0xF0) == "fa"
+    wired.keyboard.move((5, -6, 0))
+    wired.keyboard.move((2, 0, 1))
+    assert to_mouse(wired, 0xEB) == "fa090706" and to_mouse(wired, 0xEB) == "fa090000"
+
+
+def test_its_line_needs_bit_1_and_its_own_to_be_open(wired: Wired) -> None:
+    to_mouse(wired, 0xF4)
+    wired.command(0xA7)
+    wired.keyboard.move((1, 0, 0))
+    assert wired.status == 0x1C
+    wired.command(0xA8)
+    assert wired.status == 0x3D and not wired.levels.get(12)
+    wired.command(0x60)
+    wired.data(0x47)
+    assert wired.levels[12] == 1
+
+
+def test_the_keyboard_goes_first_and_each_byte_says_whose_it_is() -> None:
+    wired = reporting()
+    wired.keyboard.move((1, 0, 0))
+    wired.keyboard.press("a")
+    seen = []
+    while wired.status & 1:
+        seen.append((wired.status & 0x20, wired.keyboard.read(DATA, 1)))
+    assert seen == [(0x20, 8), (0, 0x1E), (0, 0x9E), (0x20, 1), (0x20, 0)]
 
 
 # --- the keyboard -------------------------------------------------------------------------------------
@@ -154,7 +266,7 @@ def test_there_is_no_mouse(wired: Wired) -> None:
 @pytest.mark.parametrize(
     ("sent", "answer"),
     [
-        (0xFF, "faaa"), (0xF2, "faab83"), (0xEE, "ee"), (0xF4, "fa"), (0xF5, "fa"), (0xF6, "fa"),
+        (0xFF, "faaa"), (0xF2, "faab41"), (0xEE, "ee"), (0xF4, "fa"), (0xF5, "fa"), (0xF6, "fa"),
         (0xED, "fa"), (0xF0, "fa"), (0xF3, "fa"),
     ],
 )  # fmt: skip
@@ -166,7 +278,7 @@ def test_commands_of_the_keyboard(wired: Wired, sent: int, answer: str) -> None:
 @pytest.mark.parametrize("command", [0xED, 0xF0, 0xF3])
 def test_byte_of_a_command_is_no_command(wired: Wired, command: int) -> None:
     wired.data(command)
-    wired.data(0xEE)
+    wired.data(2)
     assert wired.read() == b"\xfa\xfa"
     wired.data(0xEE)
     assert wired.read() == b"\xee"
@@ -176,6 +288,40 @@ def test_other_commands_take_no_byte(wired: Wired) -> None:
     wired.data(0xF4)
     wired.data(0xEE)
     assert wired.read() == b"\xfa\xee"
+
+
+def test_lights_and_scanning(wired: Wired) -> None:
+    for value in (0xED, 6):
+        wired.data(value)
+    assert wired.read().hex() == "fafa" and wired.keyboard.details()["lights"] == "num lock, caps lock"
+    wired.data(0xF5)
+    wired.keyboard.press("a")
+    assert wired.read().hex() == "fa" and wired.keyboard.details()["keyboard"] == "scan code set 2, off"
+    wired.data(0xF4)
+    wired.keyboard.press("a")
+    assert wired.read().hex() == "fa1e9e"
+
+
+def test_scan_code_sets(wired: Wired) -> None:
+    wired.command(0x60)
+    wired.data(0x05)
+    for value in (0xF0, 0, 0xF0, 1, 0xF0, 0):
+        wired.data(value)
+    assert wired.read().hex() == "fafa02" + "fafa" + "fafa01"
+    wired.keyboard.press("up")
+    assert wired.read().hex() == "e048e0c8"
+    for value in (0xF0, 3):
+        wired.data(value)
+    assert wired.read().hex() == "fafe"
+    wired.data(0xFF)
+    wired.keyboard.press("up")
+    assert wired.read().hex() == "faaa" + "e075e0f075"
+
+
+def test_a_command_in_place_of_a_byte(wired: Wired) -> None:
+    for value in (0xED, 0xEE, 0x12, 0xF2, 0xFE):
+        wired.data(value)
+    assert wired.read().hex() == "faee" + "fe" + "faab41" + "fa"
 
 
 # --- keys (scan code set 1) -----------------------------------------------------------------------------
@@ -260,16 +406,17 @@ def test_state_is_kept(wired: Wired) -> None:
     other.keyboard.load(state)
     assert other.high and other.keyboard.save() == state
     assert other.read() == b"\x1e\x9e\xfa"
-    other.data(0xEE)  # the byte of ED
-    assert other.read() == b"\xfa" and state[3] == [0x1E, 0x9E, 0xFA]
+    other.data(5)  # the byte of ED
+    assert other.read() == b"\xfa" and other.keyboard.details()["lights"] == "scroll lock, caps lock"
 
 
 def test_described(wired: Wired) -> None:
     assert wired.keyboard.describe() == "i8042 keyboard controller, 0 bytes to read"
     assert wired.keyboard.details() == {
-        "to read": "nothing", "configuration": "0x45", "output port": "0x03 (A20 on)", "interrupts": "IRQ 1",
+        "to read": "nothing", "configuration": "0x45", "output port": "0x03 (A20 on)", "interrupts": "IRQ 1, IRQ 12",
+        "keyboard": "scan code set 2, on", "lights": "none", "mouse": "does not report, 100 samples a second",
     }  # fmt: skip
     wired.keyboard.press("a")
-    assert wired.keyboard.details()["to read"] == "1e 9e"
+    assert wired.keyboard.details()["to read"] == "1e f0 1c"
     bare = Keyboard(Board(lambda data: None), Keyboard.options)
     assert bare.details()["interrupts"] == "none (see --irqchip)"
