@@ -33,10 +33,11 @@ def build(directory: Path, target: str) -> None:
 
 
 def test_every_source_has_its_image() -> None:
-    assert FLAT == ["boot16", "counter16", "hello16", "modes"]
+    assert FLAT == ["boot16", "counter16", "hello16", "modes", "rom"]
     assert ELF == [
         "boot16.elf",
         "hvt.elf",
+        "ide.elf",
         "kernel-O0.elf",
         "kernel-O2.elf",
         "linux.elf",
@@ -56,7 +57,7 @@ def test_flat_image_is_what_nasm_makes_of_its_source(tmp_path: Path, name: str) 
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in ELF if not name.startswith(("hvt", "kernel", "linux", "multiboot", "smp"))]
+    "name", [name for name in ELF if not name.startswith(("hvt", "ide", "kernel", "linux", "multiboot", "smp"))]
 )
 def test_elf_image_loads_what_its_source_makes(tmp_path: Path, name: str) -> None:
     """Not compared byte by byte: section order and padding are the linker version's."""
