@@ -148,13 +148,10 @@ class Keyboard:
             return self._answers.popleft()
         while self.keyboard.queue and not self.config & CONFIG_NO_KEYBOARD:
             value = self.keyboard.send()
-            if not self.config & CONFIG_TRANSLATE:
-                return value, KEYBOARD
-            if value == BREAK:
+            if value == BREAK and self.config & CONFIG_TRANSLATE:
                 self._break = True
                 continue
-            value = TO_SET_1.get(value, value) | (0x80 if self._break else 0)
-            self._break = False
+            value, self._break = self._translated(value, self._break), False
             return value, KEYBOARD
         if self.mouse.queue and not self.config & CONFIG_NO_MOUSE:
             return self.mouse.send(), MOUSE
@@ -224,9 +221,22 @@ class Keyboard:
 
     @property
     def _to_read(self) -> bytes:
-        """What is there, as the guest would read it, apart from translation."""
+        """What is there, as the guest would read it."""
+        keys, broken = bytearray(), self._break
+        for value in self.keyboard.queue:
+            if value == BREAK and self.config & CONFIG_TRANSLATE:
+                broken = True
+                continue
+            keys.append(self._translated(value, broken))
+            broken = False
         first = [] if self._output is None else [self._output[0]]
-        return bytes([*first, *(value for value, _ in self._answers), *self.keyboard.queue, *self.mouse.queue])
+        return bytes([*first, *(value for value, _ in self._answers), *keys, *self.mouse.queue])
+
+    def _translated(self, value: int, broken: bool) -> int:
+        """A byte of the keyboard's; ``broken``: it is of a key that was let go."""
+        if not self.config & CONFIG_TRANSLATE:
+            return value
+        return TO_SET_1.get(value, value) | (0x80 if broken else 0)
 
     def describe(self) -> str:
         return f"i8042 keyboard controller, {len(self._to_read)} bytes to read"
