@@ -199,6 +199,7 @@ def frame_function(dbg: Interpreter, name: NameArg) -> Result:
     group="data",
     example=("break divide", "run", "frame apply 2 info args"),
     guest="guests/kernel-O0.elf",
+    py="[dbg.contexts.source_of(frame) for frame in dbg.backtrace().frames]",
 )
 def frame_apply(dbg: Interpreter, text: CommandTextArg) -> Iterator[Result]:
     """Run a command in several frames: frame apply all|COUNT|-COUNT|level NUMBER|NUMBER-NUMBER [-q] [-c] [-s] COMMAND.
@@ -246,7 +247,13 @@ def _applied(dbg: Interpreter, text: str) -> tuple[list[int], set[str], str]:
     return which, set(re.findall(r"-([qcs])", match[2])), match[3]
 
 
-@command("faas", group="data", example=("break divide", "run", "faas print left"), guest="guests/kernel-O0.elf")
+@command(
+    "faas",
+    group="data",
+    example=("break divide", "run", "faas print left"),
+    guest="guests/kernel-O0.elf",
+    py="[dbg.contexts.source_of(frame) for frame in dbg.backtrace().frames]",
+)
 def faas(dbg: Interpreter, text: CommandTextArg) -> Iterator[Result]:
     """Run a command in all frames, those left out where it errs: the same as frame apply all -s."""
     return frame_apply(dbg, f"all -s {text}")

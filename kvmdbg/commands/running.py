@@ -9,6 +9,8 @@ from kvmdbg.commands.parameters import BackgroundArg, LocationArg, NumberType
 from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
+from kvmdbg.core.calls import returned_value
+from kvmdbg.debuginfo.calling import COMPOUND
 from kvmdbg.engine.stops import StepStop
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.language.types import source_type
@@ -16,8 +18,6 @@ from kvmdbg.language.types import source_type
 if TYPE_CHECKING:
     from kvmdbg.engine.stops import Stop
 
-IN_A_REGISTER = ("int", "uint", "bool", "char", "enum", "pointer")
-"""The kinds of types that come back in rax, by all calling conventions of C."""
 StepsArg = Annotated[int, NumberType("COUNT", least=1)]
 
 
@@ -193,26 +193,24 @@ def _lines(dbg: Interpreter, count: int, *, over: bool) -> None:
     py="dbg.finish()",
 )
 def finish(dbg: Interpreter) -> None:
-    """Run until the current function has returned to its caller, and show what it returned.
+    """Run until the function of the selected frame has returned to its caller, and show what it returned.
 
-    That is known of functions with debug information that return a number or a pointer; it is kept as $1, $2, …
+    That is known of functions with debug information; it is kept as $1, $2, …
     """
-    returns = dbg.session.c_variables.seen_from(dbg.session.vcpu.pc).result_type()
+    chosen = dbg.session.frame
+    frame = dbg.session.backtrace(chosen.number + 1).frames[-1]
+    returns = None if frame.inlined else dbg.session.contexts.source_of(frame).result_type()
 
     def returned(stop: Stop) -> Result | None:
-        if returns is None or returns.kind not in IN_A_REGISTER or not 0 < returns.size <= 8:
-            return None
-        if not isinstance(stop, StepStop):
-            return None  # something else came in between
-        value = dbg.session.regs.rax
-        if returns.size == 8 and dbg.session.vcpu.mode.bits != 64:
-            value = value & 0xFFFFFFFF | (dbg.session.regs.rdx & 0xFFFFFFFF) << 32
-        data = (value & (1 << 8 * returns.size) - 1).to_bytes(returns.size, "little")
-        number = dbg.session.add_to_history(int.from_bytes(data, "little", signed=returns.signed), source_type(returns))
-        return Message(
-            f"Value returned is ${number} = {dbg.session.c_variables.show(returns, data)}",
-            data={"number": number, "value": int.from_bytes(data, "little", signed=returns.signed)},
-        )
+        if returns is None or not returns.size or not isinstance(stop, StepStop):
+            return None  # or something else came in between
+        data = returned_value(dbg.session, returns)
+        shown = dbg.session.c_variables.show(returns, data)
+        if returns.kind in COMPOUND or returns.kind == "float":
+            return Message(f"Value returned is {shown}", data={"value": shown, "bytes": data.hex()})
+        value = int.from_bytes(data, "little", signed=returns.signed)
+        number = dbg.session.add_to_history(value, source_type(returns))
+        return Message(f"Value returned is ${number} = {shown}", data={"number": number, "value": value})
 
     dbg.go(dbg.session.finish, returned)
 
@@ -227,15 +225,15 @@ def finish(dbg: Interpreter) -> None:
     py="dbg.until({location})",
 )
 def until(dbg: Interpreter, location: LocationArg | None = None) -> None:
-    """Run until an address is reached or the current function returns.
+    """Run until a place is reached in this frame or in one that called it, or the current function returns.
 
-    Without an address: as next, but a jump backwards is not followed again, so that a loop is run to its end.
+    Without a place: as next, but a jump backwards is not followed again, so that a loop is run to its end.
     """
     if location is None:
         dbg.go(dbg.session.until)
     else:
-        address = _linear(location)
-        dbg.go(lambda: dbg.session.until(address))
+        addresses = _linear(location)
+        dbg.go(lambda: dbg.session.until(*addresses))
 
 
 @command(
@@ -246,15 +244,18 @@ def until(dbg: Interpreter, location: LocationArg | None = None) -> None:
     py="dbg.advance({location})",
 )
 def advance(dbg: Interpreter, location: LocationArg) -> None:
-    """Run until an address is reached, whatever function it is in."""
-    address = _linear(location)
-    dbg.go(lambda: dbg.session.advance(address))
+    """Run until a place is reached, whatever function it is in, or the current function returns.
+
+    When a function returns is known by call frame information (DWARF).
+    """
+    addresses = _linear(location)
+    dbg.go(lambda: dbg.session.advance(*addresses))
 
 
-def _linear(location: Place) -> int:
+def _linear(location: Place) -> list[int]:
     if location.space != "linear":
         raise UsageError("the guest can run to a linear address only, not to a physical one")
-    return location.address
+    return [one.address for one in location.found.locations] if location.found is not None else [location.address]
 
 
 @command(

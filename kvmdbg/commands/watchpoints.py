@@ -18,12 +18,12 @@ _DASH = re.compile(r"-(l|location)\s+")
 
 
 class WatchedType(ExpressionType):
-    """What to watch; gdb's ``-l`` before it means what is meant here anyway."""
+    """What to watch; gdb's ``-l`` before it: the place, also when the frame of its variables is gone."""
 
     def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
-        if match := _DASH.match(text, pos):
-            pos = match.end()
-        return super().parse(text, pos, dbg)
+        match = _DASH.match(text, pos)
+        found = super().parse(text, match.end() if match is not None else pos, dbg)
+        return found if found is None or match is None else (f"-l {found[0]}", found[1])
 
 
 WatchArg = Annotated[str, WatchedType("ADDRESS")]
@@ -45,12 +45,30 @@ def watched(dbg: Interpreter, text: str) -> Place:
     return Place(text, place.address, place.space, size)
 
 
+def _is_of_frame(dbg: Interpreter, text: str) -> bool:
+    """Whether an expression names variables that live in the selected frame, on its stack or in its registers."""
+    variables = dbg.session.c_variables
+    for name in re.findall(r"(?<![\w$.>])[A-Za-z_]\w*", text) if variables.known else ():
+        found = variables.find(name)
+        static = found is not None and isinstance(found.location, bytes) and found.location[:1] == DW_OP_ADDR
+        if found is not None and found.owner and not static:
+            return True
+    return False
+
+
+DW_OP_ADDR = b"\x03"
+
+
 def _watch(dbg: Interpreter, kind: str, text: str, length: int | None, condition: str | None) -> Result:
+    lasting = text.startswith("-l ")
+    text = text.removeprefix("-l ")
     place = watched(dbg, text)
     size = length or place.size
     where: int | str = f"phys:{place.address:#x}" if place.space == "phys" else place.address
     made = dbg.session.watch(where, size, kind=kind, when=condition)
     made.location = text
+    if not lasting and _is_of_frame(dbg, text):
+        dbg.session.moves.end_with_frame(made)
     dbg.session.variables["bpnum"] = made.number
     name = {"write": "Watchpoint", "read": "Read watchpoint", "access": "Access watchpoint"}[kind]
     shown = f"{'phys:' if place.space == 'phys' else ''}{place.address:#x}"
@@ -73,7 +91,8 @@ def watch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition:
     """Stop the guest after it has written to memory, and show the old and the new bytes and the instruction.
 
     ADDRESS is a place (*(u16*)0x5000, a symbol, with the size of its own) or a bare address; `,LENGTH` gives a
-    length in bytes. There is no limit to their number or length.
+    length in bytes. There is no limit to their number or length. One on a local variable ends when its function
+    returns, and the guest stops there; -l before it (-location) keeps the place watched.
     """
     return _watch(dbg, "write", what, length, condition)
 

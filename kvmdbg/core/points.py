@@ -91,6 +91,13 @@ class Points:
         for point in (*self._registry, *self._registry.held()):
             point.bound.clear()
 
+    def loaded_anew(self) -> None:
+        """The machine has been made anew: watchpoints on variables of frames that it had are gone."""
+        for watch in self._registry.watchpoints():
+            if watch.ends_at is not None:
+                self._registry.discard(watch)
+        self.forget_bindings()
+
     def symbols_changed(self) -> None:
         """There are other symbols: places that are meant by name may have other addresses."""
         self.forget_bindings()

@@ -16,6 +16,7 @@ from kvmdbg.core.frames import Frames
 from kvmdbg.core.hooks import Hooks, On
 from kvmdbg.core.linux import Linux
 from kvmdbg.core.locations import Locations
+from kvmdbg.core.moves import FrameMoves
 from kvmdbg.core.patches import Patches
 from kvmdbg.core.peripherals import Peripherals
 from kvmdbg.core.points import Points
@@ -101,8 +102,9 @@ class Session:
         self.interrupt, self.kill, self.restart = control.interrupt, control.kill, control.restart
         moves = Moves(control, self.source)
         self.step, self.next, self.step_line = control.step, moves.next, moves.step_line
-        self.finish, self.advance, self.until = moves.finish, moves.advance, moves.until
         self.frames = Frames(control, self.files)
+        self.moves = FrameMoves(control, moves, self.frames, self.files)
+        self.finish, self.advance, self.until = self.moves.finish, self.moves.advance, self.moves.until
         self.frame_of, self.backtrace, self.select_frame = self.frames.of, self.frames.backtrace, self.frames.select
         self.contexts = Contexts(control, self.files, self.frames, self.convenience, self.changes)
         self.linux = Linux(self.symbols, control, self.contexts.evaluate)
@@ -131,7 +133,7 @@ class Session:
         self.select, self.add_symbols = control.select, self.files.read_symbols
         self.take_input, self.differences = self._serial.take_input, self.snapshots.differences
         control.at_epoch.append(self.changes.make_final)
-        control.at_load += [self.contexts.forget, self.points.forget_bindings, self.patches.forget]
+        control.at_load += [self.contexts.forget, self.points.loaded_anew, self.patches.forget]
         control.at_rest.append(self.traces.flush)
 
     def _event_of(self, runner: DebuggedVcpu, exit: Exit, when: str) -> Event:

@@ -217,6 +217,8 @@ class Watchpoint(Point):
         self.length = length
         self.kind = kind
         self.space = space
+        self.ends_at: Breakpoint | None = None
+        """Where the function returns whose variable it is on: it ends there."""
         self.fields = field_names(MemoryEvent)
 
     @property
@@ -306,6 +308,8 @@ class Breakpoints:
         """How the user wants breakpoints held (engine/arming.py, HOLDS)."""
         self.own_breakpoints: list[Breakpoint] = []
         """For the time of one run."""
+        self.ends: list[Breakpoint] = []
+        """Where the functions return whose variables are watched."""
         self.own_catchpoints: list[Catchpoint] = []
         """Those of traces and counts."""
         self._points: dict[int, Point] = {}
@@ -346,8 +350,10 @@ class Breakpoints:
         self._points.clear()
 
     def held(self) -> list[Breakpoint]:
-        """The breakpoints as the engine holds them: each place of one that has several."""
-        return [held for point in self.breakpoints() for held in point.held]
+        """The breakpoints as the engine holds them: each place of one that has several, and the ends of frames."""
+        watches = self.watchpoints()
+        self.ends = [end for end in self.ends if any(watch.ends_at is end for watch in watches)]
+        return [*(held for point in self.breakpoints() for held in point.held), *self.ends]
 
     def breakpoints(self) -> list[Breakpoint]:
         return [p for p in self._points.values() if isinstance(p, Breakpoint)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
@@ -104,14 +105,8 @@ class Moves:
             if not isinstance(stop, stops.StepStop):
                 return stop
 
-    def advance(self, address: int) -> stops.Stop:
-        """Run to a linear address, or to whatever stops before."""
-        return self._run_to(address)
-
-    def until(self, address: int | None = None) -> stops.Stop:
-        """Without an address: next, but a jump backwards is run through to its other side; else as advance."""
-        if address is not None:
-            return self.advance(address)
+    def until(self) -> stops.Stop:
+        """Next, but a jump backwards is run through to its other side."""
         control = self._control
         control.require_stopped()
         runner = control.runner
@@ -120,28 +115,36 @@ class Moves:
             return self._step_to(runner.pc + info.size)
         return self.next()
 
-    def _run_to(self, address: int, at_depth: int | None = None) -> stops.Stop:
-        """Run to a linear address (with the stack no deeper than ``at_depth``), or to whatever stops before."""
+    def run_to(self, places: Sequence[tuple[int, int | None]], *, as_step: bool = False) -> stops.Stop:
+        """Run to one of some linear addresses, or to whatever stops before.
+
+        Each comes with how deep the stack may at most be there (None: as deep as it likes). ``as_step``: where it gets
+        there, the stop is the end of a step.
+        """
         control = self._control
         control.require_stopped()
         mine, runner = control.vcpu.index, control.runner
 
-        def there(index: int) -> bool:
-            return index == mine and (at_depth is None or runner.stack_pointer >= at_depth)
+        def at(address: int, depth: int | None) -> Breakpoint:
+            def there(index: int) -> bool:
+                return index == mine and (depth is None or runner.stack_pointer >= depth)
 
-        point = Breakpoint(address=address, hardware=True, only_if=there)
-        control.points.own_breakpoints.append(point)
+            return Breakpoint(address=address, hardware=True, only_if=there)
+
+        points = [at(*place) for place in places]
+        own = control.points.own_breakpoints
+        own += points
         try:
-            return control.run()
+            stop = control.run()
         finally:
-            control.points.own_breakpoints.remove(point)
+            own[:] = [point for point in own if point not in points]
+        if as_step and isinstance(stop, stops.BreakpointStop) and not stop.hits and stop.reason == "breakpoint":
+            stop = control.last_stop = stops.StepStop(vcpu=stop.vcpu, pc=stop.pc)
+        return stop
 
     def _step_to(self, address: int, at_depth: int | None = None) -> stops.Stop:
-        """The same as a part of a step: where it gets there, the stop is the end of a step."""
-        stop = self._run_to(address, at_depth)
-        if isinstance(stop, stops.BreakpointStop) and not stop.hits:
-            stop = self._control.last_stop = stops.StepStop(vcpu=stop.vcpu, pc=stop.pc)
-        return stop
+        """Run to a linear address as a part of a step."""
+        return self.run_to([(address, at_depth)], as_step=True)
 
 
 def _trapped(info: InsnInfo, before: int, pc: int) -> bool:

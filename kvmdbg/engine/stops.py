@@ -68,6 +68,24 @@ class BreakpointStop(Stop):
 
 
 @record
+class ScopeEndStop(BreakpointStop):
+    """The function has returned whose variable watchpoint ``number`` was on, which is deleted; ``text`` was watched."""
+
+    number: int
+    text: str
+    reason: ClassVar[str] = "scope-end"
+
+    def describe(self) -> str:
+        return (
+            f"watchpoint {self.number} deleted because the program has left the block in which its expression is valid "
+            f"({self.text}), at {self.pc:#x}"
+        )
+
+    def fields(self) -> dict[str, Any]:
+        return {"watchpoint": self.number, "expression": self.text}
+
+
+@record
 class WatchpointStop(Stop):
     """``address`` is linear where the watch is, ``old`` and ``new`` the watched bytes; ``instruction`` did it."""
 

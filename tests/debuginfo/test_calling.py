@@ -1,0 +1,111 @@
+"""Where arguments and results of C functions are, as the two supplements of the System V ABI have it."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from kvmdbg.debuginfo.calling import INTEGER, MEMORY, SSE, X87, Registers, classes, passing, result
+from kvmdbg.language.ctype import CType, Member
+
+INT, LONG, CHAR = CType("int", "int", 4), CType("int", "long", 8), CType("char", "char", 1)
+FLOAT, DOUBLE, LONG_DOUBLE = CType("float", "float", 4), CType("float", "double", 8), CType("float", "long double", 16)
+
+
+def compound(*types: CType, kind: str = "struct") -> CType:
+    made = CType(kind, f"{kind} s", 0)
+    for number, one in enumerate(types):
+        if kind == "union":
+            made.members.append(Member(f"m{number}", one, 0))
+            made.size = max(made.size, one.size)
+            continue
+        align = min(one.size, 16)
+        offset = -(-made.size // align) * align
+        made.members.append(Member(f"m{number}", one, offset))
+        made.size = offset + one.size
+    return made
+
+
+@pytest.mark.parametrize(
+    ("type", "wanted"),
+    [
+        (INT, [INTEGER]),
+        (DOUBLE, [SSE]),
+        (LONG_DOUBLE, [X87, X87]),
+        (compound(INT, INT), [INTEGER]),
+        (compound(FLOAT, FLOAT), [SSE]),
+        (compound(FLOAT, INT), [INTEGER]),
+        (compound(DOUBLE, LONG), [SSE, INTEGER]),
+        (compound(LONG, FLOAT), [INTEGER, SSE]),
+        (compound(LONG, LONG, CHAR), [MEMORY]),
+        (compound(INT, DOUBLE, kind="union"), [INTEGER]),
+        (compound(FLOAT, DOUBLE, kind="union"), [SSE]),
+    ],
+)
+def test_classes(type: CType, wanted: list[str]) -> None:
+    assert classes(type) == wanted
+
+
+X87_2_5 = bytes(7) + b"\xa0" + struct.pack("<H", 0x4000)
+REGISTERS = Registers(
+    0x1122334455667788, 0x99AABBCCDDEEFF00, X87_2_5, (struct.pack("<dd", 1.5, 9), struct.pack("<dd", -2, 9))
+)
+
+
+@pytest.mark.parametrize(
+    ("type", "bits", "wanted"),
+    [
+        (INT, 32, b"\x88\x77\x66\x55"),
+        (LONG, 32, b"\x88\x77\x66\x55\x00\xff\xee\xdd"),
+        (LONG, 64, b"\x88\x77\x66\x55\x44\x33\x22\x11"),
+        (CHAR, 16, b"\x88"),
+        (FLOAT, 32, struct.pack("<f", 2.5)),
+        (DOUBLE, 32, struct.pack("<d", 2.5)),
+        (DOUBLE, 64, struct.pack("<d", 1.5)),
+        (LONG_DOUBLE, 64, X87_2_5 + bytes(6)),
+        (compound(DOUBLE, LONG), 64, struct.pack("<d", 1.5) + b"\x88\x77\x66\x55\x44\x33\x22\x11"),
+        (compound(DOUBLE, DOUBLE), 64, struct.pack("<dd", 1.5, -2)),
+        (compound(INT, INT), 32, 0x55667788),
+        (compound(LONG, LONG, LONG), 64, 0x1122334455667788),
+    ],
+)
+def test_results(type: CType, bits: int, wanted: bytes | int) -> None:
+    assert result(type, bits, REGISTERS) == wanted
+
+
+@pytest.mark.parametrize(
+    ("top", "fraction", "wanted"),
+    [
+        (0x7FFF, 1 << 63, float("inf")),
+        (0xFFFF, 1 << 63, float("-inf")),
+        (0x7FFE, 1 << 63, float("inf")),
+        (0, 0, 0.0),
+        (0xBFFF, 1 << 63, -1.0),
+    ],
+)
+def test_numbers_of_the_x87(top: int, fraction: int, wanted: float) -> None:
+    st0 = struct.pack("<QH", fraction, top)
+    registers = Registers(0, 0, st0, (b"", b""))
+    assert result(FLOAT, 32, registers) == struct.pack("<f", wanted)
+    assert result(DOUBLE, 32, registers) == struct.pack("<d", wanted)
+
+
+def test_arguments_in_64_bits() -> None:
+    number = struct.pack("<d", 2)
+    large = compound(LONG, LONG, LONG)
+    passed = passing(
+        [(INT, b"\1\0\0\0"), (DOUBLE, number), (large, bytes(range(24))), *[(LONG, bytes([n] * 8)) for n in range(5)]],
+        64, 0x5000,
+    )  # fmt: skip
+    assert passed.registers == {
+        "rdi": 0x5000, "rsi": 1, "xmm0": number + bytes(8), "rdx": 0, "rcx": 0x0101010101010101,
+        "r8": 0x0202020202020202, "r9": 0x0303030303030303, "rax": 1,
+    }  # fmt: skip
+    assert passed.stack == bytes(range(24)) + bytes([4] * 8)
+
+
+def test_arguments_in_32_bits() -> None:
+    passed = passing([(CHAR, b"a"), (LONG, bytes(range(8)))], 32, 0x5000)
+    assert passed.registers == {}
+    assert passed.stack == b"\0\x50\0\0a\0\0\0" + bytes(range(8))
