@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from kvmdbg.commands.aliases import Aliases
@@ -114,7 +115,8 @@ class Interpreter:
     ``on_event`` is called with results that come by themselves (a traced exit), from any thread;
     ``on_background_stop`` with the Stop of a guest that was started with ``continue &``, ``on_foreign_stop`` with one
     that another user of the session let run; ``gdb`` serves the session to gdb; ``confirm`` asks a question
-    before something is lost; ``width`` gives the terminal's columns.
+    before something is lost; ``attended`` is entered while the guest runs in the foreground; ``width`` gives the
+    terminal's columns.
     """
 
     def __init__(self, session: Session, registry: Registry = REGISTRY) -> None:
@@ -134,6 +136,7 @@ class Interpreter:
         self.on_foreign_stop: Callable[[Stop], None] | None = None
         self.gdb: GdbServing | None = None
         self.confirm: Callable[[str], bool] = lambda question: True
+        self.attended: Callable[[], AbstractContextManager[object]] = nullcontext
         self.width: Callable[[], int] = lambda: 80
         self.stopped_at: set[int] = set()  # linear addresses known to start an instruction
         self.host_allowed = True  # whoever types may reach files and commands of the host
@@ -335,7 +338,8 @@ class Interpreter:
         """
         self._foreground = True
         try:
-            self._pending = action()
+            with self.attended():
+                self._pending = action()
             self._then = then
         finally:
             self._foreground = False

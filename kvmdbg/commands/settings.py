@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CONTEXT_PARTS = ("regs", "source", "code", "stack", "stop")
 
 
+KEYS_GO = ("auto", "keyboard", "serial", "none")
 THEMES = ("terminal", "dark", "light", "plain")
 
 
@@ -269,6 +270,19 @@ SETTINGS: tuple[Setting, ...] = (
         "Whether kill, delete of all breakpoints and quit with a guest that runs ask first. Batch mode never asks.",
         ("on", "off"),
         _on_off,
+    ),
+    Setting(
+        "keys",
+        "auto",
+        "keyboard",
+        _choice(*KEYS_GO),
+        "|".join(KEYS_GO),
+        "Where keys go that are typed in the shell's terminal while the guest runs in the foreground. `auto`: to the "
+        "serial port once the guest waits for input there (with --serial stdio), else to its keyboard once it waits "
+        "for keys or lets the keyboard's interrupt through, else nowhere: they wait for the prompt. `keyboard` and "
+        "`serial` insist on one, with `none` they always wait for the prompt. Ctrl-C interrupts the guest; Ctrl-] c "
+        "types it, Ctrl-] z Ctrl-Z, Ctrl-] Ctrl-] Ctrl-].",
+        KEYS_GO,
     ),
     Setting(
         "tui-memory",

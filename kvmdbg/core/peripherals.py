@@ -4,16 +4,45 @@ from __future__ import annotations
 
 from kvmdbg.devices import display
 from kvmdbg.devices.display import Characters, Picture
-from kvmdbg.devices.i8042 import Keyboard
+from kvmdbg.devices.i8042 import IRQ, Keyboard
 from kvmdbg.devices.vga import Vga
 from kvmdbg.engine.control import Control
+from kvmdbg.engine.serial_port import SerialPort
 from kvmdbg.errors import LoadError, UsageError
 from kvmdbg.machine.bus import Device
 
+IMR, IRQ_BASE, REDIRECTION = 2, 5, 32
+"""Where in the kernel's state a PIC has its mask and its first vector, which is 0 until it is initialised, and the
+IOAPIC its table (struct kvm_pic_state, kvm_ioapic_state)."""
+MASKED = 1 << 16
+
 
 class Peripherals:
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, serial: SerialPort) -> None:
         self._control = control
+        self.serial = serial
+
+    # --- what is typed -----------------------------------------------------------------------------
+
+    @property
+    def takes_keys(self) -> str:
+        """Where the guest looks for what is typed: "serial" (where that is stdio), "keyboard", or "" for nowhere."""
+        if self.serial.takes_keys:
+            return "serial"
+        keyboard = next((one for one in self.devices if isinstance(one, Keyboard)), None)
+        if keyboard is None:
+            return ""
+        return "keyboard" if keyboard.polled or self._lets_through(IRQ) else ""
+
+    def _lets_through(self, line: int) -> bool:
+        """Whether the interrupt controllers are set to let an ISA interrupt through."""
+        machine = self._control.guest.machine
+        if not machine.irqchip:
+            return machine.board.pic is not None and machine.board.pic.passes(line)
+        pic, ioapic = (bytes(machine.vm.get_irqchip(number).chip) for number in (0, 2))
+        entry = REDIRECTION + 8 * line
+        redirected = int.from_bytes(ioapic[entry : entry + 8], "little")
+        return (pic[IRQ_BASE] != 0 and not pic[IMR] >> line & 1) or not redirected & MASKED
 
     @property
     def devices(self) -> list[Device]:

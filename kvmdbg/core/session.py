@@ -127,7 +127,7 @@ class Session:
         self.assemble, self.assembled = self.patches.assemble, self.patches.assembled
         self.snapshots = Snapshots(control, str(self.image.path))
         self.record, self.replay = (recordings := Recordings(control)).record, recordings.replay
-        self.peripherals = Peripherals(control)
+        self.peripherals = Peripherals(control, self._serial)
         self.press, self.type, self.screen = self.peripherals.press, self.peripherals.type, self.peripherals.screen
         self.picture, self.save_screen = self.peripherals.picture, self.peripherals.save_screen
         self.select, self.add_symbols = control.select, self.files.read_symbols

@@ -23,6 +23,8 @@ CONFIG_IRQ1, CONFIG_IRQ12, CONFIG_SYSTEM, CONFIG_TRANSLATE = 1, 2, 4, 0x40
 CONFIG_NO_KEYBOARD, CONFIG_NO_MOUSE = 0x10, 0x20
 SELF_TEST_PASSED = 0x55
 IRQ, MOUSE_IRQ = 1, 12
+POLLS = 8
+"""More reads of the status than one makes who is about to write a command."""
 CONTROLLER, KEYBOARD, MOUSE = "controller", "keyboard", "mouse"
 
 _ROWS = {0x02: "1234567890-=", 0x10: "qwertyuiop[]", 0x1E: "asdfghjkl;'`", 0x2B: "\\zxcvbnm,./"}
@@ -103,6 +105,10 @@ class Keyboard:
         """The prefix of a break code has been taken off, to be bit 7 of the next byte."""
         self._raised: set[int] = set()
         """Interrupt lines that are up."""
+        self.polled = False
+        """Whether the guest has read the status again and again, as one does that waits for a key."""
+        self._looked = 0
+        """How often it has read that since the last write."""
 
     # --- from outside ------------------------------------------------------------------------------
 
@@ -160,6 +166,8 @@ class Keyboard:
     def read(self, offset: int, size: int) -> int:
         with self._lock:
             if offset == COMMAND:
+                self._looked += 1
+                self.polled |= self._looked > POLLS
                 full = 0 if self._output is None else OUTPUT_FULL | (FROM_MOUSE if self._output[1] == MOUSE else 0)
                 return SYSTEM | NOT_LOCKED | AFTER_COMMAND | full
             value = self._last
@@ -176,6 +184,7 @@ class Keyboard:
 
     def write(self, offset: int, size: int, value: int) -> GuestEnd | None:
         with self._lock:
+            self._looked = 0
             end = self._command(value & 0xFF) if offset == COMMAND else self._data(value & 0xFF)
             self._settle()
             return end

@@ -42,6 +42,7 @@ class Uart:
         transmitter's sake), reads the receiver so, or wants the receiver's interrupts."""
         self._looked = -1
         """The register that was read last, if nothing was written since."""
+        self._polls = False
         self.sent = 0
         self.received: deque[int] = deque()
         self._lock = threading.RLock()
@@ -63,6 +64,11 @@ class Uart:
             return
         self.sent += len(data)
         self.sink(data)
+
+    @property
+    def looks_for_input(self) -> bool:
+        """Whether the guest has polled the receiver, or wants its interrupts now."""
+        return self._polls or bool(self.ier & IER_RX)
 
     def feed(self, data: bytes) -> int:
         """Bytes from outside, from any thread: the guest reads them from the receiver. How many it has yet to read."""
@@ -132,6 +138,7 @@ class Uart:
 
     def _read(self, offset: int) -> int:
         if offset in (0, 5) and offset == self._looked:
+            self._polls = True
             self.wanted()
         self._looked = offset
         if offset == 0 and not self.lcr & LCR_DLAB:

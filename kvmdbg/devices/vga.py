@@ -25,17 +25,12 @@ SHOWN = dict(enumerate(" ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕�
     FEATURE, _, MISC_READ, _, GRAPHICS_INDEX, GRAPHICS_DATA,
 ) = range(16)  # fmt: skip
 CRTC_INDEX, CRTC_DATA, STATUS = 0x14, 0x15, 0x1A
-DISPLAY_END, OVERFLOW, CELL, START, CURSOR, PROTECT, LINES, PITCH, CRTC_MODE = (
-    1,
-    7,
-    9,
-    0x0C,
-    0x0E,
-    0x11,
-    0x12,
-    0x13,
-    0x17,
-)
+TOTAL, OVERFLOW, CELL, START, CURSOR, PROTECT, LINES, PITCH = 6, 7, 9, 0x0C, 0x0E, 0x11, 0x12, 0x13
+DISPLAY_END, CRTC_MODE = 1, 0x17
+LINE = 31_778
+"""Nanoseconds from one line to the next, at 31.469 kHz."""
+PATIENCE = 20_000
+"""After how many reads with one answer the other is given once: guest time stands still, or is very slow."""
 IS_256, IS_4, PLANES_SHOWN = 0x40, 0x20, 0x12
 IS_GRAPHICS = 1
 """In the graphics controller's register 6."""
@@ -68,7 +63,9 @@ class Vga:
         self._planes: Planes | None = None
         self._at_graphics = "nothing"
         """What the guest finds at 0xA0000: "ram", "planes" or "nothing" of the adapter's."""
-        self.retrace = False
+        self._retrace = self._between_lines = False
+        self._same = 0
+        """How often the status was read with one answer."""
         self._set_registers(MODES[3])
 
     # --- what others ask of it ---------------------------------------------------------------------
@@ -258,10 +255,9 @@ class Vga:
         return value
 
     def _read(self, offset: int) -> int:
-        if offset == STATUS:  # whoever waits for the retrace, or for its end, goes on
+        if offset == STATUS:
             self.attribute_takes_data = False
-            self.retrace = not self.retrace
-            return 9 if self.retrace else 0
+            return self._status()
         if offset == DAC_DATA:
             value = self.palette[self._dac_at]
             self._dac_at = (self._dac_at + 1) % len(self.palette)
@@ -276,6 +272,22 @@ class Vga:
             CRTC_INDEX: self.index, CRTC_DATA: self.crtc[self.index & 31], MISC_WRITE: 0x10,
         }  # fmt: skip
         return values.get(offset, 0xFF)
+
+    def _status(self) -> int:
+        """Input status 1: bit 3 for as long as no line is shown, bit 0 then and, by turns, between two lines.
+
+        Who waits for either goes on, also where guest time stands still.
+        """
+        overflow = self.crtc[OVERFLOW]
+        whole = (self.crtc[TOTAL] | (overflow & 1) << 8 | (overflow & 0x20) << 4) + 2
+        line = self._board.time.now() // LINE % max(whole, self.lines + 1)
+        retrace = line >= self.lines
+        self._same = self._same + 1 if retrace == self._retrace else 0
+        self._retrace = retrace
+        if self._same % PATIENCE == PATIENCE - 1:
+            retrace = not retrace
+        self._between_lines = not self._between_lines
+        return 9 if retrace else int(self._between_lines)
 
     def write(self, offset: int, size: int, value: int) -> None:
         for n in range(size):
@@ -352,7 +364,7 @@ class Vga:
             self.attribute_index, self.dac_mask, self._dac_at, planes.latches if planes else 0,
         ]  # fmt: skip
         registers = [bytes(part) for part in (self.crtc, self.sequencer, self.graphics, self.attribute, self.palette)]
-        truths = [self.attribute_takes_data, self._dac_reads, self.retrace]
+        truths = [self.attribute_takes_data, self._dac_reads, self._retrace, self._between_lines]
         return [numbers, registers, truths, bytes(planes.memory) if planes else None]
 
     def load(self, state: Any) -> None:
@@ -365,7 +377,7 @@ class Vga:
             (self.crtc, self.sequencer, self.graphics, self.attribute, self.palette), registers, strict=True
         ):
             part[:] = data
-        self.attribute_takes_data, self._dac_reads, self.retrace = truths
+        self.attribute_takes_data, self._dac_reads, self._retrace, self._between_lines = truths
         if memory is None:
             self._planes = None
         else:

@@ -50,6 +50,15 @@ class SerialPort:
         if isinstance(self._backend, Stdio):
             self._backend.take_input(source)
 
+    @property
+    def takes_keys(self) -> bool:
+        """Whether it is connected to stdio, and the guest looks for input there."""
+        return isinstance(self._backend, Stdio) and self.uart.looks_for_input
+
+    def type(self, data: bytes) -> None:
+        """Bytes that were typed for the guest."""
+        self._received(data)
+
     def _received(self, data: bytes) -> int:
         """What comes in there; how much of it the guest has yet to read."""
         try:

@@ -23,6 +23,8 @@ def keys_for(name: str, text: str) -> list[str]:
     """
     if name == "<bracketed-paste>":
         return [key for char in text.replace("\r\n", "\n") for key in _typed(char)]
+    if name.startswith("<"):  # the terminal's own: where its cursor is, the mouse
+        return []
     if name in NAMES:
         return [NAMES[name]]
     for prefix, modifiers in MODIFIERS.items():

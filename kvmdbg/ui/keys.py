@@ -29,11 +29,23 @@ OTHER_KEYS = (
 )
 
 
+WHILE_IT_RUNS = """While the guest runs in the foreground, keys go to it once it waits for any: to its serial port if it
+waits there (--serial stdio), else to its keyboard; `set keys` says otherwise. All but these:
+
+  Ctrl-C     interrupts the guest
+  Ctrl-Z     suspends kvmdbg and its guest
+  Ctrl-] c   is Ctrl-C for the guest, Ctrl-] z Ctrl-Z, Ctrl-] Ctrl-] Ctrl-]
+
+`screen live` shows the guest's screen meanwhile; all keys but Ctrl-], which leaves it, go to its keyboard."""
+
+
 def help_text() -> str:
     """What ``help keys`` shows."""
     rows = [(name, f"{command}") for name, _, command in COMMAND_KEYS] + list(OTHER_KEYS)
-    return "The keys of the shell; editing is as in readline's Emacs mode.\n\n" + "\n".join(
-        f"  {name:<10} {text}" for name, text in rows
+    return (
+        "The keys of the shell; editing is as in readline's Emacs mode.\n\n"
+        + "\n".join(f"  {name:<10} {text}" for name, text in rows)
+        + f"\n\n{WHILE_IT_RUNS}"
     )
 
 

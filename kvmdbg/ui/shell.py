@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg import error_log, standard_files
@@ -24,6 +25,7 @@ from kvmdbg.ui.progress import ProgressLine
 from kvmdbg.ui.read_line import read_line
 from kvmdbg.ui.style import prompt_style, wants_color
 from kvmdbg.ui.toolbar import toolbar
+from kvmdbg.ui.typing_through import TypingThrough
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -108,7 +110,11 @@ class Shell:
         interpreter.on_event = self.console.show
         interpreter.on_background_stop = self._stopped
         interpreter.on_foreign_stop = self._foreign_stopped
+        self.typing = None
         if self.prompt is not None:
+            if sys.stdin.isatty():
+                self.typing = TypingThrough(self.session, lambda: str(interpreter.settings["keys"]), self._tell_keys)
+                interpreter.attended = self.typing.taken
             self.session.files.progress = ProgressLine(self.console.progress)
             self.console.on_partial = self.prompt.app.invalidate
             interpreter.kept(LiveScreen).show = self._live_screen
@@ -123,10 +129,14 @@ class Shell:
         start = len(self.session.output)
         self.session.listeners.remove(self.console.guest)
         try:
-            live.show(self.session)
+            with self.typing.paused() if self.typing is not None else nullcontext():
+                live.show(self.session)
         finally:
             self.session.listeners.on_output(self.console.guest)
             self.console.guest(self.session.output[start:][-KEPT_OUTPUT:])
+
+    def _tell_keys(self, text: str) -> None:
+        self.console.show(Message(text))
 
     def _full_screen(self) -> None:
         from kvmdbg.ui.tui import Tui
@@ -135,10 +145,12 @@ class Shell:
         foreign, self.interpreter.on_foreign_stop = self.interpreter.on_foreign_stop, None
         background, self.interpreter.on_background_stop = self.interpreter.on_background_stop, tui.stopped
         progress, self.session.files.progress = self.session.files.progress, tui.progress
+        attended, self.interpreter.attended = self.interpreter.attended, nullcontext
         self.session.listeners.remove(self.console.guest)
         try:
             tui.run()
         finally:
+            self.interpreter.attended = attended
             self.session.files.progress = progress
             self.session.listeners.on_output(self.console.guest)
             self.interpreter.on_foreign_stop = foreign

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -99,8 +100,33 @@ def test_word_writes_set_index_and_data(pc: Bus) -> None:
     assert pc.read_port(0x3D5, 1) == 0x2A
 
 
-def test_retrace_comes_and_goes(pc: Bus) -> None:
-    assert [pc.read_port(0x3DA, 1) for _ in range(4)] == [9, 0, 9, 0]
+class Moments:
+    """A clock that goes on by so many nanoseconds at each look."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.time = step, 0
+
+    def now(self) -> int:
+        self.time += self.step
+        return self.time
+
+
+@pytest.mark.parametrize(("mode", "frames"), [(3, 70), (0x13, 70), (0x12, 60)])
+def test_retraces_come_as_often_as_screens_are_shown(adapter: Adapter, mode: int, frames: int) -> None:
+    clock: Any = Moments(100_000)
+    adapter.vga._board.time = clock
+    adapter.vga.set_mode(mode)
+    seen = [adapter.read(0x3DA) for _ in range(10_000)]
+    starts = sum(not one & 8 and bool(other & 8) for one, other in pairwise(seen))
+    assert abs(starts - frames) <= 1 and all(value & 1 for value in seen if value & 8)
+    assert 0.03 < sum(value >> 3 for value in seen) / len(seen) < 0.12
+    shown = [value for value in seen if not value & 8]
+    assert set(shown) == {0, 1} and abs(shown.count(0) - shown.count(1)) < 200
+
+
+def test_a_wait_for_the_retrace_ends_where_time_stands_still(adapter: Adapter) -> None:
+    answers = [adapter.read(0x3DA) >> 3 for _ in range(50_000)]
+    assert 1 <= sum(answers) <= 3
 
 
 def test_characters_that_ascii_has_not() -> None:
