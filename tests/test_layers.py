@@ -41,8 +41,8 @@ MAY_IMPORT = {
         "kvmdbg.engine": "firmware observe timeline debuginfo language devices machine kvm x86 errors printable record",
         "kvmdbg.core": "engine observe timeline debuginfo language devices loaders machine kvm x86 errors printable "
         "record png",
-        "kvmdbg.commands": "core engine observe debuginfo language devices loaders machine kvm x86 errors plugins "
-        "printable record version pygal",
+        "kvmdbg.commands": "core engine firmware observe debuginfo language devices loaders machine kvm x86 errors "
+        "plugins printable record version pygal",
         "kvmdbg.ui": "serving commands core engine devices machine kvm x86 errors error_log printable standard_files "
         "record version prompt_toolkit pygments",
         "gdbstub": "",

@@ -14,6 +14,7 @@ MODULES = (
     "searching",
     "exits",
     "files",
+    "firmware",
     "frames",
     "gdbserver",
     "info",

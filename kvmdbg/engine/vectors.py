@@ -229,11 +229,12 @@ class Vectors:
         """Whether a catchpoint of this kind is for this vector."""
         return any(point.kind == kind and self._matches(point, vector) for point in self.wanted)
 
-    @staticmethod
-    def _matches(point: Catchpoint, vector: int) -> bool:
+    def _matches(self, point: Catchpoint, vector: int) -> bool:
+        """Whether a catchpoint without a vector means this one. In real mode a BIOS has calls and IRQs from 8 on."""
         if "vector" in point.filters:
             return passes(point.filters["vector"], vector)
-        return (vector < 32) == (point.kind == "exception")
+        has_bios = self._space.machine.bios is not None and self._world.runners[0].mode.segmented
+        return (vector < (8 if has_bios else 32)) == (point.kind == "exception")
 
     @staticmethod
     def _nothing(event: Event) -> None:

@@ -27,7 +27,8 @@ class Bios(Environment):
     def __init__(self, board: Board, bus: Bus, memory: GuestMemory, boots_from: int | None = None) -> None:
         super().__init__(board, bus, memory, boots_from)
         self.counts: dict[tuple[int, int], int] = {}
-        """How often each was called: by interrupt and AH."""
+        """How often each was called: by interrupt and AH, or AX where that is what chooses the service."""
+        self.last = 0, 0
 
     def call(self, caller: Caller) -> GuestEnd | None:
         """Serve the call that the stub at rip makes."""
@@ -38,9 +39,10 @@ class Bios(Environment):
         if number == rom.POST_CALL:
             return post(call)
         ax = call.ax
-        key = number, ax >> 8
-        self.counts[key] = self.counts.get(key, 0) + 1
         found = find(number, ax)
+        key = number, ax if found is not None and (found.number or 0) > 0xFF else ax >> 8
+        self.counts[key] = self.counts.get(key, 0) + 1
+        self.last = key
         if found is None:
             self._unknown(call)
             return None

@@ -202,3 +202,11 @@ def test_catch_interrupt_says_what_is_asked(booted: Booted) -> None:
     stop = run(dbg)
     words = "interrupt 0x10 at 0x7c08: int 0x10, AH=0x0e (teletype output): AL=0x41 'A', BH=0x00, BL=0x07"
     assert words in stop.describe()
+
+
+def test_a_call_is_no_exception(booted: Booted) -> None:
+    dbg = booted("mov ax, 0x0e41; mov bx, 7; int 0x10; ud2")
+    dbg.catch("exception")
+    stop = run(dbg)
+    assert isinstance(stop, stops.CaughtStop)
+    assert "exception 6 (#UD)" in stop.describe()
