@@ -175,6 +175,7 @@ class Control:
             if boots:
                 state.general["rdx"] = bios.boots_from
             bios.install()
+            bios.start_devices()
             state.general["rflags"] |= EFLAGS_IF if boots else 0
         runner = self.runners[0]
         general = {name: value for name, value in self._registers.items() if name in GENERAL}

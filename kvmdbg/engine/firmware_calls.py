@@ -31,6 +31,10 @@ class VcpuCaller:
     def sregs(self) -> abi.kvm_sregs:
         return self._at.sregs
 
+    @property
+    def takes_interrupts(self) -> bool:
+        return not self._at.stepping or self._at.lets_interrupts_in
+
     def set_sregs(self, sregs: abi.kvm_sregs) -> None:
         self._at.set_sregs(sregs)
 

@@ -33,6 +33,11 @@ class Caller(Protocol):
     @property
     def sregs(self) -> abi.kvm_sregs: ...
 
+    @property
+    def takes_interrupts(self) -> bool:
+        """Whether interrupts come in, which is not so while it is stepped."""
+        ...
+
     def changed(self) -> None: ...
 
     def read(self, address: int, size: int) -> bytes:

@@ -21,6 +21,9 @@ DISKETTE = bytes.fromhex("af022502121bff6cf60f08")
 """The diskette parameter table of int 1Eh (IBM PC AT Technical Reference): 18 sectors of 512 bytes a track."""
 CONFIGURATION = bytes.fromhex("0800fc01007400000000")
 """What int 15h/C0 points to: eight bytes follow; an AT, RTC, second 8259, keyboard intercept."""
+FIRST_VECTOR, SECOND_VECTOR, KEYBOARD_IRQ = 0x08, 0x70, 1
+UNMASKED = (0, 1, 2, 6, 8, 14)
+"""Interrupt lines that a BIOS lets through: timer, keyboard, the second controller, diskette, clock, disk."""
 VIDEO_FUNCTIONS = bytes.fromhex("7fe00f0000000007 02080e0000000000")
 """What int 10h/1B points to: modes 0 to 6, 0Dh to 13h; 200, 350 and 400 lines; two fonts; all functions but a few."""
 
@@ -67,19 +70,30 @@ class Environment:
         write(TEXT, BLANK * (TEXT_PAGES // 2))
 
     def start_devices(self) -> None:
-        """Leave the devices as a BIOS does when it boots."""
+        """Leave interrupt controllers and timer as a BIOS does; only what it boots finds lines let through."""
+        board = self.board
+        if board.pic is not None:
+            board.pic.set_up(FIRST_VECTOR, SECOND_VECTOR, UNMASKED if self.boots_from is not None else ())
+        if board.pit is not None:
+            board.pit.set_up()
 
     def now(self) -> int:
         """The guest's time in ns."""
-        return time.monotonic_ns()
+        return self.board.time.now()
 
     def pass_time(self, ns: int) -> None:
-        """Let so much of the guest's time pass; a part of it, where something else comes."""
-        time.sleep(ns / 1e9)
+        """Let so much of the guest's time pass, or a part of it, where something else comes."""
+        following = self.board.time.next_on_host
+        if following is not None:
+            ns = min(ns, following - time.monotonic_ns())
+        if ns > 0:
+            time.sleep(ns / self.board.time.rate / 1e9)
 
+    @property
     def keyboard_interrupts(self) -> bool:
         """Whether the guest hears of keys by IRQ 1."""
-        return self.board.has_interrupts
+        pic = self.board.pic
+        return pic.passes(KEYBOARD_IRQ) if pic is not None else self.board.has_interrupts
 
     def cd_entry(self) -> BootEntry | None:
         """What of the CD is booted."""

@@ -57,7 +57,7 @@ def _as_old(key: int) -> int | None:
 
 def poll(call: Call) -> None:
     """Take what waits in the keyboard's controller, where no IRQ 1 comes that would do so."""
-    if call.bios.keyboard_interrupts():
+    if call.bios.keyboard_interrupts and call.caller.takes_interrupts:
         return
     keyboard = call.bios.device(Keyboard)
     bus = call.bios.bus

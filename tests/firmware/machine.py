@@ -65,6 +65,8 @@ class Pc:
 
     # what firmware asks of a vCPU
 
+    takes_interrupts = True
+
     def changed(self) -> None: ...
 
     def set_sregs(self, sregs: abi.kvm_sregs) -> None:
