@@ -1,4 +1,4 @@
-"""Linux kernels as they are installed (bzImage): entered as a boot loader does, by the 64-bit or the 32-bit protocol.
+"""Linux kernels as they are installed (bzImage), and what is made to look like one: entered as a boot loader does.
 
 Source: the kernel's Documentation/arch/x86/boot.rst ("The Linux/x86 Boot Protocol", version 2.15): the setup header,
 the 32-bit and the 64-bit boot protocol; zero-page.rst for ``boot_params``.
@@ -28,6 +28,13 @@ UNKNOWN_LOADER = 0xFF
 PAGE = 0x1000
 LINKED_64, LINKED_32 = 0xFFFFFFFF80000000, 0xC0000000
 """What is linked here lies at physical address 0 (__START_KERNEL_map, PAGE_OFFSET)."""
+PARAGRAPH = 16  # what the size of the protected-mode part is counted in
+SECTOR = 512
+
+SETUP = 0x10000
+"""Where the real-mode part lies when it is to run."""
+HEAP_END = 0xE000  # of its 64 KiB; the command line is behind it
+CAN_USE_HEAP = 0x80  # loadflags
 
 ZERO_PAGE_SIZE = 0x1000
 E820_ENTRIES = 0x1E8
@@ -38,7 +45,7 @@ TEXT_SCREEN = struct.pack("<BBHHBBBBHHBBH", 0, 0, 0, 0, 3, 80, 0, 0, 0, 0, 25, 1
 
 @loader
 class BzImage:
-    """The protected-mode part at 1 MiB, boot_params' address in RSI; the setup part, which asks a BIOS, never runs."""
+    """The protected-mode part at 1 MiB, boot_params' address in RSI; in real mode the setup part."""
 
     name = "bzimage"
     looks_for = '"HdrS" at byte 0x202'
@@ -51,25 +58,19 @@ class BzImage:
         return is_bzimage(data)
 
     def load(self, data: bytes, path: str, options: LoadOptions) -> Image:
-        """The kernel, the initrd, what the protocol hands over; by the 64-bit entry unless ``mode`` says "prot"."""
+        """The kernel, the initrd, what the protocol hands over; by the highest entry there is, or ``mode``'s."""
         header = read_header(data, path)
         body = data[header.start :]
-        if len(body) < max(header.size, 1):
+        if len(body) <= max(header.size - PARAGRAPH, 0):
             raise LoadError(
                 f"{path} is a Linux kernel cut short: {len(data):#x} bytes of {header.start + header.size:#x}"
             )
-        mode = options.mode or ("long" if header.xloadflags & KERNEL_64 else "prot")
-        if mode == "long" and not header.xloadflags & KERNEL_64:
-            raise LoadError(f"{path} is a Linux kernel without a 64-bit entry; it starts in prot mode")
-        if mode == "real":
-            raise LoadError(
-                f"{path} is a Linux kernel, which is started in long or prot mode; real mode needs its BIOS"
-            )
+        mode = _mode(header, options.mode, path)
         if options.load is not None:
             raise LoadError(f"{path} is a Linux kernel with addresses of its own; --load is for flat images")
         address = HIGH if header.loadflags & LOADED_HIGH else header.code32_start
         kernel = Segment(address, body, name="kernel")
-        cmdline, notes = command_line(options.cmdline)
+        cmdline, notes = command_line(options.cmdline, moves=header.payload[1] > 0)
         command = cmdline.encode("utf-8", "surrogateescape")
         if len(command) > header.cmdline_size:
             raise LoadError(f"the command line has {len(command)} bytes; {path} takes at most {header.cmdline_size}")
@@ -79,16 +80,55 @@ class BzImage:
                 f"{path} needs memory up to {end:#x} while it unpacks itself: give more --memory, as {-(-end >> 20)}M"
             )
         initrd = read_initrd(options)
-        segments = [kernel]
-        if initrd is not None:
-            segments.append(place_initrd(initrd, header, end, options.memory, path))
+        disks = [] if initrd is None else [place_initrd(initrd, header, end, options.memory, path)]
+        if mode == "real":
+            return self._with_bios(header, data, [kernel, *disks], disks, command, notes, options, path)
         entry = chosen_entry(options, Entry(None, address + (ENTRY_64 if mode == "long" else 0)), path, mode)
-        made = _boot_params(data, segments, command)
+        made = _boot_params(data, disks, command)
         return Image(
-            path, self.name, segments, mode, entry, structures=[made], selectors=SELECTORS, notes=notes,
+            path, self.name, [kernel, *disks], mode, entry, structures=[made], selectors=SELECTORS, notes=notes,
             interrupts=True, later_segments=_unpacked_at(header, address, cmdline),
             later_symbols=_packed_symbols(body, header), function_bits=64 if header.xloadflags & KERNEL_64 else 32,
         )  # fmt: skip
+
+    def _with_bios(
+        self,
+        header: SetupHeader,
+        data: bytes,
+        segments: list[Segment],
+        initrd: list[Segment],
+        command: bytes,
+        notes: list[str],
+        options: LoadOptions,
+        path: str,
+    ) -> Image:
+        """Entered at its setup part, which asks the BIOS for what it wants to know."""
+        setup = bytearray(data[: header.start]).ljust(HEAP_END, b"\0") + command + b"\0"
+        setup[0x210] = UNKNOWN_LOADER
+        setup[0x211] |= CAN_USE_HEAP
+        struct.pack_into("<H", setup, 0x224, HEAP_END - SECTOR)
+        struct.pack_into("<I", setup, 0x228, SETUP + HEAP_END)
+        if initrd:
+            struct.pack_into("<II", setup, 0x218, initrd[0].address, initrd[0].size)
+        segment = SETUP >> 4
+        entry = chosen_entry(options, Entry(segment + SECTOR // 16, 0), path, "real")
+        setup_segment = Segment(SETUP, bytes(setup), name="setup")
+        return Image(
+            path, self.name, [setup_segment, *segments], "real", entry, {"rsp": HEAP_END}, notes=notes,
+            real_data=segment, interrupts=True, later_symbols=_packed_symbols(data[header.start :], header),
+            later_segments=_unpacked_at(header, segments[0].address, command.decode("utf-8", "replace")),
+        )  # fmt: skip
+
+
+def _mode(header: SetupHeader, wanted: str | None, path: str) -> str:
+    """The mode that it is entered in: the user's, or the highest that it has an entry for."""
+    if wanted == "long" and not header.xloadflags & KERNEL_64:
+        raise LoadError(f"{path} is a Linux kernel without a 64-bit entry; it starts in prot mode")
+    if wanted == "prot" and not header.code32_start:
+        raise LoadError(f"{path} is a Linux kernel without a 32-bit entry; it starts in real mode")
+    if wanted is not None:
+        return wanted
+    return "long" if header.xloadflags & KERNEL_64 else "prot" if header.code32_start else "real"
 
 
 def _packed_symbols(body: bytes, header: SetupHeader) -> Callable[[], list[Symbol]] | None:
@@ -127,11 +167,11 @@ def place_initrd(initrd: Module, header: SetupHeader, kernel_end: int, memory: i
     return Segment(address, initrd.data, name="initrd")
 
 
-def _boot_params(data: bytes, segments: list[Segment], command: bytes) -> BootStructure:
+def _boot_params(data: bytes, initrd: list[Segment], command: bytes) -> BootStructure:
     """The zero page with the command line behind it."""
 
     def build(address: int, memory: int) -> bytes:
-        return zero_page(data, address + ZERO_PAGE_SIZE, memory, segments[1:]) + command + b"\0"
+        return zero_page(data, address + ZERO_PAGE_SIZE, memory, initrd) + command + b"\0"
 
     return BootStructure("boot parameters", ZERO_PAGE_SIZE + len(command) + 1, build, "rsi", PAGE)
 

@@ -11,17 +11,17 @@ def is_linux(data: bytes) -> bool:
     return BANNER in data
 
 
-def command_line(given: str) -> tuple[str, list[str]]:
+def command_line(given: str, moves: bool = True) -> tuple[str, list[str]]:
     """The kernel's command line for what the user has given, and sentences on what was added to it.
 
     Symbols of a file are right only while the kernel lies where it was linked, so that it is told to unless the user
-    has said ``kaslr`` or ``nokaslr``.
+    has said ``kaslr`` or ``nokaslr``, or nothing in the image ``moves``.
     """
     notes = []
     if not given:
         given = DEFAULT_CMDLINE
         notes.append(f"No command line was given: the kernel gets {given}.")
-    if {"kaslr", "nokaslr"} & set(given.split()):
+    if not moves or {"kaslr", "nokaslr"} & set(given.split()):
         return given, notes
     notes.append(
         "The kernel stays where it was linked (nokaslr), so that its symbols are right; kaslr leaves it to it."

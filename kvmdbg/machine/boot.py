@@ -86,9 +86,9 @@ class BootState:
 def boot_state(image: Image, options: LoadOptions, memory_size: int) -> BootState:
     """The start state of the first vCPU for ``image`` in ``memory_size`` bytes of RAM (see ``layout.ram_areas``).
 
-    Real mode: as after reset, but entered at the image's entry. All of ds es ss fs gs follow cs. The stack grows down
-    from the image's first byte (0:7C00 for a boot sector), or, where the entry has a selector or the image starts its
-    segment, from offset 0xffff.
+    Real mode: as after reset, but entered at the image's entry. All of ds es ss fs gs follow cs, unless the image says
+    otherwise. The stack grows down from the image's first byte (0:7C00 for a boot sector), or, where the entry has a
+    selector or the image starts its segment, from offset 0xffff.
     Firmware: the state after reset, at F000:FFF0 with the base 0xffff0000 in cs.
     Protected mode: flat 4 GiB segments (cs 0x08, the others 0x10, or the image's selectors), a GDT and a stack of 4 KiB
     below 1 MiB, no IDT.
@@ -216,7 +216,8 @@ def _real(image: Image, memory_size: int) -> BootState:
     registers = arena.structures(image.structures)
     is_below = image.entry.cs is None and not cs and home.address
     stack = home.address & ~1 if is_below else 0xFFFF
-    segments = {name: SegmentState(cs, cs << 4, RESET_LIMIT, DATA) for name in ("ds", "es", "fs", "gs", "ss")}
+    data = cs if image.real_data is None else image.real_data
+    segments = {name: SegmentState(data, data << 4, RESET_LIMIT, DATA) for name in ("ds", "es", "fs", "gs", "ss")}
     segments["cs"] = SegmentState(cs, cs << 4, RESET_LIMIT, CODE)
     return BootState(
         writes=arena.writes,

@@ -116,6 +116,8 @@ class Image:
     remark: str = ""
     function_bits: int = 0
     selectors: tuple[int, int] = (0x08, 0x10)
+    real_data: int | None = None
+    """What ds, es, ss, fs and gs have in real mode; None is what cs has."""
     notes: Sequence[str] = ()
     interrupts: bool = False
     later_segments: Sequence[Segment] = ()

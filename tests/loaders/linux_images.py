@@ -19,6 +19,7 @@ def bzimage(
     init_size: int = 0x100000,
     initrd_max: int = 0x7FFFFFFF,
     cmdline_size: int = 2047,
+    code32_start: int = 0x100000,
 ) -> bytes:
     """Its 32-bit entry is ``code32``, its 64-bit one ``code64``; ``payload`` is what is packed in it."""
     body = code32.ljust(0x200, b"\xf4") + code64
@@ -33,7 +34,7 @@ def bzimage(
     head[0x202:0x206] = b"HdrS"
     struct.pack_into("<H", head, 0x206, version)
     head[0x211] = 1
-    struct.pack_into("<I", head, 0x214, 0x100000)
+    struct.pack_into("<I", head, 0x214, code32_start)
     struct.pack_into("<IIBBHI", head, 0x22C, initrd_max, 0x200000, 1, 21, xloadflags, cmdline_size)
     struct.pack_into("<II", head, 0x248, payload_at, len(payload))
     struct.pack_into("<QI", head, 0x258, 0x1000000, init_size)

@@ -36,7 +36,7 @@ def text_at(address: int, data: bytes, field: int) -> bytes:
 
 def test_entered_by_the_64_bit_protocol(image_file: Write) -> None:
     data = bzimage()
-    image = load(image_file(data), LoadOptions(cmdline="quiet"))
+    image = load(image_file(data), LoadOptions(cmdline="quiet nokaslr"))
     assert (image.format, image.mode, image.entry, image.interrupts) == ("bzimage", "long", Entry(None, 0x100200), True)
     (kernel,) = image.segments
     assert (kernel.address, kernel.data) == (0x100000, data[(SECTORS + 1) * 512 :])
@@ -62,8 +62,32 @@ def test_entered_by_the_32_bit_protocol(image_file: Write, flags: int, mode: str
     parameters(image)
 
 
+@pytest.mark.parametrize(("start", "mode"), [(0x100000, "real"), (0, None)])
+def test_entered_at_its_setup_part(image_file: Write, tmp_path: Path, start: int, mode: str | None) -> None:
+    """As GRUB's linux16 does; what has no other entry is entered so."""
+    (tmp_path / "disk").write_bytes(b"x" * 10)
+    data = bzimage(xloadflags=0, code32_start=start)
+    image = load(image_file(data), LoadOptions(mode=mode, cmdline="a", initrd=str(tmp_path / "disk")))
+    assert (image.mode, image.entry) == ("real", Entry(0x1020, 0))
+    state = boot_state(image, LoadOptions(), 128 * MIB)
+    assert {one: state.segments[one].selector for one in ("cs", "ds", "es", "ss", "fs", "gs")} == {
+        "cs": 0x1020, "ds": 0x1000, "es": 0x1000, "ss": 0x1000, "fs": 0x1000, "gs": 0x1000,
+    }  # fmt: skip
+    setup, kernel, disk = image.segments
+    assert (state.general["rsp"], setup.address, kernel.address) == (0xE000, 0x10000, 0x100000)
+    assert setup.data[0x210] == 0xFF and setup.data[0x211] == 0x81
+    assert struct.unpack_from("<H", setup.data, 0x224) == (0xDE00,)
+    assert struct.unpack_from("<II", setup.data, 0x218) == (disk.address, 10)
+    (command,) = struct.unpack_from("<I", setup.data, 0x228)
+    assert setup.data[command - 0x10000 :] == b"a\0"  # nothing is packed in it that could move
+
+
+def test_its_size_is_counted_in_paragraphs(image_file: Write) -> None:
+    assert load(image_file(bzimage(bytes(500))[:-15])).format == "bzimage"
+
+
 def test_what_the_kernel_is_told_is_said(image_file: Write) -> None:
-    path = image_file(bzimage())
+    path = image_file(bzimage(payload=b"packed"))
     for given_, command, notes in (
         ("", b"console=ttyS0 nokaslr", 2),
         ("a kaslr", b"a kaslr", 0),
@@ -102,9 +126,9 @@ def test_the_initrd_lies_as_high_as_the_kernel_takes_it(image_file: Write, tmp_p
         (bzimage(version=0x201), LoadOptions(), "boot protocol 2.01; kvmdbg starts those from 2.02"),
         (bzimage().replace(b"\x55\xaa", b"\0\0"), LoadOptions(), "it has no 0x55 0xAA at byte 510"),
         (bzimage(xloadflags=0), LoadOptions(mode="long"), "without a 64-bit entry"),
-        (bzimage(), LoadOptions(mode="real"), "is started in long or prot mode"),
+        (bzimage(xloadflags=0, code32_start=0), LoadOptions(mode="prot"), "without a 32-bit entry"),
         (bzimage(), LoadOptions(load=0x200000), "--load is for flat images"),
-        (bzimage(cmdline_size=20), LoadOptions(cmdline="x" * 13), "has 21 bytes; .* takes at most 20"),
+        (bzimage(cmdline_size=20), LoadOptions(cmdline="x" * 21), "has 21 bytes; .* takes at most 20"),
         (bzimage(init_size=200 * MIB), LoadOptions(), r"needs memory up to 0xd800000 .* as 216M$"),
     ],
 )  # fmt: skip
