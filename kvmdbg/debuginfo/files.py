@@ -19,7 +19,7 @@ class DebugFiles:
         self._image = image
         self._changed = changed
         self.symbols = SymbolTable(image.symbols, image.later_symbols)
-        self.symbol_files: dict[str, int] = {}
+        self.symbol_files: dict[str, int] = dict.fromkeys(image.debug_files, 0)
         """Their paths, with what was added to their addresses."""
         self.listed_lines: dict[str, tuple[Line, ...]] = {}
         """The source lines of symbol files that have them otherwise than as DWARF, by address, by the file's path."""

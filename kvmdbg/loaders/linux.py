@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 from kvmdbg.errors import LoadError
 from kvmdbg.loaders.entry import chosen_entry
 from kvmdbg.loaders.handed_over import Module, read_initrd
+from kvmdbg.loaders.linux_beside import map_beside, vmlinux_beside
 from kvmdbg.loaders.linux_cmdline import command_line
 from kvmdbg.loaders.linux_header import HEADER, SetupHeader, is_bzimage, read_header
 from kvmdbg.loaders.memory_map import memory_map
@@ -83,12 +85,16 @@ class BzImage:
         disks = [] if initrd is None else [place_initrd(initrd, header, end, options.memory, path)]
         if mode == "real":
             return self._with_bios(header, data, [kernel, *disks], disks, command, notes, options, path)
+        vmlinux = None if options.symbols else vmlinux_beside(path, data)
+        debug_files = [] if vmlinux is None else [str(vmlinux)]
+        notes += [f"The kernel's symbols are those of {one}." for one in debug_files]
         entry = chosen_entry(options, Entry(None, address + (ENTRY_64 if mode == "long" else 0)), path, mode)
         made = _boot_params(data, disks, command)
         return Image(
             path, self.name, [kernel, *disks], mode, entry, structures=[made], selectors=SELECTORS, notes=notes,
             interrupts=True, later_segments=_unpacked_at(header, address, cmdline),
-            later_symbols=_packed_symbols(body, header), function_bits=64 if header.xloadflags & KERNEL_64 else 32,
+            later_symbols=_symbols(data, header, vmlinux, path), debug_files=debug_files,
+            function_bits=64 if header.xloadflags & KERNEL_64 else 32,
         )  # fmt: skip
 
     def _with_bios(
@@ -115,7 +121,7 @@ class BzImage:
         setup_segment = Segment(SETUP, bytes(setup), name="setup")
         return Image(
             path, self.name, [setup_segment, *segments], "real", entry, {"rsp": HEAP_END}, notes=notes,
-            real_data=segment, interrupts=True, later_symbols=_packed_symbols(data[header.start :], header),
+            real_data=segment, interrupts=True, later_symbols=_symbols(data, header, None, path),
             later_segments=_unpacked_at(header, segments[0].address, command.decode("utf-8", "replace")),
         )  # fmt: skip
 
@@ -131,16 +137,20 @@ def _mode(header: SetupHeader, wanted: str | None, path: str) -> str:
     return "long" if header.xloadflags & KERNEL_64 else "prot" if header.code32_start else "real"
 
 
-def _packed_symbols(body: bytes, header: SetupHeader) -> Callable[[], list[Symbol]] | None:
-    """Finds the symbols of the kernel that is packed in the image."""
-    offset, length = header.payload
-    if not length or offset + length > len(body):
-        return None
+def _symbols(data: bytes, header: SetupHeader, vmlinux: Path | None, path: str) -> Callable[[], list[Symbol]]:
+    """Finds the kernel's symbols: in its vmlinux, in its own table, packed in the image, or in a System.map."""
 
     def find() -> list[Symbol]:
         from kvmdbg.loaders.linux_symbols import of_payload  # unpacking it takes a while
+        from kvmdbg.loaders.symbol_reading import read_symbol_file
 
-        return of_payload(body[offset : offset + length])
+        if vmlinux is not None:
+            return read_symbol_file(vmlinux).symbols
+        offset, length = header.payload
+        found = of_payload(data[header.start + offset :][:length]) if length else []
+        if not found and (beside := map_beside(path, data)) is not None:
+            return read_symbol_file(beside).symbols
+        return found
 
     return find
 

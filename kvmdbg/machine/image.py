@@ -124,6 +124,8 @@ class Image:
     """Where the guest puts more of its code by itself, as a kernel that unpacks itself does; the data is not known."""
     later_symbols: Callable[[], list[Symbol]] | None = None
     """More symbols, which take a while to find: made when a name or an address is first looked up."""
+    debug_files: Sequence[str] = ()
+    """ELF files of the same program that may have debug information."""
     drive: str = ""
     """The drive that its file is in, where a BIOS boots it: "floppy", "disk", "both" or "cdrom"."""
     start: Callable[[Any], Any] | None = None

@@ -20,6 +20,7 @@ def bzimage(
     initrd_max: int = 0x7FFFFFFF,
     cmdline_size: int = 2047,
     code32_start: int = 0x100000,
+    release: bytes = b"",
 ) -> bytes:
     """Its 32-bit entry is ``code32``, its 64-bit one ``code64``; ``payload`` is what is packed in it."""
     body = code32.ljust(0x200, b"\xf4") + code64
@@ -38,6 +39,9 @@ def bzimage(
     struct.pack_into("<IIBBHI", head, 0x22C, initrd_max, 0x200000, 1, 21, xloadflags, cmdline_size)
     struct.pack_into("<II", head, 0x248, payload_at, len(payload))
     struct.pack_into("<QI", head, 0x258, 0x1000000, init_size)
+    if release:
+        struct.pack_into("<H", head, 0x20E, 0x300)
+        head[0x500 : 0x500 + len(release)] = release
     return bytes(head) + body
 
 

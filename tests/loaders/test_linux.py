@@ -15,6 +15,7 @@ from kvmdbg.loaders import Entry, Image, LoadOptions, load
 from kvmdbg.loaders.linux import BzImage
 from kvmdbg.loaders.linux_symbols import kallsyms
 from kvmdbg.machine.boot import boot_state
+from tests.loaders.elf_images import EM_X86_64, FUNC, GLOBAL, ElfImage, Load
 from tests.loaders.linux_images import SECTORS, bzimage
 
 Write = Callable[[bytes], str]
@@ -210,6 +211,37 @@ def test_a_bzimage_s_symbols_are_those_of_the_kernel_in_it(image_file: Write, pa
     image = load(image_file(bzimage(payload=pack(b"\x7fELF" + table(True)[4:]))))
     assert image.symbols == [] and image.later_symbols is not None
     assert "start_kernel" in {one.name for one in image.later_symbols()}
+
+
+RELEASE = b"6.1.0-test (builder@host) #1 SMP Debian 6.1.1 (2026-01-01)"
+
+
+def test_a_vmlinux_beside_it_is_used_if_it_is_the_same_kernel(tmp_path: Path) -> None:
+    path, vmlinux = tmp_path / "vmlinuz-6.1.0-test", tmp_path / "vmlinux"
+    path.write_bytes(bzimage(release=RELEASE, payload=b"\x7fELF" + table(True)[4:]))
+    symbols = [("start_kernel", 0xFFFFFFFF81000042, 1, FUNC, GLOBAL, 1)]
+    banner = b"Linux version 6.1.0-test (builder@host) (gcc) "
+    for version, debug_files in ((b"#1 SMP Debian 6.1.1 (2026-01-01)", [str(vmlinux)]), (b"#2 SMP", [])):
+        code = Load(0xFFFFFFFF81000000, banner + version, physical=0x1000000)
+        vmlinux.write_bytes(ElfImage(bits=64, machine=EM_X86_64, loads=[code], symbols=symbols).build())
+        image = load(path)
+        assert image.later_symbols is not None
+        names = {one.name for one in image.later_symbols()}
+        assert image.debug_files == debug_files
+        assert names == {"start_kernel"} if debug_files else "do_one_initcall" in names
+        assert bool(debug_files) == any(str(vmlinux) in note for note in image.notes)
+    vmlinux.write_bytes(b"")
+    assert load(path).debug_files == []
+
+
+def test_a_map_beside_it_helps_where_nothing_else_does(tmp_path: Path) -> None:
+    path, beside = tmp_path / "vmlinuz", tmp_path / "System.map-6.1.0-test"
+    path.write_bytes(bzimage(release=RELEASE, payload=b"packed in some way"))
+    beside.write_text("ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n")
+    image = load(path)
+    assert image.later_symbols is not None and image.later_symbols() == []
+    beside.write_text("".join(f"ffffffff81{number:06x} T name_{number}\n" for number in range(200)))
+    assert [one.name for one in image.later_symbols()][:2] == ["name_0", "name_1"]
 
 
 def test_no_table_no_symbols() -> None:
