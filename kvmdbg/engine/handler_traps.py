@@ -7,6 +7,7 @@ guest's table of handlers are noticed.
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine.probe import HLT, INT1, INT3
@@ -84,9 +85,7 @@ class HandlerTraps:
 
     def set_up_again(self) -> None:
         """As they were at the last ``set_up``: nothing that they depend on has changed."""
-        for physical in self.points.values():
-            if physical is not None:
-                self.trap(physical)
+        self._trap_all(physical for physical in self.points.values() if physical is not None)
 
     def _note_table(self) -> None:
         """Remember the guest's table of handlers, to see when it is another one."""
@@ -140,10 +139,9 @@ class HandlerTraps:
         held = (others + list(plantable))[:free]
         self.points.update(dict.fromkeys(held))
         runner.step_entries, runner.step_trap = tuple(held), trap
-        for linear, physical in plantable.items():
-            if linear not in self.points:
-                self.points[linear] = physical
-                self.trap(physical)
+        planted = {linear: physical for linear, physical in plantable.items() if linear not in self.points}
+        self.points.update(planted)
+        self._trap_all(planted.values())
 
     @property
     def kernel_trap(self) -> int | None:
@@ -159,9 +157,14 @@ class HandlerTraps:
         return port not in KERNEL_PORTS and port not in self._guest.coalescing.ports
 
     def trap(self, physical: int) -> None:
-        assert self._vcpu.step_trap is not None
-        self.entries.add(physical)
-        self._guest.traps.plant(physical, self._vcpu.step_trap)
+        self._trap_all((physical,))
+
+    def _trap_all(self, places: Iterable[int]) -> None:
+        found = set(places)
+        if found:
+            assert self._vcpu.step_trap is not None
+            self.entries |= found
+            self._guest.traps.plant_all(found, self._vcpu.step_trap)
 
     def untrap(self, physical: int) -> None:
         self.entries.discard(physical)

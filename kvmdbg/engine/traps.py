@@ -25,10 +25,14 @@ class Traps:
 
     def plant(self, address: int, trap: int) -> None:
         """Put ``trap`` over the byte at a guest-physical address; where one lies already, nothing is done."""
+        self.plant_all((address,), trap)
+
+    def plant_all(self, addresses: Iterable[int], trap: int) -> None:
+        """The same for many addresses."""
         with self._lock:
-            if address not in self._planted:
-                self._planted[address] = trap, self._memory.read(address, 1)[0]
-                self._memory.write(address, bytes((trap,)))
+            new = {address: trap for address in addresses if address not in self._planted}
+            for address, under in self._memory.exchange(new).items():
+                self._planted[address] = trap, under
 
     def lift(self, *addresses: int) -> None:
         """Take these traps out, as far as they are there."""
@@ -41,12 +45,10 @@ class Traps:
             self._lift(list(self._planted))
 
     def _lift(self, addresses: Iterable[int]) -> None:
-        for address in addresses:
-            if address in self._planted:
-                trap, under = self._planted[address]
-                if self._memory.read(address, 1)[0] == trap:  # else the guest has written over it
-                    self._memory.write(address, bytes((under,)))
-                del self._planted[address]
+        lifted = {address: self._planted.pop(address) for address in addresses if address in self._planted}
+        under = {address: under for address, (_, under) in lifted.items()}
+        # where another byte lies the guest has written over the trap
+        self._memory.exchange(under, {address: trap for address, (trap, _) in lifted.items()})
 
     @contextmanager
     def kept(self) -> Iterator[dict[int, tuple[int, int]]]:

@@ -239,6 +239,28 @@ class GuestMemory:
         if self._tracking:
             self._written.update(range(address & -PAGE, address + len(data), PAGE))
 
+    def exchange(self, new: Mapping[int, int], expected: Mapping[int, int] | None = None) -> dict[int, int]:
+        """Put single bytes into memory, by address: those that were there. MemoryFault, and those before are written.
+
+        Where another byte is there than ``expected``, it stays.
+        """
+        old = {}
+        start = end = 0
+        view: memoryview | list[int] = []
+        for address, value in new.items():
+            if not start <= address < end:
+                region = self.find(address)
+                if region is None:
+                    raise MemoryFault(address, "write", "physical", "no memory there")
+                start, end, view = region.address, region.end, region.view
+            there = old[address] = view[address - start]
+            if expected is None or there == expected[address]:
+                view[address - start] = value
+        self.writes += 1
+        if self._tracking:
+            self._written.update(address & -PAGE for address in new)
+        return old
+
     def load(self, address: int, data: bytes, size: int, name: str) -> None:
         """Place an image's segment (the rest up to ``size`` is zero); LoadError names what does not fit."""
         try:

@@ -27,6 +27,13 @@ class Memory:
     def write(self, address: int, data: bytes) -> None:
         self.data[address : address + len(data)] = data
 
+    def exchange(self, new: dict[int, int], expected: dict[int, int] | None = None) -> dict[int, int]:
+        old = {address: self.data[address] for address in new}
+        for address, value in new.items():
+            if expected is None or old[address] == expected[address]:
+                self.data[address] = value
+        return old
+
 
 def planted(*addresses: int) -> tuple[Memory, Traps]:
     memory = Memory()
