@@ -26,6 +26,7 @@ MODULES = (
     "memory",
     "patching",
     "plumbing",
+    "print_settings",
     "printf",
     "printing",
     "python_prompt",
@@ -39,6 +40,7 @@ MODULES = (
     "stop_report",
     "support",
     "tracing",
+    "types",
     "watchpoints",
 )
 

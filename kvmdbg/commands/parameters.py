@@ -35,7 +35,7 @@ class Format:
     unit: int | None = None
 
 
-LETTERS = "xduotacfsiz"
+LETTERS = "xduotacfsizr"
 UNITS = {"b": 1, "h": 2, "w": 4, "g": 8}
 
 
@@ -46,7 +46,7 @@ def parse_format(text: str) -> Format:
     """
     match = _SUFFIX.match(text)
     if match is None:
-        raise UsageError(f"/{text} is no format; as in /4xw: a count, one of x d u o t a c f s i z, one of b h w g")
+        raise UsageError(f"/{text} is no format; as in /4xw: a count, one of x d u o t a c f s i z r, one of b h w g")
     letter: str | None = None
     unit: int | None = None
     for char in match[2]:

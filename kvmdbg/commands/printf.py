@@ -99,6 +99,8 @@ def _converted(one: re.Match[str], following: Iterator[str], evaluate: Evaluate,
 
 def _floating(value: Value) -> float:
     """A value as a floating point number; an integer of 4 or 8 bytes are the bytes of one, as in gdb."""
+    if value.type.is_float and not isinstance(value.raw, bytes):
+        return float(value.raw)
     size = value.type.size
     data = value.data or (value.value & (1 << 8 * size) - 1).to_bytes(size, "little")
     if size in (4, 8):

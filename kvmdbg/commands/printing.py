@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from kvmdbg.commands.gdb_settings import ignored
@@ -10,76 +9,64 @@ from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import ExpressionTextArg, Format, FormatArg, RestType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result, Text, Value
-from kvmdbg.commands.values import format_value, number_in_radix
 from kvmdbg.errors import UsageError
-from kvmdbg.language.types import MemoryRef, is_number
+from kvmdbg.language.floats import Extended
 from kvmdbg.language.types import Value as Evaluated
 
 
 def formatted(dbg: Interpreter, text: str, form: Format) -> tuple[str, Evaluated]:
-    """An expression evaluated: its text in the format, and its value."""
-    if form.letter in ("s", "i"):
-        raise UsageError(f"print has no format /{form.letter}; use x/{form.letter}")
+    """An expression evaluated: its text in the format, and its value. It may have options before it: -pretty."""
+    from kvmdbg.commands.print_settings import options_of, style_of
+
+    if form.letter == "i":
+        raise UsageError("print has no format /i; use x/i")
     if form.count is not None or form.unit is not None:
         raise UsageError("print takes a format letter only, as in p/x; x takes counts and sizes")
+    style, text = options_of(style_of(dbg), text)
     found = dbg.session.evaluate(text)
-    size = found.type.size
-    c = found.type.c
-    if c is not None and (not form.letter or not is_number(found.type)):
-        data = found.data or (found.value & (1 << 8 * size) - 1).to_bytes(size, "little")
-        scalar = (lambda raw, width: format_value(dbg, raw, form.letter or "", width)) if form.letter else None
-        kind = f"({c.name}) " if c.kind == "pointer" else ""
-        return kind + dbg.session.c_variables.show(c, data, scalar=scalar), found
-    if form.letter:
-        return format_value(dbg, found.value, form.letter, size), found
-    if found.type.pointer_to is not None and found.type.pointer_to.c is not None:
-        return f"({found.type}) {format_value(dbg, found.value, 'a', size)}", found
-    if found.type.pointer_to is not None:
-        return format_value(dbg, found.value, "a", size), found
-    return number_in_radix(found.value, dbg.settings["radix"]), found
+    return dbg.session.c_variables.printer(style).value(found, form.letter or ""), found
 
 
 def print_value(dbg: Interpreter, text: str, form: Format) -> Value:
     """The value of an expression, not yet in the history."""
     shown, found = formatted(dbg, text, form)
-    return Value(text, shown, found.value)
+    return Value(text, shown, _plain(found))
+
+
+def _plain(found: Evaluated) -> int | float:
+    """A value as a number; that of a structure or an array is its address."""
+    return float(found.raw) if isinstance(found.raw, float | Extended) else found.value
 
 
 @command(
     "print",
     aliases=("p", "inspect", "call"),
     group="data",
-    example=("print $rax + 2", "print all[1]", "p/x &all[1]", "p all[1].name", "p/t *(u8*)$pc"),
+    example=("print $rax + 2", "print all[1]", "print -pretty -- all[1]", "p/x &all[1]", "p all[1].name",
+             "p/t *(u8*)$pc"),
     guest="guests/kernel-O0.elf",
     py="dbg.evaluate({expression}).value",
-)
+)  # fmt: skip
 def print_(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionTextArg = "") -> Result:  # noqa: B008
     """Evaluate an expression and show its value.
 
     Expressions are C's: registers are $rax, flags $zf, memory *(u16*)0x7c00 or {u8}0x7c00, addresses also as
     0x7c0:0x10 or phys:0x1000; assignments work ($ax = 5). A name is a variable of the guest's source (DWARF), with
     members, elements and targets (list->next->name, table[2], *p@4), or else a symbol's address. Formats: /x /d /u
-    /o /t /c /a /f /z.
-    The value is kept as $1, $2, … for later expressions (of structures and arrays the place is); without an
-    expression the last value is shown again. A vector register alone ($xmm0) is shown in all its forms, and not kept.
+    /o /t /c /a /f /z /s /r. Options: -pretty, -elements 20 and the others of set print, then --.
+    The value is kept as $1, $2, … for later expressions; without an expression the last value is shown again. Vector
+    and x87 registers are $xmm0.v4_float[1], $ymm0, $st0.
     """
-    if re.fullmatch(r"\s*\$[xy]mm\d+\s*", expression):
-        from kvmdbg.commands.state import info_vectors
-
-        return info_vectors(dbg, expression.strip())
     history = dbg.session.history
     if not expression:
         if not history:
             raise UsageError("there is no value yet; print needs an EXPRESSION")
         expression = f"${len(history)}"
     shown, found = formatted(dbg, expression, form)
-    place = found.lvalue
-    in_memory = isinstance(place, MemoryRef) and place.space == "linear"
-    typed = found.type.c is not None or found.type.pointer_to is not None
-    number = dbg.session.add_to_history(
-        found.value, found.type if typed and (is_number(found.type) or in_memory) else None
-    )
-    return Value(f"${number}", shown, found.value)
+    if found.type.kind == "void":
+        return Value(expression.strip(), shown, 0)
+    number = dbg.session.add_to_history(found.raw, found.type)
+    return Value(f"${number}", shown, _plain(found))
 
 
 @command("output", group="data", example="output $ax", py="dbg.evaluate({expression}).value")
@@ -153,10 +140,9 @@ def _enter(name: str, *aliases: str) -> None:
 
     change.__doc__ = f"Taken, with all that gdb has behind set {name}, so that gdb's scripts work; it changes nothing."
     change.__annotations__ = {"rest": Annotated[str, RestType("WORDS")]}
-    example = {"print": "pretty on", "breakpoint": "pending on", "tui": "border-kind acs"}[name]
+    example = {"breakpoint": "pending on", "tui": "border-kind acs"}[name]
     command(f"set {name}", aliases=aliases, group="settings", example=f"set {name} {example}")(change)
 
 
-_enter("print", "p", "pr")
 _enter("breakpoint")
 _enter("tui")

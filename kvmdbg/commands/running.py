@@ -10,10 +10,10 @@ from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.core.calls import returned_value
-from kvmdbg.debuginfo.calling import COMPOUND
 from kvmdbg.engine.stops import StepStop
 from kvmdbg.errors import KvmdbgError, UsageError
-from kvmdbg.language.types import source_type
+from kvmdbg.language.floats import Extended
+from kvmdbg.language.types import raw_of
 
 if TYPE_CHECKING:
     from kvmdbg.engine.stops import Stop
@@ -206,11 +206,12 @@ def finish(dbg: Interpreter) -> None:
             return None  # or something else came in between
         data = returned_value(dbg.session, returns)
         shown = dbg.session.c_variables.show(returns, data)
-        if returns.kind in COMPOUND or returns.kind == "float":
-            return Message(f"Value returned is {shown}", data={"value": shown, "bytes": data.hex()})
-        value = int.from_bytes(data, "little", signed=returns.signed)
-        number = dbg.session.add_to_history(value, source_type(returns))
-        return Message(f"Value returned is ${number} = {shown}", data={"number": number, "value": value})
+        value = raw_of(data, returns)
+        number = dbg.session.add_to_history(value, returns)
+        said: dict[str, object] = {"number": number, "value": value}
+        if isinstance(value, bytes | Extended):
+            said |= {"value": shown, "bytes": data.hex()}
+        return Message(f"Value returned is ${number} = {shown}", data=said)
 
     dbg.go(dbg.session.finish, returned)
 

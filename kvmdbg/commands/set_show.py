@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from kvmdbg.commands.info import info_settings
 from kvmdbg.commands.interpreter import Interpreter
@@ -11,6 +11,7 @@ from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.commands.settings import SETTINGS, Setting
 from kvmdbg.errors import UsageError
+from kvmdbg.language.types import bytes_in_memory
 
 
 def shown(dbg: Interpreter, name: str) -> Message:
@@ -56,11 +57,21 @@ def show_version(dbg: Interpreter) -> Result:
     return Message(f"kvmdbg {VERSION}", data={"version": VERSION})
 
 
+def _told(dbg: Interpreter, name: str, value: Any) -> str:
+    """The value of a variable in words."""
+    type = dbg.session.convenience.type_of(name)
+    if isinstance(value, int) or type is None:
+        return str(value)
+    return dbg.session.c_variables.show(type, bytes_in_memory(value, type))
+
+
 @command("show convenience", aliases=("values", "variables"), group="data", example=("set $a = 1", "show convenience"))
 def show_convenience(dbg: Interpreter) -> Result:
     """List the variables set with set $NAME = VALUE."""
     from kvmdbg.commands.results import Table
 
     found = sorted(dbg.session.variables.items())
-    rows = tuple((f"${name}", f"{value:#x}", str(value)) for name, value in found)
+    rows = tuple(
+        (f"${name}", f"{value:#x}" if isinstance(value, int) else "", _told(dbg, name, value)) for name, value in found
+    )
     return Table("variables", ("Variable", "Hex", "Value"), rows, "No variables are set.")

@@ -15,17 +15,7 @@ def format_value(dbg: Interpreter, value: int, letter: str, size: int, *, pad: b
 
     Raises UsageError for a letter that shows no single number (s, i).
     """
-    return format_scalar(value, letter, size, dbg.session.symbols.format, padded=pad)
-
-
-def number_in_radix(value: int, radix: int) -> str:
-    """A number as ``print`` shows it with no format: decimal, or as `set radix` says."""
-    sign = "-" if value < 0 else ""
-    if radix == 16:
-        return f"{sign}{abs(value):#x}"
-    if radix == 8:
-        return f"{sign}0{abs(value):o}"
-    return f"{sign}{abs(value):b}" if radix == 2 else str(value)
+    return format_scalar(value, letter, size, dbg.session.c_variables.label, padded=pad)
 
 
 def address_label(dbg: Interpreter, address: int) -> str:

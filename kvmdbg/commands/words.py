@@ -77,8 +77,6 @@ def _members(text: str, dbg: Interpreter) -> list[str]:
     from kvmdbg.language.expressions import parse
 
     scope = dbg.session.scope()
-    if scope is None:
-        return []
     for start in _starts(text):
         with suppress(KvmdbgError):
             c = parse(text[start:], scope=scope).structure
@@ -122,15 +120,15 @@ def _member_names(c: CType) -> list[str]:
 
 def _source_variables(dbg: Interpreter) -> list[str]:
     """The variables that the selected frame sees, and those outside of functions."""
-    scope = dbg.session.scope()
-    if scope is None:
+    source = dbg.session.scope().source
+    if source is None:
         return []
-    found = scope.source.outer_names()
+    found = source.outer_names()
     with suppress(KvmdbgError):
-        found += [one.name for parameters in (True, False) for one in scope.source.visible(parameters=parameters)]
+        found += [one.name for parameters in (True, False) for one in source.visible(parameters=parameters)]
     return found
 
 
 def _source_types(dbg: Interpreter) -> list[str]:
-    scope = dbg.session.scope()
-    return scope.source.type_names() if scope is not None else []
+    source = dbg.session.scope().source
+    return source.type_names() if source is not None else []

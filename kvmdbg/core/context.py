@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kvmdbg.engine.event_scope import ABSENT, event_of, field
 from kvmdbg.engine.registers import GENERAL, RegisterFile
 from kvmdbg.errors import MemoryFault, UsageError
+from kvmdbg.language.ctype import VOID
 from kvmdbg.x86 import registers as names
 
 if TYPE_CHECKING:
@@ -25,27 +26,33 @@ if TYPE_CHECKING:
     from kvmdbg.engine.vcpu_thread import VcpuThread
     from kvmdbg.language.convenience import ConvenienceVariables
     from kvmdbg.language.ctype import CType
-    from kvmdbg.language.types import Type, Value
+    from kvmdbg.language.types import Raw, Value
 
 
 class SourceScope:
-    """Scope of language/context.py: the source as some code sees it, and the types of the user's variables."""
+    """Scope of language/context.py: the source as some code sees it, where it is known, and the types of the user's
+    variables. ``bits`` is those of the CPU's mode."""
 
-    def __init__(self, source: Variables, convenience: ConvenienceVariables) -> None:
+    def __init__(self, source: Variables | None, convenience: ConvenienceVariables, bits: int) -> None:
         self.source = source
         self._convenience = convenience
+        self.pointer_size = source.word_size if source is not None else 0
+        self.long_size = self.pointer_size or (8 if bits == 64 else 4)
 
     def variable(self, name: str) -> CType | None:
-        return self.source.variable(name)
+        return self.source.variable(name) if self.source is not None else None
 
-    def variable_type(self, name: str) -> Type | None:
-        return self._convenience.type_of(name)
+    def variable_type(self, name: str) -> CType | None:
+        found = self._convenience.type_of(name)
+        if found is None and name.startswith("_") and name not in self._convenience.values:
+            return VOID  # $_, $_exitcode: not yet known, but no mistake
+        return found
 
     def type(self, name: str) -> CType | None:
-        return self.source.type(name)
+        return self.source.type(name) if self.source is not None else None
 
     def constant(self, name: str) -> tuple[int, CType] | None:
-        return self.source.constant(name)
+        return self.source.constant(name) if self.source is not None else None
 
 
 class VcpuContext:
@@ -163,8 +170,19 @@ class VcpuContext:
 
             raise NotThere(f"{name} has no place here that can be written")
 
-    def variable(self, name: str) -> int | None:
-        found = self._convenience.value_of(name)
+    def vector(self, name: str) -> bytes | None:
+        """The bytes of an x87, XMM or YMM register; None for YMM where the vCPU has no AVX."""
+        from kvmdbg.x86.xsave import XsaveArea
+
+        runner, number = self._runner, int(name.lstrip("stxym"))
+        area = XsaveArea.from_buffer_copy(runner.call(runner.vcpu.get_xsave))
+        if name.startswith("st"):
+            return bytes(area.fpr[number])[:10]
+        low = bytes(area.xmm[number])
+        return low if name.startswith("xmm") else low + area.ymm_high(number)
+
+    def variable(self, name: str) -> Raw | None:
+        found: Raw | None = self._convenience.value_of(name)
         return self._told(name) if found is None else found
 
     def _told(self, name: str) -> int | None:
@@ -176,7 +194,7 @@ class VcpuContext:
         found = field(event, name) if event is not None else ABSENT
         return None if found is ABSENT else found
 
-    def set_variable(self, name: str, value: int) -> None:
+    def set_variable(self, name: str, value: Raw) -> None:
         self._changes.note(self._convenience.assign(name, value))
 
     def segment(self, selector: int) -> int:
@@ -251,15 +269,18 @@ class Contexts:
 
         return Variables(self._files, self._control.vcpu, lambda: frame)
 
-    def scope(self, place: int | None = None) -> SourceScope | None:
+    def scope(self, place: int | None = None) -> SourceScope:
         """What names of the source mean in the selected frame, or to the code at a linear address.
 
-        None where there is no debug information, and while the guest runs.
+        None of the source are known where there is no debug information, and while the guest runs.
         """
-        source = self.selected.source
-        if self._control.state in ("running", "dead") or not (source.known or self._convenience.types):
-            return None
-        return SourceScope(source if place is None else source.seen_from(place), self._convenience)
+        context = self.selected
+        if self._control.state in ("running", "dead"):
+            return SourceScope(None, self._convenience, 64)
+        source = context.source if context.source.known else None
+        if source is not None and place is not None:
+            source = source.seen_from(place)
+        return SourceScope(source, self._convenience, 8 * context.pointer_size)
 
     def evaluate(self, text: str) -> Value:
         """The value of a C-like expression on the selected vCPU (ExpressionError, MemoryFault)."""

@@ -6,14 +6,12 @@ Source: DWARF 5, sections 3 (program scope), 4 (data objects), 5 (types); locati
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from kvmdbg.debuginfo.dwarf import Dwarf, Unit, damage, extent, text
-from kvmdbg.language.ctype import CType, Member
+from kvmdbg.language.ctype import VOID, CType, Member, array_of
 from kvmdbg.record import record
-
-VOID = CType("void", "void", 0)
 
 
 @record
@@ -148,6 +146,38 @@ class DebugInfo:
             if "DW_AT_type" not in die.attributes:
                 return None
             return self._reader.type_of(die.get_DIE_from_attribute("DW_AT_type"))
+
+    def function_type(self, address: int) -> CType | None:
+        """What the function at an address takes and returns."""
+        found = self.function_at(address)
+        if found is None or found.start != address:
+            return None
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            die = self.dwarf.info.get_DIE_from_refaddr(found.offset)
+            for link in ("DW_AT_abstract_origin", "DW_AT_specification"):
+                if link in die.attributes:
+                    die = die.get_DIE_from_attribute(link)
+            made = CType("function", "", 1)
+            self._reader.signature(die, made)
+            return made
+
+    def static(self, function: Function, name: str) -> Variable | None:
+        """The variable of a function that stays where it is when the function is not running."""
+        for one, _ in function.variables:
+            if one.name == name and isinstance(one.location, bytes) and one.location[:1] == b"\x03":
+                return one
+        return None
+
+    def variable_of_file(self, file: str, name: str) -> Variable | None:
+        """The variable outside of functions with that name in a source file."""
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            for unit in self.dwarf.units():
+                if unit.path != file and not unit.path.endswith(f"/{file}"):
+                    continue
+                die = self._reader.unit(unit).variables.get(name)
+                if die is not None:
+                    return self._reader.variable(unit, die)
+        return None
 
     def constant(self, name: str, near: int | None = None) -> tuple[int, CType] | None:
         """The enumerator of that name and its enumeration."""
@@ -342,34 +372,30 @@ class _Reader:
             encoding, "uint"
         )
         made.signed = encoding in (5, 6)
+        words = made.given.split()
+        if len(words) > 1 and words[-1] == "int" and words != ["unsigned", "int"]:
+            words.remove("int")  # "long unsigned int" is called "unsigned long"
+        made.given = " ".join(sorted(words, key=lambda word: word != "unsigned"))
 
     def _pointer_type(self, die: Any, made: CType) -> None:
         made.kind = "pointer"
         made.size = made.size or self._file.bits // 8
         made.target = self._type_at(die)
-        made.naming = lambda: _pointer_name(made.target or VOID)
-
-    def _same(self, die: Any, made: CType, before: str = "") -> None:
-        target = self._type_at(die)
-        made.kind, made.size, made.target = target.kind, target.size, target.target
-        made.members, made.count, made.values = target.members, target.count, target.values
-        made.signed = target.signed
-        made.naming = lambda: before + target.name
 
     def _typedef(self, die: Any, made: CType) -> None:
-        self._same(die, made)
+        made.qualify(self._type_at(die), "")
 
     def _const_type(self, die: Any, made: CType) -> None:
-        self._same(die, made, "const ")
+        made.qualify(self._type_at(die), "const")
 
     def _volatile_type(self, die: Any, made: CType) -> None:
-        self._same(die, made, "volatile ")
+        made.qualify(self._type_at(die), "volatile")
 
     def _restrict_type(self, die: Any, made: CType) -> None:
-        self._same(die, made)
+        made.qualify(self._type_at(die), "restrict")
 
     def _atomic_type(self, die: Any, made: CType) -> None:
-        self._same(die, made, "_Atomic ")
+        made.qualify(self._type_at(die), "_Atomic")
 
     def _structure_type(self, die: Any, made: CType, kind: str = "struct") -> None:
         made.kind = kind
@@ -418,37 +444,26 @@ class _Reader:
                     counts.append(None)
         inner = self._type_at(die)
         for count in reversed(counts[1:]):
-            outer = CType("array", "", inner.size * (count or 0))
-            outer.naming = _array_name(inner, count)
-            outer.target, outer.count = inner, count
-            inner = outer
+            inner = array_of(inner, count)
         made.kind, made.target, made.count = "array", inner, counts[0] if counts else None
         made.size = inner.size * (made.count or 0)
-        made.naming = _array_name(inner, made.count)
+        made.is_vector = "DW_AT_GNU_vector" in die.attributes
 
     def _subroutine_type(self, die: Any, made: CType) -> None:
-        made.kind = "function"
-        made.target = back = self._type_at(die)
+        self.signature(die, made)
+        made.given = ""
+
+    def signature(self, die: Any, made: CType) -> None:
+        """What a function takes and returns."""
+        made.kind, made.size = "function", 1
+        made.target = self._type_at(die)
         children = list(die.iter_children())
         takes = [self._type_at(one) for one in children if one.tag == "DW_TAG_formal_parameter"]
-        more = ["..."] if any(one.tag == "DW_TAG_unspecified_parameters" for one in children) else []
-        made.naming = lambda: f"{back.name} ({', '.join([*(one.name for one in takes), *more]) or 'void'})"
+        made.parameters = takes if takes or "DW_AT_prototyped" in die.attributes else None
+        made.takes_more = any(one.tag == "DW_TAG_unspecified_parameters" for one in children)
 
 
 def _implicit_value(value: int | bytes | list[int], size: int) -> bytes:
     """The expression of a place that is nowhere, with this value: DW_OP_implicit_value, its length and its bytes."""
     data = bytes(value) if isinstance(value, bytes | list) else (value & (1 << 8 * size) - 1).to_bytes(size, "little")
     return bytes((0x9E, len(data) & 0x7F)) + data if len(data) < 0x80 else b""
-
-
-def _array_name(inner: CType, count: int | None) -> Callable[[], str]:
-    return lambda: f"{inner.name}[{'' if count is None else count}]"
-
-
-def _pointer_name(target: CType) -> str:
-    if target.kind == "function" and target.target is not None and not target.given:
-        before = target.target.name
-        return f"{before} (*){target.name.removeprefix(before).lstrip()}"
-    if target.kind == "pointer" and "(*" in target.name:
-        return target.name.replace("(*", "(**", 1)
-    return f"{target.name}{'' if target.name.endswith('*') else ' '}*"

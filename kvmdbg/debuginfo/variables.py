@@ -5,9 +5,9 @@ Source: DWARF 5, section 2.5 (expressions), 3.4 (call sites).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import groupby
 
 from kvmdbg.debuginfo.backtrace import NAMES_32, NAMES_64, Frame, StoppedCpu, call_frame_address, physical_frames
 from kvmdbg.debuginfo.declarations import DebugInfo, Function, Variable
@@ -15,10 +15,11 @@ from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.functions import Functions
 from kvmdbg.debuginfo.locations import NotThere, Place, evaluate
 from kvmdbg.errors import LoadError, MemoryFault, UsageError
-from kvmdbg.language.ctype import CType, Member
-from kvmdbg.language.formats import MOST_ELEMENTS, character, floating, quoted, signed
+from kvmdbg.language.ctype import CType
+from kvmdbg.language.shown import PLAIN, Printer, Style
 
-Scalar = Callable[[int, int], str]
+_NUMBERED = re.compile(r"\.\d+$")
+"""What compilers add to the names of variables inside of functions."""
 
 
 def _function_at(files: DebugFiles, place: int) -> tuple[DebugInfo, Function, int] | None:
@@ -130,6 +131,11 @@ class Variables:
         """Whether there is any debug information."""
         return bool(self._files.dwarf())
 
+    @property
+    def word_size(self) -> int:
+        """Bytes of a pointer and of a long in the program."""
+        return self._files.dwarf()[0][0].bits // 8
+
     def function(self) -> tuple[Function, int] | None:
         """The function of the selected frame, and what its file's addresses are moved by."""
         found = _function_at(self._files, self.here)
@@ -171,8 +177,16 @@ class Variables:
         return {one.name: self.value(one) for one in self.visible(parameters=parameters)}
 
     def find(self, name: str) -> Variable | None:
-        """The variable of that name that is seen here: a local one before a global one."""
-        found = self.function()
+        """The variable of that name that is seen here: a local one before a global one.
+
+        Of a certain place are ``file.c::name``, ``function::name``, ``::name`` (no local one).
+        """
+        scope, within, plain = name.rpartition("::")
+        if within and scope and (one := self._inside_of(scope, plain)) is not None:
+            return one
+        if within and not scope:
+            name = plain
+        found = self.function() if not within else None
         if found is not None:
             for one in reversed(self._inside(*found)):
                 if one.name == name:
@@ -186,10 +200,33 @@ class Variables:
                     return one_
         return None
 
+    def _inside_of(self, scope: str, name: str) -> Variable | None:
+        """The variable of a file, or the static one of a function."""
+        function = self._files.symbols.lookup(scope)
+        for info, base in self._information():
+            with suppress(LoadError):
+                one = info.variable_of_file(scope, name)
+                if one is None and function is not None:
+                    found = info.function_at(function.address - base)
+                    one = info.static(found, name) if found is not None else None
+                if one is not None:
+                    return one
+        return None
+
     def variable(self, name: str) -> CType | None:
-        """The type of the variable of that name, for expressions."""
+        """The type of the variable or function of that name, for expressions."""
         found = self.find(name)
-        return found.type if found is not None else None
+        return found.type if found is not None else self._function_type(name.rpartition("::")[2])
+
+    def _function_type(self, name: str) -> CType | None:
+        symbol = self._files.symbols.lookup(name)
+        if symbol is None or symbol.kind != "function":
+            return None
+        for info, base in self._information():
+            with suppress(LoadError):
+                if (found := info.function_type(symbol.address - base)) is not None:
+                    return found
+        return None
 
     def where(self, name: str) -> Place:
         """Where the variable of that name is now. NotThere, MemoryFault."""
@@ -259,108 +296,18 @@ class Variables:
     def _bytes(self, place: Place, size: int) -> bytes:
         return place.data if place.address is None else self._read(place.address, size)
 
-    def show(self, type: CType, data: bytes, depth: int = 0, scalar: Scalar | None = None) -> str:
-        """Bytes of this type as C shows them; single values as ``scalar`` shows a number and its size, where given."""
-        number = int.from_bytes(data, "little")
-        if scalar is not None and type.kind not in ("struct", "union", "class", "array"):
-            return scalar(number, len(data))
-        if type.kind in ("int", "enum"):
-            number = int.from_bytes(data, "little", signed=True) if data else 0
-        if type.kind == "enum":
-            return type.values.get(number, type.values.get(number & (1 << 8 * len(data)) - 1, str(number)))
-        if type.kind == "bool":
-            return "true" if number else "false"
-        if type.kind == "char":
-            value = signed(number, len(data)) if type.signed and data else number
-            return f"{value} '{character(number & 0xFF)}'"
-        if type.kind == "float":
-            return floating(number, len(data)) if len(data) in (4, 8, 10, 12, 16) else data[::-1].hex()
-        if type.kind == "pointer":
-            return self._pointer(type, number)
-        if type.kind in ("struct", "union", "class"):
-            members = [(one.name, self._member(one, data, depth, scalar)) for one in type.members]
-            return "{" + ", ".join(f"{name} = {value}" if name else value for name, value in members) + "}"
-        if type.kind == "array" and type.target is not None:
-            return self._array(type, data, depth, scalar)
-        return str(number) if type.kind in ("int", "uint") else f"{number:#x}"
+    def show(self, type: CType, data: bytes) -> str:
+        """Bytes of this type as C shows them."""
+        return self.printer().show(type, data)
 
-    def _member(self, one: Member, data: bytes, depth: int, scalar: Scalar | None) -> str:
-        if one.bits:
-            raw = int.from_bytes(data[one.offset : one.offset + 8], "little") >> one.bit & (1 << one.bits) - 1
-            if scalar is not None:
-                return scalar(raw, one.type.size)
-            if one.type.kind == "int" and raw >> one.bits - 1:
-                raw -= 1 << one.bits
-            return one.type.values.get(raw, str(raw)) if one.type.kind == "enum" else str(raw)
-        part = data[one.offset : one.offset + one.type.size]
-        return self.show(one.type, part, depth + 1, scalar) if depth < 8 else "{...}"
+    def printer(self, style: Style = PLAIN) -> Printer:
+        """Who shows values of this guest."""
+        return Printer(self._read, self.label, style)
 
-    def _array(self, type: CType, data: bytes, depth: int, scalar: Scalar | None) -> str:
-        inner = type.target
-        assert inner is not None
-        if inner.kind == "char" and inner.size == 1 and scalar is None:
-            return quoted(data[: type.count or 0])
-        size = max(inner.size, 1)
-        count = min(type.count or 0, MOST_ELEMENTS)
-        shown = [self.show(inner, data[n * size : (n + 1) * size], depth + 1, scalar) for n in range(count)]
-        return "{" + ", ".join(_repeated(shown)) + (", ..." if (type.count or 0) > count else "") + "}"
-
-    def _pointer(self, type: CType, number: int) -> str:
-        target = type.target
-        text = f"{number:#x}"
-        label = self._files.symbols.format(number)
-        if label:
-            text += f" <{label}>"
-        if target is not None and target.kind == "char" and number:
-            try:
-                return f"{text} {self._text(number)}"
-            except MemoryFault:
-                return text
-        return text
-
-    def _text(self, address: int) -> str:
-        """The characters up to a zero, or as many as are shown."""
-        data, whole = b"", MOST_ELEMENTS + 1
-        while len(data) < whole and b"\0" not in data:
-            at = address + len(data)
-            try:
-                data += self._read(at, min(whole - len(data), 4096 - at % 4096))
-            except MemoryFault:
-                if not data:
-                    raise
-                return quoted(data, ended=True) + "..."
-        return quoted(data.split(b"\0")[0], ended=True)
-
-    def declaration(self, type: CType) -> str:
-        """A type as its source has it (``ptype``); of a pointer, what it points to."""
-        if type.kind == "pointer" and type.target is not None and type.target.kind in ("struct", "union", "class"):
-            shape, _, size = self.declaration(type.target).rpartition("  /*")
-            return f"{shape} *  /*{size}"
-        if type.kind in ("struct", "union"):
-            lines = [f"{type.name} {{"]
-            for one in type.members:
-                bits = f" : {one.bits}" if one.bits else ""
-                lines.append(f"    {_declared(one.type, one.name)}{bits};  /* offset {one.offset} */")
-            return "\n".join([*lines, f"}}  /* {type.size} bytes */"])
-        if type.kind == "enum":
-            return f"{type.name} {{" + ", ".join(f"{name} = {value}" for value, name in type.values.items()) + "}"
-        return f"{type.name}  /* {type.size} bytes */"
-
-
-def _repeated(shown: list[str]) -> list[str]:
-    """Eleven and more of the same, as gdb shows them: "0 <repeats 12 times>"."""
-    found: list[str] = []
-    for text, group in groupby(shown):
-        count = len(list(group))
-        found += [f"{text} <repeats {count} times>"] if count > 10 else [text] * count
-    return found
-
-
-def _declared(type: CType, name: str) -> str:
-    if type.kind == "array" and type.target is not None:
-        return _declared(type.target, f"{name}[{'' if type.count is None else type.count}]")
-    if type.kind == "pointer" and "*)" in type.name:
-        return type.name.replace("*)", f"*{name})", 1)
-    if type.kind == "pointer":
-        return f"{type.name}{name}"
-    return f"{type.name} {name}"
+    def label(self, address: int) -> str:
+        """The name of what is at an address, as gdb writes it: "table+8"."""
+        found = self._files.symbols.nearest(address)
+        if found is None:
+            return ""
+        name = _NUMBERED.sub("", found[0].name)
+        return f"{name}+{found[1]}" if found[1] else name

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kvmdbg.engine.breakpoints import Point
     from kvmdbg.engine.stops import Stop
     from kvmdbg.language.context import Context
+    from kvmdbg.language.types import Raw
 
 _names: dict[type[Exit], frozenset[str]] = {}
 
@@ -101,7 +102,7 @@ class EventContext:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
 
-    def variable(self, name: str) -> int | None:
+    def variable(self, name: str) -> Raw | None:
         if name not in self.fields:
             return self._context.variable(name)
         found = field(self.event, name) if self.event is not None else ABSENT

@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 from kvmdbg.language.context import Context, Fail
+from kvmdbg.language.floats import Extended, bytes_of, divided, number_of, single, truncated
 from kvmdbg.language.types import LEAST, MASK
 
 
@@ -90,10 +91,44 @@ def _store(ctx: Context, address: int, value: int, size: int, signed: bool, spac
     return int.from_bytes(data, "little", signed=signed)
 
 
+def _store_bits(ctx: Context, address: int, value: int, size: int, bit: int, bits: int, space: str) -> int:
+    """Write ``bits`` bits from ``bit`` on of the bytes at an address; what they are then, without a sign."""
+    mask = (1 << bits) - 1
+    before = int.from_bytes(ctx.read(address, size, space), "little")
+    after = before & ~(mask << bit) | (value & mask) << bit
+    ctx.write(address, after.to_bytes(size, "little"), space)
+    return value & mask
+
+
+def _store_bytes(ctx: Context, address: int, data: bytes, space: str) -> bytes:
+    ctx.write(address, data, space)
+    return data
+
+
+def _part(data: bytes, offset: int, size: int, fail: Fail, column: int) -> bytes:
+    """Some bytes of what is in no memory."""
+    if not 0 <= offset <= len(data) - size:
+        raise fail("it has no such element", column)
+    return data[offset : offset + size]
+
+
+def _quotient_of_floats(left: Any, right: Any) -> Any:
+    return left / right if isinstance(left, Extended) else divided(left, right)
+
+
 RUNTIME: dict[str, Callable[..., Any]] = {
     "divided": _divided,
     "modulo": _modulo,
     "shifted_left": _shifted_left,
     "shifted_right": _shifted_right,
     "store": _store,
+    "store_bits": _store_bits,
+    "store_bytes": _store_bytes,
+    "part": _part,
+    "ratio": _quotient_of_floats,
+    "single": single,
+    "truncated": truncated,
+    "extended": Extended,
+    "number_of": number_of,
+    "bytes_of": bytes_of,
 }

@@ -1,7 +1,7 @@
-"""The nodes of an expression and the Python source that each becomes.
+"""The nodes of an expression and the Python source that each becomes; operators are in operators.py.
 
 Every piece of source carries the range its value can have, so that only what can leave
-64 bits is wrapped, and what is constant is worked out beforehand. Nothing that a user
+its type is wrapped, and what is constant is worked out beforehand. Nothing that a user
 typed gets into the source but numbers.
 """
 
@@ -10,17 +10,21 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, NamedTuple, dataclass_transform
 
-from kvmdbg.language.arithmetic import OPERATORS, bounds, wrap
+from kvmdbg.language.ctype import EXACT, CType
+from kvmdbg.language.floats import Extended
 from kvmdbg.language.places import SEGMENT_REGISTERS, static_type
-from kvmdbg.language.types import LEAST, LINEAR, MASK, PHYSICAL, S32, Type, pointer, target_of
+from kvmdbg.language.types import LEAST, LINEAR, MASK
 
 
 class Code(NamedTuple):
-    """Python source of a value from ``low`` to ``high``; ``constant``: it is that number and nothing else."""
+    """Python source of a value from ``low`` to ``high``; ``constant``: it is that number and nothing else.
+
+    What is no integer has no range: its source gives a float, an Extended, or bytes.
+    """
 
     text: str
-    low: int
-    high: int
+    low: int = 0
+    high: int = 0
     constant: bool = False
 
 
@@ -28,11 +32,27 @@ def number(value: int) -> Code:
     return Code(str(value) if value >= 0 else f"({value})", value, value, True)
 
 
+def limits(type: CType) -> tuple[int, int]:
+    """The least and the greatest value of an integer or a pointer; those of a bool as it may be in memory."""
+    if type is EXACT:
+        return LEAST, MASK
+    if type.kind == "pointer":
+        return 0, pointer_mask(type)
+    return (0, (1 << 8 * type.size) - 1) if type.kind == "bool" else (type.low, type.high)
+
+
+def pointer_mask(type: CType) -> int:
+    """The bits that an address of this type has as a value."""
+    return MASK if type.by_mode or type.size != 4 else 0xFFFFFFFF
+
+
 class Generator:
     """Collects what the generated function needs: temporaries, and things that are bound to a machine."""
 
     def __init__(self) -> None:
         self.bound: dict[tuple[str, str], tuple[str, int]] = {}  # (kind, name): parameter, column
+        self.objects: dict[str, Any] = {}
+        """Constants that are no integers, by the names that stand for them."""
         self.reads = False  # whether it reads memory
         self._temporaries = 0
 
@@ -44,6 +64,12 @@ class Generator:
         """The generated function's name for what BINDERS[kind] makes of ``name``."""
         return self.bound.setdefault((kind, name), (f"{kind}{len(self.bound)}", column))[0]
 
+    def held(self, value: Any) -> Code:
+        """Source of a constant."""
+        name = f"held{len(self.objects)}"
+        self.objects[name] = value
+        return Code(name)
+
     def wrapped(self, text: str, low: int, high: int) -> Code:
         """Source wrapped to 64 bits where its range asks for it."""
         if low >= LEAST and high <= MASK:
@@ -51,17 +77,51 @@ class Generator:
         name = self.temporary()
         return Code(f"({name} if {LEAST} <= ({name} := {text}) <= {MASK} else {name} & {MASK})", LEAST, MASK)
 
-    def converted(self, code: Code, type: Type) -> Code:
-        """Source cut down to what ``type`` holds."""
-        if type.low <= code.low and code.high <= type.high:
+    def cut(self, code: Code, type: CType) -> Code:
+        """The source of an integer cut down to what ``type`` holds."""
+        if type is EXACT:
+            return self.wrapped(code.text, code.low, code.high) if not code.constant else code
+        low, high = limits(type)
+        if low <= code.low and code.high <= high:
             return code
-        mask = (1 << 8 * type.size) - 1
+        mask = high - low
         if code.constant:
             value = code.low & mask
-            return number(value - mask - 1 if type.signed and value > type.high else value)
-        if type.signed:
-            return Code(f"((({code.text} & {mask}) ^ {type.high + 1}) - {type.high + 1})", type.low, type.high)
+            return number(value - mask - 1 if value > high else value)
+        if low < 0:
+            return Code(f"((({code.text} & {mask}) ^ {high + 1}) - {high + 1})", low, high)
         return Code(f"({code.text} & {mask})", 0, mask)
+
+    def converted(self, code: Code, given: CType, wanted: CType) -> Code:
+        """The source of a number as another type has it."""
+        if wanted.is_float:
+            name = {4: "single", 8: "float"}.get(wanted.size, "extended")
+            alike = given.is_float and (given.size == wanted.size or min(given.size, wanted.size) > 8)
+            return code if alike or (given.is_float and given.size < wanted.size <= 8) else Code(f"{name}({code.text})")
+        if wanted.kind == "bool":
+            if not given.is_float and code.low >= 0 and code.high <= 1:
+                return code
+            return Code(f"(1 if {code.text} else 0)", 0, 1)
+        if given.is_float:
+            code = Code(f"truncated({code.text})", -(1 << 20000), 1 << 20000)
+        return self.cut(code, wanted)
+
+    def in_memory(self, code: Code, type: CType) -> Code:
+        """Source of the bytes that a value is in memory."""
+        if type.is_float:
+            return Code(f"bytes_of({code.text}, {type.size})")
+        if not type.is_number:
+            return code
+        return Code(f"({code.text} & {(1 << 8 * type.size) - 1}).to_bytes({type.size}, 'little')")
+
+    def of_memory(self, text: str, type: CType) -> Code:
+        """Source of the value that bytes are."""
+        if type.is_float:
+            return Code(f"number_of({text})")
+        if not type.is_number:
+            return Code(text)
+        low, high = limits(type)
+        return Code(f"from_bytes({text}, 'little'{', signed=True' if low < 0 else ''})", low, high)
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False)
@@ -73,10 +133,10 @@ class _Record:
 
 
 class Node(_Record):
-    """``type`` None: a plain number. ``space``: where it points to, when it is taken as an address."""
+    """``space``: where it points to, when it is taken as an address."""
 
     column: int
-    type: Type | None = None
+    type: CType = EXACT
     space: str = LINEAR
 
     @cached_property
@@ -100,6 +160,15 @@ class Number(Node):
 
     def emit(self, make: Generator) -> Code:
         return number(self.value)
+
+
+class Constant(Node):
+    """A floating point number, or the characters of a text."""
+
+    value: float | Extended | bytes
+
+    def emit(self, make: Generator) -> Code:
+        return make.held(self.value)
 
 
 class Ready(Node):
@@ -134,6 +203,8 @@ class SizeOf(Node):
 
 
 class Symbol(Node):
+    """A symbol's address. Of a function that the source declares ``type`` is its type."""
+
     name: str
 
     def emit(self, make: Generator) -> Code:
@@ -147,6 +218,12 @@ class Name(Node):
 
     def emit(self, make: Generator) -> Code:
         low, high = static_type(self.name)[1:]
+        if not self.type.is_number:
+            return Code(make.parameter("whole", self.name, self.column) + f"({self.type.size})")
+        if self.type.is_float:
+            return Code(make.parameter("floating", self.name, self.column) + f"({self.type.size})")
+        if (low, high) == (LEAST, MASK):
+            low, high = limits(self.type)
         return Code(make.parameter("reader", self.name, self.column) + "()", low, high)
 
 
@@ -177,9 +254,7 @@ class Memory(Node):
 
     def size(self) -> str:
         """Source of the size in bytes."""
-        assert self.type is not None
-        by_mode = self.type.pointer_to is not None and self.type.c is None
-        return "ctx.pointer_size" if by_mode else str(self.type.size)
+        return "ctx.pointer_size" if self.type.by_mode else str(self.type.size)
 
     def at(self, make: Generator) -> Code:
         """Source of the address."""
@@ -189,11 +264,16 @@ class Memory(Node):
         return code if code.low >= 0 and code.high <= MASK else Code(f"({code.text} & {MASK})", 0, MASK)
 
     def emit(self, make: Generator) -> Code:
-        assert self.type is not None
+        if self.type.kind == "function":
+            return self.at(make)
         make.reads = True
-        signed = ", signed=True" if self.type.signed else ""
-        text = f"from_bytes(read({self.at(make).text}, {self.size()}, '{self.where}'), 'little'{signed})"
-        return Code(text, self.type.low, self.type.high)
+        return make.of_memory(f"read({self.at(make).text}, {self.size()}, '{self.where}')", self.type)
+
+
+class Several(Memory):
+    """An array of so many as ``count`` says then: only as a whole expression."""
+
+    count: Node
 
 
 class SourceAddress(Node):
@@ -211,118 +291,49 @@ class SourceVariable(Memory):
     name: str
 
     def emit(self, make: Generator) -> Code:
-        assert self.type is not None
+        if not self.type.is_number or self.type.is_float:
+            return make.of_memory(f"{make.parameter('contents', self.name, self.column)}({self.type.size})", self.type)
         reader = make.parameter("value", self.name, self.column)
-        return Code(f"{reader}({self.type.size}, {self.type.signed})", self.type.low, self.type.high)
+        return Code(f"{reader}({self.type.size}, {self.type.signed})", *limits(self.type))
+
+
+class Part(Node):
+    """What is ``offset`` bytes into a structure or an array that is in no memory."""
+
+    whole: Node
+    offset: Node
+
+    def parts(self) -> tuple[Node, ...]:
+        return self.whole, self.offset
+
+    def emit(self, make: Generator) -> Code:
+        whole, offset = self.whole.emit(make).text, self.offset.emit(make).text
+        return make.of_memory(f"part({whole}, {offset}, {self.type.size}, fail, {self.column})", self.type)
 
 
 class BitField(Node):
-    """``bits`` bits from ``bit`` on of the bytes at ``unit``."""
+    """``bits`` bits from ``bit`` on of the bytes that ``unit`` is."""
 
-    unit: Memory
+    unit: Node
     bit: int
     bits: int
 
     def parts(self) -> tuple[Node, ...]:
         return (self.unit,)
 
-    def emit(self, make: Generator) -> Code:
-        assert self.type is not None
+    def signed(self, text: str) -> Code:
+        """Source of the field's value, of its bits without a sign."""
         high = (1 << self.bits) - 1
-        text = f"({self.unit.emit(make).text} >> {self.bit} & {high})"
         if not self.type.signed:
             return Code(text, 0, high)
         sign = 1 << self.bits - 1
         return Code(f"(({text} ^ {sign}) - {sign})", -sign, sign - 1)
 
-
-class Cast(Node):
-    operand: Node
-
-    def parts(self) -> tuple[Node, ...]:
-        return (self.operand,)
-
     def emit(self, make: Generator) -> Code:
-        assert self.type is not None
-        return make.converted(self.operand.emit(make), self.type)
+        return self.signed(f"({self.unit.emit(make).text} >> {self.bit} & {(1 << self.bits) - 1})")
 
 
-class Unary(Node):
-    """``-`` or ``~``."""
-
-    op: str
-    operand: Node
-
-    def parts(self) -> tuple[Node, ...]:
-        return (self.operand,)
-
-    def emit(self, make: Generator) -> Code:
-        code = self.operand.emit(make)
-        extra = 1 if self.op == "~" else 0
-        if code.constant:
-            return number(wrap(-code.low - extra))
-        return make.wrapped(f"{self.op}{code.text}", -code.high - extra, -code.low - extra)
-
-
-class Truth(Node):
-    """What is 0 or 1."""
-
-    def emit(self, make: Generator) -> Code:
-        return Code(f"(1 if {self.truth(make)} else 0)", 0, 1)
-
-
-class Not(Truth):
-    operand: Node
-
-    def parts(self) -> tuple[Node, ...]:
-        return (self.operand,)
-
-    def truth(self, make: Generator) -> str:
-        return f"(not {self.operand.truth(make)})"
-
-
-class Logical(Truth):
-    """A chain of ``&&`` or of ``||``; ``word`` is "and" or "or"."""
-
-    word: str
-    operands: tuple[Node, ...]
-
-    def parts(self) -> tuple[Node, ...]:
-        return self.operands
-
-    def truth(self, make: Generator) -> str:
-        return "(" + f" {self.word} ".join(one.truth(make) for one in self.operands) + ")"
-
-
-class Comparison(Truth):
-    """Compares exact numbers. Only with ``==`` and ``!=`` a negative constant stands for its two's complement in the
-    width of the register, memory or cast beside it, so that ``$eax == -1`` is what it says."""
-
-    op: str
-    left: Node
-    right: Node
-
-    def parts(self) -> tuple[Node, ...]:
-        return self.left, self.right
-
-    def truth(self, make: Generator) -> str:
-        left, right = self.left.emit(make), self.right.emit(make)
-        if self.op in ("==", "!="):
-            left, right = self._alike(left, self.right), self._alike(right, self.left)
-        return f"({left.text} {self.op} {right.text})"
-
-    @staticmethod
-    def _alike(code: Code, other: Node) -> Code:
-        if code.constant and code.low < 0 and other.type is not None and not other.type.signed:
-            return number(code.low & other.type.high)
-        return code
-
-
-_FUNCTIONS = {"/": "divided", "%": "modulo", "<<": "shifted_left", ">>": "shifted_right"}
-
-
-class Arithmetic(Node):
-    op: str
+class Comma(Node):
     left: Node
     right: Node
 
@@ -331,132 +342,19 @@ class Arithmetic(Node):
 
     def emit(self, make: Generator) -> Code:
         left, right = self.left.emit(make), self.right.emit(make)
-        op = self.op
-        mistaken = right.low <= 0 <= right.high if op in ("/", "%") else op in ("<<", ">>") and right.low < 0
-        if left.constant and right.constant and not mistaken:
-            return number(wrap(OPERATORS[op](left.low, right.low)))
-        low, high = bounds(op, (left.low, left.high), (right.low, right.high))
-        signed = op in ("/", "%") and (left.low < 0 or right.low < 0)  # where Python rounds down
-        if mistaken or signed or (op == "<<" and right.high > 63):
-            return make.wrapped(f"{_FUNCTIONS[op]}({left.text}, {right.text}, fail, {self.column})", low, high)
-        return make.wrapped(f"{left.text} {'//' if op == '/' else op} {right.text}", low, high)
+        return right if left.constant else Code(f"({left.text}, {right.text})[1]", right.low, right.high)
 
 
-class Ternary(Node):
-    condition: Node
-    yes: Node
-    no: Node
+class Chars(Node):
+    """The bytes that the value of ``operand`` is in memory, as an array or a structure of the same size."""
+
+    operand: Node
 
     def parts(self) -> tuple[Node, ...]:
-        return self.condition, self.yes, self.no
+        return (self.operand,)
 
     def emit(self, make: Generator) -> Code:
-        condition, yes, no = self.condition.truth(make), self.yes.emit(make), self.no.emit(make)
-        return Code(f"({yes.text} if {condition} else {no.text})", min(yes.low, no.low), max(yes.high, no.high))
-
-
-class Assign(Node):
-    """``target = value`` or, with ``op``, ``target op= value``; ``post``: its value is the one before."""
-
-    target: Name | Memory
-    value: Node
-    op: str = ""
-    post: bool = False
-
-    def parts(self) -> tuple[Node, ...]:
-        return self.target, self.value
-
-    def emit(self, make: Generator) -> Code:
-        """A tuple of what is to be done in turn, and the item that counts."""
-        target, steps = self.target, []
-        at = make.temporary()
-        if isinstance(target, Memory) and not isinstance(target, SourceVariable):
-            steps.append(f"({at} := {target.at(make).text})")
-            address = Ready(column=target.column, code=Code(at, 0, MASK))
-            target = Memory(column=target.column, type=target.type, address=address, where=target.where)
-        if self.op:
-            name = make.temporary()
-            old = target.emit(make)
-            steps.append(f"({name} := {old.text})")
-            old = Code(name, old.low, old.high)
-            before = Ready(column=target.column, type=target.type, code=old)
-            code = arithmetic(self.op, before, self.value, self.column).emit(make)
-        else:
-            code = self.value.emit(make)
-        if isinstance(target, SourceVariable):
-            assert target.type is not None
-            low, high = target.type.low, target.type.high
-            writer = make.parameter("store", target.name, target.column)
-            steps.append(f"{writer}({code.text}, {target.type.size}, {target.type.signed})")
-        elif isinstance(target, Memory):
-            assert target.type is not None
-            low, high = target.type.low, target.type.high
-            steps.append(f"store(ctx, {at}, {code.text}, {target.size()}, {target.type.signed}, '{target.where}')")
-        else:
-            low, high = static_type(target.name)[1:]
-            steps.append(f"{make.parameter('writer', target.name, target.column)}({code.text})")
-        chosen = -2 if self.post else -1
-        return Code(f"({', '.join(steps)},)[{chosen}]", low, high)
-
-
-class TypeMismatch(Exception):
-    """Two pointers that do not go together; the parser makes an ExpressionError of it."""
-
-
-def _scaled(index: Node, type: Type, column: int) -> Node:
-    """``index`` in bytes, for a pointer of this type."""
-    to = type.pointer_to
-    assert to is not None
-    if to.pointer_to is not None and to.c is None:
-        return Arithmetic(column=column, op="*", left=index, right=SizeOf(column=column))
-    if to.size <= 1:
-        return index
-    return Arithmetic(column=column, op="*", left=index, right=Number(column=column, value=to.size))
-
-
-def arithmetic(op: str, left: Node, right: Node, column: int) -> Node:
-    """``left op right``, in units of what a pointer points to where one of them is a pointer. Raises TypeMismatch."""
-    space = PHYSICAL if PHYSICAL in (left.space, right.space) else LINEAR
-    pointers = [one.type is not None and one.type.pointer_to is not None for one in (left, right)]
-    if op == "-" and all(pointers):
-        assert left.type is not None and right.type is not None and left.type.pointer_to is not None
-        to, other = left.type.pointer_to, right.type.pointer_to
-        assert to is not None and other is not None
-        alike = to.size == other.size if to.c is not None or other.c is not None else to == other
-        if not alike:
-            raise TypeMismatch(f"{left.type} and {right.type} cannot be subtracted from each other")
-        difference = Arithmetic(column=column, op="-", left=left, right=right)
-        if left.type.pointer_to.pointer_to is not None and left.type.pointer_to.c is None:
-            return Arithmetic(column=column, op="/", left=difference, right=SizeOf(column=column))
-        if left.type.pointer_to.size <= 1:
-            return difference
-        size = Number(column=column, value=left.type.pointer_to.size)
-        return Arithmetic(column=column, op="/", left=difference, right=size)
-    type = None
-    if op == "+" and all(pointers):
-        raise TypeMismatch(f"{left.type} and {right.type} cannot be added")
-    if op in ("+", "-") and pointers[0]:
-        assert left.type is not None
-        type, right = left.type, _scaled(right, left.type, column)
-    elif op == "+" and pointers[1]:
-        assert right.type is not None
-        type, left = right.type, _scaled(left, right.type, column)
-    return Arithmetic(column=column, type=type, space=space, op=op, left=left, right=right)
-
-
-def dereference(operand: Node, column: int) -> Memory:
-    """``*operand``. A plain number and a ``void *`` point to an int, as in gdb."""
-    to = target_of(operand.type) if operand.type is not None and operand.type.pointer_to is not None else None
-    type = to if to is not None and (to.size or (to.c is not None and to.c.kind == "array")) else S32
-    return Memory(column=column, type=type, address=operand, where=operand.space)
-
-
-def address_of(operand: Memory | Symbol, column: int) -> Node:
-    """``&operand``."""
-    if isinstance(operand, Symbol):
-        return operand
-    assert operand.type is not None
-    return Cast(column=column, type=pointer(operand.type), space=operand.where, operand=operand.address)
+        return make.in_memory(self.operand.emit(make), self.operand.type)
 
 
 def named(name: str, column: int) -> Name:

@@ -6,16 +6,27 @@ from collections.abc import Callable
 from typing import Protocol
 
 from kvmdbg.language.ctype import CType
-from kvmdbg.language.types import Type
+from kvmdbg.language.types import Raw
 
 
 class Scope(Protocol):
     """The guest's source, as seen from one place: what its names mean where an expression is parsed."""
 
-    def variable(self, name: str) -> CType | None:
-        """The type of a variable, None where there is none of that name."""
+    @property
+    def long_size(self) -> int:
+        """Bytes of a long: 8 for 64-bit code, else 4."""
 
-    def variable_type(self, name: str) -> Type | None:
+    @property
+    def pointer_size(self) -> int:
+        """Bytes that a pointer has as the source's compiler makes it; 0: by the CPU's mode."""
+
+    def variable(self, name: str) -> CType | None:
+        """The type of a variable or a function, None where there is none of that name.
+
+        The name may have a scope before it: ``file.c::name``, ``function::name``, ``::name``.
+        """
+
+    def variable_type(self, name: str) -> CType | None:
         """The type that a convenience variable or a value of the history has, by its name without ``$``."""
 
     def type(self, name: str) -> CType | None:
@@ -60,11 +71,14 @@ class Context(Protocol):
     def symbol(self, name: str) -> int | None:
         """A symbol's linear address, or None."""
 
-    def variable(self, name: str) -> int | None:
+    def vector(self, name: str) -> bytes | None:
+        """The bytes of ``xmm0``, ``ymm0``, ``st0`` (10) and so on; None where the CPU has none of that name."""
+
+    def variable(self, name: str) -> Raw | None:
         """A convenience variable; ``"1"`` is ``$1`` of the value history, ``""`` is ``$``, ``"$"`` and ``"$2"`` are
         ``$$`` and ``$$2``. None while it has no value."""
 
-    def set_variable(self, name: str, value: int) -> None:
+    def set_variable(self, name: str, value: Raw) -> None:
         """Give a convenience variable a value."""
 
     def segment(self, selector: int) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from kvmdbg.errors import UsageError
-from kvmdbg.language.types import Type
+from kvmdbg.language.ctype import CType
+from kvmdbg.language.types import Raw
 
 
 def history_number(name: str, count: int) -> int | None:
@@ -19,34 +21,34 @@ def history_number(name: str, count: int) -> int | None:
 
 
 class ConvenienceVariables:
-    """Numbers by name, and in turn; ``types`` has those of both, of values of the history by their numbers, as far as
+    """Values by name, and in turn; ``types`` has those of both, of values of the history by their numbers, as far as
     they have any."""
 
     def __init__(self) -> None:
-        self.values: dict[str, int] = {}
-        self.history: list[int] = []
-        self.types: dict[str, Type] = {}
+        self.values: dict[str, Any] = {}
+        self.history: list[Any] = []
+        self.types: dict[str, CType] = {}
 
-    def value_of(self, name: str) -> int | None:
+    def value_of(self, name: str) -> Raw | None:
         """The value of ``$name``, None while it has none."""
         number = history_number(name, len(self.history))
         if number is None:
             return self.values.get(name)
         return self.history[number - 1] if 1 <= number <= len(self.history) else None
 
-    def type_of(self, name: str) -> Type | None:
+    def type_of(self, name: str) -> CType | None:
         """Its type, None where it is a plain number."""
         number = history_number(name, len(self.history))
         return self.types.get(name if number is None else str(number))
 
-    def add_to_history(self, value: int, type: Type | None = None) -> int:
+    def add_to_history(self, value: Raw, type: CType | None = None) -> int:
         """Add a value to the history; its number N, for ``$N``."""
         self.history.append(value)
         if type is not None:
             self.types[str(len(self.history))] = type
         return len(self.history)
 
-    def assign(self, name: str, value: int) -> Callable[[], None]:
+    def assign(self, name: str, value: Raw) -> Callable[[], None]:
         """Give ``$name`` a value, without a type; a function that takes it back. UsageError for the history."""
         if name.isdigit():
             raise UsageError(f"${name} is the history of values and cannot be assigned to")

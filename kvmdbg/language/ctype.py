@@ -1,10 +1,13 @@
-"""A type of C as the source of the guest declares it."""
+"""Types of C: those of the guest's source, those that are built in, and what is made of both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from kvmdbg.record import record, replace
+
+INTEGERS = frozenset(["int", "uint", "bool", "char", "enum"])
+STRUCTURES = frozenset(["struct", "union", "class"])
 
 
 @record
@@ -19,19 +22,37 @@ class Member:
 
 
 class CType:
-    """A C type. ``kind``: "int", "uint", "bool", "char", "float", "pointer", "struct", "union", "array", "enum",
-    "function" or "void"; ``size`` in bytes."""
+    """A C type. ``kind``: "int", "uint", "bool", "char", "float", "pointer", "struct", "union", "class", "array",
+    "enum", "function" or "void"; ``size`` in bytes.
+
+    As a value a pointer is a whole linear (or physical) address. One that is ``by_mode`` has, in memory, the size that
+    pointers have in the CPU's mode; others have the size that the source gives them.
+    """
 
     signed = False
+    by_mode = False
+    is_text = True
+    """Of a "char": whether its values are shown as characters, too."""
+    is_vector = False
+    """Of an array: whether it is a whole of its own, as a part of a vector register is."""
+    qualifiers = ""
+    """"const volatile" and the like; a type with a name has them in its name, too."""
+    unqualified = ""
+    """Its name without them."""
+    original: CType | None = None
+    """What a typedef stands for, or a qualified type without its qualifiers."""
+    parameters: Sequence[CType] | None = None
+    """Of a function; None where they are not known."""
+    takes_more = False
+    """Whether more arguments may follow the parameters."""
 
     def __init__(self, kind: str, name: str, size: int) -> None:
         self.kind = kind
         self.given = name
-        self.naming: Callable[[], str] | None = None
-        """What its name is made of, where it has none of its own: asked late, types may name themselves."""
+        """Its name, "" for one that is called by what it is made of."""
         self.size = size
         self.target: CType | None = None
-        """What a pointer points to, an array consists of, a typedef or an enum stands for."""
+        """What a pointer points to, an array consists of, a function returns."""
         self.members: list[Member] = []
         self.count: int | None = None
         self.values: dict[int, str] = {}
@@ -39,7 +60,78 @@ class CType:
     @property
     def name(self) -> str:
         """As C writes it, without what is declared: "struct point *", "int (*)(int)"."""
-        return self.naming() if self.naming is not None and not self.given else self.given
+        return self.declaring("")
+
+    def declaring(self, what: str) -> str:
+        """As C declares ``what`` to be of it: "int (*what)(int)"."""
+        if self.given or self.target is None:
+            return self.given + (f" {what}" if what else "")
+        if self.kind == "pointer":
+            space = " " if self.qualifiers else ""
+            inner = f"*{space}{self.qualifiers}{' ' if space and what else ''}{what}"
+            bound = not self.target.given and self.target.kind in ("array", "function")
+            return self.target.declaring(f"({inner})" if bound else inner)
+        if self.kind == "array":
+            return self.target.declaring(f"{what}[{'' if self.count is None else self.count}]")
+        if self.kind == "function":
+            takes = [one.name for one in self.parameters or ()] + (["..."] if self.takes_more else [])
+            known = "void" if self.parameters is not None else ""
+            return self.target.declaring(f"{what}({', '.join(takes) or known})")
+        return self.given + (f" {what}" if what else "")
+
+    @property
+    def low(self) -> int:
+        """The least value it holds."""
+        return -(1 << (8 * self.size - 1)) if self.signed and self.size else 0
+
+    @property
+    def high(self) -> int:
+        """The greatest value it holds."""
+        if self.kind == "bool":
+            return 1
+        return (1 << (8 * self.size - (1 if self.signed else 0))) - 1 if self.size else 0
+
+    @property
+    def pointer_to(self) -> CType | None:
+        """What a pointer points to, None for other types."""
+        return self.target if self.kind == "pointer" else None
+
+    @property
+    def is_integer(self) -> bool:
+        return self.kind in INTEGERS
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind == "float"
+
+    @property
+    def is_number(self) -> bool:
+        """Whether a value of it is one number: an integer, a floating point number or an address."""
+        return self.kind in INTEGERS or self.kind in ("float", "pointer")
+
+    @property
+    def is_structure(self) -> bool:
+        return self.kind in STRUCTURES
+
+    @property
+    def resolved(self) -> CType:
+        """Without the names that typedefs give and without qualifiers."""
+        found = self
+        while found.original is not None:
+            found = found.original
+        return found
+
+    def qualify(self, target: CType, qualifier: str) -> None:
+        """Be ``target`` with one qualifier more, or, with "", by another name."""
+        self.kind, self.size, self.target = target.kind, target.size, target.target
+        self.members, self.count, self.values = target.members, target.count, target.values
+        self.signed, self.parameters, self.takes_more = target.signed, target.parameters, target.takes_more
+        self.original = target
+        if qualifier:
+            words = {*target.qualifiers.split(), qualifier}
+            self.qualifiers = " ".join(word for word in ("const", "volatile", "restrict", "_Atomic") if word in words)
+            self.unqualified = target.unqualified or target.given
+            self.given = f"{self.qualifiers} {self.unqualified}" if self.unqualified else ""
 
     def member(self, name: str) -> Member | None:
         """The member of that name, those of members without a name included; its offset is that into this type."""
@@ -50,5 +142,59 @@ class CType:
                 return replace(inner, offset=one.offset + inner.offset)
         return None
 
+    def same(self, other: CType) -> bool:
+        """Whether both are the same kind of thing of the same size, by the same name."""
+        one, two = self.resolved, other.resolved
+        return one is two or (one.kind, one.size, one.name) == (two.kind, two.size, two.name)
+
+    def __str__(self) -> str:
+        return self.name
+
     def __repr__(self) -> str:
         return f"<CType {self.name}>"
+
+
+def integer(name: str, size: int, *, signed: bool = False, kind: str = "") -> CType:
+    """A built-in integer."""
+    made = CType(kind or ("int" if signed else "uint"), name, size)
+    made.signed = signed
+    return made
+
+
+VOID = CType("void", "void", 0)
+INT = integer("int", 4, signed=True)
+U8, U16, U32, U64 = (integer(f"u{8 * size}", size) for size in (1, 2, 4, 8))
+S8, S16, S32, S64 = (integer(f"s{8 * size}", size, signed=True) for size in (1, 2, 4, 8))
+UNSIGNED = {one.size: one for one in (U8, U16, U32, U64)}
+EXACT = integer("long", 8, signed=True)
+"""A number that has no type: 64 bits, signed or unsigned as its value asks for."""
+
+
+def pointer(to: CType, size: int = 0) -> CType:
+    """The type of a pointer to ``to``; without a ``size`` it has that of the CPU's mode in memory."""
+    made = CType("pointer", "", size or 8)
+    made.target = to
+    made.by_mode = not size
+    return made
+
+
+def array_of(element: CType, count: int | None) -> CType:
+    """``count`` of them in a row."""
+    made = CType("array", "", element.size * (count or 0))
+    made.target, made.count = element, count
+    return made
+
+
+def function_returning(result: CType, parameters: Sequence[CType] | None = None) -> CType:
+    """The type of a function."""
+    made = CType("function", "", 1)
+    made.target, made.parameters = result, parameters
+    return made
+
+
+ADDRESS = pointer(VOID)
+"""What is an address and nothing else: a symbol without a type, ``seg:off``."""
+DATA = pointer(VOID)
+"""The type of $sp."""
+CODE = pointer(function_returning(VOID))
+"""The type of $pc."""

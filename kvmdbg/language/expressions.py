@@ -1,18 +1,19 @@
 """C-like expressions over registers, flags, memory and symbols, as gdb users type them.
 
-Operators, precedence and integer types are C's, with these differences:
+Operators, precedence, types and conversions are C's, as gdb has them on the same program:
 
-- A register, memory or a cast has its type's value; whatever is computed from it is an exact
-  number, wrapped where 64 bits (signed or unsigned) do not hold it. So ``$al - 5`` may be
-  negative, and no comparison turns a sign around. ``/`` and ``%`` round towards zero.
-- ``$eax == -1`` (and ``!=``) with a constant: the two's complement in the operand's width is meant.
+- The built-in types are those of the guest's ABI (language/abi.py); literals, comparisons, ``sizeof`` have C's types.
+- Registers are unsigned numbers of their width, $pc and $sp are pointers. Comparing one with a negative constant by
+  ``==`` or ``!=``, the two's complement in the register's width is meant: ``$al == -1``.
+- A number without a type (fields of events, variables that a script has set, results of functions) is exact; what is
+  computed from it is wrapped where 64 bits (signed or unsigned) do not hold it.
 - ``$name`` is a register, a flag (0 or 1), a convenience variable or a value of the history.
 - A variable of the guest's source (DWARF) is its value, with its type: ``p->next->name``, ``table[2].flags``,
   ``*p@4`` (so many from there on). Enumerators and types of the source work, too: ``(struct thing *)$rdi``.
 - Any other symbol stands for its address. ``*ADDRESS`` without a type is an int.
 - ``SEG:OFF`` and ``phys:ADDRESS`` bind like a literal. With a segment register on the left its
   own base counts. Inside ``? :`` before the colon, ``seg:off`` needs parentheses.
-- Registers are unsigned; long is 8 bytes; pointers in memory are as wide as the mode's.
+- Pointers in memory are as wide as the source's compiler makes them, without a source as the mode has them.
 - ``010`` is octal, as in C and gdb.
 """
 
@@ -24,24 +25,16 @@ from types import CodeType
 from typing import Any
 
 from kvmdbg.errors import ExpressionError
-from kvmdbg.language import code
+from kvmdbg.language import code, operators
+from kvmdbg.language.abi import abi
 from kvmdbg.language.arithmetic import RUNTIME
 from kvmdbg.language.context import Context, Scope
-from kvmdbg.language.ctype import CType
+from kvmdbg.language.ctype import EXACT, S64, CType, array_of, pointer
+from kvmdbg.language.floats import bytes_of, number_of, truncated
 from kvmdbg.language.parser import Parser
 from kvmdbg.language.places import BINDERS, kind_of
-from kvmdbg.language.types import (
-    MASK,
-    S64,
-    U64,
-    MemoryRef,
-    RegisterRef,
-    Type,
-    Value,
-    VariableRef,
-    is_number,
-    target_of,
-)
+from kvmdbg.language.precedence import MOST_ELEMENTS
+from kvmdbg.language.types import MASK, MemoryRef, RegisterRef, Value, VariableRef
 
 
 class Expression:
@@ -56,50 +49,77 @@ class Expression:
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
 
+    @property
+    def type(self) -> CType:
+        """Its type, as far as the text alone tells."""
+        return self._node.type
+
     def evaluate(self, ctx: Context) -> Value:
         """Its value, type and place now. Raises ExpressionError, and what ``ctx`` raises (MemoryFault)."""
-        node = self._node
+        return self._evaluated(self._node, self._program, ctx)
+
+    def _evaluated(self, node: code.Node, program: Program, ctx: Context) -> Value:
+        if isinstance(node, operators.Ternary):  # has the type of the operand that counts, as in gdb
+            chosen = node.yes if Program(node.condition, self._source).bind(ctx)() else node.no
+            found = self._evaluated(chosen, Program(chosen, self._source), ctx)
+            return Value(found.value, found.type, None, node.space, found.data)
+        if isinstance(node, code.Comma):
+            Program(node.left, self._source).bind(ctx)()
+            return self._evaluated(node.right, Program(node.right, self._source), ctx)
         if isinstance(node, code.Memory):
-            type = node.type
-            assert type is not None
-            if type.pointer_to is not None and type.c is None:
-                type = Type(ctx.pointer_size, False, type.pointer_to)
-            if isinstance(node, code.SourceVariable):
-                place, data = ctx.source_variable(node.name)
-                if place is None:
-                    number = int.from_bytes(data, "little", signed=type.signed) if is_number(type) else 0
-                    return Value(number, type, data=data)
-            address = self._place.bind(ctx)() & MASK
-            data = ctx.read(address, type.size, node.where)
-            if not is_number(type):
-                return Value(address, type, MemoryRef(address, type.size, node.where), data=data)
-            value = int.from_bytes(data, "little", signed=type.signed)
-            return Value(value, type, MemoryRef(address, type.size, node.where))
-        value = self._program.bind(ctx)()
-        type = node.type or (S64 if value <= S64.high else U64)
-        if not isinstance(node, code.Name):
-            return Value(value, type, None, node.space)
-        if kind_of(ctx, node.name) == "variable":
-            return Value(value, type, VariableRef(node.name))
-        return Value(value, type, RegisterRef(node.name.lower()))
+            return self._in_memory(node, ctx)
+        type = node.type
+        if type.kind == "void":
+            return Value(0, type)
+        raw = program.bind(ctx)()
+        lvalue: RegisterRef | VariableRef | None = None
+        if isinstance(node, code.Name):
+            kind = kind_of(ctx, node.name)
+            lvalue = VariableRef(node.name) if kind == "variable" else RegisterRef(node.name.lower())
+        if isinstance(raw, bytes):
+            return Value(0, type, lvalue, data=raw)
+        if type.is_float:
+            return Value(truncated(raw), type, lvalue, data=bytes_of(raw, type.size))
+        if type is EXACT and raw > S64.high:
+            type = abi(8).unsigned_long
+        return Value(raw, type, lvalue, node.space)
+
+    def _in_memory(self, node: code.Memory, ctx: Context) -> Value:
+        type = node.type
+        if isinstance(node, code.Several):
+            count = Program(node.count, self._source).bind(ctx)()
+            if not 0 < count <= MOST_ELEMENTS:
+                raise ExpressionError(f"behind '@' stands {count}, not 1 to {MOST_ELEMENTS}", self._source, node.column)
+            assert type.target is not None
+            type = array_of(type.target, count)
+        if type.by_mode:
+            assert type.target is not None
+            type = pointer(type.target, ctx.pointer_size)
+        if isinstance(node, code.SourceVariable):
+            place, data = ctx.source_variable(node.name)
+            if place is None:
+                return _of_bytes(data, type, 0, None)
+        address = Program(node.address, self._source).bind(ctx)() & MASK
+        if type.kind == "function":
+            return Value(address, type, None, node.where)
+        return _of_bytes(
+            ctx.read(address, type.size, node.where), type, address, MemoryRef(address, type.size, node.where)
+        )
 
     @property
     def structure(self) -> CType | None:
         """The structure or union of the source that it is or points to, as far as the text alone tells."""
         type = self._node.type
-        if type is not None and type.pointer_to is not None:
-            type = target_of(type)
-        c = type.c if type is not None else None
-        if c is not None and c.kind == "array" and c.target is not None:
-            c = c.target
-        return c if c is not None and c.kind in ("struct", "union", "class") else None
+        if type.kind in ("pointer", "array") and type.target is not None:
+            type = type.target
+        return type if type.is_structure else None
 
     @property
-    def assigned(self) -> tuple[str, Type | None] | None:
+    def assigned(self) -> tuple[str, CType | None] | None:
         """The ``$name`` that it assigns to, and the type of what it assigns."""
         node = self._node
-        if isinstance(node, code.Assign) and isinstance(node.target, code.Name):
-            return node.target.name, node.target.type if node.op else node.value.type
+        if isinstance(node, operators.Assign) and isinstance(node.target, code.Name):
+            return node.target.name, node.type if node.type is not EXACT else None
         return None
 
     def bind(self, ctx: Context) -> Callable[[], int]:
@@ -114,11 +134,6 @@ class Expression:
     def _program(self) -> Program:
         return Program(self._node, self._source)
 
-    @cached_property
-    def _place(self) -> Program:
-        assert isinstance(self._node, code.Memory)
-        return Program(self._node.address, self._source)
-
 
 class Program:
     """The function generated for a node, to be bound to machines."""
@@ -130,13 +145,15 @@ class Program:
         self._needs = [(kind, name, column) for (kind, name), (_, column) in make.bound.items()]
         self._constant: int | None = None
         self._code: CodeType | None = None
+        self._objects = make.objects
         if generated.constant:
             self._constant = generated.low
             return
         parameters = ", ".join(["ctx", "fail", *(parameter for parameter, _ in make.bound.values())])
         lines = [
             f"def make({parameters}):",
-            " from_bytes, read = int.from_bytes, ctx.read" if make.reads else "",
+            " from_bytes = int.from_bytes" if "from_bytes" in generated.text else "",
+            " read = ctx.read" if make.reads else "",
             f" def expression(): return {generated.text}",
             " return expression",
         ]
@@ -148,17 +165,27 @@ class Program:
     @cached_property
     def _make(self) -> Callable[..., Callable[[], int]]:
         assert self._code is not None
-        namespace: dict[str, Any] = dict(RUNTIME)
+        namespace: dict[str, Any] = RUNTIME | self._objects
         exec(self._code, namespace)
         made: Callable[..., Callable[[], int]] = namespace["make"]
         return made
 
-    def bind(self, ctx: Context) -> Callable[[], int]:
+    def bind(self, ctx: Context) -> Callable[[], Any]:
         if self._constant is not None:
             constant = self._constant
             return lambda: constant
         bound = [BINDERS[kind](ctx, name, column, self._fail) for kind, name, column in self._needs]
         return self._make(ctx, self._fail, *bound)
+
+
+def _of_bytes(data: bytes, type: CType, address: int, place: MemoryRef | None) -> Value:
+    """The value that bytes are, at an address or in no memory."""
+    if not type.is_number:
+        return Value(address, type, place, data=data)
+    if type.is_float:
+        return Value(truncated(number_of(data)), type, place, data=data)
+    number = int.from_bytes(data, "little", signed=type.signed and type.kind != "bool")
+    return Value(number, type, place, data=b"" if place is not None else data)
 
 
 # --- parsing --------------------------------------------------------------------------------------------
@@ -184,3 +211,9 @@ def parse_prefix(text: str, pos: int = 0, *, scope: Scope | None = None) -> tupl
     parser = Parser(text, pos, stop=(",", "if"), prefix=True, scope=scope)
     node = parser.parse()
     return Expression(text, pos, parser.end, node), parser.end
+
+
+def named_type(text: str, scope: Scope | None = None) -> CType | None:
+    """The type that ``text`` names ("struct point *", "unsigned long"), None where it names none."""
+    parser = Parser(text, scope=scope)
+    return parser.type_alone()

@@ -73,27 +73,39 @@ MOST_ALIKE = 10
 """So many of the same in a row are shown one by one."""
 
 
-def quoted(data: bytes, *, ended: bool = False) -> str:
+def quoted(data: bytes, *, ended: bool = False, most: int = MOST_ELEMENTS, alike: int = MOST_ALIKE) -> str:
     """Characters as gdb shows an array of them: one zero at the end is left out, runs of the same are counted.
 
-    ``ended``: what followed was a zero, so that there is none to leave out.
+    ``ended``: what followed was a zero, so that there is none to leave out. So many as ``most`` are shown, and so many
+    as ``alike`` of the same one by one; 0: all.
     """
     if not ended and data[-1:] == b"\0":
         data = data[:-1]
     parts: list[str] = []
-    open_, left = False, MOST_ELEMENTS
+    most = most or len(data) + 1
+    open_, left = False, most
     for byte, group in groupby(data):
         count = len(list(group))
         if left <= 0:
             return ", ".join(parts) + "..."
-        if count > MOST_ALIKE:
+        if alike and count > alike:
             parts.append(f"'{character(byte)}' <repeats {count} times>")
-            open_, left = False, left - MOST_ALIKE
+            open_, left = False, left - alike
             continue
         shown = character(byte, '"') * min(count, left)
         parts[-1:] = [f'{parts[-1][:-1]}{shown}"'] if open_ else [*parts[-1:], f'"{shown}"']
         open_, left = True, left - count
     return ", ".join(parts) + ("..." if left < 0 else "") if parts else '""'
+
+
+def number_in_radix(value: int, radix: int) -> str:
+    """A number as ``print`` shows it with no format: decimal, or as `set radix` says."""
+    sign = "-" if value < 0 else ""
+    if radix == 16:
+        return f"{sign}{abs(value):#x}"
+    if radix == 8:
+        return f"{sign}0{abs(value):o}"
+    return f"{sign}{abs(value):b}" if radix == 2 else str(value)
 
 
 def number_of(raw: int, size: int) -> float:

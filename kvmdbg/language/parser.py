@@ -1,247 +1,30 @@
-"""From the tokens of an expression to its nodes, by precedence climbing.
+"""The operands of an expression: numbers, names, calls, casts, members, elements.
 
-Source of operators and precedence: ISO C, section 6.5; ``{type} address`` is gdb's (gdb manual, "Expressions").
+Source: ISO C, sections 6.4.4 (constants) and 6.5.1 to 6.5.4; ``FILE::NAME`` and ``FUNCTION::NAME`` are gdb's (gdb
+manual, "Program Variables").
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from fractions import Fraction
 
-from kvmdbg.errors import ExpressionError
-from kvmdbg.language import code, functions
+from kvmdbg.language import code, functions, operators
 from kvmdbg.language.code import Node
-from kvmdbg.language.context import Scope
-from kvmdbg.language.tokens import Tokens
-from kvmdbg.language.types import (
-    ADDRESS,
-    LINEAR,
-    PHYSICAL,
-    TYPE_WORDS,
-    U64,
-    Type,
-    array_type,
-    is_number,
-    named_type,
-    pointer,
-    source_type,
-)
-
-_BINARY = {
-    op: level
-    for level, ops in enumerate(("||", "&&", "|", "^", "&", "== !=", "< <= > >=", "<< >>", "+ -", "* / %"), 1)
-    for op in ops.split()
-}
-_ASSIGNMENTS = frozenset(["=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>="])
-
-_TAGS = frozenset(["struct", "union", "enum", "class"])
-_QUALIFIERS = frozenset(["const", "volatile"])
-
-NESTING = 40  # of brackets and prefixes
-DEPTH = 60  # of operators, so that the generated source stays within what Python's parser takes
+from kvmdbg.language.ctype import ADDRESS, EXACT, U64, CType, Member, array_of, integer
+from kvmdbg.language.floats import Extended, single
+from kvmdbg.language.precedence import Operators
+from kvmdbg.language.types import LINEAR
 
 
-def _plain(node: Node) -> Node:
-    """An address to be counted in bytes."""
-    return code.Cast(column=node.column, type=U64, space=node.space, operand=node)
-
-
-class Parser(Tokens):
-    """One expression at ``pos`` of ``text``. ``prefix``: it may be followed by something else.
-
-    A token of ``stop`` ends it where it stands outside of brackets. ``scope`` knows the names of the guest's source.
-    """
-
-    def __init__(
-        self,
-        text: str,
-        pos: int = 0,
-        *,
-        stop: Collection[str] = (),
-        prefix: bool = False,
-        scope: Scope | None = None,
-    ) -> None:
-        super().__init__(text, pos, stop)
-        self._scope = scope
-        self._prefix = prefix
-        self._nesting = 0
-        self._colon = True  # whether a colon here makes seg:off
-
-    def _unexpected(self) -> ExpressionError:
-        if self._kind == "end":
-            return self.fail("an operand is expected at the end" if self.text.strip() else "an expression is expected")
-        if self._kind == "op":
-            return self.fail(f"an operand is expected, not '{self._token}'")
-        return self.fail(f"'{self._token}' is not expected here")
-
-    # --- operators ---------------------------------------------------------------------------------
+class Parser(Operators):
+    """One expression at ``pos`` of ``text``."""
 
     def parse(self) -> Node:
         """The expression; ExpressionError where there is none, or (without ``prefix``) something follows."""
-        node = self._assignment()
+        node = self._comma()
         if not self._prefix and self._kind != "end":
             raise self.fail(f"'{self._token}' is not expected here")
         return node
-
-    def _number_of(self, node: Node) -> Node:
-        """What can be worked with: an array's address instead of the array. ExpressionError for a structure."""
-        if is_number(node.type):
-            return node
-        assert node.type is not None and node.type.c is not None
-        c = node.type.c
-        if c.kind == "array" and isinstance(node, code.Memory) and c.target is not None:
-            return code.Cast(
-                column=node.column, type=pointer(source_type(c.target)), space=node.where, operand=node.address
-            )
-        hint = "name one of its members" if c.members else "its bits are *(u64*)&x" if c.kind == "float" else ""
-        raise self.fail(f"a {c.name} cannot be worked with" + (f": {hint}" if hint else ""), node.column)
-
-    def _checked(self, node: Node) -> Node:
-        if node.depth > DEPTH:
-            raise self.fail("the expression is nested too deeply", node.column)
-        return node
-
-    def _assignment(self) -> Node:
-        self._nesting += 1
-        node = self._ternary()
-        if self._kind == "op" and self._token in _ASSIGNMENTS:
-            column, op = self._start, self._token[:-1]
-            target = self._target(node, column, self._token)
-            self._take()
-            node = self._assigned(target, self._number_of(self._assignment()), op, column)
-        self._nesting -= 1
-        return node
-
-    def _target(self, node: Node, column: int, op: str) -> code.Name | code.Memory:
-        if not isinstance(node, code.Name | code.Memory):
-            hint = f"; its memory is *(u32*){node.name}" if isinstance(node, code.Symbol) else ""
-            if isinstance(node, code.BitField):
-                hint = ", not a bit field"
-            raise self.fail(f"'{op}' needs a register, a variable or memory to change{hint}", column)
-        self._number_of(node)
-        if isinstance(node, code.Memory) and not is_number(node.type):
-            raise self.fail(f"'{op}' cannot change a whole array", column)
-        return node
-
-    def _assigned(self, target: code.Name | code.Memory, value: Node, op: str, column: int, post: bool = False) -> Node:
-        if op:
-            self._arithmetic(op, target, value, column)
-        return self._checked(code.Assign(column=column, type=target.type, target=target, value=value, op=op, post=post))
-
-    def _ternary(self) -> Node:
-        condition = self._binary(1)
-        if not self._is("?"):
-            return condition
-        condition = self._number_of(condition)
-        column = self._start
-        self._take()
-        outer, self._colon = self._colon, False
-        yes = self._number_of(self._assignment())
-        self._colon = outer
-        self._expect(":", "of '? :'")
-        self._nesting += 1
-        no = self._number_of(self._ternary())
-        self._nesting -= 1
-        same = yes.type == no.type
-        space = yes.space if yes.space == no.space else LINEAR
-        return self._checked(
-            code.Ternary(
-                column=column, type=yes.type if same else None, space=space, condition=condition, yes=yes, no=no
-            )
-        )
-
-    def _binary(self, least: int) -> Node:
-        node = self._unary()
-        if self._is("@"):
-            node = self._several(node, self._start)
-        while self._kind == "op" and _BINARY.get(self._token, 0) >= least:
-            if self._prefix and self._token == "&" and not self.text[self._start + 1 :].strip():
-                break  # "continue 5 &"
-            column, level = self._start, _BINARY[self._token]
-            op = self._take()
-            node = self._combined(op, node, self._binary(level + 1), column)
-        return node
-
-    def _combined(self, op: str, left: Node, right: Node, column: int) -> Node:
-        left, right = self._number_of(left), self._number_of(right)
-        if op in ("&&", "||"):
-            word = "and" if op == "&&" else "or"
-            before = left.operands if isinstance(left, code.Logical) and left.word == word else (left,)
-            return self._checked(code.Logical(column=column, word=word, operands=(*before, right)))
-        if op in ("==", "!=", "<", "<=", ">", ">="):
-            return self._checked(code.Comparison(column=column, op=op, left=left, right=right))
-        return self._arithmetic(op, left, right, column)
-
-    def _arithmetic(self, op: str, left: Node, right: Node, column: int) -> Node:
-        try:
-            return self._checked(code.arithmetic(op, left, right, column))
-        except code.TypeMismatch as error:
-            raise self.fail(str(error), column) from None
-
-    def _unary(self) -> Node:
-        self._nesting += 1
-        if self._nesting > NESTING:
-            raise self.fail("the expression is nested too deeply")
-        node = self._checked(self._prefixed())
-        self._nesting -= 1
-        return node
-
-    def _prefixed(self) -> Node:
-        column = self._start
-        if self._is("-", "~"):
-            op = self._take()
-            operand = self._number_of(self._unary())
-            return code.Unary(column=column, space=operand.space, op=op, operand=operand)
-        if self._is("+"):
-            self._take()
-            return self._number_of(self._unary())
-        if self._is("!"):
-            self._take()
-            return code.Not(column=column, operand=self._number_of(self._unary()))
-        if self._is("*"):
-            self._take()
-            return code.dereference(self._number_of(self._unary()), column)
-        if self._is("&"):
-            self._take()
-            node = self._unary()
-            if not isinstance(node, code.Memory | code.Symbol):
-                raise self.fail("'&' needs something in memory", column)
-            return code.address_of(node, column)
-        if self._is("++", "--"):
-            op = self._take()
-            target = self._target(self._unary(), column, op)
-            return self._assigned(target, code.Number(column=column, value=1), op[0], column)
-        if self._is("{"):
-            self._take()
-            type = self._type("of a '{type} address'")
-            self._expect("}", "after the type")
-            address = self._number_of(self._unary())
-            return code.Memory(column=column, type=type, address=address, where=address.space)
-        if self._kind == "phys":
-            self._take()
-            operand = self._number_of(self._unary())
-            return code.Cast(column=column, type=operand.type or ADDRESS, space=PHYSICAL, operand=operand)
-        if self._kind == "word" and self._token == "sizeof":
-            self._take()
-            return self._sizeof(column)
-        return self._postfixed()
-
-    def _sizeof(self, column: int) -> Node:
-        if self._is("("):
-            outer, self._colon = self._colon, True
-            self._take()
-            if self._is_type():
-                type: Type | None = self._type("of sizeof")
-            else:
-                type = self._assignment().type
-            self._expect(")", "of sizeof")
-            self._colon = outer
-        else:
-            type = self._unary().type
-        if type is not None and type.pointer_to is not None and type.c is None:
-            return code.SizeOf(column=column)
-        return code.Number(column=column, value=type.size if type is not None else 8)
-
-    # --- operands ----------------------------------------------------------------------------------
 
     def _postfixed(self) -> Node:
         node = self._operand()
@@ -253,84 +36,89 @@ class Parser(Tokens):
         while True:
             column = self._start
             if self._is("["):
-                node = self._number_of(node)
-                if node.type is None or node.type.pointer_to is None or not node.type.pointer_to.size:
-                    raise self.fail("what '[' indexes must be a pointer, as in ((u16*)0x500)[3]", column)
-                self._take()
-                outer, self._colon = self._colon, True
-                index = self._number_of(self._assignment())
-                self._expect("]", "after the index")
-                self._colon = outer
-                node = self._checked(code.dereference(self._arithmetic("+", node, index, column), column))
+                node = self._indexed(node, column)
             elif self._is("->"):
                 self._take()
                 node = self._member(node, column)
-            elif self._kind == "word" and self._token.startswith(".") and self._start == self.end:
+            elif self._kind in ("word", "number") and self._token.startswith(".") and self._start == self.end:
                 self._take(1)
                 node = self._member(node, column)
-            elif self._is("++", "--") and isinstance(node, code.Name | code.Memory):
+            elif self._is("++", "--") and isinstance(node, code.Name | code.Memory | code.BitField):
                 op = self._take()
-                node = self._assigned(node, code.Number(column=column, value=1), op[0], column, post=True)
+                one = code.Number(column=column, type=self.abi.int, value=1)
+                node = self._assigned(self._target(node, column, op), one, op[0], column, post=True)
             else:
                 return node
+
+    def _indexed(self, node: Node, column: int) -> Node:
+        in_memory = isinstance(node, code.Memory) or node.type.kind != "array"
+        if in_memory:
+            node = self._number_of(node)
+            if node.type.kind != "pointer" or node.type.target is None or not node.type.target.size:
+                raise self.fail("what '[' indexes must be a pointer, as in ((u16*)0x500)[3]", column)
+        self._take()
+        outer, self._colon = self._colon, True
+        index = self._number_of(self._comma())
+        self._expect("]", "after the index")
+        self._colon = outer
+        if not in_memory:
+            return self._element(node, index, column)
+        return self._checked(self._dereferenced(self._arithmetic("+", node, index, column), column))
 
     def _member(self, node: Node, column: int) -> Node:
         """``node.name`` or ``node->name``; the name is next."""
         if self._kind != "word":
             raise self.fail("the name of a member is expected")
-        if node.type is not None and node.type.pointer_to is not None:
-            node = code.dereference(node, column)
-        c = node.type.c if node.type is not None else None
-        if c is None or not isinstance(node, code.Memory) or c.kind not in ("struct", "union"):
+        if node.type.kind == "pointer":
+            node = self._dereferenced(node, column)
+        type = node.type
+        if not type.is_structure:
             raise self.fail("what stands before a member is no structure", column)
         name = self._token.partition(".")[0]
-        found = c.member(name)
+        found = type.member(name)
         if found is None:
-            known = ", ".join(one.name for one in c.members[:8] if one.name)
-            raise self.fail(f"{c.name} has no member '{name}'" + (f"; it has {known}" if known else ""))
+            known = ", ".join(one.name for one in type.members[:8] if one.name)
+            raise self.fail(f"{type} has no member '{name}'" + (f"; it has {known}" if known else ""))
         self._take(len(name))
-        offset = code.Number(column=column, value=found.offset + found.bit // 8 if found.bits else found.offset)
-        place = code.Cast(
-            column=column, type=ADDRESS, operand=code.arithmetic("+", _plain(node.address), offset, column)
-        )
-        type = source_type(found.type)
-        if not found.bits:
-            return self._checked(code.Memory(column=column, type=type, address=place, where=node.where))
-        bit = found.bit % 8
-        unit = code.Memory(column=column, type=Type((bit + found.bits + 7) // 8), address=place, where=node.where)
-        return self._checked(code.BitField(column=column, type=type, unit=unit, bit=bit, bits=found.bits))
+        return self._checked(self._field(node, found, column))
 
-    def _several(self, node: Node, column: int) -> Node:
-        """``node@COUNT``: so many of them, from there on, as an array."""
-        if not isinstance(node, code.Memory):
-            raise self.fail("what stands before '@' must be in memory, as in *p@4", column)
-        self._take()
-        count = self._unary()
-        if not isinstance(count, code.Number) or not 0 < count.value <= 10000:
-            raise self.fail("behind '@' a count from 1 to 10000 is expected", column)
-        assert node.type is not None
-        array = array_type(node.type, count.value)
-        return code.Memory(column=column, type=array, address=node.address, where=node.where)
+    def _field(self, node: Node, found: Member, column: int) -> Node:
+        at = found.offset + found.bit // 8 if found.bits else found.offset
+        offset = code.Number(column=column, value=at)
+        bit = found.bit % 8
+        type = integer("", (bit + found.bits + 7) // 8) if found.bits else found.type
+        if isinstance(node, code.Memory):
+            add = operators.Arithmetic(column=column, op="+", left=node.address, right=offset, common=EXACT)
+            place = operators.Cast(column=column, type=U64, operand=add)
+            unit: Node = code.Memory(column=column, type=type, address=place, where=node.where)
+        else:
+            unit = code.Part(column=column, type=type, whole=node, offset=offset)
+        if not found.bits:
+            return unit
+        return code.BitField(column=column, type=found.type, unit=unit, bit=bit, bits=found.bits)
 
     def _operand(self) -> Node:
         column = self._start
         if self._kind == "number":
-            return code.Number(column=column, value=self._number())
+            return self._literal(column)
         if self._kind == "dollar":
             name = self._take()[1:]
             if self._is("(") and self._start == self.end:
                 return self._call(name, column)
             found = code.named(name, column)
-            kept = self._scope.variable_type(name) if self._scope is not None and found.type is None else None
-            if kept is not None and not is_number(kept):  # a structure or an array: its place is kept
-                found.type = ADDRESS
-                return code.Memory(column=column, type=kept, address=found, where=LINEAR)
-            found.type = kept or found.type
+            if found.type is EXACT and self._scope is not None:
+                found.type = self._scope.variable_type(name) or EXACT
             return found
+        if self._kind == "string":
+            text = self._text() + b"\0"
+            return code.Constant(column=column, type=array_of(self.abi.char, len(text)), value=text)
         if self._kind == "char":
-            return code.Number(column=column, value=self._character())
+            if self._names_a_scope():
+                return self._named(column)
+            value = self._character()
+            return code.Number(column=column, type=self.abi.char, value=value - 256 if value > 127 else value)
         if self._kind == "word":
-            if self._token in TYPE_WORDS:
+            if self._is_type():
                 raise self.fail(f"'{self._token}' is a type; a cast is written ({self._token})VALUE")
             return self._named(column)
         if not self._is("("):
@@ -338,15 +126,51 @@ class Parser(Tokens):
         outer, self._colon = self._colon, True
         self._take()
         if self._is_type():
-            type = self._type("of a cast")
+            type = self._type("of a cast", whole=False)
             self._expect(")", "after the type")
             self._colon = outer
-            operand = self._number_of(self._unary())
-            return code.Cast(column=column, type=type, space=operand.space, operand=operand)
-        node = self._assignment()
+            if not type.size:
+                raise self.fail("void has no value; a pointer to it is void*", column + 1)
+            return self._cast(type, self._unary(), column)
+        node = self._comma()
         self._expect(")", f"for the '(' at column {column + 1}")
         self._colon = outer
         return node
+
+    def _cast(self, type: CType, operand: Node, column: int) -> Node:
+        if type.kind == "function":
+            raise self.fail(f"nothing can be cast to a function; a pointer to one is {type.declaring('(*)')}", column)
+        if not type.is_number:  # the same bytes as an array or a structure
+            if isinstance(operand, code.Memory):
+                return code.Memory(column=column, type=type, address=operand.address, where=operand.where)
+            if operand.type.size != type.size:
+                raise self.fail(f"a {operand.type} has not the size of {type}", column)
+            return code.Chars(column=column, type=type, operand=operand)
+        operand = self._number_of(operand)
+        if operand.type.is_float and type.kind == "pointer":
+            raise self.fail(f"a {operand.type} is no address", column)
+        return operators.Cast(column=column, type=type, space=operand.space, operand=operand)
+
+    def _literal(self, column: int) -> Node:
+        floating = self._floating()
+        if floating is not None:
+            exact, suffix = floating
+            if suffix == "l":
+                return code.Constant(column=column, type=self.abi.long_double, value=Extended(exact))
+            value = _nearest(exact)
+            type = self.abi.float if suffix == "f" else self.abi.double
+            return code.Constant(column=column, type=type, value=single(value) if suffix == "f" else value)
+        number, suffix = self._number()
+        abi, longs = self.abi, suffix.count("l")
+        ranks = [(abi.int, abi.unsigned), (abi.long, abi.unsigned_long), (abi.long_long, abi.unsigned_long_long)]
+        for rank, (signed, unsigned) in enumerate(ranks):
+            if rank < longs:
+                continue
+            if number <= signed.high and "u" not in suffix:
+                return code.Number(column=column, type=signed, value=number)
+            if number <= unsigned.high and ("u" in suffix or "d" not in suffix or rank == 2):
+                return code.Number(column=column, type=unsigned, value=number)
+        raise self.fail(f"{number} does not fit 64 bits", column)
 
     def _call(self, name: str, column: int) -> Node:
         """The arguments of ``$name``; the "(" is next."""
@@ -361,7 +185,8 @@ class Parser(Tokens):
                 if self._token != ",":
                     raise self.fail("',' or ')' is missing after an argument")
                 self._take()
-            given.append(self._number_of(self._assignment()))
+            one = self._assignment()
+            given.append(one if isinstance(one, code.Constant) else self._number_of(one))
         self._take()
         self._colon = outer
         least, most = functions.arguments(made)
@@ -370,60 +195,46 @@ class Parser(Tokens):
             raise self.fail(f"${name} takes {wanted} arguments, {len(given)} were given", column)
         return self._checked(code.Call(column=column, name=name, arguments=tuple(given)))
 
+    def _names_a_scope(self) -> bool:
+        """Whether ``'file.c'`` is next and a ``::`` behind it."""
+        return self.text.startswith("::", self.end_of_token())
+
     def _named(self, column: int) -> Node:
-        """A variable or an enumerator of the source, or else a symbol."""
+        """A variable, a function or an enumerator of the source, or else a symbol."""
         name = self._token
+        if self._kind == "char":
+            file = self._take()[1:-1]
+            if self._kind != "word" or not self._token.startswith("::"):
+                raise self.fail("a name is expected behind '::'")
+            self._take(2)
+            rest = self._token.partition(".")[0]
+            found = self._scope.variable(f"{file}::{rest}") if self._scope is not None else None
+            if found is None:
+                raise self.fail(f'No symbol "{rest}" in "{file}"')
+            self._take(len(rest))
+            return self._declared(f"{file}::{rest}", found, column)
         first = name.partition(".")[0]
         if self._scope is not None:
             for one in dict.fromkeys((name, first)):
-                c = self._scope.variable(one) if one else None
-                if c is not None:
+                found = self._scope.variable(one) if one else None
+                if found is not None:
                     self._take(len(one))
-                    address = code.SourceAddress(column=column, type=ADDRESS, name=one)
-                    return code.SourceVariable(
-                        column=column, type=source_type(c), address=address, where=LINEAR, name=one
-                    )
+                    return self._declared(one, found, column)
             constant = self._scope.constant(name)
             if constant is not None:
                 self._take()
-                return code.Number(column=column, value=constant[0], type=source_type(constant[1]))
-        return code.Symbol(column=column, type=ADDRESS, name=self._take())
+                return code.Number(column=column, value=constant[0], type=constant[1])
+        return code.Symbol(column=column, type=ADDRESS, name=self._take().removeprefix("::"))
 
-    def _is_type(self) -> bool:
-        """Whether a type is next."""
-        if self._kind != "word":
-            return False
-        if self._token in TYPE_WORDS or self._token in _TAGS or self._token in _QUALIFIERS:
-            return True
-        scope = self._scope
-        return scope is not None and scope.variable(self._token) is None and scope.type(self._token) is not None
+    def _declared(self, name: str, type: CType, column: int) -> Node:
+        if type.kind == "function":
+            return code.Symbol(column=column, type=type, name=name.rpartition("::")[2])
+        address = code.SourceAddress(column=column, type=U64, name=name)
+        return code.SourceVariable(column=column, type=type, address=address, where=LINEAR, name=name)
 
-    def _type(self, why: str) -> Type:
-        column, words = self._start, []
-        while self._kind == "word" and self._token in _QUALIFIERS:
-            self._take()
-        if self._kind == "word" and self._token not in TYPE_WORDS and self._is_type():
-            words.append(self._take())
-            if words[0] in _TAGS:
-                words.append(self._take() if self._kind == "word" else "")
-            c = self._scope.type(" ".join(words)) if self._scope is not None else None
-            if c is None:
-                raise self.fail(f"there is no type '{' '.join(words)}'", column)
-            type: Type | None = source_type(c)
-        else:
-            while self._kind == "word" and (self._token in TYPE_WORDS or self._token in _QUALIFIERS):
-                words.append(self._take())
-            if not words:
-                raise self.fail(f"the type {why} is expected, as in u8, u16*, unsigned int")
-            type = named_type([word for word in words if word not in _QUALIFIERS])
-            if type is None:
-                raise self.fail(f"'{' '.join(words)}' is no type", column)
-        while self._kind == "word" and self._token in _QUALIFIERS:
-            self._take()
-        assert type is not None
-        while self._is("*"):
-            self._take()
-            type = pointer(type)
-        if not type.size:
-            raise self.fail("void has no value; a pointer to it is void*", column)
-        return type
+
+def _nearest(exact: Fraction) -> float:
+    try:
+        return float(exact)
+    except OverflowError:
+        return float("inf")

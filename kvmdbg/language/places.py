@@ -6,40 +6,49 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from kvmdbg.language import functions
+from kvmdbg.language import functions, vectors
 from kvmdbg.language.arithmetic import wrap
 from kvmdbg.language.context import Context, Fail
-from kvmdbg.language.types import ADDRESS, LEAST, MASK, UNSIGNED, Type
+from kvmdbg.language.ctype import CODE, DATA, EXACT, INT, UNSIGNED, CType
+from kvmdbg.language.floats import Extended, number_of
+from kvmdbg.language.types import LEAST, MASK, Raw
 from kvmdbg.x86 import flags, registers
 
 FLAGS = {name.lower(): (bit, 1) for name, bit, _ in flags.DECODED["rflags"]} | {"iopl": (12, 2)}
 """Lowest bit and number of bits in RFLAGS. Source: Intel SDM volume 1, section 3.4.3."""
 
 PSEUDO = ("pc", "sp", "fp")
+POINTERS = {"pc": CODE, "rip": CODE, "eip": CODE} | dict.fromkeys(("sp", "fp", "rsp", "esp", "rbp", "ebp"), DATA)
+"""The types of registers that hold addresses (gdb's code_ptr and data_ptr)."""
 SEGMENT_REGISTERS = ("cs", "ds", "es", "fs", "gs", "ss")
 
 
 def kind_of(ctx: Context, name: str) -> str:
-    """ "register", "flag" or "variable": what ``$name`` is."""
+    """ "register", "vector", "flag" or "variable": what ``$name`` is."""
     low = name.lower()
     if name in ctx.fields:
         return "variable"
     if low in PSEUDO or registers.lookup(low) is not None:
         return "register"
+    if low in vectors.TYPES:
+        return "vector"
     return "flag" if low in FLAGS else "variable"
 
 
-def static_type(name: str) -> tuple[Type | None, int, int]:
-    """Type (None: a plain number) and range of ``$name``, as far as the name alone tells."""
+def static_type(name: str) -> tuple[CType, int, int]:
+    """Type (EXACT: of a variable) and range of ``$name``, as far as the name alone tells."""
     low = name.lower()
     if low in PSEUDO:
-        return ADDRESS, 0, MASK
+        return POINTERS[low], 0, MASK
     register = registers.lookup(low)
     if register is not None:
-        return UNSIGNED.get(register.bits // 8), 0, (1 << register.bits) - 1
+        type = POINTERS.get(low) or UNSIGNED.get(register.bits // 8) or EXACT
+        return type, 0, (1 << register.bits) - 1
     if low in FLAGS:
-        return None, 0, (1 << FLAGS[low][1]) - 1
-    return None, LEAST, MASK
+        return INT, 0, (1 << FLAGS[low][1]) - 1
+    if low in vectors.TYPES:
+        return vectors.TYPES[low], 0, 0
+    return EXACT, LEAST, MASK
 
 
 def reader(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], Any]:
@@ -56,15 +65,69 @@ def reader(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], Any
         rflags = reader(ctx, "rflags", column, fail)
         return lambda: rflags() >> shift & mask
 
+    get = ctx.variable
+
     def variable() -> int:
-        value = ctx.variable(name)
-        if value is None:
-            if name.lstrip("$").isdigit() or not name.strip("$"):
-                raise fail(f"the value history has no ${name}", column)
-            raise fail(f"no register, flag or variable ${name}", column)
-        return wrap(value)
+        value = get(name)
+        if isinstance(value, int):
+            return value if LEAST <= value <= MASK else value & MASK
+        other = _variable(ctx, name, column, fail)
+        if isinstance(other, bytes):
+            raise fail(f"${name} is no number any more", column)
+        return wrap(int(float(other)))
 
     return variable
+
+
+def _variable(ctx: Context, name: str, column: int, fail: Fail) -> Raw:
+    value = ctx.variable(name)
+    if value is None:
+        if name.lstrip("$").isdigit() or not name.strip("$"):
+            raise fail(f"the value history has no ${name}", column)
+        raise fail(f"no register, flag or variable ${name}", column)
+    return value
+
+
+def floating(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[int], float | Extended]:
+    """A function of the size that reads ``$name``, a floating point number."""
+    if kind_of(ctx, name) == "vector":
+        whole_of = whole(ctx, name, column, fail)
+        return lambda size: number_of(whole_of(size))
+
+    def variable(size: int) -> float | Extended:
+        value = _variable(ctx, name, column, fail)
+        if isinstance(value, bytes):
+            raise fail(f"${name} is no number any more", column)
+        return Extended(value) if size > 8 else float(value)
+
+    return variable
+
+
+def whole(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[int], bytes]:
+    """A function of the size that reads ``$name``, a vector register or a variable that is a structure or an array."""
+
+    def value(size: int) -> bytes:
+        low = name.lower()
+        found = ctx.vector(low) if low in vectors.TYPES else _variable(ctx, name, column, fail)
+        if found is None:
+            raise fail(f"this CPU has no register ${low}", column)
+        if not isinstance(found, bytes) or len(found) != size:
+            raise fail(f"${name} is not what it was", column)
+        return found
+
+    return value
+
+
+def placer(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[Raw], Raw]:
+    """A function that gives ``$name`` a value that is no integer."""
+    if kind_of(ctx, name) != "variable":
+        raise fail(f"${name} cannot be assigned as a whole", column)
+
+    def place(value: Raw) -> Raw:
+        ctx.set_variable(name, value)
+        return value
+
+    return place
 
 
 def writer(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[int], int]:
@@ -156,6 +219,26 @@ def source_value(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[
     return value
 
 
+def source_contents(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[int], bytes]:
+    """A function of the size that reads the bytes of a variable of the source."""
+
+    def contents(size: int) -> bytes:
+        address, data = ctx.source_variable(name)
+        return data[:size] if address is None else ctx.read(address, size, "linear")
+
+    return contents
+
+
+def source_placer(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[bytes], bytes]:
+    """A function that writes the bytes of a variable of the source."""
+
+    def place(data: bytes) -> bytes:
+        ctx.set_source_variable(name, data)
+        return data
+
+    return place
+
+
 def source_writer(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[int, int, bool], int]:
     """A function of value, size and sign that writes a variable of the source and returns the value it has then."""
 
@@ -176,4 +259,9 @@ BINDERS: dict[str, Callable[[Context, str, int, Fail], Any]] = {
     "value": source_value,
     "store": source_writer,
     "base": base,
+    "floating": floating,
+    "whole": whole,
+    "placer": placer,
+    "contents": source_contents,
+    "place": source_placer,
 }

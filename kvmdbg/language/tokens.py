@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from fractions import Fraction
 
 from kvmdbg.errors import ExpressionError
 from kvmdbg.language.types import MASK
 
 _TOKEN = re.compile(
     r"""\s*(?:
-      (?P<number>[0-9][\w.]*)
+      (?P<number>0[xX][\w.]*[pP][-+]?[0-9]\w*|[0-9][0-9_.]*[eE][-+]?[0-9]\w*|[0-9][\w.]*|\.[0-9]\w*)
+    | (?P<string>"(?:\\.|[^"\\])*(?:"|$))
     | (?P<char>'(?:\\.[^'\\]*|[^'\\]*)(?:'|$))
     | (?P<dollar>\$\$?[0-9]+|\$[A-Za-z_]\w*|\$\$?)
     | (?P<phys>phys:)
-    | (?P<word>[A-Za-z_.][\w.$]*)
-    | (?P<op><<=|>>=|->|\+\+|--|&&|\|\||[-+*/%&|^<>=!]=|<<|>>|[-+*/%&|^~!<>=?:()\[\]{}@])
+    | (?P<word>(?:::)?[A-Za-z_.][\w.$]*(?:::~?[A-Za-z_][\w.$]*)*)
+    | (?P<op><<=|>>=|->|::|\+\+|--|&&|\|\||[-+*/%&|^<>=!]=|<<|>>|[-+*/%&|^~!<>=?:()\[\]{}@,])
     | (?P<other>.)
     | (?P<end>$)
     )""",
@@ -26,6 +28,12 @@ _SUFFIXES = frozenset(["", "u", "l", "ul", "lu", "ll", "ull", "llu"])
 _ESCAPES = {
     "n": 10, "t": 9, "r": 13, "a": 7, "b": 8, "f": 12, "v": 11, "e": 27, "\\": 92, "'": 39, '"': 34,
 }  # fmt: skip
+
+_FLOATING = re.compile(
+    r"(?:(0[xX][0-9a-fA-F_]*\.?[0-9a-fA-F_]*)[pP]([-+]?[0-9]{1,5})"
+    r"|((?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))(?:[eE]([-+]?[0-9]{1,5}))?))([fFlL]?)"
+)
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]+)|([0-7]{1,3})|(.))|[^\\]+", re.DOTALL)
 
 
 class Tokens:
@@ -75,14 +83,15 @@ class Tokens:
     def fail(self, message: str, column: int | None = None) -> ExpressionError:
         return ExpressionError(message, self.text, self._start if column is None else column)
 
-    def _number(self) -> int:
-        """Take a number; its value."""
+    def _number(self) -> tuple[int, str]:
+        """Take an integer; its value, and its suffix with "d" before it where it is decimal."""
         token = self._token
         text = token.rstrip("uUlL")
-        base = _BASES.get(text[:2].lower(), 8 if text.startswith("0") else 10)
+        base = _BASES.get(text[:2].lower(), 8 if text.startswith("0") and text != "0" else 10)
         digits = text[2:] if text[:2].lower() in _BASES else text
+        suffix = token[len(text) :].lower()
         try:
-            if token[len(text) :].lower() not in _SUFFIXES or not digits[0].isalnum() or not digits.isascii():
+            if suffix not in _SUFFIXES or not digits[0].isalnum() or not digits.isascii():
                 raise ValueError
             value = int(digits, base)
         except (ValueError, IndexError):
@@ -95,7 +104,40 @@ class Tokens:
         if value > MASK:
             raise self.fail(f"{token} does not fit 64 bits")
         self._take()
-        return value
+        return value, suffix + ("d" if base == 10 else "")
+
+    def _floating(self) -> tuple[Fraction, str] | None:
+        """Take a floating point number where one is next; its exact value and its suffix ("", "f" or "l")."""
+        match = _FLOATING.fullmatch(self._token)
+        if match is None:
+            return None
+        if match[1]:
+            digits, _, after = match[1][2:].replace("_", "").partition(".")
+            exact = Fraction(int(digits + after or "0", 16)) / 16 ** len(after) * Fraction(2) ** int(match[2] or 0)
+        else:
+            exact = Fraction(match[3].replace("_", "")) if abs(int(match[4] or 0)) < 6000 else Fraction(0)
+        self._take()
+        return exact, match[5].lower()
+
+    def _text(self) -> bytes:
+        """Take a text between double quotes, and those that follow it; its bytes."""
+        found = b""
+        while self._kind == "string":
+            token = self._token
+            if len(token) < 2 or not token.endswith('"'):
+                raise self.fail("the closing quote is missing")
+            found += _ESCAPE.sub(self._escaped, token[1:-1]).encode("latin-1", "replace")
+            self._take()
+        return found
+
+    def _escaped(self, match: re.Match[str]) -> str:
+        if match[0][0] != "\\":
+            return match[0].encode("utf-8", "surrogateescape").decode("latin-1")
+        if match[1] or match[2]:
+            return chr((int(match[1], 16) if match[1] else int(match[2], 8)) & 0xFF)
+        if match[3] not in _ESCAPES:
+            raise self.fail(f"'\\{match[3]}' is no character")
+        return chr(_ESCAPES[match[3]])
 
     def _character(self) -> int:
         """Take a character between quotes; its code."""

@@ -92,7 +92,7 @@ def test_set_registers_flags_and_memory(hello: Typist) -> None:
         ("p 1 +", "1 \\+"),
         ("p nosuch", "nosuch"),
         ("p $nosuch", "nosuch"),
-        ("p/s 0x1000", "x/s"),
+        ("p/i 0x1000", "x/i"),
         ("p/4x 1", "x takes counts"),
         ("p *(u8*)0xffff0000000", "0xffff0000000"),
         ("set nonsense", "no setting"),
@@ -327,9 +327,15 @@ def test_trace_exits(counter: Typist) -> None:
 
 
 def test_a_script_made_for_gdb(hello: Typist) -> None:
-    told = hello.type("set print pretty on")
-    assert "print changes nothing here" in told
-    for line in ("set p elements 0", "set height 0", "set breakpoint pending on", "set tui border-kind acs"):
+    told = hello.type("set print asm-demangle on")
+    assert "print asm-demangle changes nothing here" in told
+    for line in (
+        "set p elements 0",
+        "set print pretty on",
+        "set height 0",
+        "set breakpoint pending on",
+        "set tui border-kind acs",
+    ):
         assert hello.type(line) == ""  # told once
     hello.type("set tui-memory 0x1000")
     assert "0x1000" in hello.type("show tui-memory")

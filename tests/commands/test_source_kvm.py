@@ -259,7 +259,7 @@ def test_finish_shows_what_was_returned(kvm_guest: Guests, mode: str) -> None:
         "wide": ["Value returned is $1 = -5000000000"],
         "narrow": ["Value returned is $2 = 45 '-'"],
         "paint": ["Value returned is $3 = GREEN"],
-        "place": [f"Value returned is $4 = {address:#x} <numbers+0x4>"],
+        "place": [f"Value returned is $4 = {address:#x} <numbers+4>"],
         "nothing": [],
     }
     assert [one.plain(100) for one in interpreter.execute("print $1 + 1")] == ["$5 = -4999999999"]

@@ -76,8 +76,8 @@ def test_values_keep_their_types(dbg: Session) -> None:
     assert value("print $$2.runs") == "1"
     value("set $t = task")
     assert value("print $t->next->name") == r'"shrink\000"'
-    assert value("print $t + 1") == f"(struct task *) {address + 40:#x} <all+0x28>"
-    assert value("print (u16*)$t") == f"{address:#x} <all>"
+    assert value("print $t + 1") == f"(struct task *) {address + 40:#x} <all+40>"
+    assert value("print (u16*)$t") == f"(u16 *) {address:#x} <all>"
     assert value("print $[1]") == str(int.from_bytes(b"ll", "little"))
     value("set $t = 5")
     assert value("print $t") == "5"

@@ -7,6 +7,7 @@ from functools import partial
 
 from kvmdbg.errors import KvmdbgError, MemoryFault, UsageError
 from kvmdbg.language.expressions import parse
+from kvmdbg.language.types import Raw
 from kvmdbg.x86 import registers
 
 SIZE = 0x10000
@@ -22,7 +23,16 @@ class Machine:
         self.storage = {"rax": 0x1122334455667788, "rcx": 5, "rsp": 0x7C00, "rip": 0x10, "rflags": 0x3246}
         self.storage |= {"cs": 0x7C0, "cs_base": 0x7C00, "ds": 0x50, "ds_base": 0x9000, "rdx": (1 << 64) - 1}
         self.memory = {"linear": bytearray(SIZE), "phys": bytearray(SIZE)}
-        self.variables = {"mine": 40, "1": 7, "": 9, "$2": 11, "big": (1 << 64) - 1, "huge": 1 << 80, "less": -3}
+        self.vectors = {"xmm0": bytes(range(16)), "st0": bytes.fromhex("00000000000000a0 0040")}
+        self.variables: dict[str, Raw] = {
+            "mine": 40,
+            "1": 7,
+            "": 9,
+            "$2": 11,
+            "big": (1 << 64) - 1,
+            "huge": 1 << 80,
+            "less": -3,
+        }
         self.symbols = {"main": 0x1000, "counter": 0x2000, ".L1": 0x3000}
         self.reads: list[tuple[int, int, str]] = []
 
@@ -66,10 +76,13 @@ class Machine:
     def symbol(self, name: str) -> int | None:
         return self.symbols.get(name)
 
-    def variable(self, name: str) -> int | None:
+    def vector(self, name: str) -> bytes | None:
+        return self.vectors.get(name)
+
+    def variable(self, name: str) -> Raw | None:
         return self.variables.get(name)
 
-    def set_variable(self, name: str, value: int) -> None:
+    def set_variable(self, name: str, value: Raw) -> None:
         self.variables[name] = value
 
     def segment(self, selector: int) -> int:

@@ -4,7 +4,7 @@ import pytest
 
 from kvmdbg.errors import UsageError
 from kvmdbg.language.convenience import ConvenienceVariables, history_number
-from kvmdbg.language.types import U8, U16
+from kvmdbg.language.ctype import U8, U16
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from kvmdbg.errors import ExpressionError, MemoryFault
 from kvmdbg.language.expressions import parse
-from kvmdbg.language.types import U8, MemoryRef, RegisterRef, Type, VariableRef
+from kvmdbg.language.types import MemoryRef, RegisterRef, VariableRef
 
 from .machine import Machine, filled, value
 
@@ -57,10 +57,13 @@ def machine() -> Machine:
         ("$rdx != -1", 0),
         ("$dl > -1", 1),
         ("$al == -1", 0),
-        ("*(u16*)0x500 == -2", 1),
+        ("$dl == -1", 1),
+        ("$edx + 1", 0),
+        ("$edx > -1", 0),
+        ("*(u16*)0x500 == -2", 0),
         ("*(s16*)0x500 == -2", 1),
         ("*(s16*)0x500 == 0xfffe", 0),
-        ("(u8)255 == -1", 1),
+        ("(u8)255 == -1", 0),
         ("$rdx + 1", 0),
         ("-$rdx", 1),
         ("~$rdx", 0),
@@ -85,24 +88,24 @@ def test_a_segment_registers_base_is_its_own_but_for_64_bit_mode(machine: Machin
 @pytest.mark.parametrize(
     ("text", "shown", "lvalue"),
     [
-        ("5", "s64", None),
-        ("0xffffffffffffffff", "u64", None),
-        ("-5", "s64", None),
+        ("5", "int", None),
+        ("0xffffffffffffffff", "unsigned long", None),
+        ("-5", "int", None),
         ("$al", "u8", RegisterRef("al")),
         ("$RAX", "u64", RegisterRef("rax")),
         ("($ax)", "u16", RegisterRef("ax")),
-        ("$zf", "s64", RegisterRef("zf")),
-        ("$mine", "s64", VariableRef("mine")),
-        ("$big", "u64", VariableRef("big")),
-        ("$pc", "void *", RegisterRef("pc")),
-        ("$al + 1", "s64", None),
+        ("$zf", "int", RegisterRef("zf")),
+        ("$mine", "long", VariableRef("mine")),
+        ("$big", "unsigned long", VariableRef("big")),
+        ("$pc", "void (*)()", RegisterRef("pc")),
+        ("$al + 1", "int", None),
         ("main", "void *", None),
         ("*(u16*)0x500", "u16", MemoryRef(0x500, 2)),
         ("{s8}(0x500 + 1)", "s8", MemoryRef(0x501, 1)),
         ("*(u8*)phys:0x500", "u8", MemoryRef(0x500, 1, "phys")),
         ("{u32}phys:0x500", "u32", MemoryRef(0x500, 4, "phys")),
-        ("*0x500", "s32", MemoryRef(0x500, 4)),
-        ("*main", "s32", MemoryRef(0x1000, 4)),
+        ("*0x500", "int", MemoryRef(0x500, 4)),
+        ("*main", "int", MemoryRef(0x1000, 4)),
         ("((u16*)0x500)[2]", "u16", MemoryRef(0x504, 2)),
         ("*(u8**)0x500", "u8 *", MemoryRef(0x500, 2)),
         ("*(u16*)0x50:4", "u16", MemoryRef(0x504, 2)),
@@ -121,12 +124,12 @@ def test_types_and_places(text: str, shown: str, lvalue: object, machine: Machin
 
 def test_a_pointer_in_memory_has_the_modes_size(machine: Machine) -> None:
     machine.memory["linear"][0x600:0x608] = bytes.fromhex("00 05 00 00 00 00 00 00")
-    assert parse("*(u8**)0x600").evaluate(machine).type == Type(2, False, U8)
+    assert parse("*(u8**)0x600").evaluate(machine).type.size == 2
     assert value("**(u8**)0x600", machine) == 0xFE
     assert value("((u8**)0x600)[1]", machine) == 0
     assert machine.reads[-1] == (0x602, 2, "linear")
     machine.pointer_size = 8
-    assert parse("*(u8**)0x600").evaluate(machine).type == Type(8, False, U8)
+    assert parse("*(u8**)0x600").evaluate(machine).type.size == 8
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def machine() -> Machine:
         ("1 + 7c00", 4, "hexadecimal is 0x7c00"),
         ("7c00h", 0, "hexadecimal is 0x7c00"),
         ("09", 0, "a leading 0 makes it octal"),
-        ("1.5", 0, "'1.5' is no number"),
+        ("1.5.5", 0, "'1.5.5' is no number"),
         ("1__0", 0, "is no number"),
         ("1_", 0, "is no number"),
         ("0b12", 0, "is no number"),
@@ -67,7 +67,8 @@ def machine() -> Machine:
         (r"'\q'", 0, "is not one byte"),
         ("'é€'", 0, "is not one byte"),
         ("1 # 2", 2, "'#' is not expected"),
-        ('"text"', 0, "'\"' is not expected"),
+        ('"text', 0, "closing quote is missing"),
+        ('"text" + 1', 0, "in no memory of the guest"),
         ("5 = 3", 2, "'=' needs a register, a variable or memory"),
         ("$ax + 1 = 3", 8, "'=' needs a register"),
         ("counter = 3", 8, "its memory is \\*\\(u32\\*\\)counter"),
@@ -78,7 +79,7 @@ def machine() -> Machine:
         ("(u8*)1 + (u8*)2", 7, "cannot be added"),
         ("(u8*)1 - (u16*)2", 7, "cannot be subtracted"),
         ("$pc += main", 4, "cannot be added"),
-        ("1, 2", 1, "',' is not expected"),
+        ("1, ", 2, "an operand is expected at the end"),
         ("0x7c0:0x10:1", 10, "':' is not expected"),
         ("a b", 2, "'b' is not expected"),
     ],
@@ -220,7 +221,7 @@ def test_prefix(text: str, pos: int, expected: str, machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "column"), [("if 1", 0), (", 1", 0), ("1 + , 2", 4), ("1 + if 2", 4), ("(1, 2)", 2), ("$ax +", 5)]
+    ("text", "column"), [("if 1", 0), (", 1", 0), ("1 + , 2", 4), ("1 + if 2", 4), ("(1, )", 4), ("$ax +", 5)]
 )
 def test_prefix_mistakes(text: str, column: int) -> None:
     with pytest.raises(ExpressionError) as caught:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from kvmdbg.errors import ExpressionError, KvmdbgError
-from kvmdbg.language.ctype import CType, Member
+from kvmdbg.language.ctype import CType, Member, array_of, pointer
 from kvmdbg.language.expressions import parse, parse_prefix
-from kvmdbg.language.types import U16, MemoryRef, Type, Value, array_type, source_type
+from kvmdbg.language.types import MemoryRef, Value
 
 from .machine import Machine
 
@@ -18,18 +18,6 @@ COLOUR = CType("enum", "enum colour", 4)
 COLOUR.values = {0: "RED", 3: "BLUE"}
 
 
-def pointer(to: CType, size: int = 8) -> CType:
-    made = CType("pointer", f"{to.name} *", size)
-    made.target = to
-    return made
-
-
-def array(of: CType, count: int) -> CType:
-    made = CType("array", f"{of.name}[{count}]", of.size * count)
-    made.target, made.count = of, count
-    return made
-
-
 INNER = CType("union", "", 4)
 INNER.members = [Member("whole", INT, 0), Member("part", BYTE, 0)]
 THING = CType("struct", "struct thing", 40)
@@ -38,8 +26,8 @@ THING.members = [
     Member("low", BYTE, 4, 0, 3),
     Member("signed", INT, 4, 3, 5),
     Member("far", INT, 4, 13, 9),
-    Member("next", pointer(THING), 8),
-    Member("table", array(INT, 3), 16),
+    Member("next", pointer(THING, 8), 8),
+    Member("table", array_of(INT, 3), 16),
     Member("", INNER, 28),
     Member("real", DOUBLE, 32),
 ]
@@ -87,10 +75,11 @@ class Source(Machine):
 class Names:
     """The scope that goes with it."""
 
-    kept: dict[str, Type] = {}
+    long_size = pointer_size = 8
+    kept: dict[str, CType] = {}
     variables = {
-        "thing": THING, "things": array(THING, 2), "first": pointer(THING), "colour": COLOUR,
-        "letters": array(BYTE, 4), "ratio": DOUBLE, "ticks": LONG, "fast": INT, "pair": THING, "gone": INT,
+        "thing": THING, "things": array_of(THING, 2), "first": pointer(THING, 8), "colour": COLOUR,
+        "letters": array_of(BYTE, 4), "ratio": DOUBLE, "ticks": LONG, "fast": INT, "pair": THING, "gone": INT,
     }  # fmt: skip
     types = {
         "struct thing": THING,
@@ -102,7 +91,7 @@ class Names:
     def variable(self, name: str) -> CType | None:
         return self.variables.get(name)
 
-    def variable_type(self, name: str) -> Type | None:
+    def variable_type(self, name: str) -> CType | None:
         return self.kept.get(name)
 
     def type(self, name: str) -> CType | None:
@@ -222,22 +211,15 @@ def test_what_is_nowhere_says_so(guest: Source) -> None:
 
 def test_several_from_a_place_on(guest: Source) -> None:
     two = evaluated("*first@2", guest)
-    assert (str(two.type), two.type.size, len(two.data)) == ("struct thing[2]", 80, 80)
+    assert (str(two.type), two.type.size, len(two.data)) == ("struct thing [2]", 80, 80)
     assert evaluated("letters[1]@2", guest).data == b"b\0"
     assert evaluated("(*first@2)[1].number", guest).value == -4
-    for text in ("first->number@0", "first->number@10001", "first->number@fast"):
-        with pytest.raises(ExpressionError, match="a count from 1 to 10000"):
+    for text in ("first->number@0", "first->number@10001", "first->number@fast", "first->number@ratio"):
+        with pytest.raises(ExpressionError, match="1 to 10000"):
             evaluated(text, guest)
     assert evaluated("first->number@10000", Source()).type.size == 40_000
     with pytest.raises(ExpressionError, match="must be in memory"):
         evaluated("5@2", guest)
-
-
-def test_arrays_of_what_has_no_type_in_a_source() -> None:
-    assert str(array_type(U16, 3)) == "u16[3]" and array_type(U16, 3).size == 6
-    signed = array_type(Type(4, True), 2).c
-    assert signed is not None and signed.target is not None and signed.target.signed
-    assert str(array_type(source_type(THING), 2)) == "struct thing[2]"
 
 
 @pytest.mark.parametrize(
@@ -250,6 +232,11 @@ def test_arrays_of_what_has_no_type_in_a_source() -> None:
         ("letters[1] = 0x1ff", 0x2021, "ff"),
         ("colour = RED", 0x2010, "00000000"),
         ("first = &things[1]", 0x2000, "2830000000000000"),
+        ("thing.low = 2", THINGS + 4, "92"),
+        ("thing.signed += 20", THINGS + 4, "35"),
+        ("thing.low++", THINGS + 4, "96"),
+        ("things[1] = things[0]", THINGS + 40, "fbffffff"),
+        ("ratio = 1.5", 0x2030, "000000000000f83f"),
         ("first++", 0x2000, "2830000000000000"),
     ],
 )
@@ -269,10 +256,12 @@ def test_assignment_to_a_register(guest: Source) -> None:
     ("text", "message"),
     [
         ("thing + 1", "a struct thing cannot be worked with: name one of its members"),
-        ("ratio * 2", "a double cannot be worked with"),
+        ("ratio % 2", "'%' works with integers only, not with double"),
+        ("~ratio", "'~' works with integers only"),
+        ("*ratio", "Attempt to take contents of a non-pointer value."),
         ("thing.none", "struct thing has no member 'none'; it has number, low, signed"),
         ("fast.x", "what stands before a member is no structure"),
-        ("thing.low = 1", "not a bit field"),
+        ("&thing.low", "a bit field has no address"),
         ("letters = 1", "cannot change a whole array"),
         ("(struct none *)1", "there is no type 'struct none'"),
         ("(struct empty)1", "void has no value"),
@@ -302,8 +291,8 @@ def test_what_is_assigned_to_a_variable_keeps_its_type() -> None:
 
 def test_variables_of_the_user_have_the_types_that_they_were_given(guest: Source) -> None:
     names = Names()
-    names.kept = {"p": source_type(pointer(THING)), "t": source_type(THING)}
-    guest.variables |= {"p": THINGS + 40, "t": THINGS}
+    names.kept = {"p": pointer(THING, 8), "t": THING}
+    guest.variables |= {"p": THINGS + 40, "t": guest.read(THINGS, 40, "linear")}
     assert parse("$p->number", scope=names).evaluate(guest).value == -4
     assert parse("$t.low", scope=names).evaluate(guest).value == 5
     assert parse("$p + 1", scope=names).evaluate(guest).value == THINGS + 80

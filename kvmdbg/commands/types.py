@@ -1,0 +1,98 @@
+"""Types of the guest's source and of expressions: ptype, whatis, var."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.parameters import FlagsType, Format, RestType
+from kvmdbg.commands.printing import formatted
+from kvmdbg.commands.registry import command
+from kvmdbg.commands.results import Fields, Message, Result
+from kvmdbg.errors import KvmdbgError, UsageError
+from kvmdbg.language.ctype import CType
+from kvmdbg.language.declared import declaration, layout
+from kvmdbg.language.types import MemoryRef
+
+CNameArg = Annotated[str, RestType("EXPRESSION|TYPE", "expression")]
+
+
+def _type_of(dbg: Interpreter, text: str) -> tuple[CType, bool]:
+    """The type that a text names or an expression has, and whether it names one. UsageError."""
+    from kvmdbg.language.expressions import named_type
+
+    scope = dbg.session.scope()
+    found = named_type(text, scope)
+    if found is not None:
+        return found, True
+    if re.fullmatch(r"[A-Za-z_]\w*", text) and scope.variable(text) is None and scope.constant(text) is None:
+        symbol = dbg.session.symbols.lookup(text)
+        if symbol is None:
+            raise UsageError(f"no variable and no type is called {text!r}")
+        raise UsageError(
+            f"'{text}' is a symbol whose type is not known: compile with -g, or give a type: (char)*{text}"
+        )
+    return dbg.session.evaluate(text).type, False
+
+
+@command(
+    "ptype",
+    group="data",
+    example=("ptype struct task", "ptype/o struct task", "ptype tasks"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.evaluate(name).type",
+)
+def ptype(dbg: Interpreter, flags: Annotated[str, FlagsType("otmxd", "/o")] = "", name: CNameArg = "") -> Result:
+    """Show a type (struct point, unsigned long, a typedef), or the type of an expression, with its members (DWARF).
+
+    Names that typedefs give are resolved. /o shows the offset and the size of each member, and the holes between them.
+    """
+    if not name:
+        raise UsageError("ptype needs an expression or a type, as in ptype struct point")
+    found = _type_of(dbg, name)[0]
+    if "o" in flags and found.resolved.is_structure:
+        return Message(layout(found), data={"type": found.name})
+    return Message(f"type = {declaration(found)}", data={"type": found.name})
+
+
+@command(
+    "whatis",
+    group="data",
+    example=("break divide", "run", "whatis value", "whatis all[1].total + 1"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.evaluate(name).type",
+)
+def whatis(dbg: Interpreter, name: CNameArg) -> Result:
+    """Show the type of an expression, without evaluating more than that takes; of a typedef what it stands for."""
+    found, named = _type_of(dbg, name)
+    if named and found.original is not None and not found.qualifiers:
+        found = found.original
+    return Message(f"type = {found}", data={"type": found.name})
+
+
+@command(
+    "var",
+    group="data",
+    example=("break divide", "run", "var value", "var all[1].total + 1"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.c_variables.value(variable)",
+)
+def var(dbg: Interpreter, name: CNameArg) -> Result:
+    """Show a variable of the source, or an expression: its type, its value, and where it is (DWARF)."""
+    variables = dbg.session.c_variables
+    variable = variables.find(name) if variables.known else None
+    if variable is None:
+        type_, _ = _type_of(dbg, name)
+        found = dbg.session.evaluate(name)
+        shown = {"type": type_.name, "value": formatted(dbg, name, Format())[0]}
+        if isinstance(found.lvalue, MemoryRef):
+            shown["at"] = f"{found.lvalue.address:#x}"
+        return Fields(name, shown)
+    values = {"type": variable.type.name, "value": variables.value(variable)}
+    try:
+        place = variables.place(variable)
+        values["at"] = f"{place.address:#x}" if place.address is not None else place.register or "worked out"
+    except KvmdbgError as error:
+        values["at"] = str(error)
+    return Fields(name, values)

@@ -1,0 +1,145 @@
+"""Types as an expression names them: "unsigned long", "struct point *", "char (*)[4]".
+
+Source: ISO C, section 6.7.7 (type names).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from kvmdbg.language.abi import WORDS, Abi, abi
+from kvmdbg.language.context import Scope
+from kvmdbg.language.ctype import CType, array_of, function_returning, pointer
+from kvmdbg.language.tokens import Tokens
+
+_TAGS = frozenset(["struct", "union", "enum", "class"])
+_QUALIFIERS = frozenset(["const", "volatile"])
+Maker = Callable[[CType], CType]
+
+
+class Declarators(Tokens):
+    """The types in one expression at ``pos`` of ``text``. ``prefix``: it may be followed by something else.
+
+    A token of ``stop`` ends it where it stands outside of brackets. ``scope`` knows the names of the guest's source.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        pos: int = 0,
+        *,
+        stop: Collection[str] = (),
+        prefix: bool = False,
+        scope: Scope | None = None,
+    ) -> None:
+        super().__init__(text, pos, stop)
+        self._scope = scope
+        self._prefix = prefix
+        self._colon = True  # whether a colon here makes seg:off
+        self.abi: Abi = abi(scope.long_size if scope is not None else 8)
+        self.pointer_size = scope.pointer_size if scope is not None else 0
+
+    def type_alone(self) -> CType | None:
+        """The type that all of the text is; None where it is none."""
+        if not self._is_type():
+            return None
+        found = self._type("that is asked for", whole=False)
+        if self._kind != "end":
+            raise self.fail(f"'{self._token}' is not expected here")
+        return found
+
+    def _is_type(self) -> bool:
+        """Whether a type is next."""
+        if self._kind != "word":
+            return False
+        if self._token in WORDS or self._token in _TAGS or self._token in _QUALIFIERS:
+            return True
+        scope = self._scope
+        return scope is not None and scope.variable(self._token) is None and scope.type(self._token) is not None
+
+    def _type(self, why: str, *, whole: bool = True) -> CType:
+        """Take a type; with ``whole`` it must be one that values have."""
+        column = self._start
+        base = self._base_type(why, column)
+        type = self._derived()(base)
+        if whole and not type.size:
+            if type.kind == "array":
+                raise self.fail(f"how many elements has the array? As in {type.name.replace('[]', '[4]')}", column)
+            raise self.fail("void has no value; a pointer to it is void*", column)
+        return type
+
+    def _base_type(self, why: str, column: int) -> CType:
+        words: list[str] = []
+        self._skip_qualifiers()
+        if self._kind == "word" and self._token not in WORDS and self._is_type():
+            words.append(self._take())
+            if words[0] in _TAGS:
+                words.append(self._take() if self._kind == "word" else "")
+            found = self._scope.type(" ".join(words)) if self._scope is not None else None
+            if found is None:
+                raise self.fail(f"there is no type '{' '.join(words)}'", column)
+            self._skip_qualifiers()
+            return found
+        while self._kind == "word" and (self._token in WORDS or self._token in _QUALIFIERS):
+            words.append(self._take())
+        if not words:
+            raise self.fail(f"the type {why} is expected, as in u8, u16*, unsigned int")
+        built_in = self.abi.named([word for word in words if word not in _QUALIFIERS])
+        if built_in is None:
+            raise self.fail(f"'{' '.join(words)}' is no type", column)
+        return built_in
+
+    def _skip_qualifiers(self) -> None:
+        while self._kind == "word" and self._token in _QUALIFIERS:
+            self._take()
+
+    def _derived(self) -> Maker:
+        """What stands behind a type's words: how the type is made of theirs."""
+        if self._is("*", "&"):
+            self._take()
+            self._skip_qualifiers()
+            rest = self._derived()
+            return lambda base: rest(pointer(base, self.pointer_size))
+        inner: Maker = lambda base: base  # noqa: E731
+        if self._is("(") and self.text[self.end_of_token() :].lstrip()[:1] in ("*", "("):
+            self._take()
+            inner = self._derived()
+            self._expect(")", "in the type")
+        suffixes: list[Maker] = []
+        while self._is("[", "("):
+            suffixes.append(self._array() if self._is("[") else self._function())
+
+        def make(base: CType) -> CType:
+            for one in reversed(suffixes):
+                base = one(base)
+            return inner(base)
+
+        return make
+
+    def end_of_token(self) -> int:
+        """Where the current token ends."""
+        return self._start + len(self._token)
+
+    def _array(self) -> Maker:
+        self._take()
+        count: int | None = None
+        if not self._is("]"):
+            if self._kind != "number":
+                raise self.fail("the number of elements is expected")
+            count = self._number()[0]
+            if count > 1 << 20:
+                raise self.fail(f"an array of {count} elements is too large")
+        self._expect("]", "behind the number of elements")
+        return lambda base: array_of(base, count)
+
+    def _function(self) -> Maker:
+        self._take()
+        takes: list[CType] = []
+        known = not self._is(")")
+        while not self._is(")"):
+            takes.append(self._type("of a parameter", whole=False))
+            if not self._is(")"):
+                self._expect(",", "between the types of parameters")
+        self._take()
+        parameters = [] if [one.kind for one in takes] == ["void"] else takes
+        return lambda base: function_returning(base, parameters if known else None)

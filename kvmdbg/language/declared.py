@@ -1,0 +1,144 @@
+"""Types as gdb's ptype shows them, with ``/o`` the places of their members.
+
+Source: gdb manual, "Symbols" (ptype); the columns were compared with gdb 13.
+"""
+
+from __future__ import annotations
+
+from kvmdbg.language.ctype import CType, Member
+
+NAMES_BELOW = 24
+"""Columns that ``/o`` has before a declaration."""
+
+
+def declaration(type: CType) -> str:
+    """A type without the names that typedefs give to it, its members written out."""
+    return "\n".join(_written(type, "", 0))
+
+
+def _bare(type: CType) -> CType:
+    """A type without typedefs at its outside."""
+    while type.original is not None and not type.qualifiers:
+        type = type.original
+    return type
+
+
+def _core(type: CType) -> tuple[CType, CType]:
+    """A type, and what it is made of by pointers, arrays and functions."""
+    inner = type
+    while inner.kind in ("pointer", "array", "function") and not inner.given and inner.target is not None:
+        inner = inner.target
+    return type, inner
+
+
+def _written(type: CType, what: str, depth: int) -> list[str]:
+    """The lines that declare ``what`` to be of a type."""
+    type, core = _core(type if depth else _bare(type))
+    full = core.resolved
+    nameless = core is full and full.given in ("struct {...}", "union {...}", "class {...}", "enum {...}")
+    if full.kind == "enum" and (not depth or nameless):
+        return [_around(type, core, _enumeration(full), what)]
+    if not full.is_structure or (depth and not nameless):
+        if not depth and full is not core:
+            return [_around(type, core, _qualified(core, full.name), what)]
+        return [type.declaring(what)]
+    head = _qualified(core, full.given.removesuffix("{...}").rstrip())
+    lines = [f"{head} {{"]
+    for one in full.members:
+        lines += _member(one, depth)
+    if not full.members:
+        lines.append("    " * (depth + 1) + "<no data fields>")
+    lines.append("    " * depth + _around(type, core, "}", what))
+    return lines
+
+
+def _qualified(core: CType, name: str) -> str:
+    return f"{core.qualifiers} {name}" if core.qualifiers else name
+
+
+def _member(one: Member, depth: int) -> list[str]:
+    lines = _written(one.type, one.name, depth + 1)
+    lines[0] = "    " * (depth + 1) + lines[0]
+    lines[-1] += (f" : {one.bits}" if one.bits else "") + ";"
+    return lines
+
+
+def _enumeration(type: CType) -> str:
+    """With those values that do not follow from the one before."""
+    shown, following = [], 0
+    for value, name in type.values.items():
+        shown.append(name if value == following else f"{name} = {value}")
+        following = value + 1
+    head = type.given.removesuffix("{...}").rstrip()
+    return f"{head} {{{', '.join(shown)}}}"
+
+
+def _around(type: CType, core: CType, text: str, what: str) -> str:
+    """``type`` declared with ``text`` in the place of the structure that it is made of."""
+    if type is core:
+        return text + (f" {what}" if what else "")
+    rest = type.declaring(what).removeprefix(core.given)
+    return text + rest
+
+
+def layout(type: CType) -> str:
+    """The same with the offset and the size of each member, and the holes between them."""
+    full = type.resolved
+    lines = _lines(full, 0, 0, "")
+    lines[0] = f"/* offset      |    size */  type = {lines[0]}"
+    return "\n".join(lines)
+
+
+def _lines(full: CType, start: int, depth: int, what: str) -> list[str]:
+    head = full.given.removesuffix("{...}").rstrip()
+    lines = [f"{head} {{"]
+    end, bit_end = 0, 0
+    indent = "    " * (depth + 1)
+    is_union = full.kind == "union"
+    for one in full.members:
+        at = one.offset + one.bit // 8
+        if not is_union:
+            lines += _hole(end, bit_end, at, one.bit % 8 if one.bits else 0, bool(one.bits))
+        inner = one.type.resolved
+        place = start + at
+        if is_union:
+            left = f"/*{inner.size:>22} */"
+        elif one.bits:
+            left = f"/* {place:>6}:{one.bit % 8:>2}   | {inner.size:>7} */"
+        else:
+            left = f"/* {place:>6}      | {inner.size:>7} */"
+        if inner.is_structure and inner is one.type and inner.members:
+            below = _lines(inner, start if is_union else place, depth + 1, one.name)
+            lines += [f"{left}{indent}{below[0]}", *below[1:]]
+        else:
+            bits = f" : {one.bits}" if one.bits else ""
+            lines.append(f"{left}{indent}{one.type.declaring(one.name)}{bits};")
+        if one.bits:
+            total = at * 8 + one.bit % 8 + one.bits
+            end, bit_end = total // 8, total % 8
+        else:
+            end, bit_end = one.offset + inner.size, 0
+    if not is_union:
+        lines += _hole(end, bit_end, full.size, 0, False, padding=True)
+    blank = " " * (NAMES_BELOW + 7 + 4 * depth)
+    lines += [
+        "",
+        f"{blank}/* total size (bytes): {full.size:>4} */",
+        f"{blank[: -4 if depth else -2]}}}" + (f" {what};" if depth else ""),
+    ]
+    return lines
+
+
+def _hole(end: int, bit_end: int, at: int, bit: int, bits: bool, *, padding: bool = False) -> list[str]:
+    """What is said of the room between two members."""
+    gap = (at * 8 + bit) - (end * 8 + bit_end)
+    if gap <= 0:
+        return []
+    what = "padding" if padding else "hole"
+    whole, left = divmod(gap, 8)
+    found = []
+    if left:
+        found.append(f"/* XXX {left:>2}-bit {what:<11}*/")
+    if whole:
+        found.append(f"/* XXX {whole:>2}-byte {what:<10}*/")
+    return found

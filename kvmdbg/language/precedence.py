@@ -1,0 +1,281 @@
+"""From the tokens of an expression to its nodes, by precedence climbing; operands are in operands.py.
+
+Source of operators and precedence: ISO C, section 6.5; ``{type} address`` and ``@`` are gdb's (gdb manual,
+"Expressions").
+"""
+
+from __future__ import annotations
+
+from kvmdbg.errors import ExpressionError
+from kvmdbg.language import code, operators
+from kvmdbg.language.code import Node
+from kvmdbg.language.ctype import ADDRESS, EXACT, CType, array_of, pointer
+from kvmdbg.language.declarators import Declarators
+from kvmdbg.language.places import static_type
+from kvmdbg.language.types import LINEAR, PHYSICAL
+
+_BINARY = {
+    op: level
+    for level, ops in enumerate(("||", "&&", "|", "^", "&", "== !=", "< <= > >=", "<< >>", "@", "+ -", "* / %"), 1)
+    for op in ops.split()
+}
+_ASSIGNMENTS = frozenset(["=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>="])
+
+NESTING = 40  # of brackets and prefixes
+DEPTH = 60  # of operators, so that the generated source stays within what Python's parser takes
+MOST_ELEMENTS = 10000
+"""Of an array made by ``@``."""
+NO_POINTER = "Attempt to take contents of a non-pointer value."
+
+
+class Operators(Declarators):
+    """The operators of one expression; what they work with is in Parser."""
+
+    _nesting = 0
+
+    def _postfixed(self) -> Node:
+        raise NotImplementedError
+
+    def _checked(self, node: Node) -> Node:
+        if node.depth > DEPTH:
+            raise self.fail("the expression is nested too deeply", node.column)
+        return node
+
+    def _unexpected(self) -> ExpressionError:
+        if self._kind == "end":
+            return self.fail("an operand is expected at the end" if self.text.strip() else "an expression is expected")
+        if self._kind == "op":
+            return self.fail(f"an operand is expected, not '{self._token}'")
+        return self.fail(f"'{self._token}' is not expected here")
+
+    def _number_of(self, node: Node) -> Node:
+        """What can be worked with: the address of an array or a function. ExpressionError for a structure."""
+        type = node.type
+        if type.is_number:
+            return node
+        if type.kind == "function":
+            made = pointer(type, self.pointer_size)
+            operand = node.address if isinstance(node, code.Memory) else node
+            return operators.Cast(column=node.column, type=made, operand=operand)
+        if type.kind == "array" and isinstance(node, code.Memory) and type.target is not None:
+            return operators.Cast(
+                column=node.column, type=pointer(type.target, self.pointer_size), space=node.where,
+                operand=node.address,
+            )  # fmt: skip
+        if type.kind == "array":
+            raise self.fail("this array is in no memory of the guest: it has no address", node.column)
+        hint = ": name one of its members" if type.members else ""
+        raise self.fail(f"a {type} cannot be worked with{hint}", node.column)
+
+    def _comma(self) -> Node:
+        """Expressions between commas: the last one's value."""
+        node = self._assignment()
+        while self._is(","):
+            column = self._start
+            self._take()
+            right = self._assignment()
+            node = self._checked(code.Comma(column=column, type=right.type, space=right.space, left=node, right=right))
+        return node
+
+    def _assignment(self) -> Node:
+        self._nesting += 1
+        node = self._ternary()
+        if self._kind == "op" and self._token in _ASSIGNMENTS:
+            column, op = self._start, self._token[:-1]
+            target = self._target(node, column, self._token)
+            self._take()
+            node = self._assigned(target, self._assignment(), op, column)
+        self._nesting -= 1
+        return node
+
+    def _target(self, node: Node, column: int, op: str) -> code.Name | code.Memory | code.BitField:
+        bits = isinstance(node, code.BitField) and isinstance(node.unit, code.Memory)
+        if not isinstance(node, code.Name | code.Memory) and not bits:
+            hint = f"; its memory is *(u32*){node.name}" if isinstance(node, code.Symbol) else ""
+            raise self.fail(f"'{op}' needs a register, a variable or memory to change{hint}", column)
+        assert isinstance(node, code.Name | code.Memory | code.BitField)
+        whole = isinstance(node, code.Memory) and not node.type.is_number
+        if whole and not (op == "=" and node.type.is_structure):
+            what = "a whole array" if node.type.kind == "array" else f"a {node.type}"
+            raise self.fail(f"'{op}' cannot change {what}", column)
+        return node
+
+    def _assigned(
+        self, target: code.Name | code.Memory | code.BitField, value: Node, op: str, column: int, post: bool = False
+    ) -> Node:
+        free = isinstance(target, code.Name) and static_type(target.name)[0] is EXACT
+        if not free and target.type.is_structure:
+            if value.type.resolved.size != target.type.size or not value.type.is_structure:
+                raise self.fail(f"a {value.type} cannot be assigned to a {target.type}", column)
+        elif not free or op:
+            value = self._number_of(value)
+        type = target.type
+        if op:
+            made = self._arithmetic(op, target, value, column)
+            type = made.type if free else type
+        elif free:
+            value = value if value.type.kind == "array" or value.type.is_structure else self._number_of(value)
+            type = value.type
+        if isinstance(target, code.Name) and free:
+            target = code.Name(column=target.column, type=target.type if op else type, name=target.name)
+        return self._checked(
+            operators.Assign(column=column, type=type, target=target, value=value, op=op, post=post, abi=self.abi)
+        )
+
+    def _ternary(self) -> Node:
+        condition = self._binary(1)
+        if not self._is("?"):
+            return condition
+        condition = self._number_of(condition)
+        column = self._start
+        self._take()
+        outer, self._colon = self._colon, False
+        yes = self._assignment()
+        self._colon = outer
+        self._expect(":", "of '? :'")
+        self._nesting += 1
+        no = self._ternary()
+        self._nesting -= 1
+        texts = isinstance(yes, code.Constant) and isinstance(no, code.Constant)
+        if not texts and not (yes.type.same(no.type) and yes.type.is_structure):
+            yes, no = self._number_of(yes), self._number_of(no)
+        type = yes.type
+        if not type.same(no.type) and type.is_number and no.type.kind != "pointer" != type.kind:
+            type = self.abi.common(yes.type, no.type)
+        elif type.kind != no.type.kind:
+            type = yes.type if yes.type.kind == "pointer" else no.type
+        space = yes.space if yes.space == no.space else LINEAR
+        return self._checked(
+            operators.Ternary(column=column, type=type, space=space, condition=condition, yes=yes, no=no)
+        )
+
+    def _binary(self, least: int) -> Node:
+        node = self._unary()
+        while self._kind == "op" and _BINARY.get(self._token, 0) >= least:
+            if self._prefix and self._token == "&" and not self.text[self._start + 1 :].strip():
+                break  # "continue 5 &"
+            column, level = self._start, _BINARY[self._token]
+            op = self._take()
+            right = self._binary(level + 1)
+            node = self._several(node, right, column) if op == "@" else self._combined(op, node, right, column)
+        return node
+
+    def _combined(self, op: str, left: Node, right: Node, column: int) -> Node:
+        left, right = self._number_of(left), self._number_of(right)
+        if op in ("&&", "||"):
+            word = "and" if op == "&&" else "or"
+            before = left.operands if isinstance(left, operators.Logical) and left.word == word else (left,)
+            return self._checked(
+                operators.Logical(column=column, type=self.abi.int, word=word, operands=(*before, right))
+            )
+        if op in ("==", "!=", "<", "<=", ">", ">="):
+            return self._checked(operators.compared(op, left, right, column, self.abi))
+        return self._arithmetic(op, left, right, column)
+
+    def _arithmetic(self, op: str, left: Node, right: Node, column: int) -> Node:
+        try:
+            return self._checked(operators.arithmetic(op, left, right, column, self.abi))
+        except operators.TypeMismatch as error:
+            raise self.fail(str(error), column) from None
+
+    def _several(self, node: Node, count: Node, column: int) -> Node:
+        """``node@COUNT``: so many of them, from there on, as an array."""
+        if not isinstance(node, code.Memory):
+            raise self.fail("what stands before '@' must be in memory, as in *p@4", column)
+        found = count.emit(code.Generator())
+        if not count.type.is_integer or (found.constant and not 0 < found.low <= MOST_ELEMENTS):
+            raise self.fail(f"behind '@' a count from 1 to {MOST_ELEMENTS} is expected", column)
+        if not found.constant:
+            return code.Several(
+                column=column, type=array_of(node.type, None), address=node.address, where=node.where, count=count
+            )
+        return code.Memory(column=column, type=array_of(node.type, found.low), address=node.address, where=node.where)
+
+    def _unary(self) -> Node:
+        self._nesting += 1
+        if self._nesting > NESTING:
+            raise self.fail("the expression is nested too deeply")
+        node = self._checked(self._prefixed())
+        self._nesting -= 1
+        return node
+
+    def _prefixed(self) -> Node:
+        column = self._start
+        if self._is("-", "~", "+"):
+            op = self._take()
+            operand = self._number_of(self._unary())
+            if op == "+":
+                type = self.abi.promoted(operand.type)
+                return operators.Cast(column=column, type=type, space=operand.space, operand=operand)
+            try:
+                return operators.negated(op, operand, column, self.abi)
+            except operators.TypeMismatch as error:
+                raise self.fail(str(error), column) from None
+        if self._is("!"):
+            self._take()
+            return operators.Not(column=column, type=self.abi.int, operand=self._number_of(self._unary()))
+        if self._is("*"):
+            self._take()
+            return self._dereferenced(self._unary(), column)
+        if self._is("&"):
+            self._take()
+            node = self._unary()
+            if not isinstance(node, code.Memory | code.Symbol) or isinstance(node, code.Several):
+                what = "a bit field has no address" if isinstance(node, code.BitField) else "needs something in memory"
+                raise self.fail(f"'&' {what}" if what.startswith("needs") else what, column)
+            return operators.address_of(node, column, self.pointer_size)
+        if self._is("++", "--"):
+            op = self._take()
+            target = self._target(self._unary(), column, op)
+            return self._assigned(target, code.Number(column=column, type=self.abi.int, value=1), op[0], column)
+        if self._is("{"):
+            self._take()
+            type = self._type("of a '{type} address'")
+            self._expect("}", "after the type")
+            address = self._number_of(self._unary())
+            return code.Memory(column=column, type=type, address=address, where=address.space)
+        if self._kind == "phys":
+            self._take()
+            operand = self._number_of(self._unary())
+            type = operand.type if operand.type.kind == "pointer" else ADDRESS
+            return operators.Cast(column=column, type=type, space=PHYSICAL, operand=operand)
+        if self._kind == "word" and self._token == "sizeof":
+            self._take()
+            return self._sizeof(column)
+        return self._postfixed()
+
+    def _dereferenced(self, node: Node, column: int) -> Node:
+        """``*node``. A plain number and a bare address point to an int, as in gdb."""
+        if node.type.kind == "function":
+            return node
+        if node.type.kind == "array" and not isinstance(node, code.Memory):
+            return self._element(node, code.Number(column=column, value=0), column)
+        node = self._number_of(node) if node.type.kind == "array" else node
+        type, to = node.type, node.type.target
+        if type is ADDRESS or type.is_integer or type is EXACT:
+            to = self.abi.int
+        elif type.kind != "pointer" or to is None or to.kind == "void":
+            hint = " Say what it points to, as in *(int *)(...)" if type.kind == "pointer" else ""
+            raise self.fail(NO_POINTER + hint, column)
+        return code.Memory(column=column, type=to, address=node, where=node.space)
+
+    def _element(self, array: Node, index: Node, column: int) -> Node:
+        """An element of an array that is in no memory."""
+        to = array.type.target
+        assert to is not None
+        size = code.Number(column=column, value=to.size)
+        offset = operators.Arithmetic(column=column, op="*", left=index, right=size, common=EXACT)
+        return self._checked(code.Part(column=column, type=to, whole=array, offset=offset))
+
+    def _sizeof(self, column: int) -> Node:
+        if self._is("("):
+            outer, self._colon = self._colon, True
+            self._take()
+            type: CType = self._type("of sizeof") if self._is_type() else self._comma().type
+            self._expect(")", "of sizeof")
+            self._colon = outer
+        else:
+            type = self._unary().type
+        if type.by_mode:
+            return code.SizeOf(column=column, type=self.abi.int)
+        return code.Number(column=column, type=self.abi.int, value=type.size)  # gdb: an int

@@ -1,0 +1,226 @@
+"""Values in words, as gdb's print shows them.
+
+Source: gdb manual, "Print Settings" and "Output Formats"; what each shows was compared with gdb 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvmdbg.errors import MemoryFault
+from kvmdbg.language.ctype import ADDRESS, CType, Member
+from kvmdbg.language.formats import character, floating, format_scalar, number_in_radix, quoted, signed
+from kvmdbg.language.types import Value
+from kvmdbg.record import record
+
+NATURAL = ("", "r", "s")
+"""Formats that leave numbers as their types are shown."""
+
+
+@record
+class Style:
+    """How values are shown: gdb's ``set print …``; 0 elements, repeats or depth: no limit."""
+
+    pretty: bool = False
+    elements: int = 200
+    repeats: int = 10
+    union: bool = True
+    address: bool = True
+    symbol: bool = True
+    null_stop: bool = False
+    array: bool = False
+    array_indexes: bool = False
+    max_depth: int = 20
+    radix: int = 10
+
+
+PLAIN = Style()
+
+
+class Printer:
+    """Shows values; ``read`` gives memory at a linear address (MemoryFault), ``label`` names an address or gives ""."""
+
+    def __init__(self, read: Callable[[int, int], bytes], label: Callable[[int], str], style: Style = PLAIN) -> None:
+        self._read = read
+        self._label = label
+        self.style = style
+
+    def value(self, value: Value, letter: str = "") -> str:
+        """What an expression gave; a pointer with its type."""
+        type = value.type
+        if type.kind == "void":
+            return "void"
+        if type.kind == "pointer" and letter in NATURAL:
+            return self._with_type(type, value.value)
+        if type.is_number and not type.is_float:
+            return self._integer(type, value.value, letter)
+        if type.kind == "function":
+            place = self.address(value.value)
+            return format_scalar(value.value, letter, 8) if letter not in NATURAL else f"{{{type}}} {place}"
+        return self.show(type, value.bytes, letter)
+
+    def _with_type(self, type: CType, number: int) -> str:
+        target = type.target
+        assert target is not None
+        bare = type is ADDRESS or (
+            not type.given and target.kind == "char" and (target.unqualified or target.given) == "char"
+        )
+        return self._pointer(type, number) if bare else f"({type}) {self._pointer(type, number)}"
+
+    def show(self, type: CType, data: bytes, letter: str = "", depth: int = 0) -> str:
+        """Bytes of this type."""
+        if type.is_structure:
+            return self._structure(type, data, letter, depth)
+        if type.kind == "array" and type.target is not None:
+            return self._array(type, type.target, data, letter, depth)
+        number = int.from_bytes(data, "little")
+        if type.is_float:
+            if letter in (*NATURAL, "f"):
+                return floating(number, len(data))
+            return format_scalar(number, letter, len(data), self._label)
+        if type.signed and type.is_integer:
+            number = signed(number, len(data)) if data else 0
+        return self._integer(type, number, letter)
+
+    # --- one number --------------------------------------------------------------------------------
+
+    def _integer(self, type: CType, number: int, letter: str) -> str:
+        if letter == "c":
+            return f"{_one_byte(number, type.signed or type.kind == 'pointer')} '{character(number & 0xFF)}'"
+        if letter == "f" and type.size not in (4, 8, 16):
+            return str(number)
+        if letter not in NATURAL:
+            return format_scalar(number, letter, type.size, self._label)
+        if type.kind == "enum":
+            return enumerator(type, number)
+        if type.kind == "bool":
+            return {0: "false", 1: "true"}.get(number) or str(number)
+        if type.kind == "char":
+            return f"{number} '{character(number & 0xFF)}'"
+        if type.kind == "pointer":
+            return self._pointer(type, number)
+        if type.kind in ("int", "uint"):
+            return number_in_radix(number, self.style.radix)
+        return f"{number:#x}"
+
+    def address(self, number: int) -> str:
+        """An address with the name of what is there."""
+        label = self._label(number)
+        return f"{number:#x} <{label}>" if label else f"{number:#x}"
+
+    def _pointer(self, type: CType, number: int) -> str:
+        target = type.target
+        to_code = target is not None and target.kind == "function"
+        text = self.address(number) if self.style.symbol or to_code else f"{number:#x}"
+        if target is None or target.kind != "char" or target.size != 1 or not number:
+            return text
+        try:
+            found = self._text(number)
+        except MemoryFault:
+            found = f"<error: Cannot access memory at address {number:#x}>"
+        return f"{text} {found}" if self.style.address else found
+
+    def _text(self, address: int) -> str:
+        """The characters up to a zero, or as many as are shown."""
+        most = self.style.elements or 1 << 16
+        data = b""
+        while len(data) < most and b"\0" not in data:
+            at = address + len(data)
+            try:
+                data += self._read(at, min(most - len(data), 4096 - at % 4096))
+            except MemoryFault:
+                if not data:
+                    raise
+                return self._quoted(data, ended=True) + "..."
+        ended = b"\0" in data
+        more = "" if ended or not self._more(address + len(data)) else "..."
+        return self._quoted(data.split(b"\0")[0], ended=True) + more
+
+    def _more(self, address: int) -> bool:
+        """Whether a text goes on there."""
+        try:
+            return self._read(address, 1) != b"\0"
+        except MemoryFault:
+            return True
+
+    def _quoted(self, data: bytes, *, ended: bool = False) -> str:
+        return quoted(data, ended=ended, most=self.style.elements, alike=self.style.repeats)
+
+    # --- what has parts ----------------------------------------------------------------------------
+
+    def _structure(self, type: CType, data: bytes, letter: str, depth: int) -> str:
+        style = self.style
+        if (style.max_depth and depth >= style.max_depth) or (type.kind == "union" and depth and not style.union):
+            return "{...}"
+        if not type.members:
+            return "{<No data fields>}" if type.size else "{}"
+        shown = []
+        for one in type.members:
+            text = self.member(one, data, letter, depth + 1)
+            shown.append(f"{one.name} = {text}" if one.name else text)
+        if not style.pretty:
+            return "{" + ", ".join(shown) + "}"
+        indent = "\n" + " " * (2 + 2 * depth)
+        return "{" + indent + f",{indent}".join(shown) + "\n" + " " * (2 * depth) + "}"
+
+    def member(self, one: Member, data: bytes, letter: str = "", depth: int = 0) -> str:
+        """A member of the structure whose bytes are ``data``."""
+        if not one.bits:
+            return self.show(one.type, data[one.offset : one.offset + one.type.size], letter, depth)
+        raw = int.from_bytes(data[one.offset : one.offset + 9], "little") >> one.bit & (1 << one.bits) - 1
+        if one.type.signed and raw >> one.bits - 1:
+            raw -= 1 << one.bits
+        return self._integer(one.type, raw, letter)
+
+    def _array(self, type: CType, inner: CType, data: bytes, letter: str, depth: int) -> str:
+        style, count = self.style, type.count or 0
+        if inner.kind == "char" and inner.size == 1 and letter in NATURAL and not type.is_vector:
+            data = data[:count]
+            if style.null_stop and b"\0" in data:
+                return self._quoted(data.partition(b"\0")[0], ended=True)
+            return self._quoted(data)
+        if style.max_depth and depth >= style.max_depth:
+            return "{...}"
+        size, most = max(inner.size, 1), style.elements or 1 << 62
+        indent = "\n" + " " * (2 + 2 * depth) if style.array else ""
+        shown: list[str] = []
+        at = left = 0
+        left = most
+        while at < count and left > 0:
+            part = data[at * size : (at + 1) * size]
+            alike = 1
+            while at + alike < count and data[(at + alike) * size : (at + alike + 1) * size] == part:
+                alike += 1
+            text = self.show(inner, part, letter, depth + 1)
+            if style.repeats and alike > style.repeats:
+                text += f" <repeats {alike} times>"
+                left -= style.repeats
+            else:
+                alike, left = 1, left - 1
+            shown.append(f"[{at}] = {text}" if style.array_indexes else text)
+            at += alike
+        end = "..." if at < count else ""
+        if style.array and shown:
+            return "{" + indent + f",{indent}".join(shown) + end + "\n" + " " * (2 * depth) + "}"
+        return "{" + ", ".join(shown) + end + "}"
+
+
+def _one_byte(number: int, is_signed: bool) -> int:
+    return signed(number & 0xFF, 1) if is_signed else number & 0xFF
+
+
+def enumerator(type: CType, number: int) -> str:
+    """The name of an enumeration's value; of flags those that it is made of."""
+    values = type.values
+    if number in values:
+        return values[number]
+    if not values or any(one < 0 or one & one - 1 for one in values):
+        return str(number)
+    found, left = [], number & (1 << 8 * type.size) - 1
+    for one, name in values.items():
+        if left & one:
+            found.append(name)
+            left &= ~one
+    if left:
+        found.append(f"unknown: {left:#x}")
+    return f"({' | '.join(found)})" if found else "0"
