@@ -329,13 +329,7 @@ def test_trace_exits(counter: Typist) -> None:
 def test_a_script_made_for_gdb(hello: Typist) -> None:
     told = hello.type("set print asm-demangle on")
     assert "print asm-demangle changes nothing here" in told
-    for line in (
-        "set p elements 0",
-        "set print pretty on",
-        "set height 0",
-        "set breakpoint pending on",
-        "set tui border-kind acs",
-    ):
+    for line in ("set p elements 0", "set height 0", "set breakpoint pending on", "set tui border-kind acs"):
         assert hello.type(line) == ""  # told once
     hello.type("set tui-memory 0x1000")
     assert "0x1000" in hello.type("show tui-memory")
