@@ -98,7 +98,8 @@ class Answering(ExitLoop):
         caller = self.bios_caller
         if caller is None:
             caller = self.bios_caller = VcpuCaller(self, self.guest)
-        exit: exits.Exit = exits.IoExit(entry.word, entry.port, entry.size, 1, b"")
+        else:
+            caller.begin()
         try:
             if not self.guest.judge.observed:
                 ended = attempt(bios, bios.call, caller)
@@ -107,12 +108,11 @@ class Answering(ExitLoop):
             if number is None:
                 return None
             access = BiosCall(bios, caller, number)
-            exit = access.event
             _, end, asked = self.guest.door.serve(self, access, access.value)
         except DeviceFailure as error:
             self.complete()
             return self.stop(stops.ErrorStop, message=f"device {error.device} failed at a call: {error.what}")
-        return self.after_access(exit, end, asked)
+        return self.after_access(access.event, end, asked)
 
     def after_access(self, exit: exits.Exit, outcome: Outcome, asked: stops.Stop | None) -> stops.Stop | None:
         """Behind an access that has passed the door: the stop that it leads to, its instruction done."""

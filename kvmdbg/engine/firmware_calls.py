@@ -19,17 +19,19 @@ if TYPE_CHECKING:
 class VcpuCaller:
     """The vCPU that ``at`` is the thread of, as firmware sees it."""
 
-    __slots__ = ("_at", "_guest", "_traps", "regs")
+    __slots__ = ("_at", "_guest", "_paged", "_traps", "regs", "sregs")
 
     def __init__(self, at: DebuggedVcpu, guest: Guest) -> None:
         self._at = at
         self._guest = guest
         self._traps = guest.traps
         self.regs: abi.kvm_regs = at.vcpu.regs
+        self.begin()
 
-    @property
-    def sregs(self) -> abi.kvm_sregs:
-        return self._at.sregs
+    def begin(self) -> None:
+        """Another call."""
+        self.sregs: abi.kvm_sregs = self._at.sregs
+        self._paged = bool(self.sregs.cr0 & CR0_PG)
 
     @property
     def takes_interrupts(self) -> bool:
@@ -37,17 +39,18 @@ class VcpuCaller:
 
     def set_sregs(self, sregs: abi.kvm_sregs) -> None:
         self._at.set_sregs(sregs)
+        self.sregs = sregs
 
     def changed(self) -> None:
         self._at.vcpu.write_regs()
 
     def read(self, address: int, size: int) -> bytes:
-        if self.sregs.cr0 & CR0_PG:
+        if self._paged:
             return self._guest.space.read_linear(self._at, address, size)
         return self._traps.read(address, size)
 
     def write(self, address: int, data: bytes) -> None:
-        if self.sregs.cr0 & CR0_PG:
+        if self._paged:
             self._guest.space.write_linear(self._at, address, data)
         else:
             self._traps.write(address, data)

@@ -77,7 +77,7 @@ class Traps:
         """``size`` bytes as the guest knows them; MemoryFault names the first address that is not there."""
         with self._lock:
             data = self._memory.read(address, size)
-            found = self._within(address, size)
+            found = self._within(address, size) if self._planted else None
             if not found:
                 return data
             patched = bytearray(data)
@@ -92,7 +92,7 @@ class Traps:
         if self.written is not None:
             self.written(address, data)
         with self._lock:
-            found = self._within(address, len(data))
+            found = self._within(address, len(data)) if self._planted else None
             if not found:
                 self._memory.write(address, data)
                 return

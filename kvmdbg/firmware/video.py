@@ -126,7 +126,18 @@ def teletype(call: Call, char: int, page: int, attribute: int | None = None, col
 @service(0x10, 0x0E, "al bh bl")
 def write_teletype(call: Call) -> None:
     """Teletype output."""
-    teletype(call, call.al, call.bh & 7, colour=call.bl)
+    char, page = call.al, call.bh & 7
+    data = call.read(bda.MODE, 0x1A)
+    columns, at = data[1] | data[2] << 8, bda.CURSORS - bda.MODE + 2 * page
+    column, row = data[at], data[at + 1]
+    if char < 0x20 or column + 1 >= columns or data[0] not in TEXT_MODES or row > call.byte(bda.ROWS):
+        teletype(call, char, page, colour=call.bl)
+        return
+    page_size, place = data[3] | data[4] << 8, row * columns + column  # most of what is written
+    call.write((MONOCHROME if data[0] == 7 else TEXT) + page_size * page + 2 * place, bytes((char,)))
+    call.write(bda.CURSORS + 2 * page, bytes((column + 1, row)))
+    if page == data[0x19]:
+        show_cursor(call, page_size * page // 2 + place + 1)
 
 
 @service(0x10, 0x00, "al")

@@ -220,6 +220,17 @@ class GuestMemory:
 
     def write(self, address: int, data: bytes) -> None:
         """Write all of ``data``, or nothing: MemoryFault names the first address that is not RAM."""
+        first = self.find(address)
+        if first is not None and address + len(data) <= first.end:
+            offset = address - first.address
+            first.view[offset : offset + len(data)] = data
+        else:
+            self._write_spans(address, data)
+        self.writes += 1
+        if self._tracking:
+            self._written.update(range(address & -PAGE, address + len(data), PAGE))
+
+    def _write_spans(self, address: int, data: bytes) -> None:
         spans = []
         at, left = address, len(data)
         while left > 0:
@@ -235,9 +246,6 @@ class GuestMemory:
         for region, offset, length in spans:
             region.view[offset : offset + length] = data[done : done + length]
             done += length
-        self.writes += 1
-        if self._tracking:
-            self._written.update(range(address & -PAGE, address + len(data), PAGE))
 
     def exchange(self, new: Mapping[int, int], expected: Mapping[int, int] | None = None) -> dict[int, int]:
         """Put single bytes into memory, by address: those that were there. MemoryFault, and those before are written.
