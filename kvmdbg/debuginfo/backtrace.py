@@ -1,4 +1,4 @@
-"""Call frames: by call frame information (DWARF) where there is some, else by frame pointers.
+"""Call frames: by call frame information (DWARF) where there is some, in a Linux kernel by ORC, else by frame pointers.
 
 Source: DWARF 5, section 6.4; System V ABI, AMD64 and i386, for the registers' numbers.
 """
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from kvmdbg.debuginfo.call_frame_info import frame_at
 from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.functions import Functions
+from kvmdbg.debuginfo.orc import frame_by_orc
 from kvmdbg.errors import LoadError, MemoryFault
 from kvmdbg.record import field, record, replace
 from kvmdbg.x86.modes import Mode
@@ -61,7 +62,7 @@ class StoppedCpu(Protocol):
 
 @record
 class Frame:
-    """One call: ``pc`` linear, ``sp`` the stack pointer there, ``how`` it was found ("cfi" or "frame pointer").
+    """One call: ``pc`` linear, ``sp`` the stack pointer there, ``how`` it was found ("cfi", "orc" or "frame pointer").
 
     ``regs`` are the registers as they were there, as far as that is known: calls keep only some. ``exact``: ``pc`` is
     the next instruction of code that was interrupted, not what is behind a call; ``place`` is where its code is.
@@ -149,6 +150,9 @@ def physical_frames(cpu: StoppedCpu, files: DebugFiles, most: int = 100) -> Back
         try:
             found = _by_cfi(cpu.memory, files, frames[-1].place, regs, base, mask, size)
             how = "cfi"
+            if found is None and size == 8:
+                found = frame_by_orc(cpu.memory, files.symbols, frames[-1].place, regs)
+                how = "orc"
             if found is None:
                 found = _by_frame_pointer(cpu.memory, regs, base, mask, size)
                 how = "frame pointer"
