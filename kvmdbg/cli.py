@@ -344,8 +344,33 @@ def _scripts(paths: Sequence[str]) -> list[Script]:
     return [Script(path) for path in paths]
 
 
+def check(words: list[str]) -> int:
+    """The command ``kvmdbg check``, and the process that it has for each guest."""
+    from kvmdbg.check import command
+
+    if words[0] == "check":
+        return command.main(words[1:])
+    import json
+
+    from kvmdbg.check.one import check as check_one
+
+    case = command.case_of(words[1])
+    try:
+        options = parser().parse_args([*case.arguments])
+        with open_session(options) as session:
+            found = check_one(session, case)
+    except SystemExit as ended:
+        return int(ended.code or 2)
+    except KvmdbgError as error:
+        found = {"problems": [str(error)], "seconds": 0.0, "output": ""}
+    return standard_files.answer(json.dumps(found) + "\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run kvmdbg with these arguments (sys.argv's without any) and give its exit status."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] in (["check"], ["check-one"]):
+        return check(words)
     wanted = parser()
     try:
         options = wanted.parse_args(arguments)

@@ -53,7 +53,8 @@ MAY_IMPORT = {
         "kvmdbg.serving": "gdb_target gdbstub commands core engine errors",
         "kvmdbg.script": "core engine errors",
         "kvmdbg.batch": "script serving ui commands core engine errors error_log printable standard_files record",
-        "kvmdbg.cli": "api batch script plugins ui devices commands gdb_target gdbstub core engine x86 ending "
+        "kvmdbg.check": "core engine errors printable record standard_files",
+        "kvmdbg.cli": "check api batch script plugins ui devices commands gdb_target gdbstub core engine x86 ending "
         "errors error_log numbers record standard_files version",
         "kvmdbg": "api commands core engine devices errors language loaders",
         "kvmdbg.__main__": "cli",

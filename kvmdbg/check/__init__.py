@@ -1,0 +1,1 @@
+"""``kvmdbg check``: guests and what is expected of them, run in parallel."""

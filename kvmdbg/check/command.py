@@ -1,0 +1,112 @@
+"""The command ``kvmdbg check DIR``: each guest in a process of its own, as many at once as there are CPUs.
+
+Exit status: 0 where all guests behave, 1 where one does not, 2 for a mistake in the options or the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from kvmdbg import standard_files
+from kvmdbg.check.manifest import NAME, Case, read
+from kvmdbg.check.report import Report, Result, write_junit
+from kvmdbg.errors import UsageError
+from kvmdbg.record import fields
+
+WORKER = "check-one"
+"""What the process of one guest is called with, before what is to be checked as JSON."""
+PATIENCE = 30.0
+"""Seconds beyond its limit after which a guest's process is ended."""
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(
+        prog="kvmdbg check",
+        description=f"Run the guests that a folder's {NAME} names, and say which behave as it expects.",
+        allow_abbrev=False,
+    )
+    found.add_argument("where", metavar="DIR", help=f"a folder with {NAME}, or such a file")
+    found.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1, metavar="COUNT", help="guests at once")
+    found.add_argument("--only", default="", metavar="TEXT", help="guests whose names have this text")
+    found.add_argument("--junit", metavar="FILE", help="write the results as JUnit XML")
+    found.add_argument("--list", action="store_true", help="name the guests, and run none")
+    return found
+
+
+def _jobs(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of guests")
+    return int(text)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do it; the exit status."""
+    try:
+        options = parser().parse_args(arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    try:
+        manifest = read(Path(options.where))
+        cases = [one for one in manifest.cases if options.only in one.name]
+        if not cases:
+            raise UsageError(f"no guest there has {options.only!r} in its name")
+        if options.list:
+            return standard_files.answer("".join(f"{one.name}\n" for one in cases))
+        report = Report(sys.stdout, len(cases))
+        with ThreadPoolExecutor(options.jobs) as pool:
+            running = [pool.submit(run, one, manifest.folder) for one in cases]
+            try:
+                for done in as_completed(running):
+                    report.add(done.result())
+            except KeyboardInterrupt:
+                pool.shutdown(cancel_futures=True)
+                return 130
+        if options.junit:
+            ordered = sorted(report.results, key=lambda one: cases.index(one.case))
+            write_junit(options.junit, ordered)
+        return report.end()
+    except UsageError as error:
+        standard_files.say(f"kvmdbg: {error}")
+        return 2
+
+
+def run(case: Case, folder: Path) -> Result:
+    """Check one guest, in a process of its own."""
+    if case.skip:
+        return Result(case, (), 0.0)
+    command = [sys.executable, "-m", "kvmdbg", WORKER, json.dumps(fields(case))]
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=case.limit + PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        return Result(case, (f"it did not come to an end in {case.limit + PATIENCE:g} s",), case.limit + PATIENCE)
+    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    try:
+        found = json.loads(lines[-1])
+        return Result(case, tuple(found["problems"]), found["seconds"], found["output"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"status {done.returncode}"]
+        return Result(case, (said[-1].removeprefix("kvmdbg: "),), 0.0)
+
+
+def case_of(text: str) -> Case:
+    """What ``run`` has handed over."""
+    data: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()
+    }
+    return Case(**data)
