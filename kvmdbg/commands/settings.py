@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.engine.arming import AUTO, HOLDS
@@ -35,7 +36,8 @@ class Setting:
     words: tuple[str, ...] = ()
     show: Callable[[Any], str] = str
     of_session: str = ""
-    """The session's attribute that it stands for; otherwise each interpreter has a value of its own."""
+    """The attribute of the session, or of a part of it, that it stands for; otherwise each interpreter has a value of
+    its own."""
 
 
 def _switch(text: str) -> bool:
@@ -75,6 +77,24 @@ def _seconds(text: str) -> float:
     if not 0 <= value < 1e9:
         raise UsageError(f"{text} is no time to wait")
     return value
+
+
+def _pace(text: str) -> float:
+    """Seconds of the guest's time for one of the host's."""
+    word, _, rate = text.strip().partition(" ")
+    if word == "real" and not rate:
+        return 1.0
+    try:
+        value = float(rate) if word == "virtual" else 0.0
+    except ValueError:
+        value = 0.0
+    if not 1e-6 <= value <= 1e6:
+        raise UsageError(f"guest time is real, or virtual with a rate from 0.000001 to 1000000, not '{text}'")
+    return value
+
+
+def _pace_in_words(rate: float) -> str:
+    return "real" if rate == 1 else f"virtual {rate:g}"
 
 
 def _expression(text: str) -> str:
@@ -238,6 +258,19 @@ SETTINGS: tuple[Setting, ...] = (
         of_session="step_interrupts",
     ),
     Setting(
+        "guest-time",
+        1.0,
+        "virtual 0.1",
+        _pace,
+        "real|virtual RATE",
+        "How the guest's time goes while it runs, from the next run on: as the host's (`real`), or at RATE seconds for "
+        "one of the host's (`virtual RATE`), so that slow code, or code that is stepped, gets on between two ticks. "
+        "Timer, clock and date are in it where they are kvmdbg's own (`--irqchip user`). It stands still at stops.",
+        ("real", "virtual"),
+        _pace_in_words,
+        of_session="world.guest_rate",
+    ),
+    Setting(
         "breakpoint-hold",
         AUTO,
         "stepping",
@@ -323,17 +356,22 @@ class Settings:
 
     def __getitem__(self, name: str) -> Any:
         """The value, typed as its row says. Raises KeyError for an unknown name (a mistake of the program)."""
-        attribute = self._known[name].of_session
-        if attribute and self._session is not None:
-            return getattr(self._session, attribute)
-        return self._values[name]
+        owner, attribute = self._owner(name)
+        return self._values[name] if owner is None else getattr(owner, attribute)
 
     def __setitem__(self, name: str, value: Any) -> None:
-        attribute = self._known[name].of_session
-        if attribute and self._session is not None:
-            setattr(self._session, attribute, value)
-        else:
+        owner, attribute = self._owner(name)
+        if owner is None:
             self._values[name] = value
+        else:
+            setattr(owner, attribute, value)
+
+    def _owner(self, name: str) -> tuple[Any, str]:
+        """Whose attribute a setting of the session's is; None for one of this interpreter's own."""
+        *path, attribute = self._known[name].of_session.split(".")
+        if not attribute or self._session is None:
+            return None, ""
+        return reduce(getattr, path, self._session), attribute
 
     def add(self, setting: Setting) -> None:
         """One more setting, e.g. the shell's own."""

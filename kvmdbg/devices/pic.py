@@ -174,6 +174,11 @@ class Pic:
         self._board = board
         self._lock = threading.RLock()
 
+    @property
+    def vectors(self) -> Collection[int]:
+        bases = [chip.base if chip.initialised else bios for chip, bios in zip(self.chips, (8, 0x70), strict=True)]
+        return {base + line for base in bases for line in range(8)}
+
     def set_line(self, line: int, level: bool) -> None:
         with self._lock:
             self.chips[line >> 3].set_line(line & 7, level)

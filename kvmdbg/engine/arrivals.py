@@ -81,7 +81,8 @@ class Arrivals:
         if at.untold_event or not cpu.takes_interrupt():
             cpu.wants_window = True
             return False
-        cpu.interrupt(self._guest.door.outside.arrival(at, pic))
+        at.handed = self._guest.door.outside.arrival(at, pic)
+        cpu.interrupt(at.handed)
         cpu.wants_window = pic.pending
         return True
 

@@ -312,7 +312,7 @@ class Control:
             self.require_stopped()
             try:
                 self._begin(plant=plant, exits=exits)
-                self.guest.machine.board.time.start()
+                self.guest.machine.board.time.start(self.world.guest_rate)
                 self.world.start(dict(jobs))
             except BaseException:
                 if not self.world.running:

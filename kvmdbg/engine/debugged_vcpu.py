@@ -36,6 +36,8 @@ class DebuggedVcpu(VcpuThread):
         """KVM_GET_VCPU_EVENTS does not tell of the last one until it is delivered: what is saved now lacks it."""
         self._postponed: tuple[bytes, bytes] | None = None
         self.stepping = False
+        self.handed: int | None = None
+        """The vector of the last interrupt from the machine's own controllers, up to a handler that it may lead to."""
         self.look_up_due = False
         """The watchdog wants to know whether this vCPU gets on."""
         self.tables_touched = False

@@ -66,6 +66,10 @@ class TrapExits(ExitLoop):
     def hit(self, judged: bool = False, trapped: bool = True) -> stops.Stop | None:
         if trapped and self.recent:
             self.recent.pop()  # no exit of the guest's
+        with self.guest.machine.board.time.standing_still():
+            return self._hit(judged)
+
+    def _hit(self, judged: bool) -> stops.Stop | None:
         first = judged
         while True:
             stop = None if judged or self.stepper.event_waits() else self.reached(self.pc)
@@ -98,7 +102,11 @@ class TrapExits(ExitLoop):
 
     def reached(self, pc: int) -> stops.Stop | None:
         """The stop that the breakpoints at ``pc`` ask for."""
-        hits = self.guest.judge.ask(self, self.points_at(pc))
+        points = self.points_at(pc)
+        if not points:
+            return None
+        with self.guest.machine.board.time.standing_still():
+            hits = self.guest.judge.ask(self, points)
         if isinstance(hits, stops.Stop):
             return hits
         return stops.BreakpointStop(vcpu=self.index, pc=pc, hits=hits) if hits else None

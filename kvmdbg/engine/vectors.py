@@ -230,11 +230,15 @@ class Vectors:
         return any(point.kind == kind and self._matches(point, vector) for point in self.wanted)
 
     def _matches(self, point: Catchpoint, vector: int) -> bool:
-        """Whether a catchpoint without a vector means this one. In real mode a BIOS has calls and IRQs from 8 on."""
+        """Whether a catchpoint means this one. In real mode a BIOS has calls and IRQs from 8 on."""
         if "vector" in point.filters:
             return passes(point.filters["vector"], vector)
         has_bios = self._space.machine.bios is not None and self._world.runners[0].mode.segmented
-        return (vector < (8 if has_bios else 32)) == (point.kind == "exception")
+        interrupts_from = 8 if has_bios else 32
+        if point.kind == "exception":
+            return vector < interrupts_from
+        pic = self._space.machine.board.pic
+        return vector >= interrupts_from or (pic is not None and vector in pic.vectors)
 
     @staticmethod
     def _nothing(event: Event) -> None:
@@ -243,8 +247,10 @@ class Vectors:
     def _at_handler(self, runner: DebuggedVcpu, linear: int, vectors: list[int]) -> Breakpoint:
         def reached(event: Event) -> stops.Stop | None:
             runner = self._world.runners[event.vcpu.index]
-            for kind in ("exception", "interrupt"):
-                mine = [v for v in vectors if self.wants(kind, v)]
+            handed, runner.handed = runner.handed, None
+            known = handed in vectors
+            for kind in ("interrupt",) if known else ("exception", "interrupt"):
+                mine = [v for v in vectors if self.wants(kind, v) and (not known or v == handed)]
                 if mine:
                     stop = self._judge.offer(runner, self._describe(runner, kind, mine[0], vectors))[1]
                     if stop is not None:

@@ -44,6 +44,10 @@ class World:
         """The guest has not run yet: a breakpoint where it stands counts in this run."""
         self.step_interrupts = False
         """Whether the user wants interrupts let in during steps."""
+        self.guest_rate = 1.0
+        """Seconds of guest time for one of the host's, from the next run on."""
+        self.guest_rate = 1.0
+        """Seconds of guest time for one of the host's, from the next run on."""
         self.stopping = False
         self.first: stops.Stop | None = None
         self.hurried = False

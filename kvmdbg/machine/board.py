@@ -43,6 +43,11 @@ class InterruptController(Protocol):
     pending: bool
     """Whether it asks the CPU for an interrupt."""
 
+    @property
+    def vectors(self) -> Collection[int]:
+        """Those of its interrupts; before it is initialised those that a BIOS gives it."""
+        ...
+
     def set_line(self, line: int, level: bool) -> None:
         """Raise or lower one of 16 lines; from any thread."""
         ...

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 SECOND = 1_000_000_000
@@ -90,23 +91,28 @@ class GuestTime:
         while self._deadlines and self._deadlines[0].when <= now:
             self._deadlines.pop(0).call()
 
-    def start(self) -> None:
-        """The guest runs from here on."""
-        if self._since is None:
-            self._since = self._host()
+    def start(self, rate: float = 1.0) -> None:
+        """The guest runs from here on, ``rate`` seconds of its time (more than 0) for one of the host's."""
+        self.stop()
+        if rate != self.rate:
+            self.rate = rate
+            self.changed()
+        self._since = self._host()
 
     def stop(self) -> None:
         """The guest stands still from here on."""
         self._now, self._since = self.now(), None
 
-    def go_at(self, rate: float) -> None:
-        """From here on at ``rate``, more than 0."""
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """While inside, as the debugger does what the guest alone would not have taken time for."""
         running = self._since is not None
         self.stop()
-        self.rate = rate
-        if running:
-            self.start()
-        self.changed()
+        try:
+            yield
+        finally:
+            if running:
+                self._since = self._host()
 
     # --- as a device -------------------------------------------------------------------------------
 

@@ -269,6 +269,9 @@ def test_the_beginning_clears_what_was() -> None:
 def test_as_firmware_leaves_it() -> None:
     board = Board(lambda data: None)
     pic = Pic(board)
+    assert set(pic.vectors) == {*range(8, 16), *range(0x70, 0x78)}
+    pic.set_up(0x40, 0x48, ())
+    assert set(pic.vectors) == set(range(0x40, 0x50))
     pic.set_up(8, 0x70, (0, 1, 2, 14))
     assert (pic.read(0x21, 1), pic.read(0xA1, 1)) == (0xF8, 0xBF)
     pic.set_line(14, True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from kvmdbg.core.session import Session
@@ -9,6 +11,7 @@ from kvmdbg.engine import stops
 from kvmdbg.errors import UsageError
 from kvmdbg.pytest_plugin import Guests
 from tests.core.test_halt_kvm import TICKS, ticks
+from tests.devices.test_pc_kvm import typed
 
 pytestmark = pytest.mark.kvm
 
@@ -107,15 +110,18 @@ def test_steps_that_let_them_in_enter_the_handler(kvm_guest: Guests) -> None:
     assert int.from_bytes(frame[4:], "little") & 0x300 == 0x200  # IF set, no TF of ours
 
 
-def test_catch_interrupt(kvm_guest: Guests) -> None:
+@pytest.mark.parametrize("filters", [{}, {"vector": 8}], ids=["any", "8"])
+def test_catch_interrupt(kvm_guest: Guests, filters: dict[str, int]) -> None:
+    """In real mode IRQ 0 mostly has the vector of a double fault; it is none."""
     dbg = kvm_guest(asm=BUSY)
     dbg.break_at("again", temporary=True)
     dbg.run(timeout=60)
-    dbg.catch("interrupt", vector=8)
+    fault = dbg.catch("exception")
+    dbg.catch("interrupt", **filters)
     for _ in range(3):
         stop = dbg.run(timeout=60)
         assert isinstance(stop, stops.CaughtStop), stop.describe()
-        assert "0x8" in stop.describe()
+        assert "0x8" in stop.describe() and not fault.hits
 
 
 def test_snapshots_have_controllers_timer_and_time(kvm_guest: Guests) -> None:
@@ -171,3 +177,42 @@ def test_several_vcpus_have_kvms(kvm_guest: Guests) -> None:
         kvm_guest(asm="hlt", cpus=2, irqchip="user")
     with pytest.raises(UsageError, match="kernel, user, none, not 'both'"):
         kvm_guest(asm="hlt", irqchip="both")
+
+
+def test_guest_time_at_another_pace(kvm_guest: Guests) -> None:
+    dbg = kvm_guest(asm=BUSY)
+    dbg.break_at("again", temporary=True)
+    typed(dbg, "set guest-time virtual 0.01")
+    dbg.run(timeout=60)
+    assert typed(dbg, "show guest-time") == "guest-time is virtual 0.01."
+    before, began = dbg.machine.board.time.now(), time.monotonic_ns()
+    dbg.run(timeout=0.3)
+    assert 0 < dbg.machine.board.time.now() - before <= (time.monotonic_ns() - began) / 100
+    assert "0.01 times the host's" in typed(dbg, "info device time")
+    dbg.restart()
+    dbg.run(timeout=0.1)
+    assert dbg.machine.board.time.rate == 0.01
+    typed(dbg, "set guest-time real")
+    dbg.run(timeout=0.1)
+    assert dbg.machine.board.time.rate == 1
+    for wrong in ("virtual", "virtual 0", "virtual -1", "virtual x", "slow", "real 2"):
+        with pytest.raises(UsageError, match="guest time is real, or virtual"):
+            typed(dbg, f"set guest-time {wrong}")
+
+
+def test_what_the_debugger_does_at_breakpoints_takes_no_guest_time(kvm_guest: Guests) -> None:
+    dbg = kvm_guest(asm=BUSY)
+    dbg.break_at("again", temporary=True)
+    dbg.run(timeout=60)
+
+    @dbg.on.insn("again")
+    def look(event: object) -> None:
+        time.sleep(0.05)
+
+    guest_time = dbg.machine.board.time
+    before, began = guest_time.now(), time.monotonic_ns()
+    dbg.watch(0x604, 4)
+    dbg.run(timeout=60)
+    for _ in range(5):
+        dbg.run(timeout=60)
+    assert guest_time.now() - before <= time.monotonic_ns() - began - 5 * 50_000_000

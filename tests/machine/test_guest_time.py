@@ -40,6 +40,18 @@ def test_it_stands_still_while_the_guest_does(host: HostClock, time: GuestTime) 
     assert time.now() == 75
 
 
+def test_what_the_debugger_does_takes_none_of_it(host: HostClock, time: GuestTime) -> None:
+    with time.standing_still():
+        host.now += 10
+    assert time.now() == 0
+    time.start(2)
+    host.now += 10
+    with time.standing_still():
+        host.now += 100
+    host.now += 10
+    assert time.now() == 40
+
+
 def test_deadlines_are_met_in_order_and_once(host: HostClock, time: GuestTime) -> None:
     met: list[str] = []
     time.at(30, lambda: met.append("later"))
@@ -76,7 +88,7 @@ def test_there_is_no_deadline_on_the_hosts_clock_while_it_stands_still(time: Gue
 def test_its_pace_can_be_another(host: HostClock, time: GuestTime) -> None:
     time.start()
     host.now += 100
-    time.go_at(0.5)
+    time.start(0.5)
     time.at(200, lambda: None)
     assert time.next_on_host == 1_000_100 + 200 + 1
     host.now += 100
@@ -84,9 +96,11 @@ def test_its_pace_can_be_another(host: HostClock, time: GuestTime) -> None:
     host.now += 101
     assert time.due
     time.stop()
-    time.go_at(4)
     host.now += 100
     assert time.now() == 200
+    time.start(4)
+    host.now += 100
+    assert time.now() == 600
 
 
 def test_a_state_is_given_back_without_deadlines(host: HostClock, time: GuestTime) -> None:
@@ -107,6 +121,6 @@ def test_it_tells_of_itself(host: HostClock, time: GuestTime) -> None:
     assert time.describe() == "guest time, 1.500 s"
     time.at(2_000_000_000, lambda: None)
     assert time.details() == {"now": "1.500000 s", "next deadline": "2.000000 s", "pace": "the host's"}
-    time.go_at(0.25)
+    time.start(0.25)
     assert time.describe() == "guest time, 1.500 s, 0.25 times the host's"
     assert time.details()["pace"] == "0.25 times the host's"
