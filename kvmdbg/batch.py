@@ -16,7 +16,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from kvmdbg import error_log, standard_files
+from kvmdbg import error_log, standard_files, start_files
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Error, ExitLine, GuestOutput, Message, Result, StopReport, Text
 from kvmdbg.engine.stops import ExitedStop
@@ -153,7 +153,7 @@ class Batch:
 
     ``batch``: no commands are read from stdin, stops go to stderr without a context view, nothing is asked. ``gdb``:
     where to serve gdb; without a terminal that takes the place of stdin's commands. ``gdb_allow_host``: its clients may
-    use the commands that reach the host.
+    use the commands that reach the host. ``start_files``: the rc files are read (start_files.py).
     """
 
     def __init__(
@@ -165,12 +165,14 @@ class Batch:
         gdb: str | None = None,
         gdb_allow_host: bool = False,
         python: bool = False,
+        start_files: bool = False,
     ) -> None:
         self.session = session
         self.gdb_address = gdb
         self.gdb = GdbService(session, self._gdb_says, host_allowed=gdb_allow_host)
         self.json = json
         self.batch = batch
+        self._reads_start_files = start_files
         self.failed = False
         self._interrupted = False
         self._background_stops: list[Stop] = []
@@ -180,8 +182,7 @@ class Batch:
         self.interpreter.on_event = self._event
         self.interpreter.on_background_stop = self._background_stops.append
         session.listeners.on_warning(self._warned)
-        self.out.width = self.interpreter.columns
-        self.interpreter.settings["confirm"] = False
+        self.out.width = lambda: self.interpreter.columns()
         self.interpreter.shows_python = python
         if session.image.remark:
             self._event(Message(session.image.remark, "warning"))
@@ -189,8 +190,6 @@ class Batch:
             self._event(Message(note))
         if sys.stderr.isatty() and not json:
             session.files.progress = ProgressLine(lambda text: print(text, end="", file=sys.stderr, flush=True))
-        if batch or json:
-            self.interpreter.settings["context"] = ()
 
     def run(self, commands: Iterable[tuple[str, str]]) -> int:
         """Execute ("line", TEXT) and ("file", NAME), then stdin's lines unless in batch mode; gives the exit status."""
@@ -199,6 +198,10 @@ class Batch:
             self._give_input()
         before = signal.signal(signal.SIGINT, self._on_sigint)
         try:
+            self._start()
+            self.interpreter.settings["confirm"] = False
+            if self.batch or self.json:
+                self.interpreter.settings["context"] = ()
             status = self._all(commands)
         except KeyboardInterrupt:
             status = INTERRUPTED
@@ -258,6 +261,8 @@ class Batch:
         try:
             self.session.listeners.on_output(self.out.guest)
             try:
+                self._keep_settings_of_last_time()
+                self._start(self._ask)
                 self._given(commands)
                 self._start_gdb()
             except KeyboardInterrupt:
@@ -267,13 +272,53 @@ class Batch:
             if self.out.lost is not None:
                 return self.out.lost
             interpreter.on_event = None
-            return shell.run(interpreter, self.gdb, color=color, full_screen=full_screen)
+            try:
+                return shell.run(interpreter, self.gdb, color=color, full_screen=full_screen)
+            finally:
+                self._keep_settings()
         except Quit as leave:
             return leave.status
         except KvmdbgError as error:
             return refuse(error, self.json, 2)
         finally:
             self.gdb.stop()
+
+    def _start(self, ask: Callable[[str], bool | None] | None = None) -> None:
+        """Read the rc files."""
+        if not self._reads_start_files:
+            return
+        for path in (start_files.users_file(), start_files.folders_file(ask)):
+            if path is not None and not self._ended():
+                self._line(f'source "{path}"', None)
+
+    @staticmethod
+    def _ask(question: str) -> bool | None:
+        """Ask for yes or no before there is a prompt; None when no answer comes."""
+        while True:
+            try:
+                answer = input(f"{question} (y or n) ").strip().lower()
+            except (KeyboardInterrupt, EOFError):
+                print()
+                return None
+            if answer in ("y", "yes", "n", "no"):
+                return answer.startswith("y")
+
+    def _keep_settings_of_last_time(self) -> None:
+        if self._reads_start_files:
+            for name, value in start_files.kept_settings().items():
+                with suppress(KvmdbgError):  # one that this kvmdbg does not have any more
+                    self.interpreter.settings.set(name, value)
+
+    def _keep_settings(self) -> None:
+        """What the next session is to have, where that is wished; else nothing is left for it."""
+        settings = self.interpreter.settings
+        if not self._reads_start_files:
+            return
+        kept = [one for one in settings if settings[one.name] != one.default] if settings["save-settings"] else []
+        try:
+            start_files.keep_settings({one.name: settings.shown(one.name) for one in kept})
+        except KvmdbgError as error:
+            standard_files.say(f"kvmdbg: {error}")
 
     def _all(self, commands: Iterable[tuple[str, str]]) -> int:
         try:

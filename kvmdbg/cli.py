@@ -244,6 +244,9 @@ def parser() -> argparse.ArgumentParser:
         help="let clients of the stub use the commands that run programs or touch files on this host",
     )
     way.add_argument("--tui", action="store_true", help="begin with the full-screen mode")
+    way.add_argument(
+        "-nx", "--no-rc", dest="rc", action="store_false", help="read no rc file (~/.config/kvmdbg/kvmdbgrc, .kvmdbgrc)"
+    )
     way.add_argument("--py", action="store_true", help="show beside each command what it is in Python")
     way.add_argument("--no-color", action="store_true", help="no colours")
     way.add_argument("--version", action="store_true", help="show the version and end")
@@ -422,6 +425,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             gdb=options.gdb,
             gdb_allow_host=options.gdb_allow_host,
             python=options.py,
+            start_files=options.rc,
         )
         commands = options.commands or []
         if scripts and (status := way.run_scripts(scripts, words, last=script is not None)) is not None:

@@ -26,6 +26,7 @@ MAY_IMPORT = {
         "kvmdbg.printable": "",
         "kvmdbg.standard_files": "printable",
         "kvmdbg.error_log": "platformdirs",
+        "kvmdbg.start_files": "error_log errors",
         "kvmdbg.ending": "",
         "kvmdbg.version": "",
         "kvmdbg.x86": "errors record capstone keystone",
@@ -52,7 +53,8 @@ MAY_IMPORT = {
         "kvmdbg.pytest_plugin": "api build commands core engine kvm errors pytest",
         "kvmdbg.serving": "gdb_target gdbstub commands core engine errors",
         "kvmdbg.script": "core engine errors",
-        "kvmdbg.batch": "script serving ui commands core engine errors error_log printable standard_files record",
+        "kvmdbg.batch": "script serving start_files ui commands core engine errors error_log printable standard_files "
+        "record",
         "kvmdbg.check": "core engine errors printable record standard_files",
         "kvmdbg.cli": "check api batch script plugins ui devices commands gdb_target gdbstub core engine x86 ending "
         "errors error_log numbers record standard_files version",

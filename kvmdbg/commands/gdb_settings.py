@@ -17,15 +17,15 @@ IGNORED = frozenset(
     disassemble-next-line disassembler-options disconnected-dprintf disconnected-tracing displaced-stepping
     dprintf-channel dprintf-function dprintf-style dump-excluded-mappings editing endian environment exec-direction
     exec-done-display exec-file-mismatch exec-wrapper extended-prompt extension-language filename-display
-    follow-exec-mode follow-fork-mode fortran frame-filter gnutarget guile height history host-charset index-cache
-    inferior-tty input-radix interactive-mode language libthread-db-search-path listsize logging max-completions
+    follow-exec-mode follow-fork-mode fortran frame-filter gnutarget guile host-charset index-cache
+    inferior-tty input-radix interactive-mode language libthread-db-search-path logging max-completions
     max-user-call-depth max-value-size may-call-functions may-insert-breakpoints may-insert-fast-tracepoints
     may-insert-tracepoints may-interrupt may-write-memory may-write-registers mem mi-async mpx multiple-symbols non-stop
-    observer opaque-type-resolution osabi overload-resolution print prompt python range-stepping ravenscar record remote
+    observer opaque-type-resolution osabi overload-resolution print python range-stepping ravenscar record remote
     remotecache remotetimeout schedule-multiple scheduler-locking script-extension serial solib-absolute-prefix
     solib-search-path source stack-cache startup-quietly startup-with-shell step-mode stop-on-solib-events
-    struct-convention style substitute-path suppress-cli-notifications sysroot target-async target-charset
-    target-file-system-kind target-wide-charset tcp tdesc trace-buffer-size trace-commands trace-notes trace-stop-notes
+    struct-convention substitute-path suppress-cli-notifications sysroot target-async target-charset
+    target-file-system-kind target-wide-charset tcp tdesc trace-buffer-size trace-notes trace-stop-notes
     trace-user trust-readonly-sections tty tui unwind-on-terminating-exception unwindonsignal use-coredump-filter
     use-deprecated-index-sections verbose watchdog write
     """.split()

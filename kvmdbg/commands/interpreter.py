@@ -197,6 +197,8 @@ class Interpreter:
             return
         if self._depth >= DEPTH_LIMIT:
             raise UsageError(f"commands nest deeper than {DEPTH_LIMIT}: does a macro call itself?")
+        if self.settings["trace-commands"]:
+            yield Message(f"{'+' * (self._depth + 1)}{text}")
         self._depth += 1
         try:
             if self._macro:

@@ -14,14 +14,13 @@ from kvmdbg.commands.results import Disassembly, Fields, Group, Message, Result
 from kvmdbg.commands.views import code_lines, segment_offset, source_text
 from kvmdbg.errors import UsageError
 
-LISTED = 10
-"""Lines that list shows."""
 ListArg = Annotated[str, RestType("LOCATION | FIRST,LAST | -", "location")]
 EntryArg = Annotated[Place, LocationType(entry=True)]
 AddressedArg = Annotated[Place, LocationType("ADDRESS", entry=True, addressed=True)]
 
 
-def _listed(dbg: Interpreter, file: str, first: int, count: int = LISTED) -> Result:
+def _listed(dbg: Interpreter, file: str, first: int, count: int = 0) -> Result:
+    count = count or dbg.settings["listsize"]
     text = dbg.source_lines(file)
     if not text:
         raise UsageError(f"{file} cannot be read; directory FOLDER says where sources are")
@@ -54,7 +53,7 @@ def list_(dbg: Interpreter, what: ListArg = "") -> Result:
         file, first, _ = known.source
         if first <= 1:
             raise UsageError(f"already at the start of {os.path.basename(file)}")
-        start = max(first - LISTED, 1)
+        start = max(first - dbg.settings["listsize"], 1)
         return _listed(dbg, file, start, first - start)
     if what in ("", "+", "-") and known.source is not None:
         return _listed(dbg, known.source[0], known.source[2] + 1)
@@ -68,7 +67,7 @@ def list_(dbg: Interpreter, what: ListArg = "") -> Result:
         found = dbg.session.source.at(here)
         if found is None or not dbg.source_lines(found.file) or known.code is not None:
             return _instructions(dbg, known.code if known.code is not None else here)
-        return _listed(dbg, found.file, found.line - LISTED // 2)
+        return _listed(dbg, found.file, found.line - dbg.settings["listsize"] // 2)
     return _around(dbg, what)
 
 
@@ -77,7 +76,7 @@ def _range(dbg: Interpreter, first: str, last: str) -> Result:
     locations = dbg.session.locations
     if not first:
         file, end, _ = _only(locations.lines(last), last)
-        start = max(end - LISTED + 1, 1)
+        start = max(end - dbg.settings["listsize"] + 1, 1)
         return _listed(dbg, file, start, end - start + 1)
     file, start, _ = _only(locations.lines(first), first)
     if not last:
@@ -121,13 +120,13 @@ def _around(dbg: Interpreter, what: str) -> Result:
         if len(found) > 1:
             sentence = f"file: {os.path.basename(file)}, line number: {line}, function: {function}"
             parts.append(Message(sentence, data={"file": file, "line": line, "function": function}))
-        parts.append(_listed(dbg, file, line - LISTED // 2))
+        parts.append(_listed(dbg, file, line - dbg.settings["listsize"] // 2))
     return parts[0] if len(parts) == 1 else Group(tuple(parts))
 
 
 def _instructions(dbg: Interpreter, start: int) -> Result:
     known = examined(dbg)
-    lines = code_lines(dbg, start, LISTED)
+    lines = code_lines(dbg, start, dbg.settings["listsize"])
     known.code = lines[-1].address + len(lines[-1].data) if lines else None
     dbg.repeat_line = "list"
     return Disassembly(lines, syntax=dbg.settings["disassembly-flavor"])

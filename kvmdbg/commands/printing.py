@@ -107,10 +107,15 @@ def set_(dbg: Interpreter, assignment: ExpressionTextArg) -> Result | None:
     if (name := ignored(assignment)) is not None:
         return no_use_for(dbg, name)
     word = assignment.split()[0]
+    if "=" not in assignment and (named := dbg.settings.named(assignment))[0] is not None:
+        dbg.settings.set(named[0].name, named[1])
+        return None
     if "=" not in assignment and "++" not in assignment and "--" not in assignment:
-        raise UsageError(
-            f"set {word}: no setting has this name, and there is no = to assign with; show lists the settings"
-        )
+        import difflib  # only when somebody mistyped
+
+        near = difflib.get_close_matches(word, [one.name for one in dbg.settings], n=1)
+        hint = f"; did you mean set {near[0]}?" if near else "; show lists the settings"
+        raise UsageError(f"set {word}: no setting has this name, and there is no = to assign with{hint}")
     dbg.session.evaluate(assignment)
     return None
 

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from kvmdbg.commands.setting_types import Setting, choice, count, on_off, seconds, switch
+from kvmdbg.commands.shell_settings import SHELL_SETTINGS
 from kvmdbg.engine.arming import AUTO, HOLDS
 from kvmdbg.errors import UsageError
-from kvmdbg.record import record
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
@@ -23,60 +24,10 @@ KEYS_GO = ("auto", "keyboard", "serial", "none")
 THEMES = ("terminal", "dark", "light", "plain")
 
 
-@record
-class Setting:
-    """One setting: its ``default``, how its text is read and shown, ``words`` it can be (for completion), its help."""
-
-    name: str
-    default: Any
-    example: str
-    read: Callable[[str], Any]
-    metavar: str
-    text: str
-    words: tuple[str, ...] = ()
-    show: Callable[[Any], str] = str
-    of_session: str = ""
-    """The attribute of the session, or of a part of it, that it stands for; otherwise each interpreter has a value of
-    its own."""
-
-
-def _switch(text: str) -> bool:
-    word = text.strip().lower() or "on"
-    if word in ("on", "1", "yes", "enable"):
-        return True
-    if word in ("off", "0", "no", "disable"):
-        return False
-    raise UsageError(f"'{text}' is neither on nor off")
-
-
 def _theme(text: str) -> str:
     if text.strip() not in THEMES:
         raise UsageError(f"there is no theme '{text}'; there are {', '.join(THEMES)}")
     return text.strip()
-
-
-def _count(text: str) -> int:
-    if text.strip() == "unlimited":
-        return 0
-    try:
-        value = int(text, 0)
-    except ValueError:
-        raise UsageError(f"'{text}' is no number") from None
-    if value < 0:
-        raise UsageError(f"{value} is negative")
-    return value
-
-
-def _seconds(text: str) -> float:
-    if text.strip() == "unlimited":
-        return 0.0
-    try:
-        value = float(text)
-    except ValueError:
-        raise UsageError(f"'{text}' is no number of seconds") from None
-    if not 0 <= value < 1e9:
-        raise UsageError(f"{text} is no time to wait")
-    return value
 
 
 def _pace(text: str) -> float:
@@ -104,18 +55,6 @@ def _expression(text: str) -> str:
     return text.strip()
 
 
-def _choice(*words: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        near = [word for word in words if text.strip() and word.startswith(text.strip().lower())]
-        if text.strip().lower() in words:
-            return text.strip().lower()
-        if len(near) != 1:
-            raise UsageError(f"'{text}' is none of {', '.join(words)}")
-        return near[0]
-
-    return read
-
-
 def read_parts(text: str) -> tuple[str, ...]:
     """The context parts that a comma-separated list names, in their fixed order. Raises UsageError."""
     words = text.replace(",", " ").split()
@@ -135,14 +74,10 @@ def read_parts(text: str) -> tuple[str, ...]:
 
 
 def _radix(text: str) -> int:
-    value = _count(text)
+    value = count(text)
     if value not in (2, 8, 10, 16):
         raise UsageError(f"radix must be 2, 8, 10 or 16, not {value}")
     return value
-
-
-def _on_off(value: bool) -> str:
-    return "on" if value else "off"
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -162,11 +97,11 @@ SETTINGS: tuple[Setting, ...] = (
         "operand-values",
         True,
         "off",
-        _switch,
+        switch,
         "on|off",
         "Whether the current instruction is shown with what its registers and its memory hold before it runs.",
         ("on", "off"),
-        _on_off,
+        on_off,
     ),
     Setting(
         "theme",
@@ -179,13 +114,13 @@ SETTINGS: tuple[Setting, ...] = (
         THEMES,
     ),
     Setting(
-        "code-lines", 6, "10", _count, "COUNT", "How many instructions the context view shows from the current one on."
+        "code-lines", 6, "10", count, "COUNT", "How many instructions the context view shows from the current one on."
     ),
     Setting(
         "limit-time",
         0.0,
         "2.5",
-        _seconds,
+        seconds,
         "SECONDS",
         "After how many seconds run and continue stop the guest; 0 (or unlimited) for never.",
     ),
@@ -193,7 +128,7 @@ SETTINGS: tuple[Setting, ...] = (
         "limit-exits",
         0,
         "1000",
-        _count,
+        count,
         "COUNT",
         "After how many exits run and continue stop the guest; 0 (or unlimited) for never.",
     ),
@@ -201,7 +136,7 @@ SETTINGS: tuple[Setting, ...] = (
         "limit-instructions",
         0,
         "1000",
-        _count,
+        count,
         "COUNT",
         "After how many instructions run and continue stop the guest; 0 (or unlimited) for never. They are counted by "
         "stepping, which is slow, and with one vCPU only.",
@@ -210,20 +145,20 @@ SETTINGS: tuple[Setting, ...] = (
         "exit-places",
         False,
         "on",
-        _switch,
+        switch,
         "on|off",
         "Whether exits are counted by the instruction and function that made them; info exits shows it. It costs time "
         "at each exit.",
         ("on", "off"),
-        _on_off,
+        on_off,
         of_session="counts_exit_places",
     ),
-    Setting("stack-lines", 6, "10", _count, "COUNT", "How many slots of the stack the context view shows."),
+    Setting("stack-lines", 6, "10", count, "COUNT", "How many slots of the stack the context view shows."),
     Setting(
         "width",
         0,
         "72",
-        _count,
+        count,
         "COLUMNS",
         "How many columns output may take; 0 (or unlimited) takes the terminal's own.",
     ),
@@ -231,7 +166,7 @@ SETTINGS: tuple[Setting, ...] = (
         "disassembly-flavor",
         "intel",
         "att",
-        _choice("intel", "att"),
+        choice("intel", "att"),
         "intel|att",
         "The syntax of disassembly.",
         ("intel", "att"),
@@ -249,12 +184,12 @@ SETTINGS: tuple[Setting, ...] = (
         "step-interrupts",
         False,
         "on",
-        _switch,
+        switch,
         "on|off",
         "Whether an interrupt may come in during a step, which then ends in its handler. Off, interrupts wait for the "
         "next free run, so that stepping stays in the code that is looked at.",
         ("on", "off"),
-        _on_off,
+        on_off,
         of_session="step_interrupts",
     ),
     Setting(
@@ -274,7 +209,7 @@ SETTINGS: tuple[Setting, ...] = (
         "breakpoint-hold",
         AUTO,
         "stepping",
-        _choice(*HOLDS),
+        choice(*HOLDS),
         "|".join(HOLDS),
         "How breakpoints are held from the next run on. `auto`: in debug registers while there are any, else by traps "
         "planted in memory, else by stepping. `register`: in debug registers only, of which there are four. "
@@ -288,7 +223,7 @@ SETTINGS: tuple[Setting, ...] = (
         "breakpoint-pending",
         "off",
         "on",
-        _choice("on", "off", "auto"),
+        choice("on", "off", "auto"),
         "on|off|auto",
         "Whether a breakpoint on a name that nothing has is kept until symbols are read that have it (symbol-file, "
         "add-symbol-file); off and auto refuse it. `set breakpoint pending on` is the same.",
@@ -298,17 +233,17 @@ SETTINGS: tuple[Setting, ...] = (
         "confirm",
         True,
         "off",
-        _switch,
+        switch,
         "on|off",
         "Whether kill, delete of all breakpoints and quit with a guest that runs ask first. Batch mode never asks.",
         ("on", "off"),
-        _on_off,
+        on_off,
     ),
     Setting(
         "keys",
         "auto",
         "keyboard",
-        _choice(*KEYS_GO),
+        choice(*KEYS_GO),
         "|".join(KEYS_GO),
         "Where keys go that are typed in the shell's terminal while the guest runs in the foreground. `auto`: to the "
         "serial port once the guest waits for input there (with --serial stdio), else to its keyboard once it waits "
@@ -325,22 +260,13 @@ SETTINGS: tuple[Setting, ...] = (
         "ADDRESS",
         "The address, an expression worked out anew at each stop, that the memory pane of the full-screen mode shows.",
     ),
-    Setting(
-        "pagination",
-        False,
-        "on",
-        _switch,
-        "on|off",
-        "Taken so that gdb's scripts work; kvmdbg never stops its output for a key.",
-        ("on", "off"),
-        _on_off,
-    ),
+    *SHELL_SETTINGS,
 )
 
-#: First words of settings that gdb writes with two: `set print pretty` is `set print-pretty`.
-GROUPS = ("print", "breakpoint", "history", "style")
+#: First words of settings that gdb writes with two: `set history save` is `set history-save`.
+GROUPS = ("breakpoint", "history", "style", "tui")
 #: Other names, as gdb spells them.
-ALIASES = {"output-radix": "radix", "disassembly-flavour": "disassembly-flavor"}
+ALIASES = {"output-radix": "radix", "disassembly-flavour": "disassembly-flavor", "pagination": "pager"}
 
 
 class Settings:
@@ -389,12 +315,14 @@ class Settings:
         return self._known[near[0]] if near else None
 
     def named(self, text: str) -> tuple[Setting | None, str]:
-        """The setting that "NAME VALUE" is about, and the value; as in gdb print-pretty may be written print pretty."""
+        """The setting that "NAME VALUE" is about, and the value; as in gdb history-save may be written history save."""
         first, _, rest = text.strip().partition(" ")
         second, _, value = rest.strip().partition(" ")
         group = next((one for one in GROUPS if one.startswith(first) and first), None)
         if group is not None and f"{group}-{second}" in self._known:
             return self._known[f"{group}-{second}"], value.strip()
+        if group == first and second and first not in self._known:
+            return None, rest.strip()
         return (self.find(first) if first else None), rest.strip()
 
     def set(self, name: str, text: str) -> None:

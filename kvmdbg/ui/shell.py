@@ -9,6 +9,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg import error_log, standard_files
@@ -21,6 +23,7 @@ from kvmdbg.errors import KvmdbgError
 from kvmdbg.printable import printable
 from kvmdbg.ui import keys
 from kvmdbg.ui.console import Console
+from kvmdbg.ui.offered import offered
 from kvmdbg.ui.progress import ProgressLine
 from kvmdbg.ui.read_line import read_line
 from kvmdbg.ui.style import prompt_style, wants_color
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import StyleAndTextTuples
     from prompt_toolkit.history import History
 
+    from kvmdbg.commands.settings import Settings
     from kvmdbg.engine.stops import Stop
     from kvmdbg.serving import GdbService
 
@@ -45,10 +49,10 @@ WAKE = "\0wake"
 """What the prompt gives when it was left to show a stop."""
 
 
-def history(tell: Callable[[str], None]) -> History:
+def history(tell: Callable[[str], None], settings: Settings) -> History:
     """The lines of this and earlier sessions, in a file that only its owner can read.
 
-    ``tell`` is told when it cannot be written any more.
+    ``tell`` is told when it cannot be written any more. The settings history-… say which file, and what of it.
     """
     from prompt_toolkit.history import FileHistory, InMemoryHistory
 
@@ -56,13 +60,15 @@ def history(tell: Callable[[str], None]) -> History:
         can_be_kept = True
 
         def load_history_strings(self) -> Iterable[str]:
+            most = settings["history-size"]
             try:
-                yield from super().load_history_strings()
+                lines = super().load_history_strings()  # the last ones first
+                yield from lines if not most else islice(lines, most)
             except OSError as error:
                 self._lose("read", error)
 
         def store_string(self, string: str) -> None:
-            if self.can_be_kept:
+            if self.can_be_kept and settings["history-save"]:
                 try:
                     super().store_string(string)
                 except OSError as error:
@@ -73,9 +79,10 @@ def history(tell: Callable[[str], None]) -> History:
             tell(f"the history cannot be {done}: {error.strerror}")
 
     folder = state_folder()
-    if folder is None:
+    chosen = settings["history-filename"]
+    if folder is None and not chosen:
         return InMemoryHistory()
-    path = folder / "history"
+    path = Path(chosen).expanduser() if chosen or folder is None else folder / "history"
     try:
         os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600))
     except OSError:
@@ -98,7 +105,7 @@ class Shell:
         self.session = interpreter.session
         self.color = wants_color(sys.stdout, color)
         self.console = Console(interpreter.columns, self._theme)
-        self.lines = history(lambda text: self._tell(Message(text, "warning")))
+        self.lines = history(lambda text: self._tell(Message(text, "warning")), interpreter.settings)
         self.prompt = None if is_dumb() else self._make_prompt()
         self.console.on_lost = self.session.world.stop
         self._stops: list[Stop] = []
@@ -121,7 +128,8 @@ class Shell:
             interpreter.kept(FullScreen).show = self._full_screen
 
     def _theme(self) -> str:
-        return str(self.interpreter.settings["theme"]) if self.color else ""
+        settings = self.interpreter.settings
+        return str(settings["theme"]) if self.color and settings["style-enabled"] else ""
 
     def _live_screen(self) -> None:
         from kvmdbg.ui import live
@@ -162,7 +170,9 @@ class Shell:
 
     def _make_prompt(self) -> PromptSession[str]:
         from prompt_toolkit import PromptSession
+        from prompt_toolkit.auto_suggest import AutoSuggestFromHistory, ConditionalAutoSuggest
         from prompt_toolkit.completion import Completer, Completion
+        from prompt_toolkit.filters import Condition
         from prompt_toolkit.output import ColorDepth
         from prompt_toolkit.styles import DynamicStyle, merge_styles
         from prompt_toolkit.styles.style import Style
@@ -174,7 +184,7 @@ class Shell:
         class Words(Completer):
             def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
                 line = document.text_before_cursor
-                for one in interpreter.complete(line):
+                for one in offered(interpreter, line):
                     yield Completion(one.text, one.start - len(line), display_meta=one.description)
 
         extra = Style.from_dict(
@@ -183,6 +193,9 @@ class Shell:
         return PromptSession(
             history=self.lines,
             completer=Words(),
+            auto_suggest=ConditionalAutoSuggest(
+                AutoSuggestFromHistory(), Condition(lambda: bool(interpreter.settings["suggestions"]))
+            ),
             complete_while_typing=False,
             lexer=CommandLexer(interpreter),
             style=merge_styles([DynamicStyle(lambda: prompt_style(interpreter.settings["theme"])), extra]),
@@ -190,7 +203,6 @@ class Shell:
             enable_suspend=True,
             refresh_interval=0.5,  # another debugger may let the guest run
             color_depth=None if self.color else ColorDepth.DEPTH_1_BIT,
-            bottom_toolbar=lambda: toolbar(interpreter),
             key_bindings=keys.bindings(self._run_key, self._interrupt),
         )
 
@@ -201,7 +213,8 @@ class Shell:
         except Exception:  # another thread is restarting the guest
             name = state
         unended = f"{self.console.partial}\n" if self.console.partial else ""
-        return [("", unended), ("bold", f"(kvmdbg {name}) ")]
+        own = self.interpreter.settings["prompt"]
+        return [("", unended), ("bold", f"{own} " if own else f"(kvmdbg {name}) ")]
 
     def _run_key(self, line: str) -> None:
         """A key that stands for a command: what is typed so far is there again at the next prompt."""
@@ -268,6 +281,7 @@ class Shell:
             return line if line or not (self._stops or self._foreign) else WAKE
         draft, self._draft = self._draft, ""
         self.prompt.app.erase_when_done = False
+        self._apply_settings(self.prompt)
         with self.console.prompting(self.prompt.app):
             line = read_line(self.prompt, self._message, self._started, draft)
         if line == WAKE:
@@ -275,6 +289,13 @@ class Shell:
         else:
             self.console.partial = ""  # it stands above the line now
         return line
+
+    def _apply_settings(self, prompt: PromptSession[str]) -> None:
+        from prompt_toolkit.enums import EditingMode
+
+        settings = self.interpreter.settings
+        prompt.editing_mode = EditingMode.VI if settings["editing-mode"] == "vi" else EditingMode.EMACS
+        prompt.bottom_toolbar = (lambda: toolbar(self.interpreter)) if settings["toolbar"] else None
 
     def _plain_line(self, text: str) -> str:
         """A line from a terminal that can do nothing but show text."""

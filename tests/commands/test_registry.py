@@ -279,7 +279,18 @@ def test_an_example_that_stays_keeps_its_output() -> None:
     assert reference.with_outputs(other, shown) == other
 
 
-REACH_THE_HOST = ["cd", "gdbserver", "pipe", "pwd", "python", "python-interactive", "set logging", "shell", "tui"]
+REACH_THE_HOST = [
+    "cd",
+    "gdbserver",
+    "pipe",
+    "pwd",
+    "python",
+    "python-interactive",
+    "set history-filename",
+    "set logging",
+    "shell",
+    "tui",
+]
 
 
 def test_what_reaches_the_host_says_so() -> None:

@@ -76,11 +76,11 @@ def test_two_users_do_not_share_settings() -> None:
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("listsize 20", "listsize"),
-        ("height 0", "height"),
-        ("history save on", "history"),
-        ("hist size 100", "history"),
-        ("style enabled off", "style"),
+        ("listsize 20", None),
+        ("height 0", None),
+        ("history save on", None),
+        ("hist size 100", None),
+        ("style enabled off", None),
         ("args --x=y", "args"),
         ("environment A=B", "environment"),
         ("architecture i8086", "architecture"),
@@ -88,7 +88,7 @@ def test_two_users_do_not_share_settings() -> None:
         ("language c++", "language"),
         ("mem = 5", None),
         ("mem += 5", None),
-        ("h 5", None),
+        ("hos 5", "host-charset"),
         ("$height = 3", None),
         ("frobnicate on", None),
     ],
@@ -108,3 +108,12 @@ def test_what_would_change_the_meaning_of_a_script_is_refused(text: str) -> None
 
 def test_no_setting_of_ours_is_taken_for_one_of_gdbs() -> None:
     assert not {one.name for one in SETTINGS} & IGNORED
+
+
+def test_settings_of_two_words() -> None:
+    values = Settings()
+    setting, value = values.named("history save off")
+    assert setting is not None and (setting.name, value) == ("history-save", "off")
+    setting, value = values.named("radix 16")
+    assert setting is not None and (setting.name, value) == ("radix", "16")
+    assert values.named("nosuch 1")[0] is None

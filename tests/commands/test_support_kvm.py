@@ -254,3 +254,48 @@ def _described(typist: Typist) -> list[dict[str, object]]:
 )
 def test_printf(hello: Typist, template: str, shown: str) -> None:
     assert hello.type(f"printf {template}") == shown
+
+
+# -- settings
+
+
+def test_gdbs_settings(hello: Typist) -> None:
+    for line in ("set pagination off", "set height 0", "set width 0", "set history save off", "set history size 100"):
+        assert hello.type(line) == ""
+    assert hello.type("show pagination") == "pager is off."
+    assert hello.type("show history save") == "history-save is off."
+    assert "size" in hello.type("show history")
+    assert hello.type("set style enabled off") == ""
+    assert hello.type("show style enabled") == "style-enabled is off."
+    assert "changes nothing" in hello.type("set style sources on")
+    assert hello.type("set history expansion on") == ""  # told once
+    hello.type("set hist size 5")
+    assert hello.dbg.settings["history-size"] == 5
+    assert "setting of gdb's" in hello.type("show language")
+    hello.type("set trace-commands on")
+    assert hello.type("print 1") == "+print 1\n$1 = 1"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("show listsise", "there is no setting listsise; did you mean listsize?"),
+        ("set listsise 3", "did you mean set listsize?"),
+        ("set listsize 0", "at least 1"),
+    ],
+)
+def test_mistakes_in_settings(hello: Typist, line: str, said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        hello.type(line)
+    assert said in str(error.value)
+
+
+def test_fuzzy_completion(hello: Typist) -> None:
+    from kvmdbg.ui.offered import offered
+
+    texts = lambda line: [one.text for one in offered(hello.dbg, line)]  # noqa: E731
+    assert texts("set fcmp") == []
+    hello.type("set fuzzy-completion on")
+    assert texts("set fcmp") == ["fuzzy-completion"]
+    assert "breakpoint-hold" in texts("set bhold")
+    assert texts("print $rdi") == ["$rdi"]
