@@ -50,8 +50,7 @@ class Bios(Environment):
 
     def number(self, caller: Caller) -> int | None:
         """Which of ``rom.CALLS`` the vCPU makes here; None where it is not the ROM's code that does."""
-        number = rom.CALLS.get(int(caller.regs.rip))
-        return number if number is not None and caller.sregs.cs.base == rom.BASE else None
+        return rom.CALLS.get((int(caller.sregs.cs.base), int(caller.regs.rip)))
 
     @staticmethod
     def has_code_at(pc: int) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 SEGMENT, BASE, SIZE = 0xF000, 0xF0000, 0x10000
 PORT = 0xEC
 """Nothing on a PC has it. Writes by other code than the ROM's go nowhere."""
-STUBS = 0x1000
+STUBS, SHARED = 0x1000, 0x2000
 POST, RESET, DATE, MODEL = 0xE05B, 0xFFF0, 0xFFF5, 0xFFFE
 CONFIGURATION, DISKETTE, FIXED_DISKS, BOOT_TARGET = 0x0100, 0x0110, 0x0120, 0x0140
 """Tables: of int 15h/C0, of int 1Eh, of int 41h and 46h (16 bytes each), and where int 19h jumps to."""
@@ -80,14 +80,28 @@ _SPECIAL: dict[int, bytes] = {
 }
 
 
+_SHARING = frozenset(range(0x20, 0x100)) - frozenset(POINTERS) - frozenset(_SPECIAL)
+"""Vectors that have one stub for all, so that few places have to be watched while the guest is stepped. Each comes
+there by a segment and an offset of its own."""
+
+
+def segment(vector: int) -> int:
+    """The segment in the vector table."""
+    return SEGMENT - vector if vector in _SHARING else SEGMENT
+
+
 def _placed() -> tuple[dict[int, bytes], dict[int, int]]:
-    """Code by its offset, and the offset of each vector's."""
+    """Code by its offset, and the offset of each vector's, in its own segment."""
     code: dict[int, bytes] = {}
     at: dict[int, int] = {}
     offset = STUBS
     for vector in range(256):
         if vector in POINTERS:
             at[vector] = POINTERS[vector]
+            continue
+        if vector in _SHARING:
+            code[SHARED] = _OUT + _IRET
+            at[vector] = SHARED + vector * 16
             continue
         stub = _SPECIAL.get(vector, _OUT + _IRET)
         code[offset] = stub
@@ -101,20 +115,21 @@ POST_CALL = 0x100
 """In CALLS: not an interrupt, but the start after a reset."""
 
 
-def _calls() -> dict[int, int]:
+def _calls() -> dict[tuple[int, int], int]:
     found = {}
-    for number, offset, stub in [
-        *((vector, ENTRIES[vector], CODE[ENTRIES[vector]]) for vector in ENTRIES if ENTRIES[vector] in CODE),
-        (POST_CALL, POST, _POST),
-    ]:
+    for number in (*range(256), POST_CALL):
+        offset = POST if number == POST_CALL else ENTRIES[number]
+        base = segment(number) << 4
+        stub = _POST if number == POST_CALL else CODE.get(base + offset - BASE, b"")
         at = stub.find(_OUT)
         if at >= 0:
-            found[offset + at] = found[offset + at + len(_OUT)] = number
+            found[base, offset + at] = found[base, offset + at + len(_OUT)] = number
     return found
 
 
 CALLS = _calls()
-"""Which stub writes to the port, by rip there: at the ``out``, or behind it where this KVM has moved on already."""
+"""Which stub writes to the port, by the base of CS and rip there: at the ``out``, or behind it where this KVM has moved
+on already."""
 
 
 def image(model: int = 0xFC) -> bytes:
@@ -130,7 +145,9 @@ def image(model: int = 0xFC) -> bytes:
 
 def vectors() -> bytes:
     """The interrupt vector table."""
-    return b"".join(ENTRIES[vector].to_bytes(2, "little") + SEGMENT.to_bytes(2, "little") for vector in range(256))
+    return b"".join(
+        ENTRIES[vector].to_bytes(2, "little") + segment(vector).to_bytes(2, "little") for vector in range(256)
+    )
 
 
 def symbols() -> list[tuple[str, int, int]]:
@@ -138,6 +155,7 @@ def symbols() -> list[tuple[str, int, int]]:
     found = [
         (f"bios_int_{vector:02x}h", BASE + offset, len(CODE[offset]))
         for vector, offset in ENTRIES.items()
-        if offset in CODE
+        if offset in CODE and vector not in _SHARING
     ]
+    found.append(("bios_int", BASE + SHARED, len(CODE[SHARED])))
     return [*found, ("bios_post", BASE + POST, len(_POST)), ("bios_reset", BASE + RESET, 5)]

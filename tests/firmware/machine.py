@@ -93,8 +93,9 @@ class Pc:
         self.regs.rsp, self.regs.rflags = STACK, 2
         self.write(STACK, bytes.fromhex("047c 0000 0202"))
         at = rom.ENTRIES[interrupt]
-        self.regs.rip = next(rip for rip, number in rom.CALLS.items() if number == interrupt and rip >= at)
-        self.sregs.cs.selector, self.sregs.cs.base = rom.SEGMENT, rom.BASE
+        places = [place for place, number in rom.CALLS.items() if number == interrupt]
+        base, self.regs.rip = next((base, rip) for base, rip in places if rip >= at)
+        self.sregs.cs.selector, self.sregs.cs.base = base >> 4, base
         end = self.bios.call(self)
         self.waits = bool(self.regs.rflags & 1)
         return end
