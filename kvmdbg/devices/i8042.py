@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from typing import Any, ClassVar
 
-from kvmdbg.devices.ps2 import BREAK, TO_SET_1, KeyboardDevice, Mouse
+from kvmdbg.devices.ps2 import ACK, BREAK, TO_SET_1, KeyboardDevice, Mouse
 from kvmdbg.devices.registry import device
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.board import Board
@@ -22,6 +22,8 @@ AFTER_COMMAND = 8
 CONFIG_IRQ1, CONFIG_IRQ12, CONFIG_SYSTEM, CONFIG_TRANSLATE = 1, 2, 4, 0x40
 CONFIG_NO_KEYBOARD, CONFIG_NO_MOUSE = 0x10, 0x20
 SELF_TEST_PASSED = 0x55
+BYTE_TIME = 1_000_000
+"""How long a byte of the keyboard's is on its way, in ns: 11 bits at 10 to 16.7 kHz."""
 IRQ, MOUSE_IRQ = 1, 12
 POLLS = 8
 """More reads of the status than one makes who is about to write a command."""
@@ -101,6 +103,10 @@ class Keyboard:
         """What is read next, and from whom it is."""
         self._last = 0
         """What was read last."""
+        self._ready_at = 0
+        """When the keyboard may have sent its next byte, in the guest's time."""
+        self._waits_until = 0
+        """What of that has a deadline."""
         self._break = False
         """The prefix of a break code has been taken off, to be bit 7 of the next byte."""
         self._raised: set[int] = set()
@@ -152,7 +158,7 @@ class Keyboard:
     def _next(self) -> tuple[int, str] | None:
         if self._answers:
             return self._answers.popleft()
-        while self.keyboard.queue and not self.config & CONFIG_NO_KEYBOARD:
+        while self.keyboard.queue and not self.config & CONFIG_NO_KEYBOARD and self._is_ready():
             value = self.keyboard.send()
             if value == BREAK and self.config & CONFIG_TRANSLATE:
                 self._break = True
@@ -163,9 +169,29 @@ class Keyboard:
             return self.mouse.send(), MOUSE
         return None
 
+    def _is_ready(self) -> bool:
+        """Whether the keyboard has had the time to send a byte since the last one was read.
+
+        A handler of IRQ 1 that calls another one reads the same byte twice, as on a PC.
+        """
+        time = self._board.time
+        if not time.runs or time.now() >= self._ready_at:
+            return True
+        if self._waits_until != self._ready_at:
+            self._waits_until = self._ready_at
+            time.at(self._ready_at, self.hurry)
+        return False
+
+    def hurry(self) -> None:
+        """Whatever the keyboard is to send has come."""
+        with self._lock:
+            self._ready_at = self._waits_until = 0
+            self._settle()
+
     def read(self, offset: int, size: int) -> int:
         with self._lock:
             if offset == COMMAND:
+                self._settle()
                 self._looked += 1
                 self.polled |= self._looked > POLLS
                 full = 0 if self._output is None else OUTPUT_FULL | (FROM_MOUSE if self._output[1] == MOUSE else 0)
@@ -173,6 +199,8 @@ class Keyboard:
             value = self._last
             if self._output is not None:
                 value = self._last = self._output[0]
+                if self._output[1] == KEYBOARD and value != ACK and self._board.pic is not None:
+                    self._ready_at = self._board.time.now() + BYTE_TIME
                 self._output = None
                 for line in self._raised:
                     self._board.set_irq(line, False)
@@ -274,4 +302,5 @@ class Keyboard:
         self._output = None if output is None else (output[0], output[1])
         self.keyboard.load(keyboard)
         self.mouse.load(mouse)
+        self._ready_at = self._waits_until = 0
         self._settle()

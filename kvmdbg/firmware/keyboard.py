@@ -61,8 +61,12 @@ def poll(call: Call) -> None:
         return
     keyboard = call.bios.device(Keyboard)
     bus = call.bios.bus
-    while keyboard is not None and bus.read_port(0x64, 1) & (OUTPUT_FULL | FROM_MOUSE) == OUTPUT_FULL:
+    if keyboard is None:
+        return
+    keyboard.hurry()
+    while bus.read_port(0x64, 1) & (OUTPUT_FULL | FROM_MOUSE) == OUTPUT_FULL:
         take_scan_code(call, bus.read_port(0x60, 1))
+        keyboard.hurry()
 
 
 def take_scan_code(call: Call, code: int) -> tuple[bool, GuestEnd | None]:

@@ -48,6 +48,11 @@ class GuestTime:
         self._since: int | None = None
         self._deadlines: list[Deadline] = []
 
+    @property
+    def runs(self) -> bool:
+        """Whether it goes on, as the guest does."""
+        return self._since is not None
+
     def now(self) -> int:
         if self._since is None:
             return self._now
