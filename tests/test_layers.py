@@ -35,7 +35,7 @@ MAY_IMPORT = {
         "kvmdbg.devices": "machine x86 errors numbers plugins record",
         "kvmdbg.firmware": "devices machine x86 kvm errors record",
         "kvmdbg.language": "x86 errors plugins record",
-        "kvmdbg.loaders": "machine x86 errors plugins printable record elftools",
+        "kvmdbg.loaders": "machine x86 errors plugins printable record elftools lz4 zstandard",
         "kvmdbg.debuginfo": "language loaders machine x86 errors printable record elftools platformdirs",
         "kvmdbg.observe": "debuginfo kvm machine x86 errors record",
         "kvmdbg.timeline": "machine record",

@@ -12,6 +12,8 @@ from itertools import pairwise
 from kvmdbg.machine.image import Symbol
 
 LARGEST_KERNEL = 1 << 28
+ZSTD, LZ4 = b"\x28\xb5\x2f\xfd", b"\x02\x21\x4c\x18"
+LZ4_BLOCK = 8 << 20
 DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
 
 
@@ -30,9 +32,45 @@ def unpacked(data: bytes) -> bytes | None:
             return lzma.LZMADecompressor().decompress(data, LARGEST_KERNEL)
         if data.startswith(b"BZh"):
             return bz2.BZ2Decompressor().decompress(data, LARGEST_KERNEL)
+        if data.startswith(ZSTD):
+            return _unpacked_zstd(data)
+        if data.startswith(LZ4):
+            return _unpacked_lz4(data)
     except (lzma.LZMAError, zlib.error, OSError):
         return None
     return data if data.startswith(b"\x7fELF") else None
+
+
+def _unpacked_zstd(data: bytes) -> bytes | None:
+    """With the package zstandard, where it is installed."""
+    try:
+        import zstandard
+    except ImportError:
+        return None
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(data) as stream:
+            return bytes(stream.read(LARGEST_KERNEL))
+    except zstandard.ZstdError:
+        return None
+
+
+def _unpacked_lz4(data: bytes) -> bytes | None:
+    """With the package lz4, where it is installed: blocks behind their sizes (lz4_Frame_format.md, "Legacy frame")."""
+    try:
+        import lz4.block
+    except ImportError:
+        return None
+    made, at = bytearray(), len(LZ4)
+    while at + 4 <= len(data) and len(made) < LARGEST_KERNEL:
+        size = int.from_bytes(data[at : at + 4], "little")
+        if not size or at + 4 + size > len(data):
+            break  # what is behind the last block is the kernel's size
+        try:
+            made += lz4.block.decompress(data[at + 4 : at + 4 + size], uncompressed_size=LZ4_BLOCK)
+        except lz4.block.LZ4BlockError:
+            return None
+        at += 4 + size
+    return bytes(made)
 
 
 def kallsyms(kernel: bytes) -> Iterator[Symbol]:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import lzma
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import lz4.block
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -206,7 +209,36 @@ def test_symbols_of_the_kernel_s_own_table(behind: bool) -> None:
     ]
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bytes], ids=["gzip", "xz", "not packed"])
+def lz4_packed(data: bytes) -> bytes:
+    """As the kernel's build has it: the legacy frame, in blocks, and the size behind it."""
+    blocks = [lz4.block.compress(data[at : at + (8 << 20)], store_size=False) for at in range(0, len(data), 8 << 20)]
+    framed = b"".join(struct.pack("<I", len(block)) + block for block in blocks)
+    return b"\x02\x21\x4c\x18" + framed + struct.pack("<I", len(data))
+
+
+def zstd_packed(data: bytes) -> bytes:
+    return zstandard.compress(data) + struct.pack("<I", len(data))
+
+
+PACKERS = {
+    "gzip": gzip.compress,
+    "xz": lzma.compress,
+    "bzip2": bz2.compress,
+    "lz4": lz4_packed,
+    "zstd": zstd_packed,
+    "not": bytes,
+}
+
+
+@pytest.mark.parametrize(
+    "packed", [b"\x02\x21\x4c\x18\5\0\0\0abcde", b"\x28\xb5\x2f\xfdabc", b"\xfd7zXZ\0abc", b"BZhabc", b"?"]
+)
+def test_a_damaged_payload_has_no_symbols(image_file: Write, packed: bytes) -> None:
+    image = load(image_file(bzimage(payload=packed)))
+    assert image.later_symbols is not None and image.later_symbols() == []
+
+
+@pytest.mark.parametrize("pack", PACKERS.values(), ids=list(PACKERS))
 def test_a_bzimage_s_symbols_are_those_of_the_kernel_in_it(image_file: Write, pack: Callable[[bytes], bytes]) -> None:
     image = load(image_file(bzimage(payload=pack(b"\x7fELF" + table(True)[4:]))))
     assert image.symbols == [] and image.later_symbols is not None
