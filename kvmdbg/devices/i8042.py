@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from typing import Any, ClassVar
 
-from kvmdbg.devices.ps2 import ACK, BREAK, TO_SET_1, KeyboardDevice, Mouse
+from kvmdbg.devices.ps2 import BREAK, TO_SET_1, KeyboardDevice, Mouse
 from kvmdbg.devices.registry import device
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.board import Board
@@ -105,6 +105,8 @@ class Keyboard:
         """What was read last."""
         self._ready_at = 0
         """When the keyboard may have sent its next byte, in the guest's time."""
+        self._asked = False
+        """What comes is an answer to a command, for which no guest that knows it waits."""
         self._waits_until = 0
         """What of that has a deadline."""
         self._break = False
@@ -124,6 +126,7 @@ class Keyboard:
         self._board.arrived(self.name, "press", key)
         with self._lock:
             self.keyboard.press(codes)
+            self._asked = False
             self._settle()
 
     def type(self, text: str) -> None:
@@ -199,7 +202,7 @@ class Keyboard:
             value = self._last
             if self._output is not None:
                 value = self._last = self._output[0]
-                if self._output[1] == KEYBOARD and value != ACK and self._board.pic is not None:
+                if self._output[1] == KEYBOARD and not self._asked and self._board.pic is not None:
                     self._ready_at = self._board.time.now() + BYTE_TIME
                 self._output = None
                 for line in self._raised:
@@ -213,6 +216,7 @@ class Keyboard:
     def write(self, offset: int, size: int, value: int) -> GuestEnd | None:
         with self._lock:
             self._looked = 0
+            self._asked = True
             end = self._command(value & 0xFF) if offset == COMMAND else self._data(value & 0xFF)
             self._settle()
             return end
