@@ -27,6 +27,7 @@ types: $(VENV)/dev.stamp
 
 docs: $(VENV)/dev.stamp
 	$(BIN)/python -m kvmdbg.commands.reference
+	$(BIN)/python -m kvmdbg.commands.coming_from
 	$(BIN)/python -m gdbstub.reference docs/gdb-packets.md
 	$(BIN)/python -m tests.docs.transcripts
 	$(BIN)/python -m tests.docs.picture

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from kvmdbg.commands import of_others
 from kvmdbg.commands.aliases import Aliases
+from kvmdbg.commands.defined import ARGUMENT, Macro, MacroCall
 from kvmdbg.commands.places import Place, value_place
 from kvmdbg.commands.registry import REGISTRY, Candidate, Command, Later, Registry, Resolved
 from kvmdbg.commands.results import ExitLine, Message, Result, StopReport
@@ -31,7 +33,6 @@ MoreLines = Callable[[], "str | None"]
 #: Commands within commands (source, macros) go no deeper than this, like gdb's max-user-call-depth.
 DEPTH_LIMIT = 64
 
-_ARGUMENT = re.compile(r"\$arg(c|\*|\d+)")
 _OPENS_BODY = re.compile(r"\s*(commands|define|document|if|while|python|py|pi|python-interactive)\b")
 _NO_COMMANDS = ("document", "python")  # bodies whose lines open no others
 _ENDS_BODY = re.compile(r"\s*end\s*(#.*)?$")
@@ -72,41 +73,6 @@ class Log(Protocol):
     def write(self, result: Result) -> None: ...
 
     def close(self) -> None: ...
-
-
-class Macro:
-    """A user-defined command: its lines and, from ``document``, its help."""
-
-    def __init__(self, name: str, lines: list[str], text: str = "User-defined.") -> None:
-        self.name = name
-        self.lines = lines
-        self.text = text
-
-
-class MacroCall:
-    """A macro that is being run, and what it was given."""
-
-    def __init__(self, name: str, text: str) -> None:
-        import shlex
-
-        self.name = name
-        self.text = text
-        try:
-            self.words = shlex.split(text, posix=False)
-        except ValueError as error:
-            raise UsageError(f"{name}: {error}") from None
-
-    def fill(self, line: str) -> str:
-        """The line with what was given in place of $arg0, $argc and $arg*."""
-        return _ARGUMENT.sub(self._argument, line)
-
-    def _argument(self, match: re.Match[str]) -> str:
-        which = match[1]
-        if which == "c":
-            return str(len(self.words))
-        if which == "*":
-            return self.text
-        return self.words[int(which)] if int(which) < len(self.words) else match[0]
 
 
 class Interpreter:
@@ -203,18 +169,23 @@ class Interpreter:
         try:
             if self._macro:
                 text = self._macro[-1].fill(text)
-                if missing := _ARGUMENT.search(text):  # as gdb: an error only where the line is run
+                if missing := ARGUMENT.search(text):  # as gdb: an error only where the line is run
                     call = self._macro[-1]
                     raise UsageError(f"{call.name}: {missing[0]} was not given ({len(call.words)} arguments)")
             if (found := self._macro_of(text)) is not None:
                 yield from self._run_macro(*found)
             else:
-                yield from self._run_command(self.aliases.expand(text), more_lines)
+                text = self.aliases.expand(text)
+                for one in of_others.lines(text, self._has_command, self.session):
+                    yield from self._run_command(one, more_lines)
         finally:
             self._depth -= 1
         if self._pending is not None and not self._in_stop_commands:
             stop, self._pending = self._pending, None
             yield from self.report_stop(stop)
+
+    def _has_command(self, parent: str, name: str) -> bool:
+        return name in self.registry.names(parent)
 
     def _macro_of(self, text: str) -> tuple[Macro, str] | None:
         """The command made with define that a line names, and the rest of the line."""

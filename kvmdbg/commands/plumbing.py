@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 from kvmdbg.commands.aliases import Alias
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import FlagWordType, RestType
+from kvmdbg.commands.print_settings import PrintSettings
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Result, Table, Text
 from kvmdbg.errors import UsageError
@@ -112,6 +114,14 @@ def with_(dbg: Interpreter, text: WithArg) -> Iterator[Result]:
         raise UsageError("with needs a setting, its value, -- and a command, as in: with radix 16 -- print $ax")
     if not line:
         raise UsageError("with needs a command behind --")
+    if re.match(r"\s*(p|pr|pri|prin|print)\s", before):
+        kept = dbg.kept(PrintSettings)
+        style = kept.style
+        try:
+            yield from dbg.run_lines([f"set {before}", line])
+        finally:
+            kept.style = style
+        return
     setting, value = dbg.settings.named(before)
     if setting is None:
         raise UsageError(f"there is no setting {before.split()[0] if before.split() else ''}; show lists them")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Annotated
 
+from kvmdbg.commands import of_others
 from kvmdbg.commands.info import subcommand_table
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.parameters import CommandTextArg, NumberType, RestType, TextArg
@@ -56,6 +57,11 @@ def help_(dbg: Interpreter, topic: CommandTextArg = "") -> Iterator[Result]:
         return
     if topic == "all":
         yield _listed(list(dbg.registry), "All commands")
+        return
+    other = of_others.found(topic, lambda parent, name: name in dbg.registry.names(parent))
+    if other is not None:
+        name, word, _ = other
+        yield HelpPage(name, name, f"A word of {word.of}; here it is: {word.means}")
         return
     try:
         found = dbg.registry.resolve(topic)
