@@ -31,6 +31,11 @@ class Host(Protocol):
         """Whether a guest runs with paging in 32-bit protected mode."""
         ...
 
+    @property
+    def misses_windows(self) -> bool:
+        """Whether a vCPU that is to exit when an interrupt may come in runs through a few instructions where it may."""
+        ...
+
     def machine(self, memory: int, cpus: int, irqchip: bool, change_cpuid: Callable[[abi.kvm_cpuid2], None]) -> Machine:
         """A new machine, with ``memory`` bytes and an empty bus."""
         ...
@@ -59,6 +64,10 @@ class KvmHost:
     @property
     def legacy_paging_works(self) -> bool:
         return probe.legacy_paging_works()
+
+    @property
+    def misses_windows(self) -> bool:
+        return probe.misses_windows()
 
     def machine(self, memory: int, cpus: int, irqchip: bool, change_cpuid: Callable[[abi.kvm_cpuid2], None]) -> Machine:
         return Machine(memory, cpus, irqchip, change_cpuid)

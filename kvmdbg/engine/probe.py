@@ -269,6 +269,15 @@ class _Prober:
         self.vcpu.set_sregs(sregs)
         return isinstance(self.run(), exits.HltExit)
 
+    def misses_windows(self) -> bool:
+        # again: sti; nop; cli; mov cx, 200; loop to itself; inc bx; jmp again
+        self.set_up("real", bytes.fromhex("fb90fa b9c800 e2fe 43 ebf5"))
+        self.vcpu.set_regs(abi.kvm_regs(rip=CODE, rflags=2, rsp=0x3000))
+        self.vcpu.ask_for_window(True)
+        end = self.run()
+        self.vcpu.ask_for_window(False)
+        return not isinstance(end, exits.IrqWindowExit) or int(self.vcpu.regs.rbx) > 1
+
     def out_is_past(self) -> bool:
         self.set_up("real", b"\x90\xe6\x80\x90")  # nop; out 0x80, al
         return isinstance(self.run(), exits.IoExit) and int(self.vcpu.regs.rip) == CODE + 3
@@ -370,6 +379,12 @@ def shutdown_resets() -> bool:
 def legacy_paging_works() -> bool:
     """Whether a guest runs with paging in 32-bit protected mode; asked when somebody wants to know."""
     return _ask(_Prober.legacy_paging_works)
+
+
+@lru_cache(maxsize=1)
+def misses_windows() -> bool:
+    """Whether KVM looks now and then only whether an interrupt may come in; asked when somebody wants to know."""
+    return _ask(_Prober.misses_windows)
 
 
 def in_words(profile: HostProfile, blocks_interrupts: bool) -> list[tuple[str, str]]:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 TABLES, TABLES_END = abi.kvm_sregs.tr.offset, abi.kvm_sregs.cr8.offset
 """In struct kvm_sregs: TR, LDT, GDT, IDT and what says where the paging structures are."""
 RECENT = 16
+SEEKING = 5000
+"""How many steps are made to find where an interrupt may come in."""
 STANDSTILL = 3
 """After how many kicks that found the same registers it is asked whether the vCPU gets on."""
 
@@ -60,6 +62,8 @@ class Runner(Answering, TrapExits, LastExits):
         """Where the tables that the CPU reads were when they were last looked at."""
         self._state_at_kick = b""
         self._same_state = 0
+        self._window_waited = False
+        """An interrupt could not come in at the last kick."""
         self.stepper = Stepper(self, guest)
         self.watching = Watching(self)
         self.retreat = Retreat(self, guest)
@@ -335,6 +339,9 @@ class Runner(Answering, TrapExits, LastExits):
         if not self.look_up_due:
             return None
         self.look_up_due = False
+        stop = self._seek_window()
+        if stop is not None or self.guest.world.stopping:
+            return stop
         state = self.vcpu.copy_of_regs()
         self._same_state = self._same_state + 1 if state == self._state_at_kick else 0
         self._state_at_kick = state
@@ -357,6 +364,20 @@ class Runner(Answering, TrapExits, LastExits):
             stops.ErrorStop,
             message=f"the guest does not get on: this KVM neither runs nor leaves the instruction {text}",
         )
+
+    def _seek_window(self) -> stops.Stop | None:
+        """Step for a while where an interrupt waits since the last kick, and KVM misses how short it may come in.
+
+        Between sti; nop; cli, say: it might wait for ever.
+        """
+        pic = self.guest.machine.board.pic
+        waits = pic is not None and pic.pending and self.vcpu.wants_window
+        waited, self._window_waited = self._window_waited, waits
+        if not (waits and waited) or self.plan.watched or self.points_at(self.pc) or not self.host.misses_windows:
+            return None
+        with self.watching.unguarded():
+            stop = self.stepper.run(SEEKING, limit=True)
+        return None if isinstance(stop, stops.LimitStop) else stop
 
     def spend(self) -> stops.Stop | None:
         """One exit more while stepping: the stop when it was the last that the limit allows."""

@@ -422,7 +422,7 @@ class Watching:
     # --- guards in the way -------------------------------------------------------------------------
 
     @contextmanager
-    def _unguarded(self) -> Iterator[None]:
+    def unguarded(self) -> Iterator[None]:
         """While inside, no page is guarded, no breakpoint's trap lies in memory, and no other vCPU is in the guest."""
         runner = self.runner
         guest, plan = runner.guest, runner.plan
@@ -443,7 +443,7 @@ class Watching:
         runner = self.runner
         vectors = runner.guest.vectors
         watches = dict.fromkeys(span.watch for spans in runner.plan.watched.values() for span in spans)
-        with self._unguarded():
+        with self.unguarded():
             stop = self.around([*watches], step)
         runner.tables_touched |= vectors.active
         return stop

@@ -100,6 +100,10 @@ class RunPage:
                 raise
             return
 
+    def ask_for_window(self, on: bool) -> None:
+        """Whether ``run`` also ends where an external interrupt may come in."""
+        self.page[U8_WANTS_WINDOW] = on
+
     def complete(self) -> bool:
         """Let KVM finish the instruction of the last exit; whether that has led to another exit."""
         self.page[U8_IMMEDIATE_EXIT] = 1

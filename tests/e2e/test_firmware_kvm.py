@@ -180,6 +180,15 @@ def test_seabios_boots_a_disk(disk_image: str, irqchip: str, time_scale: float) 
         assert b"failed" not in dbg.output and dbg.machine.board.disks.hard[0].changed == 2
 
 
+def test_seabios_boots_a_floppy(disk_image: str, time_scale: float) -> None:
+    with kvmdbg.open(bios=seabios(), memory="64M", floppies=[disk_image]) as dbg:
+        dbg.break_at("*0x7c00")
+        stop = dbg.run(timeout=80 * time_scale)
+        assert isinstance(stop, BreakpointStop) and dbg.regs.rdx & 0xFF == 0
+        run_until(dbg, SAID, 80 * time_scale)
+        assert b"failed" not in dbg.output and dbg.machine.board.disks.floppies[0].changed == 2
+
+
 def test_text_on_the_screen_by_a_video_bios(disk_image: str, time_scale: float) -> None:
     """Its ROM comes by fw_cfg, and the boot sector is stopped at and put back on the way."""
     video = file_of("seabios", "usr/share/seabios/vgabios-isavga.bin")

@@ -77,6 +77,7 @@ class ScriptedHost:
 
     shutdown_resets = False
     legacy_paging_works = True
+    misses_windows = False
 
     def __init__(self, profile: HostProfile, program: Mapping[int, tuple[int, Instruction]] | None = None) -> None:
         self.profile = profile
