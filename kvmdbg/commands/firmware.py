@@ -29,10 +29,10 @@ def info_bios(dbg: Interpreter) -> Result:
     bios: Bios | None = dbg.session.machine.bios
     rows, data = [], []
     for (interrupt, function), count in sorted(bios.counts.items() if bios is not None else ()):
-        found = find(interrupt, function if function > 0xFF else function << 8)
+        found = find(interrupt, function if function > 0xFF else max(function, 0) << 8)
         name = found.name if found is not None else "unknown"
         last = bios is not None and bios.last == (interrupt, function)
-        chosen = f"AX={function:#06x}" if function > 0xFF else f"AH={function:#04x}"
+        chosen = f"AX={function:#06x}" if function > 0xFF else f"AH={function:#04x}" if function >= 0 else ""
         rows.append((f"{interrupt:#x}", chosen, str(count), name + (" (the last)" if last else "")))
         data.append({"interrupt": interrupt, "function": function, "count": count, "name": name, "last": last})
     empty = "The guest has called no service." if bios is not None else "This guest finds no BIOS."

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
+from kvmdbg.engine.empty_vectors import empty_vector
 from kvmdbg.engine.events import ExceptionEvent
 from kvmdbg.engine.exit_loop import RESUMED, ExitLoop
 from kvmdbg.engine.outside import PortEntry
@@ -25,6 +26,8 @@ UD2 = b"\x0f\x0b"
 class LastExits(ExitLoop):
     """Of the run at hand."""
 
+    told_vectors: set[int]
+    """Vectors that lead nowhere, of which the user has been told."""
     _sregs_at_start: abi.kvm_sregs | None = None
     _died_of: tuple[Fault, int] | None = None
     """The exception, and where, that was told as caught though it had ended the guest."""
@@ -79,11 +82,19 @@ class LastExits(ExitLoop):
             return self.deliver(own, 1)  # a trap of the guest's own, which this KVM does not run
         if code[:2] == UD2:
             return self.deliver(6, 0)
+        self.tell_of_empty_vector(stuck=True)
         text, size = self.guest.space.instruction_text(self, code)
         from kvmdbg.engine import post_mortem
 
         account = post_mortem.of_emulation_failure(self, self.guest, self._last_run())
         return self.stop(stops.EmulationFailureStop, instruction=code[:size], text=text, autopsy=account)
+
+    def tell_of_empty_vector(self, *, stuck: bool) -> None:
+        """Where the guest got lost by an interrupt that nobody serves: say so, once for each vector."""
+        found = empty_vector(self, self.guest.space, stuck=stuck)
+        if found is not None and found[0] not in self.told_vectors:
+            self.told_vectors.add(found[0])
+            self.guest.listeners.tell_warning(found[1])
 
     def _on_shutdown(self) -> stops.Stop:
         self._require_guards_apart()

@@ -60,6 +60,7 @@ class Runner(Answering, TrapExits, LastExits):
         """Stopped from outside on a breakpoint that has fired and is yet to be passed."""
         self._tables = b""
         """Where the tables that the CPU reads were when they were last looked at."""
+        self.told_vectors = set()
         self._state_at_kick = b""
         self._same_state = 0
         self._window_waited = False
@@ -342,6 +343,7 @@ class Runner(Answering, TrapExits, LastExits):
         stop = self._seek_window()
         if stop is not None or self.guest.world.stopping:
             return stop
+        self.tell_of_empty_vector(stuck=False)
         state = self.vcpu.copy_of_regs()
         self._same_state = self._same_state + 1 if state == self._state_at_kick else 0
         self._state_at_kick = state

@@ -16,6 +16,9 @@ from kvmdbg.machine.memory import GuestMemory
 if TYPE_CHECKING:
     from kvmdbg.kvm import abi
 
+ANY = -1
+"""In the counts, for interrupts without functions."""
+
 
 class Bios(Environment):
     """A device with a port, to which the code in ``rom`` writes."""
@@ -40,7 +43,8 @@ class Bios(Environment):
             return post(call)
         ax = call.ax
         found = find(number, ax)
-        key = number, ax if found is not None and (found.number or 0) > 0xFF else ax >> 8
+        chosen = ax >> 8 if found is None or found.number is not None else ANY
+        key = number, ax if found is not None and (found.number or 0) > 0xFF else chosen
         self.counts[key] = self.counts.get(key, 0) + 1
         self.last = key
         if found is None:

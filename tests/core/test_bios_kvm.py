@@ -210,3 +210,17 @@ def test_a_call_is_no_exception(booted: Booted) -> None:
     stop = run(dbg)
     assert isinstance(stop, stops.CaughtStop)
     assert "exception 6 (#UD)" in stop.describe()
+
+
+@pytest.mark.parametrize("vector", ["", "mov word ptr [0x40], 0x5000;"])
+def test_a_call_through_an_empty_vector_is_told(booted: Booted, vector: str) -> None:
+    dbg = booted(f"xor ax, ax; mov ds, ax; {vector} mov ax, 0x0e41; int 0x10; cli; hlt", firmware="none")
+    said: list[str] = []
+    dbg.listeners.on_warning(said.append)
+    dbg.run(timeout=1.5)
+    (sentence,) = said
+    place = dbg.memory.read(0x7C00, 32).index(b"\xcd\x10") + 0x7C00
+    assert sentence.startswith(
+        f"int 0x10 at 0000:{place:04x}: its vector leads to 0000:{0x5000 if vector else 0:04x}, "
+    )
+    assert "by now AX=0x" in sentence
