@@ -27,6 +27,7 @@ from kvmdbg.kvm import abi, exits
 from kvmdbg.machine.cpu import Cpu
 from kvmdbg.machine.memory import Guard
 from kvmdbg.record import replace
+from kvmdbg.x86.registers import EFLAGS_IF
 
 if TYPE_CHECKING:
     from kvmdbg.engine.guest import Guest
@@ -36,6 +37,8 @@ TABLES, TABLES_END = abi.kvm_sregs.tr.offset, abi.kvm_sregs.cr8.offset
 RECENT = 16
 SEEKING = 5000
 """How many steps are made to find where an interrupt may come in."""
+LVT_LINT0, LVT_KIND, LVT_NMI = 0x350, 0x10700, 0x400
+"""In a local APIC: the entry of LINT0, its mask and delivery mode, and an NMI let through (SDM 3A, 12.5.1)."""
 STANDSTILL = 3
 """After how many kicks that found the same registers it is asked whether the vCPU gets on."""
 
@@ -347,8 +350,11 @@ class Runner(Answering, TrapExits, LastExits):
         state = self.vcpu.copy_of_regs()
         self._same_state = self._same_state + 1 if state == self._state_at_kick else 0
         self._state_at_kick = state
-        if self._same_state < STANDSTILL or self.mp_state() != abi.KVM_MP_STATE_RUNNABLE:
+        self.halted_for_good = False
+        if self._same_state < STANDSTILL:
             return None
+        if (mp_state := self.mp_state()) != abi.KVM_MP_STATE_RUNNABLE:
+            return self._rest_of_all(mp_state)
         self._same_state = 0
         guest = self.guest
         pages = self.watching.guarded_at_pc() | guest.holding.guarded_of_cpu(self)
@@ -380,6 +386,20 @@ class Runner(Answering, TrapExits, LastExits):
         with self.watching.unguarded():
             stop = self.stepper.run(SEEKING, limit=True)
         return None if isinstance(stop, stops.LimitStop) else stop
+
+    def _rest_of_all(self, mp_state: int) -> stops.Stop | None:
+        """The stop where this vCPU is halted with interrupts off, by KVM's own chips, and no other can wake it."""
+        halted = mp_state == abi.KVM_MP_STATE_HALTED and self.guest.machine.irqchip
+        if not halted or self.vcpu.regs.rflags & EFLAGS_IF:
+            return None
+        local = bytes(self.vcpu.get_lapic().regs)
+        if int.from_bytes(local[LVT_LINT0 : LVT_LINT0 + 4], "little") & LVT_KIND == LVT_NMI:
+            return None  # the timer may come as an NMI there
+        self.halted_for_good = True
+        others = (runner for runner in self.guest.world.runners if runner is not self)
+        if any(runner.may_run and not runner.halted_for_good for runner in others):
+            return None
+        return self.stop(stops.HaltedStop)
 
     def spend(self) -> stops.Stop | None:
         """One exit more while stepping: the stop when it was the last that the limit allows."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+import kvmdbg
 from kvmdbg.core.session import Session
 from kvmdbg.engine.probe import host_profile
 from kvmdbg.engine.stops import BreakpointStop, HaltedStop, InterruptedStop, LimitStop, StepStop
@@ -151,3 +154,22 @@ def test_with_its_own_controllers_a_limit_and_an_interrupt_say_so_too(kvm_guest:
     assert dbg.vcpu.halted
     stop = dbg.run(timeout=0.3)
     assert isinstance(stop, LimitStop) and stop.halted and stop.pc == dbg.symbols["behind"]
+
+
+def test_a_hlt_that_nothing_ends_is_a_stop(kvm_guest: Guests, irqchip: str) -> None:
+    """With interrupts off, also where KVM has the controllers: nobody would ever hear of it."""
+    dbg = kvm_guest(asm="cli; mov al, 1; hlt; behind: mov al, 2; hlt", irqchip=irqchip)
+    stop = dbg.run(timeout=30)
+    assert isinstance(stop, HaltedStop), stop.describe()
+    assert (dbg.regs.rax & 0xFF, stop.pc) == (1, dbg.symbols["behind"])
+
+
+def test_several_halt_for_good_together() -> None:
+    """guests/smp.elf without its loops: the last processor to halt stops all, and none before."""
+    with kvmdbg.open(Path(__file__).resolve().parents[2] / "guests" / "smp.elf", cpus=2, serial="none") as dbg:
+        dbg.break_at("count", temporary=True, when="started && counted[0] && counted[1]")
+        assert isinstance(dbg.run(timeout=60), BreakpointStop)
+        dbg.memory.write(dbg.symbols["count"], b"\xf4")  # its loop goes on behind the hlt of the one that is woken
+        stop = dbg.run(timeout=60)
+        assert isinstance(stop, HaltedStop), stop.describe()
+        assert [view.registers.get("rip") for view in dbg.vcpus] == [dbg.symbols["count"] + 1] * 2
