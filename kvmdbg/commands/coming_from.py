@@ -174,6 +174,7 @@ BOCHS = (
     Row("set $rax = 1"),
     other("trace on", "trace insn on"),
     other("modebp", "catch mode"),
+    other("magic_break: enabled=1", "set magic-breakpoint on", "xchg bx, bx; in Bochs's configuration file"),
     other("crc 0x1000 0x1010", "checksum 0x1000 16"),
 )
 

@@ -250,7 +250,8 @@ def catch(dbg: Interpreter, kind: KindArg, condition: ConditionArg = None) -> Re
     """Stop the guest at exits of one kind; some kinds also take a port, an address or a number.
 
     The kinds are the exit reasons of linux/kvm.h in lower case, without KVM_EXIT_, `any` for all of those, and what no
-    KVM exits for and the debugger finds out by itself: exception, interrupt, mode, cpuid, hypercall, rdtsc.
+    KVM exits for and the debugger finds out by itself: exception, interrupt, mode, cpuid, hypercall, rdtsc, and magic,
+    which is xchg bx, bx.
     """
     return _catch(dbg, kind, condition, f"exit {kind}" if kind not in ("rdtsc",) else kind)
 

@@ -220,6 +220,18 @@ SETTINGS: tuple[Setting, ...] = (
         of_session="breakpoint_hold",
     ),
     Setting(
+        "magic-breakpoint",
+        False,
+        "on",
+        switch,
+        "on|off",
+        "Whether the instruction xchg bx, bx stops the guest, as Bochs's magic breakpoint does; as `catch magic`. "
+        "No exit tells of it, so the guest is stepped while this is on, which is slow; off, it costs nothing.",
+        ("on", "off"),
+        on_off,
+        of_session="points.magic",
+    ),
+    Setting(
         "breakpoint-pending",
         "off",
         "on",

@@ -151,6 +151,22 @@ class Points:
         filters = {name: value for name, value in filters.items() if value is not None}
         return self.add(Catchpoint(kind, filters, temporary=temporary), when)
 
+    @property
+    def magic(self) -> bool:
+        """Whether ``xchg bx, bx`` stops the guest."""
+        return bool(self._magic())
+
+    @magic.setter
+    def magic(self, wanted: bool) -> None:
+        if wanted and not self.magic:
+            self.catch("magic")
+        elif not wanted:
+            for point in self._magic():
+                self._registry.delete(point.number)
+
+    def _magic(self) -> list[Catchpoint]:
+        return [one for one in self._registry.catchpoints() if one.kind == "magic" and one.function is None]
+
     def add(self, point: P, condition: str | None = None) -> P:
         """Take in a breakpoint, watchpoint or catchpoint with its condition. NotSupportedHere where it cannot work."""
         if self._control.state == "running":

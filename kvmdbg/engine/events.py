@@ -109,6 +109,17 @@ class RdtscEvent(Exit):
 
 @event
 @record
+class MagicEvent(Exit):
+    """``xchg bx, bx``, which does nothing: Bochs's magic breakpoint."""
+
+    kind: ClassVar[str] = "magic"
+
+    def describe(self) -> str:
+        return "magic breakpoint (xchg bx, bx)"
+
+
+@event
+@record
 class BiosEvent(Exit):
     """The guest has called the BIOS: ``interrupt``, ``function`` (AH) and AX; ``call`` is that in words."""
 
@@ -154,7 +165,7 @@ class MemoryEvent(Exit):
         return f"{self.access} of {self.size} bytes at {self.address:#x}, value {self.value:#x}"
 
 
-STEPPED = frozenset(("cpuid", "rdtsc", "hypercall", "mode"))
+STEPPED = frozenset(("cpuid", "rdtsc", "hypercall", "magic", "mode"))
 """No KVM exits for these: the vCPU is stepped while somebody wants them."""
 VECTORS = frozenset(("exception", "interrupt"))
 """Nor for these: breakpoints at the handlers' entries tell."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvmdbg.engine.events import CpuidEvent, RdtscEvent
+from kvmdbg.engine.events import CpuidEvent, MagicEvent, RdtscEvent
 from kvmdbg.engine.probe import HLT
 from kvmdbg.kvm import abi, exits
 
@@ -18,7 +18,8 @@ RUN_NATIVELY = frozenset((0x01, 0x19, 0x1C, 0x1D, 0x1E, 0xAE, 0xC7))
 
 
 def instruction_event(code: bytes, regs: abi.kvm_regs, bits: int) -> tuple[exits.Exit | None, int]:
-    """What ``cpuid``, ``rdtsc``, ``vmcall`` or ``vmmcall`` at the start of ``code`` is to hooks, and its length."""
+    """What the instruction at the start of ``code`` is to hooks, and its length: ``cpuid``, ``rdtsc``, ``vmcall``,
+    ``vmmcall`` or ``xchg bx, bx``."""
     at = 0
     while at < len(code) and (code[at] in PREFIXES or (bits == 64 and code[at] & 0xF0 == 0x40)):
         at += 1
@@ -26,6 +27,8 @@ def instruction_event(code: bytes, regs: abi.kvm_regs, bits: int) -> tuple[exits
         return CpuidEvent(regs.rax & LOW32, regs.rcx & LOW32), at + 2
     if code[at : at + 2] == b"\x0f\x31":
         return RdtscEvent(), at + 2
+    if code[at : at + 2] == b"\x87\xdb" and (0x66 in code[:at]) == (bits != 16):
+        return MagicEvent(), at + 2
     if code[at : at + 3] in (b"\x0f\x01\xc1", b"\x0f\x01\xd9"):
         mask = LOW64 if bits == 64 else LOW32
         args = tuple(value & mask for value in (regs.rbx, regs.rcx, regs.rdx, regs.rsi))
