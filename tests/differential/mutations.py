@@ -130,15 +130,15 @@ MUTATIONS = (
     Mutation(
         "conditions are taken for true",
         "engine/judge.py",
-        "                    if not self._holds(point, runner, event):\n",
-        "                    if self._holds(point, runner, event) is None:\n",
+        "                    if not self._holds(place, runner, event):\n",
+        "                    if self._holds(place, runner, event) is None:\n",
         ("--variant", "false-conditions", "--variant", "false-watchpoints"),
     ),
     Mutation(
         "a hit is counted twice",
         "engine/judge.py",
-        "            point.hits += 1\n            if point.ignore",
-        "            point.hits += 2\n            if point.ignore",
+        "            point.hits += 1\n            if place",
+        "            point.hits += 2\n            if place",
         ("--variant", "breakpoints", "--variant", "true-conditions"),
     ),
     Mutation(
