@@ -39,7 +39,8 @@ def info_args(dbg: Interpreter) -> Result:
 def _variables(dbg: Interpreter, *, parameters: bool) -> Result:
     variables = dbg.session.c_variables
     if variables.function() is None:
-        return Message("Nothing is known of the function at pc: it has no debug information (compile with -g).")
+        told = "Nothing is known of the function at pc: it has no debug information (compile with -g)."
+        return Message("\n".join((told, *(f"{one}." for one in dbg.session.files.missing))))
     found = variables.visible(parameters=parameters)
     rows = tuple((one.name, variables.value(one), one.type.name) for one in found)
     what = "arguments" if parameters else "locals"

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
-from kvmdbg.debuginfo.dwarf import Dwarf, Unit, damage, extent, text
+from kvmdbg.debuginfo.dwarf import Dwarf, Unit, base_of, damage, extent, place_of, text
 from kvmdbg.language.ctype import VOID, CType, Member, array_of
 from kvmdbg.record import record
 
@@ -39,7 +39,7 @@ class Function:
     name: str
     start: int
     end: int
-    frame_base: bytes
+    frame_base: bytes | tuple[tuple[int, int, bytes], ...]
     variables: tuple[tuple[Variable, tuple[tuple[int, int], ...]], ...]
     unit: int
     offset: int
@@ -127,6 +127,11 @@ class DebugInfo:
         """The type whose entry stands at this offset of .debug_info."""
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
             return self._reader.type_of(self.dwarf.info.get_DIE_from_refaddr(offset))
+
+    def type_of_entry(self, die: Any) -> CType:
+        """The type that an entry (pyelftools' DIE) describes."""
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            return self._reader.type_of(die)
 
     def argument(self, caller: Function, back: int, callee: str, code: bytes) -> bytes | None:
         """What the call that returns to ``back`` handed over in the place that ``code`` describes, as an expression.
@@ -247,8 +252,9 @@ class _Reader:
                 if places:
                     found.functions.append((min(a for a, _ in places), max(b for _, b in places), die))
             elif tag == "DW_TAG_variable" and "DW_AT_location" in die.attributes:
-                if "DW_AT_specification" in die.attributes:
-                    name = text(die.get_DIE_from_attribute("DW_AT_specification"), "DW_AT_name")
+                for link in ("DW_AT_specification", "DW_AT_abstract_origin"):  # a C++ member; a copy made by LTO
+                    if link in die.attributes:
+                        name = text(die.get_DIE_from_attribute(link), "DW_AT_name")
                 found.variables.setdefault(scope + name, die)
                 found.variables.setdefault(name, die)
             elif tag in _TYPES and "DW_AT_declaration" not in die.attributes:
@@ -271,10 +277,8 @@ class _Reader:
     def variable(self, unit: Unit, die: Any) -> Variable | None:
         return self._variable(die.cu, die, self._base(self._file.die(unit)[1]))
 
-    @staticmethod
-    def _base(top: Any) -> int:
-        low = top.attributes.get("DW_AT_low_pc")
-        return int(low.value) if low is not None else 0
+    def _base(self, top: Any) -> int:
+        return base_of(self._file, top)
 
     def _extent(self, die: Any, base: int) -> tuple[tuple[int, int], ...]:
         return tuple(extent(self._file, die, base))
@@ -289,7 +293,7 @@ class _Reader:
         frame = die.attributes.get("DW_AT_frame_base")
         variables: list[tuple[Variable, tuple[tuple[int, int], ...]]] = []
         self._block(unit, die, base, extent, variables, die.offset)
-        frame_base = bytes(frame.value) if frame is not None and isinstance(frame.value, list) else b""
+        frame_base = self._location(unit, frame, die, base)
         start, end = min(a for a, _ in extent), max(b for _, b in extent)
         name = text(origin, "DW_AT_name")
         return Function(name, start, end, frame_base, tuple(variables), unit.cu_offset, die.offset)
@@ -334,7 +338,7 @@ class _Reader:
             return b""
         parsed = self._parser.parse_from_attribute(attribute, version, die)
         if not isinstance(parsed, list):
-            return bytes(parsed.loc_expr)
+            return self._direct(die, bytes(parsed.loc_expr))
         found = []
         entry: Any
         for entry in parsed:
@@ -345,6 +349,20 @@ class _Reader:
                 found.append((start + entry.begin_offset, start + entry.end_offset, bytes(entry.loc_expr)))
         return tuple(found)
 
+    @staticmethod
+    def _direct(die: Any, code: bytes) -> bytes:
+        """An expression that begins with an address by its index (a split unit's) with the address itself."""
+        if code[:1] not in (b"\xa1", b"\xfb"):  # DW_OP_addrx, DW_OP_GNU_addr_index
+            return code
+        index = at = 0
+        for at, byte in enumerate(code[1:]):
+            index |= (byte & 0x7F) << 7 * at
+            if byte < 0x80:
+                break
+        size = die.cu.header.address_size
+        address = int(die.cu.dwarfinfo.get_addr(die.cu, index))
+        return b"\x03" + address.to_bytes(size, "little") + code[at + 2 :]
+
     # --- types -------------------------------------------------------------------------------------
 
     def _type_at(self, die: Any) -> CType:
@@ -353,13 +371,12 @@ class _Reader:
         return self.type_of(die.get_DIE_from_attribute("DW_AT_type"))
 
     def type_of(self, die: Any) -> CType:
-        known = self._types.get(die.offset)
+        place = place_of(self._file, die)
+        known = self._types.get(place)
         if known is not None:
             return known
         size = die.attributes.get("DW_AT_byte_size")
-        made = self._types[die.offset] = CType(
-            "void", text(die, "DW_AT_name"), int(size.value) if size is not None else 0
-        )
+        made = self._types[place] = CType("void", text(die, "DW_AT_name"), int(size.value) if size is not None else 0)
         getattr(self, f"_{die.tag.removeprefix('DW_TAG_')}", self._other)(die, made)
         return made
 
@@ -406,7 +423,7 @@ class _Reader:
             attributes = child.attributes
             place = attributes.get("DW_AT_data_member_location")
             bits = attributes.get("DW_AT_bit_size")
-            offset = int(place.value) if place is not None and isinstance(place.value, int) else 0
+            offset = _member_offset(place.value) if place is not None else 0
             type_ = self._type_at(child)
             first = attributes.get("DW_AT_data_bit_offset")
             bit = 0
@@ -461,6 +478,16 @@ class _Reader:
         takes = [self._type_at(one) for one in children if one.tag == "DW_TAG_formal_parameter"]
         made.parameters = takes if takes or "DW_AT_prototyped" in die.attributes else None
         made.takes_more = any(one.tag == "DW_TAG_unspecified_parameters" for one in children)
+
+
+def _member_offset(value: int | list[int]) -> int:
+    """Where a member is, which DWARF 2 tells as an expression: DW_OP_plus_uconst and a number."""
+    if isinstance(value, int):
+        return value
+    number = 0
+    for at, byte in enumerate(value[1:] if value[:1] == [0x23] else []):
+        number |= (byte & 0x7F) << 7 * at
+    return number
 
 
 def _implicit_value(value: int | bytes | list[int], size: int) -> bytes:

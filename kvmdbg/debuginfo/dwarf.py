@@ -57,7 +57,7 @@ def damage(path: str, what: str) -> Iterator[None]:
         yield
     except (
         ELFError, DWARFError, KeyError, ValueError, IndexError, AttributeError, TypeError, AssertionError,
-        RecursionError, UnicodeDecodeError, OverflowError, struct.error,
+        RecursionError, UnicodeDecodeError, OverflowError, NotImplementedError, struct.error,
     ) as error:  # fmt: skip
         raise LoadError(f"{path}: its {what} is damaged ({type(error).__name__}: {error})") from None
 
@@ -65,12 +65,19 @@ def damage(path: str, what: str) -> Iterator[None]:
 class Dwarf:
     """The debug information of one file; ``info`` is pyelftools' DWARFInfo. Take ``lock`` to read from it."""
 
-    def __init__(self, path: str, elf: Any) -> None:
+    def __init__(self, path: str, elf: Any, info: Any = None, skeleton: Unit | None = None) -> None:
+        from kvmdbg.debuginfo.elf_dwarf import Info
+
         self.path = path
         self.lock = RLock()
+        self.elf = elf
         self.bits = int(elf.elfclass)
-        self.info = elf.get_dwarf_info()
-        self.cache = Cache(path, _build_id(elf))
+        self.info: Any = info or Info.of(elf.get_dwarf_info())
+        self.skeleton = skeleton
+        """The unit of the program that these were split from."""
+        self.shared = ""
+        """The file with what this one has in common with others."""
+        self.cache = Cache(path, build_id(elf) if info is None else "")
         section = self.info.debug_info_sec
         self.size = int(section.size) if section is not None else 0
         self.progress: Progress | None = None
@@ -80,6 +87,16 @@ class Dwarf:
         self._places: list[tuple[int, int, Unit]] = []
         self.kept: dict[str, Any] = {}
         """What others make of this file, by a name of theirs."""
+
+    def split(self, path: str, sections: dict[str, bytes], unit: Unit, skeleton: Any) -> Dwarf:
+        """What was split from one of these units: the sections of its file by name."""
+        from kvmdbg.debuginfo.elf_dwarf import Info, section
+
+        parts: dict[str, Any] = {name: section(name, data) for name, data in sections.items()}
+        parts["debug_addr"] = self.info.debug_addr_sec
+        if skeleton["version"] < 5:
+            parts["debug_ranges"] = self.info.debug_ranges_sec
+        return Dwarf(path, self.elf, Info(self.info.config, parts, skeleton), unit)
 
     @property
     def is_large(self) -> bool:
@@ -154,9 +171,11 @@ class Dwarf:
         with damage(self.path, "debug information"):
             for unit in self.advancing("Reading the debug information", list(self.info.iter_CUs())):
                 top = unit.get_top_DIE()
-                base = top.attributes.get("DW_AT_low_pc")
-                ranges = tuple(extent(self, top, int(base.value) if base is not None else 0))
-                found.append(Unit(unit.cu_offset, text(top, "DW_AT_name"), text(top, "DW_AT_comp_dir"), ranges))
+                ranges = (
+                    self.skeleton.ranges if self.skeleton is not None else tuple(extent(self, top, base_of(self, top)))
+                )
+                folder = text(top, "DW_AT_comp_dir") or (self.skeleton.folder if self.skeleton is not None else "")
+                found.append(Unit(unit.cu_offset, text(top, "DW_AT_name"), folder, ranges))
         if self.is_large:
             self._keep(found)
         return found
@@ -183,24 +202,51 @@ class Dwarf:
 def text(die: Any, name: str) -> str:
     """A string attribute, "" where there is none."""
     found = die.attributes.get(name)
-    if found is None or not isinstance(found.value, bytes):
+    if found is None:
         return ""
-    return printable_name(str(found.value, "utf-8", "replace"))
+    value = die.dwarfinfo.string_at(found.value) if found.form == "DW_FORM_GNU_str_index" else found.value
+    return printable_name(str(value, "utf-8", "replace")) if isinstance(value, bytes) else ""
+
+
+def address(die: Any, name: str) -> int | None:
+    """An attribute that is an address, None where there is none."""
+    found = die.attributes.get(name)
+    if found is None:
+        return None
+    if found.form == "DW_FORM_GNU_addr_index":
+        return int(die.dwarfinfo.get_addr(die.cu, found.value))
+    return int(found.value)
+
+
+def place_of(dwarf: Dwarf, die: Any) -> int:
+    """Where an entry stands in .debug_info; one that is in .debug_types or in a supplementary file is beyond it."""
+    place = int(die.offset)
+    if die.dwarfinfo is not dwarf.info:
+        place += 1 << 48
+    return place if hasattr(die.cu, "cu_offset") else place + (1 << 49)
+
+
+def base_of(dwarf: Dwarf, top: Any) -> int:
+    """What the addresses of a unit's range and location lists are counted from."""
+    found = address(top, "DW_AT_low_pc")
+    if found is None and dwarf.skeleton is not None:
+        found = address(dwarf.info.skeleton.get_top_DIE(), "DW_AT_low_pc")
+    return found or 0
 
 
 def extent(dwarf: Dwarf, die: Any, base: int) -> list[tuple[int, int]]:
     """The addresses of an entry's code: (first, end) of each range."""
-    low, high = die.attributes.get("DW_AT_low_pc"), die.attributes.get("DW_AT_high_pc")
+    low, high = address(die, "DW_AT_low_pc"), die.attributes.get("DW_AT_high_pc")
     if low is not None and high is not None:
-        end = high.value if high.form == "DW_FORM_addr" else low.value + high.value
-        return [(int(low.value), int(end))]
+        end = address(die, "DW_AT_high_pc") if "addr" in high.form else low + high.value
+        return [(low, int(end or 0))]
     ranges = die.attributes.get("DW_AT_ranges")
     lists = dwarf.info.range_lists() if ranges is not None else None
     if lists is None:
         return []
     found = []
     entry: Any
-    for entry in lists.get_range_list_at_offset(ranges.value, die.cu):
+    for entry in lists.get_range_list_at_offset(ranges.value + _ranges_base(dwarf, die), die.cu):
         if hasattr(entry, "base_address"):
             base = entry.base_address
         elif hasattr(entry, "begin_offset"):
@@ -209,7 +255,16 @@ def extent(dwarf: Dwarf, die: Any, base: int) -> list[tuple[int, int]]:
     return found
 
 
-def _build_id(elf: Any) -> str:
+def _ranges_base(dwarf: Dwarf, die: Any) -> int:
+    """What is added to the place of a range list of a unit that was split before DWARF 5."""
+    if dwarf.skeleton is None or die.cu["version"] >= 5:
+        return 0
+    found = dwarf.info.skeleton.get_top_DIE().attributes.get("DW_AT_GNU_ranges_base")
+    return int(found.value) if found is not None else 0
+
+
+def build_id(elf: Any) -> str:
+    """The build-id of an ELF file, "" where it has none."""
     with suppress(Exception):
         section = elf.get_section_by_name(".note.gnu.build-id")
         for note in section.iter_notes() if section is not None else ():
@@ -218,26 +273,9 @@ def _build_id(elf: Any) -> str:
     return ""
 
 
-_OPENED: dict[str, tuple[tuple[int, int], Dwarf | None]] = {}
-
-
 def open_dwarf(path: str) -> Dwarf | None:
-    """The debug information of a file, opened anew when the file has changed; None for a file without. LoadError."""
-    try:
-        state = os.stat(path)
-        stamp = (state.st_mtime_ns, state.st_size)
-        known = _OPENED.get(path)
-        if known is not None and known[0] == stamp:
-            return known[1]
-        made: Dwarf | None = None
-        with open(path, "rb") as file:
-            if file.read(4) == b"\x7fELF":
-                from elftools.elf.elffile import ELFFile
+    """The debug information in a file itself; None for a file without. LoadError. See also ``linked``."""
+    from kvmdbg.debuginfo.linked import linked
 
-                with damage(path, "debug information"):
-                    elf = ELFFile(file)
-                    made = Dwarf(path, elf) if elf.has_dwarf_info() else None
-    except OSError as error:
-        raise LoadError(f"cannot read {path}: {error.strerror}") from None
-    _OPENED[path] = (stamp, made)
-    return made
+    found = linked(path).parts
+    return found[0] if found else None

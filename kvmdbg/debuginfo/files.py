@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from kvmdbg.debuginfo.dwarf import Dwarf, Progress, open_dwarf
+from kvmdbg.debuginfo.dwarf import Dwarf, Progress
+from kvmdbg.debuginfo.linked import linked
 from kvmdbg.debuginfo.symbols import SymbolTable
 from kvmdbg.errors import LoadError
 from kvmdbg.loaders.symbol_files import Line, SymbolFile
@@ -31,9 +32,18 @@ class DebugFiles:
         found = []
         for path, base in ({str(self._image.path): self._image.bias} | self.symbol_files).items():
             with suppress(LoadError):  # one that is damaged has none
-                if (dwarf := open_dwarf(path)) is not None:
+                for dwarf in linked(path).parts:
                     dwarf.progress = self.progress
                     found.append((dwarf, base))
+        return found
+
+    @property
+    def missing(self) -> list[str]:
+        """What these files say to be in others that are not there, a sentence each."""
+        found: list[str] = []
+        for path in (str(self._image.path), *self.symbol_files):
+            with suppress(LoadError):
+                found += linked(path).missing
         return found
 
     @property

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
-from kvmdbg.debuginfo.dwarf import Dwarf, Unit, damage, extent, text
+from kvmdbg.debuginfo.dwarf import Dwarf, Unit, address, base_of, damage, extent, place_of, text
 from kvmdbg.debuginfo.lines import unit_file
 from kvmdbg.record import field, record
 
@@ -87,6 +87,7 @@ class Functions:
         self._units: dict[int, _Unit] = {}
         self._blocks: dict[int, Block] = {}
         self._origins: dict[int, Origin] = {}
+        self._dies: dict[int, Any] = {}
 
     @classmethod
     def of(cls, dwarf: Dwarf) -> Functions:
@@ -154,12 +155,10 @@ class Functions:
 
         info = DebugInfo.of(self._dwarf)
         with self._dwarf.lock, damage(self._dwarf.path, "debug information"):
-            die = self._dwarf.info.get_DIE_from_refaddr(origin.offset)
             taken = []
-            for child in die.iter_children():
+            for child in self._dies[origin.offset].iter_children():
                 if child.tag == "DW_TAG_formal_parameter" and "DW_AT_artificial" not in child.attributes:
-                    target = child.get_DIE_from_attribute("DW_AT_type")
-                    taken.append(info.type_at(target.offset).name)
+                    taken.append(info.type_of_entry(child.get_DIE_from_attribute("DW_AT_type")).name)
             return ", ".join(taken)
 
     def shown(self, origin: Origin) -> str:
@@ -177,8 +176,7 @@ class Functions:
         known = self._units.get(unit.offset)
         if known is None:
             top = self._dwarf.die(unit)[1]
-            low = top.attributes.get("DW_AT_low_pc")
-            known = self._units[unit.offset] = _Unit(int(low.value) if low is not None else 0)
+            known = self._units[unit.offset] = _Unit(base_of(self._dwarf, top))
             language = top.attributes.get("DW_AT_language")
             self._walk(known, top, "", deep=language is None or language.value not in PLAIN_C)
             known.functions.sort(key=lambda one: min(start for start, _ in one[0]))
@@ -209,9 +207,10 @@ class Functions:
         entry = die.attributes.get("DW_AT_entry_pc")
         first = places[0][0] if places else 0
         if entry is not None and places:
-            first = int(entry.value) if entry.form == "DW_FORM_addr" else first + int(entry.value)
-        if kind == "function" and "DW_AT_low_pc" in die.attributes:
-            first = int(die.attributes["DW_AT_low_pc"].value)
+            pc = address(die, "DW_AT_entry_pc") or 0
+            first = pc if "addr" in entry.form else first + pc
+        if kind == "function" and (low := address(die, "DW_AT_low_pc")) is not None:
+            first = low
         origin = self._origin(die) if kind != "block" else None
         block = Block(kind, origin, places, first, die.offset)
         if kind == "inlined" and "DW_AT_call_line" in die.attributes:
@@ -219,9 +218,9 @@ class Functions:
             file = unit_file(self._dwarf, unit, int(number.value)) if number is not None else ""
             block = Block(kind, origin, places, first, die.offset, file, int(die.attributes["DW_AT_call_line"].value))
         for child in die.iter_children():
-            if child.tag == "DW_TAG_label" and "DW_AT_low_pc" in child.attributes:
-                named = self._named(child)
-                block.labels[text(named, "DW_AT_name")] = int(child.attributes["DW_AT_low_pc"].value)
+            place = address(child, "DW_AT_low_pc")
+            if child.tag == "DW_TAG_label" and place is not None:
+                block.labels[text(self._named(child), "DW_AT_name")] = place
             elif child.tag in LIVING and child.tag != "DW_TAG_subprogram":
                 inner = self._made(unit, known, child, LIVING[child.tag])
                 if inner.extent:
@@ -244,19 +243,21 @@ class Functions:
 
     def _origin(self, die: Any) -> Origin:
         top = self._named(die)
-        known = self._origins.get(top.offset)
+        place = place_of(self._dwarf, top)
+        known = self._origins.get(place)
         if known is None:
-            unit = next(one for one in self._dwarf.units() if one.offset == top.cu.cu_offset)
-            scope = self._unit(unit).scopes.get(top.offset)
-            name = text(top, "DW_AT_name")
+            self._dies[place] = top
+            units = self._dwarf.units() if top.dwarfinfo is self._dwarf.info else []
+            unit = next((one for one in units if one.offset == getattr(top.cu, "cu_offset", None)), None)
+            scope = self._unit(unit).scopes.get(top.offset, "") if unit is not None else ""
             linkage = text(top, "DW_AT_linkage_name") or text(top, "DW_AT_MIPS_linkage_name")
             file, line = top.attributes.get("DW_AT_decl_file"), top.attributes.get("DW_AT_decl_line")
-            known = self._origins[top.offset] = Origin(
-                f"{scope or ''}{name}",
+            known = self._origins[place] = Origin(
+                f"{scope}{text(top, 'DW_AT_name')}",
                 linkage,
-                unit_file(self._dwarf, unit, int(file.value)) if file is not None else "",
+                unit_file(self._dwarf, unit, int(file.value)) if file is not None and unit is not None else "",
                 int(line.value) if line is not None else 0,
-                top.offset,
+                place,
             )
         return known
 

@@ -11,6 +11,14 @@ from kvmdbg.debuginfo.dwarf import Dwarf, Unit, damage
 from kvmdbg.loaders.symbol_files import Line
 
 
+def line_program(dwarf: Dwarf, unit: Unit) -> Any:
+    """pyelftools' line program of a unit, None where it has none; that of a split unit only tells files."""
+    cu = dwarf.die(unit)[0]
+    if dwarf.skeleton is not None and dwarf.info.debug_line_sec is not None:
+        return dwarf.info._parse_line_program_at_offset(0, cu.structs)
+    return dwarf.info.line_program_for_CU(cu)
+
+
 def unit_lines(dwarf: Dwarf, unit: Unit) -> tuple[Line, ...]:
     """The lines of one unit, by address. LoadError."""
     known: dict[int, tuple[Line, ...]] = dwarf.kept.setdefault("lines", {})
@@ -37,7 +45,7 @@ def unit_file(dwarf: Dwarf, unit: Unit, number: int) -> str:
     """The path of the file that a unit's entries call by this number, "" for none."""
     known: dict[tuple[int, int], str] = dwarf.kept.setdefault("numbers", {})
     if (unit.offset, number) not in known:
-        program: Any = dwarf.info.line_program_for_CU(dwarf.die(unit)[0])
+        program: Any = line_program(dwarf, unit)
         first = 0 if program is not None and program.header.version >= 5 else 1
         there = program is not None and first <= number < first + len(program.header.file_entry)
         known[unit.offset, number] = _name(program, number, unit.folder) if there else ""
@@ -47,7 +55,7 @@ def unit_file(dwarf: Dwarf, unit: Unit, number: int) -> str:
 def _all_files(dwarf: Dwarf) -> dict[int, frozenset[str]]:
     found = {}
     for unit in dwarf.advancing("Reading the source files' names", dwarf.units()):
-        program = dwarf.info.line_program_for_CU(dwarf.die(unit)[0])
+        program = line_program(dwarf, unit)
         entries = program.header.file_entry if program is not None else ()
         first = 0 if program is not None and program.header.version >= 5 else 1
         names = (_name(program, number, unit.folder) for number in range(first, first + len(entries)))
@@ -69,7 +77,7 @@ def _unpacked(kept: bytes) -> dict[int, frozenset[str]]:
 def _lines(dwarf: Dwarf, unit: Unit) -> Iterator[Line]:
     from elftools.dwarf.lineprogram import LineProgram
 
-    program: Any = dwarf.info.line_program_for_CU(dwarf.die(unit)[0])
+    program: Any = line_program(dwarf, unit)
     if program is None:
         return
     names: dict[int, str] = {}

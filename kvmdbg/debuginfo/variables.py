@@ -72,7 +72,13 @@ class _Surroundings:
     def frame_base(self) -> int:
         if self._function is None or not self._function.frame_base:
             raise NotThere("its frame is not known")
-        found = evaluate(self._function.frame_base, 8, self)
+        code = self._function.frame_base
+        if isinstance(code, tuple):
+            pc = self._frame.place - self.base
+            code = next((one for start, end, one in code if start <= pc < end), b"")
+            if not code:
+                raise NotThere("its frame is not known here")
+        found = evaluate(code, 8, self)
         return found.address if found.address is not None else int.from_bytes(found.data, "little")
 
     def base_type(self, offset: int) -> CType:
