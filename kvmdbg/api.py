@@ -15,6 +15,7 @@ from kvmdbg.loaders.registry import read_file
 from kvmdbg.loaders.rom import load_firmware
 from kvmdbg.machine.image import DEFAULT_MEMORY, Image, LoadOptions
 from kvmdbg.numbers import size
+from kvmdbg.record import replace
 
 
 def size_of(text: int | str) -> int:
@@ -28,11 +29,15 @@ def _image(path: str | os.PathLike[str] | None, bios: str | os.PathLike[str] | N
         raise UsageError("which guest? an image or firmware (bios) is needed")
     if bios is None:
         return load_image(cast("str | os.PathLike[str]", path), options)
-    if path is not None:
-        raise UsageError(
-            f"the machine starts in the firmware {os.fspath(bios)}, and not in {os.fspath(path)}: leave one of them out"
-        )
     return load_firmware(os.fspath(bios), options)
+
+
+def _drive_of(path: str, bios: str | os.PathLike[str], options: LoadOptions) -> str:
+    """In which kind of drive firmware is to find an image. UsageError for one that is no disk."""
+    drive = load_image(path, replace(options, format=None, by_bios=True)).drive
+    if not drive:
+        raise UsageError(f"the machine starts in the firmware {os.fspath(bios)}, which boots disks: {path} is none")
+    return "disk" if drive == "both" else drive
 
 
 def _firmware_files(wanted: Mapping[str, str | os.PathLike[str] | bytes]) -> tuple[tuple[str, bytes], ...]:
@@ -77,10 +82,10 @@ def open(
     ``--device`` takes them; ``machine`` "pc" or "bare" (only the serial port); ``irqchip`` "kernel" or True
     puts PIC, IOAPIC, LAPIC and PIT into the kernel, "user" gives it PIC and PIT whose time stands still at stops (which
     a PC with one vCPU has), "none" or False neither; ``serial`` connects the serial port as ``--serial`` does; ``cpu``
-    sets and hides CPUID's features ("+avx,-smep"); ``disks``, ``floppies`` (two of each at most) and
-    ``cdrom`` are files, as ``--disk`` takes
-    them; ``bios`` is firmware, a ROM that the machine starts in, instead of an image; ``fw_cfg`` has what it finds in
-    QEMU's fw_cfg beside the usual, by name: files, or contents; ``firmware`` is "auto", "bios" or "none", as
+    sets and hides CPUID's features ("+avx,-smep"); ``disks``, ``floppies`` (two of each at most) and ``cdrom`` are
+    files, as ``--disk`` takes them; ``bios`` is firmware, a ROM that the machine starts in, an image being a disk then;
+    ``fw_cfg`` has what it finds in QEMU's fw_cfg beside the usual, by name: files, or contents; ``firmware`` is "auto",
+    "bios" or "none", as
     ``--firmware`` has it. Raises LoadError, UsageError, KvmUnavailable.
     """
     files = []
@@ -101,6 +106,11 @@ def open(
         by_bios=machine == "pc" and firmware != "none" and size_of(memory) >= 1 << 20,
         symbols=extra,
     )
+    if bios is not None and path is not None:
+        drive, file = _drive_of(os.fspath(path), bios, options), os.fspath(path)
+        disks = [file, *disks] if drive == "disk" else disks
+        floppies = [file, *floppies] if drive == "floppy" else floppies
+        cdrom = file if drive == "cdrom" else cdrom
     image = boot_image(options, disks, floppies, cdrom) if path is None and bios is None else None
     image = image or _image(path, bios, options)
     hardware = HardwareOptions(

@@ -159,7 +159,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE[@BASE]",
         help="read symbols of an ELF file, a map file or a listing of nasm",
     )
-    image.add_argument("--bios", metavar="FILE", help="firmware to start in, instead of an image")
+    image.add_argument("--bios", metavar="FILE", help="firmware to start in; an image is a disk then")
     image.add_argument(
         "--append", "--cmdline", dest="cmdlines", action="append", metavar="TEXT", help="the kernel's command line"
     )

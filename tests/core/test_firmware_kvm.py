@@ -114,8 +114,19 @@ def test_snapshots_have_it(dbg: Session, warnings: list[str], tmp_path: Path) ->
         assert dbg.vcpu.pc == LOW and isinstance(dbg.run(timeout=10), HaltedStop)
 
 
-def test_an_image_besides_is_refused(rom: str) -> None:
-    with pytest.raises(UsageError, match=r"starts in the firmware .*, and not in other.bin"):
-        kvmdbg.open("other.bin", bios=rom)
+def test_an_image_besides_is_a_disk(rom: str, tmp_path: Path) -> None:
+    sector = bytes(510) + b"\x55\xaa"
+    (tmp_path / "floppy.img").write_bytes(sector + bytes(1440 * 1024 - 512))
+    (tmp_path / "disk.img").write_bytes(sector + bytes(4 << 20))
+    with kvmdbg.open(tmp_path / "floppy.img", bios=rom) as dbg:
+        assert dbg.vcpu.pc == RESET and [one.name for one in dbg.machine.board.disks] == ["fd0"]
+    with kvmdbg.open(tmp_path / "disk.img", bios=rom, disks=[str(tmp_path / "floppy.img")]) as dbg:
+        assert dbg.machine.board.disks.hard[0].path == str(tmp_path / "disk.img")
+
+
+def test_an_image_that_is_no_disk_is_refused(rom: str, tmp_path: Path) -> None:
+    (tmp_path / "flat.bin").write_bytes(b"\x90" * 100)
+    with pytest.raises(UsageError, match=r"starts in the firmware .*, which boots disks: .*flat\.bin is none"):
+        kvmdbg.open(tmp_path / "flat.bin", bios=rom)
     with pytest.raises(UsageError, match="which guest"):
         kvmdbg.open()
