@@ -24,7 +24,7 @@ from kvmdbg.machine import snapshot
 from kvmdbg.machine.board import InterruptController
 from kvmdbg.machine.bus import GuestEnd
 from kvmdbg.record import fields, record, replace
-from kvmdbg.timeline.log import Access, Arrival, Change, Kick, Log, Moment, Poke
+from kvmdbg.timeline.log import Access, Arrival, Change, Interrupt, Kick, Log, Moment, Poke
 from kvmdbg.x86 import paging
 from kvmdbg.x86.registers import EFLAGS_RF
 
@@ -160,28 +160,32 @@ class Recording(Live):
             return
         self._starting()
         self.log.end = self._observer.moment(self._accesses)
+        self.log.end_time = self._guest.machine.board.time.now()
+        self.log.end_halted = control.runners[0].vcpu.halted
 
     # --- while it runs -----------------------------------------------------------------------------
 
     def read(self, at: DebuggedVcpu, what: Way, answer: Any) -> Any:
         registers = self._registers
-        try:
-            value = super().read(at, what, answer)
-        except DeviceFailure as error:
-            self._add(Access(what.name, registers, failed=(error.device, error.what)))
-            raise
-        self._add(Access(what.name, registers, value=value))
+        with self._guest.machine.board.time.held() as time:
+            try:
+                value = super().read(at, what, answer)
+            except DeviceFailure as error:
+                self._add(Access(what.name, registers, failed=(error.device, error.what), time=time))
+                raise
+        self._add(Access(what.name, registers, value=value, time=time))
         return value
 
     def write(self, at: DebuggedVcpu, what: Way, value: Any, answer: Any) -> tuple[Any, Outcome]:
         registers = self._registers
-        try:
-            done, outcome = super().write(at, what, value, answer)
-        except DeviceFailure as error:
-            self._add(Access(what.name, registers, value, failed=(error.device, error.what)))
-            raise
+        with self._guest.machine.board.time.held() as time:
+            try:
+                done, outcome = super().write(at, what, value, answer)
+            except DeviceFailure as error:
+                self._add(Access(what.name, registers, value, failed=(error.device, error.what), time=time))
+                raise
         end = outcome if isinstance(outcome, GuestEnd) else None
-        self._add(Access(what.name, registers, value, None if answer is SWALLOW else done, end))
+        self._add(Access(what.name, registers, value, None if answer is SWALLOW else done, end, time=time))
         return done, outcome
 
     def _add(self, access: Access) -> None:
@@ -213,9 +217,17 @@ class Recording(Live):
         elif self._control.world.running:
             self.log.flaw = "memory was written while the guest ran, which is at no place of its run"
 
-    def arrival(self, at: DebuggedVcpu, pic: InterruptController) -> int:
-        self.log.flaw = "an interrupt has come in, whose place in the run is not kept yet"
-        return super().arrival(at, pic)
+    def arrival(self, at: DebuggedVcpu, pic: InterruptController) -> int | None:
+        if at.vcpu.unfinished:
+            at.vcpu.complete()  # its place is behind the instruction
+            at.forget()
+        with self._guest.traps.hidden():
+            moment = self._observer.moment(self._accesses)
+        with self._guest.machine.board.time.held() as time:
+            vector = super().arrival(at, pic)
+        if vector is not None:
+            self.log.entries.append(Interrupt(moment, time, vector))
+        return vector
 
     def _arrived(self, device: str, how: str, data: Any) -> None:
         self.log.entries.append(Arrival(device, how, data))
@@ -232,6 +244,7 @@ class Recording(Live):
             return
         stood, now = self._stood, self._observer.standing(self._accesses)
         change = difference(stood, now)
-        self.log.entries.append(Poke(stood.moment, change) if change else Kick(stood.moment))
+        time = self._guest.machine.board.time.now()
+        self.log.entries.append(Poke(stood.moment, change, time) if change else Kick(stood.moment))
         self.log.inspected |= self._guest.judge.inspected
         self._stood = None

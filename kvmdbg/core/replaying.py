@@ -15,9 +15,10 @@ from kvmdbg.engine.outside import Access as Way
 from kvmdbg.engine.outside import Live, Outcome, Refused
 from kvmdbg.errors import DeviceFailure, UsageError
 from kvmdbg.machine import snapshot
+from kvmdbg.machine.board import InterruptController
 from kvmdbg.machine.bus import attempt
 from kvmdbg.record import record, replace
-from kvmdbg.timeline.log import Access, Arrival, Change, Log, Moment, Poke
+from kvmdbg.timeline.log import Access, Arrival, Change, Interrupt, Log, Moment, Poke
 
 
 @record
@@ -42,20 +43,26 @@ class Replaying(Live):
         self._feeding = False
         self._changing: Change | None = None
         control.guest.machine.board.arrived = self._arrived
+        self._time = control.guest.machine.board.time
+        self._time.drive_to(self._time.now())
 
     def end(self) -> None:
         self._control.guest.machine.board.arrived = lambda *_: None
+        self._time.let_go()
+
+    def arrival(self, at: DebuggedVcpu, pic: InterruptController) -> int | None:
+        return None  # they come in where the log has them
 
     def _arrived(self, device: str, how: str, data: Any) -> None:
         if not self._feeding:
             raise UsageError("the guest is given what was recorded: nothing else can come in until that ends")
 
-    def upcoming(self) -> Access | Poke | None:
+    def upcoming(self) -> Access | Interrupt | Poke | None:
         """What comes next that the guest takes part in; None: the end."""
         entries = self.log.entries
         while self._next < len(entries):
             entry = entries[self._next]
-            if isinstance(entry, Access | Poke):
+            if isinstance(entry, Access | Interrupt | Poke):
                 return entry
             self._next += 1
             if isinstance(entry, Arrival):
@@ -83,6 +90,7 @@ class Replaying(Live):
             if wanted == got and entry.registers == self._registers:
                 self._next += 1
                 self.accesses += 1
+                self._time.drive_to(entry.time)
                 self._changing = entry.change
                 return entry
             if wanted == got:
@@ -90,9 +98,11 @@ class Replaying(Live):
         self.diverged = Diverged(Moment(self.accesses, at.pc, b"", 0), wanted, got)
         return None
 
-    def _in_words(self, entry: Access | Poke | None) -> str:
+    def _in_words(self, entry: Access | Interrupt | Poke | None) -> str:
         if isinstance(entry, Access):
             return entry.what if entry.wrote is None else f"{entry.what}, value {entry.wrote:#x}"
+        if isinstance(entry, Interrupt):
+            return f"interrupt {entry.vector:#x} at {entry.at.pc:#x}"
         return "the end of the recording" if entry is None else f"a change at {entry.at.pc:#x}"
 
     def read(self, at: DebuggedVcpu, what: Way, answer: Any) -> Any:
@@ -151,9 +161,16 @@ class Replaying(Live):
             target = None if isinstance(entry, Access) else self.log.end if entry is None else entry.at
             here = observer.moment(self.accesses)
             if here == target:
-                if not isinstance(entry, Poke):
+                if isinstance(entry, Interrupt):
+                    runner.call(partial(self._interrupt, entry))
+                    stop = None
+                elif isinstance(entry, Poke):
+                    self._time.drive_to(entry.time)
+                    self._apply(entry.change)
+                else:
+                    self._time.drive_to(self.log.end_time)
+                    runner.vcpu.halted |= self.log.end_halted
                     return stops.ReplayedStop(vcpu=0, pc=runner.pc)
-                self._apply(entry.change)
                 self._next += 1
                 continue
             if stop is not None and not (self._failed or _is_on_the_way(stop)):
@@ -188,6 +205,16 @@ class Replaying(Live):
             return control.run()
         finally:
             control.points.own_breakpoints.remove(point)
+
+    def _interrupt(self, entry: Interrupt) -> None:
+        """Hand in what came in here; what it answers a controller is in the state that it was in then."""
+        runner, pic = self._control.runners[0], self._control.guest.machine.board.pic
+        self._time.drive_to(entry.time)
+        if pic is not None and pic.pending:
+            pic.acknowledge()
+        runner.vcpu.halted = False
+        runner.vcpu.interrupt(entry.vector)
+        runner.start_anew()
 
     def _apply(self, change: Change) -> None:
         control = self._control

@@ -67,8 +67,12 @@ class Arrivals:
 
     def look(self) -> None:
         """Do what is due."""
-        self._board.attention = False
-        self._board.time.run_due()
+        board = self._board
+        board.attention = False
+        if board.time.due:
+            now = board.time.now()
+            board.arrived(board.time.name, "pass_to", now)
+            board.time.pass_to(now)
 
     def hand_in(self) -> bool:
         """Hand in the interrupt that is asked for, if any, where the vCPU takes it now; else it is to exit as soon as
@@ -82,6 +86,9 @@ class Arrivals:
             cpu.wants_window = True
             return False
         at.handed = self._guest.door.outside.arrival(at, pic)
+        if at.handed is None:
+            cpu.wants_window = False
+            return False
         cpu.interrupt(at.handed)
         cpu.wants_window = pic.pending
         return True
@@ -114,6 +121,8 @@ class Arrivals:
         """Wait until an interrupt ends the hlt, or the vCPU is to stop; the stop where none can come."""
         board, cpu = self._board, self._at.vcpu
         pic = board.pic
+        if board.time.driven:  # whoever drives it hands in what ends the hlt
+            return self._at.stop(stops.HaltedStop)
         while pic is None or not pic.pending or not cpu.regs.rflags & EFLAGS_IF:
             if self._guest.world.stopping:
                 return None
@@ -124,6 +133,6 @@ class Arrivals:
             left = LONGEST_WAIT if until is None else (until - time.monotonic_ns()) / 1e9
             if left > 0:
                 signal.sigtimedwait([KICK_SIGNAL], min(left, LONGEST_WAIT))
-            board.time.run_due()
+            self.look()
         cpu.halted = False
         return None

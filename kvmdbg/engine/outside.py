@@ -269,8 +269,11 @@ class Outside(Protocol):
         """It is done, and hooks have seen it: the stop that is wanted here."""
         ...
 
-    def arrival(self, at: DebuggedVcpu, pic: InterruptController) -> int:
-        """The vCPU takes the interrupt that ``pic`` asks for, before its next instruction: the vector."""
+    def arrival(self, at: DebuggedVcpu, pic: InterruptController) -> int | None:
+        """The vCPU takes the interrupt that ``pic`` asks for, before its next instruction: the vector.
+
+        None where none is to come in here.
+        """
         ...
 
 
@@ -292,7 +295,7 @@ class Live:
     def passed(self, at: DebuggedVcpu, what: Access) -> Stop | None:
         return None
 
-    def arrival(self, at: DebuggedVcpu, pic: InterruptController) -> int:
+    def arrival(self, at: DebuggedVcpu, pic: InterruptController) -> int | None:
         return pic.acknowledge()
 
 

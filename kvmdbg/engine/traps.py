@@ -57,6 +57,18 @@ class Traps:
             yield dict(self._planted)
 
     @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """While inside, memory itself holds what is under the traps; no vCPU may run."""
+        with self._lock:
+            under = {address: byte for address, (_, byte) in self._planted.items()}
+            traps = {address: trap for address, (trap, _) in self._planted.items()}
+            self._memory.exchange(under, traps)
+            try:
+                yield
+            finally:
+                self._memory.exchange(traps, under)
+
+    @contextmanager
     def replaced(self, planted: dict[int, tuple[int, int]]) -> Iterator[None]:
         """Memory is given back what it held when these traps lay in it."""
         with self._lock:

@@ -47,6 +47,10 @@ class GuestTime:
         """What it was at ``_since``, a time of the host's; None there: it stands still."""
         self._since: int | None = None
         self._deadlines: list[Deadline] = []
+        self._held: int | None = None
+        """What it is while something happens at one moment of it, or is driven."""
+        self.driven = False
+        """Somebody gives it its values, and it goes on by itself no more."""
 
     @property
     def runs(self) -> bool:
@@ -54,6 +58,8 @@ class GuestTime:
         return self._since is not None
 
     def now(self) -> int:
+        if self._held is not None:
+            return self._held
         if self._since is None:
             return self._now
         passed = self._host() - self._since
@@ -80,7 +86,7 @@ class GuestTime:
     @property
     def next_on_host(self) -> int | None:
         """That as a time of the host's clock; None also while guest time stands still."""
-        if not self._deadlines or self._since is None:
+        if not self._deadlines or self._since is None or self.driven:
             return None
         left = self._deadlines[0].when - self._now
         return self._since + (left if self.rate == 1 else int(left / self.rate) + 1)
@@ -88,13 +94,36 @@ class GuestTime:
     @property
     def due(self) -> bool:
         """Whether a deadline is past."""
-        return bool(self._deadlines) and self._deadlines[0].when <= self.now()
+        return bool(self._deadlines) and not self.driven and self._deadlines[0].when <= self.now()
 
-    def run_due(self) -> None:
-        """Call what is due."""
-        now = self.now()
-        while self._deadlines and self._deadlines[0].when <= now:
-            self._deadlines.pop(0).call()
+    def pass_to(self, when: int) -> None:
+        """Call what is due at ``when``, which it is meanwhile."""
+        with self.held(when):
+            while self._deadlines and self._deadlines[0].when <= when:
+                self._deadlines.pop(0).call()
+        if self.driven:
+            self._held = when
+
+    @contextmanager
+    def held(self, when: int | None = None) -> Iterator[int]:
+        """While inside it is ``when``, or else what it is now; gives that."""
+        before = self._held
+        self._held = self.now() if when is None else when
+        try:
+            yield self._held
+        finally:
+            self._held = before
+
+    def drive_to(self, when: int) -> None:
+        """It is ``when``, until it is driven on or let go; nothing is called for it."""
+        self.driven, self._held = True, when
+
+    def let_go(self) -> None:
+        """It goes on by itself from what it is."""
+        if self.driven:
+            self._now, self._since = self.now(), None if self._since is None else self._host()
+            self.driven, self._held = False, None
+            self.changed()
 
     def start(self, rate: float = 1.0) -> None:
         """The guest runs from here on, ``rate`` seconds of its time (more than 0) for one of the host's."""

@@ -44,7 +44,8 @@ class Access:
     """The guest has reached out: ``what`` in words, ``wrote`` what it wrote itself, or None.
 
     ``value`` is what it read, or what was written in the end (None where a hook has kept it); ``failed`` a device's
-    name and what it said. ``registers`` is a digest of the general ones at the exit; ``change`` is what hooks did.
+    name and what it said. ``time`` is the guest's. ``registers`` is a digest of the general ones at the exit;
+    ``change`` is what hooks did.
     """
 
     what: str
@@ -53,6 +54,7 @@ class Access:
     value: Any = None
     end: GuestEnd | None = None
     failed: tuple[str, str] | None = None
+    time: int = 0
     change: Change = field(default_factory=Change)
 
 
@@ -66,11 +68,21 @@ class Arrival:
 
 
 @record
+class Interrupt:
+    """An interrupt of the machine's own controllers came in here, at this guest time."""
+
+    at: Moment
+    time: int
+    vector: int
+
+
+@record
 class Poke:
-    """What was changed while the guest stood still, or that it was given another state."""
+    """What was changed while the guest stood still, or that it was given another state; ``time`` is the guest's."""
 
     at: Moment
     change: Change
+    time: int = 0
 
 
 @record
@@ -86,7 +98,11 @@ class Log:
     def __init__(self, start: Moment) -> None:
         self.start = start
         self.end: Moment | None = None
-        self.entries: list[Access | Arrival | Poke | Kick] = []
+        self.end_time = 0
+        """The guest's time there."""
+        self.end_halted = False
+        """Whether it waits for an interrupt there."""
+        self.entries: list[Access | Arrival | Interrupt | Poke | Kick] = []
         self.inspected: frozenset[str] = frozenset()
         """Kinds of instructions that were looked at one by one: "cpuid", "rdtsc"."""
         self.flaw = ""

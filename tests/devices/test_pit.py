@@ -28,7 +28,7 @@ class Timer(Pit):
     def after(self, clocks: int) -> None:
         self.clocks += clocks
         self.host = -(-self.clocks * 10**9 // HZ)
-        self.board.time.run_due()
+        self.board.time.pass_to(self.board.time.now())
 
     def programmed(self, channel: int, mode: int, count: int, *, bcd: bool = False) -> None:
         self.write(0x43, 1, channel << 6 | BOTH | mode << 1 | bcd)
@@ -52,7 +52,7 @@ class Timer(Pit):
         while self.pic.pending:
             assert self.pic.acknowledge() == 8
             self.pic.write(0x20, 1, 0x20)
-            self.board.time.run_due()
+            self.board.time.pass_to(self.board.time.now())
             found += 1
         return found
 

@@ -29,7 +29,8 @@ def generate(seed: int, modes: tuple[str, ...] = MODES) -> Program:
     registers |= {"rbp": layout.data + 0x40, "rsp": layout.stack}
     own = rng.random() < 0.8
     ist = rng.choice([layout.data_end & ~15, 0xB800]) if mode == "long" and own and rng.random() < 0.3 else 0
-    program = Program(seed, mode, layout, (), own, rng.choice(["iret", "retf"]), ist, timer, tuple(registers.items()))
+    returns, chips = rng.choice(["iret", "retf"]), seed // len(modes) % 2 == 0
+    program = Program(seed, mode, layout, (), own, returns, ist, timer, chips, tuple(registers.items()))
     maker = Maker(mode, layout, rng)
     room = layout.code_end - layout.code - 0x80
     for _ in range(rng.randrange(3, 25)):

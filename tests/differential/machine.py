@@ -156,7 +156,7 @@ class Runnable:
             mode=self.program.mode,
             registers=dict(self.program.registers),
             devices=("witness",),
-            irqchip=self.program.timer,
+            irqchip=self.program.irqchip,
         ) as session:
             witness(session)
             if session.runner.host.profile.step_trap_waits:

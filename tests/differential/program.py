@@ -103,8 +103,8 @@ class Program:
     """``blocks`` are tuples of lines.
 
     ``returns``: how handlers end in protected mode, "iret" or "retf". ``ist``: the stack that exceptions switch to in
-    long mode, 0 for none. ``timer``: the PIT interrupts, on a machine with interrupt controllers in the kernel; when it
-    comes must not matter, so the program wipes what its frames left on the stack.
+    long mode, 0 for none. ``timer``: the PIT interrupts, on a machine with interrupt controllers, of kvmdbg's own or in
+    the kernel; when it comes must not matter, so the program wipes what its frames left on the stack.
     """
 
     seed: int
@@ -115,7 +115,12 @@ class Program:
     returns: str = "iret"
     ist: int = 0
     timer: bool = False
+    own_controllers: bool = False
     registers: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def irqchip(self) -> str:
+        return ("user" if self.own_controllers else "kernel") if self.timer else "none"
 
     def with_blocks(self, blocks: tuple[tuple[str, ...], ...]) -> Program:
         return replace(self, blocks=blocks)
@@ -127,7 +132,7 @@ class Program:
             f"; seed {self.seed}, {self.mode} mode, {self.layout.name}, handlers end with {self.returns}, "
             + ("own descriptor tables" if self.own_tables else "tables of the start")
             + (f", exceptions on the stack at {self.ist:#x}" if self.ist else "")
-            + (", timer" if self.timer else ""),
+            + (f", timer of {self.irqchip}" if self.timer else ""),
             "; " + " ".join(f"{name}={value:#x}" for name, value in self.registers),
             f"; cells {self.layout.cells:#x}, data {self.layout.data:#x}-{self.layout.data_end:#x}, "
             f"stack {self.layout.stack:#x}, gdt {self.layout.gdt:#x}, idt {self.layout.idt:#x}",
