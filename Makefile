@@ -8,7 +8,7 @@ RESULTS := docs/kvm-results
 # The emulators under kvm_intel and kvm_amd are too slow for terminals and debuggers.
 EMULATED_TESTS := 'kvm and not e2e'
 
-.PHONY: hello test lint types docs bench bench-gdb differential differential-kvm-intel mutants guests package test-kvm-intel test-kvm-amd kvm-results clean
+.PHONY: hello test lint types docs bench bench-gdb beside-gdb differential differential-kvm-intel mutants guests package test-kvm-intel test-kvm-amd kvm-results clean
 
 # Where /dev/kvm cannot be used, both run what needs it on the kvm_amd machine (see below).
 hello: $(VENV)/run.stamp
@@ -53,6 +53,10 @@ differential-kvm-intel: COUNT = 3
 differential-kvm-intel: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.machines.kvm_intel $(MACHINE_ARGS) -- \
 	  $(BIN)/python -m tests.differential --seed $(SEED) --count $(COUNT) --progress --no-shrink $(DIFFERENTIAL_ARGS)
+
+# Expressions as gdb and kvmdbg show them: 2,000 questions made from a seed; what differs is shown.
+beside-gdb: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.beside_gdb --seed $(SEED)
 
 # The wheel, made from the source distribution, and that one, in dist/.
 package: $(VENV)/dev.stamp

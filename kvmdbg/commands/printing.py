@@ -63,8 +63,6 @@ def print_(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionT
             raise UsageError("there is no value yet; print needs an EXPRESSION")
         expression = f"${len(history)}"
     shown, found = formatted(dbg, expression, form)
-    if found.type.kind == "void":
-        return Value(expression.strip(), shown, 0)
     number = dbg.session.add_to_history(found.raw, found.type)
     return Value(f"${number}", shown, _plain(found))
 

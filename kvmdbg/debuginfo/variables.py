@@ -308,7 +308,8 @@ class Variables:
 
     def printer(self, style: Style = PLAIN) -> Printer:
         """Who shows values of this guest."""
-        return Printer(self._read, self.label, style)
+        word = self.word_size if self.known else 8 if self._cpu.mode.bits == 64 else 4
+        return Printer(self._read, self.label, style, word=word)
 
     def label(self, address: int) -> str:
         """The name of what is at an address, as gdb writes it: "table+8"."""

@@ -79,14 +79,14 @@ class Abi:
 
     def promoted(self, type: CType) -> CType:
         """The integer promotions."""
-        return self.int if type.is_integer and type is not ctype.EXACT and type.size < 4 else type
+        return self.int if type.is_integer and type is not ctype.EXACT and type.size < 4 else type.bare
 
     def common(self, left: CType, right: CType, op: str = "") -> CType:
         """The usual arithmetic conversions of two numbers."""
         if left.is_float and right.is_float:
-            return right if right.size > left.size else left
+            return (right if right.size > left.size else left).bare
         if left.is_float or right.is_float:
-            return left if left.is_float else right
+            return (left if left.is_float else right).bare
         if op in ("&", "|", "^") and left.kind == right.kind == "bool":
             return left  # as in gdb
         if ctype.EXACT in (left, right):

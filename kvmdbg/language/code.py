@@ -195,6 +195,15 @@ class Call(Node):
         return Code(f"({made}({given}) & {MASK})", 0, MASK)
 
 
+class IsVoid(Node):
+    """Whether a variable of the user has no value."""
+
+    name: str
+
+    def emit(self, make: Generator) -> Code:
+        return Code(make.parameter("unset", self.name, self.column) + "()", 0, 1)
+
+
 class SizeOf(Node):
     """Size in bytes of a pointer in memory, in the mode the CPU is in."""
 
@@ -218,6 +227,8 @@ class Name(Node):
 
     def emit(self, make: Generator) -> Code:
         low, high = static_type(self.name)[1:]
+        if self.type.kind == "function":
+            return Code(make.parameter("reader", self.name, self.column) + "()", 0, MASK)
         if not self.type.is_number:
             return Code(make.parameter("whole", self.name, self.column) + f"({self.type.size})")
         if self.type.is_float:

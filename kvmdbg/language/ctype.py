@@ -126,12 +126,20 @@ class CType:
         self.kind, self.size, self.target = target.kind, target.size, target.target
         self.members, self.count, self.values = target.members, target.count, target.values
         self.signed, self.parameters, self.takes_more = target.signed, target.parameters, target.takes_more
-        self.original = target
+        self.original, self.by_mode = target, target.by_mode
         if qualifier:
             words = {*target.qualifiers.split(), qualifier}
             self.qualifiers = " ".join(word for word in ("const", "volatile", "restrict", "_Atomic") if word in words)
             self.unqualified = target.unqualified or target.given
             self.given = f"{self.qualifiers} {self.unqualified}" if self.unqualified else ""
+
+    @property
+    def bare(self) -> CType:
+        """Without the names that typedefs give, with its qualifiers."""
+        found = self
+        while found.original is not None and not found.qualifiers:
+            found = found.original
+        return found
 
     def member(self, name: str) -> Member | None:
         """The member of that name, those of members without a name included; its offset is that into this type."""

@@ -70,7 +70,7 @@ class Declarators(Tokens):
 
     def _base_type(self, why: str, column: int) -> CType:
         words: list[str] = []
-        self._skip_qualifiers()
+        qualifiers = self._qualifiers()
         if self._kind == "word" and self._token not in WORDS and self._is_type():
             words.append(self._take())
             if words[0] in _TAGS:
@@ -78,8 +78,7 @@ class Declarators(Tokens):
             found = self._scope.type(" ".join(words)) if self._scope is not None else None
             if found is None:
                 raise self.fail(f"there is no type '{' '.join(words)}'", column)
-            self._skip_qualifiers()
-            return found
+            return _qualified(found, [*qualifiers, *self._qualifiers()])
         while self._kind == "word" and (self._token in WORDS or self._token in _QUALIFIERS):
             words.append(self._take())
         if not words:
@@ -87,19 +86,21 @@ class Declarators(Tokens):
         built_in = self.abi.named([word for word in words if word not in _QUALIFIERS])
         if built_in is None:
             raise self.fail(f"'{' '.join(words)}' is no type", column)
-        return built_in
+        return _qualified(built_in, [*qualifiers, *(word for word in words if word in _QUALIFIERS)])
 
-    def _skip_qualifiers(self) -> None:
+    def _qualifiers(self) -> list[str]:
+        found = []
         while self._kind == "word" and self._token in _QUALIFIERS:
-            self._take()
+            found.append(self._take())
+        return found
 
     def _derived(self) -> Maker:
         """What stands behind a type's words: how the type is made of theirs."""
         if self._is("*", "&"):
             self._take()
-            self._skip_qualifiers()
+            qualifiers = self._qualifiers()
             rest = self._derived()
-            return lambda base: rest(pointer(base, self.pointer_size))
+            return lambda base: rest(_qualified(pointer(base, self.pointer_size), qualifiers))
         inner: Maker = lambda base: base  # noqa: E731
         if self._is("(") and self.text[self.end_of_token() :].lstrip()[:1] in ("*", "("):
             self._take()
@@ -143,3 +144,11 @@ class Declarators(Tokens):
         self._take()
         parameters = [] if [one.kind for one in takes] == ["void"] else takes
         return lambda base: function_returning(base, parameters if known else None)
+
+
+def _qualified(type: CType, qualifiers: list[str]) -> CType:
+    for one in qualifiers:
+        made = CType(type.kind, "", type.size)
+        made.qualify(type, one)
+        type = made
+    return type

@@ -16,13 +16,6 @@ def declaration(type: CType) -> str:
     return "\n".join(_written(type, "", 0))
 
 
-def _bare(type: CType) -> CType:
-    """A type without typedefs at its outside."""
-    while type.original is not None and not type.qualifiers:
-        type = type.original
-    return type
-
-
 def _core(type: CType) -> tuple[CType, CType]:
     """A type, and what it is made of by pointers, arrays and functions."""
     inner = type
@@ -33,7 +26,7 @@ def _core(type: CType) -> tuple[CType, CType]:
 
 def _written(type: CType, what: str, depth: int) -> list[str]:
     """The lines that declare ``what`` to be of a type."""
-    type, core = _core(type if depth else _bare(type))
+    type, core = _core(type if depth else type.bare)
     full = core.resolved
     nameless = core is full and full.given in ("struct {...}", "union {...}", "class {...}", "enum {...}")
     if full.kind == "enum" and (not depth or nameless):

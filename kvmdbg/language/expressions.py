@@ -50,9 +50,12 @@ class Expression:
         return f"Expression({self.text!r})"
 
     @property
-    def type(self) -> CType:
-        """Its type, as far as the text alone tells."""
-        return self._node.type
+    def type(self) -> CType | None:
+        """Its type as the text alone tells it; None where its value decides (``?:``, ``@``)."""
+        node = self._node
+        while isinstance(node, code.Comma):
+            node = node.right
+        return None if isinstance(node, operators.Ternary | code.Several) or node.type is EXACT else node.type
 
     def evaluate(self, ctx: Context) -> Value:
         """Its value, type and place now. Raises ExpressionError, and what ``ctx`` raises (MemoryFault)."""

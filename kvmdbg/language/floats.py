@@ -67,7 +67,7 @@ class Extended:
         try:
             return float(self.value)
         except OverflowError:
-            return math.copysign(math.inf, self.value)
+            return -math.inf if self.value < 0 else math.inf
 
     def _comparable(self, other: object) -> Fraction | float:
         return other.value if isinstance(other, Extended) else other  # type: ignore[return-value]
@@ -96,7 +96,7 @@ class Extended:
 
 def _small(value: Fraction | float) -> float:
     """A float that behaves like it beside infinities, NaNs and zeros."""
-    return value if isinstance(value, float) else math.copysign(1.0, value)
+    return value if isinstance(value, float) else -1.0 if value < 0 else 1.0
 
 
 def _exponent(value: Fraction) -> int:
@@ -112,8 +112,8 @@ def _rounded(value: Fraction) -> Fraction | float:
     unit = Fraction(2) ** (max(_exponent(abs(value)), 1 - BIAS) - DIGITS + 1)
     found = round(value / unit) * unit
     if abs(found) > LARGEST:
-        return math.copysign(math.inf, value)
-    return found or math.copysign(0.0, value)
+        return -math.inf if value < 0 else math.inf
+    return found or (-0.0 if value < 0 else 0.0)
 
 
 def extended_of(raw: int) -> Extended:
@@ -185,8 +185,8 @@ def divided(left: float, right: float) -> float:
 
 
 def truncated(number: float | Extended) -> int:
-    """Towards zero; what no integer is, is the least that 64 bits hold, as the CPU gives it."""
+    """Towards zero; what 64 signed bits do not hold is the least or the greatest that they hold, as in gdb."""
     value = number.value if isinstance(number, Extended) else number
-    if isinstance(value, float) and not math.isfinite(value):
-        return -(1 << 63)
+    if not -(1 << 63) <= value < 1 << 63:  # a NaN, too
+        return -(1 << 63) if value < 0 else (1 << 63) - 1
     return int(value)

@@ -92,10 +92,10 @@ def quoted(data: bytes, *, ended: bool = False, most: int = MOST_ELEMENTS, alike
             parts.append(f"'{character(byte)}' <repeats {count} times>")
             open_, left = False, left - alike
             continue
-        shown = character(byte, '"') * min(count, left)
+        shown = character(byte, '"') * count  # those alike are shown together, also at the end
         parts[-1:] = [f'{parts[-1][:-1]}{shown}"'] if open_ else [*parts[-1:], f'"{shown}"']
         open_, left = True, left - count
-    return ", ".join(parts) + ("..." if left < 0 else "") if parts else '""'
+    return ", ".join(parts) if parts else '""'
 
 
 def number_in_radix(value: int, radix: int) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kvmdbg import plugins
+from kvmdbg.errors import UsageError
 from kvmdbg.language.context import Context
 
 F = TypeVar("F", bound=Callable[..., int])
@@ -76,6 +77,54 @@ def read_u32(ctx: Context, address: int) -> int:
 def read_u64(ctx: Context, address: int) -> int:
     """The 64-bit number at a linear address."""
     return _read(ctx, address, 8)
+
+
+MOST_CHARACTERS = 1 << 16
+"""Of a text without an end."""
+
+
+def _text(ctx: Context, given: int | bytes) -> bytes:
+    """A text's bytes up to its zero: of one that was typed, or of the guest's memory. MemoryFault."""
+    if isinstance(given, bytes):
+        return given.partition(b"\0")[0]
+    found = b""
+    while b"\0" not in found and len(found) < MOST_CHARACTERS:
+        at = given + len(found)
+        found += ctx.read(at, 64 - at % 64, "linear")
+    return found.partition(b"\0")[0]
+
+
+def _bytes(ctx: Context, given: int | bytes, size: int) -> bytes:
+    return given[:size] if isinstance(given, bytes) else ctx.read(given, size, "linear")
+
+
+@function("_strlen")
+def strlen(ctx: Context, text: int | bytes) -> int:
+    """How many characters a text has."""
+    return len(_text(ctx, text))
+
+
+@function("_streq")
+def streq(ctx: Context, one: int | bytes, other: int | bytes) -> int:
+    """Whether two texts are the same."""
+    return int(_text(ctx, one) == _text(ctx, other))
+
+
+@function("_memeq")
+def memeq(ctx: Context, one: int | bytes, other: int | bytes, size: int) -> int:
+    """Whether so many bytes are the same."""
+    return int(_bytes(ctx, one, size) == _bytes(ctx, other, size))
+
+
+@function("_regex")
+def regex(ctx: Context, text: int | bytes, pattern: int | bytes) -> int:
+    """Whether a text begins with what a regular expression (Python's) describes."""
+    import re
+
+    try:
+        return int(re.match(_text(ctx, pattern), _text(ctx, text)) is not None)
+    except re.error as error:
+        raise UsageError(f"$_regex: this is no regular expression: {error}") from None
 
 
 @function("phys")

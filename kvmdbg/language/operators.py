@@ -283,7 +283,7 @@ def arithmetic(op: str, left: Node, right: Node, column: int, abi: Abi) -> Node:
     if common.is_float and op not in ("+", "-", "*", "/"):
         raise TypeMismatch(f"'{op}' works with integers only, not with {common}")
     if op in ("<<", ">>"):
-        common = types[0] if types[0] is EXACT else abi.of_size(types[0].size, types[0].signed or types[0].size < 4)
+        common = abi.promoted(types[0])
     return Arithmetic(column=column, type=common, space=space, op=op, left=left, right=right, common=common)
 
 

@@ -104,7 +104,7 @@ class Parser(Operators):
         if self._kind == "dollar":
             name = self._take()[1:]
             if self._is("(") and self._start == self.end:
-                return self._call(name, column)
+                return self._is_void(column) if name == "_isvoid" else self._call(name, column)
             found = code.named(name, column)
             if found.type is EXACT and self._scope is not None:
                 found.type = self._scope.variable_type(name) or EXACT
@@ -186,7 +186,8 @@ class Parser(Operators):
                     raise self.fail("',' or ')' is missing after an argument")
                 self._take()
             one = self._assignment()
-            given.append(one if isinstance(one, code.Constant) else self._number_of(one))
+            typed = one.type.kind == "array" and not isinstance(one, code.Memory)
+            given.append(one if typed else self._number_of(one))
         self._take()
         self._colon = outer
         least, most = functions.arguments(made)
@@ -194,6 +195,15 @@ class Parser(Operators):
             wanted = str(least) if least == most else f"{least} to {most}"
             raise self.fail(f"${name} takes {wanted} arguments, {len(given)} were given", column)
         return self._checked(code.Call(column=column, name=name, arguments=tuple(given)))
+
+    def _is_void(self, column: int) -> Node:
+        """``$_isvoid(EXPRESSION)``, which is true of a variable without a value alone."""
+        self._take()
+        asked = self._assignment()
+        self._expect(")", "of $_isvoid")
+        if not isinstance(asked, code.Name):
+            return code.Number(column=column, type=self.abi.int, value=int(asked.type.kind == "void"))
+        return code.IsVoid(column=column, type=self.abi.int, name=asked.name)
 
     def _names_a_scope(self) -> bool:
         """Whether ``'file.c'`` is next and a ``::`` behind it."""

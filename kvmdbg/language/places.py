@@ -250,6 +250,12 @@ def source_writer(ctx: Context, name: str, column: int, fail: Fail) -> Callable[
     return store
 
 
+def unset(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], int]:
+    """A function that says whether ``$name`` has no value."""
+    known = kind_of(ctx, name) != "variable"
+    return lambda: int(not known and ctx.variable(name) is None)
+
+
 BINDERS: dict[str, Callable[[Context, str, int, Fail], Any]] = {
     "call": caller,
     "reader": reader,
@@ -259,6 +265,7 @@ BINDERS: dict[str, Callable[[Context, str, int, Fail], Any]] = {
     "value": source_value,
     "store": source_writer,
     "base": base,
+    "unset": unset,
     "floating": floating,
     "whole": whole,
     "placer": placer,

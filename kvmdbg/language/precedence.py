@@ -114,7 +114,8 @@ class Operators(Declarators):
             made = self._arithmetic(op, target, value, column)
             type = made.type if free else type
         elif free:
-            value = value if value.type.kind == "array" or value.type.is_structure else self._number_of(value)
+            if not value.type.is_structure and not isinstance(value, code.Constant | code.Part | code.Chars):
+                value = self._number_of(value)
             type = value.type
         if isinstance(target, code.Name) and free:
             target = code.Name(column=target.column, type=target.type if op else type, name=target.name)

@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kvmdbg.errors import MemoryFault
-from kvmdbg.language.ctype import ADDRESS, CType, Member
+from kvmdbg.language.ctype import ADDRESS, CType, Member, integer
+from kvmdbg.language.floats import number_of, truncated
 from kvmdbg.language.formats import character, floating, format_scalar, number_in_radix, quoted, signed
 from kvmdbg.language.types import Value
 from kvmdbg.record import record
 
 NATURAL = ("", "r", "s")
 """Formats that leave numbers as their types are shown."""
+
+
+_WHOLE = integer("long", 8, signed=True)
 
 
 @record
@@ -38,12 +42,18 @@ PLAIN = Style()
 
 
 class Printer:
-    """Shows values; ``read`` gives memory at a linear address (MemoryFault), ``label`` names an address or gives ""."""
+    """Shows values; ``read`` gives memory at a linear address (MemoryFault), ``label`` names an address or gives "".
 
-    def __init__(self, read: Callable[[int, int], bytes], label: Callable[[int], str], style: Style = PLAIN) -> None:
+    An address has ``word`` bytes.
+    """
+
+    def __init__(
+        self, read: Callable[[int, int], bytes], label: Callable[[int], str], style: Style = PLAIN, *, word: int = 8
+    ) -> None:
         self._read = read
         self._label = label
         self.style = style
+        self._word = word
 
     def value(self, value: Value, letter: str = "") -> str:
         """What an expression gave; a pointer with its type."""
@@ -77,6 +87,8 @@ class Printer:
         if type.is_float:
             if letter in (*NATURAL, "f"):
                 return floating(number, len(data))
+            if letter in ("a", "c"):  # of these gdb shows the integer part, of others the bits
+                return self._integer(_WHOLE, truncated(number_of(data)), letter)
             return format_scalar(number, letter, len(data), self._label)
         if type.signed and type.is_integer:
             number = signed(number, len(data)) if data else 0
@@ -86,11 +98,11 @@ class Printer:
 
     def _integer(self, type: CType, number: int, letter: str) -> str:
         if letter == "c":
-            return f"{_one_byte(number, type.signed or type.kind == 'pointer')} '{character(number & 0xFF)}'"
+            return f"{_one_byte(number, type.signed)} '{character(number & 0xFF)}'"
         if letter == "f" and type.size not in (4, 8, 16):
             return str(number)
         if letter not in NATURAL:
-            return format_scalar(number, letter, type.size, self._label)
+            return format_scalar(number, letter, self._word if letter == "a" else type.size, self._label)
         if type.kind == "enum":
             return enumerator(type, number)
         if type.kind == "bool":
@@ -105,20 +117,20 @@ class Printer:
 
     def address(self, number: int) -> str:
         """An address with the name of what is there."""
-        label = self._label(number)
-        return f"{number:#x} <{label}>" if label else f"{number:#x}"
+        label = f"<{found}>" if (found := self._label(number)) else ""
+        return f"{number:#x} {label}".rstrip() if self.style.address else label
 
     def _pointer(self, type: CType, number: int) -> str:
         target = type.target
         to_code = target is not None and target.kind == "function"
-        text = self.address(number) if self.style.symbol or to_code else f"{number:#x}"
+        text = self.address(number) if self.style.symbol or to_code else f"{number:#x}" if self.style.address else ""
         if target is None or target.kind != "char" or target.size != 1 or not number:
             return text
         try:
             found = self._text(number)
         except MemoryFault:
             found = f"<error: Cannot access memory at address {number:#x}>"
-        return f"{text} {found}" if self.style.address else found
+        return f"{text} {found}".lstrip()
 
     def _text(self, address: int) -> str:
         """The characters up to a zero, or as many as are shown."""
@@ -148,9 +160,10 @@ class Printer:
 
     # --- what has parts ----------------------------------------------------------------------------
 
-    def _structure(self, type: CType, data: bytes, letter: str, depth: int) -> str:
+    def _structure(self, type: CType, data: bytes, letter: str, depth: int, named: bool = True) -> str:
         style = self.style
-        if (style.max_depth and depth >= style.max_depth) or (type.kind == "union" and depth and not style.union):
+        too_deep = named and style.max_depth and depth >= style.max_depth
+        if too_deep or (type.kind == "union" and depth and not style.union):
             return "{...}"
         if not type.members:
             return "{<No data fields>}" if type.size else "{}"
@@ -166,7 +179,10 @@ class Printer:
     def member(self, one: Member, data: bytes, letter: str = "", depth: int = 0) -> str:
         """A member of the structure whose bytes are ``data``."""
         if not one.bits:
-            return self.show(one.type, data[one.offset : one.offset + one.type.size], letter, depth)
+            part = data[one.offset : one.offset + one.type.size]
+            if not one.name and one.type.is_structure:
+                return self._structure(one.type, part, letter, depth, named=False)
+            return self.show(one.type, part, letter, depth)
         raw = int.from_bytes(data[one.offset : one.offset + 9], "little") >> one.bit & (1 << one.bits) - 1
         if one.type.signed and raw >> one.bits - 1:
             raw -= 1 << one.bits
