@@ -96,6 +96,7 @@ class Hardware:
             board = Board(self.serial.show, irq=irq, memory=machine.memory.size)
             board.ram = machine.memory
             board.changed, board.shadow = changed, machine.shadow
+            board.set_up_chips = machine.set_up_chips
             board.cpus, board.firmware, board.fw_cfg = options.cpus, image.firmware, dict(options.fw_cfg)
             board.manifest = image.declared
             machine.board = board

@@ -72,8 +72,11 @@ class Environment:
     def start_devices(self) -> None:
         """Leave interrupt controllers and timer as a BIOS does; only what it boots finds lines let through."""
         board = self.board
+        unmasked = UNMASKED if self.boots_from is not None else ()
+        if unmasked:
+            board.set_up_chips(FIRST_VECTOR, SECOND_VECTOR, unmasked)
         if board.pic is not None:
-            board.pic.set_up(FIRST_VECTOR, SECOND_VECTOR, UNMASKED if self.boots_from is not None else ())
+            board.pic.set_up(FIRST_VECTOR, SECOND_VECTOR, unmasked)
         if board.pit is not None:
             board.pit.set_up()
 

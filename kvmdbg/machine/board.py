@@ -131,6 +131,9 @@ class Board:
         """The DMA controllers, where there are any."""
         self.shadow: Callable[[list[tuple[int, int]]], None] = lambda writable: None
         """Called with the ranges below 1 MiB (first address, end) in which the guest may write over its firmware."""
+        self.set_up_chips: Callable[[int, int, Collection[int]], None] = lambda first, second, unmasked: None
+        """Leaves interrupt controllers and timer in the kernel, where they are there, as firmware does: the vectors of
+        IRQ 0 and 8, the lines that are let through."""
         self._irq = irq
 
     @property

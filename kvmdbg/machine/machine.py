@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Collection, Sequence
 from ctypes import memset
 from itertools import pairwise
 from typing import Any
@@ -18,6 +19,9 @@ from kvmdbg.machine.image import Image, LoadOptions, Segment
 from kvmdbg.machine.layout import IDENTITY_MAP_ADDRESS, TSS_ADDRESS, ram_areas
 from kvmdbg.machine.memory import PAGE, GuestMemory
 from kvmdbg.x86 import paging
+
+PIC_IMR, PIC_BASE, PIC_INITIALISED_BY_4 = 2, 5, 13
+PIT_ACCESS, PIT_MODE, PIT_GATE = 12, 13, 15
 
 
 class Machine:
@@ -122,6 +126,25 @@ class Machine:
             and not any(first <= start < last for first, last in writable)
         ]
         self.memory.make_read_only(read_only)
+
+    def set_up_chips(self, first: int, second: int, unmasked: Collection[int]) -> None:
+        """Leave interrupt controllers and timer of the kernel as firmware does.
+
+        ``first`` and ``second`` are the vectors of IRQ 0 and IRQ 8, ``unmasked`` the lines that are let through; the
+        timer's channel 0 ticks 18.2 times a second. Nothing where the kernel has none. Layout: struct kvm_pic_state and
+        kvm_pit_channel_state of the kernel's asm/kvm.h.
+        """
+        if not self.irqchip:
+            return
+        for number, base in enumerate((first, second)):
+            chip = self.vm.get_irqchip(number)
+            chip.chip[PIC_IMR] = 0xFF & ~sum(1 << (line & 7) for line in unmasked if line >> 3 == number)
+            chip.chip[PIC_BASE], chip.chip[PIC_INITIALISED_BY_4] = base, 1
+            self.vm.set_irqchip(chip)
+        pit = self.vm.get_pit()
+        struct.pack_into("<I", pit.channels, 0, 0x10000)
+        pit.channels[PIT_ACCESS], pit.channels[PIT_MODE], pit.channels[PIT_GATE] = 3, 3, 1
+        self.vm.set_pit(pit)
 
     def close(self) -> None:
         if hasattr(self, "board"):

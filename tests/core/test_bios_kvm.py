@@ -157,7 +157,7 @@ def test_a_hook_can_answer_for_the_bios(booted: Booted) -> None:
 
     run(dbg)
     assert dbg.screen()[0] == "B"
-    assert seen[0] == "BIOS call int 0x10, AH=0x0e (teletype output): AL=0x41 'A', BH=0x00, BL=0x07"
+    assert "BIOS call int 0x10, AH=0x0e (teletype output): AL=0x41 'A', BH=0x00, BL=0x07" in seen
 
 
 def test_catch_bios(booted: Booted) -> None:
@@ -224,3 +224,17 @@ def test_a_call_through_an_empty_vector_is_told(booted: Booted, vector: str) -> 
         f"int 0x10 at 0000:{place:04x}: its vector leads to 0000:{0x5000 if vector else 0:04x}, "
     )
     assert "by now AX=0x" in sentence
+
+
+@pytest.mark.parametrize("irqchip", ["user", "kernel"])
+def test_interrupts_of_timer_and_keyboard_come(booted: Booted, irqchip: str) -> None:
+    dbg = booted(
+        "xor ax, ax; mov ds, ax; mov ax, [0x46c]; add ax, 3; 1: hlt; cmp [0x46c], ax; jb 1b;"
+        "mov ah, 0; int 0x16; cli; mov bx, ax; mov al, 0xfe; out 0x64, al; hlt",
+        irqchip=irqchip,
+    )
+    dbg.type("k")
+    stop = run(dbg)
+    assert isinstance(stop, stops.ExitedStop), stop.describe()
+    assert dbg.regs.bx == 0x256B
+    assert dbg.physical.read(0x46C, 1)[0] >= 3
