@@ -17,6 +17,7 @@ MODULES = (
     "firmware",
     "frames",
     "gdbserver",
+    "hints",
     "info",
     "linux",
     "listing",

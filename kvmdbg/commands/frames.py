@@ -10,6 +10,7 @@ from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import CommandTextArg, NumberType, RestType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Group, Message, Result, SourceText, Table
+from kvmdbg.commands.words import functions_of_frames
 from kvmdbg.debuginfo.backtrace import Frame, call_frame_address
 from kvmdbg.errors import KvmdbgError, UsageError
 
@@ -176,7 +177,14 @@ def frame_level(dbg: Interpreter, number: FrameArg) -> Result:
     return _shown(dbg, number)
 
 
-NameArg = Annotated[str, RestType("NAME", "location")]
+class FunctionType(RestType):
+    """A function that has a frame."""
+
+    def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        return functions_of_frames(prefix, dbg)
+
+
+NameArg = Annotated[str, FunctionType("NAME")]
 
 
 @command(

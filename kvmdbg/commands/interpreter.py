@@ -151,6 +151,9 @@ class Interpreter:
         try:
             results = self.run_line(text, more_lines)
             yield from results if self.log is None else self.log.keep(results)
+        except KvmdbgError as error:
+            self.registry.add_hint(self, error)
+            raise
         finally:
             self._pending = None
 

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, get_args, get_type_hints
 
 from kvmdbg.commands.results import Result, StopReport
-from kvmdbg.errors import UsageError
+from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
@@ -254,10 +254,12 @@ _PARAMETERS: dict[Callable[..., Any], tuple[Parameter, ...]] = {}
 class Registry:
     """All commands by name. One is filled at import (:data:`REGISTRY`); tests may make their own.
 
-    ``stop_report`` makes what is shown of a stop; a module of commands sets it.
+    ``stop_report`` makes what is shown of a stop, ``add_hint`` puts what was perhaps meant into an error; modules of
+    commands set them.
     """
 
     def __init__(self) -> None:
+        self.add_hint: Callable[[Interpreter, KvmdbgError], None] = lambda dbg, error: None
         self.stop_report: Callable[[Interpreter, Stop], Result] = lambda dbg, stop: StopReport(stop, stop.describe())
         self._commands: dict[str, Command] = {}
         self._names: dict[str, dict[str, Command]] = {"": {}}  # first word ("" at the top) -> word -> command

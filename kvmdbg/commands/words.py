@@ -17,19 +17,21 @@ _WORD = re.compile(r"[$\w]*$")
 _TAG = re.compile(r"\b(struct|union|enum|class)\s+$")
 _FILE = re.compile(r"([\w./+-]+):(\d*)$")
 _CLOSES = {")": "(", "]": "["}
+VECTORS = tuple(f"{kind}{number}" for kind, count in (("xmm", 16), ("ymm", 16), ("st", 8)) for number in range(count))
+SHORT_TYPES = tuple(f"{sign}{bits}" for sign in "us" for bits in (8, 16, 32, 64))
 MOST_LINES = 200
 """So many lines of a file are offered."""
 
 
 def words_of_expression(prefix: str, dbg: Interpreter) -> list[str]:
     """Completions of an expression's last word: registers, functions and variables after ``$``, members behind ``.``
-    and ``->``, types behind ``struct`` and the like, else symbols and variables of the source."""
+    and ``->``, types behind ``struct`` and the like, else symbols, variables, enumerators and types of the source."""
     match = _WORD.search(prefix)
     assert match is not None
     start, last = prefix[: match.start()], match[0]
     if last.startswith("$"):
-        found = _dollar_names(dbg)
-        return [f"{start}${name}" for name in found if name.startswith(last[1:].lower())]
+        found = dollar_names(dbg)
+        return list(dict.fromkeys(f"{start}${name}" for name in found if name.startswith(last[1:].lower())))
     if "$" in last:
         return []
     if start.endswith((".", "->")):
@@ -39,9 +41,9 @@ def words_of_expression(prefix: str, dbg: Interpreter) -> list[str]:
             start, last = prefix[: dotted.start()], dotted[0]
             names = dbg.symbol_names(last)
     elif (tag := _TAG.search(start)) is not None:
-        names = [name.partition(" ")[2] for name in _source_types(dbg) if name.startswith(tag[1] + " ")]
+        names = [name.partition(" ")[2] for name in types_of_source(dbg) if name.startswith(tag[1] + " ")]
     elif last:
-        names = [*dbg.symbol_names(last), *_source_variables(dbg)]
+        names = [*dbg.symbol_names(last), *variables_of_source(dbg), *_plain_types(dbg)]
     else:
         return []
     return [f"{start}{name}" for name in sorted({name for name in names if name.startswith(last)})]
@@ -64,12 +66,38 @@ def words_of_location(prefix: str, dbg: Interpreter) -> list[str]:
     return [*words_of_expression(prefix, dbg), *sorted(name for name in files if name.startswith(prefix))]
 
 
-def _dollar_names(dbg: Interpreter) -> list[str]:
+def _plain_types(dbg: Interpreter) -> list[str]:
+    """Types that are one word."""
+    return [
+        *(name for name in types_of_source(dbg) if " " not in name),
+        *SHORT_TYPES,
+        "struct",
+        "union",
+        "enum",
+        "sizeof",
+    ]
+
+
+def functions_of_frames(prefix: str, dbg: Interpreter) -> list[str]:
+    """The functions of the backtrace."""
+    with suppress(KvmdbgError):
+        names = {one.name.partition("(")[0] for one in dbg.session.backtrace().frames}
+        return sorted(name for name in names if name and name.startswith(prefix))
+    return []
+
+
+def dollar_names(dbg: Interpreter) -> list[str]:
+    """What may follow ``$``, in groups: pc and sp, the registers in their groups, variables, functions."""
     from kvmdbg.language import functions
     from kvmdbg.x86 import registers
 
-    known = {*registers.names(), "pc", "sp", "fp", *dbg.session.variables}
-    return sorted({*known, *(f"{name}(" for name in functions.known())})
+    return [
+        *("pc", "sp", "fp"),
+        *registers.names(),
+        *VECTORS,
+        *sorted(name for name in dbg.session.variables),
+        *sorted(f"{name}(" for name in functions.known()),
+    ]
 
 
 def _members(text: str, dbg: Interpreter) -> list[str]:
@@ -118,7 +146,7 @@ def _member_names(c: CType) -> list[str]:
     return [name for one in c.members for name in ([one.name] if one.name else _member_names(one.type))]
 
 
-def _source_variables(dbg: Interpreter) -> list[str]:
+def variables_of_source(dbg: Interpreter) -> list[str]:
     """The variables that the selected frame sees, and those outside of functions."""
     source = dbg.session.scope().source
     if source is None:
@@ -129,6 +157,6 @@ def _source_variables(dbg: Interpreter) -> list[str]:
     return found
 
 
-def _source_types(dbg: Interpreter) -> list[str]:
+def types_of_source(dbg: Interpreter) -> list[str]:
     source = dbg.session.scope().source
     return source.type_names() if source is not None else []

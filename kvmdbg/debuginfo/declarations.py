@@ -115,8 +115,8 @@ class DebugInfo:
         return [name for unit in self._near(near) for name in unit.types]
 
     def variable_names(self, near: int) -> list[str]:
-        """The same of variables outside of functions."""
-        return [name for unit in self._near(near) for name in unit.variables]
+        """The same of variables outside of functions, and of enumerators."""
+        return [name for unit in self._near(near) for name in (*unit.variables, *unit.constants)]
 
     def _near(self, address: int) -> list[_UnitInfo]:
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):

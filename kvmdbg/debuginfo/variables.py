@@ -269,7 +269,7 @@ class Variables:
         return [name for info, base in self._information() for name in info.type_names(self._near(base))]
 
     def outer_names(self) -> list[str]:
-        """The same of variables outside of functions."""
+        """The same of variables outside of functions, and of enumerators."""
         return [name for info, base in self._information() for name in info.variable_names(self._near(base))]
 
     # --- where it is -------------------------------------------------------------------------------

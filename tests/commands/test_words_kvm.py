@@ -9,6 +9,7 @@ import pytest
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.core.session import Session
+from kvmdbg.errors import KvmdbgError
 from kvmdbg.pytest_plugin import Builds, Guests
 from tests.commands.conftest import Typist
 
@@ -68,6 +69,12 @@ def texts(dbg: Session) -> Callable[[str], list[str]]:
         ("print *first.ne", ["*first.next"]),
         ("print sum_", ["sum_here", "sum_up"]),
         ("print tot", ["total"]),
+        ("print RE", ["RED"]),
+        ("print (byt", ["(byte"]),
+        ("print (u3", ["(u32"]),
+        ("frame function ", ["_start", "sum_up"]),
+        ("print $xmm1.v4_f", ["$xmm1.v4_float"]),
+        ("print $ymm15", ["$ymm15"]),
         ("print cou", ["count"]),
         ("ptype struct ", ["struct item"]),
         ("ptype union e", ["union either"]),
@@ -129,3 +136,34 @@ def test_while_the_guest_runs(dbg: Session, texts: Callable[[str], list[str]]) -
             texts(line)
     finally:
         dbg.interrupt()
+
+
+def test_registers_come_in_their_groups(texts: Callable[[str], list[str]]) -> None:
+    found = texts("print $")
+    assert found[:5] == ["$pc", "$sp", "$fp", "$rax", "$eax"] and found.index("$cr0") > found.index("$r15")
+    assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize(
+    ("line", "near"),
+    [
+        ("print totel", "total"),
+        ("print sum_hree", "sum_here"),
+        ("print $raz", "$rax"),
+        ("ptype struct itm", "struct item"),
+        ("print table[0].idd", "id"),
+        ("break sum_ub", "sum_up"),
+        ("list sum_ub", "sum_up"),
+    ],
+)
+def test_did_you_mean(dbg: Session, line: str, near: str) -> None:
+    shell = Interpreter(dbg)
+    with pytest.raises(KvmdbgError) as error:
+        list(shell.execute(line))
+    assert f"did you mean {near}?" in str(error.value).partition("\n")[0]
+
+
+def test_nothing_near_is_no_hint(dbg: Session) -> None:
+    with pytest.raises(KvmdbgError) as error:
+        list(Interpreter(dbg).execute("print zzzzzzzzz"))
+    assert "did you mean" not in str(error.value)
