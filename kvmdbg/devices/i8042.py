@@ -175,7 +175,7 @@ class Keyboard:
     def _is_ready(self) -> bool:
         """Whether the keyboard has had the time to send a byte since the last one was read.
 
-        A handler of IRQ 1 that calls another one reads the same byte twice, as on a PC.
+        A handler of IRQ 1 that calls another one reads the same byte twice, as on a PC. Who polls gets them at once.
         """
         time = self._board.time
         if not time.runs or time.now() >= self._ready_at:
@@ -202,7 +202,8 @@ class Keyboard:
             value = self._last
             if self._output is not None:
                 value = self._last = self._output[0]
-                if self._output[1] == KEYBOARD and not self._asked and self._board.pic is not None:
+                pic = self._board.pic
+                if self._output[1] == KEYBOARD and not self._asked and pic is not None and pic.passes(IRQ):
                     self._ready_at = self._board.time.now() + BYTE_TIME
                 self._output = None
                 for line in self._raised:
