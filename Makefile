@@ -8,7 +8,7 @@ RESULTS := docs/kvm-results
 # The emulators under kvm_intel and kvm_amd are too slow for terminals and debuggers.
 EMULATED_TESTS := 'kvm and not e2e'
 
-.PHONY: hello test lint types docs bench bench-gdb beside-gdb differential differential-kvm-intel mutants guests package test-kvm-intel test-kvm-amd kvm-results clean
+.PHONY: hello test lint types docs bench bench-linux bench-gdb beside-gdb differential differential-kvm-intel mutants guests package test-kvm-intel test-kvm-amd kvm-results clean
 
 # Where /dev/kvm cannot be used, both run what needs it on the kvm_amd machine (see below).
 hello: $(VENV)/run.stamp
@@ -36,6 +36,10 @@ docs: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	@tests/system-packages
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+# Linux to its first line beside QEMU's microvm, on the kvm_amd machine.
+bench-linux: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.machines.kvm_amd -- $(BIN)/python -m tests.bench.linux
 
 # The gdb stub against QEMU's.
 bench-gdb: $(VENV)/dev.stamp

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gdbstub.errors import TargetError
@@ -44,17 +45,33 @@ def threads(client: Client, rest: bytes) -> Reply:
 
 @packet("qXfer:memory-map:read::", needs=HasMemoryMap, offers="qXfer:memory-map:read+")
 def memory_map(client: Client, rest: bytes) -> Reply:
-    """Where there is memory."""
+    """Where there is memory. All else is RAM as well: the addresses that are asked for are linear."""
     assert isinstance(client.target, HasMemoryMap)
     rows = [
         b'<memory type="%b" start="0x%x" length="0x%x"/>' % (kind.encode(), start, length)
-        for kind, start, length in client.target.memory_map()
+        for kind, start, length in _without_gaps(client.target.memory_map())
     ]
     head = (
         b'<?xml version="1.0"?>\n<!DOCTYPE memory-map PUBLIC "+//IDN gnu.org//DTD GDB Memory Map V1.0//EN" '
         b'"http://sourceware.org/gdb/gdb-memory-map.dtd">\n'
     )
     return piece(head + b"<memory-map>\n" + b"\n".join(rows) + b"\n</memory-map>\n", rest)
+
+
+def _without_gaps(known: Sequence[tuple[str, int, int]]) -> Iterator[tuple[str, int, int]]:
+    """gdb neither reads nor writes what is in no region, as a kernel that is mapped at the end of the address space."""
+    at = 0
+    for kind, start, length in sorted(known, key=lambda one: one[1]):
+        if at < start:
+            yield "ram", at, start - at
+        yield kind, start, length
+        at = start + length
+    half = 1 << 63  # a length has 64 bits
+    if at < half:
+        yield "ram", at, half - at
+        at = half
+    if at < 2 * half:
+        yield "ram", at, 2 * half - at
 
 
 @packet("qXfer:exec-file:read:", needs=HasFiles, offers="qXfer:exec-file:read+")
