@@ -361,7 +361,7 @@ def check(words: list[str]) -> int:
     try:
         options = parser().parse_args([*case.arguments])
         with open_session(options) as session:
-            found = check_one(session, case)
+            found = check_one(session, case, *words[2:])
     except SystemExit as ended:
         return int(ended.code or 2)
     except KvmdbgError as error:
@@ -373,7 +373,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run kvmdbg with these arguments (sys.argv's without any) and give its exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     if words[:1] in (["check"], ["check-one"]):
-        return check(words)
+        from kvmdbg.check.command import is_meant
+
+        if is_meant(words):
+            return check(words)
     wanted = parser()
     try:
         options = wanted.parse_args(arguments)

@@ -55,7 +55,7 @@ MAY_IMPORT = {
         "kvmdbg.script": "core engine errors",
         "kvmdbg.batch": "script serving start_files ui commands core engine errors error_log printable standard_files "
         "record",
-        "kvmdbg.check": "core engine errors printable record standard_files",
+        "kvmdbg.check": "core engine devices errors printable record standard_files png",
         "kvmdbg.cli": "check api batch script plugins ui devices commands gdb_target gdbstub core engine x86 ending "
         "errors error_log numbers record standard_files version",
         "kvmdbg": "api commands core engine devices errors language loaders",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kvmdbg import standard_files
-from kvmdbg.check.manifest import NAME, Case, read
+from kvmdbg.check.manifest import NAME, Case, Step, read
 from kvmdbg.check.report import Report, Result, write_junit
 from kvmdbg.errors import UsageError
 from kvmdbg.record import fields
@@ -34,9 +35,10 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     found.add_argument("where", metavar="DIR", help=f"a folder with {NAME}, or such a file")
-    found.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1, metavar="COUNT", help="guests at once")
+    found.add_argument("-j", "--jobs", type=_jobs, default=os.cpu_count() or 1, metavar="COUNT", help="guests at once")
     found.add_argument("--only", default="", metavar="TEXT", help="guests whose names have this text")
     found.add_argument("--junit", metavar="FILE", help="write the results as JUnit XML")
+    found.add_argument("--keep", metavar="FOLDER", help="write the screens of guests that fail there, as NAME.png")
     found.add_argument("--list", action="store_true", help="name the guests, and run none")
     return found
 
@@ -60,9 +62,11 @@ def main(arguments: Sequence[str]) -> int:
             raise UsageError(f"no guest there has {options.only!r} in its name")
         if options.list:
             return standard_files.answer("".join(f"{one.name}\n" for one in cases))
+        if options.keep is not None:
+            make_folder(options.keep)
         report = Report(sys.stdout, len(cases))
         with ThreadPoolExecutor(options.jobs) as pool:
-            running = [pool.submit(run, one, manifest.folder) for one in cases]
+            running = [pool.submit(run, one, manifest.folder, options.keep) for one in cases]
             try:
                 for done in as_completed(running):
                     report.add(done.result())
@@ -78,11 +82,21 @@ def main(arguments: Sequence[str]) -> int:
         return 2
 
 
-def run(case: Case, folder: Path) -> Result:
-    """Check one guest, in a process of its own."""
+def make_folder(path: str) -> None:
+    """UsageError where it cannot be made."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {path}: {error.strerror}") from None
+
+
+def run(case: Case, folder: Path, keep: str | None = None) -> Result:
+    """Check one guest, in a process of its own; where it fails its screen goes into the folder ``keep``."""
     if case.skip:
         return Result(case, (), 0.0)
-    command = [sys.executable, "-m", "kvmdbg", WORKER, json.dumps(fields(case))]
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", case.name)
+    kept = [os.path.abspath(os.path.join(keep, f"{name}.png"))] if keep is not None else []
+    command = [sys.executable, "-m", "kvmdbg", WORKER, as_text(case), *kept]
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
     try:
         done = subprocess.run(
@@ -104,9 +118,26 @@ def run(case: Case, folder: Path) -> Result:
         return Result(case, (said[-1].removeprefix("kvmdbg: "),), 0.0)
 
 
+def as_text(case: Case) -> str:
+    """What ``case_of`` reads."""
+    return json.dumps({**fields(case), "then": [fields(step) for step in case.then]})
+
+
 def case_of(text: str) -> Case:
     """What ``run`` has handed over."""
-    data: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()
-    }
-    return Case(**data)
+    data = json.loads(text)
+    steps = tuple(Step(**_with_tuples(step)) for step in data.pop("then"))
+    return Case(then=steps, **_with_tuples(data))
+
+
+def _with_tuples(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+
+
+def is_meant(words: Sequence[str]) -> bool:
+    """Whether a command line is of ``kvmdbg check``, and not of a guest whose image is called check."""
+    if words[:1] == [WORKER]:
+        return len(words) > 1 and words[1].startswith("{")
+    if words[:1] != ["check"]:
+        return False
+    return not os.path.isfile("check") or any(os.path.isdir(one) or one.endswith(".toml") for one in words[1:])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from pathlib import Path
 from typing import Any
 
+from kvmdbg.devices.i8042 import keys_of, scan_codes
 from kvmdbg.errors import UsageError
 from kvmdbg.record import field, record
 
@@ -12,15 +15,34 @@ NAME = "check.toml"
 LIMIT = 10.0
 """Seconds that a guest has if the file says nothing else."""
 LONGEST = 86_400.0
+ENDS = ("halted", "exited", "shutdown", "running")
+
+
+@record
+class Step:
+    """What a guest is told at once: ``input`` to the serial port, ``keys`` typed and ``press`` pressed on the keyboard.
+
+    It is told so once ``after`` has been seen; with "" once it looks for input.
+    """
+
+    input: str = ""
+    keys: str = ""
+    press: tuple[str, ...] = ()
+    after: str = ""
+
+    @property
+    def says_nothing(self) -> bool:
+        return not (self.input or self.keys or self.press)
 
 
 @record
 class Case:
     """A guest with its arguments, what it is told, and what is to be seen of it.
 
-    ``texts`` are to come in the output in this order, ``screen`` on the screen at the end; ``status`` is its own exit
-    status, None where it need not end. What is told (``input`` to the serial port, ``keys`` to the keyboard) goes to it
-    once ``after`` has been seen.
+    ``output`` is to come in this order, ``screen`` to be on the screen at the end; ``output_matches`` and
+    ``screen_matches`` are regular expressions, ``screen_image`` a PNG file. ``status`` is its own exit status (None: it
+    need not end), ``end`` one of ENDS. What is told first is ``input``, ``keys`` and ``press`` after ``after``, as in a
+    Step; the rest is in ``then``.
     """
 
     name: str
@@ -33,11 +55,29 @@ class Case:
     screen: tuple[str, ...] = ()
     status: int | None = None
     skip: str = ""
+    press: tuple[str, ...] = ()
+    then: tuple[Step, ...] = ()
+    output_matches: str = ""
+    screen_matches: str = ""
+    screen_image: str = ""
+    end: str = ""
 
     @property
     def ends(self) -> bool:
-        """Whether only its end shows that all is well."""
-        return self.status is not None
+        """Whether only its end, or the end of its time, shows that all is well."""
+        return self.status is not None or self.end != ""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All that it is told."""
+        first = Step(self.input, self.keys, self.press, self.after)
+        return self.then if first.says_nothing else (first, *self.then)
+
+    @property
+    def expects(self) -> bool:
+        """Whether anything is to be seen."""
+        texts = (self.output_matches, self.screen_matches, self.screen_image)
+        return bool(self.output or self.screen or any(texts))
 
 
 @record
@@ -46,7 +86,11 @@ class Manifest:
     cases: tuple[Case, ...] = field(default_factory=tuple)
 
 
-KEYS = ("name", "image", "arguments", "limit", "input", "keys", "after", "output", "screen", "status", "skip")
+STEP = ("input", "keys", "press", "after")
+KEYS = (
+    "name", "image", "arguments", "limit", *STEP, "then", "output", "output-matches", "screen", "screen-matches",
+    "screen-image", "status", "end", "skip",
+)  # fmt: skip
 
 
 def read(path: Path) -> Manifest:
@@ -77,8 +121,7 @@ def read(path: Path) -> Manifest:
 def _case(data: Any, limit: float, where: str) -> Case:
     if not isinstance(data, dict):
         raise UsageError(f"{where} is no table: it begins with [[guest]]")
-    if unknown := data.keys() - set(KEYS):
-        raise UsageError(f"{where}: {sorted(unknown)[0]!r} is no setting: there are {', '.join(KEYS)}")
+    _require_known(data, KEYS, where)
     image, arguments = _text(data, "image", where), _texts(data, "arguments", where)
     if not image and not arguments:
         raise UsageError(f"{where} has neither an image nor arguments")
@@ -90,14 +133,75 @@ def _case(data: Any, limit: float, where: str) -> Case:
         name,
         (*arguments, *((image,) if image else ())),
         _seconds(data.get("limit", limit), where),
-        **{key: _text(data, key, where) for key in ("input", "keys", "after", "skip")},
+        **_told(data, where),
+        then=_steps(data.get("then", []), where),
+        skip=_text(data, "skip", where),
         output=_texts(data, "output", where),
+        output_matches=_pattern(data, "output-matches", where),
         screen=_texts(data, "screen", where),
+        screen_matches=_pattern(data, "screen-matches", where),
+        screen_image=_text(data, "screen-image", where),
         status=status,
+        end=_end(data, where),
     )
-    if not (found.output or found.screen or found.ends):
-        raise UsageError(f"{where} expects nothing: give output, screen or status")
+    if not (found.expects or found.ends):
+        raise UsageError(f"{where} expects nothing: give output, screen, status or end")
+    if status is not None and found.end not in ("", "exited"):
+        raise UsageError(f"{where}: status is of a guest that ends itself, and end is {found.end!r}")
     return found
+
+
+def _require_known(data: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in sorted(data.keys() - set(known)):
+        near = difflib.get_close_matches(key, known, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"{where}: {key!r} is no setting: there are {', '.join(known)}{meant}")
+
+
+def _told(data: dict[str, Any], where: str) -> dict[str, Any]:
+    """What a guest is told at once, and after what."""
+    found = {key: _text(data, key, where) for key in ("input", "keys", "after")}
+    press = _texts(data, "press", where)
+    try:
+        keys_of(found["keys"])
+    except UsageError as error:
+        raise UsageError(f"{where}: keys cannot be typed: {error}") from None
+    for key in press:
+        try:
+            scan_codes(key)
+        except UsageError as error:
+            raise UsageError(f"{where}: press: {error}") from None
+    return {**found, "press": press}
+
+
+def _steps(data: Any, where: str) -> tuple[Step, ...]:
+    if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
+        raise UsageError(f"{where}: then is a list of tables, as [[guest.then]]")
+    found = []
+    for number, one in enumerate(data, 1):
+        here = f"{where}, then {number}"
+        _require_known(one, STEP, here)
+        step = Step(**_told(one, here))
+        if step.says_nothing:
+            raise UsageError(f"{here} says nothing: give input, keys or press")
+        found.append(step)
+    return tuple(found)
+
+
+def _pattern(data: dict[str, Any], key: str, where: str) -> str:
+    text = _text(data, key, where)
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise UsageError(f"{where}: {key} is no regular expression: {error}") from None
+    return text
+
+
+def _end(data: dict[str, Any], where: str) -> str:
+    text = _text(data, "end", where)
+    if text and text not in ENDS:
+        raise UsageError(f"{where}: end is one of {', '.join(ENDS)}, not {text!r}")
+    return text
 
 
 def _seconds(value: Any, where: str) -> float:

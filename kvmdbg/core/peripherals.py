@@ -29,10 +29,13 @@ class Peripherals:
         """Where the guest looks for what is typed: "serial" (where that is stdio), "keyboard", or "" for nowhere."""
         if self.serial.takes_keys:
             return "serial"
+        return "keyboard" if self.keyboard_is_waited_for else ""
+
+    @property
+    def keyboard_is_waited_for(self) -> bool:
+        """Whether the guest polls its keyboard's controller, or lets the keyboard's interrupt through."""
         keyboard = next((one for one in self.devices if isinstance(one, Keyboard)), None)
-        if keyboard is None:
-            return ""
-        return "keyboard" if keyboard.polled or self._lets_through(IRQ) else ""
+        return keyboard is not None and (keyboard.polled or self._lets_through(IRQ))
 
     def _lets_through(self, line: int) -> bool:
         """Whether the interrupt controllers are set to let an ISA interrupt through."""
@@ -74,6 +77,11 @@ class Peripherals:
     @property
     def _adapter(self) -> Vga | None:
         return next((device for device in self.devices if isinstance(device, Vga)), None)
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether there is a VGA adapter."""
+        return self._adapter is not None
 
     def shown(self) -> Characters | Picture:
         """What the screen shows: characters with their colours, or a picture."""

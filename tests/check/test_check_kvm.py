@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import png
 import pytest
 
+import kvmdbg
 from kvmdbg.build import from_assembly
 
 pytestmark = [pytest.mark.kvm, pytest.mark.timeout(120)]
@@ -23,7 +25,7 @@ def check(where: Path, *arguments: str) -> tuple[int, str]:
 
 def test_our_guests_behave() -> None:
     status, said = check(ROOT / "guests")
-    assert status == 0 and said.splitlines()[-1] == "4 of 4 guests behave.", said
+    assert status == 0 and said.splitlines()[-1] == "13 of 13 guests behave.", said
 
 
 ECHO = """
@@ -102,3 +104,64 @@ def test_what_is_expected_and_what_is_not(folder: Path) -> None:
         assert line in said, said
     status, said = check(folder, "--only", "echoes", "--jobs", "1")
     assert status == 0 and said.splitlines()[-1] == "1 of 1 guests behave."
+
+
+SCREENS = ROOT / "guests" / "screens.bin"
+PICTURE = f"""
+    [[guest]]
+    name = "its first picture"
+    image = "{SCREENS}"
+    keys = " "
+    screen-image = "picture.png"
+    limit = 20
+"""
+
+
+def test_a_picture_is_compared_pixel_by_pixel(tmp_path: Path) -> None:
+    with kvmdbg.open(SCREENS) as dbg:
+        dbg.type(" ")
+        dbg.run(timeout=3)
+        picture = dbg.save_screen(str(tmp_path / "picture.png"))
+    assert (picture.width, picture.height) == (320, 200)
+    assert {picture.row(y)[x] for x, y in ((0, 0), (255, 127))} == {320 & 0xFF, (320 - 255) ^ 127}
+    (tmp_path / "check.toml").write_text(PICTURE)
+    status, said = check(tmp_path, "-j", "1")
+    assert status == 0, said
+    changed = bytearray(picture.pixels)
+    changed[320 * 7 + 9] ^= 1
+    with open(tmp_path / "picture.png", "wb") as file:
+        png.Writer(320, 200, palette=picture.colours, bitdepth=8).write_array(file, changed)
+    (tmp_path / "check.toml").write_text(PICTURE.replace("limit = 20", "limit = 3"))
+    status, said = check(tmp_path, "--keep", str(tmp_path / "kept"))
+    assert status == 1 and "  1 pixels of the screen are not as in picture.png, the first at 9, 7" in said, said
+    assert next(iter(png.Reader(filename=str(tmp_path / "kept" / "its_first_picture.png")).read()[2]))[:3]
+
+
+def test_steps_patterns_and_ends(folder: Path) -> None:
+    (folder / "check.toml").write_text("""
+        limit = 20
+        [[guest]]
+        name = "steps"
+        image = "guest.bin"
+        after = ">"
+        input = "ab"
+        output-matches = '^>ab.*d$'
+        [[guest.then]]
+        after = "ab"
+        input = "cd"
+        [[guest]]
+        name = "runs on"
+        image = "guest.bin"
+        end = "running"
+        limit = 0.5
+        [[guest]]
+        name = "halts"
+        image = "guest.bin"
+        end = "halted"
+        output-matches = "no"
+        limit = 0.5
+    """)
+    status, said = check(folder)
+    assert status == 1 and " ok      steps" in said and " ok      runs on" in said, said
+    for line in ("the output does not match 'no'", "its end is to be halted", "it still ran after 0.5 s"):
+        assert line in said, said

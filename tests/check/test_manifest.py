@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from kvmdbg.check import command
-from kvmdbg.check.manifest import Case, read
+from kvmdbg.check.manifest import Case, Step, read
 from kvmdbg.check.report import Report, Result, write_junit
 from kvmdbg.errors import UsageError
 
@@ -65,12 +65,56 @@ def test_all_of_it(tmp_path: Path) -> None:
         ("[[guest]]\nimage = 3\nstatus = 0", "image is a text, not 3"),
         ('[[guest]]\nimage = "x"\noutput = [""]', "output is a text or a list of texts"),
         ('[[guest]]\nimage = "x"\nstatus = 0\nlimit = 0', "limit is a number of seconds, not 0"),
+        ('[[guest]]\nimage = "x"\noutputs = "y"', r"guest 1: 'outputs' is no setting: .*; did you mean output\?"),
+        ('[[guest]]\nimage = "x"\noutput-matches = "("', "output-matches is no regular expression: missing"),
+        ('[[guest]]\nimage = "x"\nend = "soon"', "end is one of halted, exited, shutdown, running, not 'soon'"),
+        ('[[guest]]\nimage = "x"\nend = "halted"\nstatus = 1', "status is of a guest that ends itself"),
+        ('[[guest]]\nimage = "x"\nstatus = 0\nkeys = "ä"', "keys cannot be typed: no key of a US keyboard types 'ä'"),
+        ('[[guest]]\nimage = "x"\nstatus = 0\npress = "f99"', "press: there is no key 'f99'"),
+        ('[[guest]]\nimage = "x"\nstatus = 0\nthen = 3', "then is a list of tables, as"),
+        ('[[guest]]\nimage = "x"\nstatus = 0\n[[guest.then]]\nafter = "x"', "guest 1, then 1 says nothing"),
+        (
+            '[[guest]]\nimage = "x"\nstatus = 0\n[[guest.then]]\nkey = "x"',
+            "then 1: 'key' is no setting: there are input",
+        ),
         ('[[guest]]\nimage = "x"\nstatus = 0\n' * 2, "two guests have the name 'x'"),
     ],
 )
 def test_mistakes(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read(written(tmp_path, text))
+
+
+def test_what_is_told_and_seen(tmp_path: Path) -> None:
+    text = """
+        [[guest]]
+        image = "a.bin"
+        press = ["f1", "ctrl-alt-delete"]
+        output-matches = "^x"
+        screen-matches = "y$"
+        screen-image = "a.png"
+        end = "halted"
+        [[guest.then]]
+        after = "more"
+        keys = "n"
+        [[guest.then]]
+        input = "ls"
+    """
+    (case,) = read(written(tmp_path, text)).cases
+    assert case.steps == (
+        Step(press=("f1", "ctrl-alt-delete")), Step(after="more", keys="n"), Step(input="ls")
+    )  # fmt: skip
+    assert (case.output_matches, case.screen_matches, case.screen_image, case.end) == ("^x", "y$", "a.png", "halted")
+    assert case.ends and command.case_of(command.as_text(case)) == case
+
+
+def test_an_image_that_is_called_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command.is_meant(["check", "guests"]) and command.is_meant(["check"])
+    assert not command.is_meant(["guest.bin", "check"])
+    (tmp_path / "check").write_bytes(b"\xf4")
+    assert not command.is_meant(["check"]) and not command.is_meant(["check", "--run"])
+    assert command.is_meant(["check", str(tmp_path)]) and command.is_meant(["check", "other.toml"])
 
 
 def test_a_mistake_ends_the_command_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,11 +128,7 @@ def test_a_mistake_ends_the_command_with_2(tmp_path: Path, capsys: pytest.Captur
 
 def test_what_goes_to_the_process_of_a_guest() -> None:
     case = Case("a", ("x", "--y"), 2.0, output=("one",), status=3)
-    import json
-
-    from kvmdbg.record import fields
-
-    assert command.case_of(json.dumps(fields(case))) == case
+    assert command.case_of(command.as_text(case)) == case
 
 
 RESULTS = [

@@ -33,7 +33,18 @@ def build(directory: Path, target: str) -> None:
 
 
 def test_every_source_has_its_image() -> None:
-    assert FLAT == ["boot16", "counter16", "hello16", "modes", "rom"]
+    assert FLAT == [
+        "bios_disk",
+        "bios_keys",
+        "bios_memory",
+        "bios_pixels",
+        "boot16",
+        "counter16",
+        "hello16",
+        "modes",
+        "rom",
+        "screens",
+    ]
     assert ELF == [
         "boot16.elf",
         "hvt.elf",
