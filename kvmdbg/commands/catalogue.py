@@ -8,6 +8,7 @@ from kvmdbg import plugins
 
 MODULES = (
     "breakpoints",
+    "calls",
     "devices",
     "displays",
     "examine",

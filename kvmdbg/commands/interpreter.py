@@ -345,6 +345,8 @@ class Interpreter:
         return before != "told"
 
     def _stopped(self, stop: Stop) -> None:
+        if self.session.calls.calling:
+            return
         self.stops += 1
         with self._background_lock:
             if self._background != "running":

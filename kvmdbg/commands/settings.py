@@ -242,6 +242,18 @@ SETTINGS: tuple[Setting, ...] = (
         ("on", "off", "auto"),
     ),
     Setting(
+        "call-keeps",
+        False,
+        "on",
+        switch,
+        "on|off",
+        "Whether what a function of the guest does stays when print or call has called it. Off, it runs on a snapshot: "
+        "memory, registers and devices are as before. What it has written to the console is seen in any case.",
+        ("on", "off"),
+        on_off,
+        of_session="calls.keeps",
+    ),
+    Setting(
         "confirm",
         True,
         "off",

@@ -1,14 +1,25 @@
-"""Functions of the guest: what one has returned."""
+"""Functions of the guest: called by its user, ended early, and what one has returned."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kvmdbg.debuginfo.calling import Registers, result
+from kvmdbg.debuginfo.calling import MEMORY, Registers, classes, passing, result
+from kvmdbg.engine import stops
+from kvmdbg.errors import KvmdbgError, MemoryFault, UsageError
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
     from kvmdbg.language.ctype import CType
+
+RED_ZONE = 128
+"""Bytes below the stack pointer that a function of 64-bit code may use (System V ABI, AMD64, 3.2.2)."""
+LONGEST = 20.0
+"""Seconds that a call may take."""
+BEFORE = "before-call"
+"""The name of the snapshot to go back to when a call did not return."""
+IN_MEMORY = ("struct", "union", "class")
 
 
 def returned_value(session: Session, type: CType) -> bytes:
@@ -20,3 +31,141 @@ def returned_value(session: Session, type: CType) -> bytes:
         Registers(regs.rax, regs.rdx, bytes(area.fpr[0])[:10], (bytes(area.xmm[0]), bytes(area.xmm[1]))),
     )  # fmt: skip
     return session.memory.read(found, type.size) if isinstance(found, int) else found
+
+
+class Calls:
+    """Of the selected vCPU of a session.
+
+    ``keeps``: whether what a called function does to the guest stays; otherwise it runs on a snapshot.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        session.contexts.calls = self.call
+        self.keeps = False
+        self.calling = False
+        """Whether the guest runs for a call: its stops are nobody else's."""
+
+    def call(self, address: int, type: CType, arguments: Sequence[tuple[CType, bytes]]) -> bytes:
+        """Run a function with these arguments, types and bytes; the bytes of what it returns.
+
+        KvmdbgError where it stops before it returns: the guest then stands there, and the snapshot "before-call" is
+        from before the call.
+        """
+        session = self._session
+        session.require_stopped()
+        if self.calling:
+            raise UsageError("a function of the guest cannot be called while another is")
+        control, frames = session.control, session.frames
+        last_stop, fresh, chosen = control.last_stop, control.fresh, frames.chosen(control.runner)
+        before = session.snapshots.take(BEFORE)
+        registers = session.regs.general()
+        self.calling = True
+        try:
+            back, depth = self._enter(address, type, arguments)
+            stop = session.moves.run_to_place(back, depth, LONGEST)
+        except KvmdbgError:
+            session.snapshots.put_back(before)
+            raise
+        finally:
+            self.calling = False
+        done = control.runner.pc == back and control.runner.stack_pointer >= depth
+        if not done:
+            if isinstance(stop, stops.FatalStop | stops.LimitStop):
+                session.snapshots.put_back(before)
+                control.last_stop, control.fresh = last_stop, fresh
+                raise KvmdbgError(f"the function did not return: {stop.describe()}; the guest is as it was before")
+            session.snapshots.keep(before)
+            raise KvmdbgError(
+                f"the function that was called has stopped: {stop.describe()}. The guest stands in it; "
+                f"snapshot restore {BEFORE} goes back to before the call"
+            )
+        data = returned_value(session, type) if type.size and type.kind != "void" else b""
+        if self.keeps:
+            for name, value in registers.items():
+                session.regs.set(name, value)
+        else:
+            session.snapshots.put_back(before)
+        control.last_stop, control.fresh = last_stop, fresh
+        frames.choose(chosen)
+        return data
+
+    def _enter(self, address: int, type: CType, arguments: Sequence[tuple[CType, bytes]]) -> tuple[int, int]:
+        """Put the vCPU at the start of a function; where it returns to, and the stack pointer there at least."""
+        session = self._session
+        regs, bits = session.regs, session.vcpu.mode.bits
+        word = 8 if bits == 64 else 4
+        base = 0 if bits == 64 else regs.get("ss_base")
+        mask = (1 << bits) - 1
+        sp = regs.rsp & mask
+        sp = (sp - (RED_ZONE if bits == 64 else 0)) & -16
+
+        def push(data: bytes) -> int:
+            nonlocal sp
+            sp = (sp - len(data)) & mask
+            session.memory.write(base + sp, data)
+            return base + sp
+
+        given = []
+        for one, data in arguments:
+            if one.kind == "array":  # a text, or another array: the function gets where it is
+                sp -= -len(data) % 16
+                at = push(data)
+                given.append((_pointer(word), at.to_bytes(word, "little")))
+            else:
+                given.append((one, data))
+        result_at = None
+        if type.kind in IN_MEMORY and (bits != 64 or classes(type) == [MEMORY]):
+            sp &= -16
+            result_at = push(bytes(-(-type.size // 16) * 16))
+        passed = passing(given, bits, result_at)
+        sp = (sp & -16) - (-len(passed.stack) % 16)
+        push(passed.stack)
+        back = self._return_place()
+        code_base = 0 if bits == 64 else regs.get("cs_base")
+        push((back - code_base & (1 << 8 * word) - 1).to_bytes(word, "little"))
+        for name, value in passed.registers.items():
+            if isinstance(value, int):
+                regs.set(name, value)
+            else:
+                session.state_of.set_vector(int(name.removeprefix("xmm")), value)
+        regs.set("rsp", regs.rsp & ~mask | sp)
+        regs.set("rip", address - code_base)
+        regs.set("rflags", regs.rflags & ~0x400)  # DF is clear on entry
+        return back, base + sp + word
+
+    def _return_place(self) -> int:
+        """Code where a function that was called may return to, and that hardly runs otherwise: the image's entry."""
+        session = self._session
+        entry = session.image.entry
+        place = entry.ip if entry.cs is None else entry.cs * 16 + entry.ip
+        try:
+            session.memory.read(place, 1)
+        except MemoryFault:
+            place = session.vcpu.pc
+        return place
+
+    def leave(self, value: int | None = None) -> None:
+        """End the selected frame at once: back in its caller, as if the function had returned ``value``."""
+        session = self._session
+        session.require_stopped()
+        frames = session.frames
+        frame = frames.of(session.runner)
+        caller = frames.caller_of(frame)
+        if caller is None:
+            raise UsageError("the frame that called this one is not known: it cannot be returned to")
+        bits = session.vcpu.mode.bits
+        code_base = 0 if bits == 64 else session.regs.get("cs_base")
+        stack_base = 0 if bits == 64 else session.regs.get("ss_base")
+        for name, one in caller.regs.items():
+            session.regs.set(name, one)
+        session.regs.set("rsp", session.regs.rsp & ~((1 << bits) - 1) | caller.sp - stack_base)
+        session.regs.set("rip", caller.pc - code_base)
+        if value is not None:
+            session.regs.set("rax", value & (1 << 64) - 1 if bits == 64 else value & 0xFFFFFFFF)
+
+
+def _pointer(size: int) -> CType:
+    from kvmdbg.language.ctype import CType
+
+    return CType("pointer", "void *", size)

@@ -74,7 +74,9 @@ class VcpuContext:
         changes: Changes,
         stop: Callable[[], Stop | None],
         of_frame: Callable[[str], int | None] = lambda name: None,
+        call: Callable[[int, CType, tuple[tuple[CType, bytes], ...]], bytes] | None = None,
     ) -> None:
+        self._call = call
         self._runner = runner
         self._of_frame = of_frame
         self._space = space
@@ -197,6 +199,12 @@ class VcpuContext:
     def set_variable(self, name: str, value: Raw) -> None:
         self._changes.note(self._convenience.assign(name, value))
 
+    def call(self, address: int, result: CType, arguments: tuple[tuple[CType, bytes], ...]) -> bytes:
+        """What a function of the guest gives; UsageError while the guest runs, as in conditions."""
+        if self._call is None or (self._stop() is None and self._runner.runs_guest):
+            raise UsageError("a function of the guest can be called only while it is stopped, not in conditions")
+        return self._call(address, result, arguments)
+
     def segment(self, selector: int) -> int:
         """seg << 4 in real mode; else the base in a segment register that holds the selector, or its descriptor's.
 
@@ -223,6 +231,10 @@ class VcpuContext:
         return int(found.base)
 
 
+def _no_calls(address: int, result: CType, arguments: tuple[tuple[CType, bytes], ...]) -> bytes:
+    raise UsageError("functions of the guest cannot be called here")
+
+
 class Contexts:
     """The contexts of all vCPUs, and what expressions mean on the selected one."""
 
@@ -235,6 +247,8 @@ class Contexts:
         self._convenience = convenience
         self._changes = changes
         self._made: dict[int, VcpuContext] = {}
+        self.calls: Callable[[int, CType, tuple[tuple[CType, bytes], ...]], bytes] = _no_calls
+        """How a function of the guest is called."""
 
     def forget(self) -> None:
         """The machine has been made anew."""
@@ -251,6 +265,7 @@ class Contexts:
             context = self._made[runner.index] = VcpuContext(
                 runner, control.space, self._files.symbols, source, self._convenience, self._changes,
                 self._standing_at, partial(self._frames.register, runner),
+                lambda *call: self.calls(*call),
             )  # fmt: skip
         return context
 

@@ -81,6 +81,10 @@ class Frames:
         self._chosen_at = self._here()
         return found.frames[number]
 
+    def choose(self, frame: Frame | None) -> None:
+        """Choose a frame that was chosen here before; None: that of pc."""
+        self._chosen, self._chosen_at = frame, self._here()
+
     def caller_of(self, frame: Frame) -> Frame | None:
         """The frame that a frame's function returns to, past those that it was inlined into; None if not known."""
         frames = self.backtrace(frame.number + 60).frames

@@ -60,6 +60,10 @@ class FrameMoves:
                         return stop
         return self._moves.finish()
 
+    def run_to_place(self, address: int, depth: int, timeout: float) -> stops.Stop:
+        """Run to a linear address with the stack no deeper than this, for so many seconds at most."""
+        return self._moves.run_to([(address, depth)], timeout=timeout)
+
     def advance(self, *addresses: int) -> stops.Stop:
         """Run to one of these linear addresses, out of the function of the selected frame, or to what stops before."""
         return self._moves.run_to([*((one, None) for one in addresses), *self._way_out()])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
+from kvmdbg.core.calls import Calls
 from kvmdbg.core.changes import Changes
 from kvmdbg.core.context import Contexts
 from kvmdbg.core.frames import Frames
@@ -125,7 +126,7 @@ class Session:
         memories = {"linear": self.memory, "phys": self.physical}
         self.patches = Patches(memories, control.require_stopped, lambda: self.vcpu.mode.bits)
         self.assemble, self.assembled = self.patches.assemble, self.patches.assembled
-        self.snapshots = Snapshots(control, str(self.image.path))
+        self.snapshots, self.calls = Snapshots(control, str(self.image.path)), Calls(self)
         self.record, self.replay = (recordings := Recordings(control)).record, recordings.replay
         self.peripherals = Peripherals(control, self._serial)
         self.press, self.type, self.screen = self.peripherals.press, self.peripherals.type, self.peripherals.screen

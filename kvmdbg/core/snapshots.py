@@ -92,6 +92,10 @@ class Snapshots:
         found = self._named[name] = self.take(name)
         return found
 
+    def keep(self, one: Snapshot) -> None:
+        """Keep a moment that was taken, under its name."""
+        self._named[one.name] = one
+
     def take(self, name: str = "") -> Snapshot:
         """This moment, without keeping it."""
         owner, guest = self._owner, self._owner.guest

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kvmdbg.devices.pic import Pic
 from kvmdbg.devices.pit import Pit
 from kvmdbg.errors import MemoryFault, UsageError
+from kvmdbg.kvm import abi
 from kvmdbg.record import record
 from kvmdbg.x86 import cpuid, descriptors, gates
 from kvmdbg.x86.descriptors import Gate
 from kvmdbg.x86.modes import EFER_LMA
-from kvmdbg.x86.xsave import XsaveArea
+from kvmdbg.x86.xsave import SSE, XsaveArea
 
 if TYPE_CHECKING:
     from kvmdbg.engine.inspection import Inspection
@@ -232,6 +233,14 @@ class State:
         if not self.has_avx:
             return low
         return [half + area.ymm_high(n) for n, half in enumerate(low)]
+
+    def set_vector(self, number: int, data: bytes) -> None:
+        """Write an XMM register."""
+        runner = self._vcpu
+        area = self.fpu()
+        area.xmm[number][:] = data
+        area.xstate_bv |= SSE
+        runner.call(lambda: runner.vcpu.set_xsave(abi.kvm_xsave.from_buffer_copy(area)))
 
     # --- events ------------------------------------------------------------------------------------
 

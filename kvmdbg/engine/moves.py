@@ -115,7 +115,9 @@ class Moves:
             return self._step_to(runner.pc + info.size)
         return self.next()
 
-    def run_to(self, places: Sequence[tuple[int, int | None]], *, as_step: bool = False) -> stops.Stop:
+    def run_to(
+        self, places: Sequence[tuple[int, int | None]], *, as_step: bool = False, timeout: float | None = None
+    ) -> stops.Stop:
         """Run to one of some linear addresses, or to whatever stops before.
 
         Each comes with how deep the stack may at most be there (None: as deep as it likes). ``as_step``: where it gets
@@ -135,7 +137,7 @@ class Moves:
         own = control.points.own_breakpoints
         own += points
         try:
-            stop = control.run()
+            stop = control.run(timeout)
         finally:
             own[:] = [point for point in own if point not in points]
         if as_step and isinstance(stop, stops.BreakpointStop) and not stop.hits and stop.reason == "breakpoint":

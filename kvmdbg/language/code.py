@@ -204,6 +204,29 @@ class IsVoid(Node):
         return Code(make.parameter("unset", self.name, self.column) + "()", 0, 1)
 
 
+class GuestCall(Node):
+    """``function(arguments)``: a function of the guest, run on its vCPU; ``takes`` are the types of the arguments."""
+
+    function: Node
+    arguments: tuple[Node, ...]
+    takes: tuple[CType, ...]
+
+    def parts(self) -> tuple[Node, ...]:
+        return self.function, *self.arguments
+
+    def emit(self, make: Generator) -> Code:
+        make.reads = True
+        given = []
+        for node, type in zip(self.arguments, self.takes, strict=True):
+            code = node.emit(make)
+            if type.is_number:
+                code = make.in_memory(make.converted(code, node.type, type), type)
+            given.append(f"({make.held(type).text}, {code.text}), ")
+        result = make.held(self.type).text
+        text = f"ctx.call({self.function.emit(make).text}, {result}, ({''.join(given)}))"
+        return make.of_memory(text, self.type)
+
+
 class SizeOf(Node):
     """Size in bytes of a pointer in memory, in the mode the CPU is in."""
 

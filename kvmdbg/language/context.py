@@ -81,6 +81,9 @@ class Context(Protocol):
     def set_variable(self, name: str, value: Raw) -> None:
         """Give a convenience variable a value."""
 
+    def call(self, address: int, result: CType, arguments: tuple[tuple[CType, bytes], ...]) -> bytes:
+        """Run the guest's function at a linear address; the bytes of what it returns. KvmdbgError where it stops."""
+
     def segment(self, selector: int) -> int:
         """Linear base address of a selector, for ``seg:off``; UsageError for one without descriptor."""
 

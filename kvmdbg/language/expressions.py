@@ -73,6 +73,8 @@ class Expression:
             return self._in_memory(node, ctx)
         type = node.type
         if type.kind == "void":
+            if isinstance(node, code.GuestCall):
+                program.bind(ctx)()
             return Value(0, type)
         raw = program.bind(ctx)()
         lvalue: RegisterRef | VariableRef | None = None

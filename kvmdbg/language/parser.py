@@ -37,6 +37,8 @@ class Parser(Operators):
             column = self._start
             if self._is("["):
                 node = self._indexed(node, column)
+            elif self._is("(") and _called(node.type) is not None:
+                node = self._guest_call(node, column)
             elif self._is("->"):
                 self._take()
                 node = self._member(node, column)
@@ -205,6 +207,41 @@ class Parser(Operators):
             return code.Number(column=column, type=self.abi.int, value=int(asked.type.kind == "void"))
         return code.IsVoid(column=column, type=self.abi.int, name=asked.name)
 
+    def _guest_call(self, node: Node, column: int) -> Node:
+        """The arguments of a function of the guest; the "(" is next."""
+        type = _called(node.type)
+        assert type is not None and type.target is not None
+        self._take()
+        outer, self._colon = self._colon, True
+        given: list[Node] = []
+        while not self._is(")"):
+            if given:
+                self._expect(",", "after an argument")
+            one = self._assignment()
+            text = isinstance(one, code.Constant) and one.type.kind == "array"
+            given.append(one if text or one.type.is_structure else self._number_of(one))
+        self._take()
+        self._colon = outer
+        wanted = type.parameters
+        if wanted is not None and (len(given) < len(wanted) or (len(given) > len(wanted) and not type.takes_more)):
+            raise self.fail(f"the function takes {len(wanted)} arguments, {len(given)} were given", column)
+        takes = list(wanted or ())
+        for one in given[len(takes) :]:
+            takes.append(self._promoted(one.type))
+        for index, one in enumerate(given):
+            if one.type.kind == "array":
+                takes[index] = one.type
+        function = self._number_of(node)
+        return code.GuestCall(
+            column=column, type=type.target, function=function, arguments=tuple(given), takes=tuple(takes)
+        )
+
+    def _promoted(self, type: CType) -> CType:
+        """What an argument is that no parameter is declared for: an int at least, a double."""
+        if type is EXACT or (type.is_number and not type.is_float and type.size < self.abi.int.size):
+            return self.abi.int
+        return self.abi.double if type.is_float and type.size == 4 else type
+
     def _names_a_scope(self) -> bool:
         """Whether ``'file.c'`` is next and a ``::`` behind it."""
         return self.text.startswith("::", self.end_of_token())
@@ -248,3 +285,9 @@ def _nearest(exact: Fraction) -> float:
         return float(exact)
     except OverflowError:
         return float("inf")
+
+
+def _called(type: CType) -> CType | None:
+    """The function that a function or a pointer to one is; None for anything else."""
+    found = type.target if type.kind == "pointer" else type
+    return found if found is not None and found.kind == "function" and found.target is not None else None

@@ -1,0 +1,117 @@
+"""Functions of the guest called from expressions, left early; code that is jumped to."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvmdbg.errors import KvmdbgError
+from tests.programs.conftest import Debugger, Open
+
+pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
+
+CALLS = {
+    "fact(5)": "120",
+    "fact(2) + 3 * fact(1)": "5",
+    "one_small(3)": "{a = 3, b = -2}",
+    "one_large(4)": '{a = 4, b = 2.5, c = "abc"}',
+    "one_union(5).i": "5",
+    "one_large(6).b": "2.5",
+    "one_long(1ll << 33)": "25769803776",
+    "one_char(98)": "99 'c'",
+    'total(kept, "abc")': "195",
+    "(*fact)(3)": "6",
+    "nothing(5)": "void",
+}
+
+
+@pytest.fixture(params=[32, 64])
+def stopped(debug: Open, request: pytest.FixtureRequest) -> Debugger:
+    dbg = debug("returns.c", bits=request.param)
+    dbg.typed("tbreak fact", "run")
+    return dbg
+
+
+def state(dbg: Debugger) -> tuple[object, ...]:
+    session = dbg.session
+    memory = session.physical.read(0x100000, 0x6000)
+    return session.regs.snapshot(), memory, session.last_stop, session.frame.number
+
+
+def test_calls_leave_the_guest_as_it_was(stopped: Debugger) -> None:
+    stopped.typed("frame 1")
+    before = state(stopped)
+    for text, value in CALLS.items():
+        assert stopped.typed(f"print {text}").partition(" = ")[2] == value, text
+        assert state(stopped) == before, text
+    assert stopped.typed("call nothing(7)", "print calls").endswith("= 0")
+    assert "Temporary breakpoint 2" in stopped.typed("tbreak nothing", "continue")
+    assert stopped.typed("finish", "print calls").endswith("= 1")
+
+
+def test_effects_are_kept_where_they_are_wanted(stopped: Debugger) -> None:
+    registers = stopped.session.regs.snapshot()
+    assert stopped.typed("set call-keeps on", "call nothing(7)", "print calls").endswith("= 7")
+    assert stopped.session.regs.snapshot() == registers
+
+
+def test_a_call_that_stops_leaves_the_guest_there(stopped: Debugger) -> None:
+    before = state(stopped)
+    said = stopped.typed("break fact", "print fact(2)")
+    assert "the function that was called has stopped: breakpoint 2 at 0x" in said
+    assert stopped.typed("print n").endswith("= 2")
+    stopped.typed("snapshot restore before-call")
+    assert state(stopped)[:2] == before[:2]
+    assert stopped.typed("print n").endswith("= 4")
+
+
+def test_a_call_that_kills_the_guest_does_not(stopped: Debugger) -> None:
+    before = state(stopped)
+    said = stopped.typed("print ((int (*)(void))0x90000000)()")
+    assert said.startswith("refused: the function did not return: "), said
+    assert state(stopped) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("fact()", "the function takes 1 arguments, 0 were given"),
+        ("fact(1, 2)", "the function takes 1 arguments, 2 were given"),
+        ("fact(1", "',' is missing after an argument"),
+    ],
+)
+def test_wrong_calls_are_refused(debug: Open, text: str, why: str) -> None:
+    assert f"refused: {why}" in debug("returns.c").typed(f"print {text}")
+
+
+def test_a_condition_calls_nothing(debug: Open) -> None:
+    dbg = debug("returns.c")
+    said = dbg.typed("break nothing if fact(2) == 2", "run")
+    assert "a function of the guest can be called only while it is stopped, not in conditions" in said
+
+
+def test_a_function_is_left_early(stopped: Debugger) -> None:
+    said = stopped.typed("return 9")
+    assert said.startswith("#0 ") and "kmain" in said
+    assert stopped.typed("print $eax").endswith("= 9")
+    assert stopped.typed("up", "return").startswith("#1 ")
+    refused = "refused: the frame that called this one is not known: it cannot be returned to"
+    assert stopped.typed("return").endswith(refused)
+
+
+def test_a_jump_goes_on_elsewhere(debug: Open) -> None:
+    dbg = debug("returns.c")
+    dbg.typed("tbreak fact", "run", "tbreak nothing")
+    assert "Temporary breakpoint 2 at" in dbg.typed("jump *&nothing")
+    dbg = debug("same_name_a.c", "same_name_b.c")
+    dbg.typed("tbreak kmain", "run")
+    assert "jump *ADDRESS says to which" in dbg.typed("jump init")
+
+
+def test_the_session_calls(debug: Open) -> None:
+    session = debug("returns.c").session
+    session.break_at("fact", temporary=True)
+    session.run(timeout=5)
+    assert session.evaluate("fact(6)").value == 720
+    session.break_at("fact")
+    with pytest.raises(KvmdbgError, match="the function that was called has stopped"):
+        session.evaluate("fact(3)")
