@@ -108,6 +108,8 @@ PWNDBG = (
     Row("pdisass 4", "x/4i $pc"),
     Row("regs", "info registers"),
     Row("context"),
+    Row("contextwatch value", "display value"),
+    Row("contextunwatch 1", "undisplay 1", setup=("display value",)),
     Row("ctx", "context"),
     Row("stack 4", "telescope $sp, 4"),
     Row("telescope $sp 4"),

@@ -10,12 +10,15 @@ from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import CommandTextArg, NumberType, RestType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Group, Message, Result, SourceText, Table
+from kvmdbg.commands.views import MORE_PARTS
 from kvmdbg.commands.words import functions_of_frames
 from kvmdbg.debuginfo.backtrace import Frame, call_frame_address
 from kvmdbg.errors import KvmdbgError, UsageError
 
 FARTHEST = 100_000
 """So many frames are looked through for the outermost ones."""
+IN_CONTEXT = 5
+"""Frames that the context shows."""
 FEW = 50
 """So many are shown where no number is said."""
 CountsArg = Annotated[str, RestType("[full] [COUNT|-COUNT]", words=("full",))]
@@ -57,6 +60,14 @@ def backtrace(dbg: Interpreter, counts: CountsArg = "") -> Result:
     for one in frames:
         parts += [_line_of(dbg, one, "*" if one.number == selected and selected else ""), _locals_of(dbg, one)]
     return Group((*parts, Message(f"({found.end})", data={"end": found.end})))
+
+
+def short_backtrace(dbg: Interpreter) -> Result:
+    """The innermost frames, for the context."""
+    return backtrace(dbg, str(IN_CONTEXT))
+
+
+MORE_PARTS["backtrace"] = short_backtrace
 
 
 def _rows(

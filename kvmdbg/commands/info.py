@@ -8,7 +8,7 @@ from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import NumbersArg, RegisterType, RestType, WordType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Registers, Result, Table
-from kvmdbg.commands.settings import CONTEXT_PARTS
+from kvmdbg.commands.settings import ALL_PARTS, CONTEXT_PARTS
 from kvmdbg.commands.values import address_label
 from kvmdbg.commands.views import context, register_value
 from kvmdbg.engine.breakpoints import Breakpoint, Point, Watchpoint
@@ -27,7 +27,7 @@ class RegisterOrGroupType(RegisterType):
 
 
 PatternArg = Annotated[str, WordType("TEXT", strict=False)]
-PartsArg = Annotated[str, RestType("PARTS", words=(*CONTEXT_PARTS, "all"))]
+PartsArg = Annotated[str, RestType("PARTS", words=(*ALL_PARTS, "all"))]
 RegistersArg = Annotated[str, RegisterOrGroupType("REGISTER|GROUP")]
 
 
@@ -339,9 +339,11 @@ def info_stack(dbg: Interpreter) -> Result:
     example=("context", "context regs,code"),
     py="dbg.regs, dbg.disassemble(dbg.vcpu.pc, 6)",
 )
-def show_context(dbg: Interpreter, parts: PartsArg = "all") -> Result:
-    """Show the context view again, as at a stop: all parts, or those named."""
+def show_context(dbg: Interpreter, parts: PartsArg = "") -> Result:
+    """Show the context view again, as at a stop: all parts but backtrace, or those named."""
     from kvmdbg.commands.results import Group
     from kvmdbg.commands.settings import read_parts
 
-    return Group(tuple(part.content for part in context(dbg, read_parts(parts), dbg.last_stop)))
+    return Group(
+        tuple(part.content for part in context(dbg, read_parts(parts) if parts else CONTEXT_PARTS, dbg.last_stop))
+    )

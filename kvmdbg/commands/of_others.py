@@ -293,6 +293,8 @@ WORDS: Mapping[str, Word] = {
     "regs": Word("pwndbg, Bochs", "info registers"),
     "xinfo": Word("pwndbg, gef", "info symbol, translate", _xinfo),
     "search": Word("pwndbg", "find", _search),
+    "contextwatch": Word("pwndbg", "display"),
+    "contextunwatch": Word("pwndbg", "undisplay"),
     "stack": Word("pwndbg", "telescope $sp", _stack),
     "setflag": Word("pwndbg", "set $FLAG = VALUE", _registers_written),
     # WinDbg, and pwndbg after it

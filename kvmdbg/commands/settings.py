@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from kvmdbg.core.session import Session
 
 CONTEXT_PARTS = ("regs", "source", "code", "stack", "stop")
+"""The parts that are shown unless something else is wished."""
+ALL_PARTS = (*CONTEXT_PARTS, "backtrace")
 
 
 KEYS_GO = ("auto", "keyboard", "serial", "none")
@@ -59,18 +61,18 @@ def read_parts(text: str) -> tuple[str, ...]:
     """The context parts that a comma-separated list names, in their fixed order. Raises UsageError."""
     words = text.replace(",", " ").split()
     if words == ["all"]:
-        return CONTEXT_PARTS
+        return ALL_PARTS
     if words == ["none"]:
         return ()
     found: list[str] = []
     for word in words:
-        near = [part for part in CONTEXT_PARTS if part.startswith(word)]
+        near = [part for part in ALL_PARTS if part.startswith(word)]
         if len(near) != 1:
-            raise UsageError(f"'{word}' is none of {', '.join(CONTEXT_PARTS)}, all, none")
+            raise UsageError(f"'{word}' is none of {', '.join(ALL_PARTS)}, all, none")
         found += near
     if not found:
-        raise UsageError(f"set context needs any of {', '.join(CONTEXT_PARTS)}, or all, or none")
-    return tuple(part for part in CONTEXT_PARTS if part in found)
+        raise UsageError(f"set context needs any of {', '.join(ALL_PARTS)}, or all, or none")
+    return tuple(part for part in ALL_PARTS if part in found)
 
 
 def _radix(text: str) -> int:
@@ -87,10 +89,10 @@ SETTINGS: tuple[Setting, ...] = (
         "regs,code",
         read_parts,
         "PARTS",
-        "Which parts of the context view each stop shows: any of regs, source, code, stack and stop (details of what "
-        "stopped it), separated by commas; or all, or none. The sentence that says why the guest stopped is always "
-        "there.",
-        (*CONTEXT_PARTS, "all", "none"),
+        "Which parts of the context view each stop shows: any of regs, source, code, stack, stop (details of what "
+        "stopped it) and backtrace, separated by commas; or all, or none. The sentence that says why the guest stopped "
+        "is always there.",
+        (*ALL_PARTS, "all", "none"),
         lambda parts: ",".join(parts) or "none",
     ),
     Setting(

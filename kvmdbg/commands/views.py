@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kvmdbg.commands.results import (
@@ -32,8 +33,14 @@ if TYPE_CHECKING:
 
 #: How many instructions before the current one the context view shows where they can be known.
 BEFORE = 3
+ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
+"""Registers of the first arguments (System V ABI for x86-64, section 3.2.3)."""
 #: The longest x86 instruction (SDM volume 2A, section 2.3.11).
 LONGEST = 15
+
+
+MORE_PARTS: dict[str, Callable[[Interpreter], Result]] = {}
+"""Parts of the context that modules of commands add."""
 
 
 def why_part(dbg: Interpreter, autopsy: Autopsy) -> Group:
@@ -59,7 +66,7 @@ def context(dbg: Interpreter, names: tuple[str, ...], stop: Stop | None = None) 
     if dbg.session.state == "dead":
         return ()
     makers: dict[str, Callable[[Interpreter], Result]]
-    makers = {"regs": registers_part, "code": code_part, "stack": stack_part}
+    makers = {"regs": registers_part, "code": code_part, "stack": stack_part, **MORE_PARTS}
     parts: list[Part] = []
     for name in names:
         try:
@@ -182,10 +189,39 @@ def code_lines(
                 target=target,
                 target_label=address_label(dbg, target) if target is not None else "",
                 breakpoints=tuple(points.get(one.address, ())),
-                values=operand_values(dbg, one.data) if current and dbg.settings["operand-values"] else (),
+                values=values_at(dbg, one.data, target) if current and dbg.settings["operand-values"] else (),
             )
         )
     return tuple(lines)
+
+
+def values_at(dbg: Interpreter, code: bytes, target: int | None) -> tuple[tuple[str, int | None, str], ...]:
+    """What the instruction at pc reads, or writes to; of a call also the arguments of the function, by their names."""
+    found = operand_values(dbg, code)
+    if target is not None and code[:1] == b"\xe8":
+        with suppress(KvmdbgError):
+            found += tuple(call_arguments(dbg, target))
+    return found
+
+
+def call_arguments(dbg: Interpreter, function: int) -> Iterator[tuple[str, int | None, str]]:
+    """The arguments that are ready for the function at ``function``, as the System V ABIs hand over whole numbers."""
+    session = dbg.session
+    bits = session.vcpu.mode.bits
+    if bits == 16 or not session.c_variables.known:
+        return
+    stack = session.registers.get("sp") + (0 if bits == 64 else session.registers.get("ss_base"))
+    for number, one in enumerate(session.c_variables.seen_from(function).visible(parameters=True)):
+        if one.type.size > bits // 8:
+            return
+        if bits == 64:
+            if number == len(ARGUMENTS):
+                return
+            value = session.registers.get(ARGUMENTS[number])
+        else:
+            value = int.from_bytes(session.memory.read(stack + 4 * number, 4), "little")
+        value &= (1 << 8 * one.type.size) - 1
+        yield one.name, value, address_label(dbg, value) if value > 0xFFF else ""
 
 
 def operand_values(dbg: Interpreter, code: bytes) -> tuple[tuple[str, int | None, str], ...]:

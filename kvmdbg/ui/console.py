@@ -63,6 +63,8 @@ class Console:
         self._theme = theme
         self.on_partial: Callable[[], None] = lambda: None
         self.on_lost: Callable[[], None] = lambda: None
+        self.pager: Callable[[str], bool] = lambda text: False
+        """Shows a long text by itself; False where it is to be written as others are."""
         self.lost: int | None = None
         """The exit status when the terminal, or whatever stdout is, cannot be written: nothing is shown then."""
         self.partial = ""
@@ -139,6 +141,8 @@ class Console:
                 self._write(result.plain())
             return
         text = render(result, self._width(), self._theme())
+        if self._app is None and self.pager(text):
+            return
         with self._lock:
             self.end_line()
             self._write(f"{text}\n")

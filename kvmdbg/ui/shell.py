@@ -21,7 +21,7 @@ from kvmdbg.commands.support import FullScreen, Topics
 from kvmdbg.error_log import state_folder
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.printable import printable
-from kvmdbg.ui import keys
+from kvmdbg.ui import keys, pager
 from kvmdbg.ui.console import Console
 from kvmdbg.ui.offered import offered
 from kvmdbg.ui.progress import ProgressLine
@@ -108,6 +108,8 @@ class Shell:
         self.lines = history(lambda text: self._tell(Message(text, "warning")), interpreter.settings)
         self.prompt = None if is_dumb() else self._make_prompt()
         self.console.on_lost = self.session.world.stop
+        if not is_dumb():
+            self.console.pager = lambda text: pager.show(text, interpreter.settings)
         self._stops: list[Stop] = []
         self._foreign: Stop | None = None
         self._draft: Document | str = ""

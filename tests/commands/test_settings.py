@@ -19,7 +19,8 @@ def test_what_is_shown_can_be_set_again(setting) -> None:  # type: ignore[no-unt
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("all", ("regs", "source", "code", "stack", "stop")),
+        ("all", ("regs", "source", "code", "stack", "stop", "backtrace")),
+        ("back,regs", ("regs", "backtrace")),
         ("none", ()),
         ("code,regs", ("regs", "code")),
         ("st", None),

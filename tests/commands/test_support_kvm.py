@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -299,3 +300,21 @@ def test_fuzzy_completion(hello: Typist) -> None:
     assert texts("set fcmp") == ["fuzzy-completion"]
     assert "breakpoint-hold" in texts("set bhold")
     assert texts("print $rdi") == ["$rdi"]
+
+
+# -- the context
+
+
+def test_arguments_at_a_call(opened: Callable[..., Typist]) -> None:
+    kernel = opened("kernel-O0.elf")
+    kernel.type("advance shrink")
+    kernel.type("python\nwhile not command('x/i $pc').split('call')[1:]:\n    dbg.step()\nend")
+    shown = kernel.type("x/i $pc")
+    assert "call" in shown and "divide" in shown
+    assert "value=0x3e8" in shown and "by=0x4" in shown
+
+
+def test_backtrace_in_the_context(opened: Callable[..., Typist]) -> None:
+    kernel = opened("kernel-O0.elf")
+    kernel.dbg.settings.set("context", "backtrace")
+    assert "shrink" in kernel.type("advance divide")

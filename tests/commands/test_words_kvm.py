@@ -148,7 +148,7 @@ def test_registers_come_in_their_groups(texts: Callable[[str], list[str]]) -> No
     ("line", "near"),
     [
         ("print totel", "total"),
-        ("print sum_hree", "sum_here"),
+        ("print shad3", "shade"),
         ("print $raz", "$rax"),
         ("ptype struct itm", "struct item"),
         ("print table[0].idd", "id"),
