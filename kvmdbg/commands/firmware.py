@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from kvmdbg.commands.exits import _about, _catch
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import ConditionArg, NumberType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Result, Table
-from kvmdbg.firmware import Bios
-from kvmdbg.firmware.registry import find
 from kvmdbg.machine.disk import in_words
+
+if TYPE_CHECKING:
+    from kvmdbg.firmware.bios import Bios
 
 InterruptArg = Annotated[int | None, NumberType("INTERRUPT")]
 FunctionArg = Annotated[int | None, NumberType("FUNCTION")]
@@ -26,6 +27,8 @@ FunctionArg = Annotated[int | None, NumberType("FUNCTION")]
 )
 def info_bios(dbg: Interpreter) -> Result:
     """List the services of the BIOS that the guest has called, how often each, and which was the last."""
+    from kvmdbg.firmware.registry import find
+
     bios: Bios | None = dbg.session.machine.bios
     rows, data = [], []
     for (interrupt, function), count in sorted(bios.counts.items() if bios is not None else ()):

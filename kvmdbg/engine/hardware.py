@@ -14,7 +14,6 @@ from kvmdbg.engine.cpu_features import apply_features, check_features
 from kvmdbg.engine.host import Host
 from kvmdbg.engine.serial_port import SerialPort
 from kvmdbg.errors import UsageError
-from kvmdbg.firmware import Bios
 from kvmdbg.firmware.rom import BASE as BIOS_BASE
 from kvmdbg.firmware.rom import PORT as BIOS_PORT
 from kvmdbg.firmware.rom import SIZE as BIOS_SIZE
@@ -120,6 +119,8 @@ class Hardware:
                 add_standard(machine.bus, board)
             add_needed(machine.bus, board)
             if self._wants_bios(image, machine):
+                from kvmdbg.firmware.bios import Bios  # most guests in other modes have no use for it
+
                 machine.bios = Bios(board, machine.bus, machine.memory, self._booted(image, board.disks))
                 machine.bus.add_ports(BIOS_PORT, 1, machine.bios)
         except BaseException:

@@ -8,7 +8,6 @@ from kvmdbg.firmware import rom
 from kvmdbg.firmware.call import Call, Caller, part
 from kvmdbg.firmware.environment import Environment
 from kvmdbg.firmware.registry import find, words
-from kvmdbg.firmware.restart import post
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import Bus, GuestEnd
 from kvmdbg.machine.memory import GuestMemory
@@ -40,6 +39,8 @@ class Bios(Environment):
             return None
         call = Call(caller, self, number)
         if number == rom.POST_CALL:
+            from kvmdbg.firmware.restart import post
+
             return post(call)
         ax = call.ax
         found = find(number, ax)

@@ -8,6 +8,7 @@ the registers given are shown with a call.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 from kvmdbg.firmware.call import NAMES
@@ -32,6 +33,17 @@ class Service:
     run: Run
 
 
+MODULES: dict[int, tuple[str, ...]] = {
+    **dict.fromkeys((0x08, 0x1A, 0x70), ("clock",)),
+    **dict.fromkeys((0x09, 0x16), ("keyboard",)),
+    0x10: ("video", "colours"),
+    **dict.fromkeys((0x11, 0x12, 0x15), ("system",)),
+    0x13: ("disk_services",),
+    **dict.fromkeys((0x18, 0x19), ("restart",)),
+}
+OTHERS = ("ports",)
+"""Where the services of each interrupt are; they are imported when it is called first, as start-up time is measured."""
+_loaded: set[int] = set()
 _known: dict[tuple[int, int | None], Service] = {}
 
 
@@ -46,13 +58,23 @@ def service(interrupt: int, number: int | None = None, shown: str = "") -> Calla
     return know
 
 
+def _load(interrupt: int) -> None:
+    for name in MODULES.get(interrupt, OTHERS):
+        import_module(f"kvmdbg.firmware.{name}")
+    _loaded.add(interrupt)
+
+
 def find(interrupt: int, ax: int) -> Service | None:
     """The service for a call with this AX; None where a BIOS has none."""
+    if interrupt not in _loaded:
+        _load(interrupt)
     return _known.get((interrupt, ax >> 8)) or _known.get((interrupt, ax)) or _known.get((interrupt, None))
 
 
 def known() -> list[Service]:
     """All of them, by interrupt and number."""
+    for interrupt in range(256):
+        _load(interrupt)
     return sorted(_known.values(), key=lambda one: (one.interrupt, -1 if one.number is None else one.number))
 
 

@@ -6,7 +6,8 @@ from kvmdbg import devices  # noqa: F401  they make themselves known
 from kvmdbg.devices.registry import add_standard
 from kvmdbg.devices.uart import COM1, PORTS, Uart
 from kvmdbg.errors import MemoryFault
-from kvmdbg.firmware import Bios, rom
+from kvmdbg.firmware import rom
+from kvmdbg.firmware.bios import Bios
 from kvmdbg.kvm import abi
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import Bus, GuestEnd
