@@ -74,6 +74,8 @@ class Machine:
             self.memory.add(address, size)
         self.bus = Bus()
         cpuid = self.system.supported_cpuid()
+        if not self.irqchip:
+            _hide_apic(cpuid)
         change_cpuid(cpuid)
         self.paging_limits = paging.limits(lambda leaf: _leaf(cpuid, leaf))
         """What the guest's paging structures may hold."""
@@ -81,6 +83,8 @@ class Machine:
         for index in range(cpus):
             vcpu = self.vm.create_vcpu(index)
             vcpu.set_cpuid(_for_vcpu(cpuid, index))
+            if not self.irqchip:
+                _switch_apic_off(vcpu)
             self.vcpus.append(vcpu)
 
     @property
@@ -160,6 +164,34 @@ def _leaf(cpuid: abi.kvm_cpuid2, number: int) -> tuple[int, int, int, int]:
         if entry.function == number:
             return entry.eax, entry.ebx, entry.ecx, entry.edx
     return 0, 0, 0, 0
+
+
+APIC_ENABLED = 1 << 11
+"""In IA32_APIC_BASE: KVM tells of a local APIC in CPUID while it is set (SDM volume 3A, section 12.4.4)."""
+NEED_APIC = {
+    (1, "edx"): 1 << 9,  # APIC
+    (1, "ecx"): 1 << 21 | 1 << 24,  # x2APIC, its timer's TSC deadline
+    (0x80000001, "edx"): 1 << 9,  # APIC
+    (0x80000001, "ecx"): 1 << 3,  # its extended registers
+    (0x40000001, "eax"): 1 << 4 | 1 << 6 | 1 << 7 | 1 << 11 | 1 << 13 | 1 << 14 | 1 << 15,
+}
+"""Bits of CPUID by leaf and register. KVM's own (Documentation/virt/kvm/x86/cpuid.rst) are those whose interrupts
+or calls go by way of the APIC: asynchronous page faults, EOI, unhalt, IPIs, yield, MSI destinations."""
+
+
+def _hide_apic(cpuid: abi.kvm_cpuid2) -> None:
+    """Without KVM's interrupt controllers there is no local APIC, and a guest is not to look for one."""
+    for entry in cpuid.entries[: cpuid.nent]:
+        for (leaf, register), bits in NEED_APIC.items():
+            if entry.function == leaf:
+                setattr(entry, register, getattr(entry, register) & ~bits)
+
+
+def _switch_apic_off(vcpu: Cpu) -> None:
+    sregs = vcpu.get_sregs()
+    if sregs.apic_base & APIC_ENABLED:
+        sregs.apic_base &= ~APIC_ENABLED
+        vcpu.set_sregs(sregs)
 
 
 def _for_vcpu(cpuid: abi.kvm_cpuid2, index: int) -> abi.kvm_cpuid2:

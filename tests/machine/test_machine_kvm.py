@@ -11,6 +11,7 @@ from kvmdbg.kvm import abi
 from kvmdbg.kvm.system import System
 from kvmdbg.machine.image import Entry, Image, LoadOptions, Segment
 from kvmdbg.machine.machine import Machine
+from kvmdbg.pytest_plugin import Guests
 
 pytestmark = pytest.mark.kvm
 
@@ -106,3 +107,14 @@ def test_closed_machine_has_no_memory(machine: Machine) -> None:
     other = Machine(1 << 20, 1)
     other.close()
     assert other.memory.regions == [] and machine.memory.regions
+
+
+@pytest.mark.parametrize("irqchip", ["kernel", "user", "none"])
+def test_only_kvm_s_controllers_bring_a_local_apic(irqchip: str, kvm_guest: Guests) -> None:
+    """CPUID says so, as the guest sees it, and IA32_APIC_BASE."""
+    dbg = kvm_guest(asm="mov eax, 1; cpuid; hlt", irqchip=irqchip)
+    dbg.run(timeout=5)
+    has = irqchip == "kernel"
+    assert bool(dbg.regs.rdx & 1 << 9) == has
+    assert not dbg.regs.rcx & 1 << 21 or has
+    assert bool(dbg.regs.get("apic_base") & 1 << 11) == has
