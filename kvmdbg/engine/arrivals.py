@@ -33,6 +33,8 @@ class Arrivals:
         self._board = guest.machine.board
         self._alarm: Alarm | None = None
         self._alarm_at: int | None = None
+        self.handed_in = 0
+        """How many interrupts."""
         self.present = self._board.pic is not None
 
     @property
@@ -89,6 +91,7 @@ class Arrivals:
         if at.handed is None:
             cpu.wants_window = False
             return False
+        self.handed_in += 1
         cpu.interrupt(at.handed)
         cpu.wants_window = pic.pending
         return True

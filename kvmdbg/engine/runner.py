@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 TABLES, TABLES_END = abi.kvm_sregs.tr.offset, abi.kvm_sregs.cr8.offset
 """In struct kvm_sregs: TR, LDT, GDT, IDT and what says where the paging structures are."""
 RECENT = 16
-SEEKING = 5000
-"""How many steps are made to find where an interrupt may come in."""
+SEEK, SEEK_IN_VAIN, LONGEST_SEEK = 1000, 4000, 100_000
+"""How many steps are made at a time to find where an interrupt may come in, up to how many without one that does, and
+in all: there may be many that wait, as a timer's ticks that have not come in."""
+LONGEST_PAUSE = 3
+"""Kicks between two such searches."""
 LVT_LINT0, LVT_KIND, LVT_NMI = 0x350, 0x10700, 0x400
 """In a local APIC: the entry of LINT0, its mask and delivery mode, and an NMI let through (SDM 3A, 12.5.1)."""
 STANDSTILL = 3
@@ -68,6 +71,8 @@ class Runner(Answering, TrapExits, LastExits):
         self._same_state = 0
         self._window_waited = False
         """An interrupt could not come in at the last kick."""
+        self._seek_pause = self._seek_interval = 0
+        """For how many kicks no way in is looked for, and for how many after the next search in vain."""
         self.stepper = Stepper(self, guest)
         self.watching = Watching(self)
         self.retreat = Retreat(self, guest)
@@ -376,16 +381,31 @@ class Runner(Answering, TrapExits, LastExits):
     def _seek_window(self) -> stops.Stop | None:
         """Step for a while where an interrupt waits since the last kick, and KVM misses how short it may come in.
 
-        Between sti; nop; cli, say: it might wait for ever.
+        Between sti; nop; cli, say: it might wait for ever. Where that is in vain it is tried less and less often.
         """
-        pic = self.guest.machine.board.pic
+        pic, arrivals = self.guest.machine.board.pic, self.arrivals
         waits = pic is not None and pic.pending and self.vcpu.wants_window
         waited, self._window_waited = self._window_waited, waits
         if not (waits and waited) or self.plan.watched or self.points_at(self.pc) or not self.host.misses_windows:
             return None
+        self._seek_pause -= 1
+        if self._seek_pause >= 0:
+            return None
+        before = last = arrivals.handed_in
+        in_vain = 0
         with self.watching.unguarded():
-            stop = self.stepper.run(SEEKING, limit=True)
-        return None if isinstance(stop, stops.LimitStop) else stop
+            for _ in range(0, LONGEST_SEEK, SEEK):
+                stop = self.stepper.run(SEEK, limit=True)
+                if not isinstance(stop, stops.LimitStop):
+                    return stop
+                in_vain = in_vain + SEEK if arrivals.handed_in == last else 0
+                last = arrivals.handed_in
+                if pic is None or not pic.pending or in_vain >= SEEK_IN_VAIN:
+                    break
+        found = self._window_waited = arrivals.handed_in != before
+        self._seek_interval = 0 if found else min(2 * self._seek_interval + 1, LONGEST_PAUSE)
+        self._seek_pause = self._seek_interval
+        return None
 
     def _rest_of_all(self, mp_state: int) -> stops.Stop | None:
         """The stop where this vCPU is halted with interrupts off, by KVM's own chips, and no other can wake it."""
