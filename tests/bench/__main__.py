@@ -23,7 +23,7 @@ from pathlib import Path
 
 import kvmdbg
 from kvmdbg.engine.probe import host_profile
-from tests.bench import boot_sector, large
+from tests.bench import boot_sector, large, ticks
 from tests.bench.effort import Effort, compare, parse
 from tests.machines.dev_kvm import why_unusable
 
@@ -244,6 +244,14 @@ def teletype(program: Path, effort: Effort) -> tuple[float, float]:
     return boot_sector.teletype_calls(effort), c_side(program, "exits", str(effort.count(100_000)))
 
 
+def tick_rate(program: Path, effort: Effort) -> tuple[float, float]:
+    return ticks.per_second(effort)
+
+
+def late_ticks(program: Path, effort: Effort) -> tuple[float, float]:
+    return ticks.late(effort)
+
+
 BENCHES: dict[str, tuple[Bench, str, float | None, str]] = {
     "exits": (exits, "port exits a second, nothing caught", 0.7, "C loop"),
     "steps": (steps, "steps a second", 0.5, "C loop"),
@@ -261,16 +269,18 @@ BENCHES: dict[str, tuple[Bench, str, float | None, str]] = {
     "symbols-mib": (large_file("memory"), "MiB of memory for it", None, "gdb"),
     "start": (start, "ms from start to the end of hello16", -3.0, "python3 -c 'import ctypes, mmap, argparse'"),
     "boot": (boot_sector.first_output, "ms from start to a boot sector's first output", -0.35, "QEMU with SeaBIOS"),
+    "ticks": (tick_rate, "ticks a second of an idle guest at 18.2 Hz", None, "KVM's own timer"),
+    "late": (late_ticks, "percent of ticks at 1,000 Hz late by more than one, idle guest", None, "KVM's own timer"),
     "teletype": (teletype, "calls a second of int 10h, AH=0Eh", None, "C loop of port exits"),
 }
 """Name: (one round, what is measured, bar, the peer). A negative bar is a most, not a least."""
 
 
-LEAST = {"restore-1": 10_000.0, "restore-10": 10_000.0, "restore-100": 10_000.0}
+LEAST = {"ticks": 18.0, "restore-1": 10_000.0, "restore-10": 10_000.0, "restore-100": 10_000.0}
 """What our own side has to be at least, whatever the peer's is."""
 
 
-MOST = {"context": 15.0, "symbols": 1.0}
+MOST = {"context": 15.0, "symbols": 1.0, "late": 5.0}
 """What our own side may be at most, whatever the peer's is."""
 
 
