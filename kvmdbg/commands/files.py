@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from kvmdbg.commands.examine import read
+from kvmdbg.commands.info import subcommand_table
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import AddressArg, AddressType, FileArg, FlagWordType, NumberType
+from kvmdbg.commands.parameters import AddressArg, AddressType, FileArg, FlagWordType, NumberType, RestType
 from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
+from kvmdbg.debuginfo.linked import section_addresses
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.loaders.registry import read_file
 
@@ -123,19 +125,102 @@ def symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) ->
     return _symbols_read(dbg.session.add_symbols(file, base.address if base else 0, replace=True), file)
 
 
+PlacedArg = Annotated[str, RestType("[ADDRESS] [-o OFFSET] [-s SECTION ADDRESS]...", "expression")]
+
+
 @command(
     "add-symbol-file",
     group="files",
-    example=("add-symbol-file guests/boot16.elf", "info symbol 0x7c16"),
+    example=("add-symbol-file guests/boot16.elf", "add-symbol-file guests/boot16.elf -o 0x1000", "info symbol 0x8c16"),
     guest="guests/boot16.bin",
-    py="dbg.add_symbols({file}, base)",
+    py="dbg.add_symbols({file}, offset)",
 )
-def add_symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) -> Result:
-    """Read symbols from a file in addition to those known; BASE is added to their addresses.
+def add_symbol_file(dbg: Interpreter, file: FileArg, placed: PlacedArg = "") -> Result:
+    """Read symbols from a file in addition to those known; the same file may be added at several places.
 
-    FILE is what symbol-file takes.
+    ADDRESS is where the .text of an ELF file lies, -o what is added to all of its addresses, -s where another section
+    lies; without any it lies where it is linked. FILE is what symbol-file takes; of one that is no ELF file, ADDRESS is
+    added to the addresses.
     """
-    return _symbols_read(dbg.session.add_symbols(file, base.address if base else 0), file)
+    return _symbols_read(dbg.session.add_symbols(file, _moved_by(dbg, file, placed)), file)
+
+
+def _moved_by(dbg: Interpreter, file: str, placed: str) -> int:
+    """What is added to a file's addresses. UsageError where its sections would have to move differently."""
+    words = placed.split()
+    wanted: dict[str, int] = {}
+    offset: int | None = None
+    while words:
+        word = words.pop(0)
+        if word in ("-readnow", "-readnever"):
+            continue
+        if word == "-o" and words:
+            offset = dbg.number(words.pop(0))
+        elif word == "-s" and len(words) > 1:
+            name = words.pop(0)
+            wanted[name] = dbg.number(words.pop(0))
+        elif word in ("-o", "-s"):
+            raise UsageError(f"{word} needs {'an OFFSET' if word == '-o' else 'a SECTION and an ADDRESS'}")
+        else:
+            wanted[".text"] = dbg.number(word)
+    if not wanted:
+        return offset or 0
+    if offset is not None:
+        raise UsageError("-o OFFSET moves all of the file: there is nothing for ADDRESS and -s to say")
+    linked = section_addresses(file)
+    if not linked:
+        if set(wanted) == {".text"}:
+            return wanted[".text"]
+        raise UsageError(f"{file} has no sections")
+    missing = [name for name in wanted if name not in linked]
+    if missing:
+        raise UsageError(f"{file} has no section {missing[0]}")
+    moves = {name: address - linked[name] for name, address in wanted.items()}
+    if len(set(moves.values())) > 1:
+        told = ", ".join(f"{name} by {move:#x}" for name, move in moves.items())
+        raise UsageError(f"kvmdbg moves a file as a whole, and these sections would move differently: {told}")
+    return next(iter(moves.values()))
+
+
+@command(
+    "remove-symbol-file",
+    group="files",
+    example=("add-symbol-file guests/boot16.elf -o 0x1000", "remove-symbol-file -a 0x8c16", "info symbol 0x8c16"),
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
+    py="dbg.files.remove({what})",
+)
+def remove_symbol_file(dbg: Interpreter, what: Annotated[str, RestType("FILE | -a ADDRESS", "expression")]) -> Result:
+    """Forget the symbols of a file that was added, wherever it was, or of that which has a function at ADDRESS."""
+    if what.startswith("-a"):
+        gone = dbg.session.files.remove(address=dbg.place(what.removeprefix("-a").strip()).address)
+    else:
+        gone = dbg.session.files.remove(what.strip("\"'"))
+    return Message(f"The symbols of {', '.join(gone)} are forgotten.", data={"files": gone})
+
+
+DeltaArg = Annotated[int, NumberType("DELTA", least=-(1 << 63))]
+
+
+@command("symbols", group="files", example="symbols")
+def symbols(dbg: Interpreter) -> Result:
+    """What can be done with symbols; the words that may follow are listed without one."""
+    return subcommand_table(dbg, "symbols")
+
+
+@command(
+    "symbols move",
+    group="files",
+    example=("symbols move guests/boot16.elf 0x1000", "info symbol 0x8c16"),
+    guest="--symbols guests/boot16.elf guests/boot16.bin",
+    py="dbg.files.move({file}, {delta})",
+)
+def symbols_move(dbg: Interpreter, file: FileArg, delta: DeltaArg) -> Result:
+    """Move a file's symbols, lines and variables by DELTA bytes, as its code was copied elsewhere.
+
+    Breakpoints by name follow.
+    """
+    dbg.session.files.move(file, delta)
+    return Message(f"The symbols of {file} are moved by {delta:#x}.", data={"file": file, "delta": delta})
 
 
 def _symbols_read(count: int, file: str) -> Result:

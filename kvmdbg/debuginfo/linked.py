@@ -78,6 +78,19 @@ def _read(path: str, file: Any) -> Linked:
         return Linked(_with_parts(main, missing), tuple(missing))
 
 
+def section_addresses(path: str) -> dict[str, int]:
+    """Where the sections of an ELF file are linked, by name; none for a file that is no ELF file. LoadError."""
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        with open(path, "rb") as file, damage(path, "list of sections"):
+            if file.read(4) != b"\x7fELF":
+                return {}
+            return {one.name: int(one["sh_addr"]) for one in ELFFile(file).iter_sections() if one["sh_flags"] & 2}
+    except OSError as error:
+        raise LoadError(f"cannot read {path}: {error.strerror}") from None
+
+
 def _separate(path: str, elf: Any, missing: list[str]) -> Dwarf | None:
     """The debug information that was taken out of a file, found by its build-id or the name in .gnu_debuglink."""
     from elftools.elf.elffile import ELFFile

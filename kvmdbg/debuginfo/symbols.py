@@ -88,7 +88,7 @@ class SymbolTable:
 
     def all_named(self, name: str) -> list[Symbol]:
         """All symbols of that name, as static functions of several files have one."""
-        return [one for one in self._symbols if one.name == name] if name in self._by_name else []
+        return [one for one in self._symbols if one.name == name] if self.lookup(name) is not None else []
 
     def complete(self, prefix: str) -> list[str]:
         """The names that start with ``prefix``, sorted."""

@@ -391,7 +391,7 @@ class GdbTarget(
         return os.path.abspath(self.session.image.path)
 
     def files(self) -> Mapping[str, str]:
-        paths = [self._image(), *(os.path.abspath(path) for path in self.session.files.symbol_files)]
+        paths = [self._image(), *(os.path.abspath(path) for path in self.session.files.paths)]
         return {path: path for path in paths}
 
     def exec_file(self) -> str:
