@@ -100,18 +100,25 @@ class Answering(ExitLoop):
             caller = self.bios_caller = VcpuCaller(self, self.guest)
         else:
             caller.begin()
+        points = self.guest.judge.points.watchpoints()
+        values = self.guards.values_of(points) if points else None
         try:
-            if not self.guest.judge.observed:
-                ended = attempt(bios, bios.call, caller)
-                return None if ended is None else self.ended(ended)
-            number = bios.number(caller)
-            if number is None:
-                return None
-            access = BiosCall(bios, caller, number)
-            _, end, asked = self.guest.door.serve(self, access, access.value)
+            stop = self._call_bios(bios, caller)
         except DeviceFailure as error:
             self.complete()
             return self.stop(stops.ErrorStop, message=f"device {error.device} failed at a call: {error.what}")
+        touched = self.guards.of_service(caller.writes, values) if values and stop is None else None
+        return stop or touched
+
+    def _call_bios(self, bios: Bios, caller: VcpuCaller) -> stops.Stop | None:
+        if not self.guest.judge.observed:
+            ended = attempt(bios, bios.call, caller)
+            return None if ended is None else self.ended(ended)
+        number = bios.number(caller)
+        if number is None:
+            return None
+        access = BiosCall(bios, caller, number)
+        _, end, asked = self.guest.door.serve(self, access, access.value)
         return self.after_access(access.event, end, asked)
 
     def after_access(self, exit: exits.Exit, outcome: Outcome, asked: stops.Stop | None) -> stops.Stop | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,6 +30,12 @@ class Guards(Protocol):
 
     def of_emulated(self, elements: int = 1) -> stops.Stop | None:
         """After a read that has been answered: finish its instruction, where it touches what debug registers watch."""
+
+    def values_of(self, watches: Sequence[Watchpoint]) -> dict[Watchpoint, bytes]:
+        """What those watch for writes that are enabled."""
+
+    def of_service(self, writes: list[tuple[int, int]], values: Mapping[Watchpoint, bytes]) -> stops.Stop | None:
+        """Behind a service of the BIOS that wrote these bytes (address, size); ``values`` are those before it."""
 
     def may_be_cause(self) -> bool:
         """Whether KVM may have failed to emulate the instruction at pc for a guard."""

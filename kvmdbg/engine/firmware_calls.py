@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class VcpuCaller:
     """The vCPU that ``at`` is the thread of, as firmware sees it."""
 
-    __slots__ = ("_at", "_guest", "_paged", "_traps", "regs", "sregs")
+    __slots__ = ("_at", "_guest", "_paged", "_traps", "regs", "sregs", "writes")
 
     def __init__(self, at: DebuggedVcpu, guest: Guest) -> None:
         self._at = at
@@ -32,6 +32,8 @@ class VcpuCaller:
         """Another call."""
         self.sregs: abi.kvm_sregs = self._at.sregs
         self._paged = bool(self.sregs.cr0 & CR0_PG)
+        self.writes: list[tuple[int, int]] = []
+        """Linear address and size of what the service has written."""
 
     @property
     def takes_interrupts(self) -> bool:
@@ -50,6 +52,7 @@ class VcpuCaller:
         return self._traps.read(address, size)
 
     def write(self, address: int, data: bytes) -> None:
+        self.writes.append((address, len(data)))
         if self._paged:
             self._guest.space.write_linear(self._at, address, data)
         else:

@@ -180,6 +180,21 @@ class Watching:
             return stop
         return self._judge_made(made, pc) or stop
 
+    def of_service(self, writes: list[tuple[int, int]], values: Mapping[Watchpoint, bytes]) -> stops.Stop | None:
+        """Behind a service of the BIOS that wrote these bytes (address, size); ``values`` are those before it."""
+        runner = self.runner
+        accesses = [Access(address, size, read=False, write=True) for address, size in writes]
+        watches = list(values)
+        made = [(touch, values[touch.watch]) for one in accesses for touch in self._touched(watches, values, one)]
+        if not made:
+            return None
+        pc = runner.pc
+        return runner.complete() or self._judge_made(made, pc)
+
+    def values_of(self, watches: Sequence[Watchpoint]) -> dict[Watchpoint, bytes]:
+        """What those watch for writes that are enabled."""
+        return {watch: self._value(watch) for watch in watches if watch.enabled and watch.wants_write}
+
     def _on_stack(self, physical: int) -> bool:
         """Whether an access that exits may be one of several to the stack, in pages that slots guard.
 

@@ -238,3 +238,16 @@ def test_interrupts_of_timer_and_keyboard_come(booted: Booted, irqchip: str) -> 
     assert isinstance(stop, stops.ExitedStop), stop.describe()
     assert dbg.regs.bx == 0x256B
     assert dbg.physical.read(0x46C, 1)[0] >= 3
+
+
+@pytest.mark.parametrize("length", [2, 64])
+def test_what_a_service_writes_is_watched(booted: Booted, length: int) -> None:
+    dbg = booted("mov ax, 0x0201; mov cx, 2; mov dh, 0; mov bx, 0x9000; int 0x13; cli; hlt", b"x" * 512)
+    dbg.watch(0x9010, length=length)
+    stop = run(dbg)
+    assert isinstance(stop, stops.WatchpointStop), stop.describe()
+    assert (stop.kind, stop.new[:2]) == ("write", b"xx")
+    assert isinstance(run(dbg), stops.HaltedStop)
+    dbg.restart()
+    while not isinstance(stop := dbg.step(), stops.WatchpointStop):
+        assert stop.pc < 0x7C20
