@@ -20,6 +20,7 @@ from kvmdbg.commands.results import (
 from kvmdbg.commands.values import address_label, format_value
 from kvmdbg.commands.views import code_lines
 from kvmdbg.errors import MemoryFault, UsageError
+from kvmdbg.language.ctype import VOID, integer, pointer
 from kvmdbg.language.formats import character, number_of, signed
 from kvmdbg.record import record, replace
 
@@ -84,6 +85,8 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
         lines = code_lines(dbg, place.address, count, space=place.space)
         end = lines[-1].address + len(lines[-1].data) if lines else place.address
         examined(dbg).memory = ("i", end, place.space)
+        if lines:
+            _remember(dbg, lines[-1].address, None)
         return Disassembly(lines, syntax=dbg.settings["disassembly-flavor"])
     if letter == "s":
         return _strings(dbg, place, count, form.unit or 1)
@@ -105,11 +108,17 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
     elif letter == "f" and unit in (2, 4, 8):
         values = tuple(number_of(raw, unit) for raw in raws)
     if raws:
-        dbg.session.variables["_"] = place.address + unit * (count - 1)
-        dbg.session.variables["__"] = raws[-1]
+        _remember(dbg, place.address + unit * (count - 1), signed(raws[-1], unit), unit)
     suffix = f"{letter}{ {1: 'b', 2: 'h', 4: 'w', 8: 'g'}[unit] }"
     examined(dbg).memory = (suffix, place.address + unit * count, place.space)
     return Memory(place.address, letter, unit, tuple(rows), values, data, place.space)
+
+
+def _remember(dbg: Interpreter, address: int, value: int | None, unit: int = 1) -> None:
+    """The last address that was looked at is ``$_``, what was there ``$__``, both with types, as in gdb."""
+    kept, type = dbg.session.convenience, integer(f"int{8 * unit}_t", unit, signed=True)
+    kept.values["_"], kept.types["_"] = address, pointer(type)
+    kept.values["__"], kept.types["__"] = value or 0, type if value is not None else VOID
 
 
 MOST_CHARACTERS = 200
@@ -140,6 +149,7 @@ def _strings(dbg: Interpreter, place: Place, count: int, unit: int) -> Memory:
         texts.append(body.decode(ENCODINGS[unit], "replace"))
         data += found
         at += len(found)
+    _remember(dbg, rows[-1].address if rows else place.address, None)
     suffix = {1: "s", 2: "hs", 4: "ws"}[unit]
     examined(dbg).memory = (suffix, place.address + at, place.space)
     return Memory(place.address, "s", unit, tuple(rows), tuple(texts), bytes(data), place.space)

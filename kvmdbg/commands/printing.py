@@ -6,12 +6,16 @@ from typing import Annotated
 
 from kvmdbg.commands.gdb_settings import ignored
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import ExpressionTextArg, Format, FormatArg, RestType
+from kvmdbg.commands.parameters import ExpressionTextArg, Format, FormatArg, NumberType, RestType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result, Text, Value
 from kvmdbg.errors import UsageError
+from kvmdbg.language.ctype import EXACT
 from kvmdbg.language.floats import Extended
 from kvmdbg.language.types import Value as Evaluated
+from kvmdbg.language.types import value_of
+
+NumberArg = Annotated[int, NumberType("NUMBER", least=1)]
 
 
 def formatted(dbg: Interpreter, text: str, form: Format) -> tuple[str, Evaluated]:
@@ -65,6 +69,25 @@ def print_(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionT
     shown, found = formatted(dbg, expression, form)
     number = dbg.session.add_to_history(found.raw, found.type)
     return Value(f"${number}", shown, _plain(found))
+
+
+SHOWN_VALUES = 10
+
+
+@command("show values", group="data", example=("print $ax", "print 5 * 3", "show values"), py="dbg.history")
+def show_values(dbg: Interpreter, around: NumberArg = 0) -> Result:
+    """Show the last ten values of the history, or ten around a number."""
+    from kvmdbg.commands.print_settings import style_of
+
+    kept = dbg.session.convenience
+    last = len(kept.history)
+    first = max(1, (around - SHOWN_VALUES // 2 if around else last - SHOWN_VALUES + 1))
+    printer = dbg.session.c_variables.printer(style_of(dbg))
+    lines = []
+    for number in range(first, min(first + SHOWN_VALUES, last + 1)):
+        value, type = kept.history[number - 1], kept.type_of(str(number)) or EXACT
+        lines.append(f"${number} = {printer.value(value_of(value, type))}")
+    return Message("\n".join(lines) or "There are no values yet.")
 
 
 @command("output", group="data", example="output $ax", py="dbg.evaluate({expression}).value")

@@ -14,7 +14,7 @@ from kvmdbg.commands.results import Fields, Message, Result
 from kvmdbg.commands.setting_types import Setting
 from kvmdbg.commands.settings import ALIASES, SETTINGS
 from kvmdbg.errors import UsageError
-from kvmdbg.language.types import bytes_in_memory
+from kvmdbg.language.types import value_of
 
 
 def shown(dbg: Interpreter, name: str) -> Message:
@@ -106,12 +106,10 @@ def show_version(dbg: Interpreter) -> Result:
 def _told(dbg: Interpreter, name: str, value: Any) -> str:
     """The value of a variable in words."""
     type = dbg.session.convenience.type_of(name)
-    if isinstance(value, int) or type is None:
-        return str(value)
-    return dbg.session.c_variables.show(type, bytes_in_memory(value, type))
+    return str(value) if type is None else dbg.session.c_variables.printer().value(value_of(value, type))
 
 
-@command("show convenience", aliases=("values", "variables"), group="data", example=("set $a = 1", "show convenience"))
+@command("show convenience", aliases=("conv", "variables"), group="data", example=("set $a = 1", "show convenience"))
 def show_convenience(dbg: Interpreter) -> Result:
     """List the variables set with set $NAME = VALUE."""
     from kvmdbg.commands.results import Table

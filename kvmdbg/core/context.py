@@ -176,12 +176,28 @@ class VcpuContext:
         """The bytes of an x87, XMM or YMM register; None for YMM where the vCPU has no AVX."""
         from kvmdbg.x86.xsave import XsaveArea
 
-        runner, number = self._runner, int(name.lstrip("stxym"))
-        area = XsaveArea.from_buffer_copy(runner.call(runner.vcpu.get_xsave))
-        if name.startswith("st"):
-            return bytes(area.fpr[number])[:10]
-        low = bytes(area.xmm[number])
-        return low if name.startswith("xmm") else low + area.ymm_high(number)
+        runner = self._runner
+        if name.startswith("ymm"):
+            table = runner.call(runner.vcpu.get_cpuid)
+            if not any(one.function == 1 and one.ecx >> 28 & 1 for one in table.entries[: table.nent]):
+                return None
+        return XsaveArea.from_buffer_copy(runner.call(runner.vcpu.get_xsave)).register(name)
+
+    def set_vector(self, name: str, data: bytes) -> None:
+        """Write a whole x87, XMM or YMM register."""
+        from kvmdbg.kvm import abi
+        from kvmdbg.x86.xsave import XsaveArea
+
+        vcpu, call = self._runner.vcpu, self._runner.call
+        before = XsaveArea.from_buffer_copy(call(vcpu.get_xsave))
+        after = XsaveArea.from_buffer_copy(before)
+        after.set_register(name, data)
+
+        def put(area: XsaveArea) -> None:
+            call(lambda: vcpu.set_xsave(abi.kvm_xsave.from_buffer_copy(area)))
+
+        put(after)
+        self._changes.note(lambda: put(before))
 
     def variable(self, name: str) -> Raw | None:
         found: Raw | None = self._convenience.value_of(name)

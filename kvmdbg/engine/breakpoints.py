@@ -82,7 +82,8 @@ class Point:
             from kvmdbg.language.expressions import parse
 
             place = self.address if isinstance(self, Breakpoint) and self.space == "linear" else None
-            self._expression = parse(text, scope=self.scope(place) if self.scope is not None else None)
+            scope = self.scope(place) if self.scope is not None else None
+            self._expression = parse(text, scope=scope, fields=self.fields)
         else:
             self._expression = None
         self._condition = text or None

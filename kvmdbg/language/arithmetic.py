@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 from kvmdbg.language.context import Context, Fail
+from kvmdbg.language.ctype import CType
 from kvmdbg.language.floats import Extended, bytes_of, divided, number_of, single, truncated
 from kvmdbg.language.types import LEAST, MASK
 
@@ -112,6 +113,19 @@ def _part(data: bytes, offset: int, size: int, fail: Fail, column: int) -> bytes
     return data[offset : offset + size]
 
 
+def _replaced(place: Callable[[bytes], Any], data: bytes, offset: int, part: bytes, fail: Fail, column: int) -> bytes:
+    """Write a part of what is in no memory, as a whole; the part."""
+    _part(data, offset, len(part), fail, column)
+    place(data[:offset] + part + data[offset + len(part) :])
+    return part
+
+
+def _as_string(type: CType, value: int) -> bytes:
+    from kvmdbg.language.shown import enumerator
+
+    return (enumerator(type, value) if type.kind == "enum" else str(value)).encode() + b"\0"
+
+
 def _quotient_of_floats(left: Any, right: Any) -> Any:
     return left / right if isinstance(left, Extended) else divided(left, right)
 
@@ -125,6 +139,8 @@ RUNTIME: dict[str, Callable[..., Any]] = {
     "store_bits": _store_bits,
     "store_bytes": _store_bytes,
     "part": _part,
+    "replaced": _replaced,
+    "as_string": _as_string,
     "ratio": _quotient_of_floats,
     "single": single,
     "truncated": truncated,

@@ -195,6 +195,19 @@ class Call(Node):
         return Code(f"({made}({given}) & {MASK})", 0, MASK)
 
 
+class AsString(Node):
+    """The name of an enumeration's value, or the number, as a text."""
+
+    operand: Node
+
+    def parts(self) -> tuple[Node, ...]:
+        return (self.operand,)
+
+    def emit(self, make: Generator) -> Code:
+        type = make.held(self.operand.type)
+        return Code(f"as_string({type.text}, {self.operand.emit(make).text})")
+
+
 class IsVoid(Node):
     """Whether a variable of the user has no value."""
 

@@ -74,6 +74,9 @@ class Context(Protocol):
     def vector(self, name: str) -> bytes | None:
         """The bytes of ``xmm0``, ``ymm0``, ``st0`` (10) and so on; None where the CPU has none of that name."""
 
+    def set_vector(self, name: str, data: bytes) -> None:
+        """Write a whole register of these."""
+
     def variable(self, name: str) -> Raw | None:
         """A convenience variable; ``"1"`` is ``$1`` of the value history, ``""`` is ``$``, ``"$"`` and ``"$2"`` are
         ``$$`` and ``$$2``. None while it has no value."""

@@ -31,10 +31,13 @@ class Declarators(Tokens):
         stop: Collection[str] = (),
         prefix: bool = False,
         scope: Scope | None = None,
+        fields: Collection[str] = (),
     ) -> None:
         super().__init__(text, pos, stop)
         self._scope = scope
         self._prefix = prefix
+        self.fields = fields
+        """Names that mean fields of an event, whatever the user's variables are."""
         self._colon = True  # whether a colon here makes seg:off
         self.abi: Abi = abi(scope.long_size if scope is not None else 8)
         self.pointer_size = scope.pointer_size if scope is not None else 0

@@ -55,7 +55,11 @@ class Expression:
         node = self._node
         while isinstance(node, code.Comma):
             node = node.right
-        return None if isinstance(node, operators.Ternary | code.Several) or node.type is EXACT else node.type
+        return (
+            None
+            if isinstance(node, operators.Ternary | code.Several | code.AsString) or node.type is EXACT
+            else node.type
+        )
 
     def evaluate(self, ctx: Context) -> Value:
         """Its value, type and place now. Raises ExpressionError, and what ``ctx`` raises (MemoryFault)."""
@@ -82,6 +86,8 @@ class Expression:
             kind = kind_of(ctx, node.name)
             lvalue = VariableRef(node.name) if kind == "variable" else RegisterRef(node.name.lower())
         if isinstance(raw, bytes):
+            if isinstance(node, code.AsString):
+                type = array_of(abi(8).char, len(raw))
             return Value(0, type, lvalue, data=raw)
         if type.is_float:
             return Value(truncated(raw), type, lvalue, data=bytes_of(raw, type.size))
@@ -196,13 +202,16 @@ def _of_bytes(data: bytes, type: CType, address: int, place: MemoryRef | None) -
 # --- parsing --------------------------------------------------------------------------------------------
 
 
-def parse(text: str, *, stop: Collection[str] = (), scope: Scope | None = None) -> Expression:
+def parse(
+    text: str, *, stop: Collection[str] = (), scope: Scope | None = None, fields: Collection[str] = ()
+) -> Expression:
     """The expression that ``text`` is; ExpressionError with the column of the mistake.
 
     A token of ``stop`` (such as "," or "if") outside of brackets ends it; what follows is not looked at. With a
-    ``scope``, names are variables, types and enumerators of the guest's source first, and symbols else.
+    ``scope``, names are variables, types and enumerators of the guest's source first, and symbols else. ``fields`` are
+    those of an event, which have no types.
     """
-    parser = Parser(text, stop=stop, scope=scope)
+    parser = Parser(text, stop=stop, scope=scope, fields=fields)
     node = parser.parse()
     return Expression(text, 0, parser.end, node)
 

@@ -16,6 +16,7 @@ from kvmdbg.language.code import (
     Name,
     Node,
     Number,
+    Part,
     Ready,
     SizeOf,
     SourceVariable,
@@ -175,7 +176,7 @@ class Ternary(Node):
 class Assign(Node):
     """``target = value`` or, with ``op``, ``target op= value``; ``post``: its value is the one before."""
 
-    target: Name | Memory | BitField
+    target: Name | Memory | BitField | Part
     value: Node
     abi: Abi
     op: str = ""
@@ -215,9 +216,20 @@ class Assign(Node):
         low, high = limits(self.type) if self.type.is_number and not self.type.is_float else (0, 0)
         return Code(text, low, high)
 
-    def _store(self, make: Generator, target: Name | Memory | BitField, at: str, code: Code) -> str:
+    def _store(self, make: Generator, target: Name | Memory | BitField | Part, at: str, code: Code) -> str:
         """Source of the writing; it gives what is there then."""
         type = target.type
+        if isinstance(target, Part):
+            root: Node = target
+            offsets = []
+            while isinstance(root, Part):
+                offsets.append(root.offset.emit(make).text)
+                root = root.whole
+            assert isinstance(root, Name)
+            whole, placer = root.emit(make).text, make.parameter("placer", root.name, root.column)
+            data = make.in_memory(code, type).text
+            written = f"replaced({placer}, {whole}, {' + '.join(offsets)}, {data}, fail, {self.column})"
+            return make.of_memory(written, type).text
         if isinstance(target, BitField):
             unit = target.unit
             assert isinstance(unit, Memory)

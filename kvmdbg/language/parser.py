@@ -9,10 +9,11 @@ from __future__ import annotations
 from fractions import Fraction
 
 from kvmdbg.language import code, functions, operators
+from kvmdbg.language.abi import WORDS
 from kvmdbg.language.code import Node
 from kvmdbg.language.ctype import ADDRESS, EXACT, U64, CType, Member, array_of, integer
 from kvmdbg.language.floats import Extended, single
-from kvmdbg.language.precedence import Operators
+from kvmdbg.language.precedence import Operators, Target
 from kvmdbg.language.types import LINEAR
 
 
@@ -45,7 +46,7 @@ class Parser(Operators):
             elif self._kind in ("word", "number") and self._token.startswith(".") and self._start == self.end:
                 self._take(1)
                 node = self._member(node, column)
-            elif self._is("++", "--") and isinstance(node, code.Name | code.Memory | code.BitField):
+            elif self._is("++", "--") and isinstance(node, Target):
                 op = self._take()
                 one = code.Number(column=column, type=self.abi.int, value=1)
                 node = self._assigned(self._target(node, column, op), one, op[0], column, post=True)
@@ -106,9 +107,10 @@ class Parser(Operators):
         if self._kind == "dollar":
             name = self._take()[1:]
             if self._is("(") and self._start == self.end:
-                return self._is_void(column) if name == "_isvoid" else self._call(name, column)
+                special = {"_isvoid": self._is_void, "_as_string": self._as_string}.get(name)
+                return special(column) if special is not None else self._call(name, column)
             found = code.named(name, column)
-            if found.type is EXACT and self._scope is not None:
+            if found.type is EXACT and self._scope is not None and name not in self.fields:
                 found.type = self._scope.variable_type(name) or EXACT
             return found
         if self._kind == "string":
@@ -120,7 +122,7 @@ class Parser(Operators):
             value = self._character()
             return code.Number(column=column, type=self.abi.char, value=value - 256 if value > 127 else value)
         if self._kind == "word":
-            if self._is_type():
+            if self._token in WORDS:
                 raise self.fail(f"'{self._token}' is a type; a cast is written ({self._token})VALUE")
             return self._named(column)
         if not self._is("("):
@@ -241,6 +243,13 @@ class Parser(Operators):
         if type is EXACT or (type.is_number and not type.is_float and type.size < self.abi.int.size):
             return self.abi.int
         return self.abi.double if type.is_float and type.size == 4 else type
+
+    def _as_string(self, column: int) -> Node:
+        """``$_as_string(EXPRESSION)``: the name of an enumeration's value."""
+        self._take()
+        operand = self._number_of(self._assignment())
+        self._expect(")", "of $_as_string")
+        return code.AsString(column=column, type=array_of(self.abi.char, None), operand=operand)
 
     def _names_a_scope(self) -> bool:
         """Whether ``'file.c'`` is next and a ``::`` behind it."""

@@ -10,7 +10,7 @@ from kvmdbg.language import functions, vectors
 from kvmdbg.language.arithmetic import wrap
 from kvmdbg.language.context import Context, Fail
 from kvmdbg.language.ctype import CODE, DATA, EXACT, INT, UNSIGNED, CType
-from kvmdbg.language.floats import Extended, number_of
+from kvmdbg.language.floats import Extended, bytes_of, number_of
 from kvmdbg.language.types import LEAST, MASK, Raw
 from kvmdbg.x86 import flags, registers
 
@@ -120,8 +120,15 @@ def whole(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[int], b
 
 def placer(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[Raw], Raw]:
     """A function that gives ``$name`` a value that is no integer."""
-    if kind_of(ctx, name) != "variable":
-        raise fail(f"${name} cannot be assigned as a whole", column)
+    low = name.lower()
+    if kind_of(ctx, name) == "vector":
+
+        def write(value: Raw) -> Raw:
+            data = value if isinstance(value, bytes) else bytes_of(value, vectors.TYPES[low].size)
+            ctx.set_vector(low, data)
+            return value
+
+        return write
 
     def place(value: Raw) -> Raw:
         ctx.set_variable(name, value)

@@ -28,6 +28,10 @@ MOST_ELEMENTS = 10000
 NO_POINTER = "Attempt to take contents of a non-pointer value."
 
 
+Target = code.Name | code.Memory | code.BitField | code.Part
+"""What can be assigned to."""
+
+
 class Operators(Declarators):
     """The operators of one expression; what they work with is in Parser."""
 
@@ -88,7 +92,14 @@ class Operators(Declarators):
         self._nesting -= 1
         return node
 
-    def _target(self, node: Node, column: int, op: str) -> code.Name | code.Memory | code.BitField:
+    def _target(self, node: Node, column: int, op: str) -> Target:
+        root = node
+        while isinstance(root, code.Part):
+            root = root.whole
+        if isinstance(node, code.Part) and isinstance(root, code.Name) and node.type.is_number:
+            if root.name.lstrip("$").isdigit() or not root.name.strip("$"):
+                raise self.fail(f"${root.name} is a value of the history: it cannot be assigned", column)
+            return node
         bits = isinstance(node, code.BitField) and isinstance(node.unit, code.Memory)
         if not isinstance(node, code.Name | code.Memory) and not bits:
             hint = f"; its memory is *(u32*){node.name}" if isinstance(node, code.Symbol) else ""
@@ -100,9 +111,7 @@ class Operators(Declarators):
             raise self.fail(f"'{op}' cannot change {what}", column)
         return node
 
-    def _assigned(
-        self, target: code.Name | code.Memory | code.BitField, value: Node, op: str, column: int, post: bool = False
-    ) -> Node:
+    def _assigned(self, target: Target, value: Node, op: str, column: int, post: bool = False) -> Node:
         free = isinstance(target, code.Name) and static_type(target.name)[0] is EXACT
         if not free and target.type.is_structure:
             if value.type.resolved.size != target.type.size or not value.type.is_structure:

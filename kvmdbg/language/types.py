@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kvmdbg.language.ctype import CType
-from kvmdbg.language.floats import Extended, bytes_of, number_of
+from kvmdbg.language.floats import Extended, bytes_of, number_of, truncated
 from kvmdbg.record import record
 
 MASK = (1 << 64) - 1
@@ -76,6 +76,16 @@ def bytes_in_memory(value: Raw, type: CType) -> bytes:
     if type.is_float or not isinstance(value, int):
         return bytes_of(value, type.size)
     return (value & (1 << 8 * type.size) - 1).to_bytes(type.size, "little")
+
+
+def value_of(raw: Raw, type: CType) -> Value:
+    """A value that is in no memory."""
+    if type.is_number and not type.is_float and isinstance(raw, int):
+        return Value(raw, type)
+    if not type.is_number and not isinstance(raw, bytes):
+        return Value(int(float(raw)), type)
+    data = bytes_in_memory(raw, type)
+    return Value(truncated(number_of(data)) if type.is_float else 0, type, data=data)
 
 
 def raw_of(data: bytes, type: CType) -> Raw:

@@ -36,6 +36,28 @@ class XsaveArea(Structure):
         ("beyond", c_uint8 * 3264),
     ]
 
+    def register(self, name: str) -> bytes:
+        """The bytes of st0 to st7 (10), xmm0 to xmm15 (16), ymm0 to ymm15 (32)."""
+        number = int(name.lstrip("stxym"))
+        if name.startswith("st"):
+            return bytes(self.fpr[number])[:10]
+        low = bytes(self.xmm[number])
+        return low if name.startswith("xmm") else low + self.ymm_high(number)
+
+    def set_register(self, name: str, data: bytes) -> None:
+        """Write one of them; an x87 register then holds something."""
+        number = int(name.lstrip("stxym"))
+        if name.startswith("st"):
+            self.fpr[number][:10] = data
+            self.ftwx |= 1 << ((self.fsw >> 11) + number & 7)
+            self.xstate_bv |= X87
+            return
+        self.xmm[number][:] = data[:16]
+        self.xstate_bv |= SSE
+        if len(data) > 16:
+            self.upper[number][:] = data[16:]
+            self.xstate_bv |= AVX
+
     def ymm_high(self, number: int) -> bytes:
         """The upper half of a YMM register."""
         return bytes(self.upper[number]) if self.xstate_bv & AVX else bytes(16)

@@ -164,6 +164,10 @@ def test_the_fpu(kvm_guest: Guests) -> None:
     assert typed(dbg, "print $xmm1").startswith("$1 = {v4_float = {1, 2, 3, 4}, v2_double = {2.00")
     assert typed(dbg, "print $1.v8_int16[1]") == "$2 = 16256"
     assert typed(dbg, "output $st0 / 3") == "0.333333333333333333342"
+    typed(dbg, "set var $xmm1.v4_float[1] = 0.5")
+    assert typed(dbg, "output $xmm1.v4_float") == "{1, 0.5, 3, 4}"
+    typed(dbg, "set var $st3 = 1.5")
+    assert typed(dbg, "output $st3 + 1") == "2.5" and "st3       1.5" in typed(dbg, "info fpu")
     with pytest.raises(UsageError, match="there is no vector register xmm16"):
         typed(dbg, "info vectors xmm16")
 

@@ -79,6 +79,9 @@ class Machine:
     def vector(self, name: str) -> bytes | None:
         return self.vectors.get(name)
 
+    def set_vector(self, name: str, data: bytes) -> None:
+        self.vectors[name] = data
+
     def variable(self, name: str) -> Raw | None:
         return self.variables.get(name)
 
