@@ -11,7 +11,7 @@ import pytest
 
 import kvmdbg
 from kvmdbg.core.session import Session
-from kvmdbg.engine.stops import BreakpointStop, ExitedStop
+from kvmdbg.engine.stops import BreakpointStop, ExitedStop, ReplayedStop
 from kvmdbg.errors import LoadError, UsageError
 from kvmdbg.pytest_plugin import Guests
 
@@ -150,6 +150,15 @@ def test_a_unikernel_is_debugged_as_any_guest(disk: str, time_scale: float) -> N
             assert sector.startswith(b"Wector 0\n")
             dbg.snapshots.restore("begun")
             assert dbg.machine.board.disks.hard[0].read(1, 1) == bytes(512) and not dbg.output
+
+
+def test_its_run_is_recorded_and_given_back(disk: str, time_scale: float) -> None:
+    """With the wall time that it was told, and what devices have put into its memory."""
+    with opened(disk) as dbg:
+        with dbg.record() as log:
+            assert isinstance(dbg.run(timeout=20 * time_scale), ExitedStop)
+        dbg.restart()
+        assert isinstance(dbg.replay(log), ReplayedStop)
 
 
 def test_what_hvt_does_not_take(disk: str) -> None:
