@@ -275,7 +275,7 @@ SETTINGS: tuple[Setting, ...] = (
         "serial port once the guest waits for input there (with --serial stdio), else to its keyboard once it waits "
         "for keys or lets the keyboard's interrupt through, else nowhere: they wait for the prompt. `keyboard` and "
         "`serial` insist on one, with `none` they always wait for the prompt. Ctrl-C interrupts the guest; Ctrl-] c "
-        "types it, Ctrl-] z Ctrl-Z, Ctrl-] Ctrl-] Ctrl-].",
+        "types it, Ctrl-] z Ctrl-Z, Ctrl-] Ctrl-] Ctrl-]; Ctrl-] s shows the screen.",
         KEYS_GO,
     ),
     Setting(

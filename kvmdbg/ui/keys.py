@@ -34,9 +34,10 @@ waits there (--serial stdio), else to its keyboard; `set keys` says otherwise. A
 
   Ctrl-C     interrupts the guest
   Ctrl-Z     suspends kvmdbg and its guest
+  Ctrl-] s   shows the guest's screen; all keys but Ctrl-], which leaves it, go to its keyboard then
   Ctrl-] c   is Ctrl-C for the guest, Ctrl-] z Ctrl-Z, Ctrl-] Ctrl-] Ctrl-]
 
-`screen live` shows the guest's screen meanwhile; all keys but Ctrl-], which leaves it, go to its keyboard."""
+`screen live` lets the guest run and shows its screen at once."""
 
 
 def help_text() -> str:

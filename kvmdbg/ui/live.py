@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,11 +23,11 @@ REFRESH = 0.1
 """Seconds between two looks at the screen."""
 ESCAPE_ALONE = 0.05
 """Seconds after which the escape key was that key, and not the start of another's sequence or Alt."""
-HELP = " keys go to the guest; Ctrl-] goes back to the prompt "
+HELP = " keys go to the guest; Ctrl-] goes back "
 
 
-def show(session: Session) -> None:
-    """Show the screen until the guest stops or the user leaves with Ctrl-]."""
+def show(session: Session, is_over: Callable[[], bool] = lambda: False) -> None:
+    """Show the screen until the guest stops, the user leaves with Ctrl-], or ``is_over``."""
     from prompt_toolkit.application import Application
     from prompt_toolkit.key_binding import KeyBindings
     from prompt_toolkit.keys import Keys
@@ -63,7 +65,7 @@ def show(session: Session) -> None:
         press(event, alt=True)
 
     def text() -> StyleAndTextTuples:
-        if session.state != "running" and app.is_running and not ended:
+        if (session.state != "running" or is_over()) and app.is_running and not ended:
             ended.append(True)
             app.exit()
         size = app.output.get_size()
@@ -84,4 +86,4 @@ def show(session: Session) -> None:
     )  # fmt: skip
     app.timeoutlen = app.ttimeoutlen = ESCAPE_ALONE
     with given_back(app):
-        app.run()
+        app.run(handle_sigint=threading.current_thread() is threading.main_thread())

@@ -122,7 +122,7 @@ class Shell:
         self.typing = None
         if self.prompt is not None:
             if sys.stdin.isatty():
-                self.typing = TypingThrough(self.session, lambda: str(interpreter.settings["keys"]), self._tell_keys)
+                self.typing = TypingThrough(self.session, self._keys_go, self._tell_keys, self._show_screen)
                 interpreter.attended = self.typing.taken
             self.session.files.progress = ProgressLine(self.console.progress)
             self.console.on_partial = self.prompt.app.invalidate
@@ -134,16 +134,23 @@ class Shell:
         return str(settings["theme"]) if self.color and settings["style-enabled"] else ""
 
     def _live_screen(self) -> None:
+        with self.typing.paused() if self.typing is not None else nullcontext():
+            self._show_screen(lambda: False)
+
+    def _show_screen(self, is_over: Callable[[], bool]) -> None:
+        """Show the guest's screen until the user leaves it; what it sends meanwhile follows."""
         from kvmdbg.ui import live
 
         start = len(self.session.output)
         self.session.listeners.remove(self.console.guest)
         try:
-            with self.typing.paused() if self.typing is not None else nullcontext():
-                live.show(self.session)
+            live.show(self.session, is_over)
         finally:
             self.session.listeners.on_output(self.console.guest)
             self.console.guest(self.session.output[start:][-KEPT_OUTPUT:])
+
+    def _keys_go(self) -> str:
+        return str(self.interpreter.settings["keys"])
 
     def _tell_keys(self, text: str) -> None:
         self.console.show(Message(text))

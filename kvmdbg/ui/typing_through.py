@@ -32,19 +32,35 @@ LOOKS = 0.05
 PREFIX = "\x1d"
 """Ctrl-]: the next key is one that the terminal would not give on."""
 BEHIND_PREFIX = {"c": "\x03", "z": "\x1a", PREFIX: PREFIX}
+SHOWS = "sS"
+PATIENCE = 5.0
+"""Seconds that the end of the shown screen is waited for."""
 SAID = {
-    "keyboard": "Keys go to the guest's keyboard now; Ctrl-C interrupts it, Ctrl-] c types Ctrl-C.",
-    "serial": "Keys go to the guest's serial port now; Ctrl-C interrupts it, Ctrl-] c types Ctrl-C.",
+    to: f"Keys go to the guest's {name} now; Ctrl-C interrupts it, Ctrl-] s shows its screen, Ctrl-] c types Ctrl-C."
+    for to, name in (("keyboard", "keyboard"), ("serial", "serial port"))
 }
 
 
 class TypingThrough:
-    """``setting`` gives the value of ``set keys``; ``tell`` shows a sentence."""
+    """``setting`` gives the value of ``set keys``; ``tell`` shows a sentence.
 
-    def __init__(self, session: Session, setting: Callable[[], str], tell: Callable[[str], None]) -> None:
+    ``show`` shows the guest's screen until the user leaves it, or the function that it is given says so.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        setting: Callable[[], str],
+        tell: Callable[[str], None],
+        show: Callable[[Callable[[], bool]], None],
+    ) -> None:
         self._session = session
         self._setting = setting
         self._tell = tell
+        self._show = show
+        self._screen_left = threading.Event()
+        """Set unless the screen is being shown."""
+        self._screen_left.set()
         self._file = sys.stdin.fileno()
         self._lock = threading.Lock()
         """Held while the terminal is read or its settings are changed."""
@@ -94,6 +110,7 @@ class TypingThrough:
     def _release(self) -> None:
         self._active = False
         self._wake.clear()
+        self._screen_left.wait(PATIENCE)
         with self._lock:
             self._put_back()
 
@@ -169,6 +186,10 @@ class TypingThrough:
     def _give(self, data: bytes) -> None:
         """What was typed to the guest, but for the prefix."""
         for char in self._decoder.decode(data):
+            if self._after_prefix and char in SHOWS:
+                self._after_prefix = False
+                self._show_screen()
+                return  # what was typed behind it was for the screen
             if self._after_prefix:
                 self._after_prefix = False
                 meant = BEHIND_PREFIX.get(char.lower(), "")
@@ -181,6 +202,17 @@ class TypingThrough:
                 self._session.peripherals.serial.type(meant.encode())
             else:
                 self._parser.feed(meant)
+
+    def _show_screen(self) -> None:
+        with self._lock:
+            if not self._active:
+                return
+            self._put_back()
+            self._screen_left.clear()
+        try:
+            self._show(lambda: not self._active)
+        finally:
+            self._screen_left.set()
 
     def _press(self, keys: list[str]) -> None:
         for key in keys:

@@ -209,3 +209,43 @@ def test_the_live_screen_and_keys_before_and_after(shell: Shell, tmp_path: Path)
     terminal.send("q")
     terminal.wait("10 90")
     interrupted(terminal)
+
+
+SHOWN = f"""
+    mov ax, 0xb800; mov es, ax; mov di, 0; mov ax, 0x1e48; stosw; mov ax, 0x1e69; stosw
+    {KEYBOARD.replace("in al, 0x60", "in al, 0x60; cmp al, 0x10; je done").replace("digit:", "done: cli; hlt; digit:")}
+"""
+"""Shows Hi as well, and halts at q."""
+
+
+def test_the_screen_is_shown_while_it_runs(shell: Shell, tmp_path: Path) -> None:
+    terminal = running(shell, tmp_path, SHOWN)
+    takes_keys(terminal)
+    terminal.send("\x1ds")
+    terminal.wait(lambda: terminal.rows[0] == "Hi" and "Ctrl-] goes back" in terminal.text)
+    assert terminal.shows_whole_screen
+    terminal.send("a")
+    terminal.send("\x1d")
+    terminal.wait(lambda: not terminal.shows_whole_screen and is_given_through(terminal))
+    terminal.wait("1e 9e")
+    terminal.send("b")
+    terminal.wait("30 b0")
+    terminal.send("\x1ds")
+    terminal.wait(lambda: terminal.shows_whole_screen and terminal.rows[0] == "Hi")
+    terminal.send("q")  # the guest stops
+    terminal.wait("Halted (KVM_EXIT_HLT)")
+    terminal.prompt()
+    assert not terminal.shows_whole_screen
+    terminal.command("print 6 * 7")
+    assert "$1 = 42" in terminal.text
+
+
+def test_a_signal_while_the_screen_is_shown(shell: Shell, tmp_path: Path) -> None:
+    terminal = running(shell, tmp_path, SHOWN)
+    takes_keys(terminal)
+    terminal.send("\x1ds")
+    terminal.wait(lambda: terminal.shows_whole_screen and terminal.rows[0] == "Hi")
+    os.kill(terminal.child.pid, signal.SIGTERM)
+    terminal.wait_for_death()
+    assert terminal.is_cooked and not terminal.shows_whole_screen
+    assert terminal.child.exitstatus == 128 + signal.SIGTERM and "Traceback" not in terminal.whole_text
