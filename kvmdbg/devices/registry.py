@@ -71,6 +71,11 @@ def parse(text: str) -> tuple[type[OptionalDevice], dict[str, int]]:
     return cls, options
 
 
+def needs_apic(text: str) -> bool:
+    """Whether the device that ``text`` describes is for guests that take an APIC as given."""
+    return getattr(_known.get(text.partition(",")[0].strip()), "needs_apic", False)
+
+
 def add(bus: Bus, text: str, board: Board) -> Device:
     """Put the device that ``text`` describes on the bus. UsageError."""
     cls, options = parse(text)

@@ -23,6 +23,8 @@ class TestDevice:
     options: ClassVar[dict[str, int]] = {"iobase": VALUE, "iosize": 12, "mmiobase": 0xFF000000, "mmiosize": 0x10000}
     ports: ClassVar[tuple[int, ...]] = (*range(VALUE, BYTES + 4), *range(LINES, LINES + LINE_COUNT))
     needs: ClassVar[tuple[str, ...]] = ("fw_cfg",)
+    needs_apic = True
+    """kvm-unit-tests use it before anything else."""
 
     def __init__(self, board: Board, options: dict[str, int]) -> None:
         self._board = board

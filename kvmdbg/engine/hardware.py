@@ -8,7 +8,7 @@ from kvmdbg.devices.fw_cfg import check_name
 from kvmdbg.devices.pic import Pic
 from kvmdbg.devices.pit import Pit
 from kvmdbg.devices.registry import add as add_device
-from kvmdbg.devices.registry import add_needed, add_standard
+from kvmdbg.devices.registry import add_needed, add_standard, needs_apic
 from kvmdbg.devices.uart import COM1, PORTS
 from kvmdbg.engine.cpu_features import apply_features, check_features
 from kvmdbg.engine.host import Host
@@ -68,7 +68,11 @@ class HardwareOptions:
         """Whose interrupt controllers there are: one of IRQCHIPS."""
         if isinstance(self.irqchip, bool):
             return "kernel" if self.irqchip or self.cpus > 1 else "none"
-        return self.irqchip or ("kernel" if self.cpus > 1 else "user" if self.machine == "pc" else "none")
+        if self.irqchip:
+            return self.irqchip
+        if self.cpus > 1 or any(needs_apic(text) for text in self.devices):
+            return "kernel"
+        return "user" if self.machine == "pc" else "none"
 
 
 class Hardware:

@@ -86,7 +86,7 @@ SUITE = ("pc-testdev", "isa-debug-exit,iobase=0xf4,iosize=4")
 
 
 def test_a_kernel_in_the_manner_of_kvm_unit_tests(kvm_guest: Guests, time_scale: float) -> None:
-    dbg = kvm_guest(c=UNIT_TEST, devices=SUITE, irqchip=True, memory="64M")
+    dbg = kvm_guest(c=UNIT_TEST, devices=SUITE, memory="64M")
     stop = dbg.run(timeout=20 * time_scale)
     assert dbg.output.decode().splitlines() == [
         f"PASS: {what}"
@@ -99,6 +99,90 @@ def test_a_kernel_in_the_manner_of_kvm_unit_tests(kvm_guest: Guests, time_scale:
         )
     ]
     assert isinstance(stop, ExitedStop) and stop.status == 1
+
+
+START = r"""
+        .section .init, "ax"
+        .long 0x1BADB002, 0, -0x1BADB002
+        .code32
+        .globl start
+start:  mov $stack, %esp
+        mov $directories + 7, %eax
+        mov $pdpt, %edi
+1:      mov %eax, (%edi)
+        add $4096, %eax
+        add $8, %edi
+        cmp $pdpt + 32, %edi
+        jb 1b
+        mov $0x87, %eax
+        mov $directories, %edi
+2:      mov %eax, (%edi)
+        add $0x200000, %eax
+        add $8, %edi
+        cmp $directories + 4 * 4096, %edi
+        jb 2b
+        movl $pdpt + 7, pml4
+        lgdt gdtr
+        mov $0x620, %eax
+        mov %eax, %cr4
+        mov $pml4, %eax
+        mov %eax, %cr3
+        mov $0xc0000080, %ecx
+        rdmsr
+        bts $8, %eax
+        wrmsr
+        mov %cr0, %eax
+        bts $31, %eax
+        mov %eax, %cr0
+        ljmpl $8, $long
+        .code64
+long:   mov $16, %eax
+        mov %eax, %ds
+        mov %eax, %es
+        mov %eax, %ss
+        mov $0xfee00020, %eax
+        mov (%rax), %eax
+        shr $24, %eax
+        jnz 3f
+        call _start
+3:      hlt
+gdt:    .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff
+gdtr:   .word 23
+        .quad gdt
+        .bss
+        .align 4096
+pml4:   .skip 4096
+pdpt:   .skip 4096
+directories: .skip 4 * 4096
+        .skip 8192
+stack:
+"""
+
+
+def built(folder: Path) -> str:
+    """The same as kvm-unit-tests build theirs: 64-bit code in a multiboot file that says to be for i386."""
+    (folder / "start.S").write_text(START)
+    (folder / "main.c").write_text(UNIT_TEST)
+    script = "SECTIONS { . = 4M; .text : { *(.init) *(.text*) *(.rodata*) *(.data*) } .bss : { *(.bss*) } }"
+    (folder / "flat.lds").write_text(script)
+    flags = (
+        "-m64 -O1 -ffreestanding -mno-red-zone -mgeneral-regs-only -fno-pic -fno-stack-protector -fcf-protection=none"
+    )
+    link = "-nostdlib -static -Wl,-T,flat.lds,--build-id=none,-e,start,-n,--no-warn-rwx-segments,-z,noexecstack"
+    for command in (
+        f"gcc {flags} {link} -o test.elf start.S main.c",
+        "objcopy -O elf32-i386 test.elf test.flat",
+    ):
+        subprocess.run(command.split(), cwd=folder, check=True, timeout=60)
+    return str(folder / "test.flat")
+
+
+def test_a_multiboot_file_from_the_command_line(tmp_path: Path) -> None:
+    devices = [word for text in SUITE for word in ("--device", text)]
+    command = [sys.executable, "-m", "kvmdbg", "--batch", "--memory", "64M", *devices, "--run", built(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.stdout.count("PASS: ") == 5 and "FAIL" not in done.stdout, done
+    assert done.returncode == 1
 
 
 # --- Solo5's hvt -------------------------------------------------------------------------------------------
