@@ -34,7 +34,8 @@ class Service:
 
 
 MODULES: dict[int, tuple[str, ...]] = {
-    **dict.fromkeys((0x08, 0x1A, 0x70), ("clock",)),
+    **dict.fromkeys((0x08, 0x70), ("clock",)),
+    0x1A: ("clock", "pci_services"),
     **dict.fromkeys((0x09, 0x16), ("keyboard",)),
     0x10: ("video", "colours"),
     **dict.fromkeys((0x11, 0x12, 0x15), ("system",)),

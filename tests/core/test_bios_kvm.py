@@ -251,3 +251,16 @@ def test_what_a_service_writes_is_watched(booted: Booted, length: int) -> None:
     dbg.restart()
     while not isinstance(stop := dbg.step(), stops.WatchpointStop):
         assert stop.pc < 0x7C20
+
+
+def test_a_guest_that_waits_for_a_key_comes_back(booted: Booted) -> None:
+    dbg = booted("mov ah, 0; int 0x16; mov ah, 0xe; int 0x10; mov ax, 0x0301; mov cx, 5; int 0x13; cli; hlt")
+    dbg.run(timeout=0.5)
+    dbg.snapshots.save("waits")
+    for key in "ab":
+        dbg.snapshots.restore("waits")
+        assert not dbg.machine.board.disks.hard[0].changed
+        dbg.type(key)
+        assert isinstance(run(dbg), stops.HaltedStop)
+        assert dbg.screen()[0] == key
+        assert dbg.machine.board.disks.hard[0].changed == 1

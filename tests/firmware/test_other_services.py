@@ -204,8 +204,49 @@ def test_the_clock(pc: Pc) -> None:
     assert pc.cx >= 0x2024
     pc.call(0x1A, ax=0)
     assert 0 <= pc.cx << 16 | pc.dx < 0x1800B0
+    pc.call(0x1A, ax=0xB18E)
+    assert pc.carry
+
+
+# --- PCI
+
+
+def test_the_pci_bus(pc: Pc, monkeypatch: pytest.MonkeyPatch) -> None:
     pc.call(0x1A, ax=0xB101)
-    assert pc.carry, "there is no PCI BIOS"
+    assert (pc.carry, pc.ax, pc.edx, pc.bx, pc.cl) == (False, 1, 0x20494350, 0x0210, 0)
+    registers = {(0x10, 0): 0x12345678, (0x10, 8): 0x01060102, (0x10, 0x0C): 0}
+    address = [0]
+    read, write = pc.bus.read_port, pc.bus.write_port
+
+    def read_port(port: int, size: int) -> int:
+        if port & ~3 != 0xCFC:
+            return read(port, size)
+        value = registers.get((address[0] >> 8 & 0xFFFF, address[0] & 0xFC), 0xFFFFFFFF)
+        return value >> 8 * (port & 3) & (1 << 8 * size) - 1
+
+    def write_port(port: int, size: int, value: int) -> None:
+        if port == 0xCF8:
+            address[0] = value
+        elif port & ~3 == 0xCFC:
+            registers[address[0] >> 8 & 0xFFFF, address[0] & 0xFC] = value
+        else:
+            write(port, size, value)
+
+    monkeypatch.setattr(pc.bus, "read_port", read_port)
+    monkeypatch.setattr(pc.bus, "write_port", write_port)
+    pc.call(0x1A, ax=0xB102, cx=0x1234, dx=0x5678, si=0)
+    assert (pc.carry, pc.ah, pc.bx) == (False, 0, 0x10)
+    pc.call(0x1A, ax=0xB102, cx=0x1234, dx=0x5678, si=1)
+    assert (pc.carry, pc.ah) == (True, 0x86)
+    pc.call(0x1A, ax=0xB103, ecx=0x010601, si=0)
+    assert (pc.carry, pc.bx) == (False, 0x10)
+    pc.call(0x1A, ax=0xB109, bx=0x10, di=2)
+    assert (pc.carry, pc.cx) == (False, 0x1234)
+    pc.call(0x1A, ax=0xB109, bx=0x10, di=3)
+    assert (pc.carry, pc.ah) == (True, 0x87)
+    pc.call(0x1A, ax=0xB10D, bx=0x10, di=4, ecx=0xCAFEBABE)
+    pc.call(0x1A, ax=0xB10A, bx=0x10, di=4)
+    assert pc.ecx == 0xCAFEBABE
 
 
 # --- the rest
