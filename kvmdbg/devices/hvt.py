@@ -36,8 +36,10 @@ class Hvt:
     def __init__(self, board: Board, options: dict[str, int]) -> None:
         self._board = board
         self.calls = [0] * (HALT + 1)
+        self.began = time.time_ns()
+        """The wall time (ns since 1970) at the beginning of guest time."""
         self.clock = 0
-        """The last wall time that was told, in nanoseconds."""
+        """The last wall time that was told."""
         self.last = "none"
 
     def read(self, offset: int, size: int) -> int:
@@ -59,7 +61,7 @@ class Hvt:
         self._board.dma.write(address, struct.pack(layout, *values))
 
     def _walltime(self, at: int) -> None:
-        now = time.time_ns()
+        now = self.began + self._board.time.now()
         try:
             self._board.arrived(self.name, "set_clock", now)
             self.set_clock(now)
@@ -142,10 +144,10 @@ class Hvt:
         return {"last": self.last, **found}
 
     def save(self) -> Any:
-        return [self.calls, self.clock, self.last]
+        return [self.calls, self.began, self.clock, self.last]
 
     def load(self, state: Any) -> None:
-        calls, self.clock, self.last = state
+        calls, self.began, self.clock, self.last = state
         self.calls = list(calls)
 
 

@@ -90,8 +90,9 @@ class Hardware:
         ``changed`` is called when a device takes its ports otherwise than before.
         """
         options = self.options
-        in_kernel = options.controllers == "kernel"
-        machine = self.host.machine(self._memory, options.cpus, in_kernel, self._change_cpuid)
+        is_hvt = image.format == "hvt"
+        controllers = "none" if is_hvt and options.irqchip == "" and options.cpus == 1 else options.controllers
+        machine = self.host.machine(self._memory, options.cpus, controllers == "kernel", self._change_cpuid)
         try:
             if options.cpu:
                 check_features(machine.vcpus[0].get_cpuid(), options.cpu)
@@ -105,9 +106,9 @@ class Hardware:
             machine.board = board
             self._add_disks(machine, image)
             machine.bus.add_ports(COM1, PORTS, self.serial.attach(board))
-            if options.machine == "pc" or options.controllers == "user":
+            if is_hvt or options.machine == "pc" or controllers == "user":
                 machine.bus.add(board.time)
-            if options.controllers == "user":
+            if controllers == "user":
                 board.pic = pic = Pic(board)
                 board.pit = pit = Pit(board)
                 for device in (pic, pit):
@@ -115,7 +116,7 @@ class Hardware:
                         machine.bus.add_ports(port, 1, device, offset=port)
             for text in options.devices:
                 add_device(machine.bus, text, board)
-            if image.format == "hvt":
+            if is_hvt:
                 add_device(machine.bus, "hvt", board)
             elif options.machine == "hvt":
                 raise UsageError(f"{image.path} is no Solo5 unikernel for hvt, and this machine takes no others")

@@ -222,6 +222,7 @@ def opened(disk: str) -> Session:
 
 def test_a_unikernel_is_debugged_as_any_guest(disk: str, time_scale: float) -> None:
     with opened(disk) as dbg:
+        assert {one.name for one in dbg.devices} == {"disks", "uart", "time", "hvt"}
         say = dbg.break_at("say")
         stop = dbg.run(timeout=20 * time_scale)
         assert isinstance(stop, BreakpointStop) and dbg.memory.read(dbg.regs.rdi, 15) == b"Hello from hvt:"
