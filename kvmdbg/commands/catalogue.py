@@ -26,6 +26,7 @@ MODULES = (
     "machine",
     "macros",
     "memory",
+    "names",
     "patching",
     "plumbing",
     "print_settings",

@@ -201,7 +201,7 @@ def remove_symbol_file(dbg: Interpreter, what: Annotated[str, RestType("FILE | -
 DeltaArg = Annotated[int, NumberType("DELTA", least=-(1 << 63))]
 
 
-@command("symbols", group="files", example="symbols")
+@command("symbols", group="files", example="symbols", py="list(dbg.symbols)")
 def symbols(dbg: Interpreter) -> Result:
     """What can be done with symbols; the words that may follow are listed without one."""
     return subcommand_table(dbg, "symbols")

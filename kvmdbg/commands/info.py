@@ -212,7 +212,6 @@ def points_table(dbg: Interpreter, numbers: tuple[list[int], ...], title: str, e
 
 @command(
     "info symbols",
-    aliases=("functions", "variables"),
     group="info",
     example="info symbols",
     guest="--symbols guests/boot16.elf guests/boot16.bin",

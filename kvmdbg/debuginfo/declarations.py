@@ -60,7 +60,7 @@ class DebugInfo:
 
     def __init__(self, dwarf: Dwarf) -> None:
         self.dwarf = dwarf
-        self._reader = _Reader(dwarf)
+        self.reader = self._reader = _Reader(dwarf)
 
     @classmethod
     def of(cls, dwarf: Dwarf) -> DebugInfo:

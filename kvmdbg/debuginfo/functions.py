@@ -167,6 +167,10 @@ class Functions:
             return origin.name
         return f"{origin.name}({_short_types(self.parameters(origin))})"
 
+    def is_external(self, origin: Origin) -> bool:
+        """Whether other units may call it: it is not static."""
+        return "DW_AT_external" in self._dies[origin.offset].attributes
+
     def _is_rust(self, origin: Origin) -> bool:
         return bool(re.search(r"17h[0-9a-f]{16}E", origin.linkage))
 

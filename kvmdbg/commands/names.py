@@ -1,0 +1,234 @@
+"""What the source defines and where, by regular expressions: info functions, variables, types and scope; rbreak."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated
+
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.parameters import LocationArg, RestType
+from kvmdbg.commands.registry import command
+from kvmdbg.commands.results import Fields, Group, Message, Result, Table
+from kvmdbg.debuginfo import names
+from kvmdbg.debuginfo.files import DebugFiles
+from kvmdbg.debuginfo.names import Definition
+from kvmdbg.errors import KvmdbgError, UsageError
+from kvmdbg.machine.image import Symbol
+
+RegexArg = Annotated[str, RestType("[-q] [-n] [REGEX]")]
+
+
+def pattern_of(text: str) -> re.Pattern[str]:
+    """A regular expression that a user typed. UsageError."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UsageError(f"'{text}' is no regular expression: {error}") from None
+
+
+def _defined(
+    dbg: Interpreter, what: str, text: str, read: Callable[[DebugFiles], Iterable[Definition]], kinds: tuple[str, ...]
+) -> Result:
+    """All definitions of a kind whose names match, by file; then the symbols that no debug information tells of."""
+    words = text.split()
+    flags = {word for word in words[:2] if word in ("-q", "-n")}
+    regex = " ".join(word for word in words if word not in flags)
+    pattern = pattern_of(regex)
+    files = dbg.session.files
+    found = {(one.file, one.name, one.line): one for one in read(files) if pattern.search(one.name)}
+    by_file: dict[str, list[Definition]] = {}
+    for one in sorted(found.values(), key=lambda one: (one.file, one.name, one.line)):
+        by_file.setdefault(one.file, []).append(one)
+    lines = [f'All {what} matching regular expression "{regex}":' if regex else f"All defined {what}:"]
+    for file, those in by_file.items():
+        lines += ["", f"File {os.path.basename(file) or file}:"]
+        lines += [f"{one.line or ''}{':' if one.line else ''}\t{one.declared}" for one in those]
+    others = [] if "-n" in flags else _without_debug_information(dbg, pattern, kinds)
+    if others:
+        lines += ["", "Non-debugging symbols:", *(f"{one.address:#010x}  {one.name}" for one in others)]
+    if len(lines) == 1:
+        lines = [f"No {what} match '{regex}'." if regex else f"No {what} are known: compile with -g."]
+    data: list[dict[str, object]] = [
+        {"name": one.name, "declared": one.declared, "file": one.file, "line": one.line, "address": one.address}
+        for one in found.values()
+    ]
+    data += [{"name": one.name, "address": one.address} for one in others]
+    return Message("\n".join(lines), data={what: data})
+
+
+def _without_debug_information(dbg: Interpreter, pattern: re.Pattern[str], kinds: tuple[str, ...]) -> list[Symbol]:
+    def is_told_of(address: int) -> bool:
+        for dwarf, base in dbg.session.files.dwarf():
+            try:
+                if any(unit.ranges for unit in dwarf.units_at(address - base)):
+                    return True
+            except KvmdbgError:
+                continue
+        return False
+
+    known = set(dbg.session.c_variables.outer_names()) if "object" in kinds and dbg.session.c_variables.known else set()
+    found = [one for one in dbg.session.symbols if one.kind in kinds and pattern.search(one.name)]
+    found = [one for one in found if one.name not in known and not is_told_of(one.address)]
+    return sorted({(one.address, one.name): one for one in found}.values(), key=lambda one: (one.address, one.name))
+
+
+@command(
+    "info functions",
+    group="info",
+    example="info functions ^run",
+    guest="guests/kernel-O0.elf",
+    py="[one for one in dbg.symbols if one.kind == 'function']",
+)
+def info_functions(dbg: Interpreter, regex: RegexArg = "") -> Result:
+    """List the functions whose names match a regular expression, by file, with what they take and return (DWARF).
+
+    Behind them come symbols of code without debug information; -n leaves them out.
+    """
+    return _defined(
+        dbg, "functions", regex, names.functions, ("function",) if dbg.session.files.dwarf() else ("function", "notype")
+    )
+
+
+@command(
+    "info variables",
+    group="info",
+    example="info variables task",
+    guest="guests/kernel-O0.elf",
+    py="[one for one in dbg.symbols if one.kind == 'object']",
+)
+def info_variables(dbg: Interpreter, regex: RegexArg = "") -> Result:
+    """List the variables outside of functions whose names match a regular expression, by file, with their types."""
+    return _defined(dbg, "variables", regex, names.variables, ("object",))
+
+
+@command(
+    "info types",
+    group="info",
+    example="info types task",
+    guest="guests/kernel-O0.elf",
+    py="dbg.c_variables.type_names()",
+)
+def info_types(dbg: Interpreter, regex: RegexArg = "") -> Result:
+    """List the types whose names match a regular expression, by file."""
+    return _defined(dbg, "types", f"{regex} -n" if regex else "-n", names.types, ())
+
+
+@command(
+    "info address",
+    group="info",
+    example=("info address tasks", "info address divide"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.symbols[name]",
+)
+def info_address(dbg: Interpreter, name: Annotated[str, RestType("NAME", "expression")]) -> Result:
+    """Say where a variable, a function or another symbol is kept: its address, its register, its place in the frame."""
+    variables = dbg.session.c_variables
+    found = variables.find(name) if variables.known else None
+    if found is not None:
+        kind = "a parameter" if found.is_parameter else "a local variable" if found.owner else "static storage"
+        try:
+            place = variables.place(found)
+        except KvmdbgError as error:
+            return Message(f'Symbol "{name}" is {kind}: {error}.', data={"name": name})
+        where = f"at address {place.address:#x}" if place.address is not None else ""
+        where = where or (f"in ${place.register}" if place.register else "worked out, it is kept nowhere")
+        return Message(f'Symbol "{name}" is {kind} {where}.', data={"name": name, "address": place.address})
+    symbol = dbg.session.symbols.lookup(name)
+    places = dbg.session.locations.find(name, entry=True).locations if symbol is None else ()
+    address = symbol.address if symbol is not None else places[0].address
+    is_function = symbol is None or symbol.kind == "function"
+    kind = "a function" if is_function else "a number" if symbol and symbol.kind == "absolute" else "a symbol"
+    return Message(f'Symbol "{name}" is {kind} at address {address:#x}.', data={"name": name, "address": address})
+
+
+@command(
+    "info scope",
+    group="info",
+    example="info scope divide",
+    guest="guests/kernel-O0.elf",
+    py="dbg.c_variables.seen_from(address).visible(parameters=False)",
+)
+def info_scope(dbg: Interpreter, location: LocationArg) -> Result:
+    """List the variables that code at a place sees of its function: arguments and locals, and their types (DWARF)."""
+    seen = dbg.session.c_variables.seen_from(location.address)
+    try:
+        found = [*seen.visible(parameters=True), *seen.visible(parameters=False)]
+    except UsageError:
+        found = []
+    rows = tuple(
+        (one.name, one.type.name, str(one.type.size), "argument" if one.is_parameter else "local") for one in found
+    )
+    empty = f"Nothing local is known at {location.text}."
+    return Table(f"scope {location.text}", ("Name", "Type", "Bytes", "Kind"), rows, empty)
+
+
+@command(
+    "info source", group="info", example=("break divide", "run", "info source"), guest="guests/kernel-O0.elf",
+    py="dbg.source.at(dbg.vcpu.pc)",
+)  # fmt: skip
+def info_source(dbg: Interpreter) -> Result:
+    """Show the current source file: where it is, its language, what compiled it, its debug information."""
+    file = dbg.session.locations.current_file()
+    missing = [Message(f"{one}.", "warning") for one in dbg.session.files.missing]
+    if file is None:
+        return Group((Message("No source file is known."), *missing))
+    values = {"file": file, "found at": dbg.session.source.path(file) or "nowhere; directory FOLDER says where"}
+    lines = len(dbg.source_lines(file))
+    values |= {"lines": str(lines)} if lines else {}
+    for path, unit, about in names.units(dbg.session.files):
+        if unit.path == file:
+            values |= {"compiled in": unit.folder, "language": about["language"], "compiler": about["producer"]}
+            values |= {"debug information": f"DWARF {about['version']} in {path}"}
+            break
+    shown = Fields("", {name: value for name, value in values.items() if value})
+    return Group((shown, *missing)) if missing else shown
+
+
+@command("info sources", group="info", example="info sources", guest="guests/kernel-O0.elf", py="dbg.source.files()")
+def info_sources(dbg: Interpreter, regex: Annotated[str, RestType("REGEX")] = "") -> Result:
+    """List the source files that code comes from, those that match a regular expression."""
+    pattern = pattern_of(regex)
+    found = [file for file in dbg.session.source.files() if pattern.search(file)]
+    rows = tuple((file, "" if dbg.session.source.path(file) else "not found here") for file in found)
+    table = Table("sources", ("File", ""), rows, "No source files are known.", tuple({"file": file} for file in found))
+    missing = tuple(Message(f"{one}.", "warning") for one in dbg.session.files.missing)
+    return Group((table, *missing)) if missing else table
+
+
+@command(
+    "rbreak",
+    aliases=("rb",),
+    group="breakpoints",
+    example=("rbreak ^run", "info breakpoints"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.break_at(name)",
+)
+def rbreak(dbg: Interpreter, regex: Annotated[str, RestType("[SOURCE:]REGEX")]) -> Iterator[Result]:
+    """Set a breakpoint on each function whose name matches a regular expression, or on those of one file.
+
+    Of code without debug information symbols of functions are meant.
+    """
+    file, colon, rest = regex.partition(":")
+    if colon and not rest.startswith(":"):
+        path, pattern = dbg.session.source.find_file(file.strip()), pattern_of(rest.strip())
+    else:
+        path, pattern = "", pattern_of(regex)
+    found = [one for one in names.functions(dbg.session.files) if pattern.search(one.name)]
+    wanted: dict[int, str] = {
+        one.address: one.name for one in found if one.address is not None and path in ("", one.file)
+    }
+    if not path:
+        for symbol in _without_debug_information(dbg, pattern, ("function",)):
+            wanted.setdefault(symbol.address, symbol.name)
+    if not wanted:
+        raise UsageError(f"no function matches '{regex}'")
+    for address, name in sorted(wanted.items(), key=lambda one: (one[1], one[0])):
+        made = dbg.session.break_at(dbg.session.source.behind_prologue(address))
+        made.location = name
+        dbg.session.variables["bpnum"] = made.number
+        yield Message(
+            f"Breakpoint {made.number} at {name} ({made.address:#x}).",
+            data={"number": made.number, "address": made.address, "name": name},
+        )

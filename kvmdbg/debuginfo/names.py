@@ -1,0 +1,133 @@
+"""What the guest's source defines, all of it: functions, variables and types with where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from kvmdbg.debuginfo.declarations import DebugInfo
+from kvmdbg.debuginfo.dwarf import Dwarf, Unit, damage, text
+from kvmdbg.debuginfo.files import DebugFiles
+from kvmdbg.debuginfo.functions import Functions
+from kvmdbg.debuginfo.lines import unit_file
+from kvmdbg.errors import LoadError
+from kvmdbg.record import record
+
+
+@record
+class Definition:
+    """One: its ``name``, as C declares it, file and line; ``address`` is where it is in the guest, None for a type."""
+
+    name: str
+    declared: str
+    file: str
+    line: int
+    address: int | None = None
+
+
+def functions(files: DebugFiles) -> Iterator[Definition]:
+    """The functions with code."""
+    for dwarf, base in files.dwarf():
+        with suppress(LoadError):
+            known, info = Functions.of(dwarf), DebugInfo.of(dwarf)
+            for block in list(known.every()):
+                origin = block.origin
+                if origin is None or not origin.name:
+                    continue
+                type = info.function_type(block.entry)
+                name = known.shown(origin)
+                declared = type.declaring(origin.name) if type is not None and name == origin.name else name
+                static = "" if known.is_external(origin) else "static "
+                yield Definition(origin.name, f"{static}{declared};", origin.file, origin.line, block.entry + base)
+
+
+def variables(files: DebugFiles) -> Iterator[Definition]:
+    """The variables outside of functions."""
+    for dwarf, unit, base, info in _units(files):
+        seen: set[int] = set()
+        for name, die in sorted(info.reader.unit(unit).variables.items(), key=lambda one: -len(one[0])):
+            if die.offset in seen:
+                continue
+            seen.add(die.offset)
+            found = info.reader.variable(unit, die)
+            if found is None:
+                continue
+            top = _declaration(die)
+            static = "" if "DW_AT_external" in top.attributes else "static "
+            place = found.location
+            is_placed = isinstance(place, bytes) and place[:1] == b"\x03"  # DW_OP_addr
+            address = int.from_bytes(place[1:], "little") + base if isinstance(place, bytes) and is_placed else None
+            file, line = _where(dwarf, unit, top)
+            yield Definition(name, f"{static}{found.type.declaring(name)};", file, line, address)
+
+
+def types(files: DebugFiles) -> Iterator[Definition]:
+    """The types that have names; those of the language have no line."""
+    for dwarf, unit, _, info in _units(files):
+        seen: set[int] = set()
+        for name, die in sorted(info.reader.unit(unit).types.items(), key=lambda one: -len(one[0])):
+            if die.offset in seen:
+                continue
+            seen.add(die.offset)
+            file, line = _where(dwarf, unit, die)
+            if die.tag == "DW_TAG_typedef":
+                target = info.reader.type_of(die.get_DIE_from_attribute("DW_AT_type")) if _has_type(die) else None
+                yield Definition(name, f"typedef {target.declaring(name) if target else f'void {name}'};", file, line)
+            elif die.tag == "DW_TAG_base_type":
+                yield Definition(name, info.reader.type_of(die).name, unit.path, 0)
+            else:
+                yield Definition(name.rpartition(" ")[2], f"{name};", file, line)
+
+
+def _units(files: DebugFiles) -> Iterator[tuple[Dwarf, Unit, int, DebugInfo]]:
+    for dwarf, base in files.dwarf():
+        with suppress(LoadError):
+            info = DebugInfo.of(dwarf)
+            for unit in dwarf.advancing("Reading the names", dwarf.units()):
+                with dwarf.lock, damage(dwarf.path, "debug information"):
+                    yield dwarf, unit, base, info
+
+
+def _has_type(die: Any) -> bool:
+    return "DW_AT_type" in die.attributes
+
+
+def _declaration(die: Any) -> Any:
+    for link in ("DW_AT_specification", "DW_AT_abstract_origin"):
+        if link in die.attributes:
+            return die.get_DIE_from_attribute(link)
+    return die
+
+
+def _where(dwarf: Dwarf, unit: Unit, die: Any) -> tuple[str, int]:
+    file, line = die.attributes.get("DW_AT_decl_file"), die.attributes.get("DW_AT_decl_line")
+    name = unit_file(dwarf, unit, int(file.value)) if file is not None else unit.path
+    return name or unit.path, int(line.value) if line is not None else 0
+
+
+def units(files: DebugFiles) -> list[tuple[str, Unit, dict[str, str]]]:
+    """The program's units: in which file's debug information, and what made each, its language and DWARF version."""
+    found = []
+    for dwarf, _ in files.dwarf():
+        with suppress(LoadError):
+            for unit in dwarf.units():
+                with dwarf.lock, damage(dwarf.path, "debug information"):
+                    cu, top = dwarf.die(unit)
+                    language = top.attributes.get("DW_AT_language")
+                    about = {
+                        "language": LANGUAGES.get(int(language.value), "unknown")
+                        if language is not None
+                        else "unknown",
+                        "producer": text(top, "DW_AT_producer"),
+                        "version": str(cu["version"]),
+                    }
+                    found.append((dwarf.path, unit, about))
+    return found
+
+
+LANGUAGES = {
+    1: "c", 2: "c", 0xC: "c", 0x1D: "c", 0x2C: "c", 4: "c++", 0x1A: "c++", 0x21: "c++", 0x2B: "c++", 0x1C: "rust",
+    0x8001: "asm", 0x16: "go", 0x13: "d", 3: "ada", 0xD: "ada",
+}  # fmt: skip
+"""DW_LANG_*, as gdb calls them."""

@@ -1,0 +1,74 @@
+"""What a program defines, by regular expressions, as gdb lists it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.programs import gdb
+from tests.programs.conftest import Open
+
+pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
+
+
+def declared(said: str) -> list[str]:
+    """The declarations of a list, in an order of ours (gdb does not sort all of its own)."""
+    said = said.partition("Non-debugging symbols")[0]
+    return sorted(re.findall(r"^(?:\d+:)?\t(.*)$", said, re.MULTILINE)) + re.findall(
+        r"^File (?:.*/)?(.*):", said, re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["info functions", "info functions ^ad", "info functions k", "info variables", "info variables ^c", "info types .",
+     "info types item"],
+)  # fmt: skip
+@pytest.mark.parametrize("flags", ["-O0", "-O2", "-gsplit-dwarf", "-gdwarf-4"])
+def test_lists_are_gdbs(debug: Open, command: str, flags: str) -> None:
+    if (flags, command) == ("-O2", "info variables"):
+        command = "info variables ^[ct]"  # gdb also lists variables that were optimized out
+    dbg = debug("kernel.c", flags=flags)
+    assert declared(dbg.typed(command)) == declared(gdb(dbg.path, command))
+
+
+def test_lists_without_debug_information(debug: Open) -> None:
+    dbg = debug("kernel.c", flags="-g0")
+    assert re.findall(r"^0x\w+  (\w+)$", dbg.typed("info functions ^[aw]"), re.MULTILINE) == ["add", "work"]
+    assert "0x00" in dbg.typed("info variables counter") and "counter" in dbg.typed("info variables counter")
+    assert dbg.typed("info functions -n") == "No functions are known: compile with -g."
+    assert dbg.typed("info functions nix") == "No functions match 'nix'."
+    assert dbg.typed("info functions [").startswith("refused: '[' is no regular expression: ")
+    assert dbg.typed("rbreak ^add$").startswith("Breakpoint 1 at add (0x")
+    assert dbg.typed("info source") == "No source file is known."
+
+
+def test_breakpoints_on_functions_by_a_regular_expression(debug: Open) -> None:
+    dbg = debug("kernel.c")
+    assert dbg.typed("rbreak ^[aw]").splitlines() == [
+        "Breakpoint 1 at add (0x100013).",
+        "Breakpoint 2 at work (0x100039).",
+    ]
+    assert dbg.typed("rbreak kernel.c:^k") == "Breakpoint 3 at kmain (0x10006d)."
+    assert dbg.typed("rbreak nix") == "refused: no function matches 'nix'"
+    assert dbg.typed("rbreak nix.c:k").startswith("refused: no code comes from a file nix.c")
+
+
+def test_where_names_are_kept(debug: Open) -> None:
+    dbg = debug("kernel.c")
+    dbg.typed("break kernel.c:9", "run")
+    for name in ("counter", "add"):
+        wanted = re.findall(r"address (0x\w+)", gdb(dbg.path, f"info address {name}"))
+        assert re.findall(r"address (0x\w+)", dbg.typed(f"info address {name}")) == wanted
+    assert dbg.typed("info address sum").startswith('Symbol "sum" is a local variable at address 0x')
+    assert dbg.typed("info address a").startswith('Symbol "a" is a parameter at address 0x')
+    assert dbg.typed("info address nix") == "refused: no symbol 'nix'"
+    assert [row.split()[0] for row in dbg.typed("info scope work").splitlines()[1:]] == ["n", "got", "i"][:2]
+
+
+def test_the_current_source(debug: Open) -> None:
+    dbg = debug("kernel.c")
+    said = dict(row.split(None, 1) for row in dbg.typed("break add", "run", "info source").splitlines()[1:])
+    assert said["language"] == "c" and said["compiler"].startswith("GNU C") and said["lines"] == "26"
+    assert dbg.typed("info sources kernel").splitlines()[1].endswith("kernel.c")
