@@ -276,15 +276,16 @@ class Interpreter:
                 open_bodies.pop()
                 if not open_bodies:
                     return lines
-            elif not as_it_is and (inner := self._opens_body(line)) is not None:
+            elif not as_it_is and (inner := self.opened_body(line)) is not None:
                 open_bodies.append(inner)
             lines.append(line.rstrip() if as_it_is else line.strip())
 
     def needs_body(self, line: str) -> bool:
         """True when this line is followed by a body that ends with ``end``."""
-        return self._opens_body(line) is not None
+        return self.opened_body(line) is not None
 
-    def _opens_body(self, line: str) -> Command | None:
+    def opened_body(self, line: str) -> Command | None:
+        """The command of a line that is followed by a body."""
         if not _OPENS_BODY.match(line):
             return None
         try:

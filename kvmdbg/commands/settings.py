@@ -279,6 +279,16 @@ SETTINGS: tuple[Setting, ...] = (
         KEYS_GO,
     ),
     Setting(
+        "tui-layout",
+        "split",
+        "asm",
+        choice("src", "asm", "split", "regs"),
+        "src|asm|split|regs",
+        "What the code pane of the full-screen mode shows: source, instructions (regs: with the registers), or both. "
+        " The first two can be scrolled. `layout` changes it.",
+        ("src", "asm", "split", "regs"),
+    ),
+    Setting(
         "tui-memory",
         "$sp",
         "$sp + 8",

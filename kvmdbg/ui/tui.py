@@ -6,20 +6,24 @@ Nothing is computed for a pane that is not shown, and a pane is computed once a 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg import error_log
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Message, Result
-from kvmdbg.errors import KvmdbgError
+from kvmdbg.commands.support import FullScreen
+from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.printable import printable
+from kvmdbg.ui.code_pane import CodePane
+from kvmdbg.ui.dialogue import Dialogue
 from kvmdbg.ui.given_back import given_back
 from kvmdbg.ui.guest_screen import screen_lines
 from kvmdbg.ui.panes import Line, Pane, lines_of, plain, wrapped
 from kvmdbg.ui.style import prompt_style
 from kvmdbg.ui.toolbar import toolbar
+from kvmdbg.ui.tui_keys import bindings
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -27,7 +31,6 @@ if TYPE_CHECKING:
     from prompt_toolkit.application import Application
     from prompt_toolkit.formatted_text import StyleAndTextTuples
     from prompt_toolkit.history import History
-    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
     from prompt_toolkit.layout import Container
 
     from kvmdbg.engine.stops import Stop
@@ -43,7 +46,6 @@ HELP = (
     ("F5", "continue"), ("F6", "interrupt"), ("F10", "next"), ("F11", "step"), ("F2", "other pane"),
     ("F3", "focus"), ("Tab", "complete"), ("PgUp/PgDn", "scroll"), ("Ctrl-D", "leave"),
 )  # fmt: skip
-COMMAND_KEYS = {"f5": "continue", "f10": "next", "f11": "step"}
 
 
 class Tui:
@@ -71,15 +73,21 @@ class Tui:
             "registers": Pane("registers", self._part("registers_part")),
             "stack": Pane("stack", self._part("stack_part")),
             "memory": Pane("memory", self._memory),
+            "locals": Pane("locals", partial(self._command, "info locals")),
+            "backtrace": Pane("backtrace", partial(self._command, "backtrace")),
+            "watch": Pane("watch", self._watched),
             "breakpoints": Pane("breakpoints", partial(self._command, "info breakpoints")),
             "exits": Pane("exits", partial(self._command, "info exits")),
             "screen": Pane("screen", self._screen, live=True),
             "console": Pane("guest console", self._console, tail=True, live=True, always=True),
             "log": Pane("kvmdbg", self._shown_log, tail=True, live=True, always=True),
         }
-        self.side = ["breakpoints", "exits", "screen", "console", "memory"]
+        self.side = ["breakpoints", "exits", "screen", "console", "memory", "locals", "backtrace", "watch"]
         """What the changing pane may show; the first is shown."""
         self.focus = "log"
+        self.code = CodePane(interpreter)
+        self._centred = (-1, -1)
+        self.dialogue = Dialogue(interpreter, self.execute, lambda: self.app.invalidate())
         self._last_mistake = ""
         self._reading = ""
         """How far a long reading is."""
@@ -126,19 +134,20 @@ class Tui:
             self._at_work.release()
 
     def _code(self, width: int) -> list[Line]:
-        from kvmdbg.commands import views
-
         if self.session.state != "stopped":
             return plain(f"(the guest is {self.session.state})")
-        if not self.session.source.is_listed:
-            if not self._reads_units:
-                self._reads_units = True
-                self._reading = "Reading the debug information"
-                threading.Thread(target=self._read_units, daemon=True).start()
-            return lines_of(views.code_part(self.interpreter), width)
-        code = lines_of(views.code_part(self.interpreter), width)
-        source = views.source_part(self.interpreter, max(5, self.panes["code"].height - len(code) - 2))
-        return ([*lines_of(source, width), []] if source is not None else []) + code
+        if not self.session.source.is_listed and not self._reads_units:
+            self._reads_units = True
+            self._reading = "Reading the debug information"
+            threading.Thread(target=self._read_units, daemon=True).start()
+        pane = self.panes["code"]
+        made = self.code.lines(width, pane.height)
+        if self.code.scrolls and self._centred != (self.generation, len(made)):
+            self._centred = self.generation, len(made)
+            pane.back = max(self.code.current - pane.height // 2, 0)
+        elif not self.code.scrolls:
+            pane.back = 0
+        return made
 
     def _read_units(self) -> None:
         """On a thread of its own: what the code pane needs of a large file."""
@@ -163,9 +172,17 @@ class Tui:
     def _command(self, line: str, width: int) -> list[Line]:
         from kvmdbg.commands import exits, info, tracing  # noqa: F401  they are loaded by then
 
+        if self.session.state != "stopped" and line not in ("info breakpoints", "info exits"):
+            return plain(f"(the guest is {self.session.state})")
         found = self.interpreter.registry.resolve(line).command
         result = found.function(self.interpreter)
-        return lines_of(result, width)
+        return self._results(result, width) if isinstance(result, Iterator) else lines_of(result, width)
+
+    def _watched(self, width: int) -> list[Line]:
+        from kvmdbg.commands.displays import enabled_displays
+
+        found = enabled_displays(self.interpreter)
+        return self._results(found, width) if found else plain("Nothing is watched: display EXPRESSION does.")
 
     def _screen(self, width: int) -> list[Line]:
         return screen_lines(self.session, width, self.panes["screen"].height)
@@ -191,6 +208,11 @@ class Tui:
         self.app.invalidate()
 
     @property
+    def is_wide(self) -> bool:
+        """Whether there are two columns of panes."""
+        return self.columns >= WIDE
+
+    @property
     def columns(self) -> int:
         return int(self.app.output.get_size().columns)
 
@@ -210,16 +232,20 @@ class Tui:
         """Execute what was typed until nothing is left."""
         while True:
             line = self._typed[0]
-            self._say([[("bold", f"(kvmdbg) {line}")]])
+            self._say(
+                [[("bold", f"{'(kvmdbg)' if not at else '>'} {part}")] for at, part in enumerate(line.split("\n"))]
+            )
             try:
                 with self._at_work:
-                    for result in self.interpreter.execute(line):
+                    first, *rest = line.split("\n")
+                    more = iter(rest)
+                    for result in self.interpreter.execute(first, lambda more=more: next(more, None)):  # type: ignore[misc]
                         self.show(result)
             except KvmdbgError as error:
                 self.show(Message(str(error), "error"))
             except Quit as leave:
                 self.status = leave.status
-                self._forget()
+                self.forget()
                 self._leave()
             except Exception as error:
                 self.show(Message(error_log.internal(error), "error"))
@@ -230,7 +256,7 @@ class Tui:
                 if not self._typed:
                     return
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Forget the commands that wait."""
         with self._lock:
             del self._typed[1:]
@@ -272,7 +298,7 @@ class Tui:
                 elif kind == MouseEventType.SCROLL_DOWN:
                     tui.panes[name()].scroll(3)
                 elif kind == MouseEventType.MOUSE_DOWN:
-                    tui.focus = name()
+                    tui.click(name(), mouse_event.position.y)
                 else:
                     return NotImplemented
                 return None
@@ -315,16 +341,17 @@ class Tui:
                     yield Completion(one.text, one.start - len(line), display_meta=one.description)
 
         def accept(buffer: Buffer) -> bool:
-            self.execute(buffer.text)
+            self.dialogue.typed(buffer.text)
             return False
 
         self.input = Buffer(
             history=self.history, completer=Words(), complete_while_typing=False, multiline=False, accept_handler=accept
         )
         prompt = Window(
-            BufferControl(self.input, input_processors=[BeforeInput(lambda: "(kvmdbg) ", style="bold")]), height=1
+            BufferControl(self.input, input_processors=[BeforeInput(lambda: self.dialogue.prompt, style="bold")]),
+            height=1,
         )
-        wide = Condition(lambda: self.columns >= WIDE)
+        wide = Condition(lambda: self.is_wide)
         left = HSplit([self._window(lambda: "code"), self._window(lambda: "log")])
         right = HSplit([
             self._window(lambda: "registers", Dimension(preferred=9, weight=1)),
@@ -350,7 +377,7 @@ class Tui:
         })  # fmt: skip
         app: Application[None] = Application(
             layout=Layout(root, focused_element=prompt),
-            key_bindings=self._keys(),
+            key_bindings=bindings(self),
             style=merge_styles([DynamicStyle(lambda: prompt_style(interpreter.settings["theme"])), styles]),
             include_default_pygments_style=False,
             full_screen=True,
@@ -362,9 +389,30 @@ class Tui:
     @property
     def narrow(self) -> str:
         """What the one changing pane of a narrow screen shows."""
-        return self._narrow[0]
+        return "registers" if self.interpreter.settings["tui-layout"] == "regs" else self.narrow_panes[0]
 
-    _narrow = ["registers", "stack", "breakpoints", "exits", "screen", "console", "memory"]
+    def click(self, name: str, row: int) -> None:
+        """A click into a pane chooses it; one into code that is chosen sets a breakpoint there, or deletes it."""
+        if name == "code" == self.focus and (line := self.code.click(row + self.panes["code"].back)):
+            self.execute(line)
+        self.focus = name
+
+    def choose(self, name: str) -> None:
+        """Let PgUp and PgDn scroll the pane that this names, and show it where another is."""
+        near = [
+            one for one in self.panes if one.startswith({"src": "code", "asm": "code", "cmd": "log"}.get(name, name))
+        ]
+        if len(near) != 1:
+            raise UsageError(f"'{name}' is none of the panes {', '.join(self.panes)}")
+        for panes in (self.side, self.narrow_panes):
+            while near[0] in panes and panes[0] != near[0]:
+                panes.append(panes.pop(0))
+        self.focus = near[0]
+        self.app.invalidate()
+
+    narrow_panes = [
+        "registers", "stack", "breakpoints", "exits", "screen", "console", "memory", "locals", "backtrace", "watch",
+    ]  # fmt: skip
 
     def _help(self) -> StyleAndTextTuples:
         if self._reading:
@@ -375,60 +423,6 @@ class Tui:
             if len(text) + len(part) <= left:
                 text += part
         return [("", text)]
-
-    def _keys(self) -> KeyBindings:
-        from prompt_toolkit.key_binding import KeyBindings
-
-        keys = KeyBindings()
-        for key, line in COMMAND_KEYS.items():
-            keys.add(key)(lambda event, line=line: self.execute(line))
-
-        @keys.add("c-c")
-        @keys.add("f6")
-        def interrupt(event: KeyPressEvent) -> None:
-            self._forget()
-            if self.session.state == "running":
-                threading.Thread(target=self.session.interrupt, daemon=True).start()
-            else:
-                self.input.reset()
-
-        @keys.add("c-z")
-        def suspend(event: KeyPressEvent) -> None:
-            event.app.suspend_to_background()
-
-        @keys.add("c-d")
-        def leave(event: KeyPressEvent) -> None:
-            if not self.input.text:
-                event.app.exit()
-
-        @keys.add("f2")
-        def other(event: KeyPressEvent) -> None:
-            panes = self.side if self.columns >= WIDE else self._narrow
-            panes.append(panes.pop(0))
-            self.focus = panes[0]
-
-        @keys.add("f3")
-        def focus(event: KeyPressEvent) -> None:
-            wide = self.columns >= WIDE
-            seen = ["code", "log", "registers", "stack", self.side[0]] if wide else ["code", self.narrow, "log"]
-            self.focus = seen[(seen.index(self.focus) + 1) % len(seen)] if self.focus in seen else seen[0]
-
-        @keys.add("tab")
-        def complete(event: KeyPressEvent) -> None:
-            if self.input.complete_state:
-                self.input.complete_next()
-            else:
-                self.input.start_completion(insert_common_part=True)
-
-        @keys.add("pageup")
-        def up(event: KeyPressEvent) -> None:
-            self.panes[self.focus].scroll(-5)
-
-        @keys.add("pagedown")
-        def down(event: KeyPressEvent) -> None:
-            self.panes[self.focus].scroll(5)
-
-        return keys
 
     # --- the whole ---------------------------------------------------------------------------------
 
@@ -452,13 +446,17 @@ class Tui:
         kept = interpreter.on_event, interpreter.width, interpreter.confirm, interpreter.settings["context"]
         interpreter.on_event = self.show
         interpreter.width = lambda: max(self.columns - 4, 40)
-        interpreter.confirm = lambda question: True
+        interpreter.confirm = self.dialogue.ask
+        screen = interpreter.kept(FullScreen)
+        screen.focus = self.choose
         interpreter.settings["context"] = ()
-        self._narrow = list(self._narrow)
+        self.narrow_panes = list(self.narrow_panes)
         try:
             with given_back(self.app):
                 self.app.run(pre_run=self._begin, set_exception_handler=False)
         finally:
+            screen.focus = None
+            self.dialogue.cancel()
             if self.session.state == "running":
                 self.session.interrupt()
             interpreter.on_event, interpreter.width, interpreter.confirm, interpreter.settings["context"] = kept

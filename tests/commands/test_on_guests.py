@@ -206,7 +206,7 @@ def test_context_shows_what_changed(hello: Typist) -> None:
     (report,) = hello.results("si")
     assert isinstance(report, StopReport)
     parts = {part.name: part.content for part in report.parts}
-    assert list(parts) == ["regs", "code", "stack", "stop"]
+    assert list(parts) == ["regs", "code", "stack", "stop", "backtrace"]
     regs = parts["regs"]
     assert isinstance(regs, Registers)
     changed = {one.name for one in regs.values if one.changed}

@@ -101,5 +101,61 @@ def test_starting_again_and_again_shows_nothing_ugly(shell: Shell) -> None:
         screen.wait(lambda halts=halts: screen.text.count("Halted (KVM_EXIT_HLT), next") >= halts)  # type: ignore[misc]
         if halts == 3:
             screen.send("kill\r")
+            screen.wait("Kill the guest? (y or n)")
+            screen.send("y\r")
             screen.wait("(the guest is dead)")
     assert "Exception" not in screen.raw and "internal error" not in screen.raw and "Press ENTER" not in screen.raw
+
+
+def test_bodies_and_questions(shell: Shell) -> None:
+    screen = shell("--tui", *BOOT, columns=120, lines=40)
+    screen.wait("0x007c00  <start>")
+    screen.send("if 1\r")
+    screen.wait(lambda: any(row.startswith("> ") or row == ">" for row in screen.rows))
+    screen.send("print 40 + 2\rend\r")
+    screen.wait("$1 = 42")
+    screen.send("break func\r")
+    screen.wait("Breakpoint 1 at func")
+    screen.send("delete\r")
+    screen.wait("Delete all breakpoints? (y or n)")
+    screen.send("n\r")
+    screen.wait(lambda: any(row.startswith("(kvmdbg)") for row in screen.rows[-4:]))
+    screen.send("delete\r")
+    screen.wait("Delete all breakpoints? (y or n)")
+    screen.send("y\r")
+    screen.wait("No breakpoints, watchpoints or catchpoints.")
+
+
+def test_layouts_and_panes(shell: Shell) -> None:
+    screen = shell("--tui", "guests/kernel-O0.elf", columns=120, lines=40)
+    screen.wait("_start")
+    screen.send("advance divide\r")
+    screen.wait("Reached 0x1005ae")
+    screen.send("break tasks.c:6\rlayout src\r")
+    screen.wait(lambda: any(row.startswith("  b 6 ") for row in screen.rows))
+    assert any(row.startswith("=> ") and "__asm__" in row for row in screen.rows)
+    assert not any("mov     rcx" in row for row in screen.rows)
+    screen.send("layout asm\r")
+    screen.wait(lambda: any(row.startswith("=> 0x001005ae") for row in screen.rows))
+    assert not any("__asm__" in row for row in screen.rows[:15])
+    screen.send("frame 1\rfocus backtrace\r")
+    screen.wait("run_tasks+0x6d")
+    screen.wait(lambda: any("0x00100661" in row for row in screen.rows[:20]))
+    screen.send("focus locals\r")
+    screen.wait(lambda: any(" locals" in row for row in screen.rows))
+    screen.send("display left\rfocus watch\r")
+    screen.wait(lambda: any("1: left = " in row for row in screen.rows[25:]))
+    screen.send("focus nosuch\r")
+    screen.wait("is none of the panes")
+
+
+def test_a_click_sets_and_deletes_a_breakpoint(shell: Shell) -> None:
+    screen = shell("--tui", *BOOT, columns=120, lines=40)
+    screen.wait("0x007c00  <start>")
+    row = next(number for number, text in enumerate(screen.rows) if text.startswith("=> 0000:7c00"))
+    click = f"\x1b[<0;10;{row + 2}M\x1b[<0;10;{row + 2}m"
+    screen.send(click)  # chooses the pane
+    screen.send(click)
+    screen.wait("Breakpoint 1 at ")
+    screen.send(click)
+    screen.wait("No breakpoints, watchpoints or catchpoints.")
