@@ -153,8 +153,8 @@ def tui(dbg: Interpreter) -> Result | None:
 
     The same commands are typed at the bottom; F2 changes what the lower pane shows, a click or F3 chooses the pane that
     PgUp and PgDn scroll, Ctrl-D comes back to the shell. A click into the chosen code pane sets a breakpoint there, or
-    deletes it. `layout` chooses what the code pane shows, `focus` a pane by its name; `display` fills the pane of what is
-    watched, `set tui-memory ADDRESS` that of memory.
+    deletes it. `layout` chooses what the code pane shows, `focus` a pane by its name; `display` fills the pane of what
+    is watched, `set tui-memory ADDRESS` that of memory.
     """
     show = dbg.kept(FullScreen).show
     if show is None:
