@@ -12,16 +12,38 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.engine.probe import HLT, INT1, INT3
 from kvmdbg.kvm import exits
+from kvmdbg.machine.memory import PAGE
 from kvmdbg.x86.gates import handler_entries
+from kvmdbg.x86.modes import CR0_PG
+from kvmdbg.x86.reach import HANDLER_SIZE
 
 if TYPE_CHECKING:
     from kvmdbg.engine.exit_loop import ExitLoop
     from kvmdbg.engine.guest import Guest
+    from kvmdbg.machine.memory import GuestMemory
 
 OUT = 0xEE
 """out dx, al: the trap at handlers' entries where a hlt does not exit. DX is there what it was before the step."""
 KERNEL_PORTS = frozenset((0x20, 0x21, *range(0x40, 0x44), 0x61, 0xA0, 0xA1, 0x4D0, 0x4D1))
 """The ports of the chips that KVM has in the kernel: an out there does not exit."""
+
+
+class Survey:
+    """What was found of the handlers' entries without paging; ``key`` says of which table."""
+
+    def __init__(self, memory: GuestMemory, key: object, plantable: dict[int, int], others: list[int]) -> None:
+        self.key, self.plantable, self.others = key, plantable, others
+        places = [*plantable, *others]
+        pages = {at & -PAGE for linear in places for at in (linear, linear + HANDLER_SIZE)}
+        self._code = []
+        for page in pages:
+            region = memory.find(page)
+            if region is not None:
+                start = page - region.address
+                self._code.append((region.mapping, start, region.mapping[start : start + PAGE]))
+
+    def holds(self, key: object) -> bool:
+        return key == self.key and all(mapping[at : at + PAGE] == known for mapping, at, known in self._code)
 
 
 class HandlerTraps:
@@ -40,6 +62,7 @@ class HandlerTraps:
         """Where in memory the guest's table of handlers lies, and what it held."""
         self._dx_serves = True
         """Whether OUT exits, as DX is now."""
+        self._survey: Survey | None = None
 
     @property
     def by_out(self) -> bool:
@@ -117,6 +140,25 @@ class HandlerTraps:
             return
         if trap == OUT and not self._dx_serves:
             return
+        plantable, others = self._entries()
+        free = runner.free_debug_registers if profile.kernel_execute_dr else 0
+        held = (others + list(plantable))[:free]
+        self.points.update(dict.fromkeys(held))
+        runner.step_entries, runner.step_trap = tuple(held), trap
+        planted = {linear: physical for linear, physical in plantable.items() if linear not in self.points}
+        self.points.update(planted)
+        self._trap_all(planted.values())
+
+    def _entries(self) -> tuple[dict[int, int], list[int]]:
+        """The handlers' entries: those where a trap can lie, with their guest-physical addresses, and the others.
+
+        Without paging it is known from last time, where neither the table nor the pages of the code have changed.
+        """
+        runner = self._vcpu
+        unpaged = not runner.sregs.cr0 & CR0_PG
+        key = self._idtr, runner.mode.name, [known for *_, known in self._table]
+        if unpaged and self._survey is not None and self._survey.holds(key):
+            return self._survey.plantable, self._survey.others
         sregs = runner.sregs
         entries = handler_entries(
             lambda at, size: self._guest.space.read_linear(runner, at, size),
@@ -135,13 +177,8 @@ class HandlerTraps:
                 plantable[linear] = physical
             else:
                 others.append(linear)
-        free = runner.free_debug_registers if profile.kernel_execute_dr else 0
-        held = (others + list(plantable))[:free]
-        self.points.update(dict.fromkeys(held))
-        runner.step_entries, runner.step_trap = tuple(held), trap
-        planted = {linear: physical for linear, physical in plantable.items() if linear not in self.points}
-        self.points.update(planted)
-        self._trap_all(planted.values())
+        self._survey = Survey(self._guest.machine.memory, key, plantable, others) if unpaged else None
+        return plantable, others
 
     @property
     def kernel_trap(self) -> int | None:

@@ -348,9 +348,10 @@ class Runner(Answering, TrapExits, LastExits):
         if not self.look_up_due:
             return None
         self.look_up_due = False
-        stop = self._seek_window()
-        if stop is not None or self.guest.world.stopping:
-            return stop
+        if self.vcpu.copy_of_regs() != self._state_at_kick:  # it gets on
+            stop = self._seek_window()
+            if stop is not None or self.guest.world.stopping:
+                return stop
         self.tell_of_empty_vector(stuck=False)
         state = self.vcpu.copy_of_regs()
         self._same_state = self._same_state + 1 if state == self._state_at_kick else 0

@@ -249,10 +249,11 @@ class Vectors:
             runner = self._world.runners[event.vcpu.index]
             handed, runner.handed = runner.handed, None
             known = handed in vectors
+            here = self._leading_here(runner, vectors)
             for kind in ("interrupt",) if known else ("exception", "interrupt"):
-                mine = [v for v in vectors if self.wants(kind, v) and (not known or v == handed)]
+                mine = [v for v in here if self.wants(kind, v) and (not known or v == handed)]
                 if mine:
-                    stop = self._judge.offer(runner, self._describe(runner, kind, mine[0], vectors))[1]
+                    stop = self._judge.offer(runner, self._describe(runner, kind, mine[0], here))[1]
                     if stop is not None:
                         return stop
             return None
@@ -261,6 +262,15 @@ class Vectors:
         if not self.is_handler(runner, linear):
             point.without_register = STEPPED
         return point
+
+    def _leading_here(self, runner: DebuggedVcpu, vectors: list[int]) -> list[int]:
+        """Of these vectors, all of one linear address, those whose segment and offset are where the vCPU is."""
+        if not runner.mode.segmented:
+            return vectors
+        sregs, ip = runner.sregs, runner.vcpu.regs.rip
+        here = (sregs.cs.selector << 16 | ip & 0xFFFF).to_bytes(4, "little")
+        base = sregs.idt.base
+        return [v for v in vectors if self._space.read_linear(runner, base + 4 * v, 4) == here] or vectors
 
     def is_handler(self, runner: DebuggedVcpu, linear: int) -> bool:
         """Whether code lies where a vector leads: unused vectors may lead to data, which no trap may change."""

@@ -80,33 +80,40 @@ _SPECIAL: dict[int, bytes] = {
 }
 
 
-_SHARING = frozenset(range(0x20, 0x100)) - frozenset(POINTERS) - frozenset(_SPECIAL)
-"""Vectors that have one stub for all, so that few places have to be watched while the guest is stepped. Each comes
-there by a segment and an offset of its own."""
+_PLAIN = _OUT + _IRET
+_SHARED = {
+    vector: stub
+    for vector in range(256)
+    if vector not in POINTERS
+    and (stub := _SPECIAL.get(vector, _PLAIN)) in (_PLAIN, _NOTHING, _MASTER, _SLAVE)
+    and not 0x10 <= vector <= 0x1A
+}
+"""Vectors with the same stub have it at one place, so that few have to be watched while the guest is stepped. Each
+comes there by a segment and an offset of its own."""
 
 
 def segment(vector: int) -> int:
     """The segment in the vector table."""
-    return SEGMENT - vector if vector in _SHARING else SEGMENT
+    return SEGMENT - vector if vector in _SHARED else SEGMENT
 
 
 def _placed() -> tuple[dict[int, bytes], dict[int, int]]:
     """Code by its offset, and the offset of each vector's, in its own segment."""
-    code: dict[int, bytes] = {}
+    stubs = dict.fromkeys(_SHARED.values())
+    shared = {stub: SHARED + number * ALIGN for number, stub in enumerate(stubs)}
+    code = {offset: stub for stub, offset in shared.items()}
     at: dict[int, int] = {}
     offset = STUBS
     for vector in range(256):
         if vector in POINTERS:
             at[vector] = POINTERS[vector]
-            continue
-        if vector in _SHARING:
-            code[SHARED] = _OUT + _IRET
-            at[vector] = SHARED + vector * 16
-            continue
-        stub = _SPECIAL.get(vector, _OUT + _IRET)
-        code[offset] = stub
-        at[vector] = offset
-        offset += -(-len(stub) // ALIGN) * ALIGN
+        elif vector in _SHARED:
+            at[vector] = shared[_SHARED[vector]] + vector * 16
+        else:
+            stub = _SPECIAL.get(vector, _PLAIN)
+            code[offset] = stub
+            at[vector] = offset
+            offset += -(-len(stub) // ALIGN) * ALIGN
     return code, at
 
 
@@ -155,7 +162,7 @@ def symbols() -> list[tuple[str, int, int]]:
     found = [
         (f"bios_int_{vector:02x}h", BASE + offset, len(CODE[offset]))
         for vector, offset in ENTRIES.items()
-        if offset in CODE and vector not in _SHARING
+        if offset in CODE and vector not in _SHARED
     ]
-    found.append(("bios_int", BASE + SHARED, len(CODE[SHARED])))
+    found += [("bios_int", BASE + offset, len(stub)) for offset, stub in CODE.items() if offset >= SHARED]
     return [*found, ("bios_post", BASE + POST, len(_POST)), ("bios_reset", BASE + RESET, 5)]

@@ -264,3 +264,38 @@ def test_a_guest_that_waits_for_a_key_comes_back(booted: Booted) -> None:
         assert isinstance(run(dbg), stops.HaltedStop)
         assert dbg.screen()[0] == key
         assert dbg.machine.board.disks.hard[0].changed == 1
+
+
+def test_vectors_that_share_code_are_told_apart(booted: Booted) -> None:
+    dbg = booted("int 0x22; int 0x21; nop; int 0x60; cli; hlt")
+    dbg.catch("interrupt", vector=0x21)
+    stop = run(dbg)
+    assert isinstance(stop, stops.CaughtStop), stop.describe()
+    assert stop.exit.describe().startswith("interrupt 0x21 at 0x7c04"), stop.exit.describe()
+    assert isinstance(run(dbg), stops.HaltedStop)
+    assert {vector for vector, _ in dbg.machine.bios.counts} >= {0x21, 0x22, 0x60}
+
+
+def test_a_step_knows_handlers_that_have_moved(booted: Booted) -> None:
+    """What a step knows of the table and of the handlers' code is looked at again when either has changed."""
+    dbg = booted(
+        "xor ax, ax; mov ds, ax; cli; mov word ptr [0], offset first; mov word ptr [2], ax; div al;"
+        "mov word ptr [0], offset second; div al; hlt;"
+        "first: push bp; mov bp, sp; add word ptr [bp+2], 2; pop bp; iret;"
+        "second: push bp; mov bp, sp; add word ptr [bp+2], 2; pop bp; mov bx, 7; iret"
+    )
+    places = []
+    while len(places) < 40 and not isinstance(stop := dbg.step(), stops.HaltedStop):
+        places.append(stop.pc)
+    assert {dbg.resolve("first")[0], dbg.resolve("second")[0]} <= set(places)
+    assert dbg.regs.bx == 7
+
+
+def test_an_instruction_that_this_kvm_never_ends_is_told(booted: Booted) -> None:
+    """One has int 80h to 82h for itself, in real mode too; interrupts wait meanwhile."""
+    dbg = booted(
+        "xor ax, ax; mov ds, ax; mov word ptr [0x204], offset 1f; mov [0x206], ax; int 0x81; cli; hlt; 1: iret"
+    )
+    stop = run(dbg)
+    stuck = isinstance(stop, stops.ErrorStop) and "the guest does not get on" in stop.message
+    assert stuck or isinstance(stop, stops.HaltedStop), stop.describe()
