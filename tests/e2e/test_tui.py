@@ -162,3 +162,19 @@ def test_a_click_sets_and_deletes_a_breakpoint(shell: Shell) -> None:
     screen.wait("Breakpoint 1 at ")
     screen.send(click)
     screen.wait("No breakpoints, watchpoints or catchpoints.")
+
+
+def test_the_screens_pane_follows_the_guest(shell: Shell) -> None:
+    screen = shell("--tui", "guests/screens.bin", columns=140, lines=45)
+    screen.wait("0x007c00")
+    screen.send("\x1bOQ")  # F2
+    screen.send("\x1bOQ")
+    screen.wait(lambda: any(row.endswith("| screen") for row in screen.rows))
+    screen.send("continue &\r")
+    screen.wait("colours of text")
+    screen.send("type x\r")
+    screen.wait(lambda: sum("▀" * 18 in row for row in screen.rows) >= 5)
+    screen.send("interrupt\r")
+    screen.wait("Interrupted at")
+    screen.send("\x04")
+    screen.prompt()
