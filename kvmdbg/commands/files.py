@@ -189,8 +189,8 @@ def _moved_by(dbg: Interpreter, file: str, placed: str) -> int:
     guest="--symbols guests/boot16.elf guests/boot16.bin",
     py="dbg.files.remove({what})",
 )
-def remove_symbol_file(dbg: Interpreter, what: Annotated[str, RestType("FILE | -a ADDRESS", "expression")]) -> Result:
-    """Forget the symbols of a file that was added, wherever it was, or of that which has a function at ADDRESS."""
+def remove_symbol_file(dbg: Interpreter, what: Annotated[str, RestType("NAME | -a ADDRESS", "expression")]) -> Result:
+    """Forget the symbols of a file that was added, wherever it was, or of the one whose symbols are around ADDRESS."""
     if what.startswith("-a"):
         gone = dbg.session.files.remove(address=dbg.place(what.removeprefix("-a").strip()).address)
     else:
