@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
+from kvmdbg.debuginfo.attribute_values import implicit_value, member_offset, scope_of
 from kvmdbg.debuginfo.dwarf import Dwarf, Unit, base_of, damage, extent, place_of, text
 from kvmdbg.language.ctype import VOID, CType, Member, array_of
 from kvmdbg.record import record
@@ -254,7 +255,9 @@ class _Reader:
             elif tag == "DW_TAG_variable" and "DW_AT_location" in die.attributes:
                 for link in ("DW_AT_specification", "DW_AT_abstract_origin"):  # a C++ member; a copy made by LTO
                     if link in die.attributes:
-                        name = text(die.get_DIE_from_attribute(link), "DW_AT_name")
+                        declared = die.get_DIE_from_attribute(link)
+                        name = text(declared, "DW_AT_name")
+                        found.variables.setdefault(scope_of(declared) + name, die)
                 found.variables.setdefault(scope + name, die)
                 found.variables.setdefault(name, die)
             elif tag in _TYPES and "DW_AT_declaration" not in die.attributes:
@@ -322,7 +325,7 @@ class _Reader:
         if location is None and constant is not None and not type_.size:
             return None
         if location is None and constant is not None:
-            place: bytes | tuple[tuple[int, int, bytes], ...] = _implicit_value(constant.value, type_.size)
+            place: bytes | tuple[tuple[int, int, bytes], ...] = implicit_value(constant.value, type_.size)
         else:
             place = self._location(unit, location, die, base)
         return Variable(
@@ -399,6 +402,12 @@ class _Reader:
         made.size = made.size or self._file.bits // 8
         made.target = self._type_at(die)
 
+    def _reference_type(self, die: Any, made: CType) -> None:
+        self._pointer_type(die, made)
+        made.reference = True
+
+    _rvalue_reference_type = _reference_type
+
     def _typedef(self, die: Any, made: CType) -> None:
         made.qualify(self._type_at(die), "")
 
@@ -418,12 +427,16 @@ class _Reader:
         made.kind = kind
         made.given = f"{kind} {made.given}" if made.given else f"{kind} {{...}}"
         for child in die.iter_children():
-            if child.tag != "DW_TAG_member":
-                continue
             attributes = child.attributes
+            if child.tag == "DW_TAG_inheritance":
+                base, place = self._type_at(child), attributes.get("DW_AT_data_member_location")
+                name = base.given.removeprefix("struct ").removeprefix("class ")
+                made.members.append(Member(f"<{name}>", base, member_offset(place.value) if place else 0))
+            if child.tag != "DW_TAG_member" or "DW_AT_external" in attributes:  # a static one is a variable
+                continue
             place = attributes.get("DW_AT_data_member_location")
             bits = attributes.get("DW_AT_bit_size")
-            offset = _member_offset(place.value) if place is not None else 0
+            offset = member_offset(place.value) if place is not None else 0
             type_ = self._type_at(child)
             first = attributes.get("DW_AT_data_bit_offset")
             bit = 0
@@ -478,19 +491,3 @@ class _Reader:
         takes = [self._type_at(one) for one in children if one.tag == "DW_TAG_formal_parameter"]
         made.parameters = takes if takes or "DW_AT_prototyped" in die.attributes else None
         made.takes_more = any(one.tag == "DW_TAG_unspecified_parameters" for one in children)
-
-
-def _member_offset(value: int | list[int]) -> int:
-    """Where a member is, which DWARF 2 tells as an expression: DW_OP_plus_uconst and a number."""
-    if isinstance(value, int):
-        return value
-    number = 0
-    for at, byte in enumerate(value[1:] if value[:1] == [0x23] else []):
-        number |= (byte & 0x7F) << 7 * at
-    return number
-
-
-def _implicit_value(value: int | bytes | list[int], size: int) -> bytes:
-    """The expression of a place that is nowhere, with this value: DW_OP_implicit_value, its length and its bytes."""
-    data = bytes(value) if isinstance(value, bytes | list) else (value & (1 << 8 * size) - 1).to_bytes(size, "little")
-    return bytes((0x9E, len(data) & 0x7F)) + data if len(data) < 0x80 else b""

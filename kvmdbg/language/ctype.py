@@ -43,6 +43,8 @@ class CType:
     """What a typedef stands for, or a qualified type without its qualifiers."""
     parameters: Sequence[CType] | None = None
     """Of a function; None where they are not known."""
+    reference = False
+    """Whether a pointer is a reference of C++: what is meant is what it points to."""
     takes_more = False
     """Whether more arguments may follow the parameters."""
 
@@ -68,7 +70,7 @@ class CType:
             return self.given + (f" {what}" if what else "")
         if self.kind == "pointer":
             space = " " if self.qualifiers else ""
-            inner = f"*{space}{self.qualifiers}{' ' if space and what else ''}{what}"
+            inner = f"{'&' if self.reference else '*'}{space}{self.qualifiers}{' ' if space and what else ''}{what}"
             bound = not self.target.given and self.target.kind in ("array", "function")
             return self.target.declaring(f"({inner})" if bound else inner)
         if self.kind == "array":
@@ -126,6 +128,7 @@ class CType:
         self.kind, self.size, self.target = target.kind, target.size, target.target
         self.members, self.count, self.values = target.members, target.count, target.values
         self.signed, self.parameters, self.takes_more = target.signed, target.parameters, target.takes_more
+        self.reference = target.reference
         self.original, self.by_mode = target, target.by_mode
         if qualifier:
             words = {*target.qualifiers.split(), qualifier}
@@ -142,11 +145,11 @@ class CType:
         return found
 
     def member(self, name: str) -> Member | None:
-        """The member of that name, those of members without a name included; its offset is that into this type."""
+        """The member of that name, also of members without one and of bases; its offset is that into this type."""
         for one in self.members:
             if one.name == name:
                 return one
-            if not one.name and (inner := one.type.member(name)) is not None:
+            if (not one.name or one.name[0] == "<") and (inner := one.type.member(name)) is not None:
                 return replace(inner, offset=one.offset + inner.offset)
         return None
 

@@ -36,9 +36,10 @@ def _written(type: CType, what: str, depth: int) -> list[str]:
             return [_around(type, core, _qualified(core, full.name), what)]
         return [type.declaring(what)]
     head = _qualified(core, full.given.removesuffix("{...}").rstrip())
-    lines = [f"{head} {{"]
+    bases = ", ".join(f"public {one.name[1:-1]}" for one in full.members if one.name[:1] == "<")
+    lines = [f"{head} : {bases} {{" if bases else f"{head} {{"]
     for one in full.members:
-        lines += _member(one, depth)
+        lines += _member(one, depth) if one.name[:1] != "<" else []
     if not full.members:
         lines.append("    " * (depth + 1) + "<no data fields>")
     lines.append("    " * depth + _around(type, core, "}", what))

@@ -276,6 +276,10 @@ class Parser(Operators):
                 if found is not None:
                     self._take(len(one))
                     return self._declared(one, found, column)
+            this = self._scope.variable("this")
+            if this is not None and this.target is not None and this.target.resolved.member(first) is not None:
+                whole = self._dereferenced(self._declared("this", this, column), column)
+                return self._member(whole, column)
             constant = self._scope.constant(name)
             if constant is not None:
                 self._take()
@@ -286,7 +290,8 @@ class Parser(Operators):
         if type.kind == "function":
             return code.Symbol(column=column, type=type, name=name.rpartition("::")[2])
         address = code.SourceAddress(column=column, type=U64, name=name)
-        return code.SourceVariable(column=column, type=type, address=address, where=LINEAR, name=name)
+        found = code.SourceVariable(column=column, type=type, address=address, where=LINEAR, name=name)
+        return self._dereferenced(found, column) if type.reference else found
 
 
 def _nearest(exact: Fraction) -> float:

@@ -84,6 +84,12 @@ class Printer:
         if type.kind == "array" and type.target is not None:
             return self._array(type, type.target, data, letter, depth)
         number = int.from_bytes(data, "little")
+        if type.reference and type.target is not None and letter in NATURAL and depth < 8:
+            try:
+                meant = self.show(type.target, self._read(number, type.target.size), letter, depth + 1)
+            except MemoryFault as fault:
+                meant = f"<{fault}>"
+            return f"@{number:#x}: {meant}"
         if type.is_float:
             if letter in (*NATURAL, "f"):
                 return floating(number, len(data))

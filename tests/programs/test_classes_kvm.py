@@ -1,0 +1,43 @@
+"""C++: base classes, references, members of this, names with scopes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.programs import gdb
+from tests.programs.conftest import Debugger, Open
+
+pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
+
+
+@pytest.fixture(params=["-gdwarf-5", "-gdwarf-4", "-gsplit-dwarf"])
+def dbg(debug: Open, request: pytest.FixtureRequest) -> Debugger:
+    return debug("classes.cc", flags=f"-fno-exceptions -fno-rtti {request.param}")
+
+
+def value(dbg: Debugger, text: str) -> str:
+    return dbg.typed(f"print {text}").partition(" = ")[2]
+
+
+def test_members_of_this_and_of_its_bases(dbg: Debugger) -> None:
+    dbg.typed("break kern::Heap::alloc(int)", "run")
+    assert value(dbg, "*this") == "{<Base> = {tag = 9}, free = 0}"
+    assert [value(dbg, one) for one in ("tag", "this->tag", "this->free", "n")] == ["9", "9", "0", "2"]
+    assert [value(dbg, one) for one in ("kern::heap.tag", "kern::Heap::total", "heap.tag")] == ["9", "3", "9"]
+    assert "struct Heap : public Base {" in dbg.typed("ptype this")
+    assert value(dbg, "&kern::heap").endswith("<_ZN4kern4heapE>")
+    address = re.findall(r"0x\w+", gdb(dbg.path, "print &kern::heap"))[0]
+    assert address in value(dbg, "&kern::heap")
+
+
+def test_references_are_what_they_refer_to(dbg: Debugger) -> None:
+    dbg.typed("break hidden", "run")
+    assert [value(dbg, one) for one in ("r", "r + 1", "h.tag", "h.free")] == ["5", "6", "9", "-2"]
+    rows = dbg.typed("info args").splitlines()
+    assert re.fullmatch(r"r +@0x[0-9a-f]+: 5 +int &", rows[1])
+    assert re.fullmatch(r"h +@0x[0-9a-f]+: \{<Base> = \{tag = 9\}, free = -2\} +const struct Heap &", rows[2])
+    dbg.typed("set var r = 7")
+    assert value(dbg, "r") == "7"
+    assert dbg.typed("whatis r").splitlines()[0].endswith("int")
