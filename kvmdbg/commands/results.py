@@ -200,10 +200,13 @@ class Table(Shown):
         def line(cells: Sequence[str]) -> str:
             cells = [printable_name(cell) for cell in cells]
             text = "  ".join(f"{cell:<{w}}" for cell, w in zip(cells, wide, strict=True)).rstrip()
-            if not self.prose or len(text) <= width or width - margin < 30:
+            if not self.prose or len(text) <= width:
                 return text
             import textwrap
 
+            if width - margin < 30:  # below instead of beside
+                wrapped = textwrap.wrap(cells[-1], max(width - 4, 20))
+                return "\n    ".join(["  ".join(cells[:-1]), *wrapped])
             wrapped = textwrap.wrap(cells[-1], width - margin)
             return f"\n{' ' * margin}".join([text[:margin] + wrapped[0], *wrapped[1:]])
 

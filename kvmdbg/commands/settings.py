@@ -285,7 +285,7 @@ SETTINGS: tuple[Setting, ...] = (
         choice("src", "asm", "split", "regs"),
         "src|asm|split|regs",
         "What the code pane of the full-screen mode shows: source, instructions (regs: with the registers), or both. "
-        " The first two can be scrolled. `layout` changes it.",
+        "The first two can be scrolled. `layout` changes it.",
         ("src", "asm", "split", "regs"),
     ),
     Setting(
