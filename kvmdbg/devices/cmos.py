@@ -32,6 +32,8 @@ MOST_OWED = SECOND // 4
 """Nanoseconds worth of periodic interrupts that are made up for, where the guest was too slow for them."""
 IRQ = 8
 KIB, MIB = 1 << 10, 1 << 20
+LAST_YEAR = 9998
+"""The calendar's last, with room for hours and minutes beyond a day."""
 
 
 @device
@@ -114,7 +116,7 @@ class Cmos:
     def _go_on(self) -> None:
         """Take the date from the registers. One that is none becomes the nearest that the calendar has."""
         one = {index: self._decoded(index, self.data[index]) for index in DATE}
-        year, month = max(one[CENTURY] * 100 + one[YEAR], 1970), min(max(one[MONTH], 1), 12)
+        year, month = min(max(one[CENTURY] * 100 + one[YEAR], 1970), LAST_YEAR), min(max(one[MONTH], 1), 12)
         day = min(max(one[DAY], 1), calendar.monthrange(year, month)[1])
         seconds = calendar.timegm((year, month, day, one[HOURS], one[MINUTES], one[SECONDS]))
         now = self._board.time.now()

@@ -137,3 +137,12 @@ def test_described() -> None:
     details = cmos.details()
     assert details["index"] == "0x12" and details["clock"].endswith(" UTC") and len(details) == 11
     assert details["0x10"].split()[2] == "ab" and len(details["0x70"].split()) == 16
+
+
+def test_a_date_beyond_the_calendar_fails_nothing() -> None:
+    cmos = Cmos(Board(lambda data: None, memory=64 << 20), Cmos.options)
+    for index, value in ((11, 0x82), (0x32, 0x9A), (9, 0x9A), (4, 0xFF), (11, 0x02)):
+        cmos.write(0, 1, index)
+        cmos.write(1, 1, value)
+    cmos.write(0, 1, 0x32)
+    assert cmos.read(1, 1) == 0x99

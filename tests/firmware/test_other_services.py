@@ -7,6 +7,8 @@ import struct
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kvmdbg.devices.i8042 import Keyboard
 from kvmdbg.firmware import rom
@@ -320,3 +322,27 @@ def test_each_service_has_a_name_and_registers_that_there_are() -> None:
     assert words(0x13, {**values, "ax": 0x0201, "al": 1, "cx": 2, "dl": 0x80}.__getitem__) == (
         "int 0x13, AH=0x02 (read sectors): AL=0x01, CX=0x0002, DH=0x00, DL=0x80, BX=0x0000"
     )
+
+
+@given(st.sampled_from([(one.interrupt, one.number) for one in known()]), st.data())
+def test_no_registers_make_a_service_fail(chosen: tuple[int, int | None], data: st.DataObject) -> None:
+    """Whatever a guest asks with is answered, in every mode of the screen."""
+    interrupt, number = chosen
+    if interrupt == 0x19:
+        return
+    words = st.one_of(st.integers(0, 0xFFFF), st.sampled_from([0, 1, 3, 0x80, 0xFF, 0xFFFF]))
+    pc = Pc().start()
+    pc.bios.pass_time = lambda ns: None  # type: ignore[method-assign]
+    if interrupt == 0x10:
+        pc.call(0x10, ax=data.draw(st.sampled_from([1, 3, 4, 6, 7, 0x0D, 0x12, 0x13])))
+    for name in ("ds", "es"):
+        selector = data.draw(words)
+        getattr(pc.sregs, name).selector, getattr(pc.sregs, name).base = selector, selector << 4
+    ax = data.draw(words)
+    if number is not None:
+        ax = number if number > 0xFF else number << 8 | ax & 0xFF
+    registers = {name: data.draw(words) for name in ("bx", "cx", "dx", "si", "di", "bp")}
+    if (interrupt, number) in ((0x10, 0x13), (0x10, 0x09), (0x10, 0x0A)):
+        registers["cx"] &= 0xFF
+    pc.write(0x400 + 0x50, bytes(data.draw(st.lists(st.integers(0, 255), min_size=16, max_size=16))))
+    pc.call(interrupt, ax=ax, **registers)
