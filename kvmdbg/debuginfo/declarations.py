@@ -388,7 +388,7 @@ class _Reader:
 
     def _base_type(self, die: Any, made: CType) -> None:
         encoding = die.attributes["DW_AT_encoding"].value
-        made.kind = {2: "bool", 4: "float", 5: "int", 6: "char", 7: "uint", 8: "char", 0x10: "char"}.get(
+        made.kind = {2: "bool", 3: "complex", 4: "float", 5: "int", 6: "char", 7: "uint", 8: "char", 0x10: "char"}.get(
             encoding, "uint"
         )
         made.signed = encoding in (5, 6)

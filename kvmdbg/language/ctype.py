@@ -22,8 +22,8 @@ class Member:
 
 
 class CType:
-    """A C type. ``kind``: "int", "uint", "bool", "char", "float", "pointer", "struct", "union", "class", "array",
-    "enum", "function" or "void"; ``size`` in bytes.
+    """A C type. ``kind``: "int", "uint", "bool", "char", "float", "complex", "pointer", "struct", "union", "class",
+    "array", "enum", "function" or "void"; ``size`` in bytes.
 
     As a value a pointer is a whole linear (or physical) address. One that is ``by_mode`` has, in memory, the size that
     pointers have in the CPU's mode; others have the size that the source gives them.
@@ -73,6 +73,8 @@ class CType:
             inner = f"{'&' if self.reference else '*'}{space}{self.qualifiers}{' ' if space and what else ''}{what}"
             bound = not self.target.given and self.target.kind in ("array", "function")
             return self.target.declaring(f"({inner})" if bound else inner)
+        if self.kind == "array" and self.is_vector:
+            return self.target.declaring(f"{what} __attribute__ ((vector_size({self.count})))".lstrip())
         if self.kind == "array":
             return self.target.declaring(f"{what}[{'' if self.count is None else self.count}]")
         if self.kind == "function":

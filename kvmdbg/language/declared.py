@@ -31,9 +31,11 @@ def _written(type: CType, what: str, depth: int) -> list[str]:
     nameless = core is full and full.given in ("struct {...}", "union {...}", "class {...}", "enum {...}")
     if full.kind == "enum" and (not depth or nameless):
         return [_around(type, core, _enumeration(full), what)]
-    if not full.is_structure or (depth and not nameless):
+    if not full.is_structure or (depth and not nameless) or depth > 1:
         if not depth and full is not core:
-            return [_around(type, core, _qualified(core, full.name), what)]
+            inner = type.declaring(what).removeprefix(core.given).strip() if type is not core else what
+            bound = inner.startswith("*") and not full.given and full.kind in ("array", "function")
+            return [_qualified(core, full.declaring(f"({inner})" if bound else inner))]
         return [type.declaring(what)]
     head = _qualified(core, full.given.removesuffix("{...}").rstrip())
     bases = ", ".join(f"public {one.name[1:-1]}" for one in full.members if one.name[:1] == "<")
@@ -41,7 +43,7 @@ def _written(type: CType, what: str, depth: int) -> list[str]:
     for one in full.members:
         lines += _member(one, depth) if one.name[:1] != "<" else []
     if not full.members:
-        lines.append("    " * (depth + 1) + "<no data fields>")
+        lines.append("    " * (depth + 1) + ("<no data fields>" if full.size else "<incomplete type>"))
     lines.append("    " * depth + _around(type, core, "}", what))
     return lines
 
@@ -106,7 +108,7 @@ def _lines(full: CType, start: int, depth: int, what: str) -> list[str]:
             lines += [f"{left}{indent}{below[0]}", *below[1:]]
         else:
             bits = f" : {one.bits}" if one.bits else ""
-            lines.append(f"{left}{indent}{one.type.declaring(one.name)}{bits};")
+            lines.append(f"{left}{indent}{_written(one.type, one.name, 1)[0]}{bits};")
         if one.bits:
             total = at * 8 + one.bit % 8 + one.bits
             end, bit_end = total // 8, total % 8
@@ -118,7 +120,7 @@ def _lines(full: CType, start: int, depth: int, what: str) -> list[str]:
     lines += [
         "",
         f"{blank}/* total size (bytes): {full.size:>4} */",
-        f"{blank[: -4 if depth else -2]}}}" + (f" {what};" if depth else ""),
+        f"{blank[: -4 if depth else -2]}}}" + (f" {what}".rstrip() + ";" if depth else ""),
     ]
     return lines
 

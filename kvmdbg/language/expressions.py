@@ -29,10 +29,10 @@ from kvmdbg.language import code, operators
 from kvmdbg.language.abi import abi
 from kvmdbg.language.arithmetic import RUNTIME
 from kvmdbg.language.context import Context, Scope
-from kvmdbg.language.ctype import EXACT, S64, CType, array_of, pointer
+from kvmdbg.language.ctype import CODE, DATA, EXACT, S64, UNSIGNED, CType, array_of, pointer
 from kvmdbg.language.floats import bytes_of, number_of, truncated
 from kvmdbg.language.parser import Parser
-from kvmdbg.language.places import BINDERS, kind_of
+from kvmdbg.language.places import BINDERS, PSEUDO, kind_of
 from kvmdbg.language.precedence import MOST_ELEMENTS
 from kvmdbg.language.types import MASK, MemoryRef, RegisterRef, Value, VariableRef
 
@@ -85,6 +85,8 @@ class Expression:
         if isinstance(node, code.Name):
             kind = kind_of(ctx, node.name)
             lvalue = VariableRef(node.name) if kind == "variable" else RegisterRef(node.name.lower())
+            if ctx.pointer_size == 2 and kind == "register" and node.name.lower() not in PSEUDO:
+                type = UNSIGNED[8] if type in (CODE, DATA) else type  # $esp: an offset into a segment, no address
         if isinstance(raw, bytes):
             if isinstance(node, code.AsString):
                 type = array_of(abi(8).char, len(raw))

@@ -83,6 +83,10 @@ class Printer:
             return self._structure(type, data, letter, depth)
         if type.kind == "array" and type.target is not None:
             return self._array(type, type.target, data, letter, depth)
+        if type.kind == "complex":
+            half = len(data) // 2
+            parts = [int.from_bytes(one, "little") for one in (data[:half], data[half:])]
+            return "{} + {}i".format(*(floating(one, half) for one in parts))
         number = int.from_bytes(data, "little")
         if type.reference and type.target is not None and letter in NATURAL and depth < 8:
             try:
@@ -172,7 +176,7 @@ class Printer:
         if too_deep or (type.kind == "union" and depth and not style.union):
             return "{...}"
         if not type.members:
-            return "{<No data fields>}" if type.size else "{}"
+            return "{<No data fields>}" if type.size else "<incomplete type>"
         shown = []
         for one in type.members:
             text = self.member(one, data, letter, depth + 1)

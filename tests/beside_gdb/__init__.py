@@ -59,6 +59,7 @@ MEANT = [
         r"",
         "a variable that has no value is a mistake",
     ),
+    (r"", r".* \+ .*i", r"print/\w waves", "gdb formats the real part of a complex number"),
     (r".*<error: Cannot access memory", r"", r"", "gdb has what is in the file, kvmdbg the guest's whole memory"),
     (r".*\.\d+>$", r"", r"print/a ", "static variables of functions are named without the compiler's number"),
     (r"warning: (left|right) shift", r"", r"", "gdb warns of a shift and goes on"),

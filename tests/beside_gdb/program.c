@@ -39,6 +39,18 @@ struct big g = { 1, { 'a', -2, { 3 } }, { { 1, 2 }, { 3, 4 } }, "hi\n\"x", "text
 struct big *bp = &g; point_t *ptp = &pt; int (*fp)(int) = twice; void (*calls[2])(void) = { nothing, 0 };
 struct { int q; char r[2]; } nameless = { 4, "xy" };
 
+struct node {
+    struct node *next; union { struct { int low : 3, : 5, high : 4; }; long whole; }; enum { NONE, SOME } e; _Bool bit : 1;
+    struct { struct { char in[3]; } more; union { float f; unsigned raw; }; } sub;
+} node = { &node, { { 1, -3 } }, SOME, 1, { { "no" }, { 1.5f } } };
+float _Complex waves[2] = { 1.0f + 2.0fi, -0.5f }; typedef int vector __attribute__((vector_size(16)));
+vector lanes = { 1, -2, 3, 4 }; struct hidden; struct hidden *secret; typedef struct hidden hidden_t; hidden_t **secrets;
+int (*(*maker)(void))(int); void (*signals[2])(int, void (*)(int)); int cube[2][3][4] = { { { 1, 2 }, { 3 } }, { { 4 } } };
+typedef const char *name_t; name_t names[2] = { "one", "two" }; typedef enum colour colour_t; colour_t tint = BLUE;
+typedef float real_t; real_t real = 1.25f; signed char tiny[3] = { -1, 0, 'x' }; long double lds[2] = { 1.0L, -2.5L };
+struct packed { char c; int i; long long l; } __attribute__((packed)) packed = { 'p', -1, 1ll << 33 };
+unsigned char grid[40][5] = { "abcd", "abcd" }; struct point_t_like { point_t at[2]; double w; } shapes[3] = { { { { 1, 2 } }, 0.5 } };
+
 void kmain(void)
 {
     static int count = 5;

@@ -7,12 +7,19 @@ import random
 INTEGERS = """yes no chr sch uch sh ush num now start high least lng ulng ll ull col odd fl more wd vol fixed both pt.x
     any.i any.c[3] any.s[1] table[1] table[4] matrix[1][2] bytes[3] buf[0] shorts[0] g.a g.in.c g.in.s g.in.u.i g.p[1].y
     g.b g.col g.bits3 g.bits5 g.mode g.wide g.bytes[2] g.ull g.deep[1] g.raw g.part[0] bp->a bp->bits5 ptp->x *ip ip[1]
-    **pp bools[2] cols[2] kmain::count 'program.c'::num ::now nameless.q str[2] *str GREEN BLUE WRITE""".split()
-FLOATS = "f1 f2 d1 d2 ld1 floats[1] floats[2] doubles[1] g.in.u.f g.d any.f dinf bp->d".split()
+    **pp bools[2] cols[2] kmain::count 'program.c'::num ::now nameless.q str[2] *str node.high node.low
+    node.whole node.e node.bit node.sub.more.in[1] node.sub.raw cube[1][0][0] tint tiny[0] packed.i packed.l lanes[1]
+    grid[1][2] GREEN BLUE WRITE""".split()
+FLOATS = """f1 f2 d1 d2 ld1 floats[1] floats[2] doubles[1] g.in.u.f g.d any.f dinf bp->d real lds[1] node.sub.f
+    shapes[0].w""".split()
 POINTERS = """ip vp str cp null rows pp ptp bp fp &num &pt &g &g.in &table[2] &matrix[1] table matrix buf &uch &d1 &ld1
-    g.ip g.text g.self pointers[1] &pts[1] &g.p[1] &fp &yes &col calls[0] g.call &buf &kmain::count""".split()
+    g.ip g.text g.self pointers[1] &pts[1] &g.p[1] &fp &yes &col calls[0] g.call &buf &kmain::count
+    node.next secret &secrets maker &maker &signals signals[0] cube cube[1] names[0] &names[1] &tiny &packed &packed.l
+    &lanes grid grid[1] &shapes[1].w &node.sub &real &node.sub.more.in""".split()
 WHOLES = """pt any table matrix bytes buf full shorts zeros mixed floats doubles bools cols pts texts many longer g g.in
-    g.p *bp *ptp nameless pointers calls g.name g.bytes g.in.u *rows matrix[1] *g.self pts[2] g.deep""".split()
+    g.p *bp *ptp nameless pointers calls g.name g.bytes g.in.u *rows matrix[1] *g.self pts[2] g.deep node
+    *node.next node.sub waves waves[1] lanes secret secrets signals cube names tiny lds packed grid shapes
+    shapes[0]""".split()
 FUNCTIONS = ["twice", "nothing", "sum3", "*fp", "*twice", "&twice", "fp", "kmain"]
 TYPES = ["char", "signed char", "unsigned char", "short", "unsigned short", "int", "unsigned", "long", "unsigned long",
          "long long", "unsigned long long int", "float", "double", "long double", "word", "enum colour"]  # fmt: skip
@@ -108,9 +115,7 @@ class Questions:
         if kind < 0.42:
             return f"print {self._something()}"
         if kind < 0.46:
-            return self._one(
-                [f"print $kept = {self._something()}", "print $kept", "whatis $kept", "print $", "print $$2"]
-            )
+            return self._one([f"print $kept = {self._something()}", "print $kept", "whatis $kept"])
         if kind < 0.62:
             letter = self._one(FORMATS)
             return f"print/{letter} {self._something()}"

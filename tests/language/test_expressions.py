@@ -122,6 +122,13 @@ def test_types_and_places(text: str, shown: str, lvalue: object, machine: Machin
     assert found.space == "linear"
 
 
+def test_a_raw_pointer_register_is_an_offset_in_16_bit_modes(machine: Machine) -> None:
+    assert str(parse("$esp").evaluate(machine).type) == "u64"
+    assert str(parse("$sp").evaluate(machine).type) == "void *"
+    machine.pointer_size = 4
+    assert str(parse("$esp").evaluate(machine).type) == "void *"
+
+
 def test_a_pointer_in_memory_has_the_modes_size(machine: Machine) -> None:
     machine.memory["linear"][0x600:0x608] = bytes.fromhex("00 05 00 00 00 00 00 00")
     assert parse("*(u8**)0x600").evaluate(machine).type.size == 2
