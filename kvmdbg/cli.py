@@ -126,7 +126,8 @@ def parser() -> argparse.ArgumentParser:
     found = _Parser(
         prog="kvmdbg",
         description="Run a guest on a KVM virtual CPU under a debugger.",
-        epilog="Numbers are decimal, 0x, 0o or 0b; sizes also take K, M, G. In the shell, help explains every command.",
+        epilog="Numbers are decimal, 0x, 0o or 0b; sizes also take K, M, G. In the shell, help explains every command. "
+        "kvmdbg check DIR runs the guests that a folder's check.toml names, and says which behave.",
         allow_abbrev=False,
         formatter_class=_Formatter,
     )

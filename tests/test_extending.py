@@ -31,7 +31,7 @@ IN_PLACE = [
         "hex_text.py",
         "kvmdbg/loaders",
         "__init__.py",
-        "from kvmdbg.loaders import multiboot",
+        "from kvmdbg.loaders import hvt as",
         "from kvmdbg.loaders import hex_text as hex_text\n",
     ),
     (

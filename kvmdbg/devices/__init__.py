@@ -1,17 +1,10 @@
 """Devices, one file each; they know machine's interfaces only."""
 
-from kvmdbg.devices import ata as ata
 from kvmdbg.devices import cmos as cmos
 from kvmdbg.devices import debug_exit as debug_exit
 from kvmdbg.devices import debugcon as debugcon
-from kvmdbg.devices import firmware_log as firmware_log
-from kvmdbg.devices import floppy as floppy
-from kvmdbg.devices import fw_cfg as fw_cfg
-from kvmdbg.devices import hvt as hvt
 from kvmdbg.devices import i8042 as i8042
-from kvmdbg.devices import isa_dma as isa_dma
 from kvmdbg.devices import pci as pci
 from kvmdbg.devices import post as post
 from kvmdbg.devices import power as power
-from kvmdbg.devices import testdev as testdev
 from kvmdbg.devices import vga as vga

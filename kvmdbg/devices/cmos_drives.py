@@ -5,7 +5,6 @@ Floppy types and equipment: Ralf Brown's CMOS registers 10h and 14h; the rest: p
 
 from __future__ import annotations
 
-from kvmdbg.devices.ata_drive import MOST_HEADS
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.disk import Disk
 
@@ -13,9 +12,10 @@ FLOPPY_TYPES, EQUIPMENT, BOOT_THIRD, TRANSLATION, BOOT_FIRST, MORE_CPUS = 0x10, 
 TYPES = ((40, 9, 1), (80, 9, 3), (80, 15, 2), (83, 21, 4), (80, 36, 5))
 """Most tracks and sectors of a track, and the drive's type: 360 KB, 720 KB, 1.2 MB, 1.44 MB, 2.88 MB."""
 FROM_FLOPPY, FROM_DISK, FROM_CD = 1, 2, 3
-NO_SIGNATURE_CHECK = 1
 BY_LBA = 1
 """Kind of translation."""
+MOST_HEADS = 16
+"""Up to how many no translation is needed."""
 
 
 def drive_settings(board: Board) -> dict[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from typing import ClassVar, Protocol, TypeVar
 
 from kvmdbg import plugins
@@ -32,6 +33,11 @@ class OptionalDevice(Device, Protocol):
 RANGES = {"ports": ("iobase", "iosize", 1 << 16), "addresses": ("mmiobase", "mmiosize", 1 << 52)}
 """What a device may answer: the options that say where and how many, and where such numbers end."""
 _known: dict[str, type[OptionalDevice]] = {}
+LATER = {
+    "ata": "ata", "firmware-log": "firmware_log", "floppy": "floppy", "fw_cfg": "fw_cfg", "hvt": "hvt",
+    "isa-dma": "isa_dma", "pc-testdev": "testdev",
+}  # fmt: skip
+"""The modules of devices that few guests have: they are imported when somebody asks for them."""
 D = TypeVar("D", bound=type[OptionalDevice])
 
 
@@ -41,14 +47,23 @@ def device(cls: D) -> D:
     return cls
 
 
+def _find(*names: str) -> None:
+    """Have these made known, as far as they are kvmdbg's own."""
+    for name in names:
+        if name in LATER and name not in _known:
+            import_module(f"kvmdbg.devices.{LATER[name]}")
+
+
 def known() -> dict[str, type[OptionalDevice]]:
     """All of them by name."""
+    _find(*LATER)
     return dict(sorted(_known.items()))
 
 
 def parse(text: str) -> tuple[type[OptionalDevice], dict[str, int]]:
     """``NAME[,KEY=VALUE]...`` as the device's class and all its options. UsageError."""
     name, *pairs = text.split(",")
+    _find(name.strip())
     if name.strip() not in _known:
         plugins.load()
     cls = _known.get(name.strip())
@@ -73,7 +88,9 @@ def parse(text: str) -> tuple[type[OptionalDevice], dict[str, int]]:
 
 def needs_apic(text: str) -> bool:
     """Whether the device that ``text`` describes is for guests that take an APIC as given."""
-    return getattr(_known.get(text.partition(",")[0].strip()), "needs_apic", False)
+    name = text.partition(",")[0].strip()
+    _find(name)
+    return getattr(_known.get(name), "needs_apic", False)
 
 
 def add(bus: Bus, text: str, board: Board) -> Device:
@@ -112,7 +129,9 @@ def _add_mmio(bus: Bus, made: Device, options: dict[str, int], board: Board) -> 
 
 def add_standard(bus: Bus, board: Board) -> None:
     """Put the devices of every PC on the bus, where nothing else is and none of their name is there."""
-    for cls in known().values():
+    if board.firmware or board.fw_cfg or any(board.disks):
+        _find(*LATER)
+    for cls in [cls for _, cls in sorted(_known.items())]:
         if _is_on(cls, board) and all(one.name != cls.name for one in bus.devices):
             made = cls(board, dict(cls.options))
             for base, count, offset in _ranges(cls, cls.options):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kvmdbg.devices.fw_cfg import check_name
 from kvmdbg.devices.pic import Pic
 from kvmdbg.devices.pit import Pit
 from kvmdbg.devices.registry import add as add_device
@@ -54,8 +53,11 @@ class HardwareOptions:
     def __post_init__(self) -> None:
         if self.machine not in MACHINES:
             raise UsageError(f"there is no machine {self.machine!r}: there are {', '.join(MACHINES)}")
-        for name, _ in self.fw_cfg:
-            check_name(name)
+        if self.fw_cfg:
+            from kvmdbg.devices.fw_cfg import check_name  # few sessions have any
+
+            for name, _ in self.fw_cfg:
+                check_name(name)
         if self.services not in SERVICES:
             raise UsageError(f"there is no firmware {self.services!r}: there are {', '.join(SERVICES)}")
         if self.irqchip not in ("", True, False, *IRQCHIPS):
