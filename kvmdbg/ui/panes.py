@@ -31,21 +31,35 @@ def plain(text: str) -> list[Line]:
 
 
 def wrapped(line: Line, width: int) -> list[Line]:
-    """A line in as many as it needs in this many columns."""
+    """A line in as many as it needs in this many columns, broken between words where that can be."""
     from prompt_toolkit.utils import get_cwidth
 
-    found: list[Line] = [[]]
-    left = width
+    if sum(len(text) for _, text in line) <= width and all(text.isascii() for _, text in line):
+        return [line]
+    cells = [(style, char, get_cwidth(char)) for style, text in line for char in text]
+    found: list[Line] = []
+    start = 0
+    while start < len(cells) or not found:
+        end, left = start, width
+        while end < len(cells) and cells[end][2] <= left:
+            left -= cells[end][2]
+            end += 1
+        if end < len(cells) and cells[end][1] != " ":
+            blank = next((at for at in range(end - 1, start, -1) if cells[at][1] == " "), start)
+            end = blank + 1 if blank > start and end - blank <= width // 2 else end
+        found.append([(style, char) for style, char, _ in cells[start : max(end, start + 1)]])
+        start = max(end, start + 1)
+    return [_joined(one) for one in found]
+
+
+def _joined(line: Line) -> Line:
+    """Neighbours of one style as one piece."""
+    found: Line = []
     for style, text in line:
-        start = 0
-        for at, char in enumerate(text):
-            size = get_cwidth(char)
-            if size > left:
-                found[-1].append((style, text[start:at]))
-                found.append([])
-                start, left = at, width
-            left -= size
-        found[-1].append((style, text[start:]))
+        if found and found[-1][0] == style:
+            found[-1] = (style, found[-1][1] + text)
+        else:
+            found.append((style, text))
     return found
 
 
@@ -70,6 +84,8 @@ class Pane:
         """It shows nothing of the guest's registers and memory, which a command may just be replacing."""
         self.height = 0
         """How many lines of it are seen."""
+        self.width = 0
+        """In how many columns it was made last."""
         self.back = 0
         """How many lines it is scrolled: from the top, or from the end of one with ``tail``."""
         self._made: tuple[object, int, int] | None = None
@@ -80,7 +96,7 @@ class Pane:
     def lines(self, width: int, height: int, moment: object) -> list[Line]:
         """What is visible in this many columns and lines; at the same ``moment`` nothing is computed again."""
         key = (moment, width, height)
-        self.height = height
+        self.height, self.width = height, width
         if self._made != key or self.live:
             try:
                 self._lines = self.make(width)

@@ -199,13 +199,17 @@ class Tui:
 
     def show(self, result: Result) -> None:
         """Add a result to the log."""
-        self._say(lines_of(result, max(self.columns - 4, 40)))
+        self._say(lines_of(result, self._log_width()))
 
     def _say(self, lines: list[Line]) -> None:
         self._log += lines
         del self._log[:-KEPT]
         self._logged += 1
         self.app.invalidate()
+
+    def _log_width(self) -> int:
+        """Columns of the pane that results are shown in."""
+        return max(self.panes["log"].width or self.columns, 40)
 
     @property
     def is_wide(self) -> bool:
@@ -445,7 +449,7 @@ class Tui:
         interpreter = self.interpreter
         kept = interpreter.on_event, interpreter.width, interpreter.confirm, interpreter.settings["context"]
         interpreter.on_event = self.show
-        interpreter.width = lambda: max(self.columns - 4, 40)
+        interpreter.width = self._log_width
         interpreter.confirm = self.dialogue.ask
         screen = interpreter.kept(FullScreen)
         screen.focus = self.choose

@@ -52,3 +52,14 @@ def test_what_is_not_readable_is_said_at_once_and_once() -> None:
     for _ in range(3):
         assert text(pane.lines(80, 5, 1)) == "cannot read linear address 0x1000"
     assert make.calls == 1
+
+
+def test_log_lines_are_broken_between_words() -> None:
+    from kvmdbg.ui.panes import wrapped
+
+    line = [("a", "task=0x100e88 "), ("b", "<all+40>  cfi")]
+    assert wrapped(line, 30) == [line]
+    found = ["".join(text for _, text in one) for one in wrapped(line, 18)]
+    assert found == ["task=0x100e88 ", "<all+40>  cfi"]
+    assert ["".join(text for _, text in one) for one in wrapped([("", "x" * 25)], 10)] == ["x" * 10, "x" * 10, "x" * 5]
+    assert wrapped([], 10) == [[]]
