@@ -169,7 +169,7 @@ class Replaying(Live):
                     self._apply(entry.change)
                 else:
                     self._time.drive_to(self.log.end_time)
-                    runner.vcpu.halted |= self.log.end_halted
+                    runner.vcpu.halted = self.log.end_halted
                     return stops.ReplayedStop(vcpu=0, pc=runner.pc)
                 self._next += 1
                 continue

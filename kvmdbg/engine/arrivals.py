@@ -61,7 +61,7 @@ class Arrivals:
         self.look()
         if self._at.vcpu.halted:
             stop = self.wait()
-            if stop is not None or self._guest.world.stopping:
+            if stop is not None or self._at.vcpu.halted:
                 return stop
         self.hand_in()
         self._set_alarm()
@@ -126,8 +126,11 @@ class Arrivals:
         pic = board.pic
         if board.time.driven:  # whoever drives it hands in what ends the hlt
             return self._at.stop(stops.HaltedStop)
-        while pic is None or not pic.pending or not cpu.regs.rflags & EFLAGS_IF:
+        while True:
             if self._guest.world.stopping:
+                return None
+            if pic is not None and pic.pending and cpu.regs.rflags & EFLAGS_IF:
+                cpu.halted = False
                 return None
             if not self._may_come:
                 cpu.halted = False
@@ -137,5 +140,3 @@ class Arrivals:
             if left > 0:
                 signal.sigtimedwait([KICK_SIGNAL], min(left, LONGEST_WAIT))
             self.look()
-        cpu.halted = False
-        return None
