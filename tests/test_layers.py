@@ -36,7 +36,8 @@ MAY_IMPORT = {
         "kvmdbg.firmware": "devices machine x86 kvm errors record",
         "kvmdbg.language": "x86 errors plugins record",
         "kvmdbg.loaders": "machine x86 errors plugins printable record elftools lz4 zstandard",
-        "kvmdbg.debuginfo": "language loaders machine x86 errors printable record elftools platformdirs",
+        "kvmdbg.debuginfo": "language loaders machine x86 errors printable record elftools itanium_demangler "
+        "platformdirs",
         "kvmdbg.observe": "debuginfo kvm machine x86 errors record",
         "kvmdbg.timeline": "machine record",
         "kvmdbg.engine": "firmware observe timeline debuginfo language devices machine kvm x86 errors printable record",

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from kvmdbg.debuginfo.backtrace import FRAME_POINTER_32, FRAME_POINTER_64, cfi_row
+from kvmdbg.debuginfo.demangled import demangled
 from kvmdbg.debuginfo.dwarf import Dwarf, Unit
 from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.functions import Block, Functions
@@ -177,7 +178,7 @@ class Source:
                     if block.origin is not None:
                         return functions.shown(block.origin)
         near = self._files.symbols.nearest(address)
-        return near[0].name if near is not None else ""
+        return demangled(near[0].name) if near is not None else ""
 
     def functions_named(self, name: str) -> list[tuple[Block, Functions, int]]:
         """The functions of that name and the inlined copies of them, and what their addresses are moved by."""

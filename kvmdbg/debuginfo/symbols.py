@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 
+from kvmdbg.debuginfo.demangled import demangled, is_called, last_part
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.image import Symbol
 
@@ -87,8 +88,11 @@ class SymbolTable:
         return self._by_name.get(name)
 
     def all_named(self, name: str) -> list[Symbol]:
-        """All symbols of that name, as static functions of several files have one."""
-        return [one for one in self._symbols if one.name == name] if self.lookup(name) is not None else []
+        """All symbols of that name, as static functions of several files have one; in C++ the source's name."""
+        if self.lookup(name) is not None:
+            return [one for one in self._symbols if one.name == name]
+        own = last_part(name)
+        return [one for one in self._symbols if own in one.name and is_called(one.name, name)] if own else []
 
     def complete(self, prefix: str) -> list[str]:
         """The names that start with ``prefix``, sorted."""
@@ -122,7 +126,8 @@ class SymbolTable:
         if found is None:
             return ""
         symbol, offset = found
-        return f"{symbol.name}+{offset:#x}" if offset else symbol.name
+        name = demangled(symbol.name)
+        return f"{name}+{offset:#x}" if offset else name
 
     def _sort(self) -> None:
         if not self._stale:

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from kvmdbg.debuginfo.backtrace import NAMES_32, NAMES_64, Frame, StoppedCpu, call_frame_address, physical_frames
 from kvmdbg.debuginfo.declarations import DebugInfo, Function, Variable
+from kvmdbg.debuginfo.demangled import demangled
 from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.functions import Functions
 from kvmdbg.debuginfo.locations import NotThere, Place, evaluate
@@ -316,5 +317,5 @@ class Variables:
         found = self._files.symbols.nearest(address)
         if found is None:
             return ""
-        name = _NUMBERED.sub("", found[0].name)
+        name = _NUMBERED.sub("", demangled(found[0].name))
         return f"{name}+{found[1]}" if found[1] else name

@@ -27,7 +27,7 @@ def test_members_of_this_and_of_its_bases(dbg: Debugger) -> None:
     assert [value(dbg, one) for one in ("tag", "this->tag", "this->free", "n")] == ["9", "9", "0", "2"]
     assert [value(dbg, one) for one in ("kern::heap.tag", "kern::Heap::total", "heap.tag")] == ["9", "3", "9"]
     assert "struct Heap : public Base {" in dbg.typed("ptype this")
-    assert value(dbg, "&kern::heap").endswith("<_ZN4kern4heapE>")
+    assert value(dbg, "&kern::heap").endswith("<kern::heap>")
     address = re.findall(r"0x\w+", gdb(dbg.path, "print &kern::heap"))[0]
     assert address in value(dbg, "&kern::heap")
 
@@ -41,3 +41,13 @@ def test_references_are_what_they_refer_to(dbg: Debugger) -> None:
     dbg.typed("set var r = 7")
     assert value(dbg, "r") == "7"
     assert dbg.typed("whatis r").splitlines()[0].endswith("int")
+
+
+def test_names_without_debug_information(debug: Open) -> None:
+    dbg = debug("classes.cc", flags="-fno-exceptions -fno-rtti -g0")
+    wanted = re.findall(r"by *(0x\w+)|at (0x\w+)", gdb(dbg.path, "break kern::Heap::alloc(int)"))[0]
+    said = dbg.typed("break kern::Heap::alloc(int)", "break Heap::alloc", "run")
+    assert "Breakpoint 2 at Heap::alloc (2 locations)." in said
+    assert f"({next(one for one in wanted if one)})" in said.splitlines()[0] or "kern::Heap::alloc(int)" in said
+    assert "<kern::Heap::alloc(int)" in said.splitlines()[-1]
+    assert dbg.typed("break Heap::alloc(char)").startswith("refused: no function is called 'Heap::alloc(char)'")
