@@ -115,7 +115,7 @@ class Questions:
         if kind < 0.42:
             return f"print {self._something()}"
         if kind < 0.46:
-            return self._one([f"print $kept = {self._something()}", "print $kept", "whatis $kept"])
+            return self._one([f"print $kept = {self._kept()}", "print $kept", "whatis $kept"])
         if kind < 0.62:
             letter = self._one(FORMATS)
             return f"print/{letter} {self._something()}"
@@ -126,6 +126,11 @@ class Questions:
         if kind < 0.94:
             return f"whatis {self._something() if self._random.random() < 0.85 else self._one(NAMED)}"
         return f"ptype {self._one([*NAMED, *WHOLES, *POINTERS, *INTEGERS[:20]])}"
+
+    def _kept(self) -> str:
+        """Without a ``?:``, whose type differs."""
+        found = self._something()
+        return found if " ? " not in found else self._kept()
 
     def _something(self) -> str:
         kind = self._random.random()

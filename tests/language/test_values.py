@@ -82,9 +82,9 @@ def evaluated(text: str, machine: Machine | None = None, scope: Scope32 | None =
     ],
 )
 def test_types(text: str, type_32: str, type_64: str) -> None:
-    shown = evaluated(text, scope=Scope32()).type.name
+    shown = evaluated(text, Machine(32), scope=Scope32()).type.name
     assert ("int" if text.startswith("(char *)0 -") and shown == "long" else shown) == type_32
-    assert evaluated(text).type.name == type_64
+    assert evaluated(text, Machine(64)).type.name == type_64
 
 
 def test_sizes_of_both_widths() -> None:
