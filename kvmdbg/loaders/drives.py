@@ -42,4 +42,5 @@ def boot_image(options: LoadOptions, disks: Sequence[str], floppies: Sequence[st
         there.close()
     if not names:
         return None
-    raise LoadError(f"nothing can be booted of {', '.join(names)}: a boot sector has 0x55 0xAA at byte 510")
+    why = "a boot sector has 0x55 0xAA at byte 510, a CD a boot catalog (El Torito)"
+    raise LoadError(f"nothing can be booted of {', '.join(names)}: {why}")
