@@ -286,7 +286,7 @@ def test_packages_are_typed() -> None:
     import tomllib
 
     found = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert found["tool"]["setuptools"]["package-data"] == {"*": ["py.typed"]}
+    assert "py.typed" in found["tool"]["setuptools"]["package-data"]["*"]
     assert [one for one in ("kvmdbg", "gdbstub") if not (ROOT / one / "py.typed").is_file()] == []
 
 
