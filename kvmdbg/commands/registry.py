@@ -436,6 +436,8 @@ def _literal(value: Any) -> str:
     text, address = getattr(value, "text", None), getattr(value, "address", None)
     if address is not None:
         return repr(text) if text and not text[:1].isdigit() else f"{address:#x}"
+    if isinstance(value, str) and re.fullmatch(r"0x[0-9a-fA-F]+", value):
+        return value
     if isinstance(value, int) and not isinstance(value, bool) and value > 9:
         return f"{value:#x}"
     return repr(value)
