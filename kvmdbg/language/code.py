@@ -291,10 +291,14 @@ class SegmentOffset(Node):
 
 
 class Memory(Node):
-    """What is at ``address``; ``type`` is its type there, ``where`` the space it lies in."""
+    """What is at ``address``; ``type`` is its type there, ``where`` the space it lies in.
+
+    ``cast``: an expression has given it this type.
+    """
 
     address: Node
     where: str
+    cast: bool = False
 
     def parts(self) -> tuple[Node, ...]:
         return (self.address,)

@@ -146,7 +146,7 @@ class Parser(Operators):
             raise self.fail(f"nothing can be cast to a function; a pointer to one is {type.declaring('(*)')}", column)
         if not type.is_number:  # the same bytes as an array or a structure
             if isinstance(operand, code.Memory):
-                return code.Memory(column=column, type=type, address=operand.address, where=operand.where)
+                return code.Memory(column=column, type=type, address=operand.address, where=operand.where, cast=True)
             if operand.type.size != type.size:
                 raise self.fail(f"a {operand.type} has not the size of {type}", column)
             return code.Chars(column=column, type=type, operand=operand)

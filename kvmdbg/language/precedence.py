@@ -123,7 +123,12 @@ class Operators(Declarators):
             made = self._arithmetic(op, target, value, column)
             type = made.type if free else type
         elif free:
-            if not value.type.is_structure and not isinstance(value, code.Constant | code.Part | code.Chars):
+            cast = isinstance(value, code.Memory) and value.cast
+            if (
+                not cast
+                and not value.type.is_structure
+                and not isinstance(value, code.Constant | code.Part | code.Chars)
+            ):
                 value = self._number_of(value)
             type = value.type
         if isinstance(target, code.Name) and free:
