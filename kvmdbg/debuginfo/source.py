@@ -171,13 +171,15 @@ class Source:
 
     def function_name(self, address: int) -> str:
         """The function that the code at an address is of, inlined ones included; that of its symbol otherwise."""
+        near = self._files.symbols.nearest(address)
         for dwarf, base in self._files.dwarf():
+            if dwarf.is_large and near is not None:
+                continue  # reading its units takes long, for a name that is shown beside others
             with suppress(LoadError):
                 functions = Functions.of(dwarf)
                 for block in reversed(functions.chain(address - base)):
                     if block.origin is not None:
                         return functions.shown(block.origin)
-        near = self._files.symbols.nearest(address)
         return demangled(near[0].name) if near is not None else ""
 
     def functions_named(self, name: str) -> list[tuple[Block, Functions, int]]:
