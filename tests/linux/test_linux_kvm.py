@@ -91,8 +91,8 @@ if EMULATED:
         dbg = linux
         until(dbg, b"# ", 0, 300)
         assert b"initramfs is up" in dbg.output
-        tasks = {one.name for one in dbg.linux.tasks()}
-        assert {"swapper/0", "sh", "kthreadd"} <= tasks
+        tasks = {(one.pid, one.name) for one in dbg.linux.tasks()}
+        assert {(0, "swapper/0"), (1, "busybox"), (2, "kthreadd")} <= tasks
         assert any("Run /init as init process" in one.text for one in dbg.linux.messages())
         dbg.snapshots.save("shell")
         for number in (1, 2):
