@@ -262,7 +262,8 @@ class Runner(Answering, TrapExits, LastExits):
                 if self.points_at(self.pc):  # it is refused before its trap could be met
                     stop = self.hit(trapped=False)
                 else:
-                    stop = self.watching.through_guards(self.stepper.once)
+                    with board.time.standing_still():
+                        stop = self.watching.through_guards(self.stepper.once)
                 if stop is not None or world.stopping:
                     return stop
                 self.follow_tables()
