@@ -164,6 +164,12 @@ def info_scope(dbg: Interpreter, location: LocationArg) -> Result:
     return Table(f"scope {location.text}", ("Name", "Type", "Bytes", "Kind"), rows, empty)
 
 
+def _from_here(path: str) -> str:
+    """The path as it is from the working directory, where it lies below."""
+    here = os.path.relpath(path)
+    return path if here.startswith("..") else here
+
+
 @command(
     "info source", group="info", example=("break divide", "run", "info source"), guest="guests/kernel-O0.elf",
     py="dbg.source.at(dbg.vcpu.pc)",
@@ -174,7 +180,8 @@ def info_source(dbg: Interpreter) -> Result:
     missing = [Message(f"{one}.", "warning") for one in dbg.session.files.missing]
     if file is None:
         return Group((Message("No source file is known."), *missing))
-    values = {"file": file, "found at": dbg.session.source.path(file) or "nowhere; directory FOLDER says where"}
+    found = dbg.session.source.path(file)
+    values = {"file": file, "found at": _from_here(found) if found else "nowhere; directory FOLDER says where"}
     lines = len(dbg.source_lines(file))
     values |= {"lines": str(lines)} if lines else {}
     for path, unit, about in names.units(dbg.session.files):
