@@ -24,7 +24,7 @@ IN_PLACE = [
         "dice.py",
         "kvmdbg/devices",
         "__init__.py",
-        "from kvmdbg.devices import firmware_log",
+        "from kvmdbg.devices import i8042",
         "from kvmdbg.devices import dice as dice\n",
     ),
     (

@@ -112,7 +112,7 @@ def test_commands_as_python() -> None:
     found = kvmdbg("--batch", "--py", *commands, *HELLO, GUEST)
     shown = [line[4:] for line in found.stdout.splitlines() if line.startswith(">>> ")]
     assert shown == [
-        "dbg.break_at('0x100b', when='$al == 0x34')", "dbg.run()", "dbg.step(2)", "dbg.catch('io', port=0x10)",
+        "dbg.break_at(0x100b, when='$al == 0x34')", "dbg.run()", "dbg.step(2)", "dbg.catch('io', port=0x10)",
     ]  # fmt: skip
 
 

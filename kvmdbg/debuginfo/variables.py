@@ -15,7 +15,7 @@ from kvmdbg.debuginfo.demangled import demangled
 from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.functions import Functions
 from kvmdbg.debuginfo.locations import NotThere, Place, evaluate
-from kvmdbg.errors import LoadError, MemoryFault, UsageError
+from kvmdbg.errors import LoadError, MemoryFault, SessionStateError, UsageError
 from kvmdbg.language.ctype import CType
 from kvmdbg.language.shown import PLAIN, Printer, Style
 
@@ -309,7 +309,10 @@ class Variables:
 
     def printer(self, style: Style = PLAIN) -> Printer:
         """Who shows values of this guest."""
-        word = self.word_size if self.known else 8 if self._cpu.mode.bits == 64 else 4
+        try:
+            word = self.word_size if self.known else 8 if self._cpu.mode.bits == 64 else 4
+        except SessionStateError:
+            word = 8  # while the guest runs its mode is not known
         return Printer(self._read, self.label, style, word=word)
 
     def label(self, address: int) -> str:
