@@ -113,6 +113,10 @@ class ExitLoop(DebuggedVcpu):
     def refused(self, error: OSError) -> stops.Stop: ...
 
     @abstractmethod
+    def tell_of_empty_vector(self, *, stuck: bool) -> None:
+        """Where the guest got lost by an interrupt that nobody serves: say so, once for each vector."""
+
+    @abstractmethod
     def trap_at(self) -> int | None:
         """The guest-physical address of our trap that the last exit stands for, or None."""
 

@@ -158,7 +158,10 @@ class TrapExits(ExitLoop):
             return self.hit()
         if self.guest.space.code_at(self, self.pc - 1, 1) != bytes((HLT,)):
             return None  # the late echo of a hlt that was stepped over
-        return None if self.arrivals.halt() else self.stop(stops.HaltedStop)
+        if self.arrivals.halt():
+            return None
+        self.tell_of_empty_vector(stuck=True)
+        return self.stop(stops.HaltedStop)
 
     def _drop_trap_of_hlt(self) -> None:
         """Where the guest has EFLAGS.TF set: KVM has queued a #DB behind the hlt that is a trap of ours."""
