@@ -11,8 +11,9 @@ from kvmdbg.kvm import abi
 from kvmdbg.observe import autopsy
 from kvmdbg.observe.autopsy import Autopsy
 from kvmdbg.record import record
+from kvmdbg.x86 import disasm
 from kvmdbg.x86.faults import State
-from kvmdbg.x86.modes import CR0_PG, EFER_LMA, mode_of
+from kvmdbg.x86.modes import CR0_PG, EFER_LMA, EFER_LME, mode_of
 
 if TYPE_CHECKING:
     from kvmdbg.engine.guest import Guest
@@ -104,9 +105,18 @@ def _trail(thread: VcpuThread, guest: Guest, last: LastRun, final: abi.kvm_regs 
 
 
 def _paging_is_the_reason(guest: Guest, state: State) -> bool:
-    if not state.sregs.cr0 & CR0_PG or state.sregs.efer & EFER_LMA:
+    if state.sregs.efer & (EFER_LMA | EFER_LME) or not (state.sregs.cr0 & CR0_PG or _switches_paging_on(state)):
         return False
     return not guest.host.legacy_paging_works
+
+
+def _switches_paging_on(state: State) -> bool:
+    """Whether the instruction at pc is a MOV to CR0 that sets CR0.PG."""
+    code = state.code()
+    insn = disasm.decode(code, state.mode.bits) if code else None
+    if insn is None or insn.mnemonic != "mov" or not insn.op_str.startswith("cr0, e"):
+        return False
+    return bool(state.register("r" + insn.op_str[-2:]) & CR0_PG)
 
 
 def _shown(guest: Guest, trail: Trail | None) -> tuple[tuple[int, str], ...]:

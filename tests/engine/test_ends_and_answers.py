@@ -8,7 +8,7 @@ from kvmdbg.engine import stops
 from kvmdbg.engine.arming import Plan
 from kvmdbg.kvm import exits
 from tests.scripted.cpu import ScriptedCpu
-from tests.scripted.machine import START, ScriptedSession
+from tests.scripted.machine import START, ScriptedHost, ScriptedSession, profile
 from tests.scripted.plays import HALT, NO_EMULATION, leaves, mmio_read, mmio_write, played, port_out
 
 
@@ -122,3 +122,14 @@ def test_a_register_that_is_written_reaches_kvm_before_an_ioctl_looks_at_it(dbg:
     dbg.runner.arm(Plan())
     dbg.runner.call(dbg.runner.debug_for_stepping)
     assert dbg.runner.call(dbg.cpu.get_regs).rip == START + 1
+
+
+@pytest.mark.parametrize(("works", "rax"), [(False, 0x80000011), (False, 0x11), (True, 0x80000011)])
+def test_a_kvm_that_ends_guests_that_switch_paging_on(works: bool, rax: int) -> None:
+    host = ScriptedHost(profile())
+    host.legacy_paging_works = works
+    with ScriptedSession(b"\x0f\x22\xc0", None, host, registers={"rax": rax}) as dbg:  # mov cr0, eax
+        stop = played(dbg, leaves(exits.ShutdownExit(), to=START))
+    assert isinstance(stop, stops.ShutdownStop), stop.describe()
+    told = stop.describe().count("cannot run a guest with paging outside of long mode")
+    assert told == (not works and rax > 0x11)
