@@ -6,6 +6,7 @@ import pytest
 
 from kvmdbg.engine import stops
 from kvmdbg.pytest_plugin import Guests
+from tests.conftest import TIME_SCALE
 
 pytestmark = pytest.mark.kvm
 
@@ -90,6 +91,7 @@ three:
 
 def test_the_clock_ticks_1024_times_a_second(kvm_guest: Guests) -> None:
     dbg = kvm_guest(asm=PERIODIC)
+    dbg.world.guest_rate = 0.2 / TIME_SCALE  # a slow machine takes longer than a tick for its handler
     dbg.catch("io", port=0x99)
     stop = dbg.run(timeout=60)
     assert isinstance(stop, stops.CaughtStop), stop.describe()
