@@ -147,9 +147,12 @@ class Dwarf:
             return language is not None and language.value == ASSEMBLER
 
     def mentioning(self, name: str) -> list[Unit]:
-        """The units that may have something of this name. In a large file only those where the name stands."""
+        """The units that may have something of this name: none where it stands nowhere in the file.
+
+        In a large file only those where the name stands, though others may have copies of it.
+        """
         units = self.units()
-        if not self.is_large or self.info.debug_str_offsets_sec is not None:
+        if self.info.debug_str_offsets_sec is not None or self.info.supplementary_dwarfinfo is not None:
             return units
         offsets = [unit.offset for unit in units]
         data = self.info.debug_info_sec.stream.getvalue()
@@ -162,6 +165,8 @@ class Dwarf:
                 wanted.append(re.escape(at.to_bytes(4, "little")))
                 at = text.find(wanted_bytes, at + 1)
         found = {bisect_right(offsets, one.start()) - 1 for one in re.finditer(b"|".join(wanted), data)}
+        if not self.is_large:
+            return units if found else []
         return [units[index] for index in sorted(found) if index >= 0]
 
     # --- the list of units -------------------------------------------------------------------------
