@@ -11,6 +11,7 @@ from kvmdbg.core.session import Session
 from kvmdbg.engine.probe import host_profile
 from kvmdbg.engine.stops import BreakpointStop, HaltedStop, InterruptedStop, LimitStop, StepStop
 from kvmdbg.pytest_plugin import Guests
+from tests.conftest import TIME_SCALE
 
 pytestmark = pytest.mark.kvm
 
@@ -87,6 +88,7 @@ def test_a_breakpoint_on_it_with_a_condition(kvm_guest: Guests, irqchip: str) ->
 
 def test_steps_that_let_interrupts_in_come_to_the_handler(kvm_guest: Guests, irqchip: str) -> None:
     dbg = ticking(kvm_guest, irqchip)
+    dbg.world.guest_rate = 1 / TIME_SCALE
     dbg.step_interrupts = True
     for _ in range(5):
         places = {dbg.step().pc for _ in range(50)}
