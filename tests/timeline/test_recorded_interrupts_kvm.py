@@ -8,6 +8,7 @@ from kvmdbg.core.session import Session
 from kvmdbg.engine import stops
 from kvmdbg.pytest_plugin import Guests
 from kvmdbg.timeline.log import Interrupt, Log
+from tests.conftest import TIME_SCALE
 from tests.core.test_halt_kvm import TICKS, ticks
 from tests.engine.test_arrivals_kvm import BUSY
 
@@ -18,6 +19,14 @@ FOLLOWED = TICKS.replace("behind: jmp again", "behind: in al, 0x40\n out 0x99, a
 ON_KEYS = "cli\nxor ax, ax\nmov ds, ax\nmov word ptr [36], offset key\nmov word ptr [38], 0\n"
 KEY = "\nkey: push ax\n in al, 0x60\n inc byte ptr [0x60c]\n mov al, 0x20\n out 0x20, al\n pop ax\n iret\n"
 WITH_KEYS = FOLLOWED.replace("0xfe", "0xfc").replace("cli\n", ON_KEYS) + KEY
+
+
+def guest(kvm_guest: Guests, asm: str) -> Session:
+    """On a slow machine its time is slower, so that it gets on between two ticks; but a busy loop's is faster, as each
+    round of it is a stop in the replay."""
+    dbg = kvm_guest(asm=asm)
+    dbg.world.guest_rate = TIME_SCALE if asm == BUSY else 1 / TIME_SCALE
+    return dbg
 
 
 def replayed(dbg: Session, log: Log) -> stops.Stop:
@@ -41,7 +50,7 @@ def same(first: Session, second: Session) -> None:
 
 @pytest.mark.parametrize("asm", [TICKS, FOLLOWED, BUSY], ids=["hlt", "reads", "busy"])
 def test_ticks_come_where_they_came(kvm_guest: Guests, asm: str) -> None:
-    first, second = kvm_guest(asm=asm), kvm_guest(asm=asm)
+    first, second = guest(kvm_guest, asm), guest(kvm_guest, asm)
     with first.record() as log:
         first.break_at("tick", when="*(u16*)0x600 == 5")
         first.run(timeout=60)
@@ -52,7 +61,7 @@ def test_ticks_come_where_they_came(kvm_guest: Guests, asm: str) -> None:
 
 
 def test_an_end_in_a_hlt_and_on_from_there(kvm_guest: Guests) -> None:
-    first, second = kvm_guest(asm=TICKS), kvm_guest(asm=TICKS)
+    first, second = guest(kvm_guest, TICKS), guest(kvm_guest, TICKS)
     with first.record() as log:
         for _ in range(100):
             stop = first.run(timeout=0.05)
@@ -68,7 +77,7 @@ def test_an_end_in_a_hlt_and_on_from_there(kvm_guest: Guests) -> None:
 
 
 def test_keys_ticks_and_a_change(kvm_guest: Guests) -> None:
-    first, second = kvm_guest(asm=WITH_KEYS), kvm_guest(asm=WITH_KEYS)
+    first, second = guest(kvm_guest, WITH_KEYS), guest(kvm_guest, WITH_KEYS)
     with first.record() as log:
         first.run(exits=60)
         first.press("a")
