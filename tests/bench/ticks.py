@@ -11,9 +11,11 @@ import kvmdbg
 from kvmdbg.build import from_assembly
 from kvmdbg.devices.pit import HZ
 from tests.bench.effort import Effort
+from tests.interrupt_controllers import TIMER_ONLY
 
 PORT = 0x99
-GUEST = """
+GUEST = (
+    """
         cli
         xor ax, ax
         mov ds, ax
@@ -21,18 +23,9 @@ GUEST = """
         mov sp, 0x7000
         mov word ptr [8 * 4], offset tick
         mov word ptr [8 * 4 + 2], 0
-        mov al, 0x11
-        out 0x20, al
-        mov al, 8
-        out 0x21, al
-        mov al, 4
-        out 0x21, al
-        mov al, 1
-        out 0x21, al
-        mov al, 0xfe
-        out 0x21, al
-        mov al, 0x34
-        out 0x43, al
+"""
+    + TIMER_ONLY
+    + """
         mov ax, {divisor}
         out 0x40, al
         mov al, ah
@@ -47,6 +40,7 @@ tick:   push ax
         pop ax
         iret
 """
+)
 
 
 class Watch:

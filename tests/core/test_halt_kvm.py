@@ -12,10 +12,12 @@ from kvmdbg.engine.probe import host_profile
 from kvmdbg.engine.stops import BreakpointStop, HaltedStop, InterruptedStop, LimitStop, StepStop
 from kvmdbg.pytest_plugin import Guests
 from tests.conftest import TIME_SCALE
+from tests.interrupt_controllers import TIMER_ONLY
 
 pytestmark = pytest.mark.kvm
 
-TICKS = """
+TICKS = (
+    """
         cli
         xor ax, ax
         mov ds, ax
@@ -23,18 +25,9 @@ TICKS = """
         mov sp, 0x7000
         mov word ptr [8 * 4], offset tick
         mov word ptr [8 * 4 + 2], 0
-        mov al, 0x11
-        out 0x20, al
-        mov al, 8
-        out 0x21, al
-        mov al, 4
-        out 0x21, al
-        mov al, 1
-        out 0x21, al
-        mov al, 0xfe
-        out 0x21, al
-        mov al, 0x34
-        out 0x43, al
+"""
+    + TIMER_ONLY
+    + """
         mov al, 0
         out 0x40, al
         mov al, 0x10
@@ -47,6 +40,7 @@ tick:   inc word ptr [0x600]
         out 0x20, al
         iret
 """
+)
 """The PIT ticks 290 times a second; [0x600] counts."""
 
 

@@ -6,28 +6,21 @@ import pytest
 
 from kvmdbg.engine.stops import BreakpointStop
 from kvmdbg.pytest_plugin import Guests
+from tests.interrupt_controllers import TIMER_ONLY
 
 pytestmark = pytest.mark.kvm
 
-GUEST = """
+GUEST = (
+    """
         xor ax, ax
         mov ds, ax
         mov ss, ax
         mov sp, 0x7000
         mov word ptr [8 * 4], offset tick
         mov word ptr [8 * 4 + 2], ax
-        mov al, 0x11
-        out 0x20, al
-        mov al, 8
-        out 0x21, al
-        mov al, 4
-        out 0x21, al
-        mov al, 1
-        out 0x21, al
-        mov al, 0xfe
-        out 0x21, al
-        mov al, 0x34
-        out 0x43, al
+"""
+    + TIMER_ONLY
+    + """
         xor al, al
         out 0x40, al
         out 0x40, al
@@ -46,6 +39,7 @@ tick:   inc byte ptr [0x600]
         pop ax
         iret
 """
+)
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
