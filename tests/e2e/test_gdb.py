@@ -291,8 +291,8 @@ def test_a_second_one_is_told_who_is_there(gdb: Gdb, serve: Serve) -> None:
 def test_detach_and_attach_again(gdb: Gdb, serve: Serve) -> None:
     served = serve("guests/long64.elf")
     said = gdb(
-        served, "break func", "continue", "detach", "info threads", "attach 1", "p $rcx > 10", "info threads", "stepi",
-        "continue", "detach", "attach 1", "kill", remote="extended-remote",
+        served, "break func", "continue", "detach", "info threads", "shell sleep 1", "attach 1", "p $rcx > 10",
+        "info threads", "stepi", "continue", "detach", "attach 1", "kill", remote="extended-remote",
     )  # fmt: skip
     ordered(said, "Breakpoint 1, ", "detached", "No threads", "SIGINT", "= 1", "Thread 1.1 (vCPU 0 runnable)")
     ordered(said, "= 1", "Breakpoint 1, ", "detached", "SIGINT", "killed")
