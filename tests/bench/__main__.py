@@ -23,7 +23,7 @@ from pathlib import Path
 
 import kvmdbg
 from kvmdbg.engine.probe import host_profile
-from tests.bench import boot_sector, large, ticks
+from tests.bench import boot_sector, large, screens, ticks
 from tests.bench.effort import Effort, compare, parse
 from tests.machines.dev_kvm import why_unusable
 
@@ -252,6 +252,10 @@ def late_ticks(program: Path, effort: Effort) -> tuple[float, float]:
     return ticks.late(effort)
 
 
+def seen(measure: Callable[[Effort], tuple[float, float]]) -> Bench:
+    return lambda program, effort: measure(effort)
+
+
 BENCHES: dict[str, tuple[Bench, str, float | None, str]] = {
     "exits": (exits, "port exits a second, nothing caught", 0.7, "C loop"),
     "steps": (steps, "steps a second", 0.5, "C loop"),
@@ -271,6 +275,10 @@ BENCHES: dict[str, tuple[Bench, str, float | None, str]] = {
     "boot": (boot_sector.first_output, "ms from start to a boot sector's first output", -0.35, "QEMU with SeaBIOS"),
     "ticks": (tick_rate, "ticks a second of an idle guest at 18.2 Hz", None, "KVM's own timer"),
     "late": (late_ticks, "percent of ticks at 1,000 Hz late by more than one, idle guest", None, "KVM's own timer"),
+    "key": (seen(screens.key), "ms from a key to its echo, all CPUs busy", None, "gdb's prompt"),
+    "stepi": (seen(screens.stepi), "ms of stepi with context, the same", None, "gdb's with display/10i"),
+    "screen": (seen(screens.full_screen), "ms from F11 in the full screen to its repaint", None, "gdb's, layout asm"),
+    "prompt": (seen(screens.prompt), "ms from start to prompt, all CPUs busy", None, "gdb's"),
     "teletype": (teletype, "calls a second of int 10h, AH=0Eh", None, "C loop of port exits"),
 }
 """Name: (one round, what is measured, bar, the peer). A negative bar is a most, not a least."""
@@ -280,7 +288,7 @@ LEAST = {"ticks": 18.0, "restore-1": 10_000.0, "restore-10": 10_000.0, "restore-
 """What our own side has to be at least, whatever the peer's is."""
 
 
-MOST = {"context": 15.0, "symbols": 1.0, "late": 5.0}
+MOST = {"key": 15.0, "stepi": 40.0, "screen": 50.0, "prompt": 500.0, "context": 15.0, "symbols": 1.0, "late": 5.0}
 """What our own side may be at most, whatever the peer's is."""
 
 
