@@ -53,7 +53,7 @@ class Answering(ExitLoop):
     def watch_port(self, entry: PortEntry) -> None:
         """Find out anew whether anybody looks at this port."""
         entry.observed = self.guest.door.observes_port(entry.port, entry.size)
-        entry.quiet = entry.writes and entry.device is None and not entry.observed
+        entry.quiet = entry.writes and not (entry.device or entry.observed or self.plan.holds_reads_in_registers)
 
     def serve_io(self, entry: PortEntry) -> stops.Stop | None:
         """Answer the last exit, of this port; each item of a string instruction is an access of its own."""
@@ -84,7 +84,7 @@ class Answering(ExitLoop):
             if not writes:
                 data[at:] = b"\xff" * (len(data) - at)
             return self.device_failed(error, exits.IoExit(entry.word, entry.port, size, count, b""))
-        touched = None if writes else self.guards.of_emulated(count)
+        touched = self.guards.of_output(bytes(data), count) if writes else self.guards.of_input(count)
         if not observed:
             return self.ended(end) if isinstance(end, GuestEnd) else touched
         whole = exits.IoExit(entry.word, entry.port, size, count, bytes(data))

@@ -103,6 +103,10 @@ class Plan:
     def holds_data_in_registers(self) -> bool:
         return any(bits & 3 for _, bits, _ in self.debug_registers)
 
+    @property
+    def holds_reads_in_registers(self) -> bool:
+        return any(bits & 3 == 3 for _, bits, _ in self.debug_registers)
+
 
 @record
 class View:

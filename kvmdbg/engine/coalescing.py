@@ -37,6 +37,8 @@ class Coalescing:
         self._zones: dict[int, Any] = {}
         self._often: set[int] = set()
         self._ring = machine.vcpus[0].ring
+        self.reads_watched = False
+        """Debug registers watch what is read: an ``outs`` has to exit, as no register fires for it."""
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -62,7 +64,8 @@ class Coalescing:
             port: device
             for device in self._machine.bus.devices
             for port in getattr(device, "coalesced", ())
-            if port in self._often and not self._judge.observes_port(port, 1) and not self._machine.memory.guards
+            if port in self._often and not self._judge.observes_port(port, 1)
+            if not (self.reads_watched or self._machine.memory.guards)
         }
         for port in self._zones.keys() - wanted.keys():
             vm.unregister_coalesced_zone(port, 1, pio=True)

@@ -432,16 +432,16 @@ class Control:
         for look in self.at_start:
             look()
         self._begin_anew()
-        self.world.arriving = self.fresh and plant
-        self.fresh = False
+        self.world.arriving, self.fresh = self.fresh and plant, False
         self.guest.holding.begin(plant=plant)
+        reads = self.guest.coalescing.reads_watched = self.guest.holding.plan.holds_reads_in_registers
         self.guest.coalescing.arm()
+        observed_before, self._ports_observed = self._ports_observed, self._judge.observed or reads
         for runner in self.runners:
             runner.limit = runner.vcpu.exits_left = exits
-            if self._judge.observed or self._ports_observed:
+            if observed_before or self._ports_observed:
                 for entry in runner.ports.values():
                     runner.watch_port(entry)
-        self._ports_observed = self._judge.observed
         for view in self.vcpus:
             view.registers.remember()
 

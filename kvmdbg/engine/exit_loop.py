@@ -28,8 +28,11 @@ class Guards(Protocol):
     def register_hit(self, fired: list[tuple[int, int, Breakpoint | Watchpoint]]) -> stops.Stop | None:
         """The stop for data debug registers that have fired."""
 
-    def of_emulated(self, elements: int = 1) -> stops.Stop | None:
+    def of_input(self, elements: int = 1) -> stops.Stop | None:
         """After a read that has been answered: finish its instruction, where it touches what debug registers watch."""
+
+    def of_output(self, data: bytes, elements: int = 1) -> stops.Stop | None:
+        """After a write to a port that has been told: the same, for ``outs``."""
 
     def values_of(self, watches: Sequence[Watchpoint]) -> dict[Watchpoint, bytes]:
         """What those watch for writes that are enabled."""

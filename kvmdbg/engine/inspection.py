@@ -128,6 +128,16 @@ class Inspection:
         loaded = [one for one in (sregs.tr, sregs.ldt) if one.selector]
         return [(sregs.gdt.base, sregs.gdt.limit), *((one.base, min(one.limit, 0xFFFF)) for one in loaded)]
 
+    def in_tables(self, runner: VcpuThread, address: int, *, physical: bool = False) -> bool:
+        """Whether it lies in a descriptor table or a paging structure of the CPU's."""
+        sregs = runner.sregs
+        tables = (sregs.gdt.base, sregs.gdt.limit), (sregs.ldt.base, sregs.ldt.limit)
+        if not physical and not runner.mode.segmented and any(0 <= address - base <= limit for base, limit in tables):
+            return True
+        place = address if physical else self.physical_of(runner, address)
+        pages = paging.tables(self.machine.memory.read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer)
+        return place is not None and place & -PAGE in pages
+
     # --- instructions ------------------------------------------------------------------------------
 
     def code_at(self, runner: VcpuThread, linear: int, size: int) -> bytes:
@@ -217,6 +227,16 @@ class Inspection:
         found = self._find_accessor(runner, linear, size, write=write, physical=False, whole=False)
         return None if found is None else found[1]
 
+    def string_output(self, runner: VcpuThread, count: int) -> Access | None:
+        """What the ``outs`` has read that ended at pc or goes on there, its last ``count`` elements; or None."""
+        from kvmdbg.x86 import operands
+
+        def read(address: int, length: int) -> bytes:
+            return self.read_linear(runner, address, length)
+
+        registers, stack_bits = self.register_reader(runner), self.stack_bits(runner)
+        return operands.string_output(read, runner.pc, runner.mode.bits, registers, stack_bits, count)
+
     def _find_accessor(
         self, runner: VcpuThread, linear: int, size: int, *, write: bool, physical: bool, whole: bool = True
     ) -> tuple[Insn, Access] | None:
@@ -237,6 +257,17 @@ class Inspection:
             place=(lambda at: self.physical_of(runner, at)) if physical else (lambda at: at),
             whole=whole,
         )
+
+    def accesses_of_writer(self, runner: VcpuThread, address: int, size: int) -> list[Access]:
+        """All accesses of the instruction that ended at pc and wrote to this guest-physical address."""
+        from kvmdbg.x86 import operands
+
+        found = self._find_accessor(runner, address, size, write=True, physical=True)
+        if found is None:
+            return []
+        at, code = found[0].address, self.code_at(runner, found[0].address, found[0].size)
+        registers, stack_bits = self.register_reader(runner), self.stack_bits(runner)
+        return operands.accesses_of_ended(code, at, runner.mode.bits, registers, stack_bits)
 
     def find_accessor(
         self, runner: VcpuThread, linear: int, size: int, *, write: bool, physical: bool = False

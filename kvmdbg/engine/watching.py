@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from kvmdbg.engine import stops
+from kvmdbg.engine import emulated, stops
 from kvmdbg.engine.arming import DR7_LENGTH
 from kvmdbg.engine.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.engine.events import MemoryEvent
@@ -18,7 +18,6 @@ from kvmdbg.errors import DeviceFailure, MemoryFault
 from kvmdbg.machine.bus import GuestEnd
 from kvmdbg.machine.memory import PAGE, Guard
 from kvmdbg.record import replace
-from kvmdbg.x86 import paging
 from kvmdbg.x86.operands import Access, Repetition
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
 
@@ -147,30 +146,40 @@ class Watching:
         touches.sort(key=lambda touch: touch.kind != "write")
         return self._judge(touches, instruction) if touches else None
 
-    def of_emulated(self, elements: int = 1) -> stops.Stop | None:
+    def of_input(self, elements: int = 1) -> stops.Stop | None:
         """After a read that has been answered: finish its instruction, where it touches what debug registers watch.
 
-        KVM does all of it by itself, as ``ins`` or a ``movs`` from a device, and no register fires. ``elements`` are
-        done of a repeated one.
+        KVM does all of it by itself, and no register fires. ``elements`` are done of a repeated one.
         """
+        runner = self.runner
+        if not runner.plan.holds_data_in_registers:
+            return None
+        return self._of_emulated(emulated.by_input(runner.guest.space, runner, elements), runner.pc)
+
+    def of_output(self, data: bytes, elements: int = 1) -> stops.Stop | None:
+        """After a write to a port that has been told: the same, for ``outs``."""
+        runner = self.runner
+        seen = runner.plan.holds_reads_in_registers
+        return self._of_emulated(emulated.by_output(runner.guest.space, runner, data, elements)) if seen else None
+
+    def _of_store(self, address: int, size: int) -> stops.Stop | None:
+        """After a store to a device that has been told: the same, for what the instruction has read."""
+        runner = self.runner
+        seen = runner.plan.holds_reads_in_registers
+        return self._of_emulated(emulated.by_store(runner.guest.space, runner, address, size)) if seen else None
+
+    def _of_emulated(self, accesses: Sequence[Access], instruction: int | None = None) -> stops.Stop | None:
         runner = self.runner
         held = [watch for _, bits, watch in runner.plan.debug_registers if bits & 3 and isinstance(watch, Watchpoint)]
         watches = list(dict.fromkeys(held))
-        if not watches:
-            return None
-        values = {watch: self._value(watch) for watch in watches}
-        repetition = runner.guest.space.repetition_at(runner) if elements > 1 else None
-        way = repetition.stride * (elements - 1) if repetition else 0
-        made = []
-        for access in runner.guest.space.accesses_at(runner):
-            whole = replace(access, linear=access.linear + min(way, 0), size=access.size + abs(way))
-            made += [(touch, values[touch.watch]) for touch in self._touched(watches, values, whole)]
+        values = {watch: self._value(watch) for watch in watches} if accesses else {}
+        made = [(touch, values[touch.watch]) for one in accesses for touch in self._touched(watches, values, one)]
         if self._unjudged is not None:
             self._unjudged += made
             return None
         if not made:
             return None
-        pc, self._unjudged = runner.pc, made
+        self._unjudged = made
         try:
             stop = runner.complete()
             made = self._unjudged
@@ -178,7 +187,7 @@ class Watching:
             self._unjudged = None
         if stop is not None and not isinstance(stop, stops.WatchpointStop):
             return stop
-        return self._judge_made(made, pc) or stop
+        return self._judge_made(made, instruction) or stop
 
     def of_service(self, writes: list[tuple[int, int]], values: Mapping[Watchpoint, bytes]) -> stops.Stop | None:
         """Behind a service of the BIOS that wrote these bytes (address, size); ``values`` are those before it."""
@@ -241,7 +250,7 @@ class Watching:
             return runner.device_failed(error, access.exit(value))
         if not access.writes:
             self._answer_read(access.address, value.to_bytes(size, "little"))
-        touched = None if access.writes else self.of_emulated()
+        touched = self._of_store(access.address, size) if access.writes else self.of_input()
         if door.observed:
             return runner.after_access(access.exit(value), outcome, asked) or touched
         return runner.ended(outcome) if isinstance(outcome, GuestEnd) else touched
@@ -350,7 +359,7 @@ class Watching:
             place, new = self._placed(watch)
             if new != old and place == places[watch]:  # else the guest has mapped something else there
                 touch = change(watch, old, new)
-                if not self._in_tables(touch):
+                if not runner.guest.space.in_tables(runner, touch.address, physical=watch.space == "phys"):
                     expected.append(touch)
         if not expected:
             return stop
@@ -404,19 +413,6 @@ class Watching:
             for watch in watches
             for kind, at, size in self._overlap(access, watch)
         ]
-
-    def _in_tables(self, touch: Touch) -> bool:
-        """Whether it lies in a descriptor table or a paging structure of the CPU's."""
-        runner = self.runner
-        guest, sregs = runner.guest, runner.sregs
-        tables = (sregs.gdt.base, sregs.gdt.limit), (sregs.ldt.base, sregs.ldt.limit)
-        linear = touch.watch.space == "linear"
-        if linear and not runner.mode.segmented and any(0 <= touch.address - base <= limit for base, limit in tables):
-            return True
-        physical = guest.space.physical_of(runner, touch.address) if linear else touch.address
-        read = guest.machine.memory.read
-        pages = paging.tables(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer)
-        return physical is not None and physical & -PAGE in pages
 
     def _overlap(self, access: Access, watch: Watchpoint) -> list[tuple[str, int, int]]:
         address = access.linear

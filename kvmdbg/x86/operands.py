@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kvmdbg.errors import MemoryFault
-from kvmdbg.record import record
+from kvmdbg.record import record, replace
 from kvmdbg.x86.disasm import MAX_INSTRUCTION, STRINGS, Insn, decode, disassemble
 
 Registers = Callable[[str], int]
@@ -404,8 +404,7 @@ def find_accessor(
             continue
         if not length and insn.prefix[0] not in (0xF2, 0xF3):
             continue
-        before = _before(insn, bits, reg, stack_bits)
-        for access in accesses(code, start, bits, before, stack_bits):
+        for access in accesses_of_ended(code, start, bits, reg, stack_bits):
             at = place(access.linear)
             if at is None:
                 continue
@@ -419,6 +418,37 @@ def find_accessor(
     ways = _ways_to(read, pc_after, bits) if len(starts) > 1 else Counter[int]()
     best = min(found, key=lambda one: (one[0], -ways[one[1].address], one[1].address), default=None)
     return None if best is None else best[1:]
+
+
+def accesses_of_ended(code: bytes, address: int, bits: int, reg: Registers, stack_bits: int) -> list[Access]:
+    """The accesses of the instruction in ``code``; ``reg`` gives the registers after it."""
+    insn = decode(code, bits)
+    return [] if insn is None else accesses(code, address, bits, _before(insn, bits, reg, stack_bits), stack_bits)
+
+
+def string_output(
+    read: Callable[[int, int], bytes], pc_after: int, bits: int, reg: Registers, stack_bits: int, count: int
+) -> Access | None:
+    """What ``outs`` has read, which ended at linear ``pc_after`` or goes on there: its last ``count`` elements.
+
+    ``reg`` gives the registers after it. None where there is none.
+    """
+    for length in range(6):
+        start = pc_after - length
+        try:
+            code = read(start, length or MAX_INSTRUCTION)
+        except MemoryFault:
+            continue
+        insn = decode(code, bits)
+        if insn is None or (insn.size != length if length else insn.prefix[0] not in (0xF2, 0xF3)):
+            continue
+        if insn.mnemonic.split()[-1].rstrip("bwd") != "outs":
+            continue
+        for last in accesses_of_ended(code, start, bits, reg, stack_bits):
+            others = last.size * (count - 1)
+            first = last.linear if reg("rflags") & EFLAGS_DF else last.linear - others
+            return replace(last, linear=first, size=last.size + others)
+    return None
 
 
 def _ways_to(read: Callable[[int, int], bytes], pc_after: int, bits: int) -> Counter[int]:

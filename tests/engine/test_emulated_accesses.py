@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import pytest
+
 from kvmdbg.engine import stops
 from kvmdbg.kvm import exits
 from tests.scripted.cpu import Instruction, ScriptedCpu, Work
@@ -77,3 +81,68 @@ def test_a_copy_from_a_device_is_told() -> None:
         stop = dbg.run()
         assert isinstance(stop, stops.WatchpointStop), stop.describe()
         assert (stop.address, stop.old, stop.new) == (0x5000, b"\0", b"\xff")
+
+
+def _outs(*batches: int, down: bool = False) -> Instruction:
+    """``rep outsb`` from DS:SI, with an exit for each batch of so many bytes, behind which the registers are."""
+
+    def does(cpu: ScriptedCpu) -> Work:
+        for count in batches:
+            at, way = cpu.regs.rsi, -1 if down else 1
+            cpu.regs.rsi = at + way * count
+            cpu.regs.rcx -= count
+            yield exits.IoExit("out", PORT, 1, count, b"".join(cpu.memory.read(at + way * n, 1) for n in range(count)))
+
+    return does
+
+
+@pytest.mark.parametrize(("batches", "down"), [((1,) * 8, False), ((4, 4), False), ((8,), True)])
+def test_what_string_output_reads_is_told(batches: tuple[int, ...], down: bool) -> None:
+    with _session(b"\xf3\x6e", _outs(*batches, down=down)) as dbg:
+        dbg.physical.write(0x5000, bytes(range(8)))
+        dbg.vcpu.registers["rcx"] = 8
+        dbg.vcpu.registers["rsi"], dbg.vcpu.registers["rflags"] = (0x5007, 0x402) if down else (0x5000, 2)
+        watch = dbg.watch(0x5005, 1, "access")
+        stop = dbg.run()
+        assert isinstance(stop, stops.WatchpointStop), stop.describe()
+        assert (stop.kind, stop.address, stop.size, stop.new) == ("read", 0x5005, 1, b"\5")
+        assert watch.hits == 1
+        assert isinstance(dbg.run(), stops.HaltedStop)
+
+
+@pytest.mark.parametrize("kind", ["write", "access"])
+def test_string_output_reads_nothing_else(kind: Literal["write", "access"]) -> None:
+    with _session(b"\xf3\x6e", _outs(2)) as dbg:
+        dbg.vcpu.registers["rsi"], dbg.vcpu.registers["rcx"] = 0x5000, 2
+        dbg.watch(0x5000 if kind == "write" else 0x5002, 1, kind)
+        assert isinstance(dbg.run(), stops.HaltedStop)
+
+
+def test_an_output_before_a_string_output_reads_nothing() -> None:
+    def out(cpu: ScriptedCpu) -> Work:
+        cpu.jump(START + 1)
+        yield exits.IoExit("out", PORT, 1, 1, b"\x77")
+
+    def nothing(cpu: ScriptedCpu) -> Work:
+        yield from ()
+
+    program: dict[int, tuple[int, Instruction]] = {START: (1, out), START + 1: (2, nothing), START + 3: (1, _halt)}
+    with ScriptedSession(b"\xee\xf3\x6e\xf4", None, ScriptedHost(profile(registers=True), program)) as dbg:
+        dbg.vcpu.registers["rsi"], dbg.vcpu.registers["rdx"] = 0x5001, PORT
+        dbg.watch(0x5000, 1, "access")
+        assert isinstance(dbg.run(), stops.HaltedStop)
+
+
+def test_a_copy_to_a_device_is_told() -> None:
+    def movsb(cpu: ScriptedCpu) -> Work:
+        at = cpu.regs.rsi
+        cpu.regs.rsi, cpu.regs.rdi = at + 1, cpu.regs.rdi + 1
+        yield exits.MmioExit("write", 0x20000, 1, cpu.memory.read(at, 1))
+
+    with _session(b"\x3e\xa4", movsb) as dbg:
+        dbg.physical.write(0x5000, b"\x11")
+        dbg.vcpu.registers["rsi"], dbg.vcpu.registers["rdi"], dbg.vcpu.registers["es"] = 0x5000, 0, 0x2000
+        dbg.watch(0x5000, 1, "access")
+        stop = dbg.run()
+        assert isinstance(stop, stops.WatchpointStop), stop.describe()
+        assert (stop.kind, stop.address, stop.new) == ("read", 0x5000, b"\x11")
