@@ -8,11 +8,10 @@ from typing import Any
 from kvmdbg.errors import MemoryFault
 from kvmdbg.record import record
 from kvmdbg.x86 import disasm, entry_checks, faults, operands
-from kvmdbg.x86.delivery import delivery_fault
+from kvmdbg.x86.delivery import Event, delivery_fault
+from kvmdbg.x86.exceptions import following
 from kvmdbg.x86.faults import Fault, State
 from kvmdbg.x86.modes import CR0_PG
-
-CONTRIBUTORY = frozenset((faults.DE, faults.TS, faults.NP, faults.SS, faults.GP))
 
 
 @record
@@ -70,10 +69,9 @@ def explain(state: State) -> tuple[str, tuple[str, ...]]:
 
 
 def _both(first: Fault, second: Fault) -> Fault:
-    """What a fault during the delivery of another makes (SDM volume 3A, table 6-5)."""
-    double = (first.vector in CONTRIBUTORY and second.vector in CONTRIBUTORY) or (
-        first.vector == faults.PF and (second.vector in CONTRIBUTORY or second.vector == faults.PF)
-    )
+    """What a fault during the delivery of another makes."""
+    after = following(Event.of(first), second)
+    double = after is None or after.vector == faults.DF
     return Fault(faults.DF, "a fault while another was delivered") if double else second
 
 

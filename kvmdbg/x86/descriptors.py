@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from kvmdbg.record import record
 
-CODE, WRITABLE, CONFORMING = 8, 2, 4
+CODE, CONFORMING, WRITABLE, ACCESSED = 8, 4, 2, 1
 SYSTEM_TYPES = {
     0: "reserved", 1: "16-bit TSS (available)", 2: "LDT", 3: "16-bit TSS (busy)", 4: "16-bit call gate", 5: "task gate",
     6: "16-bit interrupt gate", 7: "16-bit trap gate", 8: "reserved", 9: "TSS (available)", 10: "reserved",
@@ -125,3 +125,34 @@ def gate(raw: int, size: int) -> Gate:
         raw, raw >> 16 & 0xFFFF, offset, raw >> 40 & 15, raw >> 45 & 3, bool(raw >> 47 & 1),
         raw >> 32 & 7 if size == 16 else 0,
     )  # fmt: skip
+
+
+@record
+class SegmentRegister:
+    """What a segment register holds, with the names of struct kvm_segment. ``dpl`` of SS is the CPL."""
+
+    selector: int
+    base: int
+    limit: int
+    type: int
+    present: int
+    dpl: int
+    db: int
+    s: int
+    l: int  # noqa: E741  the SDM's name
+    g: int
+    avl: int
+    unusable: int
+
+
+def loaded(found: Segment, selector: int) -> SegmentRegister:
+    """A segment register after ``selector`` was loaded, which has this descriptor; its accessed bit is set then."""
+    return SegmentRegister(
+        selector, found.base, found.limit, found.type | ACCESSED * found.s, int(found.present), found.dpl,
+        int(found.db), int(found.s), int(found.l), int(found.g), found.raw >> 52 & 1, 0,
+    )  # fmt: skip
+
+
+def null(selector: int = 0) -> SegmentRegister:
+    """A segment register after a null selector was loaded. SS keeps the CPL, which is its RPL, in ``dpl``."""
+    return SegmentRegister(selector, 0, 0, 0, 0, selector & 3, 0, 0, 0, 0, 0, 1)

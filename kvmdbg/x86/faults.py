@@ -13,7 +13,8 @@ from typing import Any
 from kvmdbg.errors import MemoryFault
 from kvmdbg.record import record
 from kvmdbg.x86 import descriptors, disasm, operands, paging
-from kvmdbg.x86.modes import CR0_PG, Mode, mode_of
+from kvmdbg.x86.modes import CR0_PG, CR4_PAE, Mode, mode_of
+from kvmdbg.x86.paging import EFER_NXE
 
 CR0_WP, CR0_EM, CR0_TS = 1 << 16, 1 << 2, 1 << 3
 CR4_OSFXSR, CR4_SMEP, CR4_SMAP, CR4_OSXSAVE = 1 << 9, 1 << 20, 1 << 21, 1 << 18
@@ -27,6 +28,8 @@ PRIVILEGED = frozenset((
 IO_PRIVILEGED = frozenset(("cli", "sti", "in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"))
 LOADS = {"les": "es", "lds": "ds", "lss": "ss", "lfs": "fs", "lgs": "gs"}
 LOW32 = (1 << 32) - 1
+WITH_ERROR_CODE = frozenset((8, 10, 11, 12, 13, 14, 17, 21))
+PF_PRESENT, PF_WRITE, PF_USER, PF_RESERVED, PF_FETCH = 1, 2, 4, 8, 16
 
 
 @record
@@ -38,10 +41,17 @@ class Fault:
     address: int | None = None
     software: bool = False
     """It is an INT instruction, which gates may forbid by their DPL."""
+    error_code: int = 0
+    """What the CPU pushes, where ``has_error_code`` (SDM volume 3A, 6.13; of a page fault, 4.7)."""
 
     @property
     def name(self) -> str:
         return NAMES.get(self.vector, f"interrupt {self.vector:#x}")
+
+    @property
+    def has_error_code(self) -> bool:
+        """Whether its frame has an error code outside of real mode (SDM volume 3A, table 6-1)."""
+        return not self.software and self.vector in WITH_ERROR_CODE
 
 
 class State:
@@ -162,28 +172,45 @@ def canonical(address: int, cr4: int) -> bool:
 
 
 def page_fault(
-    state: State, linear: int, *, write: bool = False, execute: bool = False, user: bool | None = None
+    state: State,
+    linear: int,
+    *,
+    write: bool = False,
+    execute: bool = False,
+    user: bool | None = None,
+    implicit: bool = False,
 ) -> Fault | None:
-    """The page fault that an access to ``linear`` raises."""
+    """The page fault that an access to ``linear`` raises, with its error code.
+
+    ``user``: as code of CPL 3 does, by default as the CPL is. ``implicit``: the CPU itself reads or writes a table or
+    the stack of a more privileged handler, which no EFLAGS.AC frees from CR4.SMAP (SDM volume 3A, 4.6.1).
+    """
     if not state.sregs.cr0 & CR0_PG:
         return None
     user = state.cpl == 3 if user is None else user
     doing = "fetching the instruction at" if execute else "writing to" if write else "reading"
-    walk = state.walk(linear)
+    walk, cr4 = state.walk(linear), state.sregs.cr4
+    code = PF_WRITE * write | PF_USER * user
+    if execute and (cr4 & CR4_SMEP or (cr4 & CR4_PAE and state.sregs.efer & EFER_NXE)):
+        code |= PF_FETCH
     if walk.physical is None:
-        return Fault(PF, f"{doing} {linear:#x}: {_walked(walk)}", linear)
+        code |= PF_PRESENT | PF_RESERVED if walk.reserved_bits else 0
+        return Fault(PF, f"{doing} {linear:#x}: {_walked(walk)}", linear, error_code=code)
     why = ""
+    smap = cr4 & CR4_SMAP and (implicit or not state.regs.rflags & EFLAGS_AC)
     if user and not walk.user:
         why = "user code may not touch a supervisor page"
     elif write and not walk.writable and (user or state.sregs.cr0 & CR0_WP):
         why = "the page is read-only"
     elif execute and not walk.executable:
         why = "the page is not executable (XD)"
-    elif execute and walk.user and not user and state.sregs.cr4 & CR4_SMEP:
+    elif execute and walk.user and not user and cr4 & CR4_SMEP:
         why = "it is a user page, and CR4.SMEP keeps the kernel from running it"
-    elif not execute and walk.user and not user and state.sregs.cr4 & CR4_SMAP and not state.regs.rflags & EFLAGS_AC:
+    elif not execute and walk.user and not user and smap:
         why = "it is a user page, and CR4.SMAP keeps the kernel from it"
-    return Fault(PF, f"{doing} {linear:#x}: {why} ({_walked(walk)})", linear) if why else None
+    if not why:
+        return None
+    return Fault(PF, f"{doing} {linear:#x}: {why} ({_walked(walk)})", linear, error_code=code | PF_PRESENT)
 
 
 def _walked(walk: paging.Walk) -> str:
@@ -319,29 +346,30 @@ def _source(state: State, insn: Any, name: str) -> int | None:
 def selector_fault(state: State, selector: int, target: str) -> Fault | None:
     """The exception of loading ``selector`` into a segment register (SDM volume 2B, MOV; 3A, 5.4 to 5.8)."""
     doing = f"loading {target.upper()} with {selector:#x}"
+    code = selector & 0xFFFC
     if not selector & ~3:
         if target in ("ds", "es", "fs", "gs") or (target == "ss" and state.long and state.cpl != 3):
             return None
         return Fault(GP, f"{doing}: it is the null selector")
     found = descriptor(state, selector)
     if isinstance(found, str):
-        return Fault(GP, f"{doing}: {found}")
+        return Fault(GP, f"{doing}: {found}", error_code=code)
     text = f"{doing}: its descriptor is {found.describe()}"
     if target == "tr":
         if found.s or found.type not in (1, 9):
-            return Fault(GP, text)
+            return Fault(GP, text, error_code=code)
     elif target == "cs":
         if not found.is_code:
-            return Fault(GP, text)
+            return Fault(GP, text, error_code=code)
         if state.ia32e and found.l and found.db:
-            return Fault(GP, f"{text}, with both L and D set")
+            return Fault(GP, f"{text}, with both L and D set", error_code=code)
     elif target == "ss":
         if not found.is_writable or found.dpl != state.cpl or selector & 3 != state.cpl:
-            return Fault(GP, text)
+            return Fault(GP, text, error_code=code)
     elif not found.s or (found.is_code and not found.type & 2):
-        return Fault(GP, text)
+        return Fault(GP, text, error_code=code)
     if not found.present:
-        return Fault(SS if target == "ss" else NP, text)
+        return Fault(SS if target == "ss" else NP, text, error_code=code)
     return None
 
 

@@ -75,6 +75,8 @@ class Walk:
     user: bool
     executable: bool
     fault: str | None = None
+    reserved_bits: bool = False
+    """The entry is present, and faults for bits that must be clear."""
 
 
 @record
@@ -170,7 +172,7 @@ def walk(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int, linear: int, 
         is_large = _is_large(value, level, size, cr4)
         if reserved := value & _reserved(level, size, efer, is_large, cpu):
             why = f"the {level.name} at {at:#x} has reserved bits set ({reserved:#x} of {value:#x})"
-            return Walk(linear, None, tuple(entries), 0, False, False, False, why)
+            return Walk(linear, None, tuple(entries), 0, False, False, False, why, reserved_bits=True)
         if level is not PAE_PDPT:
             writable &= bool(value & WRITABLE)
             user &= bool(value & USER)

@@ -20,6 +20,8 @@ def prepared(mode: str, *, cpl: int = 0) -> Cpu:
         cpu.ram.put(0x3A00, cpu.ram.data[:0x400])  # beside the GDT at 0x800
         cpu.set(idt_base=0x3A00, idt_limit=0x3FF)
     cpu.ram.put(0x604, 0x6000, 8)
+    if not wide:
+        cpu.ram.put(0x608, 0x10, 4)  # SS0 is behind ESP0
     return cpu
 
 
@@ -152,14 +154,14 @@ STACK_6 = "the stack for gate 6 of the IDT"
         ({"rsp": 0x11, "ss_limit": 0xF}, (SS, "SS:SP 0x10:0x11: it is beyond the segment's limit, 0xf")),
         ({"rsp": 0x2000, "ss_limit": 0x1FFE}, (SS, "SS:SP 0x10:0x2000: it is beyond the segment's limit, 0x1ffe")),
         ({"rsp": 0xF0002000, "ss_db": 0}, None),
-        ({"rsp": 0x2000, "ss_type": EXPAND_DOWN, "ss_limit": 0x1FEF}, None),
-        ({"rsp": 0x2000, "ss_type": EXPAND_DOWN, "ss_limit": 0x1FF0},
-         (SS, "SS:SP 0x10:0x2000: it is beyond the segment's limit, 0x1ff0")),
+        ({"rsp": 0x2000, "ss_type": EXPAND_DOWN, "ss_limit": 0x1FF3}, None),
+        ({"rsp": 0x2000, "ss_type": EXPAND_DOWN, "ss_limit": 0x1FF4},
+         (SS, "SS:SP 0x10:0x2000: it is beyond the segment's limit, 0x1ff4")),
         ({"ss_unusable": 1}, (SS, "SS:SP 0x10:0x7000: SS holds no usable segment")),
         ({"ss_present": 0}, (SS, "SS:SP 0x10:0x7000: SS holds no usable segment")),
         ({"rsp": 0x20000}, None),
         ({"rsp": 0x20001}, (PF, "SS:SP 0x10:0x20001, has no memory behind it (0x20000)")),
-        ({"rsp": 0x1000, "ss_base": 0x1F010}, (PF, "SS:SP 0x10:0x1000, has no memory behind it (0x2000f)")),
+        ({"rsp": 0x1000, "ss_base": 0x1F010}, (PF, "SS:SP 0x10:0x1000, has no memory behind it (0x2000c)")),
         ({"rsp": 0x1000, "ss_base": 0x1F000}, None),
     ],
 )  # fmt: skip
@@ -246,12 +248,12 @@ def test_frame_below_address_0_wraps() -> None:
 
 
 def test_frame_is_pushed_into_pages() -> None:
-    """48 bytes below the stack pointer, aligned to 16; as supervisor."""
+    """Below the stack pointer aligned to 16, from the top; as supervisor."""
     cpu = prepared("long").set(rsp=0x7028)
     cpu.page(0x6000, 0)
     found = delivery_fault(cpu.state, Fault(6, ""))
-    assert found is not None and (found.vector, found.address) == (PF, 0x6FF0)
-    assert found.why.startswith(f"{STACK_6}, RSP 0x7028, cannot be written: writing to 0x6ff0: ")
+    assert found is not None and (found.vector, found.address) == (PF, 0x6FF8)
+    assert found.why.startswith(f"{STACK_6}, RSP 0x7028, cannot be written: writing to 0x6ff8: ")
     assert cpu.set(rsp=0x7030).delivery(6) is None
     cpu.page(0x7000, 0x7001)
     assert cpu.delivery(6) is None
