@@ -74,7 +74,8 @@ def _by_place(call: Call, what: str) -> None:
 @service(0x13, 0x00, "dl")
 def reset(call: Call) -> None:
     """Reset disk system."""
-    _finish(call, OK)
+    there = call.dl < FIRST_HARD_DISK or call.bios.disks.drive(call.dl) is not None
+    _finish(call, OK if there else BAD_COMMAND)
 
 
 @service(0x13, 0x01, "dl")

@@ -125,9 +125,14 @@ def teletype(call: Call, char: int, page: int, attribute: int | None = None, col
 
 @service(0x10, 0x0E, "al bh bl")
 def write_teletype(call: Call) -> None:
-    """Teletype output."""
-    char, page = call.al, call.bh & 7
+    """Teletype output.
+
+    It goes to the page that is shown, whatever BH says: BIOSes since the PC's of 1982 do so, and many guests have
+    something else in BH, as the upper half of a string's address.
+    """
+    char = call.al
     data = call.read(bda.MODE, 0x1A)
+    page = data[0x19] & 7
     columns, at = data[1] | data[2] << 8, bda.CURSORS - bda.MODE + 2 * page
     column, row = data[at], data[at + 1]
     if char < 0x20 or column + 1 >= columns or data[0] not in TEXT_MODES or row > call.byte(bda.ROWS):
@@ -136,8 +141,7 @@ def write_teletype(call: Call) -> None:
     page_size, place = data[3] | data[4] << 8, row * columns + column  # most of what is written
     call.write((MONOCHROME if data[0] == 7 else TEXT) + page_size * page + 2 * place, bytes((char,)))
     call.write(bda.CURSORS + 2 * page, bytes((column + 1, row)))
-    if page == data[0x19]:
-        show_cursor(call, page_size * page // 2 + place + 1)
+    show_cursor(call, page_size * page // 2 + place + 1)
 
 
 @service(0x10, 0x00, "al")

@@ -73,6 +73,17 @@ def test_pages(pc: Pc) -> None:
     assert (pc.al, pc.ah, pc.bh) == (3, 80, 1)
 
 
+def test_teletype_goes_to_the_page_that_is_shown(pc: Pc) -> None:
+    pc.call(0x10, ax=0x0E41, bx=0x7C1E)  # as with a string's address in BX
+    assert (pc.line(0), vga(pc).cursor) == ("A", 1)
+    pc.call(0x10, ax=0x0E0A, bx=0x7C1F)
+    pc.call(0x10, ax=0x0300, bx=0)
+    assert pc.dx == 0x0101
+    pc.call(0x10, ax=0x0501)
+    pc.call(0x10, ax=0x0E42, bx=0)
+    assert pc.read(0xB9000, 2) == b"B\7"
+
+
 def test_a_string(pc: Pc) -> None:
     pc.write(0x600, b"Hi\r\nyou")
     pc.call(0x10, ax=0x1301, bx=0x4F, cx=7, dx=0x0202, es=0x60, bp=0)
