@@ -22,6 +22,8 @@ MAY_IMPORT = {
         "kvmdbg.errors": "",
         "kvmdbg.plugins": "errors",
         "kvmdbg.record": "",
+        "kvmdbg.faces": "",
+        "kvmdbg.html": "printable pygments",
         "kvmdbg.numbers": "errors",
         "kvmdbg.printable": "",
         "kvmdbg.standard_files": "printable",
@@ -41,10 +43,10 @@ MAY_IMPORT = {
         "kvmdbg.observe": "debuginfo kvm machine x86 errors record",
         "kvmdbg.timeline": "machine record",
         "kvmdbg.engine": "firmware observe timeline debuginfo language devices machine kvm x86 errors printable record",
-        "kvmdbg.core": "engine observe timeline debuginfo language devices loaders machine kvm x86 errors printable "
-        "record png",
+        "kvmdbg.core": "engine observe timeline debuginfo language devices loaders machine kvm x86 errors faces "
+        "printable record png drgn",
         "kvmdbg.commands": "core engine firmware observe debuginfo language devices loaders machine kvm x86 errors "
-        "plugins printable record version pygal",
+        "html plugins printable record version pygal",
         "kvmdbg.ui": "serving commands core engine devices machine kvm x86 errors error_log printable standard_files "
         "record version prompt_toolkit pygments",
         "gdbstub": "",

@@ -33,6 +33,7 @@ MODULES = (
     "printf",
     "printing",
     "python_prompt",
+    "report",
     "running",
     "saving",
     "screens",

@@ -188,7 +188,7 @@ class Disassembly(Shown):
                 yield role, text[:left]
                 left -= len(text[:left])
             yield "note", "…" if long else ""
-            if values := self._values(self.lines[number]):
+            if values := self.values_of(self.lines[number]):
                 used = sum(len(text) for _, text in pieces)
                 if used + 2 + len(values) <= width:
                     yield "note", f"  {values}"
@@ -211,7 +211,8 @@ class Disassembly(Shown):
         yield "stop", f"  ({line.branch})" if line.branch else ""
 
     @staticmethod
-    def _values(line: CodeLine) -> str:
+    def values_of(line: CodeLine) -> str:
+        """What is shown behind an instruction of its operands' values."""
         shown = []
         for name, value, label in line.values:
             shown.append(f"{name}={'?' if value is None else f'{value:#x}'}" + (f" {label}" if label else ""))

@@ -107,14 +107,23 @@ class Peripherals:
 
     def save_screen(self, path: str) -> Picture:
         """Write what the screen shows into a PNG file. LoadError where that cannot be written."""
-        import png
-
         picture = self.picture()
-        rows = (picture.row(y) for y in range(picture.height))
-        writer = png.Writer(picture.width, picture.height, palette=picture.colours, bitdepth=8)
+        data = png_of(picture)
         try:
             with open(path, "wb") as file:
-                writer.write(file, rows)
+                file.write(data)
         except OSError as error:
             raise LoadError(f"cannot write {path}: {error.strerror}") from None
         return picture
+
+
+def png_of(picture: Picture) -> bytes:
+    """A PNG file's contents: this picture pixel by pixel."""
+    import io
+
+    import png
+
+    made = io.BytesIO()
+    writer = png.Writer(picture.width, picture.height, palette=picture.colours, bitdepth=8)
+    writer.write(made, (picture.row(y) for y in range(picture.height)))
+    return made.getvalue()

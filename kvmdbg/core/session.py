@@ -6,14 +6,15 @@ needs it stopped (SessionStateError otherwise); memory and breakpoints can be lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from kvmdbg.core.calls import Calls
 from kvmdbg.core.changes import Changes
 from kvmdbg.core.context import Contexts
+from kvmdbg.core.faces import Faces
 from kvmdbg.core.frames import Frames
+from kvmdbg.core.happened import Happened
 from kvmdbg.core.hooks import Hooks, On
 from kvmdbg.core.linux import Linux
 from kvmdbg.core.locations import Locations
@@ -24,6 +25,7 @@ from kvmdbg.core.points import Points
 from kvmdbg.core.recordings import Recordings
 from kvmdbg.core.snapshots import Snapshots
 from kvmdbg.core.traces import Traces
+from kvmdbg.core.variants import Variants
 from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.source import Source
 from kvmdbg.devices.uart import Uart
@@ -58,8 +60,6 @@ if TYPE_CHECKING:
     from kvmdbg.debuginfo.variables import Variables
     from kvmdbg.observe.trace import ExitTrace, InsnTrace
     from kvmdbg.x86.disasm import Insn
-
-V = TypeVar("V")
 
 
 class Session:
@@ -127,6 +127,8 @@ class Session:
         self.patches = Patches(memories, control.require_stopped, lambda: self.vcpu.mode.bits)
         self.assemble, self.assembled = self.patches.assemble, self.patches.assembled
         self.snapshots, self.calls = Snapshots(control, str(self.image.path)), Calls(self)
+        self.fork, self.report = Variants(self).fork, Faces(self).report
+        self.happened = Happened(control, self.listeners, self.snapshots)
         self.record, self.replay = (recordings := Recordings(control)).record, recordings.replay
         self.peripherals = Peripherals(control, self._serial)
         self.press, self.type, self.screen = self.peripherals.press, self.peripherals.type, self.peripherals.screen
@@ -270,22 +272,6 @@ class Session:
     @breakpoint_hold.setter
     def breakpoint_hold(self, value: str) -> None:
         self.points.hold_by(value)
-
-    def fork(
-        self, variants: Iterable[V], prepare: Callable[[Session, V], object] | None = None, **limits: float | None
-    ) -> Iterator[tuple[V, stops.Stop]]:
-        """Run the guest from here once for each variant; gives each with the stop that it came to.
-
-        ``prepare(session, variant)`` makes the difference before each, e.g. writes an input to memory; ``limits`` are
-        those of ``run``. Between two of them, and at the end, the guest is put back to where it stood.
-        """
-
-        def run(variant: V) -> stops.Stop:
-            if prepare is not None:
-                prepare(self, variant)
-            return self.run(**limits)  # type: ignore[arg-type]
-
-        return self.snapshots.runs_from_here(variants, run)
 
     def disassemble(self, address: int, count: int = 1, bits: int | None = None) -> list[Insn]:
         """``count`` instructions from a linear address (fewer where memory ends; MemoryFault when none)."""

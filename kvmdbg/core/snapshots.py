@@ -74,6 +74,8 @@ class Snapshots:
         self._owner = owner
         self._image = image
         self._named: dict[str, Snapshot] = {}
+        self.at_restore: list[Callable[[Snapshot], None]] = []
+        """Called when ``restore`` has gone back to a moment."""
 
     def __iter__(self) -> Iterator[Snapshot]:
         return iter(list(self._named.values()))
@@ -113,6 +115,8 @@ class Snapshots:
         """Go back to the moment of that name, or to one that ``take``, ``save`` or ``read`` gave."""
         found = wanted if isinstance(wanted, Snapshot) else self[wanted]
         self.put_back(found)
+        for tell in self.at_restore:
+            tell(found)
         return found
 
     def put_back(self, wanted: Snapshot) -> int:

@@ -52,9 +52,9 @@ class LastExits(ExitLoop):
             regs = abi.kvm_regs.from_buffer_copy(state)
             if len(state) > REGS_SIZE:
                 sregs = abi.kvm_sregs.from_buffer_copy(state, REGS_SIZE)
-        return LastRun(tuple(self._last_exits()), regs, sregs, self._sregs_at_start)
+        return LastRun(tuple(self.last_exits()), regs, sregs, self._sregs_at_start)
 
-    def _last_exits(self) -> Iterator[str]:
+    def last_exits(self) -> Iterator[str]:
         """The last exits in words, oldest first."""
         for what, state in self.recent:
             rip = int.from_bytes(state[RIP : RIP + 8], "little")
