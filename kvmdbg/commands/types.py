@@ -26,7 +26,7 @@ def _type_of(dbg: Interpreter, text: str) -> tuple[CType, bool]:
     found = named_type(text, scope)
     if found is not None:
         return found, True
-    if re.fullmatch(r"[A-Za-z_]\w*", text) and scope.variable(text) is None and scope.constant(text) is None:
+    if re.fullmatch(r"[A-Za-z_:][\w:]*", text) and scope.variable(text) is None and scope.constant(text) is None:
         symbol = dbg.session.symbols.lookup(text)
         if symbol is None:
             raise UsageError(f"no variable and no type is called {text!r}")

@@ -152,7 +152,7 @@ class VcpuContext:
         return self._space.machine.bus.read_port(number, size)
 
     def symbol(self, name: str) -> int | None:
-        found = self._symbols.lookup(name)
+        found = self._symbols.scoped(name)
         return None if found is None else found.address
 
     def source_variable(self, name: str) -> tuple[int | None, bytes]:

@@ -10,6 +10,13 @@ from typing import Any
 from kvmdbg.debuginfo.dwarf import text
 
 SCOPES = ("DW_TAG_namespace", "DW_TAG_module", "DW_TAG_structure_type", "DW_TAG_class_type", "DW_TAG_union_type")
+LANGUAGES = {
+    1: "c", 2: "c", 0xC: "c", 0x1D: "c", 0x2C: "c", 4: "c++", 0x1A: "c++", 0x21: "c++", 0x2B: "c++", 0x1C: "rust",
+    0x8001: "asm", 0x16: "go", 0x13: "d", 3: "ada", 0xD: "ada",
+}  # fmt: skip
+"""DW_LANG_*, as gdb calls them."""
+SCOPED = frozenset(["c++", "rust", "d", "go", "ada"])
+"""Those in which names have scopes."""
 
 
 def member_offset(value: int | list[int]) -> int:
@@ -33,6 +40,17 @@ def scope_of(die: Any) -> str:
     found = ""
     parent = die.get_parent()
     while parent is not None and parent.tag in SCOPES:
-        found = f"{text(parent, 'DW_AT_name') or '(anonymous namespace)'}::{found}"
+        name = text(parent, "DW_AT_name") or ("(anonymous namespace)" if parent.tag == "DW_TAG_namespace" else "{...}")
+        found = f"{name}::{found}"
         parent = parent.get_parent()
     return found
+
+
+def without_scopes(name: str) -> str:
+    """A name without its scopes: "Option<&mem::Frame>" of "core::option::Option<&mem::Frame>"."""
+    depth = start = 0
+    for at, letter in enumerate(name):
+        depth += (letter in "<(") - (letter in ">)")
+        if not depth and name.startswith("::", at):
+            start = at + 2
+    return name[start:]

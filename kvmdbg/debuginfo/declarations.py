@@ -9,9 +9,10 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
-from kvmdbg.debuginfo.attribute_values import implicit_value, member_offset, scope_of
-from kvmdbg.debuginfo.dwarf import Dwarf, Unit, base_of, damage, extent, place_of, text
-from kvmdbg.language.ctype import VOID, CType, Member, array_of
+from kvmdbg.debuginfo.attribute_values import SCOPED, SCOPES, implicit_value, scope_of, without_scopes
+from kvmdbg.debuginfo.dwarf import Dwarf, Unit, base_of, damage, extent, text
+from kvmdbg.debuginfo.type_reader import TypeReader
+from kvmdbg.language.ctype import CType
 from kvmdbg.record import record
 
 
@@ -88,7 +89,7 @@ class DebugInfo:
         """The units to look for a name in: those at the address ``near`` first."""
         first = self.dwarf.units_at(near) if near is not None else []
         yield from first
-        others = [unit for unit in self.dwarf.mentioning(name) if unit not in first]
+        others = [unit for unit in self.dwarf.mentioning(without_scopes(name)) if unit not in first]
         yield from self.dwarf.advancing(f"Looking for {name} in the debug information", others)
 
     def variable(self, name: str, near: int | None = None) -> Variable | None:
@@ -103,7 +104,8 @@ class DebugInfo:
 
     def type(self, name: str, near: int | None = None) -> CType | None:
         """The type of that name as in "struct point" or "u32"."""
-        plain = name.rpartition(" ")[2]
+        keyword, _, rest = name.partition(" ")
+        plain = without_scopes(rest if keyword in ("struct", "class", "union", "enum") else name)
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
             for unit in self._units(plain, near):
                 die = self._reader.unit(unit).types.get(name)
@@ -224,13 +226,21 @@ _TYPES = {
 }  # fmt: skip
 
 
-class _Reader:
+def _keep(table: dict[str, Any], keyword: str, scope: str, name: str, what: Any) -> None:
+    """Enter something by its name with its scopes, with the inner ones of them, and without any."""
+    scope = scope.replace("(anonymous namespace)::", "")
+    while scope:
+        table.setdefault(keyword + scope + name, what)
+        scope = scope.partition("::")[2]
+    table.setdefault(keyword + name, what)
+
+
+class _Reader(TypeReader):
     def __init__(self, dwarf: Dwarf) -> None:
         from elftools.dwarf.locationlists import LocationParser
 
-        self._file = dwarf
+        super().__init__(dwarf)
         self._dwarf = dwarf.info
-        self._types: dict[int, CType] = {}
         self._units: dict[int, _UnitInfo] = {}
         self._functions: dict[int, Function | None] = {}
         self._parser = LocationParser(self._dwarf.location_lists())
@@ -249,28 +259,49 @@ class _Reader:
         for die in parent.iter_children():
             tag, name = die.tag, text(die, "DW_AT_name")
             if tag == "DW_TAG_subprogram":
-                places = extent(self._file, die, base)
-                if places:
-                    found.functions.append((min(a for a, _ in places), max(b for _, b in places), die))
+                self._code(found, die, base)
             elif tag == "DW_TAG_variable" and "DW_AT_location" in die.attributes:
                 for link in ("DW_AT_specification", "DW_AT_abstract_origin"):  # a C++ member; a copy made by LTO
                     if link in die.attributes:
                         declared = die.get_DIE_from_attribute(link)
                         name = text(declared, "DW_AT_name")
-                        found.variables.setdefault(scope_of(declared) + name, die)
-                found.variables.setdefault(scope + name, die)
-                found.variables.setdefault(name, die)
+                        _keep(found.variables, "", scope_of(declared), name, die)
+                _keep(found.variables, "", scope, name, die)
             elif tag in _TYPES and "DW_AT_declaration" not in die.attributes:
                 if name:
-                    found.types.setdefault(_TYPES[tag] + scope + name, die)
-                    found.types.setdefault(_TYPES[tag] + name, die)
+                    _keep(found.types, _TYPES[tag], scope, name, die)
                 if tag == "DW_TAG_enumeration_type":
-                    for child in die.iter_children():
-                        if child.tag == "DW_TAG_enumerator":
-                            value = int(child.attributes["DW_AT_const_value"].value)
-                            found.constants.setdefault(text(child, "DW_AT_name"), (value, die))
+                    self._enumerators(found, die, scope, name)
+                elif die.has_children and tag in SCOPES and self.language(die) in SCOPED:
+                    self._nested(found, die, base, f"{scope}{name}::")
             elif tag in ("DW_TAG_namespace", "DW_TAG_module"):
                 self._index(found, die, base, f"{scope}{name}::" if name else scope)
+
+    def _code(self, found: _UnitInfo, die: Any, base: int) -> None:
+        places = extent(self._file, die, base)
+        if places:
+            found.functions.append((min(a for a, _ in places), max(b for _, b in places), die))
+
+    def _nested(self, found: _UnitInfo, parent: Any, base: int, scope: str) -> None:
+        """List the types and functions that are declared inside of a type."""
+        for die in parent.iter_children():
+            name = text(die, "DW_AT_name")
+            if die.tag == "DW_TAG_subprogram":
+                self._code(found, die, base)
+            if die.tag in _TYPES and name and "DW_AT_declaration" not in die.attributes:
+                _keep(found.types, _TYPES[die.tag], scope, name, die)
+                if die.tag == "DW_TAG_enumeration_type":
+                    self._enumerators(found, die, scope, name)
+                elif die.has_children:
+                    self._nested(found, die, base, f"{scope}{name}::")
+
+    @staticmethod
+    def _enumerators(found: _UnitInfo, die: Any, scope: str, enumeration: str) -> None:
+        for child in die.iter_children():
+            if child.tag == "DW_TAG_enumerator":
+                value, name = int(child.attributes["DW_AT_const_value"].value), text(child, "DW_AT_name")
+                _keep(found.constants, "", scope, name, (value, die))
+                _keep(found.constants, "", f"{scope}{enumeration}::", name, (value, die))
 
     def function(self, unit: Unit, die: Any) -> Function | None:
         if die.offset not in self._functions:
@@ -365,129 +396,3 @@ class _Reader:
         size = die.cu.header.address_size
         address = int(die.cu.dwarfinfo.get_addr(die.cu, index))
         return b"\x03" + address.to_bytes(size, "little") + code[at + 2 :]
-
-    # --- types -------------------------------------------------------------------------------------
-
-    def _type_at(self, die: Any) -> CType:
-        if "DW_AT_type" not in die.attributes:
-            return VOID
-        return self.type_of(die.get_DIE_from_attribute("DW_AT_type"))
-
-    def type_of(self, die: Any) -> CType:
-        place = place_of(self._file, die)
-        known = self._types.get(place)
-        if known is not None:
-            return known
-        size = die.attributes.get("DW_AT_byte_size")
-        made = self._types[place] = CType("void", text(die, "DW_AT_name"), int(size.value) if size is not None else 0)
-        getattr(self, f"_{die.tag.removeprefix('DW_TAG_')}", self._other)(die, made)
-        return made
-
-    def _other(self, die: Any, made: CType) -> None:
-        made.given = made.given or die.tag.removeprefix("DW_TAG_").replace("_", " ")
-
-    def _base_type(self, die: Any, made: CType) -> None:
-        encoding = die.attributes["DW_AT_encoding"].value
-        made.kind = {2: "bool", 3: "complex", 4: "float", 5: "int", 6: "char", 7: "uint", 8: "char", 0x10: "char"}.get(
-            encoding, "uint"
-        )
-        made.signed = encoding in (5, 6)
-        words = made.given.split()
-        if len(words) > 1 and words[-1] == "int" and words != ["unsigned", "int"]:
-            words.remove("int")  # "long unsigned int" is called "unsigned long"
-        made.given = " ".join(sorted(words, key=lambda word: word != "unsigned"))
-
-    def _pointer_type(self, die: Any, made: CType) -> None:
-        made.kind = "pointer"
-        made.size = made.size or self._file.bits // 8
-        made.target = self._type_at(die)
-
-    def _reference_type(self, die: Any, made: CType) -> None:
-        self._pointer_type(die, made)
-        made.reference = True
-
-    _rvalue_reference_type = _reference_type
-
-    def _typedef(self, die: Any, made: CType) -> None:
-        made.qualify(self._type_at(die), "")
-
-    def _const_type(self, die: Any, made: CType) -> None:
-        made.qualify(self._type_at(die), "const")
-
-    def _volatile_type(self, die: Any, made: CType) -> None:
-        made.qualify(self._type_at(die), "volatile")
-
-    def _restrict_type(self, die: Any, made: CType) -> None:
-        made.qualify(self._type_at(die), "restrict")
-
-    def _atomic_type(self, die: Any, made: CType) -> None:
-        made.qualify(self._type_at(die), "_Atomic")
-
-    def _structure_type(self, die: Any, made: CType, kind: str = "struct") -> None:
-        made.kind = kind
-        made.given = f"{kind} {made.given}" if made.given else f"{kind} {{...}}"
-        for child in die.iter_children():
-            attributes = child.attributes
-            if child.tag == "DW_TAG_inheritance":
-                base, place = self._type_at(child), attributes.get("DW_AT_data_member_location")
-                name = base.given.removeprefix("struct ").removeprefix("class ")
-                made.members.append(Member(f"<{name}>", base, member_offset(place.value) if place else 0))
-            if child.tag != "DW_TAG_member" or "DW_AT_external" in attributes:  # a static one is a variable
-                continue
-            place = attributes.get("DW_AT_data_member_location")
-            bits = attributes.get("DW_AT_bit_size")
-            offset = member_offset(place.value) if place is not None else 0
-            type_ = self._type_at(child)
-            first = attributes.get("DW_AT_data_bit_offset")
-            bit = 0
-            if bits is not None and first is not None:
-                offset, bit = first.value // 8, first.value % 8
-            elif bits is not None and "DW_AT_bit_offset" in attributes:  # DWARF 3: counted from the other end
-                bit = type_.size * 8 - attributes["DW_AT_bit_offset"].value - bits.value
-            wide = int(bits.value) if bits is not None else 0
-            made.members.append(Member(text(child, "DW_AT_name"), type_, offset, bit, wide))
-
-    def _class_type(self, die: Any, made: CType) -> None:
-        self._structure_type(die, made, "class")
-
-    def _union_type(self, die: Any, made: CType) -> None:
-        self._structure_type(die, made, "union")
-
-    def _enumeration_type(self, die: Any, made: CType) -> None:
-        made.kind = "enum"
-        made.given = f"enum {made.given}" if made.given else "enum {...}"
-        for child in die.iter_children():
-            if child.tag == "DW_TAG_enumerator":
-                made.values[child.attributes["DW_AT_const_value"].value] = text(child, "DW_AT_name")
-        made.signed = any(value < 0 for value in made.values)
-
-    def _array_type(self, die: Any, made: CType) -> None:
-        counts: list[int | None] = []
-        for child in die.iter_children():
-            if child.tag == "DW_TAG_subrange_type":
-                upper, count = child.attributes.get("DW_AT_upper_bound"), child.attributes.get("DW_AT_count")
-                if count is not None and isinstance(count.value, int):
-                    counts.append(count.value)
-                elif upper is not None and isinstance(upper.value, int):
-                    counts.append(upper.value + 1)
-                else:
-                    counts.append(None)
-        inner = self._type_at(die)
-        for count in reversed(counts[1:]):
-            inner = array_of(inner, count)
-        made.kind, made.target, made.count = "array", inner, counts[0] if counts else None
-        made.size = inner.size * (made.count or 0)
-        made.is_vector = "DW_AT_GNU_vector" in die.attributes
-
-    def _subroutine_type(self, die: Any, made: CType) -> None:
-        self.signature(die, made)
-        made.given = ""
-
-    def signature(self, die: Any, made: CType) -> None:
-        """What a function takes and returns."""
-        made.kind, made.size = "function", 1
-        made.target = self._type_at(die)
-        children = list(die.iter_children())
-        takes = [self._type_at(one) for one in children if one.tag == "DW_TAG_formal_parameter"]
-        made.parameters = takes if takes or "DW_AT_prototyped" in die.attributes else None
-        made.takes_more = any(one.tag == "DW_TAG_unspecified_parameters" for one in children)

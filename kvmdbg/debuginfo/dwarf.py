@@ -146,6 +146,11 @@ class Dwarf:
             language = self.die(unit)[1].attributes.get("DW_AT_language")
             return language is not None and language.value == ASSEMBLER
 
+    def producer(self, unit: Unit) -> str:
+        """What made a unit, as in "GNU C17 12.2.0 -g" or "clang LLVM (rustc version 1.63.0)". LoadError."""
+        with self.lock, damage(self.path, "debug information"):
+            return text(self.die(unit)[1], "DW_AT_producer")
+
     def mentioning(self, name: str) -> list[Unit]:
         """The units that may have something of this name: none where it stands nowhere in the file.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from kvmdbg.debuginfo.attribute_values import LANGUAGES
 from kvmdbg.debuginfo.declarations import DebugInfo
 from kvmdbg.debuginfo.dwarf import Dwarf, Unit, damage, text
 from kvmdbg.debuginfo.files import DebugFiles
@@ -124,10 +125,3 @@ def units(files: DebugFiles) -> list[tuple[str, Unit, dict[str, str]]]:
                     }
                     found.append((dwarf.path, unit, about))
     return found
-
-
-LANGUAGES = {
-    1: "c", 2: "c", 0xC: "c", 0x1D: "c", 0x2C: "c", 4: "c++", 0x1A: "c++", 0x21: "c++", 0x2B: "c++", 0x1C: "rust",
-    0x8001: "asm", 0x16: "go", 0x13: "d", 3: "ada", 0xD: "ada",
-}  # fmt: skip
-"""DW_LANG_*, as gdb calls them."""

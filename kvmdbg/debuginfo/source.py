@@ -211,13 +211,24 @@ class Source:
                     return not dwarf.is_assembly(unit)
         return False
 
+    def _is_of_llvm(self, address: int) -> bool:
+        """Whether clang, rustc or another compiler made of LLVM has made the code there."""
+        for dwarf, base in self._files.dwarf():
+            with suppress(LoadError):
+                for unit in dwarf.units_at(address - base):
+                    return dwarf.producer(unit).startswith("clang ")
+        return False
+
     def behind_prologue(self, address: int) -> int:
         """Where a breakpoint on the function at ``address`` belongs, so that its arguments can be read.
 
         That is its second line where its frame is kept by a frame pointer from there on (call frame information),
-        as unoptimized code has it; else ``address``.
+        as unoptimized code has it, and in what LLVM has made, whose line table has a row there; else ``address``.
         """
         behind = self.second_line(address)
+        if behind != address and self._is_of_llvm(address):
+            inside = [one.holds(behind - base) for chain, base in [self.blocks_at(address)] for one in chain[:1]]
+            return behind if all(inside) else address
         row = cfi_row(self._files, behind) if behind != address else None
         if row is None or getattr(row["cfa"], "reg", None) not in (FRAME_POINTER_64, FRAME_POINTER_32):
             return address

@@ -94,6 +94,13 @@ class SymbolTable:
         own = last_part(name)
         return [one for one in self._symbols if own in one.name and is_called(one.name, name)] if own else []
 
+    def scoped(self, name: str) -> Symbol | None:
+        """The same of a name that may have scopes before it: ``kern::Heap::alloc``, ``file.c::name``."""
+        found = self.lookup(name)
+        if found is None and "::" in name:
+            found = next(iter(self.all_named(name)), None) or self.lookup(name.rpartition("::")[2])
+        return found
+
     def complete(self, prefix: str) -> list[str]:
         """The names that start with ``prefix``, sorted."""
         self._find_the_rest()

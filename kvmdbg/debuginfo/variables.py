@@ -223,10 +223,10 @@ class Variables:
     def variable(self, name: str) -> CType | None:
         """The type of the variable or function of that name, for expressions."""
         found = self.find(name)
-        return found.type if found is not None else self._function_type(name.rpartition("::")[2])
+        return found.type if found is not None else self._function_type(name)
 
     def _function_type(self, name: str) -> CType | None:
-        symbol = self._files.symbols.lookup(name)
+        symbol = self._files.symbols.scoped(name)
         if symbol is None or symbol.kind != "function":
             return None
         for info, base in self._information():

@@ -21,6 +21,14 @@ class Member:
     bits: int = 0
 
 
+@record
+class Variants:
+    """What an enumeration of Rust is: ``tag`` says by its value which of ``cases`` is there; None: others."""
+
+    tag: Member | None
+    cases: dict[int | None, Member]
+
+
 class CType:
     """A C type. ``kind``: "int", "uint", "bool", "char", "float", "complex", "pointer", "struct", "union", "class",
     "array", "enum", "function" or "void"; ``size`` in bytes.
@@ -47,6 +55,15 @@ class CType:
     """Whether a pointer is a reference of C++: what is meant is what it points to."""
     takes_more = False
     """Whether more arguments may follow the parameters."""
+    language = ""
+    """The language of the source that it is from: "c", "c++", "rust"; "" where it is not known."""
+    prefix = ""
+    """Of a "char" what stands before its quotes: "L" (wchar_t), "u" (char16_t), "U" (char32_t)."""
+    variants: Variants | None = None
+    """Of a structure which of its members are there, one at a time."""
+    underlying: CType | None = None
+    """Of an enumeration of C++ the integer that it is; ``scoped``: an "enum class"."""
+    scoped = False
 
     def __init__(self, kind: str, name: str, size: int) -> None:
         self.kind = kind
@@ -58,6 +75,15 @@ class CType:
         self.members: list[Member] = []
         self.count: int | None = None
         self.values: dict[int, str] = {}
+
+    @property
+    def head(self) -> str:
+        """What its declaration begins with: "struct point", of C++ "struct kern::Heap", "enum class kern::Mode"."""
+        if self.given.endswith("{...}"):
+            return self.given.removesuffix("{...}").rstrip()
+        if self.language not in ("c++", "rust") or self.given.startswith(f"{self.kind} "):
+            return self.given
+        return f"{self.kind}{' class' if self.scoped else ''} {self.given}"
 
     @property
     def name(self) -> str:
@@ -131,6 +157,8 @@ class CType:
         self.members, self.count, self.values = target.members, target.count, target.values
         self.signed, self.parameters, self.takes_more = target.signed, target.parameters, target.takes_more
         self.reference = target.reference
+        self.language, self.variants, self.prefix = target.language, target.variants, target.prefix
+        self.underlying, self.scoped = target.underlying, target.scoped
         self.original, self.by_mode = target, target.by_mode
         if qualifier:
             words = {*target.qualifiers.split(), qualifier}

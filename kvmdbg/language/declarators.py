@@ -5,6 +5,7 @@ Source: ISO C, section 6.7.7 (type names).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 
 from kvmdbg.language.abi import WORDS, Abi, abi
@@ -14,6 +15,8 @@ from kvmdbg.language.tokens import Tokens
 
 _TAGS = frozenset(["struct", "union", "enum", "class"])
 _QUALIFIERS = frozenset(["const", "volatile"])
+_NESTED = re.compile(r"(?:::\w+)+")
+"""Types that are declared in one with arguments."""
 Maker = Callable[[CType], CType]
 
 
@@ -58,7 +61,29 @@ class Declarators(Tokens):
         if self._token in WORDS or self._token in _TAGS or self._token in _QUALIFIERS:
             return True
         scope = self._scope
-        return scope is not None and scope.variable(self._token) is None and scope.type(self._token) is not None
+        if scope is None:
+            return False
+        if scope.variable(self._token) is None and scope.type(self._token) is not None:
+            return True
+        return self._with_arguments() is not None
+
+    def _with_arguments(self) -> tuple[CType, int] | None:
+        """The type that a name with arguments of a template is, as in "Vec<int>", and where it ends."""
+        start = at = self._start
+        if self._scope is None or self._kind != "word" or not self.text.startswith("<", self.end_of_token()):
+            return None
+        depth = 0
+        for at in range(self.end_of_token(), len(self.text)):
+            depth += (self.text[at] == "<") - (self.text[at] == ">" and self.text[at - 1] != "-")
+            if not depth:
+                break
+        else:
+            return None
+        rest = _NESTED.match(self.text, at + 1)
+        end = rest.end() if rest is not None else at + 1
+        name = re.sub(r"\s*([*&,<>])\s*", r"\1", self.text[start:end]).replace(",", ", ")
+        found = self._scope.type(name)
+        return (found, end) if found is not None else None
 
     def _type(self, why: str, *, whole: bool = True) -> CType:
         """Take a type; with ``whole`` it must be one that values have."""
@@ -74,8 +99,15 @@ class Declarators(Tokens):
     def _base_type(self, why: str, column: int) -> CType:
         words: list[str] = []
         qualifiers = self._qualifiers()
+        templated = self._with_arguments() if self._token not in WORDS else None
+        if templated is not None:
+            self._skip_to(templated[1])
+            return _qualified(templated[0], [*qualifiers, *self._qualifiers()])
         if self._kind == "word" and self._token not in WORDS and self._is_type():
             words.append(self._take())
+            if words[0] in _TAGS and (templated := self._with_arguments()) is not None:
+                self._skip_to(templated[1])
+                return _qualified(templated[0], [*qualifiers, *self._qualifiers()])
             if words[0] in _TAGS:
                 words.append(self._take() if self._kind == "word" else "")
             found = self._scope.type(" ".join(words)) if self._scope is not None else None

@@ -5,6 +5,7 @@ Source: gdb manual, "Symbols" (ptype); the columns were compared with gdb 13.
 
 from __future__ import annotations
 
+from kvmdbg.language import rust
 from kvmdbg.language.ctype import CType, Member
 
 NAMES_BELOW = 24
@@ -13,6 +14,8 @@ NAMES_BELOW = 24
 
 def declaration(type: CType) -> str:
     """A type without the names that typedefs give to it, its members written out."""
+    if type.language == "rust" and (type.resolved.is_structure or type.resolved.kind == "enum"):
+        return rust.declaration(type)
     return "\n".join(_written(type, "", 0))
 
 
@@ -37,7 +40,7 @@ def _written(type: CType, what: str, depth: int) -> list[str]:
             bound = inner.startswith("*") and not full.given and full.kind in ("array", "function")
             return [_qualified(core, full.declaring(f"({inner})" if bound else inner))]
         return [type.declaring(what)]
-    head = _qualified(core, full.given.removesuffix("{...}").rstrip())
+    head = _qualified(core, full.head)
     bases = ", ".join(f"public {one.name[1:-1]}" for one in full.members if one.name[:1] == "<")
     lines = [f"{head} : {bases} {{" if bases else f"{head} {{"]
     for one in full.members:
@@ -65,7 +68,7 @@ def _enumeration(type: CType) -> str:
     for value, name in type.values.items():
         shown.append(name if value == following else f"{name} = {value}")
         following = value + 1
-    head = type.given.removesuffix("{...}").rstrip()
+    head = type.head + (f" : {type.underlying.name}" if type.underlying is not None else "")
     return f"{head} {{{', '.join(shown)}}}"
 
 
@@ -86,7 +89,7 @@ def layout(type: CType) -> str:
 
 
 def _lines(full: CType, start: int, depth: int, what: str) -> list[str]:
-    head = full.given.removesuffix("{...}").rstrip()
+    head = full.head
     lines = [f"{head} {{"]
     end, bit_end = 0, 0
     indent = "    " * (depth + 1)

@@ -14,6 +14,7 @@ from kvmdbg.language.code import Node
 from kvmdbg.language.ctype import ADDRESS, EXACT, U64, CType, Member, array_of, integer
 from kvmdbg.language.floats import Extended, single
 from kvmdbg.language.precedence import Operators, Target
+from kvmdbg.language.rust import is_slice
 from kvmdbg.language.types import LINEAR
 
 
@@ -54,6 +55,8 @@ class Parser(Operators):
                 return node
 
     def _indexed(self, node: Node, column: int) -> Node:
+        if is_slice(node.type):
+            node = self._field(node, node.type.members[0], column)
         in_memory = isinstance(node, code.Memory) or node.type.kind != "array"
         if in_memory:
             node = self._number_of(node)
@@ -70,15 +73,15 @@ class Parser(Operators):
 
     def _member(self, node: Node, column: int) -> Node:
         """``node.name`` or ``node->name``; the name is next."""
-        if self._kind != "word":
-            raise self.fail("the name of a member is expected")
         if node.type.kind == "pointer":
             node = self._dereferenced(node, column)
         type = node.type
+        if self._kind != "word" and not (self._kind == "number" and type.language == "rust"):
+            raise self.fail("the name of a member is expected")
         if not type.is_structure:
             raise self.fail("what stands before a member is no structure", column)
         name = self._token.partition(".")[0]
-        found = type.member(name)
+        found = type.member(name) or (type.member(f"__{name}") if name.isdigit() else None)
         if found is None:
             known = ", ".join(one.name for one in type.members[:8] if one.name)
             raise self.fail(f"{type} has no member '{name}'" + (f"; it has {known}" if known else ""))
@@ -288,7 +291,7 @@ class Parser(Operators):
 
     def _declared(self, name: str, type: CType, column: int) -> Node:
         if type.kind == "function":
-            return code.Symbol(column=column, type=type, name=name.rpartition("::")[2])
+            return code.Symbol(column=column, type=type, name=name)
         address = code.SourceAddress(column=column, type=U64, name=name)
         found = code.SourceVariable(column=column, type=type, address=address, where=LINEAR, name=name)
         return self._dereferenced(found, column) if type.reference else found

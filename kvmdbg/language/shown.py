@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kvmdbg.errors import MemoryFault
+from kvmdbg.language import rust
 from kvmdbg.language.ctype import ADDRESS, CType, Member, integer
 from kvmdbg.language.floats import number_of, truncated
 from kvmdbg.language.formats import character, floating, format_scalar, number_in_radix, quoted, signed
@@ -175,6 +176,8 @@ class Printer:
         too_deep = named and style.max_depth and depth >= style.max_depth
         if too_deep or (type.kind == "union" and depth and not style.union):
             return "{...}"
+        if type.language == "rust":
+            return self._of_rust(type, data, letter, depth)
         if not type.members:
             return "{<No data fields>}" if type.size else "<incomplete type>"
         shown = []
@@ -185,6 +188,14 @@ class Printer:
             return "{" + ", ".join(shown) + "}"
         indent = "\n" + " " * (2 + 2 * depth)
         return "{" + indent + f",{indent}".join(shown) + "\n" + " " * (2 * depth) + "}"
+
+    def _of_rust(self, type: CType, data: bytes, letter: str, depth: int) -> str:
+        def show(inner: CType, part: bytes, deep: int) -> str:
+            return self.show(inner, part, letter, deep)
+
+        if rust.is_slice(type):
+            return rust.shown_slice(type, data, self._read, self.style.elements, show, depth)
+        return rust.shown(type, data, depth, self.style.pretty, show)
 
     def member(self, one: Member, data: bytes, letter: str = "", depth: int = 0) -> str:
         """A member of the structure whose bytes are ``data``."""
@@ -226,9 +237,10 @@ class Printer:
             shown.append(f"[{at}] = {text}" if style.array_indexes else text)
             at += alike
         end = "..." if at < count else ""
+        left_sign, right_sign = "[]" if type.language == "rust" else "{}"
         if style.array and shown:
-            return "{" + indent + f",{indent}".join(shown) + end + "\n" + " " * (2 * depth) + "}"
-        return "{" + ", ".join(shown) + end + "}"
+            return left_sign + indent + f",{indent}".join(shown) + end + "\n" + " " * (2 * depth) + right_sign
+        return left_sign + ", ".join(shown) + end + right_sign
 
 
 def _one_byte(number: int, is_signed: bool) -> int:

@@ -72,6 +72,11 @@ class Tokens:
         self._advance()
         return token
 
+    def _skip_to(self, end: int) -> None:
+        """Go on behind ``end``."""
+        self.end = self._next = end
+        self._advance()
+
     def _is(self, *tokens: str) -> bool:
         return self._kind == "op" and self._token in tokens
 

@@ -1,0 +1,210 @@
+"""The types that DWARF entries describe.
+
+Source: DWARF 5, sections 5 (types) and 5.7.10 (variant parts); names as gdb 13 shows them in each language.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kvmdbg.debuginfo.attribute_values import LANGUAGES, SCOPED, member_offset, scope_of
+from kvmdbg.debuginfo.dwarf import Dwarf, place_of, text
+from kvmdbg.language.ctype import VOID, CType, Member, Variants, array_of
+
+_WIDE = {"wchar_t": "L", "char16_t": "u", "char32_t": "U"}
+
+
+class TypeReader:
+    """Those of one file."""
+
+    def __init__(self, dwarf: Dwarf) -> None:
+        self._file = dwarf
+        self._types: dict[int, CType] = {}
+        self._languages: dict[int, str] = {}
+
+    def _type_at(self, die: Any) -> CType:
+        if "DW_AT_type" not in die.attributes:
+            return VOID
+        return self.type_of(die.get_DIE_from_attribute("DW_AT_type"))
+
+    def language(self, die: Any) -> str:
+        """The language of the unit that an entry is in."""
+        top = die.cu.get_top_DIE()
+        place = place_of(self._file, top)
+        if place not in self._languages:
+            number = top.attributes.get("DW_AT_language")
+            self._languages[place] = LANGUAGES.get(int(number.value), "") if number is not None else ""
+        return self._languages[place]
+
+    def _named(self, die: Any, made: CType, keyword: str) -> None:
+        """Give a type the name that its language calls it by: "struct point" in C, "kern::Heap" in C++."""
+        made.language = self.language(die)
+        if not made.given:
+            made.given = f"{keyword} {{...}}"
+        elif made.language not in SCOPED:
+            made.given = f"{keyword} {made.given}"
+        elif "::" not in made.given.partition("<")[0] and made.given[:1] not in "(&*[":
+            made.given = scope_of(die) + made.given
+
+    def type_of(self, die: Any) -> CType:
+        place = place_of(self._file, die)
+        known = self._types.get(place)
+        if known is not None:
+            return known
+        size = die.attributes.get("DW_AT_byte_size")
+        made = self._types[place] = CType("void", text(die, "DW_AT_name"), int(size.value) if size is not None else 0)
+        getattr(self, f"_{die.tag.removeprefix('DW_TAG_')}", self._other)(die, made)
+        return made
+
+    def _other(self, die: Any, made: CType) -> None:
+        made.given = made.given or die.tag.removeprefix("DW_TAG_").replace("_", " ")
+
+    def _base_type(self, die: Any, made: CType) -> None:
+        encoding = die.attributes["DW_AT_encoding"].value
+        made.kind = {2: "bool", 3: "complex", 4: "float", 5: "int", 6: "char", 7: "uint", 8: "char", 0x10: "char"}.get(
+            encoding, "uint"
+        )
+        made.signed = encoding in (5, 6)
+        made.language = self.language(die)
+        if made.kind == "char":
+            made.prefix = _WIDE.get(made.given, "")
+        words = made.given.split()
+        if len(words) > 1 and words[-1] == "int" and words != ["unsigned", "int"]:
+            words.remove("int")  # "long unsigned int" is called "unsigned long"
+        made.given = " ".join(sorted(words, key=lambda word: word != "unsigned"))
+
+    def _pointer_type(self, die: Any, made: CType) -> None:
+        made.kind = "pointer"
+        made.size = made.size or self._file.bits // 8
+        made.target = self._type_at(die)
+
+    def _reference_type(self, die: Any, made: CType) -> None:
+        self._pointer_type(die, made)
+        made.reference = True
+
+    _rvalue_reference_type = _reference_type
+
+    def _typedef(self, die: Any, made: CType) -> None:
+        made.qualify(self._type_at(die), "")
+        if made.given in _WIDE and made.is_integer:
+            made.kind, made.prefix = "char", _WIDE[made.given]
+        if made.given and self.language(die) in SCOPED:
+            made.given = scope_of(die) + made.given
+
+    def _const_type(self, die: Any, made: CType) -> None:
+        made.qualify(self._type_at(die), "const")
+
+    def _volatile_type(self, die: Any, made: CType) -> None:
+        made.qualify(self._type_at(die), "volatile")
+
+    def _restrict_type(self, die: Any, made: CType) -> None:
+        made.qualify(self._type_at(die), "restrict")
+
+    def _atomic_type(self, die: Any, made: CType) -> None:
+        made.qualify(self._type_at(die), "_Atomic")
+
+    def _structure_type(self, die: Any, made: CType, kind: str = "struct") -> None:
+        made.kind = kind
+        self._named(die, made, kind)
+        for child in die.iter_children():
+            attributes = child.attributes
+            if child.tag == "DW_TAG_variant_part":
+                self._variant_part(child, made)
+            if child.tag == "DW_TAG_inheritance":
+                base, place = self._type_at(child), attributes.get("DW_AT_data_member_location")
+                made.members.append(Member(f"<{base.given}>", base, member_offset(place.value) if place else 0))
+            if child.tag != "DW_TAG_member" or "DW_AT_external" in attributes:  # a static one is a variable
+                continue
+            made.members.append(self._member(child))
+
+    def _member(self, die: Any) -> Member:
+        attributes = die.attributes
+        place = attributes.get("DW_AT_data_member_location")
+        bits = attributes.get("DW_AT_bit_size")
+        offset = member_offset(place.value) if place is not None else 0
+        type_ = self._type_at(die)
+        first = attributes.get("DW_AT_data_bit_offset")
+        bit = 0
+        if bits is not None and first is not None:
+            offset, bit = first.value // 8, first.value % 8
+        elif bits is not None and "DW_AT_bit_offset" in attributes:  # DWARF 3: counted from the other end
+            bit = type_.size * 8 - attributes["DW_AT_bit_offset"].value - bits.value
+        return Member(text(die, "DW_AT_name"), type_, offset, bit, int(bits.value) if bits is not None else 0)
+
+    def _variant_part(self, die: Any, made: CType) -> None:
+        """The members of which one is there at a time, and what says which."""
+        tag = self._member(die.get_DIE_from_attribute("DW_AT_discr")) if "DW_AT_discr" in die.attributes else None
+        cases: dict[int | None, Member] = {}
+        for variant in die.iter_children():
+            if variant.tag != "DW_TAG_variant":
+                continue
+            members = [self._member(one) for one in variant.iter_children() if one.tag == "DW_TAG_member"]
+            value = variant.attributes.get("DW_AT_discr_value")
+            if members:
+                wanted = None if value is None else int(value.value)
+                if wanted is not None and tag is not None:
+                    wanted &= (1 << 8 * tag.type.size) - 1
+                cases[wanted] = members[0]
+                made.members.append(members[0])
+        made.variants = Variants(tag, cases)
+
+    def _class_type(self, die: Any, made: CType) -> None:
+        self._structure_type(die, made, "class")
+
+    def _union_type(self, die: Any, made: CType) -> None:
+        self._structure_type(die, made, "union")
+
+    def _enumeration_type(self, die: Any, made: CType) -> None:
+        made.kind = "enum"
+        self._named(die, made, "enum")
+        made.scoped = "DW_AT_enum_class" in die.attributes
+        scope = ""
+        if made.language in SCOPED:
+            scope = f"{made.given}::" if made.scoped else scope_of(die)
+            made.underlying = self._type_at(die) if "DW_AT_type" in die.attributes else None
+        for child in die.iter_children():
+            if child.tag == "DW_TAG_enumerator":
+                made.values[child.attributes["DW_AT_const_value"].value] = scope + text(child, "DW_AT_name")
+        made.signed = any(value < 0 for value in made.values)
+
+    def _array_type(self, die: Any, made: CType) -> None:
+        counts: list[int | None] = []
+        for child in die.iter_children():
+            if child.tag == "DW_TAG_subrange_type":
+                upper, count = child.attributes.get("DW_AT_upper_bound"), child.attributes.get("DW_AT_count")
+                if count is not None and isinstance(count.value, int):
+                    counts.append(count.value)
+                elif upper is not None and isinstance(upper.value, int):
+                    counts.append(upper.value + 1)
+                else:
+                    counts.append(None)
+        inner = self._type_at(die)
+        for count in reversed(counts[1:]):
+            inner = array_of(inner, count)
+        made.kind, made.target, made.count = "array", inner, counts[0] if counts else None
+        made.size = inner.size * (made.count or 0)
+        made.is_vector = "DW_AT_GNU_vector" in die.attributes
+        made.language = self.language(die)
+        if made.language == "rust":
+            made.given = f"[{inner}; {made.count}]" if made.count is not None else f"[{inner}]"
+
+    def _subroutine_type(self, die: Any, made: CType) -> None:
+        self.signature(die, made)
+        made.given = ""
+
+    def signature(self, die: Any, made: CType) -> None:
+        """What a function takes and returns."""
+        made.kind, made.size = "function", 1
+        made.target = self._type_at(die)
+        children = list(die.iter_children())
+        takes = [self._parameter(one) for one in children if one.tag == "DW_TAG_formal_parameter"]
+        made.parameters = takes if takes or "DW_AT_prototyped" in die.attributes else None
+        made.takes_more = any(one.tag == "DW_TAG_unspecified_parameters" for one in children)
+
+    def _parameter(self, die: Any) -> CType:
+        found = self._type_at(die)
+        if "DW_AT_artificial" not in die.attributes or found.qualifiers:
+            return found
+        made = CType("pointer", "", found.size)
+        made.qualify(found, "const")  # C++'s this, as gdb has it
+        return made
