@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from kvmdbg.commands import of_others
 from kvmdbg.commands.aliases import Aliases
 from kvmdbg.commands.defined import ARGUMENT, Macro, MacroCall
+from kvmdbg.commands.foreground import sigint_stops
 from kvmdbg.commands.places import Place, value_place
 from kvmdbg.commands.registry import REGISTRY, Candidate, Command, Later, Registry, Resolved
 from kvmdbg.commands.results import ExitLine, Message, Result, StopReport
@@ -315,7 +316,7 @@ class Interpreter:
         """
         self._foreground = True
         try:
-            with self.attended():
+            with self.attended(), sigint_stops(self.session):
                 self._pending = action()
             self._then = then
         finally:

@@ -81,10 +81,8 @@ class Control:
         self._judge = judge
         self._listeners = judge.listeners
         self._lock = threading.RLock()
-        self._dead = False
-        self._kill_asked = False
-        self._ports_observed = False
-        """Somebody wanted to see exits in the last run."""
+        self._dead = self._kill_asked = False
+        self._ports_observed = False  # somebody wanted to see exits in the last run
         self._closed = False
         self.guest = self._make_guest()
         try:
@@ -305,10 +303,11 @@ class Control:
 
     def start(self, jobs: Mapping[DebuggedVcpu, Job], *, plant: bool, exits: int = 0) -> None:
         """Let these vCPUs go in the background, each with its job; ``plant`` the traps of breakpoints before."""
-        on_a_runner = threading.current_thread() in self.runners
-        if not self._lock.acquire(blocking=not on_a_runner):  # whoever has it may be waiting for this very runner
+        # whoever has the lock may be waiting for this very runner
+        if not self._lock.acquire(blocking=threading.current_thread() not in self.runners):
             raise SessionStateError("the guest is running: interrupt it first")
         try:
+            self.world.starting = True
             self.require_stopped()
             try:
                 self._begin(plant=plant, exits=exits)
@@ -319,6 +318,7 @@ class Control:
                     self.guest.traps.lift_all()
                 raise
         finally:
+            self.world.started()
             self._lock.release()
 
     def go(self, steps: Mapping[int, tuple[int, int]], running: Collection[int]) -> None:

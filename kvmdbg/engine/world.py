@@ -46,8 +46,10 @@ class World:
         """Whether the user wants interrupts let in during steps."""
         self.guest_rate = 1.0
         """Seconds of guest time for one of the host's, from the next run on."""
-        self.guest_rate = 1.0
-        """Seconds of guest time for one of the host's, from the next run on."""
+        self.starting = False
+        """Traps and vCPUs are being made ready: nothing must come in between."""
+        self._stop_due = False
+        """The guest is to stop as soon as it has been started."""
         self.stopping = False
         self.first: stops.Stop | None = None
         self.hurried = False
@@ -155,6 +157,25 @@ class World:
                 if self.first is None:
                     self.first = stop
                 self._stop_all()
+
+    def started(self) -> None:
+        """What ``starting`` was set for is over."""
+        self.starting = False
+        if self._stop_due:
+            self._stop_due = False
+            self.stop()
+
+    def stop_by_signal(self) -> None:
+        """For a handler of SIGINT: stop the guest, also one that is just being started.
+
+        KeyboardInterrupt where none runs, and where it has been told to stop already.
+        """
+        if self.starting and not self._stop_due:
+            self._stop_due = True
+        elif self.running and not self.stopping:
+            self.stop()
+        else:
+            raise KeyboardInterrupt
 
     def wait(self, timeout: float | None) -> bool:
         """Whether all runners are at rest within ``timeout`` seconds (None: for ever)."""

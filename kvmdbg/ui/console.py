@@ -86,6 +86,7 @@ class Console:
         """While inside, this prompt owns the terminal. It must call ``started`` when it runs."""
         with self._lock:
             self.end_line()
+            self._put("\r\x1b[K")  # what the terminal has shown of keys that nobody had read yet: ^C
             self._app = app
         try:
             yield

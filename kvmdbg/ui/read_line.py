@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kvmdbg.ui.given_back import given_back
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from prompt_toolkit import PromptSession
+    from prompt_toolkit.application import Application
     from prompt_toolkit.document import Document
     from prompt_toolkit.formatted_text import AnyFormattedText
 
@@ -25,7 +28,8 @@ def read_line(
     """The line; KeyboardInterrupt and EOFError as typed. ``started`` is called in the prompt's event loop.
 
     SIGINT counts, too, where the prompt does not have the terminal yet, or has given it back already: prompt_toolkit
-    would drop the Ctrl-C that comes right after Enter.
+    would drop the Ctrl-C that comes right after Enter, or keep it as a key for the next prompt. As at any terminal what
+    was typed before a Ctrl-C and not read yet is forgotten.
     """
     app = prompt.app
     interrupted = False
@@ -54,6 +58,26 @@ def read_line(
             )
     finally:
         signal.signal(signal.SIGINT, before)
-    if interrupted:
+    if _interrupted_ahead(app) or interrupted:
         raise KeyboardInterrupt
     return line
+
+
+def _interrupted_ahead(app: Application[Any]) -> bool:
+    """Whether Ctrl-C is among the keys typed behind the line; else they are kept for the next prompt."""
+    from prompt_toolkit.input.typeahead import get_typeahead, store_typeahead
+    from prompt_toolkit.input.vt100_parser import Vt100Parser
+    from prompt_toolkit.keys import Keys
+
+    typed = get_typeahead(app.input)
+    parser = Vt100Parser(typed.append)
+    # no signal is made of a key that came while the terminal was still in raw mode
+    while select.select([app.input.fileno()], [], [], 0)[0]:
+        data = os.read(app.input.fileno(), 1024)
+        parser.feed(data.decode("utf-8", "replace") or "\x04")
+        if not data:
+            break
+    parser.flush()
+    at = max((number for number, key in enumerate(typed) if key.key == Keys.ControlC), default=-1)
+    store_typeahead(app.input, typed[at + 1 :])
+    return at >= 0

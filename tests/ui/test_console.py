@@ -55,7 +55,7 @@ def test_a_line_that_was_ended_for_the_guest_is_not_ended_twice(capsys: pytest.C
     console.show(Text("no newline"))
     console.show(Message("Next."))
     console.guest(b"\n")
-    assert capsys.readouterr().out == "x\nx\n\ny\nSaid.\nz\nno newline\nNext.\n\n"
+    assert capsys.readouterr().out == "x\n\r\x1b[Kx\n\ny\nSaid.\nz\nno newline\nNext.\n\n"
 
 
 def test_an_unended_line_belongs_to_the_prompt(capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,4 +70,4 @@ def test_an_unended_line_belongs_to_the_prompt(capsys: pytest.CaptureFixture[str
     assert console.partial == "three"
     console.keep_partial()
     assert console.partial == ""
-    assert capsys.readouterr().out == "one\ntwo more\nA trace line.\nthree"
+    assert capsys.readouterr().out == "\r\x1b[Kone\ntwo more\nA trace line.\nthree"

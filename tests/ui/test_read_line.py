@@ -48,6 +48,42 @@ def test_ctrl_c_after_enter(keys: PipeInput) -> None:
         read_line(prompt, "> ")
 
 
+def test_the_key_ctrl_c_behind_enter(keys: PipeInput) -> None:
+    prompt: PromptSession[str] = PromptSession()
+    keys.send_text("run\rfor\x03got")
+    with pytest.raises(KeyboardInterrupt):
+        read_line(prompt, "> ")
+    keys.send_text("ten\r")
+    assert read_line(prompt, "> ") == "gotten"
+
+
+def test_the_key_ctrl_c_while_the_prompt_ends(keys: PipeInput) -> None:
+    """Nobody reads the terminal any more, which is still in raw mode."""
+    prompt: PromptSession[str] = PromptSession()
+
+    def type_it(_: object) -> None:
+        if prompt.app.is_done:
+            keys.send_text("\x03")
+
+    prompt.app.after_render += type_it
+    keys.send_text("run\r")
+    with pytest.raises(KeyboardInterrupt):
+        read_line(prompt, "> ")
+
+
+def test_keys_behind_enter_are_for_the_next_prompt(keys: PipeInput) -> None:
+    prompt: PromptSession[str] = PromptSession()
+
+    def type_it(_: object) -> None:
+        if prompt.app.is_done and prompt.app.current_buffer.text == "run":
+            keys.send_text("k\r")
+
+    prompt.app.after_render += type_it
+    keys.send_text("run\rbrea")
+    assert read_line(prompt, "> ") == "run"
+    assert read_line(prompt, "> ") == "break"
+
+
 def test_ctrl_c_while_typing(keys: PipeInput) -> None:
     prompt: PromptSession[str] = PromptSession()
     prompt.app.after_render += sigint(lambda: not prompt.app.is_done)
