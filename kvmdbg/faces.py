@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def face(module: str) -> Any:
@@ -19,3 +21,9 @@ class InNotebooks:
     def _repr_html_(self) -> str:
         shown: str = face("commands.in_notebooks").as_html(self)
         return shown
+
+
+class Listed(list[T], InNotebooks):
+    """A list of values that notebooks show as a table."""
+
+    __slots__ = ()

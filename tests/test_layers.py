@@ -31,18 +31,19 @@ MAY_IMPORT = {
         "kvmdbg.start_files": "error_log errors",
         "kvmdbg.ending": "",
         "kvmdbg.version": "",
-        "kvmdbg.x86": "errors record capstone keystone",
+        "kvmdbg.x86": "errors faces record capstone keystone",
         "kvmdbg.kvm": "errors record",
         "kvmdbg.machine": "kvm x86 errors record",
-        "kvmdbg.devices": "machine x86 errors numbers plugins record",
+        "kvmdbg.devices": "machine x86 errors faces numbers plugins record",
         "kvmdbg.firmware": "devices machine x86 kvm errors record",
         "kvmdbg.language": "x86 errors plugins record",
         "kvmdbg.loaders": "machine x86 errors plugins printable record elftools lz4 zstandard",
-        "kvmdbg.debuginfo": "language loaders machine x86 errors printable record elftools itanium_demangler "
+        "kvmdbg.debuginfo": "language loaders machine x86 errors faces printable record elftools itanium_demangler "
         "platformdirs",
         "kvmdbg.observe": "debuginfo kvm machine x86 errors record",
         "kvmdbg.timeline": "machine record",
-        "kvmdbg.engine": "firmware observe timeline debuginfo language devices machine kvm x86 errors printable record",
+        "kvmdbg.engine": "firmware observe timeline debuginfo language devices machine kvm x86 errors faces "
+        "printable record",
         "kvmdbg.core": "engine observe timeline debuginfo language devices loaders machine kvm x86 errors faces "
         "printable record png drgn",
         "kvmdbg.commands": "core engine firmware observe debuginfo language devices loaders machine kvm x86 errors "

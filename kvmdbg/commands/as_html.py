@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kvmdbg.commands.results import (
     Disassembly,
     Fields,
@@ -19,6 +21,7 @@ from kvmdbg.commands.screen_results import text_lines
 from kvmdbg.core.peripherals import png_of
 from kvmdbg.devices.display import Characters, Picture
 from kvmdbg.html import parts
+from kvmdbg.observe.autopsy import Autopsy
 
 WIDTH = 100
 """Columns that a result may take which is laid out in columns."""
@@ -112,6 +115,20 @@ def _text_screen(shown: Characters) -> str:
     if not any(text.strip() or role for line in lines for role, text in line):
         return parts.paragraph(f"Nothing is on the screen ({shown.columns} columns, {len(shown.rows)} rows of text).")
     return parts.block((piece for line in lines for piece in (*line, ("", "\n"))), "screen")
+
+
+def account(autopsy: Autopsy, label: Callable[[int], str] = lambda address: "") -> str:
+    """What killed the guest, in order; the last instructions, with their labels, and exits."""
+    found = parts.numbered(autopsy.account)
+    if autopsy.instructions:
+        rows = [
+            [parts.span("address", f"{at:#x}"), parts.span("label", label(at)), parts.code(text)]
+            for at, text in autopsy.instructions
+        ]
+        found += f"<h3>Last instructions</h3>{parts.raw_table(('', '', ''), rows)}"
+    if autopsy.exits:
+        found += f"<h3>Last exits</h3>{parts.table(('',), [(text,) for text in autopsy.exits])}"
+    return found
 
 
 def _stop(result: StopReport) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
@@ -10,6 +11,7 @@ from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Group, Message, Result, Table, Text
 from kvmdbg.errors import UsageError
 from kvmdbg.x86.modes import CR0_PG, CR4_LA57
+from kvmdbg.x86.paging import Mapping, Walk
 
 VcpuArg = Annotated[int | None, NumberType("NUMBER")]
 
@@ -46,13 +48,17 @@ def vcpu(dbg: Interpreter, number: VcpuArg = None) -> Result:
 )
 def translate(dbg: Interpreter, address: AddressArg) -> Result:
     """Walk the page tables for a linear address: each entry, the page and its rights, the physical address."""
-    walk = dbg.session.translate(address.address)
+    return page_walk(dbg.session.translate(address.address))
+
+
+def page_walk(walk: Walk) -> Result:
+    """Each entry of a walk, the page and its rights, the physical address."""
     rows = tuple(
         (str(one.level), one.name, f"{one.table:#x}", str(one.index), f"{one.value:#x}") for one in walk.entries
     )
     data = tuple({"name": e.name, "table": e.table, "index": e.index, "value": e.value} for e in walk.entries)
-    values = {"linear": f"{address.address:#x}"}
-    numbers = {"linear_address": address.address, "physical_address": walk.physical}
+    values = {"linear": f"{walk.linear:#x}"}
+    numbers = {"linear_address": walk.linear, "physical_address": walk.physical}
     if walk.physical is None:
         values["fault"] = walk.fault or "not mapped"
     else:
@@ -81,34 +87,40 @@ def info_mappings(dbg: Interpreter, address: AddressArg | None = None) -> Result
 
     With phys:ADDRESS: every range that maps this physical address, and where in it.
     """
-    rows, data = [], []
-    for one in dbg.session.mappings():
-        place = ""
-        if address is not None and address.space == "phys":
-            if not one.physical <= address.address < one.physical + one.size:
-                continue
-            place = f"{one.linear + address.address - one.physical:#x}"
-        elif address is not None and not one.linear <= address.address < one.linear + one.size:
-            continue
-        rows.append(
-            (
-                f"{one.linear:#x}",
-                f"{one.linear + one.size - 1:#x}",
-                f"{one.physical:#x}",
-                _bytes(one.size),
-                one.rights,
-                place,
-            )
-        )
-        data.append({"linear": one.linear, "physical": one.physical, "size": one.size, "rights": one.rights})
+    found = dbg.session.mappings()
     if address is None:
-        empty = "Nothing is mapped."
-    elif address.space == "phys":
+        return mappings_table(found)
+    if address.space == "phys":
+        found = [one for one in found if one.physical <= address.address < one.physical + one.size]
+    else:
+        found = [one for one in found if one.linear <= address.address < one.linear + one.size]
+    if address.space == "phys":
         empty = f"Nothing maps physical {address.address:#x}."
     else:
         empty = f"{address.address:#x} is not mapped: {dbg.session.translate(address.address).fault}."
-    columns = ("Linear from", "to", "Physical from", "Size", "Rights", "There" if rows and rows[0][5] else "")
-    return Table("mappings", columns, tuple(rows), empty, tuple(data))
+    return mappings_table(found, empty, address.address if address.space == "phys" else None)
+
+
+def mappings_table(
+    mappings: Sequence[Mapping], empty: str = "Nothing is mapped.", physical: int | None = None
+) -> Table:
+    """Mappings, a row each; with ``physical`` also where this address is in each."""
+    rows = tuple(
+        (
+            f"{one.linear:#x}",
+            f"{one.linear + one.size - 1:#x}",
+            f"{one.physical:#x}",
+            _bytes(one.size),
+            one.rights,
+            "" if physical is None else f"{one.linear + physical - one.physical:#x}",
+        )
+        for one in mappings
+    )
+    data = tuple(
+        {"linear": one.linear, "physical": one.physical, "size": one.size, "rights": one.rights} for one in mappings
+    )
+    there = "There" if rows and physical is not None else ""
+    return Table("mappings", ("Linear from", "to", "Physical from", "Size", "Rights", there), rows, empty, data)
 
 
 @command(

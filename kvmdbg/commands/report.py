@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kvmdbg.commands import info, state
-from kvmdbg.commands.as_html import as_html
+from kvmdbg.commands.as_html import account, as_html
 from kvmdbg.commands.displays import enabled_displays
 from kvmdbg.commands.examine import hex_dump, read
 from kvmdbg.commands.frames import backtrace
@@ -119,7 +120,7 @@ def _sentence(dbg: Interpreter, stop: Stop | None) -> str:
 def _sections(dbg: Interpreter, stop: Stop | None) -> Iterator[Section]:
     session = dbg.session
     if isinstance(stop, FatalStop) and stop.autopsy is not None:
-        yield section("Why", _why(dbg, stop))
+        yield section("Why", account(stop.autopsy, partial(address_label, dbg)))
     yield section("Registers", _shown(lambda: _part(dbg, "regs", stop)))
     yield section("Code", _source(dbg, stop) + _shown(lambda: _part(dbg, "code", stop)))
     yield section("Stack", _shown(lambda: _part(dbg, "stack", stop)))
@@ -156,21 +157,6 @@ def _part(dbg: Interpreter, name: str, stop: Stop | None) -> Result:
 def _source(dbg: Interpreter, stop: Stop | None) -> str:
     found = context(dbg, ("source",), stop)
     return as_html(found[0].content) if found else ""
-
-
-def _why(dbg: Interpreter, stop: FatalStop) -> str:
-    autopsy = stop.autopsy
-    assert autopsy is not None
-    found = parts.numbered(autopsy.account)
-    if autopsy.instructions:
-        rows = [
-            [parts.span("address", f"{at:#x}"), parts.span("label", address_label(dbg, at)), parts.code(text)]
-            for at, text in autopsy.instructions
-        ]
-        found += f"<h3>Last instructions</h3>{parts.raw_table(('', '', ''), rows)}"
-    if autopsy.exits:
-        found += f"<h3>Last exits</h3>{parts.table(('',), [(text,) for text in autopsy.exits])}"
-    return found
 
 
 def _output(output: bytes) -> str:

@@ -45,6 +45,7 @@ from kvmdbg.engine.registers import RegisterFile
 from kvmdbg.engine.runner import Runner
 from kvmdbg.engine.serial_port import SerialPort
 from kvmdbg.engine.views import LinearMemory, PhysicalMemory, VcpuView
+from kvmdbg.faces import Listed
 from kvmdbg.kvm.exits import Exit
 from kvmdbg.language.convenience import ConvenienceVariables
 from kvmdbg.machine.bus import Device
@@ -275,7 +276,7 @@ class Session:
 
     def disassemble(self, address: int, count: int = 1, bits: int | None = None) -> list[Insn]:
         """``count`` instructions from a linear address (fewer where memory ends; MemoryFault when none)."""
-        return self.space.disassemble(self.runner, address, count, bits)
+        return Listed(self.space.disassemble(self.runner, address, count, bits))
 
     def translate(self, linear: int) -> paging.Walk:
         """The page walk of a linear address on the selected vCPU."""
@@ -283,4 +284,4 @@ class Session:
 
     def mappings(self) -> list[paging.Mapping]:
         """All that the selected vCPU's page tables map, by linear address."""
-        return self.space.mappings(self.runner)
+        return Listed(self.space.mappings(self.runner))

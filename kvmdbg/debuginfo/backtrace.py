@@ -13,6 +13,7 @@ from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.functions import Functions
 from kvmdbg.debuginfo.orc import frame_by_orc
 from kvmdbg.errors import LoadError, MemoryFault
+from kvmdbg.faces import InNotebooks
 from kvmdbg.record import field, record, replace
 from kvmdbg.x86.modes import Mode
 
@@ -89,7 +90,7 @@ class Frame:
 
 
 @record
-class Backtrace:
+class Backtrace(InNotebooks):
     """``frames``, innermost first, and why there is none after the last."""
 
     frames: tuple[Frame, ...]

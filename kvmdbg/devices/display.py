@@ -8,6 +8,7 @@ from functools import cache
 from kvmdbg.devices.fonts import font
 from kvmdbg.devices.vga import SHOWN, TEXT, Vga
 from kvmdbg.devices.vga_planes import SIZE
+from kvmdbg.faces import InNotebooks
 from kvmdbg.record import record
 
 Read = Callable[[int, int], bytes]
@@ -52,7 +53,7 @@ class Characters:
 
 
 @record
-class Picture:
+class Picture(InNotebooks):
     """Pixels by row, each a number of ``colours``."""
 
     width: int

@@ -6,6 +6,7 @@ import builtins
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.errors import UsageError
+from kvmdbg.faces import InNotebooks
 from kvmdbg.kvm import abi
 from kvmdbg.x86 import registers as names
 
@@ -31,7 +32,7 @@ def _special(sregs: abi.kvm_sregs, name: str) -> int:
     return int(getattr(sregs, name))
 
 
-class RegisterFile:
+class RegisterFile(InNotebooks):
     """Registers of one vCPU: ``regs["rax"]``, ``regs.rax``, ``regs.get("ax")``, and the same for setting.
 
     Values are unsigned integers. ``pc`` is the linear address of the next

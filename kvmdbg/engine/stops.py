@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from kvmdbg.faces import InNotebooks
 from kvmdbg.kvm.exits import Exit
 from kvmdbg.record import record
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @record
-class Stop:
+class Stop(InNotebooks):
     """A stop of vCPU ``vcpu`` at linear address ``pc`` (the next instruction to run)."""
 
     vcpu: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from kvmdbg.errors import MemoryFault
+from kvmdbg.faces import InNotebooks
 from kvmdbg.record import record
 from kvmdbg.x86.modes import CR0_PG, CR4_LA57, CR4_PAE, CR4_PSE, EFER_LMA
 
@@ -64,7 +65,7 @@ class WalkEntry:
 
 
 @record
-class Walk:
+class Walk(InNotebooks):
     """How a linear address translates. ``physical`` is None and ``fault`` says why where it does not."""
 
     linear: int
