@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from typing import Any, Protocol
 
 from kvmdbg.faces import face
 
@@ -19,7 +19,7 @@ class Report(Protocol):
 class Faces:
     """Of one session."""
 
-    def __init__(self, session: object) -> None:
+    def __init__(self, session: Any) -> None:
         self._session = session
 
     def report(self, path: str | os.PathLike[str] | None = None) -> Report:
@@ -29,3 +29,13 @@ class Faces:
         """
         made: Report = face("commands.report").of_session(self._session, path)
         return made
+
+    def drgn(self) -> Any:
+        """A ``drgn.Program`` over the guest's memory, with the debug information of the symbol files that are loaded.
+
+        Memory is read when drgn asks for it, as the selected vCPU sees it; ``program["kvmdbg_registers"]`` are that
+        one's registers (64-bit guests). NotSupportedHere where drgn is not installed.
+        """
+        from kvmdbg.core.drgn_program import program
+
+        return program(self._session, self._session.files.placed)

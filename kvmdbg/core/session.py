@@ -128,7 +128,8 @@ class Session:
         self.patches = Patches(memories, control.require_stopped, lambda: self.vcpu.mode.bits)
         self.assemble, self.assembled = self.patches.assemble, self.patches.assembled
         self.snapshots, self.calls = Snapshots(control, str(self.image.path)), Calls(self)
-        self.fork, self.report = Variants(self).fork, Faces(self).report
+        faces, self.fork = Faces(self), Variants(self).fork
+        self.report, self.drgn = faces.report, faces.drgn
         self.happened = Happened(control, self.listeners, self.snapshots)
         self.record, self.replay = (recordings := Recordings(control)).record, recordings.replay
         self.peripherals = Peripherals(control, self._serial)

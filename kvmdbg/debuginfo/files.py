@@ -33,13 +33,18 @@ class DebugFiles:
     def dwarf(self) -> list[tuple[Dwarf, int]]:
         """The debug information of those that have some, with what its addresses are moved by."""
         found = []
-        files = [(path, base) for path, base in self.symbol_files if path != str(self._image.path) or base]
-        for path, base in [(str(self._image.path), self._image.bias + self.image_moved), *files]:
+        for path, base in self.placed:
             with suppress(LoadError):  # one that is damaged has none
                 for dwarf in linked(path).parts:
                     dwarf.progress = self.progress
                     found.append((dwarf, base))
         return found
+
+    @property
+    def placed(self) -> list[tuple[str, int]]:
+        """The image and the symbol files, each with what the addresses in it are moved by."""
+        files = [(path, base) for path, base in self.symbol_files if path != str(self._image.path) or base]
+        return [(str(self._image.path), self._image.bias + self.image_moved), *files]
 
     @property
     def missing(self) -> list[str]:

@@ -91,6 +91,20 @@ def section_addresses(path: str) -> dict[str, int]:
         raise LoadError(f"cannot read {path}: {error.strerror}") from None
 
 
+def load_ranges(path: str) -> list[tuple[int, int]]:
+    """Start and end of the linear addresses that an ELF file loads; none for a file that is no ELF file. LoadError."""
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        with open(path, "rb") as file, damage(path, "list of segments"):
+            if file.read(4) != b"\x7fELF":
+                return []
+            found = [(int(one["p_vaddr"]), int(one["p_memsz"])) for one in ELFFile(file).iter_segments("PT_LOAD")]
+            return [(start, start + size) for start, size in found if size]
+    except OSError as error:
+        raise LoadError(f"cannot read {path}: {error.strerror}") from None
+
+
 def _separate(path: str, elf: Any, missing: list[str]) -> Dwarf | None:
     """The debug information that was taken out of a file, found by its build-id or the name in .gnu_debuglink."""
     from elftools.elf.elffile import ELFFile

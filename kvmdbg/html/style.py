@@ -14,6 +14,7 @@ STYLE = (
     f".kvmdbg{{{LIGHT}}}"
     f"@media (prefers-color-scheme:dark){{.kvmdbg{{{DARK}}}}}"
     "body.kvmdbg{margin:0;background:var(--ground)}"
+    "div.kvmdbg{background:var(--ground);padding:8px 10px;border-radius:6px}"
     ".kvmdbg{color:var(--text);font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}"
     ".kvmdbg *{box-sizing:border-box}"
     ".kvmdbg main{max-width:1080px;margin:0 auto;padding:20px 24px}"
