@@ -127,7 +127,8 @@ def parser() -> argparse.ArgumentParser:
         prog="kvmdbg",
         description="Run a guest on a KVM virtual CPU under a debugger.",
         epilog="Numbers are decimal, 0x, 0o or 0b; sizes also take K, M, G. In the shell, help explains every command. "
-        "kvmdbg check DIR runs the guests that a folder's check.toml names, and says which behave.",
+        "kvmdbg check DIR runs the guests that a folder's check.toml names, and says which behave. "
+        "kvmdbg demo opens a guest that comes with kvmdbg; kvmdbg demo --list names all.",
         allow_abbrev=False,
         formatter_class=_Formatter,
     )
@@ -378,9 +379,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if is_meant(words):
             return check(words)
+    greeting = ""
+    if words[:1] == ["demo"] and not os.path.isfile("demo"):
+        from kvmdbg import demo
+
+        if words[1:2] in (["--list"], ["--help"], ["-h"]):
+            return standard_files.answer(demo.listed() if words[1] == "--list" else demo.HELP + demo.listed())
+        try:
+            shown, words = demo.chosen(words[1:])
+        except UsageError as error:
+            standard_files.say(f"kvmdbg: {error}")
+            return 2
+        greeting = demo.greeting(shown)
     wanted = parser()
     try:
-        options = wanted.parse_args(arguments)
+        options = wanted.parse_args(words)
     except SystemExit as ended:
         return int(ended.code or 0)
     if options.version:
@@ -401,7 +414,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         standard_files.say(f"kvmdbg: which guest is {script} for? give its image after it")
         return 2
     if options.guest is None and not has_start:
-        standard_files.say("kvmdbg: which guest? give its image, as in: kvmdbg guests/hello16.bin (--help shows more)")
+        standard_files.say("kvmdbg: which guest? give its image, or try kvmdbg demo (--help shows more)")
         return 2
     from kvmdbg.batch import Batch, refuse
 
@@ -435,6 +448,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if scripts and (status := way.run_scripts(scripts, words, last=script is not None)) is not None:
             return status
         if interactive:
+            if greeting:
+                standard_files.answer(greeting)
             return way.run_shell(commands, color=False if options.no_color else None, full_screen=options.tui)
         return way.run(commands)
     finally:

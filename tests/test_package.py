@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
@@ -12,13 +16,15 @@ from pathlib import Path
 import pytest
 
 from kvmdbg.version import VERSION
+from tests.docs.transcripts import PROMPT, blocks, comparable, taken_apart
 
 ROOT = Path(__file__).resolve().parents[1]
+TIME_SCALE = float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
 NOT_SOURCE = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info")
 
 
-def ran(*command: str | Path) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+def ran(*command: str | Path, cwd: Path | None = None) -> str:
+    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -32,15 +38,62 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_an_installed_wheel_runs(built: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of commands of an environment with the wheel; what kvmdbg depends on is that of this one."""
     (wheel,) = built.glob("*.whl")
-    ran(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
-    python = tmp_path / "venv/bin/python"
-    ran(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel)
-    assert ran(tmp_path / "venv/bin/kvmdbg", "--version") == f"kvmdbg {VERSION}\n"
-    assert (
-        ran(python, "-I", "-c", "import gdbstub, importlib.metadata as m; print(m.version('kvmdbg'))") == f"{VERSION}\n"
+    venv = tmp_path_factory.mktemp("fresh") / "venv"
+    ran(sys.executable, "-m", "venv", "--without-pip", venv)
+    ran(sys.executable, "-m", "pip", "--python", venv / "bin/python", "install", "--no-deps", "--no-index", wheel)
+    (packages,) = venv.glob("lib/python*/site-packages")
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib"))
+    return venv / "bin"
+
+
+def test_an_installed_wheel_runs(installed: Path) -> None:
+    assert ran(installed / "kvmdbg", "--version") == f"kvmdbg {VERSION}\n"
+    code = "import gdbstub, importlib.metadata as m, kvmdbg; print(m.version('kvmdbg'), kvmdbg.__file__)"
+    version, file = ran(installed / "python", "-I", "-c", code).split()
+    assert version == VERSION and Path(file).is_relative_to(installed.parent)
+
+
+@pytest.mark.kvm
+def test_an_installed_demo_runs(installed: Path, tmp_path: Path) -> None:
+    assert ran(installed / "kvmdbg", "demo", "--batch", "--run", cwd=tmp_path).startswith("4\n")
+    shown = ran(installed / "kvmdbg", "demo", "kernel", "--batch", "-ex", "list kernel_main", cwd=tmp_path)
+    assert "void kernel_main" in shown, "the sources are there"
+
+
+TUTORIAL = [
+    pytest.param(match, id=f"{match.string[: match.start()].count(chr(10)) + 1}: {first}")
+    for first, _, match in blocks(ROOT / "docs/tutorial.md")
+    if first.startswith("$ kvmdbg")
+]
+
+
+def without_layout(shown: str) -> list[str]:
+    """The words of what is shown: how many stand on a line depends on the terminal."""
+    return comparable(shown.replace("kvmdbg: ", "")).replace("-", "").split()
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize("match", TUTORIAL)
+def test_the_tutorials_sessions_run_installed(match: re.Match[str], installed: Path, tmp_path: Path) -> None:
+    """As in tests/docs/test_pages.py, typed into the installed command, on the guests that came with it."""
+    (package,) = installed.parent.glob("lib/python*/site-packages/kvmdbg")
+    (tmp_path / "guests").symlink_to(package / "demo/guests")
+    command, typed = taken_apart(match)
+    done = subprocess.run(
+        [installed / "kvmdbg", *shlex.split(command)[2:]],
+        cwd=tmp_path,
+        input="".join(f"{line}\n" for line in typed),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=50 * TIME_SCALE,
     )
+    shown = [line for line in match[1].splitlines()[1:] if not PROMPT.match(line)]
+    assert without_layout(done.stdout) == without_layout("\n".join(shown))
 
 
 def test_both_have_every_file_of_the_packages(built: Path) -> None:
@@ -50,9 +103,14 @@ def test_both_have_every_file_of_the_packages(built: Path) -> None:
         for file in (ROOT / package).rglob("*")
         if file.is_file() and file.suffix != ".pyc"
     }
+    guests = {
+        f"kvmdbg/demo/{file.relative_to(ROOT)}"
+        for file in (ROOT / "guests").rglob("*")
+        if file.is_file() and file.name != "Makefile"
+    }
     (wheel,), (source,) = built.glob("*.whl"), built.glob("*.tar.gz")
     in_wheel = set(zipfile.ZipFile(wheel).namelist())
-    assert wanted == {name for name in in_wheel if not name.startswith(f"kvmdbg-{VERSION}.dist-info/")}
+    assert wanted | guests == {name for name in in_wheel if not name.startswith(f"kvmdbg-{VERSION}.dist-info/")}
     with tarfile.open(source) as archive:
         in_source = {name.partition("/")[2] for name in archive.getnames()}
     assert wanted <= in_source

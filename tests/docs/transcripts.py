@@ -1,9 +1,9 @@
 """The sessions shown in README.md and docs/, made from real ones.
 
 A block that starts with ```` ```console ```` and ``$ kvmdbg ...`` is a session: what its prompts
-are given is typed into a debugger on that guest, and the rest of the block is what comes out. With ``--batch`` in its
-command line it is a run of the program. One that starts with a prompt is a session on the guest of the command
-reference. A ```` ```python ```` block is run, and the ```` ```text ```` block after it is
+are given is typed into a debugger on that guest, and the rest of the block is what comes out. With ``--batch`` or
+``--list`` in its command line it is a run of the program. One that starts with a prompt is a session on
+the guest of the command reference. A ```` ```python ```` block is run, and the ```` ```text ```` block after it is
 what it prints. A block behind the link to a file of docs/examples is that file.
 
     python -m tests.docs.transcripts [PAGE]...      writes outputs that have changed anew (`make docs`)
@@ -38,6 +38,8 @@ CONSOLE = re.compile(r"^```console\n((?:\$ kvmdbg |\(kvmdbg\b).*?)^```\n", re.MU
 PYTHON = re.compile(r"^```python\n((?:(?!```).*\n)*)```\n(\n```text\n)((?:(?!```).*\n)*)```\n", re.MULTILINE)
 EXAMPLE = re.compile(r"(\[(examples/\S+)\]\(\2\):\n\n```\w+\n)(?:(?!```).*\n)*```\n")
 PROMPT = re.compile(r"\(kvmdbg(?: \w+)?\) ?|> ")
+PROGRAM = {"--batch", "--list"}
+"""A command line with one of these is a run of the program."""
 # How a point is held, and what KVM calls itself, differ from host to host.
 RATES = re.compile(r"% +(?:-|[\d,]+)$", re.MULTILINE)
 RESET = re.compile(r"\(kvmdbg \w+\) (?=why$)", re.MULTILINE)  # AMD's SVM resets the vCPU at a shutdown
@@ -118,7 +120,7 @@ def program(command: str) -> str:
 
 def _console(match: re.Match[str]) -> str:
     command, typed = taken_apart(match)
-    output = program(command) if "--batch" in command else session(command or DEFAULT, typed)
+    output = program(command) if not PROGRAM.isdisjoint(command.split()) else session(command or DEFAULT, typed)
     return "\n".join(["```console", *([command] if command else []), f"{output}```\n"])
 
 
