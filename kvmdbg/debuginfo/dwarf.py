@@ -8,18 +8,21 @@ build-id.
 from __future__ import annotations
 
 import os
-import re
 import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from threading import RLock
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvmdbg.debuginfo.cache import Cache
 from kvmdbg.errors import LoadError
 from kvmdbg.printable import printable_name
 from kvmdbg.record import record
+
+if TYPE_CHECKING:
+    from kvmdbg.debuginfo.mentions import Mentions
 
 T = TypeVar("T")
 LARGE = 4 << 20
@@ -152,27 +155,24 @@ class Dwarf:
             return text(self.die(unit)[1], "DW_AT_producer")
 
     def mentioning(self, name: str) -> list[Unit]:
-        """The units that may have something of this name: none where it stands nowhere in the file.
+        """The units that may have something of this name: those where it stands, and those that refer to others.
 
-        In a large file only those where the name stands, though others may have copies of it.
+        Of a large file the latter are left out, though they may have copies of it.
         """
         units = self.units()
-        if self.info.debug_str_offsets_sec is not None or self.info.supplementary_dwarfinfo is not None:
+        if self.info.supplementary_dwarfinfo is not None:
             return units
-        offsets = [unit.offset for unit in units]
-        data = self.info.debug_info_sec.stream.getvalue()
-        wanted = [re.escape(name.encode() + b"\0")]
-        strings = self.info.debug_str_sec
-        if strings is not None:
-            text = strings.stream.getvalue()
-            at = text.find(wanted_bytes := name.encode() + b"\0")
-            while at >= 0 and len(wanted) < 64:
-                wanted.append(re.escape(at.to_bytes(4, "little")))
-                at = text.find(wanted_bytes, at + 1)
-        found = {bisect_right(offsets, one.start()) - 1 for one in re.finditer(b"|".join(wanted), data)}
-        if not self.is_large:
-            return units if found else []
-        return [units[index] for index in sorted(found) if index >= 0]
+        with self.lock, damage(self.path, "debug information"):
+            found = self.mentions.units(name.encode(), [unit.offset for unit in units])
+            if found and not self.is_large:
+                found |= self.mentions.referring([unit.offset for unit in units])
+        return [unit for unit in units if unit.offset in found]
+
+    @cached_property
+    def mentions(self) -> Mentions:
+        from kvmdbg.debuginfo.mentions import Mentions
+
+        return Mentions(self.info)
 
     # --- the list of units -------------------------------------------------------------------------
 

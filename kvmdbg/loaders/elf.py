@@ -201,10 +201,15 @@ def _contents(data: bytes, section: _Section, path: str) -> bytes:
     return data[section.offset : section.offset + section.size]
 
 
+_PLAIN = bytes(range(0x20, 0x7F)) + b"\0"
+"""What names consist of that can be shown as they are."""
+
+
 def _unpack(table: bytes, names: bytes, bits: int, ends: list[int], base: int, path: str) -> Iterator[Symbol]:
     layout = struct.Struct("<IIIBBH" if bits == 32 else "<IBBHQQ")
     mask = (1 << 64) - 1
     budget = 16 * len(names) + 0x10000  # linkers share the tails of names; more than this is no linker's work
+    plain = names.decode("ascii") if not names.translate(None, _PLAIN) else ""
     for fields in layout.iter_unpack(table[: len(table) - len(table) % layout.size]):
         if bits == 32:
             at, value, size, info, _, section = fields
@@ -220,7 +225,7 @@ def _unpack(table: bytes, names: bytes, bits: int, ends: list[int], base: int, p
         if budget < 0:
             raise LoadError(f"{path} is a damaged ELF file: its symbols' names share most of their bytes")
         binding = BINDING_OF.get(info >> 4, "local")
-        name = printable_name(names[at:end].decode("utf-8", "replace"))
+        name = plain[at:end] if plain else printable_name(names[at:end].decode("utf-8", "replace"))
         if section == SHN_ABS:
             yield Symbol(name, value, size, "absolute", binding)
         else:

@@ -201,6 +201,7 @@ def large_sides(folder: Path, effort: Effort) -> dict[str, tuple[float, float]]:
     """A breakpoint in a 100 MB file with a cache, reached: seconds and MiB; gdb is only asked to set it."""
     guest = large.build(folder, effort.count(large.UNITS))
     environment = os.environ | {"XDG_CACHE_HOME": str(folder)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # installed, kvmdbg is compiled
 
     def cost(arguments: list[str], expected: str) -> tuple[float, float]:
         begin = time.perf_counter()
