@@ -18,6 +18,7 @@ from kvmdbg import error_log, standard_files
 from kvmdbg.ending import Terminal, Terminated, end_in_order
 from kvmdbg.errors import KvmdbgError, KvmUnavailable, UsageError, refused_by_host
 from kvmdbg.numbers import number, size
+from kvmdbg.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -251,6 +252,9 @@ def parser() -> argparse.ArgumentParser:
     )
     way.add_argument("--py", action="store_true", help="show beside each command what it is in Python")
     way.add_argument("--no-color", action="store_true", help="no colours")
+    way.add_argument(
+        "--doctor", action="store_true", help="show what this host has for kvmdbg, as text for a report, and end"
+    )
     way.add_argument("--version", action="store_true", help="show the version and end")
     return found
 
@@ -400,6 +404,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from kvmdbg.version import VERSION
 
         return standard_files.answer(f"kvmdbg {VERSION}\n")
+    if options.doctor:
+        from kvmdbg import doctor
+
+        found = doctor.examine()
+        return standard_files.answer(printable(found.text), 0 if found.healthy else 1)
     if "help" in options.device:
         return list_devices()
     words = options.args

@@ -33,6 +33,7 @@ MAY_IMPORT = {
         "kvmdbg.version": "",
         "kvmdbg.x86": "errors faces record capstone keystone",
         "kvmdbg.demo": "errors record",
+        "kvmdbg.doctor": "api demo engine kvm errors record version",
         "kvmdbg.kvm": "errors record",
         "kvmdbg.machine": "kvm x86 errors record",
         "kvmdbg.devices": "machine x86 errors faces numbers plugins record",
@@ -61,8 +62,8 @@ MAY_IMPORT = {
         "kvmdbg.batch": "script serving start_files ui commands core engine errors error_log printable standard_files "
         "record",
         "kvmdbg.check": "core engine devices errors printable record standard_files png",
-        "kvmdbg.cli": "check demo api batch script plugins ui devices commands gdb_target gdbstub core engine x86 "
-        "ending errors error_log numbers record standard_files version",
+        "kvmdbg.cli": "check demo doctor api batch script plugins ui devices commands gdb_target gdbstub core engine "
+        "x86 ending errors error_log numbers printable record standard_files version",
         "kvmdbg": "api commands core engine devices errors language loaders",
         "kvmdbg.__main__": "cli",
     }.items()
