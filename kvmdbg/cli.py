@@ -375,6 +375,27 @@ def check(words: list[str]) -> int:
     return standard_files.answer(json.dumps(found) + "\n")
 
 
+def lockstep(words: list[str]) -> int:
+    """The command ``kvmdbg lockstep``."""
+    from kvmdbg.lockstep import command
+
+    wanted = parser()
+    command.add_options(wanted, _integer)
+    try:
+        options = wanted.parse_args(words)
+        if options.guest is None and options.bios is None and not (options.disk or options.floppy or options.cdrom):
+            wanted.error("which guest? give its image")
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return command.main(options, _on_an_engine)
+
+
+def _on_an_engine(options: argparse.Namespace) -> Session:
+    if options.engine != "kvm":
+        raise UsageError(f"there is no engine {options.engine!r}: give --engines kvm,kvm")
+    return open_session(options)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run kvmdbg with these arguments (sys.argv's without any) and give its exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
@@ -383,6 +404,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if is_meant(words):
             return check(words)
+    if words[:1] == ["lockstep"]:
+        from kvmdbg.lockstep.command import is_meant as lockstep_is_meant
+
+        if lockstep_is_meant(words):
+            return lockstep(words[1:])
     greeting = ""
     if words[:1] == ["demo"] and not os.path.isfile("demo"):
         from kvmdbg import demo

@@ -62,8 +62,9 @@ MAY_IMPORT = {
         "kvmdbg.batch": "script serving start_files ui commands core engine errors error_log printable standard_files "
         "record",
         "kvmdbg.check": "core engine devices errors printable record standard_files png",
-        "kvmdbg.cli": "check demo doctor api batch script plugins ui devices commands gdb_target gdbstub core engine "
-        "x86 ending errors error_log numbers printable record standard_files version",
+        "kvmdbg.lockstep": "core engine kvm x86 errors printable record standard_files",
+        "kvmdbg.cli": "check demo doctor lockstep api batch script plugins ui devices commands gdb_target gdbstub core "
+        "engine x86 ending errors error_log numbers printable record standard_files version",
         "kvmdbg": "api commands core engine devices errors language loaders",
         "kvmdbg.__main__": "cli",
     }.items()

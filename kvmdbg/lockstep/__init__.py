@@ -1,0 +1,1 @@
+"""Two back ends that run the same guest, instruction by instruction: the first difference between them."""
