@@ -8,7 +8,7 @@ RESULTS := docs/kvm-results
 # The emulators under kvm_intel and kvm_amd are too slow for terminals and debuggers.
 EMULATED_TESTS := 'kvm and not e2e'
 
-.PHONY: hello test lint types docs bench bench-linux bench-gdb beside-gdb differential differential-kvm-intel mutants guests package test-kvm-intel test-kvm-amd kvm-results clean
+.PHONY: hello test lint types docs picture bench bench-linux bench-gdb beside-gdb differential differential-kvm-intel mutants guests package test-kvm-intel test-kvm-amd kvm-results clean
 
 # Where /dev/kvm cannot be used, both run what needs it on the kvm_amd machine (see below).
 hello: $(VENV)/run.stamp
@@ -31,6 +31,11 @@ docs: $(VENV)/dev.stamp
 	$(BIN)/python -m gdbstub.reference docs/gdb-packets.md
 	$(BIN)/python -m tests.docs.transcripts
 	$(BIN)/python -m tests.docs.picture
+	$(BIN)/python -m tests.docs.moving_picture
+
+# The moving picture of README, of a session that is typed on this machine.
+picture: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.docs.moving_picture
 
 # Speed beside a C loop's. BENCH_ARGS takes names of benches, and --quick: small counts, only to see that each ends.
 bench: $(VENV)/dev.stamp

@@ -29,8 +29,10 @@ class Shown:
 
 @record
 class HexDump(Shown):
-    """Bytes from ``address`` on, sixteen a line with their ASCII. ``changed`` holds offsets that differ since an
-    earlier stop, which a ``*`` marks; ``space`` is "linear" or "phys"."""
+    """Bytes from ``address`` on, sixteen a line (eight where there is no room) with their ASCII.
+
+    ``changed`` holds offsets that differ since an earlier stop, which a ``*`` marks; ``space`` is "linear" or "phys".
+    """
 
     kind: ClassVar[str] = "hexdump"
     address: int
@@ -47,20 +49,21 @@ class HexDump(Shown):
             "changed": sorted(self.changed),
         }
 
-    def lines(self) -> list[tuple[int, bytes]]:
-        """(address, up to 16 bytes) of each line."""
-        return [(self.address + at, self.data[at : at + 16]) for at in range(0, len(self.data), 16)]
+    def lines(self, each: int = 16) -> list[tuple[int, bytes]]:
+        """(address, up to so many bytes) of each line."""
+        return [(self.address + at, self.data[at : at + each]) for at in range(0, len(self.data), each)]
 
     def pieces(self, width: int) -> Iterator[Piece]:
-        for number, (address, data) in enumerate(self.lines()):
-            changed = [number * 16 + at in self.changed for at in range(len(data))]
+        each = 16 if width >= len(f"{self.address + len(self.data):08x}") + 3 + 4 * 16 else 8
+        for number, (address, data) in enumerate(self.lines(each)):
+            changed = [number * each + at in self.changed for at in range(len(data))]
             yield "", "\n" if number else ""
             yield "address", f"{address:08x}"
             yield "", "  "
             for at, byte in enumerate(data):
                 yield "changed" if changed[at] else "bytes" if byte else "note", f"{byte:02x}"
                 yield ("changed", "*") if changed[at] else ("", " ")
-            yield "", " " + "   " * (16 - len(data))
+            yield "", " " + "   " * (each - len(data))
             for at, byte in enumerate(data):
                 shown = 0x20 <= byte < 0x7F
                 yield "changed" if changed[at] else "" if shown else "note", chr(byte) if shown else "."
@@ -183,7 +186,7 @@ class Disassembly(Shown):
             for text in self.lines[number].source:
                 yield "heading", text[:width] + "\n"
             long = sum(len(text) for _, text in pieces) > width
-            left = width - 1 if long else width
+            left = _whole_words("".join(text for _, text in pieces), width - 1) if long else width
             for role, text in pieces:
                 yield role, text[:left]
                 left -= len(text[:left])
@@ -194,7 +197,8 @@ class Disassembly(Shown):
                     yield "note", f"  {values}"
                 else:
                     before = min(sum(len(text) for role, text in pieces if not role.startswith("code")), 32)
-                    yield "note", f"\n{'':{before}}{values}"[: width + 1]
+                    for text in _lines(values, max(width - before, 20)):
+                        yield "note", f"\n{'':{before}}{text}"
 
     def _pieces(self, line: CodeLine, wide_label: int, wide_bytes: int) -> Iterator[Piece]:
         """One line, with columns so wide for labels and bytes; 0 for no bytes."""
@@ -217,6 +221,23 @@ class Disassembly(Shown):
         for name, value, label in line.values:
             shown.append(f"{name}={'?' if value is None else f'{value:#x}'}" + (f" {label}" if label else ""))
         return f"; {', '.join(shown)}" if shown else ""
+
+
+def _whole_words(text: str, width: int) -> int:
+    """Where to cut a text that takes more than ``width`` columns: behind a word, if there is one."""
+    cut = text.rfind(" ", 0, width + 1)
+    return len(text[:cut].rstrip()) if text[:cut].strip() else width
+
+
+def _lines(text: str, width: int) -> list[str]:
+    """A text in lines of at most ``width`` columns, broken between words."""
+    lines = [""]
+    for word in text.split(" "):
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append(f"  {word}")
+        else:
+            lines[-1] += f" {word}" if lines[-1] else word
+    return lines
 
 
 @record

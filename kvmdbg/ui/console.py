@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kvmdbg import standard_files
-from kvmdbg.commands.results import Error, Fields, Group, Result, Table, Text
+from kvmdbg.commands.results import Error, Result, Screen, Text
 from kvmdbg.ui.folded import folded
 from kvmdbg.ui.render import render
 
@@ -143,7 +143,7 @@ class Console:
                 self._write(result.plain())
             return
         text = render(result, self._width(), self._theme())
-        if isinstance(result, Table | Group | Fields):
+        if not isinstance(result, Screen):
             text = folded(text, self._width())
         if self._app is None and self.pager(text):
             return

@@ -15,7 +15,7 @@ def folded(text: str, width: int) -> str:
 
 
 def _fold(line: str, width: int) -> str:
-    if len(_COLOUR.sub("", line)) <= width or width < 2 * len(INDENT):
+    if len(line) <= width or len(_COLOUR.sub("", line)) <= width or width < 2 * len(INDENT):
         return line
     out, column = "", 0
     for space, word in _WORD.findall(line):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,3 +161,30 @@ def test_each_kind_is_documented_and_its_own(kind: Any) -> None:
 def test_json_types_only() -> None:
     made = StopReport(FakeStop(), "x", (Part("regs", Registers((RegisterValue("ax", 1, 16),))),))
     assert json.loads(json.dumps(made.to_json()))["context"]["regs"]["values"] == {"ax": 1}
+
+
+@pytest.mark.parametrize("width", [30, 40, 50, 60, 79])
+def test_no_number_is_cut_in_code(width: int) -> None:
+    line = CodeLine(
+        0x7CB1,
+        bytes.fromhex("48c7042578563412f0debc0a"),
+        "mov",
+        "qword ptr [0x12345678], 0xabcdef0",
+        label="<a_function_with_a_name+0x1234>",
+        current=True,
+        values=(("[0x12345678 <counter>]", 0x123456789ABCDEF0, ""), ("rax", 0xFEDCBA9876543210, "<elsewhere+0x10>")),
+    )
+    whole = Disassembly((line,), raw=True).plain(400)
+    shown = Disassembly((line,), raw=True).plain(width)
+    assert set(re.findall(r"\b[0-9a-fx]+\b", shown)) <= set(re.findall(r"\b[0-9a-fx]+\b", whole))
+    assert "0x123456789abcdef0" in shown and "0xfedcba9876543210" in shown
+    assert len(shown.split("\n")[0]) <= width
+
+
+@pytest.mark.parametrize("width, each", [(80, 16), (60, 8)])
+def test_a_hex_dump_has_room_for_its_lines(width: int, each: int) -> None:
+    shown = HexDump(0x1000, bytes(range(0x41, 0x61))).plain(width).split("\n")
+    assert len(shown) == 32 // each
+    assert max(map(len, shown)) <= width
+    assert shown[1].startswith(f"{0x1000 + each:08x}")
+    assert shown[0].endswith(bytes(range(0x41, 0x41 + each)).decode())
