@@ -88,10 +88,16 @@ def typed(terminal: Terminal, command: str) -> Iterator[Frame]:
 
 
 def enter(terminal: Terminal) -> None:
-    """Until the next prompt."""
+    """Until the next prompt, and the toolbar below it, are drawn."""
     prompts = terminal.whole_text.count("(kvmdbg")
     terminal.send("\r")
-    terminal.wait(lambda: terminal.whole_text.count("(kvmdbg") > prompts and terminal.last.endswith(")"))
+    terminal.wait(
+        lambda: (
+            terminal.whole_text.count("(kvmdbg") > prompts
+            and terminal.last.endswith(")")
+            and "stopped" in terminal.text.rstrip().rpartition("\n")[2]
+        )
+    )
 
 
 def draw(found: list[Frame]) -> str:
