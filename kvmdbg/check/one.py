@@ -122,7 +122,7 @@ class Looking:
         shown = self.session.picture()
         if (shown.width, shown.height) != (width, height):
             return [f"the screen has {shown.width} x {shown.height} pixels, {path} {width} x {height}"]
-        found = (shown.colours[number] for number in shown.pixels)
+        found = (colour for y in range(shown.height) for colour in shown.rgb(y))
         others = [n for n, (one, wanted) in enumerate(zip(found, pixels, strict=True)) if one != wanted]
         if not others:
             return []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from kvmdbg.devices import display
 from kvmdbg.devices.display import Characters, Picture
 from kvmdbg.devices.i8042 import IRQ, Keyboard
@@ -10,6 +12,9 @@ from kvmdbg.engine.control import Control
 from kvmdbg.engine.serial_port import SerialPort
 from kvmdbg.errors import LoadError, UsageError
 from kvmdbg.machine.bus import Device
+
+if TYPE_CHECKING:
+    from kvmdbg.devices.vbe import Vbe
 
 IMR, IRQ_BASE, REDIRECTION = 2, 5, 32
 """Where in the kernel's state a PIC has its mask and its first vector, which is 0 until it is initialised, and the
@@ -79,6 +84,12 @@ class Peripherals:
         return next((device for device in self.devices if isinstance(device, Vga)), None)
 
     @property
+    def _large(self) -> Vbe | None:
+        """What shows pictures beyond a VGA's, while it does."""
+        found = next((device for device in self.devices if device.name == "vbe"), None)
+        return cast("Vbe", found) if getattr(found, "is_on", False) else None
+
+    @property
     def has_picture(self) -> bool:
         """Whether there is a VGA adapter."""
         return self._adapter is not None
@@ -86,9 +97,9 @@ class Peripherals:
     def shown(self) -> Characters | Picture:
         """What the screen shows: characters with their colours, or a picture."""
         adapter, read = self._adapter, self._control.guest.physical.read
-        if adapter is None or adapter.is_text:
+        if adapter is None or (adapter.is_text and self._large is None):
             return display.characters(adapter, read)
-        return display.picture(adapter, read)
+        return self.picture()
 
     def screen(self) -> list[str]:
         """The lines of the text screen (code page 437), 25 mostly, without the spaces at their ends.
@@ -103,6 +114,8 @@ class Peripherals:
         adapter = self._adapter
         if adapter is None:
             raise UsageError("this guest has no VGA adapter: it was opened with --machine bare")
+        if (large := self._large) is not None:
+            return display.large_picture(adapter, large)
         return display.picture(adapter, self._control.guest.physical.read)
 
     def save_screen(self, path: str) -> Picture:
@@ -124,6 +137,7 @@ def png_of(picture: Picture) -> bytes:
     import png
 
     made = io.BytesIO()
-    writer = png.Writer(picture.width, picture.height, palette=picture.colours, bitdepth=8)
+    colours = {"palette": picture.colours} if picture.colours else {"greyscale": False}
+    writer = png.Writer(picture.width, picture.height, bitdepth=8, **colours)
     writer.write(made, (picture.row(y) for y in range(picture.height)))
     return made.getvalue()

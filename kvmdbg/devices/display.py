@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from functools import cache
+from typing import TYPE_CHECKING
 
 from kvmdbg.devices.fonts import font
 from kvmdbg.devices.vga import SHOWN, TEXT, Vga
 from kvmdbg.devices.vga_planes import SIZE
 from kvmdbg.faces import InNotebooks
 from kvmdbg.record import record
+
+if TYPE_CHECKING:
+    from kvmdbg.devices.vbe import Vbe
 
 Read = Callable[[int, int], bytes]
 """Bytes of guest-physical memory."""
@@ -54,7 +59,7 @@ class Characters:
 
 @record
 class Picture(InNotebooks):
-    """Pixels by row, each a number of ``colours``."""
+    """Pixels by row, each a number of ``colours``; where there are none, each is red, green and blue itself."""
 
     width: int
     height: int
@@ -65,17 +70,24 @@ class Picture(InNotebooks):
     """How many colours there may be in this mode."""
 
     def row(self, y: int) -> bytes:
-        return self.pixels[y * self.width : (y + 1) * self.width]
+        size = self.width if self.colours else 3 * self.width
+        return self.pixels[y * size : (y + 1) * size]
+
+    def rgb(self, y: int) -> list[Rgb]:
+        """A row's pixels as colours."""
+        row = self.row(y)
+        if self.colours:
+            return [self.colours[number] for number in row]
+        return list(zip(row[::3], row[1::3], row[2::3], strict=True))
 
     def scaled(self, width: int, height: int) -> Iterator[list[Rgb]]:
         """Rows of another size; each pixel is the mean of up to four of those that it stands for."""
         quarter = (1, 3) if width < self.width else (2,)
         across = [[(4 * x + part) * self.width // (4 * width) for x in range(width)] for part in quarter]
         quarter = (1, 3) if height < self.height else (2,)
-        colours = self.colours
         for y in range(height):
-            rows = [self.row((4 * y + part) * self.height // (4 * height)) for part in quarter]
-            samples = [[colours[row[x]] for x in places] for row in rows for places in across]
+            rows = [self.rgb((4 * y + part) * self.height // (4 * height)) for part in quarter]
+            samples = [[row[x] for x in places] for row in rows for places in across]
             if len(samples) == 1:
                 yield samples[0]
                 continue
@@ -125,6 +137,37 @@ def picture(vga: Vga, read: Read) -> Picture:
         numbers = bytes(_numbers(vga)[number & vga.attribute[PLANES_SHOWN] & 15] for number in range(16)) * 16
     shown = bytes(number & vga.dac_mask for number in numbers)
     return Picture(width, height, pixels.translate(shown), colours, used)
+
+
+def large_picture(vga: Vga, vbe: Vbe) -> Picture:
+    """What the screen shows where the adapter has left the VGA's modes."""
+    width, height, pitch, memory = vbe.width, vbe.height, vbe.pitch, vbe.memory()
+    rows = [memory[at : at + pitch].ljust(pitch, b"\0") for at in range(0, pitch * height, pitch)]
+    if vbe.bits == 8:
+        shown = bytes(number & vga.dac_mask for number in range(256))
+        return Picture(width, height, b"".join(row[:width] for row in rows).translate(shown), tuple(_rgb(vga)))
+    if vbe.bits < 24:
+        colours = _colours_of_16_bits(vbe.bits)
+        places = struct.Struct(f"<{width}H")
+        pixels = b"".join([b"".join([colours[one] for one in places.unpack_from(row)]) for row in rows])
+        return Picture(width, height, pixels, (), 1 << vbe.bits)
+    size = vbe.bits // 8
+    drawn = bytearray(3 * width * height)
+    for number, row in enumerate(rows):
+        for part in range(3):  # blue is first in memory
+            end = 3 * width * (number + 1)
+            drawn[end - 3 * width + 2 - part : end : 3] = row[part : size * width : size]
+    return Picture(width, height, bytes(drawn), (), 1 << 24)
+
+
+@cache
+def _colours_of_16_bits(bits: int) -> list[bytes]:
+    """Red, green and blue of each value: 5, 6 and 5 bits of 16, or 5 each of 15."""
+    five = [value << 3 | value >> 2 for value in range(32)]
+    six = [value << 2 | value >> 4 for value in range(64)]
+    if bits == 16:
+        return [bytes((five[value >> 11], six[value >> 5 & 63], five[value & 31])) for value in range(1 << 16)]
+    return [bytes((five[value >> 10 & 31], five[value >> 5 & 31], five[value & 31])) for value in range(1 << 16)]
 
 
 def _bytes(vga: Vga, read: Read, width: int, height: int) -> Iterator[bytes]:

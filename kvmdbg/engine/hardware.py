@@ -130,6 +130,8 @@ class Hardware:
 
                 machine.bios = Bios(board, machine.bus, machine.memory, self._booted(image, board.disks))
                 machine.bus.add_ports(BIOS_PORT, 1, machine.bios)
+                if options.machine == "pc" and all(one.name != "vbe" for one in machine.bus.devices):
+                    add_device(machine.bus, "vbe", board)
         except BaseException:
             machine.close()
             raise

@@ -11,7 +11,13 @@ from kvmdbg.firmware.registry import service
 
 OVERSCAN, MODE_CONTROL, COLOUR_SELECT = 0x11, 0x10, 0x14
 BLINKS, HALF_PAGES = 8, 0x80
+CGA = (4, 5, 6)
+"""Modes with the CGA's colours."""
+BRIGHT = 0x10
+"""In one of those colours, and in what chooses them."""
 FONT_PLANE, STRIDE = 2, 32
+PAGE_UNIT = 0x800
+"""A page of text is of whole ones."""
 CELL, CURSOR_START, CURSOR_END = 9, 10, 11
 FONTS = {1: 14, 2: 8, 4: 16}
 """Heights by what AL asks for, the low four bits of it."""
@@ -28,11 +34,15 @@ def set_border_or_palette(call: Call) -> None:
         call.set_byte(0x466, old & 0xE0 | call.bl & 0x1F)
         colour = call.bl & 7 | (call.bl & 8) << 1
         vga.attribute[OVERSCAN] = colour
-        if call.byte(bda.MODE) in (4, 5, 6):
+        if call.byte(bda.MODE) in CGA:
             vga.attribute[0] = colour
+            for n in range(1, 4):
+                vga.attribute[n] = vga.attribute[n] & ~BRIGHT | call.bl & BRIGHT
     elif call.bh == 1:
         call.set_byte(0x466, old & 0xDF | (call.bl & 1) << 5)
-        bright = vga.attribute[1] & 0x10
+        if call.byte(bda.MODE) not in CGA:
+            return
+        bright = vga.attribute[1] & BRIGHT
         for n in range(1, 4):
             vga.attribute[n] = bright | 2 * n + (call.bl & 1)
 
@@ -147,6 +157,8 @@ def _set_height(call: Call, vga: Vga, height: int) -> None:
     vga.crtc[CURSOR_START], vga.crtc[CURSOR_END] = max(height - 2, 0), max(height - 1, 0)
     call.write(bda.ROWS, bytes((vga.lines // height - 1, height, 0)))
     call.write(bda.SHAPE, bytes((vga.crtc[CURSOR_END], vga.crtc[CURSOR_START])))
+    page = 2 * vga.columns * (vga.lines // height)
+    call.write(bda.PAGE_SIZE, (-(-page // PAGE_UNIT) * PAGE_UNIT).to_bytes(2, "little"))
 
 
 def set_font_vector(call: Call, height: int) -> None:

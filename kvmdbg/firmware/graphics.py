@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kvmdbg.devices.vga import Vga
 from kvmdbg.devices.vga_modes import MODES
+from kvmdbg.devices.vga_planes import SIZE
 from kvmdbg.firmware import data_area as bda
 from kvmdbg.firmware.call import Call
 
@@ -36,8 +37,16 @@ class Canvas:
             return GRAPHICS + 320 * y
         return CGA + (y & 1) * 0x2000 + (y >> 1) * 80
 
+    def _is_memory(self, x: int, y: int) -> bool:
+        """Whether there is any: a pixel behind the end of a line is one of the next, as no BIOS looks for it."""
+        if self.planes is not None:
+            return self.row(y) + x // 8 < SIZE
+        room = SIZE if self.number == 0x13 else 0x4000
+        start = GRAPHICS if self.number == 0x13 else CGA
+        return bool(self.width) and self.row(y) + x * self.bits // 8 < start + room
+
     def get(self, x: int, y: int) -> int:
-        if not (x < self.width and y < self.lines):
+        if not self._is_memory(x, y):
             return 0
         if self.planes is not None:
             at = 4 * (self.row(y) + x // 8)
@@ -48,7 +57,7 @@ class Canvas:
 
     def put(self, x: int, y: int, colour: int) -> None:
         """One pixel; XOR in its colour: exclusive or with what is there, but not where a pixel is a byte."""
-        if not (x < self.width and y < self.lines):
+        if not self._is_memory(x, y):
             return
         if self.bits < 8 and colour & XOR:
             colour = self.get(x, y) ^ colour & 0x7F
@@ -62,6 +71,14 @@ class Canvas:
         at, shift = self.row(y) + x // per, 8 - self.bits * (x % per + 1)
         mask = (1 << self.bits) - 1
         self.call.set_byte(at, self.call.byte(at) & ~(mask << shift) | (colour & mask) << shift)
+
+    def shape(self, column: int, row: int, height: int) -> bytes:
+        """Which pixels of a character's place are not black: a byte a line."""
+        found = bytearray()
+        for y in range(height * row, height * (row + 1)):
+            drawn = [bool(self.get(x, y)) for x in range(8 * column, 8 * column + 8)]
+            found.append(sum(bit << 7 - n for n, bit in enumerate(drawn)))
+        return bytes(found)
 
     def character(self, column: int, row: int, shape: bytes, colour: int) -> None:
         """Draw a character of 8 columns; one without XOR fills its background with colour 0."""
@@ -146,6 +163,16 @@ def draw(call: Call, mode: int, place: Place, char: int, colour: int) -> None:
     canvas = Canvas(call, mode)
     if canvas.width:
         canvas.character(*place, shape_of(call, char, height), colour)
+
+
+def character_at(call: Call, mode: int, place: Place) -> int:
+    """The character that has been drawn there; 0 where none looks like that."""
+    height = call.word(bda.CHARACTER_HEIGHT) or 8
+    canvas = Canvas(call, mode)
+    if not canvas.width:
+        return 0
+    seen = canvas.shape(*place, height)
+    return next((char for char in range(256) if shape_of(call, char, height) == seen), 0)
 
 
 def scroll(call: Call, mode: int, lines: int, colour: int, area: Area, *, down: bool) -> None:

@@ -37,7 +37,7 @@ MODULES: dict[int, tuple[str, ...]] = {
     **dict.fromkeys((0x08, 0x70), ("clock",)),
     0x1A: ("clock", "pci_services"),
     **dict.fromkeys((0x09, 0x16), ("keyboard",)),
-    0x10: ("video", "colours"),
+    0x10: ("video", "colours", "vesa"),
     **dict.fromkeys((0x11, 0x12, 0x15), ("system",)),
     0x13: ("disk_services",),
     **dict.fromkeys((0x18, 0x19), ("restart",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kvmdbg.devices.vbe import Vbe
 from kvmdbg.devices.vga import Vga
 from kvmdbg.devices.vga_modes import MODES
 from kvmdbg.errors import UsageError
@@ -15,7 +16,7 @@ BELL, BACKSPACE, LINE_FEED, RETURN = 7, 8, 10, 13
 TEXT_MODES = frozenset((0, 1, 2, 3, 7))
 PAGE_SIZES = {
     0: 0x800, 1: 0x800, 2: 0x1000, 3: 0x1000, 4: 0x4000, 5: 0x4000, 6: 0x4000, 7: 0x1000, 0x0D: 0x2000, 0x0E: 0x4000,
-    0x10: 0x8000, 0x11: 0xA000, 0x12: 0xA000,
+    0x10: 0x8000, 0x11: 0xA000, 0x12: 0xA000, 0x13: 0x2000,
 }  # fmt: skip
 """Bytes of a page, by mode."""
 
@@ -147,14 +148,22 @@ def write_teletype(call: Call) -> None:
 @service(0x10, 0x00, "al")
 def set_mode(call: Call) -> None:
     """Set video mode."""
-    wanted, keeps = call.al & 0x7F, bool(call.al & 0x80)
-    vga = call.bios.device(Vga)
+    wanted = call.al & 0x7F
+    try:
+        enter_mode(call, wanted, keeps=bool(call.al & 0x80))
+    except UsageError as error:
+        call.tell_once((0x10, 0x100 | call.al), f"int 0x10, AH=0x00, AL={call.al:#04x}: {error}")
+        return
+    call.al = 0x20 if wanted > 7 else 0x3F if wanted == 6 else 0x30
+
+
+def enter_mode(call: Call, wanted: int, *, keeps: bool) -> None:
+    """Set one of the VGA's modes; what it shows is kept, or cleared. UsageError where there is none of that number."""
+    vga, vbe = call.bios.device(Vga), call.bios.device(Vbe)
     if vga is not None:
-        try:
-            vga.set_mode(wanted, clear=not keeps)
-        except UsageError as error:
-            call.tell_once((0x10, 0x100 | call.al), f"int 0x10, AH=0x00, AL={call.al:#04x}: {error}")
-            return
+        vga.set_mode(wanted, clear=not keeps)
+    if vbe is not None:
+        vbe.switch_off()
     mode = MODES[wanted] if vga is not None else MODES[3]
     columns, rows, height, page_size = mode.columns, mode.rows, mode.height, PAGE_SIZES.get(wanted, 0)
     call.write(bda.MODE, bytes((wanted,)))
@@ -165,7 +174,6 @@ def set_mode(call: Call) -> None:
     call.write(0x487, bytes((0x60 | (0x80 if keeps else 0),)))
     colours.set_font_vector(call, height)
     show_cursor(call, 0)
-    call.al = 0x20 if wanted > 7 else 0x3F if wanted == 6 else 0x30
 
 
 @service(0x10, 0x01, "ch cl")
@@ -232,10 +240,10 @@ def scroll_down(call: Call) -> None:
 def read_character(call: Call) -> None:
     """Read character and attribute at the cursor."""
     screen = Screen(call)
-    if not screen.is_text:
-        call.ax = 0
-        return
     row, column = screen.cursor(call.bh & 7)
+    if not screen.is_text:
+        call.ax = graphics.character_at(call, screen.mode, (column, row))
+        return
     call.ax = call.word(screen.memory(call.bh & 7) + 2 * (row * screen.columns + column))
 
 
@@ -334,9 +342,3 @@ def functionality(call: Call) -> None:
     state[0x31] = 3
     call.write(at, bytes(state))
     call.al = 0x1B
-
-
-@service(0x10, 0x4F)
-def vesa(call: Call) -> None:
-    """VESA BIOS extensions, which are not there."""
-    call.ah = 0x01

@@ -62,13 +62,15 @@ class Slot:
 class Region:
     """RAM at ``address``, ``size`` bytes, both multiples of the page size.
 
-    ``view`` is the debugger's mapping; ``host_address`` is where the guest's own begins. ``rom``: it is no RAM.
+    ``view`` is the debugger's mapping; ``host_address`` is where the guest's own begins. With ``rom`` or ``of_device``
+    it is not the guest's RAM, but firmware or what a device has.
     """
 
-    def __init__(self, address: int, size: int, rom: bool = False) -> None:
+    def __init__(self, address: int, size: int, rom: bool = False, of_device: bool = False) -> None:
         self.address = address
         self.size = size
         self.rom = rom
+        self.is_ram = not rom and not of_device
         self.fd = os.memfd_create("kvmdbg-guest")
         try:
             os.ftruncate(self.fd, size)
@@ -116,7 +118,7 @@ class GuestMemory:
         """How often the debugger has written, for whoever keeps what he made of memory."""
         self.max_slots = vm.system.check_extension(abi.KVM_CAP_NR_MEMSLOTS) or 32
 
-    def add(self, address: int, size: int, *, rom: bool = False) -> Region:
+    def add(self, address: int, size: int, *, rom: bool = False, of_device: bool = False) -> Region:
         """More RAM, or memory of another kind; UsageError when it is not whole pages or overlaps what is there."""
         if size <= 0 or address % PAGE or size % PAGE:
             raise UsageError(f"memory of {size:#x} bytes at {address:#x} is not a positive number of whole 4 KiB pages")
@@ -126,7 +128,7 @@ class GuestMemory:
                     f"memory {address:#x}-{address + size - 1:#x} overlaps {region.address:#x}-{region.end - 1:#x}"
                 )
         try:
-            region = Region(address, size, rom)
+            region = Region(address, size, rom, of_device)
         except (OSError, OverflowError, ValueError) as error:
             raise UsageError(f"the host cannot map {size:#x} bytes of guest memory: {error}") from None
         regions = sorted([*self.regions, region], key=lambda r: r.address)
@@ -140,11 +142,11 @@ class GuestMemory:
     @property
     def size(self) -> int:
         """Bytes of RAM in all."""
-        return sum(region.size for region in self.regions if not region.rom)
+        return sum(region.size for region in self.regions if region.is_ram)
 
     @property
     def pages(self) -> int:
-        """How many pages there are in all, those of ROMs as well."""
+        """How many pages there are in all, those of ROMs and devices as well."""
         return sum(region.size for region in self.regions) // PAGE
 
     def make_read_only(self, ranges: Sequence[tuple[int, int]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kvmdbg import devices  # noqa: F401  they make themselves known
-from kvmdbg.devices.registry import add_standard
+from kvmdbg.devices.registry import add, add_standard
 from kvmdbg.devices.uart import COM1, PORTS, Uart
 from kvmdbg.errors import MemoryFault
 from kvmdbg.firmware import rom
@@ -17,21 +17,33 @@ STACK = 0x7000
 
 
 class Memory:
-    """``size`` bytes of RAM."""
+    """``size`` bytes of RAM, and what devices add to it."""
 
     def __init__(self, size: int) -> None:
         self.data = bytearray(size)
         self.size = size
+        self.parts = [(0, self.data)]
+
+    def add(self, address: int, size: int, *, of_device: bool) -> None:
+        assert of_device
+        self.parts.append((address, bytearray(size)))
+
+    def _part(self, address: int, size: int) -> tuple[int, bytearray]:
+        for start, data in self.parts:
+            if start <= address and address + size <= start + len(data):
+                return address - start, data
+        raise MemoryFault(address)
 
     def read(self, address: int, size: int) -> bytes:
-        if address + size > self.size:
-            raise MemoryFault(address)
-        return bytes(self.data[address : address + size])
+        at, data = self._part(address, size)
+        return bytes(data[at : at + size])
 
-    def write(self, address: int, data: bytes) -> None:
-        if address + len(data) > self.size:
-            raise MemoryFault(address, "write")
-        self.data[address : address + len(data)] = data
+    def write(self, address: int, new: bytes) -> None:
+        at, data = self._part(address, len(new))
+        data[at : at + len(new)] = new
+
+    def zero(self, address: int, size: int) -> None:
+        self.write(address, bytes(size))
 
     def find(self, address: int) -> Memory | None:
         return self if address < self.size else None
@@ -43,7 +55,7 @@ class Memory:
 class Pc:
     """A BIOS and who calls it: ``call`` is an int instruction, and gives how the guest ends, if it does."""
 
-    def __init__(self, memory: int = 64 * MIB, *, ram: int = 4 * MIB) -> None:
+    def __init__(self, memory: int = 64 * MIB, *, ram: int = 4 * MIB, has_vbe: bool = True) -> None:
         self.memory = Memory(ram)
         self.said: list[str] = []
         self.sent = bytearray()
@@ -54,6 +66,8 @@ class Pc:
         self.uart = Uart(self.sent.extend, board, "stdio")
         self.bus.add_ports(COM1, PORTS, self.uart)
         add_standard(self.bus, board)
+        if has_vbe:
+            add(self.bus, "vbe", board)
         self.bios = Bios(board, self.bus, self.memory)  # type: ignore[arg-type]
         self.regs, self.sregs = abi.kvm_regs(), abi.kvm_sregs()
         self.waits = False

@@ -161,7 +161,7 @@ def test_fonts(pc: Pc) -> None:
     pc.call(0x10, ax=0x1130, bx=0x0300)
     assert pc.read((pc.sregs.es.selector << 4) + pc.bp, 2048) == font(8)
     pc.call(0x10, ax=0x1112, bx=0)
-    assert (vga(pc).rows, pc.word(0x484)) == (50, 0x0831)
+    assert (vga(pc).rows, pc.word(0x484), pc.word(0x44C)) == (50, 0x0831, 0x2000)
     pc.say("\n" * 60 + "x")
     assert pc.line(49) == "x"
     pc.write(0x600, b"\xaa" * 16)
@@ -176,9 +176,48 @@ def test_what_it_has(pc: Pc) -> None:
     assert pc.bx == 3
     pc.call(0x10, ax=0x1B00, es=0, di=0x700)
     assert (pc.al, pc.read(0x704, 1)) == (0x1B, b"\3")
-    pc.call(0x10, ax=0x4F00)
-    assert pc.ax != 0x004F
     assert not pc.said
+
+
+def test_characters_are_read_from_pictures(pc: Pc) -> None:
+    for mode in (0x13, 0x12, 4, 6):
+        pc.call(0x10, ax=mode)
+        pc.call(0x10, ax=0x0200, bx=0, dx=0x0203)
+        pc.call(0x10, ax=0x0941, bx=1, cx=1)
+        pc.call(0x10, ax=0x0800, bx=0)
+        assert pc.al == 0x41
+        pc.write(4 * 0x43, b"\0\x06\0\0")  # a font of the guest's own, in which nothing looks like that
+        pc.write(4 * 0x1F, b"\0\x06\0\0")
+        pc.call(0x10, ax=0x0800, bx=0)
+        assert pc.al == 0
+
+
+def test_a_pixel_behind_the_end_of_a_line_is_in_the_next(pc: Pc) -> None:
+    pc.call(0x10, ax=0x13)
+    pc.call(0x10, ax=0x0C05, cx=320 + 7, dx=1)
+    assert pc.read(0xA0000 + 2 * 320 + 7, 1) == b"\5"
+    pc.call(0x10, ax=0x0D00, cx=7, dx=2)
+    assert pc.al == 5
+    pc.call(0x10, ax=0x0C05, cx=0, dx=1000)  # beyond the adapter's memory
+    pc.call(0x10, ax=0x0D00, cx=0, dx=1000)
+    assert pc.al == 0
+    pc.call(0x10, ax=0x12)
+    pc.call(0x10, ax=0x0C05, cx=640, dx=0)
+    pc.call(0x10, ax=0x0D00, cx=0, dx=1)
+    assert pc.al == 5
+
+
+def test_the_cga_colours(pc: Pc) -> None:
+    registers = vga(pc).attribute
+    before = bytes(registers[:16])
+    pc.call(0x10, ax=0x0B00, bx=0x0101)
+    assert registers[:16] == before, "text has no such colours"
+    pc.call(0x10, ax=4)
+    pc.call(0x10, ax=0x0B00, bx=0x0001)
+    assert registers[:4] == bytes((1, 0x03, 0x05, 0x07))
+    pc.call(0x10, ax=0x0B00, bx=0x0010)
+    pc.call(0x10, ax=0x0B00, bx=0x0100)
+    assert registers[:4] == bytes((0, 0x12, 0x14, 0x16))
 
 
 def test_a_mode_that_is_not_there_is_told_once(pc: Pc) -> None:

@@ -1,0 +1,181 @@
+"""int 10h, AH=4Fh: VESA's modes, of any size and with up to 24 bits of colour (VESA BIOS Extension 3.0)."""
+
+from __future__ import annotations
+
+import struct
+
+from kvmdbg.devices.vbe import ADDRESS, MOST_WIDTH, SIZE, WINDOW, Vbe, bytes_of
+from kvmdbg.devices.vga import Vga
+from kvmdbg.errors import UsageError
+from kvmdbg.firmware import data_area as bda
+from kvmdbg.firmware.call import Call
+from kvmdbg.firmware.registry import service
+
+DONE, FAILED = 0x00, 0x01
+LINEAR, KEEPS, NUMBER = 0x4000, 0x8000, 0x1FF
+"""In BX of function 02."""
+SIZES = {
+    (640, 400): {8: 0x100}, (640, 480): {8: 0x101, 15: 0x110, 16: 0x111, 24: 0x112, 32: 0x142},
+    (800, 600): {8: 0x103, 15: 0x113, 16: 0x114, 24: 0x115, 32: 0x143},
+    (1024, 768): {8: 0x105, 15: 0x116, 16: 0x117, 24: 0x118, 32: 0x144},
+    (1280, 1024): {8: 0x107, 15: 0x119, 16: 0x11A, 24: 0x11B, 32: 0x145},
+    (320, 200): {8: 0x146, 15: 0x10D, 16: 0x10E, 24: 0x10F, 32: 0x140},
+    (1600, 1200): {32: 0x147}, (1152, 864): {8: 0x148, 32: 0x14C},
+    (1280, 720): {16: 0x18D, 24: 0x18E, 32: 0x18F}, (1920, 1080): {16: 0x190, 24: 0x191, 32: 0x192},
+}  # fmt: skip
+"""The numbers of modes: VESA's own to 0x11b, those of QEMU's video BIOS beyond."""
+MODES = {number: (*size, bits) for size, kinds in SIZES.items() for bits, number in kinds.items()}
+MASKS = {15: (5, 10, 5, 5, 5, 0, 1, 15), 16: (5, 11, 6, 5, 5, 0, 0, 0), 24: (8, 16, 8, 8, 8, 0, 0, 0)}
+"""Size and place of red, green, blue and what is reserved."""
+MASKS[32] = (*MASKS[24][:6], 8, 24)
+ATTRIBUTES = 0x9B
+"""Of a mode: there, described, in colour, a picture, with linear memory."""
+WINDOW_ATTRIBUTES = 7
+"""It is there, to be read and written."""
+NAME = b"kvmdbg\0"
+NEVER = 0xFF
+"""What the BIOS data area has as the mode while one of these is set: none of the VGA's."""
+
+
+@service(0x10, 0x4F, "al bx cx dx")
+def vesa(call: Call) -> None:
+    """Modes beyond the VGA's (VESA)."""
+    vbe, serve = call.bios.device(Vbe), FUNCTIONS.get(call.al)
+    if vbe is None or serve is None:
+        call.ah = FAILED
+        return
+    call.ax = 0x4F | (DONE if serve(call, vbe) else FAILED) << 8
+
+
+def _information(call: Call, vbe: Vbe) -> bool:
+    at = call.far("es", call.di)
+    is_long = call.read(at, 4) == b"VBE2"
+    modes = b"".join(number.to_bytes(2, "little") for number in sorted(MODES)) + b"\xff\xff"
+    names = 0x22 + len(modes)
+    segment = call.es
+
+    def far(offset: int) -> int:
+        return segment << 16 | (call.di + offset) & 0xFFFF
+
+    head = struct.pack("<4sHIIIH", b"VESA", 0x0300, far(names), 0, far(0x22), SIZE >> 16)
+    if is_long:
+        head += struct.pack("<HIII", 0x0100, far(names), far(names), far(names))
+    block = head.ljust(0x22, b"\0") + modes + NAME
+    call.write(at, block.ljust(512 if is_long else 256, b"\0"))
+    return True
+
+
+def _mode_information(call: Call, vbe: Vbe) -> bool:
+    mode = MODES.get(call.cx & NUMBER)
+    if mode is None:
+        return False
+    width, height, bits = mode
+    pitch = width * bytes_of(bits)
+    pages = min(SIZE // (pitch * height) - 1, 255)
+    masks = MASKS.get(bits, bytes(8))
+    block = struct.pack("<HBBHHHHIH", ATTRIBUTES, WINDOW_ATTRIBUTES, 0, 64, 64, WINDOW >> 4, 0, 0, pitch)
+    block += struct.pack("<HHBBBBBBBBB", width, height, 8, 16, 1, bits, 1, 4 if bits == 8 else 6, 0, pages, 1)
+    block += bytes((*masks, 0)) + struct.pack("<IIH", ADDRESS, 0, 0)
+    block += struct.pack("<HBB", pitch, pages, pages) + bytes(masks) + (0).to_bytes(4, "little")
+    call.write(call.far("es", call.di), block.ljust(256, b"\0"))
+    return True
+
+
+def _set_mode(call: Call, vbe: Vbe) -> bool:
+    number, vga = call.bx & NUMBER, call.bios.device(Vga)
+    mode = MODES.get(number)
+    if mode is None:
+        if number >= 0x100 or vga is None:
+            return False
+        from kvmdbg.firmware.video import enter_mode
+
+        try:
+            enter_mode(call, number, keeps=bool(call.bx & KEEPS))
+        except UsageError:
+            return False
+        return True
+    width, height, bits = mode
+    if vga is not None:
+        vga.set_mode(0x13, clear=False)
+    vbe.set_mode(width, height, bits, linear=bool(call.bx & LINEAR), clear=not call.bx & KEEPS)
+    columns, rows = width // 8, height // 16
+    call.write(bda.MODE, bytes((NEVER,)) + columns.to_bytes(2, "little") + bytes(20))
+    call.write(bda.ROWS, bytes((rows - 1, 16, 0)))
+    return True
+
+
+def _get_mode(call: Call, vbe: Vbe) -> bool:
+    if vbe.is_on:
+        linear = 0 if vbe.has_window else LINEAR
+        call.bx = SIZES.get((vbe.width, vbe.height), {}).get(vbe.bits, NUMBER) | linear
+    else:
+        call.bx = call.byte(bda.MODE)
+    return True
+
+
+def _window(call: Call, vbe: Vbe) -> bool:
+    if call.bl or not vbe.has_window:
+        return False
+    if call.bh == 0:
+        if call.dx >= SIZE >> 16:
+            return False
+        vbe.select_bank(call.dx)
+    call.dx = vbe.bank
+    return True
+
+
+def _line_length(call: Call, vbe: Vbe) -> bool:
+    if not vbe.is_on or call.bl > 3:
+        return False
+    each = bytes_of(vbe.bits)
+    most = min(SIZE // vbe.height // each, MOST_WIDTH * 4)
+    if call.bl in (0, 2):
+        wanted = call.cx if call.bl == 0 else -(-call.cx // each)
+        if not vbe.width <= wanted <= most:
+            return False
+        vbe.set_pitch(wanted)
+    pixels = most if call.bl == 3 else vbe.pitch // each
+    call.bx, call.cx, call.dx = pixels * each & 0xFFFF, pixels, min(SIZE // (pixels * each), 0xFFFF)
+    return True
+
+
+def _start(call: Call, vbe: Vbe) -> bool:
+    if not vbe.is_on:
+        return False
+    if call.bl & 0x7F == 0:
+        if (call.dx + vbe.height) * vbe.pitch > SIZE:
+            return False
+        vbe.show_from(call.cx, call.dx)
+    elif call.bl == 1:
+        call.bh = 0
+        call.cx, call.dx = vbe.shows_from
+    else:
+        return False
+    return True
+
+
+def _colour_width(call: Call, vbe: Vbe) -> bool:
+    call.bh = 6  # bits a colour: the DAC has no more
+    return call.bl < 2
+
+
+def _colours(call: Call, vbe: Vbe) -> bool:
+    vga = call.bios.device(Vga)
+    if vga is None or call.bl not in (0, 1, 0x80) or call.dx + call.cx > 256:
+        return False
+    at, table = 3 * call.dx, call.far("es", call.di)
+    if call.bl == 1:
+        parts = [vga.palette[n : n + 3] for n in range(at, at + 3 * call.cx, 3)]
+        call.write(table, b"".join(bytes((blue, green, red, 0)) for red, green, blue in parts))
+        return True
+    data = call.read(table, 4 * call.cx)
+    for n in range(call.cx):
+        blue, green, red = data[4 * n : 4 * n + 3]
+        vga.palette[at + 3 * n : at + 3 * n + 3] = bytes((red & 63, green & 63, blue & 63))
+    return True
+
+
+FUNCTIONS = {
+    0x00: _information, 0x01: _mode_information, 0x02: _set_mode, 0x03: _get_mode, 0x05: _window,
+    0x06: _line_length, 0x07: _start, 0x08: _colour_width, 0x09: _colours,
+}  # fmt: skip

@@ -1,0 +1,171 @@
+"""int 10h, AH=4Fh: VESA's modes, and the memory of their pictures."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from kvmdbg.devices.display import large_picture
+from kvmdbg.devices.vbe import ADDRESS, Vbe
+from kvmdbg.devices.vga import Vga
+from kvmdbg.firmware.vesa import MODES
+from tests.firmware.machine import Pc
+
+OK, FAILED, UNKNOWN = 0x004F, 0x014F, 0x01
+BLOCK, WINDOW, KIB64 = 0x9000, 0xA0000, 0x10000
+LINEAR, KEEPS = 0x4000, 0x8000
+
+
+@pytest.fixture
+def pc() -> Pc:
+    return Pc().start()
+
+
+def vbe(pc: Pc) -> Vbe:
+    found = pc.bios.device(Vbe)
+    assert found is not None
+    return found
+
+
+def vesa(pc: Pc, function: int, **registers: int) -> int:
+    pc.call(0x10, ax=0x4F00 | function, es=0, **registers)
+    return pc.ax
+
+
+def set_mode(pc: Pc, number: int) -> None:
+    assert vesa(pc, 2, bx=number) == OK
+
+
+def pixel(pc: Pc, x: int, y: int) -> tuple[int, int, int]:
+    adapter = pc.bios.device(Vga)
+    assert adapter is not None
+    return large_picture(adapter, vbe(pc)).rgb(y)[x]
+
+
+def test_what_it_has(pc: Pc) -> None:
+    pc.write(BLOCK, b"VBE2")
+    assert vesa(pc, 0, di=BLOCK) == OK
+    signature, version, name, _, modes, blocks = struct.unpack("<4sHIIIH", pc.read(BLOCK, 20))
+    assert (signature, version, blocks) == (b"VESA", 0x300, 256)
+    assert pc.read(name, 7) == b"kvmdbg\0"
+    numbers = struct.unpack(f"<{len(MODES) + 1}H", pc.read(modes, 2 * len(MODES) + 2))
+    assert numbers == (*sorted(MODES), 0xFFFF)
+    assert {0x101, 0x103, 0x112, 0x115, 0x118} < set(numbers)
+
+
+def test_a_block_of_the_old_size(pc: Pc) -> None:
+    pc.write(BLOCK, bytes(256) + b"mine")
+    assert vesa(pc, 0, di=BLOCK) == OK
+    assert (pc.read(BLOCK, 4), pc.read(BLOCK + 256, 4)) == (b"VESA", b"mine")
+
+
+@pytest.mark.parametrize("number", MODES)
+def test_each_mode_is_described_and_shown(pc: Pc, number: int) -> None:
+    width, height, bits = MODES[number]
+    assert vesa(pc, 1, cx=number, di=BLOCK) == OK
+    block = pc.read(BLOCK, 256)
+    (pitch,) = struct.unpack_from("<H", block, 16)
+    assert struct.unpack_from("<HH", block, 18) == (width, height)
+    assert (block[25], struct.unpack_from("<I", block, 40)[0], block[0] & 0x80) == (bits, ADDRESS, 0x80)
+    set_mode(pc, number | LINEAR)
+    size = -(-bits // 8)
+    pc.write(ADDRESS + 2 * pitch + 3 * size, b"\xff" * size)
+    assert pixel(pc, 4, 2) == (0, 0, 0)
+    assert pixel(pc, 3, 2) == ((0, 0, 0) if bits == 8 else (255, 255, 255))
+    assert vesa(pc, 3) == OK
+    assert pc.bx == number | LINEAR
+    pc.call(0x10, ax=3)
+    assert not vbe(pc).is_on
+    assert vesa(pc, 3) == OK
+    assert pc.bx == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "data", "colour"),
+    [
+        (0x113, 0x7C00, (255, 0, 0)), (0x113, 0x03E0, (0, 255, 0)), (0x114, 0xF800, (255, 0, 0)),
+        (0x114, 0x07E0, (0, 255, 0)), (0x114, 0x001F, (0, 0, 255)), (0x115, 0x123456, (0x12, 0x34, 0x56)),
+        (0x143, 0xFF123456, (0x12, 0x34, 0x56)), (0x103, 4, (170, 0, 0)),
+    ],
+)  # fmt: skip
+def test_colours(pc: Pc, number: int, data: int, colour: tuple[int, int, int]) -> None:
+    set_mode(pc, number | LINEAR)
+    pc.write(ADDRESS, data.to_bytes(-(-MODES[number][2] // 8), "little"))
+    assert pixel(pc, 0, 0) == colour
+
+
+def test_the_window(pc: Pc) -> None:
+    """64 KiB of the picture are at 0xa0000, where the mode has no linear memory."""
+    set_mode(pc, 0x101)
+    pc.write(WINDOW + 5, b"\4")
+    assert pixel(pc, 5, 0) == (170, 0, 0)
+    assert vesa(pc, 5, bx=0, dx=1) == OK
+    assert pc.read(WINDOW + 5, 1) == b"\0"
+    pc.write(WINDOW, b"\2")
+    assert pixel(pc, KIB64 % 640, KIB64 // 640) == (0, 170, 0)
+    assert pixel(pc, 5, 0) == (170, 0, 0)
+    assert vesa(pc, 5, bx=0x0100) == OK
+    assert pc.dx == 1
+    assert vesa(pc, 5, bx=0, dx=0) == OK
+    assert pc.read(WINDOW + 5, 1) == b"\4"
+    assert vesa(pc, 5, bx=0, dx=256) == FAILED
+    assert vesa(pc, 5, bx=1, dx=0) == FAILED
+    set_mode(pc, 0x101 | LINEAR)
+    assert vesa(pc, 5, bx=0, dx=0) == FAILED
+
+
+def test_longer_lines_and_another_start(pc: Pc) -> None:
+    set_mode(pc, 0x101 | LINEAR)
+    assert vesa(pc, 6, bx=0, cx=1000) == OK
+    assert (pc.bx, pc.cx, pc.dx) == (1000, 1000, 16 * 1024 * 1024 // 1000)
+    pc.write(ADDRESS + 10 * 1000 + 20, b"\4")
+    assert pixel(pc, 20, 10) == (170, 0, 0)
+    assert vesa(pc, 7, bx=0, cx=15, dx=8) == OK
+    assert pixel(pc, 5, 2) == (170, 0, 0)
+    assert vesa(pc, 7, bx=1) == OK
+    assert (pc.cx, pc.dx) == (15, 8)
+    assert vesa(pc, 6, bx=0, cx=639) == FAILED
+    assert vesa(pc, 7, bx=0, cx=0, dx=0x7FFF) == FAILED
+
+
+def test_the_palette(pc: Pc) -> None:
+    set_mode(pc, 0x101 | LINEAR)
+    pc.write(BLOCK, bytes((1, 2, 63, 0)))
+    assert vesa(pc, 9, bx=0, cx=1, dx=7, di=BLOCK) == OK
+    pc.write(ADDRESS, b"\7")
+    assert pixel(pc, 0, 0) == (255, 2 << 2, 1 << 2)
+    assert vesa(pc, 9, bx=1, cx=1, dx=7, di=BLOCK + 8) == OK
+    assert pc.read(BLOCK + 8, 4) == bytes((1, 2, 63, 0))
+    assert vesa(pc, 9, bx=0, cx=2, dx=255, di=BLOCK) == FAILED
+    assert vesa(pc, 8, bx=0x0800) == OK
+    assert pc.bh == 6
+
+
+def test_what_is_drawn_can_be_kept(pc: Pc) -> None:
+    set_mode(pc, 0x101 | LINEAR)
+    pc.write(ADDRESS, b"\4")
+    set_mode(pc, 0x101 | LINEAR | KEEPS)
+    assert pixel(pc, 0, 0) == (170, 0, 0)
+    set_mode(pc, 0x101 | LINEAR)
+    assert pixel(pc, 0, 0) == (0, 0, 0)
+
+
+def test_modes_that_are_not_there(pc: Pc) -> None:
+    assert vesa(pc, 1, cx=0x1FE, di=BLOCK) == FAILED
+    assert vesa(pc, 2, bx=0x1FE) == FAILED
+    assert vesa(pc, 2, bx=0x14) == FAILED
+    assert vesa(pc, 2, bx=0x13) == OK
+    pc.call(0x10, ax=0x0F00)
+    assert pc.al == 0x13
+    assert vesa(pc, 6, bx=1) == FAILED
+    assert vesa(pc, 0x15, bx=0) != OK
+    assert pc.ah == UNKNOWN
+
+
+def test_without_the_adapter() -> None:
+    pc = Pc(has_vbe=False).start()
+    for function in range(16):
+        assert vesa(pc, function, di=BLOCK) & 0xFF00 == UNKNOWN << 8
+    pc.call(0x10, ax=0x12)
+    assert pc.al == 0x20
