@@ -18,7 +18,13 @@ from tests.docs.picture import BACKGROUND, HEIGHT, MARGIN, WIDTH, look
 from tests.e2e.terminal import Terminal
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs/session.svg"
-GUEST = ["-ex", "set context code", "-ex", "set code-lines 2", "--symbols", "guests/modes.elf", "guests/modes.bin"]
+SETTINGS = ("context code", "code-lines 2", "keys none")
+GUEST = [
+    *(word for one in SETTINGS for word in ("-ex", f"set {one}")),
+    "--symbols",
+    "guests/modes.elf",
+    "guests/modes.bin",
+]
 COLUMNS, LINES = 88, 26
 COMMANDS = (
     ("catch mode long", 1.0),
