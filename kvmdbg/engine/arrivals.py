@@ -43,6 +43,12 @@ class Arrivals:
         pic = self._board.pic
         return pic is not None and (pic.pending or self._board.attention or self._board.time.due)
 
+    @property
+    def ask_to_come_in(self) -> bool:
+        """Whether an interrupt waits that may come into the steps at hand."""
+        pic = self._board.pic
+        return pic is not None and pic.pending and self._at.lets_interrupts_in
+
     def begin(self) -> None:
         """The guest goes on: have everything looked at."""
         self._board.attention = self.present

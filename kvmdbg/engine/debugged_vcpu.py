@@ -180,6 +180,13 @@ class DebuggedVcpu(VcpuThread):
         if again or self._debug_set != self._for_stepping:
             self.debug(self._for_stepping)
 
+    def debug_for_plain_steps(self) -> None:
+        """For steps over instructions that lead to no handler."""
+        control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP
+        wanted = (control | abi.KVM_GUESTDBG_BLOCKIRQ if self.keeps_interrupts_out else control), ()
+        if self._debug_set != wanted:
+            self.debug(wanted)
+
     def take_waiting_trap(self, nowhere: int) -> None:
         """After steps: take the trap of the last one where it may still wait in the CPU, for the guest would get it.
 

@@ -60,8 +60,9 @@ class Steps(Protocol):
     def not_begun(self) -> bool:
         """The last step was ended from outside before it began."""
 
-    def pass_breakpoint(self, check: bool = True) -> stops.Stop | None:
-        """Execute the instruction at pc with its breakpoint disarmed; ``check`` whether this KVM can step here."""
+    def pass_breakpoint(self, check: bool = True, waits: bool | None = None) -> stops.Stop | None:
+        """Execute the instruction at pc with its breakpoint disarmed; ``check`` whether this KVM can step here,
+        ``waits``: whether an event waits to be delivered (None: that is not known)."""
 
     def event_waits(self) -> bool:
         """Whether an exception or interrupt is about to be delivered, before the instruction at pc."""

@@ -8,8 +8,7 @@ into a pushed flags image is cleared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
@@ -21,7 +20,7 @@ from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.saved_regs import RFLAGS, RIP
 from kvmdbg.x86 import disasm
-from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
+from kvmdbg.x86.registers import DR6_BS, DR7_ENABLED, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
 
 if TYPE_CHECKING:
     from kvmdbg.engine.exit_loop import ExitLoop
@@ -45,12 +44,11 @@ class SingleStep:
         self.flags = PushedFlags(runner, guest)
         self._pages: dict[tuple[int, int], memoryview] = {}
         """By CR3 and linear page number."""
-        self._kept: tuple[int, int, int] | None = None
-        self._can_keep = False
-        """The last steps ended as they should."""
         self._tries = NO_PROGRESS_TRIES
         self._had_bs = False
         """The guest has DR6.BS set itself."""
+        self._has_breakpoints = False
+        """The guest has debug registers enabled."""
         self.ended = StepEnd.BEHIND
         self.waits = False
         """The last step has brought a #DB that the guest gets before the instruction at pc."""
@@ -64,25 +62,6 @@ class SingleStep:
     def at_handler(self) -> bool:
         """The last step delivered an event: it ended at a handler's entry."""
         return self.ended is StepEnd.AT_HANDLER
-
-    @contextmanager
-    def _handlers_trapped(self) -> Iterator[None]:
-        """While inside, the entries of the guest's handlers end a step, where it would run through them.
-
-        They are held in debug registers as far as there are any, which the guest cannot read; by traps beyond.
-        """
-        kept, self._can_keep = self.kept, False
-        try:
-            if kept:
-                self.handlers.set_up_again()
-            else:
-                self._note_dr6()
-                self.handlers.set_up()
-            yield
-        finally:
-            self.handlers.release()
-            if self.runner.host.profile.step_trap_waits:
-                self.runner.take_waiting_trap(self.runner.guest.machine.memory.nowhere())
 
     def _single(self, before: bytes, entered: bool = False) -> stops.Stop | None:
         """One step, from registers ``before``; ``entered``: KVM_RUN has just returned."""
@@ -161,7 +140,7 @@ class SingleStep:
         else:
             stop = self._stepped(before, entered)
         if moves_debug_register:
-            self._note_dr6()
+            self._note_debug_registers()
         if stop is None or not (isinstance(stop, stops.FatalStop) or self._unmoved(before)):
             self._give_trap_flag(own, image)
         return stop
@@ -243,30 +222,6 @@ class SingleStep:
             found = region.view[physical - region.address : physical - region.address + 4096]
             self._pages[key] = found
         return found
-
-    @property
-    def kept(self) -> bool:
-        """Whether steps that begin now go on where the last ones ended, with nothing changed in between."""
-        return self._kept == self._state()
-
-    def _state(self) -> tuple[int, int, int]:
-        """Differs when registers, the plan or memory may have been changed by the debugger."""
-        runner = self.runner
-        return runner.changes, runner.armed, runner.guest.machine.memory.writes
-
-    def rest(self) -> None:
-        """At each stop: keep what is known of the guest's code and handlers if it can serve the next step."""
-        if self._can_keep:
-            self._can_keep = False
-            self._kept = self._state()
-        else:
-            self.let_go()
-
-    def let_go(self) -> None:
-        """Of the guest's memory: its translations may change."""
-        self._kept = None
-        self._pages.clear()
-        self.handlers.forget_table()
 
     def _give_trap_flag(self, own: int, image: int | None) -> None:
         """After a step: give the guest its own EFLAGS.TF, which KVM hides in its steps, and the #DB that this brings.
@@ -495,5 +450,7 @@ class SingleStep:
             debugregs.dr6 &= ~DR6_BS
             vcpu.set_debugregs(debugregs)
 
-    def _note_dr6(self) -> None:
-        self._had_bs = bool(self.runner.vcpu.get_debugregs().dr6 & DR6_BS)
+    def _note_debug_registers(self) -> None:
+        debugregs = self.runner.vcpu.get_debugregs()
+        self._had_bs = bool(debugregs.dr6 & DR6_BS)
+        self._has_breakpoints = bool(debugregs.dr7 & DR7_ENABLED)

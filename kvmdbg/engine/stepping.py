@@ -8,14 +8,16 @@ from kvmdbg.engine import stops
 from kvmdbg.engine.events import ModeEvent
 from kvmdbg.engine.hook_calls import SWALLOW
 from kvmdbg.engine.outside import Asking, NotDone
+from kvmdbg.engine.prepared_steps import CR0, CS, PAGE_LEFT, PreparedSteps
 from kvmdbg.engine.probe import HLT
 from kvmdbg.engine.retreat import GuardSpoilt
-from kvmdbg.engine.single_step import NO_PROGRESS_TRIES, SingleStep
+from kvmdbg.engine.single_step import NO_PROGRESS_TRIES
 from kvmdbg.engine.step_end import StepEnd
 from kvmdbg.engine.stepped_instructions import LOW32, LOW64, instruction_event, needs_care
 from kvmdbg.kvm import exits
-from kvmdbg.kvm.saved_regs import RFLAGS, RIP
+from kvmdbg.kvm.saved_regs import RFLAGS, rip_in
 from kvmdbg.record import replace
+from kvmdbg.x86.plain_instructions import raises_nothing
 from kvmdbg.x86.registers import EFLAGS_IF
 
 if TYPE_CHECKING:
@@ -23,11 +25,15 @@ if TYPE_CHECKING:
     from kvmdbg.engine.runner import Runner
 
 
+STRIDE = 64
+"""How many steps at most are made in one go, before it is looked at what has come from outside."""
+
+
 def _nowhere(pc: int) -> bool:
     return False
 
 
-class Stepper(SingleStep):
+class Stepper(PreparedSteps):
     """Steps the vCPU of ``runner``; all methods run on its thread."""
 
     runner: Runner
@@ -37,27 +43,36 @@ class Stepper(SingleStep):
         self._open = False
         """Before the last step the guest had EFLAGS.IF set."""
 
-    def pass_breakpoint(self, check: bool = True) -> stops.Stop | None:
+    def pass_breakpoint(self, check: bool = True, waits: bool | None = None) -> stops.Stop | None:
         """Execute the instruction at pc with its breakpoint disarmed, the other vCPUs parked.
 
-        ``check``: whether this KVM can step here is not known yet.
+        ``check``: whether this KVM can step here is not known yet. ``waits``: whether an event waits to be delivered,
+        None where that is not known.
         """
         runner = self.runner
         if check:
             runner.require_step()
         guest = runner.guest
         if len(guest.world.runners) == 1:
-            return self._pass_breakpoint()
+            return self._pass_breakpoint(waits)
         with guest.world.exclusive(runner):
-            return self._pass_breakpoint()
+            return self._pass_breakpoint(waits)
 
-    def _pass_breakpoint(self) -> stops.Stop | None:
+    def _pass_breakpoint(self, waits: bool | None) -> stops.Stop | None:
+        with self.runner.without_trap(self.runner.pc):
+            before = self.runner.vcpu.copy_of_regs()
+            done = self._step_plainly(waits)
+            return None if done else self._pass_with_care(before, entered=done is not None)
+
+    def _pass_with_care(self, before: bytes, entered: bool) -> stops.Stop | None:
+        """``entered``: KVM_RUN has just returned, from registers ``before``."""
         runner = self.runner
-        guest = runner.guest
-        pc = runner.pc
-        with runner.without_trap(pc), self._handlers_trapped():
+        guest, vcpu = runner.guest, runner.vcpu
+        with self._handlers_trapped():
+            if entered:
+                return self._single(before, entered=True)
+            pc = runner.pc
             runner.debug_for_stepping()
-            vcpu = runner.vcpu
             while True:
                 before, rip = vcpu.copy_of_regs(), vcpu.regs.rip
                 stop = self._single_round_slots(before)
@@ -155,7 +170,7 @@ class Stepper(SingleStep):
         runner.stepping = True
         try:
             kept = self.kept
-            with self._handlers_trapped():
+            with self._handlers_trapped(at_once=False):
                 stop = self._run(count, record, span, kept, stepped and not limit)
             if stop is not None:
                 runner.note_unseen(stop)
@@ -171,7 +186,7 @@ class Stepper(SingleStep):
     ) -> stops.Stop | None:
         runner = self.runner
         plan, guest, vcpu = runner.plan, runner.guest, runner.vcpu
-        step, copy_of_regs = vcpu.step, vcpu.copy_of_regs
+        step, stride, copy_of_regs, ports = vcpu.step, vcpu.stride, vcpu.copy_of_regs, runner.ports
         by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
         inspected = guest.judge.inspected
         looks_for_tables = guest.vectors.active and (plan.stepping or not runner.host.profile.guards_restart)
@@ -181,13 +196,16 @@ class Stepper(SingleStep):
         cr3 = vcpu.shared_cr3
         code: memoryview | bytes = b""
         tracer = guest.listeners.instructions
-        drain = guest.coalescing.drain
-        entries, by_out, outdated = self.handlers.points, self.handlers.by_out, self.handlers.outdated
+        coalescing = guest.coalescing
+        entries, by_out = self.handlers.points, self.handlers.by_out
         in_bios = guest.machine.bios.has_code_at if stepped and guest.machine.bios is not None else _nowhere
         in_bios = _nowhere if in_bios(runner.pc) else in_bios
         in_turn = guest.machine.irqchip and runner.host.profile.kernel_trap == HLT
         pc = runner.pc
-        runner.debug_for_stepping(again=False)
+        segment: tuple[bytes, bytes] | None = None
+        may_be_plain = fast and not in_turn and vcpu.shared_sregs is not None
+        plainly = looked = plain_set = False
+        strides = span is None and tracer is None and not by_physical
         self.waits = self.waits if kept else self.event_waits()
         arrivals = runner.arrivals
         arrivals.begin()
@@ -198,20 +216,43 @@ class Stepper(SingleStep):
         self._meet_arrivals(True)
         done = 0
         while True:
-            if outdated(by_out):
-                runner.forget()
-                self.handlers.release()
-                self.handlers.set_up()
-                runner.debug_for_stepping()
-            if in_turn:
-                self._take_turns()
             before, began = copy_of_regs(), pc
             if pc >> 12 != code_page or vcpu.shared_cr3 != cr3:
                 code_page, cr3, code = pc >> 12, vcpu.shared_cr3, self._code(pc)
             own = before[RFLAGS + 1] & 1
-            if fast and not own and not self.waits and pc not in entries and code and not needs_care(code, pc & 0xFFF):
+            at = pc & 0xFFF
+            plain = strode = False
+            if may_be_plain and not own and not self.waits and at <= PAGE_LEFT and code and raises_nothing(code, at):
+                if not looked:
+                    looked, state = True, vcpu.registers_at_exit()
+                    if (state[CS], state[CR0]) != segment:
+                        runner.forget()
+                        segment, plainly = (state[CS], state[CR0]), self._plain_serves()
+                plain = plainly
+            if not plain:
+                looked = plain_set = False
+                self._have_handlers_trapped(by_out)
+                if in_turn:
+                    self._take_turns()
+                runner.debug_for_stepping(again=False)
+            elif not plain_set:
+                plain_set = True
+                runner.debug_for_plain_steps()
+            if plain or (
+                fast and not own and not self.waits and pc not in entries and code and not needs_care(code, at)
+            ):
                 try:
-                    came_to = step()
+                    if plain and strides and not in_bios(pc) and not arrivals.ask_to_come_in:
+                        most = STRIDE if count is None else min(count - done, STRIDE)
+                        ahead, came_to, last = stride(ports, code, pc, raises_nothing, most, by_linear, record)
+                        if came_to is not None:
+                            ahead, strode = ahead - 1, True
+                        elif ahead:
+                            began = pc = pc + rip_in(last) - rip_in(before)
+                            before = last
+                        done += ahead
+                    else:
+                        came_to = step()
                 except OSError as error:
                     runner.forget()
                     if not runner.refused_by_guard(error):
@@ -220,23 +261,31 @@ class Stepper(SingleStep):
                 if came_to is not None:
                     pc = came_to
                 elif vcpu.reason == exits.KVM_EXIT_IO and not by_out:
-                    runner.forget()  # hooks look at pc
-                    stop = runner.serve() or runner.complete() or runner.spend()
-                    self.waits = self.event_waits()
+                    port, delivered = ports.get(vcpu.io_key), runner.deliveries
+                    if plain and port is not None and port.quiet:
+                        port.count += 1
+                        stop = runner.complete() or runner.spend()
+                    else:
+                        runner.forget()  # hooks look at pc
+                        stop = runner.serve() or runner.complete() or runner.spend()
+                    if not plain or runner.deliveries != delivered:
+                        self.waits = self.event_waits()
                     runner.forget()
                     if stop is not None:
                         return stop
-                    rip = int.from_bytes(before[RIP : RIP + 8], "little")
-                    pc += vcpu.regs.rip - rip  # in and out leave CS as it is
+                    pc += vcpu.regs.rip - rip_in(before)  # in and out leave CS as it is
                 else:
                     runner.forget()
-                    stop = self._single(before, entered=True)
+                    segment = None
+                    entered = not plain or self._begin_again(before, by_out)
+                    stop = self._single(before, entered)
                     if stop is not None:
                         return stop
                     runner.follow_tables()
                     pc = runner.pc
             else:
                 runner.forget()
+                segment = None
                 stop = self._inspected(before, watchful) if inspected else self._step(before, watchful)
                 if stop is not None:
                     return stop
@@ -247,7 +296,8 @@ class Stepper(SingleStep):
                 if stop is not None:
                     return stop
                 pc = runner.pc
-            drain()
+            if coalescing.active:
+                coalescing.drain()
             stopping = world.stopping
             if stopping and copy_of_regs() == before:  # before it ran
                 runner.forget()
@@ -257,7 +307,7 @@ class Stepper(SingleStep):
             inside = in_bios(pc)
             if not inside:
                 done += 1
-                if record is not None:
+                if record is not None and not strode:
                     record.append(copy_of_regs())
             if not inside and (done == count or (span is not None and not span[0] <= pc < span[1])):
                 runner.forget()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
@@ -66,15 +66,17 @@ class TrapExits(ExitLoop):
     def hit(self, judged: bool = False, trapped: bool = True) -> stops.Stop | None:
         if trapped and self.recent:
             self.recent.pop()  # no exit of the guest's
+        self.vcpu.share_sregs(self.sregs)  # another hit comes soon, perhaps
         with self.guest.machine.board.time.standing_still():
             return self._hit(judged)
 
     def _hit(self, judged: bool) -> stops.Stop | None:
         first = judged
         while True:
-            stop = None if judged or self.stepper.event_waits() else self.reached(self.pc)
+            waits = None if judged else self.stepper.event_waits()
+            stop = None if judged or waits else self.reached(self.pc)
             judged = False
-            stop = stop or self.stepper.pass_breakpoint(check=first)
+            stop = stop or self.stepper.pass_breakpoint(check=first, waits=waits)
             first = False
             if stop is not None or self.guest.world.stopping:
                 self._fired_here = self.stepper.not_begun
@@ -105,7 +107,8 @@ class TrapExits(ExitLoop):
         points = self.points_at(pc)
         if not points:
             return None
-        with self.guest.machine.board.time.standing_still():
+        time = self.guest.machine.board.time
+        with time.standing_still() if time.runs else nullcontext():
             hits = self.guest.judge.ask(self, points)
         if isinstance(hits, stops.Stop):
             return hits

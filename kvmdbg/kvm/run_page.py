@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import mmap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from ctypes import addressof, memmove, sizeof
 from typing import TypeVar
@@ -20,6 +20,7 @@ from kvmdbg.kvm.counted_port import CountedPort
 U8_WANTS_WINDOW = abi.kvm_run.request_interrupt_window.offset
 U8_IMMEDIATE_EXIT = abi.kvm_run.immediate_exit.offset
 U32_EXIT_REASON = abi.kvm_run.exit_reason.offset // 4
+U64_VALID_REGS = abi.kvm_run.kvm_valid_regs.offset // 8
 U64_DIRTY_REGS = abi.kvm_run.kvm_dirty_regs.offset // 8
 U32_NOTHING = abi.kvm_run.kvm_dirty_regs.offset // 4
 """Two words that are both 0 after each exit."""
@@ -41,10 +42,13 @@ REGS = abi.kvm_run.regs.offset
 REGS_SIZE = sizeof(abi.kvm_regs)
 REGS_END = REGS + REGS_SIZE
 SREGS_END = REGS_END + sizeof(abi.kvm_sregs)
+EVENTS = REGS + abi.kvm_sync_regs.events.offset
 IDTR = REGS_END + abi.kvm_sregs.idt.offset
 IDTR_END = IDTR + 10
 U64_CR3 = (REGS_END + abi.kvm_sregs.cr3.offset) // 8
 U64_RIP = (REGS + abi.kvm_regs.rip.offset) // 8
+STRIDE_END = 4096 - 16
+"""In a page of code: so far that the longest instruction is all there."""
 U8_RFLAGS_TF = REGS + abi.kvm_regs.rflags.offset + 1
 """The byte whose lowest bit is EFLAGS.TF."""
 
@@ -82,6 +86,7 @@ class RunPage:
         self.halted = self.wants_window = False
         self._at_exit = slice(REGS, REGS_END)
         self.step = self._make_step()
+        self.stride = self._make_stride()
 
     # --- running -----------------------------------------------------------------------------------
 
@@ -92,7 +97,7 @@ class RunPage:
         """
         while True:
             try:
-                fcntl.ioctl(self.fd, abi.KVM_RUN, 0)
+                fcntl.ioctl(self.fd, abi.KVM_RUN)
             except OSError as error:
                 self.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
                 if isinstance(error, BlockingIOError):
@@ -108,9 +113,14 @@ class RunPage:
         """Let KVM finish the instruction of the last exit; whether that has led to another exit."""
         self.page[U8_IMMEDIATE_EXIT] = 1
         try:
-            self.run()
-        except InterruptedError:
-            return False
+            fcntl.ioctl(self.fd, abi.KVM_RUN)
+        except OSError as error:
+            self.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+            if isinstance(error, InterruptedError):
+                return False
+            if not isinstance(error, BlockingIOError):
+                raise
+            return self.complete()
         finally:
             self.page[U8_IMMEDIATE_EXIT] = 0
         return True
@@ -124,6 +134,7 @@ class RunPage:
         behind = first + 1
         registers, get = self._at_exit, ports.get
         page = self.page
+        self.share_events(None)  # it costs a little at each exit
 
         def enter() -> P | None:
             left = self.exits_left
@@ -132,7 +143,7 @@ class RunPage:
                 page[U8_WANTS_WINDOW] = 1
             try:
                 while True:
-                    ioctl(fd, run, 0)
+                    ioctl(fd, run)
                     if u32[first] != u32[behind]:
                         collected()
                     if u32[reason] != io:
@@ -170,7 +181,7 @@ class RunPage:
             page[U8_RFLAGS_TF] |= 1
             u64[U64_DIRTY_REGS] |= dirty
             try:
-                ioctl(fd, run, 0)
+                ioctl(fd, run)
             except OSError as error:
                 u32[U32_EXIT_REASON] = kicked
                 if isinstance(error, InterruptedError | BlockingIOError):
@@ -181,6 +192,56 @@ class RunPage:
             return u64[U64_DEBUG_PC] if u64[U64_RIP] != rip else None
 
         return step
+
+    def _make_stride(self) -> Callable[..., tuple[int, int | None, bytes]]:
+        fd, page, u32, u64, raw, ioctl = self.fd, self.page, self.u32, self.u64, self.raw, fcntl.ioctl
+        run, debug, kicked, dirty = abi.KVM_RUN, exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_INTR, abi.KVM_SYNC_X86_REGS
+        io, first, behind, left = exits.KVM_EXIT_IO, REGS, REGS_END, STRIDE_END
+
+        def stride(
+            ports: Mapping[int, CountedPort],
+            code: memoryview | bytes,
+            pc: int,
+            plain: Callable[[memoryview | bytes, int], bool],
+            most: int,
+            stops: Container[int],
+            record: list[bytes] | None,
+        ) -> tuple[int, int | None, bytes]:
+            start, done = pc & ~0xFFF, 0
+            low, high = start, start + left
+            while True:
+                before = raw[first:behind]
+                if done == most or (pc in stops and done) or not low <= pc < high or not plain(code, pc - start):
+                    return done, pc, before
+                rip = u64[U64_RIP]
+                page[U8_RFLAGS_TF] |= 1
+                u64[U64_DIRTY_REGS] |= dirty
+                try:
+                    ioctl(fd, run)
+                except OSError as error:
+                    u32[U32_EXIT_REASON] = kicked
+                    if isinstance(error, InterruptedError | BlockingIOError):
+                        return done, None, before
+                    raise
+                reason = u32[U32_EXIT_REASON]
+                if reason == debug:
+                    if u32[U32_DEBUG_EXCEPTION] != 1 or u64[U64_DEBUG_DR6] & 15 or u64[U64_RIP] == rip:
+                        return done, None, before
+                    pc = u64[U64_DEBUG_PC]
+                else:
+                    port = ports.get(u32[U32_IO_KEY]) if reason == io else None
+                    if port is None or not port.quiet or self.exits_left == 1:
+                        return done, None, before
+                    port.count += 1
+                    self.exits_left -= 1
+                    if self.complete() and u32[U32_EXIT_REASON] != debug:
+                        return done, None, before
+                    pc += u64[U64_RIP] - rip
+                done += 1
+                if record is not None:
+                    record.append(raw[first:behind])
+
+        return stride
 
     # --- the last exit -----------------------------------------------------------------------------
 
@@ -246,7 +307,8 @@ class RunPage:
 
     @shares_sregs.setter
     def shares_sregs(self, shares: bool) -> None:
-        self.kvm_run.kvm_valid_regs = abi.KVM_SYNC_X86_REGS | (abi.KVM_SYNC_X86_SREGS if shares else 0)
+        others = self.u64[U64_VALID_REGS] & ~abi.KVM_SYNC_X86_SREGS
+        self.u64[U64_VALID_REGS] = others | (abi.KVM_SYNC_X86_SREGS if shares else 0)
         self._at_exit = slice(REGS, SREGS_END if shares else REGS_END)
 
     @property
@@ -273,6 +335,22 @@ class RunPage:
     @property
     def shared_cr3(self) -> int:
         return self.u64[U64_CR3]
+
+    @property
+    def shared_events(self) -> abi.kvm_vcpu_events | None:
+        """A copy of the events that were about to be delivered at the last exit, None where they are not in the page,
+        or others now."""
+        if not self.u64[U64_VALID_REGS] & abi.KVM_SYNC_X86_EVENTS:
+            return None
+        return abi.kvm_vcpu_events.from_buffer_copy(self.page, EVENTS)
+
+    def share_events(self, now: abi.kvm_vcpu_events | None) -> None:
+        """Have KVM put them into the page at each exit; ``now`` are those of now. None: no more of that."""
+        if now is None:
+            self.u64[U64_VALID_REGS] &= ~abi.KVM_SYNC_X86_EVENTS
+        else:
+            self.kvm_run.regs.events = now
+            self.u64[U64_VALID_REGS] |= abi.KVM_SYNC_X86_EVENTS
 
     def close_page(self) -> None:
         for view in (self.u32, self.u64, self.page):

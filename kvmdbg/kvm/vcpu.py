@@ -41,7 +41,9 @@ class Vcpu(RunPage):
         super().__init__(fd, system.vcpu_mmap_size)
         self.vm = vm
         self.index = index
-        self._can_share_sregs = bool(system.check_extension(abi.KVM_CAP_SYNC_REGS) & abi.KVM_SYNC_X86_SREGS)
+        can_share = system.check_extension(abi.KVM_CAP_SYNC_REGS)
+        self._can_share_sregs = bool(can_share & abi.KVM_SYNC_X86_SREGS)
+        self._can_share_events = bool(can_share & abi.KVM_SYNC_X86_EVENTS)
         offset = system.check_extension(abi.KVM_CAP_COALESCED_MMIO) * PAGE
         if offset and system.check_extension(abi.KVM_CAP_COALESCED_PIO):
             self.ring = CoalescedRing(self.raw, offset)
@@ -57,6 +59,7 @@ class Vcpu(RunPage):
         return self._get("KVM_GET_REGS", abi.KVM_GET_REGS, abi.kvm_regs())
 
     def set_regs(self, regs: abi.kvm_regs) -> None:
+        self.share_events(None)
         ioctl(self.fd, "KVM_SET_REGS", abi.KVM_SET_REGS, regs)
 
     def flush_regs(self) -> None:
@@ -68,6 +71,7 @@ class Vcpu(RunPage):
         return self._get("KVM_GET_SREGS", abi.KVM_GET_SREGS, abi.kvm_sregs())
 
     def set_sregs(self, sregs: abi.kvm_sregs) -> None:
+        self.share_events(None)
         ioctl(
             self.fd, "KVM_SET_SREGS", abi.KVM_SET_SREGS, sregs, "KVM finds this state of the special registers invalid"
         )
@@ -146,7 +150,12 @@ class Vcpu(RunPage):
     # events and state
 
     def get_events(self) -> abi.kvm_vcpu_events:
-        return self._get("KVM_GET_VCPU_EVENTS", abi.KVM_GET_VCPU_EVENTS, abi.kvm_vcpu_events())
+        events = self.shared_events
+        if events is None:
+            events = self._get("KVM_GET_VCPU_EVENTS", abi.KVM_GET_VCPU_EVENTS, abi.kvm_vcpu_events())
+            if self._can_share_events:  # whoever asks once asks at each exit
+                self.share_events(events)
+        return events
 
     def holds_event(self) -> bool:
         """Whether an exception, interrupt or NMI is about to be delivered, before the instruction at rip."""
@@ -155,6 +164,7 @@ class Vcpu(RunPage):
         return bool(exception or events.interrupt.injected or events.nmi.injected)
 
     def set_events(self, events: abi.kvm_vcpu_events) -> None:
+        self.share_events(None)
         ioctl(self.fd, "KVM_SET_VCPU_EVENTS", abi.KVM_SET_VCPU_EVENTS, events)
 
     def takes_interrupt(self) -> bool:
@@ -165,6 +175,7 @@ class Vcpu(RunPage):
         return not (exception or events.interrupt.injected or events.interrupt.shadow or events.nmi.injected)
 
     def interrupt(self, vector: int) -> None:
+        self.share_events(None)
         ioctl(self.fd, "KVM_INTERRUPT", abi.KVM_INTERRUPT, abi.kvm_interrupt(vector))
 
     def get_tsc_khz(self) -> int:
@@ -179,6 +190,7 @@ class Vcpu(RunPage):
         KVM takes an INIT or SIPI that waits meanwhile: the registers in the shared page are those behind it.
         """
         self.flush_regs()
+        self.share_events(None)
         state = int(self._get("KVM_GET_MP_STATE", abi.KVM_GET_MP_STATE, abi.kvm_mp_state()).mp_state)
         regs, flags = bytes(self.get_regs()), abi.kvm_regs.rflags.offset
         if regs[:flags] != bytes(self.regs)[:flags]:  # else KVM may hide a TF that is the guest's own
@@ -192,6 +204,7 @@ class Vcpu(RunPage):
         if not self.vm.has_irqchip:
             self.halted = state == abi.KVM_MP_STATE_HALTED
             state = abi.KVM_MP_STATE_RUNNABLE if self.halted else state
+        self.share_events(None)
         ioctl(self.fd, "KVM_SET_MP_STATE", abi.KVM_SET_MP_STATE, abi.kvm_mp_state(state))
 
     def get_lapic(self) -> abi.kvm_lapic_state:

@@ -5,7 +5,7 @@ All but ``index`` and the shared page's copies belong to the vCPU's own thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from kvmdbg.kvm import abi, exits
@@ -80,6 +80,25 @@ class Cpu(Protocol):
 
         None where something else has happened, or nothing; after a kick, INIT or SIPI it reads as KVM_EXIT_INTR.
         OSError where it is refused.
+        """
+        ...
+
+    def stride(
+        self,
+        ports: Mapping[int, CountedPort],
+        code: memoryview | bytes,
+        pc: int,
+        plain: Callable[[memoryview | bytes, int], bool],
+        most: int,
+        stops: Container[int],
+        record: list[bytes] | None,
+    ) -> tuple[int, int | None, bytes]:
+        """Steps from linear address ``pc`` on in the page of ``code``, over instructions that are ``plain`` there.
+
+        At most so many, and up to an address of ``stops``; one that writes to a quiet port of ``ports`` is done as in
+        ``free_run``. How many were made, and where they have led; None where the last, which began with the general
+        registers that come with it, has not ended as a step: then it is as after ``step``. ``record`` gets the
+        registers behind each.
         """
         ...
 

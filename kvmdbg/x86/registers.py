@@ -25,6 +25,8 @@ BY_INSTRUCTION = frozenset((3, 4))
 """#BP and #OF, which INT3 and INTO are for."""
 DR6_BS = 1 << 14
 """EFLAGS.TF was the reason of a #DB."""
+DR7_ENABLED = 0xFF
+"""The bits of DR7 that switch breakpoints on."""
 
 SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldtr")
 

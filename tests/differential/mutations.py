@@ -43,8 +43,8 @@ MUTATIONS = (
     Mutation(
         "passing a breakpoint on an instruction that raises an exception",
         "engine/stepping.py",
-        "with runner.without_trap(pc), self._handlers_trapped():",
-        "with runner.without_trap(pc):",
+        "        with self._handlers_trapped():\n            if entered:\n",
+        "        if True:\n            if entered:\n",
         ("--variant", "breakpoints", "--variant", "false-conditions"),
     ),
     Mutation(

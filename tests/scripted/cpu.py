@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from ctypes import Structure, addressof, memmove, sizeof
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.counted_port import CountedPort
 from kvmdbg.kvm.run_page import UNFINISHED
 from kvmdbg.machine.memory import PAGE, Guard, GuestMemory
+from kvmdbg.machine.strides import stride
 from kvmdbg.x86.modes import mode_of
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_IF, EFLAGS_TF
 
@@ -133,6 +134,18 @@ class ScriptedCpu:
             return None
         stepped = isinstance(self._exit, exits.DebugExit) and self._exit.exception == 1 and not self.debug_dr6 & 15
         return self.debug_pc if stepped and self.regs.rip != rip else None
+
+    def stride(
+        self,
+        ports: Mapping[int, CountedPort],
+        code: memoryview | bytes,
+        pc: int,
+        plain: Callable[[memoryview | bytes, int], bool],
+        most: int,
+        stops: Container[int],
+        record: list[bytes] | None,
+    ) -> tuple[int, int | None, bytes]:
+        return stride(self, code, pc, plain, most, stops, record)
 
     def set_guest_debug(self, control: int, debugreg: tuple[int, ...] = ()) -> None:
         self.control, self.debugreg = control, debugreg or (0,) * 8
