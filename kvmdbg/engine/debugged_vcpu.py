@@ -18,6 +18,9 @@ from kvmdbg.x86.registers import BY_INSTRUCTION, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
 
 GuestDebug = tuple[int, tuple[int, ...]]
 """What ``Cpu.set_guest_debug`` takes."""
+PLAIN: GuestDebug = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP, ()
+PLAIN_AND_QUIET: GuestDebug = PLAIN[0] | abi.KVM_GUESTDBG_BLOCKIRQ, ()
+"""For steps without traps at handlers."""
 
 
 class DebuggedVcpu(VcpuThread):
@@ -28,6 +31,8 @@ class DebuggedVcpu(VcpuThread):
     ) -> None:
         self.host = host
         self.plan = Plan()
+        self.holds_data = False
+        """Whether the plan has data watchpoints in debug registers."""
         self.armed = 0
         """How often a plan was taken."""
         self.deliveries = 0
@@ -58,6 +63,7 @@ class DebuggedVcpu(VcpuThread):
     def arm(self, plan: Plan) -> None:
         """Take the plan of a resume; its debug registers are set when the vCPU is entered."""
         self.plan = plan
+        self.holds_data = plan.holds_data_in_registers
         self.armed += 1
         hardware = abi.KVM_GUESTDBG_USE_HW_BP if plan.debug_registers else 0
         software = abi.KVM_GUESTDBG_USE_SW_BP if plan.traps and plan.trap == INT3 else 0
@@ -71,7 +77,7 @@ class DebuggedVcpu(VcpuThread):
 
     def _step_request(self) -> GuestDebug:
         control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP | self._to_handlers
-        if self.plan.holds_data_in_registers:
+        if self.holds_data:
             control |= abi.KVM_GUESTDBG_USE_HW_BP
         if self.keeps_interrupts_out:
             control |= abi.KVM_GUESTDBG_BLOCKIRQ
@@ -86,7 +92,7 @@ class DebuggedVcpu(VcpuThread):
     def to_handlers(self) -> GuestDebug:
         """What is needed to run to the entry of a handler: without single-stepping."""
         control = self._to_handlers
-        if self.plan.holds_data_in_registers:
+        if self.holds_data:
             control |= abi.KVM_GUESTDBG_USE_HW_BP
         enable = abi.KVM_GUESTDBG_ENABLE if control else 0
         return self._request(enable | control, self.plan.dr7_data_only(), self._step_entries)
@@ -182,8 +188,7 @@ class DebuggedVcpu(VcpuThread):
 
     def debug_for_plain_steps(self) -> None:
         """For steps over instructions that lead to no handler."""
-        control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP
-        wanted = (control | abi.KVM_GUESTDBG_BLOCKIRQ if self.keeps_interrupts_out else control), ()
+        wanted = PLAIN_AND_QUIET if self.keeps_interrupts_out else PLAIN
         if self._debug_set != wanted:
             self.debug(wanted)
 

@@ -14,8 +14,8 @@ from kvmdbg.engine.step_end import StepEnd
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.saved_regs import SIZE as REGS_SIZE
 from kvmdbg.x86.modes import CR0_PG, PROT32, REAL
-from kvmdbg.x86.plain_instructions import LONGEST, raises_nothing, touches_port
-from kvmdbg.x86.registers import EFLAGS_TF
+from kvmdbg.x86.plain_instructions import LONGEST, goes_to, raises_nothing, touches_port
+from kvmdbg.x86.registers import EFLAGS_RF, EFLAGS_TF
 
 CS = slice(REGS_SIZE + abi.kvm_sregs.cs.offset, REGS_SIZE + abi.kvm_sregs.ds.offset)
 CR0 = slice(REGS_SIZE + abi.kvm_sregs.cr0.offset, REGS_SIZE + abi.kvm_sregs.cr2.offset)
@@ -105,13 +105,13 @@ class PreparedSteps(SingleStep):
         """
         runner = self.runner
         machine = runner.guest.machine
-        if machine.irqchip or self._has_breakpoints or machine.memory.guards or machine.memory.restartable:
+        if self._has_breakpoints or machine.irqchip or machine.memory.guards or machine.memory.restartable:
             return False
-        sregs, mode = runner.sregs, runner.mode
-        if mode == REAL:
-            return sregs.cs.limit >= 0xFFFF and not sregs.cs.db
-        unpaged = mode == PROT32 and not sregs.cr0 & CR0_PG
-        return unpaged and not runner.cpl and bool(sregs.cs.limit == 0xFFFFFFFF)
+        mode, cs = runner.mode, runner.sregs.cs
+        if mode is REAL:
+            return cs.limit >= 0xFFFF and not cs.db
+        unpaged = mode is PROT32 and not runner.sregs.cr0 & CR0_PG
+        return unpaged and not runner.cpl and bool(cs.limit == 0xFFFFFFFF)
 
     def _step_plainly(self, waits: bool | None) -> bool | None:
         """Step over the instruction at pc if it raises nothing and uses no port: whether that has led to its end.
@@ -121,24 +121,37 @@ class PreparedSteps(SingleStep):
         """
         runner = self.runner
         vcpu, memory, pc = runner.vcpu, runner.guest.machine.memory, runner.pc
-        if runner.plan.holds_data_in_registers or runner.host.profile.step_trap_waits or pc & 0xFFF > PAGE_LEFT:
+        if runner.holds_data or runner.host.profile.step_trap_waits or pc & 0xFFF > PAGE_LEFT:
             return None
         region = memory.find(pc)
-        if region is None or memory.is_covered(pc) or not raises_nothing(region.view, pc - region.address):
+        at = pc - region.address if region is not None else 0
+        if region is None or not raises_nothing(region.view, at) or touches_port(region.view, at):
             return None
-        if touches_port(region.view, pc - region.address) or vcpu.regs.rflags & EFLAGS_TF:
+        if vcpu.regs.rflags & EFLAGS_TF or memory.is_covered(pc):
             return None
         if waits or (waits is None and vcpu.holds_event()):
             return None
         self._note_debug_registers()
         if not self._plain_serves():
             return None
+        to = goes_to(region.view, at, int(vcpu.regs.rip), runner.mode.bits)
+        if to is not None and not vcpu.get_events().interrupt.shadow:
+            return self._go_to(to)
         runner.debug_for_plain_steps()
         before = vcpu.copy_of_regs()
         done = vcpu.step() is not None
         runner.note_exit()
         self.ended, self.waits = StepEnd.BEHIND, False
         return None if not done and self._nothing_done(before) else done
+
+    def _go_to(self, rip: int) -> bool:
+        """Be behind an instruction that does nothing but to go there; without KVM, which takes longer."""
+        runner = self.runner
+        runner.set_general("rip", rip)
+        if runner.vcpu.regs.rflags & EFLAGS_RF:
+            runner.set_general("rflags", runner.vcpu.regs.rflags & ~EFLAGS_RF)
+        self.ended, self.waits = StepEnd.BEHIND, False
+        return True
 
     def _nothing_done(self, before: bytes) -> bool:
         """Whether a step has ended without having begun."""

@@ -271,7 +271,7 @@ class SingleStep:
                 if self._unmoved(before) and (tries < JUMP_TRIES or not self._jumps()):
                     runner.debug_for_stepping()  # a data register may have fired in the try that a guard has refused
                     continue
-                if vcpu.debug_dr6 & 15 and runner.plan.holds_data_in_registers:
+                if vcpu.debug_dr6 & 15 and runner.holds_data:
                     if runner.pc in self.handlers.points and self.flags.frame(before) is not None:
                         self._ended_at_handler(before)  # the watched frame is told before the trap at the entry
                     return runner.serve_debug()
@@ -394,7 +394,7 @@ class SingleStep:
         if runner.vcpu.debug_exception == 3:
             return runner.deliver(3, 0)
         dr6 = runner.vcpu.debug_dr6
-        stop = runner.serve_debug() if dr6 & 15 and runner.plan.holds_data_in_registers else None
+        stop = runner.serve_debug() if dr6 & 15 and runner.holds_data else None
         if dr6 & DR6_BS:
             runner.deliver(1, 0, dr6=DR6_BS)
             self._had_bs = True

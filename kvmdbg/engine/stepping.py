@@ -59,10 +59,15 @@ class Stepper(PreparedSteps):
             return self._pass_breakpoint(waits)
 
     def _pass_breakpoint(self, waits: bool | None) -> stops.Stop | None:
+        if not self.runner.plan.traps:
+            return self._pass_from_here(waits)
         with self.runner.without_trap(self.runner.pc):
-            before = self.runner.vcpu.copy_of_regs()
-            done = self._step_plainly(waits)
-            return None if done else self._pass_with_care(before, entered=done is not None)
+            return self._pass_from_here(waits)
+
+    def _pass_from_here(self, waits: bool | None) -> stops.Stop | None:
+        before = self.runner.vcpu.copy_of_regs()
+        done = self._step_plainly(waits)
+        return None if done else self._pass_with_care(before, entered=done is not None)
 
     def _pass_with_care(self, before: bytes, entered: bool) -> stops.Stop | None:
         """``entered``: KVM_RUN has just returned, from registers ``before``."""
@@ -190,7 +195,7 @@ class Stepper(PreparedSteps):
         by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
         inspected = guest.judge.inspected
         looks_for_tables = guest.vectors.active and (plan.stepping or not runner.host.profile.guards_restart)
-        fast = not (watchful or inspected or plan.holds_data_in_registers or looks_for_tables)
+        fast = not (watchful or inspected or runner.holds_data or looks_for_tables)
         world = guest.world
         code_page = -1
         cr3 = vcpu.shared_cr3

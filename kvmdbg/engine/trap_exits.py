@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
@@ -67,8 +67,14 @@ class TrapExits(ExitLoop):
         if trapped and self.recent:
             self.recent.pop()  # no exit of the guest's
         self.vcpu.share_sregs(self.sregs)  # another hit comes soon, perhaps
-        with self.guest.machine.board.time.standing_still():
+        time = self.guest.machine.board.time
+        running = time.runs
+        time.stop()
+        try:
             return self._hit(judged)
+        finally:
+            if running:
+                time.go_on()
 
     def _hit(self, judged: bool) -> stops.Stop | None:
         first = judged
@@ -108,7 +114,10 @@ class TrapExits(ExitLoop):
         if not points:
             return None
         time = self.guest.machine.board.time
-        with time.standing_still() if time.runs else nullcontext():
+        if time.runs:
+            with time.standing_still():
+                hits = self.guest.judge.ask(self, points)
+        else:
             hits = self.guest.judge.ask(self, points)
         if isinstance(hits, stops.Stop):
             return hits
@@ -124,7 +133,7 @@ class TrapExits(ExitLoop):
         plan = self.plan
         if dr6 & DR6_BS and self._debug_set == self._for_running and not self._trapped_before():
             self.deliver(1, 0, dr6=DR6_BS)  # the guest has set EFLAGS.TF
-        if dr6 & 15 and not plan.holds_data_in_registers and self.points_at(self.pc):
+        if dr6 & 15 and not self.holds_data and self.points_at(self.pc):
             return self.hit()
         fired = [entry for n, entry in enumerate(plan.debug_registers) if dr6 >> n & 1]
         data = [entry for entry in fired if entry[1] & 3]

@@ -140,13 +140,17 @@ class GuestTime:
     @contextmanager
     def standing_still(self) -> Iterator[None]:
         """While inside, as the debugger does what the guest alone would not have taken time for."""
-        running = self._since is not None
+        running = self.runs
         self.stop()
         try:
             yield
         finally:
             if running:
-                self._since = self._host()
+                self.go_on()
+
+    def go_on(self) -> None:
+        """The guest runs again after ``stop``, as it did before."""
+        self._since = self._host()
 
     # --- as a device -------------------------------------------------------------------------------
 

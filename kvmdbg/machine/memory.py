@@ -181,7 +181,7 @@ class GuestMemory:
 
     def is_covered(self, address: int) -> bool:
         """Whether a device lies over the RAM there."""
-        return any(start <= address < end for start, end in self._covered.items())
+        return bool(self._covered) and any(start <= address < end for start, end in self._covered.items())
 
     # --- access ------------------------------------------------------------------------------------
 

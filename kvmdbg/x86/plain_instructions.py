@@ -49,6 +49,7 @@ def _kinds() -> bytes:
 KINDS = _kinds()
 """By the first byte; 0 for all others."""
 PREFIXED = 0x66
+NOP, JMP_NEAR, JMP_SHORT = 0x90, 0xE9, 0xEB
 NOT_PREFIXED = frozenset((*range(0x70, 0x80), *range(0xE0, 0xE4), 0xE9, 0xEB))
 """Jumps, which with an operand size of their own may leave the segment."""
 ON_REGISTERS = frozenset((0xAF, 0xB6, 0xB7, 0xBE, 0xBF))
@@ -88,3 +89,23 @@ def touches_port(code: memoryview | bytes, at: int) -> bool:
     """Whether one of them is in or out."""
     byte = code[at + 1] if code[at] == PREFIXED else code[at]
     return byte & 0xF4 == 0xE4
+
+
+def goes_to(code: memoryview | bytes, at: int, rip: int, bits: int) -> int | None:
+    """Where a nop or a jmp in code of 16 or 32 bits goes on that lies at ``rip``; None for all other instructions.
+
+    None also where the segment ends, behind which a CPU may go on in one way or another.
+    """
+    byte, width = code[at], bits // 8
+    if byte == NOP:
+        size = away = 1
+    elif byte == JMP_SHORT:
+        size = 2
+        away = 2 + int.from_bytes(code[at + 1 : at + 2], "little", signed=True)
+    elif byte == JMP_NEAR:
+        size = 1 + width
+        away = size + int.from_bytes(code[at + 1 : at + size], "little", signed=True)
+    else:
+        return None
+    last = (1 << bits) - 1
+    return rip + away & last if rip + size <= last else None
