@@ -143,7 +143,8 @@ class Session:
 
     def _event_of(self, runner: DebuggedVcpu, exit: Exit, when: str) -> Event:
         """What hooks are called with."""
-        return Event(self, self.vcpus[runner.index], exit, when, partial(self.space.site_of, runner))
+        control = self.control
+        return Event(self, control.vcpus[runner.index], exit, when, partial(control.guest.space.site_of, runner))
 
     def close(self) -> None:
         """Stop the guest and give everything back to the host. SessionStateError from within the guest's run."""

@@ -87,6 +87,9 @@ class Answering(ExitLoop):
         touched = self.guards.of_output(bytes(data), count) if writes else self.guards.of_input(count)
         if not observed:
             return self.ended(end) if isinstance(end, GuestEnd) else touched
+        told = end is not None or asked is not None or self._postponed is not None or self.guest.listeners.exit
+        if count == 1 and not told:
+            return touched
         whole = exits.IoExit(entry.word, entry.port, size, count, bytes(data))
         if count > 1 and isinstance(asked, stops.CaughtStop):
             asked = replace(asked, exit=whole)

@@ -257,13 +257,21 @@ class Catchpoint(Point):
 
     def looks_at(self, kind: str) -> bool:
         """Whether it may want exits of this kind. "any" means KVM's exits; events are wanted by their name only."""
-        return kind in self.kinds or (self.kind == "any" and (kind not in EVENTS or kind in KINDS))
+        return kind == self.kind or kind in self.kinds or (self.kind == "any" and (kind not in EVENTS or kind in KINDS))
 
     def matches(self, event: Any) -> bool:
         """Whether ``event`` (an exit, or hooks.Event, which has its fields too) passes all filters."""
-        if not self.looks_at(event.kind):
+        exit = getattr(event, "exit", event)
+        kind = exit.kind
+        if not self.looks_at(kind):
             return False
         for name, wanted in self.filters.items():
+            if kind == "io" and name == "port" and type(wanted) is int:  # the usual ones, which come often
+                if exit.port <= wanted < exit.port + exit.size:
+                    continue
+                return False
+            if kind == "io" and name == "direction" and wanted == exit.direction:
+                continue
             value: Any = getattr(event, name, None)
             if name == "mode" and not isinstance(value, str | None):
                 value = value.name
@@ -315,6 +323,8 @@ class Breakpoints:
         """Those of traces and counts."""
         self._points: dict[int, Point] = {}
         self._next = 1
+        self.changes = 0
+        """Grows whenever there are others, but for the debugger's own."""
 
     def __iter__(self) -> Iterator[Point]:
         return iter(list(self._points.values()))
@@ -333,6 +343,7 @@ class Breakpoints:
             point.number = self._next
             self._next += 1
         self._points[point.number] = point
+        self.changes += 1
 
     def get(self, number: int) -> Point:
         """The point of that number; UsageError where there is none."""
@@ -343,12 +354,15 @@ class Breakpoints:
     def delete(self, number: int) -> None:
         self.get(number)
         del self._points[number]
+        self.changes += 1
 
     def discard(self, point: Point) -> None:
         self._points.pop(point.number, None)
+        self.changes += 1
 
     def clear(self) -> None:
         self._points.clear()
+        self.changes += 1
 
     def held(self) -> list[Breakpoint]:
         """The breakpoints as the engine holds them: each place of one that has several, and the ends of frames."""

@@ -67,6 +67,7 @@ class BiosCall:
 
     __slots__ = ("_caller", "bios", "event", "number")
 
+    kind = "bios"
     writes = of_device = is_exit = True
 
     def __init__(self, bios: Bios, caller: VcpuCaller, number: int) -> None:

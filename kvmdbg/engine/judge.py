@@ -42,6 +42,10 @@ class Judge:
         """Kinds of events for which each instruction is looked at before and after it runs."""
         self.context_of = context_of
         self.event_of = event_of
+        self._changes = -1
+        self._own: list[Catchpoint] = []
+        self._looking: dict[tuple[str, str], list[Catchpoint]] = {}
+        """By kind and when, those that look at such events; as ``_changes`` and ``_own`` say of which points."""
 
     def catchpoints(self) -> list[Catchpoint]:
         """The user's and the debugger's own."""
@@ -118,24 +122,42 @@ class Judge:
             bound = point.bound[runner.index] = bind_condition(point, self.context_of(runner))
         return bound(event.exit if event is not None else None)
 
+    def looking(self, kind: str, when: str) -> list[Catchpoint]:
+        """The catchpoints that look at events of this kind before or after they are served, enabled or not."""
+        points = self.points
+        if points.changes != self._changes or points.own_catchpoints != self._own:
+            self._changes, self._own = points.changes, list(points.own_catchpoints)
+            self._looking.clear()
+        found = self._looking.get((kind, when))
+        if found is None:
+            found = [p for p in self.catchpoints() if p.when == when and p.looks_at(kind)]
+            self._looking[kind, when] = found
+        return found
+
     def offer(self, runner: DebuggedVcpu, exit: Exit, when: str = "after") -> tuple[Any, stops.Stop | None]:
         """Let the catchpoints and hooks of this kind see an exit: a hook's answer (or None), and the stop they want.
 
         The stop's pc is the vCPU's now: whoever completes an instruction afterwards moves it.
         """
         kind = exit.kind
-        found = [p for p in self.catchpoints() if p.enabled and p.when == when and p.looks_at(kind)]
-        if not found:
+        looking = self.looking(kind, when)
+        if not looking:
             return None, None
         event = self.event_of(runner, exit, when)
-        found = [p for p in found if p.matches(event)]
+        found, passes, plain = [], True, False
+        for p in looking:
+            if p.enabled and p.matches(event):
+                found.append(p)
+                passes &= p.passes
+                plain |= p.stops and p.function is None
         if not found:
             return None, None
-        if not all(p.passes for p in found):
+        if not passes:
             event.answer = SWALLOW
-        quiet = (p for p in self.points.catchpoints() if p.enabled and not p.stops)
-        if any(p.matches(event) for p in quiet):  # `handle ... nostop` means this very thing
-            found = [p for p in found if p.function is not None or not p.stops]
+        if plain:
+            quiet = (p for p in self.points.catchpoints() if p.enabled and not p.stops)
+            if any(p.matches(event) for p in quiet):  # `handle ... nostop` means this very thing
+                found = [p for p in found if p.function is not None or not p.stops]
         hits = self.ask(runner, found, event)
         if isinstance(hits, stops.Stop):
             return event.answer, hits

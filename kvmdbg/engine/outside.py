@@ -38,6 +38,8 @@ class Access(Protocol):
     """One way for the guest to reach out, once or again and again. A value is mostly a number."""
 
     writes: bool
+    kind: str
+    """That of ``exit``."""
     of_device: bool
     """Whether a device answers, and not the CPU itself."""
     is_exit: bool
@@ -100,6 +102,7 @@ class PortEntry:
         self.quiet = False
         """A write that nobody takes and nobody looks at."""
 
+    kind = "io"
     of_device = is_exit = True
 
     @property
@@ -150,6 +153,7 @@ class Mmio:
         self.writes = writes
         self.word = "write" if writes else "read"
 
+    kind = "mmio"
     of_device = is_exit = True
 
     @property
@@ -173,12 +177,13 @@ class Mmio:
 class Msr:
     """RDMSR or WRMSR that KVM has given us: because somebody wants it, or else because it does not know the MSR."""
 
-    __slots__ = ("index", "reason", "writes")
+    __slots__ = ("index", "kind", "reason", "writes")
 
     def __init__(self, index: int, reason: int, writes: bool) -> None:
         self.index = index
         self.reason = reason
         self.writes = writes
+        self.kind = "msr_write" if writes else "msr_read"
 
     of_device, is_exit = False, True
 
@@ -216,10 +221,11 @@ class Asking:
     ``run`` steps over it, and gives the stop that this brought, and whether the instruction is done.
     """
 
-    __slots__ = ("event", "ran", "run", "stop", "writes")
+    __slots__ = ("event", "kind", "ran", "run", "stop", "writes")
 
     def __init__(self, event: exits.Exit, run: Callable[[], tuple[Stop | None, bool]]) -> None:
         self.event = event
+        self.kind: str = event.kind
         self.run = run
         self.ran = False
         self.stop: Stop | None = None
@@ -321,7 +327,9 @@ class Door:
         """
         before = b"" if what.writes or not what.is_exit else at.vcpu.copy_of_regs()
         self.outside.reached(at, what)
-        answer, asked = self._judge.offer(at, what.exit(value), "before")
+        answer, asked = None, None
+        if self._judge.looking(what.kind, "before"):
+            answer, asked = self._judge.offer(at, what.exit(value), "before")
         outcome: Outcome = None
         if what.writes:
             value, outcome = self.outside.write(at, what, value, answer)
