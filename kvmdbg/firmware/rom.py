@@ -37,8 +37,10 @@ _BOTH_EOI = bytes.fromhex("b020 e6a0 e620")
 _ALL, _NO_MORE = bytes.fromhex("60 1e 06"), bytes.fromhex("07 1f 61")  # pusha, push ds, push es; pop them
 _MASTER = _OUT + b"\x50" + _EOI + b"\x58" + _IRET  # push ax; EOI; pop ax
 _SLAVE = _OUT + b"\x50" + _BOTH_EOI + b"\x58" + _IRET
-_AGAIN = _OUT + bytes.fromhex("7304 fb f4 ebf8") + _IRET  # jnc done; sti; hlt; jmp start
-_SPIN = _OUT + bytes.fromhex("7304 fb 90 ebf8") + _IRET  # the same with nop in place of hlt
+_ENTRY = b"\x90"
+"""A nop: what waits comes back behind it, so that what is held at the entry meets each call once."""
+_AGAIN = _ENTRY + _OUT + bytes.fromhex("7304 fb f4 ebf8") + _IRET  # jnc done; sti; hlt; jmp to the out
+_SPIN = _ENTRY + _OUT + bytes.fromhex("7304 fb 90 ebf8") + _IRET  # the same with nop in place of hlt
 _TIMER = _OUT + _ALL + b"\xcd\x1c" + _EOI + _NO_MORE + _IRET
 _KEYBOARD = (
     bytes.fromhex("50 e460 b44f f9 cd15 7306")  # push ax; in al, 60h; mov ah, 4Fh; stc; int 15h; jnc end

@@ -204,6 +204,17 @@ def test_catch_interrupt_says_what_is_asked(booted: Booted) -> None:
     assert words in stop.describe()
 
 
+def test_a_call_that_waits_is_caught_once(booted: Booted) -> None:
+    dbg = booted("again: mov ah, 0; int 0x16; mov ah, 0x0e; int 0x10; jmp again")
+    point = dbg.catch("interrupt", vector=0x16)
+    run(dbg)
+    for number, key in enumerate("ab", 1):
+        dbg.press(key)
+        assert "wait for a key" in run(dbg).describe()
+        assert dbg.screen()[0] == "ab"[:number]
+    assert point.hits == 3
+
+
 def test_a_call_is_no_exception(booted: Booted) -> None:
     dbg = booted("mov ax, 0x0e41; mov bx, 7; int 0x10; ud2")
     dbg.catch("exception")
