@@ -90,6 +90,8 @@ def _converted(one: re.Match[str], following: Iterator[str], evaluate: Evaluate,
     if letter == "p":
         address = value.value & (1 << 64) - 1
         return f"%{flags}s" % (f"{address:#x}" if address else "(nil)")
+    if letter in "cs" and length == "l":
+        return printable(f"%{flags}s" % _wide(value, read, letter))
     if letter == "c":
         return printable(f"%{flags}s" % character(value.value & 0xFF, ""))
     if letter == "s":
@@ -106,6 +108,24 @@ def _floating(value: Value) -> float:
     if size in (4, 8):
         return float(struct.unpack("<f" if size == 4 else "<d", data)[0])
     return float(value.value)
+
+
+def _wide(value: Value, read: Read, letter: str) -> str:
+    """A character of wchar_t, char16_t or char32_t, or the text that they are up to a zero. UsageError."""
+    target = value.type if letter == "c" else value.type.target
+    if target is None or target.size not in (2, 4):
+        raise UsageError(f"%l{letter} needs {'a character' if letter == 'c' else 'a text'} of 2 or 4 bytes, as L'a'")
+    if letter == "c":
+        return chr(value.value) if 0 <= value.value < 0x110000 else "?"
+    size = target.size
+    found = bytearray()
+    while len(found) < LONGEST_STRING * size:
+        at = len(found)
+        unit = value.data[at : at + size] if value.data else b"".join(read(value, at + one) for one in range(size))
+        if not any(unit):
+            break
+        found += unit
+    return found.decode("utf-16-le" if size == 2 else "utf-32-le", "replace")
 
 
 def _text(value: Value, read: Read) -> str:

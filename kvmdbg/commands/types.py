@@ -20,7 +20,7 @@ CNameArg = Annotated[str, RestType("EXPRESSION|TYPE", "expression")]
 
 def _type_of(dbg: Interpreter, text: str) -> tuple[CType, bool]:
     """The type that a text names or an expression has, and whether it names one. UsageError."""
-    from kvmdbg.language.expressions import named_type, parse
+    from kvmdbg.language.expressions import named_type
 
     scope = dbg.session.scope()
     found = named_type(text, scope)
@@ -33,7 +33,7 @@ def _type_of(dbg: Interpreter, text: str) -> tuple[CType, bool]:
         raise UsageError(
             f"'{text}' is a symbol whose type is not known: compile with -g, or give a type: (char)*{text}"
         )
-    return parse(text, scope=scope).type or dbg.session.evaluate(text).type, False
+    return dbg.session.type_of(text), False
 
 
 @command(

@@ -325,6 +325,16 @@ class Contexts:
                 self._convenience.types[name] = type_
         return value
 
+    def type_of(self, text: str) -> CType:
+        """The type of an expression, which is evaluated where its value decides alone (ExpressionError)."""
+        from kvmdbg.language.expressions import parse
+
+        expression = parse(text, scope=self.scope())
+        if expression.type is None:
+            return self.evaluate(text).type
+        expression.bind(self.selected)
+        return expression.type
+
     def locals(self) -> dict[str, str]:
         """The local variables of the function that pc is in, with their values in words."""
         return self.selected.source.values(parameters=False)

@@ -110,7 +110,7 @@ class Session:
         self.frame_of, self.backtrace, self.select_frame = self.frames.of, self.frames.backtrace, self.frames.select
         self.contexts = Contexts(control, self.files, self.frames, self.convenience, self.changes)
         self.linux = Linux(self.symbols, control, self.contexts.evaluate)
-        self.evaluate, self.scope = self.contexts.evaluate, self.contexts.scope
+        self.evaluate, self.type_of, self.scope = self.contexts.evaluate, self.contexts.type_of, self.contexts.scope
         self.locals, self.arguments = self.contexts.locals, self.contexts.arguments
         self.locations = Locations(self.files, self.source, control, self.contexts, self.frames)
         self.points = Points(self.breakpoints, self.symbols, self.locations, control, self.contexts)

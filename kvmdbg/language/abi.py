@@ -13,8 +13,10 @@ from kvmdbg.language.ctype import CType, integer
 
 _EXTENSIONS = {"u8": ctype.U8, "u16": ctype.U16, "u32": ctype.U32, "u64": ctype.U64, "s8": ctype.S8,
                "s16": ctype.S16, "s32": ctype.S32, "s64": ctype.S64}  # fmt: skip
-_ORDER = ("signed", "unsigned", "short", "long", "char", "int", "float", "double", "_Bool", "void")
-WORDS = frozenset(_ORDER) | frozenset(_EXTENSIONS) | {f"{u}int{bits}_t" for u in ("", "u") for bits in (8, 16, 32, 64)}
+_ORDER = ("signed", "unsigned", "short", "long", "char", "int", "__int128", "float", "double", "_Bool", "void")
+OF_LIBRARIES = frozenset(_EXTENSIONS) | {f"{u}int{bits}_t" for u in ("", "u") for bits in (8, 16, 32, 64)}
+"""Names that the guest's source may give to something of its own."""
+WORDS = frozenset(_ORDER) | OF_LIBRARIES
 """The words that types are made of."""
 
 
@@ -27,6 +29,7 @@ class Abi:
         self.int, self.unsigned = integer("int", 4, signed=True), integer("unsigned int", 4)
         self.long, self.unsigned_long = (integer("long", long_size, signed=True), integer("unsigned long", long_size))
         self.long_long, self.unsigned_long_long = integer("long long", 8, signed=True), integer("unsigned long long", 8)
+        self.int128, self.unsigned128 = integer("__int128", 16, signed=True), integer("unsigned __int128", 16)
         self.float, self.double = CType("float", "float", 4), CType("float", "double", 8)
         self.long_double = CType("float", "long double", 16 if long_size == 8 else 12)
         self._named = {
@@ -41,6 +44,8 @@ class Abi:
             "unsigned long": self.unsigned_long,
             "long long": self.long_long,
             "unsigned long long": self.unsigned_long_long,
+            "__int128": self.int128,
+            "unsigned __int128": self.unsigned128,
             "float": self.float,
             "double": self.double,
             "long double": self.long_double,
@@ -75,7 +80,22 @@ class Abi:
             return self.int if signed else self.unsigned
         if size <= self.long_size:
             return self.long if signed else self.unsigned_long
-        return self.long_long if signed else self.unsigned_long_long
+        if size <= 8:
+            return self.long_long if signed else self.unsigned_long_long
+        return self.int128 if signed else self.unsigned128
+
+    def character(self, prefix: str) -> CType:
+        """The type of the elements of a text with a prefix: char, wchar_t ("L"), char16_t ("u"), char32_t ("U")."""
+        if prefix in ("", "u8"):
+            return self.char
+        name, size, signed = {"L": ("wchar_t", 4, True), "u": ("char16_t", 2, False), "U": ("char32_t", 4, False)}[
+            prefix
+        ]
+        stands_for = integer("unsigned short", 2) if size == 2 else self.int if signed else self.unsigned
+        made = CType("char", name, size)
+        made.qualify(stands_for, "")
+        made.kind, made.prefix = "char", prefix
+        return made
 
     def promoted(self, type: CType) -> CType:
         """The integer promotions."""

@@ -29,8 +29,8 @@ def remainder(left: int, right: int) -> int:
 
 
 def shift_left(left: int, right: int) -> int:
-    """0 from 64 places on."""
-    return left << right if right < 64 else 0
+    """0 from 128 places on, where no type has any bits left."""
+    return left << right if right < 128 else 0
 
 
 #: How each operator works on exact numbers, before its result is wrapped to 64 bits.
@@ -49,14 +49,15 @@ def bounds(op: str, left: Range, right: Range) -> Range:
         corners = [OPERATORS[op](a, b) for a, b in product(left, right)]
         return min(corners), max(corners)
     if op == "<<":
-        places = max(0, min(right[1], 63))
+        places = max(0, min(right[1], 127))
         return min(left[0] << places, 0), max(left[1] << places, 0)
     natural = left[0] >= 0 and right[0] >= 0
+    most = (1 << max(abs(one) for one in (*left, *right)).bit_length()) - 1
     if op == "&":
         highs = [high for low, high in (left, right) if low >= 0]
-        return (0, min(highs)) if highs else (LEAST, MASK)
+        return (0, min(highs)) if highs else (-most - 1, most)
     if op in ("|", "^"):
-        return (0, (1 << max(left[1], right[1]).bit_length()) - 1) if natural else (-MASK - 1, MASK)
+        return (0, (1 << max(left[1], right[1]).bit_length()) - 1) if natural else (-most - 1, most)
     most = max(abs(left[0]), abs(left[1]))  # / % >> do not make it greater
     return 0 if natural else -most, most
 
@@ -82,7 +83,7 @@ def _shifted_left(left: int, right: int, fail: Fail, column: int) -> int:
 def _shifted_right(left: int, right: int, fail: Fail, column: int) -> int:
     if right < 0:
         raise fail("a shift by a negative number", column)
-    return left >> min(right, 64)
+    return left >> min(right, 128)
 
 
 def _store(ctx: Context, address: int, value: int, size: int, signed: bool, space: str) -> int:

@@ -241,10 +241,27 @@ class GuestCall(Node):
 
 
 class SizeOf(Node):
-    """Size in bytes of a pointer in memory, in the mode the CPU is in."""
+    """Size in bytes of a pointer in memory, in the mode the CPU is in; of ``operand``, which must be there."""
+
+    operand: Node | None = None
 
     def emit(self, make: Generator) -> Code:
+        if self.operand is not None:
+            self.operand.emit(make)
         return Code("ctx.pointer_size", 2, 8)
+
+
+class SizeOfValue(Number):
+    """The size of what ``operand`` is. It is not evaluated, but what it names must be there."""
+
+    operand: Node
+
+    def parts(self) -> tuple[Node, ...]:
+        return (self.operand,)
+
+    def emit(self, make: Generator) -> Code:
+        self.operand.emit(make)
+        return Code(str(self.value), self.value, self.value)
 
 
 class Symbol(Node):
@@ -271,6 +288,8 @@ class Name(Node):
             return Code(make.parameter("floating", self.name, self.column) + f"({self.type.size})")
         if (low, high) == (LEAST, MASK):
             low, high = limits(self.type)
+        if high > MASK:
+            return make.cut(Code(make.parameter("wide", self.name, self.column) + "()", 2 * -high, 2 * high), self.type)
         return Code(make.parameter("reader", self.name, self.column) + "()", low, high)
 
 
@@ -394,6 +413,24 @@ class Comma(Node):
     def emit(self, make: Generator) -> Code:
         left, right = self.left.emit(make), self.right.emit(make)
         return right if left.constant else Code(f"({left.text}, {right.text})[1]", right.low, right.high)
+
+
+class Items(Node):
+    """``{1, 2}``: an array of these, in no memory."""
+
+    items: tuple[Node, ...]
+
+    def parts(self) -> tuple[Node, ...]:
+        return self.items
+
+    def emit(self, make: Generator) -> Code:
+        target = self.type.target
+        assert target is not None
+        found = []
+        for one in self.items:
+            text = one.emit(make)
+            found.append(make.in_memory(make.converted(text, one.type, target) if target.is_number else text, target))
+        return Code("(" + " + ".join(one.text for one in found) + ")")
 
 
 class Chars(Node):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 
-from kvmdbg.language.abi import WORDS, Abi, abi
+from kvmdbg.language.abi import OF_LIBRARIES, WORDS, Abi, abi
 from kvmdbg.language.context import Scope
 from kvmdbg.language.ctype import CType, array_of, function_returning, pointer
 from kvmdbg.language.tokens import Tokens
@@ -58,7 +58,7 @@ class Declarators(Tokens):
         """Whether a type is next."""
         if self._kind != "word":
             return False
-        if self._token in WORDS or self._token in _TAGS or self._token in _QUALIFIERS:
+        if self._is_built_in() or self._token in _TAGS or self._token in _QUALIFIERS:
             return True
         scope = self._scope
         if scope is None:
@@ -66,6 +66,17 @@ class Declarators(Tokens):
         if scope.variable(self._token) is None and scope.type(self._token) is not None:
             return True
         return self._with_arguments() is not None
+
+    def _is_built_in(self) -> bool:
+        """Whether a word of built-in types is next, which the guest's source has not given to something of its own."""
+        if self._kind != "word" or self._token not in WORDS:
+            return False
+        return self._token not in OF_LIBRARIES or self._scope is None or not self._is_declared(self._token)
+
+    def _is_declared(self, name: str) -> bool:
+        return self._scope is not None and (
+            self._scope.variable(name) is not None or self._scope.type(name) is not None
+        )
 
     def _with_arguments(self) -> tuple[CType, int] | None:
         """The type that a name with arguments of a template is, as in "Vec<int>", and where it ends."""
@@ -99,11 +110,11 @@ class Declarators(Tokens):
     def _base_type(self, why: str, column: int) -> CType:
         words: list[str] = []
         qualifiers = self._qualifiers()
-        templated = self._with_arguments() if self._token not in WORDS else None
+        templated = self._with_arguments() if not self._is_built_in() else None
         if templated is not None:
             self._skip_to(templated[1])
             return _qualified(templated[0], [*qualifiers, *self._qualifiers()])
-        if self._kind == "word" and self._token not in WORDS and self._is_type():
+        if self._kind == "word" and not self._is_built_in() and self._is_type():
             words.append(self._take())
             if words[0] in _TAGS and (templated := self._with_arguments()) is not None:
                 self._skip_to(templated[1])
@@ -114,7 +125,7 @@ class Declarators(Tokens):
             if found is None:
                 raise self.fail(f"there is no type '{' '.join(words)}'", column)
             return _qualified(found, [*qualifiers, *self._qualifiers()])
-        while self._kind == "word" and (self._token in WORDS or self._token in _QUALIFIERS):
+        while self._is_built_in() or (self._kind == "word" and self._token in _QUALIFIERS):
             words.append(self._take())
         if not words:
             raise self.fail(f"the type {why} is expected, as in u8, u16*, unsigned int")

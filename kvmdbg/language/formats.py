@@ -6,7 +6,7 @@ Source: gdb manual, "Output Formats" and "Examining Memory"; what both do was co
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from kvmdbg.errors import UsageError
@@ -58,13 +58,18 @@ def signed(value: int, size: int) -> int:
     return (value & (2 * half - 1) ^ half) - half
 
 
-def character(byte: int, quote: str = "'") -> str:
-    """One byte as it stands in C between two ``quote``: escaped where it must be, octal where it cannot be shown."""
-    if byte in _ESCAPES:
-        return _ESCAPES[byte]
-    if chr(byte) == quote:
+def character(code: int, quote: str = "'", *, wide: bool = False) -> str:
+    """A character as it stands in C between two ``quote``: escaped where it must be, octal where it cannot be shown.
+
+    It is a byte, or, ``wide``, one of Unicode's.
+    """
+    if code in _ESCAPES:
+        return _ESCAPES[code]
+    if wide and 0x7F < code < 0x110000:
+        return chr(code) if chr(code).isprintable() else f"\\x{code:x}"
+    if chr(code & 0xFF) == quote:
         return "\\" + quote
-    return chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte:03o}"
+    return chr(code) if 0x20 <= code < 0x7F else f"\\{code:03o}"
 
 
 MOST_ELEMENTS = 200
@@ -73,13 +78,21 @@ MOST_ALIKE = 10
 """So many of the same in a row are shown one by one."""
 
 
-def quoted(data: bytes, *, ended: bool = False, most: int = MOST_ELEMENTS, alike: int = MOST_ALIKE) -> str:
+def quoted(
+    data: Sequence[int],
+    *,
+    ended: bool = False,
+    most: int = MOST_ELEMENTS,
+    alike: int = MOST_ALIKE,
+    prefix: str = "",
+) -> str:
     """Characters as gdb shows an array of them: one zero at the end is left out, runs of the same are counted.
 
     ``ended``: what followed was a zero, so that there is none to leave out. So many as ``most`` are shown, and so many
-    as ``alike`` of the same one by one; 0: all.
+    as ``alike`` of the same one by one; 0: all. With a ``prefix`` ("L") they are Unicode's.
     """
-    if not ended and data[-1:] == b"\0":
+    wide = bool(prefix)
+    if not ended and data and not data[-1]:
         data = data[:-1]
     parts: list[str] = []
     most = most or len(data) + 1
@@ -89,13 +102,13 @@ def quoted(data: bytes, *, ended: bool = False, most: int = MOST_ELEMENTS, alike
         if left <= 0:
             return ", ".join(parts) + "..."
         if alike and count > alike:
-            parts.append(f"'{character(byte)}' <repeats {count} times>")
+            parts.append(f"{prefix}'{character(byte, wide=wide)}' <repeats {count} times>")
             open_, left = False, left - alike
             continue
-        shown = character(byte, '"') * count  # those alike are shown together, also at the end
-        parts[-1:] = [f'{parts[-1][:-1]}{shown}"'] if open_ else [*parts[-1:], f'"{shown}"']
+        shown = character(byte, '"', wide=wide) * count  # those alike are shown together, also at the end
+        parts[-1:] = [f'{parts[-1][:-1]}{shown}"'] if open_ else [*parts[-1:], f'{prefix}"{shown}"']
         open_, left = True, left - count
-    return ", ".join(parts) if parts else '""'
+    return ", ".join(parts) if parts else f'{prefix}""'
 
 
 def number_in_radix(value: int, radix: int) -> str:

@@ -54,8 +54,8 @@ class Unary(Node):
             return Code(f"({'0.0' if self.type.size <= 8 else 'extended(0)'} - {code.text})")  # gdb has no -0.0 here
         extra = 1 if self.op == "~" else 0
         if code.constant:
-            value = wrap(-code.low - extra)
-            return make.cut(number(value), self.type)
+            value = -code.low - extra
+            return make.cut(number(wrap(value) if self.type is EXACT else value), self.type)
         return make.cut(Code(f"({self.op}{code.text})", -code.high - extra, -code.low - extra), self.type)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from fractions import Fraction
 
 from kvmdbg.language import code, functions, operators
-from kvmdbg.language.abi import WORDS
 from kvmdbg.language.code import Node
 from kvmdbg.language.ctype import ADDRESS, EXACT, U64, CType, Member, array_of, integer
 from kvmdbg.language.floats import Extended, single
@@ -29,7 +28,10 @@ class Parser(Operators):
         return node
 
     def _postfixed(self) -> Node:
-        node = self._operand()
+        return self._suffixed(self._operand())
+
+    def _suffixed(self, node: Node) -> Node:
+        """What stands behind an operand: its elements, its members, its results."""
         if self._colon and self._is(":"):
             column = self._start
             self._take()
@@ -117,15 +119,19 @@ class Parser(Operators):
                 found.type = self._scope.variable_type(name) or EXACT
             return found
         if self._kind == "string":
-            text = self._text() + b"\0"
-            return code.Constant(column=column, type=array_of(self.abi.char, len(text)), value=text)
+            data, prefix = self._text()
+            element = self.abi.character(prefix)
+            data += bytes(element.size)
+            return code.Constant(column=column, type=array_of(element, len(data) // element.size), value=data)
         if self._kind == "char":
             if self._names_a_scope():
                 return self._named(column)
-            value = self._character()
+            value, prefix = self._character()
+            if prefix:
+                return code.Number(column=column, type=self.abi.character(prefix), value=value)
             return code.Number(column=column, type=self.abi.char, value=value - 256 if value > 127 else value)
         if self._kind == "word":
-            if self._token in WORDS:
+            if self._is_built_in():
                 raise self.fail(f"'{self._token}' is a type; a cast is written ({self._token})VALUE")
             return self._named(column)
         if not self._is("("):

@@ -79,6 +79,18 @@ def reader(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], Any
     return variable
 
 
+def wide(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], int]:
+    """A function that reads ``$name``, an integer of more than 64 bits."""
+
+    def variable() -> int:
+        value = _variable(ctx, name, column, fail)
+        if isinstance(value, bytes):
+            raise fail(f"${name} is no number any more", column)
+        return int(value) if not isinstance(value, Extended) else int(float(value))
+
+    return variable
+
+
 def _variable(ctx: Context, name: str, column: int, fail: Fail) -> Raw:
     value = ctx.variable(name)
     if value is None:
@@ -275,6 +287,7 @@ BINDERS: dict[str, Callable[[Context, str, int, Fail], Any]] = {
     "unset": unset,
     "floating": floating,
     "whole": whole,
+    "wide": wide,
     "placer": placer,
     "contents": source_contents,
     "place": source_placer,

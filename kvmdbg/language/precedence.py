@@ -9,7 +9,7 @@ from __future__ import annotations
 from kvmdbg.errors import ExpressionError
 from kvmdbg.language import code, operators
 from kvmdbg.language.code import Node
-from kvmdbg.language.ctype import ADDRESS, EXACT, CType, array_of, pointer
+from kvmdbg.language.ctype import ADDRESS, EXACT, array_of, pointer
 from kvmdbg.language.declarators import Declarators
 from kvmdbg.language.places import static_type
 from kvmdbg.language.types import LINEAR, PHYSICAL
@@ -38,6 +38,9 @@ class Operators(Declarators):
     _nesting = 0
 
     def _postfixed(self) -> Node:
+        raise NotImplementedError
+
+    def _suffixed(self, node: Node) -> Node:
         raise NotImplementedError
 
     def _checked(self, node: Node) -> Node:
@@ -245,6 +248,8 @@ class Operators(Declarators):
             return self._assigned(target, code.Number(column=column, type=self.abi.int, value=1), op[0], column)
         if self._is("{"):
             self._take()
+            if not self._is_type() and not self._is("}"):
+                return self._suffixed(self._items(column))
             type = self._type("of a '{type} address'")
             self._expect("}", "after the type")
             address = self._number_of(self._unary())
@@ -258,6 +263,21 @@ class Operators(Declarators):
             self._take()
             return self._sizeof(column)
         return self._postfixed()
+
+    def _items(self, column: int) -> Node:
+        """The elements of an array that is typed as ``{1, 2}``; the first is next."""
+        items: list[Node] = []
+        while not items or self._is(","):
+            if items:
+                self._take()
+            items.append(self._assignment())
+        self._expect("}", "behind the elements of an array")
+        if len(items) == 1 and isinstance(items[0], code.Symbol) and self._kind in ("number", "word", "dollar", "phys"):
+            raise self.fail(f"the type of a '{{type}} address' is expected, not '{items[0].name}'", items[0].column)
+        first = items[0].type if items[0].type is not EXACT else self.abi.long
+        if any(one.type.size != first.size or one.type.is_number != first.is_number for one in items):
+            raise self.fail("the elements of an array must have one size", column)
+        return self._checked(code.Items(column=column, type=array_of(first, len(items)), items=tuple(items)))
 
     def _dereferenced(self, node: Node, column: int) -> Node:
         """``*node``. A plain number and a bare address point to an int, as in gdb."""
@@ -283,14 +303,22 @@ class Operators(Declarators):
         return self._checked(code.Part(column=column, type=to, whole=array, offset=offset))
 
     def _sizeof(self, column: int) -> Node:
+        operand: Node | None = None
         if self._is("("):
             outer, self._colon = self._colon, True
             self._take()
-            type: CType = self._type("of sizeof") if self._is_type() else self._comma().type
+            if self._is_type():
+                type = self._type("of sizeof")
+            else:
+                operand = self._comma()
+                type = operand.type
             self._expect(")", "of sizeof")
             self._colon = outer
         else:
-            type = self._unary().type
+            operand = self._unary()
+            type = operand.type
         if type.by_mode:
-            return code.SizeOf(column=column, type=self.abi.int)
+            return code.SizeOf(column=column, type=self.abi.int, operand=operand)
+        if operand is not None:
+            return code.SizeOfValue(column=column, type=self.abi.int, value=type.size, operand=operand)
         return code.Number(column=column, type=self.abi.int, value=type.size)  # gdb: an int

@@ -5,7 +5,7 @@ Source: gdb manual, "Print Settings" and "Output Formats"; what each shows was c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kvmdbg.errors import MemoryFault
 from kvmdbg.language import rust
@@ -73,9 +73,8 @@ class Printer:
     def _with_type(self, type: CType, number: int) -> str:
         target = type.target
         assert target is not None
-        bare = type is ADDRESS or (
-            not type.given and target.kind == "char" and (target.unqualified or target.given) == "char"
-        )
+        named = (target.unqualified or target.given) == "char" or bool(target.prefix)
+        bare = type is ADDRESS or (not type.given and target.kind == "char" and named)
         return self._pointer(type, number) if bare else f"({type}) {self._pointer(type, number)}"
 
     def show(self, type: CType, data: bytes, letter: str = "", depth: int = 0) -> str:
@@ -119,6 +118,8 @@ class Printer:
         if type.kind == "bool":
             return {0: "false", 1: "true"}.get(number) or str(number)
         if type.kind == "char":
+            if type.prefix:
+                return f"{number} {type.prefix}'{character(number, wide=True)}'"
             return f"{number} '{character(number & 0xFF)}'"
         if type.kind == "pointer":
             return self._pointer(type, number)
@@ -135,39 +136,41 @@ class Printer:
         target = type.target
         to_code = target is not None and target.kind == "function"
         text = self.address(number) if self.style.symbol or to_code else f"{number:#x}" if self.style.address else ""
-        if target is None or target.kind != "char" or target.size != 1 or not number:
+        if target is None or target.kind != "char" or not (target.size == 1 or target.prefix) or not number:
             return text
         try:
-            found = self._text(number)
+            found = self._text(number, target)
         except MemoryFault:
             found = f"<error: Cannot access memory at address {number:#x}>"
         return f"{text} {found}".lstrip()
 
-    def _text(self, address: int) -> str:
+    def _text(self, address: int, type: CType) -> str:
         """The characters up to a zero, or as many as are shown."""
-        most = self.style.elements or 1 << 16
-        data = b""
-        while len(data) < most and b"\0" not in data:
-            at = address + len(data)
+        size, most = type.size, self.style.elements or 1 << 16
+        codes: list[int] = []
+        while len(codes) < most and 0 not in codes:
+            at = address + len(codes) * size
+            step = max(min((most - len(codes)) * size, 4096 - at % 4096) // size, 1)
             try:
-                data += self._read(at, min(most - len(data), 4096 - at % 4096))
+                codes += _characters(self._read(at, step * size), type)
             except MemoryFault:
-                if not data:
+                if not codes:
                     raise
-                return self._quoted(data, ended=True) + "..."
-        ended = b"\0" in data
-        more = "" if ended or not self._more(address + len(data)) else "..."
-        return self._quoted(data.split(b"\0")[0], ended=True) + more
+                return self._quoted(codes, type, ended=True) + "..."
+        ended = 0 in codes
+        more = "" if ended or not self._more(address + len(codes) * size, size) else "..."
+        return self._quoted(codes[: codes.index(0)] if ended else codes, type, ended=True) + more
 
-    def _more(self, address: int) -> bool:
+    def _more(self, address: int, size: int) -> bool:
         """Whether a text goes on there."""
         try:
-            return self._read(address, 1) != b"\0"
+            return any(self._read(address, size))
         except MemoryFault:
             return True
 
-    def _quoted(self, data: bytes, *, ended: bool = False) -> str:
-        return quoted(data, ended=ended, most=self.style.elements, alike=self.style.repeats)
+    def _quoted(self, codes: Sequence[int], type: CType, *, ended: bool = False) -> str:
+        style = self.style
+        return quoted(codes, ended=ended, most=style.elements, alike=style.repeats, prefix=type.prefix)
 
     # --- what has parts ----------------------------------------------------------------------------
 
@@ -211,11 +214,11 @@ class Printer:
 
     def _array(self, type: CType, inner: CType, data: bytes, letter: str, depth: int) -> str:
         style, count = self.style, type.count or 0
-        if inner.kind == "char" and inner.size == 1 and letter in NATURAL and not type.is_vector:
-            data = data[:count]
-            if style.null_stop and b"\0" in data:
-                return self._quoted(data.partition(b"\0")[0], ended=True)
-            return self._quoted(data)
+        if inner.kind == "char" and (inner.size == 1 or inner.prefix) and letter in NATURAL and not type.is_vector:
+            codes = _characters(data[: count * inner.size], inner)
+            if style.null_stop and 0 in codes:
+                return self._quoted(codes[: codes.index(0)], inner, ended=True)
+            return self._quoted(codes, inner)
         if style.max_depth and depth >= style.max_depth:
             return "{...}"
         size, most = max(inner.size, 1), style.elements or 1 << 62
@@ -241,6 +244,15 @@ class Printer:
         if style.array and shown:
             return left_sign + indent + f",{indent}".join(shown) + end + "\n" + " " * (2 * depth) + right_sign
         return left_sign + ", ".join(shown) + end + right_sign
+
+
+def _characters(data: bytes, type: CType) -> list[int]:
+    """The characters of a text; of UTF-16 two that are one are taken together."""
+    size = type.size
+    codes = [int.from_bytes(data[at : at + size], "little") for at in range(0, len(data) - size + 1, size)]
+    if type.prefix != "u" or not any(0xD800 <= code < 0xDC00 for code in codes):
+        return codes
+    return [ord(one) for one in data.decode("utf-16-le", "surrogatepass")]
 
 
 def _one_byte(number: int, is_signed: bool) -> int:

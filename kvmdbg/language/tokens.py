@@ -12,8 +12,8 @@ from kvmdbg.language.types import MASK
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<number>0[xX][\w.]*[pP][-+]?[0-9]\w*|[0-9][0-9_.]*[eE][-+]?[0-9]\w*|[0-9][\w.]*|\.[0-9]\w*)
-    | (?P<string>"(?:\\.|[^"\\])*(?:"|$))
-    | (?P<char>'(?:\\.[^'\\]*|[^'\\]*)(?:'|$))
+    | (?P<string>(?:u8|[LuU])?"(?:\\.|[^"\\])*(?:"|$))
+    | (?P<char>[LuU]?'(?:\\.[^'\\]*|[^'\\]*)(?:'|$))
     | (?P<dollar>\$\$?[0-9]+|\$[A-Za-z_]\w*|\$\$?)
     | (?P<phys>phys:)
     | (?P<word>(?:::)?[A-Za-z_.][\w.$]*(?:::~?[A-Za-z_][\w.$]*)*)
@@ -33,7 +33,11 @@ _FLOATING = re.compile(
     r"(?:(0[xX][0-9a-fA-F_]*\.?[0-9a-fA-F_]*)[pP]([-+]?[0-9]{1,5})"
     r"|((?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))(?:[eE]([-+]?[0-9]{1,5}))?))([fFlL]?)"
 )
-_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]+)|([0-7]{1,3})|(.))|[^\\]+", re.DOTALL)
+_ESCAPE = re.compile(
+    r"\\(?:x([0-9a-fA-F]+)|([0-7]{1,3})|(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))|(.))|[^\\]+", re.DOTALL
+)
+_PREFIX = re.compile("[uUL]8?(?=['\"])|")
+_ENCODINGS = {"u": "utf-16-le", "U": "utf-32-le", "L": "utf-32-le"}
 
 
 class Tokens:
@@ -124,40 +128,55 @@ class Tokens:
         self._take()
         return exact, match[5].lower()
 
-    def _text(self) -> bytes:
-        """Take a text between double quotes, and those that follow it; its bytes."""
-        found = b""
+    def _text(self) -> tuple[bytes, str]:
+        """Take a text between double quotes, and those that follow it; its bytes and its prefix ("L", "u", "U", "")."""
+        parts, prefix = [], ""
         while self._kind == "string":
-            token = self._token
+            own, token = self._unprefixed()
             if len(token) < 2 or not token.endswith('"'):
                 raise self.fail("the closing quote is missing")
-            found += _ESCAPE.sub(self._escaped, token[1:-1]).encode("latin-1", "replace")
+            if own and prefix not in ("", own):
+                raise self.fail("texts of different characters do not go together")
+            prefix = own or prefix
+            parts.append(token[1:-1])
             self._take()
-        return found
+        wide = prefix in _ENCODINGS
+        found = "".join(_ESCAPE.sub(lambda one: self._escaped(one, wide), part) for part in parts)
+        return found.encode(_ENCODINGS.get(prefix, "latin-1"), "surrogatepass" if wide else "replace"), prefix
 
-    def _escaped(self, match: re.Match[str]) -> str:
+    def _unprefixed(self) -> tuple[str, str]:
+        """The prefix of the text or character that is next, and the rest of it."""
+        match = _PREFIX.match(self._token)
+        assert match is not None
+        return match[0].removesuffix("8") if match[0] == "u8" else match[0], self._token[match.end() :]
+
+    def _escaped(self, match: re.Match[str], wide: bool) -> str:
         if match[0][0] != "\\":
-            return match[0].encode("utf-8", "surrogateescape").decode("latin-1")
+            return match[0] if wide else match[0].encode("utf-8", "surrogateescape").decode("latin-1")
         if match[1] or match[2]:
-            return chr((int(match[1], 16) if match[1] else int(match[2], 8)) & 0xFF)
-        if match[3] not in _ESCAPES:
-            raise self.fail(f"'\\{match[3]}' is no character")
-        return chr(_ESCAPES[match[3]])
+            code = int(match[1], 16) if match[1] else int(match[2], 8)
+            if wide and code > 0x10FFFF:
+                raise self.fail(f"'{match[0]}' is no character")
+            return chr(code if wide else code & 0xFF)
+        if match[3] or match[4]:
+            code = int(match[3] or match[4], 16)
+            if code > 0x10FFFF:
+                raise self.fail(f"'{match[0]}' is no character")
+            return chr(code) if wide else chr(code).encode("utf-8", "surrogatepass").decode("latin-1")
+        if match[5] not in _ESCAPES:
+            raise self.fail(f"'\\{match[5]}' is no character")
+        return chr(_ESCAPES[match[5]])
 
-    def _character(self) -> int:
-        """Take a character between quotes; its code."""
-        token = self._token
-        body = token[1:-1]
-        value: int | None = None
+    def _character(self) -> tuple[int, str]:
+        """Take a character between quotes; its code and its prefix ("L", "u", "U", "")."""
+        prefix, token = self._unprefixed()
         if len(token) < 2 or not token.endswith("'"):
             raise self.fail("the closing quote is missing")
-        if len(body) == 1 and body != "\\":
-            value = ord(body)
-        elif match := re.fullmatch(r"\\(?:x([0-9a-fA-F]{1,2})|([0-7]{1,3}))", body):
-            value = int(match[1], 16) if match[1] else int(match[2], 8)
-        elif body[:1] == "\\":
-            value = _ESCAPES.get(body[1:])
-        if value is None or value > 0xFF:
-            raise self.fail(f"{token} is not one byte's character")
+        match = _ESCAPE.fullmatch(token[1:-1])
+        known = match is not None and (match[5] is None or match[5] in _ESCAPES)
+        shown = self._escaped(match, bool(prefix)) if match is not None and known else ""
+        what = "character" if prefix else "byte's character"
+        if len(shown) != 1 or ord(shown) > (0xFFFF if prefix == "u" else 0x10FFFF if prefix else 0xFF):
+            raise self.fail(f"{self._token} is not one {what}")
         self._take()
-        return value
+        return ord(shown), prefix

@@ -62,6 +62,19 @@ MEANT = [
     (r"", r".* \+ .*i", r"print/\w waves", "gdb formats the real part of a complex number"),
     (r".*<error: Cannot access memory", r"", r"", "gdb has what is in the file, kvmdbg the guest's whole memory"),
     (r".*\.\d+>$", r"", r"print/a ", "static variables of functions are named without the compiler's number"),
+    (r"\(refused\) That operation is not available on integers of more", r"", r"", "kvmdbg works with 128 bits, too"),
+    (
+        r"\(refused\) No type named (unsigned )?__int128",
+        r"",
+        r"",
+        "kvmdbg knows the type where the program has none of it",
+    ),
+    (
+        r".*__int128 unsigned",
+        r".*unsigned __int128",
+        r"",
+        "as unsigned long, which DWARF has as long unsigned int",
+    ),
     (r"warning: (left|right) shift", r"", r"", "gdb warns of a shift and goes on"),
 ]
 

@@ -51,6 +51,14 @@ typedef float real_t; real_t real = 1.25f; signed char tiny[3] = { -1, 0, 'x' };
 struct packed { char c; int i; long long l; } __attribute__((packed)) packed = { 'p', -1, 1ll << 33 };
 unsigned char grid[40][5] = { "abcd", "abcd" }; struct point_t_like { point_t at[2]; double w; } shapes[3] = { { { { 1, 2 } }, 0.5 } };
 
+typedef __WCHAR_TYPE__ wchar_t; typedef __CHAR16_TYPE__ char16_t; typedef __CHAR32_TYPE__ char32_t;
+wchar_t wide = L'k', wname[] = L"wide \t\n", *wp = wname, wrep[30]; char16_t c16 = u'x', s16[8] = u"six", *p16 = s16;
+char32_t c32 = U'~', s32[5] = U"ab~"; struct { wchar_t w[4]; char16_t h; } mixture = { L"xyz", u'\'' };
+unsigned char u8 = 9; typedef unsigned short u16; u16 half = 65;
+#ifdef __SIZEOF_INT128__
+__int128 huge = ((__int128) 0x0123456789abcdefll << 64) | 0xfedcba9876543210ull, minus = -5; unsigned __int128 most = -1;
+#endif
+
 void kmain(void)
 {
     static int count = 5;

@@ -36,3 +36,31 @@ def test_a_difference_is_found() -> None:
     assert [(one.line, bool(one.reason)) for one in found] == [("print 2", False), ("print yes+no", True)]
     assert str(found[0]) == "print 2\n  gdb:    2\n  kvmdbg: 3"
     assert isinstance(found[0], Difference)
+
+
+FORMS = r"""
+print wide|print wname|print wp|print *wp|print c16|print s16|print p16|print c32|print s32|print wrep
+print/x wname|print mixture|whatis wide|whatis wide + 0|ptype wide|print sizeof(wname)|print L'a'|whatis u'a'
+print U"ab" "c"|print L"abc"[1]|whatis L"abc"|print sizeof(u"abc")|print '\x41'|print wide == L'k'
+print {1, 2, 3}[1]|whatis {1, 2}|print sizeof({1, 2, 3})|print {'a', 'b'}|print {{1, 2}, {3, 4}}|print {1, 'a'}
+print {num}|print {pt, pts[1]}|print {short}&num|print {int[2]}table|print u8|print u8 + 1|print half
+whatis (u16)num|print sizeof(nothing_here)|whatis nothing_here + 1|print huge|print/x minus|print most
+print/t minus|print sizeof(huge)|whatis huge|print &huge|print -elements 3 -- wname|output s16
+printf "%ls|%d\n", wname, 5"""
+
+
+def test_forms_that_generated_questions_seldom_have(tmp_path: Path) -> None:
+    program = build(tmp_path, 64, "-O0")
+    lines = [one for row in FORMS.strip().splitlines() for one in row.split("|")]
+    lines[-2:] = ["|".join(lines[-2:])]
+    theirs = answers_of_gdb(GDBS["distribution"], program, lines)
+    with kvmdbg.open(program, memory="16M") as session:
+        ours = answers_of_kvmdbg(session, lines)
+        assert [one for one in differences(lines, theirs, ours) if not one.reason] == []
+        more = {"huge + 1": "1512366075204170947332355369683137041", "minus * 2": "-10", "~most": "0",
+                "huge >> 64": "81985529216486895", "1 + (most >> 127)": "2", "huge > 1": "1", "huge == 0": "0",
+                "(unsigned __int128)-1 == most": "1", "(long)huge": "-81985529216486896", "minus / 2": "-2",
+                "huge & 0xff": "16", "-most": "1", "(__int128)1 << 100": "1267650600228229401496703205376",
+                "$big = huge": "1512366075204170947332355369683137040", "$big - huge": "0",
+                "L'\\u00e9'": "233 L'é'", 'L"\\u20ac"': 'L"€"'}  # fmt: skip
+        assert answers_of_kvmdbg(session, [f"print {one}" for one in more]) == list(more.values())
