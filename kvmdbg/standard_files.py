@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 from io import BufferedWriter, FileIO, TextIOWrapper
 from typing import Any, BinaryIO
@@ -16,7 +15,8 @@ from typing import Any, BinaryIO
 from kvmdbg.printable import printable
 
 #: Exit status when the reader of stdout went away: 128 plus the signal's number, as shells have it.
-READER_GONE = 128 + signal.SIGPIPE
+SIGPIPE = 13
+READER_GONE = 128 + SIGPIPE
 STDOUT, STDERR = 1, 2
 
 

@@ -6,14 +6,13 @@ that is to be soon. Where KVM has the interrupt controllers nothing comes this w
 
 from __future__ import annotations
 
-import signal
 import time
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
 from kvmdbg.engine.alarm import Alarm
-from kvmdbg.engine.probe import KICK_SIGNAL
 from kvmdbg.kvm import abi
+from kvmdbg.machine import kick
 from kvmdbg.x86.registers import EFLAGS_IF
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class Arrivals:
         if when == self._alarm_at:
             return
         if self._alarm is None:
-            self._alarm = Alarm(KICK_SIGNAL)
+            self._alarm = Alarm(kick.KICK_SIGNAL)
         self._alarm.set(when)
         self._alarm_at = when
 
@@ -144,5 +143,5 @@ class Arrivals:
             until = board.time.next_on_host
             left = LONGEST_WAIT if until is None else (until - time.monotonic_ns()) / 1e9
             if left > 0:
-                signal.sigtimedwait([KICK_SIGNAL], min(left, LONGEST_WAIT))
+                kick.take(min(left, LONGEST_WAIT))
             self.look()

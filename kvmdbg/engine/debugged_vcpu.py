@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 
 from kvmdbg.engine import stops
 from kvmdbg.engine.arming import Plan
 from kvmdbg.engine.host import Host
-from kvmdbg.engine.probe import INT3, KICK_SIGNAL
+from kvmdbg.engine.probe import INT3
 from kvmdbg.engine.vcpu_thread import VcpuThread
 from kvmdbg.errors import NotSupportedHere
 from kvmdbg.kvm import abi
 from kvmdbg.kvm.saved_regs import RIP
+from kvmdbg.machine import kick
 from kvmdbg.machine.cpu import Cpu
 from kvmdbg.x86.registers import BY_INSTRUCTION, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
 
@@ -210,7 +210,7 @@ class DebuggedVcpu(VcpuThread):
         there.cs.base = nowhere
         there.apic_base, there.cr8 = sregs.apic_base, sregs.cr8
         vcpu.unshare_sregs()
-        kicked = signal.sigtimedwait([KICK_SIGNAL], 0) is not None
+        kicked = kick.take()
         vcpu.set_sregs(there)
         vcpu.set_regs(abi.kvm_regs(rip=0xFFF0, rflags=2))
         vcpu.set_events(abi.kvm_vcpu_events(flags=abi.KVM_VCPUEVENT_VALID_SHADOW))

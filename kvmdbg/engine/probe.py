@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from kvmdbg.kvm import System, Vcpu, abi, exits
+from kvmdbg.machine.kick import KICK_SIGNAL
 from kvmdbg.machine.layout import TSS_ADDRESS
 from kvmdbg.machine.memory import Guard, GuestMemory
 from kvmdbg.record import record
@@ -23,7 +24,6 @@ from kvmdbg.x86 import modes
 
 INT3, INT1, HLT = 0xCC, 0xF1, 0xF4
 TRAP_NAMES = {INT3: "int3", INT1: "int1", HLT: "hlt"}
-KICK_SIGNAL = signal.SIGRTMIN + 5
 
 CODE, DATA, HANDLER, TABLES, GDT = 0x1000, 0x500, 0x800, 0x4000, 0x7000
 WHENCE = ("real", "prot32", "long", "user")

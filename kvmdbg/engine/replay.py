@@ -6,15 +6,14 @@ copy, so the way from the last exit to the end can be stepped once more there, w
 
 from __future__ import annotations
 
-import signal
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from kvmdbg.engine.probe import KICK_SIGNAL
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.kvm import abi, exits
+from kvmdbg.machine import kick
 from kvmdbg.machine.cpu import Cpu
 from kvmdbg.record import record
 
@@ -58,7 +57,7 @@ def replay(
     with suppress(KvmdbgError, OSError), host.scratch_vcpu(machine, hidden, cpuid) as vcpu:
         vcpu.set_sregs(sregs)
         vcpu.set_regs(regs)
-        vcpu.set_signal_mask(KICK_SIGNAL)
+        vcpu.set_signal_mask(kick.KICK_SIGNAL)
         return _steps(vcpu, give_up)
     return None
 
@@ -77,7 +76,7 @@ def _steps(vcpu: Cpu, give_up: Callable[[], bool]) -> Trail | None:
         try:
             vcpu.run()
         except InterruptedError:
-            signal.sigtimedwait([KICK_SIGNAL], 0)
+            kick.take()
             continue
         reason = vcpu.reason
         if reason == exits.KVM_EXIT_SHUTDOWN:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import queue
-import signal
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kvmdbg.engine import stops
-from kvmdbg.engine.probe import KICK_SIGNAL
 from kvmdbg.errors import SessionStateError
 from kvmdbg.kvm import abi, exits
+from kvmdbg.machine import kick
 from kvmdbg.machine.cpu import Cpu
 from kvmdbg.x86.modes import Mode, mode_of
 
@@ -52,7 +51,7 @@ class VcpuThread(threading.Thread):
         self.call(self._set_up)
 
     def run(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) | {KICK_SIGNAL})
+        kick.expect()
         while (job := self._jobs.get()) is not None:
             try:
                 job()
@@ -60,7 +59,7 @@ class VcpuThread(threading.Thread):
                 self._unforeseen(error)
 
     def _set_up(self) -> None:
-        self.vcpu.set_signal_mask(KICK_SIGNAL)
+        self.vcpu.set_signal_mask(kick.KICK_SIGNAL)
         self.vcpu.show_regs(bytes(self.vcpu.get_regs()))
 
     def call(self, function: Callable[[], T]) -> T:
@@ -92,7 +91,7 @@ class VcpuThread(threading.Thread):
     def kick(self) -> None:
         """End KVM_RUN with EINTR, now or at its next start."""
         if self.ident is not None:
-            signal.pthread_kill(self.ident, KICK_SIGNAL)
+            kick.send(self.ident)
 
     def end(self) -> None:
         """Finish the thread and close the vCPU."""
@@ -205,7 +204,7 @@ class VcpuThread(threading.Thread):
     @staticmethod
     def drain() -> None:
         """Take back kicks that are pending on this thread."""
-        while signal.sigtimedwait([KICK_SIGNAL], 0) is not None:
+        while kick.take():
             pass
 
     def fetch_state(self) -> None:

@@ -6,7 +6,6 @@ constants are offsets in bytes.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
@@ -16,6 +15,9 @@ from typing import TypeVar
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.coalesced import CoalescedRing
 from kvmdbg.kvm.counted_port import CountedPort
+
+with suppress(ImportError):  # Windows; kvm/system.py says so
+    import fcntl
 
 U8_WANTS_WINDOW = abi.kvm_run.request_interrupt_window.offset
 U8_IMMEDIATE_EXIT = abi.kvm_run.immediate_exit.offset

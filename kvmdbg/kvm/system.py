@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
+import sys
+from contextlib import suppress
 from ctypes import sizeof
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.errors import KvmIoctlError, KvmUnavailable
 from kvmdbg.kvm import abi
+
+with suppress(ImportError):  # Windows; System says so
+    import fcntl
 
 if TYPE_CHECKING:
     from kvmdbg.kvm.vm import Vm
@@ -32,8 +36,10 @@ class System:
     """An open /dev/kvm. Close it, or use it as a context manager."""
 
     def __init__(self, path: str = "/dev/kvm") -> None:
+        if sys.platform != "linux":
+            raise KvmUnavailable("KVM is a part of Linux, and this is another system")
         try:
-            self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            self.fd = os.open(path, os.O_RDWR)
         except FileNotFoundError:
             raise KvmUnavailable(
                 f"{path} does not exist: load the module (modprobe kvm_intel or modprobe kvm_amd), "

@@ -176,7 +176,8 @@ class Disk:
         try:
             if key in _in_use:
                 raise BlockingIOError
-            os.lockf(self._file, os.F_TLOCK, 0)
+            if hasattr(os, "lockf"):
+                os.lockf(self._file, os.F_TLOCK, 0)
         except OSError:
             raise LoadError(f"{self.path} is in use by another program or guest, which writes to it as well") from None
         self._key = key
@@ -201,7 +202,7 @@ class Disk:
         size = self.sector_size
         self._check(first, len(data) // size)
         if self.writes_file:
-            if os.pwrite(self._file, data, self._start + first * size) != len(data):
+            if _write_at(self._file, data, self._start + first * size) != len(data):
                 raise OSError(f"{self.path} could not be written to")
             return
         for n in range(len(data) // size):
@@ -213,7 +214,7 @@ class Disk:
 
     def _from_file(self, at: int, size: int) -> bytes:
         wanted = max(min(size, self._length - at), 0)
-        data = os.pread(self._file, wanted, self._start + at) if wanted else b""
+        data = _read_at(self._file, wanted, self._start + at) if wanted else b""
         return data.ljust(size, b"\0")
 
     def lba(self, cylinder: int, head: int, sector: int) -> int | None:
@@ -244,9 +245,27 @@ class Disk:
             self._key = None
 
 
+OPEN_FLAGS = getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Windows has the first, others the second: a FIFO is to be refused, not waited for."""
+
+
+def _read_at(file: int, size: int, at: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(file, size, at)
+    os.lseek(file, at, os.SEEK_SET)
+    return os.read(file, size)
+
+
+def _write_at(file: int, data: bytes, at: int) -> int:
+    if hasattr(os, "pwrite"):
+        return os.pwrite(file, data, at)
+    os.lseek(file, at, os.SEEK_SET)
+    return os.write(file, data)
+
+
 def _opened(path: str, write: bool) -> int:
     try:
-        return os.open(path, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
+        return os.open(path, (os.O_RDWR if write else os.O_RDONLY) | OPEN_FLAGS)
     except IsADirectoryError:
         raise LoadError(f"{path} is a directory, not a disk") from None
     except OSError as error:

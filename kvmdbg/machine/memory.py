@@ -17,24 +17,32 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from ctypes import CDLL, addressof, c_char, c_int, c_size_t, c_void_p, get_errno
+from ctypes import CDLL, c_int, c_size_t, c_void_p, get_errno
+from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 from kvmdbg.errors import LoadError, MemoryFault, UsageError
 from kvmdbg.kvm import Vm, abi
 from kvmdbg.machine.layout import IDENTITY_MAP_ADDRESS, LAPIC
+from kvmdbg.machine.region import LARGE
+from kvmdbg.machine.region import PAGE as PAGE
+from kvmdbg.machine.region import Region as Region
 from kvmdbg.record import record
 
-PAGE = 4096
-MAP_NORESERVE = 0x4000
 PROT_NONE = 0
-_mprotect = CDLL(None, use_errno=True).mprotect
-_mprotect.argtypes = (c_void_p, c_size_t, c_int)
+
+
+@lru_cache(maxsize=1)
+def _mprotect() -> Any:
+    found = CDLL(None, use_errno=True).mprotect
+    found.argtypes = (c_void_p, c_size_t, c_int)
+    return found
 
 
 def protect(address: int, size: int, protection: int) -> None:
     """Set the protection of pages of this process (mprotect(2)); OSError."""
-    if _mprotect(address, size, protection):
+    if _mprotect()(address, size, protection):
         raise OSError(get_errno(), os.strerror(get_errno()))
 
 
@@ -57,43 +65,6 @@ class Slot:
     @property
     def read_only(self) -> bool:
         return bool(self.flags & abi.KVM_MEM_READONLY)
-
-
-class Region:
-    """RAM at ``address``, ``size`` bytes, both multiples of the page size.
-
-    ``view`` is the debugger's mapping; ``host_address`` is where the guest's own begins. With ``rom`` or ``of_device``
-    it is not the guest's RAM, but firmware or what a device has.
-    """
-
-    def __init__(self, address: int, size: int, rom: bool = False, of_device: bool = False) -> None:
-        self.address = address
-        self.size = size
-        self.rom = rom
-        self.is_ram = not rom and not of_device
-        self.fd = os.memfd_create("kvmdbg-guest")
-        try:
-            os.ftruncate(self.fd, size)
-            flags = mmap.MAP_SHARED | MAP_NORESERVE
-            self.mapping = mmap.mmap(self.fd, size, flags, mmap.PROT_READ | mmap.PROT_WRITE)
-            self._shown = mmap.mmap(self.fd, size, flags, mmap.PROT_READ | mmap.PROT_WRITE)
-        except BaseException:
-            os.close(self.fd)
-            raise
-        self.view = memoryview(self.mapping)
-        anchor = c_char.from_buffer(self._shown)
-        self.host_address = addressof(anchor)
-        del anchor
-
-    @property
-    def end(self) -> int:
-        return self.address + self.size
-
-    def close(self) -> None:
-        self.view.release()
-        self.mapping.close()
-        self._shown.close()
-        os.close(self.fd)
 
 
 class GuestMemory:
@@ -286,7 +257,7 @@ class GuestMemory:
     def zero(self, address: int, size: int) -> None:
         """Clear memory; large spans are given back to the host instead of written."""
         while size > 0:
-            chunk = min(size, 1 << 20)
+            chunk = min(size, LARGE)
             self.write(address, bytes(chunk))
             address += chunk
             size -= chunk
@@ -294,22 +265,15 @@ class GuestMemory:
     def clear(self) -> None:
         """All RAM to zero, without touching pages that never were."""
         for region in self.regions:
-            region.mapping.madvise(mmap.MADV_REMOVE)
+            region.clear()
 
     # --- what has changed --------------------------------------------------------------------------
 
     def populated(self) -> Iterator[int]:
         """Guest-physical addresses of the pages that were ever touched; all others are zero."""
         for region in self.regions:
-            at = 0
-            while at < region.size:
-                try:
-                    at = os.lseek(region.fd, at, os.SEEK_DATA)
-                except OSError:  # nothing but holes from here on
-                    break
-                end = os.lseek(region.fd, at, os.SEEK_HOLE)
+            for at, end in region.populated():
                 yield from range(region.address + at, region.address + end, PAGE)
-                at = end
 
     def track(self, on: bool = True) -> None:
         """Have KVM log the pages that the guest writes (or no more)."""

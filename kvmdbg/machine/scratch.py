@@ -12,7 +12,7 @@ from kvmdbg.kvm import System, abi
 from kvmdbg.machine.cpu import Cpu
 from kvmdbg.machine.layout import IDENTITY_MAP_ADDRESS, TSS_ADDRESS
 from kvmdbg.machine.machine import Machine
-from kvmdbg.machine.memory import MAP_NORESERVE
+from kvmdbg.machine.region import MAP_NORESERVE
 
 
 @contextmanager

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-import signal
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from ctypes import Structure, addressof, memmove, sizeof
 from typing import TypeVar
 
-from kvmdbg.engine.probe import KICK_SIGNAL
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.counted_port import CountedPort
 from kvmdbg.kvm.run_page import UNFINISHED
+from kvmdbg.machine import kick
 from kvmdbg.machine.memory import PAGE, Guard, GuestMemory
 from kvmdbg.machine.strides import stride
 from kvmdbg.x86.modes import mode_of
@@ -177,7 +176,7 @@ class ScriptedCpu:
         if self._work is not None and self._goes_on():
             return
         while True:
-            if KICK_SIGNAL in signal.sigpending():
+            if kick.pending():
                 raise InterruptedError(errno.EINTR, "kicked")
             if self._window and self.takes_interrupt():
                 self.leave(exits.IrqWindowExit())

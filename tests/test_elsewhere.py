@@ -1,0 +1,131 @@
+"""macOS and Windows, as far as that shows on Linux: nothing that only Linux has is imported before it is needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from kvmdbg.version import VERSION
+
+ROOT = Path(__file__).resolve().parents[1]
+TIME_SCALE = float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
+BY_PROMPT_TOOLKIT = ("kvmdbg.ui", "kvmdbg.pytest_plugin")
+"""prompt_toolkit and pytest have ways of their own on Windows, which are not to be had here."""
+
+
+def elsewhere(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.elsewhere", *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=50 * TIME_SCALE,
+    )
+
+
+def ran(*arguments: str) -> str:
+    done = elsewhere(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_it_is_another_system() -> None:
+    code = """
+        import os, signal
+        for name in ("fcntl", "termios", "pty"):
+            try:
+                __import__(name)
+            except ModuleNotFoundError:
+                print(name)
+        print(hasattr(signal, "SIGHUP"), hasattr(os, "memfd_create"), hasattr(os, "pread"))
+    """
+    assert ran("-c", "if True:" + code) == "fcntl\ntermios\npty\nFalse False False\n"
+
+
+def test_every_module_can_be_imported() -> None:
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for top in ("kvmdbg", "gdbstub")
+        for path in sorted((ROOT / top).rglob("*.py"))
+        if path.name != "__main__.py"
+    ]
+    wanted = [name for name in names if not name.startswith(BY_PROMPT_TOOLKIT)]
+    code = f"""
+import importlib
+for name in {wanted!r}:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        print(name, error)
+"""
+    assert ran("-c", code) == ""
+
+
+def test_what_needs_no_guest() -> None:
+    assert ran("--version") == f"kvmdbg {VERSION}\n"
+    assert ran("--help").startswith("usage: kvmdbg")
+    assert ran("demo", "--list").startswith("hello ")
+    doctor = elsewhere("--doctor")
+    assert doctor.stderr == "" and "Python" in doctor.stdout and "to attach" in doctor.stdout
+
+
+def test_code_and_expressions_without_a_vcpu() -> None:
+    code = """
+from kvmdbg.language.expressions import parse
+from kvmdbg.x86.disasm import disassemble
+from tests.language.machine import filled
+print([one.text for one in disassemble(bytes.fromhex("90f4"), 0, 16)], parse("(2 + 3) * 'a'").evaluate(filled()).value)
+"""
+    assert ran("-c", code) == "['nop', 'hlt'] 485\n"
+
+
+def test_memory_without_memory_files() -> None:
+    """Region, which has one mapping then."""
+    code = """
+from kvmdbg.machine.region import PAGE, Region
+region = Region(0x1000, 4 * PAGE)
+region.view[PAGE : PAGE + 3] = b"abc"
+print(list(region.populated()), bytes(region.view[PAGE : PAGE + 4]), region.host_address % PAGE)
+region.clear()
+print(list(region.populated()), bytes(region.view[PAGE : PAGE + 4]))
+region.close()
+"""
+    assert ran("-c", code) == "[(4096, 8192)] b'abc\\x00' 0\n[] b'\\x00\\x00\\x00\\x00'\n"
+
+
+def test_kicks_without_signals() -> None:
+    code = """
+import threading
+from kvmdbg.machine import kick
+seen, ready = [], threading.Event()
+def work():
+    kick.expect()
+    seen.append(kick.pending())
+    ready.set()
+    seen.append(kick.take(30))
+    seen.append(kick.take())
+thread = threading.Thread(target=work)
+thread.start()
+ready.wait()
+kick.send(thread.ident)
+thread.join()
+print(seen)
+"""
+    assert ran("-c", code) == "[False, True, False]\n"
+
+
+def test_a_disk_without_pread(tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    image.write_bytes(b"\1" * 512 + b"\2" * 512)
+    code = f"""
+from kvmdbg.machine.disk import Disk
+disk = Disk("hd0", {str(image)!r}, "disk", write=True)
+disk.write(0, b"\\3" * 512)
+print(disk.read(1, 1)[:2], disk.read(0, 1)[:2])
+disk.close()
+"""
+    assert ran("-c", code) == "b'\\x02\\x02' b'\\x03\\x03'\n"
+    assert image.read_bytes()[:2] == b"\3\3"
