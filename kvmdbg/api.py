@@ -8,6 +8,7 @@ from typing import cast
 
 from kvmdbg.core.session import Session
 from kvmdbg.engine.hardware import HardwareOptions
+from kvmdbg.engine.host import host_of
 from kvmdbg.errors import UsageError
 from kvmdbg.loaders import load as load_image
 from kvmdbg.loaders.drives import boot_image
@@ -72,6 +73,7 @@ def open(
     bios: str | os.PathLike[str] | None = None,
     fw_cfg: Mapping[str, str | os.PathLike[str] | bytes] | None = None,
     firmware: str = "auto",
+    engine: str = "",
 ) -> Session:
     """A session on the guest image at ``path``, stopped before its first instruction.
 
@@ -86,7 +88,9 @@ def open(
     files, as ``--disk`` takes them; ``bios`` is firmware, a ROM that the machine starts in, an image being a disk then;
     ``fw_cfg`` has what it finds in QEMU's fw_cfg beside the usual, by name: files, or contents; ``firmware`` is "auto",
     "bios" or "none", as
-    ``--firmware`` has it. Raises LoadError, UsageError, KvmUnavailable.
+    ``--firmware`` has it; ``engine`` is "kvm", "soft" (unicorn runs the guest: the extra kvmdbg[soft]) or "auto", KVM
+    where it can be used; "" is what the environment's KVMDBG_ENGINE says, or "auto". Raises LoadError, UsageError,
+    KvmUnavailable, NotSupportedHere.
     """
     files = []
     if symbols:
@@ -125,7 +129,9 @@ def open(
         services=firmware,
         fw_cfg=_firmware_files(fw_cfg or {}),
     )
-    session = Session(image, options, hardware, registers=dict(registers or {}), serial=serial)
+    host, note = host_of(engine)
+    session = Session(image, options, hardware, registers=dict(registers or {}), serial=serial, host=host)
+    session.engine_note = note
     for file, base, found in files:
         session.files.add_symbols(file, base, found)
     return session

@@ -207,6 +207,12 @@ def parser() -> argparse.ArgumentParser:
         "--cpu", default="", metavar="+-FEATURE,...", help="set or hide features of CPUID, e.g. --cpu=-avx,+x2apic"
     )
     image.add_argument(
+        "--engine",
+        choices=("auto", "kvm", "soft"),
+        default="",
+        help="what runs the guest: kvm, soft (unicorn, an extra), or auto: KVM where it can be used",
+    )
+    image.add_argument(
         "--serial", default="stdio", metavar="WHERE", help="connect COM1 to stdio, none, file:PATH, pty or tcp:PORT"
     )
     image.add_argument(
@@ -305,6 +311,7 @@ def open_session(options: argparse.Namespace) -> Session:
         cdrom=options.cdrom,
         firmware=options.firmware,
         bios=options.bios,
+        engine=options.engine,
         fw_cfg=dict(options.fw_cfg),
         **given,
     )
@@ -465,6 +472,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refuse(error, options.json, 2)
     except KvmdbgError as error:
         return refuse(error, options.json, 1)
+    if session.engine_note:
+        standard_files.say(f"kvmdbg: {session.engine_note}")
     import gc
 
     gc.freeze()

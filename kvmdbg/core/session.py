@@ -66,6 +66,9 @@ if TYPE_CHECKING:
 class Session:
     """A guest under the debugger. Made by ``kvmdbg.open``; close it, or use it as a context manager."""
 
+    engine_note = ""
+    """What the user is to know of what runs the guest, if anything."""
+
     def __init__(
         self,
         image: Image,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from kvmdbg.engine import probe
-from kvmdbg.kvm import abi
+from kvmdbg.errors import KvmUnavailable, NotSupportedHere, UsageError
+from kvmdbg.kvm import System, abi
 from kvmdbg.machine.cpu import Cpu
 from kvmdbg.machine.machine import Machine
 from kvmdbg.machine.scratch import scratch_vcpu
@@ -76,3 +78,33 @@ class KvmHost:
         self, machine: Machine, hidden: Mapping[int, int], cpuid: abi.kvm_cpuid2
     ) -> AbstractContextManager[Cpu]:
         return scratch_vcpu(machine, hidden, cpuid)
+
+
+ENGINES = ("auto", "kvm", "soft")
+VARIABLE = "KVMDBG_ENGINE"
+"""The environment's word for it, where the user has none."""
+
+
+def host_of(engine: str = "") -> tuple[Host, str]:
+    """Where machines come from, by one of ENGINES; a sentence for the user where that is not what he would expect.
+
+    "auto" is KVM where it can be used, else unicorn where it is installed. "" leaves it to the environment. UsageError
+    where there is no such engine, KvmUnavailable or NotSupportedHere where it cannot be had.
+    """
+    wanted = engine or os.environ.get(VARIABLE, "") or "auto"
+    if wanted not in ENGINES:
+        whence = "" if engine else f" (of the environment's {VARIABLE})"
+        raise UsageError(f"there is no engine {wanted!r}{whence}: there are {', '.join(ENGINES)}")
+    why = ""
+    if wanted == "auto":
+        try:
+            System().close()
+        except KvmUnavailable as error:
+            why = str(error)
+    if wanted == "kvm" or not (why or wanted == "soft"):
+        return KvmHost(), ""
+    from kvmdbg.engine.soft_host import SoftHost, without_it
+
+    if (missing := without_it()) is not None:
+        raise KvmUnavailable(f"{why}; or run without KVM: {missing}") if why else NotSupportedHere(missing)
+    return SoftHost(), f"{why}. The guest runs in software (--engine soft)." if why else ""

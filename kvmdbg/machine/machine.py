@@ -43,11 +43,12 @@ class Machine:
         cpus: int,
         irqchip: bool = False,
         change_cpuid: Callable[[abi.kvm_cpuid2], None] = lambda table: None,
+        system: System | None = None,
     ) -> None:
         if memory <= 0:
             raise UsageError(f"a guest needs memory: {memory} bytes were asked for")
         memory = -(-memory // PAGE) * PAGE
-        self.system = System()
+        self.system = System() if system is None else system
         self.system.require(abi.KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY", "guest memory cannot be mapped")
         self.system.require(abi.KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT", "it needs Linux 4.11 or later")
         self.system.require(abi.KVM_CAP_SYNC_REGS, "KVM_CAP_SYNC_REGS", "it needs Linux 4.17 or later")
@@ -69,7 +70,7 @@ class Machine:
                 raise KvmUnavailable("this KVM has no in-kernel irqchip: --irqchip and several vCPUs need it")
             self.vm.create_irqchip()
             self.vm.create_pit()
-        self.memory = GuestMemory(self.vm)
+        self.memory = self._make_memory()
         for address, size in ram_areas(memory):
             self.memory.add(address, size)
         self.bus = Bus()
@@ -86,6 +87,9 @@ class Machine:
             if not self.irqchip:
                 _switch_apic_off(vcpu)
             self.vcpus.append(vcpu)
+
+    def _make_memory(self) -> GuestMemory:
+        return GuestMemory(self.vm)
 
     @property
     def tsc_hz(self) -> int:

@@ -1,0 +1,465 @@
+"""A vCPU that unicorn runs: it is entered and left as KVM's are (machine/cpu.py says what its methods do).
+
+Unicorn executes instructions; what else a CPU does is done here. It never delivers an exception or an interrupt, but
+tells of them: x86/exceptions.py works out what they change. It counts instructions all the time, which lets it end
+before any of them: hooks that want it to end are obeyed behind the instruction at hand.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kvmdbg.kvm import abi, exits
+from kvmdbg.kvm.counted_port import CountedPort
+from kvmdbg.kvm.run_page import (
+    U8_WANTS_WINDOW,
+    U32_DEBUG_EXCEPTION,
+    U32_EXIT_REASON,
+    U32_IO_KEY,
+    U64_DEBUG_DR6,
+    U64_DEBUG_PC,
+)
+from kvmdbg.soft import library
+from kvmdbg.soft.devices import DeviceWindow
+from kvmdbg.soft.exit_page import ExitPage
+from kvmdbg.soft.state import CR2, CS32, CS64, DR, ERROR_CODE, GENERAL, HFLAGS, IS_INT
+from kvmdbg.soft.told_instructions import ToldInstructions
+from kvmdbg.x86.delivery import INT, INT1, INT3, INTO, Event, Refused
+from kvmdbg.x86.exceptions import Shutdown, dispatch
+from kvmdbg.x86.faults import PF, UD
+from kvmdbg.x86.faults import State as CpuState
+from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF, NO_FAULTS
+
+if TYPE_CHECKING:
+    from kvmdbg.soft.system import SoftVm
+
+P = TypeVar("P", bound=CountedPort)
+FIRST_SLICE, SHORTEST_SLICE, LONGEST_SLICE = 20_000, 1_000, 2_000_000
+SLICE_SECONDS = 0.001
+"""How long a slice is to take: so late a kick may be noticed."""
+WINDOW_STEPS, WINDOW_SLICE = 5_000, 64
+"""So many instructions are stepped while an interrupt waits to come in; then that many run between two looks."""
+MOST_BREAKPOINTS = 64
+OPCODE_INT, OPCODE_INT1 = b"\xcd", b"\xf1"
+REPEATS = frozenset((0xF2, 0xF3))
+PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, *REPEATS))
+
+
+class SoftCpu(ExitPage):
+    """The one vCPU of ``vm``."""
+
+    def __init__(self, vm: SoftVm, index: int) -> None:
+        super().__init__(vm, index)
+        self._stop = vm.library.quick.uc_emu_stop
+        self._wakes: tuple[int, ...] = ()
+        self._control = 0
+        self._armed: dict[int, int] = {}
+        self._breakpoints: dict[int, int] = {}
+        """Hooks where an execute debug register is or was, by address."""
+        self.why: tuple[Any, ...] | None = None
+        """What ended unicorn's run: the word, and what goes with it."""
+        self.instructions = 0
+        """How many it has run; a round of a repeated string instruction is one."""
+        self.pieces: list[tuple[int, int, int]] = []
+        """Writes to devices by the instruction that is done: address, size, value."""
+        self._loses_writes = False
+        self._lost: list[tuple[int, bytes]] = []
+        """Places in read-only memory, and what they hold."""
+        self._slice = FIRST_SLICE
+        self._answer: int | None = None
+        self._before_in = 0, 0
+        self._repeat: Callable[[], bool] | None = None
+        """Does the instruction of the last exit again, which has been answered."""
+        self._device = DeviceWindow(self)
+        self._keep: list[Any] = []
+        self._breakpoint_callback = library.FOR_CODE(self._on_breakpoint)
+        self._set_hooks()
+        self._told = ToldInstructions(self)
+
+    # --- hooks -------------------------------------------------------------------------------------
+
+    def _set_hooks(self) -> None:
+        one, uc = self.vm.library, self.vm.uc
+        kept = self._keep
+
+        def hook(kind: int, prototype: Any, function: Callable[..., Any], instruction: int | None = None) -> None:
+            callback = prototype(function)
+            kept.append(callback)
+            one.hook(uc, kind, callback, instruction=instruction)
+
+        hook(library.HOOK_INTR, library.FOR_INTR, self._on_interrupt)
+        hook(library.HOOK_INVALID, library.FOR_INVALID, self._on_invalid)
+        hook(library.HOOK_MEMORY_INVALID, library.FOR_MEMORY, self._on_memory)
+        hook(library.HOOK_INSN, library.FOR_OUT, self._on_out, library.INSN_OUT)
+        hook(library.HOOK_INSN, library.FOR_IN, self._on_in, library.INSN_IN)
+
+    def _end(self, *why: Any) -> None:
+        if self.why is None:
+            self.why = why
+        self._stop(self.vm.uc)
+
+    def _on_interrupt(self, uc: int, number: int, data: int) -> None:
+        self._end("exception", number)
+
+    def _on_invalid(self, uc: int, data: int) -> bool:
+        self._end("invalid")
+        return True
+
+    def _on_memory(self, uc: int, kind: int, address: int, size: int, value: int, data: int) -> bool:
+        if self._loses_writes and kind == library.MEM_WRITE_PROT:
+            self.pieces.append((address, size, value & (1 << 8 * size) - 1))
+            self._lost.append((address, self.vm.memory.read(address, size)))
+            return True
+        if self.why is None:
+            self.why = "memory", kind, address, size
+        return False
+
+    def _on_out(self, uc: int, port: int, size: int, value: int, data: int) -> None:
+        self._end("out", port & 0xFFFF, size, value)
+
+    def _on_in(self, uc: int, port: int, size: int, data: int) -> int:
+        if self._answer is not None:
+            value, self._answer = self._answer, None
+            return value
+        self.state.save()
+        self._before_in = self.state.rip, self.state.u64[GENERAL // 8]
+        self._end("in", port & 0xFFFF, size)
+        return 0
+
+    def _on_breakpoint(self, uc: int, address: int, size: int, data: int) -> None:
+        if address in self._armed and not self._steps:
+            self._end("breakpoint", address)
+
+    # --- running -----------------------------------------------------------------------------------
+
+    def set_signal_mask(self, *unblocked: int) -> None:
+        self._wakes = unblocked
+
+    def _kicked(self) -> bool:
+        return not signal.sigpending().isdisjoint(self._wakes)
+
+    def _take_kick(self) -> None:
+        if self._kicked():
+            self.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+            raise InterruptedError(errno.EINTR, "Interrupted")
+
+    def _take_changes(self) -> None:
+        """Before unicorn runs: what has been written from outside becomes its state."""
+        self.vm.settle()
+        self.flush_regs()
+        if self.context_changed:
+            self.state.load()
+            self.context_changed = False
+
+    def go(self, count: int) -> bool:
+        """Have unicorn run so many instructions; whether it was not ended by anything else."""
+        self.why = None
+        vm, state = self.vm, self.state
+        start = vm.library.quick.uc_emu_start if count == 1 else vm.library.start
+        error = start(vm.uc, state.rip, 0, 0, count)
+        state.save()
+        if error and self.why is None:
+            raise RuntimeError(f"unicorn ended with error {error} at {state.pc:#x}")
+        begun = vm.begun.value
+        self.instructions += min(begun, count)
+        return begun > count
+
+    @property
+    def _steps(self) -> bool:
+        return bool(self._control & abi.KVM_GUESTDBG_SINGLESTEP)
+
+    def _run(self) -> None:
+        """Until an exit, which is in the page then."""
+        if self.waiting is not None and self._deliver(self.waiting):
+            return
+        if self._steps:
+            self._one_step()
+            return
+        tried = 0
+        while True:
+            window = self.page[U8_WANTS_WINDOW]
+            if window and self.takes_interrupt():
+                self.leave(exits.KVM_EXIT_IRQ_WINDOW_OPEN)
+                return
+            count = self._slice
+            if window:
+                tried += 1
+                count = 1 if tried < WINDOW_STEPS else WINDOW_SLICE
+            since = perf_counter()
+            exhausted = self.go(count)
+            if exhausted and not window:
+                longer = SLICE_SECONDS / max(perf_counter() - since, 1e-9)
+                self._slice = min(max(int(count * min(2.0, max(0.5, longer))), SHORTEST_SLICE), LONGEST_SLICE)
+            if self.ended(exhausted):
+                return
+            if self._kicked():
+                self.show()
+                raise InterruptedError(errno.EINTR, "Interrupted")
+            self._take_changes()
+
+    def _one_step(self) -> None:
+        """One instruction, or one round of a repeated one, and the exit that it leads to."""
+        state = self.state
+        rip, own = state.rip, state.flags & EFLAGS_TF
+        dr6 = state.u64[DR // 8 + 6]
+        exhausted = self.go(1)
+        if own and self.why == ("exception", 1):
+            state.u64[DR // 8 + 6] = dr6  # the step's trap is not the guest's
+            self.why, exhausted, self.context_changed = None, True, True
+        if exhausted and state.rip == rip and self._repeats_no_more():
+            self.go(1)
+        if not self.ended(exhausted) and self.u32[U32_EXIT_REASON] != exits.KVM_EXIT_DEBUG:
+            self.debug_exit(1, state.pc, DR6_BS)
+
+    def _repeats_no_more(self) -> bool:
+        """Whether a string instruction has done its last round: unicorn finds that out in a round of its own."""
+        state = self.state
+        code = self.vm.bytes_at(state, state.pc, 15)
+        long, at = state.u32[HFLAGS // 4] & CS64, 0
+        while at < len(code) and (code[at] in PREFIXES or (long and code[at] >> 4 == 4)):
+            at += 1
+        size = 8 if long else 4 if bool(0x67 in code[:at]) != bool(state.u32[HFLAGS // 4] & CS32) else 2
+        if long and 0x67 in code[:at]:
+            size = 4
+        rcx = state.u64[GENERAL // 8 + 1] & (1 << 8 * size) - 1
+        return not REPEATS.isdisjoint(code[:at]) and rcx == 0
+
+    def ended(self, exhausted: bool) -> bool:
+        """What unicorn's run has led to; whether that is an exit."""
+        why = self.why
+        if why is None:
+            if exhausted:
+                return False
+            self.leave(exits.KVM_EXIT_HLT)
+            return True
+        word = why[0]
+        if word == "out":
+            self.io_exit(1, why[1], why[2], why[3])
+            return True
+        if word == "in":
+            return self._in_exit(why[1], why[2])
+        if word == "exception":
+            return self._exception(why[1])
+        if word == "memory":
+            return self._refused(*why[1:])
+        if word == "breakpoint":
+            self.instructions -= 1
+            self.debug_exit(1, why[1], self._armed.get(why[1], 0))
+            return True
+        return self._invalid()
+
+    # --- IN and OUT ---------------------------------------------------------------------------------
+
+    def _in_exit(self, port: int, size: int) -> bool:
+        """An IN has been done with a made-up value: it is taken back, and done again with the answer."""
+        self.instructions -= 1
+        rip, rax = self._before_in
+        self.state.rip, self.state.u64[GENERAL // 8] = rip, rax
+        self.context_changed = True
+        self._repeat = self._answer_in
+        self.io_exit(0, port, size, 0)
+        return True
+
+    def _answer_in(self) -> bool:
+        self._answer = int.from_bytes(self.io_data, "little")
+        self.go(1)
+        self._answer = None
+        return self.why is not None and self.ended(False)
+
+    # --- exceptions and interrupts -----------------------------------------------------------------
+
+    def _exception(self, number: int) -> bool:
+        state = self.state
+        if state.u32[IS_INT // 4]:
+            return self._software_interrupt(number)
+        self.instructions -= number not in NO_FAULTS
+        code = state.u32[ERROR_CODE // 4]
+        return self._deliver(Event.exception(number, code, state.u64[CR2 // 8] if number == PF else None))
+
+    def _software_interrupt(self, number: int) -> bool:
+        state = self.state
+        behind = state.rip
+        code = self.vm.bytes_at(state, state.pc - 2, 2)
+        kind = INT if code[:1] == OPCODE_INT and code[1:] == bytes((number,)) else {3: INT3, 4: INTO}.get(number, INT)
+        state.rip = behind - (2 if kind == INT else 1)
+        self.context_changed = True
+        if kind == INT3 and self._control & abi.KVM_GUESTDBG_USE_SW_BP:
+            self.instructions -= 1
+            self.last_int3 = state.pc
+            self.debug_exit(3, state.pc, 0)
+            return True
+        return self._deliver(Event.software(number, behind, kind))
+
+    def _invalid(self) -> bool:
+        self.instructions -= 1
+        if self.vm.bytes_at(self.state, self.state.pc, 1) == OPCODE_INT1:
+            return self._deliver(Event.software(1, self.state.rip + 1, INT1))
+        return self._deliver(Event.exception(UD))
+
+    def _deliver(self, event: Event) -> bool:
+        """Take the vCPU to the handler; whether that has led to an exit. OSError (EFAULT) where a guard is in the way:
+        it is delivered at the next entry."""
+        self.waiting = event
+        self.show()
+        memory, cpu = self.vm.memory, CpuState(self.regs, self.get_sregs(), self.vm.memory.read)
+        found = dispatch(cpu, event)
+        if isinstance(found, Refused):
+            self.waiting = None
+            return self.internal_error()
+        if isinstance(found, Shutdown):
+            self.waiting = None
+            self.leave(exits.KVM_EXIT_SHUTDOWN)
+            return True
+        writes = found.change.physical_writes(cpu)
+        if memory.restartable and memory.guards_against(cpu, writes, found.change.reads):
+            raise OSError(errno.EFAULT, "Bad address")
+        self.waiting = None
+        for address, data in writes:
+            memory.write_of_cpu(address, data)
+        found.change.apply(cpu.regs, cpu.sregs, lambda linear, data: None)
+        self.state.regs_from(self.words)
+        self.set_sregs(cpu.sregs)
+        self.state.shadow = False
+        self._take_changes()
+        if self._steps:
+            self.debug_exit(1, self.state.pc, DR6_BS)
+        return self._steps
+
+    # --- accesses that unicorn refuses -------------------------------------------------------------
+
+    def _refused(self, kind: int, address: int, size: int) -> bool:
+        self.instructions -= 1
+        if self.vm.memory.is_guarded(address):
+            self.show()
+            raise OSError(errno.EFAULT, "Bad address")
+        if kind in library.MEM_FETCH:
+            return self.internal_error()
+        if kind == library.MEM_WRITE_PROT:
+            return self._lose_writes()
+        return self._device.enter(address)
+
+    def _lose_writes(self) -> bool:
+        """Run the instruction, which writes to read-only memory: that changes nothing but that it is told."""
+        self._loses_writes, self._lost = True, []
+        try:
+            self.go(1)
+        finally:
+            self._loses_writes = False
+            for address, before in reversed(self._lost):
+                self.vm.memory.write(address, before)
+        if self.why is not None and self.ended(False):
+            return True
+        if self.pieces:
+            self.mmio_exit(*self.pieces.pop(0))
+            return True
+        return False
+
+    # --- what is left of an instruction ------------------------------------------------------------
+
+    def _finish(self) -> bool:
+        """End the instruction of the last exit; whether that has led to another one."""
+        self._take_changes()
+        repeat, self._repeat = self._repeat, None
+        if repeat is not None:
+            return repeat()
+        if self.pieces:
+            self.mmio_exit(*self.pieces.pop(0))
+            return True
+        return False
+
+    def answered_by(self, repeat: Callable[[], bool]) -> None:
+        """The exit at hand is a read: what ends its instruction when the answer is there."""
+        self._repeat = repeat
+
+    def complete(self) -> bool:
+        if self._finish():
+            return True
+        self.show()
+        self.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+        return False
+
+    def run(self) -> None:
+        self._take_kick()
+        was_unfinished = self.unfinished
+        self.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+        if self._finish():
+            return
+        self._take_changes()
+        if was_unfinished and self._steps:
+            self.debug_exit(1, self.state.pc, DR6_BS)
+            return
+        try:
+            self._run()
+        except OSError:
+            self.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+            raise
+
+    def free_run(
+        self, ports: Mapping[int, P], note: Callable[[tuple[P, bytes]], object], collected: Callable[[], None]
+    ) -> Callable[[], P | None]:
+        u32, get = self.u32, ports.get
+
+        def enter() -> P | None:
+            left = self.exits_left
+            self.page[U8_WANTS_WINDOW] = self.wants_window
+            try:
+                while True:
+                    self.run()
+                    port = get(u32[U32_IO_KEY]) if u32[U32_EXIT_REASON] == exits.KVM_EXIT_IO else None
+                    if port is None:
+                        return None
+                    port.count += 1
+                    note((port, self.registers_at_exit()))
+                    if left == 1 or not port.quiet:
+                        return port
+                    left -= 1
+            finally:
+                self.exits_left = left
+                self.page[U8_WANTS_WINDOW] = 0
+
+        return enter
+
+    def _make_step(self) -> Callable[[], int | None]:
+        return self._step
+
+    def _step(self) -> int | None:
+        rip = self.regs.rip
+        try:
+            self.run()
+        except InterruptedError:
+            return None
+        stepped = self.u32[U32_EXIT_REASON] == exits.KVM_EXIT_DEBUG and self.u32[U32_DEBUG_EXCEPTION] == 1
+        if not stepped or self.u64[U64_DEBUG_DR6] & 15 or self.regs.rip == rip:
+            return None
+        return self.u64[U64_DEBUG_PC]
+
+    # --- debugging ---------------------------------------------------------------------------------
+
+    def _execute_registers(self) -> dict[int, int]:
+        """The addresses of debug registers that are to end a run, and their bits in DR6."""
+        found: dict[int, int] = {}
+        dr7 = self.debugreg[7]
+        if self._control & abi.KVM_GUESTDBG_USE_HW_BP:
+            for n in range(4):
+                if dr7 >> 2 * n & 3 and not dr7 >> 16 + 4 * n & 3:
+                    found[self.debugreg[n]] = found.get(self.debugreg[n], 0) | 1 << n
+        return found
+
+    def set_guest_debug(self, control: int, debugreg: tuple[int, ...] = ()) -> None:
+        self._control, self.debugreg = control, debugreg or (0,) * 8
+        self._armed = self._execute_registers()
+        for address in self._armed.keys() - self._breakpoints.keys():
+            if len(self._breakpoints) >= MOST_BREAKPOINTS:
+                self._forget_breakpoints()
+            number = self.vm.library.hook(self.vm.uc, library.HOOK_CODE, self._breakpoint_callback, address, address)
+            self._breakpoints[address] = number
+            self.vm.code_changed = True
+
+    def _forget_breakpoints(self) -> None:
+        """Hooks cost time where they are, though nothing is armed there."""
+        for address in self._breakpoints.keys() - self._armed.keys():
+            self.vm.library.quick.uc_hook_del(self.vm.uc, self._breakpoints.pop(address))

@@ -1,0 +1,94 @@
+"""Guest memory of a machine that unicorn runs, which works on the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from kvmdbg.machine.memory import PAGE, Guard, GuestMemory
+from kvmdbg.soft.library import ALL, EXECUTE, READ
+from kvmdbg.x86.faults import State
+
+if TYPE_CHECKING:
+    from kvmdbg.soft.system import SoftVm
+
+
+class SoftMemory(GuestMemory):
+    """What the debugger writes may be code, which unicorn has translated. Guards are those of unicorn's own map."""
+
+    def __init__(self, vm: SoftVm) -> None:
+        super().__init__(vm)  # type: ignore[arg-type]
+        self._soft = vm
+        self._guarded: dict[int, Guard] = {}
+        vm.memory = self
+
+    # --- writes ------------------------------------------------------------------------------------
+
+    def write(self, address: int, data: bytes) -> None:
+        super().write(address, data)
+        self._soft.code_changed = True
+
+    def exchange(self, new: Mapping[int, int], expected: Mapping[int, int] | None = None) -> dict[int, int]:
+        self._soft.code_changed = True
+        return super().exchange(new, expected)
+
+    def put_page(self, address: int, data: bytes) -> None:
+        self._soft.code_changed = self._soft.translation_changed = True
+        super().put_page(address, data)
+
+    def clear(self) -> None:
+        self._soft.code_changed = self._soft.translation_changed = True
+        super().clear()
+
+    def write_of_cpu(self, address: int, data: bytes) -> None:
+        """What the CPU writes by itself: lost where the guest can write nothing."""
+        region = self.find(address)
+        if region is not None and not self.is_read_only(address) and address + len(data) <= region.end:
+            region.view[address - region.address : address - region.address + len(data)] = data
+            if self._tracking:
+                self._written.add(address & -PAGE)
+
+    # --- guards ------------------------------------------------------------------------------------
+
+    def guard(self, pages: Mapping[int, Guard], *, restartable: bool = False) -> None:
+        wanted = {page: kind for page, kind in pages.items() if self.find(page) is not None}
+        self._protect_pages(wanted)
+
+    def _protect_pages(self, wanted: dict[int, Guard]) -> None:
+        before, self._guarded = self._guarded, wanted
+        for page in before.keys() - wanted.keys():
+            self._soft.protect(page, ALL)
+        for page, kind in wanted.items():
+            if before.get(page) is not kind:
+                self._soft.protect(page, READ | EXECUTE if kind is Guard.READ_ONLY else 0)
+
+    @property
+    def restartable(self) -> bool:
+        return bool(self._guarded)
+
+    @contextmanager
+    def unprotected(self) -> Iterator[None]:
+        guarded = self._guarded
+        self._protect_pages({})
+        try:
+            yield
+        finally:
+            self._protect_pages(guarded)
+
+    def is_guarded(self, address: int) -> bool:
+        """Whether an access that unicorn refuses has met a guard."""
+        return address & -PAGE in self._guarded
+
+    def guards_against(
+        self, state: State, writes: Iterable[tuple[int, bytes]], reads: Iterable[tuple[int, int]]
+    ) -> bool:
+        """Whether a guard forbids one of these accesses: physical writes, linear reads."""
+        if any(address & -PAGE in self._guarded for address, _ in writes):
+            return True
+        for linear, size in reads:
+            for at in (linear, linear + size - 1):
+                physical = state.walk(at).physical
+                if physical is not None and self._guarded.get(physical & -PAGE) is Guard.WITHDRAWN:
+                    return True
+        return False

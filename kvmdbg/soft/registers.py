@@ -1,0 +1,248 @@
+"""The state of a vCPU that unicorn runs, by the calls that KVM has for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ctypes import c_uint64
+from typing import TYPE_CHECKING
+
+from kvmdbg.kvm import abi
+from kvmdbg.kvm.run_page import REGS, REGS_END, U64_DIRTY_REGS, RunPage
+from kvmdbg.soft.state import DR, MSRS, TSC, XCR0, State
+from kvmdbg.x86.delivery import INT, INT3, INTERRUPT, INTO, Event
+from kvmdbg.x86.registers import EFLAGS_IF
+
+if TYPE_CHECKING:
+    from kvmdbg.soft.system import SoftVm
+
+PAGE = 4096
+NMI = 2
+TSC_KHZ = 1_000_000
+"""It counts nanoseconds of guest time."""
+MSR_ENTRY = 16
+
+
+class SoftRegisters(RunPage):
+    """``state`` is what unicorn had when it was left; ``context_changed``: it is to have it back before it runs."""
+
+    def __init__(self, vm: SoftVm, index: int) -> None:
+        super().__init__(-1, 2 * PAGE)
+        self.vm, self.index = vm, index
+        self.state = State(vm.library, vm.uc)
+        self.words = self.u64[REGS // 8 : REGS_END // 8]
+        self.context_changed = False
+        self.waiting: Event | None = None
+        """What is delivered at the next entry."""
+        self.last_int3: int | None = None
+        """Where the last exit has told of an int3, which is not executed."""
+        self.cpuid = abi.kvm_cpuid2()
+        self._apic_base, self._cr8 = 0xFEE00900, 0
+        self._tsc_offset = 0
+        self._nmi_pending = self._nmi_masked = 0
+        self._reset()
+        self.sregs_at_reset = bytes(self.get_sregs())
+
+    def _reset(self) -> None:
+        """As after a reset (SDM volume 3A, table 10-1)."""
+        sregs = abi.kvm_sregs(cr0=0x60000010, apic_base=self._apic_base)
+        for name in ("cs", "ds", "es", "fs", "gs", "ss"):
+            segment = getattr(sregs, name)
+            segment.limit, segment.type, segment.present, segment.s = 0xFFFF, 11 if name == "cs" else 3, 1, 1
+        sregs.cs.selector, sregs.cs.base = 0xF000, 0xFFFF0000
+        for segment, kind in ((sregs.tr, 11), (sregs.ldt, 2)):
+            segment.limit, segment.type, segment.present = 0xFFFF, kind, 1
+        sregs.gdt.limit = sregs.idt.limit = 0xFFFF
+        self.set_sregs(sregs)
+        self.set_regs(abi.kvm_regs(rip=0xFFF0, rflags=2, rdx=0x600))
+        self.set_debugregs(abi.kvm_debugregs(dr6=0xFFFF0FF0, dr7=0x400))
+        xsave = abi.kvm_xsave()
+        xsave.region[0], xsave.region[6] = 0x37F, 0x1F80
+        self.set_xsave(xsave)
+
+    # --- general and special registers -------------------------------------------------------------
+
+    def get_regs(self) -> abi.kvm_regs:
+        regs = abi.kvm_regs()
+        self.state.regs_to(memoryview(regs).cast("B").cast("Q"))
+        return regs
+
+    def set_regs(self, regs: abi.kvm_regs) -> None:
+        self._take_regs(memoryview(regs).cast("B").cast("Q"))
+
+    def _take_regs(self, words: memoryview) -> None:
+        self.state.regs_from(words)
+        self.state.settle(self.state.cpl)
+        self.context_changed = True
+
+    def flush_regs(self) -> None:
+        if self.u64[U64_DIRTY_REGS]:
+            self._take_regs(self.words)
+            self.u64[U64_DIRTY_REGS] = 0
+
+    def get_sregs(self) -> abi.kvm_sregs:
+        sregs = abi.kvm_sregs(cr8=self._cr8, apic_base=self._apic_base)
+        self.state.sregs_to(sregs)
+        return sregs
+
+    def set_sregs(self, sregs: abi.kvm_sregs) -> None:
+        if self.state.sregs_from(sregs):
+            self.vm.translation_changed = True
+        self._cr8, self._apic_base = int(sregs.cr8), int(sregs.apic_base)
+        self.context_changed = True
+
+    def share_sregs(self, now: abi.kvm_sregs) -> None:
+        if not self.shares_sregs:
+            self.kvm_run.regs.sregs = now
+            self.shares_sregs = True
+
+    def unshare_sregs(self) -> None:
+        if self.shares_sregs:
+            self.shares_sregs = False
+
+    # --- floating point, debug registers, MSRs -----------------------------------------------------
+
+    def get_xsave(self) -> abi.kvm_xsave:
+        xsave = abi.kvm_xsave()
+        self.state.xsave_to(xsave)
+        return xsave
+
+    def set_xsave(self, xsave: abi.kvm_xsave) -> None:
+        self.state.xsave_from(xsave)
+
+    def get_xcrs(self) -> abi.kvm_xcrs:
+        xcrs = abi.kvm_xcrs(nr_xcrs=1)
+        xcrs.xcrs[0].value = self.state.u64[XCR0 // 8]
+        return xcrs
+
+    def set_xcrs(self, xcrs: abi.kvm_xcrs) -> None:
+        self.state.u64[XCR0 // 8] = xcrs.xcrs[0].value
+        self.context_changed = True
+
+    def get_debugregs(self) -> abi.kvm_debugregs:
+        words, first = self.state.u64, DR // 8
+        debugregs = abi.kvm_debugregs(dr6=words[first + 6], dr7=words[first + 7])
+        for number in range(4):
+            debugregs.db[number] = words[first + number]
+        return debugregs
+
+    def set_debugregs(self, debugregs: abi.kvm_debugregs) -> None:
+        words, first = self.state.u64, DR // 8
+        words[first : first + 4] = memoryview((c_uint64 * 4)(*debugregs.db)).cast("B").cast("Q")
+        words[first + 6], words[first + 7] = debugregs.dr6, debugregs.dr7
+        self.context_changed = True
+
+    def tsc(self) -> int:
+        return self.vm.clock() + self._tsc_offset & (1 << 64) - 1
+
+    def get_msr(self, index: int) -> int | None:
+        if index == TSC:
+            return self.tsc()
+        at = MSRS.get(index)
+        return None if at is None else self.state.u64[at // 8]
+
+    def set_msr(self, index: int, value: int) -> bool:
+        if index == TSC:
+            self._tsc_offset = value - self.vm.clock()
+            return True
+        at = MSRS.get(index)
+        if at is None:
+            return False
+        self.state.u64[at // 8] = value
+        self.context_changed = True
+        return True
+
+    def get_msrs(self, indices: Sequence[int]) -> bytes:
+        values = ((index, self.get_msr(index)) for index in indices)
+        return b"".join(bytes(abi.kvm_msr_entry(index, 0, value)) for index, value in values if value is not None)
+
+    def set_msrs(self, entries: bytes) -> None:
+        for at in range(0, len(entries), MSR_ENTRY):
+            entry = abi.kvm_msr_entry.from_buffer_copy(entries, at)
+            self.set_msr(entry.index, entry.data)
+
+    # --- events ------------------------------------------------------------------------------------
+
+    def get_events(self) -> abi.kvm_vcpu_events:
+        events = abi.kvm_vcpu_events()
+        events.interrupt.shadow = int(self.state.shadow)
+        events.nmi.pending, events.nmi.masked = self._nmi_pending, self._nmi_masked
+        event = self.waiting
+        if event is None:
+            return events
+        if event.kind in (INT, INTERRUPT):
+            if event.vector == NMI and event.kind == INTERRUPT:
+                events.nmi.injected = 1
+            else:
+                events.interrupt.injected, events.interrupt.nr = 1, event.vector
+                events.interrupt.soft = int(event.kind == INT)
+        else:
+            events.exception.injected, events.exception.nr = 1, event.vector
+            events.exception.has_error_code = int(event.error_code is not None)
+            events.exception.error_code = event.error_code or 0
+        return events
+
+    def set_events(self, events: abi.kvm_vcpu_events) -> None:
+        if events.flags & abi.KVM_VCPUEVENT_VALID_SHADOW and bool(events.interrupt.shadow) != self.state.shadow:
+            self.state.shadow = bool(events.interrupt.shadow)
+            self.context_changed = True
+        self._nmi_pending, self._nmi_masked = events.nmi.pending, events.nmi.masked
+        now = self.get_events()
+        same = bytes(events.exception) == bytes(now.exception) and events.nmi.injected == now.nmi.injected
+        same &= bytes(events.interrupt)[:3] == bytes(now.interrupt)[:3]
+        if not same:
+            self.waiting = self._event_of(events)
+
+    def _event_of(self, events: abi.kvm_vcpu_events) -> Event | None:
+        exception, interrupt = events.exception, events.interrupt
+        if exception.injected or exception.pending:
+            if exception.nr in (3, 4):  # of an instruction that is as long as this, where it has not been passed
+                self.flush_regs()
+                length = int(self.last_int3 == self.state.pc)
+                return Event.software(exception.nr, self.state.rip + length, INT3 if exception.nr == 3 else INTO)
+            return Event.exception(exception.nr, exception.error_code if exception.has_error_code else 0)
+        if events.nmi.injected:
+            return Event.interrupt(NMI)
+        if not interrupt.injected:
+            return None
+        if interrupt.soft:
+            return Event.software(interrupt.nr, self.state.rip + 2)
+        return Event.interrupt(interrupt.nr)
+
+    def holds_event(self) -> bool:
+        return self.waiting is not None
+
+    def takes_interrupt(self) -> bool:
+        flags = self.regs.rflags if self.u64[U64_DIRTY_REGS] else self.state.flags
+        return bool(flags & EFLAGS_IF) and self.waiting is None and not self.state.shadow
+
+    def interrupt(self, vector: int) -> None:
+        self.waiting = Event.interrupt(vector)
+
+    def get_tsc_khz(self) -> int:
+        return TSC_KHZ
+
+    def get_mp_state(self) -> int:
+        self.flush_regs()
+        return abi.KVM_MP_STATE_HALTED if self.halted else abi.KVM_MP_STATE_RUNNABLE
+
+    def set_mp_state(self, state: int) -> None:
+        self.halted = state == abi.KVM_MP_STATE_HALTED
+
+    def get_lapic(self) -> abi.kvm_lapic_state:
+        return abi.kvm_lapic_state()
+
+    def set_lapic(self, lapic: abi.kvm_lapic_state) -> None:
+        """There is none."""
+
+    def get_cpuid(self) -> abi.kvm_cpuid2:
+        return abi.kvm_cpuid2.from_buffer_copy(self.cpuid)
+
+    def set_cpuid(self, cpuid: abi.kvm_cpuid2) -> None:
+        self.cpuid = abi.kvm_cpuid2.from_buffer_copy(cpuid)
+
+    def close(self) -> None:
+        if self.raw.closed:
+            return
+        self.words.release()
+        self.state.close()
+        self.close_page()
