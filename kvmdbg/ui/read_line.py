@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 from collections.abc import Callable
@@ -66,18 +65,18 @@ def read_line(
 def _interrupted_ahead(app: Application[Any]) -> bool:
     """Whether Ctrl-C is among the keys typed behind the line; else they are kept for the next prompt."""
     from prompt_toolkit.input.typeahead import get_typeahead, store_typeahead
-    from prompt_toolkit.input.vt100_parser import Vt100Parser
+    from prompt_toolkit.key_binding import KeyPress
     from prompt_toolkit.keys import Keys
 
     typed = get_typeahead(app.input)
-    parser = Vt100Parser(typed.append)
     # no signal is made of a key that came while the terminal was still in raw mode
     while select.select([app.input.fileno()], [], [], 0)[0]:
-        data = os.read(app.input.fileno(), 1024)
-        parser.feed(data.decode("utf-8", "replace") or "\x04")
-        if not data:
+        typed += app.input.read_keys()
+        if app.input.closed:  # Ctrl-D, where the terminal is no more in raw mode; one that has gone is met again
+            typed.append(KeyPress(Keys.ControlD, "\x04"))
+            app.input.stdin_reader.closed = False  # type: ignore[attr-defined]
             break
-    parser.flush()
+    typed = [key for key in typed if key.key != Keys.CPRResponse]
     at = max((number for number, key in enumerate(typed) if key.key == Keys.ControlC), default=-1)
     store_typeahead(app.input, typed[at + 1 :])
     return at >= 0
