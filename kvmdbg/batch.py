@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from kvmdbg import error_log, standard_files, start_files
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Error, ExitLine, GuestOutput, Message, Result, StopReport, Text
+from kvmdbg.commands.tui_settings import ARRANGEMENT
 from kvmdbg.engine.stops import ExitedStop
 from kvmdbg.errors import KvmdbgError, refused_by_host
 from kvmdbg.printable import printable_json
@@ -314,7 +315,11 @@ class Batch:
         settings = self.interpreter.settings
         if not self._reads_start_files:
             return
-        kept = [one for one in settings if settings[one.name] != one.default] if settings["save-settings"] else []
+        kept = [
+            one
+            for one in settings
+            if settings[one.name] != one.default and (settings["save-settings"] or one.name in ARRANGEMENT)
+        ]
         try:
             start_files.keep_settings({one.name: settings.shown(one.name) for one in kept})
         except KvmdbgError as error:

@@ -17,6 +17,7 @@ MODULES = (
     "files",
     "firmware",
     "frames",
+    "full_screen",
     "gdbserver",
     "hints",
     "info",

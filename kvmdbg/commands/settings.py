@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvmdbg.commands.setting_types import Setting, choice, count, on_off, seconds, switch
 from kvmdbg.commands.shell_settings import SHELL_SETTINGS
+from kvmdbg.commands.tui_settings import TUI_SETTINGS
 from kvmdbg.engine.arming import AUTO, HOLDS
 from kvmdbg.errors import UsageError
 
@@ -279,16 +280,6 @@ SETTINGS: tuple[Setting, ...] = (
         KEYS_GO,
     ),
     Setting(
-        "tui-layout",
-        "split",
-        "asm",
-        choice("src", "asm", "split", "regs"),
-        "src|asm|split|regs",
-        "What the code pane of the full-screen mode shows: source, instructions (regs: with the registers), or both. "
-        "The first two can be scrolled. `layout` changes it.",
-        ("src", "asm", "split", "regs"),
-    ),
-    Setting(
         "tui-memory",
         "$sp",
         "$sp + 8",
@@ -296,6 +287,7 @@ SETTINGS: tuple[Setting, ...] = (
         "ADDRESS",
         "The address, an expression worked out anew at each stop, that the memory pane of the full-screen mode shows.",
     ),
+    *TUI_SETTINGS,
     *SHELL_SETTINGS,
 )
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated
 
 from kvmdbg.commands import of_others
 from kvmdbg.commands.info import subcommand_table
 from kvmdbg.commands.interpreter import Interpreter, Quit
-from kvmdbg.commands.parameters import CommandTextArg, NumberType, RestType, TextArg, WordType
+from kvmdbg.commands.parameters import CommandTextArg, NumberType, RestType, TextArg
 from kvmdbg.commands.registry import GROUPS, Command, command
 from kvmdbg.commands.results import HelpPage, Message, Result, Table, Text
 from kvmdbg.errors import KvmdbgError, UsageError
@@ -137,55 +137,6 @@ def quit_(dbg: Interpreter, status: StatusArg = 0) -> Result | None:
     if dbg.session.state == "running" and not dbg.asks("The guest runs; end it and quit?"):
         return None
     raise Quit(status & 0xFF)
-
-
-class FullScreen:
-    """Where the shell has a terminal, ``show`` shows everything on the whole screen."""
-
-    show: Callable[[], None] | None = None
-    focus: Callable[[str], None] | None = None
-    """Chooses a pane while the whole screen is shown."""
-
-
-@command("tui", group="support", example="tui", varies="it needs a terminal", host=True)
-def tui(dbg: Interpreter) -> Result | None:
-    """Show the guest on the whole screen: code, registers, stack, memory, breakpoints, exits, its console and screen.
-
-    The same commands are typed at the bottom; F2 changes what the lower pane shows, a click or F3 chooses the pane that
-    PgUp and PgDn scroll, Ctrl-D comes back to the shell. A click into the chosen code pane sets a breakpoint there, or
-    deletes it. `layout` chooses what the code pane shows, `focus` a pane by its name; `display` fills the pane of what
-    is watched, `set tui-memory ADDRESS` that of memory.
-    """
-    show = dbg.kept(FullScreen).show
-    if show is None:
-        return Message("The full-screen mode needs the shell on a terminal.", "warning")
-    show()
-    return None
-
-
-LAYOUTS = ("src", "asm", "split", "regs")
-LayoutArg = Annotated[str, WordType("src|asm|split|regs|next|prev", (*LAYOUTS, "next", "prev"))]
-
-
-@command("layout", aliases=("la",), group="support", example=("layout asm", "show tui-layout"))
-def layout(
-    dbg: Interpreter, name: Annotated[str, WordType("src|asm|split|regs|next|prev", (*LAYOUTS, "next", "prev"))]
-) -> None:
-    """Choose what the code pane of the full-screen mode (tui) shows; the same as set tui-layout."""
-    if name in ("next", "prev"):
-        at = LAYOUTS.index(dbg.settings["tui-layout"]) + (1 if name == "next" else -1)
-        name = LAYOUTS[at % len(LAYOUTS)]
-    dbg.settings.set("tui-layout", name)
-
-
-@command("focus", aliases=("fs",), group="support", example="focus registers", varies="it needs the full-screen mode")
-def focus(dbg: Interpreter, pane: Annotated[str, WordType("PANE", strict=False)]) -> Result | None:
-    """Choose the pane of the full-screen mode (tui) that PgUp and PgDn scroll, and show it."""
-    choose = dbg.kept(FullScreen).focus
-    if choose is None:
-        return Message("There are panes in the full-screen mode only: tui shows it.", "warning")
-    choose(pane)
-    return None
 
 
 @command(

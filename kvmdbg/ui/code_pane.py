@@ -1,4 +1,4 @@
-"""The code pane of the full-screen mode: source and instructions around the selected frame, with breakpoints."""
+"""The code panes of the full-screen mode: source, and instructions, around the selected frame, with breakpoints."""
 
 from __future__ import annotations
 
@@ -6,88 +6,94 @@ import os
 import re
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.results import Disassembly, Result
+from kvmdbg.commands.results import Disassembly, SourceText
 from kvmdbg.ui.panes import Line, lines_of
 
 AROUND = 300
-"""Lines of source before and behind the current one that can be scrolled to."""
-BEHIND = 200
-"""Instructions behind the current one, the same."""
+"""Lines of source before and behind the shown one that can be scrolled to, at least."""
+STEP = 200
+"""By how many lines the part of a file that is made moves on."""
+BEFORE = 40
+"""Instructions before the current one that can be scrolled to, and at least so many behind it."""
 _ADDRESS = re.compile(r"0x([0-9a-f]{4,16})")
 
 
 class CodePane:
-    """Makes the pane's lines, and remembers which place of the code each row shows."""
+    """Remembers which place of the code each row shows, so that a click finds it."""
 
     def __init__(self, interpreter: Interpreter) -> None:
         self.interpreter = interpreter
         self.session = interpreter.session
         self.places: list[str] = []
-        self.current = 0
-        """The row of the current line or instruction."""
+        self.middle = 0
+        """The row that is to be seen."""
+        self.shown: object = None
+        """What the pane is about: where that changes, ``middle`` is gone to."""
+
+    def click(self, row: int) -> str:
+        """The command that sets a breakpoint at what a row shows, or deletes those that are there; "" for no place."""
+        place = self.places[row] if row < len(self.places) else ""
+        if not place:
+            return ""
+        here = {one.address for one in self.session.locations.find(place).locations}
+        numbers = sorted({one.number for one in self.session.breakpoints.held() if one.number and one.address in here})
+        return f"delete {' '.join(map(str, numbers))}" if numbers else f"break {place}"
+
+
+class SourcePane(CodePane):
+    """The file of the selected frame, or what `list` has shown since the guest stopped there."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        super().__init__(interpreter)
+        self.title = ""
+        self._listed: tuple[str, int, int] | None = None
+        self._frame: object = None
+        self._made: tuple[object, list[Line]] = None, []
 
     @property
-    def scrolls(self) -> bool:
-        """Whether there is more than is seen at once."""
-        return bool(self.interpreter.settings["tui-layout"] != "split")
+    def current(self) -> tuple[str, int] | None:
+        """The selected frame's file and line, where its source can be read."""
+        source, frame = self.session.source, self.session.frame
+        line = source.at(frame.place) if source.is_listed else None
+        return (line.file, line.line) if line is not None and self.interpreter.source_lines(line.file) else None
 
-    def lines(self, width: int, height: int) -> list[Line]:
-        """What the setting tui-layout wishes: source (src), instructions (asm, regs), or both (split)."""
-        from kvmdbg.commands import views
+    @property
+    def there(self) -> tuple[str, int] | None:
+        """The file and the line that the pane is about; None where there is no source."""
+        from kvmdbg.commands.examine import examined
 
-        layout = self.interpreter.settings["tui-layout"]
-        frame = self.session.frame
-        here = frame.pc if frame.number else self.session.vcpu.pc
-        place = frame.place if frame.number else here
-        line = self.session.source.at(place) if self.session.source.is_listed else None
-        self.places, self.current = [], 0
-        if layout == "src" and line is not None and self.interpreter.source_lines(line.file):
-            return self._source(line.file, line.line, max(1, line.line - AROUND), 2 * AROUND, width)
-        if layout in ("asm", "regs", "src"):
-            before = views.instructions_before(self.interpreter, here, views.BEFORE)
-            start = before[0] if before else here
-            shown = views.code_lines(self.interpreter, start, len(before) + BEHIND)
-            syntax = self.interpreter.settings["disassembly-flavor"]
-            return self._instructions(Disassembly(shown, raw=True, syntax=syntax), here, width)
-        if frame.number:
-            start = (views.instructions_before(self.interpreter, here, views.BEFORE) or [here])[0]
-            shown = views.code_lines(self.interpreter, start, 2 * views.BEFORE)
-            code: Result = Disassembly(shown, raw=True, syntax=self.interpreter.settings["disassembly-flavor"])
-        else:
-            code = views.code_part(self.interpreter)
-        below = lines_of(code, width)
-        above: list[Line] = []
-        if line is not None and self.interpreter.source_lines(line.file):
-            count = max(5, height - len(below) - 2)
-            above = [*self._source(line.file, line.line, line.line - count // 2, count, width), []]
-            self.places.append("")
-        return above + self._instructions(code, here, width)
+        listed, current = examined(self.interpreter).source, self.current
+        frame = (self.interpreter.stops, self.session.frame.number, current)
+        if frame != self._frame:
+            self._frame, self._listed = frame, listed
+        if listed is not None and listed != self._listed:
+            return listed[0], (listed[1] + listed[2]) // 2
+        return current
 
-    def _source(self, file: str, current: int, first: int, count: int, width: int) -> list[Line]:
-        from kvmdbg.commands import views
-
-        shown = views.source_text(self.interpreter, file, first, count)
-        found = lines_of(shown, width)
+    def lines(self, width: int) -> list[Line]:
+        """The part of the file around that line."""
+        there = self.there
+        self.places, self.middle, self.shown = [], 0, there
+        if there is None:
+            return []
+        file, number = there
+        self.title = file
+        text = self.interpreter.source_lines(file)
+        first = max(1, number // STEP * STEP - AROUND)
+        last = min(len(text), number // STEP * STEP + STEP + AROUND)
+        key = (file, first, last, width, id(text))
+        if self._made[0] != key:
+            made = SourceText(file, tuple((at, text[at - 1], False) for at in range(first, last + 1)))
+            self._made = key, lines_of(made, width)[1:]
+        found = list(self._made[1])
+        self.middle = min(number, last) - first
+        self.places = [f"{os.path.basename(file)}:{at}" for at in range(first, last + 1)]
+        current = self.current
         points = self._lines_with_breakpoints(file)
-        self.places.append("")
-        for row, (number, _, _) in enumerate(shown.lines, 1):
-            self.places.append(f"{os.path.basename(file)}:{number}")
-            if number == current:
-                self.current = row
-            if number in points and row < len(found):
-                style, text = found[row][0]
-                found[row][:1] = [(style, text[:2]), ("bold", "b")]
-        return found
-
-    def _instructions(self, code: Result, here: int, width: int) -> list[Line]:
-        found = lines_of(code, width)
-        base = len(self.places)
-        for row, line in enumerate(found):
-            text = "".join(part for _, part in line)
-            match = _ADDRESS.search(text) if not text.lstrip().startswith(";") else None
-            self.places.append(f"*{int(match[1], 16):#x}" if match else "")
-            if match and int(match[1], 16) == here and not self.current:
-                self.current = base + row
+        for at in {*points, *([current[1]] if current is not None else [])}:
+            if first <= at <= last:
+                arrow = "=>" if current == (file, at) else "  "
+                found[at - first] = _marked(found[at - first], arrow, at in points)
         return found
 
     def _lines_with_breakpoints(self, file: str) -> set[int]:
@@ -98,14 +104,31 @@ class CodePane:
                 found.add(line.line)
         return found
 
-    def click(self, row: int) -> str:
-        """The command that sets a breakpoint at what a row shows, or deletes those that are there; "" for no place."""
-        place = self.places[row] if row < len(self.places) else ""
-        if not place:
-            return ""
-        here = set(self._addresses(place))
-        numbers = sorted({one.number for one in self.session.breakpoints.held() if one.number and one.address in here})
-        return f"delete {' '.join(map(str, numbers))}" if numbers else f"break {place}"
 
-    def _addresses(self, place: str) -> list[int]:
-        return [one.address for one in self.session.locations.find(place).locations]
+def _marked(line: Line, arrow: str, has_breakpoint: bool) -> Line:
+    """A line of source with what stands before it."""
+    (style, text), *rest = line
+    return [("bold", arrow + ("b" if has_breakpoint else " ")), (style, text[3:]), *rest]
+
+
+class InstructionPane(CodePane):
+    """The instructions around the selected frame's."""
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        """As many behind the current one as twice the pane's height."""
+        from kvmdbg.commands import views
+
+        frame = self.session.frame
+        here = frame.pc if frame.number else self.session.vcpu.pc
+        before = views.instructions_before(self.interpreter, here, BEFORE)
+        shown = views.code_lines(self.interpreter, before[0] if before else here, len(before) + max(BEFORE, 2 * height))
+        code = Disassembly(shown, raw=True, syntax=self.interpreter.settings["disassembly-flavor"])
+        found = lines_of(code, width)
+        self.places, self.middle, self.shown = [], 0, (self.interpreter.stops, frame.number, here)
+        for row, line in enumerate(found):
+            text = "".join(part for _, part in line)
+            match = _ADDRESS.search(text) if not text.lstrip().startswith(";") else None
+            self.places.append(f"*{int(match[1], 16):#x}" if match else "")
+            if match and int(match[1], 16) == here and not self.middle:
+                self.middle = row
+        return found

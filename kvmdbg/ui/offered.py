@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.registry import Candidate
+
+if TYPE_CHECKING:
+    from prompt_toolkit.auto_suggest import AutoSuggest
+    from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+    from prompt_toolkit.document import Document
+    from prompt_toolkit.enums import EditingMode
 
 _WORD = re.compile(r"[\w-]*$")
 
@@ -24,3 +31,31 @@ def offered(dbg: Interpreter, line: str) -> Iterator[Candidate]:
         last = one.text[max(word.start() - one.start, 0) :]
         if one.text not in seen and near.match(last):
             yield one
+
+
+def completer(dbg: Interpreter) -> Completer:
+    """The same for prompt_toolkit."""
+    from prompt_toolkit.completion import Completer, Completion
+
+    class Words(Completer):
+        def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+            line = document.text_before_cursor
+            for one in offered(dbg, line):
+                yield Completion(one.text, one.start - len(line), display_meta=one.description)
+
+    return Words()
+
+
+def suggestions(dbg: Interpreter) -> AutoSuggest:
+    """The rest of an earlier line that began so, where `set suggestions on` says so."""
+    from prompt_toolkit.auto_suggest import AutoSuggestFromHistory, ConditionalAutoSuggest
+    from prompt_toolkit.filters import Condition
+
+    return ConditionalAutoSuggest(AutoSuggestFromHistory(), Condition(lambda: bool(dbg.settings["suggestions"])))
+
+
+def editing_mode(dbg: Interpreter) -> EditingMode:
+    """Whose keys edit the line."""
+    from prompt_toolkit.enums import EditingMode
+
+    return EditingMode.VI if dbg.settings["editing-mode"] == "vi" else EditingMode.EMACS

@@ -110,6 +110,11 @@ class Pane:
             self._made, self._mistakes = key, 0
         return self.seen(height)
 
+    @property
+    def needed(self) -> int:
+        """How many lines it would fill."""
+        return len(self._lines)
+
     def seen(self, height: int) -> list[Line]:
         """What is visible of the lines that were made last."""
         self.height = height

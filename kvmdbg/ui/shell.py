@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg import error_log, standard_files
+from kvmdbg.commands.full_screen import FullScreen
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Error, Message, Result
 from kvmdbg.commands.screens import LiveScreen
-from kvmdbg.commands.support import FullScreen, Topics
+from kvmdbg.commands.support import Topics
 from kvmdbg.error_log import state_folder
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.printable import printable
 from kvmdbg.ui import keys, pager
 from kvmdbg.ui.console import Console
-from kvmdbg.ui.offered import offered
+from kvmdbg.ui.offered import completer, editing_mode, suggestions
 from kvmdbg.ui.progress import ProgressLine
 from kvmdbg.ui.read_line import read_line
 from kvmdbg.ui.style import prompt_style, wants_color
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
     from prompt_toolkit import PromptSession
-    from prompt_toolkit.completion import CompleteEvent, Completion
     from prompt_toolkit.document import Document
     from prompt_toolkit.formatted_text import StyleAndTextTuples
     from prompt_toolkit.history import History
@@ -179,9 +179,6 @@ class Shell:
 
     def _make_prompt(self) -> PromptSession[str]:
         from prompt_toolkit import PromptSession
-        from prompt_toolkit.auto_suggest import AutoSuggestFromHistory, ConditionalAutoSuggest
-        from prompt_toolkit.completion import Completer, Completion
-        from prompt_toolkit.filters import Condition
         from prompt_toolkit.output import ColorDepth
         from prompt_toolkit.styles import DynamicStyle, merge_styles
         from prompt_toolkit.styles.style import Style
@@ -190,21 +187,13 @@ class Shell:
 
         interpreter = self.interpreter
 
-        class Words(Completer):
-            def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-                line = document.text_before_cursor
-                for one in offered(interpreter, line):
-                    yield Completion(one.text, one.start - len(line), display_meta=one.description)
-
         extra = Style.from_dict(
             {"bottom-toolbar": "noreverse bg:ansibrightblack ansiwhite" if self.color else "reverse"}
         )
         return PromptSession(
             history=self.lines,
-            completer=Words(),
-            auto_suggest=ConditionalAutoSuggest(
-                AutoSuggestFromHistory(), Condition(lambda: bool(interpreter.settings["suggestions"]))
-            ),
+            completer=completer(interpreter),
+            auto_suggest=suggestions(interpreter),
             complete_while_typing=False,
             lexer=CommandLexer(interpreter),
             style=merge_styles([DynamicStyle(lambda: prompt_style(interpreter.settings["theme"])), extra]),
@@ -300,11 +289,9 @@ class Shell:
         return line
 
     def _apply_settings(self, prompt: PromptSession[str]) -> None:
-        from prompt_toolkit.enums import EditingMode
-
-        settings = self.interpreter.settings
-        prompt.editing_mode = EditingMode.VI if settings["editing-mode"] == "vi" else EditingMode.EMACS
-        prompt.bottom_toolbar = (lambda: toolbar(self.interpreter)) if settings["toolbar"] else None
+        prompt.editing_mode = editing_mode(self.interpreter)
+        has_toolbar = self.interpreter.settings["toolbar"]
+        prompt.bottom_toolbar = (lambda: toolbar(self.interpreter)) if has_toolbar else None
 
     def _plain_line(self, text: str) -> str:
         """A line from a terminal that can do nothing but show text."""

@@ -11,19 +11,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg import error_log
+from kvmdbg.commands.full_screen import FullScreen, pane_of
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Message, Result
-from kvmdbg.commands.support import FullScreen
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.printable import printable
-from kvmdbg.ui.code_pane import CodePane
+from kvmdbg.ui.arrangement import Arrangement
+from kvmdbg.ui.code_pane import CodePane, InstructionPane, SourcePane
 from kvmdbg.ui.dialogue import Dialogue
 from kvmdbg.ui.given_back import given_back
 from kvmdbg.ui.guest_screen import screen_lines
+from kvmdbg.ui.offered import completer, editing_mode, suggestions
 from kvmdbg.ui.panes import Line, Pane, lines_of, plain, wrapped
 from kvmdbg.ui.style import prompt_style
 from kvmdbg.ui.toolbar import toolbar
-from kvmdbg.ui.tui_keys import bindings
+from kvmdbg.ui.tui_keys import bindings, help_line
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -35,17 +37,13 @@ if TYPE_CHECKING:
 
     from kvmdbg.engine.stops import Stop
 
-WIDE = 100
-"""Columns from which on there are two columns of panes."""
 KEPT = 5000
 """Lines of the log and of the guest's console that are kept."""
 MEMORY = 512
 """Bytes that the memory pane shows."""
 REFRESH = 0.2
-HELP = (
-    ("F5", "continue"), ("F6", "interrupt"), ("F10", "next"), ("F11", "step"), ("F2", "other pane"),
-    ("F3", "focus"), ("Tab", "complete"), ("PgUp/PgDn", "scroll"), ("Ctrl-D", "leave"),
-)  # fmt: skip
+STILL_AT_IT = 0.03
+"""Seconds after which a command is seen to be executed."""
 
 
 class Tui:
@@ -69,6 +67,7 @@ class Tui:
         self._at_work = threading.Lock()
         """Held while a command is executed, and while something that it may replace is looked at."""
         self.panes = {
+            "source": Pane("source", self._source),
             "code": Pane("code", self._code),
             "registers": Pane("registers", self._part("registers_part")),
             "stack": Pane("stack", self._part("stack_part")),
@@ -83,16 +82,28 @@ class Tui:
             "log": Pane("kvmdbg", self._shown_log, tail=True, live=True, always=True),
         }
         self.side = ["breakpoints", "exits", "screen", "console", "memory", "locals", "backtrace", "watch"]
-        """What the changing pane may show; the first is shown."""
+        self.narrow_panes = ["registers", "stack", *self.side]
+        self._show_first(interpreter.settings["tui-pane"])
         self.focus = "log"
-        self.code = CodePane(interpreter)
-        self._centred = (-1, -1)
+        self.source, self.code = SourcePane(interpreter), InstructionPane(interpreter)
+        self._centred: dict[str, object] = {}
         self.dialogue = Dialogue(interpreter, self.execute, lambda: self.app.invalidate())
         self._last_mistake = ""
         self._reading = ""
         """How far a long reading is."""
         self._reads_units = False
         """The source files' units are being read, or it was tried."""
+        self._had_source = False
+        self._source_at: tuple[int, str] | None = None
+        """When it was looked for."""
+        self.arrangement = Arrangement(
+            interpreter.settings,
+            size=lambda: self.size,
+            needs=lambda name: max(self.panes[name].needed, 6),
+            has_source=lambda: self._has_source,
+            side=lambda: self.changing[0],
+            window=self._window,
+        )
         self.app = self._make_app()
 
     # --- panes -------------------------------------------------------------------------------------
@@ -133,6 +144,28 @@ class Tui:
         finally:
             self._at_work.release()
 
+    @property
+    def _has_source(self) -> bool:
+        """Whether the source pane has something to show; while a command is executed what it had is still there."""
+        moment = (self.generation, self.session.state)
+        if self._source_at != moment and moment[1] == "stopped" and self._at_work.acquire(blocking=False):
+            try:
+                self._had_source = self.source.there is not None
+                self._source_at = moment
+            except Exception:  # another debugger may be making the guest anew
+                self._had_source = False
+            finally:
+                self._at_work.release()
+        return self._had_source
+
+    def _source(self, width: int) -> list[Line]:
+        if self.session.state != "stopped":
+            return plain(f"(the guest is {self.session.state})")
+        made = self.source.lines(width)
+        self.panes["source"].title = self.source.title or "source"
+        self._go_to("source", self.source)
+        return made
+
     def _code(self, width: int) -> list[Line]:
         if self.session.state != "stopped":
             return plain(f"(the guest is {self.session.state})")
@@ -140,14 +173,17 @@ class Tui:
             self._reads_units = True
             self._reading = "Reading the debug information"
             threading.Thread(target=self._read_units, daemon=True).start()
-        pane = self.panes["code"]
-        made = self.code.lines(width, pane.height)
-        if self.code.scrolls and self._centred != (self.generation, len(made)):
-            self._centred = self.generation, len(made)
-            pane.back = max(self.code.current - pane.height // 2, 0)
-        elif not self.code.scrolls:
-            pane.back = 0
+        made = self.code.lines(width, self.panes["code"].height)
+        self._go_to("code", self.code)
         return made
+
+    def _go_to(self, name: str, code: CodePane) -> None:
+        """Have the place that a pane is about in the middle, where it is another than before."""
+        pane = self.panes[name]
+        key = (code.shown, pane.height)
+        if self._centred.get(name) != key:
+            self._centred[name] = key
+            pane.back = max(code.middle - pane.height // 2, 0)
 
     def _read_units(self) -> None:
         """On a thread of its own: what the code pane needs of a large file."""
@@ -200,25 +236,39 @@ class Tui:
     def show(self, result: Result) -> None:
         """Add a result to the log."""
         self._say(lines_of(result, self._log_width()))
+        if not self._typed:
+            self.app.invalidate()
 
     def _say(self, lines: list[Line]) -> None:
         self._log += lines
         del self._log[:-KEPT]
         self._logged += 1
-        self.app.invalidate()
+
+    def _draw_soon(self) -> None:
+        """Draw what a command has shown so far. Most are done by then, and the whole is drawn but once."""
+
+        def draw() -> None:
+            if self._typed:
+                self.app.invalidate()
+
+        if (loop := self.app.loop) is not None:
+            loop.call_soon_threadsafe(loop.call_later, STILL_AT_IT, draw)
 
     def _log_width(self) -> int:
         """Columns of the pane that results are shown in."""
         return max(self.panes["log"].width or self.columns, 40)
 
     @property
-    def is_wide(self) -> bool:
-        """Whether there are two columns of panes."""
-        return self.columns >= WIDE
+    def size(self) -> tuple[int, int]:
+        """The screen's columns and lines."""
+        from prompt_toolkit.application import get_app_session
+
+        size = get_app_session().output.get_size()
+        return size.columns, size.rows
 
     @property
     def columns(self) -> int:
-        return int(self.app.output.get_size().columns)
+        return self.size[0]
 
     # --- commands ----------------------------------------------------------------------------------
 
@@ -239,6 +289,7 @@ class Tui:
             self._say(
                 [[("bold", f"{'(kvmdbg)' if not at else '>'} {part}")] for at, part in enumerate(line.split("\n"))]
             )
+            self._draw_soon()
             try:
                 with self._at_work:
                     first, *rest = line.split("\n")
@@ -256,6 +307,7 @@ class Tui:
             with self._lock:
                 del self._typed[:1]
                 self.generation += 1
+                self.app.editing_mode = editing_mode(self.interpreter)
                 self.app.invalidate()
                 if not self._typed:
                     return
@@ -283,7 +335,7 @@ class Tui:
 
     # --- layout ------------------------------------------------------------------------------------
 
-    def _window(self, name: Callable[[], str], height: Any = None) -> Container:
+    def _window(self, name: Callable[[], str], height: Callable[[], int]) -> Container:
         from prompt_toolkit.layout import Dimension, HSplit, Window
         from prompt_toolkit.layout.controls import FormattedTextControl, UIContent, UIControl
         from prompt_toolkit.mouse_events import MouseEvent, MouseEventType
@@ -312,65 +364,39 @@ class Tui:
             return [("class:title.focused" if chosen else "class:title", f" {pane.title} ")]
 
         heading = Window(FormattedTextControl(title), height=1, style="class:title")
-        body = Window(Control(), height=height or Dimension(min=1, weight=1), dont_extend_height=False)
+        body = Window(Control(), height=lambda: Dimension.exact(height()))
         return HSplit([heading, body])
 
     def _make_app(self) -> Application[None]:
         from prompt_toolkit.application import Application
         from prompt_toolkit.buffer import Buffer
-        from prompt_toolkit.completion import Completer, Completion
-        from prompt_toolkit.filters import Condition
-        from prompt_toolkit.layout import (
-            ConditionalContainer,
-            Dimension,
-            Float,
-            FloatContainer,
-            HSplit,
-            Layout,
-            VSplit,
-            Window,
-        )
+        from prompt_toolkit.key_binding import merge_key_bindings
+        from prompt_toolkit.key_binding.bindings.auto_suggest import load_auto_suggest_bindings
+        from prompt_toolkit.layout import DynamicContainer, Float, FloatContainer, HSplit, Layout, Window
         from prompt_toolkit.layout.controls import BufferControl, FormattedTextControl
         from prompt_toolkit.layout.menus import CompletionsMenu
-        from prompt_toolkit.layout.processors import BeforeInput
+        from prompt_toolkit.layout.processors import AppendAutoSuggestion, BeforeInput
         from prompt_toolkit.styles import DynamicStyle, merge_styles
         from prompt_toolkit.styles.style import Style
 
         interpreter = self.interpreter
-
-        class Words(Completer):
-            def get_completions(self, document: Any, complete_event: Any) -> Iterable[Completion]:
-                line = document.text_before_cursor
-                for one in interpreter.complete(line):
-                    yield Completion(one.text, one.start - len(line), display_meta=one.description)
 
         def accept(buffer: Buffer) -> bool:
             self.dialogue.typed(buffer.text)
             return False
 
         self.input = Buffer(
-            history=self.history, completer=Words(), complete_while_typing=False, multiline=False, accept_handler=accept
+            history=self.history,
+            completer=completer(interpreter),
+            auto_suggest=suggestions(interpreter),
+            complete_while_typing=False,
+            multiline=False,
+            accept_handler=accept,
         )
-        prompt = Window(
-            BufferControl(self.input, input_processors=[BeforeInput(lambda: self.dialogue.prompt, style="bold")]),
-            height=1,
-        )
-        wide = Condition(lambda: self.is_wide)
-        left = HSplit([self._window(lambda: "code"), self._window(lambda: "log")])
-        right = HSplit([
-            self._window(lambda: "registers", Dimension(preferred=9, weight=1)),
-            self._window(lambda: "stack", Dimension(preferred=7, weight=1)),
-            self._window(lambda: self.side[0]),
-        ])  # fmt: skip
-        narrow = HSplit([
-            self._window(lambda: "code", Dimension(min=1, preferred=7, weight=2)),
-            self._window(lambda: self.narrow, Dimension(min=1, preferred=8, max=9)),
-            self._window(lambda: "log", Dimension(min=1, preferred=3, weight=1)),
-        ])  # fmt: skip
-        line = Window(width=1, char="|", style="class:title")
+        before = BeforeInput(lambda: self.dialogue.prompt, style="bold")
+        prompt = Window(BufferControl(self.input, input_processors=[before, AppendAutoSuggestion()]), height=1)
         body = HSplit([
-            ConditionalContainer(VSplit([left, line, right]), filter=wide),
-            ConditionalContainer(narrow, filter=~wide),
+            DynamicContainer(self.arrangement.container),
             prompt,
             Window(FormattedTextControl(self._status), height=1, style="class:status"),
             Window(FormattedTextControl(self._help), height=1, style="class:help"),
@@ -380,8 +406,9 @@ class Tui:
             "title": "reverse", "title.focused": "reverse bold underline", "status": "reverse", "help": "",
         })  # fmt: skip
         app: Application[None] = Application(
+            editing_mode=editing_mode(interpreter),
             layout=Layout(root, focused_element=prompt),
-            key_bindings=bindings(self),
+            key_bindings=merge_key_bindings([load_auto_suggest_bindings(), bindings(self)]),
             style=merge_styles([DynamicStyle(lambda: prompt_style(interpreter.settings["theme"])), styles]),
             include_default_pygments_style=False,
             full_screen=True,
@@ -391,42 +418,49 @@ class Tui:
         return app
 
     @property
-    def narrow(self) -> str:
-        """What the one changing pane of a narrow screen shows."""
-        return "registers" if self.interpreter.settings["tui-layout"] == "regs" else self.narrow_panes[0]
+    def changing(self) -> list[str]:
+        """What the changing pane may show; the first is shown."""
+        return self.side if self.arrangement.is_wide else self.narrow_panes
+
+    def change(self) -> None:
+        """Let the changing pane show another one."""
+        self.changing.append(self.changing.pop(0))
+        self._chosen(self.changing[0])
+
+    def _chosen(self, pane: str) -> None:
+        self.focus = pane
+        if pane in self.side:
+            self.interpreter.settings["tui-pane"] = pane
 
     def click(self, name: str, row: int) -> None:
         """A click into a pane chooses it; one into code that is chosen sets a breakpoint there, or deletes it."""
-        if name == "code" == self.focus and (line := self.code.click(row + self.panes["code"].back)):
+        code = {"source": self.source, "code": self.code}.get(name)
+        if code is not None and name == self.focus and (line := code.click(row + self.panes[name].back)):
             self.execute(line)
         self.focus = name
 
     def choose(self, name: str) -> None:
         """Let PgUp and PgDn scroll the pane that this names, and show it where another is."""
-        near = [
-            one for one in self.panes if one.startswith({"src": "code", "asm": "code", "cmd": "log"}.get(name, name))
-        ]
-        if len(near) != 1:
-            raise UsageError(f"'{name}' is none of the panes {', '.join(self.panes)}")
-        for panes in (self.side, self.narrow_panes):
-            while near[0] in panes and panes[0] != near[0]:
-                panes.append(panes.pop(0))
-        self.focus = near[0]
+        wanted = pane_of(name)
+        self._show_first(wanted)
+        if wanted not in self.arrangement.seen:
+            raise UsageError(f"the layout {self.interpreter.settings['tui-layout']} has no pane {wanted}")
+        self._chosen(wanted)
         self.app.invalidate()
 
-    narrow_panes = [
-        "registers", "stack", "breakpoints", "exits", "screen", "console", "memory", "locals", "backtrace", "watch",
-    ]  # fmt: skip
+    def _show_first(self, pane: str) -> None:
+        for panes in (self.side, self.narrow_panes):
+            while pane in panes and panes[0] != pane:
+                panes.append(panes.pop(0))
+
+    def height(self, name: str) -> int:
+        """How many lines of a pane are seen. UsageError where it is not shown."""
+        if name not in self.arrangement.seen:
+            raise UsageError(f"the pane {name} is not shown")
+        return self.panes[name].height
 
     def _help(self) -> StyleAndTextTuples:
-        if self._reading:
-            return [("bold", f" {self._reading}")]
-        text, left = "", self.columns - 1
-        for key, what in HELP:
-            part = f" {key} {what} "
-            if len(text) + len(part) <= left:
-                text += part
-        return [("", text)]
+        return [("bold", f" {self._reading}") if self._reading else ("", help_line(self.columns))]
 
     # --- the whole ---------------------------------------------------------------------------------
 
@@ -452,14 +486,13 @@ class Tui:
         interpreter.width = self._log_width
         interpreter.confirm = self.dialogue.ask
         screen = interpreter.kept(FullScreen)
-        screen.focus = self.choose
+        screen.focus, screen.height, screen.leave = self.choose, self.height, self._leave
         interpreter.settings["context"] = ()
-        self.narrow_panes = list(self.narrow_panes)
         try:
             with given_back(self.app):
                 self.app.run(pre_run=self._begin, set_exception_handler=False)
         finally:
-            screen.focus = None
+            screen.focus = screen.height = screen.leave = None
             self.dialogue.cancel()
             if self.session.state == "running":
                 self.session.interrupt()

@@ -10,7 +10,21 @@ if TYPE_CHECKING:
 
     from kvmdbg.ui.tui import Tui
 
-COMMAND_KEYS = {"f5": "continue", "f10": "next", "f11": "step"}
+COMMAND_KEYS = {"f5": "continue", "f10": "next", "f11": "step", "f23": "finish"}  # f23 is Shift-F11
+HELP = (
+    ("F5", "continue"), ("F6", "interrupt"), ("F10", "next"), ("F11", "step"), ("F2", "pane"), ("F3", "focus"),
+    ("Tab", "complete"), ("PgUp/PgDn", "scroll"), ("Ctrl-D", "leave"),
+)  # fmt: skip
+
+
+def help_line(columns: int) -> str:
+    """As many keys as fit."""
+    text = ""
+    for key, what in HELP:
+        part = f" {key} {what} "
+        if len(text) + len(part) < columns:
+            text += part
+    return text
 
 
 def bindings(tui: Tui) -> KeyBindings:
@@ -18,8 +32,15 @@ def bindings(tui: Tui) -> KeyBindings:
     from prompt_toolkit.key_binding import KeyBindings
 
     keys = KeyBindings()
+
+    def bind(key: str, line: str) -> None:
+        @keys.add(key)
+        def _(event: KeyPressEvent) -> object:
+            tui.execute(line)
+            return NotImplemented  # nothing to draw yet
+
     for key, line in COMMAND_KEYS.items():
-        keys.add(key)(lambda event, line=line: tui.execute(line))
+        bind(key, line)
 
     @keys.add("c-c")
     @keys.add("f6")
@@ -42,14 +63,11 @@ def bindings(tui: Tui) -> KeyBindings:
 
     @keys.add("f2")
     def other(event: KeyPressEvent) -> None:
-        panes = tui.side if tui.is_wide else tui.narrow_panes
-        panes.append(panes.pop(0))
-        tui.focus = panes[0]
+        tui.change()
 
     @keys.add("f3")
     def focus(event: KeyPressEvent) -> None:
-        wide = tui.is_wide
-        seen = ["code", "log", "registers", "stack", tui.side[0]] if wide else ["code", tui.narrow, "log"]
+        seen = tui.arrangement.seen
         tui.focus = seen[(seen.index(tui.focus) + 1) % len(seen)] if tui.focus in seen else seen[0]
 
     @keys.add("tab")

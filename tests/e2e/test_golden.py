@@ -21,7 +21,7 @@ from tests.e2e.terminal import Terminal
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
 GOLDEN = Path(__file__).parent / "golden"
-CUT = re.compile(r"(\bbreakpoint  keep  y .*?  )(?:debug|int[13]|hlt|page|stepp).*$", re.MULTILINE)
+CUT = re.compile(r"(\bbreakpoint  keep  y .*?  )(?:debu|int[13]|hlt|page|step).*$", re.MULTILINE)
 """How a breakpoint is held, where the pane's edge cuts it off."""
 SIZES = [(80, 24), (120, 40), (200, 60)]
 F2, F3, F5, F11, PAGE_UP = "\x1bOQ", "\x1bOR", "\x1b[15~", "\x1b[23~", "\x1b[5~"

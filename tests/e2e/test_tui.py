@@ -8,6 +8,7 @@ import pytest
 
 from kvmdbg import build
 from tests.e2e.conftest import Shell
+from tests.e2e.terminal import Terminal
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
@@ -150,6 +151,64 @@ def test_layouts_and_panes(shell: Shell) -> None:
     screen.wait(lambda: any("1: left = " in row for row in screen.rows[25:]))
     screen.send("focus nosuch\r")
     screen.wait("is none of the panes")
+
+
+def test_a_small_screen_shows_the_line_and_the_instruction(shell: Shell) -> None:
+    screen = shell("--tui", "guests/kernel-O0.elf", columns=60, lines=30)
+    screen.wait("_start")
+    screen.send("advance divide\r")
+    screen.wait(lambda: any(row.startswith("=>  5 ") for row in screen.rows))
+    screen.wait(lambda: any(row.startswith("=> 0x001005ae") for row in screen.rows))
+    screen.wait(lambda: any(row.startswith("Reached 0x1005ae") for row in screen.rows))
+    assert any(row.startswith("rax") for row in screen.rows)
+
+
+def test_the_source_follows_list_until_the_guest_goes_on(shell: Shell) -> None:
+    screen = shell("--tui", "guests/kernel-O0.elf", columns=120, lines=40)
+    screen.wait("_start")
+    screen.send("advance divide\r")
+    screen.wait(lambda: any(row.startswith("=>  5 ") for row in screen.rows[:13]))
+    screen.send("list kernel_main\r")
+    screen.wait(lambda: screen.rows[0].startswith(" kernel/main.c"))
+    assert any("void kernel_main" in row for row in screen.rows[:13])
+    screen.send("list divide\r")
+    screen.wait(lambda: screen.rows[0].startswith(" kernel/tasks.c"))
+    screen.send("list 50,56\r")
+    screen.wait(lambda: any(row.startswith("   53 ") for row in screen.rows[:13]))
+    screen.send("print 6 * 7\r")
+    screen.wait("$1 = 42")
+    assert any(row.startswith("   53 ") for row in screen.rows[:13])
+    screen.send("\x1b[23~")  # F11
+    screen.wait(lambda: any(row.startswith("=>  6 ") for row in screen.rows[:13]))
+
+
+def test_heights_and_layouts_are_there_in_the_next_session(shell: Shell, tmp_path: Path) -> None:
+    def start() -> Terminal:
+        return shell("--tui", "guests/kernel-O0.elf", columns=120, lines=40, XDG_STATE_HOME=str(tmp_path))
+
+    screen = start()
+    screen.wait("_start")
+    screen.send("tui new-layout mine -horizontal {asm 1 cmd 1} 2 {locals 1 regs 1} 1\r")
+    screen.send("layout mine\rwinheight cmd 7\r")
+    screen.wait(lambda: screen.rows[0].endswith("| locals") and screen.rows[29].startswith(" kvmdbg "))
+    screen.send("winheight cmd +2\r")
+    screen.wait(lambda: screen.rows[27].startswith(" kvmdbg "))
+    screen.send("focus stack\r")
+    screen.wait("the layout mine has no pane stack")
+    screen.send("quit\r")
+    assert screen.end() == 0
+    screen = start()
+    screen.wait(lambda: screen.rows[0].endswith("| locals") and screen.rows[27].startswith(" kvmdbg "))
+    screen.send("winheight cmd\rlayout split\rfocus memory\r")
+    screen.wait(lambda: any(row.endswith("| memory") for row in screen.rows))
+    screen.send("tui disable\r")
+    screen.prompt("long")
+    screen.send("\x04")
+    assert screen.end() == 0
+    assert (tmp_path / "kvmdbg/settings").read_text().splitlines() == [
+        "tui-layouts mine -horizontal {asm 1 cmd 1} 2 {locals 1 regs 1} 1",
+        "tui-pane memory",
+    ]
 
 
 def test_a_click_sets_and_deletes_a_breakpoint(shell: Shell) -> None:
