@@ -191,6 +191,16 @@ class Lockstep:
         for session in self.sessions:
             session.registers.rip += len(place.code)
 
+    def accept(self) -> None:
+        """Give the second all that the first has, and go on from there."""
+        first, second = self.sessions
+        for page in state.pages(first, second):
+            there = first.physical.read(page, state.PAGE)
+            if there != second.physical.read(page, state.PAGE):
+                second.physical.write(page, there)
+        state.copy_registers(first, second)
+        self._following.begin_anew()
+
     def whole(self) -> Outcome | None:
         """Compare all memory and registers now; None where they are the same."""
         found = self._compared()

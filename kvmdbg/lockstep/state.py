@@ -68,6 +68,20 @@ def floating(session: Session) -> dict[str, bytes]:
     return found
 
 
+def copy_registers(first: Session, second: Session) -> None:
+    """Give the second vCPU what the first one has in its registers."""
+    one, other = first.runner, second.runner
+    general_registers, special_registers = general(first), one.sregs
+    floating_registers = one.call(one.vcpu.get_xsave)
+    other.call(lambda: other.vcpu.set_xsave(floating_registers))
+    if special(first) != special(second):
+        changed = abi.kvm_sregs.from_buffer_copy(bytes(special_registers))
+        changed.apic_base = other.sregs.apic_base
+        other.set_sregs(changed)
+    for name, value in named(general_registers).items():
+        other.set_general(name, value)
+
+
 def pages(first: Session, second: Session) -> Iterator[int]:
     """Guest-physical addresses of pages that hold something in either."""
     return iter(sorted({*first.machine.memory.populated(), *second.machine.memory.populated()}))

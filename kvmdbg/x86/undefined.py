@@ -30,6 +30,7 @@ ALWAYS = {
 SHIFTS = frozenset(("shl", "sal", "shr", "sar"))
 ROTATES = frozenset(("rol", "ror", "rcl", "rcr"))
 DOUBLE_SHIFTS = frozenset(("shld", "shrd"))
+SEGMENTS = frozenset(("cs", "ds", "es", "fs", "gs", "ss"))
 ANSWERED = {
     "rdtsc": ("rax", "rdx"), "rdtscp": ("rax", "rcx", "rdx"), "rdpmc": ("rax", "rdx"), "rdmsr": ("rax", "rdx"),
     "cpuid": ("rax", "rbx", "rcx", "rdx"), "xgetbv": ("rax", "rdx"),
@@ -66,6 +67,8 @@ def undefined(code: bytes, bits: int, read: Callable[[str], int]) -> Undefined:
     flags = ALWAYS.get(name, 0)
     if name in ("bsf", "bsr") and read("rflags") & ZF:
         return Undefined(flags, _written(insn))
+    if name == "push" and insn.operands[0].type == REG and insn.reg_name(insn.operands[0].reg) in SEGMENTS:
+        return Undefined(memory=True)  # in a slot of 32 bits the upper half may stay as it is
     if name == "bswap" and insn.operands[0].size == 2:
         return Undefined(flags, _written(insn))
     return Undefined(flags) if flags else NOTHING

@@ -25,6 +25,8 @@ def main() -> int:
         f"{found.instructions} instructions in {found.programs} programs in {seconds:.0f} s: "
         f"{len(found.differences)} programs differ"
     )
+    if found.listed:
+        print("listed: " + ", ".join(f"{name} {count}" for name, count in found.listed.most_common()))
     if found.not_run:
         names = ", ".join(f"{name} {count}" for name, count in found.not_run.most_common())
         print(f"not run, as {first} cannot: {names}")

@@ -1,0 +1,65 @@
+"""Differences that are known, each with its reason: docs/lockstep.md has the same list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kvmdbg.lockstep.outcome import Outcome
+
+
+@dataclass(frozen=True)
+class Listed:
+    """``covers`` says of an outcome's instruction, its name and bytes, whether this is it."""
+
+    name: str
+    engine: str
+    reason: str
+    covers: Callable[[str, bytes, Outcome], bool]
+
+
+def _named(*names: str) -> Callable[[str, bytes, Outcome], bool]:
+    return lambda name, code, outcome: name in names
+
+
+def _handler(outcome: Outcome) -> bool:
+    """Whether only one of the two went to a handler: RIP and RSP differ."""
+    what = {one.what for one in outcome.differences}
+    return {"register rip", "register rsp"} <= what
+
+
+LISTED = (
+    Listed(
+        "lzcnt, tzcnt", "kvm", "KVM's instruction emulator runs bsr and bsf", _named("lzcnt", "tzcnt")
+    ),
+    Listed(
+        "aam, aad", "kvm", "KVM's instruction emulator sets flags by more than AL", _named("aam", "aad")
+    ),
+    Listed(
+        "movbe", "kvm", "KVM's instruction emulator raises #UD where CPUID has no MOVBE", _named("movbe")
+    ),
+    Listed(
+        "lock where none may be", "soft", "unicorn runs the instruction, a CPU raises #UD",
+        lambda name, code, outcome: code[:1] == b"\xf0" or name == ".byte",
+    ),
+    Listed(
+        "limits of segments", "soft", "unicorn checks no limit of a data segment",
+        lambda name, code, outcome: _handler(outcome),
+    ),
+    Listed(
+        "accesses of 8 bytes to devices", "soft", "unicorn makes two of 4 of them",
+        lambda name, code, outcome: any(one.what == "device" and "8 bytes" in one.first for one in outcome.differences),
+    ),
+    Listed("rdmsr", "soft", "unicorn reads 0 from an MSR that is none, a CPU raises #GP", _named("rdmsr")),
+)  # fmt: skip
+
+
+def listed(outcome: Outcome, engines: tuple[str, str]) -> str | None:
+    """The name of what a difference is, None where it is none of these."""
+    if outcome.at is None:
+        return None
+    name = outcome.at.text.split()[0]
+    for one in LISTED:
+        if one.engine in engines and one.covers(name, outcome.at.code, outcome):
+            return one.name
+    return None
