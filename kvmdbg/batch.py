@@ -20,7 +20,7 @@ from kvmdbg import error_log, standard_files, start_files
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Error, ExitLine, GuestOutput, Message, Result, StopReport, Text
 from kvmdbg.commands.tui_settings import ARRANGEMENT
-from kvmdbg.engine.stops import ExitedStop
+from kvmdbg.engine.stops import ExitedStop, FatalStop
 from kvmdbg.errors import KvmdbgError, refused_by_host
 from kvmdbg.printable import printable_json
 from kvmdbg.serving import GdbService
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Exit status after Ctrl-C: 128 plus the signal's number, as shells have it.
 INTERRUPTED = 128 + signal.SIGINT
+DIED = 4
+"""Exit status when the guest has died, of a triple fault as a rule. An even one: isa-debug-exit gives none of these."""
 
 
 def json_line(result: Result) -> str:
@@ -337,12 +339,16 @@ class Batch:
             return refuse(error, self.json, 2)
         except Quit as leave:
             return leave.status or int(self.failed)
-        return int(self.failed) or self._guest_status()
+        return int(self.failed) or self._guest_status() or self._death_status()
 
     def _guest_status(self) -> int:
         """The exit status that the guest ended with, if that is how it stopped last."""
         stop = self.session.last_stop
         return stop.status if isinstance(stop, ExitedStop) else 0
+
+    def _death_status(self) -> int:
+        """That of a guest whose last stop was its death, of which nothing has brought it back."""
+        return DIED if isinstance(self.session.last_stop, FatalStop) else 0
 
     def _start_gdb(self) -> None:
         if self.gdb_address is not None:

@@ -321,6 +321,21 @@ def test_the_guests_own_exit_status(tmp_path: Path) -> None:
     assert kvmdbg(*options, "-ex", "quit").returncode == 0
 
 
+@pytest.mark.kvm
+def test_a_guest_that_dies_is_no_success(tmp_path: Path) -> None:
+    guest = tmp_path / "guest.bin"
+    guest.write_bytes(bytes.fromhex("0f011d 0a100000 0f0b 90 000000000000"))  # lidt [0x100a], which is empty; ud2
+    where = ("--mode", "prot", "--load", "0x1000")
+    options = ("--batch", *where)
+    died = kvmdbg(*options, "--run", str(guest))
+    assert died.stderr.startswith("Shutdown (triple fault) at 0x1007")
+    assert died.returncode == 4
+    assert kvmdbg(*where, str(guest), stdin="run\nwhy\n").returncode == 4
+    assert kvmdbg(*options, "--run", "-ex", "nonsense", str(guest)).returncode == 1
+    saved = kvmdbg(*options, "-ex", "snapshot save first", "--run", "-ex", "snapshot restore first", str(guest))
+    assert saved.returncode == 0
+
+
 def test_the_devices_are_listed() -> None:
     shown = kvmdbg("--device", "help")
     assert shown.returncode == 0
