@@ -394,13 +394,7 @@ def lockstep(words: list[str]) -> int:
             wanted.error("which guest? give its image")
     except SystemExit as ended:
         return int(ended.code or 0)
-    return command.main(options, _on_an_engine)
-
-
-def _on_an_engine(options: argparse.Namespace) -> Session:
-    if options.engine != "kvm":
-        raise UsageError(f"there is no engine {options.engine!r}: give --engines kvm,kvm")
-    return open_session(options)
+    return command.main(options, open_session)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -23,6 +23,7 @@ from kvmdbg.kvm.run_page import (
     U64_DEBUG_DR6,
     U64_DEBUG_PC,
 )
+from kvmdbg.machine.strides import stride
 from kvmdbg.soft import library
 from kvmdbg.soft.devices import DeviceWindow
 from kvmdbg.soft.exit_page import ExitPage
@@ -425,6 +426,9 @@ class SoftCpu(ExitPage):
 
     def _make_step(self) -> Callable[[], int | None]:
         return self._step
+
+    def _make_stride(self) -> Callable[..., tuple[int, int | None, bytes]]:
+        return lambda ports, *rest: stride(self, *rest)
 
     def _step(self) -> int | None:
         rip = self.regs.rip

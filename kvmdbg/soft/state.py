@@ -117,7 +117,7 @@ class State:
 
     @flags.setter
     def flags(self, value: int) -> None:
-        self.u64[EFLAGS // 8] = value & 0x3F7FD7 & ~(CC_FLAGS | EFLAGS_DF) | 2
+        self.u64[EFLAGS // 8] = value & 0x3F7FD7 | 2  # where it starts to run it takes the rest from here
         self.u64[CC_SRC // 8] = value & CC_FLAGS
         self.u32[CC_OP // 4] = CC_OP_EFLAGS
         self.u32[DF // 4] = 0xFFFFFFFF if value & EFLAGS_DF else 1

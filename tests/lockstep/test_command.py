@@ -33,7 +33,7 @@ def opened(options: argparse.Namespace) -> Session:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(cli, "_on_an_engine", opened)
+    monkeypatch.setattr(cli, "open_session", opened)
     return cli.main(["lockstep", *words])
 
 
