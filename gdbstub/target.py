@@ -103,33 +103,35 @@ class Target(ABC):
     """Whether ``on_idle`` is called soon after each ``on_stop``, whatever happens: the server's thread then leaves the
     packet that comes right after a stop reply to that call."""
 
-    @abstractmethod
     def threads(self) -> Sequence[int]:
-        """Their ids, from 1 up."""
+        """Their ids, from 1 up; of a target that says nothing there is one."""
+        return (1,)
 
     def thread_name(self, thread: int) -> str:
         """What a thread list shows beside the id."""
         return ""
 
-    @abstractmethod
     def current(self) -> int:
         """The thread that stopped last."""
+        return 1
 
     @abstractmethod
     def description(self, thread: int) -> Description:
         """The registers that the thread has now."""
 
-    @abstractmethod
     def read_registers(self, thread: int, layout: Description) -> bytes:
         """All of them, little-endian, in the order of ``layout``.
 
         That is a description which the target gave before, perhaps in another mode: what it names and the CPU has
-        no more is what is left of it (the lower half of a wider register, zero).
+        no more is what is left of it (the lower half of a wider register, zero). Without this method each is read by
+        itself.
         """
+        return b"".join(self.read_register(thread, layout, number) for number in range(len(layout.registers)))
 
-    @abstractmethod
     def write_registers(self, thread: int, layout: Description, data: bytes) -> None:
         """The same way."""
+        for number, (register, at) in enumerate(zip(layout.registers, layout.offsets, strict=True)):
+            self.write_register(thread, layout, number, data[at : at + register.size])
 
     @abstractmethod
     def read_register(self, thread: int, layout: Description, number: int) -> bytes:

@@ -95,14 +95,6 @@ class FakeTarget(
     def description(self, thread: int) -> Description:
         return toy_description(self.bits)
 
-    def read_registers(self, thread: int, layout: Description) -> bytes:
-        return b"".join(self.read_register(thread, layout, number) for number in range(len(layout.registers)))
-
-    def write_registers(self, thread: int, layout: Description, data: bytes) -> None:
-        for number, register in enumerate(layout.registers):
-            at = layout.offsets[number]
-            self.write_register(thread, layout, number, data[at : at + register.size])
-
     def read_register(self, thread: int, layout: Description, number: int) -> bytes:
         size = layout.registers[number].size
         return (self.values[thread][number] & (1 << 8 * size) - 1).to_bytes(size, "little")

@@ -29,7 +29,7 @@ from kvmdbg.errors import KvmdbgError
 from kvmdbg.serving import GdbService
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "gdbstub/README.md"]
 WIDTH = 100
 LIMIT = 300  # seconds for one block on a busy machine
 DEFAULT = reference.START + reference.GUEST

@@ -100,10 +100,11 @@ class Lldb:
 
     program: str
 
-    def __call__(self, served: Served, *commands: str, after_exception: tuple[str, ...] = ()) -> str:
+    def __call__(self, served: Served | str, *commands: str, after_exception: tuple[str, ...] = ()) -> str:
         """The same. A stop that is no breakpoint, watchpoint or step ends ``commands``; what is to be asked then are
         those of ``after_exception``, up to the next such stop."""
-        words = [word for line in (f"gdb-remote {served.port}", *commands) for word in ("-o", line)]
+        address = served if isinstance(served, str) else served.address
+        words = [word for line in (f"gdb-remote {address}", *commands) for word in ("-o", line)]
         words += [word for line in after_exception for word in ("-k", line)]
         return _said(self.program, "--no-lldbinit", "-b", *words)
 
