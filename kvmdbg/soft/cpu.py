@@ -8,7 +8,6 @@ before any of them: hooks that want it to end are obeyed behind the instruction 
 from __future__ import annotations
 
 import errno
-import signal
 from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +22,7 @@ from kvmdbg.kvm.run_page import (
     U64_DEBUG_DR6,
     U64_DEBUG_PC,
 )
+from kvmdbg.machine import kick
 from kvmdbg.machine.strides import stride
 from kvmdbg.soft import library
 from kvmdbg.soft.devices import DeviceWindow
@@ -56,7 +56,6 @@ class SoftCpu(ExitPage):
     def __init__(self, vm: SoftVm, index: int) -> None:
         super().__init__(vm, index)
         self._stop = vm.library.quick.uc_emu_stop
-        self._wakes: tuple[int, ...] = ()
         self._control = 0
         self._armed: dict[int, int] = {}
         self._breakpoints: dict[int, int] = {}
@@ -138,13 +137,10 @@ class SoftCpu(ExitPage):
     # --- running -----------------------------------------------------------------------------------
 
     def set_signal_mask(self, *unblocked: int) -> None:
-        self._wakes = unblocked
-
-    def _kicked(self) -> bool:
-        return not signal.sigpending().isdisjoint(self._wakes)
+        """A kick is looked for between two slices."""
 
     def _take_kick(self) -> None:
-        if self._kicked():
+        if kick.pending():
             self.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
             raise InterruptedError(errno.EINTR, "Interrupted")
 
@@ -197,7 +193,7 @@ class SoftCpu(ExitPage):
                 self._slice = min(max(int(count * min(2.0, max(0.5, longer))), SHORTEST_SLICE), LONGEST_SLICE)
             if self.ended(exhausted):
                 return
-            if self._kicked():
+            if kick.pending():
                 self.show()
                 raise InterruptedError(errno.EINTR, "Interrupted")
             self._take_changes()
@@ -428,7 +424,7 @@ class SoftCpu(ExitPage):
         return self._step
 
     def _make_stride(self) -> Callable[..., tuple[int, int | None, bytes]]:
-        return lambda ports, *rest: stride(self, *rest)
+        return lambda ports, *others: stride(self, *others)
 
     def _step(self) -> int | None:
         rip = self.regs.rip
