@@ -10,6 +10,8 @@ from kvmdbg.errors import KvmdbgError
 from kvmdbg.ui.render import tokens
 
 Line = list[tuple[str, str]]
+LONGEST = 100_000
+"""Bytes of a guest's output that are shown."""
 
 
 def lines_of(result: Result, width: int) -> list[Line]:
@@ -28,6 +30,12 @@ def lines_of(result: Result, width: int) -> list[Line]:
 def plain(text: str) -> list[Line]:
     """Text without styles."""
     return [[("", line)] for line in text.split("\n")]
+
+
+def console_lines(output: bytes) -> list[Line]:
+    """The end of what a guest has sent to its serial port."""
+    text = output[-LONGEST:].decode("utf-8", "replace").replace("\r", "")
+    return plain("".join(char if char.isprintable() or char in "\n\t" else "." for char in text))
 
 
 def wrapped(line: Line, width: int) -> list[Line]:

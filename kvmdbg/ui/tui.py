@@ -22,10 +22,11 @@ from kvmdbg.ui.dialogue import Dialogue
 from kvmdbg.ui.given_back import given_back
 from kvmdbg.ui.guest_screen import screen_lines
 from kvmdbg.ui.offered import completer, editing_mode, suggestions
-from kvmdbg.ui.panes import Line, Pane, lines_of, plain, wrapped
+from kvmdbg.ui.panes import Line, Pane, console_lines, lines_of, plain, wrapped
 from kvmdbg.ui.style import prompt_style
 from kvmdbg.ui.toolbar import toolbar
 from kvmdbg.ui.tui_keys import bindings, help_line
+from kvmdbg.ui.tui_typing import GuestTyping
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -38,10 +39,11 @@ if TYPE_CHECKING:
     from kvmdbg.engine.stops import Stop
 
 KEPT = 5000
-"""Lines of the log and of the guest's console that are kept."""
+"""Lines of the log that are kept."""
 MEMORY = 512
 """Bytes that the memory pane shows."""
 REFRESH = 0.2
+IT_RUNS = "The guest runs: F6 or Ctrl-C interrupts it; F3 or a click into its screen or console gives it keys."
 STILL_AT_IT = 0.03
 """Seconds after which a command is seen to be executed."""
 
@@ -57,8 +59,7 @@ class Tui:
         self.status: int | None = None
         """The exit status, when the user left kvmdbg altogether."""
         self._log: list[Line] = []
-        self._logged = 0
-        """How often something came to the log."""
+        self._logged = 0  # how often something came to the log
         self._wrapped: tuple[tuple[int, int], list[Line]] = (-1, -1), []
         self._typed: list[str] = []
         """Commands that wait for the one before them: the first is being executed."""
@@ -77,8 +78,10 @@ class Tui:
             "watch": Pane("watch", self._watched),
             "breakpoints": Pane("breakpoints", partial(self._command, "info breakpoints")),
             "exits": Pane("exits", partial(self._command, "info exits")),
-            "screen": Pane("screen", self._screen, live=True),
-            "console": Pane("guest console", self._console, tail=True, live=True, always=True),
+            "screen": Pane("screen", lambda at: screen_lines(self.session, at, self.panes["screen"].height), live=True),
+            "console": Pane(
+                "guest console", lambda _: console_lines(self.session.output), tail=True, live=True, always=True
+            ),
             "log": Pane("kvmdbg", self._shown_log, tail=True, live=True, always=True),
         }
         self.side = ["breakpoints", "exits", "screen", "console", "memory", "locals", "backtrace", "watch"]
@@ -104,6 +107,7 @@ class Tui:
             side=lambda: self.changing[0],
             window=self._window,
         )
+        self.typing = GuestTyping(self.session, lambda: self.focus if self._typed else "", lambda: self.choose("log"))
         self.app = self._make_app()
 
     # --- panes -------------------------------------------------------------------------------------
@@ -220,13 +224,6 @@ class Tui:
         found = enabled_displays(self.interpreter)
         return self._results(found, width) if found else plain("Nothing is watched: display EXPRESSION does.")
 
-    def _screen(self, width: int) -> list[Line]:
-        return screen_lines(self.session, width, self.panes["screen"].height)
-
-    def _console(self, width: int) -> list[Line]:
-        text = self.session.output[-100_000:].decode("utf-8", "replace").replace("\r", "")
-        return plain("".join(char if char.isprintable() or char in "\n\t" else "." for char in text))[-KEPT:]
-
     def _shown_log(self, width: int) -> list[Line]:
         key = (self._logged, width)
         if self._wrapped[0] != key:
@@ -276,7 +273,7 @@ class Tui:
         """Run a command, after those typed before it, on a thread of its own: the screen stays alive meanwhile."""
         with self._lock:
             if self._typed and self.session.state == "running":
-                self.show(Message("The guest runs: F6 or Ctrl-C interrupts it.", "warning"))
+                self.show(Message(IT_RUNS, "warning"))
                 return
             self._typed.append(line)
             if len(self._typed) == 1:
@@ -395,27 +392,29 @@ class Tui:
         )
         before = BeforeInput(lambda: self.dialogue.prompt, style="bold")
         prompt = Window(BufferControl(self.input, input_processors=[before, AppendAutoSuggestion()]), height=1)
+        stands = FormattedTextControl(self._status, focusable=True, show_cursor=False)
+        status = Window(stands, height=1, style="class:status")
         body = HSplit([
             DynamicContainer(self.arrangement.container),
             prompt,
-            Window(FormattedTextControl(self._status), height=1, style="class:status"),
+            status,
             Window(FormattedTextControl(self._help), height=1, style="class:help"),
         ])  # fmt: skip
         root = FloatContainer(body, [Float(CompletionsMenu(max_height=8), xcursor=True, ycursor=True)])
         styles = Style.from_dict({
             "title": "reverse", "title.focused": "reverse bold underline", "status": "reverse", "help": "",
         })  # fmt: skip
-        app: Application[None] = Application(
+        return Application(
             editing_mode=editing_mode(interpreter),
             layout=Layout(root, focused_element=prompt),
-            key_bindings=merge_key_bindings([load_auto_suggest_bindings(), bindings(self)]),
+            key_bindings=merge_key_bindings([load_auto_suggest_bindings(), bindings(self, self.typing)]),
             style=merge_styles([DynamicStyle(lambda: prompt_style(interpreter.settings["theme"])), styles]),
             include_default_pygments_style=False,
             full_screen=True,
             mouse_support=True,
             refresh_interval=REFRESH,
+            before_render=self.typing.focus(prompt, status),
         )
-        return app
 
     @property
     def changing(self) -> list[str]:
@@ -460,6 +459,8 @@ class Tui:
         return self.panes[name].height
 
     def _help(self) -> StyleAndTextTuples:
+        if self.typing.to:
+            return [("bold", self.typing.help)]
         return [("bold", f" {self._reading}") if self._reading else ("", help_line(self.columns))]
 
     # --- the whole ---------------------------------------------------------------------------------

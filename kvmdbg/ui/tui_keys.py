@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
     from kvmdbg.ui.tui import Tui
+    from kvmdbg.ui.tui_typing import GuestTyping
 
 COMMAND_KEYS = {"f5": "continue", "f10": "next", "f11": "step", "f23": "finish"}  # f23 is Shift-F11
 HELP = (
@@ -27,11 +28,14 @@ def help_line(columns: int) -> str:
     return text
 
 
-def bindings(tui: Tui) -> KeyBindings:
-    """The keys of the full-screen mode."""
+def bindings(tui: Tui, typing: GuestTyping) -> KeyBindings:
+    """The keys of the full-screen mode, but for those that the guest gets."""
+    from prompt_toolkit.filters import Condition
     from prompt_toolkit.key_binding import KeyBindings
 
     keys = KeyBindings()
+    typing.bind(keys)
+    ours = Condition(lambda: not typing.to)
 
     def bind(key: str, line: str) -> None:
         @keys.add(key)
@@ -56,7 +60,7 @@ def bindings(tui: Tui) -> KeyBindings:
     def suspend(event: KeyPressEvent) -> None:
         event.app.suspend_to_background()
 
-    @keys.add("c-d")
+    @keys.add("c-d", filter=ours)
     def leave(event: KeyPressEvent) -> None:
         if not tui.input.text:
             event.app.exit()
@@ -70,18 +74,18 @@ def bindings(tui: Tui) -> KeyBindings:
         seen = tui.arrangement.seen
         tui.focus = seen[(seen.index(tui.focus) + 1) % len(seen)] if tui.focus in seen else seen[0]
 
-    @keys.add("tab")
+    @keys.add("tab", filter=ours)
     def complete(event: KeyPressEvent) -> None:
         if tui.input.complete_state:
             tui.input.complete_next()
         else:
             tui.input.start_completion(insert_common_part=True)
 
-    @keys.add("pageup")
+    @keys.add("pageup", filter=ours)
     def up(event: KeyPressEvent) -> None:
         tui.panes[tui.focus].scroll(-5)
 
-    @keys.add("pagedown")
+    @keys.add("pagedown", filter=ours)
     def down(event: KeyPressEvent) -> None:
         tui.panes[tui.focus].scroll(5)
 

@@ -9,6 +9,8 @@ import pytest
 from kvmdbg import build
 from tests.e2e.conftest import Shell
 from tests.e2e.terminal import Terminal
+from tests.e2e.test_shell import SCREEN
+from tests.e2e.test_typing import SERIAL
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
@@ -137,11 +139,11 @@ def test_layouts_and_panes(shell: Shell) -> None:
     screen.wait("Reached 0x1005ae")
     screen.send("break tasks.c:6\rlayout src\r")
     screen.wait(lambda: any(row.startswith("  b 6 ") for row in screen.rows))
-    assert any(row.startswith("=> ") and "__asm__" in row for row in screen.rows)
-    assert not any("mov     rcx" in row for row in screen.rows)
+    screen.wait(lambda: any(row.startswith("=> ") and "__asm__" in row for row in screen.rows))
+    screen.wait(lambda: not any("mov     rcx" in row for row in screen.rows))
     screen.send("layout asm\r")
     screen.wait(lambda: any(row.startswith("=> 0x001005ae") for row in screen.rows))
-    assert not any("__asm__" in row for row in screen.rows[:15])
+    screen.wait(lambda: not any("__asm__" in row for row in screen.rows[:15]))
     screen.send("frame 1\rfocus backtrace\r")
     screen.wait("run_tasks+0x6d")
     screen.wait(lambda: any("0x00100661" in row for row in screen.rows[:20]))
@@ -237,3 +239,34 @@ def test_the_screens_pane_follows_the_guest(shell: Shell) -> None:
     screen.wait("Interrupted at")
     screen.send("\x04")
     screen.prompt()
+
+
+def test_keys_go_to_the_guest_where_its_screen_is_chosen(shell: Shell, tmp_path: Path) -> None:
+    flat, _ = build.from_assembly(SCREEN, tmp_path)
+    screen = shell("--tui", "--load", "0x1000", str(flat), columns=140, lines=40)
+    screen.wait("mov     ax, 0xb800")
+    screen.send("focus screen\rcontinue\r")
+    screen.wait("Keys go to the guest's keyboard; Ctrl-] takes them back")
+    screen.wait(lambda: any(row.endswith("|Hi") for row in screen.rows))
+    screen.send("\tb\x1ba")
+    screen.wait(lambda: any(row.endswith("|Hi!") for row in screen.rows))
+    screen.send("\x1d")
+    screen.wait("F5 continue")
+    screen.send("print 1\r")
+    screen.wait("The guest runs")
+    screen.send("\x03")
+    screen.wait("Interrupted at")
+    screen.send("print 6 * 7\r")
+    screen.wait("$1 = 42")
+
+
+def test_keys_go_to_the_serial_port_where_the_console_is_chosen(shell: Shell, tmp_path: Path) -> None:
+    flat, _ = build.from_assembly(SERIAL, tmp_path)
+    screen = shell("--tui", "--load", "0x1000", str(flat), columns=140, lines=40)
+    screen.wait("mov     dx, 0x3fd")
+    screen.send("focus console\rcontinue\r")
+    screen.wait("Keys go to the guest's serial port")
+    screen.send("hello\r\x1b[A.")
+    screen.wait("hello^M^[[A.")
+    screen.send("\x03")
+    screen.wait("Interrupted at")
