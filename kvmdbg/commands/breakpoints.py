@@ -73,11 +73,18 @@ def _set(
     dbg: Interpreter, location: str | None, condition: str | None, *, temporary: bool = False, hardware: bool = False
 ) -> Result:
     where: int | str = dbg.session.vcpu.pc if location is None else location
-    may_wait = dbg.settings["breakpoint-pending"] == "on"
+    pending = dbg.settings["breakpoint-pending"]
+
+    def set_it(may_wait: bool) -> Breakpoint:
+        return dbg.session.break_at(where, when=condition, temporary=temporary, hardware=hardware, pending=may_wait)
+
     try:
-        made = dbg.session.break_at(where, when=condition, temporary=temporary, hardware=hardware, pending=may_wait)
+        made = set_it(pending == "on")
     except UnknownPlace as error:
-        raise UsageError(f"{error}; with set breakpoint pending on it waits for symbols that have it") from None
+        asked = pending == "auto" and dbg.can_ask
+        if not asked or not dbg.confirm(f"{error}. Make the breakpoint wait for symbols that have it?"):
+            raise UsageError(f"{error}; with set breakpoint pending on it waits for symbols that have it") from None
+        made = set_it(True)
     text = made.location if location is not None else f"{where:#x}"
     if text.startswith("*") and not text[1:].isdigit():
         text = text[1:].strip()  # it means the same

@@ -24,7 +24,10 @@ ValueArg = Annotated[str, RestType("[EXPRESSION]", "expression")]
     py="dbg.regs.rip = address",
 )
 def jump(dbg: Interpreter, location: LocationArg) -> Result | None:
-    """Let the guest go on at another place; the stack and all registers stay as they are."""
+    """Let the guest go on at another place; the stack and all registers stay as they are.
+
+    A breakpoint at that place stops it there at once.
+    """
     if location.found is not None and len(location.found.locations) > 1:
         places = ", ".join(f"{one.address:#x}" for one in location.found.locations)
         raise UsageError(f"{location.text} is at {places}: jump *ADDRESS says to which")
@@ -33,6 +36,7 @@ def jump(dbg: Interpreter, location: LocationArg) -> Result | None:
     regs = dbg.session.regs
     base = 0 if dbg.session.vcpu.mode.bits == 64 else regs.get("cs_base")
     regs.set("rip", location.address - base)
+    dbg.session.runner.await_breakpoint()
     return continue_guest(dbg, False)
 
 

@@ -102,7 +102,7 @@ class Interpreter:
         self.on_background_stop: Callable[[Stop], None] | None = None
         self.on_foreign_stop: Callable[[Stop], None] | None = None
         self.gdb: GdbServing | None = None
-        self.confirm: Callable[[str], bool] = lambda question: True
+        self.confirm: Callable[[str], bool] = _agreed
         self.attended: Callable[[], AbstractContextManager[object]] = nullcontext
         self.width: Callable[[], int] = lambda: 80
         self.stopped_at: set[int] = set()  # linear addresses known to start an instruction
@@ -442,11 +442,21 @@ class Interpreter:
         """True when the user agrees (or `set confirm off`)."""
         return not self.settings["confirm"] or self.confirm(question)
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether there is somebody to ask."""
+        return self.confirm is not _agreed
+
     def complete(self, line: str) -> list[Candidate]:
         """What the text up to the cursor may become."""
         from kvmdbg.commands.completion import candidates
 
         return candidates(self, line)
+
+
+def _agreed(question: str) -> bool:
+    """The answer where nobody can be asked."""
+    return True
 
 
 def report_of(results: Iterable[Result]) -> StopReport | None:

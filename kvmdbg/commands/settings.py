@@ -241,7 +241,8 @@ SETTINGS: tuple[Setting, ...] = (
         choice("on", "off", "auto"),
         "on|off|auto",
         "Whether a breakpoint on a name that nothing has is kept until symbols are read that have it (symbol-file, "
-        "add-symbol-file); off and auto refuse it. `set breakpoint pending on` is the same.",
+        "add-symbol-file); auto asks where there is somebody to ask, off refuses it. `set breakpoint "
+        "pending on` is the same.",
         ("on", "off", "auto"),
     ),
     Setting(

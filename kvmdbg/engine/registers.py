@@ -62,7 +62,10 @@ class RegisterFile(InNotebooks):
     def _store(self, name: str, value: int) -> None:
         runner: VcpuThread = self._runner
         if name in GENERAL:
+            before = runner.pc if name == "rip" else 0
             runner.set_general(name, value)
+            if name == "rip":
+                runner.moved(before)
             return
         if name.startswith("dr"):
             debug = runner.call(runner.vcpu.get_debugregs)

@@ -60,8 +60,6 @@ class Runner(Answering, TrapExits, LastExits):
         self.recent: deque[tuple[PortEntry | int, bytes]] = deque(maxlen=RECENT)
         self.limit = 0
         """After how many exits to stop; 0 for no limit."""
-        self._unfired_at: int | None = None
-        """Where this vCPU was stopped from outside, when that is a breakpoint which had not fired yet."""
         self._fired_here = False
         """Stopped from outside on a breakpoint that has fired and is yet to be passed."""
         self._tables = b""
@@ -103,7 +101,7 @@ class Runner(Answering, TrapExits, LastExits):
         """The vCPU has been given another state: nothing of what was known of the last run holds."""
         self.forget()
         self._fired_here = self.tables_touched = False
-        self.pending = self._unfired_at = self._died_of = None
+        self.pending = self._unfired_at = self._died_of = self._moved_from = None
         self.recent.clear()
 
     def park(self) -> bool:
@@ -142,6 +140,7 @@ class Runner(Answering, TrapExits, LastExits):
     def go(self) -> stops.Stop | None:
         """Run the guest until something must stop; None when another vCPU stopped first."""
         self._fired_here = False
+        self._moved_from = None
         try:
             stop = self._take_pending() or self._go_round_guards()
             stop = self.complete() or stop
@@ -169,6 +168,7 @@ class Runner(Answering, TrapExits, LastExits):
     def begin_step(self) -> stops.Stop | None:
         """A step from here makes void what was to be told here; that, for whoever wants it all the same."""
         pending, self.pending, self._unfired_at = self.pending, None, None
+        self._moved_from = None
         return pending
 
     def _go_round_guards(self) -> stops.Stop | None:

@@ -132,6 +132,9 @@ class VcpuThread(threading.Thread):
         setattr(self.vcpu.regs, name, value)
         self.vcpu.write_regs()
 
+    def moved(self, before: int) -> None:
+        """The user has moved pc away from ``before``."""
+
     def forget(self) -> None:
         """Drop what was cached of the vCPU's state."""
         self.changes += 1

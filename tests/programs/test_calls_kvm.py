@@ -107,6 +107,26 @@ def test_a_jump_goes_on_elsewhere(debug: Open) -> None:
     assert "jump *ADDRESS says to which" in dbg.typed("jump init")
 
 
+@pytest.mark.parametrize("hold", ["register", "planted", "stepping"])
+def test_a_breakpoint_fires_where_pc_was_moved_to(debug: Open, hold: str) -> None:
+    """As in gdb: at a jump's target, and where $pc was set to; where it has fired it is passed."""
+    dbg = debug("kernel.c")
+    session = dbg.session
+    dbg.typed(f"set breakpoint-hold {hold}", "break kernel.c:9", "break kernel.c:10", "run")
+    first, second = session.breakpoints
+    assert session.vcpu.pc == first.address
+    dbg.typed("jump *$pc")
+    assert (session.vcpu.pc, first.hits, second.hits) == (first.address, 2, 0)
+    dbg.typed("jump 10")
+    assert (session.vcpu.pc, first.hits, second.hits) == (second.address, 2, 1)
+    dbg.typed(f"set $pc = {first.address:#x}", "continue")
+    assert (session.vcpu.pc, first.hits, second.hits) == (first.address, 3, 1)
+    dbg.typed(f"set $pc = {second.address:#x}", f"set $pc = {first.address:#x}", "continue")
+    assert (session.vcpu.pc, first.hits, second.hits) == (second.address, 3, 2)
+    dbg.typed(f"set $pc = {first.address:#x}", "stepi", "continue")
+    assert (session.vcpu.pc, first.hits, second.hits) == (second.address, 3, 3)
+
+
 def test_the_session_calls(debug: Open) -> None:
     session = debug("returns.c").session
     session.break_at("fact", temporary=True)
