@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from kvmdbg.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -129,3 +131,52 @@ disk.close()
 """
     assert ran("-c", code) == "b'\\x02\\x02' b'\\x03\\x03'\n"
     assert image.read_bytes()[:2] == b"\3\3"
+
+
+def test_an_alarm_without_signals() -> None:
+    code = """
+import time
+from kvmdbg.engine import alarm
+from kvmdbg.machine import kick
+kick.expect()
+one = alarm.make()
+one.set(time.monotonic_ns() + 3_600_000_000_000)
+print(kick.take())
+one.set(time.monotonic_ns() + 1_000_000)
+print(kick.take(30))
+one.set(None)
+one.close()
+"""
+    assert ran("-c", code) == "False\nTrue\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["hello", "--run"], "4\n"),
+        (["boot", "-ex", "break func if $cx == 3", "-ex", "continue", "-ex", "print $cx"], "$1 = 3\n"),
+        (["kernel", "-ex", "tbreak kernel_main", "-ex", "run", "-ex", "next 3", "-ex", "continue"], "count 36\n"),
+        (["modes", "-ex", "watch *(char*)0x9000", "-ex", "continue", "-ex", "continue", "-ex", "continue"], "R"),
+        (["disk", "-ex", "catch bios 0x13", "-ex", "continue", "-ex", "stepi 20", "-ex", "screen"], "first sector"),
+    ],
+)
+def test_guests_run_on_the_software_engine(words: list[str], says: str) -> None:
+    name, *rest = words
+    done = elsewhere("demo", name, "--batch", "--engine", "soft", "-ex", "set context none", *rest)
+    assert says in done.stdout and done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_guest_that_runs_on_is_stopped() -> None:
+    code = """
+import kvmdbg
+from kvmdbg import demo
+guest = str(demo.guests() / "counter16.bin")
+with kvmdbg.open(guest, load=0x10000, entry="0x1000:0", engine="soft") as dbg:
+    print(type(dbg.run(timeout=0.2)).__name__)
+    dbg.snapshots.save("here")
+    before = dbg.regs.rax
+    dbg.step(7)
+    dbg.snapshots.restore("here")
+    print(dbg.regs.rax == before)
+"""
+    assert ran("-c", code).splitlines()[1:] == ["True"]

@@ -8,6 +8,10 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
+from typing import Protocol
+
+from kvmdbg.machine import kick
 
 CLOCK_MONOTONIC, TIMER_ABSTIME, SIGEV_THREAD_ID = 1, 1, 4
 """time.h and signal.h of Linux."""
@@ -34,7 +38,40 @@ class _Times(ctypes.Structure):
     _fields_ = [("period", ctypes.c_long * 2), ("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
 
 
-class Alarm:
+class Alarm(Protocol):
+    """Kicks the thread that has made it."""
+
+    def set(self, when: int | None) -> None:
+        """Go off at this time of ``time.monotonic_ns``; None: not any more."""
+
+    def close(self) -> None: ...
+
+
+def make() -> Alarm:
+    """For this thread. OSError where the host has no timer left."""
+    return SignalAlarm(kick.KICK_SIGNAL) if kick.BY_SIGNAL else ThreadAlarm()
+
+
+class ThreadAlarm:
+    """Where a kick is no signal: a thread of its own waits for each time that is set."""
+
+    def __init__(self) -> None:
+        self._kicked = threading.get_ident()
+        self._timer: threading.Timer | None = None
+
+    def set(self, when: int | None) -> None:
+        self.close()
+        if when is not None:
+            self._timer = threading.Timer(max(when - time.monotonic_ns(), 0) / NS, kick.send, (self._kicked,))
+            self._timer.daemon = True
+            self._timer.start()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class SignalAlarm:
     """Sends ``signal`` to the thread that makes it. OSError where the host has no timer left."""
 
     def __init__(self, signal: int) -> None:
@@ -49,7 +86,6 @@ class Alarm:
             raise OSError(error, os.strerror(error))
 
     def set(self, when: int | None) -> None:
-        """Go off at this time of ``time.monotonic_ns``; None: not any more."""
         times = _Times() if when is None else _Times(seconds=when // NS, nanoseconds=max(when % NS, 1))
         self._call(TIMER_SETTIME, self._timer, TIMER_ABSTIME, ctypes.byref(times), None)
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from kvmdbg.engine import stops
-from kvmdbg.engine.alarm import Alarm
+from kvmdbg.engine import alarm, stops
 from kvmdbg.kvm import abi
 from kvmdbg.machine import kick
 from kvmdbg.x86.registers import EFLAGS_IF
@@ -30,7 +29,7 @@ class Arrivals:
         self._at = at
         self._guest = guest
         self._board = guest.machine.board
-        self._alarm: Alarm | None = None
+        self._alarm: alarm.Alarm | None = None
         self._alarm_at: int | None = None
         self.handed_in = 0
         """How many interrupts."""
@@ -107,7 +106,7 @@ class Arrivals:
         if when == self._alarm_at:
             return
         if self._alarm is None:
-            self._alarm = Alarm(kick.KICK_SIGNAL)
+            self._alarm = alarm.make()
         self._alarm.set(when)
         self._alarm_at = when
 

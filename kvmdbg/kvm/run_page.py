@@ -75,7 +75,7 @@ class RunPage:
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
-        self.raw = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self.raw = mmap.mmap(fd, size)  # shared, to be read and written
         """The same bytes once more: slices of an mmap are copies, made in one go."""
         self.kvm_run = abi.kvm_run.from_buffer(self.raw)
         self.regs: abi.kvm_regs = self.kvm_run.regs.regs
