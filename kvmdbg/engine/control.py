@@ -10,6 +10,7 @@ from typing import Protocol
 
 from kvmdbg.engine import stops
 from kvmdbg.engine.coalescing import Coalescing
+from kvmdbg.engine.counted_run import run_counted
 from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
 from kvmdbg.engine.device_memory import DeviceMemory
 from kvmdbg.engine.guest import Guest
@@ -350,8 +351,8 @@ class Control:
         """Resume and wait for the stop.
 
         After ``timeout`` seconds, ``exits`` exits or ``instructions`` instructions the guest is stopped (LimitStop).
-        Instructions are counted by stepping, which is slow, and works with one vCPU only. A KeyboardInterrupt while
-        waiting interrupts the guest. SessionStateError where a hook does not return after the time is over.
+        On KVM instructions are counted by stepping, which is slow; there may be one vCPU only. A KeyboardInterrupt
+        interrupts the guest. SessionStateError where a hook does not return after the time is over.
         """
         if self.state == "stopped":
             self.require_waiting()
@@ -363,10 +364,9 @@ class Control:
             if len(self.runners) > 1:
                 raise UsageError("a limit of instructions needs a guest with one vCPU: use exits or a timeout")
             self.require_stopped()
-            runner = self.runner
-            runner.require_step()
-            job = partial(runner.stepper.run, instructions, limit=True)
-            self.start({runner: job}, plant=False, exits=exits or 0)
+            (runner := self.runner).require_step()
+            job = partial(run_counted, runner, instructions)
+            self.start({runner: job}, plant=runner.vcpu.counts_instructions, exits=exits or 0)
         return self.wait_for_stop(timeout)
 
     async def run_async(

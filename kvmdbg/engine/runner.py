@@ -326,7 +326,8 @@ class Runner(Answering, TrapExits, LastExits):
 
     def _go_on_stepping(self) -> stops.Stop | None:
         """A plan that was made anew while the guest ran holds something by stepping."""
-        return self.complete() or self.stepper.run(None)
+        left = self.vcpu.instructions_left
+        return self.complete() or self.stepper.run(left, limit=left is not None)
 
     def look_at_tables(self) -> None:
         """GuardSpoilt where the guest has moved tables that the CPU reads to pages that slots withdraw.

@@ -73,6 +73,9 @@ UNFINISHED = frozenset(
 class RunPage:
     """The shared page of the vCPU ``fd``, of ``size`` bytes with what lies behind it: how it is entered and left."""
 
+    counts_instructions = False
+    instructions_left: int | None = None
+
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
         self.raw = mmap.mmap(fd, size)  # shared, to be read and written

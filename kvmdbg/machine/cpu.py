@@ -34,6 +34,10 @@ class Collected(Protocol):
     def drop(self) -> None: ...
 
 
+class CountReached(Exception):
+    """A free run has ended as all its ``instructions_left`` have been run."""
+
+
 class Cpu(Protocol):
     """How it is entered, what its last exit says, and its state."""
 
@@ -44,6 +48,10 @@ class Cpu(Protocol):
     """struct kvm_sregs of one that is new."""
     exits_left: int
     """After how many exits ``free_run`` has to end; 0 or less for no limit."""
+    counts_instructions: bool
+    """``instructions_left`` is obeyed."""
+    instructions_left: int | None
+    """After how many instructions ``free_run`` ends with CountReached, before the next; None for no limit."""
     halted: bool
     """It is in a hlt that waits for an interrupt, and KVM does not know: whoever would enter it has to wait."""
     wants_window: bool

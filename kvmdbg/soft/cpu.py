@@ -23,6 +23,7 @@ from kvmdbg.kvm.run_page import (
     U64_DEBUG_PC,
 )
 from kvmdbg.machine import kick
+from kvmdbg.machine.cpu import CountReached
 from kvmdbg.machine.strides import stride
 from kvmdbg.soft import library
 from kvmdbg.soft.devices import DeviceWindow
@@ -53,6 +54,8 @@ PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, *REP
 class SoftCpu(ExitPage):
     """The one vCPU of ``vm``."""
 
+    counts_instructions = True
+
     def __init__(self, vm: SoftVm, index: int) -> None:
         super().__init__(vm, index)
         self._stop = vm.library.quick.uc_emu_stop
@@ -66,9 +69,13 @@ class SoftCpu(ExitPage):
         """How many it has run; a round of a repeated string instruction is one."""
         self.pieces: list[tuple[int, int, int]] = []
         """Writes to devices by the instruction that is done: address, size, value."""
+        self._counts = False
+        """In a run that ends after so many instructions."""
         self._loses_writes = False
         self._lost: list[tuple[int, bytes]] = []
         """Places in read-only memory, and what they hold."""
+        self._last: int | None = None
+        """At which of them a free run ends."""
         self._slice = FIRST_SLICE
         self._answer: int | None = None
         self._before_in = 0, 0
@@ -134,6 +141,14 @@ class SoftCpu(ExitPage):
         if address in self._armed and not self._steps:
             self._end("breakpoint", address)
 
+    @property
+    def instructions_left(self) -> int | None:
+        return None if self._last is None else self._last - self.instructions
+
+    @instructions_left.setter
+    def instructions_left(self, count: int | None) -> None:
+        self._last = None if count is None else self.instructions + count
+
     # --- running -----------------------------------------------------------------------------------
 
     def set_signal_mask(self, *unblocked: int) -> None:
@@ -186,6 +201,11 @@ class SoftCpu(ExitPage):
             if window:
                 tried += 1
                 count = 1 if tried < WINDOW_STEPS else WINDOW_SLICE
+            if self._last is not None and self._counts:
+                count = min(count, self._last - self.instructions)
+                if count <= 0:
+                    self.show()
+                    raise CountReached
             since = perf_counter()
             exhausted = self.go(count)
             if exhausted and not window:
@@ -403,6 +423,7 @@ class SoftCpu(ExitPage):
         def enter() -> P | None:
             left = self.exits_left
             self.page[U8_WANTS_WINDOW] = self.wants_window
+            self._counts = True
             try:
                 while True:
                     self.run()
@@ -417,6 +438,7 @@ class SoftCpu(ExitPage):
             finally:
                 self.exits_left = left
                 self.page[U8_WANTS_WINDOW] = 0
+                self._counts = False
 
         return enter
 

@@ -44,6 +44,9 @@ class ScriptedCpu:
     played when an exit's instruction is completed. ``out_is_past``: rip is behind an ``out`` at its exit.
     """
 
+    counts_instructions = False
+    instructions_left: int | None = None
+
     def __init__(self, memory: GuestMemory, *, out_is_past: bool = False) -> None:
         self.index = 0
         self.memory = memory
