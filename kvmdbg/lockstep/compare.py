@@ -47,6 +47,9 @@ class CannotRun(NotSupportedHere):
 class Lockstep:
     """Two fresh sessions of one image, on two back ends. ``names`` are what those are called."""
 
+    goes_on: type[stops.Stop] = stops.StepStop
+    """What ``step`` ends with where it has done what it is to do."""
+
     def __init__(
         self, first: Session, second: Session, names: tuple[str, str] = ("first", "second"), every: int = EVERY
     ) -> None:
@@ -103,7 +106,7 @@ class Lockstep:
 
     def _end(self, stop: stops.Stop) -> Outcome | None:
         """What a stop of both means; None: they go on."""
-        if isinstance(stop, stops.StepStop):
+        if isinstance(stop, self.goes_on):
             return None
         return self._outcome(f"then {stop.describe()}")
 
@@ -170,7 +173,7 @@ class Lockstep:
         repeated = self._is_repeated(place.code, bits)
         ends = []
         for number, session in enumerate(self.sessions):
-            ends.append(_step(session, repeated))
+            ends.append(self.step(session, repeated))
             self._require_done(ends[number], number)
         self._settle(place.code, bits, state.named(known), written)
         found = self._ends_differ(ends) + self._compared(
@@ -178,7 +181,7 @@ class Lockstep:
         )
         if found:
             return self._outcome("", tuple(found), place)
-        self.instructions += isinstance(ends[0], stops.StepStop) or ends[0].reason in AFTER_ITS_INSTRUCTION
+        self.instructions += isinstance(ends[0], self.goes_on) or ends[0].reason in AFTER_ITS_INSTRUCTION
         self.before.append(place)
         return self._end(ends[0])
 
@@ -205,6 +208,15 @@ class Lockstep:
         """Compare all memory and registers now; None where they are the same."""
         found = self._compared()
         return self._outcome("", tuple(found), self.place()) if found else None
+
+    def step(self, session: Session, repeated: bool) -> stops.Stop:
+        """One instruction, with all its rounds where it is ``repeated``."""
+        at = session.vcpu.pc
+        for _ in range(MOST_ROUNDS):
+            stop = session.step()
+            if not repeated or session.vcpu.pc != at or not isinstance(stop, stops.StepStop):
+                break
+        return stop
 
     def _ends_differ(self, ends: list[stops.Stop]) -> list[Difference]:
         first, second = ends
@@ -255,6 +267,8 @@ class Lockstep:
         for name in unclear.registers | answered(code, bits):
             if now[0][name] != now[1][name]:
                 setattr(second.registers, name, now[0][name])
+        if unclear.conditions:
+            state.copy_conditions(first, second)
         if unclear.memory:
             for address, size in written:
                 second.memory.write(address, first.memory.read(address, size))
@@ -309,22 +323,12 @@ def _named_address(found: Difference | None, start: int, kind: str) -> Iterator[
         yield Difference(f"memory at {kind}{start + int(found.what):#x}", found.first, found.second)
 
 
-def _step(session: Session, repeated: bool) -> stops.Stop:
-    """One instruction, with all its rounds."""
-    at = session.vcpu.pc
-    for _ in range(MOST_ROUNDS):
-        stop = session.step()
-        if not repeated or session.vcpu.pc != at or not isinstance(stop, stops.StepStop):
-            break
-    return stop
-
-
 def _is_floating(code: bytes, bits: int) -> bool:
     """Whether the instruction has to do with x87, MMX or SSE."""
     insn = disasm.decode(code, bits)
     if insn is None:
         return False
-    groups = [insn.group_name(group) for group in insn.groups]
-    return any(name.startswith(("fpu", "sse", "mmx", "avx", "sm", "aes", "pclmul", "fma")) for name in groups) or (
-        insn.mnemonic.startswith(("f", "ldmxcsr", "stmxcsr", "xrstor", "emms"))
+    names = [insn.reg_name(operand.reg) for operand in insn.operands if operand.type == operands.REG]
+    return insn.mnemonic.startswith(("f", "pcmp", "ldmxcsr", "xrstor", "emms")) or any(
+        name.startswith(("xmm", "ymm", "mm", "st(")) for name in names
     )

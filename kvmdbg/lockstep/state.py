@@ -16,7 +16,7 @@ CONTROL = ("cr0", "cr2", "cr3", "cr4", "cr8", "efer")
 ACCESSED = 1
 ST0, XMM0, XMM_END = 32, 160, 416
 """In the legacy region of XSAVE (SDM volume 1, table 10-2)."""
-MXCSR = 24
+STATUS, CONDITIONS = 2, 0x4500
 PAGE = 4096
 
 
@@ -80,6 +80,17 @@ def copy_registers(first: Session, second: Session) -> None:
         other.set_sregs(changed)
     for name, value in named(general_registers).items():
         other.set_general(name, value)
+
+
+def copy_conditions(first: Session, second: Session) -> None:
+    """Give the second the condition codes C0, C2 and C3 of the first one's x87 status word."""
+    one, other = (session.runner.call(session.runner.vcpu.get_xsave) for session in (first, second))
+    mine, its = (int.from_bytes(bytes(area)[STATUS : STATUS + 2], "little") for area in (one, other))
+    if (mine ^ its) & CONDITIONS:
+        words = bytearray(bytes(other))
+        words[STATUS : STATUS + 2] = (its & ~CONDITIONS | mine & CONDITIONS).to_bytes(2, "little")
+        changed = abi.kvm_xsave.from_buffer_copy(bytes(words))
+        second.runner.call(lambda: second.runner.vcpu.set_xsave(changed))
 
 
 def pages(first: Session, second: Session) -> Iterator[int]:

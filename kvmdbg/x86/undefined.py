@@ -30,6 +30,11 @@ ALWAYS = {
 SHIFTS = frozenset(("shl", "sal", "shr", "sar"))
 ROTATES = frozenset(("rol", "ror", "rcl", "rcr"))
 DOUBLE_SHIFTS = frozenset(("shld", "shrd"))
+SETS_CONDITIONS = frozenset(
+    "fcom fcomp fcompp fucom fucomp fucompp ficom ficomp ftst fxam fprem fprem1 fptan fsin fcos fsincos "
+    "fninit fnsave frstor fldenv fnstenv fxrstor fxsave fnclex fnstsw fnstcw fldcw".split()
+)
+"""Instructions whose name begins with f that set C0, C2 and C3, or leave them alone (SDM volume 1, 8.1.3.3)."""
 SEGMENTS = frozenset(("cs", "ds", "es", "fs", "gs", "ss"))
 ANSWERED = {
     "rdtsc": ("rax", "rdx"), "rdtscp": ("rax", "rcx", "rdx"), "rdpmc": ("rax", "rdx"), "rdmsr": ("rax", "rdx"),
@@ -42,11 +47,13 @@ RANDOM = frozenset(("rdrand", "rdseed", "rdpid"))
 
 @record
 class Undefined:
-    """``flags`` of RFLAGS, general ``registers`` (their 64-bit names), and whether ``memory`` that it writes is."""
+    """``flags`` of RFLAGS, general ``registers`` (their 64-bit names), whether ``memory`` that it writes is."""
 
     flags: int = 0
     registers: frozenset[str] = frozenset()
     memory: bool = False
+    conditions: bool = False
+    """C0, C2 and C3 of x87."""
 
 
 NOTHING = Undefined()
@@ -69,6 +76,8 @@ def undefined(code: bytes, bits: int, read: Callable[[str], int]) -> Undefined:
         return Undefined(flags, _written(insn))
     if name == "push" and insn.operands[0].type == REG and insn.reg_name(insn.operands[0].reg) in SEGMENTS:
         return Undefined(memory=True)  # in a slot of 32 bits the upper half may stay as it is
+    if name.startswith("f") and name not in SETS_CONDITIONS:
+        return Undefined(flags, conditions=True)
     if name == "bswap" and insn.operands[0].size == 2:
         return Undefined(flags, _written(insn))
     return Undefined(flags) if flags else NOTHING

@@ -7,6 +7,7 @@ import sys
 import time
 
 from tests.differential.program import MODES
+from tests.lockstep import native
 from tests.lockstep.harness import run
 
 
@@ -16,10 +17,14 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000, help="how many instructions to compare (10000)")
     parser.add_argument("--engines", default="kvm,soft", help="the two back ends (kvm,soft)")
     parser.add_argument("--modes", default=",".join(MODES), help="of the programs (real,prot,long)")
+    parser.add_argument("--native", action="store_true", help="user code of long mode, which every KVM runs natively")
     options = parser.parse_args()
     first, second = options.engines.split(",")
     started = time.monotonic()
-    found = run(options.seed, options.count, (first, second), tuple(options.modes.split(",")))
+    if options.native:
+        found = native.run(options.seed, options.count, (first, second))
+    else:
+        found = run(options.seed, options.count, (first, second), tuple(options.modes.split(",")))
     seconds = time.monotonic() - started
     print(
         f"{found.instructions} instructions in {found.programs} programs in {seconds:.0f} s: "

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import kvmdbg
 from kvmdbg.core.session import Session
@@ -32,7 +31,7 @@ class Found:
     programs: int = 0
     not_run: Counter[str] = field(default_factory=Counter)
     listed: Counter[str] = field(default_factory=Counter)
-    differences: list[tuple[Program, Outcome]] = field(default_factory=list)
+    differences: list[tuple[str, Outcome]] = field(default_factory=list)
 
 
 @contextmanager
@@ -48,10 +47,9 @@ def sessions(program: Program, engines: tuple[str, str]) -> Iterator[tuple[Sessi
         path.write_bytes(image)
         found = []
         for engine in engines:
-            options: dict[str, Any] = {} if engine == "kvm" else {"engine": engine}
             session = kvmdbg.open(
                 path, format="flat", load=0, entry=code.entry, memory=MEMORY, mode=program.mode,
-                registers=dict(program.registers), irqchip="none", serial="none", machine="bare", **options,
+                registers=dict(program.registers), irqchip="none", serial="none", machine="bare", engine=engine,
             )  # fmt: skip
             found.append(opened.enter_context(session))
         yield found[0], found[1]
@@ -81,7 +79,7 @@ def compare(program: Program, engines: tuple[str, str], found: Found) -> Outcome
     found.instructions += both.instructions
     found.programs += 1
     if not outcome.same:
-        found.differences.append((program, outcome))
+        found.differences.append((f"seed {program.seed}, {program.mode} mode", outcome))
     return outcome
 
 

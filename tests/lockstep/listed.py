@@ -28,6 +28,11 @@ def _handler(outcome: Outcome) -> bool:
     return {"register rip", "register rsp"} <= what
 
 
+def _only(outcome: Outcome, *what: str) -> bool:
+    return all(one.what in what for one in outcome.differences)
+
+
+COMPARES = ("fcomi", "fucomi", "fcompi", "fucompi", "fcomip", "fucomip")
 LISTED = (
     Listed(
         "lzcnt, tzcnt", "kvm", "KVM's instruction emulator runs bsr and bsf", _named("lzcnt", "tzcnt")
@@ -50,6 +55,21 @@ LISTED = (
         "accesses of 8 bytes to devices", "soft", "unicorn makes two of 4 of them",
         lambda name, code, outcome: any(one.what == "device" and "8 bytes" in one.first for one in outcome.differences),
     ),
+    Listed(
+        "exception flags of x87", "soft", "unicorn sets PE, C1 and most others of the status word never",
+        lambda name, code, outcome: _only(outcome, "register x87 status word"),
+    ),
+    Listed(
+        "fcomi, fucomi", "soft", "unicorn leaves OF, SF and AF, which a CPU clears",
+        lambda name, code, outcome: name in COMPARES and _only(outcome, "flag AF", "flag SF", "flag OF"),
+    ),
+    Listed(
+        "blsi", "soft", "unicorn's CF is wrong",
+        lambda name, code, outcome: name == "blsi" and _only(outcome, "flag CF"),
+    ),
+    Listed("pcmpestrm, pcmpestri", "soft", "unicorn takes the lengths otherwise", _named("pcmpestrm", "pcmpestri")),
+    Listed("bzhi, bextr", "soft", "unicorn goes wrong with lengths beyond the operand", _named("bzhi", "bextr")),
+    Listed("rcpps, rsqrtps", "soft", "approximations, which each CPU has its own of", _named("rcpps", "rsqrtps")),
     Listed("rdmsr", "soft", "unicorn reads 0 from an MSR that is none, a CPU raises #GP", _named("rdmsr")),
 )  # fmt: skip
 

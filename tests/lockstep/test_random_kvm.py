@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+import kvmdbg
 from kvmdbg.lockstep.compare import Lockstep
 from tests.differential.program import MODES
+from tests.lockstep import native
 from tests.lockstep.harness import Found, compare, sessions
 from tests.lockstep.instructions import generate
 
+GUESTS = Path(__file__).parents[2] / "guests"
 pytestmark = [pytest.mark.kvm, pytest.mark.timeout(120)]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_random_instructions_are_the_same_twice(mode: str) -> None:
+def test_random_instructions_are_the_same_on_both_engines(mode: str) -> None:
     found = Found()
-    outcome = compare(generate(1, mode, 60), ("kvm", "kvm"), found)
+    outcome = compare(generate(1, mode, 150), ("kvm", "soft"), found)
     assert outcome.same, outcome.describe()
-    assert found.instructions + sum(found.not_run.values()) >= 60
+    assert found.instructions + sum(found.not_run.values()) >= 150
+
+
+def test_random_instructions_of_user_code_are_the_same_on_both_engines() -> None:
+    found = Found()
+    outcome = native.compare(1, 80, ("kvm", "soft"), found)
+    assert outcome.same, outcome.describe()
+    assert found.instructions > 60
+
+
+@pytest.mark.parametrize(
+    ("guest", "count"), [("modes.bin", 50), ("kernel-O2.elf", 3000), ("boot16.bin", 3000), ("bios_disk.bin", 170)]
+)
+def test_guests_of_ours_are_the_same_on_both_engines(guest: str, count: int) -> None:
+    with (
+        kvmdbg.open(GUESTS / guest, engine="kvm", serial="none") as first,
+        kvmdbg.open(GUESTS / guest, engine="soft", serial="none") as second,
+    ):
+        found = Lockstep(first, second, ("kvm", "soft")).run(count)
+    assert found.same and found.instructions == count, found.describe()
 
 
 def test_a_difference_is_found() -> None:

@@ -47,6 +47,7 @@ def test_results() -> None:
     assert of("bsr r9, rbx", 64, rflags=ZF).registers == {"r9"} and not of("bsr r9, rbx", 64).registers
     assert undefined(b"\x66\x0f\xc9", 32, lambda name: 0).registers == {"rcx"}  # bswap cx
     assert of("push fs") == Undefined(memory=True) and of("push eax") == Undefined()
+    assert of("faddp") == of("fld1") == Undefined(conditions=True) and of("fcompp") == of("fnstsw ax") == Undefined()
     assert undefined(b"\xff\xff", 32, lambda name: 0) == Undefined()
 
 
