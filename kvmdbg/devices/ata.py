@@ -1,4 +1,4 @@
-"""IDE controllers at their ISA ports, with hard disks and a CD drive: PIO, no DMA.
+"""IDE controllers at their ISA ports, with hard disks and a CD drive: PIO, and DMA for hard disks.
 
 ATA/ATAPI-6 (T13/1410D): registers in chapter 7, commands in chapter 8, protocols in chapter 9. ``hd0`` and ``hd1`` are
 on the first channel, the CD is the first drive of the second one.
@@ -22,6 +22,8 @@ from kvmdbg.devices.ata_drive import (
     Registers,
 )
 from kvmdbg.devices.atapi import CdDrive
+from kvmdbg.devices.bus_master import BusMaster
+from kvmdbg.devices.pci import BUS_MASTER, BUS_MASTER_SIZE
 from kvmdbg.devices.registry import device
 from kvmdbg.machine.board import Board
 
@@ -45,6 +47,7 @@ class Channel:
         self.registers = Registers()
         self.control = 0
         self.interrupt = False
+        self.master = BusMaster(board, drives)
         for one in drives:
             if one is not None:
                 one.interrupt = self._interrupt
@@ -67,6 +70,7 @@ class Channel:
 
     def _interrupt(self) -> None:
         self.interrupt = True
+        self.master.interrupted()
         self._show_interrupt()
 
     def _lower(self) -> None:
@@ -138,6 +142,7 @@ class Channel:
             self._interrupt()
         elif drive is not None and (not drive.status & (BUSY | REQUEST) or command == DEVICE_RESET):
             drive.command(self.registers, command)
+            self.master.move(self.registers)
 
     # --- in words ----------------------------------------------------------------------------------
 
@@ -150,10 +155,11 @@ class Channel:
 
     def save(self) -> Any:
         drives = [one.save() for one in self.drives if one is not None]
-        return [self.registers.save(), self.control, self.interrupt, drives]
+        return [self.registers.save(), self.control, self.interrupt, self.master.save(), drives]
 
     def load(self, state: Any) -> None:
-        registers, self.control, self.interrupt, drives = state
+        registers, self.control, self.interrupt, master, drives = state
+        self.master.load(master)
         self.registers.load(registers)
         for one, saved in zip((one for one in self.drives if one is not None), drives, strict=True):
             one.load(saved)
@@ -165,8 +171,9 @@ class Ata:
 
     name = "ata"
     options: ClassVar[dict[str, int]] = {"iobase": 0x1F0, "iosize": 8}
-    ports: ClassVar[tuple[int, ...]] = tuple(
-        port for first, control, _ in CHANNELS for port in (*range(first, first + 8), control)
+    ports: ClassVar[tuple[int, ...]] = (
+        *(port for first, control, _ in CHANNELS for port in (*range(first, first + 8), control)),
+        *range(BUS_MASTER, BUS_MASTER + BUS_MASTER_SIZE),
     )
 
     @staticmethod
@@ -175,8 +182,9 @@ class Ata:
         return board.firmware or bool(board.disks.hard) or board.disks.cdrom is not None
 
     def __init__(self, board: Board, options: dict[str, int]) -> None:
+        has_dma = not board.firmware  # that would give the bus master's ports another place
         disks: list[Drive | None] = [
-            HardDisk(one, slave=number == 1) for number, one in enumerate(board.disks.hard[:2])
+            HardDisk(one, slave=number == 1, has_dma=has_dma) for number, one in enumerate(board.disks.hard[:2])
         ]
         cd: list[Drive | None] = [] if board.disks.cdrom is None else [CdDrive(board.disks.cdrom)]
         self.channels = [
@@ -189,25 +197,37 @@ class Ata:
             for port, offset in [*((first + n, n) for n in range(8)), (control, CONTROL)]
         }
 
+    def _master(self, port: int) -> tuple[Channel, int]:
+        """The channel of a port of the bus master, and the offset among its eight."""
+        number, at = divmod(port - BUS_MASTER, BUS_MASTER_SIZE // 2)
+        return self.channels[number], at
+
     def read(self, port: int, size: int) -> int:
+        if port >= BUS_MASTER:
+            channel, at = self._master(port)
+            return channel.master.read(at, size)
         channel, at = self._places[port]
         return channel.read(at, size) & (1 << size * 8) - 1
 
     def write(self, port: int, size: int, value: int) -> None:
+        if port >= BUS_MASTER:
+            channel, at = self._master(port)
+            channel.master.write(channel.registers, at, size, value)
+            return
         channel, at = self._places[port]
         channel.write(at, size, value)
 
     def read_string(self, port: int, size: int, count: int) -> bytes:
         """What ``count`` reads of a port give."""
-        channel, at = self._places[port]
-        if at == DATA:
+        channel, at = self._places.get(port, (None, CONTROL))
+        if channel is not None and at == DATA:
             return channel.read_string(size, count)
         return b"".join(self.read(port, size).to_bytes(size, "little") for _ in range(count))
 
     def write_string(self, port: int, size: int, data: bytes) -> None:
         """Writes of ``size`` bytes each to a port."""
-        channel, at = self._places[port]
-        if at == DATA:
+        channel, at = self._places.get(port, (None, CONTROL))
+        if channel is not None and at == DATA:
             channel.write_string(data)
         else:
             for start in range(0, len(data), size):
@@ -223,6 +243,7 @@ class Ata:
         for number, one in enumerate(self.channels):
             found[f"channel {number}"] = one.in_words()
             found[f"registers {number}"] = one.registers.in_words()
+            found[f"bus master {number}"] = one.master.in_words()
         return found
 
     def save(self) -> Any:

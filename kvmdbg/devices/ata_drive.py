@@ -74,10 +74,12 @@ class Drive:
         self.at = 0
         self.to_come = 0
         """Bytes that the host is to write before anything is done with them."""
+        self.waits_for = ""
+        """What the bus master is to do: "read" (from the disk), "write", or nothing."""
 
     def reset(self, registers: Registers) -> None:
         self.status, self.error = READY | SEEK_DONE, PASSED
-        self.block, self.at, self.to_come = bytearray(), 0, 0
+        self.block, self.at, self.to_come, self.waits_for = bytearray(), 0, 0, ""
         self.put_signature(registers)
 
     def put_signature(self, registers: Registers) -> None:
@@ -97,6 +99,17 @@ class Drive:
     def block_written(self, registers: Registers) -> None:
         """The host has written all of the block."""
         raise NotImplementedError
+
+    def dma_size(self) -> int:
+        """How many bytes the bus master is to move."""
+        return 0
+
+    def dma_read(self, registers: Registers) -> bytes | None:
+        """What it is to put into memory; None where that cannot be read, and the command has failed."""
+        return None
+
+    def dma_write(self, registers: Registers, data: bytes) -> None:
+        """It has brought this from memory."""
 
     # --- the data register -------------------------------------------------------------------------
 
@@ -145,18 +158,19 @@ class Drive:
         self.interrupt()
 
     def save(self) -> Any:
-        return [self.status, self.error, bytes(self.block), self.at, self.to_come]
+        return [self.status, self.error, bytes(self.block), self.at, self.to_come, self.waits_for]
 
     def load(self, state: Any) -> None:
-        self.status, self.error, block, self.at, self.to_come = state
+        self.status, self.error, block, self.at, self.to_come, self.waits_for = state
         self.block = bytearray(block)
 
 
 class HardDisk(Drive):
     """``disk`` with sectors by LBA, and by cylinder, head and sector."""
 
-    def __init__(self, disk: Disk, *, slave: bool = False) -> None:
+    def __init__(self, disk: Disk, *, slave: bool = False, has_dma: bool = False) -> None:
         super().__init__(disk)
+        self.has_dma = has_dma
         self._number = int(slave)
         self.geometry = default_geometry(disk)
         """What it has been told to translate addresses by."""
@@ -274,6 +288,39 @@ class HardDisk(Drive):
         else:
             self.done()
 
+    def _dma(self, registers: Registers, command: int) -> None:
+        writes = command in WRITE_DMA
+        if not self.has_dma or (writes and self.disk.read_only):
+            self.abort()
+        elif self._begin(registers, command in WIDE, 1):
+            self.waits_for = "write" if writes else "read"
+            self.status = BUSY
+
+    def dma_size(self) -> int:
+        return self.left * SECTOR
+
+    def dma_read(self, registers: Registers) -> bytes | None:
+        self.waits_for = ""
+        try:
+            data = self.disk.read(self.next, self.left)
+        except OSError:
+            self._show_place(registers, self.next)
+            self.abort(UNCORRECTABLE)
+            return None
+        self._moved(registers, self.left)
+        return data
+
+    def dma_write(self, registers: Registers, data: bytes) -> None:
+        self.waits_for = ""
+        try:
+            self.disk.write(self.next, data)
+        except OSError:
+            self._show_place(registers, self.next)
+            self.abort(UNCORRECTABLE)
+            return
+        self._moved(registers, self.left)
+        self.done()
+
     def _verify(self, registers: Registers, command: int) -> None:
         if self._begin(registers, command in WIDE, 1):
             self._moved(registers, self.left)
@@ -283,7 +330,7 @@ class HardDisk(Drive):
 
     def _identify(self, registers: Registers, command: int) -> None:
         self.left = 0
-        self.offer(identify(self.disk, self.geometry, self.multiple, self._number))
+        self.offer(identify(self.disk, self.geometry, self.multiple, self._number, has_dma=self.has_dma))
 
     def _set_geometry(self, registers: Registers, command: int) -> None:
         """INITIALIZE DEVICE PARAMETERS."""
@@ -306,7 +353,8 @@ class HardDisk(Drive):
 
     def _set_features(self, registers: Registers, command: int) -> None:
         wanted, value = registers.values[FEATURES], registers.values[SECTORS]
-        if wanted == SET_TRANSFER_MODE and value >> 3 > 1:  # neither PIO default nor with flow control
+        # PIO default, PIO with flow control, and with DMA multiword and Ultra DMA
+        if wanted == SET_TRANSFER_MODE and value >> 3 not in ((0, 1, 4, 8) if self.has_dma else (0, 1)):
             self.abort()
         elif wanted in KNOWN_FEATURES:
             self.done()
@@ -348,11 +396,13 @@ SET_TRANSFER_MODE = 0x03
 KNOWN_FEATURES = frozenset((0x02, 0x82, SET_TRANSFER_MODE, 0x55, 0xAA, 0x66, 0xCC))
 """SET FEATURES: write cache, transfer mode, read look-ahead, defaults after a reset."""
 READ_MULTIPLE, WRITE_MULTIPLE = frozenset((0xC4, 0x29)), frozenset((0xC5, 0x39))
-WIDE = frozenset((0x24, 0x29, 0x34, 0x39, 0x42))
+WRITE_DMA = frozenset((0xCA, 0xCB, 0x35))
+WIDE = frozenset((0x24, 0x25, 0x29, 0x34, 0x35, 0x39, 0x42))
 """Commands with 48-bit addresses."""
 COMMANDS: dict[int, Callable[[HardDisk, Registers, int], None]] = {
     **dict.fromkeys((0x20, 0x21, 0x24, 0xC4, 0x29), HardDisk._read),
     **dict.fromkeys((0x30, 0x31, 0x34, 0xC5, 0x39), HardDisk._write),
+    **dict.fromkeys((0xC8, 0xC9, 0x25, *WRITE_DMA), HardDisk._dma),
     **dict.fromkeys((0x40, 0x41, 0x42), HardDisk._verify),
     **dict.fromkeys((0x27, 0xF8), HardDisk._native_end),
     0x91: HardDisk._set_geometry,
@@ -380,7 +430,7 @@ def text(words: int, value: str) -> bytes:
     return b"".join(bytes((padded[at + 1], padded[at])) for at in range(0, words * 2, 2))
 
 
-def identify(disk: Disk, made: Geometry, multiple: int, number: int) -> bytes:
+def identify(disk: Disk, made: Geometry, multiple: int, number: int, *, has_dma: bool) -> bytes:
     """The 512 bytes of IDENTIFY DEVICE (8.15), ``made`` being the translation in force."""
     words = bytearray(SECTOR)
 
@@ -394,10 +444,23 @@ def identify(disk: Disk, made: Geometry, multiple: int, number: int) -> bytes:
     words[20:40] = text(10, f"KVMDBG-HD{number}")
     words[46:54] = text(4, "1.0")
     words[54:94] = text(20, f"kvmdbg disk hd{number}")
-    put(47, 0x8000 | MOST_MULTIPLE, 0, 0x0A00)  # LBA, IORDY
-    put(53, 3, made.cylinders, made.heads, made.sectors, current & 0xFFFF, current >> 16, 0x100 | multiple)
+    put(47, 0x8000 | MOST_MULTIPLE, 0, 0x0A00 | (0x0100 if has_dma else 0))  # LBA, IORDY, DMA
+    put(
+        53,
+        7 if has_dma else 3,
+        made.cylinders,
+        made.heads,
+        made.sectors,
+        current & 0xFFFF,
+        current >> 16,
+        0x100 | multiple,
+    )
     put(60, lba28 & 0xFFFF, lba28 >> 16)
     put(64, 3, 0, 0, 120, 120)  # PIO modes 3 and 4
+    if has_dma:
+        put(63, 0x0407)  # multiword DMA modes 0 to 2, 2 selected
+        put(65, 120, 120)
+        put(88, 0x003F)  # Ultra DMA modes 0 to 5
     put(80, 0x7E)
     put(82, 0x0020, 0x7400, 0x4000, 0x0020, 0x3400, 0x4000)  # write cache; flushing, 48-bit addresses
     put(100, *((disk.sectors >> shift) & 0xFFFF for shift in (0, 16, 32, 48)))

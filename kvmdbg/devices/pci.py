@@ -1,7 +1,8 @@
 """PCI configuration space at ports 0xCF8 and 0xCFC (PCI Local Bus Specification 3.0, 3.2.2.3.2).
 
-There is nothing in it, but where the machine starts in firmware: that looks there for the host bridge, which makes the
-memory below 1 MiB writable, and for the IDE controller (Intel 440FX data sheet, 290549; 82371SB PIIX3, 290550).
+There is in it what the machine has: the IDE controller with its bridges (Intel 440FX data sheet, 290549; 82371SB PIIX3,
+290550), and the adapter that shows large pictures. Where the machine starts in firmware that looks there for the host
+bridge, which makes the memory below 1 MiB writable.
 """
 
 from __future__ import annotations
@@ -16,6 +17,13 @@ PAM0, PAM6 = 0x59, 0x5F
 PAM_WRITE = 2
 """In each half of a PAM register: whether writes go to memory."""
 KIB16 = 0x4000
+IDE = (1, 1)
+BUS_MASTER, BUS_MASTER_SIZE = 0xC000, 16
+"""Ports of the IDE controller's bus master."""
+IO, PREFETCHABLE = 1, 8
+"""In a base address register."""
+IO_ENABLED, MEMORY_ENABLED, MASTER_ENABLED = 1, 2, 4
+"""In the command register."""
 
 
 class Function:
@@ -25,15 +33,27 @@ class Function:
         self.name = name
         self.space = bytearray(256)
         self.writable = frozenset(writable) | {4, 5, 0x3C}
-        self._put(0, 2, ids[0])
-        self._put(2, 2, ids[1])
-        self._put(8, 4, kind << 8)
-        self._put(0x0E, 1, header)
-        self._put(0x2C, 2, 0x1AF4)  # subsystem of QEMU's machines, by which SeaBIOS knows what it finds
-        self._put(0x2E, 2, 0x1100)
+        self.put(0, 2, ids[0])
+        self.put(2, 2, ids[1])
+        self.put(8, 4, kind << 8)
+        self.put(0x0E, 1, header)
+        self.put(0x2C, 2, 0x1AF4)  # subsystem of QEMU's machines, by which SeaBIOS knows what it finds
+        self.put(0x2E, 2, 0x1100)
 
-    def _put(self, at: int, size: int, value: int) -> None:
+        self.bars: dict[int, int] = {}
+        """By the place of a base address register, the bits of it that say how large its range is."""
+
+    def put(self, at: int, size: int, value: int) -> None:
         self.space[at : at + size] = value.to_bytes(size, "little")
+
+    def has_range(self, number: int, address: int, size: int, flags: int) -> None:
+        """Base address register ``number`` (6.2.5.1): where its range lies, and how a guest finds out its size.
+
+        The range stays where it is, whatever address a guest writes there.
+        """
+        at = 0x10 + 4 * number
+        self.put(at, 4, address | flags)
+        self.bars[at] = -size & 0xFFFFFFFF
 
     def in_words(self) -> str:
         vendor, kind = (int.from_bytes(self.space[at : at + 2], "little") for at in (0, 2))
@@ -43,12 +63,15 @@ class Function:
         for place, byte in enumerate(data, at):
             if place in self.writable:
                 self.space[place] = byte
+            elif (bar := place & ~3) in self.bars:
+                keeps = self.bars[bar] >> 8 * (place & 3) & 0xFF
+                self.space[place] = byte & keeps | self.space[place] & ~keeps & 0xFF
 
 
-def firmware_functions() -> dict[tuple[int, int], Function]:
+def chipset() -> dict[tuple[int, int], Function]:
     """By device and function: host bridge 440FX, PIIX3 with its IDE controller at the ISA ports."""
     ide = Function("PIIX3 IDE", (0x8086, 0x7010), 0x010180, writable=range(0x40, 0x4C))
-    ide._put(0x40, 4, 0x80008000)  # both channels decode their ports
+    ide.put(0x40, 4, 0x80008000)  # both channels decode their ports
     return {
         (0, 0): Function("440FX", (0x8086, 0x1237), 0x060000, writable=range(0x50, 0x80)),
         (1, 0): Function("PIIX3", (0x8086, 0x7000), 0x060100, header=0x80, writable=range(0x40, 0xB0)),
@@ -58,7 +81,7 @@ def firmware_functions() -> dict[tuple[int, int], Function]:
 
 @device
 class PciConfig:
-    """pci: configuration space, which answers "nothing there" for every device but those that firmware needs."""
+    """pci: configuration space, with what the machine has of disks and large pictures."""
 
     name = "pci"
     options: ClassVar[dict[str, int]] = {"iobase": 0xCF8, "iosize": 8}
@@ -69,7 +92,14 @@ class PciConfig:
         self.address = 0
         self.reads = 0
         self._board = board
-        self.functions = firmware_functions() if board.firmware else {}
+        disks = bool(board.disks.hard) or board.disks.cdrom is not None
+        self.functions: dict[tuple[int, int], Function] = board.pci
+        if board.firmware or disks:
+            self.functions.update(chipset())
+        if not board.firmware and disks:
+            ide = self.functions[IDE]
+            ide.has_range(4, BUS_MASTER, BUS_MASTER_SIZE, IO)
+            ide.put(4, 2, IO_ENABLED | MASTER_ENABLED)
 
     def _selected(self) -> Function | None:
         if not self.address & ENABLE or self.address >> 16 & 0xFF:
@@ -93,7 +123,7 @@ class PciConfig:
         if offset >= 4 and found is not None:
             at = (self.address & 0xFC) + offset - 4
             found.write(at, value.to_bytes(size, "little"))
-            if found.name == "440FX" and at <= PAM6 and at + size > PAM0:
+            if self._board.firmware and found.name == "440FX" and at <= PAM6 and at + size > PAM0:
                 self._shadow(found)
 
     def _shadow(self, bridge: Function) -> None:
@@ -110,21 +140,23 @@ class PciConfig:
         self._board.shadow(writable)
 
     def describe(self) -> str:
-        found = ", ".join(one.name for one in self.functions.values()) or "empty"
+        found = ", ".join(one.name for _, one in sorted(self.functions.items())) or "empty"
         return f"PCI configuration space, {found}; {self.reads} reads"
 
     def details(self) -> dict[str, str]:
         at = self.address
         place = f"bus {at >> 16 & 0xFF}, device {at >> 11 & 31}, function {at >> 8 & 7}, register {at & 0xFC:#x}"
-        found = {f"00:{slot:02x}.{function}": one.in_words() for (slot, function), one in self.functions.items()}
+        found = {
+            f"00:{slot:02x}.{function}": one.in_words() for (slot, function), one in sorted(self.functions.items())
+        }
         return {"address": f"{at:#010x} ({place})", "reads": str(self.reads), **found}
 
     def save(self) -> Any:
-        return [self.address, self.reads, *(bytes(one.space) for one in self.functions.values())]
+        return [self.address, self.reads, *(bytes(one.space) for _, one in sorted(self.functions.items()))]
 
     def load(self, state: Any) -> None:
         self.address, self.reads, *spaces = state
-        for one, space in zip(self.functions.values(), spaces, strict=True):
+        for (_, one), space in zip(sorted(self.functions.items()), spaces, strict=True):
             one.space[:] = space
-        if self.functions:
+        if self._board.firmware:
             self._shadow(self.functions[0, 0])

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from kvmdbg.devices.pci import IO_ENABLED, MEMORY_ENABLED, PREFETCHABLE, Function
 from kvmdbg.devices.registry import device
 from kvmdbg.machine.board import Board
 
 ADDRESS, SIZE = 0xFD000000, 16 << 20
 """Where the memory of the picture lies, and how much of it there is, as on QEMU."""
+SLOT = 2
+"""Its place in PCI configuration space."""
 WINDOW, WINDOW_SIZE = 0xA0000, 0x10000
 INDEX, DATA = 0, 1
 (
@@ -39,6 +42,10 @@ class Vbe:
         self.registers[WIDTH], self.registers[HEIGHT], self.registers[BITS] = 640, 480, 8
         if board.ram is not None:
             board.ram.add(ADDRESS, SIZE, of_device=True)
+        if not board.firmware:  # that would give its memory another place
+            seen = board.pci[SLOT, 0] = Function("VGA", (0x1234, 0x1111), 0x030000, writable=range(0))
+            seen.has_range(0, ADDRESS, SIZE, PREFETCHABLE)
+            seen.put(4, 2, IO_ENABLED | MEMORY_ENABLED)
 
     # --- what others ask of it ---------------------------------------------------------------------
 

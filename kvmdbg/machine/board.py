@@ -129,6 +129,8 @@ class Board:
         """Whether the guest is to stop: for a device that has it wait."""
         self.isa_dma: DmaChannels | None = None
         """The DMA controllers, where there are any."""
+        self.pci: dict[tuple[int, int], Any] = {}
+        """What of its devices is seen in PCI configuration space, by device and function (devices/pci.py)."""
         self.shadow: Callable[[list[tuple[int, int]]], None] = lambda writable: None
         """Called with the ranges below 1 MiB (first address, end) in which the guest may write over its firmware."""
         self.set_up_chips: Callable[[int, int, Collection[int]], None] = lambda first, second, unmasked: None

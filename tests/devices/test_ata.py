@@ -203,8 +203,9 @@ def test_diagnostic(ide: Machine) -> None:
 @pytest.mark.parametrize(
     ("command", "features", "count", "status"),
     [
-        (0xEF, 3, 0x0C, DONE), (0xEF, 3, 0x45, FAILED), (0xEF, 2, 0, DONE), (0xEF, 0x77, 0, FAILED), (0xE7, 0, 0, DONE),
-        (0xEA, 0, 0, DONE), (0x10, 0, 0, DONE), (0xC8, 0, 1, FAILED), (0x00, 0, 0, FAILED), (0xA1, 0, 0, FAILED),
+        (0xEF, 3, 0x0C, DONE), (0xEF, 3, 0x45, DONE), (0xEF, 3, 0x80, FAILED), (0xEF, 2, 0, DONE),
+        (0xEF, 0x77, 0, FAILED), (0xE7, 0, 0, DONE), (0xEA, 0, 0, DONE),
+        (0x10, 0, 0, DONE), (0xC7, 0, 1, FAILED), (0x00, 0, 0, FAILED), (0xA1, 0, 0, FAILED),
     ],
 )  # fmt: skip
 def test_other_commands(ide: Machine, command: int, features: int, count: int, status: int) -> None:
