@@ -210,6 +210,7 @@ class Stepper(PreparedSteps):
         segment: tuple[bytes, bytes] | None = None
         may_be_plain = fast and not in_turn and vcpu.shared_sregs is not None
         plainly = looked = plain_set = False
+        past = runner.host.profile.out_is_past
         strides = span is None and tracer is None and not by_physical
         self.waits = self.waits if kept else self.event_waits()
         arrivals = runner.arrivals
@@ -249,7 +250,7 @@ class Stepper(PreparedSteps):
                 try:
                     if plain and strides and not in_bios(pc) and not arrivals.ask_to_come_in:
                         most = STRIDE if count is None else min(count - done, STRIDE)
-                        ahead, came_to, last = stride(ports, code, pc, raises_nothing, most, by_linear, record)
+                        ahead, came_to, last = stride(ports, code, pc, raises_nothing, most, by_linear, record, past)
                         if came_to is not None:
                             ahead, strode = ahead - 1, True
                         elif ahead:

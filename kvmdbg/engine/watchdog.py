@@ -23,7 +23,8 @@ class Watchdog(threading.Thread):
 
     def wake(self) -> None:
         """vCPUs have begun to run."""
-        self._awake.set()
+        if not self._awake.is_set():
+            self._awake.set()
 
     def end(self) -> None:
         self._ended.set()

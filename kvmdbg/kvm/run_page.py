@@ -53,6 +53,7 @@ STRIDE_END = 4096 - 16
 """In a page of code: so far that the longest instruction is all there."""
 U8_RFLAGS_TF = REGS + abi.kvm_regs.rflags.offset + 1
 """The byte whose lowest bit is EFLAGS.TF."""
+RFLAGS_TF = U8_RFLAGS_TF - REGS
 
 
 P = TypeVar("P", bound=CountedPort)
@@ -211,16 +212,19 @@ class RunPage:
             most: int,
             stops: Container[int],
             record: list[bytes] | None,
+            out_is_past: bool,
         ) -> tuple[int, int | None, bytes]:
-            start, done = pc & ~0xFFF, 0
-            low, high = start, start + left
+            start, done, unfinished = pc & ~0xFFF, 0, False
+            high, code = start + left, bytes(code)
             while True:
                 before = raw[first:behind]
-                if done == most or (pc in stops and done) or not low <= pc < high or not plain(code, pc - start):
+                if done == most or not start <= pc < high or (done and pc in stops) or not plain(code, pc - start):
+                    if unfinished:
+                        self.complete()
                     return done, pc, before
                 rip = u64[U64_RIP]
-                page[U8_RFLAGS_TF] |= 1
-                u64[U64_DIRTY_REGS] |= dirty
+                page[U8_RFLAGS_TF] = before[RFLAGS_TF] | 1
+                u64[U64_DIRTY_REGS] = dirty
                 try:
                     ioctl(fd, run)
                 except OSError as error:
@@ -228,20 +232,23 @@ class RunPage:
                     if isinstance(error, InterruptedError | BlockingIOError):
                         return done, None, before
                     raise
-                reason = u32[U32_EXIT_REASON]
+                reason, moved = u32[U32_EXIT_REASON], u64[U64_RIP] - rip
                 if reason == debug:
-                    if u32[U32_DEBUG_EXCEPTION] != 1 or u64[U64_DEBUG_DR6] & 15 or u64[U64_RIP] == rip:
+                    if u32[U32_DEBUG_EXCEPTION] != 1 or u64[U64_DEBUG_DR6] & 15 or not moved:
                         return done, None, before
-                    pc = u64[U64_DEBUG_PC]
+                    unfinished = False
                 else:
                     port = ports.get(u32[U32_IO_KEY]) if reason == io else None
                     if port is None or not port.quiet or self.exits_left == 1:
                         return done, None, before
                     port.count += 1
                     self.exits_left -= 1
-                    if self.complete() and u32[U32_EXIT_REASON] != debug:
-                        return done, None, before
-                    pc += u64[U64_RIP] - rip
+                    unfinished = out_is_past
+                    if not unfinished:
+                        if self.complete() and u32[U32_EXIT_REASON] != debug:
+                            return done, None, before
+                        moved = u64[U64_RIP] - rip
+                pc += moved
                 done += 1
                 if record is not None:
                     record.append(raw[first:behind])

@@ -100,13 +100,14 @@ class Cpu(Protocol):
         most: int,
         stops: Container[int],
         record: list[bytes] | None,
+        out_is_past: bool,
     ) -> tuple[int, int | None, bytes]:
         """Steps from linear address ``pc`` on in the page of ``code``, over instructions that are ``plain`` there.
 
         At most so many, and up to an address of ``stops``; one that writes to a quiet port of ``ports`` is done as in
         ``free_run``. How many were made, and where they have led; None where the last, which began with the general
         registers that come with it, has not ended as a step: then it is as after ``step``. ``record`` gets the
-        registers behind each.
+        registers behind each. ``out_is_past``: where an ``out`` exits it is done already.
         """
         ...
 

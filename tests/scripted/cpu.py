@@ -146,6 +146,7 @@ class ScriptedCpu:
         most: int,
         stops: Container[int],
         record: list[bytes] | None,
+        out_is_past: bool,
     ) -> tuple[int, int | None, bytes]:
         return stride(self, code, pc, plain, most, stops, record)
 
