@@ -189,11 +189,13 @@ class Points:
             point.fields = fields_of_kinds(kind for one in own for kind in one.kinds)
             point.scope = self._contexts.scope
             point.condition = condition
-        observers = self._registry.own_catchpoints
-        observers += own
+        registry = self._registry
+        registry.own_catchpoints += own
+        registry.changes += 1
 
         def end() -> None:
-            observers[:] = [point for point in observers if point not in own]
+            registry.own_catchpoints[:] = [point for point in registry.own_catchpoints if point not in own]
+            registry.changes += 1
 
         return end
 

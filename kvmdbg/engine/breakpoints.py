@@ -324,7 +324,7 @@ class Breakpoints:
         self._points: dict[int, Point] = {}
         self._next = 1
         self.changes = 0
-        """Grows whenever there are others, but for the debugger's own."""
+        """Grows whenever there are others, the debugger's own catchpoints included."""
 
     def __iter__(self) -> Iterator[Point]:
         return iter(list(self._points.values()))

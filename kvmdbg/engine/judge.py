@@ -43,9 +43,8 @@ class Judge:
         self.context_of = context_of
         self.event_of = event_of
         self._changes = -1
-        self._own: list[Catchpoint] = []
         self._looking: dict[tuple[str, str], list[Catchpoint]] = {}
-        """By kind and when, those that look at such events; as ``_changes`` and ``_own`` say of which points."""
+        """By kind and when, those that look at such events; as the points were at ``_changes`` of theirs."""
 
     def catchpoints(self) -> list[Catchpoint]:
         """The user's and the debugger's own."""
@@ -111,10 +110,10 @@ class Judge:
                 wanted.append(point)
         if asked is not None:
             return asked
+        if not wanted:
+            return ()
         visible = tuple(point for point in wanted if point.number)
-        if wanted and not visible:
-            return stops.BreakpointStop(vcpu=runner.index, pc=runner.pc, hits=())
-        return visible
+        return visible or stops.BreakpointStop(vcpu=runner.index, pc=runner.pc, hits=())
 
     def _holds(self, point: Point, runner: DebuggedVcpu, event: Event | None) -> bool:
         bound = point.bound.get(runner.index)
@@ -124,9 +123,8 @@ class Judge:
 
     def looking(self, kind: str, when: str) -> list[Catchpoint]:
         """The catchpoints that look at events of this kind before or after they are served, enabled or not."""
-        points = self.points
-        if points.changes != self._changes or points.own_catchpoints != self._own:
-            self._changes, self._own = points.changes, list(points.own_catchpoints)
+        if self.points.changes != self._changes:
+            self._changes = self.points.changes
             self._looking.clear()
         found = self._looking.get((kind, when))
         if found is None:
