@@ -20,8 +20,9 @@ def stride(
     most: int,
     stops: Container[int],
     record: list[bytes] | None,
+    out_is_past: bool = False,
 ) -> tuple[int, int | None, bytes]:
-    """As ``Cpu.stride`` has it, but for writes to ports: a step that exits is the last."""
+    """As ``Cpu.stride`` has it, but for writes to ports: a step that exits is the last, wherever rip is there."""
     start, done = pc & -4096, 0
     while True:
         before = cpu.copy_of_regs()

@@ -148,7 +148,7 @@ class ScriptedCpu:
         record: list[bytes] | None,
         out_is_past: bool,
     ) -> tuple[int, int | None, bytes]:
-        return stride(self, code, pc, plain, most, stops, record)
+        return stride(self, code, pc, plain, most, stops, record, out_is_past)
 
     def set_guest_debug(self, control: int, debugreg: tuple[int, ...] = ()) -> None:
         self.control, self.debugreg = control, debugreg or (0,) * 8
