@@ -63,14 +63,16 @@ def _table(result: Table) -> str:
     filled = [at for at, name in enumerate(result.columns) if name or any(row[at] for row in result.rows)]
     columns = [result.columns[at] for at in filled]
     rows = [[row[at] for at in filled] for row in result.rows]
-    return parts.table(columns, rows, notes=result.notes)
+    cells = [[parts.name(cell) for cell in row] for row in rows]
+    for row, look in zip(cells, result.looks, strict=False):
+        row[-1] = parts.spans(look)
+    return parts.raw_table(columns, cells, notes=result.notes)
 
 
 def _registers(result: Registers) -> str:
     found = []
     for one in result.values:
-        value = ("changed", f"*{one.text}") if one.changed else ("value", f" {one.text}")
-        pieces = [("register", f"{one.name:<{result.name_width}}"), ("", " "), value]
+        pieces = [("register", f"{one.name:<{result.name_width}}"), ("", " "), *one.value_pieces()]
         meant = [("flags", f"  {one.decoded}")] if one.decoded else []
         kind = ' class="whole"' if meant else ""
         found.append(f"<div{kind}>{parts.spans([*pieces, *meant])}</div>")
@@ -102,7 +104,7 @@ def _stack(result: Stack) -> str:
         [
             parts.span("address", f"{one.address:#010x}"),
             parts.span("note", f"sp+{one.offset:#x}"),
-            parts.spans([("value", f"{one.value:0{result.bits // 4}x}"), ("label", f" {one.label}")]),
+            parts.spans(one.pieces(result.bits, WIDTH)),
         ]
         for one in result.slots
     ]

@@ -11,6 +11,7 @@ from kvmdbg.commands.parameters import ExpressionArg, Format, FormatArg, Numbers
 from kvmdbg.commands.printing import print_value
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Group, Message, Result, Table, Value
+from kvmdbg.commands.views import MORE_PARTS
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.record import record, replace
 
@@ -84,6 +85,15 @@ def display(dbg: Interpreter, form: FormatArg = Format(), expression: Expression
     one = Display(known.last_number, expression, form)
     known.all.append(one)
     yield shown(dbg, one)
+
+
+def expressions_part(dbg: Interpreter) -> Result | None:
+    """The display list as a part of the context."""
+    values = enabled_displays(dbg)
+    return Group(values) if values else None
+
+
+MORE_PARTS["expressions"] = expressions_part
 
 
 def _chosen(dbg: Interpreter, numbers: tuple[list[int], ...]) -> set[int]:

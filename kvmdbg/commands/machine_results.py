@@ -250,11 +250,21 @@ class RegisterValue:
     bits: int
     changed: bool = False
     decoded: str = ""
+    memory: str = ""
+    """The role of an address, by what lies there: "code-pointer", "stack-pointer", "data-pointer"; "" for none."""
 
     @property
     def text(self) -> str:
         """The value in hexadecimal at the register's full width, without 0x."""
         return f"{self.value & ((1 << self.bits) - 1):0{max(1, self.bits // 4)}x}"
+
+    def value_pieces(self) -> Iterator[Piece]:
+        """The value in the grid, with the mark of what changed before it."""
+        if self.changed and not self.memory:
+            yield "changed", f"*{self.text}"
+        else:
+            yield ("changed", "*") if self.changed else ("", " ")
+            yield self.memory or "value", self.text
 
 
 @record
@@ -302,7 +312,7 @@ class Registers(Shown):
                 for at, one in enumerate(line):
                     yield "", "  " if at else "\n" if number else ""
                     yield "register", f"{one.name:<{self.name_width}}"
-                    yield ("changed", f"*{one.text}") if one.changed else ("value", f" {one.text}")
+                    yield from one.value_pieces()
                     yield "flags", f"  {one.decoded}" if one.decoded else ""
             return
         wide = max((len(one.name) for one in self.values), default=0)
@@ -318,12 +328,37 @@ class Registers(Shown):
 @record
 class StackSlot:
     """One slot of the stack: linear ``address``, ``offset`` from $sp in bytes, ``value``, ``label`` of what the
-    value points to ("<main+4>" or "")."""
+    value points to ("<main+4>" or ""), the role of an address (``RegisterValue.memory``), and where it leads on."""
 
     address: int
     offset: int
     value: int
     label: str = ""
+    memory: str = ""
+    leads_to: tuple[Piece, ...] = ()
+
+    def to_json(self) -> Json:
+        found: Json = {"address": self.address, "value": self.value}
+        if self.label:
+            found["label"] = self.label
+        if self.memory:
+            found["memory"] = self.memory.removesuffix("-pointer")
+        if self.leads_to:
+            found["leads_to"] = [text for _, text in self.leads_to]
+        return found
+
+    def pieces(self, bits: int, width: int) -> Iterator[Piece]:
+        """Its value, and where that leads, as far as ``width`` columns go."""
+        yield self.memory or "value", f"{self.value:0{bits // 4}x}"
+        yield "label", f" {self.label}" if self.label else ""
+        used = bits // 4 + (len(self.label) + 1 if self.label else 0)
+        for role, text in self.leads_to:
+            used += 4 + len(text)
+            if used > width:
+                yield "note", " …"[: width - used + 4 + len(text)]
+                return
+            yield "note", " -> "
+            yield role, text
 
 
 @record
@@ -336,17 +371,14 @@ class Stack(Shown):
     note: str = ""
 
     def to_json(self) -> Json:
-        slots = [
-            {"address": s.address, "value": s.value, **({"label": s.label} if s.label else {})} for s in self.slots
-        ]
-        return {"type": self.kind, "bits": self.bits, "slots": slots}
+        return {"type": self.kind, "bits": self.bits, "slots": [one.to_json() for one in self.slots]}
 
     def pieces(self, width: int) -> Iterator[Piece]:
         for number, slot in enumerate(self.slots):
             yield "", "\n" if number else ""
             yield "address", f"{slot.address:#010x}"
-            yield "note", f" sp+{slot.offset:<#4x}"
-            yield "value", f" {slot.value:0{self.bits // 4}x}"
-            yield "label", f" {slot.label}" if slot.label else ""
+            offset = f" sp+{slot.offset:<#4x} "
+            yield "note", offset
+            yield from slot.pieces(self.bits, width - len(f"{slot.address:#010x}") - len(offset))
         if self.note:
             yield "note", "\n" * bool(self.slots) + self.note

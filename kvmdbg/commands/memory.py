@@ -10,16 +10,15 @@ from kvmdbg.commands.examine import read
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import AddressArg, NumberType, RestType
 from kvmdbg.commands.places import Place
+from kvmdbg.commands.pointers import chain, joined
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Message, Result, Table
-from kvmdbg.commands.values import address_label
 from kvmdbg.errors import MemoryFault, UsageError
 
 CountArg = Annotated[int, NumberType("COUNT", least=1)]
 LengthArg = Annotated[int, NumberType("LENGTH", least=1)]
 LeastArg = Annotated[int, NumberType("LEAST", least=1)]
 BytesArg = Annotated[str, RestType("BYTE...")]
-CHAIN = 5
 
 
 @command(
@@ -33,11 +32,12 @@ CHAIN = 5
 def telescope(dbg: Interpreter, address: AddressArg | None = None, count: CountArg = 8) -> Result:
     """Show pointer-sized slots from an address ($sp without one), and where each leads if it is an address.
 
-    A chain goes on while what it leads to is an address again; its end is shown as a text where it looks like one.
+    A chain goes on while what it leads to is an address again, up to one of code; its end is shown as a text where it
+    looks like one. Addresses of code, of the stack and of data have colours of their own.
     """
     start = address or Place("$sp", dbg.session.vcpu.stack)
     size = dbg.pointer_size()
-    rows, data = [], []
+    rows, data, looks = [], [], []
     for number in range(count):
         at = start.address + number * size
         try:
@@ -45,40 +45,12 @@ def telescope(dbg: Interpreter, address: AddressArg | None = None, count: CountA
         except MemoryFault as fault:
             rows.append((f"{at:#x}", f"+{number * size:#x}", str(fault)))
             break
-        chain = _chain(dbg, int.from_bytes(raw, "little"))
-        rows.append((f"{at:#x}", f"+{number * size:#x}", " -> ".join(chain)))
-        data.append({"address": at, "value": int.from_bytes(raw, "little"), "chain": chain})
-    return Table("telescope", ("Address", "Offset", "Value"), tuple(rows), data=tuple(data))
-
-
-def _chain(dbg: Interpreter, value: int) -> list[str]:
-    size, found, seen = dbg.pointer_size(), [], set()
-    for _ in range(CHAIN):
-        label = address_label(dbg, value)
-        found.append(f"{value:#x} {label}".rstrip())
-        if value in seen or value < 0x400:
-            break
-        seen.add(value)
-        try:
-            raw = dbg.session.memory.read(value, size)
-        except MemoryFault:
-            break
-        text = _text(dbg, value)
-        if text:
-            found.append(repr(text))
-            break
-        value = int.from_bytes(raw, "little")
-    return found
-
-
-def _text(dbg: Interpreter, address: int) -> str:
-    """The text at an address, if there are four printable characters or more."""
-    try:
-        data = dbg.session.memory.read(address, min(40, 0x1000 - address % 0x1000))
-    except MemoryFault:
-        return ""
-    match = re.match(rb"[\x20-\x7e\t\n]{4,}", data)
-    return match[0].decode() if match else ""
+        pieces = chain(dbg, int.from_bytes(raw, "little"))
+        texts = [text for _, text in pieces]
+        rows.append((f"{at:#x}", f"+{number * size:#x}", " -> ".join(texts)))
+        looks.append(joined(pieces))
+        data.append({"address": at, "value": int.from_bytes(raw, "little"), "chain": texts})
+    return Table("telescope", ("Address", "Offset", "Value"), tuple(rows), data=tuple(data), looks=tuple(looks))
 
 
 @command(

@@ -178,6 +178,8 @@ class Table(Shown):
     data: tuple[Mapping[str, Any], ...] = ()
     notes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     prose: bool = False
+    looks: tuple[tuple[Piece, ...], ...] = ()
+    """What the last cell of each row is made of, for those who show it in colour."""
 
     def to_json(self) -> Json:
         rows = [dict(row) for row in self.data] or [dict(zip(self.columns, row, strict=True)) for row in self.rows]
@@ -216,7 +218,11 @@ class Table(Shown):
             name = printable_name(row[0])
             first = len(name) if len(row) > 1 and text.startswith(name) else 0
             yield "name", "\n" + text[:first]
-            yield "", text[first:]
+            if number < len(self.looks):
+                yield "", text[first:margin].ljust(margin - first)
+                yield from ((role, printable_name(part)) for role, part in self.looks[number])
+            else:
+                yield "", text[first:]
             yield "note", "".join(f"\n    {note}" for note in self.notes.get(number, ()))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CONTEXT_PARTS = ("regs", "source", "code", "stack", "stop")
 """The parts that are shown unless something else is wished."""
-ALL_PARTS = (*CONTEXT_PARTS, "backtrace")
+ALL_PARTS = (*CONTEXT_PARTS, "pointers", "backtrace", "expressions")
 
 
 KEYS_GO = ("auto", "keyboard", "serial", "none")
@@ -91,8 +91,9 @@ SETTINGS: tuple[Setting, ...] = (
         read_parts,
         "PARTS",
         "Which parts of the context view each stop shows: any of regs, source, code, stack, stop (details of what "
-        "stopped it) and backtrace, separated by commas; or all, or none. The sentence that says why the guest stopped "
-        "is always there.",
+        "stopped it), pointers (the registers that hold addresses, and where those lead), backtrace, and expressions "
+        "(what display lists, which else comes behind the sentence), separated by commas; or all, or none. The "
+        "sentence that says why the guest stopped is always there.",
         (*ALL_PARTS, "all", "none"),
         lambda parts: ",".join(parts) or "none",
     ),

@@ -29,7 +29,8 @@ def stop_report(dbg: Interpreter, stop: Stop) -> StopReport:
         parts = (*parts, Part("why", why_part(dbg, stop.autopsy)))
     symbol = dbg.session.symbols.format(stop.pc)
     where = (line.file, line.line) if line is not None else None
-    return StopReport(stop, sentence, parts, enabled_displays(dbg), symbol, where)
+    displays = () if "expressions" in dbg.settings["context"] else enabled_displays(dbg)
+    return StopReport(stop, sentence, parts, displays, symbol, where)
 
 
 REGISTRY.stop_report = stop_report

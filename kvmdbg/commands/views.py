@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from kvmdbg.commands.pointers import chain, kind_of, pointers_part
 from kvmdbg.commands.results import (
     CodeLine,
     Disassembly,
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
 
 #: How many instructions before the current one the context view shows where they can be known.
 BEFORE = 3
+SELECTORS = ("cs", "ss", "ds", "es", "fs", "gs")
 ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 """Registers of the first arguments (System V ABI for x86-64, section 3.2.3)."""
 #: The longest x86 instruction (SDM volume 2A, section 2.3.11).
 LONGEST = 15
 
 
-MORE_PARTS: dict[str, Callable[[Interpreter], Result]] = {}
+MORE_PARTS: dict[str, Callable[[Interpreter], Result | None]] = {"pointers": pointers_part}
 """Parts of the context that modules of commands add."""
 
 
@@ -65,17 +67,15 @@ def context(dbg: Interpreter, names: tuple[str, ...], stop: Stop | None = None) 
     """The named parts of the context of the current vCPU; none for a guest that is gone."""
     if dbg.session.state == "dead":
         return ()
-    makers: dict[str, Callable[[Interpreter], Result]]
-    makers = {"regs": registers_part, "code": code_part, "stack": stack_part, **MORE_PARTS}
+    makers: dict[str, Callable[[Interpreter], Result | None]]
+    makers = {"regs": registers_part, "source": source_part, "code": code_part, "stack": stack_part, **MORE_PARTS}
     parts: list[Part] = []
     for name in names:
         try:
-            if name == "source":
-                part = source_part(dbg)
+            if name in makers:
+                part = makers[name](dbg)
                 if part is not None:
                     parts.append(Part(name, part))
-            elif name in makers:
-                parts.append(Part(name, makers[name](dbg)))
             elif name == "stop" and stop is not None:
                 parts.append(Part(name, stop_part(dbg, stop)))
         except KvmdbgError as error:
@@ -118,7 +118,8 @@ def register_value(dbg: Interpreter, name: str, changed: set[str]) -> RegisterVa
     decoded = " ".join(flags.decode(storage, value)) if storage in flags.DECODED else ""
     if storage == "rflags":
         decoded = flags.format_flags(value)
-    return RegisterValue(name, value, row.bits, bool({name, row.name, storage} & changed), decoded)
+    pointer = kind_of(dbg, value) if not decoded and storage not in SELECTORS else ""
+    return RegisterValue(name, value, row.bits, bool({name, row.name, storage} & changed), decoded, pointer)
 
 
 def registers_part(dbg: Interpreter) -> Registers:
@@ -197,11 +198,30 @@ def code_lines(
 
 def values_at(dbg: Interpreter, code: bytes, target: int | None) -> tuple[tuple[str, int | None, str], ...]:
     """What the instruction at pc reads, or writes to; of a call also the arguments of the function, by their names."""
+    from kvmdbg.x86 import disasm
+
     found = operand_values(dbg, code)
-    if target is not None and code[:1] == b"\xe8":
+    info = disasm.classify(code, dbg.session.vcpu.pc, dbg.session.vcpu.mode.bits)
+    if info is not None and info.is_call:
         with suppress(KvmdbgError):
-            found += tuple(call_arguments(dbg, target))
+            function = target if target is not None else called_through(dbg, code)
+            found += tuple(call_arguments(dbg, function)) if function is not None else ()
     return found
+
+
+def called_through(dbg: Interpreter, code: bytes) -> int | None:
+    """The function that a call at pc finds in a register or in memory; None for one in another segment."""
+    from kvmdbg.x86 import operands
+
+    session = dbg.session
+    size = session.vcpu.mode.bits // 8
+    for access in session.space.accesses_at(session.runner):
+        if access.read and not access.write:
+            if access.size != size:
+                return None
+            return int.from_bytes(session.memory.read(access.linear, size), "little")
+    names = operands.registers_read(code, session.vcpu.mode.bits)
+    return session.registers.get(names[0]) if names else None
 
 
 def call_arguments(dbg: Interpreter, function: int) -> Iterator[tuple[str, int | None, str]]:
@@ -315,7 +335,10 @@ def stack_part(dbg: Interpreter) -> Stack:
         except MemoryFault as fault:
             note = str(fault)
             break
-        slots.append(StackSlot(address, number * size, value, address_label(dbg, value)))
+        pieces = chain(dbg, value) if bits != 16 else [("", "")]
+        slots.append(
+            StackSlot(address, number * size, value, address_label(dbg, value), pieces[0][0], tuple(pieces[1:]))
+        )
         if offset + size > mask:
             note = "(end of the stack segment)"
             break

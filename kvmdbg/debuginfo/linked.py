@@ -105,6 +105,22 @@ def load_ranges(path: str) -> list[tuple[int, int]]:
         raise LoadError(f"cannot read {path}: {error.strerror}") from None
 
 
+def code_ranges(path: str) -> tuple[tuple[int, int], ...]:
+    """Start and end of the linear addresses of an ELF file's sections of code; none of any other file. LoadError."""
+    from elftools.elf.constants import SH_FLAGS
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        with open(path, "rb") as file, damage(path, "list of sections"):
+            if file.read(4) != b"\x7fELF":
+                return ()
+            wanted = SH_FLAGS.SHF_ALLOC | SH_FLAGS.SHF_EXECINSTR
+            found = [one for one in ELFFile(file).iter_sections() if one["sh_flags"] & wanted == wanted]
+            return tuple((int(one["sh_addr"]), int(one["sh_addr"] + one["sh_size"])) for one in found)
+    except OSError as error:
+        raise LoadError(f"cannot read {path}: {error.strerror}") from None
+
+
 def _separate(path: str, elf: Any, missing: list[str]) -> Dwarf | None:
     """The debug information that was taken out of a file, found by its build-id or the name in .gnu_debuglink."""
     from elftools.elf.elffile import ELFFile

@@ -21,6 +21,7 @@ Changed = Token.Changed
 Mark = Token.Mark
 Stop = Token.Stop
 Warning = Token.Warning
+CodePointer, StackPointer, DataPointer = Token.Pointer.Code, Token.Pointer.Stack, Token.Pointer.Data
 
 
 COLORS = {
@@ -39,6 +40,9 @@ STYLES = {
     Mark: "bold {green}",
     Stop: "bold",
     Warning: "bold {magenta}",
+    CodePointer: "{green}",
+    StackPointer: "{magenta}",
+    DataPointer: "{cyan}",
     Error: "{red}",
     Comment: "{grey}",
     Generic.Heading: "bold",
@@ -80,6 +84,8 @@ TOKENS = {
     "breakpoint": Changed,
     "bytes": Token,
     "changed": Changed,
+    "code-pointer": CodePointer,
+    "data-pointer": DataPointer,
     "error": Error,
     "flags": Keyword,
     "heading": Generic.Heading,
@@ -88,6 +94,7 @@ TOKENS = {
     "name": Name.Attribute,
     "note": Comment,
     "register": Name.Builtin,
+    "stack-pointer": StackPointer,
     "stop": Stop,
     "title": Generic.Subheading,
     "value": Token,

@@ -19,7 +19,7 @@ def test_what_is_shown_can_be_set_again(setting) -> None:  # type: ignore[no-unt
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("all", ("regs", "source", "code", "stack", "stop", "backtrace")),
+        ("all", ("regs", "source", "code", "stack", "stop", "pointers", "backtrace", "expressions")),
         ("back,regs", ("regs", "backtrace")),
         ("none", ()),
         ("code,regs", ("regs", "code")),
