@@ -28,7 +28,8 @@ from kvmdbg.machine.strides import stride
 from kvmdbg.soft import library
 from kvmdbg.soft.devices import DeviceWindow
 from kvmdbg.soft.exit_page import ExitPage
-from kvmdbg.soft.state import CR2, CS32, CS64, DR, ERROR_CODE, GENERAL, HFLAGS, IS_INT
+from kvmdbg.soft.nothing_done import may_be_begun_again, repeats_no_more
+from kvmdbg.soft.state import CR2, DR, ERROR_CODE, GENERAL, IS_INT
 from kvmdbg.soft.told_instructions import ToldInstructions
 from kvmdbg.x86.delivery import INT, INT1, INT3, INTO, Event, Refused
 from kvmdbg.x86.exceptions import Shutdown, dispatch
@@ -47,8 +48,6 @@ WINDOW_STEPS, WINDOW_SLICE = 5_000, 64
 """So many instructions are stepped while an interrupt waits to come in; then that many run between two looks."""
 MOST_BREAKPOINTS = 64
 OPCODE_INT, OPCODE_INT1 = b"\xcd", b"\xf1"
-REPEATS = frozenset((0xF2, 0xF3))
-PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, *REPEATS))
 
 
 class SoftCpu(ExitPage):
@@ -223,27 +222,24 @@ class SoftCpu(ExitPage):
         state = self.state
         rip, own = state.rip, state.flags & EFLAGS_TF
         dr6 = state.u64[DR // 8 + 6]
+        before = bytes(state.u64[GENERAL // 8 : GENERAL // 8 + 16])
         exhausted = self.go(1)
+        if exhausted and state.rip == rip and before == bytes(state.u64[GENERAL // 8 : GENERAL // 8 + 16]):
+            exhausted = self._begun_again()
         if own and self.why == ("exception", 1):
             state.u64[DR // 8 + 6] = dr6  # the step's trap is not the guest's
             self.why, exhausted, self.context_changed = None, True, True
-        if exhausted and state.rip == rip and self._repeats_no_more():
+        if exhausted and state.rip == rip and repeats_no_more(self.vm, self.state):
             self.go(1)
         if not self.ended(exhausted) and self.u32[U32_EXIT_REASON] != exits.KVM_EXIT_DEBUG:
             self.debug_exit(1, state.pc, DR6_BS)
 
-    def _repeats_no_more(self) -> bool:
-        """Whether a string instruction has done its last round: unicorn finds that out in a round of its own."""
-        state = self.state
-        code = self.vm.bytes_at(state, state.pc, 15)
-        long, at = state.u32[HFLAGS // 4] & CS64, 0
-        while at < len(code) and (code[at] in PREFIXES or (long and code[at] >> 4 == 4)):
-            at += 1
-        size = 8 if long else 4 if bool(0x67 in code[:at]) != bool(state.u32[HFLAGS // 4] & CS32) else 2
-        if long and 0x67 in code[:at]:
-            size = 4
-        rcx = state.u64[GENERAL // 8 + 1] & (1 << 8 * size) - 1
-        return not REPEATS.isdisjoint(code[:at]) and rcx == 0
+    def _begun_again(self) -> bool:
+        """Make a step that has come to nothing (nothing_done.py), which has been counted already."""
+        if not may_be_begun_again(self.vm, self.state):
+            return True
+        self.instructions -= 2
+        return self.go(2)
 
     def ended(self, exhausted: bool) -> bool:
         """What unicorn's run has led to; whether that is an exit."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 import kvmdbg
 from kvmdbg.build import from_assembly
 
@@ -29,3 +31,16 @@ def test_many_steps_at_once_are_the_same_as_one_by_one(tmp_path: Path) -> None:
         record: list[bytes] = []
         stop = dbg.step(8, record)
         assert stop.reason == "step" and len(record) == 8 and dbg.registers.ax == 5 + 4 + 3 + 2
+
+
+@pytest.mark.parametrize("ahead", [0x2, 0x1, 0x100, 0x700, 0x5000])
+def test_an_instruction_that_writes_to_what_follows_is_one_step(tmp_path: Path, ahead: int) -> None:
+    """Unicorn begins it again, as it has translated both together. ``add [bx+si], al`` is two zeros."""
+    (tmp_path / "guest.bin").write_bytes(bytes(0x800) + b"\xf4")
+    registers = {"rax": 0x40, "rbx": 0x1000 + ahead}
+    with kvmdbg.open(
+        tmp_path / "guest.bin", load=0x1000, engine="soft", serial="none", irqchip="none", registers=registers
+    ) as dbg:
+        for steps, value in ((1, 0x40), (1, 0x80)) if ahead > 2 else ((1, 0x40),):
+            assert dbg.step(steps).reason == "step"
+            assert dbg.memory.read(0x1000 + ahead, 1)[0] == value and dbg.registers.rip == 0x1000 + value // 0x20
