@@ -12,6 +12,7 @@ from kvmdbg.ui.given_back import given_back
 from kvmdbg.ui.guest_keys import keys_for, with_alt
 from kvmdbg.ui.guest_screen import screen_lines
 from kvmdbg.ui.panes import Line
+from kvmdbg.ui.watching import redraw_changes
 
 if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -64,14 +65,17 @@ def show(session: Session, is_over: Callable[[], bool] = lambda: False) -> None:
     def key_with_alt(event: KeyPressEvent) -> None:
         press(event, alt=True)
 
-    def text() -> StyleAndTextTuples:
+    def look() -> list[Line]:
         if (session.state != "running" or is_over()) and app.is_running and not ended:
             ended.append(True)
             app.exit()
         size = app.output.get_size()
         with suppress(Exception):  # another debugger may just be making the guest anew
             seen[0] = screen_lines(session, size.columns, size.rows - 1)
-        return [part for line in seen[0] for part in (*line, ("", "\n"))]
+        return seen[0]
+
+    def text() -> StyleAndTextTuples:
+        return [part for line in look() for part in (*line, ("", "\n"))]
 
     app: Application[None] = Application(
         layout=Layout(
@@ -82,8 +86,10 @@ def show(session: Session, is_over: Callable[[], bool] = lambda: False) -> None:
         ),
         key_bindings=bindings,
         full_screen=True,
-        refresh_interval=REFRESH,
     )  # fmt: skip
     app.timeoutlen = app.ttimeoutlen = ESCAPE_ALONE
     with given_back(app):
-        app.run(handle_sigint=threading.current_thread() is threading.main_thread())
+        app.run(
+            pre_run=lambda: redraw_changes(app, look, REFRESH),
+            handle_sigint=threading.current_thread() is threading.main_thread(),
+        )

@@ -30,6 +30,7 @@ from kvmdbg.ui.read_line import read_line
 from kvmdbg.ui.style import prompt_style, wants_color
 from kvmdbg.ui.toolbar import toolbar
 from kvmdbg.ui.typing_through import TypingThrough
+from kvmdbg.ui.watching import redraw_changes
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 KEPT_OUTPUT = 1 << 16
 """How many bytes of what the guest sent while its screen was shown are written afterwards."""
+LOOKS_AGAIN = 0.5
+"""Seconds between two looks at whether the prompt or the line below it should be another."""
 WAKE = "\0wake"
 """What the prompt gives when it was left to show a stop."""
 
@@ -199,7 +202,6 @@ class Shell:
             style=merge_styles([DynamicStyle(lambda: prompt_style(interpreter.settings["theme"])), extra]),
             include_default_pygments_style=False,
             enable_suspend=True,
-            refresh_interval=0.5,  # another debugger may let the guest run
             color_depth=None if self.color else ColorDepth.DEPTH_1_BIT,
             key_bindings=keys.bindings(self._run_key, self._interrupt),
         )
@@ -248,6 +250,11 @@ class Shell:
 
         self._answering()
         asyncio.get_running_loop().call_soon(self._wake)
+        if (prompt := self.prompt) is not None:  # another debugger may let the guest run
+            has_toolbar = prompt.bottom_toolbar is not None
+            redraw_changes(
+                prompt.app, lambda: (self._message(), toolbar(self.interpreter) if has_toolbar else []), LOOKS_AGAIN
+            )
 
     def _answering(self) -> None:
         """As any prompt starts."""

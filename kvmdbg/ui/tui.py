@@ -21,12 +21,14 @@ from kvmdbg.ui.code_pane import CodePane, InstructionPane, SourcePane
 from kvmdbg.ui.dialogue import Dialogue
 from kvmdbg.ui.given_back import given_back
 from kvmdbg.ui.guest_screen import screen_lines
+from kvmdbg.ui.memory_pane import memory_lines
 from kvmdbg.ui.offered import completer, editing_mode, suggestions
 from kvmdbg.ui.panes import Line, Pane, console_lines, lines_of, plain, wrapped
 from kvmdbg.ui.style import prompt_style
 from kvmdbg.ui.toolbar import toolbar
 from kvmdbg.ui.tui_keys import bindings, help_line
 from kvmdbg.ui.tui_typing import GuestTyping
+from kvmdbg.ui.watching import redraw_changes
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
 
 KEPT = 5000
 """Lines of the log that are kept."""
-MEMORY = 512
-"""Bytes that the memory pane shows."""
 REFRESH = 0.2
 IT_RUNS = "The guest runs: F6 or Ctrl-C interrupts it; F3 or a click into its screen or console gives it keys."
 STILL_AT_IT = 0.03
@@ -72,7 +72,7 @@ class Tui:
             "code": Pane("code", self._code),
             "registers": Pane("registers", self._part("registers_part")),
             "stack": Pane("stack", self._part("stack_part")),
-            "memory": Pane("memory", self._memory),
+            "memory": Pane("memory", partial(memory_lines, interpreter)),
             "locals": Pane("locals", partial(self._command, "info locals")),
             "backtrace": Pane("backtrace", partial(self._command, "backtrace")),
             "watch": Pane("watch", self._watched),
@@ -197,17 +197,6 @@ class Tui:
             self.show(Message(str(error), "error"))
         self.progress("", 1, 1)
         self.generation += 1
-
-    def _memory(self, width: int) -> list[Line]:
-        from kvmdbg.commands.examine import hex_dump, read
-
-        if self.session.state != "stopped":
-            return plain(f"(the guest is {self.session.state})")
-        where = str(self.interpreter.settings["tui-memory"])
-        place = self.interpreter.place(where)
-        size = min(MEMORY, 0x1000 - place.address % 0x1000)
-        shown = hex_dump(self.interpreter, place.address, read(self.interpreter, place, size), place.space)
-        return [[("", where)], *lines_of(shown, width)]
 
     def _command(self, line: str, width: int) -> list[Line]:
         from kvmdbg.commands import exits, info, tracing  # noqa: F401  they are loaded by then
@@ -412,7 +401,6 @@ class Tui:
             include_default_pygments_style=False,
             full_screen=True,
             mouse_support=True,
-            refresh_interval=REFRESH,
             before_render=self.typing.focus(prompt, status),
         )
 
@@ -469,6 +457,12 @@ class Tui:
         import asyncio
 
         asyncio.get_running_loop().set_exception_handler(self._unforeseen)
+        redraw_changes(self.app, self._seen, REFRESH)
+
+    def _seen(self) -> object:
+        """All that is on the screen but the line that is typed."""
+        drawn = [pane for name in self.arrangement.seen if (pane := self.panes[name]).height]
+        return self.size, self._status(), self._help(), [self._look(one, one.width, one.height) for one in drawn]
 
     def _unforeseen(self, loop: AbstractEventLoop, context: dict[str, Any]) -> None:
         """A mistake in what draws the screen or completes a line: the log shows it once, and all goes on."""

@@ -273,3 +273,18 @@ def test_the_live_screen_shows_the_guest_and_takes_keys(shell: Shell, tmp_path: 
     terminal.prompt()
     terminal.command("screen")
     assert "|Hi!|" in terminal.text
+
+
+@pytest.mark.parametrize("options", [HELLO, ["--tui", *HELLO]], ids=["prompt", "full screen"])
+def test_idle_it_writes_nothing(shell: Shell, options: list[str]) -> None:
+    terminal = shell(*options)
+    terminal.wait("0x001000")
+    last, since = len(terminal.raw), time.monotonic()
+
+    def is_silent() -> bool:
+        nonlocal last, since
+        if len(terminal.raw) != last:
+            last, since = len(terminal.raw), time.monotonic()
+        return time.monotonic() - since > 1.5  # three times as long as it takes to look for changes
+
+    terminal.wait(is_silent)

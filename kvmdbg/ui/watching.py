@@ -1,0 +1,31 @@
+"""Drawing anew what changes by itself, and only when it has: an idle screen writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prompt_toolkit.application import Application
+
+
+def redraw_changes(app: Application[Any], seen: Callable[[], object], seconds: float) -> None:
+    """In the application's event loop: look every so often at what is ``seen``, and draw it where it is another.
+
+    (prompt_toolkit's own refresh_interval writes each time, if only to hide and show the cursor.)
+    """
+    import asyncio
+
+    async def watch() -> None:
+        before: object = None
+        while True:
+            try:
+                now = seen()
+            except Exception:  # another debugger may just be making the guest anew
+                now = None
+            if now != before:
+                before = now
+                app.invalidate()
+            await asyncio.sleep(seconds)
+
+    app.create_background_task(watch())
