@@ -29,6 +29,7 @@ docs: $(VENV)/dev.stamp
 	$(BIN)/python -m kvmdbg.commands.reference
 	$(BIN)/python -m kvmdbg.commands.coming_from
 	$(BIN)/python -m gdbstub.reference docs/gdb-packets.md
+	$(BIN)/python -m kvmdbg.manual
 	$(BIN)/python -m tests.docs.transcripts
 	$(BIN)/python -m tests.docs.picture
 	$(BIN)/python -m tests.docs.moving_picture

@@ -410,6 +410,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if lockstep_is_meant(words):
             return lockstep(words[1:])
+    if words[:1] == ["completions"] and not os.path.isfile("completions"):
+        from kvmdbg import completions
+
+        if words[1:] and words[1] in completions.SHELLS:
+            return standard_files.answer(completions.script(parser(), words[1]))
+        return standard_files.answer(completions.HELP, 0 if words[1:] in (["--help"], ["-h"]) else 2)
     greeting = ""
     if words[:1] == ["demo"] and not os.path.isfile("demo"):
         from kvmdbg import demo

@@ -33,6 +33,8 @@ MAY_IMPORT = {
         "kvmdbg.version": "",
         "kvmdbg.x86": "errors faces record capstone keystone",
         "kvmdbg.demo": "errors record",
+        "kvmdbg.completions": "demo devices loaders shtab",
+        "kvmdbg.manual": "cli demo",
         "kvmdbg.doctor": "api demo engine kvm errors record version",
         "kvmdbg.kvm": "errors record",
         "kvmdbg.machine": "kvm x86 errors record",
@@ -64,8 +66,8 @@ MAY_IMPORT = {
         "record",
         "kvmdbg.check": "core engine devices errors printable record standard_files png",
         "kvmdbg.lockstep": "core engine kvm x86 errors printable record standard_files",
-        "kvmdbg.cli": "check demo doctor lockstep api batch script plugins ui devices commands gdb_target gdbstub core "
-        "engine x86 ending errors error_log numbers printable record standard_files version",
+        "kvmdbg.cli": "check completions demo doctor lockstep api batch script plugins ui devices commands gdb_target "
+        "gdbstub core engine x86 ending errors error_log numbers printable record standard_files version",
         "kvmdbg": "api commands core engine devices errors language loaders",
         "kvmdbg.__main__": "cli",
     }.items()

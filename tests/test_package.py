@@ -55,6 +55,7 @@ def test_an_installed_wheel_runs(installed: Path) -> None:
     code = "import gdbstub, importlib.metadata as m, kvmdbg; print(m.version('kvmdbg'), kvmdbg.__file__)"
     version, file = ran(installed / "python", "-I", "-c", code).split()
     assert version == VERSION and Path(file).is_relative_to(installed.parent)
+    assert (installed.parent / "share/man/man1/kvmdbg.1").read_text() == (ROOT / "docs/kvmdbg.1").read_text()
 
 
 @pytest.mark.kvm
@@ -111,7 +112,9 @@ def test_both_have_every_file_of_the_packages(built: Path) -> None:
     }
     (wheel,), (source,) = built.glob("*.whl"), built.glob("*.tar.gz")
     in_wheel = set(zipfile.ZipFile(wheel).namelist())
-    assert wanted - alone | guests == {name for name in in_wheel if not name.startswith(f"kvmdbg-{VERSION}.dist-info/")}
+    manual = f"kvmdbg-{VERSION}.data/data/share/man/man1/kvmdbg.1"
+    others = {name for name in in_wheel if not name.startswith(f"kvmdbg-{VERSION}.dist-info/")}
+    assert others == wanted - alone | guests | {manual}
     with tarfile.open(source) as archive:
         in_source = {name.partition("/")[2] for name in archive.getnames()}
     assert wanted <= in_source
