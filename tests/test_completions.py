@@ -65,7 +65,7 @@ def test_what_is_completed(ask, words: list[str], wanted: set[str], scripts: dic
 
 
 def test_zsh_takes_it(scripts: dict[str, Path]) -> None:
-    code = f'autoload -Uz compinit; compinit -u -d /dev/null; eval "$(<{scripts["zsh"]})"; print -r -- $_comps[kvmdbg]'
+    code = f'autoload -Uz compinit; compinit -u -D; eval "$(<{scripts["zsh"]})"; print -r -- $_comps[kvmdbg]'
     assert ran("zsh", "-f", "-c", code, cwd=scripts["zsh"].parent) == "_shtab_kvmdbg\n"
     text = scripts["zsh"].read_text()
     assert "(real prot long)" in text and "isa-debug-exit" in text and "_kvmdbg_guest" in text
