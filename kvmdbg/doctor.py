@@ -211,12 +211,14 @@ def _rights() -> str:
 
 def _guest() -> Iterator[Row]:
     from kvmdbg import api, demo
+    from kvmdbg.engine.host import KvmHost
 
     with api.open(str(demo.guests() / "hello16.bin"), load=0x1000, registers={"rax": 2, "rbx": 2}) as session:
         stop = session.run(timeout=PATIENCE)
         if session.output != b"4\n":
             raise KvmdbgError(f"it printed {session.output!r}: {stop.describe() if stop else 'no stop'}")
-    yield "hello16.bin", "printed 4, as it should"
+        engine = "on KVM" if isinstance(session.guest.host, KvmHost) else "in software (unicorn)"
+    yield "hello16.bin", f"printed 4, as it should, {engine}"
 
 
 def _debuggers() -> Iterator[Row]:
