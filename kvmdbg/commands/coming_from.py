@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kvmdbg.commands.other_words import INSTEAD, LIKE
 from kvmdbg.record import record
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "coming-from.md"
@@ -89,7 +90,7 @@ GDB = (
     Row("thread 0", "vcpu 0", "vCPUs count from 0"),
     Row("info mem"),
     Row("maintenance info sections", "info symbols", refused=True),
-    Row("monitor info mem", "info mem", "what QEMU's stub has behind monitor is a command", refused=True),
+    Row("monitor info mem", "info mem", "what QEMU's stub has behind monitor is a command"),
     Row("define twice\nprint $arg0 * 2\nend"),
     Row("alias xx = x/4xg"),
     Row("pipe info registers | head -1"),
@@ -114,6 +115,8 @@ PWNDBG = (
     Row("stack 4", "telescope $sp, 4"),
     Row("telescope $sp 4"),
     Row("hexdump $sp 32"),
+    Row("xuntil 0x1005c2", "advance *0x1005c2"),
+    Row("distance $sp $pc", "print/x (long)($pc) - (long)($sp)"),
     Row("xinfo $sp", "info symbol $sp\ntranslate $sp"),
     Row("search -x 554889e5", "find /x phys:0x0, +0x8000000, 554889e5"),
     Row("search -4 0x1005ae", "find /w phys:0x0, +0x8000000, 0x1005ae"),
@@ -175,7 +178,7 @@ BOCHS = (
     Row("loadmem m.bin 0x5000", "restore m.bin binary 0x5000", setup=("dump m.bin 0x100000 16",)),
     Row("set $rax = 1"),
     other("trace on", "trace insn on"),
-    other("modebp", "catch mode"),
+    Row("modebp", "catch mode"),
     other("magic_break: enabled=1", "set magic-breakpoint on", "xchg bx, bx; in Bochs's configuration file"),
     other("crc 0x1000 0x1010", "checksum 0x1000 16"),
 )
@@ -214,6 +217,11 @@ QEMU = (
 )
 
 LLDB = (
+    Row("re r rip", "info registers rip", "what is unambiguous may be shortened"),
+    Row("v value", "print value"),
+    Row("di -n divide", "disassemble divide"),
+    Row("di -s $pc -c 2", "x/2i $pc"),
+    Row("memory find -s console 0x100000 0x102000", 'find 0x100000, 0x102000, "console"'),
     Row("breakpoint set -n divide", "break divide"),
     Row("breakpoint set -a 0x100000", "break *0x100000"),
     Row("breakpoint set -f tasks.c -l 5", "break tasks.c:5"),
@@ -299,11 +307,11 @@ WINDBG = (
     Row("ln $pc", "info symbol $pc"),
     Row("dt struct task", "ptype struct task"),
     Row("dv", "info locals"),
-    other("? 1 + 1", "print 1 + 1"),
+    Row("? 1 + 1", "print 1 + 1"),
     other(".formats 65", "p/t 65"),
     other("!pte $pc", "translate $pc", "! is the host's shell here"),
-    other("~", "info vcpus"),
-    other(".restart", "restart"),
+    Row("~", "info vcpus"),
+    Row(".restart", "restart"),
     Row("q", "quit"),
 )
 
@@ -336,6 +344,13 @@ def page() -> str:
         for row in rows:
             theirs = f"**{_code(row.theirs)}**" if row.refused else _code(row.theirs)
             parts.append(f"| {theirs} | {_code(row.ours) or 'the same'} | {row.note} |\n")
+    parts.append("\n## More words\n\n| whose | word | here |\n| --- | --- | --- |\n")
+    parts += [f"| {of} | {_code(name)} | {_code(means) or 'what follows it'} |\n" for name, (of, means) in LIKE.items()]
+    parts.append("\n## What to do instead\n\n| whose | word | here |\n| --- | --- | --- |\n")
+    said: dict[tuple[str, str], list[str]] = {}
+    for name, answer in INSTEAD.items():
+        said.setdefault(answer, []).append(_code(name))
+    parts += [f"| {of} | {', '.join(names)} | {sentence} |\n" for (of, sentence), names in said.items()]
     return "".join(parts)
 
 

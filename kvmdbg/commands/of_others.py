@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from kvmdbg.commands.other_words import INSTEAD, LIKE
 from kvmdbg.errors import UsageError
 from kvmdbg.record import record
 
@@ -281,16 +282,54 @@ def _variables(rest: str) -> str:
     return f"print {rest}" if rest else "info args\ninfo locals"
 
 
+def _distance(rest: str) -> str:
+    words = rest.split()
+    if len(words) != 2:
+        raise UsageError("distance takes two addresses")
+    return f"print/x (long)({words[1]}) - (long)({words[0]})"
+
+
+def _disassembled(rest: str) -> str:
+    """lldb's ``di``: ``-n NAME``, ``-a ADDRESS``, ``-s ADDRESS -c COUNT``, ``-p``; the function without any."""
+    options = dict(re.findall(r"--?([nsac])\w*\s*(\S+)", rest))
+    if "n" in options or "a" in options:
+        return f"disassemble {options.get('n') or options['a']}"
+    if "s" in options or "c" in options:
+        return f"x/{options.get('c', '8')}i {options.get('s', '$pc')}"
+    return "x/8i $pc" if re.search(r"-p\b|--pc\b", rest) else "disassemble"
+
+
+def _found_in_memory(rest: str) -> str:
+    """lldb's ``memory find -s TEXT | -e EXPRESSION START END``."""
+    match = re.fullmatch(r"(-[se])\s+(\"[^\"]*\"|'[^']*'|\S+)\s+(\S+)\s+(\S+)", rest)
+    if match is None:
+        raise UsageError("memory find takes -s TEXT or -e EXPRESSION, and START END")
+    what = '"' + match[2].strip("\"'") + '"' if match[1] == "-s" else match[2]
+    return f"find {match[3]}, {match[4]}, {what}"
+
+
 _MAPS = Word("pwndbg, gef", "info mappings")
 _BLIST = Word("WinDbg, pwndbg", "info breakpoints")
 _VECTORS = Word("Bochs", "info vectors")
 
+
+def _refused(name: str, of: str, sentence: str) -> Callable[[str], str]:
+    def refuse(rest: str) -> str:
+        raise UsageError(f"{name} is a word of {of}: {sentence}")
+
+    return refuse
+
+
 WORDS: Mapping[str, Word] = {
+    **{name: Word(of, means) for name, (of, means) in LIKE.items()},
+    **{name: Word(of, sentence, _refused(name, of, sentence)) for name, (of, sentence) in INSTEAD.items()},
     # pwndbg and gef
     "vmmap": _MAPS,
     "nearpc": Word("pwndbg", "x/10i $pc", _instructions),
     "pdisass": Word("pwndbg", "x/10i $pc", _instructions),
     "regs": Word("pwndbg, Bochs", "info registers"),
+    "xuntil": Word("pwndbg", "advance", lambda rest: f"advance {_at(_need(rest, 'an address'))}"),
+    "distance": Word("pwndbg", "print B - A", _distance),
     "xinfo": Word("pwndbg, gef", "info symbol, translate", _xinfo),
     "search": Word("pwndbg", "find", _search),
     "contextwatch": Word("pwndbg", "display"),
@@ -380,6 +419,9 @@ WORDS: Mapping[str, Word] = {
     "register write": Word("lldb", "set $REGISTER = VALUE", _registers_written),
     "memory read": Word("lldb", "hexdump, or x", _memory_read),
     "memory write": Word("lldb", "set {u8}", _memory_write),
+    "memory find": Word("lldb", "find", _found_in_memory),
+    "di": Word("lldb", "disassemble, or x/8i", _disassembled),
+    "v": Word("lldb", "info args, info locals", _variables),
     "memory region": Word("lldb", "info mappings"),
     "breakpoint set": Word("lldb", "break", _breakpoint_set),
     "breakpoint list": Word("lldb", "info breakpoints"),
@@ -398,9 +440,7 @@ WORDS: Mapping[str, Word] = {
     "thread step-inst": Word("lldb", "stepi"),
     "thread step-inst-over": Word("lldb", "nexti"),
     "thread until": Word("lldb", "until"),
-    "frame variable": Word(
-        "lldb", "info args, info locals", lambda rest: f"print {rest}" if rest else "info args\ninfo locals"
-    ),
+    "frame variable": Word("lldb", "info args, info locals", _variables),
     "frame info": Word("lldb", "frame"),
     "frame select": Word("lldb", "frame"),
     "process launch": Word("lldb", "run"),
@@ -420,7 +460,12 @@ WORDS: Mapping[str, Word] = {
     "script": Word("lldb", "python"),
 }
 
-_LINE = re.compile(r"\s*([A-Za-z_][\w-]*)(?:\s+([A-Za-z_][\w-]*))?")
+_LINE = re.compile(r"\s*(\.?[A-Za-z_][\w-]*|\?\??|~)(?:\s+([A-Za-z_][\w-]*))?")
+ABBREVIATED = {
+    "re": "register", "reg": "register", "me": "memory", "mem": "memory", "fr": "frame", "pro": "process",
+    "im": "image", "ima": "image", "ta": "target", "wa": "watchpoint", "ty": "type",
+}  # fmt: skip
+"""How lldb's words may begin, where that is no word of ours with what stands behind it."""
 
 
 def found(line: str, taken: Callable[[str, str], bool]) -> tuple[str, Word, str] | None:
@@ -432,8 +477,11 @@ def found(line: str, taken: Callable[[str, str], bool]) -> tuple[str, Word, str]
     if match is None:
         return None
     first, second = match[1], match[2]
-    if second and (word := WORDS.get(f"{first} {second}")) is not None and not taken(first, second):
-        return f"{first} {second}", word, line[match.end() :].strip()
+    for whole in (first, ABBREVIATED.get(first, "")):
+        near = [name for name in WORDS if second and name.startswith(f"{whole} {second}")]
+        name = f"{whole} {second}" if f"{whole} {second}" in near else near[0] if near and whole != first else ""
+        if name and not taken(first, second or ""):
+            return name, WORDS[name], line[match.end() :].strip()
     if (word := WORDS.get(first)) is not None and not taken("", first):
         return first, word, line[match.end(1) :].strip()
     return None

@@ -10,6 +10,7 @@ from typing import Annotated
 from kvmdbg.commands import of_others
 from kvmdbg.commands.info import subcommand_table
 from kvmdbg.commands.interpreter import Interpreter, Quit
+from kvmdbg.commands.other_words import INSTEAD
 from kvmdbg.commands.parameters import CommandTextArg, NumberType, RestType, TextArg
 from kvmdbg.commands.registry import GROUPS, Command, command
 from kvmdbg.commands.results import HelpPage, Message, Result, Table, Text
@@ -61,7 +62,8 @@ def help_(dbg: Interpreter, topic: CommandTextArg = "") -> Iterator[Result]:
     other = of_others.found(topic, lambda parent, name: name in dbg.registry.names(parent))
     if other is not None:
         name, word, _ = other
-        yield HelpPage(name, name, f"A word of {word.of}; here it is: {word.means}")
+        said = f": {word.means}" if name in INSTEAD else f"; here it is: {word.means or 'what follows it'}"
+        yield HelpPage(name, name, f"A word of {word.of}{said}")
         return
     try:
         found = dbg.registry.resolve(topic)

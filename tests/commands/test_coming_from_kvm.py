@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmdbg.commands import coming_from, of_others
+from kvmdbg.commands import coming_from, of_others, other_words
 from kvmdbg.commands.coming_from import START, TABLES, Row
 from kvmdbg.commands.interpreter import Quit
 from kvmdbg.errors import KvmdbgError, UsageError
@@ -47,7 +47,35 @@ def test_a_row(kernel: Callable[[], Typist], row: Row) -> None:
 def test_every_word_is_in_a_table() -> None:
     typed = {row.theirs.split()[0] for rows in TABLES.values() for row in rows}
     typed |= {" ".join(row.theirs.split()[:2]) for rows in TABLES.values() for row in rows}
-    assert {name for name in of_others.WORDS if name not in typed} == UNTOLD
+    more = {*other_words.LIKE, *other_words.INSTEAD}
+    assert {name for name in of_others.WORDS if name not in typed} - more == UNTOLD
+
+
+def test_the_other_words_stand_for_what_there_is(kernel: Callable[[], Typist]) -> None:
+    dbg = kernel().dbg
+    for name, (_, means) in other_words.LIKE.items():
+        assert not means or dbg.registry.resolve(means).command, name
+        assert of_others.lines(f"{name} x", dbg._has_command, dbg.session) == [f"{means} x".strip()]
+
+
+def test_what_to_do_instead_is_said(kernel: Callable[[], Typist]) -> None:
+    typist = kernel()
+    for name, (of, sentence) in other_words.INSTEAD.items():
+        with pytest.raises(UsageError) as error:
+            typist.type(f"{name} 1")
+        assert str(error.value) == f"{name} is a word of {of}: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("help po", "A word of lldb, gdb; here it is: print"),
+        ("help reverse-step", "A word of gdb: snapshot save NAME keeps a state"),
+        ("help re r", "A word of lldb; here it is: info registers"),
+    ],
+)
+def test_help_on_them(hello: Typist, line: str, said: str) -> None:
+    assert said in hello.type(line)
 
 
 UNTOLD = {
@@ -72,6 +100,9 @@ def test_the_page_is_not_stale() -> None:
         ("setpmem 0x5000 3 1", "a size of 1, 2 or 4"),
         ("memsave 0x5000", "ADDRESS SIZE FILE"),
         ("memory read", "needs an ADDRESS"),
+        ("memory find x", "memory find takes"),
+        ("distance 1", "two addresses"),
+        ("xuntil", "an address"),
     ],
 )
 def test_mistakes(hello: Typist, line: str, said: str) -> None:
