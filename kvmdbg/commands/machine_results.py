@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from kvmdbg.printable import printable
@@ -176,13 +176,21 @@ class Disassembly(Shown):
         if self.title:
             yield "heading", self.title
             yield "", "\n" if self.lines else ""
-        wide = max((len(line.label) for line in self.lines), default=0)
-        wide_bytes = max((len(line.data) * 3 for line in self.lines), default=0) if self.raw else 0
-        lines = [list(self._pieces(line, wide, wide_bytes)) for line in self.lines]
-        if self.raw and any(sum(len(text) for _, text in line) > width for line in lines):
-            lines = [list(self._pieces(line, wide, 0)) for line in self.lines]
+        names: Sequence[str] = [""] * len(self.lines)
+        lines = self._laid_out([line.label for line in self.lines], self.raw)
+        if self.raw and _too_wide(lines, width):
+            lines = self._laid_out([line.label for line in self.lines], False)
+        if _too_wide(lines, width):  # the functions' names once, above their lines
+            functions, offsets = zip(*(_name_and_offset(line.label) for line in self.lines), strict=True)
+            narrow = self._laid_out(offsets, False)
+            if not _too_wide(narrow, width):
+                names, lines = functions, narrow
+        above = ""
         for number, pieces in enumerate(lines):
             yield "", "\n" if number else ""
+            if names[number] not in ("", above):
+                above = names[number]
+                yield "label", f"{above[: width - 1]}:\n"
             for text in self.lines[number].source:
                 yield "heading", text[:width] + "\n"
             long = sum(len(text) for _, text in pieces) > width
@@ -200,13 +208,21 @@ class Disassembly(Shown):
                     for text in _lines(values, max(width - before, 20)):
                         yield "note", f"\n{'':{before}}{text}"
 
-    def _pieces(self, line: CodeLine, wide_label: int, wide_bytes: int) -> Iterator[Piece]:
+    def _laid_out(self, labels: Sequence[str], raw: bool) -> list[list[Piece]]:
+        """The lines with these labels, all alike; ``raw`` with their bytes."""
+        wide = max(map(len, labels), default=0)
+        wide_bytes = max((len(line.data) * 3 for line in self.lines), default=0) if raw else 0
+        return [
+            list(self._pieces(line, label, wide, wide_bytes)) for line, label in zip(self.lines, labels, strict=True)
+        ]
+
+    def _pieces(self, line: CodeLine, label: str, wide_label: int, wide_bytes: int) -> Iterator[Piece]:
         """One line, with columns so wide for labels and bytes; 0 for no bytes."""
         point = bool(line.breakpoints)
         yield ("mark", "=>") if line.current else ("breakpoint", " b" if point else "  ")
         place = f"{line.seg_off}  {line.address:#08x}" if line.seg_off else f"{line.address:#010x}"
         yield "breakpoint" if point else "mark" if line.current else "address", f" {place}"
-        yield "label", f"  {line.label:<{wide_label}}" if wide_label else ""
+        yield "label", f"  {label:<{wide_label}}" if wide_label else ""
         yield "bytes", f"  {line.data.hex(' '):<{wide_bytes}}" if wide_bytes else ""
         yield "", "  "
         code = f"{line.mnemonic:<7} {line.operands}" if line.operands else line.mnemonic
@@ -221,6 +237,18 @@ class Disassembly(Shown):
         for name, value, label in line.values:
             shown.append(f"{name}={'?' if value is None else f'{value:#x}'}" + (f" {label}" if label else ""))
         return f"; {', '.join(shown)}" if shown else ""
+
+
+def _too_wide(lines: list[list[Piece]], width: int) -> bool:
+    return any(sum(len(text) for _, text in line) > width for line in lines)
+
+
+def _name_and_offset(label: str) -> tuple[str, str]:
+    """``<divide+0x8>`` as ``<divide>`` and ``<+0x8>``."""
+    name, _, offset = label.strip("<>").rpartition("+0x")
+    if not name:
+        return label, "<+0x0>" if label else ""
+    return f"<{name}>", f"<+0x{offset}>"
 
 
 def _whole_words(text: str, width: int) -> int:

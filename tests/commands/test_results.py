@@ -188,3 +188,17 @@ def test_a_hex_dump_has_room_for_its_lines(width: int, each: int) -> None:
     assert max(map(len, shown)) <= width
     assert shown[1].startswith(f"{0x1000 + each:08x}")
     assert shown[0].endswith(bytes(range(0x41, 0x41 + each)).decode())
+
+
+def test_where_there_is_no_room_functions_are_named_above_their_lines() -> None:
+    lines = [
+        CodeLine(0x1000 + 4 * n, b"\x90\x90\x90\x90", "mov", "rcx, qword ptr [rbp - 0x10]", label=label)
+        for n, label in enumerate(("<one>", "<one+0x4>", "<operator+>", "<operator++0x4>", ""))
+    ]
+    made = Disassembly(tuple(lines), raw=True)
+    assert "<one+0x4>" in made.plain(120)
+    narrow = made.plain(58).split("\n")
+    assert [line for line in narrow if line.endswith(":")] == ["<one>:", "<operator+>:"]
+    assert narrow[1] == "   0x00001000  <+0x0>  mov     rcx, qword ptr [rbp - 0x10]"
+    assert narrow[2] == "   0x00001004  <+0x4>  mov     rcx, qword ptr [rbp - 0x10]"
+    assert "".join(narrow).count("0x10]") == 5
