@@ -44,8 +44,9 @@ P = TypeVar("P", bound=CountedPort)
 FIRST_SLICE, SHORTEST_SLICE, LONGEST_SLICE = 20_000, 1_000, 2_000_000
 SLICE_SECONDS = 0.001
 """How long a slice is to take: so late a kick may be noticed."""
-WINDOW_STEPS, WINDOW_SLICE = 5_000, 64
-"""So many instructions are stepped while an interrupt waits to come in; then that many run between two looks."""
+WINDOW_STEPS, WINDOW_SLICE = 2_000, 16
+"""So many instructions are stepped while an interrupt waits to come in; then that many run between two looks, and
+twice as many after each sixteen looks in vain."""
 MOST_BREAKPOINTS = 64
 OPCODE_INT, OPCODE_INT1 = b"\xcd", b"\xf1"
 
@@ -199,7 +200,7 @@ class SoftCpu(ExitPage):
             count = self._slice
             if window:
                 tried += 1
-                count = 1 if tried < WINDOW_STEPS else WINDOW_SLICE
+                count = min(count, 1 if tried < WINDOW_STEPS else WINDOW_SLICE << min(tried - WINDOW_STEPS >> 4, 20))
             if self._last is not None and self._counts:
                 count = min(count, self._last - self.instructions)
                 if count <= 0:
