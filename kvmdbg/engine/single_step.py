@@ -228,7 +228,7 @@ class SingleStep:
 
         ``own``: whether it was set before the instruction; ``image``: what the instruction has loaded into EFLAGS.
         """
-        if self.at_handler:
+        if self.at_handler or self.runner.vcpu.entered_handler:
             return
         runner = self.runner
         if own if image is None or self.not_begun else image & EFLAGS_TF:

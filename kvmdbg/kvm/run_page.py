@@ -76,6 +76,7 @@ class RunPage:
 
     counts_instructions = False
     instructions_left: int | None = None
+    entered_handler = False
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd

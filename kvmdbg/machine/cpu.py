@@ -52,6 +52,8 @@ class Cpu(Protocol):
     """``instructions_left`` is obeyed."""
     instructions_left: int | None
     """After how many instructions ``free_run`` ends with CountReached, before the next; None for no limit."""
+    entered_handler: bool
+    """Its last step is known to have delivered an event: no flag or trap of the instruction's is left to give."""
     halted: bool
     """It is in a hlt that waits for an interrupt, and KVM does not know: whoever would enter it has to wait."""
     wants_window: bool

@@ -79,6 +79,7 @@ class SoftCpu(ExitPage):
         self._slice = FIRST_SLICE
         self._answer: int | None = None
         self._before_in = 0, 0
+        self._before_refusal = b""
         self._repeat: Callable[[], bool] | None = None
         """Does the instruction of the last exit again, which has been answered."""
         self._device = DeviceWindow(self)
@@ -123,6 +124,8 @@ class SoftCpu(ExitPage):
             return True
         if self.why is None:
             self.why = "memory", kind, address, size
+            self.state.save()
+            self._before_refusal = bytes(self.state.bytes)  # it may go on with the instruction's other accesses
         return False
 
     def _on_out(self, uc: int, port: int, size: int, value: int, data: int) -> None:
@@ -186,6 +189,7 @@ class SoftCpu(ExitPage):
 
     def _run(self) -> None:
         """Until an exit, which is in the page then."""
+        self.entered_handler = False
         if self.waiting is not None and self._deliver(self.waiting):
             return
         if self._steps:
@@ -331,7 +335,7 @@ class SoftCpu(ExitPage):
         writes = found.change.physical_writes(cpu)
         if memory.restartable and memory.guards_against(cpu, writes, found.change.reads):
             raise OSError(errno.EFAULT, "Bad address")
-        self.waiting = None
+        self.waiting, self.entered_handler = None, True
         for address, data in writes:
             memory.write_of_cpu(address, data)
         found.change.apply(cpu.regs, cpu.sregs, lambda linear, data: None)
@@ -347,6 +351,7 @@ class SoftCpu(ExitPage):
 
     def _refused(self, kind: int, address: int, size: int) -> bool:
         self.instructions -= 1
+        self.state.go_back_to(self._before_refusal)
         if self.vm.memory.is_guarded(address):
             self.show()
             raise OSError(errno.EFAULT, "Bad address")

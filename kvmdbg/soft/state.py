@@ -91,6 +91,17 @@ class State:
         self.u32[OLD_EXCEPTION // 4] = NO_EXCEPTION
         self._restore(self._uc, self._context)
 
+    def go_back_to(self, before: bytes) -> None:
+        """To a state that was saved in the middle of an instruction, unless it has been given up there already.
+
+        Unicorn has put the flags together into EFLAGS before the instruction; how they are made later it has not said.
+        """
+        if before[RIP : RIP + 8] == self.bytes[RIP : RIP + 8]:
+            return
+        self.bytes[:] = before
+        self.flags = self.u64[EFLAGS // 8]
+        self.load()
+
     def close(self) -> None:
         for view in (self.u16, self.u32, self.u64, self.bytes):
             view.release()

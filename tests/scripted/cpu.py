@@ -46,6 +46,7 @@ class ScriptedCpu:
 
     counts_instructions = False
     instructions_left: int | None = None
+    entered_handler = False
 
     def __init__(self, memory: GuestMemory, *, out_is_past: bool = False) -> None:
         self.index = 0
