@@ -58,10 +58,16 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def _is_unix(connection: socket.socket) -> bool:
+    return connection.family == getattr(socket, "AF_UNIX", None)
+
+
 def peer_of(connection: socket.socket) -> str:
     """Who is at the other end: "from ADDRESS", or of a Unix socket "process NUMBER"."""
     with contextlib.suppress(OSError):
-        if connection.family == socket.AF_UNIX:
+        if _is_unix(connection):
+            if not hasattr(socket, "SO_PEERCRED"):
+                return "of this machine"
             process, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             return f"process {process}"
         host, port = connection.getpeername()[:2]
@@ -71,7 +77,7 @@ def peer_of(connection: socket.socket) -> str:
 
 def is_local(connection: socket.socket) -> bool:
     """Whether the other side is on this machine."""
-    if connection.family == socket.AF_UNIX:
+    if _is_unix(connection):
         return True
     with contextlib.suppress(OSError):
         return is_loopback(connection.getpeername()[0])

@@ -8,8 +8,8 @@ a client that stops reading holds up nobody.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import select
 import socket
 import stat
 import threading
@@ -18,10 +18,12 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 
+from gdbstub import poller
 from gdbstub.address import Address, answers, is_local, peer_of
 from gdbstub.client import Client
+from gdbstub.poller import Wake
 from gdbstub.registry import Reply
-from gdbstub.stream import Stream
+from gdbstub.stream import Stream, stream_of
 from gdbstub.target import HasConsole, Stop, Target
 from gdbstub.wire import Wire
 
@@ -59,9 +61,8 @@ class Server:
         self._who = "over stdio"
         self._refused = threading.Semaphore(MOST_REFUSED)
         self._listener: socket.socket | None = None
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_write, False)
-        self._events_of = select.epoll()
+        self._awake = Wake()
+        self._events_of = poller.make()
         self._watched: dict[int, int] = {}
         """Of the client's connection: what the server's thread waits for."""
         self._files: set[int] = set()
@@ -85,11 +86,15 @@ class Server:
         """Listen. OSError where that is not possible."""
         if not self.address.stdio:
             self._listener = self._listen()
+        elif not hasattr(os, "set_blocking"):
+            raise OSError(errno.ENOTSUP, "this system's stdin cannot be waited for; give a port")
         self._thread.start()
 
     def _listen(self) -> socket.socket:
         address = self.address
         if address.path:
+            if not hasattr(socket, "AF_UNIX"):
+                raise OSError(errno.EAFNOSUPPORT, "this system has no Unix sockets")
             with contextlib.suppress(OSError):
                 if stat.S_ISSOCK(os.stat(address.path).st_mode) and not answers(address.path):
                     os.unlink(address.path)
@@ -120,15 +125,14 @@ class Server:
             self._thread.join(5)
 
     def _wake(self) -> None:
-        with contextlib.suppress(OSError):
-            os.write(self._wake_write, b".")
+        self._awake.set()
 
     # --- the thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._events_of.register(self._wake_read, select.EPOLLIN)
+        self._events_of.register(self._awake.fd, poller.READ)
         if self._listener is not None:
-            self._events_of.register(self._listener, select.EPOLLIN)
+            self._events_of.register(self._listener.fileno(), poller.READ)
         if self.address.stdio:
             self._attach(Stream(0, os.dup(1), lambda: None))
         try:
@@ -140,6 +144,7 @@ class Server:
         finally:
             self._drop()
             self._events_of.close()
+            self._awake.close()
             if self._listener is not None:
                 self._listener.close()
                 if self.address.path:
@@ -171,8 +176,8 @@ class Server:
         timeout = POLLS_FILES if self._files and timeout is None else timeout
         for number, _ in self._events_of.poll(timeout) or [(number, 0) for number in self._files]:
             stream = self._stream
-            if number == self._wake_read:
-                os.read(self._wake_read, 4096)
+            if number == self._awake.fd:
+                self._awake.clear()
                 with self.lock:
                     self._tell_client()
                     gone = self._gone or not self._flush()
@@ -209,8 +214,8 @@ class Server:
         stream = self._stream
         if stream is None:
             return
-        read = 0 if self._served_elsewhere else select.EPOLLIN | select.EPOLLRDHUP
-        write = select.EPOLLOUT if stream.unsent else 0
+        read = 0 if self._served_elsewhere else poller.READ
+        write = poller.WRITE if stream.unsent else 0
         if stream.read_fd == stream.write_fd:
             self._set_watch(stream.read_fd, read | write)
         else:
@@ -334,9 +339,8 @@ class Server:
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        descriptor = connection.fileno()
         self._who = peer_of(connection)
-        self._attach(Stream(descriptor, descriptor, connection.close), local=is_local(connection))
+        self._attach(stream_of(connection), local=is_local(connection))
 
     def _turn_away(self, connection: socket.socket) -> None:
         """Answer whatever this client asks with who is there, and close when it has gone or asks no more.
@@ -400,7 +404,7 @@ class Server:
             self._stream = self.client = None
             self._gone = False
             for number in self._watched:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, KeyError):
                     self._events_of.unregister(number)
             self._watched.clear()
             self._files.clear()

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import mmap
 import os
+import select
 import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -31,6 +33,7 @@ NOT_ON_WINDOWS = {
     "pwrite pwritev readv register_at_fork sched_getaffinity sched_setaffinity sched_yield sendfile "
     "set_blocking setpgid setpriority setsid setuid statvfs sync sysconf tcgetpgrp tcsetpgrp ttyname "
     "wait wait3 wait4 writev".split(),
+    select: [name for name in dir(select) if name.startswith(("epoll", "EPOLL", "poll", "POLL"))],
     socket: ["AF_UNIX", "MSG_DONTWAIT", "SO_REUSEPORT"],
 }
 
@@ -54,6 +57,7 @@ def leave() -> None:
     import capstone  # noqa: F401
 
     sys.platform = "elsewhere"
+    pair = partial(socket.socketpair, socket.AF_UNIX)  # Windows has it, made with TCP
     for name in NO_MODULES:
         sys.modules.pop(name, None)
     sys.meta_path.insert(0, NotHere())  # type: ignore[arg-type]
@@ -61,6 +65,7 @@ def leave() -> None:
         for name in names:
             if hasattr(module, name):
                 delattr(module, name)
+    socket.socketpair = pair  # type: ignore[assignment]
     for module, kept in ON_WINDOWS.items():
         for name in dir(module):
             if name.startswith(("SIG", "MAP_", "PROT_", "MADV_", "ACCESS_")) and name not in kept:

@@ -35,8 +35,8 @@ def serve() -> Iterator[Serve]:
     """``serve(ARGUMENTS)``: kvmdbg serving a guest to a debugger."""
     running: list[Served] = []
 
-    def start(*arguments: str) -> Served:
-        running.append(Served(*arguments))
+    def start(*arguments: str, **more: str) -> Served:
+        running.append(Served(*arguments, **more))
         return running[-1]
 
     yield start

@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[2]
 class Served:
     """``kvmdbg --gdb`` on a port of its own, without a terminal."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, module: str = "kvmdbg") -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "kvmdbg", "--gdb", "0", *arguments],
+            [sys.executable, "-m", module, "--gdb", "0", *arguments],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

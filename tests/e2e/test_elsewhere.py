@@ -1,0 +1,30 @@
+"""gdb and lldb on a guest of the software engine, served without what only Linux has (tests/elsewhere.py)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.conftest import Serve
+from tests.e2e.debuggers import Gdb, Lldb, ordered
+
+pytestmark = pytest.mark.e2e
+GUEST = ("--engine", "soft", "guests/boot16.bin")
+
+
+def test_gdb(gdb: Gdb, serve: Serve) -> None:
+    served = serve(*GUEST, module="tests.elsewhere")
+    said = gdb(served, "break *0x7c16 if $cx == 3", "continue", "x/i $pc", "stepi", "p $cx", "p/x *(short *)0x7c1c")
+    ordered(said, "Breakpoint 1, 0x00007c16", "mov    %ecx,0x7c1c", "= 3", "= 0x3")
+    said = gdb(
+        served, "shell (sleep 0.3; kill -INT $PPID) &", "continue", "p/x $pc", "monitor info breakpoints", "kill"
+    )
+    ordered(said, "received signal SIGINT", "= 0x7c")
+    assert served.end() == 0
+
+
+def test_lldb(lldb: Lldb, serve: Serve) -> None:
+    said = lldb(
+        serve(*GUEST, module="tests.elsewhere"),
+        "breakpoint set -a 0x7c16", "continue", "register read ecx", "continue", "register read ecx",
+    )  # fmt: skip
+    ordered(said, "stop reason = breakpoint", "ecx = 0x00000000", "stop reason = breakpoint", "ecx = 0x00000001")
