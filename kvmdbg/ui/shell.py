@@ -182,7 +182,6 @@ class Shell:
 
     def _make_prompt(self) -> PromptSession[str]:
         from prompt_toolkit import PromptSession
-        from prompt_toolkit.output import ColorDepth
         from prompt_toolkit.styles import DynamicStyle, merge_styles
         from prompt_toolkit.styles.style import Style
 
@@ -202,7 +201,6 @@ class Shell:
             style=merge_styles([DynamicStyle(lambda: prompt_style(interpreter.settings["theme"])), extra]),
             include_default_pygments_style=False,
             enable_suspend=True,
-            color_depth=None if self.color else ColorDepth.DEPTH_1_BIT,
             key_bindings=keys.bindings(self._run_key, self._interrupt),
         )
 
@@ -296,9 +294,23 @@ class Shell:
         return line
 
     def _apply_settings(self, prompt: PromptSession[str]) -> None:
+        """Without the toolbar nothing is below the line that is typed: for screen readers, and for slow lines."""
+        from prompt_toolkit.output import ColorDepth
+        from prompt_toolkit.renderer import CPR_Support
+        from prompt_toolkit.shortcuts import CompleteStyle
+
         prompt.editing_mode = editing_mode(self.interpreter)
-        has_toolbar = self.interpreter.settings["toolbar"]
-        prompt.bottom_toolbar = (lambda: toolbar(self.interpreter)) if has_toolbar else None
+        prompt.color_depth = None if self._theme() else ColorDepth.DEPTH_1_BIT
+        renderer = prompt.app.renderer
+        if self.interpreter.settings["toolbar"]:
+            prompt.bottom_toolbar = lambda: toolbar(self.interpreter)
+            prompt.complete_style, prompt.reserve_space_for_menu = CompleteStyle.COLUMN, 8
+            if renderer.cpr_support == CPR_Support.NOT_SUPPORTED:
+                renderer.cpr_support = CPR_Support.UNKNOWN
+        else:
+            prompt.bottom_toolbar = None
+            prompt.complete_style, prompt.reserve_space_for_menu = CompleteStyle.READLINE_LIKE, 0
+            renderer.cpr_support = CPR_Support.NOT_SUPPORTED  # else the rest of the screen is filled with empty lines
 
     def _plain_line(self, text: str) -> str:
         """A line from a terminal that can do nothing but show text."""

@@ -17,15 +17,17 @@ def redraw_changes(app: Application[Any], seen: Callable[[], object], seconds: f
     import asyncio
 
     async def watch() -> None:
-        before: object = None
+        before = look()
         while True:
-            try:
-                now = seen()
-            except Exception:  # another debugger may just be making the guest anew
-                now = None
-            if now != before:
+            await asyncio.sleep(seconds)
+            if (now := look()) != before:
                 before = now
                 app.invalidate()
-            await asyncio.sleep(seconds)
+
+    def look() -> object:
+        try:
+            return seen()
+        except Exception:  # another debugger may just be making the guest anew
+            return None
 
     app.create_background_task(watch())

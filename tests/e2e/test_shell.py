@@ -288,3 +288,27 @@ def test_idle_it_writes_nothing(shell: Shell, options: list[str]) -> None:
         return time.monotonic() - since > 1.5  # three times as long as it takes to look for changes
 
     terminal.wait(is_silent)
+
+
+def test_without_toolbar_and_colours(shell: Shell) -> None:
+    """For screen readers and slow lines: nothing is below the line, in colour, or asked of the terminal."""
+    terminal = shell(*HELLO)
+    terminal.prompt()
+    terminal.command("set style enabled off")
+    terminal.command("set toolbar off")
+    written = len(terminal.raw)
+    terminal.command("print 42")
+    terminal.command("stepi")
+    assert "=> 0000:1003" in terminal.text
+    terminal.send("info v\t")
+    terminal.wait("variables vcpus     vectors")
+    terminal.send("cpus\r")
+    terminal.wait("runnable")
+    terminal.wait(lambda: terminal.last == "(kvmdbg real)")
+    terminal.send("\x1b[A\x1b[A\x1b[A\r")
+    terminal.wait("$2 = 42")
+    raw = terminal.raw[written:]
+    assert set(re.findall(r"\x1b\[([0-9;]*)m", raw)) <= {"0", "0;1"}  # plain and bold
+    assert "\x1b[6n" not in raw and not re.search(r"(\r*\n){4}", raw)
+    terminal.command("set toolbar on")
+    terminal.wait("pc 0x1003")
