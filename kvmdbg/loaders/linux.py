@@ -127,14 +127,18 @@ class BzImage:
 
 
 def _mode(header: SetupHeader, wanted: str | None, path: str) -> str:
-    """The mode that it is entered in: the user's, or the highest that it has an entry for."""
+    """The mode that it is entered in: the user's, or the highest that it has an entry for.
+
+    What only looks like Linux names a 32-bit entry, and need not have one: memdisk's code there is run by its setup.
+    """
     if wanted == "long" and not header.xloadflags & KERNEL_64:
         raise LoadError(f"{path} is a Linux kernel without a 64-bit entry; it starts in prot mode")
     if wanted == "prot" and not header.code32_start:
         raise LoadError(f"{path} is a Linux kernel without a 32-bit entry; it starts in real mode")
     if wanted is not None:
         return wanted
-    return "long" if header.xloadflags & KERNEL_64 else "prot" if header.code32_start else "real"
+    has_kernel = header.payload[1] > 0
+    return "long" if header.xloadflags & KERNEL_64 else "prot" if header.code32_start and has_kernel else "real"
 
 
 def _symbols(data: bytes, header: SetupHeader, vmlinux: Path | None, path: str) -> Callable[[], list[Symbol]]:

@@ -61,14 +61,14 @@ def test_entered_by_the_64_bit_protocol(image_file: Write) -> None:
 
 @pytest.mark.parametrize(("flags", "mode"), [(0, None), (1, "prot")])
 def test_entered_by_the_32_bit_protocol(image_file: Write, flags: int, mode: str | None) -> None:
-    image = load(image_file(bzimage(xloadflags=flags)), LoadOptions(mode=mode))
+    image = load(image_file(bzimage(xloadflags=flags, payload=b"packed")), LoadOptions(mode=mode))
     assert (image.mode, image.entry) == ("prot", Entry(None, 0x100000))
     parameters(image)
 
 
-@pytest.mark.parametrize(("start", "mode"), [(0x100000, "real"), (0, None)])
+@pytest.mark.parametrize(("start", "mode"), [(0x100000, "real"), (0, None), (0x100000, None)])
 def test_entered_at_its_setup_part(image_file: Write, tmp_path: Path, start: int, mode: str | None) -> None:
-    """As GRUB's linux16 does; what has no other entry is entered so."""
+    """As GRUB's linux16 does; what has no other entry is entered so, and what has no kernel packed in it (memdisk)."""
     (tmp_path / "disk").write_bytes(b"x" * 10)
     data = bzimage(xloadflags=0, code32_start=start)
     image = load(image_file(data), LoadOptions(mode=mode, cmdline="a", initrd=str(tmp_path / "disk")))
@@ -101,6 +101,12 @@ def test_what_the_kernel_is_told_is_said(image_file: Write) -> None:
         image = load(path, LoadOptions(cmdline=given_))
         assert text_at(*parameters(image), 0x228) == command
         assert len(image.notes) == notes
+
+
+def test_what_only_looks_like_linux_is_told_nothing(image_file: Write) -> None:
+    """iPXE takes its command line for commands."""
+    image = load(image_file(bzimage()))
+    assert text_at(*parameters(image), 0x228) == b"" and not image.notes
 
 
 def test_the_initrd_lies_as_high_as_the_kernel_takes_it(image_file: Write, tmp_path: Path) -> None:
