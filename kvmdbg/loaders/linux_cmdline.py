@@ -15,8 +15,8 @@ def command_line(given: str, moves: bool = True) -> tuple[str, list[str]]:
     """The kernel's command line for what the user has given, and sentences on what was added to it.
 
     Symbols of a file are right only while the kernel lies where it was linked, so that it is told to unless the user
-    has said ``kaslr`` or ``nokaslr``, or nothing in the image ``moves``. An image without a packed kernel only looks like
-    Linux to be started by boot loaders (iPXE, memtest86+, memdisk): it is told nothing more.
+    has said ``kaslr`` or ``nokaslr``, or nothing in the image ``moves``. An image without a packed kernel only looks
+    like Linux to be started by boot loaders (iPXE, memtest86+, memdisk): it is told nothing more.
     """
     notes: list[str] = []
     if not moves:

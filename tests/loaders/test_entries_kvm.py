@@ -39,9 +39,9 @@ def test_the_64_bit_protocol(tmp_path: Path, image_file: Write) -> None:
 def test_the_32_bit_protocol(tmp_path: Path, image_file: Write) -> None:
     entry = "mov ax, ds; mov es, ax; mov esi, [esi+0x228];" + PRINT
     path = image_file(bzimage(code32=code(tmp_path, "prot", entry), xloadflags=0, payload=b"packed"))
-    with kvmdbg.open(path, cmdline="hello", serial="none") as dbg:
+    with kvmdbg.open(path, cmdline="hello nokaslr", serial="none") as dbg:
         dbg.run(timeout=1)
-        assert dbg.output == b"hello"
+        assert dbg.output == b"hello nokaslr"
 
 
 def test_pvh(tmp_path: Path, image_file: Write) -> None:
