@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from kvmdbg.core.session import Session
 from kvmdbg.engine import stops
@@ -18,16 +19,19 @@ from kvmdbg.lockstep import state
 from kvmdbg.lockstep.answers import joined
 from kvmdbg.lockstep.outcome import UNSEEN_FLAGS, Difference, Outcome, Place, of_bytes, of_registers
 from kvmdbg.x86 import disasm, operands
-from kvmdbg.x86.undefined import answered, undefined
+from kvmdbg.x86.undefined import answered, defined, undefined
 
 EVERY = 1000
 KEPT = 8
 """How many instructions before a difference are told."""
+SHORT = 16
+"""Instructions that are looked at one by one where a stretch differs."""
 MOST_ROUNDS = 1 << 20
 """Of a repeated string instruction."""
 AROUND_STACK = 64
 """Bytes above the stack pointer that are compared after each instruction, where a frame may have been pushed."""
 MAX_INSTRUCTION = 15
+FLAGS = slice(8 * state.GENERAL.index("rflags"), 8 * state.GENERAL.index("rflags") + 8)
 RIP = slice(8 * state.GENERAL.index("rip"), 8 * state.GENERAL.index("rip") + 8)
 
 
@@ -58,6 +62,9 @@ class Lockstep:
         self.every = every
         self.instructions = 0
         self.before: deque[Place] = deque(maxlen=KEPT)
+        self._open = 0
+        self._alike: int | None = None
+        """After how many instructions of the last stretch registers differed."""
         self._following = joined(first, second)
         self._mark()
 
@@ -72,19 +79,37 @@ class Lockstep:
         found = self._compared()
         if found:
             return self._outcome("", tuple(found), None)
+        reach = self.every
         while (most is None or self.instructions < most) and watch(self.instructions):
-            count = self.every if most is None else min(self.every, most - self.instructions)
+            count = reach if most is None else min(reach, most - self.instructions)
             self._mark()
             ended = self._stretch(count)
+            reach = min(self.every, 4 * reach)
             if ended is None:
-                self._go_back()
-                ended = self._singly(count)
+                reach = max(self._alike or 0, SHORT)
+                ended = self._look_closer(count)
             if not (isinstance(ended, Outcome) and ended.differences) and self._compared():
                 self._go_back()
                 ended = self._singly(count, everywhere=True)
             if isinstance(ended, Outcome):
                 return ended
         return self._outcome("as many as were asked for" if self.instructions == most else "then it was ended")
+
+    def _look_closer(self, count: int) -> Outcome | str:
+        """Go back, and run up to the instruction that differs; from there on one by one."""
+        alike = self._alike
+        self._go_back()
+        if alike is None:
+            return self._singly(count)
+        if alike > SHORT:
+            ended = self._stretch(alike)
+            if ended is None:
+                self._go_back()
+                return self._singly(count)
+            if ended:
+                return ended
+            return self._singly(min(SHORT, count - alike))
+        return self._singly(min(alike + SHORT, count))
 
     def _mark(self) -> None:
         """Both can come back to here."""
@@ -127,13 +152,55 @@ class Lockstep:
                 break
             ends[behind] = self._run(behind, traces[behind], missing)
         first, second = (trace[1:] for trace in traces)
-        if ends[0].reason != ends[1].reason or first != second or self._compared():
+        self._alike = None if first == second else self._parted(*traces)
+        if ends[0].reason != ends[1].reason or len(first) != len(second) or self._alike is not None:
+            return None
+        if first and first[-1] != second[-1]:
+            self._take_flags(UNSEEN_FLAGS | self._open)
+        if self._compared():
             return None
         for number, stop in enumerate(ends):
             self._require_done(stop, number)
         self.instructions += len(first) + (ends[0].reason in AFTER_ITS_INSTRUCTION)
         self._remember(traces[0])
         return self._end(ends[0]) or ""
+
+    def _parted(self, first: list[bytes], second: list[bytes]) -> int | None:
+        """After how many instructions two traces differ in more than flags that were left undefined, which is left in
+        ``_open``; None where they do not. Each begins with the registers before the first instruction.
+
+        An instruction that uses such a flag makes a difference, unless it does not matter.
+        """
+        self._open, bits, base = 0, self.sessions[0].vcpu.mode.bits, self.sessions[0].runner.cs_base
+        for number, (one, other) in enumerate(zip(first, second, strict=False)):
+            if one == other:
+                self._open = 0
+                continue
+            differs = int.from_bytes(one[FLAGS], "little") ^ int.from_bytes(other[FLAGS], "little")
+            if not number or one[: FLAGS.start] != other[: FLAGS.start]:
+                return number - 1
+            before, behind = state.named(first[number - 1]), state.named(one)
+            code = self._code(base + before["rip"])
+            unclear = undefined(code, bits, lambda name: (behind if name == "rflags" else before)[name])  # noqa: B023
+            earlier, its = state.named(second[number - 1])["rflags"], int.from_bytes(other[FLAGS], "little")
+            kept = ~(behind["rflags"] ^ before["rflags"]) & ~(its ^ earlier)
+            self._open = self._open & kept & ~defined(code, bits) | unclear.flags
+            if differs & ~(self._open | UNSEEN_FLAGS):
+                return number - 1
+        return None
+
+    def _take_flags(self, which: int) -> None:
+        """Give the second these flags as the first has them."""
+        first, second = self.sessions
+        there = first.registers.rflags
+        second.registers.rflags = second.registers.rflags & ~which | there & which
+
+    def _code(self, address: int) -> bytes:
+        """The bytes of an instruction there, and what follows it in its page."""
+        for size in (MAX_INSTRUCTION, 4096 - address % 4096):
+            with suppress(MemoryFault):
+                return self.sessions[0].memory.read(address, min(size, MAX_INSTRUCTION))
+        return b""
 
     def _run(self, number: int, trace: list[bytes], count: int) -> stops.Stop:
         """Step one of them, and add to its trace: the registers before the first instruction and after each."""
@@ -175,6 +242,8 @@ class Lockstep:
         for number, session in enumerate(self.sessions):
             ends.append(self.step(session, repeated))
             self._require_done(ends[number], number)
+        if _holds_back(place.code, bits):
+            self._pass_shadow(place, ends)
         self._settle(place.code, bits, state.named(known), written)
         found = self._ends_differ(ends) + self._compared(
             None if everywhere else written, _is_floating(place.code, bits)
@@ -209,6 +278,13 @@ class Lockstep:
         found = self._compared()
         return self._outcome("", tuple(found), self.place()) if found else None
 
+    def _pass_shadow(self, place: Place, ends: list[stops.Stop]) -> None:
+        """Have both behind the instruction that follows, where a step of one of them ran that one as well."""
+        behind = [session.vcpu.pc == place.address + len(place.code) for session in self.sessions]
+        if behind[0] != behind[1]:
+            number = behind.index(True)
+            ends[number] = self.step(self.sessions[number], False)
+
     def step(self, session: Session, repeated: bool) -> stops.Stop:
         """One instruction, with all its rounds where it is ``repeated``."""
         at = session.vcpu.pc
@@ -230,14 +306,7 @@ class Lockstep:
         return info is not None and info.is_rep
 
     def _place(self, address: int) -> Place:
-        session = self.sessions[0]
-        code = b""
-        for size in (MAX_INSTRUCTION, 4096 - address % 4096):
-            try:
-                code = session.memory.read(address, min(size, MAX_INSTRUCTION))
-                break
-            except MemoryFault:
-                continue
+        session, code = self.sessions[0], self._code(address)
         bits = session.vcpu.mode.bits
         text = disasm.disassemble(code, address, bits, 1) if code else []
         symbol = session.symbols.format(address)
@@ -260,10 +329,8 @@ class Lockstep:
         if now[0]["rip"] != now[1]["rip"]:
             return
         unclear = undefined(code, bits, lambda name: (now[0] if name == "rflags" else before)[name])
-        flags = now[0]["rflags"] ^ now[1]["rflags"]
-        if flags & (unclear.flags | UNSEEN_FLAGS):
-            mine = unclear.flags | UNSEEN_FLAGS
-            second.registers.rflags = now[1]["rflags"] & ~mine | now[0]["rflags"] & mine
+        if (now[0]["rflags"] ^ now[1]["rflags"]) & (unclear.flags | UNSEEN_FLAGS):
+            self._take_flags(unclear.flags | UNSEEN_FLAGS)
         for name in unclear.registers | answered(code, bits):
             if now[0][name] != now[1][name]:
                 setattr(second.registers, name, now[0][name])
@@ -321,6 +388,14 @@ class Lockstep:
 def _named_address(found: Difference | None, start: int, kind: str) -> Iterator[Difference]:
     if found is not None:
         yield Difference(f"memory at {kind}{start + int(found.what):#x}", found.first, found.second)
+
+
+def _holds_back(code: bytes, bits: int) -> bool:
+    """Whether interrupts and traps may be held back until the instruction behind this one is done (STI, MOV SS)."""
+    insn = disasm.decode(code, bits)
+    if insn is None:
+        return False
+    return insn.mnemonic in ("sti", "lss") or (insn.mnemonic in ("mov", "pop") and insn.op_str.split(",")[0] == "ss")
 
 
 def _is_floating(code: bytes, bits: int) -> bool:

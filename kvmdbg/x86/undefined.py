@@ -7,6 +7,7 @@ each instruction; volume 1, appendix A (EFLAGS cross-reference).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from kvmdbg.record import record
@@ -81,6 +82,23 @@ def undefined(code: bytes, bits: int, read: Callable[[str], int]) -> Undefined:
     if name == "bswap" and insn.operands[0].size == 2:
         return Undefined(flags, _written(insn))
     return Undefined(flags) if flags else NOTHING
+
+
+def defined(code: bytes, bits: int) -> int:
+    """The flags that the instruction sets or clears in a way that the manual says, as far as capstone knows."""
+    insn = disasm.decode(code, bits)
+    return 0 if insn is None or insn.mnemonic.startswith("f") else _named_by_capstone(int(insn.eflags))
+
+
+@lru_cache(maxsize=512)
+def _named_by_capstone(eflags: int) -> int:
+    from capstone import x86_const
+
+    found = 0
+    for name, flag in (("CF", CF), ("PF", PF), ("AF", AF), ("ZF", ZF), ("SF", SF), ("OF", OF)):
+        ways = (getattr(x86_const, f"X86_EFLAGS_{way}_{name}", 0) for way in ("MODIFY", "RESET", "SET"))
+        found |= flag if any(eflags & way for way in ways) else 0
+    return found
 
 
 def answered(code: bytes, bits: int) -> frozenset[str]:

@@ -38,7 +38,7 @@ CONSOLE = re.compile(r"^```console\n((?:\$ kvmdbg |\(kvmdbg\b).*?)^```\n", re.MU
 PYTHON = re.compile(r"^```python\n((?:(?!```).*\n)*)```\n(\n```text\n)((?:(?!```).*\n)*)```\n", re.MULTILINE)
 EXAMPLE = re.compile(r"(\[(examples/\S+)\]\(\2\):\n\n```\w+\n)(?:(?!```).*\n)*```\n")
 PROMPT = re.compile(r"\(kvmdbg(?: \w+)?\) ?|> ")
-PROGRAM = {"--batch", "--list"}
+PROGRAM = {"lockstep", "--batch", "--list"}
 """A command line with one of these is a run of the program."""
 # How a point is held, and what KVM calls itself, differ from host to host.
 RATES = re.compile(r"% +(?:-|[\d,]+)$", re.MULTILINE)

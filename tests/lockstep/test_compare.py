@@ -222,6 +222,40 @@ def test_what_the_manual_leaves_open(every: int) -> None:
         assert not other.registers.rflags & 0x80
 
 
+def test_a_step_that_runs_what_follows_as_well() -> None:
+    """Behind STI and MOV SS the trap of a step is held back on some CPUs."""
+    code = bytes.fromhex("8ed0 43 43 f4")  # mov ss, ax; inc bx; inc bx; hlt
+
+    def counts(cpu: ScriptedCpu) -> None:
+        cpu.regs.rbx += 1
+
+    def both_at_once(cpu: ScriptedCpu) -> None:
+        cpu.regs.rbx += 1
+        cpu.jump(START + 3)
+
+    plain: Program = {START: (2, lambda cpu: None), START + 2: (1, counts), START + 3: (1, counts)}
+    for first, second in ((plain, {**plain, START: (2, both_at_once)}), ({**plain, START: (2, both_at_once)}, plain)):
+        with pair(first, second, code) as (both, one, other):
+            assert both.run().same and one.registers.bx == other.registers.bx == 2
+
+
+@EVERY
+def test_a_flag_left_open_is_open_until_it_is_set(every: int) -> None:
+    """SF of a multiplication may differ behind a mov, not behind an add."""
+    code = bytes.fromhex("66f7e3 89d8 01d8 f4")  # mul ebx; mov ax, bx; add ax, bx; hlt
+
+    def adds(flags: int) -> Instruction:
+        def sets(cpu: ScriptedCpu) -> None:
+            cpu.regs.rflags = cpu.regs.rflags & ~0x80 | flags
+
+        return sets
+
+    first: Program = {START: (3, nothing), START + 3: (2, lambda cpu: None), START + 5: (2, adds(0))}
+    for flags_of_add, differences in ((0, ()), (0x80, (Difference("flag SF", "0", "1"),))):
+        found = compare({START: (3, flags(0x80)), START + 5: (2, adds(flags_of_add))}, every, first, code)
+        assert found.differences == differences and found.instructions == (2 if differences else 4)
+
+
 @EVERY
 def test_what_it_does_not(every: int) -> None:
     first, second = short(nothing, 5, all_rounds), short(flags(0x81), 5, all_rounds)

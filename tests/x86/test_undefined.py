@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvmdbg.x86.asm import assemble
-from kvmdbg.x86.undefined import AF, CF, OF, PF, SF, ZF, Undefined, answered, undefined
+from kvmdbg.x86.undefined import AF, CF, OF, PF, SF, ZF, Undefined, answered, defined, undefined
 
 
 def of(text: str, bits: int = 32, **registers: int) -> Undefined:
@@ -55,3 +55,14 @@ def test_answers_of_the_cpu() -> None:
     assert answered(b"\x0f\x31", 32) == {"rax", "rdx"} and answered(b"\x0f\xa2", 64) == {"rax", "rbx", "rcx", "rdx"}
     assert answered(assemble("rdrand ecx", 0, 32), 32) == {"rcx"}
     assert not answered(b"\x90", 32) and not answered(b"\xff\xff", 32)
+
+
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        ("add eax, ebx", CF | PF | AF | ZF | SF | OF), ("mov eax, ebx", 0), ("inc eax", PF | AF | ZF | SF | OF),
+        ("stc", CF), ("clc", CF), ("mul ebx", CF | OF), ("fadd st(0), st(1)", 0),
+    ],
+)  # fmt: skip
+def test_flags_that_are_set(text: str, flags: int) -> None:
+    assert defined(assemble(text, 0, 32), 32) == flags
