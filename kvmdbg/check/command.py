@@ -38,7 +38,11 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("-j", "--jobs", type=_jobs, default=os.cpu_count() or 1, metavar="COUNT", help="guests at once")
     found.add_argument("--only", default="", metavar="TEXT", help="guests whose names have this text")
     found.add_argument("--junit", metavar="FILE", help="write the results as JUnit XML")
-    found.add_argument("--keep", metavar="FOLDER", help="write the screens of guests that fail there, as NAME.png")
+    found.add_argument(
+        "--keep",
+        metavar="FOLDER",
+        help="write the screens of guests that fail there, as NAME.png, and reports, NAME.html",
+    )
     found.add_argument("--list", action="store_true", help="name the guests, and run none")
     return found
 
@@ -91,11 +95,11 @@ def make_folder(path: str) -> None:
 
 
 def run(case: Case, folder: Path, keep: str | None = None) -> Result:
-    """Check one guest, in a process of its own; where it fails its screen goes into the folder ``keep``."""
+    """Check one guest, in a process of its own; where it fails its screen and a report go into the folder ``keep``."""
     if case.skip:
         return Result(case, (), 0.0)
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", case.name)
-    kept = [os.path.abspath(os.path.join(keep, f"{name}.png"))] if keep is not None else []
+    kept = [os.path.abspath(os.path.join(keep, name))] if keep is not None else []
     command = [sys.executable, "-m", "kvmdbg", WORKER, as_text(case), *kept]
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
     try:

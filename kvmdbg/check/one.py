@@ -22,14 +22,16 @@ SHOWN = 2000
 def check(session: Session, case: Case, keep: str = "") -> dict[str, Any]:
     """Whether the guest behaves: ``problems`` (none if so), ``seconds``, ``output`` and ``stop`` in words.
 
-    The screen of one that does not goes into the file ``keep``.
+    What one that does not has on its screen goes into the file ``keep`` .png, a report of where it stands into .html.
     """
     begin = time.monotonic()
     looking = Looking(session, case)
     stop = looking.run(begin + case.limit)
     problems = looking.problems(stop)
-    if problems and keep and session.peripherals.has_picture:
-        session.save_screen(keep)
+    if problems and keep:
+        if session.peripherals.has_picture:
+            session.save_screen(f"{keep}.png")
+        session.report(f"{keep}.html")
     return {
         "problems": problems,
         "seconds": time.monotonic() - begin,

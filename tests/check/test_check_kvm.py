@@ -11,6 +11,8 @@ import pytest
 
 import kvmdbg
 from kvmdbg.build import from_assembly
+from kvmdbg.check.manifest import Case
+from kvmdbg.check.one import Looking
 
 pytestmark = [pytest.mark.kvm, pytest.mark.timeout(120)]
 
@@ -118,23 +120,42 @@ PICTURE = f"""
 
 
 def test_a_picture_is_compared_pixel_by_pixel(tmp_path: Path) -> None:
+    file = str(tmp_path / "picture.png")
     with kvmdbg.open(SCREENS) as dbg:
         dbg.type(" ")
-        dbg.run(timeout=3)
-        picture = dbg.save_screen(str(tmp_path / "picture.png"))
+        wanted, last = {320 & 0xFF, (320 - 255) ^ 127}, b""
+        while dbg.screen() or {dbg.picture().row(y)[x] for x, y in ((0, 0), (255, 127))} != wanted:
+            dbg.run(timeout=0.5)
+        while (picture := dbg.save_screen(file)).pixels != last:  # until it is drawn
+            last = picture.pixels
+            dbg.run(timeout=0.5)
+        changed = bytearray(picture.pixels)
+        changed[320 * 7 + 9] ^= 1
+        with open(tmp_path / "changed.png", "wb") as other:
+            png.Writer(320, 200, palette=picture.colours, bitdepth=8).write_array(other, changed)
+        looking = Looking(dbg, Case("", (), screen_image=str(tmp_path / "changed.png")))
+        assert looking.missing() == [
+            f"1 pixels of the screen are not as in {tmp_path / 'changed.png'}, the first at 9, 7"
+        ]
     assert (picture.width, picture.height) == (320, 200)
-    assert {picture.row(y)[x] for x, y in ((0, 0), (255, 127))} == {320 & 0xFF, (320 - 255) ^ 127}
     (tmp_path / "check.toml").write_text(PICTURE)
     status, said = check(tmp_path, "-j", "1")
     assert status == 0, said
-    changed = bytearray(picture.pixels)
-    changed[320 * 7 + 9] ^= 1
-    with open(tmp_path / "picture.png", "wb") as file:
-        png.Writer(320, 200, palette=picture.colours, bitdepth=8).write_array(file, changed)
-    (tmp_path / "check.toml").write_text(PICTURE.replace("limit = 20", "limit = 3"))
+
+
+def test_what_a_guest_that_fails_leaves(tmp_path: Path) -> None:
+    (tmp_path / "check.toml").write_text(f"""
+        [[guest]]
+        name = "never so"
+        image = "{SCREENS}"
+        screen = "never"
+        limit = 1
+    """)
     status, said = check(tmp_path, "--keep", str(tmp_path / "kept"))
-    assert status == 1 and "  1 pixels of the screen are not as in picture.png, the first at 9, 7" in said, said
-    assert next(iter(png.Reader(filename=str(tmp_path / "kept" / "its_first_picture.png")).read()[2]))[:3]
+    assert status == 1 and "the screen has no 'never'" in said, said
+    assert png.Reader(filename=str(tmp_path / "kept" / "never_so.png")).read()[0] == 720
+    report = (tmp_path / "kept" / "never_so.html").read_text(encoding="utf-8")
+    assert report.startswith("<!DOCTYPE html>") and "screens.bin" in report
 
 
 def test_steps_patterns_and_ends(folder: Path) -> None:
