@@ -109,9 +109,10 @@ class Console:
     def _write_above(self) -> None:
         """In the prompt's event loop: write what was gathered above the prompt."""
         with self._lock:
-            app, above, self._above = self._app, self._above, ""
-            if app is None or not above:
-                return
+            app, above = self._app, self._above
+            if app is None or not above or app.is_done:  # it is written when a prompt that is ending has ended:
+                return  # the terminal's answer to where its cursor is would come too late for it
+            self._above = ""
             if not above.endswith("\n"):
                 above += "\n"
             app.renderer.erase()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -71,3 +73,16 @@ def test_an_unended_line_belongs_to_the_prompt(capsys: pytest.CaptureFixture[str
     console.keep_partial()
     assert console.partial == ""
     assert capsys.readouterr().out == "\r\x1b[Kone\ntwo more\nA trace line.\nthree"
+
+
+def test_a_prompt_that_is_ending_asks_nothing_of_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where its cursor is would be answered when nobody reads it any more, and be echoed into the output."""
+    console = Console(lambda: 80, lambda: "")
+    ending: Any = SimpleNamespace(is_done=True, loop=None)
+    with console.prompting(ending):
+        console.guest(b"one\n")
+        console._write_above()
+        sys.stdout.flush()
+        assert "one" not in capsys.readouterr().out
+    sys.stdout.flush()
+    assert capsys.readouterr().out == "one\n"
