@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.counted_port import CountedPort
 from kvmdbg.kvm.run_page import (
+    REGS,
+    REGS_END,
     U8_WANTS_WINDOW,
     U32_DEBUG_EXCEPTION,
     U32_EXIT_REASON,
@@ -24,12 +26,12 @@ from kvmdbg.kvm.run_page import (
 )
 from kvmdbg.machine import kick
 from kvmdbg.machine.cpu import CountReached
-from kvmdbg.machine.strides import stride
 from kvmdbg.soft import library
 from kvmdbg.soft.devices import DeviceWindow
 from kvmdbg.soft.exit_page import ExitPage
 from kvmdbg.soft.nothing_done import may_be_begun_again, repeats_no_more
-from kvmdbg.soft.state import CR2, DR, ERROR_CODE, GENERAL, IS_INT
+from kvmdbg.soft.state import CR2, ERROR_CODE, GENERAL, IS_INT
+from kvmdbg.soft.strides import Strides
 from kvmdbg.soft.told_instructions import ToldInstructions
 from kvmdbg.x86.delivery import INT, INT1, INT3, INTO, Event, Refused
 from kvmdbg.x86.exceptions import Shutdown, dispatch
@@ -154,15 +156,12 @@ class SoftCpu(ExitPage):
 
     # --- running -----------------------------------------------------------------------------------
 
-    def set_signal_mask(self, *unblocked: int) -> None:
-        """A kick is looked for between two slices."""
-
     def _take_kick(self) -> None:
         if kick.pending():
             self.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
             raise InterruptedError(errno.EINTR, "Interrupted")
 
-    def _take_changes(self) -> None:
+    def take_changes(self) -> None:
         """Before unicorn runs: what has been written from outside becomes its state."""
         self.vm.settle()
         self.flush_regs()
@@ -172,16 +171,29 @@ class SoftCpu(ExitPage):
 
     def go(self, count: int) -> bool:
         """Have unicorn run so many instructions; whether it was not ended by anything else."""
-        self.why = None
         vm, state = self.vm, self.state
         start = vm.library.quick.uc_emu_start if count == 1 else vm.library.start
-        error = start(vm.uc, state.rip, 0, 0, count)
-        state.save()
-        if error and self.why is None:
-            raise RuntimeError(f"unicorn ended with error {error} at {state.pc:#x}")
-        begun = vm.begun.value
+        while True:
+            self.why = None
+            error = start(vm.uc, state.rip, 0, 0, count)
+            state.save()
+            if error and self.why is None:
+                raise RuntimeError(f"unicorn ended with error {error} at {state.pc:#x}")
+            begun = vm.begun.value
+            if not self.write_logged():
+                break
+            self.instructions += begun - 1
+            count -= begun - 1
         self.instructions += min(begun, count)
         return begun > count
+
+    def write_logged(self) -> bool:
+        """Whether unicorn has ended only for the log of written pages: the instruction is to be run again."""
+        why = self.why
+        if why is None or why[0] != "memory" or why[1] != library.MEM_WRITE_PROT or not self.vm.logs_write(why[2]):
+            return False
+        self.state.go_back_to(self._before_refusal)
+        return True
 
     @property
     def _steps(self) -> bool:
@@ -220,31 +232,30 @@ class SoftCpu(ExitPage):
             if kick.pending():
                 self.show()
                 raise InterruptedError(errno.EINTR, "Interrupted")
-            self._take_changes()
+            self.take_changes()
 
     def _one_step(self) -> None:
         """One instruction, or one round of a repeated one, and the exit that it leads to."""
         state = self.state
-        rip, own = state.rip, state.flags & EFLAGS_TF
-        dr6 = state.u64[DR // 8 + 6]
-        before = bytes(state.u64[GENERAL // 8 : GENERAL // 8 + 16])
-        exhausted = self.go(1)
-        if exhausted and state.rip == rip and before == bytes(state.u64[GENERAL // 8 : GENERAL // 8 + 16]):
-            exhausted = self._begun_again()
-        if own and self.why == ("exception", 1):
-            state.u64[DR // 8 + 6] = dr6  # the step's trap is not the guest's
-            self.why, exhausted, self.context_changed = None, True, True
+        state.regs_to(self.words)
+        before, own = self.raw[REGS:REGS_END], state.flags & EFLAGS_TF
+        self.end_step(state.rip, before, own, self.go(1))
+
+    def end_step(self, rip: int, before: bytes, own: int, exhausted: bool) -> None:
+        """Behind a run of one instruction, which began with registers ``before`` and the guest's own EFLAGS.TF."""
+        state = self.state
+        if exhausted and state.rip == rip:
+            state.regs_to(self.words)
+            if before == self.raw[REGS:REGS_END] and may_be_begun_again(self.vm, state):
+                self.instructions -= 2  # nothing was done (nothing_done.py), which has been counted already
+                exhausted = self.go(2)
+        if own and self.why == ("exception", 1):  # the guest's own trap, which is taken at the next entry
+            self.why, exhausted = None, True
+            self.waiting, self.entered_handler = Event.exception(1), True
         if exhausted and state.rip == rip and repeats_no_more(self.vm, self.state):
             self.go(1)
         if not self.ended(exhausted) and self.u32[U32_EXIT_REASON] != exits.KVM_EXIT_DEBUG:
             self.debug_exit(1, state.pc, DR6_BS)
-
-    def _begun_again(self) -> bool:
-        """Make a step that has come to nothing (nothing_done.py), which has been counted already."""
-        if not may_be_begun_again(self.vm, self.state):
-            return True
-        self.instructions -= 2
-        return self.go(2)
 
     def ended(self, exhausted: bool) -> bool:
         """What unicorn's run has led to; whether that is an exit."""
@@ -256,7 +267,7 @@ class SoftCpu(ExitPage):
             return True
         word = why[0]
         if word == "out":
-            self.io_exit(1, why[1], why[2], why[3])
+            self.io_exit(1, *why[1:])
             return True
         if word == "in":
             return self._in_exit(why[1], why[2])
@@ -342,7 +353,7 @@ class SoftCpu(ExitPage):
         self.state.regs_from(self.words)
         self.set_sregs(cpu.sregs)
         self.state.shadow = False
-        self._take_changes()
+        self.take_changes()
         if self._steps:
             self.debug_exit(1, self.state.pc, DR6_BS)
         return self._steps
@@ -381,7 +392,7 @@ class SoftCpu(ExitPage):
 
     def _finish(self) -> bool:
         """End the instruction of the last exit; whether that has led to another one."""
-        self._take_changes()
+        self.take_changes()
         repeat, self._repeat = self._repeat, None
         if repeat is not None:
             return repeat()
@@ -407,7 +418,7 @@ class SoftCpu(ExitPage):
         self.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
         if self._finish():
             return
-        self._take_changes()
+        self.take_changes()
         if was_unfinished and self._steps:
             self.debug_exit(1, self.state.pc, DR6_BS)
             return
@@ -448,7 +459,7 @@ class SoftCpu(ExitPage):
         return self._step
 
     def _make_stride(self) -> Callable[..., tuple[int, int | None, bytes]]:
-        return lambda ports, *others: stride(self, *others)
+        return Strides(self).stride
 
     def _step(self) -> int | None:
         rip = self.regs.rip

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from kvmdbg.machine.memory import PAGE, Guard, GuestMemory
+from kvmdbg.machine.memory import PAGE, Guard, GuestMemory, Slot
 from kvmdbg.soft.library import ALL, EXECUTE, READ
 from kvmdbg.x86.faults import State
 
@@ -34,8 +34,12 @@ class SoftMemory(GuestMemory):
         return super().exchange(new, expected)
 
     def put_page(self, address: int, data: bytes) -> None:
-        self._soft.code_changed = self._soft.translation_changed = True
-        super().put_page(address, data)
+        region = self.find(address)
+        assert region is not None
+        at = address - region.address
+        if region.mapping[at : at + PAGE] != data:
+            self._soft.code_changed = self._soft.translation_changed = True
+            region.mapping[at : at + PAGE] = data
 
     def clear(self) -> None:
         self._soft.code_changed = self._soft.translation_changed = True
@@ -48,6 +52,11 @@ class SoftMemory(GuestMemory):
             region.view[address - region.address : address - region.address + len(data)] = data
             if self._tracking:
                 self._written.add(address & -PAGE)
+
+    # --- what has changed --------------------------------------------------------------------------
+
+    def _log(self, slot: Slot) -> None:
+        self._written |= self._soft.take_log()
 
     # --- guards ------------------------------------------------------------------------------------
 

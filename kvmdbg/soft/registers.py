@@ -59,6 +59,9 @@ class SoftRegisters(RunPage):
         xsave.region[0], xsave.region[6] = 0x37F, 0x1F80
         self.set_xsave(xsave)
 
+    def set_signal_mask(self, *unblocked: int) -> None:
+        """A kick is looked for between two runs."""
+
     # --- general and special registers -------------------------------------------------------------
 
     def get_regs(self) -> abi.kvm_regs:

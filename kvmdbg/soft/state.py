@@ -13,7 +13,7 @@ from typing import Any
 
 from kvmdbg.errors import NotSupportedHere
 from kvmdbg.kvm import abi
-from kvmdbg.soft.library import REG_FPCW, REG_MXCSR, REG_RFLAGS, Library, check
+from kvmdbg.soft.library import REG_FPCW, REG_MXCSR, Library, check
 from kvmdbg.x86.modes import CR0_PE, EFER_LMA, EFLAGS_VM
 
 GENERAL = 0x28
@@ -72,8 +72,6 @@ class State:
         self.u32 = self.bytes[: size // 4 * 4].cast("I")
         self.u64 = self.bytes[: size // 8 * 8].cast("Q")
         self._save, self._restore = library.quick.uc_context_save, library.quick.uc_context_restore
-        self._read, self._flags = library.quick.uc_reg_read, c_uint64()
-        self._flags_at = ctypes.byref(self._flags)
         self.save()
         if size < OLD_EXCEPTION + 8 or not self._is_as_known():
             raise NotSupportedHere("this unicorn keeps its state otherwise than 2.1.4: pip install 'unicorn==2.1.4'")
@@ -119,12 +117,8 @@ class State:
 
     @property
     def flags(self) -> int:
-        """RFLAGS; what was saved last is what the CPU has."""
-        if self.u32[CC_OP // 4] != CC_OP_EFLAGS:
-            self._read(self._uc, REG_RFLAGS, self._flags_at)
-            return self._flags.value
-        direction = EFLAGS_DF if self.u32[DF // 4] != 1 else 0
-        return self.u64[EFLAGS // 8] & ~(CC_FLAGS | EFLAGS_DF) | self.u64[CC_SRC // 8] & CC_FLAGS | direction | 2
+        """RFLAGS: unicorn puts them together in EFLAGS at the end of each run, and before each instruction."""
+        return self.u64[EFLAGS // 8] | 2
 
     @flags.setter
     def flags(self, value: int) -> None:

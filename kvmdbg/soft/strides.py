@@ -1,0 +1,83 @@
+"""Steps in a row without the exits between them, which would cost more than the instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from typing import TYPE_CHECKING
+
+from kvmdbg.kvm import exits
+from kvmdbg.kvm.counted_port import CountedPort
+from kvmdbg.kvm.run_page import REGS, REGS_END, U32_EXIT_REASON
+from kvmdbg.machine import kick
+from kvmdbg.machine.strides import LAST
+from kvmdbg.soft.state import RIP
+
+if TYPE_CHECKING:
+    from kvmdbg.soft.cpu import SoftCpu
+
+LOOK = 64
+"""So many steps are made between two looks for a kick."""
+
+
+class Strides:
+    """Of one vCPU."""
+
+    def __init__(self, cpu: SoftCpu) -> None:
+        self._cpu = cpu
+
+    def stride(
+        self,
+        ports: Mapping[int, CountedPort],
+        code: memoryview | bytes,
+        pc: int,
+        plain: Callable[[memoryview | bytes, int], bool],
+        most: int,
+        stops: Container[int],
+        record: list[bytes] | None,
+        out_is_past: bool = False,
+    ) -> tuple[int, int | None, bytes]:
+        """As ``Cpu.stride`` has it, but for writes to ports: a step that exits is the last."""
+        cpu = self._cpu
+        state, raw, words, vm = cpu.state, cpu.raw, cpu.words, cpu.vm
+        run, save, regs_to, u64, at_rip = vm.library.quick.uc_emu_start, state.save, state.regs_to, state.u64, RIP // 8
+        uc, begun = vm.uc, vm.begun
+        start, done = pc & ~0xFFF, 0
+        low, high = start, start + LAST
+        quick = False
+        while True:
+            before = raw[REGS:REGS_END]
+            if done == most or (done and pc in stops) or not low <= pc < high or not plain(code, pc - start):
+                return done, pc, before
+            if not quick:
+                if cpu.unfinished or cpu.waiting:
+                    came_to = cpu.step()
+                    if came_to is None:
+                        return done, None, before
+                    pc, done = came_to, done + 1
+                    if record is not None:
+                        record.append(raw[REGS:REGS_END])
+                    continue
+                cpu.take_changes()
+                quick = True
+            if not done % LOOK and kick.pending():
+                cpu.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
+                return done, None, before
+            rip = u64[at_rip]
+            cpu.why, cpu.entered_handler = None, False
+            run(uc, rip, 0, 0, 1)
+            save()
+            if cpu.why is not None and cpu.write_logged():
+                continue
+            cpu.instructions += 1
+            if cpu.why is not None or begun.value < 2 or u64[at_rip] == rip:
+                cpu.end_step(rip, before, 0, begun.value > 1)
+                if cpu.u32[U32_EXIT_REASON] != exits.KVM_EXIT_DEBUG or u64[at_rip] == rip:
+                    return done, None, before
+                quick = False
+                pc = cpu.debug_pc
+            else:
+                regs_to(words)
+                pc += u64[at_rip] - rip
+            done += 1
+            if record is not None:
+                record.append(raw[REGS:REGS_END])
