@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 from kvmdbg.devices.pci import IO_ENABLED, MEMORY_ENABLED, PREFETCHABLE, Function
 from kvmdbg.devices.registry import device
 from kvmdbg.machine.board import Board
+from kvmdbg.machine.layout import PICTURE, PICTURE_SIZE
 
-ADDRESS, SIZE = 0xFD000000, 16 << 20
-"""Where the memory of the picture lies, and how much of it there is, as on QEMU."""
+ADDRESS, SIZE = PICTURE, PICTURE_SIZE
 SLOT = 2
 """Its place in PCI configuration space."""
 WINDOW, WINDOW_SIZE = 0xA0000, 0x10000

@@ -19,7 +19,7 @@ from kvmdbg.firmware.rom import SIZE as BIOS_SIZE
 from kvmdbg.kvm import abi
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.disk import FIRST_HARD_DISK, Disks
-from kvmdbg.machine.image import Image
+from kvmdbg.machine.image import Image, Screen
 from kvmdbg.machine.machine import Machine
 from kvmdbg.record import record
 
@@ -124,6 +124,8 @@ class Hardware:
                 raise UsageError(f"{image.path} is no Solo5 unikernel for hvt, and this machine takes no others")
             elif options.machine == "pc":
                 add_standard(machine.bus, board)
+            if image.screen is not None:
+                self._show(image.screen, machine)
             add_needed(machine.bus, board)
             if self._wants_bios(image, machine):
                 from kvmdbg.firmware.bios import Bios  # most guests in other modes have no use for it
@@ -136,6 +138,16 @@ class Hardware:
             machine.close()
             raise
         return machine
+
+    @staticmethod
+    def _show(screen: Screen, machine: Machine) -> None:
+        """Have the picture there that a boot loader would have set up."""
+        from kvmdbg.devices.vbe import Vbe  # few guests ask for one
+
+        found = next((one for one in machine.bus.devices if isinstance(one, Vbe)), None)
+        adapter = found or add_device(machine.bus, "vbe", machine.board)
+        assert isinstance(adapter, Vbe)
+        adapter.set_mode(screen.width, screen.height, screen.bits, linear=True)
 
     def _add_disks(self, machine: Machine, image: Image) -> None:
         options, disks = self.options, machine.board.disks

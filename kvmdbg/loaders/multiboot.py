@@ -20,8 +20,9 @@ from kvmdbg.loaders.multiboot_kernel import (
     read_kernel,
     text,
 )
+from kvmdbg.loaders.multiboot_screen import colours, described, picture
 from kvmdbg.loaders.registry import loader
-from kvmdbg.machine.image import BootStructure, Entry, Image, LoadOptions
+from kvmdbg.machine.image import BootStructure, Entry, Image, LoadOptions, Screen
 from kvmdbg.machine.layout import ram_areas
 from kvmdbg.record import record
 
@@ -30,7 +31,7 @@ LOADER_MAGIC = 0x2BADB002
 SEARCH = 8192  # the header lies within the first 8 KiB, aligned to 4
 ADDRESSES_VALID = 1 << 16
 VIDEO_WANTED = 1 << 2
-KNOWN_REQUIREMENTS = 0b111  # page-aligned modules, memory information, video mode (asked for; it gets the text screen)
+KNOWN_REQUIREMENTS = 0b111  # page-aligned modules, memory information, video mode
 
 INFO_SIZE = 120  # 116 bytes to the end of framebuffer_type's union, padded
 INFO_MEMORY = 1 << 0
@@ -41,8 +42,8 @@ INFO_MMAP = 1 << 6
 INFO_LOADER_NAME = 1 << 9
 INFO_FRAMEBUFFER = 1 << 12
 MODULE_SIZE = 16
-TEXT_SCREEN = struct.pack("<QIIIBB", 0xB8000, 160, 80, 25, 16, 2)
-"""framebuffer_addr, _pitch, _width, _height (in characters), _bpp and _type: EGA text."""
+VIDEO_AT, LINEAR_PICTURE = 32, 0
+"""Where a header has the kind of screen that is wanted, its width, height and bits."""
 
 
 @record
@@ -56,6 +57,20 @@ class Header:
     load_end: int = 0
     bss_end: int = 0
     entry: int = 0
+
+    @property
+    def wants_screen(self) -> bool:
+        """Whether it asks to be told of the screen."""
+        return bool(self.flags & VIDEO_WANTED)
+
+
+def wanted_screen(data: bytes, header: Header) -> Screen | None:
+    """The picture that the kernel asks for; None where text will do."""
+    fields = data[header.offset + VIDEO_AT : header.offset + VIDEO_AT + 16]
+    if not header.wants_screen or len(fields) < 16:
+        return None
+    kind, width, height, bits = struct.unpack("<4I", fields)
+    return picture(width, height, bits) if kind == LINEAR_PICTURE else None
 
 
 def find_header(data: bytes) -> Header | None:
@@ -104,14 +119,16 @@ class Multiboot:
         kernel = read_kernel(data, path, header.offset, addresses, start)
         given = put_behind(kernel, data, path, options)
         entry = chosen_entry(options, Entry(None, kernel.start), path, "prot", kernel.symbols, kernel.physical)
-        made = _information(options.cmdline, given, bool(header.flags & VIDEO_WANTED))
+        screen = wanted_screen(data, header)
+        told = described(screen) + colours(screen) if header.wants_screen else b""
+        made = _information(options.cmdline, given, told)
         return Image(
             path, self.name, [*kernel.segments, *given.segments], "prot", entry, {"rax": LOADER_MAGIC},
-            kernel.symbols, [made], remark=kernel.remark, function_bits=kernel.bits,
+            kernel.symbols, [made], remark=kernel.remark, function_bits=kernel.bits, screen=screen,
         )  # fmt: skip
 
 
-def _information(cmdline: str, given: Given, screen: bool) -> BootStructure:
+def _information(cmdline: str, given: Given, screen: bytes) -> BootStructure:
     command = text(cmdline)
     size = len(information(0, 0, command, given, screen)) + MOST_AREAS * 24
     return BootStructure(
@@ -125,11 +142,11 @@ def _information(cmdline: str, given: Given, screen: bool) -> BootStructure:
 NOTHING = Given(None, [], [])
 
 
-def information(address: int, memory: int, command: bytes, given: Given = NOTHING, screen: bool = False) -> bytes:
+def information(address: int, memory: int, command: bytes, given: Given = NOTHING, screen: bytes = b"") -> bytes:
     """The multiboot information structure for ``address``, with what it points to behind it.
 
     ``memory`` is the RAM in bytes, ``command`` the command line with its NUL, given exactly as ``--cmdline`` has it;
-    with ``screen`` it tells of the text screen.
+    ``screen`` is what it tells of the screen, from framebuffer_addr on.
     """
     entries = b"".join(struct.pack("<IQQI", 20, *area) for area in memory_map(memory))
     map_at = address + INFO_SIZE
@@ -159,5 +176,5 @@ def information(address: int, memory: int, command: bytes, given: Given = NOTHIN
         *(len(entries), map_at),
         *(0, 0, 0, name_at),  # drives_length, drives_addr, config_table, boot_loader_name
     )
-    fields = fields.ljust(88, b"\0") + (TEXT_SCREEN if screen else b"")
+    fields = fields.ljust(88, b"\0") + screen
     return fields.ljust(INFO_SIZE, b"\0") + entries + headers + modules + words + LOADER_NAME + command

@@ -24,8 +24,9 @@ from kvmdbg.loaders.multiboot_kernel import (
     read_kernel,
     text,
 )
+from kvmdbg.loaders.multiboot_screen import colours, described, picture
 from kvmdbg.loaders.registry import loader
-from kvmdbg.machine.image import BootStructure, Entry, Image, LoadOptions
+from kvmdbg.machine.image import BootStructure, Entry, Image, LoadOptions, Screen
 from kvmdbg.machine.layout import ram_areas
 from kvmdbg.record import field, record
 
@@ -42,9 +43,6 @@ END, REQUEST, ADDRESS, ENTRY, CONSOLE, FRAMEBUFFER, ALIGNED_MODULES, EFI, EFI_EN
 SIZES = {ADDRESS: 24, ENTRY: 12, CONSOLE: 12, FRAMEBUFFER: 20, RELOCATABLE: 24}
 LAST_INFORMATION = 21  # the highest type that boot information has
 LOWEST, HIGHEST = 1, 2  # where a relocatable kernel prefers to be
-
-TEXT_SCREEN = struct.pack("<QIIIBBH", 0xB8000, 160, 80, 25, 16, 2, 0)
-"""Address, pitch, width and height (in characters), bits, type: EGA text."""
 
 
 @record
@@ -153,11 +151,12 @@ class Multiboot2:
         given = put_behind(kernel, data, path, options)
         entry = chosen_entry(options, Entry(None, kernel.start), path, "prot", kernel.symbols, kernel.physical)
         relocatable = header.tag(RELOCATABLE) is not None
+        screen = wanted_screen(header)
         base = min(one.address for one in kernel.segments) if relocatable else None
         return Image(
             path, self.name, [*kernel.segments, *given.segments], "prot", entry, {"rax": LOADER_MAGIC},
-            kernel.symbols, [_information(text(options.cmdline), given, base)], bias=kernel.bias, remark=kernel.remark,
-            function_bits=kernel.bits, notes=_notes(header),
+            kernel.symbols, [_information(text(options.cmdline), given, base, screen)], bias=kernel.bias,
+            remark=kernel.remark, function_bits=kernel.bits, screen=screen,
         )  # fmt: skip
 
 
@@ -169,11 +168,10 @@ def _addresses(tag: tuple[int, ...], offset: int) -> Addresses:
     return Addresses(header_address, load_address, load_end, bss_end)
 
 
-def _notes(header: Header) -> list[str]:
+def wanted_screen(header: Header) -> Screen | None:
+    """The picture that the kernel asks for; without a number of bits text will do."""
     wanted = header.tag(FRAMEBUFFER)
-    if wanted is None or not wanted[2]:
-        return []
-    return [f"The kernel would like a screen of {wanted[0]}x{wanted[1]}x{wanted[2]}; it gets the text screen."]
+    return picture(*wanted[:3]) if wanted is not None and wanted[2] else None
 
 
 def _relocated(kernel: Kernel, header: Header, path: str, memory: int) -> Kernel:
@@ -196,24 +194,30 @@ def _relocated(kernel: Kernel, header: Header, path: str, memory: int) -> Kernel
     return moved(kernel, base - start)
 
 
-def _information(command: bytes, given: Given, base: int | None) -> BootStructure:
-    size = len(information(0, command, given, base)) + MOST_AREAS * 24
+def _information(command: bytes, given: Given, base: int | None, screen: Screen | None) -> BootStructure:
+    size = len(information(0, command, given, base, screen)) + MOST_AREAS * 24
     return BootStructure(
         "multiboot2 information",
         size,
-        lambda address, memory: information(memory, command, given, base).ljust(size, b"\0"),
+        lambda address, memory: information(memory, command, given, base, screen).ljust(size, b"\0"),
         "rbx",
     )
 
 
-def information(memory: int, command: bytes, given: Given, base: int | None = None) -> bytes:
+def information(
+    memory: int, command: bytes, given: Given, base: int | None = None, screen: Screen | None = None
+) -> bytes:
     """The boot information; it has no addresses of its own. ``base`` is where a relocatable kernel was loaded."""
     low = ram_areas(memory)[0][1]
     lower, upper = min(low, EBDA) >> 10, max(low - HIGH_START, 0) >> 10  # KiB
     areas = b"".join(struct.pack("<QQII", *area, 0) for area in memory_map(memory))
     tags = [(1, command), (2, LOADER_NAME)]
     tags += [(3, struct.pack("<II", segment.address, segment.end) + words) for segment, words in given.modules]
-    tags += [(4, struct.pack("<II", lower, upper)), (6, struct.pack("<II", 24, 0) + areas), (8, TEXT_SCREEN)]
+    tags += [
+        (4, struct.pack("<II", lower, upper)),
+        (6, struct.pack("<II", 24, 0) + areas),
+        (8, described(screen) + bytes(2) + colours(screen)),
+    ]
     if (one := given.sections) is not None:
         tags.append((9, struct.pack("<III", one.number, one.entry_size, one.names) + one.headers))
     if base is not None:

@@ -93,6 +93,15 @@ class BootStructure:
 
 
 @record
+class Screen:
+    """A picture that a boot loader has set up: pixels, and the bits of each."""
+
+    width: int
+    height: int
+    bits: int
+
+
+@record
 class Image:
     """A guest as read from its file, ready to be placed.
 
@@ -126,6 +135,8 @@ class Image:
     """More symbols, which take a while to find: made when a name or an address is first looked up."""
     debug_files: Sequence[str] = ()
     """ELF files of the same program that may have debug information."""
+    screen: Screen | None = None
+    """What is shown when the guest starts, where that is no text."""
     drive: str = ""
     """The drive that its file is in, where a BIOS boots it: "floppy", "disk", "both" or "cdrom"."""
     start: Callable[[Any], Any] | None = None

@@ -12,6 +12,7 @@ from kvmdbg.errors import LoadError
 from kvmdbg.loaders import Entry, Image, LoadOptions, load
 from kvmdbg.loaders.multiboot2 import Multiboot2, find_header
 from kvmdbg.machine.boot import boot_state
+from kvmdbg.machine.image import Screen
 from tests.loaders.elf_images import FUNC, GLOBAL, ElfImage
 
 Write = Callable[[bytes], str]
@@ -150,7 +151,7 @@ def test_what_need_not_be_is_passed_over(image_file: Write) -> None:
     tags = tag(77, 1, optional=True), tag(1, 99, optional=True), tag(EFI_ENTRY, 5), tag(7), tag(CONSOLE, 3)
     image = load(image_file(elf(*tags, tag(FRAMEBUFFER, 1024, 768, 32))))
     assert image.format == "multiboot2"
-    assert image.notes == ["The kernel would like a screen of 1024x768x32; it gets the text screen."]
+    assert image.screen == Screen(1024, 768, 32)
 
 
 def test_where_the_header_may_be() -> None:

@@ -1,0 +1,96 @@
+"""Kernels that ask their boot loader for a picture find its address and draw there."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import kvmdbg
+from kvmdbg.build import from_assembly
+from kvmdbg.engine import stops
+from kvmdbg.errors import LoadError
+from kvmdbg.loaders import load
+from kvmdbg.machine.image import Screen
+from tests.conftest import TIME_SCALE
+
+Write = Callable[[bytes], str]
+AT, CODE = 0x100000, 0x80
+ADDRESSES, VIDEO = 1 << 16, 1 << 2
+WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)
+DRAW_1 = "mov esi, [ebx + 88]; mov edx, [ebx + 96]; mov ecx, [ebx + 104];"
+DRAW_2 = """
+    lea edi, [ebx + 8]
+1:  cmp dword ptr [edi], 8; je 2f
+    mov eax, [edi + 4]; add eax, 7; and eax, -8; add edi, eax; jmp 1b
+2:  mov esi, [edi + 8]; mov edx, [edi + 16]; mov ecx, [edi + 24];
+"""
+DRAW = "lea edi, [esi + edx + {place}]; mov dword ptr [edi], {value}; hlt"
+"""In the second line."""
+
+
+def kernel_1(flags: int, *video: int, code: bytes = b"\xf4") -> bytes:
+    head = struct.pack("<III", 0x1BADB002, flags | ADDRESSES, -(0x1BADB002 + (flags | ADDRESSES)) & 0xFFFFFFFF)
+    head += struct.pack("<5I", AT, AT, 0, 0, AT + CODE)
+    return (head + struct.pack(f"<{len(video)}I", *video)).ljust(CODE, b"\xff") + code
+
+
+def kernel_2(*screen: int, code: bytes = b"\xf4") -> bytes:
+    tags = struct.pack("<HHIIIIIHHIII", 2, 0, 24, AT, AT, 0, 0, 3, 0, 12, AT + CODE, 0)
+    if screen:
+        tags += struct.pack("<HHIIII", 5, 0, 20, *screen) + bytes(4)
+    tags += struct.pack("<HHI", 0, 0, 8)
+    length = 16 + len(tags)
+    head = struct.pack("<4I", 0xE85250D6, 0, length, -(0xE85250D6 + length) & 0xFFFFFFFF)
+    return (head + tags).ljust(CODE, b"\0") + code
+
+
+def code(folder: Path, text: str) -> bytes:
+    return from_assembly(text, folder, mode="prot", address=AT + CODE)[0].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "screen"),
+    [
+        ((0, 800, 600, 32), Screen(800, 600, 32)), ((0, 640, 480, 24), Screen(640, 480, 24)),
+        ((0, 320, 200, 16), Screen(320, 200, 16)), ((0, 0, 0, 0), Screen(1024, 768, 32)),
+        ((0, 1024, 768, 8), Screen(1024, 768, 32)), ((0, 99999, 600, 32), Screen(1024, 768, 32)),
+        ((0, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF), Screen(1024, 768, 32)), ((1, 80, 25, 0), None),
+    ],
+)  # fmt: skip
+def test_what_is_asked_for(image_file: Write, wanted: tuple[int, ...], screen: Screen | None) -> None:
+    assert load(image_file(kernel_1(VIDEO, *wanted))).screen == screen
+    assert load(image_file(kernel_1(0, *wanted))).screen is None
+    text = screen is None or not wanted[3]
+    assert load(image_file(kernel_2(*wanted[1:]))).screen == (None if text else screen)
+    assert load(image_file(kernel_2())).screen is None
+
+
+def test_a_header_that_is_cut_off(image_file: Write) -> None:
+    whole = kernel_1(VIDEO, 0, 800, 600, 32)
+    for size in range(len(whole)):
+        try:
+            load(image_file(whole[:size]))
+        except LoadError as error:
+            assert "\n" not in str(error)
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize("protocol", [1, 2])
+@pytest.mark.parametrize(("bits", "red"), [(32, 0xFF0000), (16, 0xF800)])
+def test_it_draws_there(tmp_path: Path, image_file: Write, protocol: int, bits: int, red: int) -> None:
+    draw = DRAW.format(place=bits // 8 * 7, value=red)
+    if protocol == 1:
+        data = kernel_1(VIDEO, 0, 640, 480, bits, code=code(tmp_path, DRAW_1 + draw))
+    else:
+        data = kernel_2(640, 480, bits, code=code(tmp_path, DRAW_2 + draw))
+    with kvmdbg.open(image_file(data), serial="none") as dbg:
+        for _ in range(2):
+            shown = dbg.picture()
+            assert (shown.width, shown.height, shown.rgb(1)[7]) == (640, 480, BLACK)
+            assert isinstance(dbg.run(timeout=20 * TIME_SCALE), stops.HaltedStop)
+            assert dbg.regs.ecx == 480
+            assert dbg.picture().rgb(1)[6:9] == [BLACK, RED, BLACK]
+            dbg.restart()
