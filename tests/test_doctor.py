@@ -41,7 +41,7 @@ def block(monkeypatch: pytest.MonkeyPatch, error: OSError | str) -> None:
 def test_all_is_well() -> None:
     found = doctor.examine()
     assert found.healthy and titles(found.text) == TITLES
-    assert "hello16.bin  printed 4, as it should, on KVM" in found.text and "single step" in found.text
+    assert "on KVM       it printed 4, as it should" in found.text and "single step" in found.text
     assert "  but  " not in found.text
     assert f"{VERSION}, in {ROOT}/kvmdbg" in found.text and "capstone 5" in found.text
     assert "gdb -ex 'target remote :1234'" in found.text and "lldb -o 'gdb-remote 1234'" in found.text
@@ -62,7 +62,7 @@ def test_without_kvm_the_rest_is_told(error: OSError | str, says: str, monkeypat
     assert titles(found.text) == TITLES
     assert says in found.text and "Traceback" not in found.text
     assert "target remote" in found.text and "capstone" in found.text
-    assert found.healthy and "printed 4, as it should, in software" in found.text
+    assert found.healthy and "in software  it printed 4, as it should" in found.text
 
 
 def test_without_kvm_and_unicorn_no_guest_runs(monkeypatch: pytest.MonkeyPatch) -> None:
