@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def face(module: str) -> Any:
-    """A module above whoever asks, as ``commands.report``."""
+    """A module above whoever asks, as ``commands.report_page``."""
     return import_module(f"kvmdbg.{module}")
 
 

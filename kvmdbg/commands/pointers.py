@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.commands.results import Piece, Result, Table
 from kvmdbg.commands.values import address_label
-from kvmdbg.debuginfo.linked import code_ranges
 from kvmdbg.errors import LoadError, MemoryFault
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ class CodeRanges:
     def of(self, files: list[tuple[str, int]]) -> list[tuple[int, int]]:
         """Start and end of each; none where no file tells code from data."""
         if files != self._files:
+            from kvmdbg.debuginfo.linked import code_ranges
+
             self._files, self._ranges = list(files), []
             for path, base in files:
                 try:

@@ -27,7 +27,7 @@ class Faces:
 
         SessionStateError while the guest runs, or is dead; LoadError where the file cannot be written.
         """
-        made: Report = face("commands.report").of_session(self._session, path)
+        made: Report = face("commands.report_page").of_session(self._session, path)
         return made
 
     def drgn(self) -> Any:

@@ -107,13 +107,13 @@ def load_ranges(path: str) -> list[tuple[int, int]]:
 
 def code_ranges(path: str) -> tuple[tuple[int, int], ...]:
     """Start and end of the linear addresses of an ELF file's sections of code; none of any other file. LoadError."""
-    from elftools.elf.constants import SH_FLAGS
-    from elftools.elf.elffile import ELFFile
-
     try:
         with open(path, "rb") as file, damage(path, "list of sections"):
             if file.read(4) != b"\x7fELF":
                 return ()
+            from elftools.elf.constants import SH_FLAGS
+            from elftools.elf.elffile import ELFFile
+
             wanted = SH_FLAGS.SHF_ALLOC | SH_FLAGS.SHF_EXECINSTR
             found = [one for one in ELFFile(file).iter_sections() if one["sh_flags"] & wanted == wanted]
             return tuple((int(one["sh_addr"]), int(one["sh_addr"] + one["sh_size"])) for one in found)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.report import report_of
+from kvmdbg.commands.report_page import report_of
 from kvmdbg.core.session import Session
 from kvmdbg.errors import KvmdbgError, LoadError, SessionStateError
 from kvmdbg.kvm import exits
@@ -123,7 +123,7 @@ def test_a_part_that_fails_says_why(dbg: Interpreter, monkeypatch: pytest.Monkey
     def fails(*_: object) -> None:
         raise KvmdbgError("it went <away>")
 
-    monkeypatch.setattr("kvmdbg.commands.report.backtrace", fails)
+    monkeypatch.setattr("kvmdbg.commands.report_page.backtrace", fails)
     typed(dbg, "break *0x100e", "continue")
     page = Page(report_of(dbg).html)
     assert page.text.count("it went <away>") == 1
