@@ -115,7 +115,8 @@ class SingleStep:
                     stop = self._to_handler(behind)
                     self._give_trap_flag(own, None)
                     return stop
-                if runner.step_trap is not None:  # else TF may have come into a frame by the debugger's steps
+                if runner.step_trap is not None or runner.host.profile.steps_into_handlers:
+                    # else TF may have come into a frame by the debugger's steps
                     source = self.flags.source()
                     image = self.flags.in_memory(source)
                 if (frame := self._over_iret()) is not None:

@@ -44,3 +44,20 @@ def test_an_instruction_that_writes_to_what_follows_is_one_step(tmp_path: Path, 
         for steps, value in ((1, 0x40), (1, 0x80)) if ahead > 2 else ((1, 0x40),):
             assert dbg.step(steps).reason == "step"
             assert dbg.memory.read(0x1000 + ahead, 1)[0] == value and dbg.registers.rip == 0x1000 + value // 0x20
+
+
+def test_trap_flag_of_the_guests_own(tmp_path: Path) -> None:
+    """A popf that clears it: four traps, stepped or not."""
+    from_assembly(
+        "cli\nxor ax, ax\nmov ds, ax\nmov word ptr [4], 0x101c\nmov word ptr [6], 0\npush 0x102\npopf\nnop\nnop\n"
+        "push 2\npopf\nnop\nhlt\ninc bx\niret",
+        tmp_path,
+    )
+    ends = []
+    for stepped in (False, True):
+        with kvmdbg.open(
+            tmp_path / "guest.bin", load=0x1000, engine="soft", serial="none", irqchip="none", firmware="none"
+        ) as dbg:
+            stop = dbg.step(30) if stepped else dbg.run(timeout=20)
+            ends.append((stop.reason, dbg.registers.bx, dbg.registers.rflags))
+    assert ends[0] == ends[1] == ("halted", 4, 2), ends
