@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -30,11 +31,13 @@ class Terminal:
     """The settings of the terminal at the start, to be put back at the end."""
 
     def __init__(self) -> None:
-        self._file = sys.stdin.fileno() if sys.stdin.isatty() else None
-        if self._file is not None:
-            import termios
+        self._file: int | None = None
+        if sys.stdin.isatty():
+            with suppress(ImportError):  # Windows has no such settings
+                import termios
 
-            self._settings = termios.tcgetattr(self._file)
+                self._file = sys.stdin.fileno()
+                self._settings = termios.tcgetattr(self._file)
 
     def put_back(self) -> None:
         """Unless it is as it was, or another process group has it now."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from kvmdbg.version import VERSION
@@ -72,6 +73,12 @@ def test_what_needs_no_guest() -> None:
     assert ran("demo", "--list").startswith("hello ")
     doctor = elsewhere("--doctor")
     assert doctor.stderr == "" and "Python" in doctor.stdout and "to attach" in doctor.stdout
+
+
+def test_a_terminal_without_termios() -> None:
+    shown = pexpect.run(f"{sys.executable} -m tests.elsewhere --version", cwd=str(ROOT), timeout=50 * TIME_SCALE)
+    assert shown == f"kvmdbg {VERSION}\r\n".encode()
+    assert ran("-c", "from kvmdbg.ui import pager, typing_through; print(typing_through.TAKES_KEYS)") == "False\n"
 
 
 def test_code_and_expressions_without_a_vcpu() -> None:

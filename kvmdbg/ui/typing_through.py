@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import sys
-import termios
 import threading
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
@@ -21,6 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.ui.guest_keys import keys_for, with_alt
+
+TAKES_KEYS = False
+with suppress(ImportError):  # Windows: what is typed stays for the prompt
+    import termios
+
+    TAKES_KEYS = True
 
 if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyPress
@@ -80,7 +85,7 @@ class TypingThrough:
     @contextmanager
     def taken(self) -> Iterator[None]:
         """While inside, what is typed goes to the guest if it looks for that."""
-        if self._setting() == "none" or threading.current_thread() is not threading.main_thread():
+        if not TAKES_KEYS or self._setting() == "none" or threading.current_thread() is not threading.main_thread():
             yield
             return
         if self._thread is None:
