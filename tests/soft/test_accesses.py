@@ -1,0 +1,73 @@
+"""Watched pages, devices and limits on the software engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import kvmdbg
+from kvmdbg.build import from_assembly
+from kvmdbg.engine import stops
+
+
+def opened(folder: Path, asm: str) -> kvmdbg.Session:
+    from_assembly(asm, folder)
+    return kvmdbg.open(folder / "guest.bin", engine="soft", serial="none", irqchip="none", machine="bare")
+
+
+@pytest.mark.parametrize("kind", ["write", "access"])
+def test_an_instruction_with_several_writes_is_done_once(tmp_path: Path, kind: str) -> None:
+    """Unicorn goes on with the others after the first was refused."""
+    far = "mov sp, 0x7004\npush ax\n.byte 0x9a\n.word other, 0\nother: mov bp, sp\nhlt"
+    with opened(tmp_path, far) as dbg:
+        dbg.watch(0x7100, 2, kind)
+        assert isinstance(dbg.run(timeout=30), stops.HaltedStop)
+        assert dbg.regs.bp == 0x6FFE
+        assert dbg.memory.read(0x7002, 2) == b"\0\0"
+        assert dbg.memory.read(0x6FFE, 4) == (dbg.regs.pc - 3).to_bytes(2, "little") + b"\0\0"
+
+
+def test_a_watchpoint_stops_at_each_write_and_tells_the_bytes(tmp_path: Path) -> None:
+    with opened(tmp_path, "mov byte ptr [0x5003], 7\nmov word ptr [0x5000], 0x1234\nhlt") as dbg:
+        dbg.watch(0x5000, 4)
+        first, second = dbg.run(timeout=30), dbg.run(timeout=30)
+        assert isinstance(first, stops.WatchpointStop) and first.new == b"\0\0\0\x07"
+        assert isinstance(second, stops.WatchpointStop) and second.new == b"\x34\x12\0\x07"
+
+
+def test_reads_and_writes_where_there_is_no_memory(tmp_path: Path) -> None:
+    """In one instruction, too: it is done again with each answer."""
+    asm = "mov ax, 0xffff\nmov ds, ax\nmov es, ax\nmov si, 0x8010\nmov di, 0x9010\nmovsw\nadd word ptr [0x8010], 5\nhlt"
+    from_assembly(asm, tmp_path)
+    options = {"engine": "soft", "serial": "none", "irqchip": "none", "machine": "bare", "memory": "1M"}
+    with kvmdbg.open(tmp_path / "guest.bin", **options) as dbg:
+        seen = []
+
+        @dbg.on.mmio_read(when="before")
+        def answer(exit):  # type: ignore[no-untyped-def]
+            seen.append(("read", exit.address, exit.value))
+            return 0x1122
+
+        @dbg.on.mmio_write()
+        def note(exit):  # type: ignore[no-untyped-def]
+            seen.append(("write", exit.address, exit.value))
+
+        assert isinstance(dbg.run(timeout=30), stops.HaltedStop)
+        assert [(one[0], one[1]) for one in seen] == [
+            ("read", 0x108000),
+            ("write", 0x109000),
+            ("read", 0x108000),
+            ("write", 0x108000),
+        ]
+        assert seen[1][2] == 0x1122 and seen[3][2] == 0x1127
+
+
+def test_a_limit_of_instructions_is_exact_and_breakpoints_come_before_it(tmp_path: Path) -> None:
+    with opened(tmp_path, "again: inc cx\nnop\njmp again") as dbg:
+        stop = dbg.run(instructions=100_001)
+        assert isinstance(stop, stops.LimitStop) and dbg.regs.cx == (100_001 + 2) // 3 & 0xFFFF
+        assert stop.pc == 0x1002
+        dbg.break_at(0x1000)
+        assert isinstance(dbg.run(instructions=1000), stops.BreakpointStop)
+        assert isinstance(dbg.run(instructions=2), stops.LimitStop)
