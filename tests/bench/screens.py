@@ -29,7 +29,7 @@ F11 = "\x1b[23~"
 NOPS = b"\x90" * 4000 + b"\xf4"
 PEER = "/bin/true"
 HELLO = Path(__file__).parents[2] / "guests/hello16.bin"
-GDB = ["gdb", "-nx", "-q", PEER]
+GDB = ["gdb", "-nx", "-q", "-iex", "set debuginfod enabled off", PEER]
 
 
 class Program:
@@ -180,6 +180,7 @@ def full_screen(effort: Effort) -> tuple[float, float]:
                 )
 
             spent.append(ours.took(F11, drawn))
+            theirs.rest()
             before = arrow()
             peers.append(theirs.took("\r", lambda before=before: arrow() not in ("", before)))  # type: ignore[misc]
         return statistics.median(spent), statistics.median(peers)
