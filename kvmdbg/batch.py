@@ -220,7 +220,7 @@ class Batch:
         """stdin holds no commands: it is the guest's, unless it is a terminal that another job has."""
         with suppress(OSError):  # another's terminal, or what stands for stdin is no file
             source = sys.stdin.fileno()
-            if not os.isatty(source) or os.tcgetpgrp(source) == os.getpgrp():
+            if not os.isatty(source) or not hasattr(os, "tcgetpgrp") or os.tcgetpgrp(source) == os.getpgrp():
                 self.session.take_input(source)
 
     def run_scripts(self, scripts: Sequence[Script], args: Sequence[str], *, last: bool) -> int | None:

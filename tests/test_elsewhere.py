@@ -173,6 +173,23 @@ def test_guests_run_on_the_software_engine(words: list[str], says: str) -> None:
     assert says in done.stdout and done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_guest_reads_what_is_piped_to_it(tmp_path: Path) -> None:
+    """It echoes what comes at the serial port until a line ends."""
+    guest = tmp_path / "echo.bin"
+    guest.write_bytes(bytes.fromhex("bafd03 ec a801 74fb baf803 ec ee 3c0a 75ef f4"))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.elsewhere", "--batch", "--engine", "soft", "--run", str(guest)],
+        cwd=ROOT,
+        input="hello\n",
+        capture_output=True,
+        text=True,
+        timeout=50 * TIME_SCALE,
+    )
+    assert (done.stdout, done.returncode) == ("hello\n", 0), done.stderr
+    refused = elsewhere("--batch", "--engine", "soft", "--serial", "pty", str(guest))
+    assert refused.returncode == 2 and "no pseudo-terminals" in refused.stderr
+
+
 def test_a_guest_that_runs_on_is_stopped() -> None:
     code = """
 import kvmdbg

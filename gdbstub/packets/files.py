@@ -55,6 +55,13 @@ def open_file(client: Client, rest: bytes) -> Reply:
     return b"F%x" % number
 
 
+def _read_at(file: BinaryIO, size: int, at: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(file.fileno(), size, at)
+    file.seek(at)
+    return file.read(size)
+
+
 @packet("vFile:pread:", needs=HasFiles)
 def read_file(client: Client, rest: bytes) -> Reply:
     """NUMBER,COUNT,OFFSET of an open file."""
@@ -63,7 +70,7 @@ def read_file(client: Client, rest: bytes) -> Reply:
     if file is None:
         return failed(EBADF)
     try:
-        part = os.pread(file.fileno(), min(count, PACKET_SIZE // 2), offset)
+        part = _read_at(file, min(count, PACKET_SIZE // 2), offset)
     except (OSError, OverflowError):
         return failed(EINVAL)
     return b"F%x;" % len(part) + escape(part)

@@ -77,7 +77,8 @@ class Stdio(Backend):
 
     def _copy(self, source: int, feed: Feed) -> None:
         """Read until the end, not far ahead of the guest. A terminal that another job has now gives nothing."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTIN})  # reading fails then, instead of stopping kvmdbg
+        if hasattr(signal, "SIGTTIN"):  # reading fails then, instead of stopping kvmdbg
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTIN})
         with suppress(OSError):
             while data := os.read(source, 4096):
                 self.give(feed, data)
@@ -121,7 +122,10 @@ class Pty(Backend):
 
     def __init__(self) -> None:
         super().__init__()
-        import tty
+        try:
+            import tty
+        except ImportError:
+            raise UsageError("--serial: this system has no pseudo-terminals; tcp:PORT works there") from None
 
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
