@@ -92,12 +92,13 @@ class State:
     def go_back_to(self, before: bytes) -> None:
         """To a state that was saved in the middle of an instruction, unless it has been given up there already.
 
-        Unicorn has put the flags together into EFLAGS before the instruction; how they are made later it has not said.
+        Unicorn has put the flags together before the instruction, in the place of what they are made of; where it gives
+        the instruction up it says again that they are to be made.
         """
-        if before[RIP : RIP + 8] == self.bytes[RIP : RIP + 8]:
-            return
-        self.bytes[:] = before
-        self.flags = self.u64[EFLAGS // 8]
+        if before[RIP : RIP + 8] != self.bytes[RIP : RIP + 8]:
+            self.bytes[:] = before
+        direction = EFLAGS_DF if self.u32[DF // 4] != 1 else 0
+        self.flags = self.u64[EFLAGS // 8] & ~(CC_FLAGS | EFLAGS_DF) | self.u64[CC_SRC // 8] & CC_FLAGS | direction
         self.load()
 
     def close(self) -> None:

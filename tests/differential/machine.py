@@ -23,6 +23,8 @@ MEMORY = 0x80000
 SLOWNESS = float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
 TIME_LIMIT = float(os.environ.get("KVMDBG_DIFFERENTIAL_SECONDS", 15 * SLOWNESS))
 """Seconds after which a program is taken to hang. With a page of code withdrawn an instruction may take 50 ms."""
+IN_SOFTWARE = os.environ.get("KVMDBG_ENGINE") == "soft"
+"""Programs run on the software engine, which has none of the kernel's interrupt controllers."""
 MOST_HALTS = 30
 GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", *(f"r{n}" for n in range(8, 16)), "rip", "rflags")
 SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt")
@@ -156,7 +158,7 @@ class Runnable:
             mode=self.program.mode,
             registers=dict(self.program.registers),
             devices=("witness",),
-            irqchip=self.program.irqchip,
+            irqchip="user" if IN_SOFTWARE and self.program.irqchip == "kernel" else self.program.irqchip,
         ) as session:
             witness(session)
             if session.runner.host.profile.step_trap_waits:

@@ -11,7 +11,7 @@ from tests.differential.break_variants import break_at
 from tests.differential.machine import MEMORY, TIME_LIMIT, Wrong, in_time, observe, witness
 from tests.differential.trace import MOST_STEPS
 from tests.differential.trial import Trial, variant
-from tests.differential.watch_variants import CATCHES, watch
+from tests.differential.watch_variants import CATCHES, can_be_caught, watch
 
 # --- snapshots -------------------------------------------------------------------------------------
 
@@ -123,8 +123,9 @@ def mixture(trial: Trial) -> Stop:
             watch(trial)
         elif choice == 3:
             kind = rng.choice(CATCHES)
-            session.catch(kind)
-            trial.note(f"catch {kind}")
+            if can_be_caught(session, kind):
+                session.catch(kind)
+                trial.note(f"catch {kind}")
         elif choice == 4:
             session.snapshots.save("one")
             saved = True
