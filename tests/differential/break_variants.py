@@ -92,10 +92,22 @@ def break_at(trial: Trial, places: Iterable[int], **options: object) -> list[Bre
     return points
 
 
+def in_registers(points: Iterable[Breakpoint]) -> set[int]:
+    return {point.address for point in points if point.held_by == "debug register"}
+
+
+def check_order(trial: Trial, points: list[Breakpoint], order: list[int]) -> None:
+    """``order``: where breakpoints stopped the guest."""
+    places = [(point.address, point.space) for point in points]
+    problem = match_order(order, visits(trial.steps, places, in_registers(points)))
+    if problem and trial.steps:
+        raise Wrong(f"{problem}; held by {', '.join(sorted({point.held_by for point in points}))}")
+
+
 def check_hits(trial: Trial, points: list[Breakpoint], others: Sequence[Stop] | None = None) -> None:
     """``others``: stops of watchpoints that were set, too, behind which a breakpoint is passed without a hit."""
     for point in points if trial.steps else ():
-        found = visits(trial.steps, [(point.address, point.space)])
+        found = visits(trial.steps, [(point.address, point.space)], in_registers([point]))
         passed = [physical(stop.pc) if point.space == "phys" else stop.pc for stop in others or ()].count(point.address)
         wanted = sum(visit.certain for visit in found) - passed
         places = {visit.pc for visit in found}
@@ -117,9 +129,7 @@ def breakpoints(trial: Trial) -> Stop:
             order.append(stop.pc)
         elif trial.runnable.ends(stop):
             break
-    problem = match_order(order, visits(trial.steps, [(point.address, point.space) for point in points]))
-    if problem and trial.steps:
-        raise Wrong(f"{problem}; held by {', '.join(sorted({point.held_by for point in points}))}")
+    check_order(trial, points, order)
     check_hits(trial, points)
     return stop
 
@@ -146,9 +156,7 @@ def held_otherwise(trial: Trial) -> Stop:
             order.append(stop.pc)
         elif trial.runnable.ends(stop):
             break
-    problem = match_order(order, visits(trial.steps, [(point.address, "linear") for point in points]))
-    if problem and trial.steps:
-        raise Wrong(f"{problem}; held by {', '.join(sorted({point.held_by for point in points}))}")
+    check_order(trial, points, order)
     return stop
 
 

@@ -67,6 +67,13 @@ def test_what_must_be_hit() -> None:
     assert touches(STEPS, 0x502, 8, "access") == []
 
 
+def test_a_debug_register_does_not_fire_where_eflags_rf_is_set() -> None:
+    sets_rf = Step(0x10, 0x20, "iretq", (), (), True, sets_rf=True)
+    steps = [sets_rf, _step(0x20), _step(0x21), _step(0x20)]
+    assert [visit.certain for visit in visits(steps, [(0x20, "linear")])] == [True, True]
+    assert [visit.certain for visit in visits(steps, [(0x20, "linear")], {0x20})] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("found", "right"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from kvmdbg.core.session import Session
@@ -11,6 +11,7 @@ from kvmdbg.engine.stops import Stop, WatchpointStop
 from kvmdbg.x86 import operands
 from kvmdbg.x86.disasm import decode
 from kvmdbg.x86.operands import Access
+from kvmdbg.x86.registers import EFLAGS_RF
 from tests.differential.machine import MEMORY, TIME_LIMIT, Runnable, Wrong, in_time
 from tests.differential.program import ALIAS, BITS, IMAGE_SIZE
 
@@ -30,6 +31,7 @@ class Step:
     ``accesses`` are its own; ``implicit`` is memory that changed beside them: frames of events, descriptors' accessed
     bits. ``certain``: it has surely done its accesses, it was not cut short by an exception, say. ``trapped``: a trap
     of the guest's own EFLAGS.TF came, perhaps before the instruction at ``pc``. ``size`` is the instruction's.
+    ``sets_rf``: it is an ``iret`` that sets EFLAGS.RF.
     """
 
     pc: int
@@ -40,6 +42,7 @@ class Step:
     certain: bool
     trapped: bool = False
     size: int = 1
+    sets_rf: bool = False
 
 
 def _changed(before: bytes, after: bytes) -> list[int]:
@@ -62,6 +65,13 @@ def _elements(accesses: list[Access], done: int, backward: bool, bits: int) -> l
         return Access(one.linear + way & ones, one.size, one.read, one.write, one.segment)
 
     return [moved(one, (-one.size if backward else one.size) * n) for n in range(done) for one in accesses]
+
+
+def _sets_rf(text: str, frame: list[Access], memory: bytes) -> bool:
+    """Whether RF is set in the EFLAGS that an ``iret`` pops."""
+    width = {"iretq": 8, "iretd": 4}.get(text, 2)
+    at = physical(frame[0].linear) + 2 * width
+    return bool(int.from_bytes(memory[at : at + width], "little") & EFLAGS_RF)
 
 
 def trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:
@@ -107,7 +117,8 @@ def _trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:
                 raise Wrong(f"{text} at {pc:#x} changed {strange[0]:#x}, which is none of its accesses")
         trapped = following == runnable.code.entries[1]
         size = insn.size if insn is not None else 1
-        steps.append(Step(pc, following, text, tuple(accesses), tuple(implicit), certain, trapped, size))
+        sets_rf = not event and text.startswith("iret") and _sets_rf(text, accesses, memory)
+        steps.append(Step(pc, following, text, tuple(accesses), tuple(implicit), certain, trapped, size, sets_rf))
         memory = after
         if stop.reason not in ("step", "halted") or (stop.reason == "halted" and runnable.ends(stop)):
             return steps, stop
@@ -128,18 +139,21 @@ def physical(linear: int) -> int:
     return linear - ALIAS if ALIAS <= linear < ALIAS + MEMORY else linear
 
 
-def visits(steps: Sequence[Step], places: Iterable[tuple[int, str]]) -> list[Visit]:
+def visits(steps: Sequence[Step], places: Iterable[tuple[int, str]], in_registers: Container[int] = ()) -> list[Visit]:
     """In which order the places (an address and its space) are reached.
 
     A HLT on the way stops behind itself, and going on from there passes a breakpoint. A repeated instruction, or a jump
-    to itself, counts once.
+    to itself, counts once. A debug register, as it holds the linear addresses ``in_registers``, does not fire where
+    EFLAGS.RF is set.
     """
     wanted, found = set(places), list[Visit]()
     before: Step | None = None
     for step in steps:
         here = (step.pc, "linear") in wanted or (physical(step.pc), "phys") in wanted
         if here and (before is None or before.pc != step.pc):
-            found.append(Visit(step.pc, not step.trapped and (before is None or before.text != "hlt")))
+            hidden = before is not None and before.sets_rf and step.pc in in_registers
+            passed = before is not None and before.text == "hlt"
+            found.append(Visit(step.pc, not (step.trapped or hidden or passed)))
         before = step
     return found
 
