@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from kvmdbg.commands import of_others
@@ -214,6 +214,16 @@ class Interpreter:
             yield from self.run_lines(self.macros[hook].lines, hook)
         finally:
             self._in_hooks.pop()
+
+    @contextmanager
+    def anew(self) -> Iterator[None]:
+        """While inside, lines are the user's own again, though a command is being run (the full screen)."""
+        kept = self._depth, self._macro
+        self._depth, self._macro = 0, []
+        try:
+            yield
+        finally:
+            self._depth, self._macro = kept
 
     def _run_command(self, text: str, more_lines: MoreLines | None) -> Iterator[Result]:
         found = self.registry.resolve(text)

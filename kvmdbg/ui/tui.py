@@ -368,6 +368,7 @@ class Tui:
         interpreter = self.interpreter
 
         def accept(buffer: Buffer) -> bool:
+            prompt.horizontal_scroll = 0
             self.dialogue.typed(buffer.text)
             return False
 
@@ -484,7 +485,7 @@ class Tui:
         screen.focus, screen.height, screen.leave = self.choose, self.height, self._leave
         interpreter.settings["context"] = ()
         try:
-            with given_back(self.app):
+            with given_back(self.app), interpreter.anew():
                 self.app.run(pre_run=self._begin, set_exception_handler=False)
         finally:
             screen.focus = screen.height = screen.leave = None

@@ -213,6 +213,18 @@ def test_heights_and_layouts_are_there_in_the_next_session(shell: Shell, tmp_pat
     ]
 
 
+def test_an_empty_line_steps_again_and_a_long_one_leaves_the_prompt(shell: Shell) -> None:
+    screen = shell("--tui", "--load", "0x1000", "guests/hello16.bin", columns=120, lines=40)
+    screen.wait("mov     dx, 0x3f8")
+    screen.send("stepi\r")
+    screen.wait("Stepped to 0x1003")
+    screen.send("\r")
+    screen.wait("Stepped to 0x1005")
+    screen.send("x" * 200 + "\r")
+    screen.wait("is no command")
+    screen.wait(lambda: screen.last == "(kvmdbg)")
+
+
 def test_a_click_sets_and_deletes_a_breakpoint(shell: Shell) -> None:
     screen = shell("--tui", *BOOT, columns=120, lines=40)
     screen.wait("0x007c00  <start>")
