@@ -327,12 +327,14 @@ def test_a_guest_that_dies_is_no_success(tmp_path: Path) -> None:
     guest.write_bytes(bytes.fromhex("0f011d 0a100000 0f0b 90 000000000000"))  # lidt [0x100a], which is empty; ud2
     where = ("--mode", "prot", "--load", "0x1000")
     options = ("--batch", *where)
-    died = kvmdbg(*options, "--run", str(guest))
+    patience = 30 * TIME_SCALE  # what killed it is found by stepping
+    died = kvmdbg(*options, "--run", str(guest), timeout=patience)
     assert died.stderr.startswith("Shutdown (triple fault) at 0x1007")
     assert died.returncode == 4
-    assert kvmdbg(*where, str(guest), stdin="run\nwhy\n").returncode == 4
-    assert kvmdbg(*options, "--run", "-ex", "nonsense", str(guest)).returncode == 1
-    saved = kvmdbg(*options, "-ex", "snapshot save first", "--run", "-ex", "snapshot restore first", str(guest))
+    assert kvmdbg(*where, str(guest), stdin="run\nwhy\n", timeout=patience).returncode == 4
+    assert kvmdbg(*options, "--run", "-ex", "nonsense", str(guest), timeout=patience).returncode == 1
+    back = ("-ex", "snapshot save first", "--run", "-ex", "snapshot restore first")
+    saved = kvmdbg(*options, *back, str(guest), timeout=patience)
     assert saved.returncode == 0
 
 
