@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvmdbg.core.session import Session
+from kvmdbg.engine.probe import host_profile
 from kvmdbg.engine.stops import HaltedStop, LimitStop
 from tests.conftest import TIME_SCALE
 from tests.core.conftest import Boot
@@ -76,5 +77,6 @@ def test_a_breakpoint_of_the_guests_own_fires_there(boot: Boot, instruction: str
     stepped = ready()
     while not isinstance(stepped.step(3), HaltedStop):
         pass
-    assert passed.regs.bx == stepped.regs.bx == free.regs.bx
     assert passed.regs.ax == stepped.regs.ax == free.regs.ax
+    if host_profile().kernel_execute_dr:  # else the CPU loads none, and KVM has them where it emulates alone
+        assert passed.regs.bx == stepped.regs.bx == free.regs.bx
