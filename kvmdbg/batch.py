@@ -180,7 +180,7 @@ class Batch:
         self._interrupted = False
         self._background_stops: list[Stop] = []
         self.out = Output(json, self._stop_guest)
-        self.interpreter = Interpreter(session)
+        self.interpreter = Interpreter(session, all_commands=False)
         self.interpreter.gdb = self.gdb
         self.interpreter.on_event = self._event
         self.interpreter.on_background_stop = self._background_stops.append

@@ -83,13 +83,16 @@ class Interpreter:
     ``on_background_stop`` with the Stop of a guest that was started with ``continue &``, ``on_foreign_stop`` with one
     that another user of the session let run; ``gdb`` serves the session to gdb; ``confirm`` asks a question
     before something is lost; ``attended`` is entered while the guest runs in the foreground; ``width`` gives the
-    terminal's columns.
+    terminal's columns. ``all_commands``: import them now, and not when the first is needed that mostly is not.
     """
 
-    def __init__(self, session: Session, registry: Registry = REGISTRY) -> None:
+    def __init__(self, session: Session, registry: Registry = REGISTRY, *, all_commands: bool = True) -> None:
         from kvmdbg.commands import catalogue
 
-        catalogue.load()
+        if all_commands:
+            catalogue.load()
+        else:
+            catalogue.load_when_needed()
         self.session: Session = session
         self.registry = registry
         self.settings = Settings(session)

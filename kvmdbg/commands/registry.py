@@ -25,7 +25,7 @@ shortened.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, get_args, get_type_hints
 
 from kvmdbg.commands.results import Result, StopReport
@@ -263,6 +263,18 @@ class Registry:
         self.stop_report: Callable[[Interpreter, Stop], Result] = lambda dbg, stop: StopReport(stop, stop.describe())
         self._commands: dict[str, Command] = {}
         self._names: dict[str, dict[str, Command]] = {"": {}}  # first word ("" at the top) -> word -> command
+        self._later: Callable[[], object] | None = None
+        self._first: Mapping[str, Callable[[], object]] = {}
+
+    def fill_later(self, fill: Callable[[], object], first: Mapping[str, Callable[[], object]]) -> None:
+        """Have ``fill`` enter all commands when one is asked for; words of ``first`` have a way of their own to enter
+        the commands of these names."""
+        self._later, self._first = fill, first
+
+    def _fill(self) -> None:
+        if self._later is not None:
+            later, self._later = self._later, None
+            later()
 
     def add(self, found: Command) -> None:
         """Enter a command. Raises ValueError when one of its names is taken."""
@@ -275,22 +287,27 @@ class Registry:
         self._commands[found.name] = found
 
     def __iter__(self) -> Iterator[Command]:
+        self._fill()
         return iter(sorted(self._commands.values(), key=lambda one: one.name))
 
     def __len__(self) -> int:
+        self._fill()
         return len(self._commands)
 
     def get(self, name: str) -> Command | None:
         """The command of exactly this full name ("info registers")."""
+        self._fill()
         return self._commands.get(name)
 
     def subcommands(self, word: str) -> list[Command]:
         """The two-word commands under ``word``, by name."""
+        self._fill()
         found = {one.name: one for one in self._names.get(word, {}).values()} if word else {}
         return [found[name] for name in sorted(found)]
 
     def names(self, parent: str = "") -> dict[str, Command]:
         """Every word (names and aliases) at the top, or after ``parent``."""
+        self._fill()
         return dict(self._names.get(parent, {}))
 
     def in_group(self, group: str) -> list[Command]:
@@ -304,6 +321,8 @@ class Registry:
         match = _WORD.match(line)
         if match is None:
             raise UsageError(f"'{line.strip()}' does not start with a command; try help")
+        if self._later is not None:
+            self._first.get(match[1], self._fill)()
         found = self._pick("", match[1])
         end = match.end()
         if found.name in self._names:
