@@ -12,8 +12,6 @@ from kvmdbg.commands.results import Message, Result
 from kvmdbg.core.calls import returned_value
 from kvmdbg.engine.stops import StepStop
 from kvmdbg.errors import KvmdbgError, UsageError
-from kvmdbg.language.floats import Extended
-from kvmdbg.language.types import raw_of
 
 if TYPE_CHECKING:
     from kvmdbg.engine.stops import Stop
@@ -204,6 +202,9 @@ def finish(dbg: Interpreter) -> None:
     def returned(stop: Stop) -> Result | None:
         if returns is None or not returns.size or not isinstance(stop, StepStop):
             return None  # or something else came in between
+        from kvmdbg.language.floats import Extended
+        from kvmdbg.language.types import raw_of
+
         data = returned_value(dbg.session, returns)
         shown = dbg.session.c_variables.show(returns, data)
         value = raw_of(data, returns)

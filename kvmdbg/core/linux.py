@@ -8,17 +8,19 @@ since Linux 5.10).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from kvmdbg.debuginfo.structures import Member
 from kvmdbg.debuginfo.symbols import SymbolTable
 from kvmdbg.engine.control import Control
 from kvmdbg.errors import KvmdbgError, LoadError, MemoryFault, UsageError
-from kvmdbg.language.types import Value
 from kvmdbg.record import record
 from kvmdbg.x86 import paging
 from kvmdbg.x86.modes import CR0_PE, CR0_PG, CR4_LA57, CR4_PAE, EFER_LMA, EFER_LME
 from kvmdbg.x86.paging import EFER_NXE
+
+if TYPE_CHECKING:
+    from kvmdbg.language.types import Value
 
 KERNEL_MAP = 0xFFFFFFFF80000000
 """The kernel's image is mapped from here on (__START_KERNEL_map): physical address 0, unless it was moved."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -64,12 +63,16 @@ def _all_files(dwarf: Dwarf) -> dict[int, frozenset[str]]:
 
 
 def _packed(found: dict[int, frozenset[str]]) -> bytes:
+    import json
+
     numbers = {name: number for number, name in enumerate(sorted(set().union(*found.values())))}
     units = [(offset, sorted(numbers[name] for name in names)) for offset, names in found.items()]
     return json.dumps([list(numbers), units]).encode()
 
 
 def _unpacked(kept: bytes) -> dict[int, frozenset[str]]:
+    import json
+
     names, units = json.loads(kept)
     return {offset: frozenset(names[number] for number in numbers) for offset, numbers in units}
 

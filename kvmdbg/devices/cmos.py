@@ -6,7 +6,6 @@ QEMU's pc_cmos_init fills it. The clock begins at the host's date, in UTC, and g
 
 from __future__ import annotations
 
-import calendar
 import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -115,6 +114,8 @@ class Cmos:
 
     def _go_on(self) -> None:
         """Take the date from the registers. One that is none becomes the nearest that the calendar has."""
+        import calendar
+
         one = {index: self._decoded(index, self.data[index]) for index in DATE}
         year, month = min(max(one[CENTURY] * 100 + one[YEAR], 1970), LAST_YEAR), min(max(one[MONTH], 1), 12)
         day = min(max(one[DAY], 1), calendar.monthrange(year, month)[1])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kvmdbg.language.ctype import CType
-from kvmdbg.language.types import Raw
+
+if TYPE_CHECKING:
+    from kvmdbg.language.types import Raw
 
 
 class Scope(Protocol):

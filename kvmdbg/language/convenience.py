@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmdbg.errors import UsageError
 from kvmdbg.language.ctype import CType
-from kvmdbg.language.types import Raw
+
+if TYPE_CHECKING:
+    from kvmdbg.language.types import Raw
 
 
 def history_number(name: str, count: int) -> int | None:

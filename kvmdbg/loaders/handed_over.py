@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 
 from kvmdbg.errors import LoadError, UsageError
 from kvmdbg.loaders.registry import read_file
@@ -39,6 +38,8 @@ def _module(text: str) -> Module:
     text = text.strip()
     if os.path.exists(text):  # a name with blanks
         return Module(text, _contents(text, "module"), text)
+    import shlex
+
     try:
         words = shlex.split(text)
     except ValueError as error:

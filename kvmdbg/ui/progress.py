@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 
@@ -35,6 +34,8 @@ class ProgressLine:
         elif self._due is None:
             self._due = now + PATIENCE
         elif now >= self._due:
+            import shutil  # takes a while, and most sessions show no progress
+
             text = f"{printable(what)}: {done * 100 // total}%"[: shutil.get_terminal_size().columns - 1]
             self._write(f"\r\x1b[K{text}")
             self._due, self._shown = now + INTERVAL, True
