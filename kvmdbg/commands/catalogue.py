@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 from kvmdbg import plugins
-from kvmdbg.commands.registry import REGISTRY
 
 MODULES = (
     "breakpoints",
@@ -58,6 +58,15 @@ FIRST = {"run": "running", "continue": "running", "c": "running"}
 _loaded = False
 
 
+class Fillable(Protocol):
+    """What a registry of commands has for this."""
+
+    add_hint: Any
+    stop_report: Any
+
+    def fill_later(self, fill: Callable[[], object], first: Mapping[str, Callable[[], object]]) -> None: ...
+
+
 def load() -> None:
     """Fill :data:`kvmdbg.commands.registry.REGISTRY`, also with what other packages have."""
     global _loaded
@@ -67,16 +76,16 @@ def load() -> None:
     _loaded = True
 
 
-def load_when_needed() -> None:
-    """The same, but not before any other command than those of ``FIRST`` is asked for."""
+def load_when_needed(registry: Fillable) -> None:
+    """The same, but not before any other command than those of ``FIRST`` is asked for of it."""
     if _loaded:
         return
     if plugins.load():  # they may have more
         load()
         return
-    REGISTRY.add_hint = lambda dbg, error: _module("hints").add_hint(dbg, error)
-    REGISTRY.stop_report = lambda dbg, stop: _module("stop_report").stop_report(dbg, stop)
-    REGISTRY.fill_later(load, {word: partial(_module, name) for word, name in FIRST.items()})
+    registry.add_hint = lambda dbg, error: _module("hints").add_hint(dbg, error)
+    registry.stop_report = lambda dbg, stop: _module("stop_report").stop_report(dbg, stop)
+    registry.fill_later(load, {word: partial(_module, name) for word, name in FIRST.items()})
 
 
 def _module(name: str) -> Any:

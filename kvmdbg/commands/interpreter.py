@@ -92,7 +92,7 @@ class Interpreter:
         if all_commands:
             catalogue.load()
         else:
-            catalogue.load_when_needed()
+            catalogue.load_when_needed(REGISTRY)
         self.session: Session = session
         self.registry = registry
         self.settings = Settings(session)
