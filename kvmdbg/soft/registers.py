@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Sequence
 from ctypes import c_uint64
 from typing import TYPE_CHECKING
 
+from kvmdbg.errors import KvmIoctlError
 from kvmdbg.kvm import abi
 from kvmdbg.kvm.run_page import REGS, REGS_END, U64_DIRTY_REGS, RunPage
 from kvmdbg.soft.state import DR, MSRS, TSC, XCR0, State
 from kvmdbg.x86.delivery import INT, INT3, INTERRUPT, INTO, Event
+from kvmdbg.x86.modes import CR0_PE, CR0_PG
 from kvmdbg.x86.registers import EFLAGS_IF
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ NMI = 2
 TSC_KHZ = 1_000_000
 """It counts nanoseconds of guest time."""
 MSR_ENTRY = 16
+EFER_BITS = 0xD01
+"""SCE, LME, LMA and NXE."""
 
 
 class SoftRegisters(RunPage):
@@ -89,6 +94,10 @@ class SoftRegisters(RunPage):
         return sregs
 
     def set_sregs(self, sregs: abi.kvm_sregs) -> None:
+        paging_alone = sregs.cr0 & CR0_PG and not sregs.cr0 & CR0_PE
+        if sregs.efer & ~EFER_BITS or sregs.cr8 > 15 or sregs.cr0 >> 32 or paging_alone:
+            why = "this state of the special registers is invalid"
+            raise KvmIoctlError("KVM_SET_SREGS", errno.EINVAL, why)
         if self.state.sregs_from(sregs):
             self.vm.translation_changed = True
         self._cr8, self._apic_base = int(sregs.cr8), int(sregs.apic_base)
@@ -111,6 +120,8 @@ class SoftRegisters(RunPage):
         return xsave
 
     def set_xsave(self, xsave: abi.kvm_xsave) -> None:
+        if xsave.region[6] >> 16:
+            raise KvmIoctlError("KVM_SET_XSAVE", errno.EINVAL, "reserved bits of MXCSR are set")
         self.state.xsave_from(xsave)
 
     def get_xcrs(self) -> abi.kvm_xcrs:
@@ -130,6 +141,8 @@ class SoftRegisters(RunPage):
         return debugregs
 
     def set_debugregs(self, debugregs: abi.kvm_debugregs) -> None:
+        if debugregs.dr6 >> 32 or debugregs.dr7 >> 32:
+            raise KvmIoctlError("KVM_SET_DEBUGREGS", errno.EINVAL, "the upper halves of DR6 and DR7 are reserved")
         words, first = self.state.u64, DR // 8
         words[first : first + 4] = memoryview((c_uint64 * 4)(*debugregs.db)).cast("B").cast("Q")
         words[first + 6], words[first + 7] = debugregs.dr6, debugregs.dr7
