@@ -117,6 +117,9 @@ def info_all_registers(dbg: Interpreter) -> Result:
 )
 def info_breakpoints(dbg: Interpreter, *numbers: NumbersArg) -> Result:
     """List breakpoints, watchpoints and catchpoints: where, how each is held, conditions, hits, commands."""
+    placed = [one for one in dbg.session.breakpoints if isinstance(one, Breakpoint) and not one.pending]
+    if placed:
+        dbg.session.convenience.remember_place(placed[-1].address)
     return points_table(dbg, numbers, "breakpoints", "No breakpoints, watchpoints or catchpoints.")
 
 

@@ -159,6 +159,8 @@ def info_line(dbg: Interpreter, address: EntryArg | None = None) -> Result:
     parts: list[Result] = []
     for where in addresses:
         parts += _line_at(dbg, where)
+    line = dbg.session.source.at(addresses[-1])
+    dbg.session.convenience.remember_place(addresses[-1] if line is None else line.address)
     return parts[0] if len(parts) == 1 else Group(tuple(parts))
 
 

@@ -229,7 +229,8 @@ def finish(dbg: Interpreter) -> None:
 def until(dbg: Interpreter, location: LocationArg | None = None) -> None:
     """Run until a place is reached in this frame or in one that called it, or the current function returns.
 
-    Without a place: as next, but a jump backwards is not followed again, so that a loop is run to its end.
+    Without a place: to a later line of the function, as next, but lines before this one are run through, so that a loop
+    is run to its end; where no lines are known one instruction, and a jump backwards is run to its other side.
     """
     if location is None:
         dbg.go(dbg.session.until)

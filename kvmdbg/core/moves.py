@@ -12,19 +12,27 @@ if TYPE_CHECKING:
     from kvmdbg.core.frames import Frames
     from kvmdbg.debuginfo.backtrace import Frame
     from kvmdbg.debuginfo.files import DebugFiles
+    from kvmdbg.debuginfo.source import Source
     from kvmdbg.engine.control import Control
     from kvmdbg.engine.hook_calls import Event
     from kvmdbg.engine.moves import Moves
+    from kvmdbg.loaders.symbol_files import Line
+
+STEPS_OF_LOOPS = 3000
+"""After so many steps the rest of a loop is run, with breakpoints behind it."""
 
 
 class FrameMoves:
     """Of the selected vCPU of ``control``; ``moves`` makes those that need no frames."""
 
-    def __init__(self, control: Control, moves: Moves, frames: Frames, files: DebugFiles) -> None:
+    def __init__(self, control: Control, moves: Moves, frames: Frames, files: DebugFiles, source: Source) -> None:
         self._control = control
         self._moves = moves
         self._frames = frames
         self._files = files
+        self._source = source
+        self._before_call: int | None = None
+        """Where the last step over lines has stopped before an inlined call."""
 
     def finish(self) -> stops.Stop:
         """Run until the function of the selected frame has returned to its caller; out of an inlined one by steps."""
@@ -71,16 +79,119 @@ class FrameMoves:
     def until(self, *addresses: int) -> stops.Stop:
         """The same, but addresses in the function of the frame only count there, not in calls of it that are deeper.
 
-        Without an address: next, but a jump backwards is run through to its other side.
+        Without an address: next, but lines before this one in the function are run through, as a loop's are; where no
+        lines are known one instruction, and a jump backwards is run through to its other side.
         """
         if not addresses:
-            return self._moves.until()
+            return self._until_a_later_line()
         self._control.require_stopped()
         frame = self._frames.of(self._control.runner)
         places: list[tuple[int, int | None]] = []
         for one in addresses:
             places.append((one, frame.sp if self._same_function(one, frame.place) else None))
         return self._moves.run_to([*places, *self._way_out()])
+
+    def step_line(self, *, over: bool = False) -> stops.Stop:
+        """Step to the start of another source line, into calls of functions that have lines, or ``over`` all calls,
+        also those that were inlined. Where no line is known at pc, one instruction."""
+        runner, inlined = self._control.runner, self._inlined()
+        here, resumed = self._line_here(), self._before_call == self._control.runner.pc
+        while True:
+            before = runner.pc
+            stop = self._moves.step_line(over=over)
+            now = self._source.at(runner.pc)
+            if not isinstance(stop, stops.StepStop) or here is None or now is None:
+                return stop
+            same_line = (now.file, now.line) == (here.file, here.line) and before < runner.pc
+            if over and self._is_within(inlined):
+                if self._calls_inlined(inlined, here):
+                    return stop
+                continue
+            if now.begins and not (resumed and same_line):
+                return stop
+            if self._inlined() != inlined:
+                return stop
+            resumed = True  # the row is in the middle of a statement, as optimized code has them: on to the next
+
+    def _inlined(self) -> list[int]:
+        """The function at pc and the inlined copies in it, by where they stand in .debug_info.
+
+        Where a step has stopped before an inlined call, that one is not begun yet.
+        """
+        pc = self._control.runner.pc
+        chain, base = self._source.blocks_at(pc)
+        found = [one for one in chain if one.kind != "block"]
+        while self._before_call == pc and found and found[-1].kind == "inlined" and found[-1].entry + base == pc:
+            del found[-1]
+        return [base, *(one.offset for one in found)]
+
+    def _line_here(self) -> Line | None:
+        """The line at pc; where a step has stopped before an inlined call, that of the call."""
+        pc = self._control.runner.pc
+        found = self._source.at(pc)
+        if found is None or self._before_call != pc:
+            return found
+        chain, base = self._source.blocks_at(pc)
+        calls = [one for one in chain if one.kind == "inlined" and one.entry + base == pc and one.file]
+        return found._replace(file=calls[0].file, line=calls[0].line) if calls else found
+
+    def _calls_inlined(self, outer: list[int], here: Line) -> bool:
+        """Whether pc is where a copy begins that another line than ``here`` calls: steps over it stop before it."""
+        pc = self._control.runner.pc
+        chain, base = self._source.blocks_at(pc)
+        first = [one for one in chain if one.kind != "block"][len(outer) - 1]
+        if first.entry + base != pc or (first.file, first.line) == (here.file, here.line):
+            return False
+        self._before_call = pc
+        return True
+
+    def _is_within(self, outer: list[int]) -> bool:
+        """Whether the code at pc was inlined into that of ``outer``."""
+        self._before_call = None
+        now = self._inlined()
+        return 1 < len(outer) < len(now) and now[: len(outer)] == outer
+
+    def _until_a_later_line(self) -> stops.Stop:
+        """Step, over calls, to the start of a line behind this one in the function, or in what it returns to."""
+        runner = self._control.runner
+        here = self._line_here()
+        chain, base = self._source.blocks_at(runner.pc)
+        if here is None or not chain:
+            return self._moves.until()
+        first, end, steps, inlined = chain[0].entry + base, here.end, 0, self._inlined()
+        while True:
+            if steps >= STEPS_OF_LOOPS and (ways := self._ways_behind(end)):
+                stop, steps = self._moves.run_to(ways, as_step=True), 0
+            else:
+                stop, steps = self._moves.over_instruction(), steps + 1
+            if not isinstance(stop, stops.StepStop):
+                return stop
+            if self._is_within(inlined):
+                if not first <= runner.pc < end and self._calls_inlined(inlined, here):
+                    return stop
+                continue
+            if first <= runner.pc < end:
+                continue
+            now = self._source.at(runner.pc)
+            if now is None:
+                return stop
+            if (now.file, now.line) != (here.file, here.line) and runner.pc == now.address:
+                if now.begins or self._inlined() != inlined:
+                    return stop
+                continue  # in the middle of a statement, as optimized code has them
+            here, first, end = now, now.address, now.end  # in the middle of a line: on to the start of the next
+
+    def _ways_behind(self, end: int) -> list[tuple[int, int | None]]:
+        """Where lines behind ``end`` begin in the function, and where it returns to; none where that is not known."""
+        runner, ways = self._control.runner, self._way_out()
+        chain, base = self._source.blocks_at(runner.pc)
+        if not ways or not chain:
+            return []
+        last = max(stop for _, stop in chain[0].extent) + base
+        while end < last and (row := self._source.at(end)) is not None:
+            ways.append((end, runner.stack_pointer))
+            end = row.end
+        return ways
 
     def _same_function(self, one: int, other: int) -> bool:
         for dwarf, base in self._files.dwarf():

@@ -106,10 +106,11 @@ class Session:
         self.run, self.run_async, self.wait_for_stop = control.run, control.run_async, control.wait_for_stop
         self.interrupt, self.kill, self.restart = control.interrupt, control.kill, control.restart
         moves = Moves(control, self.source)
-        self.step, self.next, self.step_line = control.step, moves.next, moves.step_line
+        self.step, self.next = control.step, moves.next
         self.frames = Frames(control, self.files)
-        self.moves = FrameMoves(control, moves, self.frames, self.files)
+        self.moves = FrameMoves(control, moves, self.frames, self.files, self.source)
         self.finish, self.advance, self.until = self.moves.finish, self.moves.advance, self.moves.until
+        self.step_line = self.moves.step_line
         self.frame_of, self.backtrace, self.select_frame = self.frames.of, self.frames.backtrace, self.frames.select
         self.contexts = Contexts(control, self.files, self.frames, self.convenience, self.changes)
         self.linux = Linux(self.symbols, control, self.contexts.evaluate)

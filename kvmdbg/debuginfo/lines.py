@@ -85,6 +85,8 @@ def _lines(dwarf: Dwarf, unit: Unit) -> Iterator[Line]:
         return
     names: dict[int, str] = {}
     before = None
+    in_blocks = False
+    """Whether the line is of several blocks of code (DW_LNE_set_discriminator)."""
     places = program.program_start_offset, program.program_end_offset
     fresh = LineProgram(program.header, program.stream, program.structs, *places)  # the other is kept with its entries
     for entry in fresh.get_entries():
@@ -96,6 +98,12 @@ def _lines(dwarf: Dwarf, unit: Unit) -> Iterator[Line]:
         now = None if state.end_sequence else (state.address, names[state.file], state.line, bool(state.is_stmt))
         if before is not None and now is not None and now[:3] == before[:3]:
             before = (*now[:3], now[3] or before[3])  # of another view of the same place
+            continue
+        if before is not None and now is not None and now[0] == before[0] and before[3] and not now[3]:
+            continue  # the line that begins here is meant, as gdb has it
+        same = before is not None and now is not None and now[1:3] == before[1:3]
+        in_blocks = bool(state.discriminator) or (same and in_blocks)
+        if same and in_blocks:  # other parts of one line, as the head of a loop has them: one line, as gdb has it
             continue
         if before is not None and (state.address > before[0] or before[3]):
             yield Line(before[0], state.address, *before[1:])

@@ -21,6 +21,8 @@ from kvmdbg.language.shown import PLAIN, Printer, Style
 
 _NUMBERED = re.compile(r"\.\d+$")
 """What compilers add to the names of variables inside of functions."""
+_OF_LINKERS = frozenset("__bss_start _edata edata _end end _etext etext __data_start data_start".split())
+"""Places that linkers name: what lies behind one is not of it."""
 
 
 def _function_at(files: DebugFiles, place: int) -> tuple[DebugInfo, Function, int] | None:
@@ -318,7 +320,7 @@ class Variables:
     def label(self, address: int) -> str:
         """The name of what is at an address, as gdb writes it: "table+8"."""
         found = self._files.symbols.nearest(address)
-        if found is None:
+        if found is None or (found[1] and not found[0].size and found[0].name in _OF_LINKERS):
             return ""
         name = _NUMBERED.sub("", demangled(found[0].name))
         return f"{name}+{found[1]}" if found[1] else name

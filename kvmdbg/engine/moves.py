@@ -76,6 +76,19 @@ class Moves:
             elif runner.pc == now.address and runner.pc <= before and now.address != before:
                 return stop  # a loop of one line has come round
 
+    def over_instruction(self) -> stops.Stop:
+        """One instruction; of a call, and of a handler that it is interrupted by, all."""
+        control = self._control
+        control.require_stopped()
+        runner = control.runner
+        before, info = runner.pc, control.space.classify_at(runner, runner.pc)
+        if info is not None and info.is_stepped_over:
+            return self.next()
+        stop = control.step()
+        if info is not None and isinstance(stop, stops.StepStop) and _trapped(info, before, runner.pc):
+            return self.finish()
+        return stop
+
     def finish(self) -> stops.Stop:
         """Run until the current function has returned to its caller.
 

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.errors import UsageError
-from kvmdbg.language.ctype import CType
+from kvmdbg.language.ctype import VOID, CType, pointer
 
 if TYPE_CHECKING:
     from kvmdbg.language.types import Raw
+
+ADDRESS_SHOWN = pointer(VOID)
+"""The type of ``$_`` behind commands that list places."""
 
 
 def history_number(name: str, count: int) -> int | None:
@@ -42,6 +45,10 @@ class ConvenienceVariables:
         """Its type, None where it is a plain number."""
         number = history_number(name, len(self.history))
         return self.types.get(name if number is None else str(number))
+
+    def remember_place(self, address: int) -> None:
+        """Make ``$_`` an address that was shown."""
+        self.values["_"], self.types["_"] = address, ADDRESS_SHOWN
 
     def add_to_history(self, value: Raw, type: CType | None = None) -> int:
         """Add a value to the history; its number N, for ``$N``."""

@@ -77,7 +77,7 @@ class Expression:
             return self._in_memory(node, ctx)
         type = node.type
         if type.kind == "void":
-            if isinstance(node, code.GuestCall):
+            if isinstance(node, code.GuestCall | operators.Discarded):
                 program.bind(ctx)()
             return Value(0, type)
         raw = program.bind(ctx)()

@@ -39,6 +39,18 @@ class Cast(Node):
         return make.converted(self.operand.emit(make), self.operand.type, self.type)
 
 
+class Discarded(Node):
+    """``(void) x``."""
+
+    operand: Node
+
+    def parts(self) -> tuple[Node, ...]:
+        return (self.operand,)
+
+    def emit(self, make: Generator) -> Code:
+        return self.operand.emit(make)
+
+
 class Unary(Node):
     """``-`` or ``~``."""
 

@@ -142,6 +142,8 @@ class Parser(Operators):
             type = self._type("of a cast", whole=False)
             self._expect(")", "after the type")
             self._colon = outer
+            if type.kind == "void":
+                return operators.Discarded(column=column, type=type, operand=self._unary())
             if not type.size:
                 raise self.fail("void has no value; a pointer to it is void*", column + 1)
             return self._cast(type, self._unary(), column)

@@ -1,0 +1,113 @@
+"""Sessions as gdb's users type them, and the rows of docs/coming-from.md: gdb over a process, kvmdbg over a guest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import kvmdbg
+from kvmdbg.commands.coming_from import GDB, START, Row
+from tests.beside_gdb.sessions import build, differences, of_gdb, of_kvmdbg
+from tests.e2e.debuggers import GDBS, TIME_SCALE
+
+pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
+
+SESSIONS = {
+    "stepping": """break divide|run|bt|finish|p $|up|info locals|p all[0]|p *all[0].next|down|next|next|step
+        step|c|list divide|info line divide|x/4xw $sp|x/3i $pc|x/s all[0].name|disassemble divide
+        tbreak fact|c|bt|c""",
+    "frames": """break fact|run|bt|c|c|c|bt|info args|frame 2|p n|p $pc|info locals|up|p n|down 2|p n
+        finish|bt|finish|p $|finish|bt|info breakpoints|delete|until|next|step|bt|advance last|bt
+        finish|bt|finish|bt""",
+    "conditions": """break fact if n == 2|run|p n|bt|tbreak by_pointer|condition 1 n == 1|c|p n|c|bt
+        info breakpoints|step|step|bt|finish|next|next""",
+    "watchpoints": """break shrink|run|watch all[0].total|c|p all[0].total|c|p all[0].total|info breakpoints
+        disable 1|c|p all[0].total|delete 2|break count|c|step|step|step|p number|watch number|c
+        p number|c|c|c|bt|info breakpoints|delete|tbreak tail|c|stepi|nexti|x/i $pc|stepi 4|until
+        step|bt""",
+    "data": """break tasks.c:8|info breakpoints|p $_|break 15|break tasks.c:20|tbreak kmain|run|next|next
+        step|step|step|c|c|ignore 1 2|c|p all|p/x all|p &all[1]|p *all@2|p all[0].step|ptype all
+        whatis &all|p sizeof(all)|p $bpnum|x/2xg all|x/s all[0].name|p $_|p $__
+        x/3dw &all[0].state|x/2s all[0].name|x/3c all[0].name|x/2xb all[0].name|x/a &all[0].step
+        x/2ub all[0].name|x/2ow all|x/2tb all|p/c all[0].name[0]|p/a &all|p/a 0x100011
+        output all[0].runs|printf "%s %d %lu %c\\n", all[0].name, all[0].runs, all[0].total, 65
+        echo hello\\n|call fact(3)|p fact(5)|p pair_of(3, 4)|p pair_of(3, 4).b|p fact|p *fact
+        p &fact|p fact(fact(3))|p last(1) + tail(2)|print (void)0|print $_exitcode
+        set var all[0].runs = 50|p all[0].runs++|p all[0].runs|p $rip|p/x $sp|p $sp|p $fp
+        whatis $pc|whatis $sp|p $eax|list|list|list -|list 10,12|list fact|list tasks.c:20|list 5,
+        list ,20|list kmain,|info line 15|info line tasks.c:20|info line fact|info line *0x100020
+        p $_""",
+    "loops": "break loops|run" + "|until" * 16,
+    "over inlined calls": "break loops|run" + "|next" * 24,
+    "jumps": """break tasks.c:41|break fact|run|c|p n|jump fact|p n
+        info breakpoints|disable 1 2|finish|return|bt""",
+}
+OPTIMIZED = {
+    "stepping": """break fact|run|bt|c|c|bt|finish|finish|bt|tbreak tail|c|bt|info args|tbreak last|c|bt
+        finish|p $""",
+    "lines": """break count|run|info line 15|list count|next|next|next|p number|bt|tbreak loops|c|next
+        next|p n""",
+}
+
+
+Program = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """The program, compiled once with these optimizations."""
+    return cache(lambda optimize: build(tmp_path_factory.mktemp("everyday"), optimize))
+
+
+def lines_of(text: str) -> list[str]:
+    return [one.strip() for row in text.splitlines() for one in row.split("|")]
+
+
+@pytest.mark.parametrize(
+    ("optimize", "name"), [*(("-O0", name) for name in SESSIONS), *(("-O1", name) for name in OPTIMIZED)]
+)
+def test_a_session(program: Program, optimize: str, name: str) -> None:
+    lines = lines_of((SESSIONS if optimize == "-O0" else OPTIMIZED)[name])
+    theirs = of_gdb(GDBS["distribution"], program(optimize), lines)
+    with kvmdbg.open(program(optimize), memory="16M") as session:
+        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    assert differences(theirs, ours) == []
+
+
+NOT_OF_GDB = (
+    *(
+        "info threads",
+        "thread 0",
+        "info mem",
+        "maintenance",
+        "monitor",
+        "catch io",
+        "python",
+        "run",
+    ),  # a guest's, or anew
+    "rwatch",  # asks for debug registers, which a process need not have
+    "x/s",  # UTF-8 here, bytes there
+)
+ROWS = [row for row in GDB if not row.theirs.startswith(NOT_OF_GDB) and "\n" not in row.theirs]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.theirs for row in ROWS])
+def test_a_row_is_the_same_in_gdb(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: Row) -> None:
+    monkeypatch.chdir(tmp_path)
+    optimize = "-O0"
+    lines = ["starti", "stepi 3", *START, *row.setup, row.theirs]
+    theirs = of_gdb(GDBS["distribution"], program(optimize), lines)
+    with kvmdbg.open(program(optimize), memory="16M") as session:
+        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    assert differences(theirs[2:], ours[2:]) == []
+
+
+def test_differences_are_found(program: Program) -> None:
+    lines = ["break fact", "run", "p n"]
+    theirs = of_gdb(GDBS["distribution"], program("-O0"), lines)
+    assert [one.said for one in theirs][-1] == "4"
+    other = [*theirs[:-1], theirs[-1]._replace(said="5", pc=0)]
+    assert [one.split(": ")[1] for one in differences(theirs, other)] == ["said", "pc"]
