@@ -85,7 +85,7 @@ def of_gdb(gdb: str, program: Path, lines: Sequence[str]) -> list[Answer]:
     script.write_text(f"python\n{DRIVER}\n{asked}\nend\n", encoding="utf-8")
     done = subprocess.run(
         [gdb, "-nx", "-q", "-batch", "-x", str(script), str(program)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=120, cwd=PROGRAM.parent,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=120, cwd=program.parent,
         env={**os.environ, "LC_ALL": "C", "TERM": "dumb", "HOME": str(program.parent)},
     )  # fmt: skip
     text = done.stdout.decode("latin-1")
