@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    os.environ["XDG_CONFIG_HOME"] = "/nonexistent"  # nobody's own rc files
+    os.environ["XDG_CONFIG_HOME"] = "/dev/null/none"  # nobody's own rc files, and nowhere to make any
     if TIME_SCALE != 1 and config.getoption("timeout") is None:
         config.option.timeout = float(config.getini("timeout")) * TIME_SCALE
     report = config.getoption("kvm_report")

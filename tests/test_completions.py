@@ -37,7 +37,10 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def ran(*command: str | Path, cwd: Path, stdin: str = "") -> str:
-    done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, text=True, timeout=20 * TIME_SCALE)
+    env = {**os.environ, "HOME": str(cwd), "XDG_CONFIG_HOME": str(cwd), "XDG_DATA_HOME": str(cwd)}
+    done = subprocess.run(
+        command, cwd=cwd, env=env, input=stdin, capture_output=True, text=True, timeout=20 * TIME_SCALE
+    )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 

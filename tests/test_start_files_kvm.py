@@ -105,7 +105,7 @@ def test_in_the_shell(homes: Path, shell: Shell) -> None:
     first.send("set save-settings on\rset listsize 7\rset theme dark\rquit\r")
     assert first.end() == 0
     assert (homes / "state/kvmdbg/settings").read_text() == "theme dark\nlistsize 7\nprompt mine>\nsave-settings on\n"
-    second = shell(*HELLO, XDG_CONFIG_HOME="/nonexistent", XDG_STATE_HOME=state)
+    second = shell(*HELLO, XDG_CONFIG_HOME="/dev/null/none", XDG_STATE_HOME=state)
     second.wait("mine>")
     second.send("show listsize\r")
     second.wait("listsize is 7.")

@@ -7,6 +7,7 @@ import pytest
 from gdbstub.testing import Loop
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.core.session import Session
+from kvmdbg.machine.layout import PICTURE, PICTURE_SIZE
 from kvmdbg.pytest_plugin import Guests
 from tests.gdb_target.conftest import Attach
 
@@ -60,7 +61,10 @@ def test_regions_are_whole(kvm_guest: Guests, attach: Attach) -> None:
 @pytest.mark.parametrize("mode", ["real", "prot"])
 def test_regions_without_paging(kvm_guest: Guests, attach: Attach, mode: str) -> None:
     client = attach(kvm_guest(asm="hlt", mode=mode, memory="8M"))
-    assert regions(client) == [(0, 0x800000, "rwx"), (0x800000, (1 << 64) - 1, "")]
+    end = (1 << 64) - 1
+    adapter = [(PICTURE, PICTURE + PICTURE_SIZE, "rwx"), (PICTURE + PICTURE_SIZE, end, "")]  # where there is a BIOS
+    picture = [(0x800000, PICTURE, ""), *adapter] if mode == "real" else [(0x800000, end, "")]
+    assert regions(client) == [(0, 0x800000, "rwx"), *picture]
 
 
 def test_physical_regions(kvm_guest: Guests, attach: Attach) -> None:
