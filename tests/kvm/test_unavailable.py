@@ -63,7 +63,7 @@ def test_a_missing_extension(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_command_ends_with_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     opening(monkeypatch, PermissionError(13, "Permission denied"))
-    monkeypatch.setattr("sys.argv", ["kvmdbg", "--batch", "--run", HELLO])
+    monkeypatch.setattr("sys.argv", ["kvmdbg", "--engine", "kvm", "--batch", "--run", HELLO])
     real_open = os.open
     assert real_open is not None
     assert cli.main() == 2

@@ -40,7 +40,6 @@ def machine() -> Machine:
         ("{}5", 1, "the type of a"),
         ("(u8 + 1)", 4, "'\\)' is missing after the type"),
         ("(signed unsigned)1", 1, "is no type"),
-        ("(void)1", 1, "void has no value"),
         ("(short long)1", 1, "is no type"),
         ("u8 + 1", 0, "'u8' is a type"),
         ("((u16*)5)[1", 11, "']' is missing"),
