@@ -165,35 +165,22 @@ class SoftCpu(ExitPage):
         """Before unicorn runs: what has been written from outside becomes its state."""
         self.vm.settle()
         self.flush_regs()
-        if self.context_changed:
+        if self.context_changed or self.vm.registers_touched:
             self.state.load()
-            self.context_changed = False
+            self.context_changed = self.vm.registers_touched = False
 
     def go(self, count: int) -> bool:
         """Have unicorn run so many instructions; whether it was not ended by anything else."""
         vm, state = self.vm, self.state
         start = vm.library.quick.uc_emu_start if count == 1 else vm.library.start
-        while True:
-            self.why = None
-            error = start(vm.uc, state.rip, 0, 0, count)
-            state.save()
-            if error and self.why is None:
-                raise RuntimeError(f"unicorn ended with error {error} at {state.pc:#x}")
-            begun = vm.begun.value
-            if not self.write_logged():
-                break
-            self.instructions += begun - 1
-            count -= begun - 1
+        self.why = None
+        error = start(vm.uc, state.rip, 0, 0, count)
+        state.save()
+        if error and self.why is None:
+            raise RuntimeError(f"unicorn ended with error {error} at {state.pc:#x}")
+        begun = vm.begun.value
         self.instructions += min(begun, count)
         return begun > count
-
-    def write_logged(self) -> bool:
-        """Whether unicorn has ended only for the log of written pages: the instruction is to be run again."""
-        why = self.why
-        if why is None or why[0] != "memory" or why[1] != library.MEM_WRITE_PROT or not self.vm.logs_write(why[2]):
-            return False
-        self.state.go_back_to(self._before_refusal)
-        return True
 
     @property
     def _steps(self) -> bool:
@@ -498,3 +485,4 @@ class SoftCpu(ExitPage):
         """Hooks cost time where they are, though nothing is armed there."""
         for address in self._breakpoints.keys() - self._armed.keys():
             self.vm.library.quick.uc_hook_del(self.vm.uc, self._breakpoints.pop(address))
+            self.vm.registers_touched = True

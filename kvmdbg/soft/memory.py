@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kvmdbg.machine.memory import PAGE, Guard, GuestMemory, Slot
+from kvmdbg.soft.changed_pages import ChangedPages
 from kvmdbg.soft.library import ALL, EXECUTE, READ
 from kvmdbg.x86.faults import State
 
@@ -21,6 +22,7 @@ class SoftMemory(GuestMemory):
         super().__init__(vm)  # type: ignore[arg-type]
         self._soft = vm
         self._guarded: dict[int, Guard] = {}
+        self._changed = ChangedPages()
         vm.memory = self
 
     # --- writes ------------------------------------------------------------------------------------
@@ -40,10 +42,12 @@ class SoftMemory(GuestMemory):
         if region.mapping[at : at + PAGE] != data:
             self._soft.code_changed = self._soft.translation_changed = True
             region.mapping[at : at + PAGE] = data
+        self._changed.put(region, at, data)
 
     def clear(self) -> None:
         self._soft.code_changed = self._soft.translation_changed = True
         super().clear()
+        self._changed.forget()
 
     def write_of_cpu(self, address: int, data: bytes) -> None:
         """What the CPU writes by itself: lost where the guest can write nothing."""
@@ -55,8 +59,19 @@ class SoftMemory(GuestMemory):
 
     # --- what has changed --------------------------------------------------------------------------
 
+    def track(self, on: bool = True) -> None:
+        if not on:
+            self._changed.forget()
+        super().track(on)
+
+    def take_dirty(self) -> set[int]:
+        if self._tracking:
+            for region in self.regions:
+                self._written.update(self._changed.take(region))
+        return super().take_dirty()
+
     def _log(self, slot: Slot) -> None:
-        self._written |= self._soft.take_log()
+        """Slots log nothing: pages are compared."""
 
     # --- guards ------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from kvmdbg.kvm import abi
 from kvmdbg.kvm.run_page import REGS, REGS_END, U64_DIRTY_REGS, RunPage
 from kvmdbg.soft.state import DR, MSRS, TSC, XCR0, State
 from kvmdbg.x86.delivery import INT, INT3, INTERRUPT, INTO, Event
-from kvmdbg.x86.modes import CR0_PE, CR0_PG
+from kvmdbg.x86.modes import CR0_PE, CR0_PG, EFER_LMA, EFER_LME
 from kvmdbg.x86.registers import EFLAGS_IF
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ TSC_KHZ = 1_000_000
 MSR_ENTRY = 16
 EFER_BITS = 0xD01
 """SCE, LME, LMA and NXE."""
+MSR_EFER, MSR_APIC_BASE, MSR_FS_BASE, MSR_GS_BASE = 0xC0000080, 0x1B, 0xC0000100, 0xC0000101
+MSRS_OF_SREGS = frozenset((MSR_EFER, MSR_APIC_BASE, MSR_FS_BASE, MSR_GS_BASE))
+"""MSRs that struct kvm_sregs has as well."""
 
 
 class SoftRegisters(RunPage):
@@ -154,6 +157,10 @@ class SoftRegisters(RunPage):
     def get_msr(self, index: int) -> int | None:
         if index == TSC:
             return self.tsc()
+        if index in MSRS_OF_SREGS:
+            sregs = self.get_sregs()
+            values = {MSR_EFER: sregs.efer, MSR_APIC_BASE: sregs.apic_base, MSR_FS_BASE: sregs.fs.base}
+            return int(values.get(index, sregs.gs.base))
         at = MSRS.get(index)
         return None if at is None else self.state.u64[at // 8]
 
@@ -161,11 +168,28 @@ class SoftRegisters(RunPage):
         if index == TSC:
             self._tsc_offset = value - self.vm.clock()
             return True
+        if index in MSRS_OF_SREGS:
+            return self._set_msr_of_sregs(index, value)
         at = MSRS.get(index)
         if at is None:
             return False
         self.state.u64[at // 8] = value
         self.context_changed = True
+        return True
+
+    def _set_msr_of_sregs(self, index: int, value: int) -> bool:
+        sregs = self.get_sregs()
+        if index == MSR_EFER:
+            if value & ~EFER_BITS or (sregs.cr0 & CR0_PG and (value ^ sregs.efer) & EFER_LME):
+                return False
+            sregs.efer = value & ~EFER_LMA | sregs.efer & EFER_LMA
+        elif index == MSR_APIC_BASE:
+            sregs.apic_base = value
+        else:
+            (sregs.fs if index == MSR_FS_BASE else sregs.gs).base = value
+        self.set_sregs(sregs)
+        if self.shares_sregs:
+            self.kvm_run.regs.sregs = sregs
         return True
 
     def get_msrs(self, indices: Sequence[int]) -> bytes:
@@ -174,8 +198,9 @@ class SoftRegisters(RunPage):
             at = MSRS.get(index)
             if at is not None:
                 found += (index, 0, words[at // 8])
-            elif index == TSC:
-                found += (index, 0, self.tsc())
+            else:
+                value = self.get_msr(index)
+                found += () if value is None else (index, 0, value)
         return struct.pack("<" + "IIQ" * (len(found) // 3), *found)
 
     def set_msrs(self, entries: bytes) -> None:

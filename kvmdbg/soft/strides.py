@@ -66,8 +66,6 @@ class Strides:
             cpu.why, cpu.entered_handler = None, False
             run(uc, rip, 0, 0, 1)
             save()
-            if cpu.why is not None and cpu.write_logged():
-                continue
             cpu.instructions += 1
             if cpu.why is not None or begun.value < 2 or u64[at_rip] == rip:
                 cpu.end_step(rip, before, 0, begun.value > 1)

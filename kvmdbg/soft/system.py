@@ -126,9 +126,9 @@ class SoftVm:
         """What the time stamp counter counts."""
         self.code_changed = self.translation_changed = False
         """Unicorn is to forget what it has translated of code, or of addresses, before it runs."""
-        self._logging: list[tuple[int, int]] = []
-        """Slots that are read-only until a page of them is written to, for the log of what was: first address, end."""
-        self._logged: set[int] = set()
+        self.registers_touched = False
+        """Unicorn's own registers are to be set again: where its map loses a page it looks the address up as a linear
+        one, and a page fault of that is left in CR2."""
         self._slots: dict[int, tuple[int, int, int, int]] = {}
         self.begun = self._find_counter()
         """How many instructions the last run has begun; one more than its limit where it ended for that."""
@@ -139,16 +139,12 @@ class SoftVm:
         quick = self.library.quick
         if slot in self._slots:
             address, length, _, _ = self._slots.pop(slot)
-            if (address, address + length) in self._logging:
-                self._logging.remove((address, address + length))
             check(quick.uc_mem_unmap(self.uc, address, length), "uc_mem_unmap")
         if size:
-            if flags & abi.KVM_MEM_LOG_DIRTY_PAGES:
-                self._logging.append((guest_address, guest_address + size))
-            rights = READ | EXECUTE if flags else ALL
+            rights = READ | EXECUTE if flags & abi.KVM_MEM_READONLY else ALL
             check(quick.uc_mem_map_ptr(self.uc, guest_address, size, rights, host_address), "uc_mem_map_ptr")
             self._slots[slot] = guest_address, size, host_address, rights
-        self.code_changed = self.translation_changed = True
+        self.code_changed = self.translation_changed = self.registers_touched = True
 
     def _slot_of(self, page: int) -> tuple[int, int] | None:
         """Host address and rights of a page, as its slot has them."""
@@ -163,12 +159,11 @@ class SoftVm:
         if found is None:
             return
         host, own = found
-        own = ALL if page in self._logged else own
         quick = self.library.quick
         quick.uc_mem_unmap(self.uc, page, PAGE)  # it may be withdrawn already
         if rights:
             check(quick.uc_mem_map_ptr(self.uc, page, PAGE, rights & own, host), "uc_mem_map_ptr")
-        self.translation_changed = True
+        self.translation_changed = self.registers_touched = True
 
     def show_device(self, page: int, read: Any, write: Any) -> None:
         """Have a page without memory call these, with its address as their data."""
@@ -177,6 +172,7 @@ class SoftVm:
 
     def hide_device(self, page: int) -> None:
         check(self.library.quick.uc_mem_unmap(self.uc, page, PAGE), "uc_mem_unmap")
+        self.registers_touched = True
 
     def settle(self) -> None:
         """Before it runs: have unicorn forget what is no more as it knows it."""
@@ -186,25 +182,6 @@ class SoftVm:
         if self.translation_changed:
             self.library.control(self.uc, library.CTL_TLB_FLUSH)
             self.translation_changed = False
-
-    def logs_write(self, address: int) -> bool:
-        """Whether a write that unicorn refuses there is to be made all the same, and logged."""
-        page = address & -PAGE
-        if not self._logging or self.memory.is_guarded(page):
-            return False
-        if not any(first <= page < end for first, end in self._logging):
-            return False
-        self._logged.add(page)
-        check(self.library.quick.uc_mem_protect(self.uc, page, PAGE, ALL), "uc_mem_protect")
-        return True
-
-    def take_log(self) -> set[int]:
-        """The pages that the guest has written to since the last time."""
-        found, self._logged = self._logged, set()
-        for page in found:
-            if not self.memory.is_guarded(page) and self._slot_of(page) is not None:
-                check(self.library.quick.uc_mem_protect(self.uc, page, PAGE, READ | EXECUTE), "uc_mem_protect")
-        return found
 
     def bytes_at(self, state: State, linear: int, size: int) -> bytes:
         """Code at a linear address, as far as it can be read."""

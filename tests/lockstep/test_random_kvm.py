@@ -32,7 +32,9 @@ def test_random_instructions_of_user_code_are_the_same_on_both_engines() -> None
     assert found.instructions > 60
 
 
-@pytest.mark.parametrize(("guest", "count"), [("boot16.bin", 3000), ("bios_disk.bin", 170)])
+@pytest.mark.parametrize(
+    ("guest", "count"), [("boot16.bin", 3000), ("bios_disk.bin", 170), ("modes.bin", 52), ("kernel-O2.elf", 6364)]
+)
 def test_guests_of_ours_are_the_same_on_both_engines(guest: str, count: int) -> None:
     with (
         kvmdbg.open(GUESTS / guest, engine="kvm", serial="none") as first,

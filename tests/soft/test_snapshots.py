@@ -7,6 +7,9 @@ from pathlib import Path
 import kvmdbg
 from kvmdbg.build import from_assembly
 
+MODES = Path(__file__).parents[2] / "guests/modes.bin"
+TURNS_PAGING_ON, IN_LONG_MODE = 0x7C91, 0x7C9B
+TABLES = (0x1000, 0x2000, 0x3000)
 GUEST = """
     mov ax, 0x1234
     mov [0x3000], ax
@@ -46,3 +49,29 @@ def test_the_same_run_again_from_a_snapshot(tmp_path: Path) -> None:
             ends.append((dbg.regs.pc, dbg.machine.memory.read(0x6000, 2)))
             dbg.snapshots.restore("here")
         assert len(set(ends)) == 1
+
+
+def test_the_walk_of_page_tables_sets_its_bits_and_they_are_in_the_log() -> None:
+    """Accessed bits of two levels, accessed and dirty ones of a large page."""
+    with kvmdbg.open(MODES, engine="soft", serial="none") as dbg:
+        dbg.snapshots.save("start")
+        dbg.advance(TURNS_PAGING_ON)
+        assert [dbg.machine.memory.read(address, 1) for address in TABLES] == [b"\x03", b"\x03", b"\x83"]
+        dbg.snapshots.save("before paging")
+        for _ in range(2):
+            dbg.advance(IN_LONG_MODE)
+            assert [dbg.machine.memory.read(address, 1) for address in TABLES] == [b"\x23", b"\x23", b"\xa3"]
+            assert set(TABLES) <= dbg.machine.memory.take_dirty()
+            for address in TABLES:
+                dbg.machine.memory.write(address, dbg.machine.memory.read(address, 1))  # as the log has been taken
+            dbg.snapshots.restore("before paging")
+            assert [dbg.machine.memory.read(address, 1) for address in TABLES] == [b"\x03", b"\x03", b"\x83"]
+
+
+def test_a_snapshot_leaves_cr2_as_it_is() -> None:
+    """Memory that is not mapped at its own address there is taken from unicorn's map and put back for it."""
+    with kvmdbg.open(MODES, engine="soft", serial="none") as dbg:
+        dbg.advance(IN_LONG_MODE)
+        dbg.snapshots.save("here")
+        dbg.step()
+        assert dbg.regs.cr2 == 0
