@@ -13,6 +13,14 @@ LIMIT = 200_000
 PLAIN = ("#d8dee9", "#1e222a", False)
 
 
+def since(text: str, command: str) -> str:
+    """What is on a screen from this command on; all of it where the command has left at the top.
+
+    How far a screen has scrolled depends on when the terminal has answered where its cursor is.
+    """
+    return text[max(text.rfind(f"(kvmdbg){''.join(command.split())}"), 0) :]
+
+
 @pytest.mark.kvm
 @pytest.mark.e2e
 def test_the_session_is_what_the_program_prints() -> None:
@@ -20,7 +28,8 @@ def test_the_session_is_what_the_program_prints() -> None:
     now = answers(draw(list(moving_picture.frames())))
     assert list(shown) == list(range(len(COMMANDS)))
     for number, (command, _) in enumerate(COMMANDS):
-        assert shown[number] == now[number], f"{command}: make picture draws docs/session.svg anew"
+        a, b = (since(text, command) for text in (shown[number], now[number]))
+        assert a.endswith(b) or b.endswith(a), f"{command}: make picture draws docs/session.svg anew"
 
 
 def test_it_loads_nothing_and_is_small() -> None:

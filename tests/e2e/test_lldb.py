@@ -104,7 +104,13 @@ def test_all_regions_of_memory(lldb: Lldb, serve: Serve) -> None:
 def test_all_regions_at_once(serve: Serve) -> None:
     """A command that the newest has."""
     said = Lldb(LLDBS["newest"])(serve("guests/boot16.bin"), "memory region --all", "kill")
-    ordered(said, "[0x0000000000000000-0x0000000008000000) rwx", "[0x0000000008000000-0xffffffffffffffff) ---")
+    ordered(
+        said,
+        "[0x0000000000000000-0x0000000008000000) rwx",
+        "[0x0000000008000000-0x00000000fd000000) ---",
+        "[0x00000000fd000000-0x00000000fe000000) rwx",  # the adapter's picture
+        "[0x00000000fe000000-0xffffffffffffffff) ---",
+    )
 
 
 def test_a_second_one_is_turned_away_at_once(lldb: Lldb, serve: Serve) -> None:
