@@ -154,15 +154,18 @@ class SoftVm:
         return None
 
     def protect(self, page: int, rights: int) -> None:
-        """Let the guest do only this with a page of RAM, nothing with 0; ALL: what its slot lets it."""
+        """Let the guest do only this with a page of RAM, nothing with 0; ALL: what its slot lets it.
+
+        It is mapped anew, as unicorn's own walk of page tables may then still read and write it; after uc_mem_protect
+        it may not write.
+        """
         found = self._slot_of(page)
         if found is None:
             return
         host, own = found
         quick = self.library.quick
-        quick.uc_mem_unmap(self.uc, page, PAGE)  # it may be withdrawn already
-        if rights:
-            check(quick.uc_mem_map_ptr(self.uc, page, PAGE, rights & own, host), "uc_mem_map_ptr")
+        check(quick.uc_mem_unmap(self.uc, page, PAGE), "uc_mem_unmap")
+        check(quick.uc_mem_map_ptr(self.uc, page, PAGE, rights & own, host), "uc_mem_map_ptr")
         self.translation_changed = self.registers_touched = True
 
     def show_device(self, page: int, read: Any, write: Any) -> None:

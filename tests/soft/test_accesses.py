@@ -71,3 +71,26 @@ def test_a_limit_of_instructions_is_exact_and_breakpoints_come_before_it(tmp_pat
         dbg.break_at(0x1000)
         assert isinstance(dbg.run(instructions=1000), stops.BreakpointStop)
         assert isinstance(dbg.run(instructions=2), stops.LimitStop)
+
+
+@pytest.mark.parametrize("kind", ["write", "access"])
+def test_the_walk_of_watched_page_tables_is_no_access_and_sets_its_bits(kind: str) -> None:
+    tables = (0x1000, 0x2000, 0x3000)
+    with kvmdbg.open(Path(__file__).parents[2] / "guests/modes.bin", engine="soft", serial="none") as dbg:
+        dbg.advance(0x7C91)  # which turns paging on
+        for address in tables:
+            dbg.watch(address, 64, kind)
+        assert isinstance(dbg.run(timeout=30), stops.HaltedStop)
+        assert [dbg.machine.memory.read(address, 1) for address in tables] == [b"\x23", b"\x23", b"\xa3"]
+
+
+@pytest.mark.parametrize("kind", ["write", "access"])
+def test_an_instruction_that_writes_to_read_only_memory_and_to_a_watched_page(tmp_path: Path, kind: str) -> None:
+    """What it writes to the first is lost, and told; what it writes to the second is there."""
+    with opened(tmp_path, "mov sp, 0x7002\n.byte 0x9a\n.word other, 0\nother: hlt") as dbg:
+        dbg.machine.memory.make_read_only([(0x7000, 0x8000)])
+        dbg.watch(0x6F00, 2, kind)
+        with pytest.warns(RuntimeWarning, match=r"wrote to ROM \(2 bytes at 0x7000\)"):
+            assert isinstance(dbg.run(timeout=30), stops.HaltedStop)
+        assert dbg.regs.sp == 0x6FFE and dbg.memory.read(0x7000, 2) == b"\0\0"
+        assert dbg.memory.read(0x6FFE, 2) == (dbg.regs.pc - 1).to_bytes(2, "little")
