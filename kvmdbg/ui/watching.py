@@ -17,7 +17,7 @@ def redraw_changes(app: Application[Any], seen: Callable[[], object], seconds: f
     import asyncio
 
     async def watch() -> None:
-        before = look()
+        before: object = watch  # what was drawn first may be older than a first look
         while True:
             await asyncio.sleep(seconds)
             if (now := look()) != before:
