@@ -319,8 +319,7 @@ class Control:
                     self.guest.traps.lift_all()
                 raise
         finally:
-            self.world.started()
-            self._lock.release()
+            self.world.started(self._lock.release)
 
     def go(self, steps: Mapping[int, tuple[int, int]], running: Collection[int]) -> None:
         """Let the vCPUs of ``steps`` step and those of ``running`` run, in the background.

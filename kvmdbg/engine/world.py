@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -50,6 +51,8 @@ class World:
         """Traps and vCPUs are being made ready: nothing must come in between."""
         self._stop_due = False
         """The guest is to stop as soon as it has been started."""
+        self._put_off = 0
+        """The signal that is to come again then."""
         self.stopping = False
         self.first: stops.Stop | None = None
         self.hurried = False
@@ -158,12 +161,22 @@ class World:
                     self.first = stop
                 self._stop_all()
 
-    def started(self) -> None:
-        """What ``starting`` was set for is over."""
+    def started(self, release: Callable[[], None]) -> None:
+        """What ``starting`` was set for is over: ``release`` it, then let a signal come that was put off."""
         self.starting = False
         if self._stop_due:
             self._stop_due = False
             self.stop()
+        number, self._put_off = self._put_off, 0
+        release()
+        if number:
+            signal.raise_signal(number)
+
+    def put_off(self, number: int) -> bool:
+        """For a handler of a signal that ends kvmdbg: whether it is to come again, when the guest has been started."""
+        if self.starting:
+            self._put_off = number
+        return self.starting
 
     def stop_by_signal(self) -> None:
         """For a handler of SIGINT: stop the guest, also one that is just being started.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
+from kvmdbg.ending import Terminated
 from kvmdbg.engine.vcpu_thread import VcpuThread
 from tests.commands.conftest import Typist
 
@@ -23,18 +25,20 @@ def busy(opened: Opened, tmp_path: Path) -> Typist:
     return opened(guest, load=0x1000)
 
 
-def sigint_once(before: Callable[..., object], *, behind: bool = False) -> Callable[..., object]:
-    """The same function, with a SIGINT on the main thread before (or behind) its first call."""
+def sigint_once(
+    before: Callable[..., object], *, behind: bool = False, number: int = signal.SIGINT
+) -> Callable[..., object]:
+    """The same function, with a SIGINT, or signal ``number``, on the main thread before (or behind) its first call."""
     came = False
 
     def call(*args: object, **options: object) -> object:
         nonlocal came
         came, due = True, not came
         if due and not behind:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         result = before(*args, **options)
         if due and behind:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return result
 
     return call
@@ -76,3 +80,26 @@ def test_the_handler_is_put_back(busy: Typist) -> None:
     before = signal.getsignal(signal.SIGINT)
     busy.type("stepi")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_signal_that_ends_kvmdbg_waits_until_the_guest_has_started(
+    busy: Typist, monkeypatch: pytest.MonkeyPatch, behind: bool
+) -> None:
+    """Half started it could neither be stopped nor closed."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated(number)
+
+    monkeypatch.setattr(VcpuThread, "post", sigint_once(VcpuThread.post, behind=behind, number=signal.SIGTERM))
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(Terminated):
+            busy.type("continue")
+        assert signal.getsignal(signal.SIGTERM) is end
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    session = busy.dbg.session
+    assert session.state == "running"
+    session.interrupt()
+    assert session.state == "stopped"
