@@ -351,6 +351,7 @@ class SoftCpu(ExitPage):
         self.instructions -= 1
         self.state.go_back_to(self._before_refusal)
         if self.vm.memory.is_guarded(address):
+            self.vm.translation_changed = True  # else unicorn would let the next read through, which it has looked up
             self.show()
             raise OSError(errno.EFAULT, "Bad address")
         if kind in library.MEM_FETCH:
