@@ -181,6 +181,7 @@ class Replaying(Live):
                     self.diverged = Diverged(here, self._in_words(entry), "nothing: it halts again and again")
                     break
                 halted = here
+                runner.vcpu.halted = False  # it went on: a step that keeps interrupts out passes the hlt that one ends
             stop = control.run() if target is None else self._run_to(target, observer)
         return diverged_stop(runner, self.diverged)
 

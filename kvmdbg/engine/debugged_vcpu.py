@@ -10,7 +10,7 @@ from kvmdbg.engine.host import Host
 from kvmdbg.engine.probe import INT3
 from kvmdbg.engine.vcpu_thread import VcpuThread
 from kvmdbg.errors import NotSupportedHere
-from kvmdbg.kvm import abi
+from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.saved_regs import RIP
 from kvmdbg.machine import kick
 from kvmdbg.machine.cpu import Cpu
@@ -238,6 +238,11 @@ class DebuggedVcpu(VcpuThread):
         self.forget()
         if kicked:
             self.kick()
+
+    def note_exit(self) -> None:
+        super().note_exit()
+        if self.vcpu.reason != exits.KVM_EXIT_INTR:  # the guest has run
+            self.untold_event = False
 
     def deliver(self, vector: int, length: int, *, dr6: int = 0) -> stops.Stop | None:
         """Hand an exception of the guest's own to the guest, its ip moved on by ``length``; ``dr6`` is set in DR6."""

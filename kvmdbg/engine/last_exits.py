@@ -15,6 +15,7 @@ from kvmdbg.engine.retreat import GuardSpoilt
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.saved_regs import RIP
 from kvmdbg.kvm.saved_regs import SIZE as REGS_SIZE
+from kvmdbg.x86.faults import UD
 
 if TYPE_CHECKING:
     from kvmdbg.engine.post_mortem import LastRun
@@ -76,18 +77,25 @@ class LastExits(ExitLoop):
         self._require_guards_apart()
         if self.guards.may_be_cause():
             return self.guards.step_without_guards()
-        code = self.guest.space.code_at(self, self.pc, 15) or exit.instruction
-        own = {INT3: 3, INT1: 1}.get(code[0] if code else 0)
+        own = self.own_trap()
         if own is not None:
-            return self.deliver(own, 1)  # a trap of the guest's own, which this KVM does not run
-        if code[:2] == UD2:
-            return self.deliver(6, 0)
+            return self.deliver(own, 0 if own == UD else 1)
+        code = self.guest.space.code_at(self, self.pc, 15) or exit.instruction
         self.tell_of_empty_vector(stuck=True)
         text, size = self.guest.space.instruction_text(self, code)
         from kvmdbg.engine import post_mortem
 
         account = post_mortem.of_emulation_failure(self, self.guest, self._last_run())
         return self.stop(stops.EmulationFailureStop, instruction=code[:size], text=text, autopsy=account)
+
+    def own_trap(self) -> int | None:
+        """At an emulation failure: the vector of the guest's own int3, int1 or ud2, which this KVM does not run."""
+        exit = self.vcpu.exit()
+        assert isinstance(exit, exits.InternalErrorExit)
+        if exit.suberror != exits.SUBERROR_EMULATION:
+            return None
+        code = self.guest.space.code_at(self, self.pc, 15) or exit.instruction
+        return UD if code[:2] == UD2 else {INT3: 3, INT1: 1}.get(code[0] if code else 0)
 
     def tell_of_empty_vector(self, *, stuck: bool) -> None:
         """Where the guest got lost by an interrupt that nobody serves: say so, once for each vector."""

@@ -129,7 +129,7 @@ class PreparedSteps(SingleStep):
             return None
         if vcpu.regs.rflags & EFLAGS_TF or memory.is_covered(pc):
             return None
-        if waits or (waits is None and vcpu.holds_event()):
+        if waits or runner.untold_event or (waits is None and vcpu.holds_event()):
             return None
         self._note_debug_registers()
         if not self._plain_serves():

@@ -100,7 +100,7 @@ class Runner(Answering, TrapExits, LastExits):
     def start_anew(self) -> None:
         """The vCPU has been given another state: nothing of what was known of the last run holds."""
         self.forget()
-        self._fired_here = self.tables_touched = False
+        self._fired_here = self.tables_touched = self.untold_event = False
         self.pending = self._unfired_at = self._died_of = self._moved_from = None
         self.recent.clear()
 
@@ -451,13 +451,18 @@ class Runner(Answering, TrapExits, LastExits):
         return handler(self)
 
     def _self_made(self, reason: int) -> bool:
-        """Whether the exit comes from a trap or a debug register of ours."""
+        """Whether the exit comes from a trap or a debug register of ours, or from a KVM that runs no trap by itself."""
         if reason == exits.KVM_EXIT_DEBUG and self.plan.debug_registers and self.vcpu.debug_dr6 & 15:
             return True
-        return reason in TRAP_REASONS and self.trap_at() is not None
+        if reason in TRAP_REASONS and self.trap_at() is not None:
+            return True
+        return reason == exits.KVM_EXIT_INTERNAL_ERROR and self.own_trap() is not None
 
     def _offered(self, handler: Callable[[Runner], stops.Stop | None] | None) -> stops.Stop | None:
-        """Serve an exit that hooks and catchpoints may look at, before and after."""
+        """Serve an exit that hooks and catchpoints may look at, before and after.
+
+        Where it is asked to stop with an exception on its way of which KVM does not tell, that is delivered first.
+        """
         guest = self.guest
         exit = self.vcpu.exit()
         asked = guest.judge.offer(self, exit, "before")[1]
@@ -466,6 +471,10 @@ class Runner(Answering, TrapExits, LastExits):
         asked = guest.judge.offer(self, exit)[1] or asked
         if asked is None or isinstance(stop, stops.FatalStop):
             return stop
+        if self.untold_event:
+            stop = self.stepper.once()
+            if isinstance(stop, stops.FatalStop):
+                return stop
         return replace(asked, pc=self.pc)
 
     def _on_mmio(self) -> stops.Stop | None:

@@ -406,11 +406,13 @@ class SingleStep:
     def event_waits(self) -> bool:
         """Whether KVM is about to deliver an exception or interrupt, before the instruction at pc.
 
-        Of #BP and #OF it does not tell.
+        Of a #BP and #OF it does not tell; those that it was handed are known.
         An exception that is pending is made an injected one: KVM drops it where registers are written before it runs.
         RF is in the frame of a fault, which KVM sees to where it injects a pending one; one that is injected has been
         under way already.
         """
+        if self.runner.untold_event:
+            return True
         vcpu = self.runner.vcpu
         events = vcpu.get_events()
         if events.exception.injected or events.exception.pending:

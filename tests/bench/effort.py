@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import signal
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -74,4 +75,11 @@ def compare(name: str, effort: Effort, measure: Callable[[], tuple[float, float]
 def medians(rounds: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
     """Of our side, of the other's, and of their ratio."""
     ours, theirs = (statistics.median(side) for side in zip(*rounds, strict=True))
-    return ours, theirs, statistics.median(a / b for a, b in rounds)
+    return ours, theirs, statistics.median(ratio(a, b) for a, b in rounds)
+
+
+def ratio(ours: float, theirs: float) -> float:
+    """Infinite where the other side's is 0 and ours is not, 1 where both are."""
+    if theirs:
+        return ours / theirs
+    return math.inf if ours else 1.0

@@ -37,6 +37,11 @@ def test_the_ratio_is_the_median_of_the_rounds() -> None:
     assert compare("some", Effort(3, 1, 10, True), lambda: next(rounds)) == (20.0, 10.0, 2.0)
 
 
+@pytest.mark.parametrize(("ours", "ratio"), [(0.0, 1.0), (0.4, float("inf"))])
+def test_the_ratio_where_the_peer_has_none_at_all(ours: float, ratio: float) -> None:
+    assert compare("late", Effort(3, 1, 10, True), lambda: (ours, 0.0)) == (ours, 0.0, ratio)
+
+
 def test_a_bench_that_does_not_end_is_named() -> None:
     def sides() -> tuple[float, float]:
         time.sleep(50)

@@ -82,6 +82,15 @@ def test_a_trap_of_the_guests_own_is_the_guests(dbg: ScriptedSession, code: str,
     assert given == [(1, vector, START + length)]
 
 
+@pytest.mark.parametrize("code", ["cc", "f1", "0f0b"])
+def test_a_kvm_that_lacks_the_guests_own_trap_is_no_exit_of_the_guests(dbg: ScriptedSession, code: str) -> None:
+    caught = dbg.catch("internal_error")
+    dbg.memory.write(START, bytes.fromhex(code))
+    stop = played(dbg, NO_EMULATION, HALT)
+    assert isinstance(stop, stops.HaltedStop), stop.describe()
+    assert not caught.hits
+
+
 def test_msrs_and_hypercalls_are_refused_in_the_guest(dbg: ScriptedSession) -> None:
     dbg.cpu.msr_answer = 1
     hypercall = leaves(exits.HypercallExit(9, (0,) * 6, False))

@@ -76,6 +76,21 @@ def test_an_end_in_a_hlt_and_on_from_there(kvm_guest: Guests) -> None:
     assert isinstance(stop, stops.BreakpointStop), stop.describe()
 
 
+def test_steps_that_pass_a_hlt_without_its_interrupt(kvm_guest: Guests) -> None:
+    counting = TICKS.replace("behind: jmp again", "behind: inc cx\n jmp again")
+    first, second = guest(kvm_guest, counting), guest(kvm_guest, counting)
+    with first.record() as log:
+        first.break_at("again", temporary=True)
+        first.run(timeout=60)
+        first.step(6)  # hlt, inc and jmp, twice
+        first.physical.write(0x5000, b"changed")
+        first.break_at("tick", when="*(u16*)0x600 == 3")
+        first.run(timeout=60)
+    assert ticks(first) == 3
+    replayed(second, log)
+    same(first, second)
+
+
 def test_keys_ticks_and_a_change(kvm_guest: Guests) -> None:
     first, second = guest(kvm_guest, WITH_KEYS), guest(kvm_guest, WITH_KEYS)
     with first.record() as log:
