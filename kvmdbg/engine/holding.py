@@ -168,7 +168,7 @@ class Holding:
         tables: set[int] = set()
         system: set[int] = set()
         for runner in runners:
-            tables |= self._paging_pages(runner)
+            tables |= self.paging_pages(runner)
             system |= self._system_pages(runner)
 
         def translate(linear: int) -> int | None:
@@ -191,7 +191,8 @@ class Holding:
             loaded_at=self._vectors.loaded_at,
         )
 
-    def _paging_pages(self, runner: DebuggedVcpu) -> set[int]:
+    def paging_pages(self, runner: DebuggedVcpu) -> set[int]:
+        """The pages of this vCPU's paging structures."""
         sregs = runner.sregs
         return set(paging.tables(self._machine.memory.read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer))
 
@@ -224,16 +225,16 @@ class Holding:
         guards = self._machine.memory.guards
         if not guards:
             return set()
-        used = self._unguardable([runner]) | self._paging_pages(runner)
-        return used & guards.keys() | self.withdrawn_tables(runner)
+        return self._unguardable([runner]) & guards.keys() | self.spoilt_tables(runner)
 
-    def withdrawn_tables(self, runner: DebuggedVcpu) -> set[int]:
-        """The withdrawn pages in which this vCPU's descriptor tables, TSS and paging structures are."""
+    def spoilt_tables(self, runner: DebuggedVcpu) -> set[int]:
+        """The guarded pages in which this vCPU's paging structures are; of its descriptor tables and TSS those that are
+        withdrawn."""
         guards = self._machine.memory.guards
-        if Guard.WITHDRAWN not in guards.values():
-            return set()
-        used = self._system_pages(runner) | self._paging_pages(runner)
-        return {page for page in used if guards.get(page) is Guard.WITHDRAWN}
+        found = self.paging_pages(runner) & guards.keys()
+        if Guard.WITHDRAWN in guards.values():
+            found |= {page for page in self._system_pages(runner) if guards.get(page) is Guard.WITHDRAWN}
+        return found
 
     def _in_ram(self, physical: int | None) -> int | None:
         return physical if physical is not None and self._machine.memory.find(physical) else None

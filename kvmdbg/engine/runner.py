@@ -25,7 +25,7 @@ from kvmdbg.engine.trap_exits import TrapExits
 from kvmdbg.engine.watching import Watching
 from kvmdbg.kvm import abi, exits
 from kvmdbg.machine.cpu import Cpu
-from kvmdbg.machine.memory import Guard
+from kvmdbg.machine.memory import PAGE
 from kvmdbg.record import replace
 from kvmdbg.x86.registers import EFLAGS_IF
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 TABLES, TABLES_END = abi.kvm_sregs.tr.offset, abi.kvm_sregs.cr8.offset
 """In struct kvm_sregs: TR, LDT, GDT, IDT and what says where the paging structures are."""
+MOST_STRUCTURES = 64
+"""Of so many pages with paging structures it is looked at each exit whether they have changed."""
 RECENT = 16
 SEEK, SEEK_IN_VAIN, LONGEST_SEEK = 1000, 4000, 100_000
 """How many steps are made at a time to find where an interrupt may come in, up to how many without one that does, and
@@ -64,6 +66,8 @@ class Runner(Answering, TrapExits, LastExits):
         """Stopped from outside on a breakpoint that has fired and is yet to be passed."""
         self._tables = b""
         """Where the tables that the CPU reads were when they were last looked at."""
+        self._structures: dict[int, bytes] = {}
+        """The paging structures then, by page, unless there were too many."""
         self.told_vectors = set()
         self._state_at_kick = b""
         self._same_state = 0
@@ -216,11 +220,13 @@ class Runner(Answering, TrapExits, LastExits):
         self._note_start()
         world, drain, retreat = self.guest.world, self.guest.coalescing.drain, self.retreat
         guards = self.guest.machine.memory.guards
-        fragile, withdrawn = bool(guards), Guard.WITHDRAWN in guards.values()
+        fragile = bool(guards)
         retreat.forget()
+        if fragile:
+            vcpu.share_sregs(self.sregs)  # they are looked at at each exit
         if fragile and len(self.guest.world.runners) == 1:
             retreat.mark()
-        ports = {} if withdrawn or retreat.marked else self.ports
+        ports = {} if fragile else self.ports
         arrivals, board = self.arrivals, self.guest.machine.board
         arrivals.begin()
         enter = vcpu.free_run(ports, self.recent.append, drain)
@@ -234,7 +240,7 @@ class Runner(Answering, TrapExits, LastExits):
             except InterruptedError:
                 drain()
                 self.forget()
-                if withdrawn:
+                if fragile:
                     self.look_at_tables()
                 arrivals.begin()
                 if arrivals.present and not (world.stopping or self.look_up_due):
@@ -271,7 +277,7 @@ class Runner(Answering, TrapExits, LastExits):
                     return self._go_on_stepping()
                 self.debug_for_running()
                 continue
-            if withdrawn:
+            if fragile:
                 self.forget()
                 self.look_at_tables()
             self.untold_event = False
@@ -330,17 +336,21 @@ class Runner(Answering, TrapExits, LastExits):
         return self.complete() or self.stepper.run(left, limit=left is not None)
 
     def look_at_tables(self) -> None:
-        """GuardSpoilt where the guest has moved tables that the CPU reads to pages that slots withdraw.
+        """GuardSpoilt where the guest has moved tables of the CPU's to pages that slots guard, and no exit tells of it.
 
-        What the CPU reads there it gets wrong, and no exit tells of it: for a gate that it cannot read it delivers #DF.
+        What the CPU reads from a withdrawn page it gets wrong: for a gate that it cannot read it delivers #DF. The
+        accessed bits of paging structures in a read-only page are lost.
         """
         tables = bytes(self.sregs)[TABLES:TABLES_END]
-        if tables == self._tables:
+        read = self.guest.machine.memory.read
+        if tables == self._tables and all(read(page, PAGE) == was for page, was in self._structures.items()):
             return
-        pages = self.guest.holding.withdrawn_tables(self)
+        pages = self.guest.holding.spoilt_tables(self)
         if pages:
             raise GuardSpoilt(pages, done=True)
         self._tables = tables
+        found = self.guest.holding.paging_pages(self)
+        self._structures = {page: read(page, PAGE) for page in found} if len(found) <= MOST_STRUCTURES else {}
 
     def look_up(self) -> stops.Stop | None:
         """After a kick of the watchdog: the stop where this vCPU does not get on though it is not at rest.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+import kvmdbg
 from kvmdbg.core.session import Session
 from kvmdbg.engine.stops import BreakpointStop, HaltedStop, Stop, WatchpointStop
 from kvmdbg.pytest_plugin import Guests
@@ -332,3 +335,51 @@ def test_each_round_of_a_repeated_instruction_counts(kvm_guest: Guests, instruct
         (place, "write") for place in range(0x9710, 0x9715)
     ]
     assert (dbg.regs.cx, dbg.regs.di) == (0, 0x9728)
+
+
+PAGING_ON = 0x7C91
+"""In guests/modes.bin the instruction that turns it on."""
+
+
+@pytest.mark.parametrize("kind", ["write", "access"])
+def test_paging_structures_that_are_watched_before_they_are_used(kind: str) -> None:
+    """The accessed bits that the CPU sets are there, and no stop is told for them."""
+    tables = (0x1000, 0x2000, 0x3000)
+    with kvmdbg.open(Path(__file__).parents[2] / "guests" / "modes.bin", serial="none") as dbg:
+        for address in tables:
+            dbg.watch(address, 64, kind)
+        stop: Stop = dbg.run(timeout=60)
+        while isinstance(stop, WatchpointStop):
+            assert stop.instruction is not None and stop.instruction < PAGING_ON, stop.describe()
+            stop = dbg.run(timeout=60)
+        assert isinstance(stop, HaltedStop), stop.describe()
+        assert [dbg.physical.read(address, 1) for address in tables] == [b"\x23", b"\x23", b"\xa3"]
+
+
+LINKED = """
+        mov rsp, 0x9000
+        mov rbx, cr3
+        and rbx, -4096
+        mov rbx, [rbx]
+        and rbx, -4096
+        mov rbx, [rbx]
+        and rbx, -4096
+        mov qword ptr [0x30000], 0x40003
+        mov dword ptr [rbx + 8 * 100], 0x30003
+        mov dword ptr [rbx + 8 * 100 + 4], 0
+        mov eax, 200 << 20
+        mov byte ptr [rax], 5
+        out 0x80, al
+        hlt
+"""
+"""A page table at 0x30000 comes into the page directory, and maps 200 MiB to 0x40000."""
+
+
+@pytest.mark.parametrize("kind", ["write", "access"])
+def test_a_watched_page_becomes_a_page_table_while_cr3_stays(kvm_guest: Guests, kind: str) -> None:
+    dbg = kvm_guest(asm=LINKED, mode="long")
+    dbg.watch(0x30100, 64, kind)
+    stop = dbg.run(timeout=60)
+    assert isinstance(stop, HaltedStop), stop.describe()
+    assert dbg.physical.read(0x30000, 8) == (0x40063).to_bytes(8, "little")
+    assert dbg.physical.read(0x40000, 1) == b"\x05"
