@@ -23,8 +23,9 @@ CODE, DATA, CODE_AGAIN, DATA_AGAIN, TSS = 0x08, 0x10, 0x18, 0x20, 0x28
 TIMER = 0x20
 """The timer's vector, where the program has one."""
 PIC = ((0x11, 0x20), (TIMER, 0x21), (4, 0x21), (1, 0x21), (0xFE, 0x21))
-PIT = ((0x34, 0x43), (0, 0x40), (0, 0x40))
-"""18 Hz: so slow that the program gets on between two ticks even where each of its instructions is stepped."""
+PIT = ((0x34, 0x43), (0, 0x40), (0x80, 0x40))
+"""36 Hz: so slow that the program gets on between two ticks even where each of its instructions is stepped, and no
+slower, as a breakpoint in a loop that waits for a tick stops some hundred times."""
 TIMER_ON = tuple(line for value, port in PIC + PIT for line in (f"mov al, {value}", f"out {port}, al"))
 ALIAS = 0x600000
 """Where blocks of long mode map the first 2 MiB a second time."""
