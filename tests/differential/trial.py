@@ -64,7 +64,7 @@ class Trial:
                 return stop
 
     def go(self) -> Stop:
-        """To the next stop. Wrong where it stops for ever: as a program may wait for the timer, time tells, no count."""
+        """To the next stop. Wrong where it stops for ever; time tells that, as a program may wait for the timer."""
         if time.monotonic() > self.until:
             raise Wrong("it stops for ever")
         stop = self.session.run(timeout=TIME_LIMIT)
