@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
-from kvmdbg.engine.empty_vectors import empty_vector
+from kvmdbg.engine.empty_vectors import lost_in, without_gate
 from kvmdbg.engine.events import ExceptionEvent
 from kvmdbg.engine.exit_loop import RESUMED, ExitLoop
 from kvmdbg.engine.outside import PortEntry
@@ -85,7 +85,8 @@ class LastExits(ExitLoop):
         text, size = self.guest.space.instruction_text(self, code)
         from kvmdbg.engine import post_mortem
 
-        account = post_mortem.of_emulation_failure(self, self.guest, self._last_run())
+        account, state = post_mortem.of_emulation_failure(self, self.guest, self._last_run())
+        self._tell_of_missing_gate(state)
         return self.stop(stops.EmulationFailureStop, instruction=code[:size], text=text, autopsy=account)
 
     def own_trap(self) -> int | None:
@@ -99,16 +100,32 @@ class LastExits(ExitLoop):
 
     def tell_of_empty_vector(self, *, stuck: bool) -> None:
         """Where the guest got lost by an interrupt that nobody serves: say so, once for each vector."""
-        found = empty_vector(self, self.guest.space, stuck=stuck)
-        if found is not None and found[0] not in self.told_vectors:
-            self.told_vectors.add(found[0])
-            self.guest.listeners.tell_warning(found[1])
+        lost = lost_in(self, self.guest.space, stuck=stuck)
+        if lost is None or lost.vector in self.told_vectors:
+            return
+        from kvmdbg.engine import post_mortem
+
+        states = [abi.kvm_regs.from_buffer_copy(state) for _, state in self.recent]
+        before = post_mortem.registers_at(self, self.guest, states, self._sregs_at_start, lost.cs, lost.ip)
+        self._tell_vector(lost.vector, lost.sentence(before or self.vcpu.regs, exact=before is not None))
+
+    def _tell_vector(self, vector: int, sentence: str) -> None:
+        if vector not in self.told_vectors:
+            self.told_vectors.add(vector)
+            self.guest.listeners.tell_warning(sentence)
+
+    def _tell_of_missing_gate(self, state: State) -> None:
+        found = without_gate(state)
+        if found is not None:
+            self._tell_vector(*found)
 
     def _on_shutdown(self) -> stops.Stop:
         self._require_guards_apart()
         from kvmdbg.engine import post_mortem
 
         account, end = post_mortem.of_shutdown(self, self.guest, self._last_run())
+        if end is not None:
+            self._tell_of_missing_gate(end)
         caught = self._undelivered(end) if end is not None and self.guest.vectors.active else None
         return caught or stops.ShutdownStop(vcpu=self.index, pc=self.pc if end is None else end.pc, autopsy=account)
 

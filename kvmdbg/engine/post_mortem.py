@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine.replay import Trail, replay
+from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi
 from kvmdbg.observe import autopsy
 from kvmdbg.observe.autopsy import Autopsy
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 RESET_RIP, RESET_BASE = 0xFFF0, 0xFFFF0000
 PATIENCE = 5.0
 """Seconds that the search for the way to a shutdown may take."""
+PATIENCE_FOR_INT = 2.0
+"""Seconds that the search for the way to an ``int`` may take."""
 
 
 @record
@@ -47,9 +52,10 @@ def of_failed_entry(thread: VcpuThread, guest: Guest, last: LastRun) -> Autopsy:
     return autopsy.of_failed_entry(_state(guest, thread.vcpu.regs, thread.sregs), last.exits)
 
 
-def of_emulation_failure(thread: VcpuThread, guest: Guest, last: LastRun) -> Autopsy:
-    """What the instruction is that KVM cannot run."""
-    return autopsy.of_emulation_failure(_state(guest, thread.vcpu.regs, thread.sregs), last.exits)
+def of_emulation_failure(thread: VcpuThread, guest: Guest, last: LastRun) -> tuple[Autopsy, State]:
+    """What the instruction is that KVM cannot run, and the state before it."""
+    state = _state(guest, thread.vcpu.regs, thread.sregs)
+    return autopsy.of_emulation_failure(state, last.exits), state
 
 
 def of_shutdown(thread: VcpuThread, guest: Guest, last: LastRun) -> tuple[Autopsy, State | None]:
@@ -76,6 +82,47 @@ def of_shutdown(thread: VcpuThread, guest: Guest, last: LastRun) -> tuple[Autops
     return Autopsy(cause, account, instructions, last.exits), state
 
 
+def registers_at(
+    thread: VcpuThread, guest: Guest, states: list[abi.kvm_regs], start: abi.kvm_sregs | None, cs: int, ip: int
+) -> abi.kvm_regs | None:
+    """The registers with which a vCPU in real mode has come to the ``int`` at this place; None where they are lost.
+
+    It is gone on its way once more, from one of ``states``, oldest first; what it has pushed there says whether that
+    was its way.
+    """
+    if len(guest.world.runners) > 1 or start is None or not guest.host.profile.behaviour(thread.mode, 0).step:
+        return None
+    cpuid, under = thread.vcpu.get_cpuid(), guest.traps.under
+
+    def arrived(regs: abi.kvm_regs, sregs: abi.kvm_sregs) -> bool:
+        return bool(sregs.cs.selector == cs and regs.rip == ip)
+
+    with _patience(thread, guest, PATIENCE_FOR_INT) as give_up:
+        for state in states:
+            found = replay(guest.host, guest.machine, under, state, start, cpuid, give_up, arrived)
+            if found is None or not arrived(found.steps[-1], found.sregs):
+                continue
+            regs = found.steps[-1]
+            frame = (ip + 2 & 0xFFFF, cs, regs.rflags & 0xFFFF)
+            pushed = b"".join(word.to_bytes(2, "little") for word in frame)
+            with suppress(MemoryFault):
+                if guest.physical.read(found.sregs.ss.base + (regs.rsp - len(pushed) & 0xFFFF), len(pushed)) == pushed:
+                    return regs
+    return None
+
+
+@contextmanager
+def _patience(thread: VcpuThread, guest: Guest, seconds: float) -> Iterator[Callable[[], bool]]:
+    """Whether to give up what is replayed inside; the thread is kicked then, for a step that KVM never ends."""
+    end = time.monotonic() + seconds
+    alarm = threading.Timer(seconds, thread.kick)
+    alarm.start()
+    try:
+        yield lambda: guest.world.hurried or time.monotonic() > end
+    finally:
+        alarm.cancel()
+
+
 def _trail(thread: VcpuThread, guest: Guest, last: LastRun, final: abi.kvm_regs | None) -> Trail | None:
     """The way from the last exit to the end; only one that arrives where the vCPU stands, where that is known."""
     if len(guest.world.runners) > 1 or last.regs is None:
@@ -85,23 +132,14 @@ def _trail(thread: VcpuThread, guest: Guest, last: LastRun, final: abi.kvm_regs 
     if not guest.host.profile.behaviour(mode, thread.cpl).step:
         return None
     cpuid, under = thread.vcpu.get_cpuid(), guest.traps.under
-    end = time.monotonic() + PATIENCE
-
-    def give_up() -> bool:
-        return guest.world.hurried or time.monotonic() > end
-
-    alarm = threading.Timer(PATIENCE, thread.kick)  # for a step that KVM never ends
-    alarm.start()
-    try:
+    with _patience(thread, guest, PATIENCE) as give_up:
         for start in [last.sregs] if last.sregs is not None else [last.sregs_at_start, now]:
             if start is None:
                 continue
             found = replay(guest.host, guest.machine, under, last.regs, start, cpuid, give_up)
             if found is not None and (final is None or (found.ended and found.steps[-1].rip == final.rip)):
                 return found
-        return None
-    finally:
-        alarm.cancel()
+    return None
 
 
 def _paging_is_the_reason(guest: Guest, state: State) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kvmdbg.engine.host import Host
     from kvmdbg.machine.machine import Machine
 
+Arrived = Callable[[abi.kvm_regs, abi.kvm_sregs], bool]
 STEPS = 50_000
 KEPT = 16
 
@@ -46,8 +47,11 @@ def replay(
     sregs: abi.kvm_sregs,
     cpuid: abi.kvm_cpuid2,
     give_up: Callable[[], bool],
+    arrived: Arrived = lambda regs, sregs: False,
 ) -> Trail | None:
-    """Step from this state on a copy of the guest's memory to a shutdown; None where this cannot be done.
+    """Step from this state on a copy of the guest's memory to a shutdown, or to a state that has ``arrived``.
+
+    None where this cannot be done.
 
     ``hidden`` are the bytes under the debugger's traps, by guest-physical address.
 
@@ -58,11 +62,11 @@ def replay(
         vcpu.set_sregs(sregs)
         vcpu.set_regs(regs)
         vcpu.set_signal_mask(kick.KICK_SIGNAL)
-        return _steps(vcpu, give_up)
+        return _steps(vcpu, give_up, arrived)
     return None
 
 
-def _steps(vcpu: Cpu, give_up: Callable[[], bool]) -> Trail | None:
+def _steps(vcpu: Cpu, give_up: Callable[[], bool], arrived: Arrived) -> Trail | None:
     control = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP
     last: deque[abi.kvm_regs] = deque(maxlen=KEPT)
     now = vcpu.get_regs()
@@ -70,7 +74,7 @@ def _steps(vcpu: Cpu, give_up: Callable[[], bool]) -> Trail | None:
     for count in range(1, STEPS + 1):
         if not last or now.rip != last[-1].rip or bytes(now) != bytes(last[-1]):
             last.append(now)
-        if give_up():
+        if give_up() or arrived(now, sregs):
             return Trail(tuple(last), sregs, False, count)
         vcpu.set_guest_debug(control)
         try:

@@ -47,7 +47,8 @@ def explain(state: State) -> tuple[str, tuple[str, ...]]:
     fault = faults.first_fault(state)
     if fault is None:
         return _unknown(state, at)
-    account = [f"{at} raised {fault.name} (vector {fault.vector}): {fault.why}."]
+    why = "" if fault.software else f": {fault.why}"
+    account = [f"{at} raised {fault.name} (vector {fault.vector}){why}."]
     first, reason = fault, ""
     for _ in range(4):
         refused = delivery_fault(state, fault)
@@ -64,7 +65,8 @@ def explain(state: State) -> tuple[str, tuple[str, ...]]:
             account.append(f"That is {refused.name} while another exception was being delivered: a double fault, #DF.")
         else:
             account.append(f"That raised {fault.name} in its place.")
-    cause = f"{at}: {first.name}, {first.why}" + (f"; not handled, as {reason}" if reason else "")
+    cause = at if first.software else f"{at}: {first.name}, {first.why}"
+    cause += f"; not handled, as {reason}" if reason else ""
     return f"{cause}.", tuple(account)
 
 
@@ -137,5 +139,9 @@ def _emulation(state: State) -> Iterator[str]:
         kind = f" ({', '.join(groups)})" if groups else ""
         yield f"This KVM runs such code by emulating instructions, and its emulator lacks {text}{kind}."
     fault = faults.first_fault(state)
-    if fault is not None and not fault.software:
+    if fault is None:
+        return
+    if not fault.software:
         yield f"On a CPU it would raise {fault.name}: {fault.why}."
+    elif (refused := delivery_fault(state, fault)) is not None:
+        yield f"On a CPU it would raise {refused.name}: {refused.why}."

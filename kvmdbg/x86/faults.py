@@ -46,7 +46,8 @@ class Fault:
 
     @property
     def name(self) -> str:
-        return NAMES.get(self.vector, f"interrupt {self.vector:#x}")
+        number = f"interrupt {self.vector:#x}"
+        return number if self.software and self.vector > 4 else NAMES.get(self.vector, number)
 
     @property
     def has_error_code(self) -> bool:

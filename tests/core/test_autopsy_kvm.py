@@ -40,6 +40,7 @@ idtr: .word 32 * 16 - 1
     .quad idt
 """
 
+VALUES = 0x0E41, 2, 3, 4
 DEATHS: dict[str, tuple[str, str, str, str]] = {
     "a page that is not there, and no IDT": (
         "long",
@@ -188,6 +189,28 @@ def explained_before(dbg: Session) -> tuple[str, tuple[str, ...]]:
     return explain(State(runner.vcpu.regs, runner.sregs, dbg.physical.read))
 
 
+@pytest.mark.parametrize(("mode", "wide"), [("prot", "E"), ("long", "R")])
+def test_an_int_without_a_gate_is_told(kvm_guest: Guests, mode: str, wide: str) -> None:
+    """With its function and the registers there, also where this KVM does not run the instruction."""
+    code = "mov eax, {}\nmov ebx, {}\nmov ecx, {}\nmov edx, {}\n".format(*VALUES)
+    code += "lidt [rip + idtr]\n" + "bad: int 0x10\n" + TABLE
+    if mode == "prot":
+        code = code.replace("rip + ", "").replace(".quad", ".long")
+    dbg = kvm_guest(asm=code, mode=mode)
+    said: list[str] = []
+    dbg.listeners.on_warning(said.append)
+    stop = dbg.run(timeout=20)
+    assert isinstance(stop, stops.ShutdownStop | stops.EmulationFailureStop)
+    gate = dbg.symbols["idt"] + 0x10 * (16 if mode == "long" else 8)
+    digits = 16 if mode == "long" else 8
+    values = ", ".join(f"{wide}{name}X={value:#0{2 + digits}x}" for name, value in zip("ABCD", VALUES, strict=True))
+    empty = f"gate 16 of the IDT (at {gate:#x}: 0x0) is empty"
+    assert said == [f"int 0x10, AH=0x0e, at {dbg.symbols['bad']:#x}: {empty} ({values})"]
+    assert stop.autopsy is not None
+    assert empty in "".join(stop.autopsy.account)
+    assert "#MF" not in "".join(stop.autopsy.account)
+
+
 def test_the_last_instructions_and_exits(kvm_guest: Guests) -> None:
     dbg = kvm_guest(asm="mov al, 7\nout 0x80, al\nmov ecx, 3\nagain: loop again\nxor eax, eax\nbad: mov [rax - 1], al",
                     mode="long")  # fmt: skip
@@ -261,7 +284,7 @@ def test_the_search_for_the_cause_has_an_end(kvm_guest: Guests, monkeypatch: pyt
     """Where KVM does not come back from a step, too."""
     dbg = kvm_guest(asm="bad: ud2\nhere: jmp here", mode="prot")
 
-    def never_ends(vcpu: Vcpu, give_up: Callable[[], bool]) -> None:
+    def never_ends(vcpu: Vcpu, give_up: Callable[[], bool], arrived: replay.Arrived) -> None:
         regs = vcpu.get_regs()
         regs.rip, regs.rflags = dbg.symbols["here"], 0x202
         vcpu.set_regs(regs)
