@@ -27,7 +27,6 @@ from kvmdbg.kvm import abi, exits
 from kvmdbg.machine.cpu import Cpu
 from kvmdbg.machine.memory import PAGE
 from kvmdbg.record import replace
-from kvmdbg.x86.registers import EFLAGS_IF
 
 if TYPE_CHECKING:
     from kvmdbg.engine.guest import Guest
@@ -42,8 +41,6 @@ SEEK, SEEK_IN_VAIN, LONGEST_SEEK = 1000, 4000, 100_000
 in all: there may be many that wait, as a timer's ticks that have not come in."""
 LONGEST_PAUSE = 3
 """Kicks between two such searches."""
-LVT_LINT0, LVT_KIND, LVT_NMI = 0x350, 0x10700, 0x400
-"""In a local APIC: the entry of LINT0, its mask and delivery mode, and an NMI let through (SDM 3A, 12.5.1)."""
 STANDSTILL = 3
 """After how many kicks that found the same registers it is asked whether the vCPU gets on."""
 
@@ -372,7 +369,7 @@ class Runner(Answering, TrapExits, LastExits):
         if self._same_state < STANDSTILL:
             return None
         if (mp_state := self.mp_state()) != abi.KVM_MP_STATE_RUNNABLE:
-            return self._rest_of_all(mp_state)
+            return self.rest_of_all(mp_state)
         self._same_state = 0
         guest = self.guest
         pages = self.watching.guarded_at_pc() | guest.holding.guarded_of_cpu(self)
@@ -419,20 +416,6 @@ class Runner(Answering, TrapExits, LastExits):
         self._seek_interval = 0 if found else min(2 * self._seek_interval + 1, LONGEST_PAUSE)
         self._seek_pause = self._seek_interval
         return None
-
-    def _rest_of_all(self, mp_state: int) -> stops.Stop | None:
-        """The stop where this vCPU is halted with interrupts off, by KVM's own chips, and no other can wake it."""
-        halted = mp_state == abi.KVM_MP_STATE_HALTED and self.guest.machine.irqchip
-        if not halted or self.vcpu.regs.rflags & EFLAGS_IF:
-            return None
-        local = bytes(self.vcpu.get_lapic().regs)
-        if int.from_bytes(local[LVT_LINT0 : LVT_LINT0 + 4], "little") & LVT_KIND == LVT_NMI:
-            return None  # the timer may come as an NMI there
-        self.halted_for_good = True
-        others = (runner for runner in self.guest.world.runners if runner is not self)
-        if any(runner.may_run and not runner.halted_for_good for runner in others):
-            return None
-        return self.stop(stops.HaltedStop)
 
     def spend(self) -> stops.Stop | None:
         """One exit more while stepping: the stop when it was the last that the limit allows."""
