@@ -276,6 +276,8 @@ class EmulationFailureStop(FatalStop):
     reason: ClassVar[str] = "emulation-failure"
 
     def describe(self) -> str:
+        if not self.instruction:
+            return f"this KVM cannot go on at {self.pc:#x}: {self.text}"
         return (
             f"this KVM cannot run the instruction at {self.pc:#x}: {self.text} ({self.instruction.hex(' ')}); "
             "a KVM on hardware virtualization (kvm_intel, kvm_amd) may"

@@ -285,14 +285,16 @@ def memory_fault(state: State, linear: int, size: int, segment: str, *, write: b
         loaded = getattr(state.sregs, segment)
         offset = linear - loaded.base & LOW32
         doing = f"{'writing to' if write else 'reading'} {segment.upper()}:{offset:#x}"
-        if loaded.unusable or (not state.mode.segmented and not loaded.selector & ~3):
+        if loaded.unusable or (not state.mode.segmented and not loaded.present):
             return Fault(vector, f"{doing}: {segment.upper()} holds a null selector")
         if not state.mode.segmented and write and (loaded.type & 8 or not loaded.type & 2):
             return Fault(vector, f"{doing}: the segment is not writable")
         down = loaded.type & 12 == 4 and not state.mode.segmented
         outside = offset <= loaded.limit if down else offset + size - 1 > loaded.limit
         if outside:
-            return Fault(vector, f"{doing}: it is beyond the segment's limit, {loaded.limit:#x}")
+            of_real_mode = (loaded.base, loaded.limit) == (loaded.selector << 4, 0xFFFF) and not state.mode.segmented
+            why = f"; {segment.upper()} has not been loaded since real mode" if of_real_mode else ""
+            return Fault(vector, f"{doing}: it is beyond the segment's limit, {loaded.limit:#x}{why}")
     for at in (linear, linear + size - 1):
         fault = page_fault(state, at, write=write)
         if fault is not None:

@@ -208,7 +208,12 @@ WORD_AT_END = "668b00"
         (STORE_ES, {"rax": 0x2000, "es_type": 5}, (GP, "writing to ES:0x2000: the segment is not writable")),
         # null selectors
         (LOAD, {"rax": 0x2000, "ds_unusable": 1}, (GP, "reading DS:0x2000: DS holds a null selector")),
-        (LOAD, {"rax": 0x2000, "ds_selector": 3}, (GP, "reading DS:0x2000: DS holds a null selector")),
+        (LOAD, {"rax": 0x2000, "ds_selector": 3, "ds_present": 0},
+         (GP, "reading DS:0x2000: DS holds a null selector")),
+        # what real mode has left there, until something is loaded
+        (LOAD, {"rax": 0x2000, "ds_selector": 0, "ds_limit": 0xFFFF}, None),
+        (LOAD, {"rax": 0xB8000, "ds_selector": 0, "ds_limit": 0xFFFF},
+         (GP, "reading DS:0xb8000: it is beyond the segment's limit, 0xffff; DS has not been loaded since real mode")),
         (LOAD, {"rax": 0x2000, "ds_selector": 4}, None),
     ],
 )  # fmt: skip
