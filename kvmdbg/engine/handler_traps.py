@@ -7,7 +7,6 @@ guest's table of handlers are noticed.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine.probe import HLT, INT1, INT3
@@ -108,7 +107,7 @@ class HandlerTraps:
 
     def set_up_again(self) -> None:
         """As they were at the last ``set_up``: nothing that they depend on has changed."""
-        self._trap_all(physical for physical in self.points.values() if physical is not None)
+        self._trap_all({physical for physical in self.points.values() if physical is not None})
 
     def _note_table(self) -> None:
         """Remember the guest's table of handlers, to see when it is another one."""
@@ -147,7 +146,7 @@ class HandlerTraps:
         runner.step_entries, runner.step_trap = tuple(held), trap
         planted = {linear: physical for linear, physical in plantable.items() if linear not in self.points}
         self.points.update(planted)
-        self._trap_all(planted.values())
+        self._trap_all(set(planted.values()))
 
     def _entries(self) -> tuple[dict[int, int], list[int]]:
         """The handlers' entries: those where a trap can lie, with their guest-physical addresses, and the others.
@@ -194,14 +193,13 @@ class HandlerTraps:
         return port not in KERNEL_PORTS and port not in self._guest.coalescing.ports
 
     def trap(self, physical: int) -> None:
-        self._trap_all((physical,))
+        self._trap_all({physical})
 
-    def _trap_all(self, places: Iterable[int]) -> None:
-        found = set(places)
-        if found:
+    def _trap_all(self, places: set[int]) -> None:
+        if places:
             assert self._vcpu.step_trap is not None
-            self.entries |= found
-            self._guest.traps.plant_all(found, self._vcpu.step_trap)
+            self.entries |= places
+            self._guest.traps.plant_all(places, self._vcpu.step_trap)
 
     def untrap(self, physical: int) -> None:
         self.entries.discard(physical)

@@ -109,7 +109,8 @@ class Runner(Answering, TrapExits, LastExits):
         """After a kick: wait while another runner has the world to itself; whether to stop."""
         self.drain()
         self.arrivals.begin()  # it may have been for a deadline
-        self.fetch_state()
+        if len(self.guest.world.runners) > 1:
+            self.fetch_state()
         return self.guest.world.park(self)
 
     def complete(self) -> stops.Stop | None:

@@ -42,13 +42,16 @@ class Traps:
     def lift_all(self) -> None:
         """Take every trap out."""
         with self._lock:
-            self._lift(list(self._planted))
+            if self._planted:
+                self._lift(list(self._planted))
 
     def _lift(self, addresses: Iterable[int]) -> None:
-        lifted = {address: self._planted.pop(address) for address in addresses if address in self._planted}
-        under = {address: under for address, (_, under) in lifted.items()}
+        under, traps = {}, {}
+        for address in addresses:
+            if address in self._planted:
+                traps[address], under[address] = self._planted.pop(address)
         # where another byte lies the guest has written over the trap
-        self._memory.exchange(under, {address: trap for address, (trap, _) in lifted.items()})
+        self._memory.exchange(under, traps)
 
     @contextmanager
     def kept(self) -> Iterator[dict[int, tuple[int, int]]]:
