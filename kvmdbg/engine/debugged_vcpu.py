@@ -44,9 +44,9 @@ class DebuggedVcpu(VcpuThread):
         self.handed: int | None = None
         """The vector of the last interrupt from the machine's own controllers, up to a handler that it may lead to."""
         self.look_up_due = False
+        """The watchdog wants to know whether this vCPU gets on."""
         self.halted_for_good = False
         """With interrupts off, where KVM has the controllers, as seen at the watchdog's last kick."""
-        """The watchdog wants to know whether this vCPU gets on."""
         self.tables_touched = False
         """The guest has written to a table of handlers."""
         self._blocks_interrupts = blocks_interrupts

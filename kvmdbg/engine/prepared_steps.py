@@ -14,13 +14,12 @@ from kvmdbg.engine.step_end import StepEnd
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.saved_regs import SIZE as REGS_SIZE
 from kvmdbg.x86.modes import CR0_PG, PROT32, REAL
-from kvmdbg.x86.plain_instructions import LONGEST, goes_to, raises_nothing, touches_port
+from kvmdbg.x86.plain_instructions import LAST, goes_to, raises_nothing, touches_port
 from kvmdbg.x86.registers import EFLAGS_RF, EFLAGS_TF
 
 CS = slice(REGS_SIZE + abi.kvm_sregs.cs.offset, REGS_SIZE + abi.kvm_sregs.ds.offset)
 CR0 = slice(REGS_SIZE + abi.kvm_sregs.cr0.offset, REGS_SIZE + abi.kvm_sregs.cr2.offset)
 """Behind the general registers at an exit."""
-PAGE_LEFT = 4096 - LONGEST
 
 
 class PreparedSteps(SingleStep):
@@ -121,7 +120,7 @@ class PreparedSteps(SingleStep):
         """
         runner = self.runner
         vcpu, memory, pc = runner.vcpu, runner.guest.machine.memory, runner.pc
-        if runner.holds_data or runner.host.profile.step_trap_waits or pc & 0xFFF > PAGE_LEFT:
+        if runner.holds_data or runner.host.profile.step_trap_waits or pc & 0xFFF > LAST:
             return None
         region = memory.find(pc)
         at = pc - region.address if region is not None else 0

@@ -8,7 +8,7 @@ from kvmdbg.engine import stops
 from kvmdbg.engine.events import ModeEvent
 from kvmdbg.engine.hook_calls import SWALLOW
 from kvmdbg.engine.outside import Asking, NotDone
-from kvmdbg.engine.prepared_steps import CR0, CS, PAGE_LEFT, PreparedSteps
+from kvmdbg.engine.prepared_steps import CR0, CS, PreparedSteps
 from kvmdbg.engine.probe import HLT
 from kvmdbg.engine.retreat import GuardSpoilt
 from kvmdbg.engine.single_step import NO_PROGRESS_TRIES
@@ -16,8 +16,9 @@ from kvmdbg.engine.step_end import StepEnd
 from kvmdbg.engine.stepped_instructions import LOW32, LOW64, instruction_event, needs_care
 from kvmdbg.kvm import exits
 from kvmdbg.kvm.saved_regs import RFLAGS, rip_in
+from kvmdbg.kvm.stride_terms import StrideTerms
 from kvmdbg.record import replace
-from kvmdbg.x86.plain_instructions import raises_nothing
+from kvmdbg.x86.plain_instructions import LAST, raises_nothing
 from kvmdbg.x86.registers import EFLAGS_IF
 
 if TYPE_CHECKING:
@@ -210,8 +211,15 @@ class Stepper(PreparedSteps):
         segment: tuple[bytes, bytes] | None = None
         may_be_plain = fast and not in_turn and vcpu.shared_sregs is not None
         plainly = looked = plain_set = False
-        past = runner.host.profile.out_is_past
         strides = span is None and tracer is None and not by_physical
+        terms = StrideTerms(
+            plain=raises_nothing,
+            last=LAST,
+            stops=by_linear,
+            ports=ports,
+            out_is_past=runner.host.profile.out_is_past,
+            record=record,
+        )
         self.waits = self.waits if kept else self.event_waits()
         arrivals = runner.arrivals
         arrivals.begin()
@@ -228,7 +236,7 @@ class Stepper(PreparedSteps):
             own = before[RFLAGS + 1] & 1
             at = pc & 0xFFF
             plain = strode = False
-            if may_be_plain and not own and not self.waits and at <= PAGE_LEFT and code and raises_nothing(code, at):
+            if may_be_plain and not own and not self.waits and at <= LAST and code and raises_nothing(code, at):
                 if not looked:
                     looked, state = True, vcpu.registers_at_exit()
                     if (state[CS], state[CR0]) != segment:
@@ -250,7 +258,7 @@ class Stepper(PreparedSteps):
                 try:
                     if plain and strides and not in_bios(pc) and not arrivals.ask_to_come_in:
                         most = STRIDE if count is None else min(count - done, STRIDE)
-                        ahead, came_to, last = stride(ports, code, pc, raises_nothing, most, by_linear, record, past)
+                        ahead, came_to, last = stride(terms, code, pc, most)
                         if came_to is not None:
                             ahead, strode = ahead - 1, True
                         elif ahead:

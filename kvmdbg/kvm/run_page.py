@@ -7,7 +7,7 @@ constants are offsets in bytes.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ctypes import addressof, memmove, sizeof
 from typing import TypeVar
@@ -15,6 +15,7 @@ from typing import TypeVar
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.coalesced import CoalescedRing
 from kvmdbg.kvm.counted_port import CountedPort
+from kvmdbg.kvm.stride_terms import StrideTerms
 
 with suppress(ImportError):  # Windows; kvm/system.py says so
     import fcntl
@@ -49,8 +50,6 @@ IDTR = REGS_END + abi.kvm_sregs.idt.offset
 IDTR_END = IDTR + 10
 U64_CR3 = (REGS_END + abi.kvm_sregs.cr3.offset) // 8
 U64_RIP = (REGS + abi.kvm_regs.rip.offset) // 8
-STRIDE_END = 4096 - 16
-"""In a page of code: so far that the longest instruction is all there."""
 U8_RFLAGS_TF = REGS + abi.kvm_regs.rflags.offset + 1
 """The byte whose lowest bit is EFLAGS.TF."""
 RFLAGS_TF = U8_RFLAGS_TF - REGS
@@ -203,23 +202,15 @@ class RunPage:
     def _make_stride(self) -> Callable[..., tuple[int, int | None, bytes]]:
         fd, page, u32, u64, raw, ioctl = self.fd, self.page, self.u32, self.u64, self.raw, fcntl.ioctl
         run, debug, kicked, dirty = abi.KVM_RUN, exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_INTR, abi.KVM_SYNC_X86_REGS
-        io, first, behind, left = exits.KVM_EXIT_IO, REGS, REGS_END, STRIDE_END
+        io, first, behind = exits.KVM_EXIT_IO, REGS, REGS_END
 
-        def stride(
-            ports: Mapping[int, CountedPort],
-            code: memoryview | bytes,
-            pc: int,
-            plain: Callable[[memoryview | bytes, int], bool],
-            most: int,
-            stops: Container[int],
-            record: list[bytes] | None,
-            out_is_past: bool,
-        ) -> tuple[int, int | None, bytes]:
+        def stride(terms: StrideTerms, code: memoryview | bytes, pc: int, most: int) -> tuple[int, int | None, bytes]:
+            plain, stops, record = terms.plain, terms.stops, terms.record
             start, done, unfinished = pc & ~0xFFF, 0, False
-            high, code = start + left, bytes(code)
+            last, code = start + terms.last, bytes(code)
             while True:
                 before = raw[first:behind]
-                if done == most or not start <= pc < high or (done and pc in stops) or not plain(code, pc - start):
+                if done == most or not start <= pc <= last or (done and pc in stops) or not plain(code, pc - start):
                     if unfinished:
                         self.complete()
                     return done, pc, before
@@ -239,12 +230,12 @@ class RunPage:
                         return done, None, before
                     unfinished = False
                 else:
-                    port = ports.get(u32[U32_IO_KEY]) if reason == io else None
+                    port = terms.ports.get(u32[U32_IO_KEY]) if reason == io else None
                     if port is None or not port.quiet or self.exits_left == 1:
                         return done, None, before
                     port.count += 1
                     self.exits_left -= 1
-                    unfinished = out_is_past
+                    unfinished = terms.out_is_past
                     if not unfinished:
                         if self.complete() and u32[U32_EXIT_REASON] != debug:
                             return done, None, before

@@ -5,11 +5,12 @@ All but ``index`` and the shared page's copies belong to the vCPU's own thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.counted_port import CountedPort
+from kvmdbg.kvm.stride_terms import StrideTerms
 
 P = TypeVar("P", bound=CountedPort)
 
@@ -93,23 +94,11 @@ class Cpu(Protocol):
         """
         ...
 
-    def stride(
-        self,
-        ports: Mapping[int, CountedPort],
-        code: memoryview | bytes,
-        pc: int,
-        plain: Callable[[memoryview | bytes, int], bool],
-        most: int,
-        stops: Container[int],
-        record: list[bytes] | None,
-        out_is_past: bool,
-    ) -> tuple[int, int | None, bytes]:
-        """Steps from linear address ``pc`` on in the page of ``code``, over instructions that are ``plain`` there.
+    def stride(self, terms: StrideTerms, code: memoryview | bytes, pc: int, most: int) -> tuple[int, int | None, bytes]:
+        """Steps from linear address ``pc`` on in the page of ``code``, at most so many, over plain instructions.
 
-        At most so many, and up to an address of ``stops``; one that writes to a quiet port of ``ports`` is done as in
-        ``free_run``. How many were made, and where they have led; None where the last, which began with the general
-        registers that come with it, has not ended as a step: then it is as after ``step``. ``record`` gets the
-        registers behind each. ``out_is_past``: where an ``out`` exits it is done already.
+        How many were made, and where they have led; None where the last, which began with the general registers that
+        come with it, has not ended as a step: then it is as after ``step``.
         """
         ...
 

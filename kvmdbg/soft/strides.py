@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING
 
 from kvmdbg.kvm import exits
-from kvmdbg.kvm.counted_port import CountedPort
 from kvmdbg.kvm.run_page import REGS, REGS_END, U32_EXIT_REASON
 from kvmdbg.machine import kick
-from kvmdbg.machine.strides import LAST
 from kvmdbg.soft.state import RIP
 
 if TYPE_CHECKING:
+    from kvmdbg.kvm.stride_terms import StrideTerms
     from kvmdbg.soft.cpu import SoftCpu
 
 LOOK = 64
@@ -25,28 +23,19 @@ class Strides:
     def __init__(self, cpu: SoftCpu) -> None:
         self._cpu = cpu
 
-    def stride(
-        self,
-        ports: Mapping[int, CountedPort],
-        code: memoryview | bytes,
-        pc: int,
-        plain: Callable[[memoryview | bytes, int], bool],
-        most: int,
-        stops: Container[int],
-        record: list[bytes] | None,
-        out_is_past: bool = False,
-    ) -> tuple[int, int | None, bytes]:
+    def stride(self, terms: StrideTerms, code: memoryview | bytes, pc: int, most: int) -> tuple[int, int | None, bytes]:
         """As ``Cpu.stride`` has it, but for writes to ports: a step that exits is the last."""
         cpu = self._cpu
         state, raw, words, vm = cpu.state, cpu.raw, cpu.words, cpu.vm
         run, save, regs_to, u64, at_rip = vm.library.quick.uc_emu_start, state.save, state.regs_to, state.u64, RIP // 8
         uc, begun = vm.uc, vm.begun
+        plain, stops, record = terms.plain, terms.stops, terms.record
         start, done = pc & ~0xFFF, 0
-        low, high = start, start + LAST
+        last = start + terms.last
         quick = False
         while True:
             before = raw[REGS:REGS_END]
-            if done == most or (done and pc in stops) or not low <= pc < high or not plain(code, pc - start):
+            if done == most or (done and pc in stops) or not start <= pc <= last or not plain(code, pc - start):
                 return done, pc, before
             if not quick:
                 if cpu.unfinished or cpu.waiting:

@@ -11,6 +11,8 @@ ALWAYS, REGISTERS, UNARY, INCREMENT, SHIFT, ADDRESS, TWO_BYTES = range(1, 8)
 dec, of group 2 (Intel SDM volume 2, table A-6); lea; what the second byte says."""
 LONGEST = 16
 """So many bytes have to be there from the instruction's first on."""
+LAST = 4096 - LONGEST
+"""So far behind the start of a page they are."""
 
 
 def _kinds() -> bytes:

@@ -37,6 +37,14 @@ def test_many_are_the_same_as_each_alone(boot: Boot) -> None:
     assert together.step().pc == alone.step().pc
 
 
+def test_they_go_on_at_every_place_of_a_page(boot: Boot) -> None:
+    dbg = boot(b"\x40" * 0x1010)  # inc ax
+    assert dbg.step(0xFF0).pc == 0x1FF0
+    assert dbg.step().pc == 0x1FF1
+    assert dbg.step(0x1F).pc == 0x2010
+    assert dbg.regs.ax == 0x1010
+
+
 def test_a_breakpoint_within_ends_them(boot: Boot) -> None:
     dbg = boot(COUNTER)
     dbg.break_at(0x1003, when="$ax == 3")

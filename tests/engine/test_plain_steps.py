@@ -47,6 +47,12 @@ def test_only_what_may_raise_something_has_traps(dbg: ScriptedSession) -> None:
     assert [stepped_with(dbg, code) for code in (INC, PUSH, NOP, PUSH)] == [False, True, False, True]
 
 
+def test_they_go_on_at_every_place_of_a_page() -> None:
+    program = {address: (1, lambda cpu: None) for address in range(START, START + 0x1010)}
+    with scripted_session(b"\x90" * 0x1010, program) as dbg:
+        assert dbg.step(0x1010).pc == START + 0x1010
+
+
 def test_a_guest_with_breakpoints_of_its_own_has_traps(dbg: ScriptedSession) -> None:
     debugregs = dbg.cpu.get_debugregs()
     debugregs.dr7 = 2

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from ctypes import Structure, addressof, memmove, sizeof
 from typing import TypeVar
 
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.counted_port import CountedPort
 from kvmdbg.kvm.run_page import UNFINISHED
+from kvmdbg.kvm.stride_terms import StrideTerms
 from kvmdbg.machine import kick
 from kvmdbg.machine.memory import PAGE, Guard, GuestMemory
 from kvmdbg.machine.strides import stride
@@ -138,18 +139,8 @@ class ScriptedCpu:
         stepped = isinstance(self._exit, exits.DebugExit) and self._exit.exception == 1 and not self.debug_dr6 & 15
         return self.debug_pc if stepped and self.regs.rip != rip else None
 
-    def stride(
-        self,
-        ports: Mapping[int, CountedPort],
-        code: memoryview | bytes,
-        pc: int,
-        plain: Callable[[memoryview | bytes, int], bool],
-        most: int,
-        stops: Container[int],
-        record: list[bytes] | None,
-        out_is_past: bool,
-    ) -> tuple[int, int | None, bytes]:
-        return stride(self, code, pc, plain, most, stops, record, out_is_past)
+    def stride(self, terms: StrideTerms, code: memoryview | bytes, pc: int, most: int) -> tuple[int, int | None, bytes]:
+        return stride(self, terms, code, pc, most)
 
     def set_guest_debug(self, control: int, debugreg: tuple[int, ...] = ()) -> None:
         self.control, self.debugreg = control, debugreg or (0,) * 8

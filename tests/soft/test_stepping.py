@@ -33,6 +33,12 @@ def test_many_steps_at_once_are_the_same_as_one_by_one(tmp_path: Path) -> None:
         assert stop.reason == "step" and len(record) == 8 and dbg.registers.ax == 5 + 4 + 3 + 2
 
 
+def test_steps_go_on_at_every_place_of_a_page(tmp_path: Path) -> None:
+    (tmp_path / "guest.bin").write_bytes(b"\x40" * 0x1010)
+    with kvmdbg.open(tmp_path / "guest.bin", load=0x1000, engine="soft", serial="none", irqchip="none") as dbg:
+        assert dbg.step(0x1010).pc == 0x2010
+
+
 @pytest.mark.parametrize("ahead", [0x2, 0x1, 0x100, 0x700, 0x5000])
 def test_an_instruction_that_writes_to_what_follows_is_one_step(tmp_path: Path, ahead: int) -> None:
     """Unicorn begins it again, as it has translated both together. ``add [bx+si], al`` is two zeros."""
