@@ -13,7 +13,7 @@ from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
 
 if TYPE_CHECKING:
     from kvmdbg.engine.arrivals import Arrivals
-    from kvmdbg.engine.breakpoints import Breakpoint, Watchpoint
+    from kvmdbg.engine.breakpoints import Breakpoint, Point, Watchpoint
     from kvmdbg.engine.guest import Guest
     from kvmdbg.engine.outside import PortEntry
 
@@ -49,12 +49,18 @@ class Guards(Protocol):
     def through_guards(self, step: Callable[[], stops.Stop | None]) -> stops.Stop | None:
         """Run ``step`` with the guards lifted, and judge its accesses as the guards would have."""
 
+    def guarded_at_pc(self) -> set[int]:
+        """The pages that are guarded from the instruction at pc: from its accesses, or from being fetched."""
+
+    def unguarded(self) -> AbstractContextManager[None]:
+        """While inside, no page is guarded, no breakpoint's trap lies in memory, and no other vCPU is in the guest."""
+
     def noting_device_reads(self) -> AbstractContextManager[dict[int, bytes]]:
         """While inside, what devices give for reads of memory addresses goes there, by guest-physical address."""
 
 
 class Steps(Protocol):
-    """How a breakpoint is passed."""
+    """How a breakpoint is passed, and how the vCPU is stepped where it cannot run."""
 
     @property
     def not_begun(self) -> bool:
@@ -63,6 +69,12 @@ class Steps(Protocol):
     def pass_breakpoint(self, check: bool = True, waits: bool | None = None) -> stops.Stop | None:
         """Execute the instruction at pc with its breakpoint disarmed; ``check`` whether this KVM can step here,
         ``waits``: whether an event waits to be delivered (None: that is not known)."""
+
+    def once(self, tries: int) -> stops.Stop | None:
+        """Execute the instruction at pc; given up after so many ``tries`` without progress."""
+
+    def run(self, count: int | None, *, limit: bool) -> stops.Stop | None:
+        """Step so many instructions; ``limit`` says that ``count`` is the limit of a free run."""
 
     def event_waits(self) -> bool:
         """Whether an exception or interrupt is about to be delivered, before the instruction at pc."""
@@ -123,6 +135,10 @@ class ExitLoop(DebuggedVcpu):
     @abstractmethod
     def trap_at(self) -> int | None:
         """The guest-physical address of our trap that the last exit stands for, or None."""
+
+    @abstractmethod
+    def points_at(self, pc: int) -> list[Point]:
+        """The armed breakpoints for an instruction at linear ``pc``."""
 
     @abstractmethod
     def hit(self, judged: bool = False, trapped: bool = True) -> stops.Stop | None:

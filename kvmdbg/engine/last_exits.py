@@ -16,14 +16,11 @@ from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.saved_regs import RIP
 from kvmdbg.kvm.saved_regs import SIZE as REGS_SIZE
 from kvmdbg.x86.faults import UD
-from kvmdbg.x86.registers import EFLAGS_IF
 
 if TYPE_CHECKING:
     from kvmdbg.engine.post_mortem import LastRun
     from kvmdbg.x86.faults import Fault, State
 
-LVT_LINT0, LVT_KIND, LVT_NMI = 0x350, 0x10700, 0x400
-"""In a local APIC: the entry of LINT0, its mask and delivery mode, and an NMI let through (SDM 3A, 12.5.1)."""
 UD2 = b"\x0f\x0b"
 
 
@@ -150,20 +147,6 @@ class LastExits(ExitLoop):
             self.set_sregs(end.sregs)
             self.write_regs(bytes(end.regs))
         return self.guest.judge.offer(self, event)[1]
-
-    def rest_of_all(self, mp_state: int) -> stops.Stop | None:
-        """The stop where this vCPU is halted with interrupts off, by KVM's own chips, and no other can wake it."""
-        halted = mp_state == abi.KVM_MP_STATE_HALTED and self.guest.machine.irqchip
-        if not halted or self.vcpu.regs.rflags & EFLAGS_IF:
-            return None
-        local = bytes(self.vcpu.get_lapic().regs)
-        if int.from_bytes(local[LVT_LINT0 : LVT_LINT0 + 4], "little") & LVT_KIND == LVT_NMI:
-            return None  # the timer may come as an NMI there
-        self.halted_for_good = True
-        others = (runner for runner in self.guest.world.runners if runner is not self)
-        if any(runner.may_run and not runner.halted_for_good for runner in others):
-            return None
-        return self.stop(stops.HaltedStop)
 
     def _require_guards_apart(self) -> None:
         """GuardSpoilt where an event may have failed for a guard made of slots, on a stack or a table of the CPU's."""

@@ -19,6 +19,7 @@ from kvmdbg.engine.arrivals import Arrivals
 from kvmdbg.engine.exit_loop import Guards
 from kvmdbg.engine.last_exits import LastExits
 from kvmdbg.engine.outside import PortEntry
+from kvmdbg.engine.progress import Progress
 from kvmdbg.engine.retreat import GuardSpoilt, Retreat
 from kvmdbg.engine.stepping import Stepper
 from kvmdbg.engine.trap_exits import TrapExits
@@ -36,13 +37,6 @@ TABLES, TABLES_END = abi.kvm_sregs.tr.offset, abi.kvm_sregs.cr8.offset
 MOST_STRUCTURES = 64
 """Of so many pages with paging structures it is looked at each exit whether they have changed."""
 RECENT = 16
-SEEK, SEEK_IN_VAIN, LONGEST_SEEK = 1000, 4000, 100_000
-"""How many steps are made at a time to find where an interrupt may come in, up to how many without one that does, and
-in all: there may be many that wait, as a timer's ticks that have not come in."""
-LONGEST_PAUSE = 3
-"""Kicks between two such searches."""
-STANDSTILL = 3
-"""After how many kicks that found the same registers it is asked whether the vCPU gets on."""
 
 
 class Runner(Answering, TrapExits, LastExits):
@@ -66,16 +60,11 @@ class Runner(Answering, TrapExits, LastExits):
         self._structures: dict[int, bytes] = {}
         """The paging structures then, by page, unless there were too many."""
         self.told_vectors = set()
-        self._state_at_kick = b""
-        self._same_state = 0
-        self._window_waited = False
-        """An interrupt could not come in at the last kick."""
-        self._seek_pause = self._seek_interval = 0
-        """For how many kicks no way in is looked for, and for how many after the next search in vain."""
         self.stepper = Stepper(self, guest)
         self.watching = Watching(self)
         self.retreat = Retreat(self, guest)
         self.arrivals = Arrivals(self, guest)
+        self.progress = Progress(self, guest)
         super().__init__(
             vcpu,
             host=guest.host,
@@ -246,7 +235,7 @@ class Runner(Answering, TrapExits, LastExits):
                     continue
                 if self.park():
                     return None
-                stop = self.look_up()
+                stop = self.progress.look_up()
                 if stop is not None:
                     return stop
                 if self.plan.stepping:
@@ -349,74 +338,6 @@ class Runner(Answering, TrapExits, LastExits):
         self._tables = tables
         found = self.guest.holding.paging_pages(self)
         self._structures = {page: read(page, PAGE) for page in found} if len(found) <= MOST_STRUCTURES else {}
-
-    def look_up(self) -> stops.Stop | None:
-        """After a kick of the watchdog: the stop where this vCPU does not get on though it is not at rest.
-
-        GuardSpoilt where that comes from a guard made of slots: KVM then tries the access for ever.
-        """
-        if not self.look_up_due:
-            return None
-        self.look_up_due = False
-        if self.vcpu.copy_of_regs() != self._state_at_kick:  # it gets on
-            stop = self._seek_window()
-            if stop is not None or self.guest.world.stopping:
-                return stop
-        self.tell_of_empty_vector(stuck=False)
-        state = self.vcpu.copy_of_regs()
-        self._same_state = self._same_state + 1 if state == self._state_at_kick else 0
-        self._state_at_kick = state
-        self.halted_for_good = False
-        if self._same_state < STANDSTILL:
-            return None
-        if (mp_state := self.mp_state()) != abi.KVM_MP_STATE_RUNNABLE:
-            return self.rest_of_all(mp_state)
-        self._same_state = 0
-        guest = self.guest
-        pages = self.watching.guarded_at_pc() | guest.holding.guarded_of_cpu(self)
-        if pages and guest.machine.memory.guards:
-            raise GuardSpoilt(pages, done=False)
-        info = guest.space.classify_at(self, self.pc)
-        if info is not None and info.is_jump:
-            return None
-        with guest.world.exclusive(self):
-            stop = self.stepper.once(tries=STANDSTILL)
-        if stop is not None or self.guest.world.stopping or self.vcpu.copy_of_regs() != state:
-            return stop
-        text, _ = guest.space.instruction_text(self, guest.space.code_at(self, self.pc, 15))
-        return self.stop(
-            stops.ErrorStop,
-            message=f"the guest does not get on: this KVM neither runs nor leaves the instruction {text}",
-        )
-
-    def _seek_window(self) -> stops.Stop | None:
-        """Step for a while where an interrupt waits since the last kick, and KVM misses how short it may come in.
-
-        Between sti; nop; cli, say: it might wait for ever. Where that is in vain it is tried less and less often.
-        """
-        pic, arrivals = self.guest.machine.board.pic, self.arrivals
-        waits = pic is not None and pic.pending and self.vcpu.wants_window
-        waited, self._window_waited = self._window_waited, waits
-        if not (waits and waited) or self.plan.watched or self.points_at(self.pc) or not self.host.misses_windows:
-            return None
-        self._seek_pause -= 1
-        if self._seek_pause >= 0:
-            return None
-        before = last = arrivals.handed_in
-        in_vain = 0
-        with self.watching.unguarded():
-            for _ in range(0, LONGEST_SEEK, SEEK):
-                stop = self.stepper.run(SEEK, limit=True)
-                if not isinstance(stop, stops.LimitStop):
-                    return stop
-                in_vain = in_vain + SEEK if arrivals.handed_in == last else 0
-                last = arrivals.handed_in
-                if pic is None or not pic.pending or in_vain >= SEEK_IN_VAIN:
-                    break
-        found = self._window_waited = arrivals.handed_in != before
-        self._seek_interval = 0 if found else min(2 * self._seek_interval + 1, LONGEST_PAUSE)
-        self._seek_pause = self._seek_interval
-        return None
 
     def spend(self) -> stops.Stop | None:
         """One exit more while stepping: the stop when it was the last that the limit allows."""

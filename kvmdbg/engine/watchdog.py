@@ -1,4 +1,4 @@
-"""Kicks the vCPUs out of the guest now and then, so that one that does not get on is noticed (Runner.look_up)."""
+"""Kicks the vCPUs out of the guest now and then, so that one that does not get on is noticed (Progress.look_up)."""
 
 from __future__ import annotations
 

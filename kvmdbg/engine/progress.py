@@ -1,0 +1,125 @@
+"""Whether a vCPU gets on, which the watchdog asks now and then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvmdbg.engine import stops
+from kvmdbg.engine.retreat import GuardSpoilt
+from kvmdbg.kvm import abi
+from kvmdbg.x86.registers import EFLAGS_IF
+
+if TYPE_CHECKING:
+    from kvmdbg.engine.exit_loop import ExitLoop
+    from kvmdbg.engine.guest import Guest
+
+SEEK, SEEK_IN_VAIN, LONGEST_SEEK = 1000, 4000, 100_000
+"""How many steps are made at a time to find where an interrupt may come in, up to how many without one that does, and
+in all: there may be many that wait, as a timer's ticks that have not come in."""
+LONGEST_PAUSE = 3
+"""Kicks between two such searches."""
+LVT_LINT0, LVT_KIND, LVT_NMI = 0x350, 0x10700, 0x400
+"""In a local APIC: the entry of LINT0, its mask and delivery mode, and an NMI let through (SDM 3A, 12.5.1)."""
+STANDSTILL = 3
+"""After how many kicks that found the same registers it is asked whether the vCPU gets on."""
+
+
+class Progress:
+    """Of the vCPU of ``runner``; all methods run on its thread."""
+
+    def __init__(self, runner: ExitLoop, guest: Guest) -> None:
+        self._runner = runner
+        self._guest = guest
+        self._state_at_kick = b""
+        self._same_state = 0
+        """How many kicks in a row have found the same registers."""
+        self._window_waited = False
+        """An interrupt could not come in at the last kick."""
+        self._seek_pause = self._seek_interval = 0
+        """For how many kicks no way in is looked for, and for how many after the next search in vain."""
+
+    def look_up(self) -> stops.Stop | None:
+        """After a kick of the watchdog: the stop where this vCPU does not get on though it is not at rest.
+
+        GuardSpoilt where that comes from a guard made of slots: KVM then tries the access for ever.
+        """
+        runner, guest = self._runner, self._guest
+        if not runner.look_up_due:
+            return None
+        runner.look_up_due = False
+        if runner.vcpu.copy_of_regs() != self._state_at_kick:  # it gets on
+            stop = self._seek_window()
+            if stop is not None or guest.world.stopping:
+                return stop
+        runner.tell_of_empty_vector(stuck=False)
+        state = runner.vcpu.copy_of_regs()
+        self._same_state = self._same_state + 1 if state == self._state_at_kick else 0
+        self._state_at_kick = state
+        runner.halted_for_good = False
+        if self._same_state < STANDSTILL:
+            return None
+        if (mp_state := runner.mp_state()) != abi.KVM_MP_STATE_RUNNABLE:
+            return self._rest_of_all(mp_state)
+        self._same_state = 0
+        pages = runner.guards.guarded_at_pc() | guest.holding.guarded_of_cpu(runner)
+        if pages and guest.machine.memory.guards:
+            raise GuardSpoilt(pages, done=False)
+        info = guest.space.classify_at(runner, runner.pc)
+        if info is not None and info.is_jump:
+            return None
+        with guest.world.exclusive(runner):
+            stop = runner.stepper.once(tries=STANDSTILL)
+        if stop is not None or guest.world.stopping or runner.vcpu.copy_of_regs() != state:
+            return stop
+        text, _ = guest.space.instruction_text(runner, guest.space.code_at(runner, runner.pc, 15))
+        return runner.stop(
+            stops.ErrorStop,
+            message=f"the guest does not get on: this KVM neither runs nor leaves the instruction {text}",
+        )
+
+    def _seek_window(self) -> stops.Stop | None:
+        """Step for a while where an interrupt waits since the last kick, and KVM misses how short it may come in.
+
+        Between sti; nop; cli, say: it might wait for ever. Where that is in vain it is tried less and less often.
+        """
+        runner = self._runner
+        pic, arrivals = self._guest.machine.board.pic, runner.arrivals
+        waits = pic is not None and pic.pending and runner.vcpu.wants_window
+        waited, self._window_waited = self._window_waited, waits
+        if not (waits and waited and runner.host.misses_windows):
+            return None
+        if runner.plan.watched or runner.points_at(runner.pc):
+            return None
+        self._seek_pause -= 1
+        if self._seek_pause >= 0:
+            return None
+        before = last = arrivals.handed_in
+        in_vain = 0
+        with runner.guards.unguarded():
+            for _ in range(0, LONGEST_SEEK, SEEK):
+                stop = runner.stepper.run(SEEK, limit=True)
+                if not isinstance(stop, stops.LimitStop):
+                    return stop
+                in_vain = in_vain + SEEK if arrivals.handed_in == last else 0
+                last = arrivals.handed_in
+                if pic is None or not pic.pending or in_vain >= SEEK_IN_VAIN:
+                    break
+        found = self._window_waited = arrivals.handed_in != before
+        self._seek_interval = 0 if found else min(2 * self._seek_interval + 1, LONGEST_PAUSE)
+        self._seek_pause = self._seek_interval
+        return None
+
+    def _rest_of_all(self, mp_state: int) -> stops.Stop | None:
+        """The stop where this vCPU is halted with interrupts off, by KVM's own chips, and no other can wake it."""
+        runner = self._runner
+        halted = mp_state == abi.KVM_MP_STATE_HALTED and self._guest.machine.irqchip
+        if not halted or runner.vcpu.regs.rflags & EFLAGS_IF:
+            return None
+        local = bytes(runner.vcpu.get_lapic().regs)
+        if int.from_bytes(local[LVT_LINT0 : LVT_LINT0 + 4], "little") & LVT_KIND == LVT_NMI:
+            return None  # the timer may come as an NMI there
+        runner.halted_for_good = True
+        others = (other for other in self._guest.world.runners if other is not runner)
+        if any(other.may_run and not other.halted_for_good for other in others):
+            return None
+        return runner.stop(stops.HaltedStop)
