@@ -17,7 +17,7 @@ from kvmdbg.machine.bus import GuestEnd
 
 DATA, COMMAND = 0, 4
 OUTPUT_FULL, SYSTEM, NOT_LOCKED, FROM_MOUSE = 1, 4, 0x10, 0x20
-AFTER_COMMAND = 8
+WROTE_COMMAND = 8
 """The last write was to the command port."""
 CONFIG_IRQ1, CONFIG_IRQ12, CONFIG_SYSTEM, CONFIG_TRANSLATE = 1, 2, 4, 0x40
 CONFIG_NO_KEYBOARD, CONFIG_NO_MOUSE = 0x10, 0x20
@@ -39,8 +39,12 @@ KEYS |= {
     "bracket_left": 0x1A, "bracket_right": 0x1B,
     "home": 0xE047, "up": 0xE048, "pgup": 0xE049, "left": 0xE04B, "right": 0xE04D, "end": 0xE04F, "down": 0xE050,
     "pgdn": 0xE051, "insert": 0xE052, "delete": 0xE053, "ctrl_r": 0xE01D, "alt_r": 0xE038,
+    "print": 0xE037, "sysrq": 0x54, "pause": 0xE11D45, "less": 0x56, "meta_l": 0xE05B, "meta_r": 0xE05C, "menu": 0xE05D,
+    **{f"kp_{digit}": code for digit, code in enumerate(b"\x52\x4f\x50\x51\x4b\x4c\x4d\x47\x48\x49")},
+    "kp_multiply": 0x37, "kp_subtract": 0x4A, "kp_add": 0x4E, "kp_decimal": 0x53, "kp_divide": 0xE035,
+    "kp_enter": 0xE01C,
 }  # fmt: skip
-"""Scan codes of set 1 by QEMU's names of keys; 0xE0xx has a prefix."""
+"""Scan codes of set 1 by QEMU's names of keys; 0xE0xx has a prefix. Pause is the one of two codes behind 0xE1."""
 _SHIFTED = dict(zip('!@#$%^&*()_+{}:"~|<>?', "1234567890-=[];'`\\,./", strict=True))
 _NAMED = {" ": "spc", "\n": "ret", "\r": "ret", "\t": "tab", "\b": "backspace", "\x7f": "backspace", "\x1b": "esc"}
 
@@ -74,6 +78,9 @@ def scan_codes(key: str) -> bytes:
         if name.lower() not in KEYS:
             raise UsageError(f"there is no key {name!r}; there are letters, digits, and {', '.join(sorted(KEYS)[20:])}")
         code = KEYS[name.lower()]
+        if code == KEYS["pause"]:  # which tells at once that it has been let go
+            down += b"\xe1\x1d\x45\xe1\x9d\xc5"
+            continue
         prefix = b"\xe0" if code > 0xFF else b""
         down += prefix + bytes((code & 0xFF,))
         up = prefix + bytes((code & 0xFF | 0x80,)) + up
@@ -103,6 +110,8 @@ class Keyboard:
         """What is read next, and from whom it is."""
         self._last = 0
         """What was read last."""
+        self._wrote = WROTE_COMMAND
+        """That bit of the status."""
         self._ready_at = 0
         """When the keyboard may have sent its next byte, in the guest's time."""
         self._asked = False
@@ -198,7 +207,7 @@ class Keyboard:
                 self._looked += 1
                 self.polled |= self._looked > POLLS
                 full = 0 if self._output is None else OUTPUT_FULL | (FROM_MOUSE if self._output[1] == MOUSE else 0)
-                return SYSTEM | NOT_LOCKED | AFTER_COMMAND | full
+                return SYSTEM | NOT_LOCKED | self._wrote | full
             value = self._last
             if self._output is not None:
                 value = self._last = self._output[0]
@@ -218,6 +227,7 @@ class Keyboard:
         with self._lock:
             self._looked = 0
             self._asked = True
+            self._wrote = WROTE_COMMAND if offset == COMMAND else 0
             end = self._command(value & 0xFF) if offset == COMMAND else self._data(value & 0xFF)
             self._settle()
             return end
@@ -299,10 +309,11 @@ class Keyboard:
 
     def save(self) -> Any:
         here = [self.config, self.output_port, self.waits, list(self._answers), self._output, self._last, self._break]
-        return [*here, self.keyboard.save(), self.mouse.save()]
+        return [*here, self._wrote, self.keyboard.save(), self.mouse.save()]
 
     def load(self, state: Any) -> None:
-        self.config, self.output_port, self.waits, answers, output, self._last, self._break, keyboard, mouse = state
+        self.config, self.output_port, self.waits, answers, output, self._last, self._break, *rest = state
+        self._wrote, keyboard, mouse = rest
         self._answers = deque((value, source) for value, source in answers)
         self._output = None if output is None else (output[0], output[1])
         self.keyboard.load(keyboard)

@@ -20,7 +20,7 @@ ALWAYS_EDGE = 0b0000_0111, 0b0010_0001
 class Chip:
     """One 8259A. ``lines`` are the levels of its inputs now."""
 
-    def __init__(self, edge_only: int) -> None:
+    def __init__(self, edge_only: int, *, leads: bool = False) -> None:
         self.lines = self.irr = self.isr = 0
         self.imr = 0xFF
         self.base = 0
@@ -34,6 +34,8 @@ class Chip:
         self.polled = self.reads_isr = False
         self.initialised = False
         self._edge_only = edge_only
+        self._leads = leads
+        """Another one is behind its line 2."""
 
     # --- inputs and what they lead to --------------------------------------------------------------
 
@@ -48,6 +50,11 @@ class Chip:
         if not level and self._by_level & bit:
             self.irr &= ~bit
         self.lines = self.lines | bit if level else self.lines & ~bit
+
+    def set_elcr(self, value: int) -> None:
+        self.elcr = value & ~self._edge_only
+        if self.initialised:
+            self.irr |= self.lines & self._by_level
 
     def _highest(self, lines: int) -> int | None:
         """Of these lines the first by priority."""
@@ -71,9 +78,9 @@ class Chip:
         served = self.isr
         if self.special_mask:
             served &= ~self.imr
-        if self.special_nested:
-            served &= ~(1 << CASCADE)
-        return line if self._rank(line) < self._rank(self._highest(served)) else None
+        rank, before = self._rank(line), self._rank(self._highest(served))
+        again = self.special_nested and self._leads and line == CASCADE  # a line of the second that goes before
+        return line if rank < before or (again and rank == before) else None
 
     def take(self, line: int) -> None:
         """The CPU takes the interrupt of this line."""
@@ -169,7 +176,7 @@ class Pic:
     ports: ClassVar[tuple[int, ...]] = (0x20, 0x21, 0xA0, 0xA1, 0x4D0, 0x4D1)
 
     def __init__(self, board: Board) -> None:
-        self.chips = tuple(Chip(edge_only) for edge_only in ALWAYS_EDGE)
+        self.chips = tuple(Chip(edge_only, leads=not number) for number, edge_only in enumerate(ALWAYS_EDGE))
         self.pending = False
         self._board = board
         self._lock = threading.RLock()
@@ -277,7 +284,7 @@ class Pic:
         if port not in self.ports:
             return
         if port >= 0x100:
-            self.chips[port & 1].elcr = value & ~ALWAYS_EDGE[port & 1]
+            self.chips[port & 1].set_elcr(value)
         else:
             chip = self.chips[self.ports.index(port) // 2]
             waited = chip.irr

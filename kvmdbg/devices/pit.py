@@ -40,7 +40,7 @@ class Channel:
         self.reload = 0x10000
         """What it counts down from."""
         self.following: int | None = None
-        """What it counts down from after this period (modes 2 and 3)."""
+        """What it counts down from after this period (modes 2 and 3), or when its gate opens again (1 and 5)."""
         self.began: int | None = None
         self.gate = True
         self.stood = 0
@@ -78,7 +78,7 @@ class Channel:
         else:
             count = count or 0x10000
         self.null = False
-        if self.repeats and self.began is not None and self.gate:
+        if self.began is not None and (self.mode in (1, 5) or (self.repeats and self.gate)):
             self.settle(now)
             self.following = count
             return
@@ -89,8 +89,8 @@ class Channel:
             self.began = now
 
     def settle(self, now: int) -> None:
-        """Begin with the count that was to follow, if its time has come."""
-        if self.following is None or self.began is None:
+        """Begin with the count that was to follow, if its time has come; that of a one-shot follows at its gate."""
+        if self.following is None or self.began is None or not self.repeats:
             return
         periods = (now - self.began) // self.reload
         if periods > 0:
@@ -129,7 +129,8 @@ class Channel:
         elif self.mode == 2:
             value = self.reload - passed % self.reload
         elif self.mode == 3:
-            value = self.reload - 2 * passed % self.reload
+            at, high = passed % self.reload, (self.reload + 1) // 2
+            value = (self.reload & ~1) - 2 * (at if at < high else at - high)
         else:
             value = (self.reload - passed) % top
         value %= top
@@ -170,9 +171,9 @@ class Channel:
 
     def latch_status(self, now: int) -> None:
         if self.latched_status is None:
-            self.latched_status = (
-                self.out(now) << 7 | self.null << 6 | self.access << 4 | self.mode << 1 | int(self.bcd)
-            )
+            out = self.out(now)
+            waits = self.null or self.following is not None or (self.mode in (1, 5) and self.began is None)
+            self.latched_status = out << 7 | waits << 6 | self.access << 4 | self.mode << 1 | int(self.bcd)
 
     def read(self, now: int) -> int:
         if self.latched_status is not None:

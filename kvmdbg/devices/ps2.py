@@ -16,10 +16,11 @@ MOST_WAITING = 256
 SET_2 = bytes.fromhex(
     "00 76 16 1e 26 25 2e 36 3d 3e 46 45 4e 55 66 0d 15 1d 24 2d 2c 35 3c 43 44 4d 54 5b 5a 14 1c 1b"
     "23 2b 34 33 3b 42 4b 4c 52 0e 12 5d 1a 22 21 2a 32 31 3a 41 49 4a 59 7c 11 29 58 05 06 04 0c 03"
-    "0b 83 0a 01 09 77 7e 6c 75 7d 7b 6b 73 74 79 69 72 7a 70 71 84 60 61 78 07"
+    "0b 83 0a 01 09 77 7e 6c 75 7d 7b 6b 73 74 79 69 72 7a 70 71 84 60 61 78 07 0f 17 1f 27 2f 37 3f"
+    "47 4f 56 5e 08 10 18 20 28 30 38 40 48 50 57 6f 13 19 39 51 53 5c 5f 62 63 64 65 67 68 6a 6d 6e"
 )
 """Scan codes of set 2 by those of set 1."""
-TO_SET_1 = {code: one for one, code in enumerate(SET_2) if one}
+TO_SET_1 = {code: one for one, code in enumerate(SET_2) if one} | {0x02: 0x41, 0x7F: 0x54}
 """What the controller makes of a byte of set 2 where it translates; other bytes stay."""
 
 
@@ -112,7 +113,7 @@ class KeyboardDevice(Ps2Device):
 def _in_set_2(codes: bytes) -> bytes:
     found = bytearray()
     for code in codes:
-        if code == 0xE0:
+        if code in (0xE0, 0xE1):
             found.append(code)
             continue
         if code & 0x80:

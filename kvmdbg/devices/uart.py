@@ -21,11 +21,13 @@ LCR_DLAB = 0x80
 LSR_DR = 0x01
 LSR_THRE = 0x20
 LSR_TEMT = 0x40
-MSR_CTS_DSR_DCD = 0xB0
-IER_RX, IER_THRE = 1, 2
-IIR_NONE, IIR_THRE, IIR_RX = 0x01, 0x02, 0x04
+MSR_CTS_DSR_DCD, MSR_RI = 0xB0, 0x40
+LSR_OVERRUN = 0x02
+IER_RX, IER_THRE, IER_LINE, IER_MODEM = 1, 2, 4, 8
+IIR_NONE, IIR_MODEM, IIR_THRE, IIR_RX, IIR_LINE = 0x01, 0x00, 0x02, 0x04, 0x06
 IIR_FIFO = 0xC0
 MCR_LOOP = 0x10
+FIFO_SIZE = 16
 
 
 class Uart:
@@ -45,6 +47,12 @@ class Uart:
         self._polls = False
         self.sent = 0
         self.received: deque[int] = deque()
+        self.looped: deque[int] = deque()
+        """What it has sent to itself, in loopback."""
+        self.overrun = False
+        """More of that came than there was room for, and nobody has been told yet."""
+        self.modem_changes = 0
+        """The lower half of the modem status register: which inputs have changed since it was read."""
         self._lock = threading.RLock()
         self.ier = self.fcr = self.lcr = self.mcr = self.scr = 0
         self.divisor = 12
@@ -81,9 +89,28 @@ class Uart:
             return len(self.received)
 
     def _cause(self) -> int:
-        if self.ier & IER_RX and self.received:
+        """The first by priority (table 4 of the data sheet)."""
+        if self.ier & IER_LINE and self.overrun:
+            return IIR_LINE
+        if self.ier & IER_RX and self._to_read:
             return IIR_RX
-        return IIR_THRE if self.ier & IER_THRE and self.thre else IIR_NONE
+        if self.ier & IER_THRE and self.thre:
+            return IIR_THRE
+        return IIR_MODEM if self.ier & IER_MODEM and self.modem_changes else IIR_NONE
+
+    @property
+    def _to_read(self) -> deque[int]:
+        """What the receiver has: in loopback the outside is cut off."""
+        return self.looped if self.looped or self.mcr & MCR_LOOP else self.received
+
+    def _loop(self, value: int) -> None:
+        """A byte comes back. One too many is lost in the FIFO; without that it takes the place of the one before."""
+        if len(self.looped) >= (FIFO_SIZE if self.fcr & 1 else 1):
+            self.overrun = True
+            if self.fcr & 1:
+                return
+            self.looped.pop()
+        self.looped.append(value)
 
     def _interrupt(self) -> None:
         if self.board.has_interrupts:
@@ -98,7 +125,7 @@ class Uart:
         self._looked = -1
         if offset == 0 and not self.lcr & LCR_DLAB:
             if self.mcr & MCR_LOOP:
-                self.received.append(value)
+                self._loop(value)
             else:
                 self.sent += 1
                 self.sink(bytes((value,)))
@@ -121,11 +148,16 @@ class Uart:
             self.fcr = value
             if value & 2:
                 self.received.clear()
+                self.looped.clear()
                 self._interrupt()
         elif offset == 3:
             self.lcr = value
         elif offset == 4:
-            self.mcr = value & 0x1F
+            before, self.mcr = self._modem_inputs(), value & 0x1F
+            now = self._modem_inputs()
+            fell = before & ~now & MSR_RI
+            self.modem_changes |= ((before ^ now) & ~MSR_RI | fell) >> 4
+            self._interrupt()
         elif offset == 7:
             self.scr = value
 
@@ -142,7 +174,7 @@ class Uart:
             self.wanted()
         self._looked = offset
         if offset == 0 and not self.lcr & LCR_DLAB:
-            value = self.received.popleft() if self.received else 0
+            value = self._to_read.popleft() if self._to_read else 0
             if self.ier:
                 self._interrupt()
             return value
@@ -157,10 +189,18 @@ class Uart:
                 self._interrupt()
             return cause | (IIR_FIFO if self.fcr & 1 else 0)
         if offset == 5:
-            return LSR_THRE | LSR_TEMT | (LSR_DR if self.received else 0)
-        return {3: self.lcr, 4: self.mcr, 6: self._modem_status(), 7: self.scr}.get(offset, 0xFF)
+            overrun, self.overrun = self.overrun, False
+            if overrun:
+                self._interrupt()
+            return LSR_THRE | LSR_TEMT | (LSR_DR if self._to_read else 0) | (LSR_OVERRUN if overrun else 0)
+        if offset == 6:
+            changes, self.modem_changes = self.modem_changes, 0
+            if changes:
+                self._interrupt()
+            return self._modem_inputs() | changes
+        return {3: self.lcr, 4: self.mcr, 7: self.scr}.get(offset, 0xFF)
 
-    def _modem_status(self) -> int:
+    def _modem_inputs(self) -> int:
         """Somebody is at the other end; in loopback CTS, DSR, RI and DCD are the outputs RTS, DTR, OUT1 and OUT2."""
         if not self.mcr & MCR_LOOP:
             return MSR_CTS_DSR_DCD
@@ -171,7 +211,8 @@ class Uart:
 
     def details(self) -> dict[str, str]:
         return {
-            "connected to": self.where, "sent": f"{self.sent} bytes", "to be read": f"{len(self.received)} bytes",
+            "connected to": self.where, "sent": f"{self.sent} bytes",
+            "to be read": f"{len(self.looped) + len(self.received)} bytes",
             "interrupts": f"IRQ {IRQ}" if self.board.has_interrupts else "none (see --irqchip)",
             "speed": f"{115200 // self.divisor if self.divisor else 0} baud (divisor {self.divisor})",
             "ier": f"{self.ier:#04x}", "fcr": f"{self.fcr:#04x}", "lcr": f"{self.lcr:#04x}", "mcr": f"{self.mcr:#04x}",
@@ -180,9 +221,10 @@ class Uart:
 
     def save(self) -> Any:
         registers = (self.ier, self.fcr, self.lcr, self.mcr, self.scr, self.divisor, self.sent)
-        return [*registers, self.thre, list(self.received)]
+        return [*registers, self.thre, self.overrun, self.modem_changes, list(self.looped), list(self.received)]
 
     def load(self, state: Any) -> None:
-        self.ier, self.fcr, self.lcr, self.mcr, self.scr, self.divisor, self.sent, self.thre, received = state
-        self.received = deque(received)
+        self.ier, self.fcr, self.lcr, self.mcr, self.scr, self.divisor, self.sent, self.thre, *rest = state
+        self.overrun, self.modem_changes, looped, received = rest
+        self.looped, self.received = deque(looped), deque(received)
         self._interrupt()

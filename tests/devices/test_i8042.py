@@ -55,6 +55,10 @@ def test_status(wired: Wired) -> None:
     assert wired.status == 0x1D
     assert wired.read() == b"\x1e\x9e"
     assert wired.status == 0x1C and wired.keyboard.read(DATA, 1) == 0x9E  # what was read last
+    wired.data(0xED)
+    assert wired.status == 0x15, "bit 3: the last write was a command"
+    wired.command(0xAE)
+    assert wired.status == 0x1D
 
 
 @pytest.mark.parametrize(
@@ -143,7 +147,7 @@ def test_writing_the_output_buffer(wired: Wired) -> None:
 def test_writing_the_output_buffer_of_the_mouse(wired: Wired) -> None:
     wired.command(0xD3)
     wired.data(0x55)
-    assert wired.status == 0x3D and not wired.high and wired.read() == b"\x55"
+    assert wired.status == 0x35 and not wired.high and wired.read() == b"\x55"
 
 
 def test_a_disabled_keyboard_keeps_its_keys(wired: Wired) -> None:
@@ -165,7 +169,23 @@ def test_without_translation(wired: Wired) -> None:
 
 def test_every_key_is_translated_as_its_set_1_says() -> None:
     assert {TO_SET_1[SET_2[code & 0xFF]] for code in KEYS.values()} == {code & 0xFF for code in KEYS.values()}
-    assert len(set(SET_2)) == len(SET_2)
+    assert len(set(SET_2)) == len(SET_2) == 128
+
+
+def test_what_a_keyboard_says_of_itself_is_translated_as_well(wired: Wired) -> None:
+    wired.data(0xF2)
+    wired.data(0xF0)
+    wired.data(0)
+    assert wired.read().hex() == "faab41" + "fafa41", "0x83 and the number of set 2"
+
+
+def test_pause_has_no_break_code_of_its_own(wired: Wired) -> None:
+    wired.keyboard.press("pause")
+    assert wired.read().hex() == "e11d45e19dc5"
+    wired.command(0x60)
+    wired.data(0x05)
+    wired.keyboard.press("ctrl-pause")
+    assert wired.read().hex() == "14" + "e11477e1f014f077" + "f014"
 
 
 # --- the mouse ------------------------------------------------------------------------------------------
@@ -205,7 +225,7 @@ def test_commands_of_the_mouse(wired: Wired, sent: tuple[int, ...], answer: str)
 def test_movements_and_buttons() -> None:
     wired = reporting()
     wired.keyboard.move((5, 0, 0))
-    assert wired.status == 0x3D and wired.levels[12] == 1 and not wired.high
+    assert wired.status == 0x35 and wired.levels[12] == 1 and not wired.high
     assert wired.read().hex() == "080500" and not wired.levels[12]
     wired.keyboard.move((-1, 2, 1))  # down is less in its packets
     assert wired.read().hex() == "39fffe"
@@ -333,14 +353,16 @@ shift 2a \\ 2b z 2c x 2d c 2e v 2f b 30 n 31 m 32 , 33 . 34 / 35 shift_r 36 alt 
 f2 3c f3 3d f4 3e f5 3f f6 40 f7 41 f8 42 f9 43 f10 44 num_lock 45 scroll_lock 46 f11 57 f12 58 minus 0c equal 0d
 comma 33 dot 34 slash 35 backslash 2b semicolon 27 apostrophe 28 grave_accent 29 bracket_left 1a bracket_right 1b
 home e047 up e048 pgup e049 left e04b right e04d end e04f down e050 pgdn e051 insert e052 delete e053 ctrl_r e01d
-alt_r e038
+alt_r e038 print e037 sysrq 54 less 56 meta_l e05b meta_r e05c menu e05d
+kp_0 52 kp_1 4f kp_2 50 kp_3 51 kp_4 4b kp_5 4c kp_6 4d kp_7 47 kp_8 48 kp_9 49
+kp_multiply 37 kp_subtract 4a kp_add 4e kp_decimal 53 kp_divide e035 kp_enter e01c
 """
 
 
 def test_every_key_has_its_scan_code() -> None:
     words = SCAN_CODES.split()
     wanted = {name: int(code, 16) for name, code in zip(words[::2], words[1::2], strict=True)}
-    assert wanted == KEYS
+    assert wanted == {name: code for name, code in KEYS.items() if name != "pause"}
     for name, code in wanted.items():
         prefix = b"\xe0" if code > 0xFF else b""
         make, break_ = bytes([code & 0xFF]), bytes([code & 0x7F | 0x80])

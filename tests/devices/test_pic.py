@@ -168,11 +168,18 @@ def test_special_mask_lets_lower_lines_in() -> None:
 
 
 def test_special_nesting_lets_the_second_interrupt_itself() -> None:
-    pic = Pair(2, 8, 12, icw4=0x11)
+    pic = Pair(2, 3, 8, 12, icw4=0x11)
     pic.raise_lines(12)
     assert pic.taken() == 0x2C
     pic.raise_lines(8)
     assert pic.taken() == 0x28
+    pic.raise_lines(3)
+    assert pic.taken() is None, "but nothing that goes behind"
+    own = Pair(2, 10, icw4=0x11)
+    own.raise_lines(10)
+    assert own.taken() == 0x2A
+    own.raise_lines(10)
+    assert own.taken() is None, "of the second it is any line"
     plain = Pair(2, 8, 12)
     plain.raise_lines(12)
     plain.acknowledge()
@@ -226,6 +233,16 @@ def test_an_edge_brings_one() -> None:
     pic.set_line(5, True)
     pic.set_line(5, False)
     assert pic.taken() == 0x25
+
+
+def test_a_line_that_is_up_when_it_is_to_be_triggered_by_levels() -> None:
+    pic = Pair(3)
+    pic.raise_lines(3)
+    assert pic.taken() == 0x23
+    pic.write(0x20, 1, EOI)
+    assert not pic.pending
+    pic.write(0x4D0, 1, 8)
+    assert pic.taken() == 0x23
 
 
 def test_the_timers_line_stays_with_edges() -> None:

@@ -88,9 +88,9 @@ def test_an_odd_square_wave_is_high_for_one_clock_more(timer: Timer) -> None:
     timer.programmed(0, 3, 5)
     seen = []
     for _ in range(5):
-        seen.append(timer.out(0))
+        seen.append((timer.out(0), timer.count(0)))
         timer.after(1)
-    assert seen == [1, 1, 1, 0, 0]
+    assert seen == [(1, 4), (1, 2), (1, 0), (0, 4), (0, 2)], "it counts by twos from one less"
 
 
 def test_one_interrupt_at_the_end_of_the_count(timer: Timer) -> None:
@@ -264,6 +264,36 @@ def test_the_gate_triggers(timer: Timer, mode: int, outs: list[int]) -> None:
     timer.after(1)
     seen.append(timer.out(2))
     assert seen == outs
+
+
+def test_a_new_count_of_a_one_shot_waits_for_its_gate(timer: Timer) -> None:
+    timer.programmed(2, 1, 100)
+    assert timer.status(2) == 0xF2, "null count until it is triggered"
+    timer.write(0x61, 1, 1)
+    assert timer.status(2) == 0x32
+    timer.after(40)
+    timer.write(0x42, 1, 10)
+    timer.write(0x42, 1, 0)
+    assert timer.status(2) == 0x72 and timer.count(2) == 60
+    timer.after(59)
+    assert timer.out(2) == 0
+    timer.after(1)
+    assert timer.out(2) == 1
+    timer.write(0x61, 1, 0)
+    timer.write(0x61, 1, 1)
+    assert timer.status(2) == 0x32 and timer.count(2) == 10
+    timer.after(10)
+    assert timer.out(2) == 1
+
+
+def test_a_count_that_is_to_follow_is_no_count_yet(timer: Timer) -> None:
+    timer.programmed(0, 2, 100)
+    assert timer.status(0) == 0xB4
+    timer.write(0x40, 1, 50)
+    timer.write(0x40, 1, 0)
+    assert timer.status(0) == 0xF4
+    timer.after(100)
+    assert timer.status(0) == 0xB4 and timer.count(0) == 50
 
 
 def test_port_61(timer: Timer) -> None:

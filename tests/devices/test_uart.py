@@ -106,6 +106,7 @@ def test_behind_its_last_port_there_is_nothing(uart: Uart, sent: Sent) -> None:
 
 
 def test_loopback_receives_what_is_sent(uart: Uart, sent: Sent) -> None:
+    uart.write(FCR, 1, 1)
     uart.write(MCR, 1, 0x10)
     for byte in b"ab":
         uart.write(DATA, 1, byte)
@@ -120,9 +121,39 @@ def test_loopback_receives_what_is_sent(uart: Uart, sent: Sent) -> None:
 )
 def test_loopback_connects_the_modem_lines(uart: Uart, outputs: int, inputs: int) -> None:
     uart.write(MCR, 1, 0x10 | outputs)
-    assert uart.read(MSR, 1) == inputs
+    assert uart.read(MSR, 1) & 0xF0 == inputs
     uart.write(MCR, 1, outputs)
-    assert uart.read(MSR, 1) == 0xB0
+    assert uart.read(MSR, 1) & 0xF0 == 0xB0
+
+
+def test_changes_of_the_modem_lines_are_told_once(uart: Uart) -> None:
+    """Of RI only that it falls."""
+    uart.write(MCR, 1, 0x10)
+    assert (uart.read(MSR, 1), uart.read(MSR, 1)) == (0x0B, 0)
+    for outputs, status in ((4, 0x40), (0, 4), (2, 0x11), (3, 0x32), (0xB, 0xB8), (0xB, 0xB0)):
+        uart.write(MCR, 1, 0x10 | outputs)
+        assert uart.read(MSR, 1) == status
+
+
+def test_loopback_has_the_room_of_the_fifo(uart: Uart) -> None:
+    """One byte without it, whose place the next takes; 16 with it, and the next is lost."""
+    uart.write(MCR, 1, 0x10)
+    uart.write_many(b"ab")
+    assert (uart.read(LSR, 1), uart.read(LSR, 1), uart.read(DATA, 1)) == (0x63, 0x61, 0x62)
+    uart.write(FCR, 1, 1)
+    uart.write_many(bytes(range(17)))
+    assert (uart.read(LSR, 1), uart.read(LSR, 1)) == (0x63, 0x61)
+    assert [uart.read(DATA, 1) for _ in range(16)] == list(range(16)) and uart.read(LSR, 1) == 0x60
+
+
+def test_loopback_cuts_the_outside_off(uart: Uart) -> None:
+    uart.feed(b"outside")
+    uart.write(MCR, 1, 0x10)
+    assert uart.read(LSR, 1) == 0x60
+    uart.write(DATA, 1, 0xAE)
+    assert uart.read(DATA, 1) == 0xAE and uart.read(LSR, 1) == 0x60
+    uart.write(MCR, 1, 0x0F)
+    assert uart.read(LSR, 1) == 0x61 and uart.read(DATA, 1) == ord("o")
 
 
 # --- interrupts (PC16550D, table 4) ---------------------------------------------------------------------
@@ -199,6 +230,19 @@ def test_received_data_goes_before_an_empty_transmitter(wired: Uart, line: Line)
     wired.read(DATA, 1)
     assert line.high and wired.read(IIR, 1) == 0xC0 | EMPTY
     assert not line.high and wired.read(IIR, 1) == 0xC0 | NOTHING
+
+
+def test_errors_go_before_all_and_the_modem_behind_all(wired: Uart, line: Line) -> None:
+    wired.write(MCR, 1, 0x10)
+    wired.read(MSR, 1)
+    wired.write(IER, 1, 0x0F)
+    wired.write_many(b"ab")
+    wired.write(MCR, 1, 0x12)
+    assert wired.read(IIR, 1) == 6 and wired.read(LSR, 1) & 2
+    assert wired.read(IIR, 1) == RECEIVED and wired.read(DATA, 1) == ord("b")
+    assert wired.read(IIR, 1) == EMPTY
+    assert line.high and wired.read(IIR, 1) == 0 and wired.read(MSR, 1) == 0x11
+    assert not line.high and wired.read(IIR, 1) == NOTHING
 
 
 def test_writing_without_the_interrupt_leaves_none_behind(wired: Uart, line: Line) -> None:
