@@ -1,4 +1,4 @@
-"""IDE controllers at their ISA ports, with hard disks and a CD drive: PIO, and DMA for hard disks.
+"""IDE controllers at their ISA ports, with hard disks and a CD drive: PIO, and DMA by the bus master.
 
 ATA/ATAPI-6 (T13/1410D): registers in chapter 7, commands in chapter 8, protocols in chapter 9. ``hd0`` and ``hd1`` are
 on the first channel, the CD is the first drive of the second one.
@@ -23,7 +23,7 @@ from kvmdbg.devices.ata_drive import (
 )
 from kvmdbg.devices.atapi import CdDrive
 from kvmdbg.devices.bus_master import BusMaster
-from kvmdbg.devices.pci import BUS_MASTER, BUS_MASTER_SIZE
+from kvmdbg.devices.pci import BUS_MASTER, BUS_MASTER_BAR, BUS_MASTER_SIZE, IDE
 from kvmdbg.devices.registry import device
 from kvmdbg.machine.board import Board
 
@@ -119,6 +119,7 @@ class Channel:
         """Writes to the data register, one after the other."""
         if self.drive is not None:
             self.drive.give(self.registers, data)
+            self.master.move(self.registers)
 
     def _set_control(self, value: int) -> None:
         before, self.control = self.control, value
@@ -182,11 +183,12 @@ class Ata:
         return board.firmware or bool(board.disks.hard) or board.disks.cdrom is not None
 
     def __init__(self, board: Board, options: dict[str, int]) -> None:
-        has_dma = not board.firmware  # that would give the bus master's ports another place
+        self._board = board
+        has_dma = self._has_master
         disks: list[Drive | None] = [
             HardDisk(one, slave=number == 1, has_dma=has_dma) for number, one in enumerate(board.disks.hard[:2])
         ]
-        cd: list[Drive | None] = [] if board.disks.cdrom is None else [CdDrive(board.disks.cdrom)]
+        cd: list[Drive | None] = [] if board.disks.cdrom is None else [CdDrive(board.disks.cdrom, has_dma)]
         self.channels = [
             Channel(board, irq, [*drives, None, None][:2])
             for (_, _, irq), drives in zip(CHANNELS, (disks, cd), strict=True)
@@ -197,6 +199,13 @@ class Ata:
             for port, offset in [*((first + n, n) for n in range(8)), (control, CONTROL)]
         }
 
+    def _has_master(self) -> bool:
+        """Whether the bus master is at its ports: firmware has to put it there, and nowhere else."""
+        if not self._board.firmware:
+            return True
+        seen = self._board.pci.get(IDE)
+        return seen is not None and seen.decodes(BUS_MASTER_BAR, BUS_MASTER)
+
     def _master(self, port: int) -> tuple[Channel, int]:
         """The channel of a port of the bus master, and the offset among its eight."""
         number, at = divmod(port - BUS_MASTER, BUS_MASTER_SIZE // 2)
@@ -205,14 +214,15 @@ class Ata:
     def read(self, port: int, size: int) -> int:
         if port >= BUS_MASTER:
             channel, at = self._master(port)
-            return channel.master.read(at, size)
+            return channel.master.read(at, size) if self._has_master() else (1 << size * 8) - 1
         channel, at = self._places[port]
         return channel.read(at, size) & (1 << size * 8) - 1
 
     def write(self, port: int, size: int, value: int) -> None:
         if port >= BUS_MASTER:
             channel, at = self._master(port)
-            channel.master.write(channel.registers, at, size, value)
+            if self._has_master():
+                channel.master.write(channel.registers, at, size, value)
             return
         channel, at = self._places[port]
         channel.write(at, size, value)

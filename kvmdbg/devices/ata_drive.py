@@ -168,7 +168,7 @@ class Drive:
 class HardDisk(Drive):
     """``disk`` with sectors by LBA, and by cylinder, head and sector."""
 
-    def __init__(self, disk: Disk, *, slave: bool = False, has_dma: bool = False) -> None:
+    def __init__(self, disk: Disk, *, slave: bool = False, has_dma: Callable[[], bool] = lambda: False) -> None:
         super().__init__(disk)
         self.has_dma = has_dma
         self._number = int(slave)
@@ -290,7 +290,7 @@ class HardDisk(Drive):
 
     def _dma(self, registers: Registers, command: int) -> None:
         writes = command in WRITE_DMA
-        if not self.has_dma or (writes and self.disk.read_only):
+        if not self.has_dma() or (writes and self.disk.read_only):
             self.abort()
         elif self._begin(registers, command in WIDE, 1):
             self.waits_for = "write" if writes else "read"
@@ -330,7 +330,7 @@ class HardDisk(Drive):
 
     def _identify(self, registers: Registers, command: int) -> None:
         self.left = 0
-        self.offer(identify(self.disk, self.geometry, self.multiple, self._number, has_dma=self.has_dma))
+        self.offer(identify(self.disk, self.geometry, self.multiple, self._number, has_dma=self.has_dma()))
 
     def _set_geometry(self, registers: Registers, command: int) -> None:
         """INITIALIZE DEVICE PARAMETERS."""
@@ -354,7 +354,7 @@ class HardDisk(Drive):
     def _set_features(self, registers: Registers, command: int) -> None:
         wanted, value = registers.values[FEATURES], registers.values[SECTORS]
         # PIO default, PIO with flow control, and with DMA multiword and Ultra DMA
-        if wanted == SET_TRANSFER_MODE and value >> 3 not in ((0, 1, 4, 8) if self.has_dma else (0, 1)):
+        if wanted == SET_TRANSFER_MODE and value >> 3 not in ((0, 1, 4, 8) if self.has_dma() else (0, 1)):
             self.abort()
         elif wanted in KNOWN_FEATURES:
             self.done()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from kvmdbg.devices.ata_drive import (
+    ABORTED,
+    BUSY,
     FAILED,
+    FEATURES,
     HIGH,
     MIDDLE,
     READY,
@@ -19,6 +23,8 @@ from kvmdbg.devices.ata_drive import (
 from kvmdbg.machine.disk import CD_SECTOR, SECTOR, Disk
 
 PACKET_SIZE = 12
+DMA = 1
+"""Bit of Features at a packet: its data go by DMA."""
 COMMAND, TO_HOST = 1, 2
 """Bits of Interrupt Reason, which is the sector count register: a packet is expected; data go to the host."""
 NOT_READY, MEDIUM_ERROR, ILLEGAL_REQUEST = 2, 3, 5
@@ -44,8 +50,11 @@ class CdDrive(Drive):
 
     signature = (0x14, 0xEB)
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, has_dma: Callable[[], bool] = lambda: False) -> None:
         super().__init__(disk)
+        self.has_dma = has_dma
+        self.by_dma = False
+        """The data of the packet at hand go by the bus master."""
         self.sense = (0, 0)
         self.limit = LARGEST_CHUNK
         self.waiting = b""
@@ -58,7 +67,7 @@ class CdDrive(Drive):
 
     def reset(self, registers: Registers) -> None:
         super().reset(registers)
-        self.waiting, self.left, self.answering = b"", 0, False
+        self.waiting, self.left, self.answering, self.by_dma = b"", 0, False, False
 
     def command(self, registers: Registers, command: int) -> None:
         self.error = 0
@@ -66,7 +75,7 @@ class CdDrive(Drive):
             self._expect_packet(registers)
         elif command == 0xA1:
             self.answering = False
-            self.offer(identify_packet_device(self.disk))
+            self.offer(identify_packet_device(self.disk, has_dma=self.has_dma()))
         elif command == 0x08:
             self.reset(registers)
             self.status = 0
@@ -77,7 +86,15 @@ class CdDrive(Drive):
                 self.put_signature(registers)
             self.abort()
 
+    def abort(self, error: int = ABORTED) -> None:
+        super().abort(error)
+        self.waiting, self.left = b"", 0
+
     def _expect_packet(self, registers: Registers) -> None:
+        self.by_dma = bool(registers.values[FEATURES] & DMA)
+        if self.by_dma and not self.has_dma():
+            self.abort()
+            return
         limit = registers.values[MIDDLE] | registers.values[HIGH] << 8
         self.limit = min(limit or LARGEST_CHUNK, LARGEST_CHUNK) & ~1 or 2
         self.expect(PACKET_SIZE)
@@ -93,7 +110,25 @@ class CdDrive(Drive):
         if packet[0] != 0x03:
             self.sense = (0, 0)
         self.answering = True
-        self._offer_chunk(registers)
+        if self.by_dma and (self.waiting or self.left):
+            self.waits_for = "read"
+            self.status = BUSY
+        else:
+            self._offer_chunk(registers)
+
+    def dma_size(self) -> int:
+        return len(self.waiting) + self.left * CD_SECTOR
+
+    def dma_read(self, registers: Registers) -> bytes | None:
+        self.waits_for = ""
+        try:
+            data = self.waiting + (self.disk.read(self.next, self.left) if self.left else b"")
+        except OSError:
+            self._end(registers, CheckCondition(MEDIUM_ERROR, UNREADABLE))
+            return None
+        self.waiting, self.left = b"", 0
+        registers.put(SECTORS, COMMAND | TO_HOST)
+        return data
 
     def block_read(self, registers: Registers) -> None:
         if self.answering:
@@ -187,11 +222,11 @@ class CdDrive(Drive):
         return (struct.pack(">HBB", len(tracks) + 2, 1, 1) + tracks)[:most]
 
     def save(self) -> Any:
-        own = [list(self.sense), self.limit, self.waiting, self.next, self.left, self.answering]
+        own = [list(self.sense), self.limit, self.waiting, self.next, self.left, self.answering, self.by_dma]
         return [super().save(), *own]
 
     def load(self, state: Any) -> None:
-        common, sense, self.limit, self.waiting, self.next, self.left, self.answering = state
+        common, sense, self.limit, self.waiting, self.next, self.left, self.answering, self.by_dma = state
         super().load(common)
         self.sense = sense[0], sense[1]
 
@@ -221,15 +256,18 @@ def mode_sense(packet: bytes) -> bytes:
     return (struct.pack(">HB", len(body) + 6, 1) + bytes(5) + body)[: int.from_bytes(packet[7:9], "big")]
 
 
-def identify_packet_device(disk: Disk) -> bytes:
+def identify_packet_device(disk: Disk, *, has_dma: bool) -> bytes:
     """The 512 bytes of IDENTIFY PACKET DEVICE (8.16)."""
     words = bytearray(SECTOR)
     struct.pack_into("<H", words, 0, 0x85C0)  # ATAPI, CD, removable, packets of 12 bytes
     words[20:40] = text(10, "KVMDBG-CD0")
     words[46:54] = text(4, "1.0")
     words[54:94] = text(20, "kvmdbg CD drive")
-    struct.pack_into("<HH", words, 98, 0x0A00, 0)
-    struct.pack_into("<H", words, 106, 2)
+    struct.pack_into("<HH", words, 98, 0x0A00 | (0x0100 if has_dma else 0), 0)
+    struct.pack_into("<H", words, 106, 6 if has_dma else 2)
+    if has_dma:
+        struct.pack_into("<H", words, 126, 0x0407)  # multiword DMA modes 0 to 2, 2 selected
+        struct.pack_into("<H", words, 176, 0x003F)  # Ultra DMA modes 0 to 5
     struct.pack_into("<5H", words, 128, 3, 0, 0, 120, 120)
     struct.pack_into("<H", words, 160, 0x7E)
     struct.pack_into("<6H", words, 164, 0x4210, 0x4000, 0x4000, 0x4210, 0, 0x4000)  # PACKET, DEVICE RESET, NOP

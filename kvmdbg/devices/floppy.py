@@ -1,6 +1,6 @@
 """The floppy controller: an 82077AA with IRQ 6 and DMA channel 2 (Intel data sheet 290166).
 
-What takes time on a real one is done at once. Data go by DMA only.
+What takes time on a real one is done at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ STATUS_A, STATUS_B, OUTPUT, TAPE, MAIN_STATUS, FIFO, INPUT = 0, 1, 2, 3, 4, 5, 7
 IRQ, DMA_CHANNEL = 6, 2
 NOT_RESET, GATE = 0x04, 0x08
 """Bits of Digital Output: the controller runs; interrupts and DMA reach the PC."""
-READY, TO_HOST, AT_WORK = 0x80, 0x40, 0x10
+READY, TO_HOST, WITHOUT_DMA, AT_WORK = 0x80, 0x40, 0x20, 0x10
 """Bits of Main Status."""
 SOFT_RESET = 0x80
 FAILED, INVALID, POLLED, SEEK_END, CHECK, NOT_READY = 0x40, 0x80, 0xC0, 0x20, 0x10, 0x08
@@ -27,6 +27,8 @@ PROTECTED, DRIVE_READY, AT_TRACK_0, TWO_SIDED = 0x40, 0x20, 0x10, 0x08
 """Bits of ST3."""
 BOTH_SIDES = 0x80
 """Bit of a command: go on with the second head."""
+NO_DMA = 1
+"""Bit of what SPECIFY says last: the host moves the data itself."""
 VERSION = 0x90
 DRIVES = 4
 
@@ -60,6 +62,14 @@ class FloppyController:
         self.ended: list[tuple[int, int]] = []
         """ST0 and track of seeks and resets, for SENSE INTERRUPT STATUS."""
         self.interrupt = False
+        self.moving: list[int] = []
+        """The command whose data the host moves now, byte by byte."""
+        self.place = [0, 0, 0]
+        """Track, head and sector that they are of."""
+        self.block = bytearray()
+        """What is still to be read of that sector, or has been written so far."""
+        self.room = 0
+        """How many bytes are to be written before anything is done with them; 0: it is read."""
 
     def _set_interrupt(self, value: bool) -> None:
         self.interrupt = value
@@ -87,9 +97,13 @@ class FloppyController:
             return 0
         if self.result:
             return READY | TO_HOST | AT_WORK
+        if self.moving:
+            return READY | WITHOUT_DMA | AT_WORK | (0 if self.room else TO_HOST)
         return READY | AT_WORK if self.command else READY
 
     def _take_result(self) -> int:
+        if self.moving:
+            return self._byte_read()
         if self.interrupt:
             self._set_interrupt(False)
         return self.result.pop(0) if self.result else 0
@@ -109,7 +123,10 @@ class FloppyController:
             self._clear()
             self._come_out_of_reset()
         elif offset == FIFO and self.output & NOT_RESET and not self.result:
-            self._take_command(value)
+            if self.moving:
+                self._byte_written(value)
+            else:
+                self._take_command(value)
 
     def _come_out_of_reset(self) -> None:
         """Each drive is polled, and found changed (section 5.1)."""
@@ -172,18 +189,25 @@ class FloppyController:
     def _end(self, selected: int, failure: int, place: tuple[int, int, int, int], status: int = 0) -> None:
         """The result of a command that has moved data: ``failure`` is ST1."""
         self.result = [(FAILED if failure or status else 0) | status | selected & 7, failure, 0, *place]
-        self._set_interrupt(True)
+        self._ask()
 
     def _data(self, command: list[int]) -> None:
         """READ DATA and WRITE DATA, deleted or not."""
-        selected, track, head, sector, size, last = command[1:7]
+        selected, track, head, sector, size = command[1:6]
         writes = command[0] & 0x1F in (0x05, 0x09)
         disk, dma = self._disk(selected & 3), self._board.isa_dma
-        if disk is None or dma is None:
+        if disk is None:
             self._end(selected, NO_DATA, (track, head, sector, size))
             return
         if writes and disk.read_only:
             self._end(selected, NOT_WRITABLE, (track, head, sector, size))
+            return
+        if self.specified[1] & NO_DMA:
+            self.moving, self.place = command, [track, head, sector]
+            self._next_block()
+            return
+        if dma is None:
+            self._end(selected, NO_DATA, (track, head, sector, size))
             return
         finished = False
         while not finished:
@@ -199,36 +223,100 @@ class FloppyController:
                 disk.write(number, data.ljust(SECTOR, b"\0"))
             else:
                 finished = dma.put(DMA_CHANNEL, disk.read(number, 1))
-            if sector != last:
-                sector += 1
-                continue
-            sector = 1
-            if command[0] & BOTH_SIDES and not head:
-                head = 1
-                continue
-            track, head = track + 1, head & ~1 if command[0] & BOTH_SIDES else head
-            if not finished:
+            (track, head, sector), ended = following(command, track, head, sector)
+            if ended and not finished:
                 self._end(selected, END_OF_CYLINDER, (track, head, sector, size))
                 return
         self._end(selected & ~4 | head << 2, 0, (track, head, sector, size))
 
+    # --- data without DMA ---------------------------------------------------------------------------
+
+    def _next_block(self) -> None:
+        """Let the host read or write the next sector. It asks for each byte by an interrupt (section 6.1)."""
+        disk = self._disk(self.moving[1] & 3)
+        number = disk.lba(*self.place) if disk is not None else None
+        if disk is None or number is None or self.moving[5] != 2:
+            self._end_moving(NO_DATA)
+            return
+        writes = self.moving[0] & 0x1F in (0x05, 0x09)
+        self.room = SECTOR if writes else 0
+        self.block = bytearray() if writes else bytearray(disk.read(number, 1))
+        self._ask()
+
+    def _ask(self) -> None:
+        self._set_interrupt(False)
+        self._set_interrupt(True)
+
+    def _byte_read(self) -> int:
+        if self.room:
+            return 0
+        value = self.block.pop(0)
+        if self.block:
+            self._ask()
+        else:
+            self._block_done()
+        return value
+
+    def _byte_written(self, value: int) -> None:
+        if not self.room:
+            return
+        self.block.append(value)
+        self.room -= 1
+        if self.room:
+            self._ask()
+        elif self.moving[0] & 0x1F == FORMAT:
+            command, self.moving = self.moving, []
+            self._end(command[1], self._fill(command, bytes(self.block)), self._formatted(command))
+        else:
+            disk = self._disk(self.moving[1] & 3)
+            number = disk.lba(*self.place) if disk is not None else None
+            if disk is not None and number is not None:
+                disk.write(number, bytes(self.block))
+            self._block_done()
+
+    def _block_done(self) -> None:
+        """On to the next sector. Nobody gives a terminal count, so that it always ends with the cylinder."""
+        place, ended = following(self.moving, *self.place)
+        self.place = list(place)
+        if ended:
+            self._end_moving(END_OF_CYLINDER)
+        else:
+            self._next_block()
+
+    def _end_moving(self, failure: int) -> None:
+        command, self.moving, self.room = self.moving, [], 0
+        track, head, sector = self.place
+        self._end(command[1], failure, (track, head, sector, command[5]))
+
     def _format(self, command: list[int]) -> None:
         """FORMAT TRACK: each sector that the data name is filled."""
+        selected, count, dma = command[1], command[3], self._board.isa_dma
+        if self.specified[1] & NO_DMA and count:
+            self.moving, self.room, self.block = command, 4 * count, bytearray()
+            self._ask()
+            return
+        entries = b"" if dma is None else b"".join(dma.get(DMA_CHANNEL, 4)[0] for _ in range(count))
+        self._end(selected, self._fill(command, entries), self._formatted(command))
+
+    def _fill(self, command: list[int], entries: bytes) -> int:
+        """Fill the sectors of which the data are: what ST1 says then."""
         selected, size, count, _, filler = command[1:6]
-        disk, dma = self._disk(selected & 3), self._board.isa_dma
-        failure = NO_DATA
-        if disk is not None and dma is not None and disk.read_only:
-            failure = NOT_WRITABLE
-        elif disk is not None and dma is not None and size == 2:
-            failure = 0
-            for _ in range(count):
-                entry, _ = dma.get(DMA_CHANNEL, 4)
-                number = disk.lba(*entry[:3]) if len(entry) == 4 else None
-                if number is None:
-                    failure = NO_DATA
-                    break
-                disk.write(number, bytes((filler,)) * SECTOR)
-        self._end(selected, failure, (self.tracks[selected & 3], selected >> 2 & 1, count, size))
+        disk = self._disk(selected & 3)
+        if disk is None or size != 2:
+            return NO_DATA
+        if disk.read_only:
+            return NOT_WRITABLE
+        for at in range(0, 4 * count, 4):
+            entry = entries[at : at + 4]
+            number = disk.lba(*entry[:3]) if len(entry) == 4 else None
+            if number is None:
+                return NO_DATA
+            disk.write(number, bytes((filler,)) * SECTOR)
+        return 0
+
+    def _formatted(self, command: list[int]) -> tuple[int, int, int, int]:
+        selected = command[1]
+        return self.tracks[selected & 3], selected >> 2 & 1, command[3], command[2]
 
     def _dump(self, command: list[int]) -> None:
         self.result = [*self.tracks, *self.specified, 0, self.locked << 7, *self.configuration[1:]]
@@ -266,17 +354,29 @@ class FloppyController:
     def save(self) -> Any:
         ended = [list(one) for one in self.ended]
         own = [self.command, self.wanted, self.result, ended, self.interrupt]
+        own += [self.moving, self.place, bytes(self.block), self.room]
         return [self.output, self.tracks, self.locked, self.configuration, self.specified, *own]
 
     def load(self, state: Any) -> None:
-        self.output, tracks, self.locked, configuration, specified, command, self.wanted, result, ended, interrupt = (
-            state
-        )
+        self.output, tracks, self.locked, configuration, specified, *rest = state
+        command, self.wanted, result, ended, interrupt, moving, place, block, self.room = rest
+        self.moving, self.place, self.block = list(moving), list(place), bytearray(block)
         self.tracks, self.configuration, self.specified = list(tracks), list(configuration), list(specified)
         self.command, self.result, self.interrupt = list(command), list(result), interrupt
         self.ended = [(status, track) for status, track in ended]
 
 
+def following(command: list[int], track: int, head: int, sector: int) -> tuple[tuple[int, int, int], bool]:
+    """The sector behind this one, as READ DATA and its like go on, and whether the cylinder has ended."""
+    if sector != command[6]:
+        return (track, head, sector + 1), False
+    both = command[0] & BOTH_SIDES
+    if both and not head:
+        return (track, 1, 1), False
+    return (track + 1, head & ~1 if both else head, 1), True
+
+
+FORMAT = 0x0D
 Handler = Callable[[FloppyController, list[int]], None]
 COMMANDS: dict[int, Handler] = {
     0x03: FloppyController._specify,
@@ -285,7 +385,7 @@ COMMANDS: dict[int, Handler] = {
     0x07: FloppyController._recalibrate,
     0x08: FloppyController._sense_interrupt,
     0x0A: FloppyController._read_id,
-    0x0D: FloppyController._format,
+    FORMAT: FloppyController._format,
     0x0E: FloppyController._dump,
     0x0F: FloppyController._seek,
     0x10: FloppyController._version,

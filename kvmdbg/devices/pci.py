@@ -18,8 +18,8 @@ PAM_WRITE = 2
 """In each half of a PAM register: whether writes go to memory."""
 KIB16 = 0x4000
 IDE = (1, 1)
-BUS_MASTER, BUS_MASTER_SIZE = 0xC000, 16
-"""Ports of the IDE controller's bus master."""
+BUS_MASTER, BUS_MASTER_SIZE, BUS_MASTER_BAR = 0xC000, 16, 4
+"""Ports of the IDE controller's bus master, where SeaBIOS puts them, and the base address register that says so."""
 IO, PREFETCHABLE = 1, 8
 """In a base address register."""
 IO_ENABLED, MEMORY_ENABLED, MASTER_ENABLED = 1, 2, 4
@@ -54,6 +54,11 @@ class Function:
         at = 0x10 + 4 * number
         self.put(at, 4, address | flags)
         self.bars[at] = -size & 0xFFFFFFFF
+
+    def decodes(self, number: int, port: int) -> bool:
+        """Whether base address register ``number`` holds this port, and ports are switched on."""
+        held = int.from_bytes(self.space[0x10 + 4 * number : 0x14 + 4 * number], "little")
+        return bool(self.space[4] & IO_ENABLED) and held == port | IO
 
     def in_words(self) -> str:
         vendor, kind = (int.from_bytes(self.space[at : at + 2], "little") for at in (0, 2))
@@ -96,10 +101,11 @@ class PciConfig:
         self.functions: dict[tuple[int, int], Function] = board.pci
         if board.firmware or disks:
             self.functions.update(chipset())
-        if not board.firmware and disks:
+        if board.firmware or disks:
             ide = self.functions[IDE]
-            ide.has_range(4, BUS_MASTER, BUS_MASTER_SIZE, IO)
-            ide.put(4, 2, IO_ENABLED | MASTER_ENABLED)
+            ide.has_range(BUS_MASTER_BAR, 0 if board.firmware else BUS_MASTER, BUS_MASTER_SIZE, IO)
+            if not board.firmware:
+                ide.put(4, 2, IO_ENABLED | MASTER_ENABLED)
 
     def _selected(self) -> Function | None:
         if not self.address & ENABLE or self.address >> 16 & 0xFF:

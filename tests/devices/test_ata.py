@@ -24,7 +24,7 @@ SECTOR_COUNT = 40 * 16 * 63
 class Machine:
     """A bus with IDE controllers; ``lines`` are interrupt lines that are up, ``raised`` how often each came up."""
 
-    def __init__(self, folder: Path, disks: int = 1, write: bool = False) -> None:
+    def __init__(self, folder: Path, disks: int = 1, write: bool = False, firmware: bool = False) -> None:
         self.path = folder / "hd0.img"
         content = b"".join(struct.pack("<I", n) * 128 for n in range(300))
         self.path.write_bytes(content)
@@ -32,6 +32,7 @@ class Machine:
         self.lines: set[int] = set()
         self.raised: list[int] = []
         self.board = Board(lambda data: None, irq=self._irq)
+        self.board.firmware = firmware
         for number in range(disks):
             if number:
                 (folder / "hd1.img").write_bytes(b"\xaa" * 512 * 100)

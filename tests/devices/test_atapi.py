@@ -45,7 +45,7 @@ class Machine:
         return self.bus.read_port(port, 1)
 
     def begin(self, packet: bytes, limit: int = 0x8000) -> None:
-        self.out((DEVICE, 0xA0), (MIDDLE, limit & 0xFF), (HIGH, limit >> 8), (COMMAND, 0xA0))
+        self.out((ERROR, 0), (DEVICE, 0xA0), (MIDDLE, limit & 0xFF), (HIGH, limit >> 8), (COMMAND, 0xA0))
         assert self.at(COMMAND) & 8 and self.at(REASON) == ASKS
         self.device.write_string(DATA, 2, packet.ljust(12, b"\0"))
 

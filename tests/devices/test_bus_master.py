@@ -15,6 +15,7 @@ from kvmdbg.devices.pci import PciConfig
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import Bus
 
+from . import test_atapi as cds
 from .test_ata import ABORTED, COMMAND, CONTROL, DONE, ERROR, READY, Machine, sector
 
 BASE, COMMAND_AT, STATUS_AT, TABLE_AT = 0xC000, 0xC000, 0xC002, 0xC004
@@ -155,6 +156,78 @@ def test_its_state_survives(ide: Machine, tmp_path: Path) -> None:
     other.board.disks.close()
 
 
+# --- CD -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cd(tmp_path: Path) -> Iterator[cds.Machine]:
+    machine = cds.Machine(tmp_path)
+    machine.board.dma = Ram()
+    yield machine
+    machine.board.disks.close()
+
+
+def by_dma(cd: cds.Machine, packet: bytes, *regions: tuple[int, int]) -> int:
+    """The drive's status behind a packet whose data go by DMA."""
+    entries = b"".join(
+        struct.pack("<IHH", address, size, 0x8000 if number == len(regions) else 0)
+        for number, (address, size) in enumerate(regions, 1)
+    )
+    cd.board.dma.write(TABLE, entries)
+    cd.bus.write_port(TABLE_AT + 8, 4, TABLE)
+    cd.out((cds.ERROR, 1), (cds.DEVICE, 0xA0), (cds.COMMAND, 0xA0))
+    assert cd.at(cds.COMMAND) & 8 and cd.at(cds.REASON) == cds.ASKS
+    cd.device.write_string(cds.DATA, 2, packet.ljust(12, b"\0"))
+    cd.out((COMMAND_AT + 8, TO_MEMORY), (COMMAND_AT + 8, TO_MEMORY | START))
+    cd.out((COMMAND_AT + 8, TO_MEMORY))
+    return cd.at(cds.CONTROL)
+
+
+def test_a_cd_says_so(cd: cds.Machine) -> None:
+    cd.out((cds.DEVICE, 0xA0), (cds.COMMAND, 0xA1))
+    words = struct.unpack("<256H", cd.device.read_string(cds.DATA, 2, 256))
+    assert words[49] & 0x100 and words[53] & 4 and words[63] & 7 == 7 and words[88] == 0x3F
+
+
+def test_a_cd_is_read(cd: cds.Machine) -> None:
+    cd.raised = 0
+    assert by_dma(cd, cds.read10(3, 20), (0x10000, 0x8000), (0x20000, 0x2000)) == DONE
+    assert cd.bus.read_port(STATUS_AT + 8, 1) == INTERRUPT and cd.raised == 1 and cd.at(cds.REASON) == cds.ENDED
+    whole = b"".join(bytes((n,)) * 2048 for n in range(3, 23))
+    assert cd.board.dma.read(0x10000, 0x8000) == whole[:0x8000]
+    assert cd.board.dma.read(0x20000, 0x2000) == whole[0x8000:]
+    assert by_dma(cd, bytes((0x12, 0, 0, 0, 36)), (0x30000, 36)) == DONE
+    assert cd.board.dma.read(0x30008, 8) == b"kvmdbg  "
+    assert cd.ask(cds.read10(1, 1)) == b"\1" * 2048, "and by PIO again"
+
+
+def test_a_packet_without_data_or_with_an_error(cd: cds.Machine) -> None:
+    cd.raised = 0
+    assert by_dma(cd, bytes(12), (0x10000, 0x800)) == DONE and cd.raised == 1
+    assert by_dma(cd, cds.read10(cds.COUNT, 1), (0x10000, 0x800)) == DONE | 1 and cd.at(cds.ERROR) == 0x50
+
+
+def test_a_table_that_is_too_short_for_a_cd(cd: cds.Machine) -> None:
+    assert by_dma(cd, cds.read10(0, 2), (0x10000, 0x800)) == DONE | 1
+    assert cd.bus.read_port(STATUS_AT + 8, 1) == FAILED | INTERRUPT
+    assert cd.ask(bytes(12)) == b"", "nothing is left of it"
+
+
+def test_a_packet_that_waits_for_the_bus_master_survives(cd: cds.Machine, tmp_path: Path) -> None:
+    cd.out((cds.ERROR, 1), (cds.DEVICE, 0xA0), (cds.COMMAND, 0xA0))
+    cd.device.write_string(cds.DATA, 2, cds.read10(7, 1).ljust(12, b"\0"))
+    (tmp_path / "other").mkdir()
+    other = cds.Machine(tmp_path / "other")
+    other.board.dma = cd.board.dma
+    other.device.load(cd.device.save())
+    assert other.at(cds.CONTROL) == BUSY
+    other.board.dma.write(TABLE, struct.pack("<IHH", 0x10000, 2048, 0x8000))
+    other.bus.write_port(TABLE_AT + 8, 4, TABLE)
+    other.out((COMMAND_AT + 8, TO_MEMORY | START))
+    assert other.at(cds.CONTROL) == DONE and other.board.dma.read(0x10000, 2048) == b"\7" * 2048
+    other.board.disks.close()
+
+
 # --- PCI ----------------------------------------------------------------------------------------------
 
 
@@ -181,6 +254,30 @@ def test_where_it_is(tmp_path: Path) -> None:
     assert bus.read_port(0xCFC, 4) == BASE | 1
     assert configuration(bus, 3, 0, 0) == 0xFFFFFFFF
     board.disks.close()
+
+
+def test_firmware_puts_it_there(tmp_path: Path) -> None:
+    """Before it has, and elsewhere, drives have no DMA."""
+    machine = Machine(tmp_path, firmware=True)
+    machine.board.dma = Ram()
+    bus = machine.bus
+    registry.add(bus, "pci", machine.board)
+    assert configuration(bus, 1, 1, 0x20) == 1
+    bus.write_port(0xCFC, 4, 0xFFFFFFFF)
+    assert bus.read_port(0xCFC, 4) == 0xFFFFFFF1
+    for base, on, has in ((BASE, 0, False), (BASE, 1, True), (0xC100, 1, False), (BASE, 5, True)):
+        configuration(bus, 1, 1, 0x20)
+        bus.write_port(0xCFC, 4, base)
+        configuration(bus, 1, 1, 4)
+        bus.write_port(0xCFC, 2, on)
+        machine.out((COMMAND_AT, TO_MEMORY))
+        assert bus.read_port(COMMAND_AT, 1) == (TO_MEMORY if has else 0xFF)
+        assert bool(machine.identify()[49] & 0x100) == has
+        machine.address(0, 1)
+        machine.out((COMMAND, READ))
+        assert machine.at(CONTROL) == (BUSY if has else READY | 1)
+        machine.out((CONTROL, 4), (CONTROL, 0))
+    machine.board.disks.close()
 
 
 def test_the_adapter_of_large_pictures() -> None:

@@ -22,6 +22,7 @@ class Machine:
         path = folder / "fd0.img"
         path.write_bytes(b"".join(n.to_bytes(2, "little") * 256 for n in range(2880)))
         self.lines: set[int] = set()
+        self.raised = 0
         self.board = Board(lambda data: None, irq=self._irq)
         self.board.dma = self.ram = Ram()
         self.board.disks.add(str(path), "floppy")
@@ -33,6 +34,7 @@ class Machine:
             assert self.command(SENSE_INTERRUPT) == [0xC0 | drive, 0]
 
     def _irq(self, line: int, level: int) -> None:
+        self.raised += level and line not in self.lines
         (self.lines.add if level else self.lines.discard)(line)
 
     def out(self, *pairs: tuple[int, int]) -> None:
@@ -132,6 +134,56 @@ def test_what_fails(pc: Machine, command: tuple[int, ...], status: list[int]) ->
 
 def test_a_masked_channel(pc: Machine) -> None:
     assert pc.command(READ, 0, 0, 0, 1, 2, 18, 0x1B, 0xFF)[:2] == [0x40, 0x10]
+
+
+# --- without DMA ----------------------------------------------------------------------------------------
+
+
+def test_reading_without_dma(pc: Machine) -> None:
+    """Each byte has its interrupt. It ends with the cylinder, as nobody gives a terminal count."""
+    pc.command(0x03, 0xAF, 3)
+    for value in (READ, 4, 0, 1, 17, 2, 18, 0x1B, 0xFF):
+        pc.out((FIFO, value))
+    data = bytearray()
+    while pc.at(STATUS) & 0x20:
+        assert pc.at(STATUS) == 0xF0 and pc.lines == {6}
+        data.append(pc.at(FIFO))
+    assert bytes(data) == content(18 + 16, 2)
+    assert pc.lines == {6} and pc.raised == 1 + 1024 + 1, "the reset's, each byte's, and the result's"
+    assert pc.command() == [0x44, 0x80, 0, 1, 0, 1, 2] and not pc.lines
+    for value in (READ, 0, 0, 1, 18, 2, 9, 0x1B, 0xFF):
+        pc.out((FIFO, value))
+    for _ in range(512):
+        pc.at(FIFO)
+    assert pc.command()[:2] == [0x40, 4], "there is no sector 19"
+
+
+def test_writing_and_formatting_without_dma(pc: Machine) -> None:
+    pc.command(0x03, 0xAF, 3)
+    for value in (WRITE & 0x7F, 0, 0, 0, 18, 2, 18, 0x1B, 0xFF):
+        pc.out((FIFO, value))
+    for value in b"floppy".ljust(512, b"."):
+        assert pc.at(STATUS) == 0xB0 and pc.lines == {6}
+        pc.out((FIFO, value))
+    assert pc.command()[:3] == [0x40, 0x80, 0]
+    (disk,) = pc.board.disks.floppies
+    assert disk.read(17, 1) == b"floppy".ljust(512, b".") and disk.changed == 1
+    for value in (0x4D, 0, 2, 2, 0x54, 0xE5, 0, 0, 3, 2, 0, 0, 4, 2):
+        pc.out((FIFO, value))
+    assert pc.command()[:2] == [0, 0] and disk.read(1, 4) == content(1, 1) + b"\xe5" * 1024 + content(4, 1)
+
+
+def test_a_transfer_without_dma_survives_in_its_middle(pc: Machine) -> None:
+    pc.command(0x03, 0xAF, 3)
+    for value in (READ & 0x7F, 0, 0, 0, 17, 2, 18, 0x1B, 0xFF):
+        pc.out((FIFO, value))
+    first = bytes(pc.at(FIFO) for _ in range(700))
+    state = pc.bus.save()
+    pc.out((OUTPUT, 0), (OUTPUT, 0x1C))
+    assert not pc.at(STATUS) & 0x20
+    pc.bus.load(state)
+    assert first + bytes(pc.at(FIFO) for _ in range(324)) == content(16, 2)
+    assert pc.command()[:2] == [0x40, 0x80]
 
 
 def test_version_lock_and_registers(pc: Machine) -> None:

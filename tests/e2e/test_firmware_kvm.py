@@ -10,6 +10,7 @@ import kvmdbg
 from kvmdbg.build import from_assembly
 from kvmdbg.core.session import Session
 from kvmdbg.devices.firmware_log import FirmwareLog
+from kvmdbg.devices.pci import BUS_MASTER, BUS_MASTER_BAR, IDE
 from kvmdbg.engine.stops import BreakpointStop, HaltedStop, InterruptedStop
 from tests.machines.packages import file_of
 
@@ -176,6 +177,7 @@ def test_seabios_boots_a_disk(disk_image: str, irqchip: str, time_scale: float) 
         stop = dbg.run(timeout=60 * time_scale)
         assert isinstance(stop, BreakpointStop) and dbg.registers.get("rdx") & 0xFF == 0x80
         run_until(dbg, SAID, 60 * time_scale)
+        assert dbg.machine.board.pci[IDE].decodes(BUS_MASTER_BAR, BUS_MASTER), "drives have DMA then"
         assert any(line.startswith("ata0-0: kvmdbg disk hd0 ATA-6 Hard-Disk") for line in log_of(dbg))
         assert b"failed" not in dbg.output and dbg.machine.board.disks.hard[0].changed == 2
 
