@@ -22,6 +22,36 @@ NAMES: dict[int, str] = {
 """What interrupts are for."""
 
 
+FUNCTIONS: dict[int, dict[int, str]] = {
+    0x10: {0x14: "LCD fonts", 0x15: "physical display", 0x1C: "save and restore state",
+           0xFE: "shadow buffer", 0xFF: "update the screen"},
+    0x13: {0x06: "format and mark bad", 0x07: "format the drive", 0x0A: "read with ECC", 0x0B: "write with ECC",
+           0x0E: "read the buffer", 0x0F: "write the buffer", 0x12: "test the RAM", 0x13: "test the drive",
+           0x19: "park the heads", 0x1A: "format an ESDI drive", 0x45: "lock the drive", 0x46: "eject the medium",
+           0x4A: "emulate a disk", 0x4C: "emulate a disk and boot", 0x4D: "boot catalog", 0x50: "send a packet"},
+    0x14: {0x04: "extended initialisation", 0x05: "modem control"},
+    0x15: {0x00: "cassette motor on", 0x01: "cassette motor off", 0x02: "cassette read", 0x03: "cassette write",
+           0x0F: "format ESDI", 0x20: "operating system", 0x21: "power-on errors", 0x40: "system profile",
+           0x41: "wait for an event", 0x42: "switch off", 0x43: "status", 0x44: "modem", 0x80: "open a device",
+           0x81: "close a device", 0x82: "end a program", 0x83: "set an alarm", 0x84: "joystick", 0x85: "SysReq",
+           0x89: "to protected mode", 0xBC: "timer", 0xC2: "PS/2 mouse", 0xC3: "watchdog", 0xC4: "option select",
+           0xC5: "system information", 0xD8: "EISA", 0xDA: "memory size", 0xE8: "memory map", 0xE9: "SpeedStep"},
+    0x16: {0x04: "key click", 0x0A: "keyboard identity", 0x13: "DBCS shift", 0x14: "shift status line",
+           0x20: "122-key read", 0x21: "122-key status", 0x22: "122-key shift", 0xF0: "CPU speed"},
+    0x17: {0x03: "EPP"},
+    0x1A: {0x08: "set the power-on alarm", 0x09: "read the alarm", 0x0A: "read the day counter",
+           0x0B: "set the day counter", 0x35: "word from port", 0x80: "sound", 0xB0: "infrared", 0xB1: "PCI",
+           0xB2: "RTC", 0xB4: "Plug and Play", 0xBB: "TCG"},
+}  # fmt: skip
+"""What functions are for that a BIOS may have and this one lacks, by interrupt and AH (Ralf Brown's interrupt list)."""
+
+
+def name_of(interrupt: int, function: int) -> str:
+    """What an interrupt's function is called, in brackets with a space before; else what the interrupt is for."""
+    name = FUNCTIONS.get(interrupt, {}).get(function) or NAMES.get(interrupt)
+    return f" ({name})" if name else ""
+
+
 class Caller(Protocol):
     """The vCPU that has called, as the engine shows it to firmware."""
 
@@ -205,7 +235,8 @@ class Call:
         cs, ip = self.back
         name = f" ({NAMES[vector]})" if vector in NAMES else ""
         if 0x10 <= vector <= 0x1A:
-            what = f"int {vector:#x}, AH={self.ah:#04x}, before {cs:04x}:{ip:04x}: this BIOS has no such function"
+            call = f"int {vector:#x}, AH={self.ah:#04x}{name_of(vector, self.ah)}"
+            what = f"{call}, before {cs:04x}:{ip:04x}: this BIOS has no such function"
             self.tell_once((vector, self.ah), what)
         elif vector < 8:
             place = f"{cs:04x}:{ip:04x}: the guest has no handler, and the BIOS's only returns"

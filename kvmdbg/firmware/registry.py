@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
-from kvmdbg.firmware.call import NAMES
+from kvmdbg.firmware.call import name_of
 from kvmdbg.machine.bus import GuestEnd
 from kvmdbg.record import record
 
@@ -88,8 +88,8 @@ def words(interrupt: int, read: Callable[[str], int]) -> str:
         text += f", AX={ax:#06x}" if found is not None and (found.number or 0) > 0xFF else f", AH={ax >> 8:#04x}"
     if found is not None:
         text += f" ({found.name[:1].lower()}{found.name[1:]})"
-    elif interrupt in NAMES:
-        text += f" ({NAMES[interrupt]})"
+    else:
+        text += name_of(interrupt, ax >> 8)
     values = []
     for name in found.shown if found is not None else ():
         value = read(name)

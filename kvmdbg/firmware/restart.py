@@ -70,6 +70,10 @@ def no_boot_disk(call: Call) -> None:
     """No bootable disk."""
     for char in b"No bootable disk.\r\n":
         video.teletype(call, char, 0)
-    call.bios.board.tell(
-        "the guest has nothing to boot: no disk of it begins with a boot sector (0x55 0xAA at byte 510)"
-    )
+    if any(boot_code(call, drive) for drive in _order(call)):
+        cs, ip = call.back
+        call.bios.board.tell(f"int 0x18 before {cs:04x}:{ip:04x}: what was booted says that it cannot go on")
+    else:
+        call.bios.board.tell(
+            "the guest has nothing to boot: no disk of it begins with a boot sector (0x55 0xAA at byte 510)"
+        )

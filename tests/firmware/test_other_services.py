@@ -279,12 +279,15 @@ def test_what_is_booted(tmp_path: Path) -> None:
     pc.call(0x19)
     assert (pc.waits, pc.dl, pc.read(0x7C00, 4)) == (False, 0, b"AAAA")
     assert pc.read(rom.BASE + rom.BOOT_TARGET, 4) == b"\x00\x7c\0\0"
+    pc.call(0x18)
+    assert pc.line(0) == "No bootable disk."
+    assert "what was booted says that it cannot go on" in pc.said[0]
     pc.board.disks.floppies.clear()
     pc.call(0x19)
     assert pc.waits
     pc.call(0x18)
-    assert pc.line(0) == "No bootable disk."
-    assert "nothing to boot" in pc.said[0]
+    assert pc.line(1) == "No bootable disk."
+    assert "nothing to boot" in pc.said[1]
 
 
 @pytest.mark.parametrize(
