@@ -151,6 +151,27 @@ class Keyboard:
             self.mouse.move(right, -down, buttons)
             self._settle()
 
+    # --- for firmware ------------------------------------------------------------------------------
+
+    def ask_mouse(self, *sent: int) -> bytes:
+        """What the mouse answers to these bytes: nobody else sees that, as if interrupts were off meanwhile."""
+        with self._lock:
+            self.mouse.queue.clear()
+            if self._output is not None and self._output[1] == MOUSE:
+                self._output = None
+            for value in sent:
+                self.mouse.take(value)
+            answer = bytes(self.mouse.queue)
+            self.mouse.queue.clear()
+            self._settle()
+            return answer
+
+    def open_mouse(self, interrupts: int) -> None:
+        """Let what the mouse sends through, with these bits for interrupts in the configuration."""
+        with self._lock:
+            self.config = self.config & ~CONFIG_NO_MOUSE | interrupts
+            self._settle()
+
     # --- what is to be read ------------------------------------------------------------------------
 
     def _settle(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from kvmdbg.errors import MemoryFault
 from kvmdbg.firmware import data_area as bda
 from kvmdbg.firmware.call import Call
 from kvmdbg.firmware.registry import service
@@ -21,6 +24,10 @@ from kvmdbg.firmware.rtc import (
     ticks_of_day,
 )
 
+PERIODIC = 0x40
+"""Bit of status B and C."""
+PERIOD = 976
+"""Microseconds, as the AT's BIOS counts them."""
 ALARM = {1: "cl", 3: "dh", 5: "ch"}
 
 
@@ -40,7 +47,27 @@ def clock_interrupt(call: Call) -> None:
     """Clock interrupt (IRQ 8)."""
     reasons = cmos(call.bios.bus, STATUS_C)
     enabled = cmos(call.bios.bus, STATUS_B)
+    if reasons & enabled & PERIODIC and call.byte(bda.WAIT_ACTIVE) & 1:
+        _wait_goes_on(call)
     call.branch(bool(reasons & enabled & 0x20))
+
+
+def _wait_goes_on(call: Call) -> None:
+    """A 1,024th of a second of int 15h/83 is over."""
+    left = int.from_bytes(call.read(bda.WAIT_LEFT, 4), "little") - PERIOD
+    if left > 0:
+        call.write(bda.WAIT_LEFT, left.to_bytes(4, "little"))
+        return
+    end_wait(call)
+    at = call.word(bda.WAIT_FLAG) + (call.word(bda.WAIT_FLAG + 2) << 4)
+    with suppress(MemoryFault):
+        call.set_byte(at, call.byte(at) | 0x80)
+
+
+def end_wait(call: Call) -> None:
+    bus = call.bios.bus
+    set_cmos(bus, STATUS_B, cmos(bus, STATUS_B) & ~PERIODIC)
+    call.set_byte(bda.WAIT_ACTIVE, 0)
 
 
 @service(0x1A, 0x00)

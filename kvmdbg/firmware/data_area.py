@@ -23,6 +23,8 @@ ROWS, CHARACTER_HEIGHT = 0x484, 0x485
 TICKS, MIDNIGHT = 0x46C, 0x470
 DISK_INTERRUPT, KEYBOARD_FLAGS, KEYBOARD_LEDS = 0x48E, 0x496, 0x497
 RESET_FLAG, BREAK_FLAG = 0x472, 0x471
+WAIT_FLAG, WAIT_LEFT, WAIT_ACTIVE = 0x498, 0x49C, 0x4A0
+"""Of int 15h/83: a far pointer, microseconds, and whether it is under way."""
 
 
 def data_area(disks: Disks) -> bytes:
@@ -33,7 +35,8 @@ def data_area(disks: Disks) -> bytes:
         struct.pack_into("<" + layout, data, address - BDA, *values)
 
     floppies = len(disks.floppies)
-    equipment = 0x0222 | (1 | floppies - 1 << 6 if floppies else 0)  # one COM port, 80x25 in colour, a coprocessor
+    # one COM port, 80x25 in colour, a mouse, a coprocessor
+    equipment = 0x0226 | (1 | floppies - 1 << 6 if floppies else 0)
     put(0x400, "H", 0x3F8)
     put(0x40E, "H", EBDA_SEGMENT)
     put(EQUIPMENT, "H", equipment)

@@ -165,7 +165,8 @@ def kind_of_drive(call: Call) -> None:
         call.ah = 1
     else:
         call.ah = 3
-        call.cx, call.dx = disk.sectors >> 16, disk.sectors
+        sectors = min(disk.sectors, 0xFFFFFFFF)
+        call.cx, call.dx = sectors >> 16, sectors
 
 
 @service(0x13, 0x16, "dl")

@@ -80,6 +80,12 @@ class Environment:
         if board.pit is not None:
             board.pit.set_up()
 
+    def let_through(self, line: int) -> None:
+        """Unmask an interrupt line of the second controller."""
+        for port, bit in ((0xA1, line & 7), (0x21, 2)):
+            if self.bus.port(port) is not None:
+                self.bus.write_port(port, 1, self.bus.read_port(port, 1) & ~(1 << bit))
+
     def now(self) -> int:
         """The guest's time in ns."""
         return self.board.time.now()

@@ -38,7 +38,9 @@ MODULES: dict[int, tuple[str, ...]] = {
     0x1A: ("clock", "pci_services"),
     **dict.fromkeys((0x09, 0x16), ("keyboard",)),
     0x10: ("video", "colours", "vesa"),
-    **dict.fromkeys((0x11, 0x12, 0x15), ("system",)),
+    **dict.fromkeys((0x11, 0x12), ("system",)),
+    0x15: ("system", "mouse"),
+    0x74: ("mouse",),
     0x13: ("disk_services",),
     **dict.fromkeys((0x18, 0x19), ("restart",)),
 }

@@ -1,7 +1,8 @@
 """The code of the BIOS, at F000:0000: for each interrupt a few bytes that write to a port and return.
 
 What a service does is done by the host when its stub writes to PORT; where a stub has more code, that is what has to be
-done by the CPU: waiting for an interrupt (``sti; hlt``), calling a handler of the guest's (1Ch, 4Ah, 1Bh, 15h/4F), and
+done by the CPU: waiting for an interrupt (``sti; hlt``), calling a handler of the guest's (1Ch, 4Ah, 1Bh, 15h/4F, the
+mouse's), and
 the end of interrupt for the 8259. A service that is to be called again sets the carry flag; what callers see of the
 flags is in the frame on the stack.
 """
@@ -52,6 +53,12 @@ _KEYBOARD = (
 )
 _CLOCK = _OUT + _ALL + bytes.fromhex("7302 cd4a") + _BOTH_EOI + _NO_MORE + _IRET  # jnc; int 4Ah: the alarm
 _COPROCESSOR = _OUT + bytes.fromhex("50 30c0 e6f0") + _BOTH_EOI + bytes.fromhex("58 cd02") + _IRET
+_PACKET = (
+    bytes.fromhex("68c09f 1f 31c0")  # push the EBDA's segment; pop ds; xor ax, ax
+    + bytes.fromhex("a02800 50 a02900 50 a02a00 50")  # push its three bytes as words
+    + bytes.fromhex("6a00 fb ff1e2200 fa 83c408")  # push 0; sti; call far [22h]; cli; add sp, 8
+)
+_MOUSE = _OUT + _ALL + bytes((0x73, len(_PACKET))) + _PACKET + _BOTH_EOI + _NO_MORE + _IRET  # jnc: none is complete
 _NO_SYSTEM = _OUT + bytes.fromhex("fb f4 ebfc")  # sti; hlt; again
 _BOOT = (
     bytes.fromhex("fa 31c0 8ed0 bc007c 8ed8 8ec0 fb")  # cli; ss:sp = 0:7C00; ds, es = 0; sti
@@ -78,6 +85,7 @@ _SPECIAL: dict[int, bytes] = {
     0x4A: _NOTHING,
     0x70: _CLOCK,
     **dict.fromkeys(range(0x71, 0x78), _SLAVE),
+    0x74: _MOUSE,
     0x75: _COPROCESSOR,
 }
 

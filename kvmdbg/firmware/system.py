@@ -8,13 +8,16 @@ from kvmdbg.errors import MemoryFault
 from kvmdbg.firmware import data_area as bda
 from kvmdbg.firmware import rom
 from kvmdbg.firmware.call import Call
+from kvmdbg.firmware.clock import PERIODIC, end_wait
 from kvmdbg.firmware.registry import service
+from kvmdbg.firmware.rtc import STATUS_A, STATUS_B, cmos, set_cmos
 from kvmdbg.machine.bus import GuestEnd
 from kvmdbg.machine.layout import ram_areas
 
 SMAP = 0x534D4150
 USABLE, RESERVED = 1, 2
 MIB, KIB = 1 << 20, 1 << 10
+CLOCK_IRQ = 8
 SLICE = 1_000_000
 """How long int 15h/86 waits at most, in ns, before interrupts are let in."""
 
@@ -132,6 +135,27 @@ def wait(call: Call) -> None:
         return
     bios.wait_until = None
     call.branch(False)
+    call.done()
+
+
+@service(0x15, 0x83, "al cx dx bx")
+def event_wait(call: Call) -> None:
+    """Event wait: bit 7 of a byte is set when the time is over."""
+    call.branch(False)
+    if call.al > 1:
+        call.done(0x86)
+        return
+    if call.al:
+        end_wait(call)
+    elif call.byte(bda.WAIT_ACTIVE) & 1:
+        call.carry(True)
+        return
+    else:
+        call.write(bda.WAIT_FLAG, struct.pack("<HHHHB", call.bx, call.es, call.dx, call.cx, 1))
+        bus = call.bios.bus
+        set_cmos(bus, STATUS_A, 0x26)
+        set_cmos(bus, STATUS_B, cmos(bus, STATUS_B) | PERIODIC)
+        call.bios.let_through(CLOCK_IRQ)
     call.done()
 
 

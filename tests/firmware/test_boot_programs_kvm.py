@@ -271,3 +271,71 @@ def test_a_small_system_that_writes_to_its_disk_and_boots_again(tmp_path: Path) 
         dbg.interrupt()
         assert dbg.screen()[5:7] == ["$l", "sxy"], "it has booted again, and its disk is as it was"
     assert (tmp_path / "shell.img").read_bytes() == before
+
+
+MOUSE = """
+    xor ax, ax; mov ds, ax; mov es, ax; mov ss, ax; mov sp, 0x7000
+    mov ax, 0xc205; mov bh, 3; int 0x15; jc failed
+    mov ax, 0xc207; mov bx, offset moved; int 0x15; jc failed
+    mov ax, 0xc200; mov bh, 1; int 0x15; jc failed
+    out 0x98, al
+again:
+    hlt
+    cmp byte ptr [0x5010], 2; jb again
+failed:
+    out 0x99, al
+    jmp failed
+moved:                                  # far: status, X, Y, 0 on the stack
+    push bp; mov bp, sp; push si; push ds
+    xor si, si; mov ds, si
+    movzx si, byte ptr [0x5010]; shl si, 3
+    mov ax, [bp + 12]; mov [si + 0x5020], ax
+    mov ax, [bp + 10]; mov [si + 0x5022], ax
+    mov ax, [bp + 8]; mov [si + 0x5024], ax
+    mov ax, [bp + 6]; mov [si + 0x5026], ax
+    inc byte ptr [0x5010]
+    pop ds; pop si; pop bp
+    retf
+"""
+
+
+def test_a_mouse_by_the_bios(tmp_path: Path) -> None:
+    (tmp_path / "mouse.bin").write_bytes(assembled(MOUSE, tmp_path))
+    with opened(tmp_path / "mouse.bin") as dbg:
+        dbg.catch("io", port=0x98)
+        assert "0x98" in dbg.run(timeout=LIMIT).describe()
+        dbg.peripherals.move_mouse(4, 3, 1)
+        dbg.peripherals.move_mouse(-1, 0, 0)
+        dbg.catch("io", port=0x99)
+        stop = dbg.run(timeout=LIMIT)
+        assert isinstance(stop, stops.CaughtStop) and "0x99" in stop.describe(), stop.describe()
+        assert struct.unpack("<8H", dbg.physical.read(0x5020, 16)) == (0x29, 4, 0xFD, 0, 0x18, 0xFF, 0, 0)
+
+
+EVENT = """
+    xor ax, ax; mov ds, ax; mov es, ax; mov ss, ax; mov sp, 0x7000
+    mov byte ptr [0x5000], 1
+    mov ax, 0x8300; mov bx, 0x5000; mov cx, 0; mov dx, 20000; int 0x15; jc failed
+    mov ax, 0x8300; int 0x15; jnc failed
+again:
+    hlt
+    test byte ptr [0x5000], 0x80; jz again
+    mov al, 0x0b; out 0x70, al; in al, 0x71
+    mov [0x5001], al
+    out 0x99, al
+failed:
+    out 0x98, al
+    jmp failed
+"""
+
+
+def test_an_event_after_some_time(tmp_path: Path) -> None:
+    (tmp_path / "event.bin").write_bytes(assembled(EVENT, tmp_path))
+    with opened(tmp_path / "event.bin") as dbg:
+        for port in (0x98, 0x99):
+            dbg.catch("io", port=port)
+        began = dbg.machine.board.time.now()
+        stop = dbg.run(timeout=LIMIT)
+        assert isinstance(stop, stops.CaughtStop) and "0x99" in stop.describe(), stop.describe()
+        assert dbg.machine.board.time.now() - began >= 19_000_000
+        assert dbg.physical.read(0x5000, 2) == b"\x81\x02", "the clock has no periodic interrupts any more"

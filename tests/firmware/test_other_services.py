@@ -170,6 +170,17 @@ def test_waiting(pc: Pc) -> None:
     assert (now[0], calls, pc.carry) == (2_500_000, 4, False)
 
 
+def test_an_event_that_is_waited_for(pc: Pc) -> None:
+    pc.call(0x15, ax=0x8300, bx=0x10, es=0x500, cx=0, dx=2000)
+    assert not pc.carry and pc.read(0x498, 9) == bytes.fromhex("1000 0005 d007 0000 01")
+    pc.call(0x15, ax=0x8300, bx=0x10, es=0x500, cx=0, dx=2000)
+    assert pc.carry, "there is one already"
+    pc.call(0x15, ax=0x8301)
+    assert not pc.carry and pc.read(0x4A0, 1) == b"\0"
+    pc.call(0x15, ax=0x8302)
+    assert pc.carry and pc.ah == 0x86
+
+
 def test_tables_and_gates(pc: Pc) -> None:
     pc.call(0x15, ax=0xC000)
     assert pc.read((pc.sregs.es.selector << 4) + pc.bx, 3) == b"\x08\0\xfc"
