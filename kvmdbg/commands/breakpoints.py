@@ -201,12 +201,15 @@ def delete_breakpoints(dbg: Interpreter, *numbers: NumbersArg) -> Result | None:
     py="dbg.breakpoints.discard(point)",
 )
 def clear(dbg: Interpreter, location: LocationArg | None = None) -> Result:
-    """Delete the breakpoints at LOCATION ($pc without one); of a line all that stop there."""
+    """Delete the breakpoints at LOCATION; of a line, without one that of the selected frame, all that stop there."""
+    lines: set[tuple[str, int]] = set()
     if location is None or location.found is None:
-        addresses, space = {dbg.session.vcpu.pc}, "linear"
+        frame = dbg.session.frames.of(dbg.session.runner)
+        addresses, space = {frame.pc}, "linear"
+        here = dbg.session.locations.at(frame.place)
+        lines = {(here.file, here.line)} if here.file else lines
     else:
         addresses, space = {one.address for one in location.found.locations}, location.space
-    lines = set()
     if location is not None and location.found is not None and re.search(r"(^|[:+-])[0-9]+$", location.text):
         lines = {(one.file, one.line) for one in location.found.locations if one.file}
 

@@ -42,6 +42,7 @@ class Examined:
 
     def __init__(self) -> None:
         self.format = "xw"
+        self.count: int | None = None
         self.ranges: dict[tuple[str, int, int], ShownMemory] = {}  # by space, address and length
         self.go_on(0)
 
@@ -77,10 +78,10 @@ def read(dbg: Interpreter, place: Place, size: int, offset: int = 0) -> bytes:
 def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembly:
     """What ``x`` shows; sets where the next ``x`` goes on."""
     letter, count = form.letter or "x", 1 if form.count is None else form.count
-    if count < 0:
-        raise UsageError("x counts forwards only")
-    if count > MOST_SHOWN:
+    if abs(count) > MOST_SHOWN:
         raise UsageError(f"x shows {MOST_SHOWN:#x} of them at most")
+    if count < 0 and letter in ("i", "s"):
+        raise UsageError(f"x counts instructions and texts forwards only, as in x/{-count}{letter} ADDRESS-8")
     if letter == "i":
         lines = code_lines(dbg, place.address, count, space=place.space)
         end = lines[-1].address + len(lines[-1].data) if lines else place.address
@@ -93,6 +94,9 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
     unit = form.unit or {"a": dbg.pointer_size(), "c": 1}.get(letter, 4)
     if letter == "f" and form.unit is None:
         unit = 8
+    before, count = count < 0, abs(count)
+    if before:
+        place = replace(place, address=place.address - unit * count)
     data = read(dbg, place, unit * count)
     raws = [int.from_bytes(data[at : at + unit], "little") for at in range(0, len(data), unit)]
     per_line = {"a": 2, "t": max(1, PER_LINE[unit] // 4), "c": 8}.get(letter, PER_LINE[unit])
@@ -110,7 +114,7 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
     if raws:
         _remember(dbg, place.address + unit * (count - 1), signed(raws[-1], unit), unit)
     suffix = f"{letter}{ {1: 'b', 2: 'h', 4: 'w', 8: 'g'}[unit] }"
-    examined(dbg).memory = (suffix, place.address + unit * count, place.space)
+    examined(dbg).memory = (suffix, place.address + (0 if before else unit * count), place.space)
     return Memory(place.address, letter, unit, tuple(rows), values, data, place.space)
 
 
@@ -185,7 +189,8 @@ def x(dbg: Interpreter, form: FormatArg | None = None, address: AddressArg | Non
     N is how many, F the format (x hexadecimal, d signed, u unsigned, o octal, t binary, a address, c character,
     f floating point, s string, i instruction, z padded hexadecimal), U the unit (b 1 byte, h 2, w 4, g 8; of strings:
     s is UTF-8, hs UTF-16, ws UTF-32). The last format holds until another is given; without an address it goes on
-    where the last one ended, and so does an empty line.
+    where the last one ended, with as many if N is not given, and so does an empty line. A negative N shows what lies
+    before the address.
     """
     form = form or Format()
     known = examined(dbg)
@@ -198,11 +203,13 @@ def x(dbg: Interpreter, form: FormatArg | None = None, address: AddressArg | Non
         if known.memory is None:
             raise UsageError("x needs an ADDRESS the first time, as in x/4xw 0x1000")
         address = Place("", known.memory[1], known.memory[2])
+        form = replace(form, count=known.count if form.count is None else form.count)
     elif letter not in ("i", "s") and form.unit is None and last.letter in ("i", "s", None) and form.letter is None:
         unit = None
     result = examine(dbg, Format(form.count, letter, unit), address)
     if known.memory is not None:
         known.format = known.memory[0]
+    known.count = form.count if form.count is None or form.count > 0 else 1  # as in gdb
     dbg.repeat_line = f"x/{form.count if form.count is not None else ''}{known.format}"
     return result
 

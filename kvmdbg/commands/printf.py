@@ -27,7 +27,7 @@ DprintfArg = Annotated[str, RestType('LOCATION,"TEMPLATE"[, EXPRESSION]...', "lo
 _TEMPLATE = re.compile(r'"((?:\\.|[^"\\])*)"\s*')
 _CONVERSION = re.compile(r"%(?:%|([-+ #0']*\d{0,4}(?:\.\d{0,4})?)(hh|h|ll|l|z|j|t|L|w)?(.))")
 _ESCAPE = re.compile(r"\\([0-7]{1,3}|.)")
-_ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "e": "\033", "b": "\b", "f": "\f", "v": "\v"}
+ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "e": "\033", "b": "\b", "f": "\f", "v": "\v"}
 LONGEST_STRING = 4096
 KNOWN = "diuxXocspfFeEgG"
 
@@ -66,7 +66,7 @@ def template_of(typed: str, name: str = "printf") -> Template:
         raise UsageError(f"{name}: the text has {len(wanted)} conversions, and {len(values)} values follow")
 
     def escape(one: re.Match[str]) -> str:
-        return chr(int(one[1], 8) & 0xFF) if one[1][0] in "01234567" else _ESCAPED.get(one[1], one[1])
+        return chr(int(one[1], 8) & 0xFF) if one[1][0] in "01234567" else ESCAPED.get(one[1], one[1])
 
     return Template(_ESCAPE.sub(escape, match[1]), tuple(values))
 
@@ -86,7 +86,7 @@ def _converted(one: re.Match[str], following: Iterator[str], evaluate: Evaluate,
     if letter == "u":
         return f"%{flags}d" % number
     if letter in "xXo":
-        return f"%{flags}{letter}" % number if letter != "o" else f"%{flags.replace('#', '')}o" % number
+        return _octal(flags, number) if letter == "o" else f"%{flags}{letter}" % number
     if letter == "p":
         address = value.value & (1 << 64) - 1
         return f"%{flags}s" % (f"{address:#x}" if address else "(nil)")
@@ -95,8 +95,18 @@ def _converted(one: re.Match[str], following: Iterator[str], evaluate: Evaluate,
     if letter == "c":
         return printable(f"%{flags}s" % character(value.value & 0xFF, ""))
     if letter == "s":
-        return printable(f"%{flags}s" % _text(value, read))
+        none = value.type.kind == "pointer" and not value.value and not value.data
+        return printable(f"%{flags}s" % ("(null)" if none else _text(value, read)))
     return f"%{flags}{letter}" % _floating(value)
+
+
+def _octal(flags: str, number: int) -> str:
+    """C's ``%o``: with ``#`` a 0 stands before it, where Python has 0o."""
+    shown, digits = f"%{flags.replace('#', '')}o" % number, f"{number:o}"
+    lead, _, rest = shown.partition(digits)
+    if "#" not in flags or not number or lead.endswith("0"):
+        return shown
+    return f"{lead[:-1]}0{digits}{rest if lead else rest[:-1]}"
 
 
 def _floating(value: Value) -> float:

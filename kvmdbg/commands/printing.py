@@ -44,7 +44,7 @@ def _plain(found: Evaluated) -> int | float:
 
 @command(
     "print",
-    aliases=("p", "inspect", "call"),
+    aliases=("p", "inspect"),
     group="data",
     example=("print $rax + 2", "print all[1]", "print -pretty -- all[1]", "p/x &all[1]", "p all[1].name",
              "p/t *(u8*)$pc"),
@@ -69,6 +69,23 @@ def print_(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionT
     shown, found = formatted(dbg, expression, form)
     number = dbg.session.add_to_history(found.raw, found.type)
     return Value(f"${number}", shown, _plain(found))
+
+
+@command(
+    "call",
+    group="data",
+    example=("break run_tasks", "run", "call divide(7, 2)"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.evaluate({expression}).value",
+)
+def call(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionTextArg = "") -> Result | None:  # noqa: B008
+    """Evaluate an expression, most often a call of a function of the guest, as print does; void is not shown."""
+    if not expression:
+        raise UsageError("call needs an EXPRESSION, as in call function(1)")
+    shown, found = formatted(dbg, expression, form)
+    if found.type.kind == "void":
+        return None
+    return Value(f"${dbg.session.add_to_history(found.raw, found.type)}", shown, _plain(found))
 
 
 SHOWN_VALUES = 10

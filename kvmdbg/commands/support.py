@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Annotated
@@ -97,23 +98,19 @@ def apropos(dbg: Interpreter, text: TextArg) -> Result:
 
 @command("echo", group="support", example="echo hello\\n")
 def echo(dbg: Interpreter, text: TextArg = "") -> Result:
-    r"""Show text as it is, without a newline of its own: \n is a newline, \t a tab, \e escape, \\ a backslash."""
+    r"""Show text as it is, without a newline of its own: \n is a newline, \t a tab, \e escape, \101 an A, \\ itself."""
     return Text(_unescape(text), raw=True)
 
 
 def _unescape(text: str) -> str:
-    known = {"n": "\n", "t": "\t", "\\": "\\", "e": "\033", '"': '"', " ": " "}
-    out, at = [], 0
-    while at < len(text):
-        if text[at] == "\\" and at + 1 < len(text):
-            out.append(known.get(text[at + 1], text[at + 1]))
-            at += 2
-        elif text[at] == "\\":
-            at += 1
-        else:
-            out.append(text[at])
-            at += 1
-    return "".join(out)
+    from kvmdbg.commands.printf import ESCAPED
+
+    def meant(escape: re.Match[str]) -> str:
+        if escape[1][:1] in tuple("01234567"):
+            return chr(int(escape[1], 8) & 0xFF)
+        return ESCAPED.get(escape[1], escape[1])
+
+    return re.sub(r"\\([0-7]{1,3}|.|$)", meant, text)
 
 
 @command("shell", aliases=("!",), group="support", example=("shell echo hello", "print $_shell_exitcode"), host=True)

@@ -11,6 +11,7 @@ from kvmdbg.commands.places import Place, value_place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import UsageError
+from kvmdbg.language.ctype import ADDRESS
 
 LengthArg = Annotated[int | None, NumberType("LENGTH", least=1)]
 
@@ -29,8 +30,15 @@ class WatchedType(ExpressionType):
 WatchArg = Annotated[str, WatchedType("ADDRESS")]
 
 
-def watched(dbg: Interpreter, text: str) -> Place:
-    """What an expression names: an lvalue's own address and size, a symbol's, else the address that is its value."""
+_ADDRESS = re.compile(r"\s*(0[xX][0-9a-fA-F]+|[0-9]+|phys:.*|[\w$]+:[\w$]+)\s*", re.DOTALL)
+"""What can be nothing but an address."""
+
+
+def watched(dbg: Interpreter, text: str, length: int | None = None) -> Place:
+    """What an expression names: an lvalue's own address and size, a symbol's, else what is an address.
+
+    UsageError for other values, unless their ``length`` says that an address is meant: gdb watches whether they change.
+    """
     found = dbg.session.evaluate(text)
     lvalue = found.lvalue
     address = getattr(lvalue, "address", None)
@@ -41,6 +49,14 @@ def watched(dbg: Interpreter, text: str) -> Place:
         raise UsageError(f"{text} is no place in memory; give an address, as in watch *(u8*)0x5000 or watch 0x5000,2")
     place = value_place(text, found)
     symbol = dbg.session.symbols.lookup(text.strip())
+    if length is None and found.type.kind == "function":
+        code = f"watch {place.address:#x},{symbol.size if symbol is not None and symbol.size else 1}"
+        raise UsageError(f"{text} is a function, no variable: {code} watches its code")
+    if length is None and found.type is not ADDRESS and symbol is None and not _ADDRESS.fullmatch(text):
+        hint = f"watch *({text}) watches what it points to"
+        if found.type.kind != "pointer":
+            hint = f"name a variable, as in watch counter if counter > 10, or say how many bytes: watch {text},4"
+        raise UsageError(f"{text} is a value, no place in memory: {hint}")
     size = 1 if symbol is None else symbol.size or dbg.pointer_size()
     return Place(text, place.address, place.space, size)
 
@@ -62,7 +78,7 @@ DW_OP_ADDR = b"\x03"
 def _watch(dbg: Interpreter, kind: str, text: str, length: int | None, condition: str | None) -> Result:
     lasting = text.startswith("-l ")
     text = text.removeprefix("-l ")
-    place = watched(dbg, text)
+    place = watched(dbg, text, length)
     size = length or place.size
     where: int | str = f"phys:{place.address:#x}" if place.space == "phys" else place.address
     made = dbg.session.watch(where, size, kind=kind, when=condition)

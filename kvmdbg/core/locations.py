@@ -6,7 +6,7 @@
 ``FILE:N``          line N of a file
 ``FUNC``            a function of the source, or a symbol: C++ and Rust names, with or without outer scopes and types
 ``FILE:FUNC``       one of a file
-``FUNC:LABEL``      a label of C in a function; ``LABEL`` alone one of the current function
+``FUNC:LABEL``      a label of C in a function (``FILE:FUNC:LABEL``); ``LABEL`` alone one of the current function
 ``-line N`` …       the same, spelled out: -source FILE, -line N, -function NAME, -label NAME
 EXPR                anything else: ``seg:off``, ``$pc``, ``0x1000``, ``phys:0x1000``, ``name+4``
 ==================  ==================================================================================
@@ -129,8 +129,8 @@ class Locations:
         if NUMBER.fullmatch(text) or OFFSET.fullmatch(text):
             return self._number(text)
         parts = SPLIT.split(text)
-        if len(parts) == 2:
-            found = self._two(text, parts[0].strip("\"'"), parts[1])
+        if len(parts) in (2, 3):
+            found = self._two(text, parts[-2].strip("\"'"), parts[-1], parts[0].strip("\"'") if parts[2:] else "")
             if found is not None:
                 return found
         elif found := self._named(text, text.strip("\"'")):
@@ -222,9 +222,14 @@ class Locations:
                 f"{last}); the address {number:#x}{f', {label},' if label else ''} is written *{number}"
             ) from None
 
-    def _two(self, text: str, first: str, second: str) -> Found | None:
-        """FILE:LINE, FILE:FUNC or FUNC:LABEL; None for what is none of them."""
+    def _two(self, text: str, first: str, second: str, within: str = "") -> Found | None:
+        """FILE:LINE, FILE:FUNC or FUNC:LABEL (``within`` a file); None for what is none of them."""
         second = second.strip().strip("\"'")
+        if within:
+            found = self._labels(text, first, second, self._source.find_file(within))
+            if found is None:
+                raise UnknownPlace(f"no label of {first} in {within} is called '{second}'")
+            return found
         if NUMBER.fullmatch(second) and (not re.fullmatch(r"(0[xX])?[0-9a-fA-F]+|\$.*|phys", first)):
             file = self._file(first)
             if file is not None:
@@ -236,10 +241,14 @@ class Locations:
         file = self._file(first)
         if file is not None:
             return self._named(text, second, file)
+        return self._labels(text, first, second)
+
+    def _labels(self, text: str, function: str, label: str, file: str = "") -> Found | None:
+        """FUNC:LABEL; None for none."""
         labels = [
-            block.labels[second] + base
-            for block, _, base in self._source.functions_named(first)
-            if second in block.labels
+            block.labels[label] + base
+            for block, _, base in self._source.functions_named(function)
+            if label in block.labels and (not file or (block.origin is not None and block.origin.file == file))
         ]
         return Found(text, tuple(self.at(one) for one in sorted(labels)), by_name=True) if labels else None
 
@@ -368,6 +377,8 @@ def end_of_place(text: str, pos: int) -> int | None:
     if NUMBER.fullmatch(found) or OFFSET.fullmatch(found):
         return at
     parts = SPLIT.split(found)
+    if len(parts) == 3 and parts[0] and re.fullmatch(r"[\w.$]+", parts[2]):
+        return at
     if len(parts) == 2:
         named = re.fullmatch(r"(0[xX])?[0-9a-fA-F]*|\$.*|phys|[cdefgs]s", parts[0])
         return at if not named and re.fullmatch(r"[\w.$@:~<>(),*& ]+", parts[1]) else None

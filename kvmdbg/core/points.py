@@ -35,6 +35,9 @@ class Points:
         self._control = control
         self._contexts = contexts
 
+    def _is_symbol(self, name: str) -> bool:
+        return self._symbols.scoped(name) is not None
+
     def resolve(self, where: int | str) -> tuple[int, str]:
         """An address and its space ("linear" or "phys") from a number, or a text as ``Locations.find`` reads it.
 
@@ -175,7 +178,7 @@ class Points:
             self._require_catch(point)
         if isinstance(point, Breakpoint):
             self._require_hold(self._registry.hold, [*self._registry.held(), *point.held])
-        point.scope = self._contexts.scope
+        point.scope, point.is_symbol = self._contexts.scope, self._is_symbol
         point.condition = condition
         self._registry.add(point)
         return point
@@ -187,7 +190,7 @@ class Points:
         own = [Catchpoint(kind, function=function) for kind in kinds]
         for point in own:
             point.fields = fields_of_kinds(kind for one in own for kind in one.kinds)
-            point.scope = self._contexts.scope
+            point.scope, point.is_symbol = self._contexts.scope, self._is_symbol
             point.condition = condition
         registry = self._registry
         registry.own_catchpoints += own

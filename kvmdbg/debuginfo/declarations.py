@@ -169,12 +169,11 @@ class DebugInfo:
             self._reader.signature(die, made)
             return made
 
-    def static(self, function: Function, name: str) -> Variable | None:
-        """The variable of a function that stays where it is when the function is not running."""
-        for one, _ in function.variables:
-            if one.name == name and isinstance(one.location, bytes) and one.location[:1] == b"\x03":
-                return one
-        return None
+    def inside(self, function: Function, name: str) -> Variable | None:
+        """The variable of a function; of several one that stays where it is when the function is not running."""
+        found = [one for one, _ in function.variables if one.name == name]
+        static = [one for one in found if isinstance(one.location, bytes) and one.location[:1] == b"\x03"]
+        return next(iter(static or found), None)
 
     def variable_of_file(self, file: str, name: str) -> Variable | None:
         """The variable outside of functions with that name in a source file."""

@@ -105,6 +105,7 @@ class TypeReader:
 
     def _structure_type(self, die: Any, made: CType, kind: str = "struct") -> None:
         made.kind = kind
+        made.is_empty = not made.size and "DW_AT_declaration" not in die.attributes
         self._named(die, made, kind)
         for child in die.iter_children():
             attributes = child.attributes

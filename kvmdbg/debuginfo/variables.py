@@ -19,6 +19,8 @@ from kvmdbg.errors import LoadError, MemoryFault, SessionStateError, UsageError
 from kvmdbg.language.ctype import CType
 from kvmdbg.language.shown import PLAIN, Printer, Style
 
+MOST_FRAMES = 1000
+"""That a variable of another function is looked for in."""
 _NUMBERED = re.compile(r"\.\d+$")
 """What compilers add to the names of variables inside of functions."""
 _OF_LINKERS = frozenset("__bss_start _edata edata _end end _etext etext __data_start data_start".split())
@@ -209,15 +211,38 @@ class Variables:
                     return one_
         return None
 
+    def _owner_named(self, name: str, variable: Variable) -> Function | None:
+        """The function that ``function::name`` says, of a variable that lives in its frames."""
+        scope = name.rpartition("::")[0]
+        symbol = self._files.symbols.lookup(scope) if scope and variable.owner else None
+        if symbol is None or (isinstance(variable.location, bytes) and variable.location[:1] == b"\x03"):
+            return None
+        found = _function_at(self._files, symbol.address)
+        return found[1] if found is not None else None
+
+    def _running(self, function: Function) -> Variables:
+        """The innermost frame of a function, from the selected one outwards. NotThere."""
+        wanted = (function.unit, function.offset)
+
+        def is_its(frame: Frame) -> bool:
+            found = _function_at(self._files, frame.place)
+            return found is not None and (found[1].unit, found[1].offset) == wanted
+
+        frames = physical_frames(self._cpu, self._files, MOST_FRAMES).frames
+        found = next((one for one in frames if one.sp >= self.frame.sp and is_its(one)), None)
+        if found is not None:
+            return Variables(self._files, self._cpu, lambda: found)
+        raise NotThere(f"no frame of {function.name} is on the stack")
+
     def _inside_of(self, scope: str, name: str) -> Variable | None:
-        """The variable of a file, or the static one of a function."""
+        """The variable of a file, or that of a function."""
         function = self._files.symbols.lookup(scope)
         for info, base in self._information():
             with suppress(LoadError):
                 one = info.variable_of_file(scope, name)
                 if one is None and function is not None:
                     found = info.function_at(function.address - base)
-                    one = info.static(found, name) if found is not None else None
+                    one = info.inside(found, name) if found is not None else None
                 if one is not None:
                     return one
         return None
@@ -242,7 +267,11 @@ class Variables:
         found = self.find(name)
         if found is None:
             raise NotThere(f"there is no variable {name} here")
+        function = self._owner_named(name, found)
         try:
+            if function is not None:
+                place = self._running(function).place(found)
+                return Place(place.address, place.data)  # the register may be another frame's
             return self.place(found)
         except NotThere as error:
             raise NotThere(f"{name}: {error}") from None
@@ -298,7 +327,7 @@ class Variables:
         """A variable's value as C shows it, or why it has none."""
         try:
             place = self.place(variable)
-            return self.show(variable.type, self._bytes(place, variable.type.size))
+            return self.printer().show(variable.type, self._bytes(place, variable.type.size), at=place.address)
         except (NotThere, MemoryFault) as error:
             return f"<{error}>"
 

@@ -62,6 +62,8 @@ class Point:
         """Names by which its condition sees the event."""
         self.scope: Callable[[int | None], Scope | None] | None = None
         """What names of the guest's source mean to the code at an address, or here, in conditions."""
+        self.is_symbol: Callable[[str], bool] | None = None
+        """Whether there is a symbol of that name, which a condition may name, too."""
         self._condition: str | None = None
         self._expression: Expression | None = None
 
@@ -83,7 +85,10 @@ class Point:
 
             place = self.address if isinstance(self, Breakpoint) and self.space == "linear" else None
             scope = self.scope(place) if self.scope is not None else None
-            self._expression = parse(text, scope=scope, fields=self.fields)
+            parsed = parse(text, scope=scope, fields=self.fields)
+            if self.is_symbol is not None:
+                parsed.check_symbols(self.is_symbol)
+            self._expression = parsed
         else:
             self._expression = None
         self._condition = text or None
@@ -161,7 +166,7 @@ class Breakpoint(Point):
             return super()._take_condition(text)
         failed: KvmdbgError | None = None
         for one in self.places:
-            one.scope = self.scope
+            one.scope, one.is_symbol = self.scope, self.is_symbol
             try:
                 one.condition = text
             except KvmdbgError as error:

@@ -64,6 +64,8 @@ class CType:
     underlying: CType | None = None
     """Of an enumeration of C++ the integer that it is; ``scoped``: an "enum class"."""
     scoped = False
+    is_empty = False
+    """Of a structure: it is known, and has no members and no bytes."""
 
     def __init__(self, kind: str, name: str, size: int) -> None:
         self.kind = kind
@@ -156,9 +158,9 @@ class CType:
         self.kind, self.size, self.target = target.kind, target.size, target.target
         self.members, self.count, self.values = target.members, target.count, target.values
         self.signed, self.parameters, self.takes_more = target.signed, target.parameters, target.takes_more
-        self.reference = target.reference
+        self.reference, self.is_vector = target.reference, target.is_vector
         self.language, self.variants, self.prefix = target.language, target.variants, target.prefix
-        self.underlying, self.scoped = target.underlying, target.scoped
+        self.underlying, self.scoped, self.is_empty = target.underlying, target.scoped, target.is_empty
         self.original, self.by_mode = target, target.by_mode
         if qualifier:
             words = {*target.qualifiers.split(), qualifier}

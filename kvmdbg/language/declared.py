@@ -46,7 +46,7 @@ def _written(type: CType, what: str, depth: int) -> list[str]:
     for one in full.members:
         lines += _member(one, depth) if one.name[:1] != "<" else []
     if not full.members:
-        lines.append("    " * (depth + 1) + ("<no data fields>" if full.size else "<incomplete type>"))
+        lines.append("    " * (depth + 1) + ("<no data fields>" if full.size or full.is_empty else "<incomplete type>"))
     lines.append("    " * depth + _around(type, core, "}", what))
     return lines
 

@@ -131,9 +131,20 @@ class Expression:
     def assigned(self) -> tuple[str, CType | None] | None:
         """The ``$name`` that it assigns to, and the type of what it assigns."""
         node = self._node
-        if isinstance(node, operators.Assign) and isinstance(node.target, code.Name):
+        if not isinstance(node, operators.Assign):
+            return None
+        if isinstance(node.target, code.Name):
             return node.target.name, node.type if node.type is not EXACT else None
-        return None
+        whole: code.Node = node.target
+        while isinstance(whole, code.Part | code.BitField):
+            whole = whole.whole if isinstance(whole, code.Part) else whole.unit
+        return (whole.name, whole.type) if isinstance(whole, code.Name) else None  # a part of it is new
+
+    def check_symbols(self, is_symbol: Callable[[str], bool]) -> None:
+        """ExpressionError if it names what is neither known to the source nor a symbol."""
+        for name, column in self._program.symbols:
+            if not is_symbol(name):
+                raise ExpressionError(f"no symbol '{name}'", self._source, column)
 
     def bind(self, ctx: Context) -> Callable[[], int]:
         """A function that evaluates it on ``ctx``, as fast as can be.
@@ -171,6 +182,11 @@ class Program:
             " return expression",
         ]
         self._code = compile("\n".join(lines), "<expression>", "exec")
+
+    @property
+    def symbols(self) -> list[tuple[str, int]]:
+        """The symbols that it names, and where."""
+        return [(name, column) for kind, name, column in self._needs if kind == "symbol"]
 
     def _fail(self, message: str, column: int) -> ExpressionError:
         return ExpressionError(message, self._source, column)

@@ -134,6 +134,8 @@ def extended(raw: int) -> str:
     from decimal import Decimal, localcontext
 
     fraction, exponent, sign = raw & (1 << 64) - 1, raw >> 64 & 0x7FFF, "-" if raw >> 79 & 1 else ""
+    if bool(exponent) != bool(fraction >> 63):
+        return "<invalid float value>"
     if exponent == 0x7FFF:
         return f"{sign}inf" if fraction in (0, 1 << 63) else f"{sign}nan({fraction:#x})"
     if not fraction:

@@ -61,7 +61,7 @@ class Parser(Operators):
             node = self._field(node, node.type.members[0], column)
         in_memory = isinstance(node, code.Memory) or node.type.kind != "array"
         if in_memory:
-            node = self._number_of(node)
+            node = self._number_of(node, vectors=True)
             if node.type.kind != "pointer" or node.type.target is None or not node.type.target.size:
                 raise self.fail("what '[' indexes must be a pointer, as in ((u16*)0x500)[3]", column)
         self._take()

@@ -55,11 +55,16 @@ class Operators(Declarators):
             return self.fail(f"an operand is expected, not '{self._token}'")
         return self.fail(f"'{self._token}' is not expected here")
 
-    def _number_of(self, node: Node) -> Node:
-        """What can be worked with: the address of an array or a function. ExpressionError for a structure."""
+    def _number_of(self, node: Node, *, vectors: bool = False) -> Node:
+        """What can be worked with: the address of an array or a function. ExpressionError for a structure.
+
+        Whole ``vectors`` are no addresses: with them gdb works element by element, which is not done here.
+        """
         type = node.type
         if type.is_number:
             return node
+        if type.is_vector and not vectors:
+            raise self.fail(f"a whole {type} cannot be worked with: name one of its elements, as in [0]", node.column)
         if type.kind == "function":
             made = pointer(type, self.pointer_size)
             operand = node.address if isinstance(node, code.Memory) else node
@@ -285,7 +290,7 @@ class Operators(Declarators):
             return node
         if node.type.kind == "array" and not isinstance(node, code.Memory):
             return self._element(node, code.Number(column=column, value=0), column)
-        node = self._number_of(node) if node.type.kind == "array" else node
+        node = self._number_of(node, vectors=True) if node.type.kind == "array" else node
         type, to = node.type, node.type.target
         if type is ADDRESS or type.is_integer or type is EXACT:
             to = self.abi.int

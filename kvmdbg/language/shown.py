@@ -12,7 +12,7 @@ from kvmdbg.language import rust
 from kvmdbg.language.ctype import ADDRESS, CType, Member, integer
 from kvmdbg.language.floats import number_of, truncated
 from kvmdbg.language.formats import character, floating, format_scalar, number_in_radix, quoted, signed
-from kvmdbg.language.types import Value
+from kvmdbg.language.types import LINEAR, Value
 from kvmdbg.record import record
 
 NATURAL = ("", "r", "s")
@@ -68,7 +68,8 @@ class Printer:
         if type.kind == "function":
             place = self.address(value.value)
             return format_scalar(value.value, letter, 8) if letter not in NATURAL else f"{{{type}}} {place}"
-        return self.show(type, value.bytes, letter)
+        in_memory = value.lvalue is not None and value.space == LINEAR
+        return self.show(type, value.bytes, letter, at=value.value if in_memory else None)
 
     def _with_type(self, type: CType, number: int) -> str:
         target = type.target
@@ -77,12 +78,14 @@ class Printer:
         bare = type is ADDRESS or (not type.given and target.kind == "char" and named)
         return self._pointer(type, number) if bare else f"({type}) {self._pointer(type, number)}"
 
-    def show(self, type: CType, data: bytes, letter: str = "", depth: int = 0) -> str:
-        """Bytes of this type."""
+    def show(self, type: CType, data: bytes, letter: str = "", depth: int = 0, at: int | None = None) -> str:
+        """Bytes of this type, which are at a linear address, or in no memory."""
         if type.is_structure:
-            return self._structure(type, data, letter, depth)
+            return self._structure(type, data, letter, depth, at=at)
         if type.kind == "array" and type.target is not None:
-            return self._array(type, type.target, data, letter, depth)
+            if not type.count and at is not None:
+                return self._pointer(type, at)  # as many as there are: only where they begin is known
+            return self._array(type, type.target, data, letter, depth, at)
         if type.kind == "complex":
             half = len(data) // 2
             parts = [int.from_bytes(one, "little") for one in (data[:half], data[half:])]
@@ -174,7 +177,9 @@ class Printer:
 
     # --- what has parts ----------------------------------------------------------------------------
 
-    def _structure(self, type: CType, data: bytes, letter: str, depth: int, named: bool = True) -> str:
+    def _structure(
+        self, type: CType, data: bytes, letter: str, depth: int, named: bool = True, at: int | None = None
+    ) -> str:
         style = self.style
         too_deep = named and style.max_depth and depth >= style.max_depth
         if too_deep or (type.kind == "union" and depth and not style.union):
@@ -182,10 +187,10 @@ class Printer:
         if type.language == "rust":
             return self._of_rust(type, data, letter, depth)
         if not type.members:
-            return "{<No data fields>}" if type.size else "<incomplete type>"
+            return "{<No data fields>}" if type.size or type.is_empty else "<incomplete type>"
         shown = []
         for one in type.members:
-            text = self.member(one, data, letter, depth + 1)
+            text = self.member(one, data, letter, depth + 1, at)
             shown.append(f"{one.name} = {text}" if one.name else text)
         if not style.pretty:
             return "{" + ", ".join(shown) + "}"
@@ -200,19 +205,20 @@ class Printer:
             return rust.shown_slice(type, data, self._read, self.style.elements, show, depth)
         return rust.shown(type, data, depth, self.style.pretty, show)
 
-    def member(self, one: Member, data: bytes, letter: str = "", depth: int = 0) -> str:
-        """A member of the structure whose bytes are ``data``."""
+    def member(self, one: Member, data: bytes, letter: str = "", depth: int = 0, at: int | None = None) -> str:
+        """A member of the structure whose bytes are ``data``, ``at`` a linear address."""
         if not one.bits:
             part = data[one.offset : one.offset + one.type.size]
+            at = None if at is None else at + one.offset
             if not one.name and one.type.is_structure:
-                return self._structure(one.type, part, letter, depth, named=False)
-            return self.show(one.type, part, letter, depth)
+                return self._structure(one.type, part, letter, depth, named=False, at=at)
+            return self.show(one.type, part, letter, depth, at)
         raw = int.from_bytes(data[one.offset : one.offset + 9], "little") >> one.bit & (1 << one.bits) - 1
         if one.type.signed and raw >> one.bits - 1:
             raw -= 1 << one.bits
         return self._integer(one.type, raw, letter)
 
-    def _array(self, type: CType, inner: CType, data: bytes, letter: str, depth: int) -> str:
+    def _array(self, type: CType, inner: CType, data: bytes, letter: str, depth: int, begin: int | None = None) -> str:
         style, count = self.style, type.count or 0
         if inner.kind == "char" and (inner.size == 1 or inner.prefix) and letter in NATURAL and not type.is_vector:
             codes = _characters(data[: count * inner.size], inner)
@@ -231,7 +237,7 @@ class Printer:
             alike = 1
             while at + alike < count and data[(at + alike) * size : (at + alike + 1) * size] == part:
                 alike += 1
-            text = self.show(inner, part, letter, depth + 1)
+            text = self.show(inner, part, letter, depth + 1, None if begin is None else begin + at * size)
             if style.repeats and alike > style.repeats:
                 text += f" <repeats {alike} times>"
                 left -= style.repeats

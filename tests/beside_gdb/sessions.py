@@ -68,11 +68,11 @@ class Answer(NamedTuple):
     """At the first instruction of an inlined function: gdb shows its caller there, after steps."""
 
 
-def build(folder: Path, optimize: str) -> Path:
-    made = folder / f"tasks{optimize}.elf"
-    command = ["gcc", optimize, *FLAGS.split(), "-o", str(made), PROGRAM.name]
+def build(folder: Path, optimize: str, source: Path = PROGRAM) -> Path:
+    made = folder / f"{source.stem}{optimize}.elf"
+    command = ["gcc", optimize, *FLAGS.split(), "-o", str(made), source.name]
     done = subprocess.run(
-        command, cwd=PROGRAM.parent, capture_output=True, text=True, timeout=60, env={**os.environ, "LC_ALL": "C"}
+        command, cwd=source.parent, capture_output=True, text=True, timeout=60, env={**os.environ, "LC_ALL": "C"}
     )
     assert not done.returncode, done.stderr
     return made

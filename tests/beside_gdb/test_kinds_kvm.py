@@ -1,0 +1,75 @@
+"""Values and places that are seldom met: what is typed means to kvmdbg what it means to gdb."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import kvmdbg
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.errors import KvmdbgError
+from tests.beside_gdb.sessions import PROGRAM, build, differences, of_gdb, of_kvmdbg
+from tests.beside_gdb.test_sessions_kvm import lines_of
+from tests.e2e.debuggers import GDBS, TIME_SCALE
+
+pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
+
+SESSIONS = {
+    "parts of the user's variables": """p $v = pair|p $v.a = 9|p $v|p pair|p $v.in.low++|p $v|set var $v.b += 5
+        p $v|p $v.in|whatis $v""",
+    "structures": """p nothing_in|ptype nothing_in|ptype struct empty|p chars|p chars.d|p ints|p ints.d|p &chars
+        p *&chars|p odd.number|p low.number|p lanes|p lanes[1]|p sizeof(nothing_in)|ptype struct chars|whatis ints.d""",
+    "examining": """x/2xw matrix|x|x|x/3dw matrix|x|x/-2xw matrix[1]|x|x/-4ub &pair.in.low|x/2xb &pair|x/xw &pair""",
+    "texts": r"""printf "%#o;%#6o;%#06o;%#-6o;%o;%#o;\n", 8, 8, 8, 8, 8, 0|printf "%s;%8s;\n", none, none
+        echo \101\102\n|echo a\tb\\\n|call nothing(1)|call deep(1)|p deep(1)|call (void)0|p $_exitcode""",
+    "places": """tbreak kinds.c:kmain:again|c|p turns|break *nothing|break *(nothing+4)|break nothing|c|bt|c|c|p by
+        clear|tbreak deep if n == 0|c|bt|info breakpoints""",
+    "locals of other functions": """tbreak deep if n == 0|c|p kmain::turns|p deep::local|p deep::n|up|p deep::local
+        p kmain::turns + deep::n|up|up|p kmain::turns|whatis kmain::turns|p &kmain::turns == &turns""",
+}
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("kinds"), "-O0", PROGRAM.with_name("kinds.c"))
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_session(program: Path, name: str) -> None:
+    lines = ["starti", "stepi 3", *lines_of(SESSIONS[name])]
+    theirs = of_gdb(GDBS["distribution"], program, lines)
+    with kvmdbg.open(program, memory="16M") as session:
+        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    assert "\n".join(differences(theirs[2:], ours[2:])) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("watch sink > 3", "sink > 3 is a value, no place in memory: name a variable, as in watch counter if"),
+        ("watch &sink", r"&sink is a value, no place in memory: watch \*\(&sink\) watches what it points to"),
+        ("watch none + 1", r"none \+ 1 is a value, no place in memory: watch \*\(none \+ 1\) watches what it points"),
+        ("watch nothing", "nothing is a function, no variable: watch 0x[0-9a-f]+,[0-9]+ watches its code"),
+        ("break deep if missing > 1", "no symbol 'missing'"),
+        ("tbreak deep if n > 0 && missing", "no symbol 'missing'"),
+        ("break kinds.c:kmain:never", "no label of kmain in kinds.c is called 'never'"),
+        ("print lanes + 1", "lanes"),
+        ("print -lanes", "lanes"),
+    ],
+)
+def test_what_gdb_refuses_or_we_cannot(program: Path, line: str, said: str) -> None:
+    with kvmdbg.open(program, memory="16M") as session:
+        interpreter = Interpreter(session)
+        with pytest.raises(KvmdbgError, match=said):
+            list(interpreter.execute(line))
+        assert not list(session.breakpoints)
+
+
+def test_a_condition_that_names_nothing_is_not_taken(program: Path) -> None:
+    with kvmdbg.open(program, memory="16M") as session:
+        point = session.break_at("deep", when="n == 1")
+        with pytest.raises(KvmdbgError, match="no symbol 'missing'"):
+            point.condition = "missing"
+        assert point.condition == "n == 1"
+        point.condition = "sink == 0 && &pair != 0"
