@@ -117,10 +117,11 @@ def open(
         cdrom = file if drive == "cdrom" else cdrom
     image = boot_image(options, disks, floppies, cdrom) if path is None and bios is None else None
     image = image or _image(path, bios, options)
+    host, note = host_of(engine)
     hardware = HardwareOptions(
         machine=machine,
         cpus=cpus,
-        irqchip="kernel" if image.interrupts and irqchip == "" else irqchip,
+        irqchip="kernel" if image.interrupts and host.has_kernel_irqchip and irqchip == "" else irqchip,
         cpu=cpu,
         devices=tuple(devices),
         disks=tuple(disks),
@@ -129,7 +130,6 @@ def open(
         services=firmware,
         fw_cfg=_firmware_files(fw_cfg or {}),
     )
-    host, note = host_of(engine)
     session = Session(image, options, hardware, registers=dict(registers or {}), serial=serial, host=host)
     session.engine_note = note
     for file, base, found in files:

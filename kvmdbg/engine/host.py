@@ -38,6 +38,11 @@ class Host(Protocol):
         """Whether a vCPU that is to exit when an interrupt may come in runs through a few instructions where it may."""
         ...
 
+    @property
+    def has_kernel_irqchip(self) -> bool:
+        """Whether there are interrupt controllers in the kernel, with local APICs."""
+        ...
+
     def machine(self, memory: int, cpus: int, irqchip: bool, change_cpuid: Callable[[abi.kvm_cpuid2], None]) -> Machine:
         """A new machine, with ``memory`` bytes and an empty bus."""
         ...
@@ -54,6 +59,8 @@ class Host(Protocol):
 
 class KvmHost:
     """Each answer is asked of the probe when somebody wants to know, once in a process."""
+
+    has_kernel_irqchip = True
 
     @property
     def profile(self) -> probe.HostProfile:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from kvmdbg.engine.probe import INT3, WHENCE, Behaviour, HostProfile
-from kvmdbg.errors import NotSupportedHere
 from kvmdbg.kvm import abi
 from kvmdbg.machine.cpu import Cpu
 from kvmdbg.machine.machine import Machine
@@ -39,6 +38,7 @@ class SoftHost:
     shutdown_resets = False
     legacy_paging_works = True
     misses_windows = True
+    has_kernel_irqchip = False
 
     def machine(self, memory: int, cpus: int, irqchip: bool, change_cpuid: Callable[[abi.kvm_cpuid2], None]) -> Machine:
         from kvmdbg.soft.machine import SoftMachine
@@ -48,4 +48,6 @@ class SoftHost:
     def scratch_vcpu(
         self, machine: Machine, hidden: Mapping[int, int], cpuid: abi.kvm_cpuid2
     ) -> AbstractContextManager[Cpu]:
-        raise NotSupportedHere("the software engine has no scratch vCPU")
+        from kvmdbg.soft.scratch import scratch_vcpu
+
+        return scratch_vcpu(machine, hidden, cpuid)

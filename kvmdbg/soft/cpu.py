@@ -28,8 +28,9 @@ from kvmdbg.machine import kick
 from kvmdbg.machine.cpu import CountReached
 from kvmdbg.soft import library
 from kvmdbg.soft.devices import DeviceWindow
-from kvmdbg.soft.exit_page import ExitPage
+from kvmdbg.soft.msr_instructions import MsrInstructions
 from kvmdbg.soft.nothing_done import may_be_begun_again, repeats_no_more
+from kvmdbg.soft.running import Running
 from kvmdbg.soft.state import CR2, ERROR_CODE, GENERAL, IS_INT
 from kvmdbg.soft.strides import Strides
 from kvmdbg.soft.told_instructions import ToldInstructions
@@ -53,7 +54,7 @@ MOST_BREAKPOINTS = 64
 OPCODE_INT, OPCODE_INT1 = b"\xcd", b"\xf1"
 
 
-class SoftCpu(ExitPage):
+class SoftCpu(Running):
     """The one vCPU of ``vm``."""
 
     counts_instructions = True
@@ -66,11 +67,8 @@ class SoftCpu(ExitPage):
         self._breakpoints: dict[int, int] = {}
         """Hooks where an execute debug register is or was, by address."""
         self.why: tuple[Any, ...] | None = None
-        """What ended unicorn's run: the word, and what goes with it."""
         self.instructions = 0
-        """How many it has run; a round of a repeated string instruction is one."""
         self.pieces: list[tuple[int, int, int]] = []
-        """Writes to devices by the instruction that is done: address, size, value."""
         self._counts = False
         """In a run that ends after so many instructions."""
         self._loses_writes = False
@@ -89,6 +87,7 @@ class SoftCpu(ExitPage):
         self._breakpoint_callback = library.FOR_CODE(self._on_breakpoint)
         self._set_hooks()
         self._told = ToldInstructions(self)
+        self.msrs = MsrInstructions(self)
 
     # --- hooks -------------------------------------------------------------------------------------
 
@@ -107,16 +106,16 @@ class SoftCpu(ExitPage):
         hook(library.HOOK_INSN, library.FOR_OUT, self._on_out, library.INSN_OUT)
         hook(library.HOOK_INSN, library.FOR_IN, self._on_in, library.INSN_IN)
 
-    def _end(self, *why: Any) -> None:
+    def end_with(self, *why: Any) -> None:
         if self.why is None:
             self.why = why
         self._stop(self.vm.uc)
 
     def _on_interrupt(self, uc: int, number: int, data: int) -> None:
-        self._end("exception", number)
+        self.end_with("exception", number)
 
     def _on_invalid(self, uc: int, data: int) -> bool:
-        self._end("invalid")
+        self.end_with("invalid")
         return True
 
     def _on_memory(self, uc: int, kind: int, address: int, size: int, value: int, data: int) -> bool:
@@ -131,7 +130,7 @@ class SoftCpu(ExitPage):
         return False
 
     def _on_out(self, uc: int, port: int, size: int, value: int, data: int) -> None:
-        self._end("out", port & 0xFFFF, size, value)
+        self.end_with("out", port & 0xFFFF, size, value)
 
     def _on_in(self, uc: int, port: int, size: int, data: int) -> int:
         if self._answer is not None:
@@ -139,12 +138,12 @@ class SoftCpu(ExitPage):
             return value
         self.state.save()
         self._before_in = self.state.rip, self.state.u64[GENERAL // 8]
-        self._end("in", port & 0xFFFF, size)
+        self.end_with("in", port & 0xFFFF, size)
         return 0
 
     def _on_breakpoint(self, uc: int, address: int, size: int, data: int) -> None:
-        if address in self._armed and not self._steps:
-            self._end("breakpoint", address)
+        if address in self._armed and not self.steps:
+            self.end_with("breakpoint", address)
 
     @property
     def instructions_left(self) -> int | None:
@@ -162,36 +161,41 @@ class SoftCpu(ExitPage):
             raise InterruptedError(errno.EINTR, "Interrupted")
 
     def take_changes(self) -> None:
-        """Before unicorn runs: what has been written from outside becomes its state."""
         self.vm.settle()
         self.flush_regs()
         if self.context_changed or self.vm.registers_touched:
             self.state.load()
             self.context_changed = self.vm.registers_touched = False
+        self.msrs.before_first_run()
 
     def go(self, count: int) -> bool:
-        """Have unicorn run so many instructions; whether it was not ended by anything else."""
         vm, state = self.vm, self.state
         start = vm.library.quick.uc_emu_start if count == 1 else vm.library.start
         self.why = None
-        error = start(vm.uc, state.rip, 0, 0, count)
-        state.save()
-        if error and self.why is None:
-            raise RuntimeError(f"unicorn ended with error {error} at {state.pc:#x}")
-        begun = vm.begun.value
-        self.instructions += min(begun, count)
-        return begun > count
+        while True:
+            error = start(vm.uc, state.rip, 0, 0, count)
+            state.save()
+            if error and self.why is None:
+                raise RuntimeError(f"unicorn ended with error {error} at {state.pc:#x}")
+            begun = vm.begun.value
+            self.instructions += min(begun, count)
+            if not self.msrs.found:
+                return begun > count
+            self.msrs.hold()
+            count -= begun
+            if count <= 0:
+                return True
 
     @property
-    def _steps(self) -> bool:
+    def steps(self) -> bool:
         return bool(self._control & abi.KVM_GUESTDBG_SINGLESTEP)
 
     def _run(self) -> None:
         """Until an exit, which is in the page then."""
         self.entered_handler = False
-        if self.waiting is not None and self._deliver(self.waiting):
+        if self.waiting is not None and self.deliver(self.waiting):
             return
-        if self._steps:
+        if self.steps:
             self._one_step()
             return
         tried = 0
@@ -229,7 +233,6 @@ class SoftCpu(ExitPage):
         self.end_step(state.rip, before, own, self.go(1))
 
     def end_step(self, rip: int, before: bytes, own: int, exhausted: bool) -> None:
-        """Behind a run of one instruction, which began with registers ``before`` and the guest's own EFLAGS.TF."""
         state = self.state
         if exhausted and state.rip == rip:
             state.regs_to(self.words)
@@ -245,7 +248,6 @@ class SoftCpu(ExitPage):
             self.debug_exit(1, state.pc, DR6_BS)
 
     def ended(self, exhausted: bool) -> bool:
-        """What unicorn's run has led to; whether that is an exit."""
         why = self.why
         if why is None:
             if exhausted:
@@ -262,6 +264,8 @@ class SoftCpu(ExitPage):
             return self._exception(why[1])
         if word == "memory":
             return self._refused(*why[1:])
+        if word == "msr":
+            return self.msrs.execute()
         if word == "breakpoint":
             self.instructions -= 1
             self.debug_exit(1, why[1], self._armed.get(why[1], 0))
@@ -294,7 +298,7 @@ class SoftCpu(ExitPage):
             return self._software_interrupt(number)
         self.instructions -= number not in NO_FAULTS
         code = state.u32[ERROR_CODE // 4]
-        return self._deliver(Event.exception(number, code, state.u64[CR2 // 8] if number == PF else None))
+        return self.deliver(Event.exception(number, code, state.u64[CR2 // 8] if number == PF else None))
 
     def _software_interrupt(self, number: int) -> bool:
         state = self.state
@@ -308,17 +312,15 @@ class SoftCpu(ExitPage):
             self.last_int3 = state.pc
             self.debug_exit(3, state.pc, 0)
             return True
-        return self._deliver(Event.software(number, behind, kind))
+        return self.deliver(Event.software(number, behind, kind))
 
     def _invalid(self) -> bool:
         self.instructions -= 1
         if self.vm.bytes_at(self.state, self.state.pc, 1) == OPCODE_INT1:
-            return self._deliver(Event.software(1, self.state.rip + 1, INT1))
-        return self._deliver(Event.exception(UD))
+            return self.deliver(Event.software(1, self.state.rip + 1, INT1))
+        return self.deliver(Event.exception(UD))
 
-    def _deliver(self, event: Event) -> bool:
-        """Take the vCPU to the handler; whether that has led to an exit. OSError (EFAULT) where a guard is in the way:
-        it is delivered at the next entry."""
+    def deliver(self, event: Event) -> bool:
         self.waiting = event
         self.show()
         memory, cpu = self.vm.memory, CpuState(self.regs, self.get_sregs(), self.vm.memory.read)
@@ -341,9 +343,9 @@ class SoftCpu(ExitPage):
         self.set_sregs(cpu.sregs)
         self.state.shadow = False
         self.take_changes()
-        if self._steps:
+        if self.steps:
             self.debug_exit(1, self.state.pc, DR6_BS)
-        return self._steps
+        return self.steps
 
     # --- accesses that unicorn refuses -------------------------------------------------------------
 
@@ -390,7 +392,6 @@ class SoftCpu(ExitPage):
         return False
 
     def answered_by(self, repeat: Callable[[], bool]) -> None:
-        """The exit at hand is a read: what ends its instruction when the answer is there."""
         self._repeat = repeat
 
     def complete(self) -> bool:
@@ -407,7 +408,7 @@ class SoftCpu(ExitPage):
         if self._finish():
             return
         self.take_changes()
-        if was_unfinished and self._steps:
+        if was_unfinished and self.steps:
             self.debug_exit(1, self.state.pc, DR6_BS)
             return
         try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from kvmdbg.soft import library
 
 if TYPE_CHECKING:
-    from kvmdbg.soft.cpu import SoftCpu
+    from kvmdbg.soft.running import Running
 
 PAGE = 4096
 
@@ -21,7 +21,7 @@ PAGE = 4096
 class DeviceWindow:
     """For one instruction at a time."""
 
-    def __init__(self, cpu: SoftCpu) -> None:
+    def __init__(self, cpu: Running) -> None:
         self._cpu = cpu
         self._pages: list[int] = []
         self._answers: list[int] = []

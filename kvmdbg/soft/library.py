@@ -20,11 +20,11 @@ FILES = {"darwin": "libunicorn.2.dylib", "win32": "unicorn.dll"}
 ARCH_X86, MODE_64 = 4, 8
 READ, WRITE, EXECUTE = 1, 2, 4
 ALL = READ | WRITE | EXECUTE
-HOOK_INTR, HOOK_INSN, HOOK_CODE, HOOK_MEMORY_INVALID, HOOK_INVALID = 1, 2, 4, 0x3F0, 1 << 14
+HOOK_INTR, HOOK_INSN, HOOK_CODE, HOOK_MEMORY_INVALID, HOOK_INVALID, HOOK_TRANSLATED = 1, 2, 4, 0x3F0, 1 << 14, 1 << 15
 INSN_CPUID, INSN_IN, INSN_OUT, INSN_RDTSC, INSN_RDTSCP = 113, 218, 500, 608, 609
 CTL_USE_EXITS, CTL_TB_FLUSH, CTL_TLB_FLUSH = 4, 10, 11
 REG_RFLAGS, REG_FPCW, REG_MXCSR = 253, 246, 249
-REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_CR4 = 35, 37, 38, 40, 54
+REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_CR4, REG_MSR = 35, 37, 38, 40, 54, 248
 MEM_FETCH = frozenset((18, 21, 24))
 """Kinds of accesses, of UC_MEM_*."""
 MEM_WRITE_PROT = 22
@@ -57,6 +57,7 @@ ARGUMENTS: dict[str, list[Any]] = {
     "uc_mem_protect": [c_void_p, c_uint64, c_uint64, c_uint32],
     "uc_mmio_map": [c_void_p, c_uint64, c_uint64, c_void_p, c_void_p, c_void_p, c_void_p],
     "uc_hook_del": [c_void_p, c_size_t],
+    "uc_vmem_read": [c_void_p, c_uint64, c_uint32, c_void_p, c_size_t],
 }
 WITHOUT_IT = "the software engine needs unicorn (GPL-2), which pip install 'kvmdbg[soft]' brings"
 

@@ -14,7 +14,8 @@ REPEATS = frozenset((0xF2, 0xF3))
 PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, *REPEATS))
 
 
-def _bits(state: State) -> int:
+def bits_of(state: State) -> int:
+    """16, 32 or 64: of the code that it runs."""
     mode = state.u32[HFLAGS // 4]
     return 64 if mode & CS64 else 32 if mode & CS32 else 16
 
@@ -23,13 +24,13 @@ def may_be_begun_again(vm: SoftVm, state: State) -> bool:
     """Whether the instruction writes to code that was translated along with it, which has it begin again, and so to an
     end before it is done. Else it is a jump to itself.
     """
-    info = classify(vm.bytes_at(state, state.pc, 15), state.pc, _bits(state))
+    info = classify(vm.bytes_at(state, state.pc, 15), state.pc, bits_of(state))
     return info is not None and not info.is_jump
 
 
 def repeats_no_more(vm: SoftVm, state: State) -> bool:
     """Whether a string instruction has done its last round: unicorn finds that out in a round of its own."""
-    code, bits = vm.bytes_at(state, state.pc, 15), _bits(state)
+    code, bits = vm.bytes_at(state, state.pc, 15), bits_of(state)
     long, at = bits == 64, 0
     while at < len(code) and (code[at] in PREFIXES or (long and code[at] >> 4 == 4)):
         at += 1

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Sequence
-from ctypes import c_uint64
+from ctypes import Structure, byref, c_uint32, c_uint64
 from typing import TYPE_CHECKING
 
 from kvmdbg.errors import KvmIoctlError
 from kvmdbg.kvm import abi
 from kvmdbg.kvm.run_page import REGS, REGS_END, U64_DIRTY_REGS, RunPage
+from kvmdbg.soft.library import REG_MSR, check
 from kvmdbg.soft.state import DR, MSRS, TSC, XCR0, State
 from kvmdbg.x86.delivery import INT, INT3, INTERRUPT, INTO, Event
 from kvmdbg.x86.modes import CR0_PE, CR0_PG, EFER_LMA, EFER_LME
@@ -29,6 +30,24 @@ EFER_BITS = 0xD01
 MSR_EFER, MSR_APIC_BASE, MSR_FS_BASE, MSR_GS_BASE = 0xC0000080, 0x1B, 0xC0000100, 0xC0000101
 MSRS_OF_SREGS = frozenset((MSR_EFER, MSR_APIC_BASE, MSR_FS_BASE, MSR_GS_BASE))
 """MSRs that struct kvm_sregs has as well."""
+ADDRESS_MSRS = frozenset((0x175, 0x176, 0xC0000082, 0xC0000083, MSR_FS_BASE, MSR_GS_BASE, 0xC0000102))
+"""They take canonical addresses alone: SYSENTER_ESP and _EIP, LSTAR, CSTAR, bases of segments."""
+MTRRS = frozenset((0xFE, *range(0x200, 0x210), 0x250, 0x258, 0x259, *range(0x268, 0x270), 0x2FF))
+UNICORNS_MSRS = MTRRS | MSRS.keys() | {MSR_FS_BASE, MSR_GS_BASE, 0x179, 0x17A, 0x17B}
+"""MSRs that unicorn keeps; the last are MCG_CAP, _STATUS and _CTL."""
+ZERO_MSRS = frozenset((0x17, 0x2A, 0x8B, 0x1D9, *range(0x400, 0x428)))
+"""What every CPU has, and says nothing here: PLATFORM_ID, EBL_CR_POWERON, UCODE_REV, DEBUGCTL, and of MC0 to MC9."""
+
+
+class UcX86Msr(Structure):
+    """struct uc_x86_msr."""
+
+    _fields_ = (("rid", c_uint32), ("value", c_uint64))
+
+
+def takes(index: int, value: int) -> bool:
+    """Whether an MSR can have this value, as far as its number says so."""
+    return index not in ADDRESS_MSRS or value >> 47 in (0, (1 << 17) - 1)
 
 
 class SoftRegisters(RunPage):
@@ -133,6 +152,8 @@ class SoftRegisters(RunPage):
         return xcrs
 
     def set_xcrs(self, xcrs: abi.kvm_xcrs) -> None:
+        if xcrs.nr_xcrs > len(xcrs.xcrs) or xcrs.flags:
+            raise KvmIoctlError("KVM_SET_XCRS", errno.EINVAL, "this state of the extended control registers is invalid")
         self.state.u64[XCR0 // 8] = xcrs.xcrs[0].value
         self.context_changed = True
 
@@ -162,19 +183,34 @@ class SoftRegisters(RunPage):
             values = {MSR_EFER: sregs.efer, MSR_APIC_BASE: sregs.apic_base, MSR_FS_BASE: sregs.fs.base}
             return int(values.get(index, sregs.gs.base))
         at = MSRS.get(index)
-        return None if at is None else self.state.u64[at // 8]
+        if at is not None:
+            return self.state.u64[at // 8]
+        if index not in UNICORNS_MSRS:
+            return 0 if index in ZERO_MSRS else None
+        msr = UcX86Msr(rid=index)
+        check(self.vm.library.quick.uc_reg_read(self.vm.uc, REG_MSR, byref(msr)), "uc_reg_read")
+        return int(msr.value)
 
     def set_msr(self, index: int, value: int) -> bool:
         if index == TSC:
             self._tsc_offset = value - self.vm.clock()
             return True
         if index in MSRS_OF_SREGS:
-            return self._set_msr_of_sregs(index, value)
+            return takes(index, value) and self._set_msr_of_sregs(index, value)
         at = MSRS.get(index)
-        if at is None:
+        if not takes(index, value):
             return False
+        if at is None:
+            return self._set_unicorns_msr(index, value) if index in UNICORNS_MSRS else index in ZERO_MSRS
         self.state.u64[at // 8] = value
         self.context_changed = True
+        return True
+
+    def _set_unicorns_msr(self, index: int, value: int) -> bool:
+        self.state.load()
+        msr = UcX86Msr(index, value)
+        check(self.vm.library.quick.uc_reg_write(self.vm.uc, REG_MSR, byref(msr)), "uc_reg_write")
+        self.state.save()
         return True
 
     def _set_msr_of_sregs(self, index: int, value: int) -> bool:

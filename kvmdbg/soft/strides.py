@@ -11,7 +11,7 @@ from kvmdbg.soft.state import RIP
 
 if TYPE_CHECKING:
     from kvmdbg.kvm.stride_terms import StrideTerms
-    from kvmdbg.soft.cpu import SoftCpu
+    from kvmdbg.soft.running import Running
 
 LOOK = 64
 """So many steps are made between two looks for a kick."""
@@ -20,7 +20,7 @@ LOOK = 64
 class Strides:
     """Of one vCPU."""
 
-    def __init__(self, cpu: SoftCpu) -> None:
+    def __init__(self, cpu: Running) -> None:
         self._cpu = cpu
 
     def stride(self, terms: StrideTerms, code: memoryview | bytes, pc: int, most: int) -> tuple[int, int | None, bytes]:
@@ -28,7 +28,7 @@ class Strides:
         cpu = self._cpu
         state, raw, words, vm = cpu.state, cpu.raw, cpu.words, cpu.vm
         run, save, regs_to, u64, at_rip = vm.library.quick.uc_emu_start, state.save, state.regs_to, state.u64, RIP // 8
-        uc, begun = vm.uc, vm.begun
+        uc, begun, found = vm.uc, vm.begun, cpu.msrs.found
         plain, stops, record = terms.plain, terms.stops, terms.record
         start, done = pc & ~0xFFF, 0
         last = start + terms.last
@@ -54,6 +54,9 @@ class Strides:
             rip = u64[at_rip]
             cpu.why, cpu.entered_handler = None, False
             run(uc, rip, 0, 0, 1)
+            if found:
+                cpu.msrs.hold()
+                run(uc, rip, 0, 0, 1)
             save()
             cpu.instructions += 1
             if cpu.why is not None or begun.value < 2 or u64[at_rip] == rip:

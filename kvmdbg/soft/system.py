@@ -27,6 +27,8 @@ EXTENSIONS = {
     abi.KVM_CAP_SET_GUEST_DEBUG: 1,
     abi.KVM_CAP_SET_GUEST_DEBUG2: abi.KVM_GUESTDBG_BLOCKIRQ,
     abi.KVM_CAP_MAX_VCPUS: 1,
+    abi.KVM_CAP_X86_USER_SPACE_MSR: 1,
+    abi.KVM_CAP_X86_MSR_FILTER: 1,
 }
 CPUID = (
     (0x0, 0, 0xD, 0x756E6547, 0x6C65746E, 0x49656E69),
@@ -129,6 +131,7 @@ class SoftVm:
         self.registers_touched = False
         """Unicorn's own registers are to be set again: where its map loses a page it looks the address up as a linear
         one, and a page fault of that is left in CR2."""
+        self._exiting_msrs: Collection[int] | None = ()
         self._slots: dict[int, tuple[int, int, int, int]] = {}
         self.begun = self._find_counter()
         """How many instructions the last run has begun; one more than its limit where it ended for that."""
@@ -238,8 +241,11 @@ class SoftVm:
         """There is nothing to enable."""
 
     def filter_msrs(self, indices: Collection[int] | None) -> None:
-        if indices is None or indices:
-            raise NotSupportedHere("the software engine does not tell of RDMSR and WRMSR")
+        """Exit at RDMSR and WRMSR of these MSRs; of all with None."""
+        self._exiting_msrs = indices
+
+    def exits_at_msr(self, index: int) -> bool:
+        return self._exiting_msrs is None or index in self._exiting_msrs
 
     def close(self) -> None:
         if self.uc.value:

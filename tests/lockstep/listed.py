@@ -80,7 +80,6 @@ LISTED = (
             one.what.startswith("memory") and {one.first, one.second} == {"00", "01"} for one in outcome.differences
         ),
     ),
-    Listed("rdmsr", "soft", "unicorn reads 0 from an MSR that is none, a CPU raises #GP", _named("rdmsr")),
 )  # fmt: skip
 
 

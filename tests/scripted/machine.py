@@ -78,6 +78,7 @@ class ScriptedHost:
     shutdown_resets = False
     legacy_paging_works = True
     misses_windows = False
+    has_kernel_irqchip = True
 
     def __init__(self, profile: HostProfile, program: Mapping[int, tuple[int, Instruction]] | None = None) -> None:
         self.profile = profile

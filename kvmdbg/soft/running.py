@@ -1,0 +1,58 @@
+"""What runs unicorn's vCPU, as its parts see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kvmdbg.soft.exit_page import ExitPage
+from kvmdbg.x86.delivery import Event
+
+if TYPE_CHECKING:
+    from kvmdbg.soft.msr_instructions import MsrInstructions
+
+
+class Running(ExitPage):
+    """Implemented by ``SoftCpu``."""
+
+    why: tuple[Any, ...] | None
+    """What ended unicorn's run: the word, and what goes with it."""
+    instructions: int
+    """How many it has run; a round of a repeated string instruction is one."""
+    pieces: list[tuple[int, int, int]]
+    """Writes to devices by the instruction that is done: address, size, value."""
+    msrs: MsrInstructions
+
+    @property
+    def steps(self) -> bool:
+        """Whether each run ends behind one instruction."""
+        raise NotImplementedError
+
+    def take_changes(self) -> None:
+        """Before unicorn runs: what has been written from outside becomes its state."""
+        raise NotImplementedError
+
+    def go(self, count: int) -> bool:
+        """Have unicorn run so many instructions; whether it was not ended by anything else."""
+        raise NotImplementedError
+
+    def end_with(self, *why: Any) -> None:
+        """End unicorn's run for this reason, from within a hook."""
+        raise NotImplementedError
+
+    def end_step(self, rip: int, before: bytes, own: int, exhausted: bool) -> None:
+        """Behind a run of one instruction, which began with registers ``before`` and the guest's own EFLAGS.TF."""
+        raise NotImplementedError
+
+    def ended(self, exhausted: bool) -> bool:
+        """What unicorn's run has led to; whether that is an exit."""
+        raise NotImplementedError
+
+    def deliver(self, event: Event) -> bool:
+        """Take the vCPU to the handler; whether that has led to an exit. OSError (EFAULT) where a guard is in the way:
+        it is delivered at the next entry."""
+        raise NotImplementedError
+
+    def answered_by(self, repeat: Callable[[], bool]) -> None:
+        """The exit at hand is a read: what ends its instruction when the answer is there."""
+        raise NotImplementedError
