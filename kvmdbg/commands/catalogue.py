@@ -42,6 +42,7 @@ MODULES = (
     "saving",
     "screens",
     "set_show",
+    "skips",
     "snapshots",
     "source",
     "state",

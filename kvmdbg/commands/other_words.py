@@ -123,7 +123,6 @@ INSTEAD: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys(("sharedlibrary", "nosharedlibrary", "info sharedlibrary", "image list", "target modules",
                      ".reload"), ("gdb, lldb, WinDbg", "symbol-file and add-symbol-file read symbols; lx-lsmod")),
     **dict.fromkeys(("info proc", "info os", "info auxv"), ("gdb", "lx-ps shows a Linux guest's processes")),
-    **dict.fromkeys(("skip", "info skip"), ("gdb", "finish leaves a function; next goes over calls")),
     **dict.fromkeys(("macro", "info macro"), ("gdb", "macros are not known; print knows names of the program")),
     **dict.fromkeys(("compile",), ("gdb", "asm ADDRESS \"TEXT\" writes instructions, call runs functions")),
     **dict.fromkeys(("tstart", "tstatus", "tstop", "strace", "ftrace", "info tracepoints"),

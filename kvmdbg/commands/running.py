@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
@@ -59,6 +60,18 @@ def continue_(dbg: Interpreter, count: StepsArg = 1, background: BackgroundArg =
     return continue_guest(dbg, background)
 
 
+def move(
+    dbg: Interpreter, action: Callable[[], Stop | None], then: Callable[[Stop], Result | None] | None = None
+) -> None:
+    """Let the guest go through steps in the foreground, for as long as set limit-time allows in all."""
+
+    def limited() -> Stop | None:
+        with dbg.session.world.limited(dbg.settings["limit-time"]):
+            return action()
+
+    dbg.go(limited, then)
+
+
 def _wait(dbg: Interpreter) -> None:
     """A guest that runs in the background comes to the foreground."""
 
@@ -83,8 +96,15 @@ def run(dbg: Interpreter, background: BackgroundArg = False) -> Result | None:
         if dbg.session.state != "dead" and not dbg.asks("Start the guest again from the beginning?"):
             return None
         dbg.take_over()
-        dbg.session.restart()
+        _load_again(dbg)
     return continue_guest(dbg, background)
+
+
+def _load_again(dbg: Interpreter) -> None:
+    """Breakpoints count from 0 again, as in gdb."""
+    dbg.session.restart()
+    for point in dbg.session.breakpoints:
+        point.hits = 0
 
 
 @command("starti", group="running", example=("run", "starti"), py="dbg.restart()")
@@ -99,7 +119,7 @@ def restart(dbg: Interpreter) -> Result | None:
     if not dbg.session.fresh and dbg.session.state == "running" and not dbg.asks("Restart the guest that runs?"):
         return None
     dbg.take_over()
-    dbg.session.restart()
+    _load_again(dbg)
     dbg.remember_place()
     dbg.last_stop = None
     return Message(f"The guest is loaded again and stands at {dbg.session.vcpu.pc:#x}.")
@@ -119,7 +139,7 @@ def kill(dbg: Interpreter) -> Result | None:
 @command("stepi", aliases=("si",), group="running", example=("stepi", "si 5"), repeat=True, py="dbg.step({count})")
 def stepi(dbg: Interpreter, count: StepsArg = 1) -> None:
     """Execute one instruction, or COUNT of them; a breakpoint on the way stops it earlier."""
-    dbg.go(lambda: dbg.session.step(count))
+    move(dbg, lambda: dbg.session.step(count))
 
 
 @command(
@@ -147,7 +167,7 @@ def step(dbg: Interpreter, count: StepsArg = 1) -> None:
 )
 def nexti(dbg: Interpreter, count: StepsArg = 1) -> None:
     """Execute one instruction, or COUNT of them, taking a call, a software interrupt or a rep as one."""
-    dbg.go(lambda: dbg.session.next(count))
+    move(dbg, lambda: dbg.session.next(count))
 
 
 @command(
@@ -169,7 +189,7 @@ def next_(dbg: Interpreter, count: StepsArg = 1) -> None:
 
 def _lines(dbg: Interpreter, count: int, *, over: bool) -> None:
     if dbg.session.state != "running" and dbg.session.source.at(dbg.session.vcpu.pc) is None:
-        dbg.go(lambda: dbg.session.next(count) if over else dbg.session.step(count))
+        move(dbg, lambda: dbg.session.next(count) if over else dbg.session.step(count))
         return
 
     def steps() -> Stop | None:
@@ -179,7 +199,7 @@ def _lines(dbg: Interpreter, count: int, *, over: bool) -> None:
                 break
         return stop
 
-    dbg.go(steps)
+    move(dbg, steps)
 
 
 @command(
@@ -214,7 +234,7 @@ def finish(dbg: Interpreter) -> None:
             said |= {"value": shown, "bytes": data.hex()}
         return Message(f"Value returned is ${number} = {shown}", data=said)
 
-    dbg.go(dbg.session.finish, returned)
+    move(dbg, dbg.session.finish, returned)
 
 
 @command(
@@ -233,10 +253,10 @@ def until(dbg: Interpreter, location: LocationArg | None = None) -> None:
     is run to its end; where no lines are known one instruction, and a jump backwards is run to its other side.
     """
     if location is None:
-        dbg.go(dbg.session.until)
+        move(dbg, dbg.session.until)
     else:
         addresses = _linear(location)
-        dbg.go(lambda: dbg.session.until(*addresses))
+        move(dbg, lambda: dbg.session.until(*addresses))
 
 
 @command(
@@ -252,7 +272,7 @@ def advance(dbg: Interpreter, location: LocationArg) -> None:
     When a function returns is known by call frame information (DWARF).
     """
     addresses = _linear(location)
-    dbg.go(lambda: dbg.session.advance(*addresses))
+    move(dbg, lambda: dbg.session.advance(*addresses))
 
 
 def _linear(location: Place) -> list[int]:

@@ -126,7 +126,7 @@ SETTINGS: tuple[Setting, ...] = (
         "2.5",
         seconds,
         "SECONDS",
-        "After how many seconds run and continue stop the guest; 0 (or unlimited) for never.",
+        "After how many seconds run, continue and steps stop the guest; 0 (or unlimited) for never.",
     ),
     Setting(
         "limit-exits",

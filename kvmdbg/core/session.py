@@ -23,6 +23,7 @@ from kvmdbg.core.patches import Patches
 from kvmdbg.core.peripherals import Peripherals
 from kvmdbg.core.points import Points
 from kvmdbg.core.recordings import Recordings
+from kvmdbg.core.skips import Skips
 from kvmdbg.core.snapshots import Snapshots
 from kvmdbg.core.traces import Traces
 from kvmdbg.core.variants import Variants
@@ -105,7 +106,8 @@ class Session:
         self.resume, self.start, self.go, self.wait = control.resume, control.start, control.go, control.wait
         self.run, self.run_async, self.wait_for_stop = control.run, control.run_async, control.wait_for_stop
         self.interrupt, self.kill, self.restart = control.interrupt, control.kill, control.restart
-        moves = Moves(control, self.source)
+        self.skips = Skips(self.source)
+        moves = Moves(control, self.source, self.skips.at)
         self.step, self.next = control.step, moves.next
         self.frames = Frames(control, self.files)
         self.moves = FrameMoves(control, moves, self.frames, self.files, self.source)

@@ -147,7 +147,10 @@ class Source:
         function that begins there, as gdb has it. UsageError.
         """
         file = self.find_file(name)
-        found = [one for lines in self._lines(file) for one in lines if one.line >= line and one.begins]
+        found = self._from(file, line)
+        if not found:  # the lines that a generator names may be of another file of that name than the one compiled
+            others = [one for one in self.files() if one != file and _is_called(one, name)]
+            found = [one for other in others for one in self._from(other, line)]
         if not found:
             raise UsageError(f"no code comes from line {line} of {name} or behind it")
         least = min(one.line for one in found)
@@ -160,6 +163,10 @@ class Source:
                 begins = not entry and chain[-1].kind == "function" and address == chain[0].entry + base
                 places[base, chain[-1].offset] = self.behind_prologue(address) if begins else address
         return least, sorted(set(places.values()))
+
+    def _from(self, file: str, line: int) -> list[Line]:
+        """Where the code of a line of a file, or of any behind it, begins."""
+        return [one for lines in self._lines(file) for one in lines if one.line >= line and one.begins]
 
     def blocks_at(self, address: int) -> tuple[list[Block], int]:
         """The blocks around an address, the function first, and what their addresses are moved by."""

@@ -384,10 +384,11 @@ class Control:
 
     def wait_for_stop(self, timeout: float | None = None) -> stops.Stop:
         """The stop that ends the current run; a timeout (LimitStop) or a KeyboardInterrupt brings it about."""
+        left, limit = self.world.time_left(timeout)
         try:
-            stop = self.wait(timeout)
+            stop = self.wait(left)
             if stop is None:
-                self.world.stop(stops.LimitStop(vcpu=self.vcpu.index, pc=0, limit=f"{timeout:g} s"))
+                self.world.stop(stops.LimitStop(vcpu=self.vcpu.index, pc=0, limit=limit))
                 while (stop := self.wait(PATIENCE)) is None:
                     for runner in self.runners:
                         if runner.called is not None:
@@ -447,7 +448,7 @@ class Control:
     def _finish(self, stop: stops.Stop | None) -> stops.Stop:
         """All vCPUs rest. A mistake here must not leave the session waiting for ever: it becomes a stop."""
         try:
-            return self._come_to_rest(stop)
+            return self._come_to_rest(self.world.in_time(stop))
         except Exception as error:
             self.last_stop = stops.internal_error(error, self.vcpu.index)
             return self.last_stop

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 
 class Moves:
-    """Of the guest of ``control``, whose source lines ``source`` knows."""
+    """Of the guest of ``control``, whose source lines ``source`` knows; steps go into no function that ``skipped``
+    tells of by its address."""
 
-    def __init__(self, control: Control, source: Source) -> None:
+    def __init__(self, control: Control, source: Source, skipped: Callable[[int], bool]) -> None:
         self._control = control
         self._source = source
+        self._skipped = skipped
 
     def next(self, n: int = 1) -> stops.Stop:
         """Like step, but over calls, software interrupts and repeated string instructions."""
@@ -54,7 +56,7 @@ class Moves:
             if info is not None and info.is_call and not over:
                 stop = control.step()
                 if isinstance(stop, stops.StepStop) and runner.pc != back:
-                    if source.at(runner.pc) is not None:
+                    if source.at(runner.pc) is not None and not self._skipped(runner.pc):
                         body = source.second_line(runner.pc)
                         return stop if body == runner.pc else self._step_to(body)
                     stop = self._step_to(back, at_depth=runner.stack_pointer)

@@ -60,6 +60,8 @@ class World:
         self.seconds = 0.0
         """How long the vCPUs have run in all, without what went on at stops."""
         self._began = 0.0
+        self._limit: tuple[float, str] | None = None
+        """Until when steps may be made (time.monotonic), and how long that is in words."""
         self._watchdog: Watchdog | None = None
         self._finish = finish
         self._announce = announce
@@ -189,6 +191,27 @@ class World:
             self.stop()
         else:
             raise KeyboardInterrupt
+
+    @contextmanager
+    def limited(self, seconds: float) -> Iterator[None]:
+        """All steps and runs made inside are over together after so many seconds (LimitStop); 0: no limit."""
+        self._limit = (time.monotonic() + seconds, f"{seconds:g} s") if seconds else None
+        try:
+            yield
+        finally:
+            self._limit = None
+
+    def time_left(self, timeout: float | None) -> tuple[float | None, str]:
+        """How many seconds a run of at most ``timeout`` seconds has (None: for ever), and the limit in words."""
+        if self._limit is None or timeout is not None:
+            return timeout, f"{timeout:g} s" if timeout is not None else ""
+        return max(self._limit[0] - time.monotonic(), 0.0), self._limit[1]
+
+    def in_time(self, stop: stops.Stop | None) -> stops.Stop | None:
+        """What a stop is: the end of a step that comes too late is that of the limit."""
+        if self._limit is None or not isinstance(stop, stops.StepStop) or time.monotonic() < self._limit[0]:
+            return stop
+        return stops.LimitStop(vcpu=stop.vcpu, pc=stop.pc, limit=self._limit[1])
 
     def wait(self, timeout: float | None) -> bool:
         """Whether all runners are at rest within ``timeout`` seconds (None: for ever)."""

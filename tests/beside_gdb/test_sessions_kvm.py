@@ -40,6 +40,8 @@ SESSIONS = {
         whatis $pc|whatis $sp|p $eax|list|list|list -|list 10,12|list fact|list tasks.c:20|list 5,
         list ,20|list kmain,|info line 15|info line tasks.c:20|info line fact|info line *0x100020
         p $_""",
+    "skipped functions": """break tail|run|skip last|step|bt|skip disable|run|step|bt|skip delete 1|run
+        skip -gfi *.c -rfu ^la|step|bt|skip delete|skip file tasks.c|run|step|bt""",
     "loops": "break loops|run" + "|until" * 16,
     "over inlined calls": "break loops|run" + "|next" * 24,
     "jumps": """break tasks.c:41|break fact|run|c|p n|jump fact|p n

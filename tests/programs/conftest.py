@@ -11,6 +11,7 @@ import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.core.session import Session
 from kvmdbg.errors import KvmdbgError
+from tests.e2e.debuggers import TIME_SCALE
 from tests.programs import build
 
 
@@ -22,7 +23,7 @@ class Debugger:
         self.session: Session = kvmdbg.open(path, memory="16M")
         self.interpreter = Interpreter(self.session)
         self.interpreter.settings["context"] = ()
-        self.interpreter.settings["limit-time"] = 10.0
+        self.interpreter.settings["limit-time"] = 10.0 * TIME_SCALE
 
     def typed(self, *lines: str) -> str:
         said = []
