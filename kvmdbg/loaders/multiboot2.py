@@ -123,6 +123,8 @@ class Multiboot2:
     priority = 29
     takes_cmdline = True
     takes_modules = True
+    yields_to_disks = True
+    """Of a disk on which GRUB is installed: its core, behind the boot sector, has such a header."""
 
     def recognise(self, data: bytes) -> bool:
         """True for a header in an ELF file, or one with an address tag in any file."""

@@ -14,6 +14,7 @@ from kvmdbg.machine.image import MODES, Image, LoadOptions
 from kvmdbg.record import replace
 
 LARGEST_IN_MEMORY, START_OF_DISK = 4 << 20, 1 << 16
+BOOT_SIGNATURE, ELF_MAGIC = b"\x55\xaa", b"\x7fELF"
 LARGEST_FILE = 1 << 30  # bytes; a kernel with all its debug information stays below
 
 
@@ -23,7 +24,8 @@ class Loader(Protocol):
     ``name`` is as in ``--format``, ``looks_for`` ends the sentence "… is not a NAME image: it has no". The format with
     the highest ``priority`` that recognises an image gets it: a container's above what it contains, flat at 0. One
     whose guests get no ``LoadOptions.cmdline`` says so with ``takes_cmdline = False``; one whose guests get an initrd
-    or modules says ``takes_initrd = True`` or ``takes_modules = True``.
+    or modules says ``takes_initrd = True`` or ``takes_modules = True``. One that finds its header further on in a file
+    says ``yields_to_disks = True``: a file with a boot sector is a disk all the same.
     """
 
     name: str
@@ -58,8 +60,9 @@ def formats() -> list[str]:
 
 def recognise(data: bytes) -> Loader:
     """The loader for these bytes; LoadError when none takes them."""
+    is_disk = data[510:512] == BOOT_SIGNATURE and data[:4] != ELF_MAGIC
     for one in _loaders:
-        if one.recognise(data):
+        if one.recognise(data) and not (is_disk and getattr(one, "yields_to_disks", False)):
             return one
     raise LoadError(f"no known format ({', '.join(formats())})")
 
@@ -124,7 +127,7 @@ def _start_of_disk(name: str) -> bytes:
             head = file.read(START_OF_DISK)
     except (OSError, ValueError):
         return b""
-    is_disk = head[510:512] == b"\x55\xaa" and head[0x202:0x206] != b"HdrS"
+    is_disk = head[510:512] == BOOT_SIGNATURE and head[0x202:0x206] != b"HdrS"
     if head[0x8001:0x8006] == b"CD001":  # its boot catalog may be anywhere
         return b"" if os.path.getsize(name) <= LARGEST_FILE else head
     return head if is_disk else b""

@@ -61,6 +61,14 @@ def test_header_with_addresses_up_to_the_end_of_the_file(image_file: Write) -> N
     assert (segment.address, segment.data, segment.size) == (0x200000, body[16:], len(body) - 16)
 
 
+def test_a_disk_with_a_kernel_behind_its_boot_sector_is_a_disk(image_file: Write) -> None:
+    """As GRUB is installed: its core image has a header. --format insists on that."""
+    core = header(1 << 16, 0x200000, 0x200000, 0, 0, 0x200020) + b"\xf4" * 30
+    disk = image_file(bytes(510) + b"\x55\xaa" + core.ljust(1024, b"\0"))
+    assert load(disk).format == "bootsector"
+    assert load(disk, LoadOptions(format="multiboot")).format == "multiboot"
+
+
 def test_header_with_addresses_wins_over_the_elf_headers(image_file: Write) -> None:
     elf = ElfImage(prefix=header(1 << 16, 0x300000, 0x300000, 0, 0, 0x300020)).build()
     image = load(image_file(elf))

@@ -93,6 +93,12 @@ def test_an_elf_kernel_and_what_it_is_told(image_file: Write, tmp_path: Path) ->
     assert strings.data == b"\0f\0"
 
 
+def test_a_disk_with_a_kernel_behind_its_boot_sector_is_a_disk(image_file: Write) -> None:
+    core = header(tag(ADDRESS, 0x200000, 0x200000, 0, 0), tag(ENTRY, 0x200080)) + b"\xf4" * 100
+    disk = image_file(bytes(510) + b"\x55\xaa" + core.ljust(1024, b"\0"))
+    assert load(disk).format == "bootsector"
+
+
 def test_by_its_own_addresses(image_file: Write) -> None:
     tags = tag(ADDRESS, 0x200008, 0x200000, 0x200100, 0x200800), tag(ENTRY, 0x200080)
     data = bytes(8) + header(*tags) + b"\xf4" * 400
