@@ -223,7 +223,7 @@ def parser() -> argparse.ArgumentParser:
     )
     drives = found.add_argument_group("disks (what the guest writes stays in memory, except with ,write)")
     for option, what in (("--disk", "a hard disk; twice for two"), ("--floppy", "a floppy; twice for two")):
-        drives.add_argument(option, action="append", default=[], metavar="FILE[,write]", help=what)
+        drives.add_argument(option, action="append", default=[], metavar="FILE[,write|,readonly]", help=what)
     drives.add_argument("--cdrom", metavar="FILE", help="a CD")
     commands = found.add_argument_group("commands, in the order given")
     commands.add_argument(

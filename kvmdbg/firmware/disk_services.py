@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from kvmdbg.devices.ata_drive import default_geometry
 from kvmdbg.errors import MemoryFault
 from kvmdbg.firmware import data_area as bda
 from kvmdbg.firmware import rom
@@ -12,8 +13,8 @@ from kvmdbg.firmware.registry import service
 from kvmdbg.machine.disk import FIRST_HARD_DISK, Disk
 
 (
-    OK, BAD_COMMAND, WRITE_PROTECTED, NOT_FOUND, CHANGED, DMA_BOUNDARY, CONTROLLER, TIMEOUT,
-) = (0, 1, 3, 4, 6, 9, 0x20, 0x80)  # fmt: skip
+    OK, BAD_COMMAND, WRITE_PROTECTED, NOT_FOUND, CHANGED, DMA_BOUNDARY, NO_SUCH_MEDIA, CONTROLLER, TIMEOUT,
+) = (0, 1, 3, 4, 6, 9, 0x0C, 0x20, 0x80)  # fmt: skip
 FLOPPY_TYPES = {(40, 9): 1, (80, 15): 2, (80, 9): 3, (80, 18): 4, (80, 36): 6}
 """What CMOS calls a drive, by cylinders and sectors of a track."""
 
@@ -186,7 +187,13 @@ def set_disk_type(call: Call) -> None:
 @service(0x13, 0x18, "cx dl")
 def set_media_type(call: Call) -> None:
     """Set media type for format."""
-    if _disk(call) is not None:
+    disk = _disk(call)
+    if disk is None:
+        return
+    made = disk.geometry
+    if made is None or made.sectors != call.cl & 0x3F or made.cylinders != (call.ch | (call.cl & 0xC0) << 2) + 1:
+        _finish(call, NO_SUCH_MEDIA)
+    else:
         call.di = rom.DISKETTE
         call.set_segment("es", rom.SEGMENT)
         _finish(call, OK)
@@ -261,7 +268,7 @@ def extended_parameters(call: Call) -> None:
     if room < 0x1A:
         _finish(call, BAD_COMMAND)
         return
-    made = disk.geometry or (0xFFFFFFFF,) * 3
+    made = default_geometry(disk) if disk.geometry is not None else (0xFFFFFFFF,) * 3  # as the drive has it
     flags = 2 if disk.geometry is not None else 0x74  # removable, lockable, its change is told: a CD
     size = 0x1E if room >= 0x1E else 0x1A
     result = struct.pack("<HHIIIQH", size, flags, *made, disk.sectors, disk.sector_size)

@@ -297,11 +297,11 @@ class Disks:
         self.cdrom: Disk | None = None
 
     def add(self, text: str, kind: str) -> Disk:
-        """Put in the disk that ``FILE`` or ``FILE,write`` is. UsageError, LoadError."""
-        path, comma, word = text.rpartition(",")
-        write = bool(comma) and word == "write"
-        if not write:
-            path = text
+        """Put in the disk that ``FILE``, ``FILE,write`` or ``FILE,readonly`` is. UsageError, LoadError."""
+        path, _, word = text.rpartition(",")
+        if word not in ("write", "readonly"):
+            path, word = text, ""
+        write = word == "write"
         if not path:
             raise UsageError(f"which file is the {kind} made of? give its name, as in disk.img")
         if kind == "cdrom":
@@ -313,6 +313,7 @@ class Disks:
         if len(drives) == 2:
             raise UsageError(f"a machine has two {'floppy drives' if kind == 'floppy' else 'hard disks'}, not more")
         drives.append(Disk(f"{'fd' if kind == 'floppy' else 'hd'}{len(drives)}", path, kind, write=write))
+        drives[-1].read_only |= word == "readonly"
         return drives[-1]
 
     def add_for_both(self, path: str, *, floppy: bool, hard: bool) -> None:

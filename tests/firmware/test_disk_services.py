@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -128,6 +129,51 @@ def test_sectors_by_number(pc: Pc) -> None:
         assert not pc.carry
     pc.call(0x13, ax=0x4100, bx=0x55AA, dx=0)
     assert (pc.ah, pc.carry) == (1, True)
+
+
+def test_write_protected_disks(tmp_path: Path) -> None:
+    pc = Pc()
+    for kind, size in (("floppy", 1474560), ("disk", 1 << 20)):
+        path = tmp_path / kind
+        path.write_bytes(b"r" * size)
+        pc.board.disks.add(f"{path},readonly", kind)
+    pc.start()
+    for drive in (0, 0x80):
+        pc.call(0x13, ax=0x0301, cx=1, dx=drive, es=0x1000)
+        assert (pc.ah, pc.al, pc.carry) == (3, 0, True)
+        pc.call(0x13, ax=0x0201, cx=1, dx=drive, es=0x1000)
+        assert not pc.carry and pc.read(0x10000, 2) == b"rr"
+    assert "read-only" in pc.board.disks.details()["fd0"]
+    pc.board.disks.close()
+
+
+def test_large_disks(tmp_path: Path) -> None:
+    """Beyond 8.4 GB and beyond 2 TiB: what has no room for the size says the most that it can."""
+    path = tmp_path / "large"
+    path.touch()
+    os.truncate(path, 3 << 40)
+    pc = Pc()
+    pc.board.disks.add(str(path), "disk")
+    pc.start()
+    pc.call(0x13, ax=0x0800, dx=0x80)
+    assert (pc.cx, pc.dh) == (0xFFFF, 254)
+    pc.call(0x13, ax=0x1500, dx=0x80)
+    assert (pc.ah, pc.cx, pc.dx) == (3, 0xFFFF, 0xFFFF)
+    pc.write(0x600, struct.pack("<H", 0x1E))
+    pc.call(0x13, ax=0x4800, dx=0x80, ds=0, si=0x600)
+    assert struct.unpack("<HHIIIQ", pc.read(0x600, 24)) == (0x1E, 2, 16383, 16, 63, 3 << 31)
+    packet(pc, (3 << 31) - 1, 1)
+    pc.call(0x13, ax=0x4200, dx=0x80, ds=0, si=0x600)
+    assert not pc.carry
+    pc.board.disks.close()
+
+
+def test_media_that_are_to_be_formatted(pc: Pc) -> None:
+    pc.call(0x13, ax=0x1800, cx=0x4F12, dx=0)
+    table = (pc.sregs.es.selector << 4) + pc.di
+    assert not pc.carry and pc.read(table + 4, 1) == bytes((18,))
+    pc.call(0x13, ax=0x1800, cx=0x2709, dx=0)
+    assert (pc.ah, pc.carry) == (0x0C, True), "360 KB: nothing that is in there"
 
 
 def test_a_disk_in_numbers(pc: Pc) -> None:
