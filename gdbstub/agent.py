@@ -88,7 +88,9 @@ class Expression:
 
     def __init__(self, code: bytes) -> None:
         self.code = code
-        self._check()
+        self._operations: dict[int, tuple[str, int, int, int]] = {}
+        """By the place of its opcode: its name, operand, how many values it takes, and the place of the next."""
+        self._decode()
 
     def __repr__(self) -> str:
         return f"Expression({self.code.hex()})"
@@ -99,7 +101,7 @@ class Expression:
     def __hash__(self) -> int:
         return hash(self.code)
 
-    def _check(self) -> None:
+    def _decode(self) -> None:
         """TargetError for an opcode that is none, or an operand that is cut off."""
         at = 0
         while at < len(self.code):
@@ -108,12 +110,13 @@ class Expression:
                 raise TargetError("agent expressions with floating point cannot be evaluated here")
             if opcode not in OPCODES:
                 raise TargetError(f"no agent opcode {opcode:#04x}")
-            _, operand, _ = OPCODES[opcode]
-            after = at + 1 + operand
+            name, width, needs = OPCODES[opcode]
+            behind = after = at + 1 + width
             if opcode == 0x34 and after <= len(self.code):
                 after += int.from_bytes(self.code[at + 2 : at + 4], "big")
             if after > len(self.code):
                 raise TargetError("an agent expression ends within an operand")
+            self._operations[at] = name, int.from_bytes(self.code[at + 1 : behind], "big"), needs, behind
             at = after
 
     def evaluate(self, machine: Machine, show: Callable[[str], None] | None = None) -> int:
@@ -121,23 +124,21 @@ class Expression:
 
         ``show`` takes what the expression prints. TargetError when it cannot be evaluated.
         """
-        code = self.code
+        operations = self._operations
         stack: list[int] = []
         at = 0
         for _ in range(MOST_OPERATIONS):
-            if at >= len(code):
-                raise TargetError("an agent expression runs past its end")
-            name, width, needs = OPCODES.get(code[at], ("", 0, 0))
-            if not name:
-                raise TargetError("an agent expression jumps into an operand")
-            operand = int.from_bytes(code[at + 1 : at + 1 + width], "big")
-            at += 1 + width
+            if at not in operations:
+                does = "jumps into an operand" if at < len(self.code) else "runs past its end"
+                raise TargetError(f"an agent expression {does}")
+            name, operand, needs, at = operations[at]
             if len(stack) < needs:
                 raise TargetError(f"an agent expression has too little on its stack for {name}")
-            if name in _BINARY:
+            binary = _BINARY.get(name)
+            if binary is not None:
                 second, first = stack.pop(), stack.pop()
                 try:
-                    stack.append(_BINARY[name](first, second) & MASK)
+                    stack.append(binary(first, second) & MASK)
                 except ZeroDivisionError:
                     raise TargetError("division by zero in an agent expression") from None
             elif name.startswith("const"):

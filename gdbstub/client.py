@@ -356,10 +356,9 @@ class Client:
 
     def _expedited(self, thread: int) -> list[bytes]:
         """The registers that every client asks for first."""
-        numbers = [number for name in ("pc", "sp", "fp") if (number := self.layout.named(name)) is not None]
-        read = self.target.read_register
+        layout, read = self.layout, self.target.read_register
         try:
-            return [b"%02x:%b;" % (n, read(thread, self.layout, n).hex().encode()) for n in numbers]
+            return [lead + read(thread, layout, number).hex().encode() + b";" for number, lead in layout.expedited]
         except TargetError:  # somebody else has let it run again
             return []
 

@@ -116,5 +116,11 @@ class Description:
         return self._generic.get(generic)
 
     @cached_property
+    def expedited(self) -> tuple[tuple[int, bytes], ...]:
+        """The registers that every client asks for first, each with what stands before its value in a stop reply."""
+        numbers = [self.named(name) for name in ("pc", "sp", "fp")]
+        return tuple((number, b"%02x:" % number) for number in numbers if number is not None)
+
+    @cached_property
     def _generic(self) -> dict[str, int]:
         return {one.generic: number for number, one in reversed(list(enumerate(self.registers))) if one.generic}

@@ -120,12 +120,9 @@ class Server:
     def close(self) -> None:
         """Let the client go and stop listening; the target stays as it is."""
         self._closing = True
-        self._wake()
+        self._awake.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(5)
-
-    def _wake(self) -> None:
-        self._awake.set()
 
     # --- the thread --------------------------------------------------------------------------------
 
@@ -157,10 +154,13 @@ class Server:
         with contextlib.suppress(Exception):  # whoever listens has troubles of his own
             self.tell(text)
 
-    def _unforeseen(self, error: Exception) -> None:
-        """The last line of defence: the client has to go, the next may come."""
+    def _say_of(self, error: Exception) -> None:
         place = traceback.extract_tb(error.__traceback__)[-1]
         self._say(f"The debugger is dropped: internal error: {error!r} at {place.filename}:{place.lineno}")
+
+    def _unforeseen(self, error: Exception) -> None:
+        """The last line of defence: the client has to go, the next may come."""
+        self._say_of(error)
         if self._stream is None:
             time.sleep(POLLS_FILES)  # it may happen again at once
         self._drop()
@@ -181,6 +181,7 @@ class Server:
                 with self.lock:
                     self._tell_client()
                     gone = self._gone or not self._flush()
+                    self._watch()  # who has woken this thread may have left it the client
                 if gone:
                     self._drop()
             elif self._listener is not None and number == self._listener.fileno():
@@ -279,7 +280,7 @@ class Server:
         """
         if not self.lock.acquire(blocking=False):
             self._served_elsewhere = False
-            self._wake()
+            self._awake.set()
             return
         alive = True
         try:
@@ -298,27 +299,29 @@ class Server:
                     end = time.perf_counter() + LOOKS_FOR
         except Exception as error:
             alive = False
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            self._say(f"The debugger is dropped: internal error: {error!r} at {place.filename}:{place.lineno}")
+            self._say_of(error)
         finally:
             self._served_elsewhere = False
             if alive:
                 self._watch()
                 if self.client is not None and self.client.left:
-                    self._wake()
+                    self._awake.set()
             else:
                 self._gone = True
-                self._wake()
+                self._awake.set()
             self.lock.release()
 
     def _flush(self) -> bool:
         """Send what the client is to get; False when it is gone."""
-        if self._stream is None or self.client is None:
+        stream = self._stream
+        if stream is None or self.client is None:
             return True
-        if self._served_elsewhere:
+        data, left = self.client.take(), bool(stream.unsent)
+        if (data or left) and self._served_elsewhere:
             self._watch()  # before the client can answer
-        alive = self._stream.write(self.client.take())
-        self._watch()
+        alive = stream.write(data)
+        if left or stream.unsent:
+            self._watch()
         return alive
 
     def _accept(self) -> None:
@@ -444,7 +447,7 @@ class Server:
                     self._leave(client)
                 self._working = False
                 self._send()
-            self._wake()
+            self._awake.set()
 
         threading.Thread(target=run, name="gdbstub-monitor", daemon=True).start()
 
@@ -466,11 +469,11 @@ class Server:
             except Exception as error:
                 self._say(f"The debugger is dropped: internal error: {error!r}")
                 self._gone = True
-                self._wake()
+                self._awake.set()
             finally:
                 self.lock.release()
         else:
-            self._wake()
+            self._awake.set()
 
     def _tell_client(self) -> None:
         while self._events:
@@ -484,13 +487,13 @@ class Server:
     def _send(self) -> bool:
         """Send from any thread, which must not wait: else the server's does. False when the client is gone."""
         if not self.lock.acquire(blocking=False):
-            self._wake()
+            self._awake.set()
             return True
         try:
             alive = self._flush()
             if not alive:
                 self._gone = True
-                self._wake()
+                self._awake.set()
             return alive
         finally:
             self.lock.release()

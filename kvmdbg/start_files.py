@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kvmdbg.error_log import state_folder
 from kvmdbg.errors import LoadError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LOCAL = ".kvmdbgrc"
 TRUSTED = "trusted-folders"
@@ -21,8 +24,14 @@ SETTINGS = "settings"
 def users_file() -> Path | None:
     """The user's rc file, ``kvmdbg/kvmdbgrc`` in XDG_CONFIG_HOME; None where there is none."""
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
-    path = Path(base) / "kvmdbg" / "kvmdbgrc"
-    return path if path.is_file() else None
+    path = os.path.join(base, "kvmdbg", "kvmdbgrc")
+    return _path(path) if os.path.isfile(path) else None
+
+
+def _path(text: str) -> Path:
+    from pathlib import Path  # most starts need none, and it is slow to import
+
+    return Path(text)
 
 
 def folders_file(ask: Callable[[str], bool | None] | None) -> Path | None:
@@ -31,9 +40,8 @@ def folders_file(ask: Callable[[str], bool | None] | None) -> Path | None:
     ``ask`` puts the question that a folder is asked about once (None: no answer was given); without it only a trusted
     folder's is read.
     """
-    path = Path(LOCAL)
     users = users_file()
-    if not path.is_file() or (users is not None and path.samefile(users)):
+    if not os.path.isfile(LOCAL) or (users is not None and users.samefile(LOCAL)):
         return None
     folder = os.path.realpath(os.curdir)
     answer = _trusted().get(folder)
@@ -41,7 +49,7 @@ def folders_file(ask: Callable[[str], bool | None] | None) -> Path | None:
         answer = ask(f"{folder} has a {LOCAL}, whose commands can run programs. Read it, now and from now on?")
         if answer is not None:
             _keep(folder, answer)
-    return path if answer else None
+    return _path(LOCAL) if answer else None
 
 
 def kept_settings() -> dict[str, str]:

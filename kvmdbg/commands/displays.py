@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from kvmdbg.commands.examine import examine
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import ExpressionArg, Format, FormatArg, NumbersType
-from kvmdbg.commands.printing import print_value
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Group, Message, Result, Table, Value
 from kvmdbg.commands.views import MORE_PARTS
@@ -55,6 +53,9 @@ DisplayNumbersArg = Annotated[list[int], NumbersType(among=lambda dbg: [one.numb
 
 def shown(dbg: Interpreter, one: Display) -> Result:
     """The display's value now; an error becomes its text."""
+    from kvmdbg.commands.examine import examine  # not where a stop shows no displays, as mostly
+    from kvmdbg.commands.printing import print_value
+
     try:
         if one.examines:
             memory = examine(dbg, one.format, dbg.place(one.text))

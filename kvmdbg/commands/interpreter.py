@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from kvmdbg.commands import of_others
 from kvmdbg.commands.aliases import Aliases
 from kvmdbg.commands.defined import ARGUMENT, Macro, MacroCall
 from kvmdbg.commands.foreground import sigint_stops
@@ -183,13 +182,21 @@ class Interpreter:
                 yield from self._run_macro(*found)
             else:
                 text = self.aliases.expand(text)
-                for one in of_others.lines(text, self._has_command, self.session):
+                for one in self._in_our_words(text):
                     yield from self._run_command(one, more_lines)
         finally:
             self._depth -= 1
         if self._pending is not None and not self._in_stop_commands:
             stop, self._pending = self._pending, None
             yield from self.report_stop(stop)
+
+    def _in_our_words(self, text: str) -> list[str]:
+        """The line, or the lines that it means where it begins with a word of another debugger's."""
+        if self.registry.comes_first(text):
+            return [text]
+        from kvmdbg.commands import of_others  # a large table
+
+        return of_others.lines(text, self._has_command, self.session)
 
     def _has_command(self, parent: str, name: str) -> bool:
         return name in self.registry.names(parent)

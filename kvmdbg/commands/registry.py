@@ -310,6 +310,10 @@ class Registry:
         self._fill()
         return dict(self._names.get(parent, {}))
 
+    def comes_first(self, line: str) -> bool:
+        """Whether this is the whole name of a command that is imported without the others."""
+        return line in self._first
+
     def in_group(self, group: str) -> list[Command]:
         return [one for one in self if one.group == group]
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Protocol
 
-from kvmdbg.debuginfo.call_frame_info import frame_at
 from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.functions import Functions
-from kvmdbg.debuginfo.orc import frame_by_orc
 from kvmdbg.errors import LoadError, MemoryFault
 from kvmdbg.faces import InNotebooks
 from kvmdbg.record import field, record, replace
@@ -152,6 +150,8 @@ def physical_frames(cpu: StoppedCpu, files: DebugFiles, most: int = 100) -> Back
             found = _by_cfi(cpu.memory, files, frames[-1].place, regs, base, mask, size)
             how = "cfi"
             if found is None and size == 8:
+                from kvmdbg.debuginfo.orc import frame_by_orc  # here and below: many guests need neither
+
                 found = frame_by_orc(cpu.memory, files.symbols, frames[-1].place, regs)
                 how = "orc"
             if found is None:
@@ -243,6 +243,8 @@ def cfi_row(files: DebugFiles, pc: int) -> dict[Any, Any] | None:
     """The row of call frame information for a place: its rules by register number, and "cfa"; None without any."""
     for dwarf, bias in files.dwarf():
         with suppress(LoadError):
+            from kvmdbg.debuginfo.call_frame_info import frame_at
+
             found = frame_at(dwarf, pc - bias)
             rows = [row for row in found[0].table if row["pc"] + bias <= pc] if found is not None else []
             if rows and found is not None:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 import struct
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 from zlib import crc32
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VERSION = 2
 HEADER = struct.Struct("<8sII")

@@ -116,9 +116,10 @@ class ThreadRegisters:
     def one(self, layout: Description, number: int) -> bytes:
         """One of them."""
         register = layout.registers[number]
-        if register.name in AT_HAND:  # asked for at each stop: without all the others
-            self._fresh()
-            return self._read(register.name, register.size)
+        if register.name in AT_HAND:  # asked for at each stop: without all the others, and nothing is kept of them
+            self.runner.require_stopped()
+            size = register.size
+            return (self._number(register.name) & (1 << 8 * size) - 1).to_bytes(size, "little")
         at = layout.offsets[number]
         return self.all(layout)[at : at + register.size]
 

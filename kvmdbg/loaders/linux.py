@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kvmdbg.errors import LoadError
 from kvmdbg.loaders.entry import chosen_entry
 from kvmdbg.loaders.handed_over import Module, read_initrd
-from kvmdbg.loaders.linux_beside import map_beside, vmlinux_beside
 from kvmdbg.loaders.linux_cmdline import command_line
 from kvmdbg.loaders.linux_header import HEADER, SetupHeader, is_bzimage, read_header
 from kvmdbg.loaders.memory_map import memory_map
 from kvmdbg.loaders.registry import loader
 from kvmdbg.machine.image import BootStructure, Entry, Image, LoadOptions, Segment, Symbol
 from kvmdbg.machine.layout import ram_areas
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LOADED_HIGH = 1 << 0  # loadflags
 HIGH = 0x100000
@@ -85,6 +87,8 @@ class BzImage:
         disks = [] if initrd is None else [place_initrd(initrd, header, end, options.memory, path)]
         if mode == "real":
             return self._with_bios(header, data, [kernel, *disks], disks, command, notes, options, path)
+        from kvmdbg.loaders.linux_beside import vmlinux_beside
+
         vmlinux = None if options.symbols else vmlinux_beside(path, data)
         debug_files = [] if vmlinux is None else [str(vmlinux)]
         notes += [f"The kernel's symbols are those of {one}." for one in debug_files]
@@ -145,6 +149,7 @@ def _symbols(data: bytes, header: SetupHeader, vmlinux: Path | None, path: str) 
     """Finds the kernel's symbols: in its vmlinux, in its own table, packed in the image, or in a System.map."""
 
     def find() -> list[Symbol]:
+        from kvmdbg.loaders.linux_beside import map_beside
         from kvmdbg.loaders.linux_symbols import of_payload  # unpacking it takes a while
         from kvmdbg.loaders.symbol_reading import read_symbol_file
 

@@ -12,7 +12,6 @@ import stat
 from typing import Any, NamedTuple
 
 from kvmdbg.errors import LoadError, UsageError
-from kvmdbg.machine.eltorito import FLOPPY_SIZES, HARD_DISK, NO_EMULATION, boot_entry
 
 SECTOR, CD_SECTOR = 512, 2048
 FIRST_HARD_DISK, CD_DRIVE = 0x80, 0xE0
@@ -331,6 +330,8 @@ class Disks:
         if cd is None:
             return
         sectors = cd.sectors
+        from kvmdbg.machine.eltorito import FLOPPY_SIZES, HARD_DISK, NO_EMULATION, boot_entry  # few have a CD
+
         entry = boot_entry(lambda number: cd.read(number, 1) if number < sectors else b"")
         if entry is None or entry.media == NO_EMULATION or entry.first >= sectors:
             return

@@ -6,8 +6,8 @@ kvmdbg, under its licence.
 
 from __future__ import annotations
 
+import os
 from functools import cache
-from pathlib import Path
 
 HEIGHTS = (8, 14, 16)
 
@@ -22,4 +22,5 @@ def font(height: int) -> bytes:
         tall = font(16)
         shapes = [tall[at : at + 16] for at in range(0, len(tall), 16)]
         return b"".join(bytes((one[0] or one[1], *one[2:14], one[15] or one[14])) for one in shapes)
-    return Path(__file__).with_name(f"cp437-8x{height}.bin").read_bytes()
+    with open(os.path.join(os.path.dirname(__file__), f"cp437-8x{height}.bin"), "rb") as file:
+        return file.read()
