@@ -385,6 +385,7 @@ KVM_CREATE_IRQCHIP = _io(0x60)
 KVM_REGISTER_COALESCED_MMIO = _iow(0x67, sizeof(kvm_coalesced_mmio_zone))
 KVM_UNREGISTER_COALESCED_MMIO = _iow(0x68, sizeof(kvm_coalesced_mmio_zone))
 KVM_CREATE_PIT2 = _iow(0x77, sizeof(kvm_pit_config))
+KVM_PIT_SPEAKER_DUMMY = 1
 KVM_GET_MSR_INDEX_LIST = _iowr(0x02, 4)
 KVM_GET_IRQCHIP = _iowr(0x62, sizeof(kvm_irqchip))
 KVM_SET_IRQCHIP = _ior(0x63, sizeof(kvm_irqchip))

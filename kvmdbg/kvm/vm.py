@@ -70,8 +70,9 @@ class Vm:
         self.has_irqchip = True
 
     def create_pit(self) -> None:
-        """The i8254 timer, in the kernel; needs the irqchip."""
-        ioctl(self.fd, "KVM_CREATE_PIT2", abi.KVM_CREATE_PIT2, abi.kvm_pit_config())
+        """The i8254 timer, in the kernel, and port 0x61, which has its channel 2; needs the irqchip."""
+        config = abi.kvm_pit_config(flags=abi.KVM_PIT_SPEAKER_DUMMY)
+        ioctl(self.fd, "KVM_CREATE_PIT2", abi.KVM_CREATE_PIT2, config)
 
     def irq_line(self, line: int, level: int) -> None:
         """Raise (1) or lower (0) a line of the interrupt controllers in the kernel."""

@@ -89,6 +89,31 @@ three:
 )
 
 
+CHANNEL_2 = """
+    xor ax, ax; mov ds, ax
+    out 0x61, al
+    mov al, 0xb0; out 0x43, al
+    mov al, 0x00; out 0x42, al; mov al, 0x10; out 0x42, al
+    in al, 0x61; mov [0x5000], al
+    mov al, 1; out 0x61, al
+again: in al, 0x61
+    test al, 0x20
+    jz again
+    mov [0x5001], al
+    out 0x99, al
+"""
+
+
+@pytest.mark.parametrize("irqchip", ["user", "kernel"])
+def test_channel_2_by_its_gate(kvm_guest: Guests, irqchip: str) -> None:
+    """As kernels measure the CPU's speed by: OUT2 stays low until the gate is open and the count is over."""
+    dbg = kvm_guest(asm=CHANNEL_2, irqchip=irqchip)
+    dbg.catch("io", port=0x99)
+    assert isinstance(dbg.run(timeout=60), stops.CaughtStop)
+    closed, over = dbg.physical.read(0x5000, 2)
+    assert (closed & 0x23, over & 0x23) == (0, 0x21)
+
+
 def test_the_clock_ticks_1024_times_a_second(kvm_guest: Guests) -> None:
     dbg = kvm_guest(asm=PERIODIC)
     dbg.world.guest_rate = 0.2 / TIME_SCALE  # a slow machine takes longer than a tick for its handler
