@@ -119,6 +119,8 @@ class SoftCpu(Running):
         return True
 
     def _on_memory(self, uc: int, kind: int, address: int, size: int, value: int, data: int) -> bool:
+        if kind == library.MEM_WRITE_PROT and self.why is None and self.vm.memory.lets_write(address, size):
+            return True
         if self._loses_writes and kind == library.MEM_WRITE_PROT:
             self.pieces.append((address, size, value & (1 << 8 * size) - 1))
             self._lost.append((address, self.vm.memory.read(address, size)))

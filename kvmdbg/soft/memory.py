@@ -22,6 +22,9 @@ class SoftMemory(GuestMemory):
         super().__init__(vm)  # type: ignore[arg-type]
         self._soft = vm
         self._guarded: dict[int, Guard] = {}
+        self._edges: set[int] = set()
+        """Pages before guarded ones: a write that begins there and ends in the guarded one is refused as a whole.
+        Unicorn has done its first bytes when it comes to the guard, and does them where the read before was refused."""
         self._changed = ChangedPages()
         vm.memory = self
 
@@ -80,12 +83,27 @@ class SoftMemory(GuestMemory):
         self._protect_pages(wanted)
 
     def _protect_pages(self, wanted: dict[int, Guard]) -> None:
-        before, self._guarded = self._guarded, wanted
-        for page in before.keys() - wanted.keys():
+        before = self._rights()
+        self._guarded = wanted
+        self._edges = {
+            page - PAGE for page in wanted if page - PAGE not in wanted and self.find(page - PAGE) is not None
+        }
+        now = self._rights()
+        for page in before.keys() - now.keys():
             self._soft.protect(page, ALL)
-        for page, kind in wanted.items():
-            if before.get(page) is not kind:
-                self._soft.protect(page, READ | EXECUTE if kind is Guard.READ_ONLY else 0)
+        for page, rights in now.items():
+            if before.get(page) != rights:
+                self._soft.protect(page, rights)
+
+    def _rights(self) -> dict[int, int]:
+        found = dict.fromkeys(self._edges, READ | EXECUTE)
+        for page, kind in self._guarded.items():
+            found[page] = READ | EXECUTE if kind is Guard.READ_ONLY else 0
+        return found
+
+    def lets_write(self, address: int, size: int) -> bool:
+        """Whether a write that unicorn refuses has met no guard, but is only near one."""
+        return address & -PAGE in self._edges and address % PAGE + size <= PAGE and not self.is_read_only(address)
 
     @property
     def restartable(self) -> bool:
@@ -102,7 +120,8 @@ class SoftMemory(GuestMemory):
 
     def is_guarded(self, address: int) -> bool:
         """Whether an access that unicorn refuses has met a guard."""
-        return address & -PAGE in self._guarded
+        page = address & -PAGE
+        return page in self._guarded or (page in self._edges and not self.is_read_only(address))
 
     def guards_against(
         self, state: State, writes: Iterable[tuple[int, bytes]], reads: Iterable[tuple[int, int]]

@@ -70,6 +70,9 @@ class ScratchMemory:
         if not read_only:
             copy[at : at + len(data)] = data
 
+    def lets_write(self, address: int, size: int) -> bool:
+        return False
+
     def is_guarded(self, address: int) -> bool:
         return False
 

@@ -74,6 +74,9 @@ class CpuMemory(Protocol):
     def write_of_cpu(self, address: int, data: bytes) -> None:
         """Lost where the guest can write nothing."""
 
+    def lets_write(self, address: int, size: int) -> bool:
+        """Whether a write that unicorn refuses is to be done all the same."""
+
     def is_guarded(self, address: int) -> bool:
         """Whether an access that unicorn refuses has met a guard."""
 
