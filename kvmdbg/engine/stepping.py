@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.engine import stops
@@ -43,6 +44,10 @@ class Stepper(PreparedSteps):
         super().__init__(runner, guest)
         self._open = False
         """Before the last step the guest had EFLAGS.IF set."""
+        self._segment: tuple[bytes, bytes] | None = None
+        """CS and CR0 when it was last asked whether instructions that raise nothing do so; None: ask again."""
+        self._plainly = False
+        """What was answered then."""
 
     def pass_breakpoint(self, check: bool = True, waits: bool | None = None) -> stops.Stop | None:
         """Execute the instruction at pc with its breakpoint disarmed, the other vCPUs parked.
@@ -190,81 +195,51 @@ class Stepper(PreparedSteps):
     def _run(
         self, count: int | None, record: list[bytes] | None, span: tuple[int, int] | None, kept: bool, stepped: bool
     ) -> stops.Stop | None:
+        """``kept``: what is known of the last steps still holds; ``stepped``: it does not stand for a free run."""
         runner = self.runner
-        plan, guest, vcpu = runner.plan, runner.guest, runner.vcpu
-        step, stride, copy_of_regs, ports = vcpu.step, vcpu.stride, vcpu.copy_of_regs, runner.ports
+        plan, guest, vcpu, arrivals = runner.plan, runner.guest, runner.vcpu, runner.arrivals
+        world, step, stride, copy_of_regs = guest.world, vcpu.step, vcpu.stride, vcpu.copy_of_regs
         by_linear, by_physical, watchful = plan.by_linear, plan.by_physical, bool(plan.stepped)
-        inspected = guest.judge.inspected
-        looks_for_tables = guest.vectors.active and (plan.stepping or not runner.host.profile.guards_restart)
-        fast = not (watchful or inspected or runner.holds_data or looks_for_tables)
-        world = guest.world
-        code_page = -1
-        cr3 = vcpu.shared_cr3
-        code: memoryview | bytes = b""
-        tracer = guest.listeners.instructions
-        coalescing = guest.coalescing
+        inspected, tracer, coalescing = guest.judge.inspected, guest.listeners.instructions, guest.coalescing
         entries, by_out = self.handlers.points, self.handlers.by_out
-        in_bios = guest.machine.bios.has_code_at if stepped and guest.machine.bios is not None else _nowhere
-        in_bios = _nowhere if in_bios(runner.pc) else in_bios
+        in_bios = self._bios_code() if stepped else _nowhere
         in_turn = guest.machine.irqchip and runner.host.profile.kernel_trap == HLT
-        pc = runner.pc
-        segment: tuple[bytes, bytes] | None = None
-        may_be_plain = fast and not in_turn and vcpu.shared_sregs is not None
-        plainly = looked = plain_set = False
-        strides = span is None and tracer is None and not by_physical
-        terms = StrideTerms(
-            plain=raises_nothing,
-            last=LAST,
-            stops=by_linear,
-            ports=ports,
-            out_is_past=runner.host.profile.out_is_past,
-            record=record,
-        )
+        quick = not (watchful or inspected or runner.holds_data or self._looks_for_tables())
+        may_be_plain = quick and not in_turn and vcpu.shared_sregs is not None
+        terms = self._stride_terms(record) if span is None and tracer is None and not by_physical else None
+        self._segment = None
         self.waits = self.waits if kept else self.event_waits()
-        arrivals = runner.arrivals
         arrivals.begin()
         if vcpu.halted:
             stop = arrivals.wait()
             if stop is not None or world.stopping:
                 return stop
         self._meet_arrivals(True)
-        done = 0
+        code: memoryview | bytes = b""
+        code_page, cr3 = -1, vcpu.shared_cr3
+        done, pc, plain = 0, runner.pc, False
         while True:
             before, began = copy_of_regs(), pc
             if pc >> 12 != code_page or vcpu.shared_cr3 != cr3:
                 code_page, cr3, code = pc >> 12, vcpu.shared_cr3, self._code(pc)
-            own = before[RFLAGS + 1] & 1
-            at = pc & 0xFFF
-            plain = strode = False
-            if may_be_plain and not own and not self.waits and at <= LAST and code and raises_nothing(code, at):
-                if not looked:
-                    looked, state = True, vcpu.registers_at_exit()
-                    if (state[CS], state[CR0]) != segment:
-                        runner.forget()
-                        segment, plainly = (state[CS], state[CR0]), self._plain_serves()
-                plain = plainly
+            at, was_plain, strode = pc & 0xFFF, plain, False
+            undisturbed = code and not self.waits and not before[RFLAGS + 1] & 1
+            plain = bool(may_be_plain and undisturbed and at <= LAST and raises_nothing(code, at))
+            plain = plain and (was_plain or self._may_be_plain_here())
             if not plain:
-                looked = plain_set = False
-                self._have_handlers_trapped(by_out)
-                if in_turn:
-                    self._take_turns()
-                runner.debug_for_stepping(again=False)
-            elif not plain_set:
-                plain_set = True
+                self._ready_for_handlers(by_out, in_turn)
+            elif not was_plain:
                 runner.debug_for_plain_steps()
-            if plain or (
-                fast and not own and not self.waits and pc not in entries and code and not needs_care(code, at)
-            ):
+            if plain or (quick and undisturbed and pc not in entries and not needs_care(code, at)):
                 try:
-                    if plain and strides and not in_bios(pc) and not arrivals.ask_to_come_in:
+                    if plain and terms is not None and not in_bios(pc) and not arrivals.ask_to_come_in:
                         most = STRIDE if count is None else min(count - done, STRIDE)
-                        ahead, came_to, last = stride(terms, code, pc, most)
+                        made, came_to, last = stride(terms, code, pc, most)
                         if came_to is not None:
-                            ahead, strode = ahead - 1, True
-                        elif ahead:
-                            began = pc = pc + rip_in(last) - rip_in(before)
-                            before = last
-                        done += ahead
+                            made, strode = made - 1, True  # the last is counted with all others
+                        elif made:
+                            pc, before = pc + rip_in(last) - rip_in(before), last
+                        done += made
                     else:
                         came_to = step()
                 except OSError as error:
@@ -275,35 +250,19 @@ class Stepper(PreparedSteps):
                 if came_to is not None:
                     pc = came_to
                 elif vcpu.reason == exits.KVM_EXIT_IO and not by_out:
-                    port, delivered = ports.get(vcpu.io_key), runner.deliveries
-                    if plain and port is not None and port.quiet:
-                        port.count += 1
-                        stop = runner.complete() or runner.spend()
-                    else:
-                        runner.forget()  # hooks look at pc
-                        stop = runner.serve() or runner.complete() or runner.spend()
-                    if not plain or runner.deliveries != delivered:
-                        self.waits = self.event_waits()
-                    runner.forget()
+                    stop = self._serve_port(plain)
                     if stop is not None:
                         return stop
                     pc += vcpu.regs.rip - rip_in(before)  # in and out leave CS as it is
                 else:
-                    runner.forget()
-                    segment = None
-                    entered = not plain or self._begin_again(before, by_out)
-                    stop = self._single(before, entered)
+                    stop = self._finish(before, plain, by_out)
                     if stop is not None:
                         return stop
-                    runner.follow_tables()
-                    pc = runner.pc
+                    pc, plain = runner.pc, False
             else:
-                runner.forget()
-                segment = None
-                stop = self._inspected(before, watchful) if inspected else self._step(before, watchful)
+                stop = self._with_care(before, watchful, bool(inspected))
                 if stop is not None:
                     return stop
-                runner.follow_tables()
                 pc = runner.pc
             if self.ended is StepEnd.HALTED or vcpu.halted:
                 stop = arrivals.wait() if arrivals.present else self._wait()
@@ -318,17 +277,12 @@ class Stepper(PreparedSteps):
                 return None
             if tracer is not None:
                 tracer.step(began, before, copy_of_regs())
-            inside = in_bios(pc)
-            if not inside:
+            if not in_bios(pc):
                 done += 1
                 if record is not None and not strode:
                     record.append(copy_of_regs())
-            if not inside and (done == count or (span is not None and not span[0] <= pc < span[1])):
-                runner.forget()
-                self._can_keep = True
-                return (None if self.waits else runner.reached(pc)) or stops.StepStop(
-                    vcpu=runner.index, pc=pc, steps=done
-                )
+                if done == count or (span is not None and not span[0] <= pc < span[1]):
+                    return self._end(done, pc)
             if arrivals.call_for_it:
                 self._meet_arrivals(bool(before[RFLAGS + 1] & EFLAGS_IF >> 8))
             if not self.waits and (pc in by_linear or by_physical):
@@ -339,6 +293,87 @@ class Stepper(PreparedSteps):
             if stopping:
                 runner.forget()
                 return None
+
+    def _looks_for_tables(self) -> bool:
+        """Whether it is looked after each step where the tables of the CPU's are."""
+        runner = self.runner
+        return runner.guest.vectors.active and (runner.plan.stepping or not runner.host.profile.guards_restart)
+
+    def _bios_code(self) -> Callable[[int], bool]:
+        """Whether an address is in the code of the BIOS, whose steps are not counted; nothing is for who is in it."""
+        bios = self.runner.guest.machine.bios
+        return _nowhere if bios is None or bios.has_code_at(self.runner.pc) else bios.has_code_at
+
+    def _stride_terms(self, record: list[bytes] | None) -> StrideTerms:
+        runner = self.runner
+        return StrideTerms(
+            plain=raises_nothing,
+            last=LAST,
+            stops=runner.plan.by_linear,
+            ports=runner.ports,
+            out_is_past=runner.host.profile.out_is_past,
+            record=record,
+        )
+
+    def _may_be_plain_here(self) -> bool:
+        """The same as ``_plain_serves``, which is asked again when CS or CR0 are others, or a step was not plain."""
+        state = self.runner.vcpu.registers_at_exit()
+        segment = state[CS], state[CR0]
+        if segment != self._segment:
+            self.runner.forget()
+            self._segment, self._plainly = segment, self._plain_serves()
+        return self._plainly
+
+    def _ready_for_handlers(self, by_out: bool, in_turn: bool) -> None:
+        """For a step that may lead to a handler; ``in_turn``: steps with interrupts and without take turns."""
+        self._have_handlers_trapped(by_out)
+        if in_turn:
+            self._take_turns()
+        self.runner.debug_for_stepping(again=False)
+
+    def _serve_port(self, plain: bool) -> stops.Stop | None:
+        """Answer the access to a port that has ended a step, and end its instruction."""
+        runner = self.runner
+        port, delivered = runner.ports.get(runner.vcpu.io_key), runner.deliveries
+        if plain and port is not None and port.quiet:
+            port.count += 1
+            stop = runner.complete() or runner.spend()
+        else:
+            runner.forget()  # hooks look at pc
+            stop = runner.serve() or runner.complete() or runner.spend()
+        if not plain or runner.deliveries != delivered:
+            self.waits = self.event_waits()
+        runner.forget()
+        return stop
+
+    def _finish(self, before: bytes, plain: bool, by_out: bool) -> stops.Stop | None:
+        """Bring to its end a step from registers ``before`` that KVM has not ended as one."""
+        runner = self.runner
+        runner.forget()
+        self._segment = None
+        entered = not plain or self._begin_again(before, by_out)
+        stop = self._single(before, entered)
+        if stop is None:
+            runner.follow_tables()
+        return stop
+
+    def _with_care(self, before: bytes, watchful: bool, inspected: bool) -> stops.Stop | None:
+        """A step whose instruction is looked at before it runs."""
+        runner = self.runner
+        runner.forget()
+        self._segment = None
+        stop = self._inspected(before, watchful) if inspected else self._step(before, watchful)
+        if stop is None:
+            runner.follow_tables()
+        return stop
+
+    def _end(self, done: int, pc: int) -> stops.Stop:
+        """After the last step: the stop of a breakpoint that is there, else that of so many steps."""
+        runner = self.runner
+        runner.forget()
+        self._can_keep = True
+        reached = None if self.waits else runner.reached(pc)
+        return reached or stops.StepStop(vcpu=runner.index, pc=pc, steps=done)
 
     def _meet_arrivals(self, opened: bool) -> None:
         """Do what is due, and hand in an interrupt that may come into the next step.
