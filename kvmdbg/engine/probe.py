@@ -80,6 +80,13 @@ class HostProfile:
         return self.by_mode["long" if mode.bits == 64 else "prot32"]
 
     @property
+    def emulates(self) -> bool:
+        """Whether KVM's emulator runs all kernel code. It then forgets the #DB of the guest's own EFLAGS.TF behind a
+        write to a port or a device, and behind what the CPU runs instead, and raises one behind ``int n``. (Behind
+        ``outs`` it forgets it on every KVM.)"""
+        return self.runs_on
+
+    @property
     def kernel_trap(self) -> int | None:
         """One byte that stops at CPL 0 in every mode, or None."""
         traps = {self.by_mode[name].trap for name in ("real", "prot32", "long")}

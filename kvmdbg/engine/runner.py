@@ -114,6 +114,7 @@ class Runner(Answering, TrapExits, LastExits):
                 self.forget()
             if not goes_on or vcpu.reason == exits.KVM_EXIT_DEBUG:
                 break  # the instruction ended, and the step with it
+            self.stepper.traps.note_write()
             stop = self.serve()
             if stop is not None:
                 return stop

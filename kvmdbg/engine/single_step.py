@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
 from kvmdbg.engine.handler_traps import HandlerTraps
+from kvmdbg.engine.own_traps import OwnTraps
 from kvmdbg.engine.pushed_flags import PushedFlags
 from kvmdbg.engine.step_end import StepEnd
 from kvmdbg.engine.stepped_instructions import RUN_NATIVELY, WITH_CARE_AND_PREFIXES, needs_care
@@ -42,6 +43,7 @@ class SingleStep:
         self.runner = runner
         self.handlers = HandlerTraps(runner, guest)
         self.flags = PushedFlags(runner, guest)
+        self.traps = OwnTraps(runner)
         self._pages: dict[tuple[int, int], memoryview] = {}
         """By CR3 and linear page number."""
         self._tries = NO_PROGRESS_TRIES
@@ -95,7 +97,7 @@ class SingleStep:
     def _one(self, before: bytes, entered: bool) -> stops.Stop | None:
         runner = self.runner
         vcpu = runner.vcpu
-        own = before[RFLAGS + 1] & 1
+        own = self.traps.begin(before)
         image, source = None, range(0)
         if not entered:
             if self.event_waits() and runner.step_trap is not None:
@@ -113,7 +115,7 @@ class SingleStep:
                     if own:
                         runner.set_general("rflags", runner.vcpu.regs.rflags & ~EFLAGS_TF)
                     stop = self._to_handler(behind)
-                    self._give_trap_flag(own, None)
+                    self._give_trap_flag(own, None, traps=False)
                     return stop
                 if runner.step_trap is not None or runner.host.profile.steps_into_handlers:
                     # else TF may have come into a frame by the debugger's steps
@@ -130,9 +132,12 @@ class SingleStep:
                     if self.not_begun or delivered:
                         return None
                     if vcpu.reason == exits.KVM_EXIT_DEBUG:
+                        if int.from_bytes(frame[1], "little") & EFLAGS_RF:
+                            runner.set_general("rflags", vcpu.regs.rflags | EFLAGS_RF)
                         self._give_trap_flag(own, image)
                         return None
                     entered = True
+        behind_int = self.traps.behind_int()
         moves_debug_register = not entered and self._needs_care(runner.pc) and not source
         if source and image is None:
             with runner.guards.noting_device_reads() as reads:
@@ -143,7 +148,10 @@ class SingleStep:
         if moves_debug_register:
             self._note_debug_registers()
         if stop is None or not (isinstance(stop, stops.FatalStop) or self._unmoved(before)):
-            self._give_trap_flag(own, image)
+            if behind_int not in (None, runner.pc) and not (self.at_handler or self.not_begun):
+                self.flags.correct_frame(before)
+                image = 0
+            self._give_trap_flag(own, image, traps=not self.traps.forgotten(before))
         return stop
 
     def _run_to_return(self) -> None:
@@ -180,7 +188,7 @@ class SingleStep:
         at = runner.stack_pointer + 2 * width
         try:
             flags = runner.guest.space.read_linear(runner, at, width)
-            without_rf = int.from_bytes(flags, "little") & ~(1 << 16)  # RF would hide the breakpoint
+            without_rf = int.from_bytes(flags, "little") & ~EFLAGS_RF  # which would hide the breakpoint
             runner.guest.space.write_linear(runner, at, without_rf.to_bytes(width, "little"))
         except MemoryFault:
             return None
@@ -224,17 +232,18 @@ class SingleStep:
             self._pages[key] = found
         return found
 
-    def _give_trap_flag(self, own: int, image: int | None) -> None:
+    def _give_trap_flag(self, own: int, image: int | None, *, traps: bool = True) -> None:
         """After a step: give the guest its own EFLAGS.TF, which KVM hides in its steps, and the #DB that this brings.
 
         ``own``: whether it was set before the instruction; ``image``: what the instruction has loaded into EFLAGS.
+        Not ``traps``: alone the guest gets no #DB from this KVM behind such an instruction.
         """
         if self.at_handler or self.runner.vcpu.entered_handler:
             return
         runner = self.runner
         if own if image is None or self.not_begun else image & EFLAGS_TF:
             runner.set_general("rflags", runner.vcpu.regs.rflags | EFLAGS_TF)
-        if own and not self.not_begun:
+        if own and traps and not self.not_begun:
             runner.deliver(1, 0, dr6=DR6_BS)
             self._had_bs = self.waits = True
 
@@ -279,6 +288,7 @@ class SingleStep:
                 if runner.host.profile.leaks_trap_flag or before[RFLAGS + 1] & 1:
                     self.flags.correct_pushf(before)
                 return None
+            self.traps.note_write()
             delivered = runner.deliveries
             pending = runner.serve()
             stop = runner.complete()

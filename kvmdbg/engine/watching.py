@@ -12,6 +12,7 @@ from kvmdbg.engine.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.engine.events import MemoryEvent
 from kvmdbg.engine.inspection import PUSHED
 from kvmdbg.engine.outside import Mmio
+from kvmdbg.engine.own_traps import ROUNDS_AT_ONCE
 from kvmdbg.engine.retreat import GuardSpoilt
 from kvmdbg.engine.touch import Touch, change
 from kvmdbg.errors import DeviceFailure, MemoryFault
@@ -38,8 +39,9 @@ class Watching:
         self.runner = runner
         self.shadow: dict[int, bytes] = {}
         self._unjudged: list[tuple[Touch, bytes]] | None = None
-        self._wrote = False
         """While an instruction with an access that exits is completed: its accesses to watches, and values before."""
+        self._wrote: tuple[int, int] | None = None
+        """Its last write that exits: address and size."""
         self._device_reads: dict[int, bytes] | None = None
 
     def prepare(self) -> None:
@@ -105,12 +107,12 @@ class Watching:
             vcpu.mmio_data[:size] = runner.guest.physical.read(address, size)
         if self._unjudged is not None:  # one more access of the instruction that is being completed
             self._unjudged += before
-            self._wrote |= write
+            self._wrote = (address, size) if write else self._wrote
             return None
         own_trap = bool(runner.vcpu.regs.rflags & EFLAGS_TF) and not runner.stepping
         if not (touches or (own_trap and write)):
             return None
-        self._wrote = write
+        self._wrote = (address, size) if write else None
         runner.retreat.spent = True
         pc_at_exit = None if write else runner.pc
         self._unjudged = before
@@ -122,11 +124,16 @@ class Watching:
             self._unjudged = None
         if not write and runner.vcpu.copy_of_regs() == state:
             raise GuardSpoilt({page}, done=False)  # KVM cannot do such a read here (lidt), and tries it for ever
-        if own_trap and self._wrote:
+        if own_trap and self._wrote is not None and not self._in_rounds(*self._wrote):
             runner.deliver(1, 0, dr6=DR6_BS)  # the guest's own, which KVM forgets when a write exits
         if stop is not None and not isinstance(stop, stops.WatchpointStop):
             return stop
         return self._judge_made(made, pc_at_exit) or stop
+
+    def _in_rounds(self, address: int, size: int) -> bool:
+        """Whether this write was by a repeated string instruction that KVM's emulator goes on with, without a trap."""
+        site = self.runner.guest.space.find_accessor(self.runner, address, size, write=True, physical=True)
+        return site == self.runner.pc and self.runner.vcpu.regs.rcx % ROUNDS_AT_ONCE != 0
 
     def _judge_made(self, made: list[tuple[Touch, bytes]], instruction: int | None) -> stops.Stop | None:
         """Judge the accesses of an instruction that is done, each with the watch's value before it."""
@@ -397,7 +404,8 @@ class Watching:
         regs = runner.vcpu.regs
         rip, others = regs.rip, regs.rcx & ~repetition.mask
         runner.set_general("rcx", others | 1)
-        stop = step()
+        with runner.stepper.traps.one_of(repetition.count):
+            stop = step()
         done = not (runner.stepper.at_handler or regs.rcx & repetition.mask)
         left = repetition.count - 1 if done else repetition.count
         if done and left and repetition.while_zero in (None, bool(regs.rflags & EFLAGS_ZF)):

@@ -7,6 +7,7 @@ import pytest
 from kvmdbg.core.session import Session
 from kvmdbg.engine.stops import BreakpointStop, HaltedStop, StepStop
 from kvmdbg.pytest_plugin import Guests
+from tests.core.long_mode_handler import with_handler
 
 pytestmark = pytest.mark.kvm
 
@@ -176,6 +177,135 @@ def test_a_snapshot_holds_the_flag_and_the_trap_that_waits(kvm_guest: Guests) ->
         ends.append((word(dbg, 0x600), dbg.regs.di))
         dbg.snapshots.restore("waiting")
     assert ends[0] == ends[1]
+
+
+TRAPPED = """
+    xor ax, ax
+    mov ds, ax
+    mov ss, ax
+    mov sp, 0x7000
+    mov bx, 0xd000
+    mov es, bx
+    mov word ptr [4], offset debug
+    mov word ptr [6], ax
+    mov word ptr [0x80], offset interrupt
+    mov word ptr [0x82], ax
+    mov si, 0x3000
+    mov di, 0x4000
+    mov bx, 0
+    mov dx, 0x80
+    pushf
+    pop cx
+    or cx, 0x100
+    push cx
+    mov cx, 3
+    popf
+here:
+    {instructions}
+    mov bp, [0x600]
+    pushf
+    pop dx
+    and dx, 0xfeff
+    push dx
+    popf
+    hlt
+debug:
+    inc word ptr [0x600]
+    iret
+interrupt:
+    iret
+"""
+
+
+@pytest.mark.parametrize(
+    "instructions",
+    [
+        "int 0x20",
+        "into",
+        "push ds; pop es; rep movsb",
+        "push ds; pop es; mov sp, 0x4f00; rep movsb; mov sp, 0x7000",
+        "push ds; pop es; rep stosw",
+        "push ds; pop es; movsw",
+        "lfence; nop; mfence; pushf; pop ax",
+        "lfence; int 0x20",
+    ],
+)
+def test_a_guest_that_steps_itself_over_other_instructions(kvm_guest: Guests, instructions: str) -> None:
+    """As many #DBs as alone, at the same places: stepped, with breakpoints, and with the data's page guarded."""
+    text = TRAPPED.format(instructions=instructions.replace("; ", "\n"))
+    alone = kvm_guest(asm=text)
+    assert isinstance(alone.run(timeout=50), HaltedStop)
+    wanted = alone.regs.snapshot(), word(alone, 0x600), alone.physical.read(0x3000, 0x4000)
+    for way in ("step", "breakpoints", "write", "read", "access", "step, guarded"):
+        dbg = kvm_guest(asm=text)
+        if way.startswith("step"):
+            if "guarded" in way:
+                dbg.watch(0x4080, 4, when="0")
+            while isinstance(dbg.step(), StepStop):
+                pass
+        elif way == "breakpoints":
+            for place in ("here", "interrupt", "debug"):
+                dbg.break_at(place, when="0")
+            assert isinstance(dbg.run(timeout=50), HaltedStop)
+        else:
+            dbg.watch(0x4080, 4, way)
+            assert isinstance(dbg.run(timeout=50), HaltedStop)
+        assert (dbg.regs.snapshot(), word(dbg, 0x600), dbg.physical.read(0x3000, 0x4000)) == wanted, way
+
+
+@pytest.mark.parametrize(
+    "instructions",
+    [
+        "out dx, al",
+        "outsb",
+        "rep outsb",
+        "stosb",
+        "rep stosb",
+        "es; add byte ptr [0], 1",
+        "insb",
+        "es; lodsb",
+        "in al, dx",
+    ],
+)
+def test_a_guest_that_steps_itself_over_an_access_to_a_device(kvm_guest: Guests, instructions: str) -> None:
+    """A KVM that emulates all code forgets the #DB behind some: so it does where the debugger steps."""
+    text = TRAPPED.format(instructions=instructions.replace("; ", "\n"))
+    alone, dbg, passing = (kvm_guest(asm=text, memory="512K") for _ in range(3))
+    assert isinstance(alone.run(timeout=50), HaltedStop)
+    while isinstance(dbg.step(), StepStop):
+        pass
+    passing.break_at("here", when="0")
+    assert isinstance(passing.run(timeout=50), HaltedStop)
+    for other in (dbg, passing):
+        assert (other.regs.snapshot(), word(other, 0x600)) == (alone.regs.snapshot(), word(alone, 0x600))
+
+
+def test_a_return_that_sets_the_resume_flag(kvm_guest: Guests) -> None:
+    """It is in the frame of what the next instruction raises, stepped or not."""
+    body = """
+        mov rbx, rsp
+        push 0x10
+        push rbx
+        push 0x10002
+        push 8
+        lea rax, [rip + there]
+        push rax
+        iretq
+    there: int3
+        nop
+        hlt
+    """
+    text = with_handler(3, body, "nop")
+    frames = []
+    for way in ("alone", "step", "breakpoint"):
+        dbg = kvm_guest(asm=text, mode="long")
+        if way == "breakpoint":
+            dbg.break_at("there", when="0")
+        while isinstance(dbg.step() if way == "step" else dbg.run(timeout=50), StepStop):
+            pass
+        assert isinstance(dbg.last_stop, HaltedStop)
+        frames.append((dbg.physical.read(0x6F00, 0x100), dbg.regs.snapshot()))
+    assert frames[1:] == frames[:1] * 2
 
 
 # What KVM completes by itself or leaves the guest for, and what else is special about a step.

@@ -124,8 +124,8 @@ MUTATIONS = (
     Mutation(
         "the guest's own single-step trap leaves DR6.BS clear",
         "engine/single_step.py",
-        "        if own and not self.not_begun:\n            runner.deliver(1, 0, dr6=DR6_BS)\n",
-        "        if own and not self.not_begun:\n            runner.deliver(1, 0)\n",
+        "        if own and traps and not self.not_begun:\n            runner.deliver(1, 0, dr6=DR6_BS)\n",
+        "        if own and traps and not self.not_begun:\n            runner.deliver(1, 0)\n",
     ),
     Mutation(
         "conditions are taken for true",
