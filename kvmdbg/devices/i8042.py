@@ -178,6 +178,10 @@ class Keyboard:
         """Take the next byte into the output buffer if that is empty; the lines as it has it."""
         while self._output is None and (found := self._next()) is not None:
             self._output = found
+        self._show()
+
+    def _show(self) -> None:
+        """The lines as the output buffer has it."""
         wanted = set()
         if self._output is not None:
             line, enabled = (MOUSE_IRQ, CONFIG_IRQ12) if self._output[1] == MOUSE else (IRQ, CONFIG_IRQ1)
@@ -210,10 +214,13 @@ class Keyboard:
         time = self._board.time
         if not time.runs or time.now() >= self._ready_at:
             return True
+        self._await()
+        return False
+
+    def _await(self) -> None:
         if self._waits_until != self._ready_at:
             self._waits_until = self._ready_at
-            time.at(self._ready_at, self.hurry)
-        return False
+            self._board.time.at(self._ready_at, self.hurry)
 
     def hurry(self) -> None:
         """Whatever the keyboard is to send has come."""
@@ -330,14 +337,24 @@ class Keyboard:
 
     def save(self) -> Any:
         here = [self.config, self.output_port, self.waits, list(self._answers), self._output, self._last, self._break]
-        return [*here, self._wrote, self.keyboard.save(), self.mouse.save()]
+        return [
+            *here,
+            self._wrote,
+            self._asked,
+            self._ready_at,
+            self._waits_until,
+            self.keyboard.save(),
+            self.mouse.save(),
+        ]
 
     def load(self, state: Any) -> None:
         self.config, self.output_port, self.waits, answers, output, self._last, self._break, *rest = state
-        self._wrote, keyboard, mouse = rest
+        self._wrote, self._asked, self._ready_at, awaited, keyboard, mouse = rest
         self._answers = deque((value, source) for value, source in answers)
         self._output = None if output is None else (output[0], output[1])
         self.keyboard.load(keyboard)
         self.mouse.load(mouse)
-        self._ready_at = self._waits_until = 0
-        self._settle()
+        self._waits_until = 0
+        if awaited:
+            self._await()
+        self._show()

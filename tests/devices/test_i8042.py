@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvmdbg.devices.i8042 import COMMAND, DATA, KEYS, Keyboard, keys_of, scan_codes
+from kvmdbg.devices.pic import Pic
 from kvmdbg.devices.ps2 import SET_2, TO_SET_1
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.board import Board
@@ -430,6 +431,29 @@ def test_state_is_kept(wired: Wired) -> None:
     assert other.read() == b"\x1e\x9e\xfa"
     other.data(5)  # the byte of ED
     assert other.read() == b"\xfa" and other.keyboard.details()["lights"] == "scroll lock, caps lock"
+
+
+def test_a_byte_that_is_under_way_is_so_after_a_load(wired: Wired) -> None:
+    """Of a guest that hears of keys by interrupts."""
+    host = [0]
+    machines = []
+    for _ in range(2):
+        board = Board(lambda data: None)
+        board.time._host = lambda: host[0]
+        board.pic = Pic(board)
+        board.pic.set_up(8, 0x70, (1,))
+        machines.append((board, Keyboard(board, Keyboard.options)))
+    (board, keyboard), (other_board, other) = machines
+    board.time.start()
+    keyboard.press("a")
+    assert keyboard.read(DATA, 1) == 0x1E and not keyboard.read(COMMAND, 1) & 1
+    other.load(keyboard.save())
+    other_board.time.start()
+    assert not other.read(COMMAND, 1) & 1
+    host[0] = 1_000_000
+    for time in (board.time, other_board.time):
+        time.pass_to(time.now())
+    assert other.read(COMMAND, 1) & 1 and other.read(DATA, 1) == keyboard.read(DATA, 1) == 0x9E
 
 
 def test_described(wired: Wired) -> None:
