@@ -8,12 +8,14 @@ from typing import Annotated, Any
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import CommandTextArg, NumberType, RestType
+from kvmdbg.commands.print_settings import style_of
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Group, Message, Result, SourceText, Table
 from kvmdbg.commands.views import MORE_PARTS
 from kvmdbg.commands.words import functions_of_frames
 from kvmdbg.debuginfo.backtrace import Frame, call_frame_address
 from kvmdbg.errors import KvmdbgError, UsageError
+from kvmdbg.record import replace
 
 FARTHEST = 100_000
 """So many frames are looked through for the outermost ones."""
@@ -91,14 +93,15 @@ def _rows(
 def arguments_of(dbg: Interpreter, frame: Frame) -> dict[str, str]:
     """The arguments of a frame's function and their values, as far as they are known."""
     try:
-        return dbg.session.contexts.source_of(frame).values(parameters=True)
+        style = replace(style_of(dbg), pretty=False, array=False)
+        return dbg.session.contexts.source_of(frame).values(parameters=True, style=style)
     except KvmdbgError:
         return {}
 
 
 def _locals_of(dbg: Interpreter, frame: Frame) -> Result:
     try:
-        values = dbg.session.contexts.source_of(frame).values(parameters=False)
+        values = dbg.session.contexts.source_of(frame).values(parameters=False, style=style_of(dbg))
     except KvmdbgError as error:
         return Message(f"        {error}")
     text = "\n".join(f"        {name} = {value}" for name, value in values.items()) or "        No locals."

@@ -23,6 +23,7 @@ MEANINGS = {
     "null-stop": "whether an array of characters ends at its first zero",
     "pretty": "whether the members of a structure stand on lines of their own",
     "repeats": "from how many equal elements on they are counted instead of shown",
+    "static-members": "whether static members are shown with a class",
     "symbol": "whether the name of what a pointer points to is shown",
     "union": "whether unions inside of structures are shown",
 }
@@ -31,7 +32,7 @@ IGNORED = frozenset(
     """
     asm-demangle characters demangle entry-values finish frame-arguments frame-info inferior-events max-symbolic-offset
     memory-tag-violations nibbles object pascal_static-members raw-frame-arguments raw-values sevenbit-strings
-    static-members symbol-filename symbol-loading thread-events type vtbl
+    symbol-filename symbol-loading thread-events type vtbl
     """.split()
 )
 WORDS = {"on": True, "1": True, "yes": True, "enable": True, "": True, "off": False, "0": False, "no": False,

@@ -41,8 +41,11 @@ def _variables(dbg: Interpreter, *, parameters: bool) -> Result:
     if variables.function() is None:
         told = "Nothing is known of the function at pc: it has no debug information (compile with -g)."
         return Message("\n".join((told, *(f"{one}." for one in dbg.session.files.missing))))
+    from kvmdbg.commands.print_settings import style_of
+
     found = variables.visible(parameters=parameters)
-    rows = tuple((one.name, variables.value(one), one.type.name) for one in found)
+    style = style_of(dbg)
+    rows = tuple((one.name, variables.value(one, style), one.type.name) for one in found)
     what = "arguments" if parameters else "locals"
     data = tuple({"name": name, "value": value, "type": type_} for name, value, type_ in rows)
     return Table(what, ("Name", "Value", "Type"), rows, f"No {what}.", data)

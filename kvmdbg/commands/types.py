@@ -46,14 +46,15 @@ def _type_of(dbg: Interpreter, text: str) -> tuple[CType, bool]:
 def ptype(dbg: Interpreter, flags: Annotated[str, FlagsType("otmxd", "/o")] = "", name: CNameArg = "") -> Result:
     """Show a type (struct point, unsigned long, a typedef), or the type of an expression, with its members (DWARF).
 
-    Names that typedefs give are resolved. /o shows the offset and the size of each member, and the holes between them.
+    Names that typedefs give are resolved. /m leaves member functions of C++ out. /o shows the offset and the size
+    of each member, and the holes between them.
     """
     if not name:
         raise UsageError("ptype needs an expression or a type, as in ptype struct point")
     found = _type_of(dbg, name)[0]
     if "o" in flags and found.resolved.is_structure:
         return Message(layout(found), data={"type": found.name})
-    return Message(f"type = {declaration(found)}", data={"type": found.name})
+    return Message(f"type = {declaration(found, methods='m' not in flags)}", data={"type": found.name})
 
 
 @command(

@@ -39,6 +39,10 @@ class SourceScope:
         self.pointer_size = source.word_size if source is not None else 0
         self.long_size = self.pointer_size or (8 if bits == 64 else 4)
 
+    @property
+    def language(self) -> str:
+        return self.source.language if self.source is not None else ""
+
     def variable(self, name: str) -> CType | None:
         return self.source.variable(name) if self.source is not None else None
 
@@ -50,6 +54,9 @@ class SourceScope:
 
     def type(self, name: str) -> CType | None:
         return self.source.type(name) if self.source is not None else None
+
+    def overloads(self, name: str) -> list[tuple[str, CType]]:
+        return self.source.overloads(name) if self.source is not None else []
 
     def constant(self, name: str) -> tuple[int, CType] | None:
         return self.source.constant(name) if self.source is not None else None
@@ -333,7 +340,7 @@ class Contexts:
         if expression.type is None:
             return self.evaluate(text).type
         expression.bind(self.selected)
-        return expression.type
+        return expression.reference or expression.type
 
     def locals(self) -> dict[str, str]:
         """The local variables of the function that pc is in, with their values in words."""

@@ -55,6 +55,16 @@ class _UnitInfo:
         self.variables: dict[str, Any] = {}
         self.types: dict[str, Any] = {}
         self.constants: dict[str, tuple[int, Any]] = {}
+        self.aliases: dict[str, str] = {}
+        """Other names of namespaces, and what they stand for: "short::" for "long::er::"."""
+
+    def meant(self, name: str) -> str:
+        """A name with the namespaces that it stands for."""
+        for alias, scope in self.aliases.items():
+            keyword, _, rest = name.rpartition(" ")
+            if rest.startswith(alias):
+                return f"{keyword} {scope}{rest[len(alias) :]}".lstrip()
+        return name
 
 
 class DebugInfo:
@@ -85,6 +95,18 @@ class DebugInfo:
                     at -= 1
         return None
 
+    def language(self, address: int) -> str:
+        """What the code at an address is written in; "" where that is not known."""
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            return next((self._reader.language(self.dwarf.die(unit)[1]) for unit in self.dwarf.units_at(address)), "")
+
+    def main_language(self) -> str:
+        """What the first unit is written in that is not in assembly; "" for none, and of a large file."""
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            units = [] if self.dwarf.is_large else self.dwarf.units()
+            found = (self._reader.language(self.dwarf.die(unit)[1]) for unit in units)
+            return next((one for one in found if one not in ("", "asm")), "")
+
     def _units(self, name: str, near: int | None) -> Iterator[Unit]:
         """The units to look for a name in: those at the address ``near`` first."""
         first = self.dwarf.units_at(near) if near is not None else []
@@ -96,7 +118,8 @@ class DebugInfo:
         """The variable outside of functions with that name; that of the unit at the address ``near`` before others."""
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
             for unit in self._units(name, near):
-                die = self._reader.unit(unit).variables.get(name)
+                known = self._reader.unit(unit)
+                die = known.variables.get(known.meant(name))
                 found = self._reader.variable(unit, die) if die is not None else None
                 if found is not None and found.location:
                     return found
@@ -108,7 +131,8 @@ class DebugInfo:
         plain = without_scopes(rest if keyword in ("struct", "class", "union", "enum") else name)
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
             for unit in self._units(plain, near):
-                die = self._reader.unit(unit).types.get(name)
+                known = self._reader.unit(unit)
+                die = known.types.get(known.meant(name))
                 if die is not None:
                     return self._reader.type_of(die)
         return None
@@ -181,7 +205,8 @@ class DebugInfo:
             for unit in self.dwarf.units():
                 if unit.path != file and not unit.path.endswith(f"/{file}"):
                     continue
-                die = self._reader.unit(unit).variables.get(name)
+                known = self._reader.unit(unit)
+                die = known.variables.get(known.meant(name))
                 if die is not None:
                     return self._reader.variable(unit, die)
         return None
@@ -190,7 +215,8 @@ class DebugInfo:
         """The enumerator of that name and its enumeration."""
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
             for unit in self._units(name, near):
-                found = self._reader.unit(unit).constants.get(name)
+                known = self._reader.unit(unit)
+                found = known.constants.get(known.meant(name))
                 if found is not None:
                     return found[0], self._reader.type_of(found[1])
         return None
@@ -275,6 +301,10 @@ class _Reader(TypeReader):
                     self._nested(found, die, base, f"{scope}{name}::")
             elif tag in ("DW_TAG_namespace", "DW_TAG_module"):
                 self._index(found, die, base, f"{scope}{name}::" if name else scope)
+            elif tag == "DW_TAG_imported_declaration" and name and "DW_AT_import" in die.attributes:
+                meant = die.get_DIE_from_attribute("DW_AT_import")
+                if meant.tag == "DW_TAG_namespace":  # namespace name = meant
+                    found.aliases[f"{scope}{name}::"] = scope_of(meant) + text(meant, "DW_AT_name") + "::"
 
     def _code(self, found: _UnitInfo, die: Any, base: int) -> None:
         places = extent(self._file, die, base)
@@ -287,6 +317,8 @@ class _Reader(TypeReader):
             name = text(die, "DW_AT_name")
             if die.tag == "DW_TAG_subprogram":
                 self._code(found, die, base)
+            if die.tag in ("DW_TAG_member", "DW_TAG_variable") and "DW_AT_const_value" in die.attributes:
+                _keep(found.variables, "", scope, name, die)
             if die.tag in _TYPES and name and "DW_AT_declaration" not in die.attributes:
                 _keep(found.types, _TYPES[die.tag], scope, name, die)
                 if die.tag == "DW_TAG_enumeration_type":

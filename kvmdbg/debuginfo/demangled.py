@@ -29,7 +29,7 @@ def demangled(name: str) -> str:
         return name
     found = str(parsed)
     if not RUST_HASH.search(found):
-        return found
+        return _as_gdb_has_it(found)
     found = RUST_HASH.sub("", found)
     for sign, meant in RUST_SIGNS.items():
         found = found.replace(sign, meant)
@@ -37,15 +37,82 @@ def demangled(name: str) -> str:
     return re.sub(r"(^|::)_<", r"\1<", found)
 
 
+_NUMBER_ARGUMENT = re.compile(r"\((bool|int|unsigned int|long|unsigned long|long long|unsigned long long)\)(-?\d+)")
+_NUMBER_ENDINGS = {"int": "", "unsigned int": "u", "long": "l", "unsigned long": "ul", "long long": "ll",
+                   "unsigned long long": "ull"}  # fmt: skip
+_MADE = re.compile(r"([\w~]+)((?:<.*>)?)::\{(?:\w+ )?(ctor|dtor)\}")
+
+
+def _as_gdb_has_it(name: str) -> str:
+    """What the demangler gives, in the words of others: without the types that templates return, ``const`` behind."""
+    name = name.replace("_GLOBAL__N_1::", f"{ANONYMOUS}::")
+    name = _NUMBER_ARGUMENT.sub(
+        lambda one: str(bool(int(one[2]))).lower() if one[1] == "bool" else one[2] + _NUMBER_ENDINGS[one[1]], name
+    )
+    name = _MADE.sub(lambda one: f"{one[1]}{one[2]}::{'~' if one[3] == 'dtor' else ''}{one[1]}", name)
+    own, takes = in_two(name)
+    match = re.fullmatch(r"(.*?) (const|volatile|const volatile)", own)
+    if match is not None and takes:
+        own, takes = match[1], f"{takes} {match[2]}"
+    return own[_start_of(own) :] + takes if takes else own
+
+
+def in_two(name: str) -> tuple[str, str]:
+    """A function's name and what it takes: "kern::Heap::alloc", "(int) const"."""
+    depth, at = 0, 0
+    while at < len(name):
+        if name.startswith(ANONYMOUS, at):
+            at += len(ANONYMOUS)
+            continue
+        if name.startswith("operator", at) and (match := _OPERATOR.match(name, at)):
+            at = match.end()
+            continue
+        if name[at] == "(" and not depth:
+            return name[:at], name[at:]
+        depth += (name[at] in "<(") - (name[at] in ">)")
+        at += 1
+    return name, ""
+
+
+ANONYMOUS = "(anonymous namespace)"
+_OPERATOR = re.compile(r"operator(?:\(\)|->\*?|<=>|<<=?|>>=?|[<>]=?|\b(?=\W))")
+
+
+def _start_of(name: str) -> int:
+    """Where a function's name begins behind the type that it returns, which templates have in their symbols."""
+    depth = start = 0
+    if "operator " in name:
+        return 0
+    for at, letter in enumerate(name.replace(ANONYMOUS, "_" * len(ANONYMOUS))):
+        depth += (letter in "<(") - (letter in ">)")
+        if letter == " " and not depth:
+            start = at + 1
+    return start if "<" in name[start:] else 0
+
+
 def is_called(symbol: str, name: str) -> bool:
     """Whether a user means a symbol by this name: its name in the source, with or without outer scopes and types."""
     if not symbol.startswith("_Z"):
         return False
-    wanted, paren, types = name.partition("(")
-    known, _, takes = demangled(symbol).partition("(")
+    wanted, types = in_two(name.replace(f"{ANONYMOUS}::", ""))
+    known, takes = in_two(demangled(symbol).replace(f"{ANONYMOUS}::", ""))
     if known != wanted and not known.endswith(f"::{wanted}"):
         return False
-    return not paren or types.rstrip(") ").replace(" ", "") == takes.rpartition(")")[0].replace(" ", "")
+    wanted, known = _plain_types(types), _plain_types(takes)
+    return not types or wanted in (known, known.removesuffix("const"))
+
+
+def is_exactly(symbol: str, name: str) -> bool:
+    """The same with all scopes but those without a name."""
+    found = in_two(demangled(symbol).replace(f"{ANONYMOUS}::", ""))[0]
+    return is_called(symbol, name) and found == in_two(name.replace(f"{ANONYMOUS}::", ""))[0]
+
+
+def _plain_types(types: str) -> str:
+    """The types of parameters, compared as "(char const*)" and "(const char *)" are."""
+    inner, _, behind = types.rpartition(")")
+    parts = [re.sub(r"^\s*const\s+(\w+(?:\s\w+)*)", r"\1 const", one) for one in inner[1:].split(",")]
+    return f"{','.join(parts)}){behind}".replace(" ", "").replace("(void)", "()").replace("void)", ")")
 
 
 def last_part(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 
-from kvmdbg.debuginfo.demangled import demangled, is_called, last_part
+from kvmdbg.debuginfo.demangled import demangled, is_called, is_exactly, last_part
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.image import Symbol
 
@@ -99,7 +99,12 @@ class SymbolTable:
         found = self.lookup(name)
         if found is None and "::" in name:
             found = next(iter(self.all_named(name)), None) or self.lookup(name.rpartition("::")[2])
-        return found
+        return found or next(iter(self.overloads(name)), None)
+
+    def overloads(self, name: str) -> list[Symbol]:
+        """The functions of C++ with exactly that name, of which there may be several with other types."""
+        own = last_part(name)
+        return [one for one in self._symbols if own in one.name and is_exactly(one.name, name)] if own else []
 
     def complete(self, prefix: str) -> list[str]:
         """The names that start with ``prefix``, sorted."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from kvmdbg.debuginfo.attribute_values import LANGUAGES, SCOPED, member_offset, scope_of
+from kvmdbg.debuginfo.classes import access_of, ending_of, slot_of, virtual_base
 from kvmdbg.debuginfo.dwarf import Dwarf, place_of, text
-from kvmdbg.language.ctype import VOID, CType, Member, Variants, array_of
+from kvmdbg.language.ctype import VOID, CType, Member, Method, Static, Variants, array_of
 
 _WIDE = {"wchar_t": "L", "char16_t": "u", "char32_t": "U"}
 
@@ -82,7 +83,16 @@ class TypeReader:
         self._pointer_type(die, made)
         made.reference = True
 
-    _rvalue_reference_type = _reference_type
+    def _rvalue_reference_type(self, die: Any, made: CType) -> None:
+        self._reference_type(die, made)
+        made.rvalue = True
+
+    def _ptr_to_member_type(self, die: Any, made: CType) -> None:
+        made.kind, made.target = "member", self._type_at(die)
+        if "DW_AT_containing_type" in die.attributes:
+            made.owner = self.type_of(die.get_DIE_from_attribute("DW_AT_containing_type"))
+        word = self._file.bits // 8
+        made.size = 2 * word if made.target.kind == "function" else word
 
     def _typedef(self, die: Any, made: CType) -> None:
         made.qualify(self._type_at(die), "")
@@ -107,18 +117,60 @@ class TypeReader:
         made.kind = kind
         made.is_empty = not made.size and "DW_AT_declaration" not in die.attributes
         self._named(die, made, kind)
+        usual = "private" if kind == "class" else "public"
         for child in die.iter_children():
             attributes = child.attributes
+            access = access_of(child, usual)
             if child.tag == "DW_TAG_variant_part":
                 self._variant_part(child, made)
-            if child.tag == "DW_TAG_inheritance":
-                base, place = self._type_at(child), attributes.get("DW_AT_data_member_location")
-                made.members.append(Member(f"<{base.given}>", base, member_offset(place.value) if place else 0))
-            if child.tag != "DW_TAG_member" or "DW_AT_external" in attributes:  # a static one is a variable
-                continue
-            made.members.append(self._member(child))
+            elif child.tag == "DW_TAG_inheritance":
+                made.members.append(self._base_class(child, access))
+            elif child.tag == "DW_TAG_subprogram" and made.language == "c++":
+                self._method(child, made, access)
+            elif child.tag in ("DW_TAG_member", "DW_TAG_variable") and (
+                child.tag == "DW_TAG_variable" or "DW_AT_external" in attributes
+            ):
+                value = attributes.get("DW_AT_const_value")
+                known = int(value.value) if value is not None and isinstance(value.value, int) else None
+                name, type_ = text(child, "DW_AT_name"), self._type_at(child)
+                made.statics.append(Static(name, type_, access, len(made.members), known))
+            elif child.tag == "DW_TAG_member":
+                is_made = "DW_AT_artificial" in attributes
+                made.members.append(self._member(child, "private" if is_made else access, is_made))
 
-    def _member(self, die: Any) -> Member:
+    def _base_class(self, die: Any, access: str) -> Member:
+        base, place = self._type_at(die), die.attributes.get("DW_AT_data_member_location")
+        name, is_virtual = f"<{base.given}>", "DW_AT_virtuality" in die.attributes
+        if not is_virtual or place is None or isinstance(place.value, int):
+            return Member(name, base, member_offset(place.value) if place else 0, access=access)
+        return Member(name, base, 0, access=access, virtual=virtual_base(bytes(place.value), self._file.bits // 8))
+
+    def _method(self, die: Any, made: CType, access: str) -> None:
+        attributes = die.attributes
+        type_ = CType("function", "", 1)
+        method = Method(
+            text(die, "DW_AT_name"), type_, access,
+            text(die, "DW_AT_linkage_name") or text(die, "DW_AT_MIPS_linkage_name"),
+            virtual="DW_AT_virtuality" in attributes,
+            slot=slot_of(die),
+            static="DW_AT_object_pointer" not in attributes and not self._takes_this(die),
+            ending=ending_of(die),
+            made="DW_AT_artificial" in attributes,
+        )  # fmt: skip
+        made.methods.append(method)
+        self.signature(die, type_)
+        takes = [one for one in die.iter_children() if one.tag == "DW_TAG_formal_parameter"]
+        type_.parameters = [
+            type for at, (one, type) in enumerate(zip(takes, type_.parameters or (), strict=True))
+            if not at or "DW_AT_artificial" not in one.attributes  # how a destructor is called is no argument
+        ]  # fmt: skip
+
+    @staticmethod
+    def _takes_this(die: Any) -> bool:
+        first = next((one for one in die.iter_children() if one.tag == "DW_TAG_formal_parameter"), None)
+        return first is not None and "DW_AT_artificial" in first.attributes
+
+    def _member(self, die: Any, access: str = "public", is_made: bool = False) -> Member:
         attributes = die.attributes
         place = attributes.get("DW_AT_data_member_location")
         bits = attributes.get("DW_AT_bit_size")
@@ -130,7 +182,8 @@ class TypeReader:
             offset, bit = first.value // 8, first.value % 8
         elif bits is not None and "DW_AT_bit_offset" in attributes:  # DWARF 3: counted from the other end
             bit = type_.size * 8 - attributes["DW_AT_bit_offset"].value - bits.value
-        return Member(text(die, "DW_AT_name"), type_, offset, bit, int(bits.value) if bits is not None else 0)
+        width = int(bits.value) if bits is not None else 0
+        return Member(text(die, "DW_AT_name"), type_, offset, bit, width, access, is_made)
 
     def _variant_part(self, die: Any, made: CType) -> None:
         """The members of which one is there at a time, and what says which."""

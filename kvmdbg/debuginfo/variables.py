@@ -147,6 +147,20 @@ class Variables:
         """Bytes of a pointer and of a long in the program."""
         return self._files.dwarf()[0][0].bits // 8
 
+    @property
+    def language(self) -> str:
+        """What the code that looks is written in; where it has no lines, as in a start-up file, the first unit that a
+        compiler has made."""
+        for info, base in self._information():
+            with suppress(LoadError):
+                if (found := info.language(self.here - base)) not in ("", "asm"):
+                    return found
+        for info, _ in self._information():
+            with suppress(LoadError):
+                if found := info.main_language():
+                    return found
+        return ""
+
     def function(self) -> tuple[Function, int] | None:
         """The function of the selected frame, and what its file's addresses are moved by."""
         found = _function_at(self._files, self.here)
@@ -183,15 +197,18 @@ class Variables:
         chain = Functions.of(found[0].dwarf).chain(at) if found is not None else []
         return next((one.offset for one in reversed(chain) if one.origin is not None), function.offset)
 
-    def values(self, *, parameters: bool) -> dict[str, str]:
+    def values(self, *, parameters: bool, style: Style = PLAIN) -> dict[str, str]:
         """The same by name, with their values in words."""
-        return {one.name: self.value(one) for one in self.visible(parameters=parameters)}
+        return {one.name: self.value(one, style) for one in self.visible(parameters=parameters)}
 
     def find(self, name: str) -> Variable | None:
         """The variable of that name that is seen here: a local one before a global one.
 
         Of a certain place are ``file.c::name``, ``function::name``, ``::name`` (no local one).
         """
+        name = name.replace("(anonymous namespace)::", "")
+        if "(" in name:
+            return None  # a function with its types
         scope, within, plain = name.rpartition("::")
         if within and scope and (one := self._inside_of(scope, plain)) is not None:
             return one
@@ -262,6 +279,16 @@ class Variables:
                     return found
         return None
 
+    def overloads(self, name: str) -> list[tuple[str, CType]]:
+        """The functions of C++ with exactly that name: each with its types in its name, and its type."""
+        found = []
+        for symbol in self._files.symbols.overloads(name):
+            for info, base in self._information():
+                with suppress(LoadError):
+                    if (type_ := info.function_type(symbol.address - base)) is not None:
+                        found.append((symbol.name, type_))
+        return found
+
     def where(self, name: str) -> Place:
         """Where the variable of that name is now. NotThere, MemoryFault."""
         found = self.find(name)
@@ -323,11 +350,12 @@ class Variables:
 
     # --- values in words ---------------------------------------------------------------------------
 
-    def value(self, variable: Variable) -> str:
+    def value(self, variable: Variable, style: Style = PLAIN) -> str:
         """A variable's value as C shows it, or why it has none."""
         try:
             place = self.place(variable)
-            return self.printer().show(variable.type, self._bytes(place, variable.type.size), at=place.address)
+            data = self._bytes(place, variable.type.size)
+            return self.printer(style).show(variable.type, data, at=place.address)
         except (NotThere, MemoryFault) as error:
             return f"<{error}>"
 
@@ -344,7 +372,14 @@ class Variables:
             word = self.word_size if self.known else 8 if self._cpu.mode.bits == 64 else 4
         except SessionStateError:
             word = 8  # while the guest runs its mode is not known
-        return Printer(self._read, self.label, style, word=word)
+        return Printer(self._read, self.label, style, word=word, static=self._static_member)
+
+    def _static_member(self, name: str) -> int | None:
+        """Where a static member of a class is."""
+        found = self.find(name)
+        with suppress(NotThere, MemoryFault):
+            return self.place(found).address if found is not None and found.name == name.rpartition("::")[2] else None
+        return None
 
     def label(self, address: int) -> str:
         """The name of what is at an address, as gdb writes it: "table+8"."""

@@ -265,12 +265,40 @@ class SizeOfValue(Number):
 
 
 class Symbol(Node):
-    """A symbol's address. Of a function that the source declares ``type`` is its type."""
+    """A symbol's address. Of a function that the source declares ``type`` is its type; of a member function ``this`` is
+    the address of the object that it is called on."""
 
     name: str
+    this: Node | None = None
 
     def emit(self, make: Generator) -> Code:
         return Code(make.parameter("symbol", self.name, self.column), 0, MASK)
+
+
+class Bound(Node):
+    """A virtual member function of an object: ``function`` reads its address from the object's table."""
+
+    function: Node
+    this: Node
+
+    def parts(self) -> tuple[Node, ...]:
+        return self.function, self.this
+
+    def emit(self, make: Generator) -> Code:
+        return self.function.emit(make)
+
+
+class MemberFunction(Node):
+    """``&Base::plain``: a pointer to a member function that is not virtual."""
+
+    function: Node
+
+    def parts(self) -> tuple[Node, ...]:
+        return (self.function,)
+
+    def emit(self, make: Generator) -> Code:
+        size = self.type.size
+        return Code(f"({self.function.emit(make).text}).to_bytes({size}, 'little')")
 
 
 class Name(Node):
@@ -312,12 +340,13 @@ class SegmentOffset(Node):
 class Memory(Node):
     """What is at ``address``; ``type`` is its type there, ``where`` the space it lies in.
 
-    ``cast``: an expression has given it this type.
+    ``cast``: an expression has given it this type. ``reference``: the type of the reference that was written for it.
     """
 
     address: Node
     where: str
     cast: bool = False
+    reference: CType | None = None
 
     def parts(self) -> tuple[Node, ...]:
         return (self.address,)
@@ -338,6 +367,20 @@ class Memory(Node):
             return self.at(make)
         make.reads = True
         return make.of_memory(f"read({self.at(make).text}, {self.size()}, '{self.where}')", self.type)
+
+
+class VirtualBase(Node):
+    """The address of a virtual base of the object at ``address``; ``find`` is its member's ``virtual``."""
+
+    address: Node
+    find: Any
+
+    def parts(self) -> tuple[Node, ...]:
+        return (self.address,)
+
+    def emit(self, make: Generator) -> Code:
+        reader = f"lambda at, size: ctx.read(at, size, '{LINEAR}')"
+        return Code(f"{make.held(self.find).text}({reader}, {self.address.emit(make).text})", 0, MASK)
 
 
 class Several(Memory):

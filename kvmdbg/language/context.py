@@ -22,11 +22,18 @@ class Scope(Protocol):
     def pointer_size(self) -> int:
         """Bytes that a pointer has as the source's compiler makes it; 0: by the CPU's mode."""
 
+    @property
+    def language(self) -> str:
+        """What the source is written in, "c" or "c++"; "" where that is not known."""
+
     def variable(self, name: str) -> CType | None:
         """The type of a variable or a function, None where there is none of that name.
 
         The name may have a scope before it: ``file.c::name``, ``function::name``, ``::name``.
         """
+
+    def overloads(self, name: str) -> list[tuple[str, CType]]:
+        """The functions of C++ with exactly that name: what the symbol of each is called, and its type."""
 
     def variable_type(self, name: str) -> CType | None:
         """The type that a convenience variable or a value of the history has, by its name without ``$``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kvmdbg.record import record, replace
 
@@ -12,13 +12,48 @@ STRUCTURES = frozenset(["struct", "union", "class"])
 
 @record
 class Member:
-    """A field of a structure or union: ``offset`` bytes, and for a bitfield its first bit and bits."""
+    """A field of a structure or union: ``offset`` bytes, and for a bitfield its first bit and bits.
+
+    A base class is one, too, named as in "<Base>"; of a virtual one ``virtual`` gives the address, by a function that
+    reads memory and the address of the whole. ``made``: by the compiler, as pointers to tables of functions are.
+    """
 
     name: str
     type: CType
     offset: int
     bit: int = 0
     bits: int = 0
+    access: str = "public"
+    made: bool = False
+    virtual: Callable[[Callable[[int, int], bytes], int], int] | None = None
+
+
+@record
+class Static:
+    """A member of a class that is there once: ``before`` so many of its other members. ``value`` is that of a constant
+    which is in no memory."""
+
+    name: str
+    type: CType
+    access: str
+    before: int
+    value: int | None = None
+
+
+@record
+class Method:
+    """A member function: ``ending`` stands behind it ("= delete"), ``symbol`` is what linkers call it. Of a virtual one
+    ``slot`` is its place in the table of functions. ``made``: by the compiler."""
+
+    name: str
+    type: CType
+    access: str
+    symbol: str = ""
+    virtual: bool = False
+    slot: int | None = None
+    static: bool = False
+    ending: str = ""
+    made: bool = False
 
 
 @record
@@ -31,7 +66,7 @@ class Variants:
 
 class CType:
     """A C type. ``kind``: "int", "uint", "bool", "char", "float", "complex", "pointer", "struct", "union", "class",
-    "array", "enum", "function" or "void"; ``size`` in bytes.
+    "array", "enum", "function", "member" (a pointer to one) or "void"; ``size`` in bytes.
 
     As a value a pointer is a whole linear (or physical) address. One that is ``by_mode`` has, in memory, the size that
     pointers have in the CPU's mode; others have the size that the source gives them.
@@ -52,7 +87,10 @@ class CType:
     parameters: Sequence[CType] | None = None
     """Of a function; None where they are not known."""
     reference = False
-    """Whether a pointer is a reference of C++: what is meant is what it points to."""
+    """Whether a pointer is a reference of C++: what is meant is what it points to; ``rvalue``: one as ``int &&``."""
+    rvalue = False
+    owner: CType | None = None
+    """Of a pointer to a member of C++ (kind "member") the class."""
     takes_more = False
     """Whether more arguments may follow the parameters."""
     language = ""
@@ -75,6 +113,8 @@ class CType:
         self.target: CType | None = None
         """What a pointer points to, an array consists of, a function returns."""
         self.members: list[Member] = []
+        self.statics: list[Static] = []
+        self.methods: list[Method] = []
         self.count: int | None = None
         self.values: dict[int, str] = {}
 
@@ -96,9 +136,11 @@ class CType:
         """As C declares ``what`` to be of it: "int (*what)(int)"."""
         if self.given or self.target is None:
             return self.given + (f" {what}" if what else "")
-        if self.kind == "pointer":
+        if self.kind in ("pointer", "member"):
             space = " " if self.qualifiers else ""
-            inner = f"{'&' if self.reference else '*'}{space}{self.qualifiers}{' ' if space and what else ''}{what}"
+            sign = "&&" if self.rvalue else "&" if self.reference else "*"
+            scope = f"{self.owner.given}::" if self.owner is not None else ""
+            inner = f"{scope}{sign}{space}{self.qualifiers}{' ' if space and what else ''}{what}"
             bound = not self.target.given and self.target.kind in ("array", "function")
             return self.target.declaring(f"({inner})" if bound else inner)
         if self.kind == "array" and self.is_vector:
@@ -158,7 +200,9 @@ class CType:
         self.kind, self.size, self.target = target.kind, target.size, target.target
         self.members, self.count, self.values = target.members, target.count, target.values
         self.signed, self.parameters, self.takes_more = target.signed, target.parameters, target.takes_more
-        self.reference, self.is_vector = target.reference, target.is_vector
+        self.reference, self.rvalue, self.owner = target.reference, target.rvalue, target.owner
+        self.statics, self.methods = target.statics, target.methods
+        self.is_vector = target.is_vector
         self.language, self.variants, self.prefix = target.language, target.variants, target.prefix
         self.underlying, self.scoped, self.is_empty = target.underlying, target.scoped, target.is_empty
         self.original, self.by_mode = target, target.by_mode
@@ -184,6 +228,48 @@ class CType:
             if (not one.name or one.name[0] == "<") and (inner := one.type.member(name)) is not None:
                 return replace(inner, offset=one.offset + inner.offset)
         return None
+
+    @property
+    def bases(self) -> list[Member]:
+        """The base classes, in the order of the source."""
+        return [one for one in self.members if one.name[:1] == "<"]
+
+    def static(self, name: str) -> tuple[Static, CType] | None:
+        """The static member of that name, also of a base, and the class that has it."""
+        for one in self.statics:
+            if one.name == name:
+                return one, self.resolved
+        return next((found for base in self.bases if (found := base.type.static(name)) is not None), None)
+
+    def methods_named(self, name: str) -> tuple[list[Method], list[Member]]:
+        """The member functions of that name, and by which bases one gets to the class that has them."""
+        found = [one for one in self.methods if one.name == name]
+        if found:
+            return found, []
+        for base in self.bases:
+            found, way = base.type.methods_named(name)
+            if found:
+                return found, [base, *way]
+        return [], []
+
+    def way_to(self, name: str) -> list[Member]:
+        """By which bases and members without a name one gets to the member of that name; it is the last one."""
+        for one in self.members:
+            if one.name == name:
+                return [one]
+        for one in self.members:
+            if (not one.name or one.name[0] == "<") and (rest := one.type.way_to(name)):
+                return [one, *rest]
+        return []
+
+    def way_to_base(self, name: str) -> list[Member]:
+        """The same of a base class."""
+        for one in self.bases:
+            if one.type.resolved.given in (name, f"struct {name}") or one.type.resolved.given.endswith(f"::{name}"):
+                return [one]
+            if rest := one.type.way_to_base(name):
+                return [one, *rest]
+        return []
 
     def same(self, other: CType) -> bool:
         """Whether both are the same kind of thing of the same size, by the same name."""

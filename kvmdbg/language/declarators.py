@@ -122,6 +122,8 @@ class Declarators(Tokens):
             if words[0] in _TAGS:
                 words.append(self._take() if self._kind == "word" else "")
             found = self._scope.type(" ".join(words)) if self._scope is not None else None
+            if found is None and words[0] in ("struct", "class") and self._scope is not None:  # the same in C++
+                found = self._scope.type(" ".join(("class" if words[0] == "struct" else "struct", *words[1:])))
             if found is None:
                 raise self.fail(f"there is no type '{' '.join(words)}'", column)
             return _qualified(found, [*qualifiers, *self._qualifiers()])
@@ -143,10 +145,16 @@ class Declarators(Tokens):
     def _derived(self) -> Maker:
         """What stands behind a type's words: how the type is made of theirs."""
         if self._is("*", "&"):
-            self._take()
+            refers = self._take() == "&"
             qualifiers = self._qualifiers()
             rest = self._derived()
-            return lambda base: rest(_qualified(pointer(base, self.pointer_size), qualifiers))
+
+            def pointing(base: CType) -> CType:
+                made = pointer(base, self.pointer_size)
+                made.reference = refers
+                return rest(_qualified(made, qualifiers))
+
+            return pointing
         inner: Maker = lambda base: base  # noqa: E731
         if self._is("(") and self.text[self.end_of_token() :].lstrip()[:1] in ("*", "("):
             self._take()

@@ -5,29 +5,31 @@ Source: gdb manual, "Symbols" (ptype); the columns were compared with gdb 13.
 
 from __future__ import annotations
 
+import re
+
 from kvmdbg.language import rust
-from kvmdbg.language.ctype import CType, Member
+from kvmdbg.language.ctype import CType, Member, Static
 
 NAMES_BELOW = 24
 """Columns that ``/o`` has before a declaration."""
 
 
-def declaration(type: CType) -> str:
+def declaration(type: CType, *, methods: bool = True) -> str:
     """A type without the names that typedefs give to it, its members written out."""
     if type.language == "rust" and (type.resolved.is_structure or type.resolved.kind == "enum"):
         return rust.declaration(type)
-    return "\n".join(_written(type, "", 0))
+    return "\n".join(_written(type, "", 0, methods))
 
 
 def _core(type: CType) -> tuple[CType, CType]:
     """A type, and what it is made of by pointers, arrays and functions."""
     inner = type
-    while inner.kind in ("pointer", "array", "function") and not inner.given and inner.target is not None:
+    while inner.kind in ("pointer", "array", "function", "member") and not inner.given and inner.target is not None:
         inner = inner.target
     return type, inner
 
 
-def _written(type: CType, what: str, depth: int) -> list[str]:
+def _written(type: CType, what: str, depth: int, methods: bool = True) -> list[str]:
     """The lines that declare ``what`` to be of a type."""
     type, core = _core(type if depth else type.bare)
     full = core.resolved
@@ -40,15 +42,85 @@ def _written(type: CType, what: str, depth: int) -> list[str]:
             bound = inner.startswith("*") and not full.given and full.kind in ("array", "function")
             return [_qualified(core, full.declaring(f"({inner})" if bound else inner))]
         return [type.declaring(what)]
-    head = _qualified(core, full.head)
-    bases = ", ".join(f"public {one.name[1:-1]}" for one in full.members if one.name[:1] == "<")
-    lines = [f"{head} : {bases} {{" if bases else f"{head} {{"]
-    for one in full.members:
-        lines += _member(one, depth) if one.name[:1] != "<" else []
-    if not full.members:
+    lines = [_head(full, core)]
+    section, labelled = "", _has_labels(full)
+    for at, one in enumerate(full.members):
+        for static in (each for each in full.statics if each.before == at):
+            section = _label(lines, static.access if labelled else "", section, depth)
+            lines += _static(static, depth)
+        if one.name[:1] == "<" or _is_of_table(one):
+            continue
+        section = _label(lines, one.access if labelled else "", section, depth)
+        lines += _member(one, depth)
+    for static in (each for each in full.statics if each.before >= len(full.members)):
+        section = _label(lines, static.access if labelled else "", section, depth)
+        lines += _static(static, depth)
+    shown = _methods(full) if methods and not depth else []
+    if shown and section and len(lines) > 1:
+        lines.append("")
+    for access, text in shown:
+        section = _label(lines, access, section, depth)
+        lines.append("    " * (depth + 1) + text)
+    if not full.members and not full.statics and not full.methods:
         lines.append("    " * (depth + 1) + ("<no data fields>" if full.size or full.is_empty else "<incomplete type>"))
     lines.append("    " * depth + _around(type, core, "}", what))
     return lines
+
+
+def _head(full: CType, core: CType) -> str:
+    bases = ", ".join(
+        f"{one.access}{' virtual' if one.virtual is not None else ''} {one.name[1:-1]}" for one in full.bases
+    )
+    head = _qualified(core, full.head)
+    return f"{head} : {bases} {{" if bases else f"{head} {{"
+
+
+def _is_of_table(one: Member) -> bool:
+    """Whether a member is the compiler's pointer to the table of virtual functions."""
+    return one.made and one.name.startswith("_vptr")
+
+
+def _has_labels(type: CType) -> bool:
+    """Whether gdb says who may use the members: where it is not what the keyword says, for all of them."""
+    members = [one.access for one in type.members if one.name[:1] != "<"]
+    every = [*members, *(one.access for one in type.statics)]
+    every += [one.access for one in type.methods if not one.made]
+    if type.kind == "class":
+        return any(one != "private" for one in every)
+    return any(one != "public" for one in every)
+
+
+def _label(lines: list[str], access: str, section: str, depth: int) -> str:
+    """Begin a section of members that others may use as much as ``access`` says; it is the current one then."""
+    if access and access != section:
+        lines.append("    " * depth + f"  {access}:")
+    return access or section
+
+
+def _static(one: Static, depth: int) -> list[str]:
+    return [f"{'    ' * (depth + 1)}static {one.type.declaring(one.name)};"]
+
+
+def _methods(type: CType) -> list[tuple[str, str]]:
+    """The member functions, those of one name together, as gdb declares them: who may use each, and its text."""
+    shown = [one for one in type.methods if not one.made]
+    names = list(dict.fromkeys(one.name for one in shown))
+    own = type.given.partition("<")[0].rpartition("::")[2]
+    found = []
+    for one in (method for name in names for method in shown if method.name == name):
+        result = one.type.target
+        takes = list(one.type.parameters or ())
+        this = takes.pop(0) if takes and not one.static else None
+        begin = "static " if one.static else "virtual " if one.virtual and one.name[0] != "~" else ""
+        makes = one.name in (own, f"~{own}") or re.match(r"operator [A-Za-z_]", one.name) is not None
+        text = begin + ("" if makes or result is None else f"{result.name} ") + one.name
+        listed = [each.name for each in takes] + (["..."] if one.type.takes_more else [])
+        text += f"({', '.join(listed) or 'void'})"
+        object = this.resolved.target if this is not None else None
+        if object is not None and object.qualifiers:
+            text += f" {object.qualifiers}"
+        found.append((one.access, f"{text}{f' {one.ending}' if one.ending == '= delete' else ''};"))
+    return found
 
 
 def _qualified(core: CType, name: str) -> str:
@@ -89,12 +161,21 @@ def layout(type: CType) -> str:
 
 
 def _lines(full: CType, start: int, depth: int, what: str) -> list[str]:
-    head = full.head
-    lines = [f"{head} {{"]
+    lines = [_head(full, full)]
     end, bit_end = 0, 0
+    section, labelled, margin = "", _has_labels(full), " " * (NAMES_BELOW + 3 + 4 * depth)
     indent = "    " * (depth + 1)
     is_union = full.kind == "union"
-    for one in full.members:
+    for index, one in enumerate(full.members):
+        for static in (each for each in full.statics if each.before == index):
+            section = _label_beside(lines, static.access if labelled else "", section, margin)
+            lines.append(f"{margin}    static {static.type.declaring(static.name)};")
+        if one.virtual is not None:
+            continue
+        if one.name[:1] == "<" or _is_of_table(one):
+            end, bit_end = one.offset + one.type.size, 0
+            continue
+        section = _label_beside(lines, one.access if labelled else "", section, margin)
         at = one.offset + one.bit // 8
         if not is_union:
             lines += _hole(end, bit_end, at, one.bit % 8 if one.bits else 0, bool(one.bits))
@@ -117,6 +198,9 @@ def _lines(full: CType, start: int, depth: int, what: str) -> list[str]:
             end, bit_end = total // 8, total % 8
         else:
             end, bit_end = one.offset + inner.size, 0
+    for static in (each for each in full.statics if each.before >= len(full.members)):
+        section = _label_beside(lines, static.access if labelled else "", section, margin)
+        lines.append(f"{margin}    static {static.type.declaring(static.name)};")
     if not is_union:
         lines += _hole(end, bit_end, full.size, 0, False, padding=True)
     blank = " " * (NAMES_BELOW + 7 + 4 * depth)
@@ -126,6 +210,12 @@ def _lines(full: CType, start: int, depth: int, what: str) -> list[str]:
         f"{blank[: -4 if depth else -2]}}}" + (f" {what}".rstrip() + ";" if depth else ""),
     ]
     return lines
+
+
+def _label_beside(lines: list[str], access: str, section: str, margin: str) -> str:
+    if access and access != section:
+        lines.append(f"{margin}  {access}:")
+    return access or section
 
 
 def _hole(end: int, bit_end: int, at: int, bit: int, bits: bool, *, padding: bool = False) -> list[str]:

@@ -35,6 +35,7 @@ from kvmdbg.language.parser import Parser
 from kvmdbg.language.places import BINDERS, PSEUDO, kind_of
 from kvmdbg.language.precedence import MOST_ELEMENTS
 from kvmdbg.language.types import MASK, MemoryRef, RegisterRef, Value, VariableRef
+from kvmdbg.record import replace
 
 
 class Expression:
@@ -114,10 +115,16 @@ class Expression:
                 return _of_bytes(data, type, 0, None)
         address = Program(node.address, self._source).bind(ctx)() & MASK
         if type.kind == "function":
-            return Value(address, type, None, node.where)
-        return _of_bytes(
+            return Value(address, type, None, node.where, reference=node.reference)
+        found = _of_bytes(
             ctx.read(address, type.size, node.where), type, address, MemoryRef(address, type.size, node.where)
         )
+        return found if node.reference is None else replace(found, reference=node.reference)
+
+    @property
+    def reference(self) -> CType | None:
+        """The type of the reference of C++ that it is."""
+        return self._node.reference if isinstance(self._node, code.Memory) else None
 
     @property
     def structure(self) -> CType | None:

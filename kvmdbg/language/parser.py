@@ -9,15 +9,16 @@ from __future__ import annotations
 from fractions import Fraction
 
 from kvmdbg.language import code, functions, operators
+from kvmdbg.language.classes import CASTS, Classes
 from kvmdbg.language.code import Node
-from kvmdbg.language.ctype import ADDRESS, EXACT, U64, CType, Member, array_of, integer
+from kvmdbg.language.ctype import ADDRESS, EXACT, U64, CType, Member, array_of, integer, pointer
 from kvmdbg.language.floats import Extended, single
-from kvmdbg.language.precedence import Operators, Target
+from kvmdbg.language.precedence import Target
 from kvmdbg.language.rust import is_slice
 from kvmdbg.language.types import LINEAR
 
 
-class Parser(Operators):
+class Parser(Classes):
     """One expression at ``pos`` of ``text``."""
 
     def parse(self) -> Node:
@@ -43,6 +44,8 @@ class Parser(Operators):
                 node = self._indexed(node, column)
             elif self._is("(") and _called(node.type) is not None:
                 node = self._guest_call(node, column)
+            elif self._is("(") and node.type.is_structure and (methods := node.type.methods_named("operator()")[0]):
+                node = self._guest_call(self._method(node, methods, column), column)
             elif self._is("->"):
                 self._take()
                 node = self._member(node, column)
@@ -60,15 +63,19 @@ class Parser(Operators):
         if is_slice(node.type):
             node = self._field(node, node.type.members[0], column)
         in_memory = isinstance(node, code.Memory) or node.type.kind != "array"
-        if in_memory:
+        of_class = node.type.is_structure and bool(node.type.methods_named("operator[]")[0])
+        if in_memory and not of_class:
             node = self._number_of(node, vectors=True)
             if node.type.kind != "pointer" or node.type.target is None or not node.type.target.size:
                 raise self.fail("what '[' indexes must be a pointer, as in ((u16*)0x500)[3]", column)
         self._take()
         outer, self._colon = self._colon, True
-        index = self._number_of(self._comma())
+        index = self._comma()
         self._expect("]", "after the index")
         self._colon = outer
+        if of_class and (called := self._by_operator("[]", node, index, column)) is not None:
+            return self._checked(called)
+        index = self._number_of(index)
         if not in_memory:
             return self._element(node, index, column)
         return self._checked(self._dereferenced(self._arithmetic("+", node, index, column), column))
@@ -78,16 +85,24 @@ class Parser(Operators):
         if node.type.kind == "pointer":
             node = self._dereferenced(node, column)
         type = node.type
+        if self._is("*") and type.is_structure:
+            return self._by_pointer(node, column)
         if self._kind != "word" and not (self._kind == "number" and type.language == "rust"):
             raise self.fail("the name of a member is expected")
         if not type.is_structure:
             raise self.fail("what stands before a member is no structure", column)
         name = self._token.partition(".")[0]
         found = type.member(name) or (type.member(f"__{name}") if name.isdigit() else None)
+        if found is None and type.language == "c++":
+            return self._of_class(node, name, column)
         if found is None:
-            known = ", ".join(one.name for one in type.members[:8] if one.name)
-            raise self.fail(f"{type} has no member '{name}'" + (f"; it has {known}" if known else ""))
+            raise self._no_member(type, name)
         self._take(len(name))
+        way = type.way_to(found.name)
+        if any(one.virtual is not None for one in way):
+            for one in way:
+                node = self._field(node, one, column)
+            return self._checked(node)
         return self._checked(self._field(node, found, column))
 
     def _field(self, node: Node, found: Member, column: int) -> Node:
@@ -101,8 +116,11 @@ class Parser(Operators):
             unit: Node = code.Memory(column=column, type=type, address=place, where=node.where)
         else:
             unit = code.Part(column=column, type=type, whole=node, offset=offset)
+        if found.virtual is not None and isinstance(node, code.Memory):
+            start = code.VirtualBase(column=column, type=U64, address=node.address, find=found.virtual)
+            return code.Memory(column=column, type=found.type, address=start, where=node.where)
         if not found.bits:
-            return unit
+            return self._referred(unit, column) if type.reference else unit
         return code.BitField(column=column, type=found.type, unit=unit, bit=bit, bits=found.bits)
 
     def _operand(self) -> Node:
@@ -126,11 +144,15 @@ class Parser(Operators):
         if self._kind == "char":
             if self._names_a_scope():
                 return self._named(column)
+            if (quoted := self._quoted_name(column)) is not None:
+                return quoted
             value, prefix = self._character()
             if prefix:
                 return code.Number(column=column, type=self.abi.character(prefix), value=value)
             return code.Number(column=column, type=self.abi.char, value=value - 256 if value > 127 else value)
         if self._kind == "word":
+            if self._token in CASTS and self.text.startswith("<", self.end_of_token()):
+                return self._named_cast(column)
             if self._is_built_in():
                 raise self.fail(f"'{self._token}' is a type; a cast is written ({self._token})VALUE")
             return self._named(column)
@@ -161,7 +183,13 @@ class Parser(Operators):
             if operand.type.size != type.size:
                 raise self.fail(f"a {operand.type} has not the size of {type}", column)
             return code.Chars(column=column, type=type, operand=operand)
+        if type.reference and type.target is not None and isinstance(operand, code.Memory):
+            return code.Memory(
+                column=column, type=type.target, address=operand.address, where=operand.where, reference=type
+            )
         operand = self._number_of(operand)
+        if type.kind == "pointer" and operand.type.kind == "pointer":
+            operand = self._to_base_or_back(type, operand, column)
         if operand.type.is_float and type.kind == "pointer":
             raise self.fail(f"a {operand.type} is no address", column)
         return operators.Cast(column=column, type=type, space=operand.space, operand=operand)
@@ -235,9 +263,25 @@ class Parser(Operators):
             given.append(one if text or one.type.is_structure else self._number_of(one))
         self._take()
         self._colon = outer
+        return self._called_with(node, type, given, column)
+
+    def _called_with(self, node: Node, type: CType, given: list[Node], column: int) -> Node:
+        """A call of a function of this type with these arguments."""
+        assert type.target is not None
+        this = node.this if isinstance(node, code.Symbol | code.Bound) else None
+        if this is not None and not (type.parameters is not None and len(type.parameters) == len(given)):
+            given.insert(0, this)
+        if isinstance(node, code.Bound):
+            node = node.function
         wanted = type.parameters
         if wanted is not None and (len(given) < len(wanted) or (len(given) > len(wanted) and not type.takes_more)):
             raise self.fail(f"the function takes {len(wanted)} arguments, {len(given)} were given", column)
+        for index, parameter in enumerate(wanted or ()):
+            one = given[index]
+            if parameter.reference and not one.type.reference:
+                if not isinstance(one, code.Memory):
+                    raise self.fail(f"an argument that is a {parameter} must be in memory", one.column)
+                given[index] = operators.address_of(one, one.column, self.pointer_size)
         takes = list(wanted or ())
         for one in given[len(takes) :]:
             takes.append(self._promoted(one.type))
@@ -245,9 +289,14 @@ class Parser(Operators):
             if one.type.kind == "array":
                 takes[index] = one.type
         function = self._number_of(node)
-        return code.GuestCall(
-            column=column, type=type.target, function=function, arguments=tuple(given), takes=tuple(takes)
-        )
+        result = type.target
+        if result.reference and result.target is not None:  # the address of what is meant
+            call = code.GuestCall(
+                column=column, type=pointer(result.target, result.size), function=function, arguments=tuple(given),
+                takes=tuple(takes),
+            )  # fmt: skip
+            return code.Memory(column=column, type=result.target, address=call, where=LINEAR, reference=result)
+        return code.GuestCall(column=column, type=result, function=function, arguments=tuple(given), takes=tuple(takes))
 
     def _promoted(self, type: CType) -> CType:
         """What an argument is that no parameter is declared for: an int at least, a double."""
@@ -281,16 +330,22 @@ class Parser(Operators):
             self._take(len(rest))
             return self._declared(f"{file}::{rest}", found, column)
         first = name.partition(".")[0]
+        if self._scope is not None and (made := self._with_template(column)) is not None:
+            return made
         if self._scope is not None:
             for one in dict.fromkeys((name, first)):
                 found = self._scope.variable(one) if one else None
                 if found is not None:
                     self._take(len(one))
+                    if found.kind == "function":
+                        one, found = self._overloaded(one, found)
                     return self._declared(one, found, column)
             this = self._scope.variable("this")
             if this is not None and this.target is not None and this.target.resolved.member(first) is not None:
                 whole = self._dereferenced(self._declared("this", this, column), column)
                 return self._member(whole, column)
+            if name in ("true", "false") and self._scope.language == "c++":
+                return code.Number(column=column, type=self._truth, value=int(self._take() == "true"))
             constant = self._scope.constant(name)
             if constant is not None:
                 self._take()
@@ -302,7 +357,14 @@ class Parser(Operators):
             return code.Symbol(column=column, type=type, name=name)
         address = code.SourceAddress(column=column, type=U64, name=name)
         found = code.SourceVariable(column=column, type=type, address=address, where=LINEAR, name=name)
-        return self._dereferenced(found, column) if type.reference else found
+        return self._referred(found, column) if type.reference else found
+
+    def _referred(self, node: Node, column: int) -> Node:
+        """What a reference refers to."""
+        found = self._dereferenced(node, column)
+        if isinstance(found, code.Memory):
+            found.reference = node.type
+        return found
 
 
 def _nearest(exact: Fraction) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from kvmdbg.errors import ExpressionError
 from kvmdbg.language import code, operators
 from kvmdbg.language.code import Node
-from kvmdbg.language.ctype import ADDRESS, EXACT, array_of, pointer
+from kvmdbg.language.ctype import ADDRESS, EXACT, CType, array_of, integer, pointer
 from kvmdbg.language.declarators import Declarators
 from kvmdbg.language.places import static_type
 from kvmdbg.language.types import LINEAR, PHYSICAL
@@ -27,6 +27,8 @@ MOST_ELEMENTS = 10000
 """Of an array made by ``@``."""
 NO_POINTER = "Attempt to take contents of a non-pointer value."
 
+
+BOOL = integer("bool", 1, kind="bool")
 
 Target = code.Name | code.Memory | code.BitField | code.Part
 """What can be assigned to."""
@@ -183,16 +185,31 @@ class Operators(Declarators):
             node = self._several(node, right, column) if op == "@" else self._combined(op, node, right, column)
         return node
 
+    @property
+    def _truth(self) -> CType:
+        """The type of a comparison: int in C, bool in C++."""
+        return BOOL if self._scope is not None and self._scope.language == "c++" else self.abi.int
+
+    def _by_operator(self, op: str, left: Node, right: Node, column: int) -> Node | None:
+        raise NotImplementedError
+
+    def _member_address(self, column: int) -> Node | None:
+        raise NotImplementedError
+
     def _combined(self, op: str, left: Node, right: Node, column: int) -> Node:
+        if left.type.is_structure and (called := self._by_operator(op, left, right, column)) is not None:
+            return self._checked(called)
         left, right = self._number_of(left), self._number_of(right)
         if op in ("&&", "||"):
             word = "and" if op == "&&" else "or"
             before = left.operands if isinstance(left, operators.Logical) and left.word == word else (left,)
             return self._checked(
-                operators.Logical(column=column, type=self.abi.int, word=word, operands=(*before, right))
+                operators.Logical(column=column, type=self._truth, word=word, operands=(*before, right))
             )
         if op in ("==", "!=", "<", "<=", ">", ">="):
-            return self._checked(operators.compared(op, left, right, column, self.abi))
+            made = operators.compared(op, left, right, column, self.abi)
+            made.type = self._truth
+            return self._checked(made)
         return self._arithmetic(op, left, right, column)
 
     def _arithmetic(self, op: str, left: Node, right: Node, column: int) -> Node:
@@ -236,12 +253,14 @@ class Operators(Declarators):
                 raise self.fail(str(error), column) from None
         if self._is("!"):
             self._take()
-            return operators.Not(column=column, type=self.abi.int, operand=self._number_of(self._unary()))
+            return operators.Not(column=column, type=self._truth, operand=self._number_of(self._unary()))
         if self._is("*"):
             self._take()
             return self._dereferenced(self._unary(), column)
         if self._is("&"):
             self._take()
+            if (pointed := self._member_address(column)) is not None:
+                return pointed
             node = self._unary()
             if not isinstance(node, code.Memory | code.Symbol) or isinstance(node, code.Several):
                 what = "a bit field has no address" if isinstance(node, code.BitField) else "needs something in memory"
@@ -314,6 +333,7 @@ class Operators(Declarators):
             self._take()
             if self._is_type():
                 type = self._type("of sizeof")
+                type = type.target if type.reference and type.target is not None else type
             else:
                 operand = self._comma()
                 type = operand.type

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 from kvmdbg.errors import MemoryFault
 from kvmdbg.language import rust
-from kvmdbg.language.ctype import ADDRESS, CType, Member, integer
+from kvmdbg.language.ctype import ADDRESS, CType, Member, Static, integer
 from kvmdbg.language.floats import number_of, truncated
 from kvmdbg.language.formats import character, floating, format_scalar, number_in_radix, quoted, signed
-from kvmdbg.language.types import LINEAR, Value
+from kvmdbg.language.types import LINEAR, MemoryRef, Value
 from kvmdbg.record import record
 
 NATURAL = ("", "r", "s")
@@ -37,6 +37,7 @@ class Style:
     array_indexes: bool = False
     max_depth: int = 20
     radix: int = 10
+    static_members: bool = True
 
 
 PLAIN = Style()
@@ -45,20 +46,33 @@ PLAIN = Style()
 class Printer:
     """Shows values; ``read`` gives memory at a linear address (MemoryFault), ``label`` names an address or gives "".
 
-    An address has ``word`` bytes.
+    An address has ``word`` bytes. ``static`` gives the address of a static member by its name with its class, or None.
     """
 
     def __init__(
-        self, read: Callable[[int, int], bytes], label: Callable[[int], str], style: Style = PLAIN, *, word: int = 8
+        self,
+        read: Callable[[int, int], bytes],
+        label: Callable[[int], str],
+        style: Style = PLAIN,
+        *,
+        word: int = 8,
+        static: Callable[[str], int | None] = lambda name: None,
     ) -> None:
         self._read = read
         self._label = label
         self.style = style
         self._word = word
+        self._static = static
+        self._within: list[str] = []
+        """The static members that are being shown."""
 
     def value(self, value: Value, letter: str = "") -> str:
         """What an expression gave; a pointer with its type."""
         type = value.type
+        if value.reference is not None:
+            kept = self.value(Value(value.value, type, value.lvalue, value.space, value.data), letter)
+            referred = value.lvalue.address if isinstance(value.lvalue, MemoryRef) else value.value
+            return f"({value.reference}) @{referred:#x}: {kept}"
         if type.kind == "void":
             return "void"
         if type.kind == "pointer" and letter in NATURAL:
@@ -68,8 +82,8 @@ class Printer:
         if type.kind == "function":
             place = self.address(value.value)
             return format_scalar(value.value, letter, 8) if letter not in NATURAL else f"{{{type}}} {place}"
-        in_memory = value.lvalue is not None and value.space == LINEAR
-        return self.show(type, value.bytes, letter, at=value.value if in_memory else None)
+        at = value.lvalue.address if isinstance(value.lvalue, MemoryRef) and value.space == LINEAR else None
+        return self.show(type, value.bytes, letter, at=at)
 
     def _with_type(self, type: CType, number: int) -> str:
         target = type.target
@@ -86,14 +100,18 @@ class Printer:
             if not type.count and at is not None:
                 return self._pointer(type, at)  # as many as there are: only where they begin is known
             return self._array(type, type.target, data, letter, depth, at)
+        if type.kind == "member":
+            return self._pointer_to_member(type, data)
         if type.kind == "complex":
             half = len(data) // 2
             parts = [int.from_bytes(one, "little") for one in (data[:half], data[half:])]
             return "{} + {}i".format(*(floating(one, half) for one in parts))
         number = int.from_bytes(data, "little")
-        if type.reference and type.target is not None and letter in NATURAL and depth < 8:
+        if type.reference and type.target is not None and letter in NATURAL and depth:
+            return f"@{number:#x}"  # a member
+        if type.reference and type.target is not None and letter in NATURAL:
             try:
-                meant = self.show(type.target, self._read(number, type.target.size), letter, depth + 1)
+                meant = self.show(type.target, self._read(number, type.target.size), letter, 1, number)
             except MemoryFault as fault:
                 meant = f"<{fault}>"
             return f"@{number:#x}: {meant}"
@@ -178,24 +196,98 @@ class Printer:
     # --- what has parts ----------------------------------------------------------------------------
 
     def _structure(
-        self, type: CType, data: bytes, letter: str, depth: int, named: bool = True, at: int | None = None
-    ) -> str:
+        self, type: CType, data: bytes, letter: str, depth: int, named: bool = True, at: int | None = None,
+        seen: set[int] | None = None,
+    ) -> str:  # fmt: skip
+        """``seen``: the virtual bases that have been shown; a part of another structure shares it."""
         style = self.style
         too_deep = named and style.max_depth and depth >= style.max_depth
         if too_deep or (type.kind == "union" and depth and not style.union):
             return "{...}"
         if type.language == "rust":
             return self._of_rust(type, data, letter, depth)
-        if not type.members:
+        statics = type.statics if style.static_members else []
+        if not type.members and not statics:
             return "{<No data fields>}" if type.size or type.is_empty else "<incomplete type>"
-        shown = []
-        for one in type.members:
-            text = self.member(one, data, letter, depth + 1, at)
-            shown.append(f"{one.name} = {text}" if one.name else text)
+        seen = set() if seen is None else seen
+        bases, own = [], []
+        for index, one in enumerate(type.members):
+            own += [self._static_member(type, each, letter, depth + 1) for each in statics if each.before == index]
+            if one.name[:1] == "<" and one.type.is_structure:
+                text = self._base_class(type, one, data, letter, depth + 1, at, seen)
+                bases += [f"{one.name} = {text}"] if text else []
+                continue
+            text = self.member(one, data, "" if one.made else letter, depth + 1, at)
+            own.append(f"{one.name} = {text}" if one.name else text)
+        own += [self._static_member(type, one, letter, depth + 1) for one in statics if one.before >= len(type.members)]
         if not style.pretty:
-            return "{" + ", ".join(shown) + "}"
+            return "{" + ", ".join([*bases, *own]) + "}"
         indent = "\n" + " " * (2 + 2 * depth)
-        return "{" + indent + f",{indent}".join(shown) + "\n" + " " * (2 * depth) + "}"
+        shown = f"{indent}".join(f"{one}, " for one in bases)
+        if bases and own:
+            shown += f"{indent}members of {type.resolved.given}:{indent}"
+        shown += f",{indent}".join(own)
+        return "{" + indent + shown.removesuffix(", ") + "\n" + " " * (2 * depth) + "}"
+
+    def _base_class(
+        self, type: CType, one: Member, data: bytes, letter: str, depth: int, at: int | None, seen: set[int]
+    ) -> str:
+        """A base; "" for a virtual one that has been shown."""
+        if one.virtual is None:
+            part = data[one.offset : one.offset + one.type.size]
+            there = None if at is None else at + one.offset
+            return self._structure(one.type, part, letter, depth, at=there, seen=seen)
+        start = at if at is not None else 1 << 62  # in no memory: where it is within the bytes counts
+
+        def read(address: int, size: int) -> bytes:
+            offset = address - start
+            return data[offset : offset + size] if 0 <= offset <= len(data) - size else self._read(address, size)
+
+        if id(one.type.resolved) in seen:
+            return ""
+        seen.add(id(one.type.resolved))
+        try:
+            place = one.virtual(read, start)
+            part = read(place, one.type.size)
+        except (MemoryFault, ValueError):
+            return "<invalid address>"
+        return self._structure(one.type, part, letter, depth, at=place, seen=seen)
+
+    def _static_member(self, type: CType, one: Static, letter: str, depth: int) -> str:
+        name = f"{type.resolved.given}::{one.name}"
+        if name in self._within:
+            return f"static {one.name} = <same as static member of an already seen type>"
+        at = self._static(name)
+        try:
+            data = self._read(at, one.type.size) if at is not None else None
+        except MemoryFault:
+            data = None
+        if data is None and one.value is not None:
+            data = (one.value & (1 << 8 * one.type.size) - 1).to_bytes(one.type.size, "little")
+        if data is None:
+            return f"static {one.name} = <optimized out>"
+        self._within.append(name)
+        try:
+            return f"static {one.name} = {self.show(one.type, data, letter, depth, at)}"
+        finally:
+            self._within.pop()
+
+    def _pointer_to_member(self, type: CType, data: bytes) -> str:
+        """``&Base::b``; of a function its address, or which virtual one it is (Itanium C++ ABI, 2.3)."""
+        owner, target = type.owner, type.target
+        number = int.from_bytes(data[: self._word], "little")
+        if owner is None or target is None:
+            return f"{number:#x}"
+        if target.kind == "function":
+            slot, methods = number // self._word, owner.resolved.methods
+            found = next((one for one in methods if one.virtual and one.slot == slot), None)
+            if number & 1 and found is not None:
+                return f"&virtual {owner.given}::{found.name}({', '.join(map(str, (found.type.parameters or [])[1:]))})"
+            return f"({type}) {self.address(number)}" if number else "NULL"
+        if number == (1 << 8 * self._word) - 1:
+            return "NULL"
+        name = _member_at(owner.resolved, number)
+        return f"&{owner.given}::{name}" if name else str(number)
 
     def _of_rust(self, type: CType, data: bytes, letter: str, depth: int) -> str:
         def show(inner: CType, part: bytes, deep: int) -> str:
@@ -259,6 +351,18 @@ def _characters(data: bytes, type: CType) -> list[int]:
     if type.prefix != "u" or not any(0xD800 <= code < 0xDC00 for code in codes):
         return codes
     return [ord(one) for one in data.decode("utf-16-le", "surrogatepass")]
+
+
+def _member_at(type: CType, offset: int) -> str:
+    """The name of the member at an offset of a class, or of a base of it."""
+    for one in type.members:
+        if one.name[:1] != "<" and one.offset == offset and not one.made:
+            return one.name
+    for one in type.bases:
+        inside = one.virtual is None and one.offset <= offset < one.offset + one.type.size
+        if inside and (found := _member_at(one.type.resolved, offset - one.offset)):
+            return found
+    return ""
 
 
 def _one_byte(number: int, is_signed: bool) -> int:

@@ -47,7 +47,8 @@ class Value:
     ``value`` is exact: negative for a negative number of a signed type. ``space`` says whether
     it is meant as a "linear" or a "phys" address; ``lvalue`` is the place it was read from. Of a structure or an array
     ``data`` are its bytes and ``value`` is its address (0 where it has none); of a floating point number ``data`` are
-    its bytes and ``value`` is its integer part.
+    its bytes and ``value`` is its integer part. ``reference`` is the type of a reference of C++ that was written: the
+    value is that of what it refers to.
     """
 
     value: int
@@ -55,6 +56,7 @@ class Value:
     lvalue: RegisterRef | MemoryRef | VariableRef | None = None
     space: str = LINEAR
     data: bytes = b""
+    reference: CType | None = None
 
     @property
     def raw(self) -> Raw:

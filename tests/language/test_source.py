@@ -76,6 +76,7 @@ class Names:
     """The scope that goes with it."""
 
     long_size = pointer_size = 8
+    language = "c"
     kept: dict[str, CType] = {}
     variables = {
         "thing": THING, "things": array_of(THING, 2), "first": pointer(THING, 8), "colour": COLOUR,

@@ -27,6 +27,7 @@ class Scope32:
     """No source, and types of 32-bit code."""
 
     long_size = pointer_size = 4
+    language = "c"
     kept: dict[str, CType] = {}
 
     def variable(self, name: str) -> CType | None:

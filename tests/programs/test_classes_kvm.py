@@ -25,7 +25,7 @@ def value(dbg: Debugger, text: str) -> str:
 
 def test_members_of_this_and_of_its_bases(dbg: Debugger) -> None:
     dbg.typed("break kern::Heap::alloc(int)", "run")
-    assert value(dbg, "*this") == "{<kern::Base> = {tag = 9}, free = 0}"
+    assert value(dbg, "*this") == "{<kern::Base> = {tag = 9}, static total = 3, free = 0}"
     assert [value(dbg, one) for one in ("tag", "this->tag", "this->free", "n")] == ["9", "9", "0", "2"]
     assert [value(dbg, one) for one in ("kern::heap.tag", "kern::Heap::total", "heap.tag")] == ["9", "3", "9"]
     assert "struct kern::Heap : public kern::Base {" in dbg.typed("ptype this")
@@ -36,13 +36,16 @@ def test_members_of_this_and_of_its_bases(dbg: Debugger) -> None:
 
 def test_references_are_what_they_refer_to(dbg: Debugger) -> None:
     dbg.typed("break hidden", "run")
-    assert [value(dbg, one) for one in ("r", "r + 1", "h.tag", "h.free")] == ["5", "6", "9", "-2"]
+    assert [value(dbg, one) for one in ("r + 1", "h.tag", "h.free")] == ["6", "9", "-2"]
+    assert re.fullmatch(r"\(int &\) @0x[0-9a-f]+: 5", value(dbg, "r"))
     rows = dbg.typed("info args").splitlines()
     assert re.fullmatch(r"r +@0x[0-9a-f]+: 5 +int &", rows[1])
-    assert re.fullmatch(r"h +@0x[0-9a-f]+: \{<kern::Base> = \{tag = 9\}, free = -2\} +const kern::Heap &", rows[2])
+    assert re.fullmatch(
+        r"h +@0x[0-9a-f]+: \{<kern::Base> = \{tag = 9\}, static total = \d+, free = -2\} +const kern::Heap &", rows[2]
+    )
     dbg.typed("set var r = 7")
-    assert value(dbg, "r") == "7"
-    assert dbg.typed("whatis r").splitlines()[0].endswith("int")
+    assert value(dbg, "r").endswith(": 7")
+    assert dbg.typed("whatis r") == "type = int &"
 
 
 def test_names_without_debug_information(debug: Open) -> None:

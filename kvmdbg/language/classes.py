@@ -1,0 +1,227 @@
+"""C++ in expressions: members of classes, functions that share a name, casts by name, pointers to members.
+
+Source: ISO C++, 7.6 (expressions), 12.2 (overload resolution); Itanium C++ ABI, 2.3 (pointers to members).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from kvmdbg.errors import ExpressionError
+from kvmdbg.language import code, operators
+from kvmdbg.language.code import Node
+from kvmdbg.language.ctype import EXACT, U64, CType, Member, Method, Static, integer, pointer
+from kvmdbg.language.overloads import Overload, best
+from kvmdbg.language.precedence import Operators
+from kvmdbg.language.types import LINEAR
+
+CASTS = frozenset(["static_cast", "reinterpret_cast", "const_cast"])
+_TEMPLATE = re.compile(r"(<(?:[^<>()]|<(?:[^<>]|<[^<>]*>)*>)*>)(?:\([^()]*\))?")
+"""The arguments of a template, and the types of a function's parameters."""
+
+
+class Classes(Operators):
+    """What one expression has of C++; what it works with is in Parser."""
+
+    def _member(self, node: Node, column: int) -> Node:
+        raise NotImplementedError
+
+    def _field(self, node: Node, found: Member, column: int) -> Node:
+        raise NotImplementedError
+
+    def _declared(self, name: str, type: CType, column: int) -> Node:
+        raise NotImplementedError
+
+    def _cast(self, type: CType, operand: Node, column: int) -> Node:
+        raise NotImplementedError
+
+    def _called_with(self, node: Node, type: CType, given: list[Node], column: int) -> Node:
+        raise NotImplementedError
+
+    def _no_member(self, type: CType, name: str) -> ExpressionError:
+        known = ", ".join(one.name for one in type.members[:8] if one.name)
+        return self.fail(f"{type} has no member '{name}'" + (f"; it has {known}" if known else ""))
+
+    def _of_class(self, node: Node, name: str, column: int) -> Node:
+        """A static member, a member function, or a member of the base that is named before it."""
+        type, (scope, _, own) = node.type, name.rpartition("::")
+        if scope and (way := type.way_to_base(scope) or ([] if type.resolved.given == scope else None)) is not None:
+            self._take(len(scope) + 2)
+            for one in way:
+                node = self._field(node, one, column)
+            return self._member(node, column)
+        found = type.static(own)
+        if found is not None and self._scope is not None:
+            self._take(len(name))
+            return self._static(*found, column)
+        methods, way = type.methods_named(own)
+        if not methods:
+            raise self._no_member(type, name)
+        self._take(len(name))
+        for one in way:
+            node = self._field(node, one, column)
+        return self._method(node, methods, column)
+
+    def _static(self, member: Static, owner: CType, column: int) -> Node:
+        """A static member of a class, where it is defined; a constant that is nowhere."""
+        name = f"{owner.given}::{member.name}"
+        declared = self._scope.variable(name) if self._scope is not None else None
+        if declared is not None:
+            return self._declared(name, declared, column)
+        if member.value is None:
+            raise self.fail(f"{name} is in none of the program's files", column)
+        return code.Number(column=column, type=member.type, value=member.value)
+
+    def _method(self, node: Node, methods: Sequence[Method], column: int) -> Node:
+        """A member function of an object: of several of that name the one that takes what follows."""
+        chosen = methods[0]
+        if self._is("(") and len(methods) > 1:
+            given = self._arguments_ahead()
+            if given is not None:
+                chosen = best(methods, given) or chosen
+        this = None
+        if isinstance(node, code.Memory):
+            this = operators.address_of(node, column, self.pointer_size)
+        if chosen.virtual and chosen.slot is not None and this is not None and self._is("("):
+            table = code.Memory(column=column, type=pointer(U64), address=this, where=LINEAR)
+            size = self.pointer_size or 8
+            table.type = pointer(pointer(chosen.type, size), size)
+            at = code.Number(column=column, type=self.abi.int, value=chosen.slot)
+            place = self._arithmetic("+", table, at, column)
+            function = code.Memory(column=column, type=pointer(chosen.type, size), address=place, where=LINEAR)
+            return code.Bound(column=column, type=chosen.type, function=function, this=this)
+        return code.Symbol(column=column, type=chosen.type, name=chosen.symbol or chosen.name, this=this)
+
+    def _arguments_ahead(self) -> list[CType] | None:
+        """The types of the arguments that follow in parentheses, which stay where they are; None for mistakes."""
+        kept = dict(self.__dict__)
+        try:
+            self._take()
+            given: list[CType] = []
+            while not self._is(")"):
+                if given:
+                    self._expect(",", "after an argument")
+                given.append(self._assignment().type)
+            return given
+        except ExpressionError:
+            return None
+        finally:
+            self.__dict__.update(kept)
+
+    def _quoted_name(self, column: int) -> Node | None:
+        """A name in quotes, as C++'s may need: ``'overloaded(int)'``; None where a character is next."""
+        inner = self._token[1:-1]
+        if self._scope is None or len(inner) < 2 or not self._token.endswith("'") or inner[0] == "\\":
+            return None
+        found = self._scope.variable(inner)
+        if found is None:
+            return None
+        self._take()
+        return self._declared(inner, found, column)
+
+    def _with_template(self, column: int) -> Node | None:
+        """A function that is made of a template: ``biggest<int>``, ``biggest<int>(int, int)``."""
+        if self._scope is None or not self.text.startswith("<", self.end_of_token()):
+            return None
+        match = _TEMPLATE.match(self.text, self.end_of_token())
+        for end in (match.end(), match.end(1)) if match is not None else ():
+            name = re.sub(r",(?! )", ", ", self.text[self._start : end])
+            found = self._scope.variable(name)
+            if found is not None and found.kind == "function":
+                self._skip_to(end)
+                return self._declared(name, found, column)
+        return None
+
+    def _overloaded(self, name: str, type: CType) -> tuple[str, CType]:
+        """The function of that name which takes the arguments that follow."""
+        functions = self._scope.overloads(name) if self._scope is not None and self._is("(") else []
+        given = self._arguments_ahead() if len(functions) > 1 else None
+        if given is None:
+            return name, type
+        chosen = best([Overload(*one) for one in functions], given)
+        return (chosen.name, chosen.type) if chosen is not None else (name, type)
+
+    def _named_cast(self, column: int) -> Node:
+        """``static_cast<type>(value)`` and the like; its name is next."""
+        name = self._take()
+        self._expect("<", f"behind {name}")
+        type = self._type("of a cast", whole=False)
+        self._expect(">", "behind the type")
+        self._expect("(", "before the value that is cast")
+        operand = self._comma()
+        self._expect(")", "behind the value that is cast")
+        return self._cast(type, operand, column)
+
+    def _to_base_or_back(self, type: CType, operand: Node, column: int) -> Node:
+        """A pointer to an object as one to its base class, or the other way: these may lie elsewhere in it."""
+        one, two = operand.type.target, type.target
+        if one is None or two is None or not one.is_structure or not two.is_structure or one.same(two):
+            return operand
+        for whole, part, op in ((one, two, "+"), (two, one, "-")):
+            way = whole.resolved.way_to_base(part.resolved.given)
+            distance = sum(base.offset for base in way)
+            if way and distance and not any(base.virtual for base in way):
+                moved = code.Number(column=column, type=EXACT, value=distance)
+                return operators.Arithmetic(column=column, op=op, left=operand, right=moved, common=EXACT)
+        return operand
+
+    def _by_pointer(self, node: Node, column: int) -> Node:
+        """``object.*pointer``; the "*" is next."""
+        self._take()
+        operand = self._unary()
+        type = operand.type
+        if type.kind != "member" or type.target is None or not isinstance(node, code.Memory):
+            raise self.fail("behind '.*' a pointer to a member is expected", column)
+        if type.target.kind == "function":
+            raise self.fail("functions are not called by pointers to members here: name the function", column)
+        if isinstance(operand, code.Memory):
+            number = integer("", type.size)
+            offset: Node = code.Memory(column=column, type=number, address=operand.address, where=operand.where)
+        else:
+            assert isinstance(operand, code.Constant) and isinstance(operand.value, bytes)
+            offset = code.Number(column=column, value=int.from_bytes(operand.value, "little"))
+        add = operators.Arithmetic(column=column, op="+", left=node.address, right=offset, common=EXACT)
+        place = operators.Cast(column=column, type=U64, operand=add)
+        return self._checked(code.Memory(column=column, type=type.target, address=place, where=node.where))
+
+    def _member_address(self, column: int) -> Node | None:
+        """``&Base::b``, a pointer to a member; None where something else is next. The "&" has been taken."""
+        scope, within, name = self._token.rpartition("::") if self._kind == "word" else ("", "", "")
+        owner = self._scope.type(scope) if self._scope is not None and within and scope else None
+        if owner is None or not owner.is_structure:
+            return None
+        owner = owner.resolved
+        word = self.pointer_size or 8
+        made = CType("member", "", word)
+        made.owner = owner
+        way = owner.way_to(name)
+        if way and not any(one.virtual is not None or one.bits for one in way):
+            self._take()
+            made.target = way[-1].type
+            offset = sum(one.offset for one in way)
+            return code.Constant(column=column, type=made, value=offset.to_bytes(word, "little"))
+        methods = [one for one in owner.methods if one.name == name and not one.static]
+        if not methods:
+            return None
+        self._take()
+        made.target, made.size = methods[0].type, 2 * word
+        if methods[0].slot is not None:
+            first = (methods[0].slot * word + 1).to_bytes(word, "little")
+            return code.Constant(column=column, type=made, value=first + bytes(word))
+        function = code.Symbol(column=column, type=U64, name=methods[0].symbol or f"{owner.given}::{name}")
+        return code.MemberFunction(column=column, type=made, function=function)
+
+    def _by_operator(self, op: str, left: Node, right: Node, column: int) -> Node | None:
+        """The member function that an operator between these means; None where there is none."""
+        type = left.type
+        if not type.is_structure or type.language != "c++":
+            return None
+        methods, way = type.methods_named(f"operator{op}")
+        chosen = best(methods, [right.type])
+        if chosen is None:
+            return None
+        for one in way:
+            left = self._field(left, one, column)
+        function = self._method(left, [chosen], column)
+        return self._called_with(function, chosen.type, [right], column)
