@@ -123,7 +123,7 @@ def breakpoints(trial: Trial) -> Stop:
     places = trial.places(trial.rng.choice([1, 2, 4, 5, 8, 20, MOST_STEPS]))
     points = break_at(trial, places)
     order: list[int] = []
-    for _ in range(MOST_STOPS):
+    while True:
         stop = trial.go()
         if stop.reason == "breakpoint":
             order.append(stop.pc)
@@ -146,7 +146,7 @@ def held_otherwise(trial: Trial) -> Stop:
             points.append(trial.session.break_at(place))
             trial.note(f"break {place:#x}")
     order: list[int] = []
-    for _ in range(MOST_STOPS):
+    while True:
         try:
             stop = trial.go()
         except NotSupportedHere:  # told when the guest is to run
