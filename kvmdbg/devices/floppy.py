@@ -27,6 +27,11 @@ PROTECTED, DRIVE_READY, AT_TRACK_0, TWO_SIDED = 0x40, 0x20, 0x10, 0x08
 """Bits of ST3."""
 BOTH_SIDES = 0x80
 """Bit of a command: go on with the second head."""
+RELATIVE, INWARDS = 0x80, 0x40
+"""Bits of SEEK: it is by so many tracks, to higher ones."""
+READ_TRACK = 0x02
+COUNTED = 0x80
+"""Bit beside the drive of VERIFY: its last byte says how many sectors."""
 NO_DMA = 1
 """Bit of what SPECIFY says last: the host moves the data itself."""
 VERSION = 0x90
@@ -169,7 +174,10 @@ class FloppyController:
         self._move(command[1] & 3, 0, SEEK_END)
 
     def _seek(self, command: list[int]) -> None:
-        self._move(command[1] & 3, command[2], SEEK_END | command[1] & 4)
+        drive, track = command[1] & 3, command[2]
+        if command[0] & RELATIVE:
+            track = self.tracks[drive] + (track if command[0] & INWARDS else -track)
+        self._move(drive, min(max(track, 0), 0xFF), SEEK_END | command[1] & 4)
 
     def _move(self, drive: int, track: int, status: int) -> None:
         there = self._disk(drive) is not None
@@ -192,8 +200,10 @@ class FloppyController:
         self._ask()
 
     def _data(self, command: list[int]) -> None:
-        """READ DATA and WRITE DATA, deleted or not."""
+        """READ DATA and WRITE DATA, deleted or not, and READ TRACK, which begins with the first sector."""
         selected, track, head, sector, size = command[1:6]
+        if command[0] & 0x1F == READ_TRACK:
+            sector = 1
         writes = command[0] & 0x1F in (0x05, 0x09)
         disk, dma = self._disk(selected & 3), self._board.isa_dma
         if disk is None:
@@ -228,6 +238,20 @@ class FloppyController:
                 self._end(selected, END_OF_CYLINDER, (track, head, sector, size))
                 return
         self._end(selected & ~4 | head << 2, 0, (track, head, sector, size))
+
+    def _verify(self, command: list[int]) -> None:
+        """VERIFY: as READ DATA without data, so many sectors as are said, or to the end of the track."""
+        selected, track, head, sector, size = command[1:6]
+        disk = self._disk(selected & 3)
+        counted, left = bool(selected & COUNTED), command[8] or 0x100
+        ended = False
+        while not (ended or (counted and not left)):
+            if disk is None or disk.lba(track, head, sector) is None or size != 2:
+                self._end(selected, NO_DATA, (track, head, sector, size))
+                return
+            (track, head, sector), ended = following(command, track, head, sector)
+            left -= 1
+        self._end(selected & ~4 | head << 2, END_OF_CYLINDER if counted and left else 0, (track, head, sector, size))
 
     # --- data without DMA ---------------------------------------------------------------------------
 
@@ -381,7 +405,7 @@ Handler = Callable[[FloppyController, list[int]], None]
 COMMANDS: dict[int, Handler] = {
     0x03: FloppyController._specify,
     0x04: FloppyController._sense_drive,
-    **dict.fromkeys((0x05, 0x06, 0x09, 0x0C), FloppyController._data),
+    **dict.fromkeys((READ_TRACK, 0x05, 0x06, 0x09, 0x0C), FloppyController._data),
     0x07: FloppyController._recalibrate,
     0x08: FloppyController._sense_interrupt,
     0x0A: FloppyController._read_id,
@@ -392,11 +416,13 @@ COMMANDS: dict[int, Handler] = {
     0x12: FloppyController._nothing,
     0x13: FloppyController._configure,
     0x14: FloppyController._lock,
+    0x16: FloppyController._verify,
     0x94: FloppyController._lock,
 }
 """By command byte, without the bits for both sides, MFM and skipping."""
 LENGTHS = {
-    0x03: 3, 0x04: 2, 0x05: 9, 0x06: 9, 0x07: 2, 0x09: 9, 0x0A: 2, 0x0C: 9, 0x0D: 6, 0x0F: 3, 0x12: 2, 0x13: 4,
+    READ_TRACK: 9, 0x03: 3, 0x04: 2, 0x05: 9, 0x06: 9, 0x07: 2, 0x09: 9, 0x0A: 2, 0x0C: 9, 0x0D: 6, 0x0F: 3, 0x12: 2,
+    0x13: 4, 0x16: 9,
 }  # fmt: skip
 
 

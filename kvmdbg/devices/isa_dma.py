@@ -18,7 +18,10 @@ FIRST, SECOND = range(0x10), range(0xC0, 0xE0, 2)
 COMMAND, REQUEST, MASK, MODE, CLEAR_FLIP_FLOP, MASTER_CLEAR, CLEAR_MASK, ALL_MASKS = range(8, 16)
 DOWNWARDS, AUTOMATIC = 0x20, 0x10
 """Bits of a channel's mode."""
-WRITES_MEMORY, READS_MEMORY = 0x04, 0x08
+TRANSFER, WRITES_MEMORY, READS_MEMORY = 0x0C, 0x04, 0x08
+"""Bits of a channel's mode: which way data go; neither way where transfers are only verified."""
+DISABLED = 0x04
+"""Bit of a controller's command register."""
 
 
 class Channel:
@@ -62,17 +65,22 @@ class IsaDma:
     def left(self, number: int) -> int:
         """How many bytes the channel is still to move; 0 while it is masked."""
         channel = self.channels[number]
-        return 0 if channel.masked else (channel.count + 1 & 0x1FFFF) << (number > 4)
+        stands = channel.masked or self.commands[number >> 2] & DISABLED
+        return 0 if stands else (channel.count + 1 & 0x1FFFF) << (number > 4)
 
     def put(self, number: int, data: bytes) -> bool:
         """A device's data go to memory; whether the count has ended (terminal count)."""
+        moves = self.channels[number].mode & TRANSFER == WRITES_MEMORY
         for address, at, size in self._advance(number, len(data)):
-            self._write(address, data[at : at + size])
+            if moves:
+                self._write(address, data[at : at + size])
         return self.channels[number].finished
 
     def get(self, number: int, size: int) -> tuple[bytes, bool]:
         """Memory for a device, and whether the count has ended."""
-        data = b"".join(self._read(address, count) for address, _, count in self._advance(number, size))
+        moves = self.channels[number].mode & TRANSFER == READS_MEMORY
+        pieces = self._advance(number, size)
+        data = b"".join(self._read(address, count) if moves else b"\xff" * count for address, _, count in pieces)
         return data, self.channels[number].finished
 
     def _advance(self, number: int, size: int) -> list[tuple[int, int, int]]:

@@ -136,6 +136,43 @@ def test_a_masked_channel(pc: Machine) -> None:
     assert pc.command(READ, 0, 0, 0, 1, 2, 18, 0x1B, 0xFF)[:2] == [0x40, 0x10]
 
 
+def test_verifying(pc: Machine) -> None:
+    assert pc.command(0x56, 0, 3, 0, 1, 2, 18, 0x1B, 0xFF) == [0, 0, 0, 4, 0, 1, 2]
+    assert pc.command(0x56, 0x80, 3, 0, 5, 2, 18, 0x1B, 4) == [0, 0, 0, 3, 0, 9, 2], "4 sectors"
+    assert pc.command(0x56, 0x80, 3, 0, 17, 2, 18, 0x1B, 4)[:2] == [0x40, 0x80]
+    assert pc.command(0x56, 0, 80, 0, 1, 2, 18, 0x1B, 0xFF)[:2] == [0x40, 4]
+
+
+def test_reading_a_track(pc: Machine) -> None:
+    pc.channel_2(0x46, 0x2000, 1024)
+    assert pc.command(0x42, 0, 3, 0, 9, 2, 18, 0x1B, 0xFF) == [0, 0, 0, 3, 0, 3, 2]
+    assert pc.ram.read(0x2000, 1024) == content(3 * 2 * 18, 2)
+
+
+def test_seeking_by_so_many_tracks(pc: Machine) -> None:
+    pc.seek(12)
+    for command, by, track in ((0xCF, 5, 17), (0x8F, 3, 14), (0x8F, 20, 0)):
+        pc.command(command, 0, by)
+        assert pc.command(SENSE_INTERRUPT) == [0x20, track]
+
+
+def test_a_channel_moves_data_as_its_mode_says(pc: Machine) -> None:
+    """One that reads memory, or verifies, gives a device's data to nobody; a controller that is off moves nothing."""
+    pc.ram.write(0x2000, b"memory" + bytes(506))
+    for mode in (0x4A, 0x42):
+        pc.channel_2(mode, 0x2000, 512)
+        assert pc.command(READ, 0, 0, 0, 9, 2, 18, 0x1B, 0xFF)[:3] == [0, 0, 0]
+        assert pc.ram.read(0x2000, 6) == b"memory" and pc.at(8) & 4
+    pc.channel_2(0x46, 0x2000, 512)
+    assert pc.command(WRITE, 0, 0, 0, 9, 2, 18, 0x1B, 0xFF)[:3] == [0, 0, 0]
+    assert pc.board.disks.floppies[0].read(8, 1) == b"\xff" * 512
+    pc.channel_2(0x46, 0x2000, 512)
+    pc.out((0x08, 4))
+    assert pc.command(READ, 0, 0, 0, 9, 2, 18, 0x1B, 0xFF)[:2] == [0x40, 0x10]
+    pc.out((0x08, 0))
+    assert pc.command(READ, 0, 0, 0, 10, 2, 18, 0x1B, 0xFF)[:2] == [0, 0] and pc.ram.read(0x2000, 512) == content(9, 1)
+
+
 # --- without DMA ----------------------------------------------------------------------------------------
 
 
