@@ -249,7 +249,8 @@ class Cmos:
         if index == STATUS_B and value & B_SET:
             self.data[index] &= ~B_UPDATE
         if self._runs and (not ran or index in DATE):
-            part = 0 if not ran else self._date % SECOND
+            # setting it stops no dividers; once they are let go the first second takes half of one
+            part = SECOND // 2 if not ran and index == STATUS_A else self._date % SECOND
             self._go_on()
             self._began += part
             self._written_until = self._next_second(self._looked) or 0

@@ -90,6 +90,26 @@ def test_setting_it(clock: Clock) -> None:
     assert clock.time == (0, 1, 1, 0, 0, 0) and clock.get(0x32) == 20
 
 
+def test_setting_it_stops_no_dividers(clock: Clock) -> None:
+    """The next second comes when it would have; the first one of dividers that are let go takes half of one."""
+    clock.after(300 * MS)
+    clock.set(B, SET | BINARY | HOURS_24)
+    clock.set(0, 10)
+    clock.after(3 * SECOND)
+    clock.set(B, BINARY | HOURS_24)
+    clock.after(700 * MS - 1)
+    assert clock.get(0) == 10
+    clock.after(1)
+    assert clock.get(0) == 11
+    clock.set(A, 0x76)
+    clock.after(123 * MS)
+    clock.set(A, 0x26)
+    clock.after(500 * MS - 1)
+    assert clock.get(0) == 11
+    clock.after(1)
+    assert clock.get(0) == 12
+
+
 def test_setting_one_register_while_it_runs(clock: Clock) -> None:
     clock.after(300 * MS)
     clock.set(4, 12)
