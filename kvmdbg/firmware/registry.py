@@ -53,12 +53,12 @@ _known: dict[tuple[int, int | None], Service] = {}
 def service(interrupt: int, number: int | None = None, shown: str = "") -> Callable[[R], R]:
     """Function decorator: make it known. It may serve several numbers."""
 
-    def know(function: R) -> R:
+    def register(function: R) -> R:
         name = (function.__doc__ or function.__name__).partition("\n")[0].rstrip(".")
         _known[interrupt, number] = Service(interrupt, number, name, tuple(shown.split()), function)
         return function
 
-    return know
+    return register
 
 
 def _load(interrupt: int) -> None:

@@ -163,7 +163,7 @@ class SoftCpu(Running):
             raise InterruptedError(errno.EINTR, "Interrupted")
 
     def take_changes(self) -> None:
-        self.vm.settle()
+        self.vm.drop_translations()
         self.flush_regs()
         if self.context_changed or self.vm.registers_touched:
             self.state.load()

@@ -102,7 +102,7 @@ class SoftRegisters(RunPage):
 
     def _take_regs(self, words: memoryview) -> None:
         self.state.regs_from(words)
-        self.state.settle(self.state.cpl)
+        self.state.derive_hflags(self.state.cpl)
         self.context_changed = True
 
     def flush_regs(self) -> None:

@@ -186,10 +186,10 @@ class State:
         now = [int(one) for one in (sregs.cr0 | 0x10, sregs.cr3, sregs.cr4, sregs.efer)]
         for at, value in zip((CR0, CR3, CR4, EFER), now, strict=True):
             words[at // 8] = value
-        self.settle(int(sregs.ss.dpl) if sregs.cr0 & CR0_PE else 0)
+        self.derive_hflags(int(sregs.ss.dpl) if sregs.cr0 & CR0_PE else 0)
         return before != now
 
-    def settle(self, cpl: int) -> None:
+    def derive_hflags(self, cpl: int) -> None:
         """Make hflags, which QEMU derives from the other registers, fit them."""
         words, doubles = self.u64, self.u32
         cr0, cr4, efer = words[CR0 // 8], words[CR4 // 8], words[EFER // 8]

@@ -183,8 +183,8 @@ class SoftVm:
         check(self.library.quick.uc_mem_unmap(self.uc, page, PAGE), "uc_mem_unmap")
         self.registers_touched = True
 
-    def settle(self) -> None:
-        """Before it runs: have unicorn forget what is no more as it knows it."""
+    def drop_translations(self) -> None:
+        """Before it runs: have unicorn forget code and page tables that are no more as it knows them."""
         if self.code_changed:
             self.library.control(self.uc, library.CTL_TB_FLUSH)
             self.code_changed = False
