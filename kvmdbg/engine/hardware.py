@@ -9,7 +9,6 @@ from kvmdbg.devices.pit import Pit
 from kvmdbg.devices.registry import add as add_device
 from kvmdbg.devices.registry import add_needed, add_standard, needs_apic
 from kvmdbg.devices.uart import COM1, PORTS
-from kvmdbg.engine.cpu_features import apply_features, check_features
 from kvmdbg.engine.host import Host
 from kvmdbg.engine.serial_port import SerialPort
 from kvmdbg.errors import UsageError
@@ -97,6 +96,8 @@ class Hardware:
         machine = self.host.machine(self._memory, options.cpus, controllers == "kernel", self._change_cpuid)
         try:
             if options.cpu:
+                from kvmdbg.engine.cpu_features import check_features  # here and below: few sessions change any
+
                 check_features(machine.vcpus[0].get_cpuid(), options.cpu)
             irq = machine.vm.irq_line if machine.irqchip else None
             board = Board(self.serial.show, irq=irq, memory=machine.memory.size)
@@ -193,4 +194,6 @@ class Hardware:
     def _change_cpuid(self, table: abi.kvm_cpuid2) -> None:
         """What ``cpu`` says of the features that the guest sees."""
         if self.options.cpu:
+            from kvmdbg.engine.cpu_features import apply_features
+
             apply_features(table, self.options.cpu)

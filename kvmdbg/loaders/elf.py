@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kvmdbg.errors import LoadError
 from kvmdbg.loaders.entry import chosen_entry
@@ -48,7 +48,8 @@ class Loadable:
     memory_size: int
 
 
-class _Section(NamedTuple):
+@record
+class _Section:
     """A section header, as far as it matters here."""
 
     kind: int

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from kvmdbg.machine.image import Segment
 from kvmdbg.machine.layout import ram_areas
+from kvmdbg.record import record
 
 SHT_NULL, SHT_NOBITS = 0, 8
 SHF_ALLOC = 2
 PAGE = 0x1000
 
 
-class Sections(NamedTuple):
+@record
+class Sections:
     """``headers`` are ``number`` ELF section headers of ``entry_size`` bytes, ``names`` the index of their names' one.
 
     Their addresses are where the sections lie in memory.

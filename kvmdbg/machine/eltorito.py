@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+
+from kvmdbg.record import record
 
 CD_SECTOR, SECTOR = 2048, 512
 NO_EMULATION, HARD_DISK = 0, 4
@@ -12,7 +13,8 @@ BOOT_RECORD = b"\0CD001\1EL TORITO SPECIFICATION"
 LOAD_SEGMENT = 0x7C0
 
 
-class BootEntry(NamedTuple):
+@record
+class BootEntry:
     """The default entry of a boot catalog: ``media`` 0 is code to load, 1 to 3 a floppy, 4 a hard disk.
 
     ``sectors`` of 512 bytes from the CD's sector ``first`` go to ``segment``:0.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from kvmdbg.errors import LoadError
+from kvmdbg.record import record
 
 VERSION = 1
 BLOCK, NET, RESERVED = 1, 2, 1 << 30
@@ -17,7 +17,8 @@ MAC = bytes((0x52, 0x54, 0x00, 0x6B, 0x76, 0x6D))
 MTU = 1500
 
 
-class Declared(NamedTuple):
+@record
+class Declared:
     """A device of the manifest; its place there is its handle."""
 
     name: str
