@@ -266,6 +266,8 @@ class SoftCpu(Running):
             return self._exception(why[1])
         if word == "memory":
             return self._refused(*why[1:])
+        if word == "told":
+            return False
         if word == "msr":
             return self.msrs.execute()
         if word == "breakpoint":

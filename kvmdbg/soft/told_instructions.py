@@ -1,4 +1,8 @@
-"""Instructions whose results are not unicorn's to say: CPUID, RDTSC and RDTSCP."""
+"""Instructions whose results are not unicorn's to say: CPUID, RDTSC and RDTSCP.
+
+Each ends unicorn's run: of the flags that the instructions behind it make in the same run it would lose those that are
+not made from a result (CF of bt and cmc, what sahf and das leave).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from kvmdbg.soft import library
 from kvmdbg.soft.state import MSRS
 
 if TYPE_CHECKING:
-    from kvmdbg.soft.registers import SoftRegisters
+    from kvmdbg.soft.running import Running
 
 TSC_AUX = 0xC0000103
 OSXSAVE, CR4_OSXSAVE = 1 << 27, 1 << 18
@@ -19,7 +23,7 @@ OSXSAVE, CR4_OSXSAVE = 1 << 27, 1 << 18
 class ToldInstructions:
     """Of the vCPU ``cpu``."""
 
-    def __init__(self, cpu: SoftRegisters) -> None:
+    def __init__(self, cpu: Running) -> None:
         self._cpu = cpu
         self._library, self._uc = cpu.vm.library, cpu.vm.uc
         hooks = (
@@ -47,12 +51,14 @@ class ToldInstructions:
         registers = (library.REG_RAX, library.REG_RBX, library.REG_RCX, library.REG_RDX)
         for register, value in zip(registers, (eax, ebx, ecx, edx), strict=True):
             self._write(register, value)
+        self._cpu.end_with("told")
         return 1
 
     def _on_rdtsc(self, uc: int, data: int) -> int:
         tsc = self._cpu.tsc()
         self._write(library.REG_RAX, tsc & 0xFFFFFFFF)
         self._write(library.REG_RDX, tsc >> 32)
+        self._cpu.end_with("told")
         return 1
 
     def _on_rdtscp(self, uc: int, data: int) -> int:
