@@ -112,7 +112,8 @@ class SoftCpu(Running):
         self._stop(self.vm.uc)
 
     def _on_interrupt(self, uc: int, number: int, data: int) -> None:
-        self.end_with("exception", number)
+        self.state.save()
+        self.end_with("exception", number, self.state.flags_at_fault())
 
     def _on_invalid(self, uc: int, data: int) -> bool:
         self.end_with("invalid")
@@ -241,7 +242,9 @@ class SoftCpu(Running):
             if before == self.raw[REGS:REGS_END] and may_be_begun_again(self.vm, state):
                 self.instructions -= 2  # nothing was done (nothing_done.py), which has been counted already
                 exhausted = self.go(2)
-        if own and self.why == ("exception", 1):  # the guest's own trap, which is taken at the next entry
+        if (
+            own and self.why is not None and self.why[:2] == ("exception", 1)
+        ):  # the guest's own trap, which is taken at the next entry
             self.why, exhausted = None, True
             self.waiting, self.entered_handler = Event.exception(1), True
         if exhausted and state.rip == rip and repeats_no_more(self.vm, self.state):
@@ -263,7 +266,7 @@ class SoftCpu(Running):
         if word == "in":
             return self._in_exit(why[1], why[2])
         if word == "exception":
-            return self._exception(why[1])
+            return self._exception(*why[1:])
         if word == "memory":
             return self._refused(*why[1:])
         if word == "told":
@@ -296,8 +299,10 @@ class SoftCpu(Running):
 
     # --- exceptions and interrupts -----------------------------------------------------------------
 
-    def _exception(self, number: int) -> bool:
+    def _exception(self, number: int, flags: int | None) -> bool:
         state = self.state
+        if flags is not None:
+            state.flags, self.context_changed = flags, True
         if state.u32[IS_INT // 4]:
             return self._software_interrupt(number)
         self.instructions -= number not in NO_FAULTS

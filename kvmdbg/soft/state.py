@@ -97,9 +97,18 @@ class State:
         """
         if before[RIP : RIP + 8] != self.bytes[RIP : RIP + 8]:
             self.bytes[:] = before
-        direction = EFLAGS_DF if self.u32[DF // 4] != 1 else 0
-        self.flags = self.u64[EFLAGS // 8] & ~(CC_FLAGS | EFLAGS_DF) | self.u64[CC_SRC // 8] & CC_FLAGS | direction
+        self.flags = self._flags_put_together()
         self.load()
+
+    def _flags_put_together(self) -> int:
+        direction = EFLAGS_DF if self.u32[DF // 4] != 1 else 0
+        return self.u64[EFLAGS // 8] & ~(CC_FLAGS | EFLAGS_DF) | self.u64[CC_SRC // 8] & CC_FLAGS | direction
+
+    def flags_at_fault(self) -> int | None:
+        """While unicorn tells of an exception: RFLAGS where it is about to make them from what they are not made of, as
+        ``go_back_to`` has it; else None."""
+        together = not (self.u64[EFLAGS // 8] ^ self.u64[CC_SRC // 8]) & CC_FLAGS
+        return self._flags_put_together() if together and self.u32[CC_OP // 4] != CC_OP_EFLAGS else None
 
     def close(self) -> None:
         for view in (self.u16, self.u32, self.u64, self.bytes):

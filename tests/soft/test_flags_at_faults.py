@@ -1,0 +1,34 @@
+"""Flags in the frame of a fault that comes behind what made them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import kvmdbg
+from kvmdbg.build import from_assembly
+
+FRAME = 0x6FFA
+
+
+@pytest.mark.parametrize("fault", ["div cx", "ud2", "bound ax, [0x5000]", "int 0", "nop\ndiv cx"])
+@pytest.mark.parametrize(
+    "makes", ["cmp ax, bx", "mul bx", "stc\nsbb ax, 1", "neg ax", "shl bx, 13", "std", "xor ax, ax"]
+)
+def test_a_free_run_and_steps_push_the_same(tmp_path: Path, makes: str, fault: str) -> None:
+    """Unicorn, when it counts, has put them together already and makes them once more of what it has put them into."""
+    vectors = "\n".join(f"mov word ptr [4 * {n}], offset fault" for n in (0, 5, 6))
+    asm = f"{vectors}\nmov sp, 0x7000\nmov word ptr [0x5000], 9\nxor cx, cx\nmov bx, 5\n{makes}\n{fault}\nfault: hlt"
+    from_assembly(asm, tmp_path)
+    pushed = []
+    for steps in (False, True):
+        with kvmdbg.open(tmp_path / "guest.bin", engine="soft", serial="none", irqchip="none", machine="bare") as dbg:
+            if steps:
+                while dbg.regs.sp != FRAME:
+                    dbg.step()
+            else:
+                assert dbg.run(timeout=60).reason == "halted"
+            assert dbg.regs.sp == FRAME
+            pushed.append(dbg.memory.read(FRAME + 4, 2))
+    assert pushed[0] == pushed[1]
