@@ -281,12 +281,12 @@ class SingleStep:
                 if self._unmoved(before) and (tries < JUMP_TRIES or not self._jumps()):
                     runner.debug_for_stepping()  # a data register may have fired in the try that a guard has refused
                     continue
-                if vcpu.debug_dr6 & 15 and runner.holds_data:
-                    if runner.pc in self.handlers.points and self.flags.frame(before) is not None:
-                        self._ended_at_handler(before)  # the watched frame is told before the trap at the entry
-                    return runner.serve_debug()
                 if runner.host.profile.leaks_trap_flag or before[RFLAGS + 1] & 1:
                     self.flags.correct_pushf(before)
+                if vcpu.debug_dr6 & 15 and runner.holds_data:
+                    if runner.pc in self.handlers.points and self.flags.frame(before):
+                        self._ended_at_handler(before)  # the watched frame is told before the trap at the entry
+                    return runner.serve_debug()
                 return None
             self.traps.note_write()
             delivered = runner.deliveries

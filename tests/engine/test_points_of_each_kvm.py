@@ -135,3 +135,20 @@ def test_a_data_register_that_fires_in_a_try_without_progress_is_no_hit(dbg: Scr
     stop = dbg.step()
     assert isinstance(stop, stops.WatchpointStop), stop.describe()
     assert (stop.pc, watch.hits, dbg.cpu.plays) == (START + 1, 1, [])
+
+
+def test_flags_pushed_to_what_a_data_register_watches_have_no_trap_flag_of_the_step(dbg: ScriptedSession) -> None:
+    dbg.let_probe_find(profile(registers=True, leaks_trap_flag=True))
+    dbg.memory.write(START, b"\x9c")  # pushf
+    dbg.regs.rsp = 0x5002
+    dbg.watch(0x5000, 2)
+
+    def pushf(cpu: ScriptedCpu) -> None:
+        cpu.regs.rsp -= 2
+        dbg.machine.memory.write(0x5000, (cpu.regs.rflags | EFLAGS_TF).to_bytes(2, "little"))
+        debugs(START + 1, DR6_BS | 1)(cpu)
+
+    dbg.cpu.plays = [pushf]
+    stop = dbg.step()
+    assert isinstance(stop, stops.WatchpointStop), stop.describe()
+    assert stop.new == dbg.memory.read(0x5000, 2) == (dbg.regs.rflags & 0xFFFF).to_bytes(2, "little")
