@@ -17,7 +17,7 @@ from gdbstub.errors import BadPacket, TargetError
 from gdbstub.nonstop import NonStop
 from gdbstub.registers import Description
 from gdbstub.target import SIGTRAP, Exited, FollowsMode, HasBreakpoints, HasConsole, Killed, Stop, Stopped, Target
-from gdbstub.wire import Interrupt, Oversized, Wire
+from gdbstub.wire import Interrupt, Oversized, Wire, hexadecimal
 
 packets.load()
 Work = Callable[[], registry.Reply]
@@ -376,12 +376,12 @@ class Client:
         """A thread, -1 for all, 0 for any. BadPacket for one that is none, TargetError for one that is not there."""
         if text.startswith(b"p"):
             process, _, text = text[1:].partition(b".")
-            if process not in (b"-1", b"0") and int(process, 16) != registry.WHOLE_PROCESS:
-                raise TargetError(f"there is no process {int(process, 16)}", 3)
+            if process not in (b"-1", b"0") and hexadecimal(process) != registry.WHOLE_PROCESS:
+                raise TargetError(f"there is no process {hexadecimal(process)}", 3)
             text = text or b"-1"
         if text == b"-1":
             return -1
-        thread = int(text, 16)
+        thread = hexadecimal(text)
         if thread and thread not in self.threads():
             raise TargetError(f"there is no thread {thread}", 3)
         return thread

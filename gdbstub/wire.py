@@ -89,6 +89,13 @@ def expand(body: bytes) -> bytes:
     return b"".join(parts)
 
 
+def hexadecimal(text: bytes) -> int:
+    """The number of at most 64 bits that a packet gives: digits and nothing else. ValueError."""
+    if not text or text.strip(b"0123456789abcdefABCDEF") or len(text.lstrip(b"0")) > 16:
+        raise ValueError(f"{text!r} is no hexadecimal number")
+    return int(text, 16)
+
+
 def checksum(body: bytes) -> int:
     """The sum of the bytes modulo 256.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gdbstub.registers import Register
 from gdbstub.registry import Reply, packet
 from gdbstub.target import HasMemoryRegions, Stopped
-from gdbstub.wire import escape
+from gdbstub.wire import escape, hexadecimal
 
 if TYPE_CHECKING:
     from gdbstub.client import Client
@@ -84,7 +84,7 @@ def _encoding(register: Register) -> tuple[str, str]:
 @packet("qRegisterInfo")
 def register(client: Client, rest: bytes) -> Reply:
     """One register's description; E45 behind the last."""
-    number = int(rest, 16)
+    number = hexadecimal(rest)
     if number >= len(client.layout.registers):
         return b"E45"
     one = client.layout.registers[number]
@@ -106,7 +106,7 @@ def region(client: Client, rest: bytes) -> Reply:
     """The region of memory around an address. The last one ends at 2^64 - 1, as lldb-server has it: lldb asks for the
     next until it reads that, and 2^64 would be 0 to it. The one byte that is left is a region of its own."""
     assert isinstance(client.target, HasMemoryRegions)
-    address = int(rest, 16)
+    address = hexadecimal(rest)
     start, length, permissions = client.target.memory_region(client.thread, address)
     if start + length > LAST_BYTE:
         start, length = (start, LAST_BYTE - start) if address < LAST_BYTE else (LAST_BYTE, 1)

@@ -8,7 +8,7 @@ from zlib import crc32 as zlib_crc32
 from gdbstub.errors import BadPacket, TargetError
 from gdbstub.registry import PACKET_SIZE, Reply, packet
 from gdbstub.target import HasPhysicalMemory, HasSearch
-from gdbstub.wire import escape, unescape
+from gdbstub.wire import escape, hexadecimal, unescape
 
 if TYPE_CHECKING:
     from gdbstub.client import Client, Job
@@ -21,7 +21,7 @@ def span(text: bytes) -> tuple[int, int]:
     address, comma, length = text.partition(b",")
     if not comma:
         raise BadPacket("an address and a length are needed")
-    return int(address, 16), int(length, 16)
+    return hexadecimal(address), hexadecimal(length)
 
 
 def read(client: Client, address: int, length: int) -> bytes:
@@ -77,7 +77,7 @@ def search(client: Client, rest: bytes) -> Reply:
     """Look for bytes: ADDRESS;LENGTH;PATTERN. 1,ADDRESS or 0."""
     assert isinstance(client.target, HasSearch)
     start, length, pattern = rest.split(b";", 2)
-    client.in_pieces(_search(client, int(start, 16), int(length, 16), unescape(pattern)))
+    client.in_pieces(_search(client, hexadecimal(start), hexadecimal(length), unescape(pattern)))
     return None
 
 

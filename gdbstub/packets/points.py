@@ -9,6 +9,7 @@ from gdbstub.agent import Expression
 from gdbstub.errors import BadPacket
 from gdbstub.registry import Reply, packet
 from gdbstub.target import HasBreakpoints, Point
+from gdbstub.wire import hexadecimal
 
 if TYPE_CHECKING:
     from gdbstub.client import Client
@@ -25,7 +26,7 @@ def expressions(text: bytes) -> tuple[Expression, ...]:
         length, comma, text = text[1:].partition(b",")
         if not comma:
             raise BadPacket("an agent expression needs its length")
-        size = int(length, 16)
+        size = hexadecimal(length)
         code = bytes.fromhex(text[: 2 * size].decode())
         if len(code) != size:
             raise BadPacket("an agent expression is shorter than it says")
@@ -46,11 +47,11 @@ def parse(rest: bytes) -> Point:
     for part in more:
         if part.startswith(b"cmds:"):
             flag, _, text = part[5:].partition(b",")
-            persist, commands = int(flag, 16) == 1, commands + expressions(text)
+            persist, commands = hexadecimal(flag) == 1, commands + expressions(text)
         elif part:
             conditions += expressions(part)
-    size = int(length, 16) if KINDS[kind] not in ("sw", "hw") else 1
-    return Point(KINDS[kind], int(address, 16), size, conditions, commands, persist)
+    size = hexadecimal(length) if KINDS[kind] not in ("sw", "hw") else 1
+    return Point(KINDS[kind], hexadecimal(address), size, conditions, commands, persist)
 
 
 @packet("Z", needs=HasBreakpoints, offers=("ConditionalBreakpoints+", "BreakpointCommands+"))

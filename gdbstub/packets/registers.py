@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gdbstub.errors import BadPacket, TargetError
 from gdbstub.registry import Reply, packet
+from gdbstub.wire import hexadecimal
 
 if TYPE_CHECKING:
     from gdbstub.client import Client
@@ -22,7 +23,7 @@ def thread_of(client: Client, rest: bytes) -> tuple[bytes, int]:
 
 
 def number_of(client: Client, text: bytes) -> int:
-    number = int(text, 16)
+    number = hexadecimal(text)
     if number >= len(client.layout.registers):
         raise TargetError(f"there is no register {number}")
     return number

@@ -8,6 +8,7 @@ from gdbstub.errors import BadPacket, TargetError
 from gdbstub.nonstop import NonStop
 from gdbstub.registry import WHOLE_PROCESS, Reply, packet
 from gdbstub.target import HasDetach, HasKill, HasQuietSteps, HasRestart, Killed, Resume, Stopped
+from gdbstub.wire import hexadecimal
 
 if TYPE_CHECKING:
     from gdbstub.client import Client
@@ -48,7 +49,7 @@ def moved(client: Client, address: bytes) -> None:
     if number is None:
         raise TargetError("the address to go on at cannot be set: no register is the program counter")
     size = client.layout.registers[number].size
-    client.target.write_register(client.thread, client.layout, number, int(address, 16).to_bytes(size, "little"))
+    client.target.write_register(client.thread, client.layout, number, hexadecimal(address).to_bytes(size, "little"))
 
 
 @packet("c")
@@ -68,13 +69,17 @@ def step(client: Client, rest: bytes) -> Reply:
 @packet("C")
 def resume_with_signal(client: Client, rest: bytes) -> Reply:
     """As c: a machine takes no signals."""
-    return resume(client, rest.partition(b";")[2])
+    signal, _, address = rest.partition(b";")
+    hexadecimal(signal)
+    return resume(client, address)
 
 
 @packet("S")
 def step_with_signal(client: Client, rest: bytes) -> Reply:
     """As s."""
-    return step(client, rest.partition(b";")[2])
+    signal, _, address = rest.partition(b";")
+    hexadecimal(signal)
+    return step(client, address)
 
 
 @packet("vCont?")
@@ -96,6 +101,10 @@ def resume_threads(client: Client, rest: bytes) -> Reply:
         chosen = client.parse_thread(which) if colon else -1
         meant = left if chosen == -1 else left & {chosen or client.thread}
         kind = word[:1]
+        if kind in (b"C", b"S"):
+            hexadecimal(word[1:])
+        elif kind != b"r" and len(word) > 1:
+            raise BadPacket(f"no action is {word.decode('latin-1')!r}")
         if kind in (b"c", b"C"):
             runs |= meant
         elif kind in (b"s", b"S"):
@@ -104,7 +113,7 @@ def resume_threads(client: Client, rest: bytes) -> Reply:
             start, comma, end = word[1:].partition(b",")
             if not comma:
                 raise BadPacket("r needs the start and the end of a range")
-            steps |= dict.fromkeys(meant, (int(start, 16), int(end, 16)))
+            steps |= dict.fromkeys(meant, (hexadecimal(start), hexadecimal(end)))
         elif kind == b"t":
             stay |= meant
         else:
@@ -147,8 +156,8 @@ def interrupt(client: Client, rest: bytes) -> Reply:
 
 def check_process(text: bytes) -> None:
     """TargetError for another process than the one that there is."""
-    if text and int(text, 16) != WHOLE_PROCESS:
-        raise TargetError(f"there is no process {int(text, 16)}", 3)
+    if text and hexadecimal(text) != WHOLE_PROCESS:
+        raise TargetError(f"there is no process {hexadecimal(text)}", 3)
 
 
 @packet("D", needs=HasDetach)
@@ -191,6 +200,7 @@ def kill(client: Client, rest: bytes) -> Reply:
 def kill_process(client: Client, rest: bytes) -> Reply:
     """Kill the guest."""
     assert isinstance(client.target, HasKill)
+    check_process(rest.lstrip(b";"))
     end(client, client.target)
     return b"OK"
 
@@ -252,7 +262,7 @@ def step_flags(client: Client, rest: bytes) -> Reply:
     assert isinstance(client.target, HasQuietSteps)
     if not rest:
         return b"0x%x" % client.target.step_flags
-    flags = int(rest.lstrip(b"=:"), 16)
+    flags = hexadecimal(rest.lstrip(b"=:"))
     if flags & ~client.target.step_flags_possible:
         raise TargetError(f"of the step flags only {client.target.step_flags_possible:#x} can be had here", 0x22)
     client.target.step_flags = flags

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gdbstub.errors import TargetError
 from gdbstub.registry import Reply, packet
 from gdbstub.target import HasFiles, HasMemoryMap
-from gdbstub.wire import escape
+from gdbstub.wire import escape, hexadecimal
 
 if TYPE_CHECKING:
     from gdbstub.client import Client
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def piece(document: bytes, span: bytes) -> bytes:
     """OFFSET,LENGTH of the document: behind ``m`` when there is more of it, else behind ``l``."""
-    offset, length = (int(number, 16) for number in span.split(b","))
+    offset, length = (hexadecimal(number) for number in span.split(b","))
     part = document[offset : offset + length]
     return (b"m" if offset + length < len(document) else b"l") + escape(part)
 

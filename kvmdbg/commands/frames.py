@@ -104,7 +104,8 @@ def _locals_of(dbg: Interpreter, frame: Frame) -> Result:
         values = dbg.session.contexts.source_of(frame).values(parameters=False, style=style_of(dbg))
     except KvmdbgError as error:
         return Message(f"        {error}")
-    text = "\n".join(f"        {name} = {value}" for name, value in values.items()) or "        No locals."
+    lines = "\n".join(f"{name} = {value}" for name, value in values.items()) or "No locals."
+    text = "        " + lines.replace("\n", "\n        ")
     return Message(text, data={"frame": frame.number, "locals": values})
 
 

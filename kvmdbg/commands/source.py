@@ -7,6 +7,7 @@ from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import FileType
+from kvmdbg.commands.print_settings import style_of
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result, Table
 from kvmdbg.errors import UsageError
@@ -41,13 +42,13 @@ def _variables(dbg: Interpreter, *, parameters: bool) -> Result:
     if variables.function() is None:
         told = "Nothing is known of the function at pc: it has no debug information (compile with -g)."
         return Message("\n".join((told, *(f"{one}." for one in dbg.session.files.missing))))
-    from kvmdbg.commands.print_settings import style_of
-
     found = variables.visible(parameters=parameters)
     style = style_of(dbg)
     rows = tuple((one.name, variables.value(one, style), one.type.name) for one in found)
     what = "arguments" if parameters else "locals"
     data = tuple({"name": name, "value": value, "type": type_} for name, value, type_ in rows)
+    if rows and (style.pretty or style.array):  # over several lines
+        return Message("\n".join(f"{name} = {value}" for name, value, _ in rows), data={what: list(data)})
     return Table(what, ("Name", "Value", "Type"), rows, f"No {what}.", data)
 
 

@@ -18,7 +18,8 @@ from kvmdbg.record import record
 NATURAL = ("", "r", "s")
 """Formats that leave numbers as their types are shown."""
 
-
+RADIX_LETTERS = {16: "x", 8: "o"}
+"""How integers are shown where ``set output-radix`` asks for it: bool and characters, too, without a sign."""
 _WHOLE = integer("long", 8, signed=True)
 
 
@@ -134,6 +135,8 @@ class Printer:
             return str(number)
         if letter not in NATURAL:
             return format_scalar(number, letter, self._word if letter == "a" else type.size, self._label)
+        if self.style.radix in RADIX_LETTERS and type.kind in ("int", "uint", "char", "bool"):
+            return format_scalar(number, RADIX_LETTERS[self.style.radix], type.size)
         if type.kind == "enum":
             return enumerator(type, number)
         if type.kind == "bool":

@@ -324,3 +324,22 @@ def test_a_program_that_has_ended_has_no_threads(gdb: Loop) -> None:
     assert gdb.ask(b"Tp1.1").startswith(b"E")
     assert gdb.ask(b"vRun;").startswith(b"T05")
     assert gdb.ask(b"qfThreadInfo") == b"m1,2"
+
+
+@pytest.mark.parametrize(
+    "body",
+    "m-1,4|m0x1000,4|m 1000,4|m1000,-4|m1_0,4|m10000000000000000,1|M-1,1:90|x-1,1|Z0,10000000000000000,1|Z2,-10,4|"
+    "qXfer:features:read:target.xml:-1,10|qCRC:-1,4|qSearch:memory:-1;4;a|p-1|P-1=00|qMemoryRegionInfo:-1|"
+    "S|Szz|C|C;100|s-1|c0x100|vCont;S|vCont;Szz|vCont;Czz:1|vCont;s5|vCont;c05:1|vCont;r-1,5|T0x1|Hg 1".split("|"),
+)
+def test_numbers_that_are_none_are_refused(target: FakeTarget, body: str) -> None:
+    loop = Loop(target)
+    assert loop.ask(body.encode()) == b"E16"
+    assert loop.ask(b"qC") == b"QC1", "it has not been let go"
+
+
+def test_another_process_is_not_killed(target: FakeTarget) -> None:
+    loop = Loop(target)
+    assert loop.ask(b"vKill;99") == b"E03"
+    assert loop.ask(b"qC") == b"QC1"
+    assert loop.ask(b"vKill;1") == b"OK"

@@ -330,7 +330,7 @@ def test_repeats_and_formats() -> None:
     assert printer().show(numbers, data, "x") == "{0x7 <repeats 12 times>, 0xffff, 0x2}"
     assert printer().show(C.float, struct.pack("<f", 2.5), "x") == "0x40200000"
     assert printer().show(C.double, struct.pack("<d", 2.5), "c") == r"2 '\002'"
-    assert printer(radix=16).show(POINT, struct.pack("<2i", 10, -1)) == "{x = 0xa, y = -0x1}"
+    assert printer(radix=16).show(POINT, struct.pack("<2i", 10, -1)) == "{x = 0xa, y = 0xffffffff}"
     unreadable = Value(0x20000, pointer(C.char, 8))
     assert printer().value(unreadable) == "0x20000 <error: Cannot access memory at address 0x20000>"
 

@@ -32,6 +32,13 @@ static int deep(int n)
     return local;
 }
 
+static int shows(int by)
+{
+    static struct pair local = { 1, 2, { 3, 4 } };
+    static char letters[] = "abcdef";
+    return local.a + letters[by & 3];
+}
+
 void kmain(void)
 {
     int turns = 0;
@@ -41,6 +48,7 @@ again:
     sink = deep(2) + turns;
     if (turns < 2)
         goto again;
+    sink = shows(7);
     for (;;)
         __asm__ volatile("hlt");
 }
