@@ -82,7 +82,9 @@ class VcpuContext:
         stop: Callable[[], Stop | None],
         of_frame: Callable[[str], int | None] = lambda name: None,
         call: Callable[[int, CType, tuple[tuple[CType, bytes], ...]], bytes] | None = None,
+        callers: Callable[[int], list[str]] = lambda count: [],
     ) -> None:
+        self.callers = callers
         self._call = call
         self._runner = runner
         self._of_frame = of_frame
@@ -288,9 +290,22 @@ class Contexts:
             context = self._made[runner.index] = VcpuContext(
                 runner, control.space, self._files.symbols, source, self._convenience, self._changes,
                 self._standing_at, partial(self._frames.register, runner),
-                lambda *call: self.calls(*call),
+                lambda *call: self.calls(*call), partial(self._callers, runner),
             )  # fmt: skip
         return context
+
+    def _callers(self, runner: DebuggedVcpu, count: int) -> list[str]:
+        """The functions of so many frames of a vCPU from its selected one outwards, named without their types."""
+        from kvmdbg.debuginfo.backtrace import backtrace
+        from kvmdbg.debuginfo.demangled import demangled, in_two
+
+        first = self._frames.of(runner).number
+        frames = backtrace(self._control.vcpus[runner.index], self._files, first + count).frames[first:]
+        found = []
+        for one in frames:
+            near = self._files.symbols.nearest(one.place)
+            found.append(in_two(one.name or (demangled(near[0].name) if near is not None else ""))[0])
+        return found
 
     def _standing_at(self) -> Stop | None:
         """The stop that the guest stands at, None while it runs, and when it is dead."""

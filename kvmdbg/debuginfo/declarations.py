@@ -401,6 +401,10 @@ class _Reader(TypeReader):
         version = unit["version"]
         if not self._parser.attribute_has_location(attribute, version):
             return b""
+        if version < 5 and isinstance(attribute.value, int) and self._dwarf.skeleton is not None:
+            from kvmdbg.debuginfo.elf_dwarf import split_locations
+
+            return tuple((a, b, self._direct(die, code)) for a, b, code in split_locations(die.cu, attribute.value))
         parsed = self._parser.parse_from_attribute(attribute, version, die)
         if not isinstance(parsed, list):
             return self._direct(die, bytes(parsed.loc_expr))

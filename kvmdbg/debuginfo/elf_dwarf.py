@@ -137,6 +137,47 @@ def split_sections(elf: Any) -> dict[str, bytes]:
     return found
 
 
+def split_locations(cu: Any, offset: int) -> list[tuple[int, int, bytes]]:
+    """A location list of a unit that was split before DWARF 5: start, end and expression of each place.
+
+    Source: "DWARF Extensions for separate debug information files" (GCC wiki, DebugFission), "Location lists".
+    """
+    info = cu.dwarfinfo
+    assert info.debug_loc_sec is not None
+    data: bytes = info.debug_loc_sec.stream.getvalue()
+    at = offset
+    word = cu.header.address_size
+    found = []
+
+    def number() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            value |= (byte & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 0x80:
+                return value
+
+    while at < len(data):
+        kind, at = data[at], at + 1
+        if kind == 0:  # the end
+            break
+        if kind == 1:  # another base; nobody writes entries that are counted from it
+            number()
+            continue
+        start = info.get_addr(cu, number())
+        if kind == 2:
+            end = info.get_addr(cu, number())
+        else:
+            end = start + int.from_bytes(data[at : at + 4], "little")
+            at += 4
+        size = int.from_bytes(data[at : at + 2], "little")
+        found.append((start, end & (1 << 8 * word) - 1, data[at + 2 : at + 2 + size]))
+        at += 2 + size
+    return found
+
+
 PACKED = {
     2: {1: "debug_info", 2: "debug_types", 3: "debug_abbrev", 4: "debug_line", 5: "debug_loc", 6: "debug_str_offsets"},
     5: {1: "debug_info", 3: "debug_abbrev", 4: "debug_line", 5: "debug_loclists", 6: "debug_str_offsets",

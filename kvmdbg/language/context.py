@@ -96,6 +96,9 @@ class Context(Protocol):
     def call(self, address: int, result: CType, arguments: tuple[tuple[CType, bytes], ...]) -> bytes:
         """Run the guest's function at a linear address; the bytes of what it returns. KvmdbgError where it stops."""
 
+    def callers(self, count: int) -> list[str]:
+        """The functions of so many frames, the selected one first."""
+
     def segment(self, selector: int) -> int:
         """Linear base address of a selector, for ``seg:off``; UsageError for one without descriptor."""
 

@@ -127,6 +127,44 @@ def regex(ctx: Context, text: int | bytes, pattern: int | bytes) -> int:
         raise UsageError(f"$_regex: this is no regular expression: {error}") from None
 
 
+def _names(ctx: Context, frames: int, *, first: int) -> list[str]:
+    """The functions of the frames from ``first`` to ``frames`` calls out."""
+    if not 0 <= frames <= MOST_FRAMES:
+        raise UsageError(f"the number of frames must be from 0 to {MOST_FRAMES}, not {frames}")
+    return ctx.callers(frames + 1)[first:]
+
+
+MOST_FRAMES = 1000
+
+
+@function("_caller_is")
+def caller_is(ctx: Context, name: int | bytes, frames: int = 1) -> int:
+    """Whether the function that has called this one, or the one so many calls out, has this name."""
+    return int(_text(ctx, name).decode("latin-1") in _names(ctx, frames, first=frames))
+
+
+@function("_caller_matches")
+def caller_matches(ctx: Context, pattern: int | bytes, frames: int = 1) -> int:
+    """Whether its name begins with what a regular expression (Python's) describes."""
+    return int(any(_matches(ctx, pattern, one) for one in _names(ctx, frames, first=frames)))
+
+
+@function("_any_caller_is")
+def any_caller_is(ctx: Context, name: int | bytes, frames: int = 1) -> int:
+    """Whether this function has this name, or one of those up to so many calls out."""
+    return int(_text(ctx, name).decode("latin-1") in _names(ctx, frames, first=0))
+
+
+@function("_any_caller_matches")
+def any_caller_matches(ctx: Context, pattern: int | bytes, frames: int = 1) -> int:
+    """The same by a regular expression."""
+    return int(any(_matches(ctx, pattern, one) for one in _names(ctx, frames, first=0)))
+
+
+def _matches(ctx: Context, pattern: int | bytes, text: str) -> bool:
+    return bool(regex(ctx, text.encode("latin-1", "replace"), pattern))
+
+
 @function("phys")
 def phys(ctx: Context, address: int) -> int:
     """The guest-physical address behind a linear one (MemoryFault where nothing is mapped)."""

@@ -40,6 +40,10 @@ SESSIONS = {
         whatis $pc|whatis $sp|p $eax|list|list|list -|list 10,12|list fact|list tasks.c:20|list 5,
         list ,20|list kmain,|info line 15|info line tasks.c:20|info line fact|info line *0x100020
         p $_""",
+    "callers": """break fact if $_caller_is("kmain")|run|bt|p $_caller_is("kmain")|p $_caller_is("fact", 0)
+        p $_caller_is("fact")|p $_caller_matches("km")|p $_caller_matches("ain")|condition 1 $_caller_is("fact", 2)
+        c|bt|p $_any_caller_is("kmain", 3)|p $_any_caller_is("kmain", 2)|p $_any_caller_matches("kmain", 3)|up 2
+        p $_caller_is("kmain")|p $_any_caller_is("fact", 0)""",
     "skipped functions": """break tail|run|skip last|step|bt|skip disable|run|step|bt|skip delete 1|run
         skip -gfi *.c -rfu ^la|step|bt|skip delete|skip file tasks.c|run|step|bt""",
     "loops": "break loops|run" + "|until" * 16,

@@ -41,7 +41,9 @@ def test_versions_and_forms(debug: Open, flags: str) -> None:
     check(debug("kernel.c", flags=flags))
 
 
-@pytest.mark.parametrize("flags", ["-O2 -gdwarf-4", "-O2 -gdwarf-5", "-O2 -gsplit-dwarf", "-O1 -gdwarf-2"])
+@pytest.mark.parametrize(
+    "flags", ["-O2 -gdwarf-4", "-O2 -gdwarf-4 -gsplit-dwarf", "-O2 -gdwarf-5", "-O2 -gsplit-dwarf", "-O1 -gdwarf-2"]
+)
 def test_optimized_programs(debug: Open, flags: str) -> None:
     dbg = debug("inlined.c", flags=flags)
     rows = [row.split()[2:5] for row in dbg.typed("break emit", "run", "bt").splitlines() if row.startswith("#0")]
