@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 COMMAND_KEYS = (
     ("F5", "f5", "continue"),
-    ("F10", "f10", "nexti"),
-    ("F11", "f11", "stepi"),
+    ("F10", "f10", "next"),
+    ("F11", "f11", "step"),
     ("Shift-F11", "f23", "finish"),
     ("F6", "f6", "interrupt"),
 )
-"""The key's name, prompt_toolkit's name of it, and the command line it runs."""
+"""The key's name, prompt_toolkit's name of it, and the command line it runs: the same in the full-screen mode."""
 
 OTHER_KEYS = (
     ("Ctrl-C", "interrupts the guest if it runs, else clears the line"),

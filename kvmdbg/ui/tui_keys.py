@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from kvmdbg.ui.keys import COMMAND_KEYS as SHELL_KEYS
+
 if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
     from kvmdbg.ui.tui import Tui
     from kvmdbg.ui.tui_typing import GuestTyping
 
-COMMAND_KEYS = {"f5": "continue", "f10": "next", "f11": "step", "f23": "finish"}  # f23 is Shift-F11
+COMMAND_KEYS = {key: line for _, key, line in SHELL_KEYS if line != "interrupt"}
 HELP = (
     ("F5", "continue"), ("F6", "interrupt"), ("F10", "next"), ("F11", "step"), ("F2", "pane"), ("F3", "focus"),
     ("Tab", "complete"), ("PgUp/PgDn", "scroll"), ("Ctrl-D", "leave"),
