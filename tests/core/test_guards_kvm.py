@@ -113,6 +113,21 @@ def test_the_frame_of_an_exception_is_a_write(kvm_guest: Guests, kind: str) -> N
     assert dbg.physical.read(0x97FA, 2) == dbg.symbols["bad"].to_bytes(2, "little")
 
 
+@pytest.mark.parametrize("kind", ["write", "read", "access"])
+def test_a_watch_beside_the_frames_of_long_mode(kvm_guest: Guests, kind: str) -> None:
+    """Nothing touches what is watched; the frames of #DE and #PF lie in its page."""
+    divide = with_handler(0, "xor ecx, ecx\nmov eax, 1\nbad: div ecx\nhlt", "add qword ptr [rsp], 2")
+    fault = with_handler(14, "mov rax, 0x7f0000000000\nbad: mov rcx, [rax]\nhlt", "pop rdx\nadd qword ptr [rsp], 3")
+    for text in (divide, fault):
+        alone = kvm_guest(asm=text, mode="long")
+        assert isinstance(alone.run(timeout=50), HaltedStop)
+        dbg = kvm_guest(asm=text, mode="long")
+        watch = dbg.watch(0x6100, 1, kind)
+        assert isinstance(dbg.run(timeout=50), HaltedStop)
+        assert (watch.hits, dbg.regs.snapshot()) == (0, alone.regs.snapshot())
+        assert dbg.physical.read(0x6F00, 0x100) == alone.physical.read(0x6F00, 0x100)
+
+
 @pytest.mark.parametrize("stops_at", [(), ("bad",), ("undefined",), ("bad", "undefined")])
 def test_a_handler_in_a_guarded_page(kvm_guest: Guests, stops_at: tuple[str, ...]) -> None:
     """The step that passes a breakpoint delivers the exception, and then the guard refuses the handler."""

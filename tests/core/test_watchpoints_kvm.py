@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdbg.engine.stops import HaltedStop, WatchpointStop
+from kvmdbg.engine.stops import BreakpointStop, HaltedStop, WatchpointStop
 from tests.core.conftest import Boot, take_debug_registers
 
 pytestmark = pytest.mark.kvm
@@ -187,6 +187,19 @@ def test_read_watch_of_executed_code_and_of_the_instruction_itself(boot: Boot) -
     point = dbg.watch(0x1800, 4, "read")
     assert isinstance(dbg.run(timeout=20), HaltedStop)
     assert (dbg.regs.ax, dbg.regs.cx, point.hits) == (5, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["write", "read", "access"])
+@pytest.mark.parametrize("beyond", [False, True], ids=["first four", "beyond four"])
+def test_a_breakpoint_beside_a_watch_in_the_page_of_the_stack(boot: Boot, kind: str, beyond: bool) -> None:
+    """The breakpoint is hit once, and passed, however the watchpoint is held; nothing here touches that page."""
+    dbg = boot(b"\x90\x90\x90\x90\xf4", 32, registers={"rsp": 0x4800})
+    if beyond:
+        take_debug_registers(dbg)
+    watch, here = dbg.watch(0x4000, 4, kind), dbg.break_at(0x1002)
+    assert isinstance(dbg.run(timeout=20), BreakpointStop)
+    assert isinstance(dbg.run(timeout=20), HaltedStop)
+    assert (here.hits, watch.hits, dbg.regs.pc) == (1, 0, 0x1005)
 
 
 def test_breakpoints_and_watchpoints_together(boot: Boot) -> None:
