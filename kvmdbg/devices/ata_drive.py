@@ -453,7 +453,7 @@ def identify(disk: Disk, made: Geometry, multiple: int, number: int, *, has_dma:
         made.sectors,
         current & 0xFFFF,
         current >> 16,
-        0x100 | multiple,
+        0x100 | multiple if multiple else 0,
     )
     put(60, lba28 & 0xFFFF, lba28 >> 16)
     put(64, 3, 0, 0, 120, 120)  # PIO modes 3 and 4

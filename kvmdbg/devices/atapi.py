@@ -31,6 +31,8 @@ NOT_READY, MEDIUM_ERROR, ILLEGAL_REQUEST = 2, 3, 5
 """Sense keys."""
 INVALID_OPCODE, OUT_OF_RANGE, INVALID_FIELD, UNREADABLE = 0x20, 0x21, 0x24, 0x11
 """Additional sense codes."""
+VITAL_DATA = 1
+"""Bit of INQUIRY: it asks for one of the pages that a CD drive need not have."""
 LEAD_OUT = 0xAA
 LARGEST_CHUNK = 0xFFFE
 AT_ONCE = 16
@@ -176,6 +178,8 @@ class CdDrive(Drive):
         if operation == 0x03:
             return self._request_sense()[: packet[4]]
         if operation == 0x12:
+            if packet[1] & VITAL_DATA:
+                raise CheckCondition(ILLEGAL_REQUEST, INVALID_FIELD)
             return inquiry()[: packet[4] | packet[3] << 8]
         if operation == 0x25:
             return struct.pack(">II", self.disk.sectors - 1, CD_SECTOR)
@@ -215,7 +219,7 @@ class CdDrive(Drive):
         in_time, most = bool(packet[1] & 2), int.from_bytes(packet[7:9], "big")
         if form == 1:
             return (struct.pack(">HBB", 10, 1, 1) + bytes((0, 0x14, 1, 0)) + place(0, in_time))[:most]
-        if form:
+        if form or 1 < packet[6] != LEAD_OUT:
             raise CheckCondition(ILLEGAL_REQUEST, INVALID_FIELD)
         tracks = bytes((0, 0x14, 1, 0)) + place(0, in_time) if packet[6] <= 1 else b""
         tracks += bytes((0, 0x14, LEAD_OUT, 0)) + place(self.disk.sectors, in_time)

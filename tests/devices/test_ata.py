@@ -147,8 +147,10 @@ def test_reading_multiple(ide: Machine) -> None:
     assert ide.string(256 * 2) == sector(4) + sector(5)
     assert ide.raised == [14]  # nobody has read the status between them
     assert ide.at(COMMAND) == DONE
+    assert ide.identify()[59] == 0x104
     ide.out((SECTORS, 3), (COMMAND, 0xC6))  # no power of two
     assert ide.at(COMMAND) == FAILED and ide.at(ERROR) == ABORTED
+    assert ide.identify()[59] == 0
     ide.address(0, 1)
     ide.out((COMMAND, 0xC4))
     assert ide.at(COMMAND) == FAILED and ide.at(ERROR) == ABORTED

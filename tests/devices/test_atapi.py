@@ -121,6 +121,7 @@ def test_table_of_contents(cd: Machine) -> None:
     found = cd.ask(bytes((0x43, 0, 0, 0, 0, 0, 0, 0, 100)))
     assert found == bytes((0, 18, 1, 1, 0, 0x14, 1, 0, 0, 0, 0, 0, 0, 0x14, 0xAA, 0, 0, 0, 0, COUNT))
     assert cd.ask(bytes((0x43, 2, 0, 0, 0, 0, 0, 0, 100)))[8:12] == bytes((0, 0, 2, 0))
+    assert cd.ask(bytes((0x43, 0, 0, 0, 0, 0, 0xAA, 0, 100))) == found[:4].replace(b"\x12", b"\x0a") + found[12:]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,8 @@ def test_table_of_contents(cd: Machine) -> None:
         (read10(COUNT, 1), (5, 0x21)),
         (read10(COUNT - 1, 2), (5, 0x21)),
         (bytes((0x5A, 0, 0x33)), (5, 0x24)),
+        (bytes((0x12, 1, 0x80, 0, 36)), (5, 0x24)),
+        (bytes((0x43, 0, 0, 0, 0, 0, 2, 0, 100)), (5, 0x24)),
     ],
 )
 def test_what_fails(cd: Machine, packet: bytes, sense: tuple[int, int]) -> None:
