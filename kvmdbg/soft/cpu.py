@@ -79,7 +79,7 @@ class SoftCpu(Running):
         self._slice = FIRST_SLICE
         self._answer: int | None = None
         self._before_in = 0, 0
-        self._before_refusal = b""
+        self._before_refusal, self._flags_before = b"", 0
         self._repeat: Callable[[], bool] | None = None
         """Does the instruction of the last exit again, which has been answered."""
         self._device = DeviceWindow(self)
@@ -113,7 +113,7 @@ class SoftCpu(Running):
 
     def _on_interrupt(self, uc: int, number: int, data: int) -> None:
         self.state.save()
-        self.end_with("exception", number, self.state.flags_at_fault())
+        self.end_with("exception", number, self.state.flags_amid())
 
     def _on_invalid(self, uc: int, data: int) -> bool:
         self.end_with("invalid")
@@ -129,6 +129,7 @@ class SoftCpu(Running):
         if self.why is None:
             self.why = "memory", kind, address, size
             self.state.save()
+            self._flags_before = self.state.flags_amid()
             self._before_refusal = bytes(self.state.bytes)  # it may go on with the instruction's other accesses
         return False
 
@@ -299,10 +300,9 @@ class SoftCpu(Running):
 
     # --- exceptions and interrupts -----------------------------------------------------------------
 
-    def _exception(self, number: int, flags: int | None) -> bool:
+    def _exception(self, number: int, flags: int) -> bool:
         state = self.state
-        if flags is not None:
-            state.flags, self.context_changed = flags, True
+        state.flags, self.context_changed = flags, True
         if state.u32[IS_INT // 4]:
             return self._software_interrupt(number)
         self.instructions -= number not in NO_FAULTS
@@ -360,7 +360,7 @@ class SoftCpu(Running):
 
     def _refused(self, kind: int, address: int, size: int) -> bool:
         self.instructions -= 1
-        self.state.go_back_to(self._before_refusal)
+        self.state.go_back_to(self._before_refusal, self._flags_before)
         if self.vm.memory.is_guarded(address):
             self.vm.translation_changed = True  # else unicorn would let the next read through, which it has looked up
             self.show()

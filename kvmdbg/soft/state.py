@@ -13,7 +13,7 @@ from typing import Any
 
 from kvmdbg.errors import NotSupportedHere
 from kvmdbg.kvm import abi
-from kvmdbg.soft.library import REG_FPCW, REG_MXCSR, Library, check
+from kvmdbg.soft.library import REG_FPCW, REG_MXCSR, REG_RFLAGS, Library, check
 from kvmdbg.x86.modes import CR0_PE, EFER_LMA, EFLAGS_VM
 
 GENERAL = 0x28
@@ -39,6 +39,8 @@ MSRS = {
 CC_OP_EFLAGS = 1
 CC_FLAGS = 0x8D5
 """CF, PF, AF, ZF, SF and OF, which QEMU keeps apart, and makes when somebody asks."""
+OF_RESULT = 0xC4
+"""PF, ZF and SF."""
 EFLAGS_DF = 1 << 10
 INHIBIT_IRQ = 1 << 3
 """In hflags: the shadow of sti and mov ss."""
@@ -89,26 +91,29 @@ class State:
         self.u32[OLD_EXCEPTION // 4] = NO_EXCEPTION
         self._restore(self._uc, self._context)
 
-    def go_back_to(self, before: bytes) -> None:
+    def go_back_to(self, before: bytes, flags: int) -> None:
         """To a state that was saved in the middle of an instruction, unless it has been given up there already.
 
-        Unicorn has put the flags together before the instruction, in the place of what they are made of; where it gives
-        the instruction up it says again that they are to be made.
+        ``flags`` are those of ``flags_amid`` there: unicorn makes them again where it gives the instruction up.
         """
         if before[RIP : RIP + 8] != self.bytes[RIP : RIP + 8]:
             self.bytes[:] = before
-        self.flags = self._flags_put_together()
+        self.flags = flags
         self.load()
 
-    def _flags_put_together(self) -> int:
-        direction = EFLAGS_DF if self.u32[DF // 4] != 1 else 0
-        return self.u64[EFLAGS // 8] & ~(CC_FLAGS | EFLAGS_DF) | self.u64[CC_SRC // 8] & CC_FLAGS | direction
+    def flags_amid(self) -> int:
+        """RFLAGS while an instruction is under way, ``save`` having been called.
 
-    def flags_at_fault(self) -> int | None:
-        """While unicorn tells of an exception: RFLAGS where it is about to make them from what they are not made of, as
-        ``go_back_to`` has it; else None."""
-        together = not (self.u64[EFLAGS // 8] ^ self.u64[CC_SRC // 8]) & CC_FLAGS
-        return self._flags_put_together() if together and self.u32[CC_OP // 4] != CC_OP_EFLAGS else None
+        Unicorn has put them together before it, in the place of what they are made of; but not where what it translates
+        as one begins with the instruction, as at the begin of a page, and the one before made them. The flags that
+        follow from the result alone, which is kept elsewhere, tell which.
+        """
+        value = c_uint64()
+        check(self._library.quick.uc_reg_read(self._uc, REG_RFLAGS, ctypes.byref(value)), "uc_reg_read")
+        made = self.u64[CC_SRC // 8]
+        of_cc = value.value if (value.value ^ made) & OF_RESULT else made
+        direction = EFLAGS_DF if self.u32[DF // 4] != 1 else 0
+        return self.u64[EFLAGS // 8] & ~(CC_FLAGS | EFLAGS_DF) | of_cc & CC_FLAGS | direction
 
     def close(self) -> None:
         for view in (self.u16, self.u32, self.u64, self.bytes):

@@ -14,7 +14,17 @@ FRAME = 0x6FFA
 
 @pytest.mark.parametrize("fault", ["div cx", "ud2", "bound ax, [0x5000]", "int 0", "nop\ndiv cx"])
 @pytest.mark.parametrize(
-    "makes", ["cmp ax, bx", "mul bx", "stc\nsbb ax, 1", "neg ax", "shl bx, 13", "std", "xor ax, ax"]
+    "makes",
+    [
+        "cmp ax, bx",
+        "mul bx",
+        "stc\nsbb ax, 1",
+        "neg ax",
+        "shl bx, 13",
+        "mov bx, 0x88\nadd bx, 1\nadd bx, 0x4f",
+        "std",
+        "xor ax, ax",
+    ],
 )
 def test_a_free_run_and_steps_push_the_same(tmp_path: Path, makes: str, fault: str) -> None:
     """Unicorn, when it counts, has put them together already and makes them once more of what it has put them into."""
