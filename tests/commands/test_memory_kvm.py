@@ -31,6 +31,7 @@ def test_mappings(kvm_guest: Guests) -> None:
     assert typed(dbg, "info mappings phys:0xff0000000000000") == "Nothing maps physical 0xff0000000000000."
 
 
+@pytest.mark.kvm_alone
 @pytest.mark.parametrize("seed", range(6))
 def test_walks_against_kvms_own_over_random_page_tables(kvm_guest: Guests, seed: int) -> None:
     dbg = kvm_guest(asm="hlt", mode="long", memory="4M")

@@ -297,6 +297,7 @@ def test_the_search_for_the_cause_has_an_end(kvm_guest: Guests, monkeypatch: pyt
     assert isinstance(dbg.run(), stops.ShutdownStop)
 
 
+@pytest.mark.kvm_alone
 def test_an_instruction_that_kvm_cannot_run(kvm_guest: Guests) -> None:
     dbg = kvm_guest(asm="mov eax, 0xd0000000\nbad: cmpxchg16b [rax]\nhlt", mode="long")
     dbg.machine.memory.write(0x2000, bytes(8))
