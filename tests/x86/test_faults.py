@@ -41,7 +41,7 @@ def test_fetch_of_a_page() -> None:
     assert vector == PF and why.startswith("fetching the instruction at 0x1000: PML4E[0] 0x11007 -> PDPTE[0] 0x12007")
     assert why.endswith("PTE[1] 0x0 -> the PTE at 0x13008 is not present (0x0)")
     found = faults.first_fault(cpu.state)
-    assert found is not None and found.address == 0x1000
+    assert found is not None and (found.address, found.error_code) == (0x1000, 0)
 
 
 # --- rights of pages (SDM volume 3A, 4.6.1) -----------------------------------------------------------
@@ -85,6 +85,8 @@ def test_rights_of_a_page(
         doing = {"write": "writing to", "execute": "fetching the instruction at"}.get(next(iter(access), ""), "reading")
         assert found is not None and (found.vector, found.address) == (PF, 0x3210)
         assert found.why.startswith(f"{doing} 0x3210: {why} (PML4E[0] 0x11007 -> ")
+        code = 1 | ("write" in access) << 1 | (cpl == 3) << 2 | ("execute" in access) << 4
+        assert found.error_code == code
 
 
 def test_supervisor_access_by_itself_at_cpl_3() -> None:

@@ -29,6 +29,11 @@ def test_each_bit(register: str) -> None:
     assert flags.decode(register, (1 << 64) - 1) == list(named.values())
 
 
+@pytest.mark.parametrize("name", ["CF", "ZF", "IF", "TF", "RF"])
+def test_each_flag_by_its_own_name(name: str) -> None:
+    assert flags.decode("rflags", getattr(registers, f"EFLAGS_{name}")) == [name]
+
+
 @pytest.mark.parametrize(
     ("rflags", "shown"),
     [(2, "IOPL=0"), (0x246, "IF ZF PF IOPL=0"), (0x3002, "IOPL=3"), (0x1001, "CF IOPL=1"), (0x6002, "NT IOPL=2")],
