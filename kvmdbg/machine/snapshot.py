@@ -217,8 +217,6 @@ def read_file(path: str, machine: Machine) -> tuple[MachineState, dict[str, Any]
         raise LoadError(f"{path} is damaged: its header is said to have {size} bytes")
     try:
         return _decoded(content[8 : 8 + size], content[8 + size :], machine)
-    except UsageError:
-        raise
     except (KeyError, RecursionError) as error:
         raise LoadError(f"{path} is damaged: {type(error).__name__} in its header") from None
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
