@@ -60,18 +60,6 @@ def info_unclaimed(dbg: Interpreter) -> Result:
     return Table("unclaimed ports", columns, tuple(rows), "Every port that was touched has a device.", tuple(data))
 
 
-@command(
-    "sendkey",
-    group="exits",
-    example=("sendkey a", "sendkey ctrl-alt-delete", "info device i8042"),
-    py="dbg.press({key})",
-)
-def sendkey(dbg: Interpreter, key: KeyArg) -> Result:
-    """Press and release a key of the guest's keyboard, or several together: a, ret, f1, shift-a, ctrl-alt-delete."""
-    cast("Keyboard", _device(dbg, "i8042")).press(key)
-    return Message(f"Pressed {key}.", data={"key": key})
-
-
 @record
 class WordNumberType:
     """A number, or an expression without spaces: ``10 -5`` are two."""
@@ -84,6 +72,22 @@ class WordNumberType:
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
         return []
+
+
+@command(
+    "sendkey",
+    group="exits",
+    example=("sendkey a", "sendkey ctrl-alt-delete", "sendkey shift 200", "info device i8042"),
+    py="dbg.press({key}, {milliseconds})",
+)
+def sendkey(dbg: Interpreter, key: KeyArg, milliseconds: Annotated[int, WordNumberType("MILLISECONDS")] = 0) -> Result:
+    """Press and release a key of the guest's keyboard, or several together: a, ret, f1, shift-a, ctrl-alt-delete.
+
+    It is held for so many milliseconds of the guest's time, for guests that look now and then whether it is down.
+    """
+    dbg.session.press(key, milliseconds)
+    held = f" for {milliseconds} ms" if milliseconds else ""
+    return Message(f"Pressed {key}{held}.", data={"key": key, "milliseconds": milliseconds})
 
 
 @command(

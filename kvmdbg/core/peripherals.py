@@ -56,9 +56,15 @@ class Peripherals:
     def devices(self) -> list[Device]:
         return self._control.guest.machine.bus.devices
 
-    def press(self, key: str) -> None:
-        """Press and release a key of the guest's keyboard, as ``ctrl-alt-delete``. UsageError."""
-        self._keyboard.press(key)
+    def press(self, key: str, hold: int = 0) -> None:
+        """Press and release a key of the guest's keyboard, as ``ctrl-alt-delete``. UsageError.
+
+        It is held for ``hold`` ms of the guest's time: a guest that asks now and then whether a key is down sees it.
+        """
+        if hold:
+            self._keyboard.hold((key, hold))
+        else:
+            self._keyboard.press(key)
 
     def type(self, text: str) -> None:
         """Type a text on the guest's keyboard (US layout). UsageError."""

@@ -22,7 +22,9 @@ WROTE_COMMAND = 8
 CONFIG_IRQ1, CONFIG_IRQ12, CONFIG_SYSTEM, CONFIG_TRANSLATE = 1, 2, 4, 0x40
 CONFIG_NO_KEYBOARD, CONFIG_NO_MOUSE = 0x10, 0x20
 SELF_TEST_PASSED = 0x55
-BYTE_TIME = 1_000_000
+MILLISECOND = 1_000_000
+LONGEST_HOLD = 60_000
+BYTE_TIME = MILLISECOND
 """How long a byte of the keyboard's is on its way, in ns: 11 bits at 10 to 16.7 kHz."""
 IRQ, MOUSE_IRQ = 1, 12
 POLLS = 8
@@ -70,6 +72,10 @@ def keys_of(text: str) -> list[str]:
 
 def scan_codes(key: str) -> bytes:
     """Make and break codes of a key or a combination, as ``ctrl-alt-delete``. UsageError."""
+    return b"".join(_down_and_up(key))
+
+
+def _down_and_up(key: str) -> tuple[bytes, bytes]:
     names = key.split("-") if key not in KEYS and not key.endswith("-") else [key]
     if key.endswith("-") and len(key) > 1:
         names = [*key[:-2].split("-"), "-"]
@@ -84,7 +90,7 @@ def scan_codes(key: str) -> bytes:
         prefix = b"\xe0" if code > 0xFF else b""
         down += prefix + bytes((code & 0xFF,))
         up = prefix + bytes((code & 0xFF | 0x80,)) + up
-    return down + up
+    return down, up
 
 
 @device
@@ -118,6 +124,8 @@ class Keyboard:
         """What comes is an answer to a command, for which no guest that knows it waits."""
         self._waits_until = 0
         """What of that has a deadline."""
+        self._held: list[tuple[int, bytes]] = []
+        """When keys are released, in the guest's time, and their break codes."""
         self._break = False
         """The prefix of a break code has been taken off, to be bit 7 of the next byte."""
         self._raised: set[int] = set()
@@ -133,6 +141,31 @@ class Keyboard:
         """Press and release a key or a combination, from any thread. UsageError."""
         codes = scan_codes(key)
         self._board.arrived(self.name, "press", key)
+        self._send(codes)
+
+    def hold(self, held: tuple[str, int]) -> None:
+        """Press a key or a combination, and release it when so many ms of the guest's time are over. UsageError."""
+        key, milliseconds = held
+        down, up = _down_and_up(key)
+        if not 0 <= milliseconds <= LONGEST_HOLD:
+            raise UsageError(f"a key is held for 0 to {LONGEST_HOLD} ms, not for {milliseconds}")
+        if self._board.pic is None:
+            raise UsageError("keys are held in the guest's time, which this guest does not have: see --irqchip user")
+        self._board.arrived(self.name, "hold", held)
+        with self._lock:
+            self._send(down)
+            self._held.append((self._board.time.now() + milliseconds * MILLISECOND, up))
+            self._board.time.at(self._held[-1][0], self._let_go)
+
+    def _let_go(self) -> None:
+        """Release the keys that have been held for long enough."""
+        with self._lock:
+            now = self._board.time.now()
+            over = [up for when, up in self._held if when <= now]
+            self._held = [(when, up) for when, up in self._held if when > now]
+            self._send(b"".join(over))
+
+    def _send(self, codes: bytes) -> None:
         with self._lock:
             self.keyboard.press(codes)
             self._asked = False
@@ -337,19 +370,13 @@ class Keyboard:
 
     def save(self) -> Any:
         here = [self.config, self.output_port, self.waits, list(self._answers), self._output, self._last, self._break]
-        return [
-            *here,
-            self._wrote,
-            self._asked,
-            self._ready_at,
-            self._waits_until,
-            self.keyboard.save(),
-            self.mouse.save(),
-        ]
+        held = [[when, list(up)] for when, up in self._held]
+        asked = [self._wrote, self._asked, self._ready_at, self._waits_until]
+        return [*here, *asked, held, self.keyboard.save(), self.mouse.save()]
 
     def load(self, state: Any) -> None:
         self.config, self.output_port, self.waits, answers, output, self._last, self._break, *rest = state
-        self._wrote, self._asked, self._ready_at, awaited, keyboard, mouse = rest
+        self._wrote, self._asked, self._ready_at, awaited, held, keyboard, mouse = rest
         self._answers = deque((value, source) for value, source in answers)
         self._output = None if output is None else (output[0], output[1])
         self.keyboard.load(keyboard)
@@ -357,4 +384,7 @@ class Keyboard:
         self._waits_until = 0
         if awaited:
             self._await()
+        self._held = [(when, bytes(up)) for when, up in held]
+        for when, _ in self._held:
+            self._board.time.at(when, self._let_go)
         self._show()

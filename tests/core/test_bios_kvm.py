@@ -222,6 +222,19 @@ def test_a_call_that_waits_is_caught_once(booted: Booted) -> None:
     assert point.hits == 3
 
 
+def test_a_key_that_is_held_is_seen_by_a_guest_that_looks_now_and_then(booted: Booted) -> None:
+    """Once in a tick, as games do for Shift and Ctrl: those that come and go in between are not seen."""
+    source = (
+        "1: mov ah, 0; int 0x1a; cmp dx, bp; je 1b; mov bp, dx; mov ah, 2; int 0x16; test al, 2; jz 1b;"
+        "2: mov ah, 2; int 0x16; test al, 2; jnz 2b; cli; hlt"
+    )
+    dbg = booted(source)
+    dbg.press("shift")
+    assert isinstance(dbg.run(timeout=0.5), stops.LimitStop)
+    dbg.press("shift", hold=500)
+    assert isinstance(run(dbg), stops.HaltedStop)
+
+
 def test_a_call_is_no_exception(booted: Booted) -> None:
     dbg = booted("mov ax, 0x0e41; mov bx, 7; int 0x10; ud2")
     dbg.catch("exception")

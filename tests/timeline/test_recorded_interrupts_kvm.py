@@ -95,7 +95,7 @@ def test_keys_ticks_and_a_change(kvm_guest: Guests) -> None:
     first, second = guest(kvm_guest, WITH_KEYS), guest(kvm_guest, WITH_KEYS)
     with first.record() as log:
         first.run(exits=60)
-        first.press("a")
+        first.press("a", hold=1)
         first.run(exits=60)
         first.regs.rbx = 0x1234
         first.physical.write(0x5000, b"changed")
