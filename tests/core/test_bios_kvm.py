@@ -122,14 +122,14 @@ def test_a_hooked_vector_is_chained(booted: Booted) -> None:
 
 
 def test_what_nobody_serves_is_told_once(booted: Booted) -> None:
-    dbg = booted("mov cx, 3; 1: mov ah, 0xbb; int 0x13; mov ah, 9; int 0x21; mov ah, 0xc2; int 0x15; loop 1b; cli; hlt")
+    dbg = booted("mov cx, 3; 1: mov ah, 0xbb; int 0x13; mov ah, 9; int 0x21; mov ah, 0x84; int 0x15; loop 1b; cli; hlt")
     said: list[str] = []
     dbg.listeners.on_warning(said.append)
     run(dbg)
     first, second, third = said
     assert first.startswith("int 0x13, AH=0xbb (disk), before 0000:7c07: this BIOS has no such function (AX=0x")
     assert second.startswith("int 0x21 (DOS) before 0000:7c0b: nobody has set its vector")
-    assert third.startswith("int 0x15, AH=0xc2 (PS/2 mouse), before 0000:7c0f: this BIOS has no such function")
+    assert third.startswith("int 0x15, AH=0x84 (joystick), before 0000:7c0f: this BIOS has no such function")
 
 
 def test_calls_are_recorded_and_given_back(booted: Booted) -> None:
