@@ -171,6 +171,6 @@ class Judge:
                 point.hits += 1
                 try:
                     point.function(stop)
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     point.enabled = False
                     self.listeners.tell_warning(failure(point, error))

@@ -71,6 +71,8 @@ class Listeners:
         for callback in list(callbacks):
             try:
                 callback(*values)
+            except SystemExit as error:
+                self.unforeseen(RuntimeError(f"a listener called exit({error.code!r})"))
             except Exception as error:
                 self.unforeseen(error)
 

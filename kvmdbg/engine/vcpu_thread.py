@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 from kvmdbg.engine import stops
 from kvmdbg.errors import SessionStateError
 from kvmdbg.kvm import abi, exits
+from kvmdbg.kvm.run_page import GONE
 from kvmdbg.machine import kick
 from kvmdbg.machine.cpu import Cpu
 from kvmdbg.x86.modes import Mode, mode_of
 
 T = TypeVar("T")
-GONE = "this vCPU is gone: the guest has been restarted or closed"
 LOW32, LOW64 = (1 << 32) - 1, (1 << 64) - 1
 
 

@@ -10,8 +10,9 @@ import mmap
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ctypes import addressof, memmove, sizeof
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from kvmdbg.errors import SessionStateError
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.coalesced import CoalescedRing
 from kvmdbg.kvm.counted_port import CountedPort
@@ -54,6 +55,7 @@ U8_RFLAGS_TF = REGS + abi.kvm_regs.rflags.offset + 1
 """The byte whose lowest bit is EFLAGS.TF."""
 RFLAGS_TF = U8_RFLAGS_TF - REGS
 
+GONE = "this vCPU is gone: the guest has been restarted or closed"
 
 P = TypeVar("P", bound=CountedPort)
 
@@ -355,6 +357,12 @@ class RunPage:
         else:
             self.kvm_run.regs.events = now
             self.u64[U64_VALID_REGS] |= abi.KVM_SYNC_X86_EVENTS
+
+    def __getattr__(self, name: str) -> Any:
+        """Only called for what is not there: the registers went with the page."""
+        if name in ("regs", "kvm_run"):
+            raise SessionStateError(GONE)
+        raise AttributeError(name)
 
     def close_page(self) -> None:
         for view in (self.u32, self.u64, self.page):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -12,7 +13,7 @@ import pytest
 
 from kvmdbg.core.session import Session
 from kvmdbg.devices.backends import AHEAD
-from kvmdbg.engine.stops import ErrorStop
+from kvmdbg.engine.stops import ErrorStop, Stop
 from kvmdbg.errors import KvmdbgError, SessionStateError
 
 from .conftest import Boot
@@ -46,6 +47,24 @@ def test_one_listener_keeps_nothing_from_the_others(dbg: Session) -> None:
     dbg.kill()
     assert told == [stop, "killed"]
     assert len(warned) == 2
+
+
+def test_exit_at_a_stop_ends_no_vcpu(dbg: Session) -> None:
+    """Called by a hook or a listener, on the vCPU's thread: told as what a hook raises otherwise."""
+    warned: list[str] = []
+    dbg.listeners.on_warning(warned.append)
+    dbg.listeners.on_stop(lambda stop: sys.exit(3))
+
+    @dbg.on.stop()
+    def leaves(stop: Stop) -> None:
+        sys.exit(3)
+
+    dbg.step()
+    dbg.step()
+    dbg.runner.call(lambda: None)
+    assert "leaves" in warned[0]
+    assert "exit(3)" in warned[1]
+    assert not dbg.hooks["leaves"].enabled
 
 
 @pytest.mark.parametrize("error", [KvmdbgError("no"), OSError(5, "no"), AttributeError("no")])
@@ -141,6 +160,15 @@ def test_a_vcpu_that_is_gone_says_so(dbg: Session) -> None:
         old.set_sregs(dbg.runner.sregs)
     with pytest.raises(SessionStateError, match="restarted"):
         old.call(lambda: None)
+
+
+@pytest.mark.parametrize("what", ["$pc", "$rax", "$cr0"])
+def test_registers_of_a_guest_that_is_closed(dbg: Session, what: str) -> None:
+    dbg.close()
+    with pytest.raises(SessionStateError, match="closed"):
+        dbg.evaluate(what)
+    with pytest.raises(SessionStateError, match="closed"):
+        dbg.regs.get(what[1:])
 
 
 def test_a_serial_client_that_sends_without_end(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
