@@ -79,6 +79,9 @@ class SessionStateError(KvmdbgError):
     """The session is not in a state for this (the guest runs, or is gone)."""
 
 
+GONE = "this vCPU is gone: the guest has been restarted or closed"
+
+
 class NotSupportedHere(KvmdbgError):
     """This host's KVM cannot do what was asked; the message says what will work instead."""
 

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kvmdbg.engine import stops
-from kvmdbg.errors import SessionStateError
+from kvmdbg.errors import GONE, SessionStateError
 from kvmdbg.kvm import abi, exits
-from kvmdbg.kvm.run_page import GONE
 from kvmdbg.machine import kick
 from kvmdbg.machine.cpu import Cpu
 from kvmdbg.x86.modes import Mode, mode_of

@@ -12,7 +12,7 @@ from contextlib import suppress
 from ctypes import addressof, memmove, sizeof
 from typing import Any, TypeVar
 
-from kvmdbg.errors import SessionStateError
+from kvmdbg.errors import GONE, SessionStateError
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.coalesced import CoalescedRing
 from kvmdbg.kvm.counted_port import CountedPort
@@ -54,8 +54,6 @@ U64_RIP = (REGS + abi.kvm_regs.rip.offset) // 8
 U8_RFLAGS_TF = REGS + abi.kvm_regs.rflags.offset + 1
 """The byte whose lowest bit is EFLAGS.TF."""
 RFLAGS_TF = U8_RFLAGS_TF - REGS
-
-GONE = "this vCPU is gone: the guest has been restarted or closed"
 
 P = TypeVar("P", bound=CountedPort)
 
