@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kvmdbg.errors import MemoryFault
@@ -26,17 +27,14 @@ def by_input(space: Inspection, runner: VcpuThread, elements: int) -> list[Acces
 
 def by_output(space: Inspection, runner: VcpuThread, data: bytes, elements: int) -> list[Access]:
     """Those of the ``outs`` that has written ``data`` to a port, whose registers are behind these elements."""
-    source = space.string_output(runner, elements)
-    if source is None:
-        return []
-    try:
-        read = space.read_linear(runner, source.linear, source.size)
-    except MemoryFault:
-        return []
     if runner.vcpu.regs.rflags & EFLAGS_DF:
         size = len(data) // elements
         data = b"".join(data[at : at + size] for at in reversed(range(0, len(data), size)))
-    return [source] if read == data else []  # else an `out` before it has written them
+    for source in space.string_outputs(runner, elements):
+        with suppress(MemoryFault):
+            if space.read_linear(runner, source.linear, source.size) == data:
+                return [source]
+    return []  # an `out` before it has written them
 
 
 def by_store(space: Inspection, runner: VcpuThread, address: int, size: int) -> list[Access]:

@@ -227,15 +227,15 @@ class Inspection:
         found = self._find_accessor(runner, linear, size, write=write, physical=False, whole=False)
         return None if found is None else found[1]
 
-    def string_output(self, runner: VcpuThread, count: int) -> Access | None:
-        """What the ``outs`` has read that ended at pc or goes on there, its last ``count`` elements; or None."""
+    def string_outputs(self, runner: VcpuThread, count: int) -> Iterator[Access]:
+        """What the ``outs`` may have read that ended at pc or goes on there, its last ``count`` elements."""
         from kvmdbg.x86 import operands
 
         def read(address: int, length: int) -> bytes:
             return self.read_linear(runner, address, length)
 
         registers, stack_bits = self.register_reader(runner), self.stack_bits(runner)
-        return operands.string_output(read, runner.pc, runner.mode.bits, registers, stack_bits, count)
+        return operands.string_outputs(read, runner.pc, runner.mode.bits, registers, stack_bits, count)
 
     def _find_accessor(
         self, runner: VcpuThread, linear: int, size: int, *, write: bool, physical: bool, whole: bool = True

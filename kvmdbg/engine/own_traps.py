@@ -71,7 +71,7 @@ class OwnTraps:
         runner = self._runner
         vcpu, guest, emulates = runner.vcpu, runner.guest, runner.host.profile.emulates
         if vcpu.reason == exits.KVM_EXIT_IO and vcpu.io_key & 1:
-            self._wrote |= emulates or guest.space.string_output(runner, 1) is not None
+            self._wrote |= emulates or any(guest.space.string_outputs(runner, 1))
         elif vcpu.reason == exits.KVM_EXIT_MMIO and emulates:
             address, _, write = vcpu.mmio
             memory = guest.machine.memory

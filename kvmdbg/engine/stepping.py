@@ -214,7 +214,7 @@ class Stepper(PreparedSteps):
             stop = arrivals.wait()
             if stop is not None or world.stopping:
                 return stop
-        self._meet_arrivals(True)
+        self._meet_arrivals(not runner.points_at(runner.pc))  # an interrupt would return to a breakpoint that has fired
         code: memoryview | bytes = b""
         code_page, cr3 = -1, vcpu.shared_cr3
         done, pc, plain = 0, runner.pc, False

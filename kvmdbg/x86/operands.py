@@ -8,7 +8,7 @@ accesses) is added here. Source: Intel SDM volume 2; volume 1, section 3.7.5
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kvmdbg.errors import MemoryFault
@@ -21,6 +21,8 @@ EFLAGS_OF = 1 << 11
 PAGE = 4096
 SWEPT = 64
 """Bytes before an instruction from which it is asked where it begins: from most of them decoding leads there."""
+MOST_OF_OUTS = 5
+"""Bytes of ``outs`` with a prefix of each kind: REP, a segment, the size of operand and of address."""
 MEM, REG, IMM = 3, 1, 2  # capstone's operand types
 READ, WRITE = 1, 2
 FROM_RSI = ("movs", "lods", "cmps", "outs")
@@ -426,14 +428,14 @@ def accesses_of_ended(code: bytes, address: int, bits: int, reg: Registers, stac
     return [] if insn is None else accesses(code, address, bits, _before(insn, bits, reg, stack_bits), stack_bits)
 
 
-def string_output(
+def string_outputs(
     read: Callable[[int, int], bytes], pc_after: int, bits: int, reg: Registers, stack_bits: int, count: int
-) -> Access | None:
-    """What ``outs`` has read, which ended at linear ``pc_after`` or goes on there: its last ``count`` elements.
+) -> Iterator[Access]:
+    """What ``outs`` may have read, which ended at linear ``pc_after`` or goes on there: its last ``count`` elements.
 
-    ``reg`` gives the registers after it. None where there is none.
+    ``reg`` gives the registers after it. The longest instruction comes first: of one with prefixes the end is one, too.
     """
-    for length in range(6):
+    for length in range(MOST_OF_OUTS, -1, -1):
         start = pc_after - length
         try:
             code = read(start, length or MAX_INSTRUCTION)
@@ -447,8 +449,7 @@ def string_output(
         for last in accesses_of_ended(code, start, bits, reg, stack_bits):
             others = last.size * (count - 1)
             first = last.linear if reg("rflags") & EFLAGS_DF else last.linear - others
-            return replace(last, linear=first, size=last.size + others)
-    return None
+            yield replace(last, linear=first, size=last.size + others)
 
 
 def _ways_to(read: Callable[[int, int], bytes], pc_after: int, bits: int) -> Counter[int]:

@@ -110,6 +110,23 @@ def test_what_string_output_reads_is_told(batches: tuple[int, ...], down: bool) 
         assert isinstance(dbg.run(), stops.HaltedStop)
 
 
+@pytest.mark.parametrize("prefixes", ["66", "2e66", "662e"])
+def test_string_output_with_prefixes(prefixes: str) -> None:
+    def outsd(cpu: ScriptedCpu) -> Work:
+        at = cpu.regs.rsi
+        cpu.regs.rsi += 4
+        cpu.jump(START + len(prefixes) // 2 + 1)
+        yield exits.IoExit("out", PORT, 4, 1, cpu.memory.read(at, 4))
+
+    with _session(bytes.fromhex(prefixes) + b"\x6f", outsd) as dbg:
+        dbg.physical.write(0x5000, bytes(range(1, 9)))
+        dbg.vcpu.registers["rsi"] = 0x5000
+        dbg.watch(0x5003, 1, "access")
+        stop = dbg.run()
+        assert isinstance(stop, stops.WatchpointStop), stop.describe()
+        assert (stop.kind, stop.address, stop.new) == ("read", 0x5003, b"\4")
+
+
 @pytest.mark.parametrize("kind", ["write", "access"])
 def test_string_output_reads_nothing_else(kind: Literal["write", "access"]) -> None:
     with _session(b"\xf3\x6e", _outs(2)) as dbg:
