@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -165,6 +165,12 @@ class Runnable:
                 session.runner.call(lambda: touch_all_pages(session))
             yield session
 
+    @property
+    def count_of_debug_exceptions(self) -> range:
+        """Where the program counts its #DBs."""
+        at = self.program.layout.counts + 2
+        return range(at, at + 2)
+
     def ends(self, stop: Stop) -> bool:
         """Whether this stop is the end, and no HLT on the way."""
         return stop.reason != "halted" or self.halted(stop)
@@ -184,6 +190,20 @@ class Observation:
     memory: bytes
     output: bytes
     accesses: list[list[Any]]
+
+    def with_memory_of(self, other: Observation, places: range) -> Observation:
+        """The same with these bytes of memory as ``other`` has them."""
+        memory = bytearray(self.memory)
+        memory[places.start : places.stop] = other.memory[places.start : places.stop]
+        return replace(self, memory=bytes(memory))
+
+    def with_resume_flags_of(self, other: Observation) -> Observation:
+        """The same with EFLAGS.RF as ``other`` has it in images of EFLAGS that were pushed."""
+        memory = bytearray(self.memory)
+        for at in range(2, len(memory) - 1, 2):
+            if memory[at] ^ other.memory[at] == 1 and memory[at - 2] & 0x2A == 2 and not memory[at - 1] & 0x80:
+                memory[at] = other.memory[at]
+        return replace(self, memory=bytes(memory))
 
     def difference(self, other: Observation) -> str | None:
         """The first thing that ``other`` has otherwise, in words; None when all is alike."""

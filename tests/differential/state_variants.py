@@ -8,7 +8,7 @@ from kvmdbg.engine.stops import Stop
 from kvmdbg.x86 import paging
 from kvmdbg.x86.registers import EFLAGS_RF
 from tests.differential.break_variants import break_at
-from tests.differential.machine import MEMORY, TIME_LIMIT, Wrong, in_time, observe, witness
+from tests.differential.machine import MEMORY, SLOWNESS, TIME_LIMIT, Wrong, in_time, observe, witness
 from tests.differential.trace import MOST_STEPS
 from tests.differential.trial import Trial, variant
 from tests.differential.watch_variants import CATCHES, can_be_caught, watch
@@ -64,6 +64,7 @@ def recorded(trial: Trial) -> Stop:
     if session.machine.irqchip:
         trial.note("run")  # nobody can record that
         return trial.run()
+    session.world.guest_rate = 1 / SLOWNESS  # else a slow machine does nothing but to record ticks
     count = trial.steps_to_go()
     trial.note(f"record: step {count}, change, run; replay elsewhere")
     before = session.physical.read(MEMORY - 4, 4)
