@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ANY = -1
 """In the counts, for interrupts without functions."""
+SERVICES = frozenset((*range(0x10, 0x18), 0x1A))
+"""Interrupts that the guest makes itself, and that return to it."""
 
 
 class Bios(Environment):
@@ -51,7 +53,10 @@ class Bios(Environment):
         if found is None:
             self._unknown(call)
             return None
-        return found.run(call)
+        end = found.run(call)
+        if number in SERVICES:
+            call.let_interrupts_in()
+        return end
 
     def number(self, caller: Caller) -> int | None:
         """Which of ``rom.CALLS`` the vCPU makes here; None where it is not the ROM's code that does."""

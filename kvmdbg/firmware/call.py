@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from kvmdbg.x86.registers import EFLAGS_CF, EFLAGS_ZF
+from kvmdbg.x86.registers import EFLAGS_CF, EFLAGS_IF, EFLAGS_ZF
 
 if TYPE_CHECKING:
     from kvmdbg.firmware.environment import Environment
@@ -216,6 +216,13 @@ class Call:
         wanted = flags | EFLAGS_CF if on else flags & ~EFLAGS_CF
         if wanted != flags:
             self.regs.rflags = wanted
+            self.caller.changed()
+
+    def let_interrupts_in(self) -> None:
+        """As BIOSes do with STI: on its way back to a caller that has interrupts on. Between two calls a guest that
+        calls all the time would have them on for an instruction or two, which a KVM in software (PVM) misses."""
+        if self.flags & EFLAGS_IF:
+            self.regs.rflags |= EFLAGS_IF
             self.caller.changed()
 
     # --- what the user is told

@@ -91,7 +91,7 @@ def test_what_was_changed_before_the_guest_ran_stays(hello: Typist) -> None:
 
 
 def test_expression_is_evaluated_once(hello: Typist) -> None:
-    hello.type("set $n = 0x2000\nwatch $n++")
+    hello.type("set $n = 0x2000\nwatch $n++,4")
     hello.type('printf "%s", $n++')
     assert hello.dbg.session.variables["n"] == 0x2002
 

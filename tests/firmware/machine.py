@@ -97,7 +97,8 @@ class Pc:
 
     # what tests ask
 
-    def call(self, interrupt: int, **registers: int) -> GuestEnd | None:
+    def call(self, interrupt: int, *, interrupts: bool = True, **registers: int) -> GuestEnd | None:
+        """``interrupts``: whether the caller has them on."""
         for name in ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp"):
             setattr(self.regs, name, 0)
         for name, value in registers.items():
@@ -106,7 +107,7 @@ class Pc:
             else:
                 setattr(self.regs, "r" + name[-2:], value)
         self.regs.rsp, self.regs.rflags = STACK, 2
-        self.write(STACK, bytes.fromhex("047c 0000 0202"))
+        self.write(STACK, bytes.fromhex("047c 0000 0202" if interrupts else "047c 0000 0200"))
         at = rom.ENTRIES[interrupt]
         places = [place for place, number in rom.CALLS.items() if number == interrupt]
         base, self.regs.rip = next((base, rip) for base, rip in places if rip >= at)

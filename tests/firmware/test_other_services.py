@@ -360,3 +360,9 @@ def test_no_registers_make_a_service_fail(chosen: tuple[int, int | None], data: 
         registers["cx"] &= 0xFF
     pc.write(0x400 + 0x50, bytes(data.draw(st.lists(st.integers(0, 255), min_size=16, max_size=16))))
     pc.call(interrupt, ax=ax, **registers)
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_interrupts_come_in_before_a_caller_that_has_them_on_goes_on(pc: Pc, on: bool) -> None:
+    pc.call(0x16, interrupts=on, ax=0x0200)
+    assert bool(pc.regs.rflags & 0x200) is on
