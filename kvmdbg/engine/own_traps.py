@@ -65,14 +65,17 @@ class OwnTraps:
             self._rounds = None
 
     def note_write(self) -> None:
-        """After an exit: note a write to a port or device, behind which KVM's emulator forgets the guest's own trap."""
+        """After an exit: note a write to a port or device, behind which KVM's emulator forgets the guest's own trap.
+
+        Every KVM emulates a write to a device's memory (x86_emulate_instruction() traps only where it need not exit).
+        """
         if not self._set:
             return
         runner = self._runner
         vcpu, guest, emulates = runner.vcpu, runner.guest, runner.host.profile.emulates
         if vcpu.reason == exits.KVM_EXIT_IO and vcpu.io_key & 1:
             self._wrote |= emulates or any(guest.space.string_outputs(runner, 1))
-        elif vcpu.reason == exits.KVM_EXIT_MMIO and emulates:
+        elif vcpu.reason == exits.KVM_EXIT_MMIO:
             address, _, write = vcpu.mmio
             memory = guest.machine.memory
             self._wrote |= write and (memory.find(address) is None or memory.is_covered(address))

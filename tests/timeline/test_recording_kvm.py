@@ -87,7 +87,9 @@ def test_keys_and_a_change(echo: Open) -> None:
     assert second.regs.snapshot() == first.regs.snapshot()
     assert second.regs.rbx == 0x1234
     assert second.output == first.output
-    assert [device.save() for device in second.devices] == [device.save() for device in first.devices]
+    ours, theirs = (dict(dbg.machine.bus.save()) for dbg in (second, first))
+    del ours["cmos"], theirs["cmos"]  # each has the date of its own start
+    assert ours == theirs
 
 
 def test_a_stop_alone_changes_nothing(echo: Open) -> None:
@@ -258,7 +260,9 @@ def test_going_back_while_recorded(echo: Open) -> None:
         first.snapshots.restore("here")
     assert replayed(second, log) == states
     assert second.regs.snapshot() == first.regs.snapshot()
-    assert [device.save() for device in second.devices] == [device.save() for device in first.devices]
+    ours, theirs = (dict(dbg.machine.bus.save()) for dbg in (second, first))
+    del ours["cmos"], theirs["cmos"]  # each has the date of its own start
+    assert ours == theirs
 
 
 def test_a_change_where_a_kick_landed(echo: Open) -> None:
