@@ -214,11 +214,15 @@ class Keyboard:
         self._show()
 
     def _show(self) -> None:
-        """The lines as the output buffer has it."""
+        """The lines as the output buffer has it. While the keyboard is switched off nothing raises its line: who
+        does that before a command reads the answer, and not the handler of IRQ 1.
+        """
         wanted = set()
         if self._output is not None:
-            line, enabled = (MOUSE_IRQ, CONFIG_IRQ12) if self._output[1] == MOUSE else (IRQ, CONFIG_IRQ1)
-            wanted = {line} if self.config & enabled else set()
+            if self._output[1] == MOUSE:
+                wanted = {MOUSE_IRQ} if self.config & CONFIG_IRQ12 else set()
+            elif self.config & CONFIG_IRQ1 and not self.config & CONFIG_NO_KEYBOARD:
+                wanted = {IRQ}
         for line in self._raised - wanted:
             self._board.set_irq(line, False)
         for line in wanted - self._raised:

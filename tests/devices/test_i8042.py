@@ -71,6 +71,15 @@ def test_commands_that_answer(wired: Wired, command: int, answer: int) -> None:
     assert wired.high and wired.read() == bytes([answer]) and not wired.high
 
 
+def test_who_switches_the_keyboard_off_gets_answers_without_interrupts(wired: Wired) -> None:
+    """As most code does that sets A20: the BIOS's handler of IRQ 1 would read the answer before it."""
+    wired.command(0xAD)
+    wired.command(0xD0)
+    assert wired.status & 1 and not wired.high
+    wired.command(0xAE)
+    assert wired.high and wired.read() == b"\x03" and not wired.high
+
+
 def test_configuration(wired: Wired) -> None:
     wired.command(0x60)
     assert wired.data(0x47) is None and wired.read() == b""
