@@ -395,6 +395,9 @@ class _Reader(TypeReader):
             die.tag == "DW_TAG_formal_parameter", int(line.value) if line is not None else 0, owner,
         )  # fmt: skip
 
+    def location_of(self, die: Any, attribute: str) -> bytes | tuple[tuple[int, int, bytes], ...]:
+        return self._location(die.cu, die.attributes.get(attribute), die, self._base(die.cu.get_top_DIE()))
+
     def _location(self, unit: Any, attribute: Any, die: Any, base: int) -> bytes | tuple[tuple[int, int, bytes], ...]:
         if attribute is None:
             return b""

@@ -11,6 +11,18 @@ from kvmdbg.debuginfo.attribute_values import LANGUAGES, SCOPED, member_offset, 
 from kvmdbg.debuginfo.classes import access_of, ending_of, slot_of, virtual_base
 from kvmdbg.debuginfo.dwarf import Dwarf, place_of, text
 from kvmdbg.language.ctype import VOID, CType, Member, Method, Static, Variants, array_of
+from kvmdbg.record import record
+
+
+@record
+class Counted:
+    """How many elements an array has that is as long as the program says: ``place`` is where the variable of ``type``
+    is that has the number, or gives the number (``type`` None); ``added`` to it."""
+
+    place: bytes | tuple[tuple[int, int, bytes], ...]
+    added: int
+    type: CType | None
+
 
 _WIDE = {"wchar_t": "L", "char16_t": "u", "char32_t": "U"}
 
@@ -222,25 +234,37 @@ class TypeReader:
         made.signed = any(value < 0 for value in made.values)
 
     def _array_type(self, die: Any, made: CType) -> None:
-        counts: list[int | None] = []
-        for child in die.iter_children():
-            if child.tag == "DW_TAG_subrange_type":
-                upper, count = child.attributes.get("DW_AT_upper_bound"), child.attributes.get("DW_AT_count")
-                if count is not None and isinstance(count.value, int):
-                    counts.append(count.value)
-                elif upper is not None and isinstance(upper.value, int):
-                    counts.append(upper.value + 1)
-                else:
-                    counts.append(None)
+        ranges = [self._count(one) for one in die.iter_children() if one.tag == "DW_TAG_subrange_type"]
         inner = self._type_at(die)
-        for count in reversed(counts[1:]):
+        for count, counted_by in reversed(ranges[1:]):
             inner = array_of(inner, count)
-        made.kind, made.target, made.count = "array", inner, counts[0] if counts else None
+            inner.counted_by = counted_by
+        made.kind, made.target = "array", inner
+        made.count, made.counted_by = ranges[0] if ranges else (None, None)
         made.size = inner.size * (made.count or 0)
         made.is_vector = "DW_AT_GNU_vector" in die.attributes
         made.language = self.language(die)
         if made.language == "rust":
             made.given = f"[{inner}; {made.count}]" if made.count is not None else f"[{inner}]"
+
+    def _count(self, die: Any) -> tuple[int | None, Counted | None]:
+        """How many elements a dimension of an array has, or by what that is found in a frame."""
+        for name, added in (("DW_AT_count", 0), ("DW_AT_upper_bound", 1)):
+            found = die.attributes.get(name)
+            if found is None:
+                continue
+            if found.form.startswith("DW_FORM_ref"):
+                variable = die.get_DIE_from_attribute(name)
+                place = self.location_of(variable, "DW_AT_location")
+                return None, Counted(place, added, self._type_at(variable)) if place else None
+            if not isinstance(found.value, int):
+                return None, Counted(bytes(found.value), added, None)
+            return found.value + added, None
+        return None, None
+
+    def location_of(self, die: Any, attribute: str) -> bytes | tuple[tuple[int, int, bytes], ...]:
+        """Where an entry says that something is: see declarations.Variable; empty where it does not."""
+        raise NotImplementedError
 
     def _subroutine_type(self, die: Any, made: CType) -> None:
         self.signature(die, made)

@@ -15,10 +15,14 @@ from kvmdbg.debuginfo.demangled import demangled
 from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.functions import Functions
 from kvmdbg.debuginfo.locations import NotThere, Place, evaluate
+from kvmdbg.debuginfo.type_reader import Counted
 from kvmdbg.errors import LoadError, MemoryFault, SessionStateError, UsageError
 from kvmdbg.language.ctype import CType
 from kvmdbg.language.shown import PLAIN, Printer, Style
+from kvmdbg.record import replace
 
+MOST_BYTES = 1 << 20
+"""Of an array that is as long as the program says: more has one that is not set up yet."""
 MOST_FRAMES = 1000
 """That a variable of another function is looked for in."""
 _NUMBERED = re.compile(r"\.\d+$")
@@ -184,7 +188,7 @@ class Variables:
         at = self.here - base
         owner = self._owner(function, at)
         return [
-            one
+            self._counted(one)
             for one, extent in function.variables
             if one.owner == owner and any(start <= at < end for start, end in extent)
         ]
@@ -267,6 +271,9 @@ class Variables:
     def variable(self, name: str) -> CType | None:
         """The type of the variable or function of that name, for expressions."""
         found = self.find(name)
+        if found is not None and found.type.is_counted_later and (function := self._owner_named(name, found)):
+            with suppress(NotThere):
+                return self._running(function)._counted(found).type
         return found.type if found is not None else self._function_type(name)
 
     def _function_type(self, name: str) -> CType | None:
@@ -335,15 +342,51 @@ class Variables:
 
     def place(self, variable: Variable) -> Place:
         """Where a variable's value is now. NotThere, MemoryFault."""
+        return self._evaluated(variable.location, variable.type.size)
+
+    def _evaluated(self, expression: bytes | tuple[tuple[int, int, bytes], ...], size: int) -> Place:
         around = _Surroundings(self._files, self._cpu, self.frame, self.function())
-        expression = variable.location
         if isinstance(expression, tuple):
             pc = self.here - around.base
             matching = [code for start, end, code in expression if start <= pc < end]
             expression = matching[0] if matching else b""
         if not expression:
             raise NotThere("optimized out")
-        return evaluate(expression, variable.type.size, around)
+        return evaluate(expression, size, around)
+
+    def _counted(self, variable: Variable) -> Variable:
+        """A variable with its type as long as it is in this frame."""
+        if not variable.type.is_counted_later or self._place is not None:
+            return variable
+        with suppress(NotThere, MemoryFault):
+            return replace(variable, type=self._counted_type(variable.type))
+        return variable
+
+    def _counted_type(self, type: CType) -> CType:
+        if not type.is_counted_later or type.target is None:
+            return type
+        made = CType(type.kind, type.given, type.size)
+        if type.original is not None:  # a typedef, or with qualifiers
+            made.qualify(self._counted_type(type.original), "")
+            made.qualifiers, made.unqualified, made.given = type.qualifiers, type.unqualified, type.given
+            return made
+        made.qualify(type, "")
+        made.original, made.counted_by, made.target = None, None, self._counted_type(type.target)
+        if type.kind == "array":
+            made.count = self._count(type.counted_by) if type.counted_by is not None else type.count
+            made.size = made.target.size * (made.count or 0)
+            if made.size > MOST_BYTES:
+                raise NotThere("it is not as long as it says")
+        return made
+
+    def _count(self, by: Counted) -> int:
+        place = self._evaluated(by.place, by.type.size if by.type is not None else 8)
+        if by.type is not None:
+            number = int.from_bytes(self._bytes(place, by.type.size), "little", signed=by.type.signed)
+        else:
+            number = place.address if place.address is not None else int.from_bytes(place.data, "little")
+        number = number - (1 << 64) if number >> 63 == 1 else number
+        return max(number + by.added, 0)
 
     def _read(self, address: int, size: int) -> bytes:
         return self._cpu.memory.read(address, size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import product
 from typing import Any
 
@@ -121,6 +121,20 @@ def _replaced(place: Callable[[bytes], Any], data: bytes, offset: int, part: byt
     return part
 
 
+def _assembled(size: int, parts: Iterable[tuple[int, int, int, bytes]]) -> bytes:
+    """``size`` bytes with some at their offsets; of a bit field so many bits from one on."""
+    found = bytearray(size)
+    for offset, bit, bits, data in parts:
+        if not bits:
+            found[offset : offset + len(data)] = data
+            continue
+        mask, length = (1 << bits) - 1, (bit + bits + 7) // 8
+        unit = int.from_bytes(found[offset : offset + length], "little") & ~(mask << bit)
+        unit |= (int.from_bytes(data, "little") & mask) << bit
+        found[offset : offset + length] = unit.to_bytes(length, "little")
+    return bytes(found)
+
+
 def _as_string(type: CType, value: int) -> bytes:
     from kvmdbg.language.shown import enumerator
 
@@ -141,6 +155,7 @@ RUNTIME: dict[str, Callable[..., Any]] = {
     "store_bytes": _store_bytes,
     "part": _part,
     "replaced": _replaced,
+    "assembled": _assembled,
     "as_string": _as_string,
     "ratio": _quotient_of_floats,
     "single": single,

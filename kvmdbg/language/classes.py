@@ -12,8 +12,8 @@ from kvmdbg.errors import ExpressionError
 from kvmdbg.language import code, operators
 from kvmdbg.language.code import Node
 from kvmdbg.language.ctype import EXACT, U64, CType, Member, Method, Static, integer, pointer
+from kvmdbg.language.initialisers import Initialisers
 from kvmdbg.language.overloads import Overload, best
-from kvmdbg.language.precedence import Operators
 from kvmdbg.language.types import LINEAR
 
 CASTS = frozenset(["static_cast", "reinterpret_cast", "const_cast"])
@@ -21,7 +21,7 @@ _TEMPLATE = re.compile(r"(<(?:[^<>()]|<(?:[^<>]|<[^<>]*>)*>)*>)(?:\([^()]*\))?")
 """The arguments of a template, and the types of a function's parameters."""
 
 
-class Classes(Operators):
+class Classes(Initialisers):
     """What one expression has of C++; what it works with is in Parser."""
 
     def _member(self, node: Node, column: int) -> Node:

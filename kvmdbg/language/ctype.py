@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from kvmdbg.record import record, replace
 
@@ -104,6 +105,8 @@ class CType:
     scoped = False
     is_empty = False
     """Of a structure: it is known, and has no members and no bytes."""
+    counted_by: Any = None
+    """Of an array whose ``count`` is known only while its function runs: by what debuginfo/variables.py finds it."""
 
     def __init__(self, kind: str, name: str, size: int) -> None:
         self.kind = kind
@@ -205,12 +208,19 @@ class CType:
         self.is_vector = target.is_vector
         self.language, self.variants, self.prefix = target.language, target.variants, target.prefix
         self.underlying, self.scoped, self.is_empty = target.underlying, target.scoped, target.is_empty
-        self.original, self.by_mode = target, target.by_mode
+        self.original, self.by_mode, self.counted_by = target, target.by_mode, target.counted_by
         if qualifier:
             words = {*target.qualifiers.split(), qualifier}
             self.qualifiers = " ".join(word for word in ("const", "volatile", "restrict", "_Atomic") if word in words)
             self.unqualified = target.unqualified or target.given
             self.given = f"{self.qualifiers} {self.unqualified}" if self.unqualified else ""
+
+    @property
+    def is_counted_later(self) -> bool:
+        """Whether it is made of an array whose length is known only while its function runs."""
+        if self.kind not in ("array", "pointer") or self.target is None:
+            return False
+        return self.counted_by is not None or self.target.is_counted_later
 
     @property
     def bare(self) -> CType:

@@ -10,6 +10,7 @@ import re
 from kvmdbg.language import rust
 from kvmdbg.language.ctype import CType, Member, Static
 
+NAMELESS = ("struct {...}", "union {...}", "class {...}")
 NAMES_BELOW = 24
 """Columns that ``/o`` has before a declaration."""
 
@@ -33,7 +34,7 @@ def _written(type: CType, what: str, depth: int, methods: bool = True) -> list[s
     """The lines that declare ``what`` to be of a type."""
     type, core = _core(type if depth else type.bare)
     full = core.resolved
-    nameless = core is full and full.given in ("struct {...}", "union {...}", "class {...}", "enum {...}")
+    nameless = core is full and full.given in (*NAMELESS, "enum {...}")
     if full.kind == "enum" and (not depth or nameless):
         return [_around(type, core, _enumeration(full), what)]
     if not full.is_structure or (depth and not nameless) or depth > 1:
@@ -160,7 +161,9 @@ def layout(type: CType) -> str:
     return "\n".join(lines)
 
 
-def _lines(full: CType, start: int, depth: int, what: str) -> list[str]:
+def _lines(full: CType, start: int, depth: int, what: str, element_of: bool = False) -> list[str]:
+    """``element_of``: it is what an array consists of or a pointer points to, or a part of that: gdb counts from 0
+    there, and says no more of it than its members."""
     lines = [_head(full, full)]
     end, bit_end = 0, 0
     section, labelled, margin = "", _has_labels(full), " " * (NAMES_BELOW + 3 + 4 * depth)
@@ -187,8 +190,13 @@ def _lines(full: CType, start: int, depth: int, what: str) -> list[str]:
             left = f"/* {place:>6}:{one.bit % 8:>2}   | {inner.size:>7} */"
         else:
             left = f"/* {place:>6}      | {inner.size:>7} */"
+        element = _core(one.type)[1]
         if inner.is_structure and inner is one.type and inner.members:
-            below = _lines(inner, start if is_union else place, depth + 1, one.name)
+            below = _lines(inner, start if is_union else place, depth + 1, one.name, element_of)
+            lines += [f"{left}{indent}{below[0]}", *below[1:]]
+        elif element is not one.type and element.is_structure and element.given in NAMELESS:
+            rest = one.type.declaring(one.name).removeprefix(element.given).strip()
+            below = [f"{element.given} {rest};"] if element_of else _lines(element, 0, depth + 1, rest, True)
             lines += [f"{left}{indent}{below[0]}", *below[1:]]
         else:
             bits = f" : {one.bits}" if one.bits else ""
@@ -201,14 +209,11 @@ def _lines(full: CType, start: int, depth: int, what: str) -> list[str]:
     for static in (each for each in full.statics if each.before >= len(full.members)):
         section = _label_beside(lines, static.access if labelled else "", section, margin)
         lines.append(f"{margin}    static {static.type.declaring(static.name)};")
-    if not is_union:
-        lines += _hole(end, bit_end, full.size, 0, False, padding=True)
     blank = " " * (NAMES_BELOW + 7 + 4 * depth)
-    lines += [
-        "",
-        f"{blank}/* total size (bytes): {full.size:>4} */",
-        f"{blank[: -4 if depth else -2]}}}" + (f" {what}".rstrip() + ";" if depth else ""),
-    ]
+    if not element_of:
+        lines += [] if is_union else _hole(end, bit_end, full.size, 0, False, padding=True)
+        lines += ["", f"{blank}/* total size (bytes): {full.size:>4} */"]
+    lines.append(f"{blank[: -4 if depth else -2]}}}" + (f" {what}".rstrip() + ";" if depth else ""))
     return lines
 
 

@@ -66,6 +66,8 @@ class Parser(Classes):
         of_class = node.type.is_structure and bool(node.type.methods_named("operator[]")[0])
         if in_memory and not of_class:
             node = self._number_of(node, vectors=True)
+            if node.type.target is not None and node.type.target.is_counted_later:
+                raise self.fail("how long the rows of it are is known only in the frame of its function", column)
             if node.type.kind != "pointer" or node.type.target is None or not node.type.target.size:
                 raise self.fail("what '[' indexes must be a pointer, as in ((u16*)0x500)[3]", column)
         self._take()
@@ -168,6 +170,12 @@ class Parser(Classes):
                 return operators.Discarded(column=column, type=type, operand=self._unary())
             if not type.size:
                 raise self.fail("void has no value; a pointer to it is void*", column + 1)
+            if self._is("{") and not type.is_number:
+                brace = self._start
+                self._take()
+                if not self._is_type():
+                    return self._initialiser(type)
+                return self._cast(type, self._at_address(brace), column)
             return self._cast(type, self._unary(), column)
         node = self._comma()
         self._expect(")", f"for the '(' at column {column + 1}")

@@ -98,7 +98,7 @@ class Operators(Declarators):
             column, op = self._start, self._token[:-1]
             target = self._target(node, column, self._token)
             self._take()
-            node = self._assigned(target, self._assignment(), op, column)
+            node = self._assigned(target, self._value_for(target), op, column)
         self._nesting -= 1
         return node
 
@@ -116,16 +116,31 @@ class Operators(Declarators):
             raise self.fail(f"'{op}' needs a register, a variable or memory to change{hint}", column)
         assert isinstance(node, code.Name | code.Memory | code.BitField)
         whole = isinstance(node, code.Memory) and not node.type.is_number
-        if whole and not (op == "=" and node.type.is_structure):
+        if whole and not (op == "=" and (node.type.is_structure or (node.type.kind == "array" and node.type.size))):
             what = "a whole array" if node.type.kind == "array" else f"a {node.type}"
             raise self.fail(f"'{op}' cannot change {what}", column)
         return node
 
+    def _initialiser(self, type: CType) -> Node:
+        raise NotImplementedError
+
+    def _fitting(self, type: CType, value: Node, column: int) -> Node:
+        raise NotImplementedError
+
+    def _value_for(self, target: Target) -> Node:
+        """What stands behind an assignment: an expression, or the items of a whole array or structure."""
+        column = self._start
+        if not self._is("{") or target.type.is_number or isinstance(target, code.Name):
+            return self._assignment()
+        self._take()
+        if not self._is_type():
+            return self._initialiser(target.type)
+        return self._fitting(target.type, self._suffixed(self._at_address(column)), column)
+
     def _assigned(self, target: Target, value: Node, op: str, column: int, post: bool = False) -> Node:
         free = isinstance(target, code.Name) and static_type(target.name)[0] is EXACT
-        if not free and target.type.is_structure:
-            if value.type.resolved.size != target.type.size or not value.type.is_structure:
-                raise self.fail(f"a {value.type} cannot be assigned to a {target.type}", column)
+        if not free and (target.type.is_structure or target.type.kind == "array"):
+            value = self._fitting(target.type, value, column)
         elif not free or op:
             value = self._number_of(value)
         type = target.type
@@ -137,7 +152,7 @@ class Operators(Declarators):
             if (
                 not cast
                 and not value.type.is_structure
-                and not isinstance(value, code.Constant | code.Part | code.Chars)
+                and not isinstance(value, code.Constant | code.Part | code.Chars | code.Items)
             ):
                 value = self._number_of(value)
             type = value.type
@@ -274,10 +289,7 @@ class Operators(Declarators):
             self._take()
             if not self._is_type() and not self._is("}"):
                 return self._suffixed(self._items(column))
-            type = self._type("of a '{type} address'")
-            self._expect("}", "after the type")
-            address = self._number_of(self._unary())
-            return code.Memory(column=column, type=type, address=address, where=address.space)
+            return self._at_address(column)
         if self._kind == "phys":
             self._take()
             operand = self._number_of(self._unary())
@@ -287,6 +299,13 @@ class Operators(Declarators):
             self._take()
             return self._sizeof(column)
         return self._postfixed()
+
+    def _at_address(self, column: int) -> Node:
+        """``{type} address``; the type is next."""
+        type = self._type("of a '{type} address'")
+        self._expect("}", "after the type")
+        address = self._number_of(self._unary())
+        return code.Memory(column=column, type=type, address=address, where=address.space)
 
     def _items(self, column: int) -> Node:
         """The elements of an array that is typed as ``{1, 2}``; the first is next."""

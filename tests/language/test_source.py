@@ -263,7 +263,7 @@ def test_assignment_to_a_register(guest: Source) -> None:
         ("thing.none", "struct thing has no member 'none'; it has number, low, signed"),
         ("fast.x", "what stands before a member is no structure"),
         ("&thing.low", "a bit field has no address"),
-        ("letters = 1", "cannot change a whole array"),
+        ("letters = 1", "a int cannot be assigned to a unsigned char"),
         ("(struct none *)1", "there is no type 'struct none'"),
         ("(struct empty)1", "void has no value"),
         ("first - letters", "cannot be subtracted"),
