@@ -120,7 +120,7 @@ class SoftCpu(Running):
         return True
 
     def _on_memory(self, uc: int, kind: int, address: int, size: int, value: int, data: int) -> bool:
-        if kind == library.MEM_WRITE_PROT and self.why is None and self.vm.memory.lets_write(address, size):
+        if self.why is None and self.vm.memory.lets_pass(kind, address, size):
             return True
         if self._loses_writes and kind == library.MEM_WRITE_PROT:
             self.pieces.append((address, size, value & (1 << 8 * size) - 1))
@@ -361,7 +361,7 @@ class SoftCpu(Running):
     def _refused(self, kind: int, address: int, size: int) -> bool:
         self.instructions -= 1
         self.state.go_back_to(self._before_refusal, self._flags_before)
-        if self.vm.memory.is_guarded(address):
+        if self.vm.memory.is_guarded(kind, address):
             self.vm.translation_changed = True  # else unicorn would let the next read through, which it has looked up
             self.show()
             raise OSError(errno.EFAULT, "Bad address")

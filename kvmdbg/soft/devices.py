@@ -73,7 +73,7 @@ class DeviceWindow:
                 cpu.mmio_exit(*self._asked, None)
                 return True
             assert why is not None
-            if vm.memory.is_guarded(why[2]):
+            if vm.memory.is_guarded(why[1], why[2]):
                 cpu.show()
                 raise OSError(errno.EFAULT, "Bad address")
             self._pages.append(why[2] & -PAGE)

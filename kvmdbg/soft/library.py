@@ -27,7 +27,7 @@ REG_RFLAGS, REG_FPCW, REG_MXCSR = 253, 246, 249
 REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_CR4, REG_MSR = 35, 37, 38, 40, 54, 248
 MEM_FETCH = frozenset((18, 21, 24))
 """Kinds of accesses, of UC_MEM_*."""
-MEM_WRITE_PROT = 22
+MEM_WRITE_PROT, MEM_READ_PROT = 22, 23
 
 FOR_INTR = CFUNCTYPE(None, c_void_p, c_uint32, c_void_p)
 FOR_OUT = CFUNCTYPE(None, c_void_p, c_uint32, c_int, c_uint32, c_void_p)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.machine.memory import PAGE, Guard, GuestMemory, Slot
 from kvmdbg.soft.changed_pages import ChangedPages
-from kvmdbg.soft.library import ALL, EXECUTE, READ
+from kvmdbg.soft.library import ALL, EXECUTE, MEM_READ_PROT, MEM_WRITE_PROT, READ
 from kvmdbg.x86.faults import State
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ class SoftMemory(GuestMemory):
         self._soft = vm
         self._guarded: dict[int, Guard] = {}
         self._edges: set[int] = set()
-        """Pages before guarded ones: a write that begins there and ends in the guarded one is refused as a whole.
-        Unicorn has done its first bytes when it comes to the guard, and does them where the read before was refused."""
+        """Pages before guarded ones: an access that begins there and ends in the guarded one is refused as a whole.
+        Of a write unicorn has done the first bytes when it comes to the guard, and does them where the read before was
+        refused; at the second half of a read it does not look at the guard."""
         self._changed = ChangedPages()
         vm.memory = self
 
@@ -85,9 +86,7 @@ class SoftMemory(GuestMemory):
     def _protect_pages(self, wanted: dict[int, Guard]) -> None:
         before = self._rights()
         self._guarded = wanted
-        self._edges = {
-            page - PAGE for page in wanted if page - PAGE not in wanted and self.find(page - PAGE) is not None
-        }
+        self._edges = {page - PAGE for page in wanted if self.find(page - PAGE) is not None}
         now = self._rights()
         for page in before.keys() - now.keys():
             self._soft.protect(page, ALL)
@@ -96,14 +95,20 @@ class SoftMemory(GuestMemory):
                 self._soft.protect(page, rights)
 
     def _rights(self) -> dict[int, int]:
-        found = dict.fromkeys(self._edges, READ | EXECUTE)
-        for page, kind in self._guarded.items():
-            found[page] = READ | EXECUTE if kind is Guard.READ_ONLY else 0
+        found = {page: READ | EXECUTE if kind is Guard.READ_ONLY else 0 for page, kind in self._guarded.items()}
+        for page in self._edges:
+            before_withdrawn = self._guarded[page + PAGE] is Guard.WITHDRAWN
+            found[page] = found.get(page, READ | EXECUTE) & (EXECUTE if before_withdrawn else READ | EXECUTE)
         return found
 
-    def lets_write(self, address: int, size: int) -> bool:
-        """Whether a write that unicorn refuses has met no guard, but is only near one."""
-        return address & -PAGE in self._edges and address % PAGE + size <= PAGE and not self.is_read_only(address)
+    def lets_pass(self, kind: int, address: int, size: int) -> bool:
+        """Whether an access that unicorn refuses has met no guard, but is only near one."""
+        page = address & -PAGE
+        if page not in self._edges or address + size > page + PAGE:
+            return False
+        if kind == MEM_READ_PROT:
+            return self._guarded.get(page) is not Guard.WITHDRAWN
+        return kind == MEM_WRITE_PROT and page not in self._guarded and not self.is_read_only(address)
 
     @property
     def restartable(self) -> bool:
@@ -118,10 +123,12 @@ class SoftMemory(GuestMemory):
         finally:
             self._protect_pages(guarded)
 
-    def is_guarded(self, address: int) -> bool:
+    def is_guarded(self, kind: int, address: int) -> bool:
         """Whether an access that unicorn refuses has met a guard."""
         page = address & -PAGE
-        return page in self._guarded or (page in self._edges and not self.is_read_only(address))
+        if page in self._guarded:
+            return True
+        return page in self._edges and (kind == MEM_READ_PROT or not self.is_read_only(address))
 
     def guards_against(
         self, state: State, writes: Iterable[tuple[int, bytes]], reads: Iterable[tuple[int, int]]

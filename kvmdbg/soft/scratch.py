@@ -70,10 +70,10 @@ class ScratchMemory:
         if not read_only:
             copy[at : at + len(data)] = data
 
-    def lets_write(self, address: int, size: int) -> bool:
+    def lets_pass(self, kind: int, address: int, size: int) -> bool:
         return False
 
-    def is_guarded(self, address: int) -> bool:
+    def is_guarded(self, kind: int, address: int) -> bool:
         return False
 
     def guards_against(

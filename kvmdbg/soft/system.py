@@ -74,10 +74,10 @@ class CpuMemory(Protocol):
     def write_of_cpu(self, address: int, data: bytes) -> None:
         """Lost where the guest can write nothing."""
 
-    def lets_write(self, address: int, size: int) -> bool:
-        """Whether a write that unicorn refuses is to be done all the same."""
+    def lets_pass(self, kind: int, address: int, size: int) -> bool:
+        """Whether an access that unicorn refuses, of a kind of UC_MEM_*, is to be done all the same."""
 
-    def is_guarded(self, address: int) -> bool:
+    def is_guarded(self, kind: int, address: int) -> bool:
         """Whether an access that unicorn refuses has met a guard."""
 
     def guards_against(

@@ -43,3 +43,28 @@ def test_code_changes_itself_on_the_page_before(tmp_path: Path) -> None:
         dbg.watch(0x2800, 4, "write")
         assert isinstance(dbg.run(timeout=30), stops.HaltedStop)
         assert dbg.regs.bl == 3 + 2 + 1
+
+
+@pytest.mark.parametrize("before", [None, "write"])
+@pytest.mark.parametrize(
+    "asm",
+    [
+        "mov eax, [0x5ffe]",
+        "mov ax, [0x5ffe]\nmov ax, [0x6000]\nmov eax, [0x5ffe]",
+        "mov sp, 0x5fff\npop ax",
+        "mov sp, 0x5ff6\npopad",
+        "mov si, 0x5ffd\nlodsd",
+    ],
+)
+def test_a_read_that_ends_on_a_withdrawn_page_is_seen(tmp_path: Path, before: str | None, asm: str) -> None:
+    from_assembly(f"{asm}\nhlt", tmp_path)
+    with kvmdbg.open(tmp_path / "guest.bin", engine="soft", serial="none", irqchip="none", machine="bare") as dbg:
+        dbg.memory.write(0x5FFE, b"\x11\x22\x33\x44")
+        if before:
+            dbg.watch(0x5800, 4, before)
+        dbg.watch(0x6000, 1, "read")
+        seen = []
+        while isinstance(stop := dbg.run(timeout=30), stops.WatchpointStop):
+            seen.append(stop.new)
+        assert isinstance(stop, stops.HaltedStop)
+        assert seen == [b"\x33"] * (2 if "0x6000" in asm else 1)
