@@ -26,8 +26,9 @@ from kvmdbg.kvm.run_page import (
 )
 from kvmdbg.machine import kick
 from kvmdbg.machine.cpu import CountReached
-from kvmdbg.soft import library
+from kvmdbg.soft import accessed_bits, library
 from kvmdbg.soft.devices import DeviceWindow
+from kvmdbg.soft.execute_registers import ExecuteRegisters
 from kvmdbg.soft.msr_instructions import MsrInstructions
 from kvmdbg.soft.nothing_done import may_be_begun_again, repeats_no_more
 from kvmdbg.soft.running import Running
@@ -50,7 +51,6 @@ SLICE_SECONDS = 0.001
 WINDOW_STEPS, WINDOW_SLICE = 2_000, 16
 """So many instructions are stepped while an interrupt waits to come in; then that many run between two looks, and
 twice as many after each sixteen looks in vain."""
-MOST_BREAKPOINTS = 64
 OPCODE_INT, OPCODE_INT1 = b"\xcd", b"\xf1"
 
 
@@ -63,9 +63,6 @@ class SoftCpu(Running):
         super().__init__(vm, index)
         self._stop = vm.library.quick.uc_emu_stop
         self._control = 0
-        self._armed: dict[int, int] = {}
-        self._breakpoints: dict[int, int] = {}
-        """Hooks where an execute debug register is or was, by address."""
         self.why: tuple[Any, ...] | None = None
         self.instructions = 0
         self.pieces: list[tuple[int, int, int]] = []
@@ -84,8 +81,8 @@ class SoftCpu(Running):
         """Does the instruction of the last exit again, which has been answered."""
         self._device = DeviceWindow(self)
         self._keep: list[Any] = []
-        self._breakpoint_callback = library.FOR_CODE(self._on_breakpoint)
         self._set_hooks()
+        self._execute_registers = ExecuteRegisters(self)
         self._told = ToldInstructions(self)
         self.msrs = MsrInstructions(self)
 
@@ -145,10 +142,6 @@ class SoftCpu(Running):
         self.end_with("in", port & 0xFFFF, size)
         return 0
 
-    def _on_breakpoint(self, uc: int, address: int, size: int, data: int) -> None:
-        if address in self._armed and not self.steps:
-            self.end_with("breakpoint", address)
-
     @property
     def instructions_left(self) -> int | None:
         return None if self._last is None else self._last - self.instructions
@@ -179,6 +172,8 @@ class SoftCpu(Running):
         while True:
             error = start(vm.uc, state.rip, 0, 0, count)
             state.save()
+            if accessed_bits.are_missing(state.u32):
+                accessed_bits.mark(self)
             if error and self.why is None:
                 raise RuntimeError(f"unicorn ended with error {error} at {state.pc:#x}")
             begun = vm.begun.value
@@ -276,7 +271,7 @@ class SoftCpu(Running):
             return self.msrs.execute()
         if word == "breakpoint":
             self.instructions -= 1
-            self.debug_exit(1, why[1], self._armed.get(why[1], 0))
+            self.debug_exit(1, why[1], self._execute_registers.armed.get(why[1], 0))
             return True
         return self._invalid()
 
@@ -472,28 +467,6 @@ class SoftCpu(Running):
 
     # --- debugging ---------------------------------------------------------------------------------
 
-    def _execute_registers(self) -> dict[int, int]:
-        """The addresses of debug registers that are to end a run, and their bits in DR6."""
-        found: dict[int, int] = {}
-        dr7 = self.debugreg[7]
-        if self._control & abi.KVM_GUESTDBG_USE_HW_BP:
-            for n in range(4):
-                if dr7 >> 2 * n & 3 and not dr7 >> 16 + 4 * n & 3:
-                    found[self.debugreg[n]] = found.get(self.debugreg[n], 0) | 1 << n
-        return found
-
     def set_guest_debug(self, control: int, debugreg: tuple[int, ...] = ()) -> None:
         self._control, self.debugreg = control, debugreg or (0,) * 8
-        self._armed = self._execute_registers()
-        for address in self._armed.keys() - self._breakpoints.keys():
-            if len(self._breakpoints) >= MOST_BREAKPOINTS:
-                self._forget_breakpoints()
-            number = self.vm.library.hook(self.vm.uc, library.HOOK_CODE, self._breakpoint_callback, address, address)
-            self._breakpoints[address] = number
-            self.vm.code_changed = True
-
-    def _forget_breakpoints(self) -> None:
-        """Hooks cost time where they are, though nothing is armed there."""
-        for address in self._breakpoints.keys() - self._armed.keys():
-            self.vm.library.quick.uc_hook_del(self.vm.uc, self._breakpoints.pop(address))
-            self.vm.registers_touched = True
+        self._execute_registers.set(control, self.debugreg)

@@ -194,11 +194,10 @@ class SoftVm:
 
     def bytes_at(self, state: State, linear: int, size: int) -> bytes:
         """Code at a linear address, as far as it can be read."""
-        cr0, cr3, cr4, efer = state.paging
         found = b""
         try:
             while size:
-                physical = paging.walk(self.memory.read, cr0, cr3, cr4, efer, linear).physical
+                physical = self.physical_at(state, linear)
                 if physical is None:
                     break
                 length = min(size, PAGE - physical % PAGE)
@@ -207,6 +206,10 @@ class SoftVm:
         except MemoryFault:
             pass
         return found
+
+    def physical_at(self, state: State, linear: int) -> int | None:
+        """None where nothing is mapped."""
+        return paging.walk(self.memory.read, *state.paging, linear).physical
 
     # --- what unicorn counts -----------------------------------------------------------------------
 
