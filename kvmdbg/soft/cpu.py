@@ -26,7 +26,7 @@ from kvmdbg.kvm.run_page import (
 )
 from kvmdbg.machine import kick
 from kvmdbg.machine.cpu import CountReached
-from kvmdbg.soft import accessed_bits, library
+from kvmdbg.soft import library
 from kvmdbg.soft.devices import DeviceWindow
 from kvmdbg.soft.execute_registers import ExecuteRegisters
 from kvmdbg.soft.msr_instructions import MsrInstructions
@@ -172,8 +172,6 @@ class SoftCpu(Running):
         while True:
             error = start(vm.uc, state.rip, 0, 0, count)
             state.save()
-            if accessed_bits.are_missing(state.u32):
-                accessed_bits.mark(self)
             if error and self.why is None:
                 raise RuntimeError(f"unicorn ended with error {error} at {state.pc:#x}")
             begun = vm.begun.value
@@ -327,7 +325,8 @@ class SoftCpu(Running):
     def deliver(self, event: Event) -> bool:
         self.waiting = event
         self.show()
-        memory, cpu = self.vm.memory, CpuState(self.regs, self.get_sregs(), self.vm.memory.read)
+        memory = self.vm.memory
+        cpu = CpuState(self.regs, self.get_sregs(), memory.read, marks_accessed=False)  # far jumps do not, either
         found = dispatch(cpu, event)
         if isinstance(found, Refused):
             self.waiting = None

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from kvmdbg.kvm import exits
 from kvmdbg.kvm.run_page import REGS, REGS_END, U32_EXIT_REASON
 from kvmdbg.machine import kick
-from kvmdbg.soft.accessed_bits import are_missing, mark
 from kvmdbg.soft.state import RIP
 
 if TYPE_CHECKING:
@@ -59,9 +58,6 @@ class Strides:
                 cpu.msrs.hold()
                 run(uc, rip, 0, 0, 1)
             save()
-            if are_missing(state.u32):
-                mark(cpu)
-                quick = False
             cpu.instructions += 1
             if cpu.why is not None or begun.value < 2 or u64[at_rip] == rip:
                 cpu.end_step(rip, before, 0, begun.value > 1)

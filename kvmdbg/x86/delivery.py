@@ -281,7 +281,7 @@ class _Delivery:
 
     def _mark_accessed(self, found: descriptors.Segment, selector: int) -> None:
         """A descriptor that is loaded gets its accessed bit."""
-        if not found.type & descriptors.ACCESSED:
+        if self.state.marks_accessed and not found.type & descriptors.ACCESSED:
             table = self.state.sregs.ldt if selector & 4 else self.state.sregs.gdt
             access = found.raw >> 40 & 0xFF | descriptors.ACCESSED
             self.writes.append((table.base + (selector & ~7) + 5, bytes((access,))))

@@ -56,7 +56,10 @@ class Fault:
 
 
 class State:
-    """The state of a CPU as a whole: general registers, special registers (struct kvm_sregs) and physical memory."""
+    """The state of a CPU as a whole: general registers, special registers (struct kvm_sregs) and physical memory.
+
+    ``marks_accessed``: it sets the accessed bit of a descriptor that it loads, as the SDM has it.
+    """
 
     def __init__(
         self,
@@ -64,8 +67,10 @@ class State:
         sregs: Any,
         read_physical: Callable[[int, int], bytes],
         limits: paging.Limits = paging.ANY_CPU,
+        marks_accessed: bool = True,
     ) -> None:
         self.limits = limits
+        self.marks_accessed = marks_accessed
         self.regs = regs
         self.sregs = sregs
         self.read_physical = read_physical
