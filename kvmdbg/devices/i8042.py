@@ -21,6 +21,8 @@ WROTE_COMMAND = 8
 """The last write was to the command port."""
 CONFIG_IRQ1, CONFIG_IRQ12, CONFIG_SYSTEM, CONFIG_TRANSLATE = 1, 2, 4, 0x40
 CONFIG_NO_KEYBOARD, CONFIG_NO_MOUSE = 0x10, 0x20
+A20 = 2
+"""Of the output port, and of the commands 0xDD and 0xDF: address line 20 works."""
 SELF_TEST_PASSED = 0x55
 MILLISECOND = 1_000_000
 LONGEST_HOLD = 60_000
@@ -310,6 +312,9 @@ class Keyboard:
         elif value in switches:
             bit, on = switches[value]
             self.config = self.config | bit if on else self.config & ~bit
+        elif value in (0xDD, 0xDF):
+            self.output_port = self.output_port & ~A20 | value & A20
+            self._board.set_a20(bool(value & A20))
         elif value & 0xF1 == 0xF0:
             return GuestEnd(0, f"it asked the keyboard controller for a reset ({value:#x} to port 0x64)")
         return None
@@ -320,6 +325,7 @@ class Keyboard:
             self.config = value
         elif waits == 0xD1:
             self.output_port = value
+            self._board.set_a20(bool(value & A20))
             if not value & 1:
                 return GuestEnd(0, "it pulled the reset line through the keyboard controller's output port")
         elif waits == 0xD2:
@@ -365,7 +371,7 @@ class Keyboard:
         return {
             "to read": self._to_read.hex(" ") or "nothing",
             "configuration": f"{self.config:#04x}",
-            "output port": f"{self.output_port:#04x} (A20 {'on' if self.output_port & 2 else 'off'})",
+            "output port": f"{self.output_port:#04x} (A20 {'on' if self._board.a20 else 'off'})",
             "interrupts": f"IRQ {IRQ}, IRQ {MOUSE_IRQ}" if self._board.has_interrupts else "none (see --irqchip)",
             "keyboard": f"scan code set {self.keyboard.codes}, {'on' if self.keyboard.scans else 'off'}",
             "lights": ", ".join(leds) or "none",
@@ -375,12 +381,13 @@ class Keyboard:
     def save(self) -> Any:
         here = [self.config, self.output_port, self.waits, list(self._answers), self._output, self._last, self._break]
         held = [[when, list(up)] for when, up in self._held]
-        asked = [self._wrote, self._asked, self._ready_at, self._waits_until]
+        asked = [self._wrote, self._asked, self._ready_at, self._waits_until, self._board.a20]
         return [*here, *asked, held, self.keyboard.save(), self.mouse.save()]
 
     def load(self, state: Any) -> None:
         self.config, self.output_port, self.waits, answers, output, self._last, self._break, *rest = state
-        self._wrote, self._asked, self._ready_at, awaited, held, keyboard, mouse = rest
+        self._wrote, self._asked, self._ready_at, awaited, a20, held, keyboard, mouse = rest
+        self._board.set_a20(a20)
         self._answers = deque((value, source) for value, source in answers)
         self._output = None if output is None else (output[0], output[1])
         self.keyboard.load(keyboard)

@@ -14,6 +14,8 @@ from kvmdbg.machine.bus import GuestEnd
 
 OFF = {0x604: 0x2000, 0xB004: 0x2000, 0x4004: 0x3400}
 RESET_CONTROL, CONTROL_A = 0xCF9, 0x92
+A20 = 2
+"""Of system control port A: address line 20 works."""
 
 
 @device
@@ -26,7 +28,8 @@ class Power:
     ports: ClassVar[tuple[int, ...]] = (*OFF, RESET_CONTROL, CONTROL_A)
 
     def __init__(self, board: Board, options: dict[str, int]) -> None:
-        self.control_a = 2
+        self._board = board
+        self.control_a = A20
         self.reset_control = 0
 
     def read(self, port: int, size: int) -> int:
@@ -43,6 +46,7 @@ class Power:
                 return GuestEnd(0, f"it asked for a reset (port {port:#x})")
         if port == CONTROL_A:
             self.control_a = value & ~1
+            self._board.set_a20(bool(value & A20))
             if value & 1:
                 return GuestEnd(0, f"it asked for a reset (port {port:#x})")
         return None
@@ -51,7 +55,8 @@ class Power:
         return "switches off at ports 0x604, 0xb004, 0x4004, resets at 0xcf9, 0x92"
 
     def save(self) -> Any:
-        return [self.control_a, self.reset_control]
+        return [self.control_a, self.reset_control, self._board.a20]
 
     def load(self, state: Any) -> None:
-        self.control_a, self.reset_control = state
+        self.control_a, self.reset_control, a20 = state
+        self._board.set_a20(a20)

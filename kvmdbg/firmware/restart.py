@@ -15,6 +15,7 @@ BOOT_ADDRESS, SIGNATURE = 0x7C00, b"\x55\xaa"
 
 def post(call: Call) -> GuestEnd | None:
     """The start after a jump to F000:FFF0: everything of the BIOS is as it was at first, and int 19h comes next."""
+    call.bios.board.set_a20(True)
     call.bios.install()
     call.bios.start_devices()
     return None

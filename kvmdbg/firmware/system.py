@@ -18,6 +18,8 @@ SMAP = 0x534D4150
 USABLE, RESERVED = 1, 2
 MIB, KIB = 1 << 20, 1 << 10
 CLOCK_IRQ = 8
+CONTROL_A, A20 = 0x92, 2
+"""A port of the chipset's, and its bit by which address line 20 works."""
 SLICE = 1_000_000
 """How long int 15h/86 waits at most, in ns, before interrupts are let in."""
 
@@ -112,12 +114,17 @@ def move_block(call: Call) -> None:
         at = table[8 * number : 8 * number + 8]
         return int.from_bytes(at[2:5], "little") | at[7] << 24
 
+    board = call.bios.board
+    a20 = board.a20
+    board.set_a20(True)  # for the time of the copy, as every BIOS does
     try:
         data = call.bios.memory.read(base(2), 2 * call.cx)
         call.write_physical(base(3), data)
     except MemoryFault:
         call.done(1)
         return
+    finally:
+        board.set_a20(a20)
     call.done()
 
 
@@ -184,13 +191,16 @@ def a20(call: Call) -> None:
     if function > 3:
         call.done(0x86)
         return
+    bus = call.bios.bus
     if function == 2:
-        call.al = 1
+        call.al = int(call.bios.board.a20)
     elif function == 3:
         call.bx = 3
-    elif not function:  # it is always on here
+    elif bus.port(CONTROL_A) is None:
         call.done(0x86)
         return
+    else:
+        bus.write_port(CONTROL_A, 1, bus.read_port(CONTROL_A, 1) & ~A20 | A20 * function)
     call.done()
 
 

@@ -136,7 +136,15 @@ class Board:
         self.set_up_chips: Callable[[int, int, Collection[int]], None] = lambda first, second, unmasked: None
         """Leaves interrupt controllers and timer in the kernel, where they are there, as firmware does: the vectors of
         IRQ 0 and 8, the lines that are let through."""
+        self.a20 = True
+        """Whether address line 20 works, as whoever switches it has set it last."""
         self._irq = irq
+
+    def set_a20(self, on: bool) -> None:
+        """Switch the CPU's address line 20 on, or hold it low."""
+        self.a20 = on
+        if self.ram is not None:
+            self.ram.set_a20(on)
 
     @property
     def has_interrupts(self) -> bool:

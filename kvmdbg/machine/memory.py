@@ -31,6 +31,7 @@ from kvmdbg.machine.region import Region as Region
 from kvmdbg.record import record
 
 PROT_NONE = 0
+MIB = 1 << 20
 
 
 @lru_cache(maxsize=1)
@@ -55,12 +56,16 @@ class Guard(enum.Enum):
 
 @record
 class Slot:
-    """One KVM memory slot: ``address`` guest-physical, ``size`` bytes, ``flags`` of KVM_MEM_*."""
+    """One KVM memory slot: ``address`` guest-physical, ``size`` bytes, ``flags`` of KVM_MEM_*.
+
+    What it shows lies at ``source``: elsewhere than at ``address`` where the guest's address line 20 is low.
+    """
 
     number: int
     address: int
     size: int
     flags: int
+    source: int
 
     @property
     def read_only(self) -> bool:
@@ -80,6 +85,8 @@ class GuestMemory:
         """Stretches of the guest's mapping that are guarded by the host: host address, size, protection."""
         self._covered: dict[int, int] = {}
         """Stretches that a device lies over: the end of each by its start."""
+        self._wraps = False
+        """Address line 20 is low: the guest finds the first MiB again in the second."""
         self._slots: dict[int, Slot] = {}
         self._free: list[int] = []
         self._tracking = False
@@ -154,6 +161,25 @@ class GuestMemory:
         """Whether a device lies over the RAM there."""
         return bool(self._covered) and any(start <= address < end for start, end in self._covered.items())
 
+    # --- address line 20 ---------------------------------------------------------------------------
+
+    def set_a20(self, on: bool) -> None:
+        """Let the guest see its second MiB, or in its place the first once more. Higher ones are always as they are.
+
+        Accesses of this class follow it, but ``exchange``, ``put_page`` and ``read_page``.
+        """
+        if self._wraps is on:
+            self._wraps = not on
+            self._sync(self.regions, dict(self._guards))
+
+    def _pieces(self, address: int, size: int) -> Iterator[tuple[int, int]]:
+        """Where a stretch of addresses lies while address line 20 is low, as (address, size)."""
+        while size > 0:
+            length = min(size, MIB - address % MIB)
+            yield (address - MIB if MIB <= address < 2 * MIB else address), length
+            address += length
+            size -= length
+
     # --- access ------------------------------------------------------------------------------------
 
     def find(self, address: int) -> Region | None:
@@ -175,6 +201,15 @@ class GuestMemory:
 
     def read(self, address: int, size: int) -> bytes:
         """``size`` bytes from guest-physical ``address``; MemoryFault names the first that is not RAM."""
+        if self._wraps:
+            return b"".join(self._read(at, length) for at, length in self._pieces(address, size))
+        return self._read(address, size)
+
+    def read_page(self, address: int) -> bytes:
+        """What a whole page holds, whether the guest sees it or not."""
+        return self._read(address, PAGE)
+
+    def _read(self, address: int, size: int) -> bytes:
         region = self.find(address)
         if region is not None and address + size <= region.end:
             offset = address - region.address
@@ -193,6 +228,15 @@ class GuestMemory:
 
     def write(self, address: int, data: bytes) -> None:
         """Write all of ``data``, or nothing: MemoryFault names the first address that is not RAM."""
+        if self._wraps:
+            done = 0
+            for at, length in self._pieces(address, len(data)):
+                self._write(at, data[done : done + length])
+                done += length
+        else:
+            self._write(address, data)
+
+    def _write(self, address: int, data: bytes) -> None:
         first = self.find(address)
         if first is not None and address + len(data) <= first.end:
             offset = address - first.address
@@ -300,7 +344,7 @@ class GuestMemory:
         bits = int.from_bytes(self.vm.dirty_log(slot.number, slot.size // PAGE), "little")
         while bits:
             low = bits & -bits
-            self._written.add(slot.address + (low.bit_length() - 1) * PAGE)
+            self._written.add(slot.source + (low.bit_length() - 1) * PAGE)
             bits ^= low
 
     def put_page(self, address: int, data: bytes) -> None:
@@ -382,11 +426,13 @@ class GuestMemory:
         for host, size, own in stretches:
             protect(host, size, own if protection is None else protection)
 
-    def _layout(self, regions: list[Region], guards: Mapping[int, Guard]) -> list[tuple[int, int, int]]:
-        """The slots that regions and guards ask for: (address, size, flags)."""
+    def _layout(self, regions: list[Region], guards: Mapping[int, Guard]) -> list[tuple[int, int, int, int]]:
+        """The slots that regions and guards ask for: (address, size, flags, source)."""
         layout = []
         plain = abi.KVM_MEM_LOG_DIRTY_PAGES if self._tracking else 0
         edges = {edge for piece in (*self._read_only, *self._covered.items()) for edge in piece}
+        if self._wraps:
+            edges |= {MIB, 2 * MIB}
         for region in regions:
             pages = {page for page in guards if region.address <= page < region.end}
             cuts = {edge for edge in edges if region.address < edge < region.end} | pages | {p + PAGE for p in pages}
@@ -394,7 +440,10 @@ class GuestMemory:
                 guard = guards.get(start)
                 read_only = guard is Guard.READ_ONLY or (bool(self._read_only) and self.is_read_only(start))
                 if guard is not Guard.WITHDRAWN and not (self._covered and self.is_covered(start)):
-                    layout.append((start, end - start, abi.KVM_MEM_READONLY if read_only else plain))
+                    layout.append((start, end - start, abi.KVM_MEM_READONLY if read_only else plain, start))
+        if self._wraps:
+            again = [(at + MIB, size, flags, at) for at, size, flags, _ in layout if at < MIB]
+            layout = [one for one in layout if not MIB <= one[0] < 2 * MIB] + again
         return layout
 
     def _sync(self, regions: list[Region], guards: dict[int, Guard]) -> None:
@@ -411,21 +460,21 @@ class GuestMemory:
         self._starts = [region.address for region in regions]
         keep = set(layout)
         for slot in list(self._slots.values()):
-            if (slot.address, slot.size, slot.flags) in keep:
-                keep.discard((slot.address, slot.size, slot.flags))
+            if (shown := (slot.address, slot.size, slot.flags, slot.source)) in keep:
+                keep.discard(shown)
             else:
                 self._log(slot)
                 self.vm.set_memory_region(slot.number, slot.address, 0, 0)
                 del self._slots[slot.number]
                 self._free.append(slot.number)
-        for address, size, flags in layout:
-            if (address, size, flags) not in keep:
+        for address, size, flags, source in layout:
+            if (address, size, flags, source) not in keep:
                 continue
-            region = self.find(address)
+            region = self.find(source)
             assert region is not None
             number = self._free.pop() if self._free else max(self._slots, default=-1) + 1
-            self.vm.set_memory_region(number, address, size, region.host_address + address - region.address, flags)
-            self._slots[number] = Slot(number, address, size, flags)
+            self.vm.set_memory_region(number, address, size, region.host_address + source - region.address, flags)
+            self._slots[number] = Slot(number, address, size, flags, source)
 
     def close(self) -> None:
         for region in self.regions:

@@ -109,7 +109,7 @@ class MemoryHistory:
             changed = memory.take_dirty()
             pages = dict(self._base)
         for address in changed:
-            data = memory.read(address, PAGE)
+            data = memory.read_page(address)
             if data == ZERO:
                 pages.pop(address, None)
             else:

@@ -51,6 +51,9 @@ class Memory:
     def cover(self, address: int, size: int, covered: bool) -> None:
         """A device lies over it, which firmware does not go through."""
 
+    def set_a20(self, on: bool) -> None:
+        """Firmware does not go through the CPU's address lines."""
+
 
 class Pc:
     """A BIOS and who calls it: ``call`` is an int instruction, and gives how the guest ends, if it does."""

@@ -39,6 +39,9 @@ class Memory:
         found, self.dirty = self.dirty, set()
         return found
 
+    def read_page(self, address: int) -> bytes:
+        return self.read(address, PAGE)
+
     def read(self, address: int, size: int) -> bytes:
         return bytes(self.data[address : address + size])
 
