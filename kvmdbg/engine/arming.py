@@ -173,6 +173,8 @@ def make_plan(
                 return False
             plan.debug_registers.append((point.address, 0, point))
         point.held_by = "debug register"
+        if not profile.by_mode["user"].execute_dr and view.user_page(point.address):
+            point.held_by += " (CPL 0 only on this KVM)"
         return True
 
     insisting = [p for p in points if p.hardware or (hold == REGISTER and p.number)]
@@ -188,7 +190,7 @@ def make_plan(
             _plant(plan, point, physical[id(point)], profile, view, hold)
     if plan.stepping:
         plan.hold_by_stepping()
-        for one in (*(p for p in points if p.held_by != "debug register"), *plan.stepped):
+        for one in (*(p for p in points if not p.held_by.startswith("debug register")), *plan.stepped):
             one.held_by = STEPPING
     return plan
 
@@ -217,13 +219,18 @@ def _plant(
         plan.stepping = True
         point.held_by = STEPPING
         return
+    user = profile.by_mode["user"]
+    if user.trap != plan.trap and view.user_page(point.address):  # there the guest would get the trap as an exception
+        if hold == PLANTED and point.number:
+            why = "the page is for user code, where the trap serves CPL 0 only on this KVM"
+            raise NotSupportedHere(f"breakpoint {point.number} cannot be held by a planted trap: {why}")
+        plan.stepping = True
+        point.held_by = STEPPING
+        return
     plan.traps.add(physical)
     if point.space == "linear":
         plan.trap_of_linear[point.address] = physical
     point.held_by = f"{TRAP_NAMES[plan.trap]} trap"
-    user = profile.by_mode["user"]
-    if point.space == "linear" and user.trap != plan.trap and view.user_page(point.address):
-        point.held_by += " (CPL 0 only on this KVM)"
     page = physical & -PAGE
     if page in view.unguardable:
         if point.guarded and hold != PLANTED:

@@ -135,7 +135,7 @@ class HandlerTraps:
             return
         trap = self.kernel_trap
         self._dx_serves = self._out_exits()
-        if trap is None or profile.by_mode["user"].step < bool(runner.cpl):
+        if trap is None:
             return
         if trap == OUT and not self._dx_serves:
             return

@@ -17,6 +17,7 @@ from kvmdbg.engine.own_traps import OwnTraps
 from kvmdbg.engine.pushed_flags import PushedFlags
 from kvmdbg.engine.step_end import StepEnd
 from kvmdbg.engine.stepped_instructions import RUN_NATIVELY, WITH_CARE_AND_PREFIXES, needs_care
+from kvmdbg.engine.user_stretches import UserStretches
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.saved_regs import RFLAGS, RIP
@@ -44,6 +45,7 @@ class SingleStep:
         self.handlers = HandlerTraps(runner, guest)
         self.flags = PushedFlags(runner, guest)
         self.traps = OwnTraps(runner)
+        self.user = UserStretches(runner, guest, self.handlers)
         self._pages: dict[tuple[int, int], memoryview] = {}
         """By CR3 and linear page number."""
         self._tries = NO_PROGRESS_TRIES
@@ -102,6 +104,11 @@ class SingleStep:
         if not entered:
             if self.event_waits() and runner.step_trap is not None:
                 return self._to_handler()
+            if self.user.needed and (runner.cpl or self._needs_care(runner.pc)) and self.user.begins:
+                stop = self.user.run()
+                if stop is None and not runner.guest.world.stopping:
+                    self.ended = StepEnd.AT_HANDLER
+                return stop
             if self._needs_care(runner.pc):
                 if size := self._hlt_size():
                     stop = self._halt(size)

@@ -56,7 +56,7 @@ class Stepper(PreparedSteps):
         None where that is not known.
         """
         runner = self.runner
-        if check:
+        if check and not self.user.needed:
             runner.require_step()
         guest = runner.guest
         if len(guest.world.runners) == 1:
@@ -173,7 +173,8 @@ class Stepper(PreparedSteps):
         run; ``limit`` says that ``count`` is the limit of one.
         """
         runner = self.runner
-        runner.require_step()
+        if limit or count is not None or span is not None or not self.user.needed:
+            runner.require_step()
         runner.begin_step()
         runner.vcpu.share_sregs(runner.sregs)
         stepped = count is not None or span is not None
@@ -217,6 +218,7 @@ class Stepper(PreparedSteps):
         self._meet_arrivals(not runner.points_at(runner.pc))  # an interrupt would return to a breakpoint that has fired
         code: memoryview | bytes = b""
         code_page, cr3 = -1, vcpu.shared_cr3
+        quickly = quick and not self.user.here
         done, pc, plain = 0, runner.pc, False
         while True:
             before, began = copy_of_regs(), pc
@@ -230,7 +232,7 @@ class Stepper(PreparedSteps):
                 self._ready_for_handlers(by_out, in_turn)
             elif not was_plain:
                 runner.debug_for_plain_steps()
-            if plain or (quick and undisturbed and pc not in entries and not needs_care(code, at)):
+            if plain or (quickly and undisturbed and pc not in entries and not needs_care(code, at)):
                 try:
                     if plain and terms is not None and not in_bios(pc) and not arrivals.ask_to_come_in:
                         most = STRIDE if count is None else min(count - done, STRIDE)
@@ -263,7 +265,7 @@ class Stepper(PreparedSteps):
                 stop = self._with_care(before, watchful, bool(inspected))
                 if stop is not None:
                     return stop
-                pc = runner.pc
+                pc, quickly = runner.pc, quick and not self.user.here
             if self.ended is StepEnd.HALTED or vcpu.halted:
                 stop = arrivals.wait() if arrivals.present else self._wait()
                 if stop is not None:

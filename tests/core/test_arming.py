@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmdbg.engine.arming import STEPPING, Plan, View, make_plan, pieces
-from kvmdbg.engine.breakpoints import NOT_AT_ALL, STEPPED, Breakpoint, Watchpoint
+from kvmdbg.engine.breakpoints import NOT_AT_ALL, PLANTED, STEPPED, Breakpoint, Watchpoint
 from kvmdbg.engine.probe import HLT, INT1, INT3, Behaviour, HostProfile
 from kvmdbg.errors import NotSupportedHere
 from kvmdbg.machine.memory import Guard
@@ -30,7 +30,8 @@ def host(
 ) -> HostProfile:
     """A host that behaves the same in every mode but user code and those given."""
     kernel = Behaviour(trap, execute, data, True)
-    by_mode = dict.fromkeys(("real", "prot32", "long"), kernel) | {"user": Behaviour(user, execute, data, True)}
+    by_mode = dict.fromkeys(("real", "prot32", "long"), kernel)
+    by_mode["user"] = Behaviour(user, execute and user is not None, data, True)
     return HostProfile(
         by_mode | modes,
         steps_into_handlers=True,
@@ -214,12 +215,30 @@ def test_a_physical_breakpoint_is_never_in_a_register() -> None:
     assert point.held_by == "int3 trap"
 
 
-def test_a_trap_in_user_code_says_where_it_does_not_stop() -> None:
+def test_no_trap_is_planted_where_user_code_would_get_it() -> None:
     user, kernel = breaks(0x1000, 0x2000)
-    plan_for(user, kernel, profile=host(INT1, execute=False, user=None), at=view(user=[0x1000]))
-    assert (user.held_by, kernel.held_by) == ("int1 trap (CPL 0 only on this KVM)", "int1 trap")
+    for_the_kernel = host(INT1, execute=False, user=None)
+    plan = plan_for(user, kernel, profile=for_the_kernel, at=view(user=[0x1000]))
+    assert plan.stepping and not plan.traps
+    assert (user.held_by, kernel.held_by) == ("stepping", "stepping")
     plan_for(user, profile=host(INT1, execute=False, user=INT1), at=view(user=[0x1000]))
     assert user.held_by == "int1 trap"
+    by_address = Breakpoint(0x1000, space="phys")
+    assert plan_for(by_address, profile=for_the_kernel, at=view(user=[0x1000])).stepping
+
+
+def test_a_trap_that_user_code_would_get_is_refused_to_who_insists_on_it() -> None:
+    user, kernel = breaks(0x1000, 0x2000)
+    user.number = 1
+    assert plan_for(kernel, profile=host(INT1, user=None), at=view(user=[0x1000]), hold=PLANTED).traps
+    with pytest.raises(NotSupportedHere, match="the page is for user code"):
+        plan_for(user, profile=host(INT1, user=None), at=view(user=[0x1000]), hold=PLANTED)
+
+
+def test_a_debug_register_says_where_it_does_not_fire() -> None:
+    user, kernel = breaks(0x1000, 0x2000)
+    plan_for(user, kernel, profile=host(INT1, user=None), at=view(user=[0x1000]))
+    assert (user.held_by, kernel.held_by) == ("debug register (CPL 0 only on this KVM)", "debug register")
 
 
 def test_a_trap_among_page_tables_is_not_guarded() -> None:

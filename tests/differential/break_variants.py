@@ -93,7 +93,7 @@ def break_at(trial: Trial, places: Iterable[int], **options: object) -> list[Bre
 
 
 def in_registers(points: Iterable[Breakpoint]) -> set[int]:
-    return {point.address for point in points if point.held_by == "debug register"}
+    return {point.address for point in points if point.held_by.startswith("debug register")}
 
 
 def check_order(trial: Trial, points: list[Breakpoint], order: list[int]) -> None:

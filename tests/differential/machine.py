@@ -84,6 +84,13 @@ class MmioWitness(Witness):
         pass
 
 
+def open_to_user_code(session: Session) -> None:
+    """Have the first 2 MiB be user code's as well, in long mode."""
+    tables = session.regs.cr3 & -0x1000
+    for entry in (tables, tables + 0x1000, tables + 0x2000):
+        session.physical.write(entry, bytes([session.physical.read(entry, 1)[0] | 4]))
+
+
 def witness(session: Session) -> Witness:
     """The session's; its MMIO range is added when there is none (after a restart the machine is a new one)."""
     found = next(one for one in session.devices if isinstance(one, Witness) and one.name == "witness")
@@ -160,10 +167,16 @@ class Runnable:
             devices=("witness",),
             irqchip="user" if IN_SOFTWARE and self.program.irqchip == "kernel" else self.program.irqchip,
         ) as session:
-            witness(session)
+            self.prepare(session)
             if session.runner.host.profile.step_trap_waits:
                 session.runner.call(lambda: touch_all_pages(session))
             yield session
+
+    def prepare(self, session: Session) -> None:
+        """A fresh machine of the session for the program."""
+        witness(session)
+        if self.program.rings and self.program.mode == "long":
+            open_to_user_code(session)
 
     @property
     def count_of_debug_exceptions(self) -> range:

@@ -34,10 +34,10 @@ Block = list[str]
 
 
 class Maker:
-    """What a block is made from: a mode, a layout, chance."""
+    """What a block is made from: a mode, a layout, chance. ``unfit``: kinds that the program must not have."""
 
-    def __init__(self, mode: str, layout: Layout, rng: Random) -> None:
-        self.mode, self.layout, self.rng = mode, layout, rng
+    def __init__(self, mode: str, layout: Layout, rng: Random, unfit: tuple[str, ...] = ()) -> None:
+        self.mode, self.layout, self.rng, self.unfit = mode, layout, rng, unfit
         self.pick = rng.choice
         self.width = WIDTH[mode]
         self.word = POINTER[self.width]

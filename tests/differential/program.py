@@ -18,8 +18,15 @@ WITH_ERROR_CODE = (8, 10, 11, 12, 13, 14, 17)
 DEBUG = 1
 SOFTWARE_VECTORS = (DEBUG, 3, 4, *range(0x20, VECTORS))
 """Vectors whose handler goes on where the frame says: traps, ``int n`` and interrupts."""
-CODE, DATA, CODE_AGAIN, DATA_AGAIN, TSS = 0x08, 0x10, 0x18, 0x20, 0x28
+CODE, DATA, CODE_AGAIN, DATA_AGAIN, TSS = 0x08, 0x10, 0x18, 0x20, 0x38
 """Selectors of the program's own GDT."""
+USER = {"prot": (0x2B, 0x33), "long": (0x33, 0x2B)}
+"""Code and data of CPL 3, by mode: SYSEXIT and SYSRET want them behind ``CODE_AGAIN`` and ``DATA_AGAIN``, each in its
+own order."""
+LEAVE = 0x2D
+"""A software interrupt by which code at CPL 3 goes on at CPL 0, where the cell for resuming says."""
+AT_CPL_0 = 1 << 30
+"""With this added in the cell for resuming the handler goes on at CPL 0."""
 TIMER = 0x20
 """The timer's vector, where the program has one."""
 PIC = ((0x11, 0x20), (TIMER, 0x21), (4, 0x21), (1, 0x21), (0xFE, 0x21))
@@ -105,7 +112,8 @@ class Program:
 
     ``returns``: how handlers end in protected mode, "iret" or "retf". ``ist``: the stack that exceptions switch to in
     long mode, 0 for none. ``timer``: the PIT interrupts, on a machine with interrupt controllers, of kvmdbg's own or in
-    the kernel; when it comes must not matter, so the program wipes what its frames left on the stack.
+    the kernel; when it comes must not matter, so the program wipes what its frames left on the stack. ``rings``: it
+    runs at CPL 3 for stretches.
     """
 
     seed: int
@@ -117,6 +125,7 @@ class Program:
     ist: int = 0
     timer: bool = False
     own_controllers: bool = False
+    rings: bool = False
     registers: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -133,7 +142,8 @@ class Program:
             f"; seed {self.seed}, {self.mode} mode, {self.layout.name}, handlers end with {self.returns}, "
             + ("own descriptor tables" if self.own_tables else "tables of the start")
             + (f", exceptions on the stack at {self.ist:#x}" if self.ist else "")
-            + (f", timer of {self.irqchip}" if self.timer else ""),
+            + (f", timer of {self.irqchip}" if self.timer else "")
+            + (", also at CPL 3" if self.rings else ""),
             "; " + " ".join(f"{name}={value:#x}" for name, value in self.registers),
             f"; cells {self.layout.cells:#x}, data {self.layout.data:#x}-{self.layout.data_end:#x}, "
             f"stack {self.layout.stack:#x}, gdt {self.layout.gdt:#x}, idt {self.layout.idt:#x}",
@@ -248,7 +258,7 @@ def _prologue(program: Program) -> list[str]:
             lines += [f"mov eax, {DATA}"]
         lines += ["mov ds, ax", "mov es, ax", "mov ss, ax"]
     lines += [f"mov {'esp' if mode == 'prot' else 'rsp'}, {layout.stack:#x}"]
-    if program.ist:
+    if program.ist or program.rings:
         lines += [f"mov eax, {TSS}", "ltr ax"]
     return [*lines, *(TIMER_ON if program.timer else ())]
 
@@ -265,6 +275,8 @@ def _fault_handler(program: Program) -> list[str]:
     """Goes on where the cell says, and makes the program end at the next fault that has not said where."""
     layout = program.layout
     end = "{end}"
+    if program.rings:
+        return _fault_handler_of_rings(program)
     if program.mode == "real":
         return [
             "fault:",
@@ -304,11 +316,31 @@ def _fault_handler(program: Program) -> list[str]:
     ]
 
 
+def _fault_handler_of_rings(program: Program) -> list[str]:
+    """The same, and it goes on at CPL 0 where the cell says so. And what else gets there from CPL 3."""
+    layout, long = program.layout, program.mode == "long"
+    ax, sp, width, word, segment = ("rax", "rsp", 8, "qword ptr", "") if long else ("eax", "esp", 4, "dword ptr", "ss:")
+    resume = f"{word} {segment}[{layout.resume:#x}]"
+    frame = [f"{word} {segment}[{sp}+{width * n}]" for n in range(6)]
+    kernel = [f"mov {frame[2]}, {CODE}"]
+    if long:  # else IRET takes no stack from it
+        kernel += [f"mov {frame[5]}, {DATA}", f"mov {frame[4]}, {layout.stack:#x}"]
+    end = f"mov {resume}, {{end}}+{AT_CPL_0:#x}"
+    fault = [f"push {ax}", f"mov {ax}, {resume}", f"btr {ax}, 30", "jnc {same_ring}", *kernel, "same_ring:"]
+    fault += [f"mov {frame[1]}, {ax}", end, f"pop {ax}", "iretq" if long else "iretd"]
+    leave = [f"mov {ax}, {resume}", end, f"mov edx, {DATA}", "mov ss, dx", "nop", f"mov {sp}, {layout.stack:#x}"]
+    leave += [f"btr {ax}, 30", f"jmp {ax}"]
+    count = f"inc word ptr {segment}[{layout.counts + 2 * LEAVE:#x}]"
+    call = ["push r11", "mov r11d, 0", count, "pop r11", "db 480f07"] if long else [count, "db 0f35"]
+    return ["fault:", *fault, "leave:", *leave, "system_call:", *call]
+
+
 @lru_cache(maxsize=64)
 def _assembled_handlers(
-    mode: str, layout: Layout, returns: str, timer: bool
+    mode: str, layout: Layout, returns: str, timer: bool, rings: bool
 ) -> tuple[list[tuple[int, bytes, str]], dict[str, int]]:
-    return assemble(mode, _handlers(Program(0, mode, layout, (), returns=returns, timer=timer)), layout.handlers, {})
+    program = Program(0, mode, layout, (), returns=returns, timer=timer, rings=rings)
+    return assemble(mode, _handlers(program), layout.handlers, {})
 
 
 def _timer_handler(program: Program, segment: str, end: list[str]) -> list[str]:
@@ -335,6 +367,9 @@ def _handlers(program: Program) -> list[str]:
         lines += [f"vector{vector}:", f"inc word ptr {segment}[{layout.counts + 2 * vector:#x}]"]
         if vector == DEBUG and mode == "prot" and program.returns == "retf":
             lines += ["and byte ptr ss:[esp+9], 0xfe"]  # with EFLAGS.TF given back, RETF is trapped itself, for ever
+        if vector == LEAVE and program.rings:
+            lines += ["jmp {leave}"]
+            continue
         if vector in SOFTWARE_VECTORS:
             lines += plain
             continue
@@ -346,23 +381,23 @@ def _handlers(program: Program) -> list[str]:
     return lines
 
 
-def _gate(mode: str, address: int, ist: int) -> bytes:
+def _gate(mode: str, address: int, ist: int, privilege: int) -> bytes:
     if mode == "real":
         return struct.pack("<HH", address, 0)
-    low = struct.pack("<HHBBH", address & 0xFFFF, CODE, ist, 0x8E, address >> 16)
+    low = struct.pack("<HHBBH", address & 0xFFFF, CODE, ist, 0x8E | privilege << 5, address >> 16)
     return low if mode == "prot" else low + bytes(8)
 
 
 def _descriptors(program: Program, rng: Random) -> bytes:
-    """Null, code, data, code, data, TSS, LDT; which of them are marked as accessed is left to chance."""
+    """Null, code, data, code, data, those of CPL 3, TSS; which of them are marked as accessed is left to chance."""
     long = program.mode == "long"
 
-    def flat(code: bool) -> bytes:
-        access = 0x9A if code else 0x92
+    def flat(code: bool, privilege: int = 0) -> bytes:
+        access = (0x9A if code else 0x92) | privilege << 5
         flags = 0xAF if long and code else 0xCF
         return struct.pack("<HHBBBB", 0xFFFF, 0, 0, access | rng.randrange(2), flags, 0)
 
-    table = bytes(8) + flat(True) + flat(False) + flat(True) + flat(False)
+    table = bytes(8) + flat(True) + flat(False) + flat(True) + flat(False) + flat(not long, 3) + flat(long, 3)
     table += struct.pack("<HHBBBB", 0x67, program.layout.tss, 0, 0x89, 0, 0)
     return table + (bytes(8) if long else b"")
 
@@ -372,12 +407,13 @@ def _assembled(program: Program) -> Assembled:
     mode, layout = program.mode, program.layout
     rng = Random(f"image {program.seed}")
     image = bytearray(IMAGE_SIZE)
-    handlers, labels = _assembled_handlers(mode, layout, program.returns, program.timer)
+    handlers, labels = _assembled_handlers(mode, layout, program.returns, program.timer, program.rings)
+    known = {name: labels[name] for name in ("end", "system_call") if name in labels}
     prologue, _ = assemble(mode, _prologue(program), layout.code, {})
     at = layout.code + len(joined(prologue))
     lines, spans = [*prologue], []
     for block in program.blocks:
-        made, _ = assemble(mode, list(block), at, {"end": labels["end"]})
+        made, _ = assemble(mode, list(block), at, known)
         spans.append((at, at + len(joined(made))))
         at = spans[-1][1]
         lines += made
@@ -389,9 +425,12 @@ def _assembled(program: Program) -> Assembled:
     image[layout.data : layout.data_end] = rng.randbytes(layout.data_end - layout.data)
     image[layout.stack - 0x80 : layout.stack + 0x10] = rng.randbytes(0x90)
     image[layout.handlers : layout.handlers + len(joined(handlers))] = joined(handlers)
-    struct.pack_into("<Q", image, layout.resume, labels["end"])
+    struct.pack_into("<Q", image, layout.resume, labels["end"] + AT_CPL_0 * program.rings)
     entries = {vector: labels[f"vector{vector}"] for vector in range(VECTORS)}
-    table = b"".join(_gate(mode, entries[vector], int(program.ist > 0 and vector < 0x20)) for vector in range(VECTORS))
+    table = b"".join(
+        _gate(mode, entry, int(program.ist > 0 and vector < 0x20), 3 * (program.rings and vector in SOFTWARE_VECTORS))
+        for vector, entry in entries.items()
+    )
     if mode == "real":
         image[: len(table)] = table
     else:

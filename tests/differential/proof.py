@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from kvmdbg.core.session import Session
-from kvmdbg.errors import KvmdbgError
+from kvmdbg.errors import KvmdbgError, NotSupportedHere
 from kvmdbg.x86.registers import EFLAGS_RF
 from tests.differential.blocks import generate
 from tests.differential.machine import MOST_HALTS, TIME_LIMIT, Observation, Runnable, Wrong, observe
@@ -27,6 +27,14 @@ FREE_LIMIT = TIME_LIMIT / 3
 """Seconds after which a program alone is taken to be without end: it needs milliseconds, or some ticks of 55 ms."""
 AT_ONCE = 6
 """How many variants each program runs in, unless all are asked for."""
+
+
+def traceable(runnable: Runnable) -> bool:
+    """Whether steps of the program tell what it does: on KVMs in software none is possible at CPL 3."""
+    if not runnable.program.rings:
+        return True
+    with runnable.open() as session:
+        return steps_user_code(session)
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,10 @@ def as_this_cpu_may(session: Session, runnable: Runnable, free: Observation, see
     return seen
 
 
+def steps_user_code(session: Session) -> bool:
+    return session.runner.host.profile.by_mode["user"].step
+
+
 def _run(runnable: Runnable, free: Observation, steps: list[Step], name: str, chance: str) -> Difference | None:
     """One variant of one program."""
     program = runnable.program
@@ -126,6 +138,8 @@ def _run(runnable: Runnable, free: Observation, steps: list[Step], name: str, ch
                 text = free.difference(as_this_cpu_may(session, runnable, free, seen))
                 if text and stop.reason != free.end:
                     text += f" ({stop.describe()})"
+        except NotSupportedHere as error:
+            text = None if program.rings and not steps_user_code(session) else f"refused: {error}"
         except (Wrong, KvmdbgError) as error:
             text = f"{type(error).__name__}: {error}"
         except NoTrace:
@@ -151,7 +165,7 @@ def check(
     with tempfile.TemporaryDirectory(prefix="differential-") as folder:
         runnable, free = runnable_here(program, Path(folder))
         steps: list[Step] = []
-        if program.timer:
+        if program.timer or not traceable(runnable):
             variants = [name for name in variants if name not in ONLY_STEPS]
         else:
             tell(STEPPED)

@@ -8,7 +8,7 @@ from kvmdbg.engine.stops import Stop
 from kvmdbg.x86 import paging
 from kvmdbg.x86.registers import EFLAGS_RF
 from tests.differential.break_variants import break_at
-from tests.differential.machine import MEMORY, SLOWNESS, TIME_LIMIT, Wrong, in_time, observe, witness
+from tests.differential.machine import MEMORY, SLOWNESS, TIME_LIMIT, Wrong, in_time, observe
 from tests.differential.trace import MOST_STEPS
 from tests.differential.trial import Trial, variant
 from tests.differential.watch_variants import CATCHES, can_be_caught, watch
@@ -92,7 +92,7 @@ def restart(trial: Trial) -> Stop:
     session = trial.session
     trial.step(trial.steps_to_go())
     session.restart()
-    witness(session)
+    trial.runnable.prepare(session)
     before = len(session.output)  # what came before the restart stays
     stop = trial.run()
     found = observe(session, stop)

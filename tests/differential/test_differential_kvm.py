@@ -25,6 +25,17 @@ def test_a_program_computes_under_the_debugger_what_it_computes_alone(seed: int)
     assert not found, "\n".join(one.describe() for one in found)
 
 
+@pytest.mark.parametrize("seed", [10, 11, 13])
+def test_code_at_cpl_3_computes_under_the_debugger_what_it_computes_alone(seed: int) -> None:
+    program = programs(seed, ("long",))
+    assert program.rings
+    try:
+        _, found = check(program, ["held-otherwise", "ignored", "watchpoints", "caught-exceptions", "step-then-run"])
+    except NotCounted:
+        return  # as above
+    assert not found, "\n".join(one.describe() for one in found)
+
+
 def test_a_program_that_steps_itself_ends_where_handlers_return_by_retf(tmp_path: Path) -> None:
     steps_itself = ("pushfd", "or byte ptr [esp+1], 1", "popfd", "nop", "nop", "inc eax")
     program = Program(0, "prot", LAYOUTS[0], (steps_itself,), returns="retf")

@@ -43,7 +43,7 @@ PROGRAM = {"lockstep", "--batch", "--list"}
 # How a point is held, and what KVM calls itself, differ from host to host.
 RATES = re.compile(r"% +(?:-|[\d,]+)$", re.MULTILINE)
 RESET = re.compile(r"\(kvmdbg \w+\) (?=why$)", re.MULTILINE)  # AMD's SVM resets the vCPU at a shutdown
-HOSTS = re.compile(r"debug register|(?:int1|int3|hlt) trap(?: \(CPL 0 only on this KVM\))?|page read-only|stepping")
+HOSTS = re.compile(r"(?:debug register|(?:int1|int3|hlt) trap)(?: \(CPL 0 only on this KVM\))?|page read-only|stepping")
 
 
 @contextlib.contextmanager
