@@ -63,7 +63,8 @@ def places_of(dbg: Interpreter, owner: int, number: int) -> Point:
     return held[number - 1]
 
 
-def _switched(dbg: Interpreter, numbers: tuple[list[Any], ...]) -> list[Point]:
+def switched(dbg: Interpreter, numbers: tuple[list[Any], ...]) -> list[Point]:
+    """The breakpoints, or single locations of them, that were named; all without numbers."""
     if not numbers:
         return list(dbg.session.breakpoints)
     return [one if isinstance(one, Point) else point(dbg, one) for some in numbers for one in some]
@@ -239,7 +240,7 @@ def clear(dbg: Interpreter, location: LocationArg | None = None) -> Result:
 )
 def disable(dbg: Interpreter, *numbers: PlacesArg) -> None:
     """Keep breakpoints, or single locations of them (1.2), but do not stop at them; without numbers all."""
-    for one in _switched(dbg, numbers):
+    for one in switched(dbg, numbers):
         one.enabled = False
 
 
@@ -252,7 +253,7 @@ def disable(dbg: Interpreter, *numbers: PlacesArg) -> None:
 )
 def enable(dbg: Interpreter, *numbers: PlacesArg) -> None:
     """Stop at breakpoints again that were disabled, or at single locations of them (1.2); without numbers at all."""
-    for one in _switched(dbg, numbers):
+    for one in switched(dbg, numbers):
         one.enabled = True
 
 

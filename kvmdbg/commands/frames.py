@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import CommandTextArg, NumberType, RestType
-from kvmdbg.commands.print_settings import style_of
+from kvmdbg.commands.print_settings import frame_arguments, frame_arguments_kind, style_of
 from kvmdbg.commands.registry import command
-from kvmdbg.commands.results import Fields, Group, Message, Result, SourceText, Table
+from kvmdbg.commands.results import Group, Message, Result, SourceText, Table
 from kvmdbg.commands.views import MORE_PARTS
 from kvmdbg.commands.words import functions_of_frames
-from kvmdbg.debuginfo.backtrace import Frame, call_frame_address
+from kvmdbg.debuginfo.backtrace import Frame
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.record import replace
 
@@ -23,7 +23,18 @@ IN_CONTEXT = 5
 """Frames that the context shows."""
 FEW = 50
 """So many are shown where no number is said."""
-CountsArg = Annotated[str, RestType("[full] [COUNT|-COUNT]", words=("full",))]
+CountsArg = Annotated[
+    str, RestType("[full] [-frame-arguments KIND] [COUNT|-COUNT]", words=("full", "-frame-arguments"))
+]
+SAME_HERE = {
+    "-past-main": ("on", "enable", "1", "yes", ""),
+    "-past-entry": ("on", "enable", "1", "yes", ""),
+    "-raw-frame-arguments": ("on", "off", "enable", "disable", "1", "0", "yes", "no", ""),
+    "-entry-values": ("no", "default"),
+    "-frame-info": ("auto",),
+}
+"""Options of gdb's backtrace that say what is done anyhow, with the values that do."""
+WITHOUT_VALUE = ("full", "-full", "-hide", "hide", "-no-filters", "no-filters")
 
 
 @command(
@@ -38,21 +49,18 @@ def backtrace(dbg: Interpreter, counts: CountsArg = "") -> Result:
     """Show the calls that led here with their arguments, innermost first, at most COUNT; and why there are no more.
 
     By call frame information (DWARF) where the image has some, else by frame pointers ($rbp, $ebp, $bp). A function
-    that was inlined has a frame of its own. -COUNT shows the outermost ones, `bt full` the local variables of each.
+    that was inlined has a frame of its own. -COUNT shows the outermost ones, `bt full` the local variables of each,
+    -frame-arguments all|scalars|none|presence which arguments (set print frame-arguments says it for all).
     """
-    words = counts.split()
-    full = bool({"full", "-full"} & set(words))
-    numbers = [word for word in words if word not in ("full", "-full")]
-    if len(numbers) > 1:
-        raise UsageError(f"backtrace takes one COUNT, not {' '.join(numbers)}")
-    count = dbg.number(numbers[0]) if numbers else FEW
+    full, kind, number = _options(counts, frame_arguments(dbg))
+    count = dbg.number(number) if number else FEW
     if not count:
         raise UsageError("COUNT must be at least 1, or negative for the outermost frames")
     found = dbg.session.backtrace(count if count > 0 else FARTHEST)
     frames = found.frames if count > 0 else found.frames[count:]
     selected = dbg.session.frame.number
     if not full:
-        rows, data = _rows(dbg, frames, selected)
+        rows, data = _rows(dbg, frames, selected, kind)
         columns = ["", "Address", "Symbol", "Source", "Arguments", "Found by"]
         if not any(row[4] for row in rows):  # nothing is known of them, as in programs of assembly
             rows, columns = [(*row[:4], row[5]) for row in rows], [*columns[:4], columns[5]]
@@ -60,8 +68,46 @@ def backtrace(dbg: Interpreter, counts: CountsArg = "") -> Result:
         return Group((table, Message(f"({found.end})", data={"end": found.end})))
     parts: list[Result] = []
     for one in frames:
-        parts += [_line_of(dbg, one, "*" if one.number == selected and selected else ""), _locals_of(dbg, one)]
+        mark = "*" if one.number == selected and selected else ""
+        parts += [_line_of(dbg, one, mark, kind), _locals_of(dbg, one)]
     return Group((*parts, Message(f"({found.end})", data={"end": found.end})))
+
+
+@command(
+    "info stack",
+    aliases=("s",),
+    group="info",
+    example=("break divide", "run", "info stack 2"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.backtrace()",
+)
+def info_stack(dbg: Interpreter, counts: CountsArg = "") -> Result:
+    """Show the calls that led here: the same as backtrace. The memory of the stack is in telescope $sp."""
+    return backtrace(dbg, counts)
+
+
+def _options(text: str, kind: str) -> tuple[bool, str, str]:
+    """Whether ``bt full`` is meant, which arguments are shown (``kind`` without an option), the COUNT. UsageError."""
+    words, full, rest = text.split(), False, list[str]()
+    while words:
+        word = words.pop(0)
+        near = [one for one in (*SAME_HERE, *WITHOUT_VALUE, "-frame-arguments") if one.startswith(word)]
+        name = word if word in WITHOUT_VALUE else near[0] if len(near) == 1 and re.match(r"-[a-z]", word) else ""
+        if name in WITHOUT_VALUE:
+            full = full or name.endswith("full")
+        elif name == "-frame-arguments":
+            kind = frame_arguments_kind(words.pop(0) if words else "")
+        elif name:
+            value = words.pop(0) if words and not re.match(r"-|\d{2,}|[2-9]", words[0]) else ""
+            if value not in SAME_HERE[name]:
+                raise UsageError(f"backtrace {name} {value}: kvmdbg has only {SAME_HERE[name][0]}".replace("  ", " "))
+        elif re.match(r"-[a-z]", word):
+            raise UsageError(f"backtrace has no option {word}; there are full, -frame-arguments KIND, COUNT and -COUNT")
+        else:
+            rest.append(word)
+    if len(rest) > 1:
+        raise UsageError(f"backtrace takes one COUNT, not {' '.join(rest)}")
+    return full, kind, rest[0] if rest else ""
 
 
 def short_backtrace(dbg: Interpreter) -> Result:
@@ -73,7 +119,7 @@ MORE_PARTS["backtrace"] = short_backtrace
 
 
 def _rows(
-    dbg: Interpreter, frames: tuple[Frame, ...], selected: int
+    dbg: Interpreter, frames: tuple[Frame, ...], selected: int, kind: str
 ) -> tuple[list[tuple[str, ...]], list[dict[str, Any]]]:
     rows: list[tuple[str, ...]] = []
     data: list[dict[str, Any]] = []
@@ -81,7 +127,7 @@ def _rows(
         label, place = frame_place(dbg, one)
         arguments = arguments_of(dbg, one)
         mark = "*" if one.number == selected and selected else ""
-        shown = ", ".join(f"{name}={value}" for name, value in arguments.items())
+        shown = arguments_shown(arguments, kind)
         rows.append((f"{mark}#{one.number}", f"{one.pc:#x}", label, place, shown, one.how))
         data.append(
             {"frame": one.number, "pc": one.pc, "sp": one.sp, "symbol": label, "source": place, "how": one.how}
@@ -97,6 +143,17 @@ def arguments_of(dbg: Interpreter, frame: Frame) -> dict[str, str]:
         return dbg.session.contexts.source_of(frame).values(parameters=True, style=style)
     except KvmdbgError:
         return {}
+
+
+def arguments_shown(arguments: dict[str, str], kind: str) -> str:
+    """Arguments in a line: all, those of structures and arrays as ..., only names, or only that there are some."""
+    if kind == "presence":
+        return "..." if arguments else ""
+    shown = {
+        name: "..." if kind == "none" or (kind == "scalars" and value.startswith("{")) else value
+        for name, value in arguments.items()
+    }
+    return ", ".join(f"{name}={value}" for name, value in shown.items())
 
 
 def _locals_of(dbg: Interpreter, frame: Frame) -> Result:
@@ -125,11 +182,11 @@ def frame_place(dbg: Interpreter, frame: Frame) -> tuple[str, str]:
     return label, f"{place[0].rpartition('/')[2]}:{place[1]}" if place is not None else ""
 
 
-def _line_of(dbg: Interpreter, one: Frame, mark: str = "") -> Message:
+def _line_of(dbg: Interpreter, one: Frame, mark: str = "", kind: str = "") -> Message:
     """A frame in one line, as gdb has it."""
     label, place = frame_place(dbg, one)
     arguments = arguments_of(dbg, one)
-    shown = ", ".join(f"{name}={value}" for name, value in arguments.items())
+    shown = arguments_shown(arguments, kind or frame_arguments(dbg))
     text = f"{mark}#{one.number}  {one.pc:#x}" + (f" <{label}>" if label else "")
     text += (f" ({shown})" if shown else "") + (f" at {place}" if place else "")
     data = {"frame": one.number, "pc": one.pc, "symbol": label, "source": place, "arguments": arguments}
@@ -151,7 +208,7 @@ MOST_OFFERED = 20
 FrameArg = Annotated[int, FrameType("NUMBER")]
 
 
-def _shown(dbg: Interpreter, number: int | None = None) -> Result:
+def shown_frame(dbg: Interpreter, number: int | None = None) -> Result:
     """Select a frame, or leave it, and show it with its line of source."""
     chosen = dbg.session.frame if number is None else dbg.session.select_frame(number)
     frames = dbg.session.backtrace(chosen.number + 1).frames
@@ -180,7 +237,7 @@ def frame(dbg: Interpreter, number: FrameArg | None = None) -> Result:
     Its variables and registers are meant from then on (print $pc, x/i $pc, info registers, finish), until the guest
     goes on. Of the registers that calls need not keep, those of the CPU are shown.
     """
-    return _shown(dbg, number)
+    return shown_frame(dbg, number)
 
 
 @command(
@@ -189,7 +246,7 @@ def frame(dbg: Interpreter, number: FrameArg | None = None) -> Result:
 )  # fmt: skip
 def frame_level(dbg: Interpreter, number: FrameArg) -> Result:
     """Select a frame of the backtrace by its number (the same as frame)."""
-    return _shown(dbg, number)
+    return shown_frame(dbg, number)
 
 
 class FunctionType(RestType):
@@ -200,21 +257,6 @@ class FunctionType(RestType):
 
 
 NameArg = Annotated[str, FunctionType("NAME")]
-
-
-@command(
-    "frame function", group="data", example=("break divide", "run", "frame function kernel_main"),
-    guest="guests/kernel-O0.elf", py="dbg.select_frame(number)",
-)  # fmt: skip
-def frame_function(dbg: Interpreter, name: NameArg) -> Result:
-    """Select the innermost frame of a function."""
-    for one in dbg.session.backtrace(FARTHEST).frames:
-        near = dbg.session.symbols.nearest(one.place)
-        symbol = near[0].name if near is not None and not one.inlined else ""
-        plain = one.name.partition("(")[0]
-        if name in (one.name, plain, symbol) or plain.endswith(f"::{name}"):
-            return _shown(dbg, one.number)
-    raise UsageError(f"no frame of a function {name}")
 
 
 @command(
@@ -294,10 +336,15 @@ UpArg = Annotated[int, NumberType("COUNT", least=1)]
 )
 def up(dbg: Interpreter, count: UpArg = 1) -> Result:
     """Select the frame that called the selected one, or the one COUNT frames out."""
+    return shown_frame(dbg, up_by(dbg, count))
+
+
+def up_by(dbg: Interpreter, count: int) -> int:
+    """The number of the frame COUNT frames out, or of the last one. UsageError where there is none."""
     last = dbg.session.backtrace(dbg.session.frame.number + count + 1).frames[-1].number
     if last <= dbg.session.frame.number:
         raise UsageError("this is the outermost frame that is known")
-    return _shown(dbg, min(last, dbg.session.frame.number + count))
+    return min(last, dbg.session.frame.number + count)
 
 
 @command(
@@ -309,36 +356,11 @@ def up(dbg: Interpreter, count: UpArg = 1) -> Result:
 )
 def down(dbg: Interpreter, count: UpArg = 1) -> Result:
     """Select the frame that the selected one called, or the one COUNT frames in."""
+    return shown_frame(dbg, down_by(dbg, count))
+
+
+def down_by(dbg: Interpreter, count: int) -> int:
+    """The number of the frame COUNT frames in, or of the first one. UsageError where there is none."""
     if not dbg.session.frame.number:
         raise UsageError("this is the innermost frame")
-    return _shown(dbg, max(dbg.session.frame.number - count, 0))
-
-
-@command(
-    "info frame",
-    group="info",
-    example=("break divide", "run", "info frame"),
-    guest="guests/kernel-O0.elf",
-    py="dbg.frame",
-)
-def info_frame(dbg: Interpreter) -> Result:
-    """Show the selected frame: its place, its call frame, who called it, and the registers that calls keep."""
-    chosen = dbg.session.frame
-    label, place = frame_place(dbg, chosen)
-    values = {"frame": str(chosen.number), "at": f"{chosen.pc:#x} <{label}>" if label else f"{chosen.pc:#x}"}
-    if place:
-        values["source"] = place
-    values["stack pointer"] = f"{chosen.sp:#x}"
-    cfa = call_frame_address(dbg.session.vcpu, dbg.session.files, chosen)
-    if cfa is not None:
-        values["call frame"] = f"{cfa:#x}"
-    trace = dbg.session.backtrace(chosen.number + 2)
-    if chosen.number < len(trace.frames) and trace.frames[chosen.number].inlined:
-        values["inlined"] = f"into {frame_place(dbg, trace.frames[chosen.number + 1])[0]}"
-    caller = dbg.session.frames.caller_of(trace.frames[chosen.number])
-    if caller is not None:
-        values["called from"] = f"{caller.pc:#x} <{frame_place(dbg, caller)[0]}>, by {caller.how}"
-    else:
-        values["called from"] = f"not known: {trace.end}"
-    values["registers"] = ", ".join(f"{name} {value:#x}" for name, value in chosen.regs.items())
-    return Fields("", values)
+    return max(dbg.session.frame.number - count, 0)

@@ -32,35 +32,93 @@ IGNORED = frozenset(
 )
 OFF = ("off", "0", "no", "disable")
 ON = ("on", "1", "yes", "enable", "")
-#: Of these only the values that say what kvmdbg does.
-KEPT = {
-    "endian": ("little", "auto"),
-    "exec-direction": ("forward",),
-    "input-radix": ("10", "0xa"),
-    "language": ("auto", "local", "unknown", "c", "c++", "asm", "minimal", "rust"),
-    "may-insert-breakpoints": ON,
-    "may-interrupt": ON,
-    "may-write-memory": ON,
-    "may-write-registers": ON,
-    "non-stop": OFF,
-    "observer": OFF,
-    "write": OFF,
+#: What one of them would change that kvmdbg does in one way only: the values that say this way, and what to type else.
+KEPT: dict[str, tuple[tuple[str, ...], str]] = {
+    "args": (("",), "a guest has none; --append gives a kernel its command line at the start"),
+    "backtrace limit": (("unlimited", "0"), "backtrace COUNT shows so many"),
+    "backtrace past-entry": (ON, "backtrace COUNT shows so many"),
+    "backtrace past-main": (ON, "backtrace COUNT shows so many"),
+    "breakpoint auto-hw": (ON, "set breakpoint-hold says how breakpoints are held"),
+    "case-sensitive": (("on", "auto"), "names keep their case; info functions and info variables take (?i)NAME"),
+    "charset": (("auto", "ascii", "utf-8"), "texts are shown as ASCII, other bytes as \\ooo; x/hs and x/ws are wider"),
+    "cwd": (("",), "a guest has no folder; cd FOLDER changes kvmdbg's"),
+    "debug-file-directory": (("/usr/lib/debug",), "symbol-file FILE reads the debug information of a file"),
+    "disassemble-next-line": (("off", "0", "no", "disable", "auto"), "display/i $pc, or set context code, shows it"),
+    "endian": (("little", "auto"), ""),
+    "environment": ((), "a guest has none; --append gives a kernel its command line at the start"),
+    "exec-direction": (("forward",), "snapshot save NAME keeps a state, snapshot restore NAME goes back to it"),
+    "extended-prompt": ((), "set prompt TEXT"),
+    "inferior-tty": (("",), "--serial FILE says at the start where the serial port goes"),
+    "input-radix": (("10", "0xa", ""), "numbers are written 0x1f, 017 or 31"),
+    "language": (("auto", "local", "unknown", "c", "c++", "asm", "minimal", "rust"), "expressions are C's"),
+    "max-value-size": (("unlimited",), "set print elements COUNT bounds what is shown"),
+    "may-call-functions": (ON, "a function is called only where an expression has a call"),
+    "may-insert-breakpoints": (ON, ""),
+    "may-interrupt": (ON, ""),
+    "may-write-memory": (ON, ""),
+    "may-write-registers": (ON, ""),
+    "multiple-symbols": (("all",), "break FILE:FUNCTION means one of them, break FUNCTION all"),
+    "non-stop": (OFF, "all vCPUs stop together"),
+    "observer": (OFF, ""),
+    "overload-resolution": (ON, ""),
+    "scheduler-locking": (("off", "replay"), "all vCPUs go on together; step and stepi step the chosen one"),
+    "step-mode": (OFF, "stepi goes into functions without lines, step goes over them"),
+    "stop-on-solib-events": (("0", ""), "break FUNCTION, with set breakpoint pending on where its symbols come later"),
+    "substitute-path": ((), "directory FOLDER finds sources that have moved, by the ends of their paths"),
+    "target-charset": (("auto", "ascii", "utf-8"), "texts are shown as ASCII, other bytes as \\ooo"),
+    "trust-readonly-sections": (OFF, "memory is always read from the guest"),
+    "write": (OFF, "set {u8}ADDRESS = VALUE changes the guest's memory, no file"),
 }
+
+
+def near(words: str) -> list[str]:
+    """The names of IGNORED that a word is, or begins."""
+    return [words] if words in IGNORED else [name for name in IGNORED if name.startswith(words)]
+
+
+def kept_of(text: str) -> tuple[str, str] | None:
+    """The row of KEPT that ``NAME VALUE`` is about, and the value; the last word of a name may be begun only."""
+    for name in KEPT:
+        first, _, second = name.partition(" ")
+        words = text.split()
+        if not words or words[0] != first or (second and (len(words) < 2 or not second.startswith(words[1]))):
+            continue
+        return name, " ".join(words[2 if second else 1 :])
+    return None
 
 
 def ignored(text: str) -> str | None:
     """The setting that ``set TEXT`` names, wholly or by a beginning that no other has; None: it is none of these.
 
-    UsageError where kvmdbg does something else than what it asks for.
+    "" where kvmdbg does just that anyhow. UsageError where it does something else than what is asked for.
     """
     word, _, value = text.partition(" ")
     value = value.strip()
     if value.startswith(("=", "+=", "-=", "|=", "&=", "^=", "*=", "/=")) and not value.startswith("=="):
         return None  # an assignment to a variable of that name
-    near = [word] if word in IGNORED else [name for name in IGNORED if name.startswith(word)]
-    if len(near) != 1:
+    found = near(word)
+    if len(found) != 1:
         return None
-    (name,) = near
-    if name in KEPT and value.lower() not in KEPT[name]:
-        raise UsageError(f"set {name} {value}: kvmdbg has only {KEPT[name][0]}")
-    return name
+    (name,) = found
+    if (kept := kept_of(f"{name} {value}")) is not None:
+        name, wanted = kept
+        same, instead = KEPT[name]
+        if wanted.lower() in same:
+            return ""
+        only = f"kvmdbg has only {same[0]}" if same and same[0] else "kvmdbg has nothing of the kind"
+        raise UsageError(f"set {name} {wanted}".strip() + f": {only}" + (f"; {instead}" if instead else ""))
+    several = name in ("debug", "print", "remote", "style", "tui")
+    return f"{name} {value.split(' ')[0]}".strip() if several else name
+
+
+def told(text: str) -> str | None:
+    """What ``show TEXT`` says of one of these; None: it is none of them."""
+    found = near(text.split()[0])
+    if len(found) != 1:
+        return None
+    rest = text.split()[1:]
+    if (kept := kept_of(" ".join([*found, *rest]))) is not None:
+        same, instead = KEPT[kept[0]]
+        value = f"is always {same[0]}" if same and same[0] else "is a setting of gdb's that kvmdbg has not"
+        return f"{kept[0]} {value}" + (f": {instead}." if instead else ".")
+    return f"{' '.join([*found, *rest])} is a setting of gdb's; it changes nothing here."

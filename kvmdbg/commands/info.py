@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
+from kvmdbg.commands.enabled import Enabled
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import NumbersArg, RegisterType, RestType, WordType
 from kvmdbg.commands.registry import command
-from kvmdbg.commands.results import Fields, Registers, Result, Table
+from kvmdbg.commands.results import Fields, Group, Registers, Result, Table
 from kvmdbg.commands.settings import ALL_PARTS, CONTEXT_PARTS
 from kvmdbg.commands.values import address_label
 from kvmdbg.commands.views import context, register_value
@@ -23,9 +25,15 @@ class RegisterOrGroupType(RegisterType):
     """A register or one of the groups of registers."""
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
-        return [word for word in GROUP_WORDS if word.startswith(prefix)] + super().complete(prefix, dbg)
+        return [
+            word for word in (*GROUP_WORDS, "float", "vector", "system") if word.startswith(prefix)
+        ] + super().complete(prefix, dbg)
 
 
+OF_FPU = ("float", "vector", "sse", "mmx")
+"""gdb's groups that are not in x86.registers."""
+SYSTEM = ("segment", "base", "control", "debug", "table", "msr")
+"""What gdb's group of that name is here."""
 PatternArg = Annotated[str, WordType("TEXT", strict=False)]
 PartsArg = Annotated[str, RestType("PARTS", words=(*ALL_PARTS, "all"))]
 RegistersArg = Annotated[str, RegisterOrGroupType("REGISTER|GROUP")]
@@ -54,6 +62,17 @@ def _grouped(group: str) -> list[str]:
     return [row.name for row in found if group in ("all", row.group)]
 
 
+def _state_of_fpu(dbg: Interpreter, name: str) -> Result | None:
+    """What is shown of a register of the FPU or a vector, or of all; None for other registers."""
+    from kvmdbg.commands.state import info_fpu, info_vectors
+
+    if name in ("float", "mmx") or re.fullmatch(r"st[0-7]?|f(ctrl|stat|tag|iseg|ioff|oseg|ooff|op)|mm[0-7]", name):
+        return info_fpu(dbg)
+    if name in ("vector", "sse"):
+        return info_vectors(dbg)
+    return info_vectors(dbg, name) if name[1:3] == "mm" else None
+
+
 @command(
     "info registers",
     aliases=("r", "reg", "regs"),
@@ -65,14 +84,13 @@ def info_registers(dbg: Interpreter, *names: RegistersArg) -> Result:
     """Show registers: those named, those of a group, or the general ones and the selectors.
 
     A * marks what changed since the guest was last resumed. Groups: general, segment, base, control, debug, table,
-    msr, all.
+    msr, all; and gdb's: float, vector (sse, mmx), system.
     """
     from kvmdbg.x86 import registers
 
-    if len(names) == 1 and names[0][1:3] == "mm":
-        from kvmdbg.commands.state import info_vectors
-
-        return info_vectors(dbg, names[0])
+    apart = [(name, _state_of_fpu(dbg, name)) for name in names]
+    if any(found is not None for _, found in apart):
+        return Group(tuple(info_registers(dbg, name) if found is None else found for name, found in apart))
     changed = dbg.session.registers.changed() if not dbg.session.frame.number else set()
     if not names:
         mode = dbg.session.vcpu.mode
@@ -91,6 +109,8 @@ def info_registers(dbg: Interpreter, *names: RegistersArg) -> Result:
             values.append(RegisterValue(name, value, dbg.session.vcpu.mode.bits))
         elif registers.lookup(name) is not None:
             values.append(register_value(dbg, name, changed))
+        elif name == "system":
+            values += [register_value(dbg, one, changed) for group in SYSTEM for one in _grouped(group)]
         elif name in GROUP_WORDS:
             values += [register_value(dbg, one, changed) for one in _grouped(name)]
         else:
@@ -102,9 +122,12 @@ def info_registers(dbg: Interpreter, *names: RegistersArg) -> Result:
 
 
 @command("info all-registers", group="info", example="info all-registers", py="dbg.regs.snapshot()")
-def info_all_registers(dbg: Interpreter) -> Result:
-    """Show every register: general, segments with base and limit, tables, control, debug and model-specific ones."""
-    return info_registers(dbg, "all")
+def info_all_registers(dbg: Interpreter, *names: RegistersArg) -> Result:
+    """Show every register: general, segments with base and limit, tables, control, debug and model-specific ones.
+
+    Those of the FPU and vectors are in info float and info vector. With names it is info registers.
+    """
+    return info_registers(dbg, *(names or ("all",)))
 
 
 @command(
@@ -189,7 +212,7 @@ def points_table(dbg: Interpreter, numbers: tuple[list[int], ...], title: str, e
             what = f"{what} ({one.length} byte{'s' if one.length != 1 else ''})".strip()
         if about := _notes(one):
             notes[len(rows)] = about
-        disposition = "del" if one.temporary else "keep"
+        disposition = dbg.kept(Enabled).disposition(one)
         places = one.places if isinstance(one, Breakpoint) else []
         if isinstance(one, Breakpoint) and (one.pending or places):
             place, what = "(pending)" if one.pending else f"{len(places)} locations", one.location
@@ -319,19 +342,6 @@ def info_settings(dbg: Interpreter) -> Result:
     """List the settings and their values (the same as show)."""
     rows = tuple((one.name, dbg.settings.shown(one.name), one.text) for one in dbg.settings)
     return Table("settings", ("Setting", "Value", "What it is"), rows, prose=True)
-
-
-@command(
-    "info stack",
-    aliases=("s",),
-    group="info",
-    example=("break divide", "run", "info stack"),
-    guest="guests/kernel-O0.elf",
-    py="dbg.memory[dbg.vcpu.stack:dbg.vcpu.stack + 64]",
-)
-def info_stack(dbg: Interpreter) -> Result:
-    """Show the top of the stack, in slots of the mode's width."""
-    return context(dbg, ("stack",))[0].content
 
 
 @command(

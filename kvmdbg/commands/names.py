@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated
 
+from kvmdbg.commands.choosing import Chosen, chosen_by, pattern_of
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import LocationArg, RestType
 from kvmdbg.commands.registry import command
@@ -17,27 +18,23 @@ from kvmdbg.debuginfo.names import Definition
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.machine.image import Symbol
 
-RegexArg = Annotated[str, RestType("[-q] [-n] [REGEX]")]
-
-
-def pattern_of(text: str) -> re.Pattern[str]:
-    """A regular expression that a user typed. UsageError."""
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise UsageError(f"'{text}' is no regular expression: {error}") from None
+RegexArg = Annotated[str, RestType("[-q] [-n] [-t TYPE] [REGEX]", words=("-q", "-n", "-t"))]
 
 
 def _defined(
-    dbg: Interpreter, what: str, text: str, read: Callable[[DebugFiles], Iterable[Definition]], kinds: tuple[str, ...]
+    dbg: Interpreter,
+    what: str,
+    chosen: Chosen,
+    read: Callable[[DebugFiles], Iterable[Definition]],
+    kinds: tuple[str, ...],
 ) -> Result:
     """All definitions of a kind whose names match, by file; then the symbols that no debug information tells of."""
-    words = text.split()
-    flags = {word for word in words[:2] if word in ("-q", "-n")}
-    regex = " ".join(word for word in words if word not in flags)
-    pattern = pattern_of(regex)
-    files = dbg.session.files
-    found = {(one.file, one.name, one.line): one for one in read(files) if pattern.search(one.name)}
+    regex = chosen.name.pattern
+    found = {
+        (one.file, one.name, one.line): one
+        for one in read(dbg.session.files)
+        if chosen.takes(one.name, one.declared.replace(one.name, " "))
+    }
     by_file: dict[str, list[Definition]] = {}
     for one in sorted(found.values(), key=lambda one: (one.file, one.name, one.line)):
         by_file.setdefault(one.file, []).append(one)
@@ -45,10 +42,14 @@ def _defined(
     for file, those in by_file.items():
         lines += ["", f"File {os.path.basename(file) or file}:"]
         lines += [f"{one.line or ''}{':' if one.line else ''}\t{one.declared}" for one in those]
-    others = [] if "-n" in flags else _without_debug_information(dbg, pattern, kinds)
+    others = [] if chosen.debug_only or chosen.type else _without_debug_information(dbg, chosen.name, kinds)
     if others:
         lines += ["", "Non-debugging symbols:", *(f"{one.address:#010x}  {one.name}" for one in others)]
-    if len(lines) == 1:
+    if len(lines) == 1 and chosen.quiet:
+        lines = [""]
+    elif len(lines) == 1 and chosen.type is not None:
+        lines = [f"No {what} with type matching regular expression \"{chosen.type.pattern}\" match '{regex}'."]
+    elif len(lines) == 1:
         lines = [f"No {what} match '{regex}'." if regex else f"No {what} are known: compile with -g."]
     data: list[dict[str, object]] = [
         {"name": one.name, "declared": one.declared, "file": one.file, "line": one.line, "address": one.address}
@@ -84,10 +85,15 @@ def _without_debug_information(dbg: Interpreter, pattern: re.Pattern[str], kinds
 def info_functions(dbg: Interpreter, regex: RegexArg = "") -> Result:
     """List the functions whose names match a regular expression, by file, with what they take and return (DWARF).
 
-    Behind them come symbols of code without debug information; -n leaves them out.
+    Behind them come symbols of code without debug information; -n leaves them out, and -t, which takes a regular
+    expression for the type. -q says nothing where none match.
     """
     return _defined(
-        dbg, "functions", regex, names.functions, ("function",) if dbg.session.files.dwarf() else ("function", "notype")
+        dbg,
+        "functions",
+        chosen_by(regex, "qnt"),
+        names.functions,
+        ("function",) if dbg.session.files.dwarf() else ("function", "notype"),
     )
 
 
@@ -100,7 +106,7 @@ def info_functions(dbg: Interpreter, regex: RegexArg = "") -> Result:
 )
 def info_variables(dbg: Interpreter, regex: RegexArg = "") -> Result:
     """List the variables outside of functions whose names match a regular expression, by file, with their types."""
-    return _defined(dbg, "variables", regex, names.variables, ("object",))
+    return _defined(dbg, "variables", chosen_by(regex, "qnt"), names.variables, ("object",))
 
 
 @command(
@@ -110,9 +116,9 @@ def info_variables(dbg: Interpreter, regex: RegexArg = "") -> Result:
     guest="guests/kernel-O0.elf",
     py="dbg.c_variables.type_names()",
 )
-def info_types(dbg: Interpreter, regex: RegexArg = "") -> Result:
+def info_types(dbg: Interpreter, regex: Annotated[str, RestType("[-q] [REGEX]", words=("-q",))] = "") -> Result:
     """List the types whose names match a regular expression, by file."""
-    return _defined(dbg, "types", f"{regex} -n" if regex else "-n", names.types, ())
+    return _defined(dbg, "types", chosen_by(regex, "q"), names.types, ())
 
 
 @command(

@@ -387,7 +387,7 @@ WORDS: Mapping[str, Word] = {
     "setpmem": Word("Bochs", "set {u32}phys:", _set_physical),
     "writemem": Word("Bochs", "dump", _memory_written),
     "loadmem": Word("Bochs", "restore", _memory_loaded),
-    "print-stack": Word("Bochs", "info stack", lambda rest: _stack(rest) if rest else "info stack"),
+    "print-stack": Word("Bochs", "telescope $sp", _stack),
     "disasm": Word("Bochs", "x/10i $pc", _instructions),
     "info tab": Word("Bochs", "info mappings"),
     "info eflags": Word("Bochs", "info registers eflags", lambda rest: "info registers eflags"),

@@ -18,6 +18,7 @@ MEANINGS = {
     "address": "whether the address is shown before what a pointer points to",
     "array": "whether the elements of an array stand on lines of their own",
     "array-indexes": "whether the number of each element of an array is shown",
+    "frame-arguments": "which arguments of functions are shown with frames: all, scalars, none, or presence",
     "elements": "how many elements of an array, or characters of a text, are shown",
     "max-depth": "how many structures deep values are shown",
     "null-stop": "whether an array of characters ends at its first zero",
@@ -30,7 +31,7 @@ MEANINGS = {
 #: What gdb has besides, which changes nothing here.
 IGNORED = frozenset(
     """
-    asm-demangle characters demangle entry-values finish frame-arguments frame-info inferior-events max-symbolic-offset
+    asm-demangle characters demangle entry-values finish frame-info inferior-events max-symbolic-offset
     memory-tag-violations nibbles object pascal_static-members raw-frame-arguments raw-values sevenbit-strings
     symbol-filename symbol-loading thread-events type vtbl
     """.split()
@@ -39,11 +40,27 @@ WORDS = {"on": True, "1": True, "yes": True, "enable": True, "": True, "off": Fa
          "disable": False}  # fmt: skip
 
 
+FRAME_ARGUMENTS = ("all", "scalars", "none", "presence")
+
+
 class PrintSettings:
     """How values are shown from now on."""
 
     def __init__(self) -> None:
         self.style = Style()
+        self.frame_arguments = "all"
+
+
+def frame_arguments(dbg: Interpreter) -> str:
+    """Which arguments are shown with frames."""
+    return dbg.kept(PrintSettings).frame_arguments
+
+
+def frame_arguments_kind(text: str) -> str:
+    """One of FRAME_ARGUMENTS. UsageError."""
+    if text not in FRAME_ARGUMENTS:
+        raise UsageError(f"frame-arguments is one of {', '.join(FRAME_ARGUMENTS)}, not '{text}'")
+    return text
 
 
 def _near(word: str) -> str | None:
@@ -87,6 +104,8 @@ def options_of(style: Style, text: str) -> tuple[Style, str]:
             name = _near(match[1])
         except UsageError:
             break
+        if name == "frame-arguments":
+            break
         numeric = name is not None and type(getattr(style, name.replace("-", "_"))) is int
         word = rest.split(maxsplit=1)[0] if rest else ""
         if numeric or (word and word in WORDS):
@@ -104,7 +123,7 @@ SettingArg = Annotated[str, RestType("NAME [VALUE]", words=tuple(MEANINGS))]
 @command("set print", aliases=("p", "pr"), group="settings", example=("set print pretty on", "set print elements 20"))
 def set_print(dbg: Interpreter, setting: SettingArg = "") -> Result | None:
     """Say how print shows values: set print pretty|array|array-indexes|union|address|symbol|null-stop on|off, and
-    set print elements|repeats|max-depth NUMBER|unlimited.
+    set print elements|repeats|max-depth NUMBER|unlimited, set print frame-arguments all|scalars|none|presence.
 
     Those that only gdb has are taken, and change nothing.
     """
@@ -113,6 +132,9 @@ def set_print(dbg: Interpreter, setting: SettingArg = "") -> Result | None:
     if name is None:
         return no_use_for(dbg, f"print {word}")
     kept = dbg.kept(PrintSettings)
+    if name == "frame-arguments":
+        kept.frame_arguments = frame_arguments_kind(value.strip())
+        return None
     kept.style = _changed(kept.style, name, value.strip())
     return None
 
@@ -121,6 +143,7 @@ def set_print(dbg: Interpreter, setting: SettingArg = "") -> Result | None:
 def show_print(dbg: Interpreter, setting: SettingArg = "") -> Result:
     """Show how print shows values, or one of these settings."""
     values = {name.replace("_", "-"): _shown(value) for name, value in fields(dbg.kept(PrintSettings).style).items()}
+    values["frame-arguments"] = frame_arguments(dbg)
     if not setting:
         return Fields("print", {name: values[name] for name in MEANINGS})
     name = _near(setting.strip())

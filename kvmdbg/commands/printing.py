@@ -139,8 +139,8 @@ def set_(dbg: Interpreter, assignment: ExpressionTextArg) -> Result | None:
     """Change a register, a flag, memory or a variable; or, by its name, a setting.
 
     set $rax=1, set $zf=0, set {u16}0x7dfe=0xaa55, set $mine=$ax*2. A `set NAME VALUE` of a setting is described
-    by help set NAME; show lists them all. Settings that only gdb has are taken and change nothing, so that its
-    scripts work.
+    by help set NAME; show lists them all. Settings that only gdb has are taken, so that its scripts work, and
+    change nothing, which is said; those that would change what commands mean are refused with what to type.
     """
     if (name := ignored(assignment)) is not None:
         return no_use_for(dbg, name)
@@ -159,17 +159,19 @@ def set_(dbg: Interpreter, assignment: ExpressionTextArg) -> Result | None:
 
 
 class Told:
-    """What a user is told once."""
+    """What a user is told once: of each setting of gdb's that it changes nothing."""
 
-    of_gdb_settings = False
+    def __init__(self) -> None:
+        self.of: set[str] = set()
 
 
 def no_use_for(dbg: Interpreter, name: str) -> Result | None:
-    """What is said of a setting that only gdb has: the first time, for all of them."""
-    if (so_far := dbg.kept(Told)).of_gdb_settings:
+    """What is said, once, of a setting that only gdb has; "" is one that asks for what is done anyhow."""
+    told = dbg.kept(Told).of
+    if not name or name in told:
         return None
-    so_far.of_gdb_settings = True
-    return Message(f"set {name} changes nothing here: gdb's settings are taken so that its scripts work (told once).")
+    told.add(name)
+    return Message(f"set {name} changes nothing here: gdb's settings are taken so that its scripts work.")
 
 
 def _enter(name: str, *aliases: str) -> None:
@@ -179,7 +181,7 @@ def _enter(name: str, *aliases: str) -> None:
         if name == "breakpoint" and rest.startswith("pending"):
             dbg.settings.set("breakpoint-pending", rest.removeprefix("pending").strip() or "on")
             return None
-        return no_use_for(dbg, name)
+        return no_use_for(dbg, ignored(f"{name} {rest}") or "")
 
     change.__doc__ = f"Taken, with all that gdb has behind set {name}, so that gdb's scripts work; it changes nothing."
     change.__annotations__ = {"rest": Annotated[str, RestType("WORDS")]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from kvmdbg.commands.gdb_settings import IGNORED
+from kvmdbg.commands.gdb_settings import told
 from kvmdbg.commands.info import info_settings
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import RestType
@@ -56,7 +56,7 @@ def _enter_group(group: str, example: str) -> None:
     def change(dbg: Interpreter, text: str = "") -> Result | None:
         setting, value = dbg.settings.named(f"{group} {text}")
         if setting is None:
-            return no_use_for(dbg, f"{group} {text}")
+            return no_use_for(dbg, f"{group} {text.partition(' ')[0]}")
         dbg.settings.set(setting.name, value)
         return None
 
@@ -87,8 +87,8 @@ def show(dbg: Interpreter, name: Annotated[str, RestType("NAME")] = "") -> Resul
     setting, _ = dbg.settings.named(name)
     if setting is not None:
         return shown(dbg, setting.name)
-    if name.split()[0] in IGNORED:
-        return Message(f"{name} is a setting of gdb's; it changes nothing here.")
+    if (text := told(name)) is not None:
+        return Message(text)
     import difflib  # only when somebody mistyped
 
     near = difflib.get_close_matches(name, [one.name for one in dbg.settings], n=1)

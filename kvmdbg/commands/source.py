@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
+from kvmdbg.commands.choosing import chosen_by
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import FileType
+from kvmdbg.commands.parameters import FileType, RestType
 from kvmdbg.commands.print_settings import style_of
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result, Table
 from kvmdbg.errors import UsageError
+
+WhichArg = Annotated[str, RestType("[-q] [-t TYPE] [REGEX]", words=("-q", "-t"))]
 
 
 @command(
@@ -20,9 +23,12 @@ from kvmdbg.errors import UsageError
     guest="guests/kernel-O0.elf",
     py="dbg.locals()",
 )
-def info_locals(dbg: Interpreter) -> Result:
-    """Show the local variables of the function that pc is in, those of inner blocks too, and their values (DWARF)."""
-    return _variables(dbg, parameters=False)
+def info_locals(dbg: Interpreter, which: WhichArg = "") -> Result:
+    """Show the local variables of the function that pc is in, those of inner blocks too, and their values (DWARF).
+
+    Those whose name matches REGEX, and with -t those whose type matches TYPE; -q says nothing where there are none.
+    """
+    return _variables(dbg, which, parameters=False)
 
 
 @command(
@@ -32,24 +38,28 @@ def info_locals(dbg: Interpreter) -> Result:
     guest="guests/kernel-O0.elf",
     py="dbg.arguments()",
 )
-def info_args(dbg: Interpreter) -> Result:
-    """Show the arguments of the function that pc is in, and their values (DWARF)."""
-    return _variables(dbg, parameters=True)
+def info_args(dbg: Interpreter, which: WhichArg = "") -> Result:
+    """Show the arguments of the function that pc is in, and their values (DWARF).
+
+    Those whose name matches REGEX, and with -t those whose type matches TYPE; -q says nothing where there are none.
+    """
+    return _variables(dbg, which, parameters=True)
 
 
-def _variables(dbg: Interpreter, *, parameters: bool) -> Result:
+def _variables(dbg: Interpreter, which: str, *, parameters: bool) -> Result:
+    chosen = chosen_by(which)
     variables = dbg.session.c_variables
     if variables.function() is None:
         told = "Nothing is known of the function at pc: it has no debug information (compile with -g)."
         return Message("\n".join((told, *(f"{one}." for one in dbg.session.files.missing))))
-    found = variables.visible(parameters=parameters)
+    found = [one for one in variables.visible(parameters=parameters) if chosen.takes(one.name, one.type.name)]
     style = style_of(dbg)
     rows = tuple((one.name, variables.value(one, style), one.type.name) for one in found)
     what = "arguments" if parameters else "locals"
     data = tuple({"name": name, "value": value, "type": type_} for name, value, type_ in rows)
     if rows and (style.pretty or style.array):  # over several lines
         return Message("\n".join(f"{name} = {value}" for name, value, _ in rows), data={what: list(data)})
-    return Table(what, ("Name", "Value", "Type"), rows, f"No {what}.", data)
+    return Table(what, ("Name", "Value", "Type"), rows, "" if chosen.quiet else f"No {what}.", data)
 
 
 FolderArg = Annotated[str | None, FileType("FOLDER")]

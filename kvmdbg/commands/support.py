@@ -96,6 +96,13 @@ def apropos(dbg: Interpreter, text: TextArg) -> Result:
     return Table(f"apropos {text}", ("Command", "What it does"), rows, f"Nothing is known about '{text}'.", prose=True)
 
 
+@command("complete", group="support", example="complete info reg")
+def complete(dbg: Interpreter, text: CommandTextArg = "") -> Result:
+    """List the lines that what is typed may become, as the Tab key does."""
+    lines = sorted({text[: one.start] + one.text for one in dbg.complete(text)})
+    return Message("\n".join(lines), data={"lines": lines})
+
+
 @command("echo", group="support", example="echo hello\\n")
 def echo(dbg: Interpreter, text: TextArg = "") -> Result:
     r"""Show text as it is, without a newline of its own: \n is a newline, \t a tab, \e escape, \101 an A, \\ itself."""

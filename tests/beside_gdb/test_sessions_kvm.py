@@ -22,6 +22,13 @@ SESSIONS = {
     "frames": """break fact|run|bt|c|c|c|bt|info args|frame 2|p n|p $pc|info locals|up|p n|down 2|p n
         finish|bt|finish|p $|finish|bt|info breakpoints|delete|until|next|step|bt|advance last|bt
         finish|bt|finish|bt""",
+    "frames not shown": """break fact|run|c|c|select-frame 1|p n|p $pc|up-silently|p n|down-silently 2|p n
+        select-frame function kmain|info locals|down-silently|p n|select-frame level 2|p n|frame|select-frame
+        up-silently|frame|down-silently 9|down-silently|info stack 2|info args n|info args -q zz
+        frame level 1""",
+    "enabled for a while": """break fact|break tail|run|enable once 1|c|info breakpoints|c|enable 1|run|c
+        enable count 2 1|run|c|info breakpoints|enable delete 1|run|info breakpoints|disable breakpoints
+        enable breakpoints|enable breakpoints once 2|run|info breakpoints""",
     "conditions": """break fact if n == 2|run|p n|bt|tbreak by_pointer|condition 1 n == 1|c|p n|c|bt
         info breakpoints|step|step|bt|finish|next|next""",
     "watchpoints": """break shrink|run|watch all[0].total|c|p all[0].total|c|p all[0].total|info breakpoints

@@ -227,7 +227,7 @@ def test_rest_keeps_the_text() -> None:
 
 SHELL_ONLY = """
     layout focus
-    alias append apropos cd define define-prefix display "delete display" "disable display" "enable display"
+    alias append apropos cd complete define define-prefix display "delete display" "disable display" "enable display"
     document echo eval gdbserver "gdbserver console" "gdbserver follow-mode" "gdbserver stop" help info
     "info display" "info gdbserver" "info settings" if loop_break loop_continue pipe plot pwd python
     python-interactive quit save "save breakpoints" "screen live" tui set shell show silent snapshot source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdbg.commands.gdb_settings import IGNORED, ignored
+from kvmdbg.commands.gdb_settings import IGNORED, ignored, told
 from kvmdbg.commands.settings import SETTINGS, Settings
 from kvmdbg.errors import UsageError
 
@@ -82,11 +82,15 @@ def test_two_users_do_not_share_settings() -> None:
         ("history save on", None),
         ("hist size 100", None),
         ("style enabled off", None),
-        ("args --x=y", "args"),
-        ("environment A=B", "environment"),
         ("architecture i8086", "architecture"),
-        ("endian little", "endian"),
-        ("language c++", "language"),
+        ("debug infrun 1", "debug infrun"),
+        ("endian little", ""),
+        ("language c++", ""),
+        ("args", ""),
+        ("max-value-size unlimited", ""),
+        ("breakpoint auto-hw on", ""),
+        ("backtrace past-main", ""),
+        ("verbose off", "verbose"),
         ("mem = 5", None),
         ("mem += 5", None),
         ("hos 5", "host-charset"),
@@ -100,11 +104,44 @@ def test_gdbs_own_settings(text: str, name: str | None) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["endian big", "exec-direction reverse", "input-radix 16", "non-stop on", "write on", "may-write-memory off"],
-)
+    ["endian big", "exec-direction reverse", "input-radix 16", "non-stop on", "write on", "may-write-memory off",
+     "step-mode on", "max-value-size 100", "backtrace limit 3", "breakpoint auto-hw off", "may-call-functions off"],
+)  # fmt: skip
 def test_what_would_change_the_meaning_of_a_script_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=f"set {text}: kvmdbg has only "):
         ignored(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("args a b", "--append"),
+        ("environment X=1", "--append"),
+        ("extended-prompt x", "set prompt TEXT"),
+        ("substitute-path a b", "directory FOLDER"),
+        ("disassemble-next-line on", "display/i"),
+        ("backtrace lim 3", "backtrace COUNT"),
+    ],
+)
+def test_what_is_refused_is_told_with_what_to_type(text: str, instead: str) -> None:
+    with pytest.raises(UsageError) as error:
+        ignored(text)
+    assert instead in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("endian", "endian is always little."),
+        ("max-value-size", "max-value-size is always unlimited: set print elements COUNT bounds what is shown."),
+        ("args", "args is a setting of gdb's that kvmdbg has not: a guest has none"),
+        ("verbose", "verbose is a setting of gdb's; it changes nothing here."),
+        ("nosuch", None),
+    ],
+)
+def test_what_is_shown_of_gdbs_own(text: str, said: str | None) -> None:
+    shown = told(text)
+    assert shown is None if said is None else shown is not None and shown.startswith(said)
 
 
 def test_no_setting_of_ours_is_taken_for_one_of_gdbs() -> None:

@@ -1,0 +1,49 @@
+"""What lists of names take: [-q] [-n] [-t TYPE] [--] [REGEX], as gdb's info functions, variables, locals, args do."""
+
+from __future__ import annotations
+
+import re
+
+from kvmdbg.errors import UsageError
+from kvmdbg.record import record
+
+
+def pattern_of(text: str) -> re.Pattern[str]:
+    """The regular expression that was typed. UsageError."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UsageError(f"'{text}' is no regular expression: {error}") from None
+
+
+@record
+class Chosen:
+    """``name`` and ``type`` are regular expressions; ``quiet``: nothing is said where none match; ``debug_only``: no
+    symbols that debug information does not know."""
+
+    name: re.Pattern[str]
+    type: re.Pattern[str] | None
+    quiet: bool
+    debug_only: bool
+
+    def takes(self, name: str, type: str) -> bool:
+        """Whether this one is meant."""
+        return bool(self.name.search(name)) and (self.type is None or bool(self.type.search(type)))
+
+
+def chosen_by(text: str, flags: str = "qt") -> Chosen:
+    """What the options and the regular expression choose. UsageError for an option that is none of ``flags``."""
+    quiet, debug_only, type_ = False, False, None
+    while match := re.match(r"-(-|[a-z]+)(?=\s|$)\s*", text):
+        text = text[match.end() :]
+        if match[1] == "-":
+            break
+        if match[1] not in flags:
+            raise UsageError(f"-{match[1]} is none of {', '.join(f'-{flag}' for flag in flags)}")
+        quiet, debug_only = quiet or match[1] == "q", debug_only or match[1] == "n"
+        if match[1] == "t":
+            word = re.match(r"(\"[^\"]*\"|'[^']*'|\S+)\s*", text)
+            if word is None:
+                raise UsageError("-t needs a TYPE")
+            type_, text = pattern_of(word[1].strip("\"'")), text[word.end() :]
+    return Chosen(pattern_of(text.strip()), type_, quiet, debug_only)
