@@ -1,9 +1,12 @@
 """What CMOS memory says of drives, vCPUs and the order of booting, as firmware for QEMU's machine looks for it.
 
-Floppy types and equipment: Ralf Brown's CMOS registers 10h and 14h; the rest: pc_cmos_init in QEMU's hw/i386/pc.c.
+Floppy and disk types, disk tables and equipment: Ralf Brown's CMOS registers 10h to 2Ch; the rest: pc_cmos_init in
+QEMU's hw/i386/pc.c. Old kernels (Linux 0.11) look for hard disks by their types.
 """
 
 from __future__ import annotations
+
+import struct
 
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.disk import Disk
@@ -16,15 +19,25 @@ BY_LBA = 1
 """Kind of translation."""
 MOST_HEADS = 16
 """Up to how many no translation is needed."""
+FPU, MOUSE = 2, 4
+DISK_TYPES = 0x12
+TYPE_ELSEWHERE, USER_TYPE = 15, 47
+"""The type of a disk whose real one is in a register of its own, and the one that has a table of its own."""
+EXTENDED_TYPES, DISK_TABLES = (0x19, 0x1A), (0x1B, 0x24)
+MANY_HEADS, NO_RETRIES = 8, 0xC0
 
 
 def drive_settings(board: Board) -> dict[int, int]:
     """Register and value of each."""
-    disks, found = board.disks, dict[int, int]()
+    disks, found = board.disks, {EQUIPMENT: FPU | MOUSE}
     if disks.floppies:
         first, second = (floppy_type(one) for one in [*disks.floppies, None][:2])
         found[FLOPPY_TYPES] = first << 4 | second
-        found[EQUIPMENT] = 0x06 | 1 | (len(disks.floppies) - 1) << 6
+        found[EQUIPMENT] |= 1 | (len(disks.floppies) - 1) << 6
+    for number, disk in enumerate(disks.hard):
+        found[DISK_TYPES] = found.get(DISK_TYPES, 0) | TYPE_ELSEWHERE << (4 - 4 * number)
+        found[EXTENDED_TYPES[number]] = USER_TYPE
+        found |= enumerate(disk_table(disk), DISK_TABLES[number])
     if not board.firmware:
         return found
     present = ((FROM_FLOPPY, disks.floppies), (FROM_DISK, disks.hard), (FROM_CD, disks.cdrom))
@@ -43,6 +56,16 @@ def floppy_type(disk: Disk | None) -> int:
     if made is None:
         return 0
     return next((kind for tracks, sectors, kind in TYPES if made.cylinders <= tracks and made.sectors <= sectors), 5)
+
+
+def disk_table(disk: Disk) -> bytes:
+    """Cylinders, heads, write precompensation (none), control byte, landing zone and sectors of a track."""
+    made = disk.geometry
+    if made is None:
+        return b""
+    cylinders = min(made.cylinders, 0xFFFF)
+    control = NO_RETRIES | (MANY_HEADS if made.heads > MANY_HEADS else 0)
+    return struct.pack("<HBHBHB", cylinders, made.heads & 0xFF, 0xFFFF, control, cylinders, made.sectors)
 
 
 def translation(disk: Disk) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import time
+from pathlib import Path
 
 import pytest
 
@@ -146,3 +147,18 @@ def test_a_date_beyond_the_calendar_fails_nothing() -> None:
         cmos.write(0, 1, index)
         cmos.write(1, 1, value)
         assert 0 <= cmos.read(1, 1) <= 0xFF
+
+
+def test_drives(tmp_path: Path) -> None:
+    """By type 47 and its table, for kernels that look here and not at the BIOS's."""
+    board = Board(lambda data: None)
+    (tmp_path / "disk").write_bytes(bytes(20 * 16 * 63 * 512))
+    (tmp_path / "floppy").write_bytes(bytes(1440 * 1024))
+    for kind in ("disk", "disk", "floppy"):
+        board.disks.add(str(tmp_path / kind), kind)
+    cmos = Cmos(board, Cmos.options)
+    assert [register(cmos, at) for at in (0x10, 0x12, 0x14, 0x19, 0x1A)] == [0x40, 0xFF, 0x07, 47, 47]
+    table = bytes.fromhex("1400 10 ffff c8 1400 3f")
+    assert bytes(register(cmos, at) for at in range(0x1B, 0x2D)) == table * 2
+    none = Cmos(Board(lambda data: None), Cmos.options)
+    assert [register(none, at) for at in (0x10, 0x12, 0x14, 0x19)] == [0, 0, 0x06, 0]

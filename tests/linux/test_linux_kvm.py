@@ -28,8 +28,8 @@ def linux(tmp_path: Path) -> Iterator[Session]:
         yield dbg
 
 
-def opened(folder: Path, format: str | None = None) -> Session:
-    """With controllers of kvmdbg's own: planted traps exit then on every KVM."""
+def opened(folder: Path, format: str | None = None, cpus: int = 1) -> Session:
+    """One CPU with controllers of kvmdbg's own: planted traps exit then on every KVM."""
     dbg = kvmdbg.open(
         kernel(),
         format=format,
@@ -37,7 +37,8 @@ def opened(folder: Path, format: str | None = None) -> Session:
         initrd=initrd(folder),
         cmdline=COMMAND_LINE,
         serial="none",
-        irqchip="user",
+        cpus=cpus,
+        irqchip="user" if cpus == 1 else "kernel",
     )
     dbg.world.guest_rate = 0.1 if EMULATED else 1.0  # the emulated CPU has no time for 250 ticks a second
     return dbg
@@ -117,3 +118,13 @@ if EMULATED:
             assert point.held_by != "stepping"
             point.enabled = False
             until(dbg, b"initramfs is up", 0, 300)
+
+    def test_two_processors(tmp_path: Path) -> None:
+        """The second is found by its table, started, and has its own stack."""
+        with opened(tmp_path, format="pvh", cpus=2) as dbg:
+            until(dbg, b"# ", 0, 500)
+            before = len(dbg.output)
+            dbg.uart.feed(b"nproc\n")
+            until(dbg, b"\n2\r\n", before, 120)
+            stacks = [one.regs.rsp for one in dbg.vcpus]
+            assert len(stacks) == 2 and stacks[0] != stacks[1]
