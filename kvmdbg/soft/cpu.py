@@ -110,7 +110,7 @@ class SoftCpu(Running):
 
     def _on_interrupt(self, uc: int, number: int, data: int) -> None:
         self.state.save()
-        self.end_with("exception", number, self.state.flags_amid())
+        self.end_with("exception", number, self.state.flags_amid(stepped=number == 1))
 
     def _on_invalid(self, uc: int, data: int) -> bool:
         self.end_with("invalid")

@@ -101,17 +101,19 @@ class State:
         self.flags = flags
         self.load()
 
-    def flags_amid(self) -> int:
+    def flags_amid(self, *, stepped: bool = False) -> int:
         """RFLAGS while an instruction is under way, ``save`` having been called.
 
         Unicorn has put them together before it, in the place of what they are made of; but not where what it translates
         as one begins with the instruction, as at the begin of a page, and the one before made them. The flags that
-        follow from the result alone, which is kept elsewhere, tell which.
+        follow from the result alone, which is kept elsewhere, tell which. It is always so where the guest steps itself
+        by EFLAGS.TF (``stepped``): each instruction is translated alone.
         """
         value = c_uint64()
         check(self._library.quick.uc_reg_read(self._uc, REG_RFLAGS, ctypes.byref(value)), "uc_reg_read")
         made = self.u64[CC_SRC // 8]
-        of_cc = value.value if (value.value ^ made) & OF_RESULT else made
+        together = not stepped and not made & ~CC_FLAGS and not (value.value ^ made) & OF_RESULT
+        of_cc = made if together else value.value
         direction = EFLAGS_DF if self.u32[DF // 4] != 1 else 0
         return self.u64[EFLAGS // 8] & ~(CC_FLAGS | EFLAGS_DF) | of_cc & CC_FLAGS | direction
 
