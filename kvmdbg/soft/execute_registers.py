@@ -26,6 +26,7 @@ class ExecuteRegisters:
 
     def _reached(self, uc: int, address: int, size: int, data: int) -> None:
         if address in self.armed and not self._cpu.steps:
+            self._cpu.why = None  # RDMSR and WRMSR have a hook, too, which may have come first
             self._cpu.end_with("breakpoint", address)
 
     def set(self, control: int, debugreg: tuple[int, ...]) -> None:

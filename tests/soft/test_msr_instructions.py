@@ -87,3 +87,15 @@ def test_it_is_an_instruction_like_others(tmp_path: Path) -> None:
         assert dbg.regs.bx == 1
         assert isinstance(dbg.run(timeout=30), stops.HaltedStop)
         assert dbg.regs.di == 5  # rdmsr, nop, xor, push, popf
+
+
+@pytest.mark.parametrize("instruction", ["rdmsr", "wrmsr"])
+def test_a_breakpoint_in_a_register_stops_before_it(tmp_path: Path, instruction: str) -> None:
+    from_assembly(f"mov ecx, 0x12345\nnop\n{instruction}\nhlt", tmp_path)
+    with kvmdbg.open(tmp_path / "guest.bin", engine="soft", serial="none", irqchip="none", machine="bare") as dbg:
+        dbg.set("breakpoint-hold", "register") if hasattr(dbg, "set") else None
+        dbg.breakpoint_hold = "register"
+        dbg.break_at(0x1007)
+        stop = dbg.run(timeout=60)
+        assert stop.reason == "breakpoint"
+        assert stop.pc == 0x1007
