@@ -75,7 +75,7 @@ def of_shutdown(thread: VcpuThread, guest: Guest, last: LastRun) -> tuple[Autops
     if _paging_is_the_reason(guest, state):
         cause = (
             "This KVM cannot run a guest with paging outside of long mode and ends it in a shutdown at once; "
-            "one on hardware virtualization (kvm_intel, kvm_amd) can."
+            "one on hardware virtualization (kvm_intel, kvm_amd) can, and so can --engine soft."
         )
         account = (cause,)
     instructions = _shown(guest, trail) if trail is not None and trail.ended else autopsy.instruction_of(state)

@@ -280,7 +280,7 @@ class EmulationFailureStop(FatalStop):
             return f"this KVM cannot go on at {self.pc:#x}: {self.text}"
         return (
             f"this KVM cannot run the instruction at {self.pc:#x}: {self.text} ({self.instruction.hex(' ')}); "
-            "a KVM on hardware virtualization (kvm_intel, kvm_amd) may"
+            "a KVM on hardware virtualization (kvm_intel, kvm_amd) may, and so may --engine soft"
         )
 
     def fields(self) -> dict[str, Any]:
