@@ -21,8 +21,10 @@ from kvmdbg.machine.layout import TSS_ADDRESS
 from kvmdbg.machine.memory import Guard, GuestMemory
 from kvmdbg.record import record
 from kvmdbg.x86 import modes
+from kvmdbg.x86.registers import EFLAGS_TF
 
 INT3, INT1, HLT = 0xCC, 0xF1, 0xF4
+EFER_SCE, MSR_STAR, MSR_LSTAR, MSR_FMASK = 1, 0xC0000081, 0xC0000082, 0xC0000084
 TRAP_NAMES = {INT3: "int3", INT1: "int1", HLT: "hlt"}
 
 CODE, DATA, HANDLER, TABLES, GDT = 0x1000, 0x500, 0x800, 0x4000, 0x7000
@@ -70,6 +72,9 @@ class HostProfile:
     step_trap_waits: bool
     """After a step over an instruction that KVM itself completes the step's trap still waits: a guest that runs on
     freely gets it as a #DB of its own."""
+
+    steps_system_calls: bool = True
+    """A step over SYSCALL ends where that leads, with no TF in R11 where IA32_FMASK clears it, and one over SYSRET."""
 
     def behaviour(self, mode: modes.Mode, cpl: int = 0) -> Behaviour:
         """The behaviour in this mode and privilege level."""
@@ -241,6 +246,20 @@ class _Prober:
         self.vcpu.set_regs(abi.kvm_regs(rip=CODE, rflags=2, rsp=0x2F00))
         return self.step_once() and int(self.vcpu.regs.rip) == CODE + 3
 
+    def steps_system_calls(self) -> bool:
+        there, set_up = CODE + 4, self.set_up
+        for code, r11 in ((b"\x0f\x05\x90\x90\x90\x90", 0), (b"\x48\x0f\x07\x90\x90\x90", 2)):  # syscall; sysretq
+            set_up("long", code)
+            sregs = self.vcpu.get_sregs()
+            sregs.efer |= EFER_SCE
+            self.vcpu.set_sregs(sregs)
+            for number, value in ((MSR_STAR, 8 << 32 | 16 << 48), (MSR_LSTAR, there), (MSR_FMASK, EFLAGS_TF)):
+                self.vcpu.set_msr(number, value)
+            self.vcpu.set_regs(abi.kvm_regs(rip=CODE, rflags=2, rsp=0x3000, rcx=there, r11=r11))
+            if not (self.step_once() and int(self.vcpu.regs.rip) == there and int(self.vcpu.regs.r11) == 2):
+                return False
+        return True
+
     def halts_late(self) -> bool:
         self.set_up("real", b"\xf4\x90\x90")
         self.vcpu.set_guest_debug(abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP)
@@ -363,6 +382,7 @@ def host_profile() -> HostProfile:
             steps_into_handlers=prober.steps_into_handlers(),
             leaks_trap_flag=prober.leaks_trap_flag(),
             steps_iret=prober.steps_iret(),
+            steps_system_calls=prober.steps_system_calls(),
             runs_on=prober.runs_on(),
             halts_late=prober.halts_late(),  # behind what its late halt would disturb
             int1_before=prober.int1_before(),

@@ -17,6 +17,7 @@ from kvmdbg.engine.own_traps import OwnTraps
 from kvmdbg.engine.pushed_flags import PushedFlags
 from kvmdbg.engine.step_end import StepEnd
 from kvmdbg.engine.stepped_instructions import RUN_NATIVELY, WITH_CARE_AND_PREFIXES, needs_care
+from kvmdbg.engine.system_calls import SystemCalls
 from kvmdbg.engine.user_stretches import UserStretches
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
@@ -45,6 +46,7 @@ class SingleStep:
         self.handlers = HandlerTraps(runner, guest)
         self.flags = PushedFlags(runner, guest)
         self.traps = OwnTraps(runner)
+        self.calls = SystemCalls(runner, guest)
         self.user = UserStretches(runner, guest, self.handlers)
         self._pages: dict[tuple[int, int], memoryview] = {}
         """By CR3 and linear page number."""
@@ -100,7 +102,7 @@ class SingleStep:
         runner = self.runner
         vcpu = runner.vcpu
         own = self.traps.begin(before)
-        image, source = None, range(0)
+        image, source, r11 = None, range(0), None
         if not entered:
             if self.event_waits() and runner.step_trap is not None:
                 return self._to_handler()
@@ -110,6 +112,11 @@ class SingleStep:
                     self.ended = StepEnd.AT_HANDLER
                 return stop
             if self._needs_care(runner.pc):
+                if self.calls.need_care:
+                    if self.calls.enter():
+                        self._give_trap_flag(own and vcpu.regs.rflags & EFLAGS_TF, None)
+                        return None
+                    r11 = self.calls.trap_return()
                 if size := self._hlt_size():
                     stop = self._halt(size)
                     self._give_trap_flag(own, None)
@@ -145,6 +152,14 @@ class SingleStep:
                         return None
                     entered = True
         behind_int = self.traps.behind_int()
+        if r11 is not None:
+            try:
+                stop = self._stepped(before, entered)
+            finally:
+                self.calls.untrap(r11)
+            if stop is None and not self.not_begun:
+                self._give_trap_flag(r11 & EFLAGS_TF, r11)
+            return stop
         moves_debug_register = not entered and self._needs_care(runner.pc) and not source
         if source and image is None:
             with runner.guards.noting_device_reads() as reads:

@@ -11,11 +11,11 @@ PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF2, 0xF3
 PUSHF, POPF, IRET, RETF, RETF_IMM = 0x9C, 0x9D, 0xCF, 0xCB, 0xCA
 WITH_CARE = frozenset((PUSHF, POPF, IRET, RETF, RETF_IMM, HLT))
 WITH_CARE_AND_PREFIXES = PREFIXES | set(range(0x40, 0x50)) | WITH_CARE
-MOV_TO_DR, SYSRET, SYSEXIT = 0x23, 0x07, 0x35  # behind 0F
+MOV_TO_DR, SYSCALL, SYSRET, SYSEXIT = 0x23, 0x05, 0x07, 0x35  # behind 0F
 REP, NOP = 0xF3, 0x90
 RUN_NATIVELY = frozenset((0x01, 0x19, 0x1C, 0x1D, 0x1E, 0xAE, 0xC7))
 """Opcodes behind 0F of fences, endbr64, swapgs, serialize, fxsave, rdfsbase, rdrand and no-operations."""
-CAREFUL_BEHIND_0F = RUN_NATIVELY | {MOV_TO_DR, SYSRET, SYSEXIT}
+CAREFUL_BEHIND_0F = RUN_NATIVELY | {MOV_TO_DR, SYSCALL, SYSRET, SYSEXIT}
 
 
 def instruction_event(code: bytes, regs: abi.kvm_regs, bits: int) -> tuple[exits.Exit | None, int]:
@@ -40,8 +40,8 @@ def instruction_event(code: bytes, regs: abi.kvm_regs, bits: int) -> tuple[exits
 def needs_care(code: memoryview | bytes, at: int) -> bool:
     """Whether the instruction at ``code[at]`` is stepped with care.
 
-    It pushes or loads EFLAGS (pushf, popf, iret), may return to user code, halts, pauses, writes to a debug register,
-    or a KVM in software may let the CPU run it.
+    It saves or loads EFLAGS (pushf, popf, iret, syscall, sysret), may return to user code, halts, pauses, writes to a
+    debug register, or a KVM in software may let the CPU run it.
     """
     while (byte := code[at]) in WITH_CARE_AND_PREFIXES:
         if byte in WITH_CARE:

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 from kvmdbg.core.session import Session
+from kvmdbg.engine.host import host_of
 from kvmdbg.errors import KvmdbgError, NotSupportedHere
 from kvmdbg.x86.registers import EFLAGS_RF
 from tests.differential.blocks import generate
@@ -67,11 +68,20 @@ def free_run(runnable: Runnable) -> Observation:
         return observe(session, stop)
 
 
+@lru_cache(maxsize=1)
+def traps_work_everywhere() -> bool:
+    """Whether code at CPL 3 meets a planted trap as the kernel does."""
+    profile = host_of()[0].profile
+    return profile.by_mode["user"].trap == profile.kernel_trap
+
+
 def runnable_here(program: Program, folder: Path) -> tuple[Runnable, Observation]:
     """The program without the blocks that this KVM cannot run. NotCounted.
 
     With a timer the program must stand a tick here: free it may be over before the first one, debugged it is not.
     """
+    if program.rings and program.mode == "prot" and not traps_work_everywhere():
+        raise NotCounted("without paging nobody knows where user code is, which would get planted traps", 0)
     if program.timer:
         free_run(Runnable(program.with_blocks((waiting_for_a_tick(program.layout),)), folder))
     while True:
