@@ -10,7 +10,7 @@ from kvmdbg.engine import stops
 from kvmdbg.errors import KvmdbgError, MemoryFault, UsageError
 
 if TYPE_CHECKING:
-    from kvmdbg.core.session import Session
+    from kvmdbg.core.parts import Parts
     from kvmdbg.language.ctype import CType
 
 RED_ZONE = 128
@@ -22,7 +22,7 @@ BEFORE = "before-call"
 IN_MEMORY = ("struct", "union", "class")
 
 
-def returned_value(session: Session, type: CType) -> bytes:
+def returned_value(session: Parts, type: CType) -> bytes:
     """The bytes of what a function of this type has just returned on the selected vCPU. MemoryFault."""
     regs = session.regs
     area = session.state_of.fpu()
@@ -39,9 +39,8 @@ class Calls:
     ``keeps``: whether what a called function does to the guest stays; otherwise it runs on a snapshot.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Parts) -> None:
         self._session = session
-        session.contexts.calls = self.call
         self.keeps = False
         self.calling = False
         """Whether the guest runs for a call: its stops are nobody else's."""
@@ -53,7 +52,7 @@ class Calls:
         from before the call.
         """
         session = self._session
-        session.require_stopped()
+        session.control.require_stopped()
         if self.calling:
             raise UsageError("a function of the guest cannot be called while another is")
         control, frames = session.control, session.frames
@@ -148,7 +147,7 @@ class Calls:
     def leave(self, value: int | None = None) -> None:
         """End the selected frame at once: back in its caller, as if the function had returned ``value``."""
         session = self._session
-        session.require_stopped()
+        session.control.require_stopped()
         frames = session.frames
         frame = frames.of(session.runner)
         caller = frames.caller_of(frame)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
-    from kvmdbg.core.snapshots import Snapshot, Snapshots
+    from kvmdbg.core.snapshots import Snapshot
     from kvmdbg.engine.control import Control
     from kvmdbg.engine.listeners import Listeners
     from kvmdbg.engine.stops import Stop
@@ -31,12 +31,11 @@ class Happening:
 class Happened:
     """The last ones, oldest first."""
 
-    def __init__(self, control: Control, listeners: Listeners, snapshots: Snapshots) -> None:
+    def __init__(self, control: Control, listeners: Listeners) -> None:
         self._control = control
         self._all: deque[tuple[float, Stop | str]] = deque(maxlen=KEPT)
         listeners.on_stop(self._stopped)
         control.at_load.append(self._loaded)
-        snapshots.at_restore.append(self._restored)
 
     def __iter__(self) -> Iterator[Happening]:
         for seconds, what in list(self._all):
@@ -54,5 +53,5 @@ class Happened:
     def _loaded(self) -> None:
         self._all.append((self._control.world.seconds, "the guest was loaded anew"))
 
-    def _restored(self, one: Snapshot) -> None:
+    def restored(self, one: Snapshot) -> None:
         self._all.append((self._control.world.seconds, f"went back to snapshot {one.name}"))

@@ -6,29 +6,14 @@ needs it stopped (SessionStateError otherwise); memory and breakpoints can be lo
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
-from kvmdbg.core.calls import Calls
 from kvmdbg.core.changes import Changes
-from kvmdbg.core.context import Contexts
-from kvmdbg.core.faces import Faces
-from kvmdbg.core.frames import Frames
 from kvmdbg.core.happened import Happened
-from kvmdbg.core.hooks import Hooks, On
-from kvmdbg.core.linux import Linux
-from kvmdbg.core.locations import Locations
-from kvmdbg.core.moves import FrameMoves
-from kvmdbg.core.patches import Patches
-from kvmdbg.core.peripherals import Peripherals
-from kvmdbg.core.points import Points
-from kvmdbg.core.recordings import Recordings
-from kvmdbg.core.skips import Skips
-from kvmdbg.core.snapshots import Snapshots
-from kvmdbg.core.traces import Traces
+from kvmdbg.core.parts import Given, Parts
 from kvmdbg.core.variants import Variants
 from kvmdbg.debuginfo.files import DebugFiles
-from kvmdbg.debuginfo.source import Source
 from kvmdbg.devices.uart import Uart
 from kvmdbg.engine import probe, stops
 from kvmdbg.engine.breakpoints import Breakpoints
@@ -41,8 +26,6 @@ from kvmdbg.engine.host import Host, KvmHost
 from kvmdbg.engine.inspection import Inspection
 from kvmdbg.engine.judge import Judge
 from kvmdbg.engine.listeners import Listeners
-from kvmdbg.engine.moves import Moves
-from kvmdbg.engine.registers import RegisterFile
 from kvmdbg.engine.runner import Runner
 from kvmdbg.engine.serial_port import SerialPort
 from kvmdbg.engine.views import LinearMemory, PhysicalMemory, VcpuView
@@ -53,18 +36,16 @@ from kvmdbg.machine.bus import Device
 from kvmdbg.machine.image import Image, LoadOptions
 from kvmdbg.machine.machine import Machine
 from kvmdbg.machine.memory import Slot
-from kvmdbg.observe.statistics import ExitStatistics
 from kvmdbg.x86 import paging
 
 if TYPE_CHECKING:
-    from kvmdbg.core.state import State
     from kvmdbg.debuginfo.backtrace import Frame
     from kvmdbg.debuginfo.variables import Variables
     from kvmdbg.observe.trace import ExitTrace, InsnTrace
     from kvmdbg.x86.disasm import Insn
 
 
-class Session:
+class Session(Parts):
     """A guest under the debugger. Made by ``kvmdbg.open``; close it, or use it as a context manager."""
 
     engine_note = ""
@@ -82,8 +63,8 @@ class Session:
     ) -> None:
         self.image, self.options = image, options
         self.listeners = Listeners()
-        self.files = DebugFiles(image, lambda: self.points.symbols_changed())
-        self.symbols, self.source = self.files.symbols, Source(self.files)
+        self.files = DebugFiles(image, self._symbols_changed)
+        self.symbols = self.files.symbols
         self.breakpoints, self.changes = Breakpoints(), Changes()
         kept = self.convenience = ConvenienceVariables()
         self.variables, self.history, self.add_to_history = kept.values, kept.history, kept.add_to_history
@@ -106,46 +87,64 @@ class Session:
         self.resume, self.start, self.go, self.wait = control.resume, control.start, control.go, control.wait
         self.run, self.run_async, self.wait_for_stop = control.run, control.run_async, control.wait_for_stop
         self.interrupt, self.kill, self.restart = control.interrupt, control.kill, control.restart
-        self.skips = Skips(self.source)
-        moves = Moves(control, self.source, self.skips.at)
-        self.step, self.next = control.step, moves.next
-        self.frames = Frames(control, self.files)
-        self.moves = FrameMoves(control, moves, self.frames, self.files, self.source)
-        self.finish, self.advance, self.until = self.moves.finish, self.moves.advance, self.moves.until
-        self.step_line = self.moves.step_line
-        self.frame_of, self.backtrace, self.select_frame = self.frames.of, self.frames.backtrace, self.frames.select
-        self.contexts = Contexts(control, self.files, self.frames, self.convenience, self.changes)
-        self.linux = Linux(self.symbols, control, self.contexts.evaluate)
-        self.evaluate, self.type_of, self.scope = self.contexts.evaluate, self.contexts.type_of, self.contexts.scope
-        self.locals, self.arguments = self.contexts.locals, self.contexts.arguments
-        self.locations = Locations(self.files, self.source, control, self.contexts, self.frames)
-        self.points = Points(self.breakpoints, self.symbols, self.locations, control, self.contexts)
-        self.resolve, self.break_at, self.watch = self.points.resolve, self.points.break_at, self.points.watch
-        self.catch, self.add_point = self.points.catch, self.points.add
-        self.hooks = Hooks(self.breakpoints)
-        self.on = On(self.points, self.hooks)
-        self.offer, self.exits = self.judge.offer, ExitStatistics(lambda: control.runners)
-        traces = self.traces = Traces(control, self.points, self.listeners, self.symbols)
-        self.trace_exits, self.end_trace_exits = traces.trace_exits, traces.end_exits
-        self.trace_instructions, self.end_trace_instructions = traces.trace_instructions, traces.end_instructions
+        self.step = control.step
+        self.offer, self.select = self.judge.offer, control.select
         self.physical = PhysicalMemory(lambda: control.guest.traps)
         self.memory = LinearMemory(lambda: (control.space, control.runner))
-        memories = {"linear": self.memory, "phys": self.physical}
-        self.patches = Patches(memories, control.require_stopped, lambda: self.vcpu.mode.bits)
-        self.assemble, self.assembled = self.patches.assemble, self.patches.assembled
-        self.snapshots, self.calls = Snapshots(control, str(self.image.path)), Calls(self)
-        faces, self.fork = Faces(self), Variants(self).fork
-        self.report, self.drgn = faces.report, faces.drgn
-        self.happened = Happened(control, self.listeners, self.snapshots)
-        self.record, self.replay = (recordings := Recordings(control)).record, recordings.replay
-        self.peripherals = Peripherals(control, self._serial)
-        self.press, self.type, self.screen = self.peripherals.press, self.peripherals.type, self.peripherals.screen
-        self.picture, self.save_screen = self.peripherals.picture, self.peripherals.save_screen
-        self.select, self.add_symbols = control.select, self.files.read_symbols
-        self.take_input, self.differences = self._serial.take_input, self.snapshots.differences
+        self.fork = Variants(self).fork
+        self.happened = Happened(control, self.listeners)
+        self.add_symbols, self.take_input = self.files.read_symbols, self._serial.take_input
         control.at_epoch.append(self.changes.make_final)
-        control.at_load += [self.contexts.forget, self.points.loaded_anew, self.patches.forget]
-        control.at_rest.append(self.traces.flush)
+        control.at_load.append(self._loaded_anew)
+        control.at_rest.append(lambda: self.traces.flush() if self.made("traces") else None)
+
+    next = Given(lambda session: session.steps.next)
+    finish = Given(lambda session: session.moves.finish)
+    advance = Given(lambda session: session.moves.advance)
+    until = Given(lambda session: session.moves.until)
+    step_line = Given(lambda session: session.moves.step_line)
+    frame_of = Given(lambda session: session.frames.of)
+    backtrace = Given(lambda session: session.frames.backtrace)
+    select_frame = Given(lambda session: session.frames.select)
+    evaluate = Given(lambda session: session.contexts.evaluate)
+    type_of = Given(lambda session: session.contexts.type_of)
+    scope = Given(lambda session: session.contexts.scope)
+    locals = Given(lambda session: session.contexts.locals)
+    arguments = Given(lambda session: session.contexts.arguments)
+    resolve = Given(lambda session: session.points.resolve)
+    break_at = Given(lambda session: session.points.break_at)
+    watch = Given(lambda session: session.points.watch)
+    catch = Given(lambda session: session.points.catch)
+    add_point = Given(lambda session: session.points.add)
+    trace_exits = Given(lambda session: session.traces.trace_exits)
+    end_trace_exits = Given(lambda session: session.traces.end_exits)
+    trace_instructions = Given(lambda session: session.traces.trace_instructions)
+    end_trace_instructions = Given(lambda session: session.traces.end_instructions)
+    assemble = Given(lambda session: session.patches.assemble)
+    assembled = Given(lambda session: session.patches.assembled)
+    differences = Given(lambda session: session.snapshots.differences)
+    record = Given(lambda session: session.recordings.record)
+    replay = Given(lambda session: session.recordings.replay)
+    press = Given(lambda session: session.peripherals.press)
+    type = Given(lambda session: session.peripherals.type)
+    screen = Given(lambda session: session.peripherals.screen)
+    picture = Given(lambda session: session.peripherals.picture)
+    save_screen = Given(lambda session: session.peripherals.save_screen)
+    report = Given(lambda session: session.faces.report)
+    drgn = Given(lambda session: session.faces.drgn)
+
+    def _symbols_changed(self) -> None:
+        if self.made("points"):
+            self.points.symbols_changed()
+
+    def _loaded_anew(self) -> None:
+        """Parts that have not been made have nothing to forget."""
+        if self.made("contexts"):
+            self.contexts.forget()
+        if self.made("points"):
+            self.points.loaded_anew()
+        if self.made("patches"):
+            self.patches.forget()
 
     def _event_of(self, runner: DebuggedVcpu, exit: Exit, when: str) -> Event:
         """What hooks are called with."""
@@ -155,7 +154,8 @@ class Session:
     def close(self) -> None:
         """Stop the guest and give everything back to the host. SessionStateError from within the guest's run."""
         self.control.close()
-        self.traces.close()
+        if self.made("traces"):
+            self.traces.close()
         self._serial.close()
 
     def __enter__(self) -> Session:
@@ -225,29 +225,8 @@ class Session:
         return self.control.vcpus
 
     @property
-    def vcpu(self) -> VcpuView:
-        return self.control.vcpu
-
-    @property
     def runners(self) -> list[Runner]:
         return self.control.runners
-
-    @property
-    def runner(self) -> Runner:
-        return self.control.runner
-
-    @property
-    def registers(self) -> RegisterFile:
-        return self.vcpu.registers
-
-    regs = registers
-
-    @cached_property
-    def state_of(self) -> State:
-        """The x86 state beside the registers: descriptor tables, MSRs, FPU, CPUID, interrupt controllers."""
-        from kvmdbg.core.state import State
-
-        return State(lambda: (self.space, self.runner))
 
     @property
     def frame(self) -> Frame:

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 class Runs(Protocol):
     """What runs a guest that has snapshots."""
 
-    run: Callable[..., stops.Stop]
-    snapshots: Snapshots
+    @property
+    def run(self) -> Callable[..., stops.Stop]: ...
+
+    @property
+    def snapshots(self) -> Snapshots: ...
 
 
 S = TypeVar("S", bound=Runs)

@@ -24,7 +24,9 @@ class Guest(Protocol):
 
     image: Image
     symbols: SymbolTable
-    source: Source
+
+    @property
+    def source(self) -> Source: ...
 
     def disassemble(self, address: int, count: int) -> list[Insn]:
         """``count`` instructions from a linear address."""
