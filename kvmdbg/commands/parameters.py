@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 from kvmdbg.commands.places import Place, location_place
 from kvmdbg.commands.registry import Later
 from kvmdbg.commands.words import words_of_expression, words_of_location
-from kvmdbg.core.locations import end_of_place
 from kvmdbg.errors import UsageError
 from kvmdbg.record import record
 
@@ -85,6 +84,8 @@ class AddressType:
 
 def place_text(text: str, pos: int, dbg: Interpreter) -> tuple[str, int]:
     """The place that is typed at ``pos`` (core/locations.py): its text and end."""
+    from kvmdbg.core.locations import end_of_place
+
     end = end_of_place(text, pos)
     if end is not None:
         return text[pos:end].rstrip(), end

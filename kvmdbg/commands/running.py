@@ -10,7 +10,6 @@ from kvmdbg.commands.parameters import BackgroundArg, LocationArg, NumberType
 from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
-from kvmdbg.core.calls import returned_value
 from kvmdbg.engine.stops import StepStop
 from kvmdbg.errors import KvmdbgError, UsageError
 
@@ -222,6 +221,7 @@ def finish(dbg: Interpreter) -> None:
     def returned(stop: Stop) -> Result | None:
         if returns is None or not returns.size or not isinstance(stop, StepStop):
             return None  # or something else came in between
+        from kvmdbg.core.calls import returned_value
         from kvmdbg.language.floats import Extended
         from kvmdbg.language.types import raw_of
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from kvmdbg.debuginfo.dwarf import Dwarf, Progress
-from kvmdbg.debuginfo.linked import linked
 from kvmdbg.debuginfo.symbols import SymbolTable
 from kvmdbg.errors import LoadError, UsageError
 from kvmdbg.loaders.symbol_files import Line, SymbolFile
 from kvmdbg.machine.image import Image
+
+if TYPE_CHECKING:
+    from kvmdbg.debuginfo.dwarf import Dwarf, Progress
 
 
 class DebugFiles:
@@ -32,6 +34,8 @@ class DebugFiles:
 
     def dwarf(self) -> list[tuple[Dwarf, int]]:
         """The debug information of those that have some, with what its addresses are moved by."""
+        from kvmdbg.debuginfo.linked import linked
+
         found = []
         for path, base in self.placed:
             with suppress(LoadError):  # one that is damaged has none
@@ -49,6 +53,8 @@ class DebugFiles:
     @property
     def missing(self) -> list[str]:
         """What these files say to be in others that are not there, a sentence each."""
+        from kvmdbg.debuginfo.linked import linked
+
         found: list[str] = []
         for path in dict.fromkeys((str(self._image.path), *self.paths)):
             with suppress(LoadError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 
-from kvmdbg.debuginfo.demangled import demangled, is_called, is_exactly, last_part
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.image import Symbol
 
@@ -91,6 +90,8 @@ class SymbolTable:
         """All symbols of that name, as static functions of several files have one; in C++ the source's name."""
         if self.lookup(name) is not None:
             return [one for one in self._symbols if one.name == name]
+        from kvmdbg.debuginfo.demangled import is_called, last_part
+
         own = last_part(name)
         return [one for one in self._symbols if own in one.name and is_called(one.name, name)] if own else []
 
@@ -103,6 +104,8 @@ class SymbolTable:
 
     def overloads(self, name: str) -> list[Symbol]:
         """The functions of C++ with exactly that name, of which there may be several with other types."""
+        from kvmdbg.debuginfo.demangled import is_exactly, last_part
+
         own = last_part(name)
         return [one for one in self._symbols if own in one.name and is_exactly(one.name, name)] if own else []
 
@@ -138,6 +141,8 @@ class SymbolTable:
         if found is None:
             return ""
         symbol, offset = found
+        from kvmdbg.debuginfo.demangled import demangled  # not before anybody asks for a name: it takes time
+
         name = demangled(symbol.name)
         return f"{name}+{offset:#x}" if offset else name
 
