@@ -367,7 +367,7 @@ class Interpreter:
         return before != "told"
 
     def _stopped(self, stop: Stop) -> None:
-        if self.session.calls.calling:
+        if self.session.made("calls") and self.session.calls.calling:
             return
         self.stops += 1
         with self._background_lock:
