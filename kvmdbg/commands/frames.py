@@ -14,6 +14,7 @@ from kvmdbg.commands.results import Group, Message, Result, SourceText, Table
 from kvmdbg.commands.views import MORE_PARTS
 from kvmdbg.commands.words import functions_of_frames
 from kvmdbg.debuginfo.backtrace import Frame
+from kvmdbg.debuginfo.demangled import demangled, in_two
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.record import replace
 
@@ -174,7 +175,8 @@ def frame_place(dbg: Interpreter, frame: Frame) -> tuple[str, str]:
         place = frame.call
     near = dbg.session.symbols.nearest(frame.place)
     offset = frame.pc - near[0].address if near is not None else 0
-    label = "" if near is None else f"{near[0].name}+{offset:#x}" if offset else near[0].name
+    name = in_two(demangled(near[0].name))[0] if near is not None else ""
+    label = f"{name}+{offset:#x}" if offset and name else name
     if frame.inlined:
         label = f"{frame.name} (inlined)"
     elif "::" in frame.name and near is not None:

@@ -31,12 +31,12 @@ def _defined(
     """All definitions of a kind whose names match, by file; then the symbols that no debug information tells of."""
     regex = chosen.name.pattern
     found = {
-        (one.file, one.name, one.line): one
+        (one.file, one.declared, one.line): one
         for one in read(dbg.session.files)
         if chosen.takes(one.name, one.declared.replace(one.name, " "))
     }
     by_file: dict[str, list[Definition]] = {}
-    for one in sorted(found.values(), key=lambda one: (one.file, one.name, one.line)):
+    for one in sorted(found.values(), key=lambda one: (one.file, one.name, one.line, one.declared)):
         by_file.setdefault(one.file, []).append(one)
     lines = [f'All {what} matching regular expression "{regex}":' if regex else f"All defined {what}:"]
     for file, those in by_file.items():

@@ -35,6 +35,11 @@ NUMBER = re.compile(r"[0-9]+")
 OFFSET = re.compile(r"[+-][0-9]+")
 NAME = re.compile(r"~?[A-Za-z_.$@][\w.$@]*|operator\b.*")
 EXPLICIT = ("source", "function", "line", "label", "qualified")
+_OPERATOR = re.compile(
+    r"(?:[A-Za-z_(][\w:<>, ()*&]*::)?operator(?:\s*(?:\(\)|\[\]|->\*?|[-+*/%^&|~!=<>,]+)"
+    r"|\s+(?:new|delete)(?:\[\])?|\s+[A-Za-z_][\w:<>]*)(?:\([^()]*\))?"
+)
+"""A function of C++ that is an operator."""
 SPLIT = re.compile(r"(?<!:):(?!:)")
 """A colon that stands alone."""
 
@@ -344,6 +349,7 @@ class Locations:
 
 def looks_like_name(text: str) -> bool:
     """Whether a text may be a function's name, as "main", "ns::f(int)", "mod.c:f"."""
+    text = text.replace("(anonymous namespace)::", "")
     return bool(NAME.match(SPLIT.split(text)[-1])) and not text.startswith(("$", "phys:"))
 
 
@@ -370,6 +376,8 @@ def end_of_place(text: str, pos: int) -> int | None:
         elif depth <= 0 and (char.isspace() or char in ",&"):
             break
         at += 1
+    if operator := _OPERATOR.match(text, pos):
+        at = max(operator.end(), at if text[at - 1 : at] == ")" else 0)
     found = text[pos:at]
     following = text[at:].lstrip()
     if following and not re.match(r"if\b|,|&\s*$|[\w$\"'*/]", following):
@@ -382,6 +390,8 @@ def end_of_place(text: str, pos: int) -> int | None:
     if len(parts) == 2:
         named = re.fullmatch(r"(0[xX])?[0-9a-fA-F]*|\$.*|phys|[cdefgs]s", parts[0])
         return at if not named and re.fullmatch(r"[\w.$@:~<>(),*& ]+", parts[1]) else None
+    if operator is not None or (len(parts) == 1 and found.startswith("(anonymous namespace)::")):
+        return at
     if len(parts) == 1 and ("::" in found or re.fullmatch(r"[A-Za-z_.@][\w.@]*|[A-Za-z_][\w:]*<.*>.*", found)):
         return at
     return at if len(parts) == 1 and re.fullmatch(r"[A-Za-z_]\w*\([^()]*\)", found) else None

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from kvmdbg.debuginfo.attribute_values import SCOPED, SCOPES, implicit_value, scope_of, without_scopes
 from kvmdbg.debuginfo.dwarf import Dwarf, Unit, base_of, damage, extent, text
 from kvmdbg.debuginfo.type_reader import TypeReader
 from kvmdbg.language.ctype import CType
 from kvmdbg.record import record
+
+T = TypeVar("T")
 
 
 @record
@@ -47,14 +49,34 @@ class Function:
     offset: int
 
 
+class Names(dict[str, T]):
+    """Things by their names; of several that end alike the one that is called so without a scope before others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole: set[str] = set()
+        """The names that are all of what they stand for is called."""
+
+    def keep(self, keyword: str, scope: str, name: str, what: T) -> None:
+        """Enter something by its name with its scopes, with the inner ones of them, and without any."""
+        scope = scope.replace("(anonymous namespace)::", "")
+        if (whole := keyword + scope + name) not in self.whole:
+            self.whole.add(whole)
+            self[whole] = what
+        while scope:
+            scope = scope.partition("::")[2]
+            self.setdefault(keyword + scope + name, what)
+
+
 class _UnitInfo:
     """What a unit has, by name and by address: pyelftools' entries, not yet read any further."""
 
     def __init__(self) -> None:
         self.functions: list[tuple[int, int, Any]] = []
-        self.variables: dict[str, Any] = {}
-        self.types: dict[str, Any] = {}
-        self.constants: dict[str, tuple[int, Any]] = {}
+        self.variables: Names[Any] = Names()
+        self.types: Names[Any] = Names()
+        self.constants: Names[tuple[int, Any]] = Names()
+        self.is_deep = False
         self.aliases: dict[str, str] = {}
         """Other names of namespaces, and what they stand for: "short::" for "long::er::"."""
 
@@ -86,13 +108,21 @@ class DebugInfo:
         """The function that an address lies in."""
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
             for unit in self.dwarf.units_at(address):
-                functions = self._reader.unit(unit).functions
-                at = bisect_right(functions, address, key=lambda one: one[0]) - 1
-                while at >= 0 and functions[at][0] > address - 0x100000:
-                    start, end, die = functions[at]
-                    if start <= address < end:
-                        return self._reader.function(unit, die)
-                    at -= 1
+                found = self._function_at(unit, address)
+                if found is None and self._reader.deepened(unit):
+                    found = self._function_at(unit, address)
+                if found is not None:
+                    return found
+        return None
+
+    def _function_at(self, unit: Unit, address: int) -> Function | None:
+        functions = self._reader.unit(unit).functions
+        at = bisect_right(functions, address, key=lambda one: one[0]) - 1
+        while at >= 0 and functions[at][0] > address - 0x100000:
+            start, end, die = functions[at]
+            if start <= address < end:
+                return self._reader.function(unit, die)
+            at -= 1
         return None
 
     def language(self, address: int) -> str:
@@ -116,14 +146,17 @@ class DebugInfo:
 
     def variable(self, name: str, near: int | None = None) -> Variable | None:
         """The variable outside of functions with that name; that of the unit at the address ``near`` before others."""
+        inner: Variable | None = None
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
             for unit in self._units(name, near):
                 known = self._reader.unit(unit)
-                die = known.variables.get(known.meant(name))
-                found = self._reader.variable(unit, die) if die is not None else None
-                if found is not None and found.location:
-                    return found
-        return None
+                meant = known.meant(name)
+                die = known.variables.get(meant)
+                one = self._reader.variable(unit, die) if die is not None else None
+                if one is not None and one.location and meant in known.variables.whole:
+                    return one
+                inner = inner or (one if one is not None and one.location else None)
+        return inner
 
     def type(self, name: str, near: int | None = None) -> CType | None:
         """The type of that name as in "struct point" or "u32"."""
@@ -251,15 +284,6 @@ _TYPES = {
 }  # fmt: skip
 
 
-def _keep(table: dict[str, Any], keyword: str, scope: str, name: str, what: Any) -> None:
-    """Enter something by its name with its scopes, with the inner ones of them, and without any."""
-    scope = scope.replace("(anonymous namespace)::", "")
-    while scope:
-        table.setdefault(keyword + scope + name, what)
-        scope = scope.partition("::")[2]
-    table.setdefault(keyword + name, what)
-
-
 class _Reader(TypeReader):
     def __init__(self, dwarf: Dwarf) -> None:
         from elftools.dwarf.locationlists import LocationParser
@@ -279,6 +303,26 @@ class _Reader(TypeReader):
             known.functions.sort(key=lambda one: one[0])
         return known
 
+    def deepened(self, unit: Unit) -> bool:
+        """List the functions inside of functions, too (lambdas, members of local classes, gcc's nested functions);
+        whether there are any."""
+        known = self.unit(unit)
+        if known.is_deep:
+            return False
+        known.is_deep = True
+        top, before = self._file.die(unit)[1], len(known.functions)
+        self._functions_inside(known, top, self._base(top), inside=False)
+        known.functions.sort(key=lambda one: one[0])
+        return len(known.functions) > before
+
+    def _functions_inside(self, known: _UnitInfo, parent: Any, base: int, *, inside: bool) -> None:
+        for die in parent.iter_children():
+            is_code = die.tag in ("DW_TAG_subprogram", "DW_TAG_lexical_block", "DW_TAG_inlined_subroutine")
+            if inside and die.tag == "DW_TAG_subprogram":
+                self._code(known, die, base)
+            if die.has_children and (is_code or die.tag in SCOPES):
+                self._functions_inside(known, die, base, inside=inside or is_code)
+
     def _index(self, found: _UnitInfo, parent: Any, base: int, scope: str) -> None:
         """List what a unit or a namespace has; inside a namespace also as ``space::name``."""
         for die in parent.iter_children():
@@ -286,15 +330,15 @@ class _Reader(TypeReader):
             if tag == "DW_TAG_subprogram":
                 self._code(found, die, base)
             elif tag == "DW_TAG_variable" and "DW_AT_location" in die.attributes:
-                for link in ("DW_AT_specification", "DW_AT_abstract_origin"):  # a C++ member; a copy made by LTO
-                    if link in die.attributes:
-                        declared = die.get_DIE_from_attribute(link)
-                        name = text(declared, "DW_AT_name")
-                        _keep(found.variables, "", scope_of(declared), name, die)
-                _keep(found.variables, "", scope, name, die)
+                declared = die  # a C++ member; a copy made by LTO
+                for link in ("DW_AT_specification", "DW_AT_abstract_origin"):
+                    if link in declared.attributes:
+                        declared = declared.get_DIE_from_attribute(link)
+                within = scope if declared is die else scope_of(declared)
+                found.variables.keep("", within, text(declared, "DW_AT_name"), die)
             elif tag in _TYPES and "DW_AT_declaration" not in die.attributes:
                 if name:
-                    _keep(found.types, _TYPES[tag], scope, name, die)
+                    found.types.keep(_TYPES[tag], scope, name, die)
                 if tag == "DW_TAG_enumeration_type":
                     self._enumerators(found, die, scope, name)
                 elif die.has_children and tag in SCOPES and self.language(die) in SCOPED:
@@ -318,9 +362,9 @@ class _Reader(TypeReader):
             if die.tag == "DW_TAG_subprogram":
                 self._code(found, die, base)
             if die.tag in ("DW_TAG_member", "DW_TAG_variable") and "DW_AT_const_value" in die.attributes:
-                _keep(found.variables, "", scope, name, die)
+                found.variables.keep("", scope, name, die)
             if die.tag in _TYPES and name and "DW_AT_declaration" not in die.attributes:
-                _keep(found.types, _TYPES[die.tag], scope, name, die)
+                found.types.keep(_TYPES[die.tag], scope, name, die)
                 if die.tag == "DW_TAG_enumeration_type":
                     self._enumerators(found, die, scope, name)
                 elif die.has_children:
@@ -331,8 +375,8 @@ class _Reader(TypeReader):
         for child in die.iter_children():
             if child.tag == "DW_TAG_enumerator":
                 value, name = int(child.attributes["DW_AT_const_value"].value), text(child, "DW_AT_name")
-                _keep(found.constants, "", scope, name, (value, die))
-                _keep(found.constants, "", f"{scope}{enumeration}::", name, (value, die))
+                found.constants.keep("", scope, name, (value, die))
+                found.constants.keep("", f"{scope}{enumeration}::", name, (value, die))
 
     def function(self, unit: Unit, die: Any) -> Function | None:
         if die.offset not in self._functions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Any
 
 RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
 RUST_SIGNS = {
@@ -27,7 +28,7 @@ def demangled(name: str) -> str:
         return name
     if parsed is None:
         return name
-    found = str(parsed)
+    found = str(_unpacked(parsed))
     if not RUST_HASH.search(found):
         return _as_gdb_has_it(found)
     found = RUST_HASH.sub("", found)
@@ -35,6 +36,27 @@ def demangled(name: str) -> str:
         found = found.replace(sign, meant)
     found = re.sub(r"\$u([0-9a-f]{1,6})\$", lambda match: chr(int(match[1], 16)), found)
     return re.sub(r"(^|::)_<", r"\1<", found)
+
+
+def _unpacked(parsed: Any) -> Any:
+    """A function with each argument of a parameter pack by itself, where the demangler leaves the pack together."""
+    if parsed.kind != "func":
+        return parsed
+    takes = []
+    for one in parsed.arg_tys:
+        around: list[Any] = []
+        inner: Any = one.value if one.kind == "expand_arg_pack" else None
+        while getattr(inner, "kind", "") in ("lvalue", "rvalue", "pointer"):
+            around.append(inner)
+            inner = inner.value
+        if getattr(inner, "kind", "") != "tpl_arg_pack":
+            takes.append(one)
+            continue
+        for each in inner.value:
+            for wrapped in reversed(around):
+                each = wrapped._replace(value=each)
+            takes.append(each)
+    return parsed._replace(arg_tys=tuple(takes))
 
 
 _NUMBER_ARGUMENT = re.compile(r"\((bool|int|unsigned int|long|unsigned long|long long|unsigned long long)\)(-?\d+)")
@@ -116,5 +138,9 @@ def _plain_types(types: str) -> str:
 
 
 def last_part(name: str) -> str:
-    """The function's own name, without scopes and types, which is in the symbol as it is."""
-    return re.split(r"[(<]", name)[0].rpartition("::")[2]
+    """A function's own name, without scopes and types, which is in the symbol as it is; of an operator its class's."""
+    own = in_two(name.replace(f"{ANONYMOUS}::", ""))[0]
+    operator = re.search(r"(?:^|::)operator\b", own)
+    if operator is None:
+        return own.partition("<")[0].rpartition("::")[2]
+    return own[: operator.start()].partition("<")[0].rpartition("::")[2] or "_Z"

@@ -10,6 +10,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
+from kvmdbg.debuginfo.attribute_values import without_scopes
+from kvmdbg.debuginfo.demangled import in_two
 from kvmdbg.debuginfo.dwarf import Dwarf, Unit, address, base_of, damage, extent, place_of, text
 from kvmdbg.debuginfo.lines import unit_file
 from kvmdbg.record import field, record
@@ -77,6 +79,11 @@ class _Unit:
         self.functions: list[tuple[tuple[tuple[int, int], ...], Any]] = []
         self.starts: list[int] = []
         self.scopes: dict[int, str] = {}
+        self.is_deep = False
+
+    def sort(self) -> None:
+        self.functions.sort(key=lambda one: min(start for start, _ in one[0]))
+        self.starts = [min(start for start, _ in places) for places, _ in self.functions]
 
 
 class Functions:
@@ -103,29 +110,57 @@ class Functions:
         """The function around an address and the blocks in it, the innermost last; none where there is none."""
         with self._dwarf.lock, damage(self._dwarf.path, "debug information"):
             for unit in self._dwarf.units_at(address):
-                known = self._unit(unit)
-                at = bisect_right(known.starts, address) - 1
-                while at >= 0 and known.starts[at] > address - 0x100000:
-                    places, die = known.functions[at]
-                    if any(start <= address < end for start, end in places):
-                        found = [self._block(unit, known, die)]
-                        while inner := next((one for one in found[-1].inner if one.holds(address)), None):
-                            found.append(inner)
-                        return found
-                    at -= 1
+                found = self._chain(unit, address)
+                if not found and self._deepened(unit):
+                    found = self._chain(unit, address)
+                if found:
+                    return found
         return []
+
+    def _chain(self, unit: Unit, address: int) -> list[Block]:
+        known = self._unit(unit)
+        at = bisect_right(known.starts, address) - 1
+        while at >= 0 and known.starts[at] > address - 0x100000:
+            places, die = known.functions[at]
+            if any(start <= address < end for start, end in places):
+                found = [self._block(unit, known, die)]
+                while inner := next((one for one in found[-1].inner if one.holds(address)), None):
+                    found.append(inner)
+                return found
+            at -= 1
+        return []
+
+    def _deepened(self, unit: Unit) -> bool:
+        """Read what is declared inside of functions, too (lambdas, local classes, gcc's nested functions); whether
+        there is any more than before."""
+        known = self._unit(unit)
+        if known.is_deep:
+            return False
+        known.is_deep = True
+        top, before = self._dwarf.die(unit)[1], len(known.functions)
+        self._walk(known, top, "", deep=True, inside=True)
+        known.sort()
+        return len(known.functions) > before
 
     def named(self, name: str) -> list[Block]:
         """The functions of that name that have code, and the inlined copies of such; see ``is_called``."""
-        plain = re.split(r"[<(]", name)[0].rpartition("::")[2] or name
+        own = in_two(name)[0]
+        plain = without_scopes(own)
+        plain = plain if plain.startswith("operator") else plain.partition("<")[0] or name
         with self._dwarf.lock, damage(self._dwarf.path, "debug information"):
             units = self._dwarf.mentioning(plain)
-            return [
-                block
-                for unit in self._dwarf.advancing(f"Looking for {plain} in the debug information", units)
-                for block in self._of_unit(unit)
-                if block.origin is not None and is_called(block.origin, name) and self.takes(block.origin, name)
-            ]
+            advancing = self._dwarf.advancing(f"Looking for {plain} in the debug information", units)
+            found = [block for unit in advancing for block in self._called(unit, name)]
+            if not found:  # one inside of a function
+                found = [block for unit in units if self._deepened(unit) for block in self._called(unit, name)]
+            return found
+
+    def _called(self, unit: Unit, name: str) -> list[Block]:
+        return [
+            block
+            for block in self._of_unit(unit)
+            if block.origin is not None and is_called(block.origin, name) and self.takes(block.origin, name)
+        ]
 
     def every(self) -> Iterator[Block]:
         """All functions with code."""
@@ -144,10 +179,10 @@ class Functions:
 
     def takes(self, origin: Origin, name: str) -> bool:
         """Whether a function has the parameters that a name tells in parentheses, if it does."""
-        _, paren, wanted = name.partition("(")
-        if not paren:
+        wanted = in_two(name)[1]
+        if not wanted:
             return True
-        return _plain_types(wanted.rpartition(")")[0]) == _plain_types(self.parameters(origin))
+        return _plain_types(wanted[1:].rpartition(")")[0]) == _plain_types(self.parameters(origin))
 
     def parameters(self, origin: Origin) -> str:
         """The types that a function takes, as in "int, char *"."""
@@ -183,22 +218,27 @@ class Functions:
             known = self._units[unit.offset] = _Unit(base_of(self._dwarf, top))
             language = top.attributes.get("DW_AT_language")
             self._walk(known, top, "", deep=language is None or language.value not in PLAIN_C)
-            known.functions.sort(key=lambda one: min(start for start, _ in one[0]))
-            known.starts = [min(start for start, _ in places) for places, _ in known.functions]
+            known.sort()
         return known
 
-    def _walk(self, known: _Unit, parent: Any, scope: str, *, deep: bool) -> None:
+    def _walk(self, known: _Unit, parent: Any, scope: str, *, deep: bool, inside: bool = False) -> None:
+        """``inside``: only what is inside of functions, which has not been listed."""
         for die in parent.iter_children():
             if die.tag == "DW_TAG_subprogram":
-                known.scopes[die.offset] = scope
-                places = tuple(one for one in extent(self._dwarf, die, known.base) if one[0] < one[1])
-                if places:
-                    known.functions.append((places, die))
+                if die.offset not in known.scopes:
+                    known.scopes[die.offset] = scope
+                    places = tuple(one for one in extent(self._dwarf, die, known.base) if one[0] < one[1])
+                    if places:
+                        known.functions.append((places, die))
+                if inside and die.has_children:
+                    self._walk(known, die, f"{scope}{text(self._named(die), 'DW_AT_name')}::", deep=True, inside=True)
+            elif inside and die.tag in LIVING and die.has_children:
+                self._walk(known, die, scope, deep=True, inside=True)
             elif die.tag in SCOPES and (deep or die.tag in ("DW_TAG_namespace", "DW_TAG_module")):
                 name = text(die, "DW_AT_name")
-                if die.tag == "DW_TAG_namespace" and not name:
-                    name = "(anonymous namespace)"
-                self._walk(known, die, f"{scope}{name}::", deep=deep)
+                if not name:
+                    name = "(anonymous namespace)" if die.tag == "DW_TAG_namespace" else "{...}"
+                self._walk(known, die, f"{scope}{name}::", deep=deep, inside=inside)
 
     def _block(self, unit: Unit, known: _Unit, die: Any) -> Block:
         found = self._blocks.get(die.offset)
@@ -273,7 +313,7 @@ def is_called(origin: Origin, name: str) -> bool:
     """
     if name == origin.linkage:
         return True
-    wanted = name.partition("(")[0] if not name.startswith("(") else name
+    wanted = in_two(name)[0]
     known = origin.name
     if "<" not in wanted:
         known = _without_arguments(known)

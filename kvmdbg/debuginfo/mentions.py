@@ -26,9 +26,9 @@ class Mentions:
         self._known_bases: list[int | None] = []
 
     def units(self, name: bytes, offsets: list[int]) -> set[int]:
-        """At which of these offsets, in order, units begin where a name stands."""
-        places = self._places(name + b"\0")
-        wanted = [name + b"\0", *(place.to_bytes(4, "little") for place in places)]
+        """At which of these offsets, in order, units begin where a name stands, alone or with arguments."""
+        places = [*self._places(name + b"\0"), *self._places(name + b"<")]
+        wanted = [name + b"\0", name + b"<", *(place.to_bytes(4, "little") for place in places)]
         pattern = re.compile(b"|".join(map(re.escape, wanted)))
         at = {bisect_right(offsets, one.start()) - 1 for one in pattern.finditer(self._bytes)}
         found = {offsets[index] for index in at if index >= 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -39,6 +40,13 @@ def functions(files: DebugFiles) -> Iterator[Definition]:
                 type = info.function_type(block.entry)
                 name = known.shown(origin)
                 declared = type.declaring(origin.name) if type is not None and name == origin.name else name
+                if (
+                    name != origin.name
+                    and type is not None
+                    and type.target is not None
+                    and not _is_untyped(origin.name)
+                ):
+                    declared = type.target.declaring(name)
                 static = "" if known.is_external(origin) else "static "
                 yield Definition(origin.name, f"{static}{declared};", origin.file, origin.line, block.entry + base)
 
@@ -78,7 +86,9 @@ def types(files: DebugFiles) -> Iterator[Definition]:
             elif die.tag == "DW_TAG_base_type":
                 yield Definition(name, info.reader.type_of(die).name, unit.path, 0)
             else:
-                yield Definition(name.rpartition(" ")[2], f"{name};", file, line)
+                plain = re.sub("^(struct|class|union|enum) ", "", name)
+                shown = plain if info.reader.language(die) == "c++" else name
+                yield Definition(plain, f"{shown};", file, line)
 
 
 def _units(files: DebugFiles) -> Iterator[tuple[Dwarf, Unit, int, DebugInfo]]:
@@ -88,6 +98,13 @@ def _units(files: DebugFiles) -> Iterator[tuple[Dwarf, Unit, int, DebugInfo]]:
             for unit in dwarf.advancing("Reading the names", dwarf.units()):
                 with dwarf.lock, damage(dwarf.path, "debug information"):
                     yield dwarf, unit, base, info
+
+
+def _is_untyped(name: str) -> bool:
+    """Whether a function of C++ has no type that it returns written before it: constructors and the like."""
+    scope, _, own = name.rpartition("::")
+    within = scope.partition("<")[0].rpartition("::")[2]
+    return own in (within, f"~{within}") or bool(re.match(r"operator (?!new|delete)\w", own))
 
 
 def _has_type(die: Any) -> bool:

@@ -66,6 +66,8 @@ class TypeReader:
             return known
         size = die.attributes.get("DW_AT_byte_size")
         made = self._types[place] = CType("void", text(die, "DW_AT_name"), int(size.value) if size is not None else 0)
+        if "DW_AT_alignment" in die.attributes:
+            made.alignment = int(die.attributes["DW_AT_alignment"].value)
         getattr(self, f"_{die.tag.removeprefix('DW_TAG_')}", self._other)(die, made)
         return made
 
@@ -79,12 +81,16 @@ class TypeReader:
         )
         made.signed = encoding in (5, 6)
         made.language = self.language(die)
-        if made.kind == "char":
-            made.prefix = _WIDE.get(made.given, "")
+        if made.kind == "char" or made.given == "wchar_t":
+            made.kind, made.prefix = "char", _WIDE.get(made.given, "")
         words = made.given.split()
         if len(words) > 1 and words[-1] == "int" and words != ["unsigned", "int"]:
             words.remove("int")  # "long unsigned int" is called "unsigned long"
         made.given = " ".join(sorted(words, key=lambda word: word != "unsigned"))
+
+    def _unspecified_type(self, die: Any, made: CType) -> None:
+        if made.given == "decltype(nullptr)":
+            made.kind, made.size = "uint", self._file.bits // 8
 
     def _pointer_type(self, die: Any, made: CType) -> None:
         made.kind = "pointer"

@@ -213,12 +213,11 @@ class Variables:
         name = name.replace("(anonymous namespace)::", "")
         if "(" in name:
             return None  # a function with its types
+        is_outer, name = name.startswith("::"), name.removeprefix("::")
         scope, within, plain = name.rpartition("::")
-        if within and scope and (one := self._inside_of(scope, plain)) is not None:
+        if within and (one := self._inside_of(scope, plain)) is not None:
             return one
-        if within and not scope:
-            name = plain
-        found = self.function() if not within else None
+        found = self.function() if not within and not is_outer else None
         if found is not None:
             for one in reversed(self._inside(*found)):
                 if one.name == name:

@@ -97,6 +97,18 @@ class Abi:
         made.kind, made.prefix = "char", prefix
         return made
 
+    def alignment(self, type: CType) -> int:
+        """To a multiple of how many bytes values of it are aligned, in structures, too."""
+        full = type.resolved
+        if type.alignment or full.alignment:
+            return max(type.alignment, full.alignment)
+        if full.kind == "array" and full.target is not None and not full.is_vector:
+            return self.alignment(full.target)
+        if full.is_structure:
+            return max((self.alignment(one.type) for one in full.members), default=1)
+        size = full.size // 2 if full.kind == "complex" else full.size
+        return max(size if self.long_size == 8 or full.is_vector else min(size, 4), 1)
+
     def promoted(self, type: CType) -> CType:
         """The integer promotions."""
         return self.int if type.is_integer and type is not ctype.EXACT and type.size < 4 else type.bare

@@ -17,6 +17,7 @@ from kvmdbg.language.overloads import Overload, best
 from kvmdbg.language.types import LINEAR
 
 CASTS = frozenset(["static_cast", "reinterpret_cast", "const_cast"])
+_NESTED = re.compile(r"(?:::\w+)+")
 _TEMPLATE = re.compile(r"(<(?:[^<>()]|<(?:[^<>]|<[^<>]*>)*>)*>)(?:\([^()]*\))?")
 """The arguments of a template, and the types of a function's parameters."""
 
@@ -125,6 +126,11 @@ class Classes(Initialisers):
         if self._scope is None or not self.text.startswith("<", self.end_of_token()):
             return None
         match = _TEMPLATE.match(self.text, self.end_of_token())
+        if match is not None and (nested := _NESTED.match(self.text, match.end(1))) is not None:
+            name = re.sub(r",(?! )", ", ", self.text[self._start : nested.end()])
+            if (static := self._scope.variable(name)) is not None:
+                self._skip_to(nested.end())
+                return self._declared(name, static, column)
         for end in (match.end(), match.end(1)) if match is not None else ():
             name = re.sub(r",(?! )", ", ", self.text[self._start : end])
             found = self._scope.variable(name)
@@ -212,16 +218,25 @@ class Classes(Initialisers):
         function = code.Symbol(column=column, type=U64, name=methods[0].symbol or f"{owner.given}::{name}")
         return code.MemberFunction(column=column, type=made, function=function)
 
-    def _by_operator(self, op: str, left: Node, right: Node, column: int) -> Node | None:
-        """The member function that an operator between these means; None where there is none."""
-        type = left.type
-        if not type.is_structure or type.language != "c++":
+    def _by_operator(self, op: str, left: Node, right: Node | None, column: int) -> Node | None:
+        """The function that an operator between these means, or before the first; None where there is none."""
+        operands = [left] if right is None else [left, right]
+        owner = next((one.type for one in operands if one.type.is_structure and one.type.language == "c++"), None)
+        if owner is None:
             return None
-        methods, way = type.methods_named(f"operator{op}")
-        chosen = best(methods, [right.type])
-        if chosen is None:
+        methods, way = left.type.methods_named(f"operator{op}") if left.type.is_structure else ([], [])
+        chosen = best(methods, [one.type for one in operands[1:]])
+        if chosen is not None:
+            for one in way:
+                left = self._field(left, one, column)
+            function = self._method(left, [chosen], column)
+            return self._called_with(function, chosen.type, operands[1:], column)
+        within = owner.resolved.given.partition("<")[0].rpartition("::")[0]
+        names = [f"operator{op}", *([f"{within}::operator{op}"] if within else [])]
+        free = [Overload(*each) for name in names for each in (self._scope.overloads(name) if self._scope else ())]
+        outer = best(free, [one.type for one in operands])
+        if outer is None:
             return None
-        for one in way:
-            left = self._field(left, one, column)
-        function = self._method(left, [chosen], column)
-        return self._called_with(function, chosen.type, [right], column)
+        return self._called_with(
+            code.Symbol(column=column, type=outer.type, name=outer.name), outer.type, operands, column
+        )

@@ -105,6 +105,8 @@ class CType:
     scoped = False
     is_empty = False
     """Of a structure: it is known, and has no members and no bytes."""
+    alignment = 0
+    """In bytes, where the source says it; else as its size and its parts ask for: see Abi.alignment."""
     counted_by: Any = None
     """Of an array whose ``count`` is known only while its function runs: by what debuginfo/variables.py finds it."""
 

@@ -105,7 +105,7 @@ def _static(one: Static, depth: int) -> list[str]:
 def _methods(type: CType) -> list[tuple[str, str]]:
     """The member functions, those of one name together, as gdb declares them: who may use each, and its text."""
     shown = [one for one in type.methods if not one.made]
-    names = list(dict.fromkeys(one.name for one in shown))
+    names = list(dict.fromkeys(one.name for one in type.methods))
     own = type.given.partition("<")[0].rpartition("::")[2]
     found = []
     for one in (method for name in names for method in shown if method.name == name):

@@ -288,7 +288,8 @@ class Parser(Classes):
             one = given[index]
             if parameter.reference and not one.type.reference:
                 if not isinstance(one, code.Memory):
-                    raise self.fail(f"an argument that is a {parameter} must be in memory", one.column)
+                    given[index] = self._put_beside(one, parameter)
+                    continue
                 given[index] = operators.address_of(one, one.column, self.pointer_size)
         takes = list(wanted or ())
         for one in given[len(takes) :]:
@@ -305,6 +306,15 @@ class Parser(Classes):
             )  # fmt: skip
             return code.Memory(column=column, type=result.target, address=call, where=LINEAR, reference=result)
         return code.GuestCall(column=column, type=result, function=function, arguments=tuple(given), takes=tuple(takes))
+
+    def _put_beside(self, value: Node, parameter: CType) -> Node:
+        """What is in no memory as an argument that is a reference: its bytes, which the call puts on the stack."""
+        target = parameter.target
+        if target is None or not (parameter.rvalue or "const" in target.qualifiers):
+            raise self.fail(f"an argument that is a {parameter} must be in memory", value.column)
+        if target.is_number:
+            value = operators.Cast(column=value.column, type=target, operand=self._number_of(value))
+        return code.Chars(column=value.column, type=array_of(self.abi.char, target.size), operand=value)
 
     def _promoted(self, type: CType) -> CType:
         """What an argument is that no parameter is declared for: an int at least, a double."""

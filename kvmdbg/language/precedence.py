@@ -21,6 +21,11 @@ _BINARY = {
 }
 _ASSIGNMENTS = frozenset(["=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>="])
 
+_WORDS = {
+    "and": "&&", "or": "||", "not": "!", "bitand": "&", "bitor": "|", "xor": "^", "compl": "~", "not_eq": "!=",
+}  # fmt: skip
+"""Source: ISO C++, 5.5 (alternative tokens)."""
+
 NESTING = 40  # of brackets and prefixes
 DEPTH = 60  # of operators, so that the generated source stays within what Python's parser takes
 MOST_ELEMENTS = 10000
@@ -96,6 +101,9 @@ class Operators(Declarators):
         node = self._ternary()
         if self._kind == "op" and self._token in _ASSIGNMENTS:
             column, op = self._start, self._token[:-1]
+            if op and node.type.is_structure and (called := self._by_assignment(node, column)) is not None:
+                self._nesting -= 1
+                return called
             target = self._target(node, column, self._token)
             self._take()
             node = self._assigned(target, self._value_for(target), op, column)
@@ -126,6 +134,15 @@ class Operators(Declarators):
 
     def _fitting(self, type: CType, value: Node, column: int) -> Node:
         raise NotImplementedError
+
+    def _by_assignment(self, node: Node, column: int) -> Node | None:
+        """What a class of C++ has for ``+=`` and the like, which is next; None for nothing."""
+        kept = dict(self.__dict__)
+        op = self._take()
+        called = self._by_operator(op, node, self._assignment(), column)
+        if called is None:
+            self.__dict__.update(kept)
+        return called
 
     def _value_for(self, target: Target) -> Node:
         """What stands behind an assignment: an expression, or the items of a whole array or structure."""
@@ -191,28 +208,36 @@ class Operators(Declarators):
 
     def _binary(self, least: int) -> Node:
         node = self._unary()
-        while self._kind == "op" and _BINARY.get(self._token, 0) >= least:
-            if self._prefix and self._token == "&" and not self.text[self._start + 1 :].strip():
+        while _BINARY.get(op := self._symbol(), 0) >= least:
+            if self._prefix and op == "&" and not self.text[self._start + 1 :].strip():
                 break  # "continue 5 &"
-            column, level = self._start, _BINARY[self._token]
-            op = self._take()
+            column, level = self._start, _BINARY[op]
+            self._take()
             right = self._binary(level + 1)
             node = self._several(node, right, column) if op == "@" else self._combined(op, node, right, column)
         return node
+
+    def _symbol(self) -> str:
+        """The operator that is next, "" for none; C++ has words for some."""
+        if self._kind == "op":
+            return self._token
+        if self._kind != "word" or self._token not in _WORDS or self._scope is None or self._scope.language != "c++":
+            return ""
+        return _WORDS[self._token]
 
     @property
     def _truth(self) -> CType:
         """The type of a comparison: int in C, bool in C++."""
         return BOOL if self._scope is not None and self._scope.language == "c++" else self.abi.int
 
-    def _by_operator(self, op: str, left: Node, right: Node, column: int) -> Node | None:
+    def _by_operator(self, op: str, left: Node, right: Node | None, column: int) -> Node | None:
         raise NotImplementedError
 
     def _member_address(self, column: int) -> Node | None:
         raise NotImplementedError
 
     def _combined(self, op: str, left: Node, right: Node, column: int) -> Node:
-        if left.type.is_structure and (called := self._by_operator(op, left, right, column)) is not None:
+        if (called := self._by_operator(op, left, right, column)) is not None:
             return self._checked(called)
         left, right = self._number_of(left), self._number_of(right)
         if op in ("&&", "||"):
@@ -256,9 +281,12 @@ class Operators(Declarators):
 
     def _prefixed(self) -> Node:
         column = self._start
-        if self._is("-", "~", "+"):
-            op = self._take()
-            operand = self._number_of(self._unary())
+        if (op := self._symbol()) in ("-", "~", "+"):
+            self._take()
+            operand = self._unary()
+            if (called := self._by_operator(op, operand, None, column)) is not None:
+                return called
+            operand = self._number_of(operand)
             if op == "+":
                 type = self.abi.promoted(operand.type)
                 return operators.Cast(column=column, type=type, space=operand.space, operand=operand)
@@ -266,12 +294,17 @@ class Operators(Declarators):
                 return operators.negated(op, operand, column, self.abi)
             except operators.TypeMismatch as error:
                 raise self.fail(str(error), column) from None
-        if self._is("!"):
+        if op == "!":
             self._take()
-            return operators.Not(column=column, type=self._truth, operand=self._number_of(self._unary()))
+            operand = self._unary()
+            if (called := self._by_operator(op, operand, None, column)) is not None:
+                return called
+            return operators.Not(column=column, type=self._truth, operand=self._number_of(operand))
         if self._is("*"):
             self._take()
-            return self._dereferenced(self._unary(), column)
+            operand = self._unary()
+            called = self._by_operator("*", operand, None, column)
+            return called if called is not None else self._dereferenced(operand, column)
         if self._is("&"):
             self._take()
             if (pointed := self._member_address(column)) is not None:
@@ -298,6 +331,13 @@ class Operators(Declarators):
         if self._kind == "word" and self._token == "sizeof":
             self._take()
             return self._sizeof(column)
+        if (
+            self._kind == "word"
+            and self._token in ("alignof", "_Alignof")
+            and self.text[self.end_of_token() :].lstrip()[:1] == "("
+        ):
+            self._take()
+            return self._alignof(column)
         return self._postfixed()
 
     def _at_address(self, column: int) -> Node:
@@ -344,6 +384,16 @@ class Operators(Declarators):
         size = code.Number(column=column, value=to.size)
         offset = operators.Arithmetic(column=column, op="*", left=index, right=size, common=EXACT)
         return self._checked(code.Part(column=column, type=to, whole=array, offset=offset))
+
+    def _alignof(self, column: int) -> Node:
+        outer, self._colon = self._colon, True
+        self._take()
+        type = self._type("of alignof") if self._is_type() else self._comma().type
+        self._expect(")", "of alignof")
+        self._colon = outer
+        if type.by_mode:
+            return code.SizeOf(column=column, type=self.abi.int)
+        return code.Number(column=column, type=self.abi.int, value=self.abi.alignment(type))
 
     def _sizeof(self, column: int) -> Node:
         operand: Node | None = None

@@ -189,7 +189,7 @@ def test_expressions_of_the_source(dbg: Session, expression: str, shown: str | N
         ("global.weight % 2", "'%' works with integers only, not with double"),
         ("(struct nothing *)1", "there is no type 'struct nothing'"),
         ("&thing->flag", "a bit field has no address"),
-        ("table = 1", "cannot change a whole array"),
+        ("table = 1", "cannot be assigned to a"),
         ("thing->", "the name of a member is expected"),
         ("table@2", None),
         ("table[1]@0", "a count from 1"),
