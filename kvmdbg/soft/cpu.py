@@ -82,7 +82,7 @@ class SoftCpu(Running):
         self._device = DeviceWindow(self)
         self._keep: list[Any] = []
         self._set_hooks()
-        self._execute_registers = ExecuteRegisters(self)
+        self.execute_registers = ExecuteRegisters(self)
         self._told = ToldInstructions(self)
         self.msrs = MsrInstructions(self)
 
@@ -269,7 +269,7 @@ class SoftCpu(Running):
             return self.msrs.execute()
         if word == "breakpoint":
             self.instructions -= 1
-            self.debug_exit(1, why[1], self._execute_registers.armed.get(why[1], 0))
+            self.debug_exit(1, why[1], self.execute_registers.armed.get(why[1], 0))
             return True
         return self._invalid()
 
@@ -468,4 +468,4 @@ class SoftCpu(Running):
 
     def set_guest_debug(self, control: int, debugreg: tuple[int, ...] = ()) -> None:
         self._control, self.debugreg = control, debugreg or (0,) * 8
-        self._execute_registers.set(control, self.debugreg)
+        self.execute_registers.set(control, self.debugreg)

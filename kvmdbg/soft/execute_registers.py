@@ -25,9 +25,14 @@ class ExecuteRegisters:
         self._callback = library.FOR_CODE(self._reached)
 
     def _reached(self, uc: int, address: int, size: int, data: int) -> None:
-        if address in self.armed and not self._cpu.steps:
-            self._cpu.why = None  # RDMSR and WRMSR have a hook, too, which may have come first
-            self._cpu.end_with("breakpoint", address)
+        self.ends_before(address)
+
+    def ends_before(self, address: int) -> bool:
+        """End the run there, from within a hook, where a register is."""
+        if address not in self.armed or self._cpu.steps:
+            return False
+        self._cpu.end_with("breakpoint", address)
+        return True
 
     def set(self, control: int, debugreg: tuple[int, ...]) -> None:
         """As KVM_SET_GUEST_DEBUG has them."""

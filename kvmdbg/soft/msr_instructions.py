@@ -99,7 +99,7 @@ class MsrInstructions:
         return self._register.value
 
     def _reached(self, uc: int, address: int, size: int, data: int) -> None:
-        if self._lets_pass:
+        if self._lets_pass or self._cpu.execute_registers.ends_before(address):  # unicorn calls one hook that ends
             return
         index = self._read(library.REG_RCX) & 0xFFFFFFFF
         high = (self._read(library.REG_RDX) & 0xFFFFFFFF) << 32

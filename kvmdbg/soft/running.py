@@ -9,6 +9,7 @@ from kvmdbg.soft.exit_page import ExitPage
 from kvmdbg.x86.delivery import Event
 
 if TYPE_CHECKING:
+    from kvmdbg.soft.execute_registers import ExecuteRegisters
     from kvmdbg.soft.msr_instructions import MsrInstructions
 
 
@@ -22,6 +23,7 @@ class Running(ExitPage):
     pieces: list[tuple[int, int, int]]
     """Writes to devices by the instruction that is done: address, size, value."""
     msrs: MsrInstructions
+    execute_registers: ExecuteRegisters
 
     @property
     def steps(self) -> bool:

@@ -95,7 +95,9 @@ def test_a_breakpoint_in_a_register_stops_before_it(tmp_path: Path, instruction:
     with kvmdbg.open(tmp_path / "guest.bin", engine="soft", serial="none", irqchip="none", machine="bare") as dbg:
         dbg.set("breakpoint-hold", "register") if hasattr(dbg, "set") else None
         dbg.breakpoint_hold = "register"
+        dbg.break_at(0x1000)
         dbg.break_at(0x1007)
+        assert dbg.run(timeout=60).pc == 0x1000
         stop = dbg.run(timeout=60)
         assert stop.reason == "breakpoint"
         assert stop.pc == 0x1007
