@@ -158,12 +158,14 @@ class SoftCpu(Running):
             raise InterruptedError(errno.EINTR, "Interrupted")
 
     def take_changes(self) -> None:
+        if self.vm.code_changed:
+            self.msrs.code_changed()
         self.vm.drop_translations()
         self.flush_regs()
         if self.context_changed or self.vm.registers_touched:
             self.state.load()
             self.context_changed = self.vm.registers_touched = False
-        self.msrs.before_first_run()
+        self.msrs.before_run()
 
     def go(self, count: int) -> bool:
         vm, state = self.vm, self.state

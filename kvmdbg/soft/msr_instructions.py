@@ -52,11 +52,14 @@ class MsrInstructions:
         self._on_code = library.FOR_CODE(self._reached)
         self._on_translated = FOR_TRANSLATED(self._translated)
         self._library.hook(self._uc, library.HOOK_TRANSLATED, self._on_translated)
-        self._has_run = False
+        self._is_told = False
+        self._looked_through = set[int]()
+        """Pages."""
 
     # --- where they are ----------------------------------------------------------------------------
 
     def _translated(self, uc: int, now: ctypes._Pointer[UcTb], before: ctypes._Pointer[UcTb], data: int) -> None:
+        self._is_told = True
         block = now.contents
         if self._library.quick.uc_vmem_read(self._uc, block.pc, library.EXECUTE, self._code, block.size):
             return
@@ -75,13 +78,20 @@ class MsrInstructions:
             at = code.find(b"\x0f", at + 1)
         return bool(self.found)
 
-    def before_first_run(self) -> None:
-        """Of the very first code unicorn does not tell that it has been translated."""
-        if not self._has_run:
-            self._has_run = True
-            state = self._cpu.state
-            self._look(state.pc, self._vm.bytes_at(state, state.pc, PAGE))
-            self.hold()
+    def before_run(self) -> None:
+        """Look through the page at hand where unicorn would not tell that it translates there: it does so when a run
+        has come to code beyond its first translated piece once, which steps may not do for long."""
+        state = self._cpu.state
+        page = state.pc & -PAGE
+        if self._is_told or page in self._looked_through:
+            return
+        self._looked_through.add(page)
+        self._look(page, self._vm.bytes_at(state, page, PAGE + 1))
+        self.hold()
+
+    def code_changed(self) -> None:
+        """What has been looked through may hold other instructions."""
+        self._looked_through.clear()
 
     def hold(self) -> None:
         """Lay the hooks, between two runs."""

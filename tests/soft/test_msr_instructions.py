@@ -101,3 +101,15 @@ def test_a_breakpoint_in_a_register_stops_before_it(tmp_path: Path, instruction:
         stop = dbg.run(timeout=60)
         assert stop.reason == "breakpoint"
         assert stop.pc == 0x1007
+
+
+def test_one_under_a_breakpoint_s_trap_is_found_when_the_trap_is_out(tmp_path: Path) -> None:
+    """Each run is a step then, of which unicorn tells no translation."""
+    with opened(tmp_path, "mov ecx, 0x12345\nnop\nrdmsr\nmov bp, 1") as dbg:
+        dbg.breakpoint_hold = "planted"
+        places = (0x1000, 0x1006, 0x100C, 0x100F, 0x1015, 0x1016)
+        for place in places:
+            dbg.break_at(place)
+        assert [dbg.run(timeout=60).pc for _ in places] == list(places)
+        assert dbg.run(timeout=60).reason == "halted"
+        assert dbg.regs.bp == 0x600D
