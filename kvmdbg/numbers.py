@@ -6,7 +6,7 @@ import re
 
 from kvmdbg.errors import UsageError
 
-_SIZE = re.compile(r"(0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|[0-9][0-9_]*)(?:([kKmMgGtT])(?:i?[bB])?)?$")
+_SIZE = r"(0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|[0-9][0-9_]*)(?:([kKmMgGtT])(?:i?[bB])?)?$"
 _SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
 
@@ -20,7 +20,7 @@ def number(text: str) -> int:
 
 def size(text: str) -> int:
     """A size in bytes: a number in any base, with K, M, G or T (powers of 1024; "KiB" and "KB" mean the same)."""
-    match = _SIZE.match(text.strip())
+    match = re.match(_SIZE, text.strip())
     if match is None:
         raise UsageError(f"'{text}' is no size such as 2M, 0x200000 or 1G")
     return number(match[1]) << _SHIFTS[(match[2] or "").lower()]

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from kvmdbg.errors import UsageError
 from kvmdbg.record import record
 
-_NAME = re.compile(r"[A-Za-z_][\w.-]*( [A-Za-z_][\w.-]*)?")
-_WORDS = re.compile(r"\s*([A-Za-z_][\w.-]*)(\s+[A-Za-z_][\w.-]*)?")
+_NAME = r"[A-Za-z_][\w.-]*( [A-Za-z_][\w.-]*)?"
+_WORDS = r"\s*([A-Za-z_][\w.-]*)(\s+[A-Za-z_][\w.-]*)?"
 
 
 @record
@@ -32,13 +32,13 @@ class Aliases:
 
     def add(self, alias: Alias) -> None:
         """Enter one; another of its name goes. UsageError where nothing can be called so."""
-        if not _NAME.fullmatch(alias.name):
+        if not re.fullmatch(_NAME, alias.name):
             raise UsageError(f"'{alias.name}' cannot be an alias: one word or two of letters, digits, _ - and .")
         self._known[alias.name] = alias
 
     def expand(self, line: str) -> str:
         """The line with the alias that it begins with, if any, replaced by what it means."""
-        match = _WORDS.match(line) if self._known else None
+        match = re.match(_WORDS, line) if self._known else None
         if match is None:
             return line
         both = f"{match[1]} {match[2].strip()}" if match[2] else ""

@@ -17,7 +17,7 @@ from kvmdbg.engine.stops import FatalStop, Stop
 def stop_report(dbg: Interpreter, stop: Stop) -> StopReport:
     """A part of the context that cannot be shown says why."""
     text = stop.describe()
-    line = dbg.session.source.quick_at(stop.pc)
+    line = dbg.session.source.quick_at(stop.pc) if dbg.session.files.may_have_lines else None
     place = f"({os.path.basename(line.file)}:{line.line})" if line is not None else ""
     known = [one for one in (address_label(dbg, stop.pc), place) if one]
     if known:

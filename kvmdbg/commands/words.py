@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from kvmdbg.commands.interpreter import Interpreter
     from kvmdbg.language.ctype import CType
 
-_WORD = re.compile(r"[$\w]*$")
-_TAG = re.compile(r"\b(struct|union|enum|class)\s+$")
-_FILE = re.compile(r"([\w./+-]+):(\d*)$")
+_WORD = r"[$\w]*$"
+_TAG = r"\b(struct|union|enum|class)\s+$"
+_FILE = r"([\w./+-]+):(\d*)$"
 _CLOSES = {")": "(", "]": "["}
 VECTORS = tuple(f"{kind}{number}" for kind, count in (("xmm", 16), ("ymm", 16), ("st", 8)) for number in range(count))
 SHORT_TYPES = tuple(f"{sign}{bits}" for sign in "us" for bits in (8, 16, 32, 64))
@@ -26,7 +26,7 @@ MOST_LINES = 200
 def words_of_expression(prefix: str, dbg: Interpreter) -> list[str]:
     """Completions of an expression's last word: registers, functions and variables after ``$``, members behind ``.``
     and ``->``, types behind ``struct`` and the like, else symbols, variables, enumerators and types of the source."""
-    match = _WORD.search(prefix)
+    match = re.search(_WORD, prefix)
     assert match is not None
     start, last = prefix[: match.start()], match[0]
     if last.startswith("$"):
@@ -40,7 +40,7 @@ def words_of_expression(prefix: str, dbg: Interpreter) -> list[str]:
         if not names and dotted is not None and "." in dotted[0].lstrip("."):
             start, last = prefix[: dotted.start()], dotted[0]
             names = dbg.symbol_names(last)
-    elif (tag := _TAG.search(start)) is not None:
+    elif (tag := re.search(_TAG, start)) is not None:
         names = [name.partition(" ")[2] for name in types_of_source(dbg) if name.startswith(tag[1] + " ")]
     elif last:
         names = [*dbg.symbol_names(last), *variables_of_source(dbg), *_plain_types(dbg)]
@@ -56,7 +56,7 @@ def words_of_location(prefix: str, dbg: Interpreter) -> list[str]:
     source = dbg.session.source
     if not source.is_listed:
         return words_of_expression(prefix, dbg)
-    match = _FILE.fullmatch(prefix)
+    match = re.fullmatch(_FILE, prefix)
     if match is not None:
         with suppress(KvmdbgError):
             lines = sorted({line.line for line in source.lines_of(match[1])})

@@ -62,6 +62,11 @@ class DebugFiles:
         return found
 
     @property
+    def may_have_lines(self) -> bool:
+        """Whether any of them may tell source lines: an ELF file does by DWARF, others have been read with theirs."""
+        return bool(self.listed_lines) or any(_is_elf(path) for path, _ in self.placed)
+
+    @property
     def has_large(self) -> bool:
         """Whether there is a file whose debug information takes long to read."""
         return any(dwarf.is_large for dwarf, _ in self.dwarf())
@@ -150,3 +155,11 @@ class DebugFiles:
         for found in self._read.values():
             self.symbols.add(found.symbols)
         self._changed()
+
+
+def _is_elf(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == b"\x7fELF"
+    except OSError:
+        return False

@@ -15,13 +15,14 @@ from kvmdbg.engine.retreat import GuardSpoilt
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.saved_regs import RIP
 from kvmdbg.kvm.saved_regs import SIZE as REGS_SIZE
-from kvmdbg.x86.faults import UD
 
 if TYPE_CHECKING:
     from kvmdbg.engine.post_mortem import LastRun
     from kvmdbg.x86.faults import Fault, State
 
 UD2 = b"\x0f\x0b"
+TRAPS = {INT3: 3, INT1: 1}
+"""Instructions of one byte, and the exceptions that they raise."""
 
 
 class LastExits(ExitLoop):
@@ -79,7 +80,7 @@ class LastExits(ExitLoop):
             return self.guards.step_without_guards()
         own = self.own_trap()
         if own is not None:
-            return self.deliver(own, 0 if own == UD else 1)
+            return self.deliver(own, 1 if own in TRAPS.values() else 0)
         code = self.guest.space.code_at(self, self.pc, 15) or exit.instruction
         self.tell_of_empty_vector(stuck=True)
         text, size = self.guest.space.instruction_text(self, code)
@@ -96,7 +97,9 @@ class LastExits(ExitLoop):
         if exit.suberror != exits.SUBERROR_EMULATION:
             return None
         code = self.guest.space.code_at(self, self.pc, 15) or exit.instruction
-        return UD if code[:2] == UD2 else {INT3: 3, INT1: 1}.get(code[0] if code else 0)
+        from kvmdbg.x86.faults import UD  # what knows all faults takes long to import
+
+        return UD if code[:2] == UD2 else TRAPS.get(code[0] if code else 0)
 
     def tell_of_empty_vector(self, *, stuck: bool) -> None:
         """Where the guest got lost by an interrupt that nobody serves: say so, once for each vector."""

@@ -51,9 +51,9 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
 )
 LOOKED_AT = 4096
 """Bytes of a file by which it is told to be text."""
-_NO_TEXT = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
-_INTEL_HEX = re.compile(rb":[0-9A-Fa-f]{10,}\r?\n")
-_S_RECORD = re.compile(rb"S[0-9][0-9A-Fa-f]{8,}\r?\n")
+_NO_TEXT = rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]"
+_INTEL_HEX = rb":[0-9A-Fa-f]{10,}\r?\n"
+_S_RECORD = rb"S[0-9][0-9A-Fa-f]{8,}\r?\n"
 
 
 #: what to do with one, by the beginning of what it is; the first that fits is told.
@@ -102,15 +102,15 @@ def advice(what: str) -> str:
 
 
 def _text(data: bytes) -> str:
-    if len(data) < 8 or _NO_TEXT.search(data):
+    if len(data) < 8 or re.search(_NO_TEXT, data):
         return ""
     try:
         data.decode()
     except UnicodeDecodeError as error:
         if error.start < len(data) - 3 or len(data) < LOOKED_AT:  # otherwise a character is cut at the end
             return ""
-    if _INTEL_HEX.match(data):
+    if re.match(_INTEL_HEX, data):
         return "Intel HEX (objcopy -I ihex -O binary makes a flat image of it)"
-    if _S_RECORD.match(data):
+    if re.match(_S_RECORD, data):
         return "S-records (objcopy -I srec -O binary makes a flat image of it)"
     return "text"

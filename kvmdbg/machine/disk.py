@@ -12,6 +12,7 @@ import stat
 from typing import Any, NamedTuple
 
 from kvmdbg.errors import LoadError, UsageError
+from kvmdbg.record import record
 
 SECTOR, CD_SECTOR = 512, 2048
 FIRST_HARD_DISK, CD_DRIVE = 0x80, 0xE0
@@ -80,7 +81,8 @@ def _said_by_fat(sector: bytes) -> Geometry | None:
     return Geometry(total // (per_track * heads), heads, per_track)
 
 
-class Partition(NamedTuple):
+@record
+class Partition:
     """An entry of a partition table: where it begins and ends by LBA, and its end as the table has it."""
 
     active: bool
