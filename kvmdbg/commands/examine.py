@@ -287,7 +287,7 @@ def disassemble(
                 f"disassemble: the range has {end - start.address:#x} bytes, more than {MOST_OF_A_RANGE:#x}"
             )
         lines = code_lines(dbg, start.address, end=end, space=start.space)
-        return Disassembly(_explained(dbg, lines, flags), raw, syntax)
+        return Disassembly(_explained(dbg, lines, flags), raw, syntax, wanted=raw)
     known = examined(dbg)
     if text:
         place = dbg.place(text) if text.isdigit() else location_place(dbg.session.locations.find(text, entry=True))
@@ -299,11 +299,11 @@ def disassemble(
     if near is not None and 0 < near[0].size <= MOST_OF_A_FUNCTION:
         symbol = near[0]
         lines = code_lines(dbg, symbol.address, end=symbol.address + symbol.size)
-        return Disassembly(_explained(dbg, lines, flags), raw, syntax, f"Function {symbol.name}:")
+        return Disassembly(_explained(dbg, lines, flags), raw, syntax, f"Function {symbol.name}:", wanted=raw)
     lines = code_lines(dbg, place.address, 10, space=place.space)
     known.code = lines[-1].address + len(lines[-1].data) if lines else None
     dbg.repeat_line = f"disassemble /{flags}" if flags else "disassemble"
-    return Disassembly(_explained(dbg, lines, flags), raw, syntax)
+    return Disassembly(_explained(dbg, lines, flags), raw, syntax, wanted=raw)
 
 
 def _flags(text: str, flags: str) -> tuple[str, str]:

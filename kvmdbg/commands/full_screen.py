@@ -10,7 +10,7 @@ from kvmdbg.commands import layouts
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import RestType, WordType
 from kvmdbg.commands.registry import command
-from kvmdbg.commands.results import Message, Result
+from kvmdbg.commands.results import Message, Result, Table
 from kvmdbg.errors import UsageError
 
 PANES = (
@@ -30,8 +30,12 @@ class FullScreen:
     show: Callable[[], None] | None = None
     focus: Callable[[str], None] | None = None
     """Chooses a pane while the whole screen is shown."""
-    height: Callable[[str], int] | None = None
-    """How many lines of a pane are seen; UsageError where it is not shown."""
+    size: Callable[[str], tuple[int, int]] | None = None
+    """How many lines and columns of a pane are seen; UsageError where it is not shown."""
+    panes: Callable[[], list[tuple[str, bool]]] | None = None
+    """The panes that are shown, and which of them has been chosen."""
+    redraw: Callable[[], None] | None = None
+    """Draws the whole screen anew."""
     leave: Callable[[], None] | None = None
 
 
@@ -53,6 +57,7 @@ LayoutArg = Annotated[
     str, WordType("src|asm|split|regs|next|prev|NAME", lambda dbg: [*_layout_names(dbg), "next", "prev"])
 ]
 HeightArg = Annotated[str, RestType("[+|-]LINES")]
+WidthArg = Annotated[str, RestType("[+|-]COLUMNS")]
 NewArg = Annotated[str, RestType("{ [-horizontal] PANE WEIGHT … }", words=(*OF_GDB, *PANES[2:], SIDE, "-horizontal"))]
 
 
@@ -62,9 +67,9 @@ def tui(dbg: Interpreter) -> Result | None:
 
     The same commands are typed at the bottom; F2 changes what the lower pane shows, a click or F3 chooses the pane that
     PgUp and PgDn scroll, Ctrl-D comes back to the shell. A click into a chosen code pane sets a breakpoint there, or
-    deletes it. `list` moves the source pane. `layout` chooses which panes there are, `winheight` how high one is,
-    `focus` a pane by its name: the next session has them as this one leaves them. `display` fills the pane of what is
-    watched, `set tui-memory ADDRESS` that of memory.
+    deletes it. `list` moves the source pane. `layout` chooses which panes there are, `winheight` and `winwidth` how
+    large one is, `focus` a pane by its name: the next session has them as this one leaves them. `display` fills the
+    pane of what is watched, `set tui-memory ADDRESS` that of memory.
     """
     show = dbg.kept(FullScreen).show
     if show is None:
@@ -140,19 +145,56 @@ def winheight(dbg: Interpreter, pane: PaneArg, lines: HeightArg = "") -> Result 
 
     `winheight PANE` alone forgets what it was given.
     """
+    return _sized(dbg, pane, lines, "tui-sizes", 0)
+
+
+@command("winwidth", aliases=("ww",), group="support", example="winwidth src 70")
+def winwidth(dbg: Interpreter, pane: PaneArg, columns: WidthArg = "") -> Result | None:
+    """Give a pane of the full-screen mode (tui) so many columns, more (+COLUMNS) or fewer (-COLUMNS), or the usual.
+
+    What stands above and below it is as wide. `winwidth PANE` alone forgets what it was given.
+    """
+    return _sized(dbg, pane, columns, "tui-widths", 1)
+
+
+def _sized(dbg: Interpreter, pane: str, text: str, setting: str, axis: int) -> Result | None:
     name = pane_of(pane)
-    kept = {one: size for one, size in dbg.settings["tui-sizes"].items() if one != name}
-    if not lines:
-        dbg.settings["tui-sizes"] = kept
+    kept = {one: size for one, size in dbg.settings[setting].items() if one != name}
+    if not text:
+        dbg.settings[setting] = kept
         return None
-    match = re.fullmatch(r"([+-]?)\s*(\d+)", lines)
+    match = re.fullmatch(r"([+-]?)\s*(\d{1,4})", text)
     if match is None:
-        raise UsageError(f"'{lines}' is no number of lines")
+        raise UsageError(f"'{text}' is no number of {('lines', 'columns')[axis]}")
     size = int(match[2])
     if match[1]:
-        height = dbg.kept(FullScreen).height
-        if height is None:
+        seen = dbg.kept(FullScreen).size
+        if seen is None:
             return NEEDS_IT
-        size = height(name) + (size if match[1] == "+" else -size)
-    dbg.settings["tui-sizes"] = {**kept, name: max(size, 1)}
+        size = seen(name)[axis] + (size if match[1] == "+" else -size)
+    dbg.settings[setting] = {**kept, name: max(size, 1)}
     return None
+
+
+@command(
+    "refresh", group="support", example="refresh", varies="it needs the full-screen mode",
+)  # fmt: skip
+def refresh(dbg: Interpreter) -> Result | None:
+    """Draw the screen of the full-screen mode (tui) anew, as Ctrl-L."""
+    redraw = dbg.kept(FullScreen).redraw
+    if redraw is None:
+        return NEEDS_IT
+    redraw()
+    return None
+
+
+@command("info win", group="info", example="info win", varies="it needs the full-screen mode")
+def info_win(dbg: Interpreter) -> Result:
+    """List the panes that the full-screen mode (tui) shows, with their lines and columns, and which has the focus."""
+    screen = dbg.kept(FullScreen)
+    if screen.panes is None or screen.size is None:
+        return NEEDS_IT
+    rows = tuple(
+        (name, *map(str, screen.size(name)), "(has focus)" if chosen else "") for name, chosen in screen.panes()
+    )
+    return Table("panes", ("Name", "Lines", "Columns", "Focus"), rows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 
 from kvmdbg.errors import UsageError
 from kvmdbg.record import record
@@ -89,12 +90,19 @@ def _parsed(words: list[str]) -> tuple[Split, list[str]]:
     return Split(beside, tuple(parts)), words
 
 
+FEWEST = 2
+"""Lines of a pane, with its title, that are left to it where another one was asked to be high."""
+
+
 def shared(total: int, shares: Sequence[Share], wanted: Sequence[int | None]) -> list[int]:
-    """How many of ``total`` lines each part gets; ``wanted`` is what the user has asked for."""
+    """How many of ``total`` lines each part gets; ``wanted`` is what the user has asked for.
+
+    Where there is not enough for all the others give way, down to FEWEST lines each.
+    """
     sizes = [share.least if size is None else size for share, size in zip(shares, wanted, strict=True)]
     while sum(sizes) > total and max(sizes) > 0:
-        most = max(sizes)
-        sizes[sizes.index(most)] -= 1
+        giving = [at for at, size in enumerate(sizes) if wanted[at] is None and size > FEWEST] or range(len(sizes))
+        sizes[max(giving, key=lambda at: sizes[at])] -= 1
     while (left := total - sum(sizes)) > 0:
         growing = [at for at, one in enumerate(shares) if wanted[at] is None and sizes[at] < one.most]
         if not growing:
@@ -104,17 +112,28 @@ def shared(total: int, shares: Sequence[Share], wanted: Sequence[int | None]) ->
     return sizes
 
 
+def _widest(part: Split | str, widths: Mapping[str, int]) -> int | None:
+    panes = [part] if isinstance(part, str) else part.panes()
+    return max((widths[pane] for pane in panes if pane in widths), default=None)
+
+
 def spaces(
-    layout: Split, rows: int, columns: int, share: Callable[[str, int], Share], wanted: Mapping[str, int]
+    layout: Split,
+    rows: int,
+    columns: int,
+    share: Callable[[str, int], Share],
+    wanted: Mapping[str, int],
+    widths: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[Path, tuple[int, int]]:
-    """Lines and columns of each part. ``share`` gives that of a pane with its weight, ``wanted`` asked-for heights."""
+    """Lines and columns of each part. ``share`` gives that of a pane with its weight, ``wanted`` asked-for heights,
+    ``widths`` asked-for columns: what stands beside others has the widest that one of its panes was given."""
     found: dict[Path, tuple[int, int]] = {(): (rows, columns)}
 
     def divide(split: Split, path: Path, rows: int, columns: int) -> None:
         weights = [weight for _, weight in split.parts]
         if split.beside:
             across = [Share(weight) for weight in weights]
-            sizes = shared(columns - len(weights) + 1, across, [None] * len(weights))
+            sizes = shared(columns - len(weights) + 1, across, [_widest(one, widths) for one, _ in split.parts])
         else:
             shares = [share(one, weight) if isinstance(one, str) else Share(weight) for one, weight in split.parts]
             asked = [wanted.get(one) if isinstance(one, str) else None for one, _ in split.parts]

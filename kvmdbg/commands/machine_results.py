@@ -160,14 +160,15 @@ class CodeLine:
 
 @record
 class Disassembly(Shown):
-    """Instructions in order. ``raw`` asks for their bytes to be shown, where all lines fit; ``syntax`` is "intel" or
-    "att"."""
+    """Instructions in order. ``raw`` asks for their bytes to be shown, where all lines fit, or in any case where they
+    are ``wanted``; ``syntax`` is "intel" or "att"."""
 
     kind: ClassVar[str] = "disassembly"
     lines: tuple[CodeLine, ...]
     raw: bool = False
     syntax: str = "intel"
     title: str = ""
+    wanted: bool = False
 
     def to_json(self) -> Json:
         return {"type": self.kind, "syntax": self.syntax, "lines": [line.to_json() for line in self.lines]}
@@ -176,15 +177,7 @@ class Disassembly(Shown):
         if self.title:
             yield "heading", self.title
             yield "", "\n" if self.lines else ""
-        names: Sequence[str] = [""] * len(self.lines)
-        lines = self._laid_out([line.label for line in self.lines], self.raw)
-        if self.raw and _too_wide(lines, width):
-            lines = self._laid_out([line.label for line in self.lines], False)
-        if _too_wide(lines, width):  # the functions' names once, above their lines
-            functions, offsets = zip(*(_name_and_offset(line.label) for line in self.lines), strict=True)
-            narrow = self._laid_out(offsets, False)
-            if not _too_wide(narrow, width):
-                names, lines = functions, narrow
+        names, lines, bytes_below = self._fitted(width)
         above = ""
         for number, pieces in enumerate(lines):
             yield "", "\n" if number else ""
@@ -199,6 +192,9 @@ class Disassembly(Shown):
                 yield role, text[:left]
                 left -= len(text[:left])
             yield "note", "…" if long else ""
+            if bytes_below:
+                for text in _lines(self.lines[number].data.hex(" "), max(width - 6, 20)):
+                    yield "bytes", f"\n      {text}"
             if values := self.values_of(self.lines[number]):
                 used = sum(len(text) for _, text in pieces)
                 if used + 2 + len(values) <= width:
@@ -207,6 +203,24 @@ class Disassembly(Shown):
                     before = min(sum(len(text) for role, text in pieces if not role.startswith("code")), 32)
                     for text in _lines(values, max(width - before, 20)):
                         yield "note", f"\n{'':{before}}{text}"
+
+    def _fitted(self, width: int) -> tuple[Sequence[str], list[list[Piece]], bool]:
+        """The functions' names that stand above lines, the lines, and whether their bytes have lines of their own.
+
+        Where all does not fit, bytes are left out, or those that are wanted stand below; then names stand above.
+        """
+        labels, none = [line.label for line in self.lines], [""] * len(self.lines)
+        functions, offsets = zip(*(_name_and_offset(label) for label in labels), strict=True) if labels else ((), ())
+        ways = [(none, labels, False), (functions, offsets, False)]
+        if self.wanted:
+            ways = [(none, labels, True), (functions, offsets, True), *ways]
+        elif self.raw:
+            ways = [(none, labels, True), *ways]
+        for names, shown, raw in ways:
+            lines = self._laid_out(shown, raw)
+            if not _too_wide(lines, width):
+                return names, lines, self.wanted and not raw
+        return none, self._laid_out(labels, False), self.wanted
 
     def _laid_out(self, labels: Sequence[str], raw: bool) -> list[list[Piece]]:
         """The lines with these labels, all alike; ``raw`` with their bytes."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 from kvmdbg.commands.aliases import Alias
+from kvmdbg.commands.gdb_settings import ignored
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import FlagWordType, RestType
 from kvmdbg.commands.print_settings import PrintSettings
@@ -116,13 +117,16 @@ def with_(dbg: Interpreter, text: WithArg) -> Iterator[Result]:
         raise UsageError("with needs a command behind --")
     if re.match(r"\s*(p|pr|pri|prin|print)\s", before):
         kept = dbg.kept(PrintSettings)
-        style = kept.style
+        style, arguments = kept.style, kept.frame_arguments
         try:
             yield from dbg.run_lines([f"set {before}", line])
         finally:
-            kept.style = style
+            kept.style, kept.frame_arguments = style, arguments
         return
     setting, value = dbg.settings.named(before)
+    if setting is None and ignored(before) is not None:  # refused, or it changes nothing
+        yield from dbg.run_lines([f"set {before}", line])
+        return
     if setting is None:
         raise UsageError(f"there is no setting {before.split()[0] if before.split() else ''}; show lists them")
     old = dbg.settings[setting.name]

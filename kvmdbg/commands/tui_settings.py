@@ -8,7 +8,7 @@ from kvmdbg.commands import layouts
 from kvmdbg.commands.setting_types import Setting
 from kvmdbg.errors import UsageError
 
-ARRANGEMENT = ("tui-layout", "tui-layouts", "tui-sizes", "tui-pane")
+ARRANGEMENT = ("tui-layout", "tui-layouts", "tui-sizes", "tui-widths", "tui-pane")
 """What a session leaves for the next one, whatever `set save-settings` says."""
 
 
@@ -33,7 +33,7 @@ def _sizes(text: str) -> dict[str, int]:
     for one in text.split():
         match = re.fullmatch(r"(\w+)=(\d{1,4})", one)
         if match is None:
-            raise UsageError(f"'{one}' is no PANE=LINES")
+            raise UsageError(f"'{one}' is no PANE=NUMBER")
         found[match[1]] = max(int(match[2]), 1)
     return found
 
@@ -67,6 +67,16 @@ TUI_SETTINGS: tuple[Setting, ...] = (
         "PANE=LINES …",
         "How many lines panes of the full-screen mode have been given; `winheight` changes it. The next session has "
         "the same.",
+        show=lambda sizes: " ".join(f"{name}={size}" for name, size in sizes.items()),
+    ),
+    Setting(
+        "tui-widths",
+        {},
+        "source=70",
+        _sizes,
+        "PANE=COLUMNS …",
+        "How many columns panes of the full-screen mode have been given, and what stands above and below them; "
+        "`winwidth` changes it. The next session has the same.",
         show=lambda sizes: " ".join(f"{name}={size}" for name, size in sizes.items()),
     ),
     Setting(

@@ -98,11 +98,23 @@ class Arrangement:
     def _spaces(self, text: str) -> dict[Path, tuple[int, int]]:
         columns, rows = self._size()
         sizes = {self._in_layout(pane): lines + 1 for pane, lines in self._settings["tui-sizes"].items()}
+        widths = {self._in_layout(pane): width for pane, width in self._settings["tui-widths"].items()}
         needs = tuple(self._needs(one) for one in ("registers", "stack"))
-        key = (text, columns, rows, tuple(sizes.items()), self._side(), self._has_source(), needs)
+        key = (
+            text,
+            columns,
+            rows,
+            tuple(sizes.items()),
+            tuple(widths.items()),
+            self._side(),
+            self._has_source(),
+            needs,
+        )
         if self._found[0] != key:
-            named = {name: sizes[self.pane(name)] for name in layouts.parse(text).panes() if self.pane(name) in sizes}
-            found = layouts.spaces(layouts.parse(text), max(rows - BELOW, 1), columns, self._share, named)
+            layout = layouts.parse(text)
+            high = {name: sizes[self.pane(name)] for name in layout.panes() if self.pane(name) in sizes}
+            wide = {name: widths[self.pane(name)] for name in layout.panes() if self.pane(name) in widths}
+            found = layouts.spaces(layout, max(rows - BELOW, 1), columns, self._share, high, wide)
             self._found = key, found
         return self._found[1]
 

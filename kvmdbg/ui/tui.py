@@ -28,7 +28,7 @@ from kvmdbg.ui.style import prompt_style
 from kvmdbg.ui.toolbar import toolbar
 from kvmdbg.ui.tui_keys import bindings, help_line
 from kvmdbg.ui.tui_typing import GuestTyping
-from kvmdbg.ui.watching import redraw_changes
+from kvmdbg.ui.watching import draw_anew, redraw_changes
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -441,11 +441,11 @@ class Tui:
             while pane in panes and panes[0] != pane:
                 panes.append(panes.pop(0))
 
-    def height(self, name: str) -> int:
-        """How many lines of a pane are seen. UsageError where it is not shown."""
+    def pane_size(self, name: str) -> tuple[int, int]:
+        """How many lines and columns of a pane are seen. UsageError where it is not shown."""
         if name not in self.arrangement.seen:
             raise UsageError(f"the pane {name} is not shown")
-        return self.panes[name].height
+        return self.panes[name].height, self.panes[name].width
 
     def _help(self) -> StyleAndTextTuples:
         if self.typing.to:
@@ -482,13 +482,15 @@ class Tui:
         interpreter.width = self._log_width
         interpreter.confirm = self.dialogue.ask
         screen = interpreter.kept(FullScreen)
-        screen.focus, screen.height, screen.leave = self.choose, self.height, self._leave
+        screen.focus, screen.size, screen.leave = self.choose, self.pane_size, self._leave
+        screen.redraw = lambda: draw_anew(self.app)
+        screen.panes = lambda: [(one, one == self.focus) for one in self.arrangement.seen]
         interpreter.settings["context"] = ()
         try:
             with given_back(self.app), interpreter.anew():
                 self.app.run(pre_run=self._begin, set_exception_handler=False)
         finally:
-            screen.focus = screen.height = screen.leave = None
+            screen.focus = screen.size = screen.leave = screen.panes = screen.redraw = None
             self.dialogue.cancel()
             if self.session.state == "running":
                 self.session.interrupt()

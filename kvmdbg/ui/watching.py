@@ -31,3 +31,14 @@ def redraw_changes(app: Application[Any], seen: Callable[[], object], seconds: f
             return None
 
     app.create_background_task(watch())
+
+
+def draw_anew(app: Application[None]) -> None:
+    """Clear the terminal and draw all of it, asked for by any thread."""
+
+    def draw() -> None:
+        app.renderer.clear()
+        app.invalidate()
+
+    if app.loop is not None:
+        app.loop.call_soon_threadsafe(draw)

@@ -43,6 +43,7 @@ def test_what_is_left_goes_by_weight() -> None:
     assert shared(20, [Share(1), Share(1)], [None, 5]) == [15, 5]
     assert shared(20, [Share(1, 0, 0), Share(1)], [None, None]) == [0, 20]
     assert shared(20, [Share(1), Share(1)], [30, None]) == [18, 2]
+    assert shared(20, [Share(3, 4), Share(3, 4), Share(1, 8, 10), Share(2, 4)], [None, None, None, 12]) == [2, 3, 3, 12]
     assert shared(3, [Share(1, 4), Share(1, 4)], [None, None]) == [1, 2]
 
 
@@ -61,3 +62,11 @@ def test_all_lines_are_used_and_no_more(total: int, parts: list[tuple[int, int, 
 def test_the_space_of_each_part() -> None:
     found = spaces(parse("-horizontal {src 1 cmd 1} 1 regs 1"), 21, 81, lambda name, weight: Share(weight), {"cmd": 5})
     assert found == {(): (21, 81), (0,): (21, 40), (1,): (21, 40), (0, 0): (16, 40), (0, 1): (5, 40)}
+
+
+def test_columns_that_were_asked_for() -> None:
+    layout = parse("-horizontal {src 1 cmd 1} 1 {regs 1 stack 1} 1")
+    found = spaces(layout, 20, 121, lambda name, weight: Share(weight), {}, {"cmd": 80, "src": 70})
+    assert (found[0, 0][1], found[0, 1][1], found[1, 0][1]) == (80, 80, 40)
+    found = spaces(layout, 20, 121, lambda name, weight: Share(weight), {}, {"regs": 30})
+    assert (found[0, 0][1], found[1, 0][1]) == (90, 30)

@@ -231,7 +231,7 @@ SHELL_ONLY = """
     document echo eval gdbserver "gdbserver console" "gdbserver follow-mode" "gdbserver stop" help info
     "info display" "info gdbserver" "info settings" if loop_break loop_continue pipe plot pwd python
     python-interactive quit save "save breakpoints" "screen live" tui set shell show silent snapshot source
-    trace "tui disable" "tui enable" "tui new-layout" undisplay while winheight with
+    trace "tui disable" "tui enable" "tui new-layout" undisplay while winheight winwidth with refresh "info win"
 """
 
 

@@ -181,6 +181,15 @@ def test_no_number_is_cut_in_code(width: int) -> None:
     assert len(shown.split("\n")[0]) <= width
 
 
+@pytest.mark.parametrize("width", [30, 50, 60, 80, 200])
+def test_bytes_that_are_wanted_are_shown_at_any_width(width: int) -> None:
+    data = bytes.fromhex("48c7042578563412f0debc0a")
+    line = CodeLine(0x7CB1, data, "mov", "qword ptr [0x12345678], 0xabcdef0", label="<a_function_with_a_name+0x1234>")
+    shown = Disassembly((line,), raw=True, wanted=True).plain(width)
+    assert data.hex(" ") in " ".join(shown.split())
+    assert all(len(one) <= max(width, 40) for one in shown.split("\n"))
+
+
 @pytest.mark.parametrize("width, each", [(80, 16), (60, 8)])
 def test_a_hex_dump_has_room_for_its_lines(width: int, each: int) -> None:
     shown = HexDump(0x1000, bytes(range(0x41, 0x61))).plain(width).split("\n")

@@ -319,3 +319,25 @@ def test_backtrace_in_the_context(opened: Callable[..., Typist]) -> None:
     kernel = opened("kernel-O0.elf")
     kernel.dbg.settings.set("context", "backtrace")
     assert "shrink" in kernel.type("advance divide")
+
+
+@pytest.mark.parametrize("line", ["refresh", "info win", "winwidth src +5", "winheight src +5"])
+def test_what_needs_the_full_screen_says_so(hello: Typist, line: str) -> None:
+    assert "full-screen mode only" in hello.type(line)
+
+
+def test_widths_of_panes(hello: Typist) -> None:
+    hello.type("winwidth src 70\nwinwidth cmd 40")
+    assert hello.dbg.settings["tui-widths"] == {"source": 70, "log": 40}
+    hello.type("winwidth src")
+    assert hello.type("show tui-widths") == "tui-widths is log=40."
+    with pytest.raises(UsageError, match="'wide' is no number of columns"):
+        hello.type("winwidth src wide")
+
+
+def test_with_one_of_gdbs_settings(hello: Typist) -> None:
+    assert "$1 = 2" in hello.type("with verbose on -- print 2")
+    with pytest.raises(UsageError, match="stepi goes into"):
+        hello.type("with step-mode on -- print 2")
+    hello.type("with print frame-arguments none -- print 2")
+    assert hello.type("show print frame-arguments").endswith("is all.")
