@@ -84,7 +84,7 @@ class Answering(ExitLoop):
             if not writes:
                 data[at:] = b"\xff" * (len(data) - at)
             return self.device_failed(error, exits.IoExit(entry.word, entry.port, size, count, b""))
-        touched = self.guards.of_output(bytes(data), count) if writes else self.guards.of_input(count)
+        touched = self.guards.of_output(data, count) if writes else self.guards.of_input(count)
         if not observed:
             return self.ended(end) if isinstance(end, GuestEnd) else touched
         told = end is not None or asked is not None or self._postponed is not None or self.guest.listeners.exit

@@ -101,11 +101,11 @@ class Plan:
 
     @property
     def holds_data_in_registers(self) -> bool:
-        return any(bits & 3 for _, bits, _ in self.debug_registers)
+        return bool(self.debug_registers) and any(bits & 3 for _, bits, _ in self.debug_registers)
 
     @property
     def holds_reads_in_registers(self) -> bool:
-        return any(bits & 3 == 3 for _, bits, _ in self.debug_registers)
+        return bool(self.debug_registers) and any(bits & 3 == 3 for _, bits, _ in self.debug_registers)
 
 
 @record

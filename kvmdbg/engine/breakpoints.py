@@ -268,15 +268,18 @@ class Catchpoint(Point):
         """Whether ``event`` (an exit, or hooks.Event, which has its fields too) passes all filters."""
         exit = getattr(event, "exit", event)
         kind = exit.kind
-        if not self.looks_at(kind):
+        if kind != self.kind and not self.looks_at(kind):
             return False
+        is_port = kind == "io"
         for name, wanted in self.filters.items():
-            if kind == "io" and name == "port" and type(wanted) is int:  # the usual ones, which come often
-                if exit.port <= wanted < exit.port + exit.size:
+            if is_port:  # the usual filters, which come often
+                if name == "port" and type(wanted) is int:
+                    port = exit.port
+                    if port == wanted or port < wanted < port + exit.size:
+                        continue
+                    return False
+                if name == "direction" and wanted == exit.direction:
                     continue
-                return False
-            if kind == "io" and name == "direction" and wanted == exit.direction:
-                continue
             value: Any = getattr(event, name, None)
             if name == "mode" and not isinstance(value, str | None):
                 value = value.name

@@ -31,7 +31,7 @@ class Guards(Protocol):
     def of_input(self, elements: int = 1) -> stops.Stop | None:
         """After a read that has been answered: finish its instruction, where it touches what debug registers watch."""
 
-    def of_output(self, data: bytes, elements: int = 1) -> stops.Stop | None:
+    def of_output(self, data: memoryview, elements: int = 1) -> stops.Stop | None:
         """After a write to a port that has been told: the same, for ``outs``."""
 
     def values_of(self, watches: Sequence[Watchpoint]) -> dict[Watchpoint, bytes]:

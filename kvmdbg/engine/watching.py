@@ -163,11 +163,12 @@ class Watching:
             return None
         return self._of_emulated(emulated.by_input(runner.guest.space, runner, elements), runner.pc)
 
-    def of_output(self, data: bytes, elements: int = 1) -> stops.Stop | None:
+    def of_output(self, data: memoryview, elements: int = 1) -> stops.Stop | None:
         """After a write to a port that has been told: the same, for ``outs``."""
         runner = self.runner
-        seen = runner.plan.holds_reads_in_registers
-        return self._of_emulated(emulated.by_output(runner.guest.space, runner, data, elements)) if seen else None
+        if not runner.plan.holds_reads_in_registers:
+            return None
+        return self._of_emulated(emulated.by_output(runner.guest.space, runner, bytes(data), elements))
 
     def _of_store(self, address: int, size: int) -> stops.Stop | None:
         """After a store to a device that has been told: the same, for what the instruction has read."""
