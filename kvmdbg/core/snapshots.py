@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.machine import snapshot
-from kvmdbg.machine.cpu import Cpu
 from kvmdbg.machine.memory import PAGE
 from kvmdbg.printable import printable_name
 from kvmdbg.record import record
@@ -145,14 +144,16 @@ class Snapshots:
         written = guest.memory_history.restore(state.pages)
         snapshot.load_chips(machine, state.chips)
         for runner, vcpu in zip(owner.runners, state.vcpus, strict=True):
-            runner.call(partial(self._load, runner.vcpu, vcpu))
-            runner.start_anew()
+            runner.call(partial(self._load, runner, vcpu))
         owner.note_restored(wanted.output)
         return written
 
-    def _load(self, vcpu: Cpu, state: snapshot.VcpuState) -> None:
-        snapshot.load_vcpu(vcpu, state, self._owner.guest.msrs)
-        vcpu.show_regs(state.regs)
+    def _load(self, runner: Runner, state: snapshot.VcpuState) -> None:
+        """On the vCPU's thread; its special registers are fetched there, too: each visit of the thread takes long."""
+        snapshot.load_vcpu(runner.vcpu, state, self._owner.guest.msrs)
+        runner.vcpu.show_regs(state.regs)
+        runner.start_anew()
+        _ = runner.sregs
 
     def delete(self, name: str) -> None:
         """Forget the snapshot of that name."""

@@ -77,8 +77,24 @@ def attempt(device: Device, method: Callable[..., T], *arguments: Any) -> T:
         raise DeviceFailure(device.name, f"{text} (in {last.name}, {last.filename}:{last.lineno})") from error
 
 
-def _copy_of(device: Device) -> Any:
-    return deepcopy(device.save())
+PLAIN = frozenset((int, bool, float, str, bytes, type(None)))
+
+
+def copy_of(state: Any) -> Any:
+    """A copy of what a device has saved that shares nothing with it, which is to cost little: it is made of lists,
+    dictionaries and what cannot be changed; of anything else copy.deepcopy's."""
+    kind = type(state)
+    if kind in PLAIN:
+        return state
+    if kind is list:
+        return [one if type(one) in PLAIN else copy_of(one) for one in state]
+    if kind is dict:
+        return {copy_of(key): copy_of(one) for key, one in state.items()}
+    return tuple(map(copy_of, state)) if kind is tuple else deepcopy(state)
+
+
+def _saved(device: Device) -> Any:
+    return copy_of(device.save())
 
 
 class Bus:
@@ -113,14 +129,14 @@ class Bus:
 
     def save(self) -> list[tuple[str, Any]]:
         """Name and state of every device, a copy of its own. DeviceFailure."""
-        return [(device.name, attempt(device, _copy_of, device)) for device in self.devices]
+        return [(device.name, attempt(device, _saved, device)) for device in self.devices]
 
     def load(self, states: list[tuple[str, Any]]) -> None:
         """Give every device its state of ``save`` back. ValueError when it was of other devices."""
         if [name for name, _ in states] != [device.name for device in self.devices]:
             raise ValueError(f"its devices were {', '.join(name for name, _ in states)}")
         for device, (_, state) in zip(self.devices, states, strict=True):
-            attempt(device, device.load, deepcopy(state))
+            attempt(device, device.load, copy_of(state))
 
     def port(self, port: int) -> tuple[Device, int] | None:
         """The device at this port and the port's offset in it."""

@@ -64,6 +64,9 @@ class SoftRegisters(RunPage):
         self.last_int3: int | None = None
         """Where the last exit has told of an int3, which is not executed."""
         self.cpuid = abi.kvm_cpuid2()
+        self._sregs_of = b"", b""
+        """What unicorn had of the special registers when they were last asked for, and the structure of it: to make it
+        anew costs more than a step."""
         self._apic_base, self._cr8 = 0xFEE00900, 0
         self._tsc_offset = 0
         self._nmi_pending = self._nmi_masked = 0
@@ -111,8 +114,13 @@ class SoftRegisters(RunPage):
             self.u64[U64_DIRTY_REGS] = 0
 
     def get_sregs(self) -> abi.kvm_sregs:
-        sregs = abi.kvm_sregs(cr8=self._cr8, apic_base=self._apic_base)
-        self.state.sregs_to(sregs)
+        special = self.state.special()
+        if special != self._sregs_of[0]:
+            sregs = abi.kvm_sregs()
+            self.state.sregs_to(sregs)
+            self._sregs_of = special, bytes(sregs)
+        sregs = abi.kvm_sregs.from_buffer_copy(self._sregs_of[1])
+        sregs.cr8, sregs.apic_base = self._cr8, self._apic_base
         return sregs
 
     def set_sregs(self, sregs: abi.kvm_sregs) -> None:

@@ -26,6 +26,7 @@ EFER = 0x278
 FPU_TOP, FPU_STATUS, FPU_CONTROL, FPU_TAGS, FPU_REGISTERS = 0x284, 0x288, 0x28A, 0x28C, 0x298
 FPU_OPCODE, FPU_IP, FPU_DP, MXCSR, XMM = 0x318, 0x320, 0x328, 0x358, 0x360
 XMM_SIZE = 64
+XMM_END = XMM + 16 * XMM_SIZE
 XCR0 = 0x15B0
 ERROR_CODE, IS_INT, NEXT_RIP, DR, OLD_EXCEPTION = 0x1530, 0x1534, 0x1538, 0x1540, 0x15A0
 NO_EXCEPTION = (1 << 32) - 1
@@ -73,6 +74,9 @@ class State:
         self.u16 = self.bytes[: size // 2 * 2].cast("H")
         self.u32 = self.bytes[: size // 4 * 4].cast("I")
         self.u64 = self.bytes[: size // 8 * 8].cast("Q")
+        self._sregs_made = self._xsave_made = b"", b""
+        """The structure that was written last, and what lay where it has been put: while the same lies there, writing
+        it again would change nothing. Going back to a snapshot is quick so."""
         self._save, self._restore = library.quick.uc_context_save, library.quick.uc_context_restore
         self.save()
         if size < OLD_EXCEPTION + 8 or not self._is_as_known():
@@ -165,6 +169,10 @@ class State:
 
     # --- special registers
 
+    def special(self) -> bytes:
+        """All that ``sregs_to`` reads, as it lies there."""
+        return bytes(self.bytes[HFLAGS : EFER + 8])
+
     def sregs_to(self, sregs: abi.kvm_sregs) -> None:
         words, doubles = self.u64, self.u32
         for name, at in SEGMENTS.items():
@@ -188,6 +196,9 @@ class State:
 
     def sregs_from(self, sregs: abi.kvm_sregs) -> bool:
         """Whether what translates addresses has changed."""
+        wanted = bytes(sregs)
+        if (wanted, self.special()) == self._sregs_made:
+            return False
         words, doubles = self.u64, self.u32
         for name, at in SEGMENTS.items():
             segment = getattr(sregs, name)
@@ -203,6 +214,7 @@ class State:
         for at, value in zip((CR0, CR3, CR4, EFER), now, strict=True):
             words[at // 8] = value
         self.derive_hflags(int(sregs.ss.dpl) if sregs.cr0 & CR0_PE else 0)
+        self._sregs_made = wanted, self.special()
         return before != now
 
     def derive_hflags(self, cpl: int) -> None:
@@ -276,6 +288,8 @@ class State:
 
     def xsave_from(self, xsave: abi.kvm_xsave) -> None:
         area = bytes(xsave)
+        if (area, bytes(self.bytes[FPU_TOP:XMM_END])) == self._xsave_made:
+            return
         status = int.from_bytes(area[2:4], "little")
         top = status >> 11 & 7
         self.u32[FPU_TOP // 4] = top
@@ -295,3 +309,4 @@ class State:
             value = c_uint64(int.from_bytes(data, "little"))
             check(self._library.quick.uc_reg_write(self._uc, register, ctypes.byref(value)), "uc_reg_write")
         self.save()
+        self._xsave_made = area, bytes(self.bytes[FPU_TOP:XMM_END])

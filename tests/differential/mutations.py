@@ -171,7 +171,7 @@ MUTATIONS = (
     Mutation(
         "a snapshot forgets a device",
         "machine/bus.py",
-        "            attempt(device, device.load, deepcopy(state))\n",
+        "            attempt(device, device.load, copy_of(state))\n",
         "            pass\n",
         ("--variant", "snapshot", "--variant", "snapshot-file", "--variant", "fork"),
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvmdbg.errors import DeviceFailure, UsageError
-from kvmdbg.machine.bus import Bus, GuestEnd
+from kvmdbg.machine.bus import Bus, GuestEnd, copy_of
 
 
 class Notebook:
@@ -179,6 +179,20 @@ def test_state_is_a_copy_both_ways() -> None:
     with pytest.raises(ValueError, match=r"^its devices were two, one$"):
         bus.load([("two", 0), ("one", 0)])
     assert [(first, last) for first, last, _ in bus.port_ranges()] == [(0x10, 0x14), (0x12, 0x12)]
+
+
+def test_a_copy_of_a_state_shares_nothing_that_can_be_changed() -> None:
+    data = bytearray(b"abc")
+    state = [1, None, "text", [2.5, b"bytes", [True]], {"key": [3], "bytes": data}, (4, [5]), {6}]
+    found = copy_of(state)
+    assert found == state
+    assert [type(one) for one in found] == [type(one) for one in state]
+    state[3][2].append(7)
+    state[4]["key"].append(8)
+    data[0] = 0
+    state[5][1].append(9)
+    state[6].add(10)
+    assert found == [1, None, "text", [2.5, b"bytes", [True]], {"key": [3], "bytes": b"abc"}, (4, [5]), {6}]
 
 
 def test_ranges_of_mmio_do_not_overlap() -> None:

@@ -75,3 +75,44 @@ def test_a_snapshot_leaves_cr2_as_it_is() -> None:
         dbg.snapshots.save("here")
         dbg.step()
         assert dbg.regs.cr2 == 0
+
+
+CHANGES = """
+    mov ax, 0x0200
+    mov ds, ax
+    mov es, ax
+    fldpi
+    mov word ptr [0x10], 0x27f
+    fldcw [0x10]
+    mov eax, cr4
+    or ax, 0x200
+    mov cr4, eax
+    mov dword ptr [0x14], 0x3f80
+    ldmxcsr [0x14]
+    mov cr2, eax
+    hlt
+"""
+
+
+def test_segments_control_registers_and_the_fpu_come_back_each_time(tmp_path: Path) -> None:
+    """What is there already is not written again: that must not be said of what has changed meanwhile."""
+    from_assembly(CHANGES, tmp_path)
+    with kvmdbg.open(tmp_path / "guest.bin", engine="soft", serial="none", irqchip="none", machine="bare") as dbg:
+        vcpu = dbg.runner.vcpu
+
+        def seen() -> tuple[bytes, bytes, bytes]:
+            return bytes(vcpu.get_sregs()), bytes(vcpu.get_xsave()), bytes(vcpu.get_regs())
+
+        start = seen()
+        dbg.snapshots.save("start")
+        ends = []
+        for instructions in (12, 5, 2, 9, 0, 12, 12):
+            dbg.snapshots.restore("start")
+            dbg.snapshots.restore("start")
+            assert seen() == start
+            if instructions:
+                dbg.run(instructions=instructions)
+                ends.append(seen())
+        assert ends[0] == ends[-1] == ends[-2]
+        assert len({sregs for sregs, _, _ in ends}) > 1
+        assert len({xsave for _, xsave, _ in ends}) > 1
