@@ -95,6 +95,7 @@ class Interpreter:
         self.session: Session = session
         self.registry = registry
         self.settings = Settings(session)
+        session.convenience.setting = self._setting  # type: ignore[method-assign]
         self.macros: dict[str, Macro] = {}  # by name: one word, or two ("info mine")
         self.prefixes: set[str] = set()  # made with define-prefix
         self.aliases = Aliases()
@@ -129,6 +130,13 @@ class Interpreter:
         session.listeners.on_warning(self._warned)
         if session.state == "stopped":
             self.remember_place()
+
+    def _setting(self, name: str) -> tuple[Any, str] | None:
+        """For ``$_gdb_setting``: the value of a setting, and how ``show`` says it."""
+        from kvmdbg.commands import catalogue
+
+        found: tuple[Any, str] | None = catalogue._module("print_settings").setting_named(self, name)
+        return found
 
     def close(self) -> None:
         """Stop listening to the session; for interpreters that come and go while it lives."""

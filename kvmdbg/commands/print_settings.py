@@ -152,6 +152,24 @@ def show_print(dbg: Interpreter, setting: SettingArg = "") -> Result:
     return Message(f"print {name} ({MEANINGS[name]}) is {values[name]}.")
 
 
+def setting_named(dbg: Interpreter, text: str) -> tuple[Any, str] | None:
+    """The value of a setting, those of print included, and how it is shown; None where there is none."""
+    word, _, rest = text.strip().partition(" ")
+    if word != "print" or not rest:
+        found, rest = dbg.settings.named(text)
+        return None if found is None or rest else (dbg.settings[found.name], dbg.settings.shown(found.name))
+    try:
+        name = _near(rest.strip())
+    except UsageError:
+        return None
+    if name is None:
+        return None
+    if name == "frame-arguments":
+        return frame_arguments(dbg), frame_arguments(dbg)
+    value = getattr(dbg.kept(PrintSettings).style, name.replace("-", "_"))
+    return value, _shown(value)
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kvmdbg.engine.event_scope import ABSENT, event_of, field
 from kvmdbg.engine.registers import GENERAL, RegisterFile
 from kvmdbg.errors import MemoryFault, UsageError
-from kvmdbg.language.ctype import VOID
+from kvmdbg.language.ctype import INT, VOID
 from kvmdbg.x86 import registers as names
 
 if TYPE_CHECKING:
@@ -31,9 +31,16 @@ if TYPE_CHECKING:
 
 class SourceScope:
     """Scope of language/context.py: the source as some code sees it, where it is known, and the types of the user's
-    variables. ``bits`` is those of the CPU's mode."""
+    variables. ``bits`` is those of the CPU's mode, ``told`` gives the variables that the session itself has."""
 
-    def __init__(self, source: Variables | None, convenience: ConvenienceVariables, bits: int) -> None:
+    def __init__(
+        self,
+        source: Variables | None,
+        convenience: ConvenienceVariables,
+        bits: int,
+        told: Callable[[str], int | None] = lambda name: None,
+    ) -> None:
+        self._told = told
         self.source = source
         self._convenience = convenience
         self.pointer_size = source.word_size if source is not None else 0
@@ -49,8 +56,13 @@ class SourceScope:
     def variable_type(self, name: str) -> CType | None:
         found = self._convenience.type_of(name)
         if found is None and name.startswith("_") and name not in self._convenience.values:
+            if self._told(name) is not None:
+                return INT  # $_thread and the like
             return VOID  # $_, $_exitcode: not yet known, but no mistake
         return found
+
+    def setting(self, name: str) -> tuple[Any, str] | None:
+        return self._convenience.setting(name)
 
     def type(self, name: str) -> CType | None:
         return self.source.type(name) if self.source is not None else None
@@ -210,11 +222,16 @@ class VcpuContext:
 
     def variable(self, name: str) -> Raw | None:
         found: Raw | None = self._convenience.value_of(name)
-        return self._told(name) if found is None else found
+        return self.told(name) if found is None else found
 
-    def _told(self, name: str) -> int | None:
-        """A field of the event that this vCPU has stopped for, until the guest goes on."""
+    def told(self, name: str) -> int | None:
+        """Which vCPU this is, as gdb counts threads; the breakpoint and the fields of the event that it has stopped
+        for, until the guest goes on."""
+        if name in ("_thread", "_gthread", "_inferior"):
+            return 1 if name == "_inferior" else self._runner.index + 1
         stop = self._stop()
+        if name == "_hit_bpnum":
+            return stop.breakpoints[0].number if stop is not None and stop.breakpoints else None
         if stop is None or stop.vcpu != self._runner.index:
             return None
         event = event_of(stop)
@@ -329,11 +346,11 @@ class Contexts:
         """
         context = self.selected
         if self._control.state in ("running", "dead"):
-            return SourceScope(None, self._convenience, 64)
+            return SourceScope(None, self._convenience, 64, context.told)
         source = context.source if context.source.known else None
         if source is not None and place is not None:
             source = source.seen_from(place)
-        return SourceScope(source, self._convenience, 8 * context.pointer_size)
+        return SourceScope(source, self._convenience, 8 * context.pointer_size, context.told)
 
     def evaluate(self, text: str) -> Value:
         """The value of a C-like expression on the selected vCPU (ExpressionError, MemoryFault)."""

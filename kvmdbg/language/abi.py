@@ -116,7 +116,7 @@ class Abi:
     def common(self, left: CType, right: CType, op: str = "") -> CType:
         """The usual arithmetic conversions of two numbers."""
         if left.is_float and right.is_float:
-            return (right if right.size > left.size else left).bare
+            return (right if (right.size, right.is_quad) > (left.size, left.is_quad) else left).bare
         if left.is_float or right.is_float:
             return (left if left.is_float else right).bare
         if op in ("&", "|", "^") and left.kind == right.kind == "bool":

@@ -9,7 +9,7 @@ from typing import Any
 
 from kvmdbg.language.context import Context, Fail
 from kvmdbg.language.ctype import CType
-from kvmdbg.language.floats import Extended, bytes_of, divided, number_of, single, truncated
+from kvmdbg.language.floats import Extended, Quad, bytes_of, divided, half, number_of, single, truncated
 from kvmdbg.language.types import LEAST, MASK
 
 
@@ -161,6 +161,8 @@ RUNTIME: dict[str, Callable[..., Any]] = {
     "single": single,
     "truncated": truncated,
     "extended": Extended,
+    "quad": Quad,
+    "half": half,
     "number_of": number_of,
     "bytes_of": bytes_of,
 }

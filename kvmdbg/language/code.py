@@ -95,8 +95,9 @@ class Generator:
     def converted(self, code: Code, given: CType, wanted: CType) -> Code:
         """The source of a number as another type has it."""
         if wanted.is_float:
-            name = {4: "single", 8: "float"}.get(wanted.size, "extended")
-            alike = given.is_float and (given.size == wanted.size or min(given.size, wanted.size) > 8)
+            name = "quad" if wanted.is_quad else {2: "half", 4: "single", 8: "float"}.get(wanted.size, "extended")
+            same = given.size == wanted.size or min(given.size, wanted.size) > 8
+            alike = given.is_float and same and given.is_quad == wanted.is_quad
             return code if alike or (given.is_float and given.size < wanted.size <= 8) else Code(f"{name}({code.text})")
         if wanted.kind == "bool":
             if not given.is_float and code.low >= 0 and code.high <= 1:
@@ -109,7 +110,7 @@ class Generator:
     def in_memory(self, code: Code, type: CType) -> Code:
         """Source of the bytes that a value is in memory."""
         if type.is_float:
-            return Code(f"bytes_of({code.text}, {type.size})")
+            return Code(f"bytes_of({code.text}, {type.size}, {type.is_quad})")
         if not type.is_number:
             return code
         return Code(f"({code.text} & {(1 << 8 * type.size) - 1}).to_bytes({type.size}, 'little')")
@@ -117,7 +118,7 @@ class Generator:
     def of_memory(self, text: str, type: CType) -> Code:
         """Source of the value that bytes are."""
         if type.is_float:
-            return Code(f"number_of({text})")
+            return Code(f"number_of({text}, {type.is_quad})")
         if not type.is_number:
             return Code(text)
         low, high = limits(type)

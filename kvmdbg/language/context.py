@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kvmdbg.language.ctype import CType
 
@@ -37,6 +37,9 @@ class Scope(Protocol):
 
     def variable_type(self, name: str) -> CType | None:
         """The type that a convenience variable or a value of the history has, by its name without ``$``."""
+
+    def setting(self, name: str) -> tuple[Any, str] | None:
+        """The value of a setting, and how ``show`` says it; None where there is none of that name."""
 
     def type(self, name: str) -> CType | None:
         """A type by its name, as in "struct point" or "word_t"."""

@@ -34,6 +34,11 @@ class ConvenienceVariables:
         self.history: list[Any] = []
         self.types: dict[str, CType] = {}
 
+    @staticmethod
+    def setting(name: str) -> tuple[Any, str] | None:
+        """The value of a setting, and how ``show`` says it; whoever has settings puts its own in the place of this."""
+        return None
+
     def value_of(self, name: str) -> Raw | None:
         """The value of ``$name``, None while it has none."""
         number = history_number(name, len(self.history))

@@ -79,6 +79,8 @@ class CType:
     """Of a "char": whether its values are shown as characters, too."""
     is_vector = False
     """Of an array: whether it is a whole of its own, as a part of a vector register is."""
+    is_quad = False
+    """Of a "float": whether it is a _Float128, which has the size of a long double."""
     qualifiers = ""
     """"const volatile" and the like; a type with a name has them in its name, too."""
     unqualified = ""
@@ -207,7 +209,7 @@ class CType:
         self.signed, self.parameters, self.takes_more = target.signed, target.parameters, target.takes_more
         self.reference, self.rvalue, self.owner = target.reference, target.rvalue, target.owner
         self.statics, self.methods = target.statics, target.methods
-        self.is_vector = target.is_vector
+        self.is_vector, self.is_quad = target.is_vector, target.is_quad
         self.language, self.variants, self.prefix = target.language, target.variants, target.prefix
         self.underlying, self.scoped, self.is_empty = target.underlying, target.scoped, target.is_empty
         self.original, self.by_mode, self.counted_by = target, target.by_mode, target.counted_by

@@ -93,7 +93,7 @@ class Expression:
                 type = array_of(abi(8).char, len(raw))
             return Value(0, type, lvalue, data=raw)
         if type.is_float:
-            return Value(truncated(raw), type, lvalue, data=bytes_of(raw, type.size))
+            return Value(truncated(raw), type, lvalue, data=bytes_of(raw, type.size, type.is_quad))
         if type is EXACT and raw > S64.high:
             type = abi(8).unsigned_long
         return Value(raw, type, lvalue, node.space)
@@ -219,7 +219,7 @@ def _of_bytes(data: bytes, type: CType, address: int, place: MemoryRef | None) -
     if not type.is_number:
         return Value(address, type, place, data=data)
     if type.is_float:
-        return Value(truncated(number_of(data)), type, place, data=data)
+        return Value(truncated(number_of(data, type.is_quad)), type, place, data=data)
     number = int.from_bytes(data, "little", signed=type.signed and type.kind != "bool")
     return Value(number, type, place, data=b"" if place is not None else data)
 

@@ -10,8 +10,6 @@ import struct
 from fractions import Fraction
 
 BIAS, DIGITS = 16383, 64
-LARGEST = (1 << DIGITS) - 1 << BIAS - DIGITS + 1
-"""The greatest number that 80 bits hold."""
 NOTHING = math.copysign(math.nan, -1.0)
 """What an operation gives that has no result (the default NaN of x86: SDM volume 1, table 4-3)."""
 
@@ -20,28 +18,29 @@ class Extended:
     """A number of 80 bits: an exact fraction, or a float that is an infinity, a NaN or a zero with its sign."""
 
     __slots__ = ("value",)
+    digits = DIGITS
 
     def __init__(self, value: Fraction | float | int | Extended) -> None:
         if isinstance(value, Extended):
             value = value.value
         if isinstance(value, float):
             value = Fraction(value) if value and math.isfinite(value) else value
-        self.value: Fraction | float = value if isinstance(value, float) else _rounded(Fraction(value))
+        self.value: Fraction | float = value if isinstance(value, float) else _rounded(Fraction(value), self.digits)
 
     def _with(self, other: Extended, work: str) -> Extended:
         left, right = self.value, other.value
         if isinstance(left, float) or isinstance(right, float):
             one, two = _small(left), _small(right)
             if work == "/":
-                return Extended(divided(one, two))
+                return type(self)(divided(one, two))
             if work in "+-" and (math.isfinite(one) and math.isfinite(two)):  # a zero is among them
                 exact = Fraction(left) + Fraction(right) * (1 if work == "+" else -1)
-                return Extended(exact) if exact else Extended(one + two if work == "+" else one - two)
-            return Extended({"+": one + two, "-": one - two, "*": one * two}[work])
+                return type(self)(exact) if exact else type(self)(one + two if work == "+" else one - two)
+            return type(self)({"+": one + two, "-": one - two, "*": one * two}[work])
         if work == "/":
-            return Extended(left / right)
+            return type(self)(left / right)
         found = {"+": left + right, "-": left - right, "*": left * right}[work]
-        return Extended(found) if found else Extended(0.0)
+        return type(self)(found) if found else type(self)(0.0)
 
     def __add__(self, other: Extended) -> Extended:
         return self._with(other, "+")
@@ -56,7 +55,7 @@ class Extended:
         return self._with(other, "/")
 
     def __neg__(self) -> Extended:
-        return Extended(-self.value)
+        return type(self)(-self.value)
 
     def __bool__(self) -> bool:
         return bool(self.value)
@@ -94,6 +93,13 @@ class Extended:
         return f"Extended({self.value!r})"
 
 
+class Quad(Extended):
+    """A number of 128 bits (_Float128)."""
+
+    __slots__ = ()
+    digits = 113
+
+
 def _small(value: Fraction | float) -> float:
     """A float that behaves like it beside infinities, NaNs and zeros."""
     return value if isinstance(value, float) else -1.0 if value < 0 else 1.0
@@ -105,13 +111,13 @@ def _exponent(value: Fraction) -> int:
     return at if (value >= Fraction(2) ** at) else at - 1
 
 
-def _rounded(value: Fraction) -> Fraction | float:
-    """To 64 bits, to the nearest, ties to even."""
+def _rounded(value: Fraction, digits: int) -> Fraction | float:
+    """To so many bits, to the nearest, ties to even."""
     if not value:
         return 0.0
-    unit = Fraction(2) ** (max(_exponent(abs(value)), 1 - BIAS) - DIGITS + 1)
+    unit = Fraction(2) ** (max(_exponent(abs(value)), 1 - BIAS) - digits + 1)
     found = round(value / unit) * unit
-    if abs(found) > LARGEST:
+    if abs(found) > (1 << digits) - 1 << BIAS - digits + 1:
         return -math.inf if value < 0 else math.inf
     return found or (-0.0 if value < 0 else 0.0)
 
@@ -140,8 +146,34 @@ def bits_of_extended(number: Extended) -> int:
     return (1 << 79 if value < 0 else 0) | exponent << 64 | fraction
 
 
-def number_of(data: bytes) -> float | Extended:
-    """The number that 4, 8, or 10 and more bytes are."""
+def quad_of(raw: int) -> Quad:
+    """The number that 128 bits are."""
+    fraction, exponent, sign = raw & (1 << 112) - 1, raw >> 112 & 0x7FFF, -1 if raw >> 127 & 1 else 1
+    if exponent == 0x7FFF:
+        return Quad(math.copysign(math.nan if fraction else math.inf, sign))
+    whole = fraction | (1 << 112 if exponent else 0)
+    return Quad(sign * whole * Fraction(2) ** (max(exponent, 1) - BIAS - 112) if whole else sign * 0.0)
+
+
+def bits_of_quad(number: Quad) -> int:
+    """The 128 bits of a number."""
+    value = number.value
+    if isinstance(value, float):
+        sign = 1 << 127 if math.copysign(1.0, value) < 0 else 0
+        return sign | (0 if not value else 0x7FFF << 112 | (0 if math.isinf(value) else 1 << 111))
+    power = max(_exponent(abs(value)), 1 - BIAS)
+    fraction = int(abs(value) / Fraction(2) ** (power - 112))
+    exponent = power + BIAS if fraction >> 112 else 0
+    return (1 << 127 if value < 0 else 0) | exponent << 112 | fraction & (1 << 112) - 1
+
+
+def number_of(data: bytes, is_quad: bool = False) -> float | Extended:
+    """The number that 2, 4, 8, or 10 and more bytes are; 16 are a long double unless they are a _Float128."""
+    if is_quad:
+        return quad_of(int.from_bytes(data, "little"))
+    if len(data) == 2:
+        short: float = struct.unpack("<e", data)[0]
+        return short
     if len(data) == 4:
         found: float = struct.unpack("<f", data)[0]
         return found
@@ -151,8 +183,12 @@ def number_of(data: bytes) -> float | Extended:
     return extended_of(int.from_bytes(data[:10], "little"))
 
 
-def bytes_of(number: float | Extended, size: int) -> bytes:
+def bytes_of(number: float | Extended, size: int, is_quad: bool = False) -> bytes:
     """The bytes of a number in memory."""
+    if is_quad:
+        return bits_of_quad(Quad(number)).to_bytes(16, "little")
+    if size == 2:
+        return _two(float(number))
     if size == 8:
         return struct.pack("<d", float(number))
     if size == 4:
@@ -165,6 +201,19 @@ def _four(number: float) -> bytes:
         return struct.pack("<f", number)
     except OverflowError:
         return struct.pack("<f", math.copysign(math.inf, number))
+
+
+def _two(number: float) -> bytes:
+    try:
+        return struct.pack("<e", number)
+    except OverflowError:
+        return struct.pack("<e", math.copysign(math.inf, number))
+
+
+def half(number: float | int | Extended) -> float:
+    """Rounded to a _Float16."""
+    found: float = struct.unpack("<e", _two(float(number)))[0]
+    return found
 
 
 def single(number: float | int | Extended) -> float:

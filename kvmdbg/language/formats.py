@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from kvmdbg.errors import UsageError
+from kvmdbg.language.ctype import CType
 
 LETTERS = "xduotacfsiz"
 _ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 27: "\\033", 92: "\\\\"}
@@ -100,15 +101,15 @@ def quoted(
     for byte, group in groupby(data):
         count = len(list(group))
         if left <= 0:
-            return ", ".join(parts) + "..."
+            return prefix + ", ".join(parts) + "..."
         if alike and count > alike:
-            parts.append(f"{prefix}'{character(byte, wide=wide)}' <repeats {count} times>")
+            parts.append(f"'{character(byte, wide=wide)}' <repeats {count} times>")
             open_, left = False, left - alike
             continue
         shown = character(byte, '"', wide=wide) * count  # those alike are shown together, also at the end
-        parts[-1:] = [f'{parts[-1][:-1]}{shown}"'] if open_ else [*parts[-1:], f'{prefix}"{shown}"']
+        parts[-1:] = [f'{parts[-1][:-1]}{shown}"'] if open_ else [*parts[-1:], f'"{shown}"']
         open_, left = True, left - count
-    return ", ".join(parts) if parts else f'{prefix}""'
+    return prefix + (", ".join(parts) if parts else '""')
 
 
 def number_in_radix(value: int, radix: int) -> str:
@@ -131,30 +132,51 @@ def number_of(raw: int, size: int) -> float:
 
 def extended(raw: int) -> str:
     """The 80 bits of an x87 number (long double) with 21 digits, as gdb shows it. Source: SDM volume 1, 4.2.2."""
-    from decimal import Decimal, localcontext
-
     fraction, exponent, sign = raw & (1 << 64) - 1, raw >> 64 & 0x7FFF, "-" if raw >> 79 & 1 else ""
     if bool(exponent) != bool(fraction >> 63):
         return "<invalid float value>"
     if exponent == 0x7FFF:
         return f"{sign}inf" if fraction in (0, 1 << 63) else f"{sign}nan({fraction:#x})"
+    return sign + _with_digits(fraction, max(exponent, 1) - 16383 - 63, 21)
+
+
+def quad(raw: int) -> str:
+    """The 128 bits of a _Float128 (IEEE 754 binary128) with 36 digits, as gdb shows it."""
+    fraction, exponent, sign = raw & (1 << 112) - 1, raw >> 112 & 0x7FFF, "-" if raw >> 127 & 1 else ""
+    if exponent == 0x7FFF:
+        return f"{sign}nan({fraction:#x})" if fraction else f"{sign}inf"
+    return sign + _with_digits(fraction | (1 << 112 if exponent else 0), max(exponent, 1) - 16383 - 112, 36)
+
+
+def _with_digits(fraction: int, power: int, digits: int) -> str:
+    """``fraction`` times a power of two with so many digits, as C's %g writes it."""
+    from decimal import Decimal, localcontext
+
     if not fraction:
-        return f"{sign}0"
+        return "0"
     with localcontext() as context:
-        context.prec, context.Emax, context.Emin = 40, 999_999, -999_999
-        exact = Decimal(fraction) * Decimal(2) ** (max(exponent, 1) - 16383 - 63)
-        context.prec = 21
+        context.prec, context.Emax, context.Emin = digits + 40, 999_999, -999_999
+        exact = Decimal(fraction) * Decimal(2) ** power
+        context.prec = digits
         rounded = (+exact).normalize()
-    power = rounded.adjusted()
-    if -5 < power < 21:
-        return f"{sign}{rounded:f}"
-    digits = "".join(map(str, rounded.as_tuple().digits))
-    point = f".{digits[1:]}" if len(digits) > 1 else ""
-    return f"{sign}{digits[0]}{point}e{power:+03d}"
+    at = rounded.adjusted()
+    if -5 < at < digits:
+        return f"{rounded:f}"
+    figures = "".join(map(str, rounded.as_tuple().digits))
+    point = f".{figures[1:]}" if len(figures) > 1 else ""
+    return f"{figures[0]}{point}e{at:+03d}"
 
 
-def floating(raw: int, size: int) -> str:
-    """The bits as IEEE 754 single or double, or as an x87 number in 10, 12 or 16 bytes; of another size an integer."""
+def floating(raw: int, size: int, *, of_type: CType | None = None) -> str:
+    """The bits as IEEE 754 single or double, or as an x87 number in 10, 12 or 16 bytes; of another size an integer.
+
+    Where ``of_type`` says so, as a _Float16 or a _Float128.
+    """
+    if of_type is not None and of_type.is_quad:
+        return quad(raw)
+    if of_type is not None and size == 2:
+        number = float(struct.unpack("<e", raw.to_bytes(2, "little"))[0])
+        return f"{number:.5g}" if number == number else f"{'-' if raw >> 15 else ''}nan({raw & 0x3FF:#x})"
     if size in (10, 12, 16):
         return extended(raw)
     if size not in (4, 8):

@@ -63,7 +63,8 @@ class Unary(Node):
     def emit(self, make: Generator) -> Code:
         code = make.converted(self.operand.emit(make), self.operand.type, self.type)
         if self.type.is_float:
-            return Code(f"({'0.0' if self.type.size <= 8 else 'extended(0)'} - {code.text})")  # gdb has no -0.0 here
+            zero = "quad(0)" if self.type.is_quad else "0.0" if self.type.size <= 8 else "extended(0)"
+            return Code(f"({zero} - {code.text})")  # gdb has no -0.0 here
         extra = 1 if self.op == "~" else 0
         if code.constant:
             value = -code.low - extra
@@ -153,7 +154,8 @@ class Arithmetic(Node):
                 found = Code(f"ratio({left.text}, {right.text})")
             else:
                 found = Code(f"({left.text} {op} {right.text})")
-            return Code(f"single({found.text})") if self.common.size == 4 else found
+            rounded = {2: "half", 4: "single"}.get(self.common.size, "")
+            return Code(f"{rounded}({found.text})") if rounded else found
         mistaken = right.low <= 0 <= right.high if op in ("/", "%") else op in ("<<", ">>") and right.low < 0
         if left.constant and right.constant and not mistaken:
             value = OPERATORS[op](left.low, right.low)

@@ -133,6 +133,8 @@ class Parser(Classes):
             name = self._take()[1:]
             if self._is("(") and self._start == self.end:
                 special = {"_isvoid": self._is_void, "_as_string": self._as_string}.get(name)
+                if name in ("_gdb_setting", "_gdb_setting_str"):
+                    return self._setting(name, column)
                 return special(column) if special is not None else self._call(name, column)
             found = code.named(name, column)
             if found.type is EXACT and self._scope is not None and name not in self.fields:
@@ -255,6 +257,22 @@ class Parser(Classes):
         if not isinstance(asked, code.Name):
             return code.Number(column=column, type=self.abi.int, value=int(asked.type.kind == "void"))
         return code.IsVoid(column=column, type=self.abi.int, name=asked.name)
+
+    def _setting(self, name: str, column: int) -> Node:
+        """``$_gdb_setting("print elements")`` as a number or a text, ``$_gdb_setting_str`` as ``show`` has it."""
+        self._take()
+        if self._kind != "string":
+            raise self.fail(f"${name} takes the name of a setting between double quotes")
+        setting = self._text()[0].decode("latin-1")
+        self._expect(")", f"of ${name}")
+        found = self._scope.setting(setting) if self._scope is not None else None
+        if found is None:
+            raise self.fail(f"there is no setting '{setting}'; show lists them", column)
+        value, shown = found
+        if isinstance(value, int) and name == "_gdb_setting":
+            return code.Number(column=column, type=self.abi.int, value=int(value))
+        text = shown.encode("latin-1", "replace") + b"\0"
+        return code.Constant(column=column, type=array_of(self.abi.char, len(text)), value=text)
 
     def _guest_call(self, node: Node, column: int) -> Node:
         """The arguments of a function of the guest; the "(" is next."""

@@ -110,7 +110,7 @@ def floating(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[int]
         value = _variable(ctx, name, column, fail)
         if isinstance(value, bytes):
             raise fail(f"${name} is no number any more", column)
-        return Extended(value) if size > 8 else float(value)
+        return (value if isinstance(value, Extended) else Extended(value)) if size > 8 else float(value)
 
     return variable
 

@@ -106,7 +106,7 @@ class Printer:
         if type.kind == "complex":
             half = len(data) // 2
             parts = [int.from_bytes(one, "little") for one in (data[:half], data[half:])]
-            return "{} + {}i".format(*(floating(one, half) for one in parts))
+            return "{} + {}i".format(*(floating(one, half, of_type=type) for one in parts))
         number = int.from_bytes(data, "little")
         if type.reference and type.target is not None and letter in NATURAL and depth:
             return f"@{number:#x}"  # a member
@@ -118,9 +118,9 @@ class Printer:
             return f"@{number:#x}: {meant}"
         if type.is_float:
             if letter in (*NATURAL, "f"):
-                return floating(number, len(data))
+                return floating(number, len(data), of_type=type)
             if letter in ("a", "c"):  # of these gdb shows the integer part, of others the bits
-                return self._integer(_WHOLE, truncated(number_of(data)), letter)
+                return self._integer(_WHOLE, truncated(number_of(data, type.is_quad)), letter)
             return format_scalar(number, letter, len(data), self._label)
         if type.signed and type.is_integer:
             number = signed(number, len(data)) if data else 0

@@ -62,7 +62,7 @@ class Value:
     def raw(self) -> Raw:
         """The number that it is, a float or an Extended of a floating point type; the bytes of a structure or array."""
         if self.type.is_float:
-            return number_of(self.data)
+            return number_of(self.data, self.type.is_quad)
         return self.value if self.type.is_number or not self.data else self.data
 
     @property
@@ -76,7 +76,7 @@ def bytes_in_memory(value: Raw, type: CType) -> bytes:
     if isinstance(value, bytes):
         return value
     if type.is_float or not isinstance(value, int):
-        return bytes_of(value, type.size)
+        return bytes_of(value, type.size, type.is_quad)
     return (value & (1 << 8 * type.size) - 1).to_bytes(type.size, "little")
 
 
@@ -87,13 +87,13 @@ def value_of(raw: Raw, type: CType) -> Value:
     if not type.is_number and not isinstance(raw, bytes):
         return Value(int(float(raw)), type)
     data = bytes_in_memory(raw, type)
-    return Value(truncated(number_of(data)) if type.is_float else 0, type, data=data)
+    return Value(truncated(number_of(data, type.is_quad)) if type.is_float else 0, type, data=data)
 
 
 def raw_of(data: bytes, type: CType) -> Raw:
     """The value that bytes in memory are."""
     if type.is_float:
-        return number_of(data)
+        return number_of(data, type.is_quad)
     if not type.is_number:
         return data
     return int.from_bytes(data, "little", signed=type.signed and type.kind != "bool")

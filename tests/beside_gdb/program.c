@@ -57,6 +57,7 @@ char32_t c32 = U'~', s32[5] = U"ab~"; struct { wchar_t w[4]; char16_t h; } mixtu
 unsigned char u8 = 9; typedef unsigned short u16; u16 half = 65;
 #ifdef __SIZEOF_INT128__
 __int128 huge = ((__int128) 0x0123456789abcdefll << 64) | 0xfedcba9876543210ull, minus = -5; unsigned __int128 most = -1;
+_Float128 quad = 0.1f128, quads[2] = { 1.0f128, -3.0e4000f128 };
 #endif
 
 void kmain(void)

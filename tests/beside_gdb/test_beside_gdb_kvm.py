@@ -46,6 +46,10 @@ print {1, 2, 3}[1]|whatis {1, 2}|print sizeof({1, 2, 3})|print {'a', 'b'}|print 
 print {num}|print {pt, pts[1]}|print {short}&num|print {int[2]}table|print u8|print u8 + 1|print half
 whatis (u16)num|print sizeof(nothing_here)|whatis nothing_here + 1|print huge|print/x minus|print most
 print/t minus|print sizeof(huge)|whatis huge|print &huge|print -elements 3 -- wname|output s16
+print quad|print quads|print quad * 3|print quad / 3|print (double)quad|print quad == quad|print $q = quad|print $q + 1
+whatis quad + 1|print -quads[1]|print (float)quads[1]|print/x quad|print -repeats 3 -- s16|print L"aaaaaaaaaaaaaaab"
+print $_inferior|print $_gdb_setting("print elements")|print $_gdb_setting_str("print pretty")|whatis $_inferior
+print $_gdb_setting("print max-depth")|whatis $_gdb_setting("print pretty")|print $_gdb_setting("print union") + 1
 printf "%ls|%d\n", wname, 5"""
 
 

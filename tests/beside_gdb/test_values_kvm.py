@@ -86,3 +86,24 @@ def test_initialisers_that_gdb_has_not(tmp_path: Path) -> None:
             with pytest.raises(KvmdbgError, match=reason):
                 said(line)
         assert said("print pair") == "{a = 0, b = 5}"
+
+
+def test_what_the_session_knows(tmp_path: Path) -> None:
+    program = build(tmp_path, "-O0", PROGRAM.with_name("values.c"))
+    with kvmdbg.open(program, memory="16M") as guest:
+        interpreter = Interpreter(guest)
+        interpreter.settings["context"] = ()
+
+        def said(line: str) -> str:
+            return "\n".join(one.plain(200) for one in interpreter.execute(line)).rpartition(" = ")[2]
+
+        assert said("print $_hit_bpnum") == "void"
+        for line in ("break _start", "break shows if $_thread == 1 && $_inferior == 1", "run", "continue"):
+            said(line)
+        assert said("print $_hit_bpnum") == "2" and said("whatis $_hit_bpnum") == "int"
+        assert (said("print $_thread"), said("print $_gthread + 1")) == ("1", "2")
+        said("set print pretty on")
+        assert said('print $_gdb_setting("print pretty")') == "1"
+        assert said('print $_gdb_setting_str("print elements")') == '"200"'
+        with pytest.raises(KvmdbgError, match="there is no setting 'nonesuch'"):
+            said('print $_gdb_setting("nonesuch")')
