@@ -26,6 +26,8 @@ MACHINES = ("pc", "bare", "hvt")
 SERVICES = ("auto", "bios", "none")
 LOW_MEMORY = 0x500
 """Below are the interrupt vectors and the data of the BIOS."""
+BY_MULTIBOOT = ("multiboot", "multiboot2")
+"""Formats of kernels that a boot loader starts, by which the BIOS's data and services are still there."""
 IRQCHIPS = ("kernel", "user", "none")
 """Where the interrupt controllers are, and the timer with them."""
 
@@ -183,10 +185,10 @@ class Hardware:
             for one in image.segments
             for start, end in ((0, LOW_MEMORY), (BIOS_BASE, BIOS_BASE + BIOS_SIZE))
         )
-        fits = image.mode == "real" and room and not taken
+        fits = (image.mode == "real" or image.format in BY_MULTIBOOT) and room and not taken
         if wanted == "bios" and not fits:
             raise UsageError(
-                f"{image.path} cannot have a BIOS: that needs an entry in real mode, 1 MiB of memory, and 0 to "
+                f"{image.path} cannot have a BIOS: that needs an entry in real mode or by multiboot, 1 MiB of memory, and 0 to "
                 f"{LOW_MEMORY - 1:#x} and {BIOS_BASE:#x} to {BIOS_BASE + BIOS_SIZE - 1:#x} free"
             )
         return fits

@@ -126,5 +126,5 @@ if EMULATED:
             before = len(dbg.output)
             dbg.uart.feed(b"nproc\n")
             until(dbg, b"\n2\r\n", before, 120)
-            stacks = [one.regs.rsp for one in dbg.vcpus]
+            stacks = [one.registers.get("rsp") for one in dbg.vcpus]
             assert len(stacks) == 2 and stacks[0] != stacks[1]
