@@ -188,8 +188,8 @@ class Hardware:
         fits = (image.mode == "real" or image.format in BY_MULTIBOOT) and room and not taken
         if wanted == "bios" and not fits:
             raise UsageError(
-                f"{image.path} cannot have a BIOS: that needs an entry in real mode or by multiboot, 1 MiB of memory, and 0 to "
-                f"{LOW_MEMORY - 1:#x} and {BIOS_BASE:#x} to {BIOS_BASE + BIOS_SIZE - 1:#x} free"
+                f"{image.path} cannot have a BIOS: that needs an entry in real mode or by multiboot, 1 MiB of memory, "
+                f"and 0 to {LOW_MEMORY - 1:#x} and {BIOS_BASE:#x} to {BIOS_BASE + BIOS_SIZE - 1:#x} free"
             )
         return fits
 

@@ -43,9 +43,7 @@ HEADERS = {
 
 
 def kernel(folder: Path, protocol: str) -> Path:
-    _, elf = from_assembly(
-        BACK_TO_REAL_MODE.format(header=HEADERS[protocol]), folder, mode="prot", address=0x100000
-    )
+    _, elf = from_assembly(BACK_TO_REAL_MODE.format(header=HEADERS[protocol]), folder, mode="prot", address=0x100000)
     return elf
 
 
