@@ -71,15 +71,20 @@ class Arrangement:
     @property
     def seen(self) -> list[str]:
         """The panes that are shown, from the left and the top."""
-        found = []
+        return list(self.sizes())
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Lines and columns of each pane that is shown, from the left and the top."""
+        found = {}
         spaces = self._spaces(self.text)
 
         def look(split: Split, path: Path) -> None:
             for at, (part, _) in enumerate(split.parts):
+                lines, columns = spaces[*path, at]
                 if not isinstance(part, str):
                     look(part, (*path, at))
-                elif spaces[*path, at][0]:
-                    found.append(self.pane(part))
+                elif lines:
+                    found[self.pane(part)] = (lines - 1, columns)
 
         look(layouts.parse(self.text), ())
         return found

@@ -443,9 +443,9 @@ class Tui:
 
     def pane_size(self, name: str) -> tuple[int, int]:
         """How many lines and columns of a pane are seen. UsageError where it is not shown."""
-        if name not in self.arrangement.seen:
+        if (found := self.arrangement.sizes().get(name)) is None:
             raise UsageError(f"the pane {name} is not shown")
-        return self.panes[name].height, self.panes[name].width
+        return found
 
     def _help(self) -> StyleAndTextTuples:
         if self.typing.to:

@@ -197,7 +197,7 @@ def test_heights_and_layouts_are_there_in_the_next_session(shell: Shell, tmp_pat
     screen.send("winheight cmd +2\r")
     screen.wait(lambda: screen.rows[27].startswith(" kvmdbg "))
     screen.send("winwidth asm 90\rinfo win\r")
-    screen.wait(lambda: screen.rows[0].find("|") == 90 and any(re.match(r"code +\d+ +90", row) for row in screen.rows))
+    screen.wait(lambda: screen.rows[0].find("|") == 90 and any(re.match(r"code +26 +90 ", row) for row in screen.rows))
     screen.send("refresh\r")
     screen.wait(lambda: any("refresh" in row for row in screen.rows) and screen.rows[0].find("|") == 90)
     screen.send("winwidth asm\rfocus stack\r")
