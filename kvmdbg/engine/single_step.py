@@ -455,7 +455,8 @@ class SingleStep:
             if new_fault and not vcpu.regs.rflags & EFLAGS_RF:
                 self.runner.set_general("rflags", vcpu.regs.rflags | EFLAGS_RF)
             return True
-        return bool(events.interrupt.injected or events.nmi.injected)
+        nmi = events.nmi.pending and not events.nmi.masked and self.runner.lets_interrupts_in
+        return bool(events.interrupt.injected or events.nmi.injected or nmi)
 
     def _jumps(self) -> bool:
         """Whether the instruction at pc may end where it began with no register changed: ``jmp $``."""

@@ -14,7 +14,7 @@ from kvmdbg.engine.probe import HLT
 from kvmdbg.engine.retreat import GuardSpoilt
 from kvmdbg.engine.single_step import NO_PROGRESS_TRIES
 from kvmdbg.engine.step_end import StepEnd
-from kvmdbg.engine.stepped_instructions import LOW32, LOW64, instruction_event, needs_care
+from kvmdbg.engine.stepped_instructions import IRET, LOW32, LOW64, instruction_event, needs_care
 from kvmdbg.kvm import exits
 from kvmdbg.kvm.saved_regs import RFLAGS, rip_in
 from kvmdbg.kvm.stride_terms import StrideTerms
@@ -266,6 +266,8 @@ class Stepper(PreparedSteps):
                 if stop is not None:
                     return stop
                 pc, quickly = runner.pc, quick and not self.user.here
+                if IRET in code[at : at + 2]:  # an NMI may have waited for it
+                    self.waits = self.waits or self.event_waits()
             if self.ended is StepEnd.HALTED or vcpu.halted:
                 stop = arrivals.wait() if arrivals.present else self._wait()
                 if stop is not None:

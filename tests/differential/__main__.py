@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--mode", action="append", choices=MODES, help="only this mode; may be given again")
     options.add_argument("--variant", action="append", choices=sorted(VARIANTS), help="only this way to run; the same")
     options.add_argument("--every-variant", action="store_true", help="all variants for each program")
-    options.add_argument("--rings", action="store_true", help="only programs that run at CPL 3 for stretches")
+    options.add_argument("--rings", action="store_true", help="only programs that run at CPL 3 for stretches, too")
     options.add_argument("--seconds", type=float, default=float("inf"), help="begin no program after so many seconds")
     options.add_argument("--progress", action="store_true", help="a line before each program and variant")
     options.add_argument("--no-shrink", action="store_true", help="show differing programs as they are")

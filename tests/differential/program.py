@@ -15,8 +15,8 @@ PC_AND_FLAGS = {"real": "ip", "prot": "eip", "long": "rip"}
 IMAGE_SIZE = 0xC000
 VECTORS = 0x30
 WITH_ERROR_CODE = (8, 10, 11, 12, 13, 14, 17)
-DEBUG = 1
-SOFTWARE_VECTORS = (DEBUG, 3, 4, *range(0x20, VECTORS))
+DEBUG, NMI = 1, 2
+SOFTWARE_VECTORS = (DEBUG, NMI, 3, 4, *range(0x20, VECTORS))
 """Vectors whose handler goes on where the frame says: traps, ``int n`` and interrupts."""
 CODE, DATA, CODE_AGAIN, DATA_AGAIN, TSS = 0x08, 0x10, 0x18, 0x20, 0x38
 """Selectors of the program's own GDT."""
