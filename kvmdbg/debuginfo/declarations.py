@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, TypeVar
 
 from kvmdbg.debuginfo.attribute_values import SCOPED, SCOPES, implicit_value, scope_of, without_scopes
@@ -168,7 +169,8 @@ class DebugInfo:
                 die = known.types.get(known.meant(name))
                 if die is not None:
                     return self._reader.type_of(die)
-        return None
+            die = self._reader.type_units.types.get(name)
+            return self._reader.type_of(die) if die is not None else None
 
     def type_names(self, near: int) -> list[str]:
         """The names of all types, of a large file those of the unit at the address ``near``."""
@@ -252,7 +254,8 @@ class DebugInfo:
                 found = known.constants.get(known.meant(name))
                 if found is not None:
                     return found[0], self._reader.type_of(found[1])
-        return None
+            found = self._reader.type_units.constants.get(name)
+            return (found[0], self._reader.type_of(found[1])) if found is not None else None
 
 
 def _argument(parent: Any, back: int, callee: str, code: bytes) -> bytes | None:
@@ -302,6 +305,14 @@ class _Reader(TypeReader):
             self._index(known, top, self._base(top), "")
             known.functions.sort(key=lambda one: one[0])
         return known
+
+    @cached_property
+    def type_units(self) -> _UnitInfo:
+        """What the type units have that are in .debug_types, as DWARF 4 has them."""
+        found = _UnitInfo()
+        for one in self._dwarf.iter_TUs():
+            self._index(found, one.get_top_DIE(), 0, "")
+        return found
 
     def deepened(self, unit: Unit) -> bool:
         """List the functions inside of functions, too (lambdas, members of local classes, gcc's nested functions);

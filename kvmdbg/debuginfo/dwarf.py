@@ -233,7 +233,7 @@ def place_of(dwarf: Dwarf, die: Any) -> int:
     place = int(die.offset)
     if die.dwarfinfo is not dwarf.info:
         place += 1 << 48
-    return place if hasattr(die.cu, "cu_offset") else place + (1 << 49)
+    return place + (1 << 49) if hasattr(die.cu, "tu_offset") else place
 
 
 def base_of(dwarf: Dwarf, top: Any) -> int:

@@ -5,6 +5,7 @@ Source: DWARF 5, sections 5 (types) and 5.7.10 (variant parts); names as gdb 13 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from kvmdbg.debuginfo.attribute_values import LANGUAGES, SCOPED, member_offset, scope_of
@@ -60,6 +61,9 @@ class TypeReader:
             made.given = scope_of(die) + made.given
 
     def type_of(self, die: Any) -> CType:
+        if "DW_AT_signature" in die.attributes:  # it is in a type unit
+            with suppress(KeyError):
+                die = die.get_DIE_from_attribute("DW_AT_signature")
         place = place_of(self._file, die)
         known = self._types.get(place)
         if known is not None:

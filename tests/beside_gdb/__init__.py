@@ -79,10 +79,10 @@ MEANT = [
 ]
 
 
-def build(folder: Path, bits: int, optimize: str) -> Path:
+def build(folder: Path, bits: int, optimize: str, more: str = "") -> Path:
     """The program, compiled."""
     made = folder / f"program{bits}{optimize}.elf"
-    command = ["gcc", f"-m{bits}", optimize, *FREESTANDING.split(), "-o", str(made), str(PROGRAM)]
+    command = ["gcc", f"-m{bits}", optimize, *FREESTANDING.split(), *more.split(), "-o", str(made), str(PROGRAM)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "LC_ALL": "C"})
     assert not done.returncode, done.stderr
     return made

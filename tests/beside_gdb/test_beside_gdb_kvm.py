@@ -29,6 +29,20 @@ def test_generated_expressions(tmp_path: Path, bits: int, optimize: str) -> None
     assert len(found) < COUNT // 20
 
 
+@pytest.mark.parametrize("flags", ["-gdwarf-4 -fdebug-types-section", "-gdwarf-5 -fdebug-types-section"])
+def test_types_in_units_of_their_own(tmp_path: Path, flags: str) -> None:
+    program = build(tmp_path, 64, "-O1", flags)
+    lines = [
+        *("print g", "print *bp", "print col", "print GREEN", "whatis enum colour", "ptype union any", "print node"),
+        *("print (point_t)pt", "print sizeof(struct big)", "ptype struct big", "print g.mode", "whatis g.self->col"),
+    ]
+    theirs = answers_of_gdb(GDBS["distribution"], program, lines)
+    with kvmdbg.open(program, memory="16M") as session:
+        ours = answers_of_kvmdbg(session, lines)
+    assert not [one for one in differences(lines, theirs, ours) if not one.reason]
+    assert not any("refused" in one for one in ours)
+
+
 def test_a_difference_is_found() -> None:
     lines = ["print 1", "print 2", "print x", "print yes+no"]
     theirs = ["1", "2", "(refused) No symbol", "(refused) Invalid operation on booleans."]
