@@ -30,7 +30,10 @@ def load() -> list[str]:
 def _any_installed() -> bool:
     """Whether any package on the path has entry points of the group; a look into a few small files."""
     wanted = f"[{GROUP}]".encode()
+    own = os.path.dirname(os.__file__)  # the standard library, in which no package is
     for folder in sys.path:
+        if folder in (own, os.path.join(own, "lib-dynload")):
+            continue
         with suppress(OSError), os.scandir(folder or ".") as entries:
             for entry in entries:
                 if entry.name.endswith((".dist-info", ".egg-info")):

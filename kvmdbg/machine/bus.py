@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from typing import Any, Protocol, TypeVar
 
 from kvmdbg.errors import DeviceFailure, KvmdbgError
@@ -90,7 +89,11 @@ def copy_of(state: Any) -> Any:
         return [one if type(one) in PLAIN else copy_of(one) for one in state]
     if kind is dict:
         return {copy_of(key): copy_of(one) for key, one in state.items()}
-    return tuple(map(copy_of, state)) if kind is tuple else deepcopy(state)
+    if kind is tuple:
+        return tuple(map(copy_of, state))
+    from copy import deepcopy  # which takes long to import
+
+    return deepcopy(state)
 
 
 def _saved(device: Device) -> Any:
