@@ -264,6 +264,12 @@ HEAVY = {
     *("prompt_toolkit", "pygments", "capstone", "elftools", "platformdirs", "pathlib", "fractions"),
     *("kvmdbg.commands.of_others", "kvmdbg.commands.printing", "kvmdbg.commands.examine"),
     *("kvmdbg.debuginfo.orc", "kvmdbg.debuginfo.call_frame_info", "kvmdbg.x86.cpuid"),
+    *("kvmdbg.debuginfo.dwarf", "kvmdbg.debuginfo.source", "kvmdbg.debuginfo.demangled", "copy", "fnmatch"),
+    *(
+        f"kvmdbg.core.{part}"
+        for part in ("calls", "context", "frames", "hooks", "linux", "locations", "moves", "points")
+    ),
+    *(f"kvmdbg.core.{part}" for part in ("patches", "peripherals", "recordings", "skips", "snapshots", "traces")),
 }
 
 
