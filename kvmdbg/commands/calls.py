@@ -36,7 +36,7 @@ def jump(dbg: Interpreter, location: LocationArg) -> Result | None:
     regs = dbg.session.regs
     base = 0 if dbg.session.vcpu.mode.bits == 64 else regs.get("cs_base")
     regs.set("rip", location.address - base)
-    dbg.session.runner.await_breakpoint()
+    dbg.session.runner.unreported.leave_breakpoint(dbg.session.runner.pc)
     return continue_guest(dbg, False)
 
 

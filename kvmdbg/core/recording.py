@@ -96,7 +96,8 @@ class Observer:
         sregs = runner.sregs
         tables = set(paging.tables(memory.read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer))
         waits = runner.call(runner.vcpu.holds_event)
-        return Moment(accesses, runner.pc, self.registers(), self._memory.of(pages, tables), waits)
+        resume_flag = bool(self._control.vcpus[0].registers.get("rflags") & EFLAGS_RF)
+        return Moment(accesses, runner.pc, self.registers(), self._memory.of(pages, tables), waits, resume_flag)
 
     def standing(self, accesses: int) -> Standing:
         guest, runner = self._control.guest, self._control.runners[0]

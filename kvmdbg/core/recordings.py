@@ -86,7 +86,7 @@ class Recordings:
                 raise UsageError(f"this recording cannot be replayed: {log.flaw or 'it has not ended yet'}")
             if type(outside) is not Live:
                 raise SessionStateError("the guest is being recorded or replayed already")
-            if Observer(control).moment(0) != log.start:
+            if not Observer(control).moment(0).same_as(log.start):
                 raise UsageError(
                     "this guest does not stand where the recording began: replay on a fresh one of the same image"
                 )

@@ -160,7 +160,7 @@ class Replaying(Live):
             entry = self.upcoming()
             target = None if isinstance(entry, Access) else self.log.end if entry is None else entry.at
             here = observer.moment(self.accesses)
-            if here == target:
+            if target is not None and here.same_as(target):
                 if isinstance(entry, Interrupt):
                     runner.call(partial(self._interrupt, entry))
                     stop = None
@@ -177,7 +177,7 @@ class Replaying(Live):
                 return stop
             self._failed = False
             if isinstance(stop, stops.HaltedStop):
-                if here == halted:
+                if halted is not None and here.same_as(halted):
                     self.diverged = Diverged(here, self._in_words(entry), "nothing: it halts again and again")
                     break
                 halted = here
@@ -189,7 +189,7 @@ class Replaying(Live):
         """Run to where the registers are those of ``target``, or to the next access, or a part of the way.
 
         No breakpoint comes to where an event waits, nor between two elements of a string instruction: those are for
-        steps.
+        steps. Where EFLAGS.RF is set, one by physical address fires: no debug register holds it.
         """
         control = self._control
         runner = control.runners[0]
@@ -200,7 +200,12 @@ class Replaying(Live):
                 left = in_string and not target.waits and runner.pc != target.pc
                 if left or not isinstance(stop, stops.StepStop) or observer.registers() == target.registers:
                     return stop
-        point = Breakpoint(target.pc, only_if=lambda vcpu: in_string or observer.registers() == target.registers)
+        place = control.guest.space.physical_of(runner, target.pc) if target.resume_flag else None
+        point = Breakpoint(
+            target.pc if place is None else place,
+            space="linear" if place is None else "phys",
+            only_if=lambda vcpu: in_string or observer.registers() == target.registers,
+        )
         control.points.own_breakpoints.append(point)
         try:
             return control.run()

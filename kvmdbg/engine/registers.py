@@ -65,7 +65,7 @@ class RegisterFile(InNotebooks):
             before = runner.pc if name == "rip" else 0
             runner.set_general(name, value)
             if name == "rip":
-                runner.moved(before)
+                runner.unreported.moved(before, runner.pc)
             return
         if name.startswith("dr"):
             debug = runner.call(runner.vcpu.get_debugregs)

@@ -53,8 +53,6 @@ class Runner(Answering, TrapExits, LastExits):
         self.recent: deque[tuple[PortEntry | int, bytes]] = deque(maxlen=RECENT)
         self.limit = 0
         """After how many exits to stop; 0 for no limit."""
-        self._fired_here = False
-        """Stopped from outside on a breakpoint that has fired and is yet to be passed."""
         self._tables = b""
         """Where the tables that the CPU reads were when they were last looked at."""
         self._structures: dict[int, bytes] = {}
@@ -90,8 +88,9 @@ class Runner(Answering, TrapExits, LastExits):
     def start_anew(self) -> None:
         """The vCPU has been given another state: nothing of what was known of the last run holds."""
         self.forget()
-        self._fired_here = self.tables_touched = self.untold_event = False
-        self.pending = self._unfired_at = self._died_of = self._moved_from = None
+        self.unreported.forget()
+        self.tables_touched = self.untold_event = False
+        self._died_of = None
         self.recent.clear()
 
     def park(self) -> bool:
@@ -131,8 +130,7 @@ class Runner(Answering, TrapExits, LastExits):
 
     def go(self) -> stops.Stop | None:
         """Run the guest until something must stop; None when another vCPU stopped first."""
-        self._fired_here = False
-        self._moved_from = None
+        self.unreported.goes_on()
         try:
             stop = self._take_pending() or self._go_round_guards()
             stop = self.complete() or stop
@@ -144,12 +142,12 @@ class Runner(Answering, TrapExits, LastExits):
     def note_unseen(self, stop: stops.Stop | None) -> None:
         """Remember a breakpoint here that has not fired yet, as the vCPU came to a stop for another reason."""
         before_it = stop is None or isinstance(stop, stops.HaltedStop | stops.LimitStop)
-        if before_it and not self._fired_here and (self.plan.by_linear or self.plan.by_physical):
-            self._unfired_at = self.pc if self.points_at(self.pc) else None
+        if before_it and not self.unreported.breakpoint_fired and (self.plan.by_linear or self.plan.by_physical):
+            self.unreported.leave_breakpoint(self.pc if self.points_at(self.pc) else None)
 
     def _take_pending(self) -> stops.Stop | None:
         """The stop that was not told, as another vCPU stopped first; not where the user has made it void since."""
-        stop, self.pending = self.pending, None
+        stop = self.unreported.take_stop()
         if stop is None or stop.pc != self.pc or isinstance(stop, stops.StepStop | stops.LimitStop):
             return None
         if isinstance(stop, stops.BreakpointStop | stops.WatchpointStop | stops.CaughtStop):
@@ -159,9 +157,9 @@ class Runner(Answering, TrapExits, LastExits):
 
     def begin_step(self) -> stops.Stop | None:
         """A step from here makes void what was to be told here; that, for whoever wants it all the same."""
-        pending, self.pending, self._unfired_at = self.pending, None, None
-        self._moved_from = None
-        return pending
+        stop = self.unreported.stop
+        self.unreported.forget()
+        return stop
 
     def _go_round_guards(self) -> stops.Stop | None:
         """Run; where a guard made of slots meets what the CPU does by itself, step from the last exit on."""
@@ -173,7 +171,7 @@ class Runner(Answering, TrapExits, LastExits):
                 if met.done:
                     if not self.retreat.back():
                         return self.spoilt(met.pages)
-                    self._unfired_at = self.pc  # what was passed before the mark is not here
+                    self.unreported.leave_breakpoint(self.pc)  # what was passed before the mark is not here
                 self.guest.holding.hold_by_stepping(self, met.pages)
 
     def spoilt(self, pages: set[int]) -> stops.Stop:
@@ -190,15 +188,15 @@ class Runner(Answering, TrapExits, LastExits):
 
     def _go(self) -> stops.Stop | None:
         if self.plan.stepping:
-            unseen, self._unfired_at = self._unfired_at, None
-            stop = self.reached(self.pc) if self.guest.world.arriving or unseen == self.pc else None
+            fires_first = self.unreported.take_breakpoint(self.pc)
+            stop = self.reached(self.pc) if self.guest.world.arriving or fires_first else None
             if stop is None:
                 stop = self.stepper.run(None)
-                self._fired_here = stop is None  # steps ask a breakpoint as soon as they come to it
+                self.unreported.breakpoint_fired = stop is None  # steps ask a breakpoint as soon as they come to it
             return stop
         if self.points_at(self.pc):
-            unseen, self._unfired_at = self._unfired_at, None
-            stop = self.hit(judged=not self.guest.world.arriving and unseen != self.pc, trapped=False)
+            fires_first = self.unreported.take_breakpoint(self.pc)
+            stop = self.hit(judged=not (self.guest.world.arriving or fires_first), trapped=False)
             if stop is not None or self.guest.world.stopping:
                 return stop
             if self.plan.stepping:

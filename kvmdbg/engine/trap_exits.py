@@ -22,20 +22,6 @@ class TrapExits(ExitLoop):
 
     lifted: int | None = None
     """Where the trap is not that the vCPU is about to step past, by guest-physical address."""
-    _unfired_at: int | None = None
-    """Where this vCPU was stopped from outside, when that is a breakpoint which had not fired yet."""
-    _moved_from: tuple[int, int | None] | None = None
-    """Where it was, and what it remembered there, before the user moved its pc."""
-
-    def moved(self, before: int) -> None:
-        """A breakpoint where the user has moved pc to has not fired yet; where it was, it is as it was."""
-        self._moved_from = self._moved_from or (before, self._unfired_at)
-        place, unfired = self._moved_from
-        self._unfired_at = unfired if self.pc == place else self.pc
-
-    def await_breakpoint(self) -> None:
-        """Let a breakpoint at pc fire before the guest goes on."""
-        self._unfired_at = self.pc
 
     def points_at(self, pc: int) -> list[Point]:
         """The armed breakpoints for an instruction at linear ``pc``."""
@@ -99,7 +85,7 @@ class TrapExits(ExitLoop):
             stop = stop or self.stepper.pass_breakpoint(check=first, waits=waits)
             first = False
             if stop is not None or self.guest.world.stopping:
-                self._fired_here = self.stepper.not_begun
+                self.unreported.breakpoint_fired = self.stepper.not_begun
                 return stop
             self.follow_tables()
             if not self.points_at(self.pc) or self._opens_to_interrupts():

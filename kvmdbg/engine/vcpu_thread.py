@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kvmdbg.engine import stops
+from kvmdbg.engine.unreported import Unreported
 from kvmdbg.errors import GONE, SessionStateError
 from kvmdbg.kvm import abi, exits
 from kvmdbg.machine import kick
@@ -32,8 +33,7 @@ class VcpuThread(threading.Thread):
         self.runs_guest = False
         self.changes = 0
         """Grows whenever registers may have changed; for whoever keeps values of theirs."""
-        self.pending: stops.Stop | None = None
-        """A stop of this vCPU's that was not told, as another had stopped first."""
+        self.unreported = Unreported()
         self.called: str | None = None
         """The hook that this thread is in."""
         self._irqchip = irqchip

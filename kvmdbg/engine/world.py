@@ -30,7 +30,7 @@ class World:
 
     On the last runner to come to rest ``finish`` is called once a stop, and ``announce``
     with what it returned when everybody may use the guest again. A runner that comes to a stop of its own
-    when another has stopped before keeps it as ``pending``: its next run ends there at once.
+    when another has stopped before keeps it untold: its next run ends there at once.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class World:
             if self._yields_to(stop):
                 self.first = stop
             elif stop is not None:
-                runner.pending = stop
+                runner.unreported.stop = stop
             runner.runs_guest = False
             if len(self.running) > 1:
                 self._stop_all(runner)

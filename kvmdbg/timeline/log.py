@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kvmdbg.machine.bus import GuestEnd
-from kvmdbg.record import field, record
+from kvmdbg.record import field, record, replace
 
 
 @record
@@ -15,6 +15,7 @@ class Moment:
     ``registers`` and ``memory`` are digests (general, segment and control registers without RF; memory without paging
     structures, in which hardware may set bits early). Between two accesses the same state is the same moment.
     ``waits``: an exception or interrupt is about to be delivered here, before the instruction at ``pc``.
+    ``resume_flag``: EFLAGS.RF is set, no debug register fires for that instruction. Steps may leave it otherwise.
     """
 
     accesses: int
@@ -22,6 +23,10 @@ class Moment:
     registers: bytes
     memory: int
     waits: bool = False
+    resume_flag: bool = False
+
+    def same_as(self, other: Moment) -> bool:
+        return self == replace(other, resume_flag=self.resume_flag)
 
     def __str__(self) -> str:
         return f"{self.pc:#x}, {self.accesses} accesses after the start"

@@ -313,6 +313,21 @@ def test_a_change_inside_a_repeated_instruction(boot: Open, count: int) -> None:
     assert second.physical.read(0x5BB7, 1) == b"\x99"
 
 
+def test_a_change_where_an_iret_has_set_the_resume_flag(boot: Open) -> None:
+    """There no breakpoint in a debug register fires.
+
+    mov sp, 0x7000; push dword 0x10002; push dword 0; push dword 0x1015; o32 iret; nop; inc bx; hlt"""
+    code = bytes.fromhex("bc0070 666802000100 666a00 666815100000 66cf 90 43 f4")
+    first, second = boot(code), boot(code)
+    with first.record() as log:
+        first.step(5)
+        assert first.regs.pc == 0x1015
+        first.regs.rbx = 0x1234
+        first.run()
+    replayed(second, log)
+    assert second.regs.rbx == first.regs.rbx == 0x1235
+
+
 def test_a_guest_that_halts_for_ever(boot: Open) -> None:
     """hlt; jmp to it"""
     first, second = (boot(bytes.fromhex("f4 ebfd")) for _ in range(2))
