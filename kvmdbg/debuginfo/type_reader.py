@@ -247,6 +247,11 @@ class TypeReader:
     def _array_type(self, die: Any, made: CType) -> None:
         ranges = [self._count(one) for one in die.iter_children() if one.tag == "DW_TAG_subrange_type"]
         inner = self._type_at(die)
+        if "DW_AT_GNU_vector" in die.attributes and inner.kind == "char":  # a vector holds numbers
+            plain = CType("", inner.given, 0)
+            plain.qualify(inner, "")
+            plain.original, plain.kind = None, "int" if inner.signed else "uint"
+            inner = plain
         for count, counted_by in reversed(ranges[1:]):
             inner = array_of(inner, count)
             inner.counted_by = counted_by

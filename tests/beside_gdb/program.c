@@ -44,7 +44,7 @@ struct node {
     struct { struct { char in[3]; } more; union { float f; unsigned raw; }; } sub;
 } node = { &node, { { 1, -3 } }, SOME, 1, { { "no" }, { 1.5f } } };
 float _Complex waves[2] = { 1.0f + 2.0fi, -0.5f }; typedef int vector __attribute__((vector_size(16)));
-vector lanes = { 1, -2, 3, 4 }; struct hidden; struct hidden *secret; typedef struct hidden hidden_t; hidden_t **secrets;
+vector lanes = { 1, -2, 3, 4 }; typedef char chars16 __attribute__((vector_size(16))); chars16 sixteen = { 104, -1 }; struct hidden; struct hidden *secret; typedef struct hidden hidden_t; hidden_t **secrets;
 int (*(*maker)(void))(int); void (*signals[2])(int, void (*)(int)); int cube[2][3][4] = { { { 1, 2 }, { 3 } }, { { 4 } } };
 typedef const char *name_t; name_t names[2] = { "one", "two" }; typedef enum colour colour_t; colour_t tint = BLUE;
 typedef float real_t; real_t real = 1.25f; signed char tiny[3] = { -1, 0, 'x' }; long double lds[2] = { 1.0L, -2.5L };

@@ -62,6 +62,7 @@ whatis (u16)num|print sizeof(nothing_here)|whatis nothing_here + 1|print huge|pr
 print/t minus|print sizeof(huge)|whatis huge|print &huge|print -elements 3 -- wname|output s16
 print quad|print quads|print quad * 3|print quad / 3|print (double)quad|print quad == quad|print $q = quad|print $q + 1
 whatis quad + 1|print -quads[1]|print (float)quads[1]|print/x quad|print -repeats 3 -- s16|print L"aaaaaaaaaaaaaaab"
+print sixteen|print/x sixteen|print/d sixteen|print sixteen[0]|print -elements 3 -- sixteen
 print $_inferior|print $_gdb_setting("print elements")|print $_gdb_setting_str("print pretty")|whatis $_inferior
 print $_gdb_setting("print max-depth")|whatis $_gdb_setting("print pretty")|print $_gdb_setting("print union") + 1
 printf "%ls|%d\n", wname, 5"""

@@ -9,6 +9,7 @@ import pytest
 
 import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.errors import KvmdbgError
 from tests.beside_gdb.sessions import FLAGS, differences, of_gdb, of_kvmdbg
 from tests.beside_gdb.test_sessions_kvm import lines_of
 from tests.e2e.debuggers import GDBS, TIME_SCALE
@@ -75,6 +76,8 @@ def test_what_is_listed(program: Path) -> None:
         assert "\tLength &Length::operator+=(int);" in "\n".join(said("info functions operator"))
         assert "\tLength::operator bool();" in "\n".join(said("info functions operator"))
         assert said("print count<int, char>")[0].endswith("<count<int, char>(int, char)>")
+        with pytest.raises(KvmdbgError, match=r"info symbol .* names the table"):
+            said("print dynamic_cast<Length *>(&three)")
         session.break_at("here")
         session.run()
         shown = "\n".join(said("backtrace"))
