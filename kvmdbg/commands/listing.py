@@ -46,7 +46,8 @@ def list_(dbg: Interpreter, what: ListArg = "") -> Result:
     """Show the source around a place ($pc without one): a line N of the current file, FILE:LINE, a function, *ADDRESS.
 
     `list 5,8` shows these lines, `list 5,` ten from there on, `list ,20` ten up to there. The next list, or an empty
-    line, goes on after what was shown, and `list -` before it. Where no source is known, instructions are shown.
+    line, goes on after what was shown, `list -` before it, and `list .` is where the selected frame is. Where no source
+    is known, instructions are shown.
     """
     known = examined(dbg)
     if what == "-" and known.source is not None:
@@ -57,6 +58,8 @@ def list_(dbg: Interpreter, what: ListArg = "") -> Result:
         return _listed(dbg, file, start, first - start)
     if what in ("", "+", "-") and known.source is not None:
         return _listed(dbg, known.source[0], known.source[2] + 1)
+    if what == "." and (line := dbg.session.source.at(dbg.session.frame.place)) is not None:
+        what = f"{line.file}:{line.line}"
     parts = split_arguments(what) if what not in ("", "+", "-") else []
     if len(parts) > 2:
         raise UsageError("list takes FIRST,LAST")

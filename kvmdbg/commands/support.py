@@ -86,7 +86,7 @@ def _listed(commands: list[Command], title: str) -> Table:
 @command("apropos", group="support", example="apropos coverage")
 def apropos(dbg: Interpreter, text: TextArg) -> Result:
     """List the commands whose name, help or examples contain a word."""
-    word = text.lower()
+    word = text.removeprefix("-v ").strip().lower()
     found = [
         one
         for one in dbg.registry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -94,3 +95,28 @@ def test_groups_of_registers(kernel: Typist) -> None:
 def test_complete(kernel: Typist) -> None:
     assert kernel.type("complete info reg") == "info registers"
     assert kernel.type("complete p va").splitlines() == ["p value"]
+
+
+def test_a_function_that_is_qualified(kernel: Typist) -> None:
+    assert kernel.type("break -qualified divide").startswith("Breakpoint 1 at divide (0x1005ae)")
+    assert "0x1005ae" in kernel.type("tbreak -q divide if value == 3")
+    with pytest.raises(UsageError, match="condition N EXPRESSION gives it later"):
+        kernel.type("break -force-condition divide if nosuch")
+
+
+def test_the_source_where_the_frame_is(kernel: Typist) -> None:
+    there = kernel.type("list")
+    kernel.type("list kernel_main")
+    assert kernel.type("list .") == there
+    kernel.type("up")
+    assert "=> 21" in kernel.type("list .") or "21      task->total" in kernel.type("list .")
+
+
+def test_memory_is_appended_as_gdb_has_it(kernel: Typist, tmp_path: Path) -> None:
+    file = tmp_path / "all.bin"
+    kernel.type(f"dump binary memory {file} 0x100000 0x100004\nappend binary memory {file} 0x100004 0x100008")
+    assert file.read_bytes() == kernel.dbg.session.memory[0x100000:0x100008]
+
+
+def test_apropos_with_an_option(kernel: Typist) -> None:
+    assert "watch" in kernel.type("apropos -v watchpoint")
