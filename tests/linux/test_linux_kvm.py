@@ -87,6 +87,7 @@ if EMULATED:
             dbg.run(timeout=2)
         assert text in dbg.output[start:], dbg.output[start:][-500:]
 
+    @pytest.mark.kvm
     def test_to_a_shell_and_back(linux: Session) -> None:
         """A snapshot of the running kernel comes back, and each time the shell goes on from there."""
         dbg = linux
@@ -119,6 +120,7 @@ if EMULATED:
             point.enabled = False
             until(dbg, b"initramfs is up", 0, 300)
 
+    @pytest.mark.kvm
     def test_two_processors(tmp_path: Path) -> None:
         """The second is found by its table, started, and has its own stack."""
         with opened(tmp_path, format="pvh", cpus=2) as dbg:
