@@ -332,7 +332,7 @@ def generate(seed: int, mode: str, count: int) -> Program:
         name: rng.getrandbits(64 if mode == "long" else 32) for name in ("rax", "rbx", "rcx", "rdx", "rsi", "rdi")
     }
     registers |= {"rbp": layout.data + 0x40, "rsp": layout.stack}
-    program = Program(seed, mode, layout, (), True, "retf", 0, False, False, tuple(registers.items()))
+    program = Program(seed, mode, layout, (), returns="retf", registers=tuple(registers.items()))
     chance = Chance(mode, layout, rng)
     kinds, weights = zip(*KINDS[mode], strict=True)
     room = layout.code_end - layout.code - 0x100
