@@ -18,6 +18,7 @@ from kvmdbg.machine.cpu import Cpu
 from kvmdbg.machine.machine import Machine
 from kvmdbg.machine.memory import PAGE
 from kvmdbg.record import fields, record, replace
+from kvmdbg.x86.registers import EFLAGS_RF, NO_FAULTS
 
 MAGIC = b"kvmdbg snapshot 1\n"
 ZERO = bytes(PAGE)
@@ -67,7 +68,10 @@ def save_vcpu(vcpu: Cpu, msrs: list[int], irqchip: bool) -> VcpuState:
 def load_vcpu(vcpu: Cpu, state: VcpuState, msrs: list[int]) -> None:
     """Give a vCPU a state of ``save_vcpu`` back; on its own thread."""
     vcpu.set_sregs(_structure(abi.kvm_sregs, state.sregs))
-    vcpu.set_regs(_structure(abi.kvm_regs, state.regs))
+    regs, events = _structure(abi.kvm_regs, state.regs), _structure(abi.kvm_vcpu_events, state.events)
+    if events.exception.pending and events.exception.nr not in NO_FAULTS:
+        regs.rflags |= EFLAGS_RF  # KVM takes it for one that is being delivered, with RF in the frame already
+    vcpu.set_regs(regs)
     xcrs = _structure(abi.kvm_xcrs, state.xcrs)
     if xcrs.nr_xcrs:  # none on a CPU without XSAVE
         vcpu.set_xcrs(xcrs)
@@ -78,7 +82,6 @@ def load_vcpu(vcpu: Cpu, state: VcpuState, msrs: list[int]) -> None:
     if state.lapic:
         vcpu.set_lapic(_structure(abi.kvm_lapic_state, state.lapic))
     vcpu.set_mp_state(state.mp_state)
-    events = _structure(abi.kvm_vcpu_events, state.events)
     events.flags |= EVENT_FLAGS
     vcpu.set_events(events)
 

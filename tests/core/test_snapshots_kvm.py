@@ -267,3 +267,17 @@ def test_no_limit_ends_between_a_trap_and_its_handler(kvm_guest: Guests) -> None
     dbg.snapshots.restore(here)
     assert isinstance(dbg.run(timeout=50), stops.HaltedStop)
     assert dbg.regs.ebx == 1
+
+
+def test_the_frame_of_a_fault_that_waits_has_the_resume_flag(kvm_guest: Guests) -> None:
+    """An RDMSR that nobody has is about to raise #GP where the catchpoint stops."""
+    code = with_handler(13, "mov ecx, 0x12345; rdmsr", "mov rbx, [rsp + 24]; hlt")
+    alone, dbg = (kvm_guest(asm=code, mode="long", load=0x10000) for _ in range(2))
+    assert isinstance(alone.run(timeout=50), stops.HaltedStop)
+    dbg.catch("msr")
+    assert isinstance(dbg.run(timeout=50), stops.CaughtStop)
+    here = dbg.snapshots.take()
+    for _ in range(2):
+        assert isinstance(dbg.run(timeout=50), stops.HaltedStop)
+        assert dbg.regs.rbx == alone.regs.rbx
+        dbg.snapshots.restore(here)

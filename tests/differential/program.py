@@ -440,6 +440,8 @@ def _assembled(program: Program) -> Assembled:
         base = "<HQ" if mode == "long" else "<HI"
         struct.pack_into(base, image, layout.table_image, len(gdt) - 1, layout.gdt)
         struct.pack_into(base, image, layout.table_image + 10, len(table) - 1, layout.idt)
+        struct.pack_into("<H", image, layout.tss + 0x66, 0x68)
+        # No I/O permission bitmap. An emulator of CPUs looks for it where KVM has not set TR, and only there.
         if mode == "prot":
             struct.pack_into("<II", image, layout.tss + 4, layout.stack, DATA)
         else:
