@@ -119,9 +119,9 @@ def test_a_hit_that_was_not_told(boot: Boot) -> None:
     stop = dbg.run(timeout=30)
     count = dbg.regs.cx
     second = dbg.runners[1]
-    second.pending = stop  # as if the first vCPU had stopped before
+    second.unreported.stop = stop  # as if the first vCPU had stopped before
     assert (dbg.run(timeout=30), dbg.regs.cx) == (stop, count)
-    second.pending = stop
+    second.unreported.stop = stop
     dbg.step()
     assert second.pending is None
     second.pending = dbg.run(timeout=30)
