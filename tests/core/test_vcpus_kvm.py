@@ -123,11 +123,11 @@ def test_a_hit_that_was_not_told(boot: Boot) -> None:
     assert (dbg.run(timeout=30), dbg.regs.cx) == (stop, count)
     second.unreported.stop = stop
     dbg.step()
-    assert second.pending is None
-    second.pending = dbg.run(timeout=30)
+    assert second.unreported.stop is None
+    second.unreported.stop = dbg.run(timeout=30)
     dbg.breakpoints.discard(point)
     assert isinstance(dbg.run(timeout=0.2), LimitStop)
-    assert second.pending is None
+    assert second.unreported.stop is None
 
 
 # real mode at 0x8000: xor ax, ax; mov ds, ax; mov word [0], 0x8100; mov word [2], 0; xor cx, cx; div cx; jmp $
