@@ -1,5 +1,4 @@
 """The command line: reads the options, opens the session, and hands it to the shell or runs commands.
-
 Nothing heavy is imported here or by what batch mode needs: start-up time is measured (tests/bench).
 
 Exit status: 0 when all commands worked and no stop was an error, 1 otherwise, 2 for a mistake in the options or no
@@ -428,9 +427,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             standard_files.say(f"kvmdbg: {error}")
             return 2
         greeting = demo.greeting(shown)
-    wanted = parser()
     try:
-        options = wanted.parse_args(words)
+        options = parser().parse_args(words)
     except SystemExit as ended:
         return int(ended.code or 0)
     if options.version:
@@ -449,7 +447,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if script is not None:
         options.guest, words = (words[0], words[1:]) if words else (None, [])
     elif words:
-        standard_files.say(f"kvmdbg: {words[0]!r} is one word too many: only a script (.py) takes words")
+        what, first = f"{words[0]!r} is one word too many: only a script (.py) takes words", options.guest
+        if first in ("demo", "check", "lockstep"):
+            what = f"{first} comes first, options behind it: kvmdbg {first} {words[0]} ..."
+        standard_files.say(f"kvmdbg: {what}")
         return 2
     has_start = options.bios is not None or bool(options.disk or options.floppy or options.cdrom)
     if options.guest is None and not has_start and script is not None:
@@ -492,8 +493,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if scripts and (status := way.run_scripts(scripts, words, last=script is not None)) is not None:
             return status
         if interactive:
-            if greeting:
-                standard_files.answer(greeting)
+            standard_files.answer(greeting)
             return way.run_shell(commands, color=False if options.no_color else None, full_screen=options.tui)
         return way.run(commands)
     finally:

@@ -90,6 +90,7 @@ def test_what_goes_wrong_in_a_script_is_told_at_its_line(tmp_path: Path) -> None
         (["nowhere.py", GUEST], "cannot read the script nowhere.py: No such file or directory"),
         (["--script", "nowhere.py", GUEST], "cannot read the script nowhere.py"),
         (["nowhere.py"], "which guest is nowhere.py for? give its image after it"),
+        (["-nx", "demo", "boot"], "demo comes first, options behind it: kvmdbg demo boot ..."),
         ([GUEST, "more"], "'more' is one word too many: only a script (.py) takes words"),
     ],
 )
