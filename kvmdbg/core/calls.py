@@ -79,7 +79,14 @@ class Calls:
                 f"the function that was called has stopped: {stop.describe()}. The guest stands in it; "
                 f"snapshot restore {BEFORE} goes back to before the call"
             )
-        data = returned_value(session, type) if type.size and type.kind != "void" else b""
+        try:
+            data = returned_value(session, type) if type.size and type.kind != "void" else b""
+            if type.reference and type.target is not None and type.target.kind != "function":  # as it has left it
+                data += session.memory.read(int.from_bytes(data, "little"), type.target.size)
+        except MemoryFault:
+            session.snapshots.put_back(before)
+            control.last_stop, control.fresh = last_stop, fresh
+            raise
         if self.keeps:
             for name, value in registers.items():
                 session.regs.set(name, value)

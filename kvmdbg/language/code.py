@@ -229,6 +229,11 @@ class GuestCall(Node):
         return self.function, *self.arguments
 
     def emit(self, make: Generator) -> Code:
+        end = f"[:{self.type.size}]" if self.type.reference else ""  # behind it is what it refers to
+        return make.of_memory(self.bytes(make) + end, self.type)
+
+    def bytes(self, make: Generator) -> str:
+        """Source of what Context.call gives."""
         make.reads = True
         given = []
         for node, type in zip(self.arguments, self.takes, strict=True):
@@ -237,8 +242,7 @@ class GuestCall(Node):
                 code = make.in_memory(make.converted(code, node.type, type), type)
             given.append(f"({make.held(type).text}, {code.text}), ")
         result = make.held(self.type).text
-        text = f"ctx.call({self.function.emit(make).text}, {result}, ({''.join(given)}))"
-        return make.of_memory(text, self.type)
+        return f"ctx.call({self.function.emit(make).text}, {result}, ({''.join(given)}))"
 
 
 class SizeOf(Node):

@@ -97,7 +97,10 @@ class Context(Protocol):
         """Give a convenience variable a value."""
 
     def call(self, address: int, result: CType, arguments: tuple[tuple[CType, bytes], ...]) -> bytes:
-        """Run the guest's function at a linear address; the bytes of what it returns. KvmdbgError where it stops."""
+        """Run the guest's function at a linear address; the bytes of what it returns. KvmdbgError where it stops.
+
+        Of a reference the bytes of the address, and behind them those that it refers to as the function leaves them.
+        """
 
     def callers(self, count: int) -> list[str]:
         """The functions of so many frames, the selected one first."""

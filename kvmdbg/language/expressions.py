@@ -113,6 +113,11 @@ class Expression:
             place, data = ctx.source_variable(node.name)
             if place is None:
                 return _of_bytes(data, type, 0, None)
+        if isinstance(node, operators.Referred) and type.kind != "function":
+            both = Program(node.both, self._source).bind(ctx)()
+            address = int.from_bytes(both[: -type.size or None], "little")
+            found = _of_bytes(both[-type.size :], type, address, MemoryRef(address, type.size, node.where))
+            return replace(found, reference=node.reference)
         address = Program(node.address, self._source).bind(ctx)() & MASK
         if type.kind == "function":
             return Value(address, type, None, node.where, reference=node.reference)

@@ -12,6 +12,7 @@ from kvmdbg.language.code import (
     BitField,
     Code,
     Generator,
+    GuestCall,
     Memory,
     Name,
     Node,
@@ -49,6 +50,35 @@ class Discarded(Node):
 
     def emit(self, make: Generator) -> Code:
         return self.operand.emit(make)
+
+
+class CallBytes(Node):
+    """What Context.call gives for a ``call``, as it is."""
+
+    call: GuestCall
+
+    def parts(self) -> tuple[Node, ...]:
+        return (self.call,)
+
+    def emit(self, make: Generator) -> Code:
+        return Code(self.call.bytes(make))
+
+
+class Referred(Memory):
+    """What a ``call`` has returned a reference to, as the function has left it; ``address`` is where, by a call of its
+    own, for what is done to the place."""
+
+    call: GuestCall
+
+    @property
+    def both(self) -> CallBytes:
+        """The bytes of the address, and those that are there."""
+        return CallBytes(column=self.column, type=self.type, call=self.call)
+
+    def emit(self, make: Generator) -> Code:
+        if self.type.kind == "function":
+            return super().emit(make)
+        return make.of_memory(f"{self.call.bytes(make)}[-{self.type.size}:]", self.type)
 
 
 class Unary(Node):

@@ -323,13 +323,13 @@ class Parser(Classes):
                 takes[index] = one.type
         function = self._number_of(node)
         result = type.target
-        if result.reference and result.target is not None:  # the address of what is meant
-            call = code.GuestCall(
-                column=column, type=pointer(result.target, result.size), function=function, arguments=tuple(given),
-                takes=tuple(takes),
+        call = code.GuestCall(column=column, type=result, function=function, arguments=tuple(given), takes=tuple(takes))
+        if result.reference and result.target is not None:
+            return operators.Referred(
+                column=column, type=result.target, where=LINEAR, reference=result, call=call,
+                address=operators.Cast(column=column, type=pointer(result.target, result.size), operand=call),
             )  # fmt: skip
-            return code.Memory(column=column, type=result.target, address=call, where=LINEAR, reference=result)
-        return code.GuestCall(column=column, type=result, function=function, arguments=tuple(given), takes=tuple(takes))
+        return call
 
     def _put_beside(self, value: Node, parameter: CType) -> Node:
         """What is in no memory as an argument that is a reference: its bytes, which the call puts on the stack."""

@@ -22,7 +22,8 @@ VALUES = """break here|c|up|p w|p outer::inner::w|p ::w|p ::outer::one|p nothing
     p Row<int, 3>::rows + 1|p three + three|p three == three|p three + three + three|p nine - nine|whatis three + three
     p three == (three + three)|p -three|p yes and no|p yes or no|p not yes|p yes and not no
     p alignof(int)|p alignof(Apart)
-    whatis alignof(int)|p alignof(Length)|p over('c')|p over(1, 2)|p hidden()|ptype three|p greater<int>(3, 4)"""
+    whatis alignof(int)|p alignof(Length)|p over('c')|p over(1, 2)|p hidden()|ptype three|p greater<int>(3, 4)
+    p three += 1"""
 PLACES = """operator+|greater|greater<int>|Row::first|Row<int, 3>::first|Length::operator()|Length::operator bool
     Length::operator+=|Length::operator-|(anonymous namespace)::hidden|hidden|outer::operator-|count|over|over(char)"""
 
