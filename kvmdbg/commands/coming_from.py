@@ -209,6 +209,7 @@ QEMU = (
     Row("print $rax"),
     Row("sum 0x100000 16", "checksum phys:0x100000 16"),
     Row("sendkey a"),
+    Row("nmi", once=True),
     Row("gva2gpa $pc", "translate $pc"),
     Row("cpu 0", "vcpu 0"),
     Row("savevm one", "snapshot save one", once=True),

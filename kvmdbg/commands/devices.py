@@ -90,6 +90,17 @@ def sendkey(dbg: Interpreter, key: KeyArg, milliseconds: Annotated[int, WordNumb
     return Message(f"Pressed {key}{held}.", data={"key": key, "milliseconds": milliseconds})
 
 
+@command("nmi", group="exits", example=("nmi", "info events"), py="dbg.nmi()")
+def nmi(dbg: Interpreter) -> Result:
+    """Raise a non-maskable interrupt (vector 2) at the current vCPU, as the button of a PC does.
+
+    It comes in when the guest runs on: not into a step, nor before the iret of the handler of one before it.
+    """
+    dbg.session.nmi()
+    number = dbg.session.vcpu.index
+    return Message(f"An NMI waits for vCPU {number}.", data={"vcpu": number})
+
+
 @command(
     "mouse",
     group="exits",

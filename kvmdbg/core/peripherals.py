@@ -11,6 +11,7 @@ from kvmdbg.devices.vga import Vga
 from kvmdbg.engine.control import Control
 from kvmdbg.engine.serial_port import SerialPort
 from kvmdbg.errors import LoadError, UsageError
+from kvmdbg.machine import snapshot
 from kvmdbg.machine.bus import Device
 
 if TYPE_CHECKING:
@@ -75,6 +76,23 @@ class Peripherals:
         if not 0 <= buttons <= 7:
             raise UsageError(f"a mouse's buttons are 0 to 7 (1 left, 2 right, 4 middle, added up), not {buttons}")
         self._keyboard.move((right, down, buttons))
+
+    def nmi(self) -> None:
+        """Press the button of a PC for a non-maskable interrupt (vector 2), which goes to the selected vCPU.
+
+        It comes in when the guest runs on: not into a step, nor before the IRET of the handler of one before it.
+        """
+        self._control.require_stopped()
+        runner = self._control.runner
+
+        def raise_it() -> None:
+            events = runner.vcpu.get_events()
+            events.nmi.pending = 1
+            events.flags |= snapshot.EVENT_FLAGS
+            runner.vcpu.set_events(events)
+            runner.vcpu.halted = False
+
+        runner.call(raise_it)
 
     @property
     def _keyboard(self) -> Keyboard:

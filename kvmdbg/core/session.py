@@ -127,6 +127,7 @@ class Session(Parts):
     replay = Given(lambda session: session.recordings.replay)
     press = Given(lambda session: session.peripherals.press)
     type = Given(lambda session: session.peripherals.type)
+    nmi = Given(lambda session: session.peripherals.nmi)
     screen = Given(lambda session: session.peripherals.screen)
     picture = Given(lambda session: session.peripherals.picture)
     save_screen = Given(lambda session: session.peripherals.save_screen)

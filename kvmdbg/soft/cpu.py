@@ -192,6 +192,8 @@ class SoftCpu(Running):
     def _run(self) -> None:
         """Until an exit, which is in the page then."""
         self.entered_handler = False
+        if not self.steps:
+            self.take_nmi()
         if self.waiting is not None and self.deliver(self.waiting):
             return
         if self.steps:

@@ -310,6 +310,11 @@ class SoftRegisters(RunPage):
     def interrupt(self, vector: int) -> None:
         self.waiting = Event.interrupt(vector)
 
+    def take_nmi(self) -> None:
+        """An NMI that is pending is delivered next. The handler of one keeps no other out."""
+        if self._nmi_pending and self.waiting is None:
+            self.waiting, self._nmi_pending = Event.interrupt(NMI), 0
+
     def get_tsc_khz(self) -> int:
         return TSC_KHZ
 
