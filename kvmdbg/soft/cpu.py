@@ -32,14 +32,14 @@ from kvmdbg.soft.execute_registers import ExecuteRegisters
 from kvmdbg.soft.msr_instructions import MsrInstructions
 from kvmdbg.soft.nothing_done import may_be_begun_again, repeats_no_more
 from kvmdbg.soft.running import Running
-from kvmdbg.soft.state import CR2, ERROR_CODE, GENERAL, IS_INT
+from kvmdbg.soft.state import CR2, EFLAGS, ERROR_CODE, GENERAL, IS_INT
 from kvmdbg.soft.strides import Strides
 from kvmdbg.soft.told_instructions import ToldInstructions
 from kvmdbg.x86.delivery import INT, INT1, INT3, INTO, Event, Refused
 from kvmdbg.x86.exceptions import Shutdown, dispatch
 from kvmdbg.x86.faults import PF, UD
 from kvmdbg.x86.faults import State as CpuState
-from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF, NO_FAULTS
+from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
 
 if TYPE_CHECKING:
     from kvmdbg.soft.system import SoftVm
@@ -51,6 +51,10 @@ SLICE_SECONDS = 0.001
 WINDOW_STEPS, WINDOW_SLICE = 2_000, 16
 """So many instructions are stepped while an interrupt waits to come in; then that many run between two looks, and
 twice as many after each sixteen looks in vain."""
+AMID_INSTRUCTION = frozenset(("breakpoint", "exception", "in", "invalid", "memory", "msr"))
+"""Why a run has ended with an instruction that is not done."""
+BEHIND_INSTRUCTION = frozenset(("in", "out", "told"))
+"""Why a run has ended that hooks end which are called in the middle of an instruction."""
 OPCODE_INT, OPCODE_INT1 = b"\xcd", b"\xf1"
 
 
@@ -64,7 +68,7 @@ class SoftCpu(Running):
         self._stop = vm.library.quick.uc_emu_stop
         self._control = 0
         self.why: tuple[Any, ...] | None = None
-        self.instructions = 0
+        self.instructions = self._begun_at_end = 0
         self.pieces: list[tuple[int, int, int]] = []
         self._counts = False
         """In a run that ends after so many instructions."""
@@ -105,7 +109,7 @@ class SoftCpu(Running):
 
     def end_with(self, *why: Any) -> None:
         if self.why is None:
-            self.why = why
+            self.why, self._begun_at_end = why, self.vm.begun.value
         self._stop(self.vm.uc)
 
     def _on_interrupt(self, uc: int, number: int, data: int) -> None:
@@ -171,13 +175,23 @@ class SoftCpu(Running):
         vm, state = self.vm, self.state
         start = vm.library.quick.uc_emu_start if count == 1 else vm.library.start
         self.why = None
+        resumes = state.clear_resume_flag()
         while True:
             error = start(vm.uc, state.rip, 0, 0, count)
             state.save()
             if error and self.why is None:
                 raise RuntimeError(f"unicorn ended with error {error} at {state.pc:#x}")
             begun = vm.begun.value
+            if self.why is not None and self.why[0] in BEHIND_INSTRUCTION:
+                begun = self._begun_at_end  # unicorn may have begun one more, of which it has done nothing
             self.instructions += min(begun, count)
+            done = begun - (begun > count or (self.why is not None and self.why[0] in AMID_INSTRUCTION))
+            resumes &= done == 0
+            if resumes:
+                state.u64[EFLAGS // 8] |= EFLAGS_RF
+                self._flags_before |= EFLAGS_RF
+            elif done > 1:
+                state.clear_resume_flag()
             if not self.msrs.found:
                 return begun > count
             self.msrs.hold()
@@ -210,7 +224,8 @@ class SoftCpu(Running):
                 tried += 1
                 count = min(count, 1 if tried < WINDOW_STEPS else WINDOW_SLICE << min(tried - WINDOW_STEPS >> 4, 20))
             if self._last is not None and self._counts:
-                count = min(count, self._last - self.instructions)
+                left = self._last - self.instructions
+                count = min(count, left - 1 if left > 1 else left)  # the last alone: it may be an IRET that sets RF
                 if count <= 0:
                     self.show()
                     raise CountReached
@@ -309,6 +324,7 @@ class SoftCpu(Running):
     def _software_interrupt(self, number: int) -> bool:
         state = self.state
         behind = state.rip
+        state.flags &= ~EFLAGS_RF
         code = self.vm.bytes_at(state, state.pc - 2, 2)
         kind = INT if code[:1] == OPCODE_INT and code[1:] == bytes((number,)) else {3: INT3, 4: INTO}.get(number, INT)
         state.rip = behind - (2 if kind == INT else 1)

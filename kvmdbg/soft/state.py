@@ -15,6 +15,7 @@ from kvmdbg.errors import NotSupportedHere
 from kvmdbg.kvm import abi
 from kvmdbg.soft.library import REG_FPCW, REG_MXCSR, REG_RFLAGS, Library, check
 from kvmdbg.x86.modes import CR0_PE, EFER_LMA, EFLAGS_VM
+from kvmdbg.x86.registers import EFLAGS_RF
 
 GENERAL = 0x28
 RIP = 0xA8
@@ -147,6 +148,15 @@ class State:
         self.u64[CC_SRC // 8] = value & CC_FLAGS
         self.u32[CC_OP // 4] = CC_OP_EFLAGS
         self.u32[DF // 4] = 0xFFFFFFFF if value & EFLAGS_DF else 1
+
+    def clear_resume_flag(self) -> bool:
+        """EFLAGS.RF is clear behind each instruction but an IRET that sets it; unicorn leaves it over most of them.
+        Whether it was set."""
+        if not self.u64[EFLAGS // 8] & EFLAGS_RF:
+            return False
+        self.u64[EFLAGS // 8] &= ~EFLAGS_RF
+        self.load()
+        return True
 
     def regs_to(self, to: memoryview) -> None:
         """Into struct kvm_regs, as 64-bit words."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from kvmdbg.kvm import exits
 from kvmdbg.kvm.run_page import REGS, REGS_END, U32_EXIT_REASON
 from kvmdbg.machine import kick
-from kvmdbg.soft.state import RIP
+from kvmdbg.soft.state import EFLAGS, RIP
+from kvmdbg.x86.registers import EFLAGS_RF
 
 if TYPE_CHECKING:
     from kvmdbg.kvm.stride_terms import StrideTerms
@@ -28,6 +29,7 @@ class Strides:
         cpu = self._cpu
         state, raw, words, vm = cpu.state, cpu.raw, cpu.words, cpu.vm
         run, save, regs_to, u64, at_rip = vm.library.quick.uc_emu_start, state.save, state.regs_to, state.u64, RIP // 8
+        at_flags = EFLAGS // 8
         uc, begun, found = vm.uc, vm.begun, cpu.msrs.found
         plain, stops, record = terms.plain, terms.stops, terms.record
         start, done = pc & ~0xFFF, 0
@@ -53,6 +55,8 @@ class Strides:
                 return done, None, before
             rip = u64[at_rip]
             cpu.why, cpu.entered_handler = None, False
+            if u64[at_flags] & EFLAGS_RF:
+                state.clear_resume_flag()
             run(uc, rip, 0, 0, 1)
             if found:
                 cpu.msrs.hold()
