@@ -86,7 +86,7 @@ def load_when_needed(registry: Fillable) -> None:
     if plugins.load():  # they may have more
         load()
         return
-    registry.add_hint = lambda dbg, error: _module("hints").add_hint(dbg, error)
+    registry.add_hint = lambda dbg, error, line: _module("hints").add_hint(dbg, error, line)
     registry.stop_report = lambda dbg, stop: _module("stop_report").stop_report(dbg, stop)
     registry.fill_later(load, {word: partial(_module, name) for word, name in FIRST.items()})
 

@@ -81,11 +81,22 @@ def display(dbg: Interpreter, form: FormatArg = Format(), expression: Expression
     if not expression:
         yield from enabled_displays(dbg)
         return
+    _check(dbg, expression)
     known = dbg.kept(Displays)
     known.last_number += 1
     one = Display(known.last_number, expression, form)
     known.all.append(one)
     yield shown(dbg, one)
+
+
+def _check(dbg: Interpreter, text: str) -> None:
+    """ExpressionError where the text is no expression, or names what there is not. Nothing is evaluated."""
+    from kvmdbg.commands.print_settings import options_of, style_of
+    from kvmdbg.language.expressions import parse
+
+    symbols = dbg.session.symbols
+    expression = options_of(style_of(dbg), text)[1]
+    parse(expression, scope=dbg.session.scope()).check_symbols(lambda name: symbols.scoped(name) is not None)
 
 
 def expressions_part(dbg: Interpreter) -> Result | None:

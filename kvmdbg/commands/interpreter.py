@@ -162,9 +162,6 @@ class Interpreter:
         try:
             results = self.run_line(text, more_lines)
             yield from results if self.log is None else self.log.keep(results)
-        except KvmdbgError as error:
-            self.registry.add_hint(self, error)
-            raise
         finally:
             self._pending = None
 
@@ -247,7 +244,11 @@ class Interpreter:
         found = self.registry.resolve(text)
         if self.macros:
             yield from self.hooks_of(found.command.name)
-        yield from self._run_found(found, text, more_lines)
+        try:
+            yield from self._run_found(found, text, more_lines)
+        except KvmdbgError as error:
+            self.registry.add_hint(self, error, found)
+            raise
         if self.macros:
             yield from self.hooks_of(found.command.name, "hookpost-")
 

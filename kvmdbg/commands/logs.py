@@ -128,10 +128,14 @@ def set_logging(
     return None
 
 
-@command("show logging", group="settings", example="show logging")
-def show_logging(dbg: Interpreter) -> Result:
-    """Show whether output is logged, and how."""
+@command("show logging", group="settings", example=("show logging", "show logging file"))
+def show_logging(dbg: Interpreter, what: Annotated[str, WordType("WHAT", _WHAT[:4])] = "") -> Result:
+    """Show whether output is logged, and how; or one of enabled, file, overwrite and redirect."""
     settings = dbg.kept(LogSettings)
+    if what:
+        value = dbg.log is not None if what == "enabled" else getattr(settings, what)
+        text = value if isinstance(value, str) else "on" if value else "off"
+        return Message(f"logging {what} is {text}.", data={"setting": f"logging {what}", "value": text})
     on = dbg.log is not None
     how = "written anew" if settings.overwrite else "added to"
     where = "to the file only" if settings.redirect else "to the screen and the file"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from kvmdbg.commands.gdb_settings import ignored
@@ -10,7 +11,7 @@ from kvmdbg.commands.parameters import ExpressionTextArg, Format, FormatArg, Num
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result, Text, Value
 from kvmdbg.errors import UsageError
-from kvmdbg.language.ctype import EXACT
+from kvmdbg.language.ctype import EXACT, VOID
 from kvmdbg.language.floats import Extended
 from kvmdbg.language.types import Value as Evaluated
 from kvmdbg.language.types import value_of
@@ -27,8 +28,18 @@ def formatted(dbg: Interpreter, text: str, form: Format) -> tuple[str, Evaluated
     if form.count is not None or form.unit is not None:
         raise UsageError("print takes a format letter only, as in p/x; x takes counts and sizes")
     style, text = options_of(style_of(dbg), text)
-    found = dbg.session.evaluate(text)
+    found = Evaluated(0, VOID) if _is_void(dbg, text) else dbg.session.evaluate(text)
     return dbg.session.c_variables.printer(style).value(found, form.letter or ""), found
+
+
+def _is_void(dbg: Interpreter, text: str) -> bool:
+    """Whether the text is ``$name`` alone, which nothing has given a value, and nothing has nearly this name."""
+    name = text.strip()
+    if not re.fullmatch(r"\$[A-Za-z]\w*", name) or not dbg.session.evaluate(f"$_isvoid({name})").value:
+        return False
+    from kvmdbg.commands.hints import near_dollar_name
+
+    return not near_dollar_name(dbg, name)
 
 
 def print_value(dbg: Interpreter, text: str, form: Format) -> Value:

@@ -259,7 +259,7 @@ class Registry:
     """
 
     def __init__(self) -> None:
-        self.add_hint: Callable[[Interpreter, KvmdbgError], None] = lambda dbg, error: None
+        self.add_hint: Callable[[Interpreter, KvmdbgError, Resolved], None] = lambda dbg, error, line: None
         self.stop_report: Callable[[Interpreter, Stop], Result] = lambda dbg, stop: StopReport(stop, stop.describe())
         self._commands: dict[str, Command] = {}
         self._names: dict[str, dict[str, Command]] = {"": {}}  # first word ("" at the top) -> word -> command

@@ -39,7 +39,10 @@ class Topics(dict[str, str]):
 
 @command("help", aliases=("h",), group="support", example=("help", "help silent", "help break"))
 def help_(dbg: Interpreter, topic: CommandTextArg = "") -> Iterator[Result]:
-    """Explain a command, or list the commands of a group; without a word list the groups, and how to read more."""
+    """Explain a command, or list the commands of a group; without a word list the groups, and how to read more.
+
+    gdb's classes status, stack, user-defined and aliases list theirs, too.
+    """
     if not topic:
         rows = tuple((name, title) for name, title in GROUPS.items())
         yield Table("help", ("Group", "Commands for"), rows)
@@ -60,6 +63,9 @@ def help_(dbg: Interpreter, topic: CommandTextArg = "") -> Iterator[Result]:
     if topic == "all":
         yield _listed(list(dbg.registry), "All commands")
         return
+    if exact is None and (listed := _class_of_gdb(dbg, topic)) is not None:
+        yield listed
+        return
     other = of_others.found(topic, lambda parent, name: name in dbg.registry.names(parent))
     if other is not None:
         name, word, _ = other
@@ -77,6 +83,31 @@ def help_(dbg: Interpreter, topic: CommandTextArg = "") -> Iterator[Result]:
     if found.rest.strip():
         raise UsageError(f"there is no help on '{topic}'; try help {found.command.name}")
     yield page(dbg, found.command)
+
+
+STACK = ("backtrace", "down", "down-silently", "faas", "frame", "frame apply", "return", "select-frame", "up",
+         "up-silently")  # fmt: skip
+
+
+def _class_of_gdb(dbg: Interpreter, topic: str) -> Result | None:
+    """The commands of a class of gdb's help that is no group here; None for other words.
+
+    Source: gdb manual, "Getting Help".
+    """
+    if topic == "status":
+        return _listed(dbg.registry.in_group("info"), GROUPS["info"])
+    if topic == "stack":
+        return _listed([one for one in dbg.registry if one.name in STACK], "Frames")
+    if topic == "user-defined":
+        rows = tuple((name, macro.text.partition("\n")[0]) for name, macro in sorted(dbg.macros.items()))
+        none = "No user-defined commands; define NAME makes one."
+        return Table("User-defined", ("Command", "What it does"), rows, none, prose=True)
+    if topic == "aliases":
+        rows = tuple((one.name, one.text) for one in dbg.aliases)
+        return Table("Aliases", ("Name", "Stands for"), rows, "No aliases; alias NAME = COMMAND makes one.")
+    if topic == "tracepoints":
+        return Message(f"There are no tracepoints here: {INSTEAD['tfind'][1]}.")
+    return None
 
 
 def _listed(commands: list[Command], title: str) -> Table:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from kvmdbg.language.ctype import CType
     from kvmdbg.language.types import Raw, Value
 
+GIVEN = ("bpnum", "tpnum")
+"""Variables that the debugger itself gives a value: until then they are void, as all that begin with ``_`` are."""
+
 
 class SourceScope:
     """Scope of language/context.py: the source as some code sees it, where it is known, and the types of the user's
@@ -55,7 +58,7 @@ class SourceScope:
 
     def variable_type(self, name: str) -> CType | None:
         found = self._convenience.type_of(name)
-        if found is None and name.startswith("_") and name not in self._convenience.values:
+        if found is None and (name.startswith("_") or name in GIVEN) and name not in self._convenience.values:
             if self._told(name) is not None:
                 return INT  # $_thread and the like
             return VOID  # $_, $_exitcode: not yet known, but no mistake

@@ -25,6 +25,9 @@ class Parser(Classes):
         """The expression; ExpressionError where there is none, or (without ``prefix``) something follows."""
         node = self._comma()
         if not self._prefix and self._kind != "end":
+            if self._is("(") and isinstance(node, code.Symbol):
+                cast = f"code at a symbol is called as ((int (*)()) {node.name})()"
+                raise self.fail(f"no function of a known type is called '{node.name}'; {cast}", node.column)
             raise self.fail(f"'{self._token}' is not expected here")
         return node
 

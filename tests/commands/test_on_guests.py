@@ -91,7 +91,7 @@ def test_set_registers_flags_and_memory(hello: Typist) -> None:
     [
         ("p 1 +", "1 \\+"),
         ("p nosuch", "nosuch"),
-        ("p $nosuch", "nosuch"),
+        ("p $nosuch + 1", "nosuch"),
         ("p/i 0x1000", "x/i"),
         ("p/4x 1", "x takes counts"),
         ("p *(u8*)0xffff0000000", "0xffff0000000"),

@@ -1,0 +1,88 @@
+"""What a user of gdb types behind commands that are here, too: it does what gdb does, or what to type is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from kvmdbg.errors import ExpressionError, KvmdbgError
+from tests.commands.conftest import GUESTS, Typist
+
+pytestmark = pytest.mark.kvm
+
+
+@pytest.fixture
+def kernel(opened: Callable[..., Typist]) -> Typist:
+    return opened(GUESTS / "kernel-O0.elf")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("b divide thread 1", "break PLACE if $_thread == N"),
+        ("tbreak divide task 1", "break PLACE if $_thread == N"),
+        ("watch value mask 0xff", "watch ADDRESS LENGTH"),
+        ("c -a", "all vCPUs go on together"),
+        ("source -v /tmp/nosuch", "set trace-commands on"),
+        ("stepi &", "tbreak PLACE and continue &"),
+        ("finish &", "tbreak PLACE and continue &"),
+        ("print -r -- 1", "print -repeats 5 -- EXPRESSION"),
+    ],
+)
+def test_what_to_type_is_said(kernel: Typist, line: str, says: str) -> None:
+    with pytest.raises(KvmdbgError) as error:
+        kernel.type(line)
+    assert says in str(error.value)
+
+
+def test_it_is_said_within_a_macro(kernel: Typist) -> None:
+    kernel.type("define mine\nc -a\nend")
+    with pytest.raises(KvmdbgError, match="all vCPUs go on together"):
+        kernel.type("mine")
+
+
+def test_one_setting_of_the_log(kernel: Typist) -> None:
+    kernel.type("set logging file a.txt")
+    assert kernel.type("show logging file") == "logging file is a.txt."
+    assert kernel.type("show logging redirect") == "logging redirect is off."
+
+
+def test_the_classes_of_help(kernel: Typist) -> None:
+    assert "info registers" in kernel.type("help status")
+    assert "select-frame" in kernel.type("help stack")
+    assert "alias NAME" in kernel.type("help aliases")
+    assert "trace exits" in kernel.type("help tracepoints")
+    assert "define NAME" in kernel.type("help user-defined")
+    kernel.type("define mine\necho a\nend")
+    assert "mine" in kernel.type("help user-defined")
+
+
+@pytest.mark.parametrize("line", ["display nosuch", "display/4xw nosuch", "display/i nosuch + 1", "display 1 +"])
+def test_no_display_of_what_there_is_not(kernel: Typist, line: str) -> None:
+    with pytest.raises(ExpressionError):
+        kernel.type(line)
+    assert kernel.type("info display") == "There are no displays."
+
+
+def test_a_display_of_what_cannot_be_read_now_is_one(kernel: Typist) -> None:
+    assert kernel.type("display *(int*)0x7fffffff0000").startswith("1: ")
+    assert "0x7fffffff0000" in kernel.type("info display")
+
+
+@pytest.mark.parametrize("name", ["$nosuch", "$bpnum"])
+def test_a_variable_without_a_value_is_void(kernel: Typist, name: str) -> None:
+    assert kernel.type(f"print {name}") == "$1 = void"
+    assert kernel.type(f"output {name}") == "void"
+
+
+def test_a_mistyped_register_is_not_void(kernel: Typist) -> None:
+    with pytest.raises(ExpressionError, match=r"did you mean \$r"):
+        kernel.type("print $rxa")
+
+
+def test_a_call_of_no_function_names_it(kernel: Typist) -> None:
+    with pytest.raises(ExpressionError, match=r"'nosuch'.*called as"):
+        kernel.type("call nosuch(1)")
+    with pytest.raises(ExpressionError, match=r"'dividee'.*did you mean divide"):
+        kernel.type("call dividee(1)")
