@@ -22,6 +22,7 @@ MEANINGS = {
     "elements": "how many elements of an array, or characters of a text, are shown",
     "max-depth": "how many structures deep values are shown",
     "null-stop": "whether an array of characters ends at its first zero",
+    "object": "whether the class that an object really has is shown, by its table of virtual functions",
     "pretty": "whether the members of a structure stand on lines of their own",
     "repeats": "from how many equal elements on they are counted instead of shown",
     "static-members": "whether static members are shown with a class",
@@ -32,7 +33,7 @@ MEANINGS = {
 IGNORED = frozenset(
     """
     asm-demangle characters demangle entry-values finish frame-info inferior-events max-symbolic-offset
-    memory-tag-violations nibbles object pascal_static-members raw-frame-arguments raw-values sevenbit-strings
+    memory-tag-violations nibbles pascal_static-members raw-frame-arguments raw-values sevenbit-strings
     symbol-filename symbol-loading thread-events type vtbl
     """.split()
 )
@@ -122,8 +123,8 @@ SettingArg = Annotated[str, RestType("NAME [VALUE]", words=tuple(MEANINGS))]
 
 @command("set print", aliases=("p", "pr"), group="settings", example=("set print pretty on", "set print elements 20"))
 def set_print(dbg: Interpreter, setting: SettingArg = "") -> Result | None:
-    """Say how print shows values: set print pretty|array|array-indexes|union|address|symbol|null-stop on|off, and
-    set print elements|repeats|max-depth NUMBER|unlimited, set print frame-arguments all|scalars|none|presence.
+    """Say how print shows values: set print pretty|array|array-indexes|union|address|symbol|null-stop|object on|off,
+    and set print elements|repeats|max-depth NUMBER|unlimited, set print frame-arguments all|scalars|none|presence.
 
     Those that only gdb has are taken, and change nothing.
     """

@@ -13,6 +13,7 @@ from kvmdbg.commands.results import Fields, Message, Result
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.language.ctype import CType
 from kvmdbg.language.declared import declaration, layout
+from kvmdbg.language.objects import has_table
 from kvmdbg.language.types import MemoryRef
 
 CNameArg = Annotated[str, RestType("EXPRESSION|TYPE", "expression")]
@@ -36,6 +37,17 @@ def _type_of(dbg: Interpreter, text: str) -> tuple[CType, bool]:
     return dbg.session.type_of(text), False
 
 
+def _real_type(dbg: Interpreter, text: str, named: bool) -> str:
+    """With set print object on, what gdb writes before the type of an object, or of a pointer to one: its own class."""
+    from kvmdbg.commands.print_settings import style_of
+    from kvmdbg.language.expressions import parse
+
+    if named or not style_of(dbg).object or not parse(text, scope=dbg.session.scope()).is_variable:
+        return ""
+    found = dbg.session.c_variables.printer().real(dbg.session.evaluate(text))
+    return f"/* real type = {found[2]} */\n" if found is not None else ""
+
+
 @command(
     "ptype",
     group="data",
@@ -51,10 +63,13 @@ def ptype(dbg: Interpreter, flags: Annotated[str, FlagsType("otmxd", "/o")] = ""
     """
     if not name:
         raise UsageError("ptype needs an expression or a type, as in ptype struct point")
-    found = _type_of(dbg, name)[0]
+    found, named = _type_of(dbg, name)
     if "o" in flags and found.resolved.is_structure:
         return Message(layout(found), data={"type": found.name})
-    return Message(f"type = {declaration(found, methods='m' not in flags)}", data={"type": found.name})
+    return Message(
+        f"type = {_real_type(dbg, name, named)}{declaration(found, methods='m' not in flags)}",
+        data={"type": found.name},
+    )
 
 
 @command(
@@ -69,7 +84,7 @@ def whatis(dbg: Interpreter, name: CNameArg) -> Result:
     found, named = _type_of(dbg, name)
     if named and found.original is not None and not found.qualifiers:
         found = found.original
-    return Message(f"type = {found}", data={"type": found.name})
+    return Message(f"type = {_real_type(dbg, name, named)}{found}", data={"type": found.name})
 
 
 @command(
@@ -97,3 +112,30 @@ def var(dbg: Interpreter, name: CNameArg) -> Result:
     except KvmdbgError as error:
         values["at"] = str(error)
     return Fields(name, values)
+
+
+@command(
+    "info vtbl", group="info", example="info vtbl all[1]", guest="guests/kernel-O0.elf", py="dbg.evaluate({expression})"
+)
+def info_vtbl(dbg: Interpreter, expression: CNameArg) -> Result:
+    """Show the tables of virtual functions of an object of C++, or of the one that a pointer leads to.
+
+    It is of the class that the source says, with set print object on of the one that it really has.
+    """
+    from kvmdbg.commands.print_settings import style_of
+
+    value = dbg.session.evaluate(expression)
+    printer = dbg.session.c_variables.printer()
+    objects = printer.objects
+    type = value.type.target if value.type.kind == "pointer" else value.type
+    if type is None or not has_table(type) or not (value.type.kind == "pointer" or isinstance(value.lvalue, MemoryRef)):
+        return Message("This object does not have a virtual function table")
+    whole, at = type, value.value
+    if style_of(dbg).object:
+        whole, at = objects.whole(type, at) or (type, at)
+    shown = []
+    for table in objects.tables(whole, at):
+        lines = [f"vtable for '{table.type}' @ {table.address:#x} (subobject @ {table.place:#x}):"]
+        functions = objects.functions(table)
+        shown.append("\n".join(lines + [f"[{slot}]: {printer.address(one)}" for slot, one in enumerate(functions)]))
+    return Message("\n\n".join(shown))

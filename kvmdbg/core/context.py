@@ -250,6 +250,13 @@ class VcpuContext:
             raise UsageError("a function of the guest can be called only while it is stopped, not in conditions")
         return self._call(address, result, arguments)
 
+    def dynamic_cast(self, address: int, type: CType, wanted: CType, may_fail: bool) -> int:
+        """By the table of virtual functions that the object has."""
+        found = self.source.printer().objects.cast(type, address, wanted)
+        if not found and not may_fail:
+            raise UsageError(f"the object at {address:#x} is no {wanted}")
+        return found
+
     def segment(self, selector: int) -> int:
         """seg << 4 in real mode; else the base in a segment register that holds the selector, or its descriptor's.
 

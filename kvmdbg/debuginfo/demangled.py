@@ -67,6 +67,8 @@ _MADE = re.compile(r"([\w~]+)((?:<.*>)?)::\{(?:\w+ )?(ctor|dtor)\}")
 
 def _as_gdb_has_it(name: str) -> str:
     """What the demangler gives, in the words of others: without the types that templates return, ``const`` behind."""
+    if (thunk := re.match(r"((?:non-)?virtual thunk) for ", name)) is not None:
+        return f"{thunk[1]} to {_as_gdb_has_it(name[thunk.end() :])}"
     name = name.replace("_GLOBAL__N_1::", f"{ANONYMOUS}::")
     name = _NUMBER_ARGUMENT.sub(
         lambda one: str(bool(int(one[2]))).lower() if one[1] == "bool" else one[2] + _NUMBER_ENDINGS[one[1]], name

@@ -414,7 +414,9 @@ class Variables:
             word = self.word_size if self.known else 8 if self._cpu.mode.bits == 64 else 4
         except SessionStateError:
             word = 8  # while the guest runs its mode is not known
-        return Printer(self._read, self.label, style, word=word, static=self._static_member)
+        return Printer(
+            self._read, self.label, style, word=word, static=self._static_member, class_named=self.type
+        )  # fmt: skip
 
     def _static_member(self, name: str) -> int | None:
         """Where a static member of a class is."""

@@ -13,6 +13,7 @@ from kvmdbg.language import code, operators
 from kvmdbg.language.code import Node
 from kvmdbg.language.ctype import EXACT, U64, CType, Member, Method, Static, integer, pointer
 from kvmdbg.language.initialisers import Initialisers
+from kvmdbg.language.objects import has_table
 from kvmdbg.language.overloads import Overload, best
 from kvmdbg.language.types import LINEAR
 
@@ -150,6 +151,9 @@ class Classes(Initialisers):
 
     def _named_cast(self, column: int) -> Node:
         """``static_cast<type>(value)`` and the like; its name is next."""
+        return self._cast(*self._type_and_operand(), column)
+
+    def _type_and_operand(self) -> tuple[CType, Node]:
         name = self._take()
         self._expect("<", f"behind {name}")
         type = self._type("of a cast", whole=False)
@@ -157,7 +161,28 @@ class Classes(Initialisers):
         self._expect("(", "before the value that is cast")
         operand = self._comma()
         self._expect(")", "behind the value that is cast")
-        return self._cast(type, operand, column)
+        return type, operand
+
+    def _dynamic_cast(self, column: int) -> Node:
+        """``dynamic_cast<type>(value)``: by the class that the object really has."""
+        type, operand = self._type_and_operand()
+        wanted = type.target
+        if type.reference and isinstance(operand, code.Memory):
+            operand = operators.address_of(operand, column, self.pointer_size)
+        if type.kind != "pointer" or wanted is None or not (wanted.is_structure or wanted.kind == "void"):
+            raise self.fail("dynamic_cast makes a pointer or a reference to a class, or a void *", column)
+        said = operand.type.target if operand.type.kind == "pointer" else None
+        if said is None or not has_table(said):
+            raise self.fail(
+                "dynamic_cast needs an object of a class with virtual functions, or a pointer to one", column
+            )
+        to = pointer(wanted, self.pointer_size)
+        found = operators.DynamicCast(
+            column=column, type=to, operand=operand, wanted=wanted.resolved, may_fail=not type.reference
+        )
+        if not type.reference:
+            return operators.Cast(column=column, type=type, operand=found)
+        return code.Memory(column=column, type=wanted, address=found, where=LINEAR, reference=type)
 
     def _to_base_or_back(self, type: CType, operand: Node, column: int) -> Node:
         """A pointer to an object as one to its base class, or the other way: these may lie elsewhere in it."""

@@ -102,6 +102,10 @@ class Context(Protocol):
         Of a reference the bytes of the address, and behind them those that it refers to as the function leaves them.
         """
 
+    def dynamic_cast(self, address: int, type: CType, wanted: CType, may_fail: bool) -> int:
+        """Where the ``wanted`` part is of an object that the source says to be of ``type``. Where it has none that is 0
+        if it ``may_fail``. KvmdbgError else, and where the class of the object is not known."""
+
     def callers(self, count: int) -> list[str]:
         """The functions of so many frames, the selected one first."""
 

@@ -127,6 +127,20 @@ class Expression:
         return found if node.reference is None else replace(found, reference=node.reference)
 
     @property
+    def is_variable(self) -> bool:
+        """Whether it is a variable, a value of the history, or a cast of one: what whatis looks at the value of."""
+        node = self._node
+        if self.text.startswith("&"):
+            return False  # what a reference refers to has an address of its own
+        while isinstance(node, operators.Cast):
+            node = node.operand
+        if isinstance(node, code.Memory) and node.reference is not None:
+            node = node.address
+            while isinstance(node, operators.Cast):
+                node = node.operand
+        return isinstance(node, code.SourceVariable | code.Name)
+
+    @property
     def reference(self) -> CType | None:
         """The type of the reference of C++ that it is."""
         return self._node.reference if isinstance(self._node, code.Memory) else None

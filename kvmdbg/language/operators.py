@@ -52,6 +52,23 @@ class Discarded(Node):
         return self.operand.emit(make)
 
 
+class DynamicCast(Node):
+    """``dynamic_cast``: the address of the part that is ``wanted`` of the object at ``operand``, a pointer."""
+
+    operand: Node
+    wanted: CType
+    may_fail: bool
+
+    def parts(self) -> tuple[Node, ...]:
+        return (self.operand,)
+
+    def emit(self, make: Generator) -> Code:
+        said = self.operand.type.target
+        assert said is not None
+        types = f"{make.held(said).text}, {make.held(self.wanted).text}"
+        return Code(f"ctx.dynamic_cast({self.operand.emit(make).text}, {types}, {self.may_fail})", 0, MASK)
+
+
 class CallBytes(Node):
     """What Context.call gives for a ``call``, as it is."""
 

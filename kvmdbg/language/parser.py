@@ -161,11 +161,7 @@ class Parser(Classes):
             if self._token in CASTS and self.text.startswith("<", self.end_of_token()):
                 return self._named_cast(column)
             if self._token == "dynamic_cast" and self.text.startswith("<", self.end_of_token()):
-                raise self.fail(
-                    "dynamic_cast is not done here: info symbol *(void **)p names the table of the class that an "
-                    "object is of, static_cast<that class *>(p) is a pointer to it",
-                    column,
-                )
+                return self._dynamic_cast(column)
             if self._is_built_in():
                 raise self.fail(f"'{self._token}' is a type; a cast is written ({self._token})VALUE")
             return self._named(column)

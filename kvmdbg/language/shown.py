@@ -12,6 +12,7 @@ from kvmdbg.language import rust
 from kvmdbg.language.ctype import ADDRESS, CType, Member, Static, integer
 from kvmdbg.language.floats import number_of, truncated
 from kvmdbg.language.formats import character, floating, format_scalar, number_in_radix, quoted, signed
+from kvmdbg.language.objects import Objects
 from kvmdbg.language.types import LINEAR, MemoryRef, Value
 from kvmdbg.record import record
 
@@ -39,6 +40,7 @@ class Style:
     max_depth: int = 20
     radix: int = 10
     static_members: bool = True
+    object: bool = False
 
 
 PLAIN = Style()
@@ -47,7 +49,8 @@ PLAIN = Style()
 class Printer:
     """Shows values; ``read`` gives memory at a linear address (MemoryFault), ``label`` names an address or gives "".
 
-    An address has ``word`` bytes. ``static`` gives the address of a static member by its name with its class, or None.
+    An address has ``word`` bytes. ``static`` gives the address of a static member by its name with its class, or None,
+    ``class_named`` a class by its name.
     """
 
     def __init__(
@@ -58,18 +61,26 @@ class Printer:
         *,
         word: int = 8,
         static: Callable[[str], int | None] = lambda name: None,
+        class_named: Callable[[str], CType | None] = lambda name: None,
     ) -> None:
         self._read = read
         self._label = label
         self.style = style
         self._word = word
         self._static = static
+        self.objects = Objects(read, label, class_named, word)
         self._within: list[str] = []
         """The static members that are being shown."""
 
     def value(self, value: Value, letter: str = "") -> str:
-        """What an expression gave; a pointer with its type."""
+        """What an expression gave; a pointer with its type, with ``object`` the one that its object really has."""
         type = value.type
+        if self.style.object and (real := self.real(value)) is not None and (type.is_structure or letter in NATURAL):
+            whole, begin, name = real
+            if type.kind == "pointer":
+                return f"({name}) {self.address(begin)}"
+            shown = self.show(whole, self._read(begin, whole.size), letter, at=begin)
+            return f"({name}) " + (shown if value.reference is None else f"@{begin:#x}: {shown}")
         if value.reference is not None:
             kept = self.value(Value(value.value, type, value.lvalue, value.space, value.data), letter)
             referred = value.lvalue.address if isinstance(value.lvalue, MemoryRef) else value.value
@@ -85,6 +96,21 @@ class Printer:
             return format_scalar(value.value, letter, 8) if letter not in NATURAL else f"{{{type}}} {place}"
         at = value.lvalue.address if isinstance(value.lvalue, MemoryRef) and value.space == LINEAR else None
         return self.show(type, value.bytes, letter, at=at)
+
+    def real(self, value: Value) -> tuple[CType, int, str] | None:
+        """The class that an object in memory, or the one that a pointer leads to, really has, where it begins, and the
+        name of the value's type with that class; None where that is not known."""
+        is_pointer = value.type.kind == "pointer"
+        said = value.type.target if is_pointer else value.type
+        if said is None or value.space != LINEAR or not (is_pointer or isinstance(value.lvalue, MemoryRef)):
+            return None
+        at = value.lvalue.address if isinstance(value.lvalue, MemoryRef) and not is_pointer else value.value
+        found = self.objects.whole(said, at)
+        if found is None:
+            return None
+        sign = " *" if is_pointer else "" if value.reference is None else " &&" if value.reference.rvalue else " &"
+        qualifiers = f"{said.qualifiers} " if said.qualifiers and sign else ""
+        return *found, f"{qualifiers}{found[0]}{sign}"
 
     def _with_type(self, type: CType, number: int) -> str:
         target = type.target

@@ -77,7 +77,7 @@ def test_what_is_listed(program: Path) -> None:
         assert "\tLength &Length::operator+=(int);" in "\n".join(said("info functions operator"))
         assert "\tLength::operator bool();" in "\n".join(said("info functions operator"))
         assert said("print count<int, char>")[0].endswith("<count<int, char>(int, char)>")
-        with pytest.raises(KvmdbgError, match=r"info symbol .* names the table"):
+        with pytest.raises(KvmdbgError, match="needs an object of a class with virtual functions"):
             said("print dynamic_cast<Length *>(&three)")
         session.break_at("here")
         session.run()
