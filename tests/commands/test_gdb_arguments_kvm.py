@@ -86,3 +86,11 @@ def test_a_call_of_no_function_names_it(kernel: Typist) -> None:
         kernel.type("call nosuch(1)")
     with pytest.raises(ExpressionError, match=r"'dividee'.*did you mean divide"):
         kernel.type("call dividee(1)")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"), [("gpa2hva 0x1000", "x/4xg phys:"), ("bm div*", "rbreak"), ("p2p", "telescope")]
+)
+def test_words_of_others_name_their_equal(kernel: Typist, line: str, says: str) -> None:
+    with pytest.raises(KvmdbgError, match=says):
+        kernel.type(line)
