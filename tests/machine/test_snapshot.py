@@ -12,6 +12,7 @@ from kvmdbg.kvm import Vcpu, abi
 from kvmdbg.machine import snapshot
 from kvmdbg.machine.snapshot import MemoryHistory
 from kvmdbg.record import fields, replace
+from kvmdbg.x86.registers import EFLAGS_RF
 from tests.machine.made import KINDS, MSRS, SIZE, Made, Memory, page, state_of
 
 
@@ -122,12 +123,25 @@ def test_state_of_a_vcpu_and_back() -> None:
     for name in ("sregs", "xsave", "xcrs", "debugregs", "events", "lapic"):
         assert getattr(state, name) == bytes([len(name)]) * sizeof(KINDS[name])
     assert snapshot.save_vcpu(cast(Vcpu, vcpu), MSRS, False).lapic == b""
+    state = replace(state, events=bytes(sizeof(abi.kvm_vcpu_events)))
     snapshot.load_vcpu(cast(Vcpu, vcpu), state, MSRS)
     assert list(vcpu.given) == ["sregs", "regs", "xcrs", "xsave", "debugregs", "lapic", "mp_state", "events"]
     for name, value in vcpu.given.items():
         if name not in ("events", "mp_state"):
             assert bytes(value) == getattr(state, name)
     assert vcpu.given["mp_state"] == 3
+
+
+@pytest.mark.parametrize(("vector", "in_frame"), [(13, EFLAGS_RF), (14, EFLAGS_RF), (1, 0), (8, 0)])
+def test_a_fault_that_waits_has_the_resume_flag_in_its_frame(vector: int, in_frame: int) -> None:
+    vcpu = Registers()
+    events = abi.kvm_vcpu_events()
+    events.exception.pending, events.exception.nr = 1, vector
+    state = replace(
+        snapshot.save_vcpu(cast(Vcpu, vcpu), MSRS, False), events=bytes(events), regs=bytes(abi.kvm_regs(rflags=2))
+    )
+    snapshot.load_vcpu(cast(Vcpu, vcpu), state, MSRS)
+    assert vcpu.given["regs"].rflags == 2 | in_frame
 
 
 def test_msrs_are_set_when_they_differ() -> None:
