@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from kvmdbg.machine.memory import PAGE, Guard, GuestMemory, Slot
+from kvmdbg.machine.memory import PAGE, Guard, GuestMemory, Region, Slot
 from kvmdbg.soft.changed_pages import ChangedPages
 from kvmdbg.soft.library import ALL, EXECUTE, MEM_READ_PROT, MEM_WRITE_PROT, READ
 from kvmdbg.x86.faults import State
@@ -93,6 +93,11 @@ class SoftMemory(GuestMemory):
         for page, rights in now.items():
             if before.get(page) != rights:
                 self._soft.protect(page, rights)
+
+    def _sync(self, regions: list[Region], guards: dict[int, Guard]) -> None:
+        super()._sync(regions, guards)
+        for page, rights in self._rights().items():  # what has been mapped anew may be accessed in all ways
+            self._soft.protect(page, rights)
 
     def _rights(self) -> dict[int, int]:
         found = {page: READ | EXECUTE if kind is Guard.READ_ONLY else 0 for page, kind in self._guarded.items()}
