@@ -52,7 +52,7 @@ def irqchip(request: pytest.FixtureRequest) -> str:
 def ticking(kvm_guest: Guests, irqchip: str) -> Session:
     dbg = kvm_guest(asm=TICKS, irqchip=irqchip)
     dbg.break_at("again", temporary=True)
-    assert isinstance(dbg.run(timeout=20), BreakpointStop)
+    assert isinstance(dbg.run(timeout=20 * TIME_SCALE), BreakpointStop)
     return dbg
 
 
@@ -67,14 +67,14 @@ def test_a_step_over_it_ends_behind_it_and_the_ticks_go_on(kvm_guest: Guests, ir
     assert isinstance(stop, StepStop), stop.describe()
     assert (stop.pc, ticks(dbg)) == (dbg.symbols["behind"], before)
     dbg.break_at("tick", when=f"*(u16*)0x600 == {before + 20}")
-    assert isinstance(dbg.run(timeout=20), BreakpointStop)
+    assert isinstance(dbg.run(timeout=20 * TIME_SCALE), BreakpointStop)
 
 
 def test_a_breakpoint_on_it_with_a_condition(kvm_guest: Guests, irqchip: str) -> None:
     dbg = ticking(kvm_guest, irqchip)
     wanted = ticks(dbg) + 20
     dbg.break_at("again", when=f"*(u16*)0x600 >= {wanted}")
-    stop = dbg.run(timeout=20)
+    stop = dbg.run(timeout=20 * TIME_SCALE)
     assert isinstance(stop, BreakpointStop), stop.describe()
     assert stop.pc == dbg.symbols["again"]
     assert ticks(dbg) >= wanted
