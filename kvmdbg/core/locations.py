@@ -315,10 +315,6 @@ class Locations:
         words = text.split()
         while words:
             word = words.pop(0)
-            if len(word) > 1 and "-force-condition".startswith(word):
-                raise UsageError(
-                    f"{word}: a condition needs names that are known; condition N EXPRESSION gives it later"
-                )
             near = [name for name in EXPLICIT if len(word) > 1 and name.startswith(word[1:].lower())]
             if not word.startswith("-") or len(near) != 1:
                 raise UsageError(f"'{word}' is none of {', '.join('-' + name for name in EXPLICIT)}")
