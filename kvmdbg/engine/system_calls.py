@@ -38,7 +38,8 @@ class SystemCalls:
         """Do the SYSCALL at pc; False where there is none, or it raises something."""
         runner = self._runner
         sregs, regs = runner.sregs, runner.vcpu.regs
-        if self._opcode() != SYSCALL or runner.mode.bits != 64 or not sregs.efer & EFER_SCE:
+        opcode, size = self._opcode()
+        if opcode != SYSCALL or runner.mode.bits != 64 or not sregs.efer & EFER_SCE:
             return False
         star, target, mask = (runner.vcpu.get_msr(number) or 0 for number in (MSR_STAR, MSR_LSTAR, MSR_FMASK))
         there = abi.kvm_sregs.from_buffer_copy(sregs)
@@ -50,7 +51,7 @@ class SystemCalls:
         there.cs.l, there.cs.db, there.ss.l, there.ss.db = 1, 0, 0, 1
         flags = int(regs.rflags) & ~EFLAGS_RF
         shared = runner.vcpu.shared_sregs is not None
-        runner.set_general("rcx", int(regs.rip) + 2)
+        runner.set_general("rcx", int(regs.rip) + size)
         runner.set_general("r11", flags)
         runner.set_general("rip", target)
         runner.set_general("rflags", flags & ~mask | 2)
@@ -62,7 +63,7 @@ class SystemCalls:
     def trap_return(self) -> int | None:
         """Have the SYSRET at pc trap behind itself: R11 as it was, to be put back; None for other instructions."""
         runner = self._runner
-        if self._opcode() != SYSRET or not runner.sregs.efer & EFER_LMA:
+        if self._opcode()[0] != SYSRET or not runner.sregs.efer & EFER_LMA:
             return None
         flags = int(runner.vcpu.regs.r11)
         runner.set_general("r11", flags | EFLAGS_TF)
@@ -73,10 +74,10 @@ class SystemCalls:
         if self._runner.vcpu.regs.r11 == flags | EFLAGS_TF:
             self._runner.set_general("r11", flags)
 
-    def _opcode(self) -> int | None:
-        """Of the instruction at pc behind its 0F, if it is one of two bytes here."""
+    def _opcode(self) -> tuple[int | None, int]:
+        """Of the instruction at pc behind its 0F, if it is one of two bytes here, and its length with a REX prefix."""
         runner = self._runner
         code = self._guest.space.code_at(runner, runner.pc, 3)
-        if runner.mode.bits == 64 and code[:1] and code[0] & 0xF0 == 0x40:
-            code = code[1:]
-        return code[1] if code[:1] == b"\x0f" and len(code) > 1 else None
+        prefix = int(runner.mode.bits == 64 and code[:1] != b"" and code[0] & 0xF0 == 0x40)
+        opcode = code[prefix + 1] if code[prefix : prefix + 1] == b"\x0f" and len(code) > prefix + 1 else None
+        return opcode, prefix + 2

@@ -36,10 +36,13 @@ def dbg() -> Iterator[ScriptedSession]:
         yield session
 
 
-def test_a_step_over_syscall_ends_where_it_leads_and_leaves_no_trap_flag_in_r11(dbg: ScriptedSession) -> None:
-    dbg.physical.write(START, bytes.fromhex(SYSCALL))
+@pytest.mark.parametrize("code", [SYSCALL, f"48{SYSCALL}"])
+def test_a_step_over_syscall_ends_where_it_leads_and_leaves_no_trap_flag_in_r11(
+    dbg: ScriptedSession, code: str
+) -> None:
+    dbg.physical.write(START, bytes.fromhex(code))
     assert dbg.step().pc == KERNEL
-    assert (dbg.regs.rcx, dbg.regs.r11, dbg.regs.rflags) == (START + 2, 0x246, 0x46)
+    assert (dbg.regs.rcx, dbg.regs.r11, dbg.regs.rflags) == (START + len(code) // 2, 0x246, 0x46)
     sregs = dbg.runner.sregs
     assert (sregs.cs.selector, sregs.cs.dpl, sregs.cs.l) == (0x10, 0, 1)
     assert (sregs.ss.selector, sregs.ss.dpl, sregs.ss.db) == (0x18, 0, 1)
