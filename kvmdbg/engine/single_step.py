@@ -108,6 +108,7 @@ class SingleStep:
                 return self._to_handler()
             if self.user.needed and (runner.cpl or self._needs_care(runner.pc)) and self.user.begins:
                 stop = self.user.run()
+                self._note_debug_registers()
                 if stop is None and not runner.guest.world.stopping:
                     self.ended = StepEnd.AT_HANDLER
                 return stop

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -101,6 +101,10 @@ def runnable_here(program: Program, folder: Path) -> tuple[Runnable, Observation
             program = program.with_blocks(tuple(blocks))
 
 
+def steps_into_handlers() -> bool:
+    return host_of()[0].profile.steps_into_handlers
+
+
 @lru_cache(maxsize=1)
 def keeps_resume_flag() -> bool:
     """Whether EFLAGS.RF is still set two instructions behind the iretq that has set it: emulators of CPUs clear it
@@ -138,6 +142,14 @@ def spoils_carry_of_rotations() -> bool:
     with tempfile.TemporaryDirectory(prefix="differential-") as folder:
         seen = free_run(Runnable(Program(0, "long", layout, (block,)), Path(folder)))
     return seen.memory[number] == 1 and seen.memory[carry] == 1
+
+
+def reads_a_handlers_entry(step: Step, entries: Collection[int]) -> bool:
+    """Whether it reads as data where a trap of a step may lie (docs/limits.md)."""
+    return any(
+        access.read and any(access.linear <= entry < access.linear + access.size for entry in entries)
+        for access in step.accesses
+    )
 
 
 def rotates_memory_through_carry(step: Step) -> bool:
@@ -214,6 +226,9 @@ def check(
             except NoTrace as error:
                 raise NotCounted(str(error)) from None
             if stepped is not None:
+                entries = runnable.code.entries.values()
+                if not steps_into_handlers() and any(reads_a_handlers_entry(step, entries) for step in steps):
+                    raise NotCounted("it reads the entry of a handler as data, where a step may have planted a trap")
                 return runnable.program, [stepped]
             if any(map(rotates_memory_through_carry, steps)) and spoils_carry_of_rotations():
                 raise NotCounted("this CPU does not rotate memory through CF as the manual says where a store faults")

@@ -61,8 +61,9 @@ def snapshot_file(trial: Trial) -> Stop:
 def recorded(trial: Trial) -> Stop:
     """Recorded with a change on the way, which is taken back at the end; replayed by another session."""
     session = trial.session
-    if session.machine.irqchip:
-        trial.note("run")  # nobody can record that
+    extra_traps = session.runner.host.profile.step_trap_waits and any(step.trapped for step in trial.steps)
+    if session.machine.irqchip or extra_traps:
+        trial.note("run")  # nobody can record that; extra traps: docs/limits.md
         return trial.run()
     session.world.guest_rate = 1 / SLOWNESS  # else a slow machine does nothing but to record ticks
     count = trial.steps_to_go()

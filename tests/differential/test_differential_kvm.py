@@ -36,6 +36,16 @@ def test_code_at_cpl_3_computes_under_the_debugger_what_it_computes_alone(seed: 
     assert not found, "\n".join(one.describe() for one in found)
 
 
+def test_the_trap_of_user_code_that_steps_itself_stays_in_dr6() -> None:
+    program = programs(5000357, ("long",))  # a #DB at CPL 3, a fault stepped in the kernel after it
+    assert program.rings
+    try:
+        _, found = check(program, ["ignored", "breakpoints"])
+    except NotCounted:
+        return  # as above
+    assert not found, "\n".join(one.describe() for one in found)
+
+
 def test_a_program_that_steps_itself_ends_where_handlers_return_by_retf(tmp_path: Path) -> None:
     steps_itself = ("pushfd", "or byte ptr [esp+1], 1", "popfd", "nop", "nop", "inc eax")
     program = Program(0, "prot", LAYOUTS[0], (steps_itself,), returns="retf")
