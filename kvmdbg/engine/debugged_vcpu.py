@@ -14,6 +14,7 @@ from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.saved_regs import RIP
 from kvmdbg.machine import kick
 from kvmdbg.machine.cpu import Cpu
+from kvmdbg.machine.snapshot import resume_flag_of_fault
 from kvmdbg.x86.registers import BY_INSTRUCTION, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
 
 GuestDebug = tuple[int, tuple[int, ...]]
@@ -206,6 +207,7 @@ class DebuggedVcpu(VcpuThread):
         vcpu.flush_regs()
         regs = abi.kvm_regs.from_buffer_copy(vcpu.regs)
         sregs, events = vcpu.get_sregs(), vcpu.get_events()
+        regs.rflags |= resume_flag_of_fault(events)
         there = abi.kvm_sregs.from_buffer_copy(vcpu.sregs_at_reset)
         there.cs.base = nowhere
         there.apic_base, there.cr8 = sregs.apic_base, sregs.cr8

@@ -22,8 +22,9 @@ from kvmdbg.engine.user_stretches import UserStretches
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.saved_regs import RFLAGS, RIP
+from kvmdbg.machine.snapshot import resume_flag_of_fault
 from kvmdbg.x86 import disasm
-from kvmdbg.x86.registers import DR6_BS, DR7_ENABLED, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
+from kvmdbg.x86.registers import DR6_BS, DR7_ENABLED, EFLAGS_RF, EFLAGS_TF
 
 if TYPE_CHECKING:
     from kvmdbg.engine.exit_loop import ExitLoop
@@ -449,12 +450,12 @@ class SingleStep:
         vcpu = self.runner.vcpu
         events = vcpu.get_events()
         if events.exception.injected or events.exception.pending:
-            new_fault = events.exception.pending and events.exception.nr not in NO_FAULTS
+            resume_flag = resume_flag_of_fault(events)
             events.flags &= ~abi.KVM_VCPUEVENT_VALID_PAYLOAD
             events.exception.injected, events.exception.pending = 1, 0
             vcpu.set_events(events)
-            if new_fault and not vcpu.regs.rflags & EFLAGS_RF:
-                self.runner.set_general("rflags", vcpu.regs.rflags | EFLAGS_RF)
+            if resume_flag & ~vcpu.regs.rflags:
+                self.runner.set_general("rflags", vcpu.regs.rflags | resume_flag)
             return True
         nmi = events.nmi.pending and not events.nmi.masked and self.runner.lets_interrupts_in
         return bool(events.interrupt.injected or events.nmi.injected or nmi)

@@ -69,8 +69,7 @@ def load_vcpu(vcpu: Cpu, state: VcpuState, msrs: list[int]) -> None:
     """Give a vCPU a state of ``save_vcpu`` back; on its own thread."""
     vcpu.set_sregs(_structure(abi.kvm_sregs, state.sregs))
     regs, events = _structure(abi.kvm_regs, state.regs), _structure(abi.kvm_vcpu_events, state.events)
-    if events.exception.pending and events.exception.nr not in NO_FAULTS:
-        regs.rflags |= EFLAGS_RF  # KVM takes it for one that is being delivered, with RF in the frame already
+    regs.rflags |= resume_flag_of_fault(events)
     vcpu.set_regs(regs)
     xcrs = _structure(abi.kvm_xcrs, state.xcrs)
     if xcrs.nr_xcrs:  # none on a CPU without XSAVE
@@ -84,6 +83,12 @@ def load_vcpu(vcpu: Cpu, state: VcpuState, msrs: list[int]) -> None:
     vcpu.set_mp_state(state.mp_state)
     events.flags |= EVENT_FLAGS
     vcpu.set_events(events)
+
+
+def resume_flag_of_fault(events: abi.kvm_vcpu_events) -> int:
+    """EFLAGS.RF where a fault is pending: KVM takes what it is given for one that is being delivered, and only where it
+    begins with that sees to the RF of the frame."""
+    return EFLAGS_RF if events.exception.pending and events.exception.nr not in NO_FAULTS else 0
 
 
 EVENT_FLAGS = 0x1 | 0x2 | 0x4
