@@ -10,7 +10,22 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from kvmdbg.commands.of_lldb import (
+    breakpoint_set,
+    disassembled,
+    found_in_memory,
+    lookup,
+    memory_read,
+    memory_write,
+    printed,
+    registers_read,
+    registers_written,
+    source_listed,
+    variables,
+    watchpoint_set,
+)
 from kvmdbg.commands.other_words import INSTEAD, LIKE
+from kvmdbg.commands.rewriting import at, need, written
 from kvmdbg.errors import UsageError
 from kvmdbg.record import record
 
@@ -32,6 +47,10 @@ class HasMemory(Protocol):
     def slots(self) -> Sequence[Stretch]: ...
 
 
+_AT_REGISTER = re.compile(r"(?:(?<=^)|(?<=[\s(,+*-]))@\$?([A-Za-z]\w*)")
+"""WinDbg's ``@rsp``."""
+
+
 @record
 class Word:
     """``means``: what stands for it, before what is typed behind it; ``rewrite`` makes the whole line instead."""
@@ -42,6 +61,8 @@ class Word:
 
     def line(self, rest: str) -> str:
         """The line, or lines, of kvmdbg's. UsageError."""
+        if "WinDbg" in self.of:
+            rest = _AT_REGISTER.sub(r"$\1", rest)
         if self.rewrite is not None:
             return self.rewrite(rest)
         return f"{self.means} {rest}".strip()
@@ -50,12 +71,6 @@ class Word:
 ALL_MEMORY = "START, +LENGTH"
 """In a line: it is run for each stretch of the guest's memory."""
 _LENGTH = re.compile(r"(?P<place>.+?)\s+(?:[Ll](?P<hex>\??(?:0x)?[0-9a-fA-F`]+)|(?P<count>\d+))$")
-
-
-def _need(rest: str, usage: str) -> str:
-    if not rest:
-        raise UsageError(f"what is missing: {usage}")
-    return rest
 
 
 def _counted(rest: str, count: int) -> tuple[str, int]:
@@ -85,39 +100,19 @@ def _stack(rest: str) -> str:
     return f"telescope $sp, {rest or 8}"
 
 
-def _written(size: int) -> Callable[[str], str]:
-    def rewrite(rest: str) -> str:
-        place, *values = _need(rest, "an address and values").split()
-        if not values:
-            raise UsageError("what is missing: the values to write")
-        return "\n".join(
-            f"set {{u{8 * size}}}({place}) = {value}"
-            if not at
-            else f"set {{u{8 * size}}}({place} + {size * at}) = {value}"
-            for at, value in enumerate(values)
-        )
-
-    return rewrite
-
-
 def _physical(rest: str) -> str:
     """``xp /4xw ADDRESS`` of QEMU's monitor and Bochs."""
     match = re.match(r"(/\S+)?\s*(.*)", rest)
     assert match is not None
-    return f"x{match[1] or ''} phys:{_need(match[2], 'an address')}"
-
-
-def _at(text: str) -> str:
-    """A place for break: a number is an address."""
-    return f"*{text}" if text[:1].isdigit() and ":" not in text else text
+    return f"x{match[1] or ''} phys:{need(match[2], 'an address')}"
 
 
 def _break_at(rest: str) -> str:
-    return f"break {_at(rest)}" if rest else "break"
+    return f"break {at(rest)}" if rest else "break"
 
 
 def _break_physical(rest: str) -> str:
-    return f"break phys:{_need(rest, 'an address')}"
+    return f"break phys:{need(rest, 'an address').lstrip('*')}"
 
 
 def _all_or(command: str) -> Callable[[str], str]:
@@ -132,7 +127,7 @@ def _on_access(rest: str) -> str:
         raise UsageError("ba takes e, r or w with a size, and an address, as in ba w4 0x5000")
     kind, size, place = match.groups()
     if kind == "e":
-        return f"break {_at(place)}"
+        return f"break {at(place)}"
     return f"{'watch' if kind == 'w' else 'awatch'} *(u{8 * int(size)}*)({place})"
 
 
@@ -197,7 +192,7 @@ def _search(rest: str) -> str:
         "-4": "/w",
         "-8": "/g",
     }
-    form, value = "", _need(rest, "what to search for")
+    form, value = "", need(rest, "what to search for")
     if match := re.match(r"(?:-t|--type)\s+(\w+)\s+(.*)", value):
         form, value = kinds.get(match[1], ""), match[2]
     elif match := re.match(r"(-[1248])\s+(.*)", value):
@@ -209,103 +204,11 @@ def _search(rest: str) -> str:
     return f"find {form} {ALL_MEMORY}, {value}".replace("  ", " ")
 
 
-def _registers_written(rest: str) -> str:
-    name, _, value = _need(rest, "a register and a value").partition(" ")
-    return f"set ${name.lstrip('$')} = {_need(value.strip(), 'a value')}"
-
-
-def _breakpoint_set(rest: str) -> str:
-    """lldb's ``breakpoint set -a ADDRESS | -n NAME | -f FILE -l LINE [-c CONDITION] [-H] [-o true]``."""
-    import shlex
-
-    found: dict[str, str] = {}
-    words = iter(shlex.split(rest))
-    long = {"--address": "-a", "--name": "-n", "--file": "-f", "--line": "-l", "--condition": "-c", "--hardware": "-H",
-            "--one-shot": "-o"}  # fmt: skip
-    for word in words:
-        name, _, value = word.partition("=")
-        name = long.get(name, name)
-        if name == "-H":
-            found[name] = "true"
-        elif name in ("-a", "-n", "-f", "-l", "-c", "-o"):
-            found[name] = value or next(words, "")
-        else:
-            raise UsageError(f"breakpoint set takes -a, -n, -f, -l, -c, -o and -H here, not {word}")
-    place = _at(found["-a"]) if "-a" in found else found.get("-n", "")
-    if "-l" in found:
-        place = f"{found['-f']}:{found['-l']}" if "-f" in found else found["-l"]
-    if not place:
-        raise UsageError("breakpoint set needs -a ADDRESS, -n NAME, or -f FILE and -l LINE")
-    word = f"{'t' if found.get('-o') == 'true' else ''}{'h' if '-H' in found else ''}break"
-    return f"{word} {place}" + (f" if {found['-c']}" if "-c" in found else "")
-
-
-def _watchpoint_set(rest: str) -> str:
-    """lldb's ``watchpoint set expression [-w read|write|read_write] [-s SIZE] -- ADDRESS``, and ``variable NAME``."""
-    kind = {"read": "rwatch", "write": "watch", "read_write": "awatch", "modify": "watch"}
-    match = re.match(r"(?:variable|v\w*|expression|e\w*)?\s*(?:-w\s+(\w+)\s*)?(?:-s\s+(\d+)\s*)?(?:--\s*)?(.+)", rest)
-    if match is None:
-        raise UsageError("watchpoint set needs what to watch")
-    what = f"*(u{8 * int(match[2])}*)({match[3]})" if match[2] in ("1", "2", "4", "8") else match[3]
-    return f"{kind.get(match[1] or 'write', 'watch')} {what}"
-
-
-def _memory_read(rest: str) -> str:
-    """lldb's ``memory read [-c COUNT] [-s SIZE] [-f x] ADDRESS [END]`` and its gdb form ``memory read/4xw ADDRESS``."""
-    if rest.startswith("/"):
-        return f"x{rest}"
-    options = dict(re.findall(r"(-[csf])\s*(\S+)", rest))
-    words = re.sub(r"-[csf]\s*\S+", "", rest).split()
-    if not words:
-        raise UsageError("memory read needs an ADDRESS")
-    if not options:
-        return f"hexdump {words[0]}" + (f", ({words[1]}) - ({words[0]})" if len(words) > 1 else ", 32")
-    unit = {"1": "b", "2": "h", "4": "w", "8": "g"}.get(options.get("-s", "4"), "w")
-    return f"x/{options.get('-c', '8')}{options.get('-f', 'x')[:1]}{unit} {words[0]}"
-
-
-def _memory_write(rest: str) -> str:
-    options = dict(re.findall(r"(-s)\s*(\S+)", rest))
-    return _written(int(options.get("-s", "1")))(re.sub(r"-s\s*\S+", "", rest).strip())
-
-
-def _lookup(rest: str) -> str:
-    """lldb's ``image lookup -a ADDRESS | -n NAME | -t TYPE``."""
-    match = re.match(r"(-[ant]|--address|--name|--type)\s*(.+)", rest)
-    if match is None:
-        raise UsageError("image lookup takes -a ADDRESS, -n NAME or -t TYPE")
-    kind = match[1].lstrip("-")[0]
-    return {"a": "info symbol", "n": "info line", "t": "ptype"}[kind] + f" {match[2]}"
-
-
-def _variables(rest: str) -> str:
-    return f"print {rest}" if rest else "info args\ninfo locals"
-
-
 def _distance(rest: str) -> str:
     words = rest.split()
     if len(words) != 2:
         raise UsageError("distance takes two addresses")
     return f"print/x (long)({words[1]}) - (long)({words[0]})"
-
-
-def _disassembled(rest: str) -> str:
-    """lldb's ``di``: ``-n NAME``, ``-a ADDRESS``, ``-s ADDRESS -c COUNT``, ``-p``; the function without any."""
-    options = dict(re.findall(r"--?([nsac])\w*\s*(\S+)", rest))
-    if "n" in options or "a" in options:
-        return f"disassemble {options.get('n') or options['a']}"
-    if "s" in options or "c" in options:
-        return f"x/{options.get('c', '8')}i {options.get('s', '$pc')}"
-    return "x/8i $pc" if re.search(r"-p\b|--pc\b", rest) else "disassemble"
-
-
-def _found_in_memory(rest: str) -> str:
-    """lldb's ``memory find -s TEXT | -e EXPRESSION START END``."""
-    match = re.fullmatch(r"(-[se])\s+(\"[^\"]*\"|'[^']*'|\S+)\s+(\S+)\s+(\S+)", rest)
-    if match is None:
-        raise UsageError("memory find takes -s TEXT or -e EXPRESSION, and START END")
-    what = '"' + match[2].strip("\"'") + '"' if match[1] == "-s" else match[2]
-    return f"find {match[3]}, {match[4]}, {what}"
 
 
 _MAPS = Word("pwndbg, gef", "info mappings")
@@ -328,14 +231,14 @@ WORDS: Mapping[str, Word] = {
     "nearpc": Word("pwndbg", "x/10i $pc", _instructions),
     "pdisass": Word("pwndbg", "x/10i $pc", _instructions),
     "regs": Word("pwndbg, Bochs", "info registers"),
-    "xuntil": Word("pwndbg", "advance", lambda rest: f"advance {_at(_need(rest, 'an address'))}"),
+    "xuntil": Word("pwndbg", "advance", lambda rest: f"advance {at(need(rest, 'an address'))}"),
     "distance": Word("pwndbg", "print B - A", _distance),
     "xinfo": Word("pwndbg, gef", "info symbol, translate", _xinfo),
     "search": Word("pwndbg", "find", _search),
     "contextwatch": Word("pwndbg", "display"),
     "contextunwatch": Word("pwndbg", "undisplay"),
     "stack": Word("pwndbg", "telescope $sp", _stack),
-    "setflag": Word("pwndbg", "set $FLAG = VALUE", _registers_written),
+    "setflag": Word("pwndbg", "set $FLAG = VALUE", registers_written),
     # WinDbg, and pwndbg after it
     "db": Word("WinDbg, pwndbg", "x/64xb", _shown("b", 64)),
     "dw": Word("WinDbg, pwndbg", "x/32xh", _shown("h", 32)),
@@ -343,17 +246,17 @@ WORDS: Mapping[str, Word] = {
     "dq": Word("WinDbg, pwndbg", "x/8xg", _shown("g", 8)),
     "da": Word("WinDbg, pwndbg", "x/s"),
     "dps": Word("WinDbg", "telescope", _pointers),
-    "eb": Word("WinDbg, pwndbg", "set {u8}", _written(1)),
-    "ew": Word("WinDbg, pwndbg", "set {u16}", _written(2)),
-    "ed": Word("WinDbg, pwndbg", "set {u32}", _written(4)),
-    "eq": Word("WinDbg, pwndbg", "set {u64}", _written(8)),
+    "eb": Word("WinDbg, pwndbg", "set {u8}", written(1)),
+    "ew": Word("WinDbg, pwndbg", "set {u16}", written(2)),
+    "ed": Word("WinDbg, pwndbg", "set {u32}", written(4)),
+    "eq": Word("WinDbg, pwndbg", "set {u64}", written(8)),
     "bp": Word("WinDbg, pwndbg", "break", _break_at),
     "bl": _BLIST,
     "bc": Word("WinDbg, pwndbg", "delete", _all_or("delete")),
     "bd": Word("WinDbg, pwndbg", "disable", _all_or("disable")),
     "be": Word("WinDbg, pwndbg", "enable", _all_or("enable")),
     "ba": Word("WinDbg", "watch, awatch or break", _on_access),
-    "g": Word("WinDbg", "continue", lambda rest: f"advance {_at(rest)}" if rest else "continue"),
+    "g": Word("WinDbg", "continue", lambda rest: f"advance {at(rest)}" if rest else "continue"),
     "gu": Word("WinDbg", "finish"),
     "kb": Word("WinDbg", "backtrace"),
     "kn": Word("WinDbg", "backtrace"),
@@ -415,20 +318,20 @@ WORDS: Mapping[str, Word] = {
     "info qtree": Word("QEMU", "info devices"),
     "info version": Word("QEMU", "show version"),
     # lldb
-    "register read": Word("lldb", "info registers"),
-    "register write": Word("lldb", "set $REGISTER = VALUE", _registers_written),
-    "memory read": Word("lldb", "hexdump, or x", _memory_read),
-    "memory write": Word("lldb", "set {u8}", _memory_write),
-    "memory find": Word("lldb", "find", _found_in_memory),
-    "di": Word("lldb", "disassemble, or x/8i", _disassembled),
-    "v": Word("lldb", "info args, info locals", _variables),
+    "register read": Word("lldb", "info registers", registers_read),
+    "register write": Word("lldb", "set $REGISTER = VALUE", registers_written),
+    "memory read": Word("lldb", "hexdump, or x", memory_read),
+    "memory write": Word("lldb", "set {u8}", memory_write),
+    "memory find": Word("lldb", "find", found_in_memory),
+    "di": Word("lldb", "disassemble, or x/8i", disassembled),
+    "v": Word("lldb", "info args, info locals", variables),
     "memory region": Word("lldb", "info mappings"),
-    "breakpoint set": Word("lldb", "break", _breakpoint_set),
+    "breakpoint set": Word("lldb", "break", breakpoint_set),
     "breakpoint list": Word("lldb", "info breakpoints"),
     "breakpoint delete": Word("lldb", "delete"),
     "breakpoint disable": Word("lldb", "disable"),
     "breakpoint enable": Word("lldb", "enable"),
-    "watchpoint set": Word("lldb", "watch", _watchpoint_set),
+    "watchpoint set": Word("lldb", "watch", watchpoint_set),
     "watchpoint list": Word("lldb", "info watchpoints"),
     "watchpoint delete": Word("lldb", "delete"),
     "thread backtrace": Word("lldb", "backtrace"),
@@ -440,7 +343,7 @@ WORDS: Mapping[str, Word] = {
     "thread step-inst": Word("lldb", "stepi"),
     "thread step-inst-over": Word("lldb", "nexti"),
     "thread until": Word("lldb", "until"),
-    "frame variable": Word("lldb", "info args, info locals", _variables),
+    "frame variable": Word("lldb", "info args, info locals", variables),
     "frame info": Word("lldb", "frame"),
     "frame select": Word("lldb", "frame"),
     "process launch": Word("lldb", "run"),
@@ -448,14 +351,15 @@ WORDS: Mapping[str, Word] = {
     "process interrupt": Word("lldb", "interrupt"),
     "process kill": Word("lldb", "kill"),
     "process status": Word("lldb", "info program"),
-    "image lookup": Word("lldb", "info symbol, info line", _lookup),
+    "image lookup": Word("lldb", "info symbol, info line", lookup),
     "target variable": Word("lldb", "print"),
     "type lookup": Word("lldb", "ptype"),
-    "expression": Word("lldb", "print", lambda rest: f"print {rest.removeprefix('-- ')}"),
-    "expr": Word("lldb", "print", lambda rest: f"print {rest.removeprefix('-- ')}"),
+    "expression": Word("lldb", "print", printed),
+    "expr": Word("lldb", "print", printed),
     "settings set": Word("lldb", "set"),
     "settings show": Word("lldb", "show"),
     "command alias": Word("lldb", "alias", lambda rest: "alias " + " = ".join(rest.split(maxsplit=1))),
+    "source list": Word("lldb", "list", source_listed),
     "command source": Word("lldb", "source"),
     "script": Word("lldb", "python"),
 }
@@ -479,6 +383,7 @@ def found(line: str, taken: Callable[[str, str], bool]) -> tuple[str, Word, str]
     first, second = match[1], match[2]
     for whole in (first, ABBREVIATED.get(first, "")):
         near = [name for name in WORDS if second and name.startswith(f"{whole} {second}")]
+        near.sort(key=lambda name: "lldb" not in WORDS[name].of)  # whose words may be shortened
         name = f"{whole} {second}" if f"{whole} {second}" in near else near[0] if near and whole != first else ""
         if name and not taken(first, second or ""):
             return name, WORDS[name], line[match.end() :].strip()
