@@ -48,7 +48,7 @@ def folders_file(ask: Callable[[str], bool | None] | None) -> Path | None:
     if answer is None and ask is not None:
         answer = ask(f"{folder} has a {LOCAL}, whose commands can run programs. Read it, now and from now on?")
         if answer is not None:
-            _keep(folder, answer)
+            _remember_answer(folder, answer)
     return _path(LOCAL) if answer else None
 
 
@@ -86,7 +86,7 @@ def _trusted() -> dict[str, bool]:
     return {line[1:]: line[0] == "+" for line in text.splitlines() if line[:1] in ("+", "-")}
 
 
-def _keep(folder: str, answer: bool) -> None:
+def _remember_answer(folder: str, answer: bool) -> None:
     state = state_folder()
     if state is None or "\n" in folder:
         return

@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--junit", metavar="FILE", help="write the results as JUnit XML")
     found.add_argument(
         "--keep",
+        dest="evidence",
         metavar="FOLDER",
         help="write the screens of guests that fail there, as NAME.png, and reports, NAME.html",
     )
@@ -66,11 +67,11 @@ def main(arguments: Sequence[str]) -> int:
             raise UsageError(f"no guest there has {options.only!r} in its name")
         if options.list:
             return standard_files.answer("".join(f"{one.name}\n" for one in cases))
-        if options.keep is not None:
-            make_folder(options.keep)
+        if options.evidence is not None:
+            make_folder(options.evidence)
         report = Report(sys.stdout, len(cases))
         with ThreadPoolExecutor(options.jobs) as pool:
-            running = [pool.submit(run, one, manifest.folder, options.keep) for one in cases]
+            running = [pool.submit(run, one, manifest.folder, options.evidence) for one in cases]
             try:
                 for done in as_completed(running):
                     report.add(done.result())
@@ -94,12 +95,12 @@ def make_folder(path: str) -> None:
         raise UsageError(f"cannot make the folder {path}: {error.strerror}") from None
 
 
-def run(case: Case, folder: Path, keep: str | None = None) -> Result:
-    """Check one guest, in a process of its own; where it fails its screen and a report go into the folder ``keep``."""
+def run(case: Case, folder: Path, evidence: str | None = None) -> Result:
+    """Check one guest, in a process of its own; where it fails, screen and report go into the folder ``evidence``."""
     if case.skip:
         return Result(case, (), 0.0)
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", case.name)
-    kept = [os.path.abspath(os.path.join(keep, name))] if keep is not None else []
+    kept = [os.path.abspath(os.path.join(evidence, name))] if evidence is not None else []
     command = [sys.executable, "-m", "kvmdbg", WORKER, as_text(case), *kept]
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
     try:

@@ -19,19 +19,19 @@ SHOWN = 2000
 """How much of the end of its output goes into the report."""
 
 
-def check(session: Session, case: Case, keep: str = "") -> dict[str, Any]:
+def check(session: Session, case: Case, evidence: str = "") -> dict[str, Any]:
     """Whether the guest behaves: ``problems`` (none if so), ``seconds``, ``output`` and ``stop`` in words.
 
-    What one that does not has on its screen goes into the file ``keep`` .png, a report of where it stands into .html.
+    What one that does not has on its screen goes into the file ``evidence`` .png, a report of its stop into .html.
     """
     begin = time.monotonic()
     looking = Looking(session, case)
     stop = looking.run(begin + case.limit)
     problems = looking.problems(stop)
-    if problems and keep:
+    if problems and evidence:
         if session.peripherals.has_picture:
-            session.save_screen(f"{keep}.png")
-        session.report(f"{keep}.html")
+            session.save_screen(f"{evidence}.png")
+        session.report(f"{evidence}.html")
     return {
         "problems": problems,
         "seconds": time.monotonic() - begin,

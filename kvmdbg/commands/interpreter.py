@@ -68,7 +68,7 @@ class GdbServing(Protocol):
 class Log(Protocol):
     """What results are copied into (kvmdbg/commands/logs.py)."""
 
-    def keep(self, results: Iterator[Result]) -> Iterator[Result]: ...
+    def copied(self, results: Iterator[Result]) -> Iterator[Result]: ...
 
     def write(self, result: Result) -> None: ...
 
@@ -161,7 +161,7 @@ class Interpreter:
             self.repeat_line = ""
         try:
             results = self.run_line(text, more_lines)
-            yield from results if self.log is None else self.log.keep(results)
+            yield from results if self.log is None else self.log.copied(results)
         finally:
             self._pending = None
 

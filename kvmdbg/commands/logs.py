@@ -27,7 +27,7 @@ class Log:
         self._redirect = redirect
         self._ended = True
 
-    def keep(self, results: Iterator[Result]) -> Iterator[Result]:
+    def copied(self, results: Iterator[Result]) -> Iterator[Result]:
         """The same results, those that go to the file only left out; an error that ends them is written, too."""
         try:
             for one in results:

@@ -164,7 +164,7 @@ def _search(
     """Addresses of the matches, and the fault where memory ended before the range did."""
     found: list[int] = []
     fault: MemoryFault | None = None
-    keep = len(pattern) - 1
+    overlap = len(pattern) - 1
     carry = b""
     at = 0
     while at < length:
@@ -181,6 +181,6 @@ def _search(
             found.append(base + spot)
             if most and len(found) >= most:
                 return found, None
-        carry = carry[-keep:] if keep else b""
+        carry = carry[-overlap:] if overlap else b""
         at += size
     return found, fault

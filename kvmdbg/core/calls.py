@@ -74,7 +74,7 @@ class Calls:
                 session.snapshots.put_back(before)
                 control.last_stop, control.fresh = last_stop, fresh
                 raise KvmdbgError(f"the function did not return: {stop.describe()}; the guest is as it was before")
-            session.snapshots.keep(before)
+            session.snapshots.add(before)
             raise KvmdbgError(
                 f"the function that was called has stopped: {stop.describe()}. The guest stands in it; "
                 f"snapshot restore {BEFORE} goes back to before the call"

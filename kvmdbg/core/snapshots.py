@@ -93,8 +93,8 @@ class Snapshots:
         found = self._named[name] = self.take(name)
         return found
 
-    def keep(self, one: Snapshot) -> None:
-        """Keep a moment that was taken, under its name."""
+    def add(self, one: Snapshot) -> None:
+        """Add a moment that was taken, under its name."""
         self._named[one.name] = one
 
     def take(self, name: str = "") -> Snapshot:

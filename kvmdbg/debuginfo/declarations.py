@@ -58,7 +58,7 @@ class Names(dict[str, T]):
         self.whole: set[str] = set()
         """The names that are all of what they stand for is called."""
 
-    def keep(self, keyword: str, scope: str, name: str, what: T) -> None:
+    def enter(self, keyword: str, scope: str, name: str, what: T) -> None:
         """Enter something by its name with its scopes, with the inner ones of them, and without any."""
         scope = scope.replace("(anonymous namespace)::", "")
         if (whole := keyword + scope + name) not in self.whole:
@@ -346,10 +346,10 @@ class _Reader(TypeReader):
                     if link in declared.attributes:
                         declared = declared.get_DIE_from_attribute(link)
                 within = scope if declared is die else scope_of(declared)
-                found.variables.keep("", within, text(declared, "DW_AT_name"), die)
+                found.variables.enter("", within, text(declared, "DW_AT_name"), die)
             elif tag in _TYPES and "DW_AT_declaration" not in die.attributes:
                 if name:
-                    found.types.keep(_TYPES[tag], scope, name, die)
+                    found.types.enter(_TYPES[tag], scope, name, die)
                 if tag == "DW_TAG_enumeration_type":
                     self._enumerators(found, die, scope, name)
                 elif die.has_children and tag in SCOPES and self.language(die) in SCOPED:
@@ -373,9 +373,9 @@ class _Reader(TypeReader):
             if die.tag == "DW_TAG_subprogram":
                 self._code(found, die, base)
             if die.tag in ("DW_TAG_member", "DW_TAG_variable") and "DW_AT_const_value" in die.attributes:
-                found.variables.keep("", scope, name, die)
+                found.variables.enter("", scope, name, die)
             if die.tag in _TYPES and name and "DW_AT_declaration" not in die.attributes:
-                found.types.keep(_TYPES[die.tag], scope, name, die)
+                found.types.enter(_TYPES[die.tag], scope, name, die)
                 if die.tag == "DW_TAG_enumeration_type":
                     self._enumerators(found, die, scope, name)
                 elif die.has_children:
@@ -386,8 +386,8 @@ class _Reader(TypeReader):
         for child in die.iter_children():
             if child.tag == "DW_TAG_enumerator":
                 value, name = int(child.attributes["DW_AT_const_value"].value), text(child, "DW_AT_name")
-                found.constants.keep("", scope, name, (value, die))
-                found.constants.keep("", f"{scope}{enumeration}::", name, (value, die))
+                found.constants.enter("", scope, name, (value, die))
+                found.constants.enter("", f"{scope}{enumeration}::", name, (value, die))
 
     def function(self, unit: Unit, die: Any) -> Function | None:
         if die.offset not in self._functions:

@@ -187,7 +187,7 @@ class Dwarf:
                 folder = text(top, "DW_AT_comp_dir") or (self.skeleton.folder if self.skeleton is not None else "")
                 found.append(Unit(unit.cu_offset, text(top, "DW_AT_name"), folder, ranges))
         if self.is_large:
-            self._keep(found)
+            self._cache_units(found)
         return found
 
     def _cached(self) -> list[Unit] | None:
@@ -202,7 +202,7 @@ class Dwarf:
             for offset, name, folder, ranges in json.loads(kept)
         ]
 
-    def _keep(self, units: list[Unit]) -> None:
+    def _cache_units(self, units: list[Unit]) -> None:
         import json
 
         rows = [(one.offset, one.name, one.folder, one.ranges) for one in units]

@@ -180,7 +180,7 @@ class Cmos:
                 self.data[STATUS_C] |= bit
         self._looked = now
 
-    def _settle(self) -> None:
+    def _update_interrupt(self) -> None:
         """The line as status B and C say, and a deadline for what may raise it next."""
         self.data[STATUS_C] &= ~INTERRUPT
         let_through = self.data[STATUS_B] & (B_PERIODIC | B_ALARM | B_UPDATE)
@@ -203,7 +203,7 @@ class Cmos:
     def _due(self) -> None:
         self._deadline = None
         self._look()
-        self._settle()
+        self._update_interrupt()
 
     def _taken(self) -> int:
         """Status C is read, and clear then. Periods of a while that are over already follow at once."""
@@ -214,7 +214,7 @@ class Cmos:
             told = self._next_period(self._period) or 0
             owed = value & self.data[STATUS_B] & B_PERIODIC
             self._period = max(told, self._looked - MOST_OWED) if owed else self._looked
-        self._settle()
+        self._update_interrupt()
         return value
 
     # --- ports -------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ class Cmos:
             self._go_on()
             self._began += part
             self._written_until = self._next_second(self._looked) or 0
-        self._settle()
+        self._update_interrupt()
 
     # --- state -------------------------------------------------------------------------------------
 
@@ -281,4 +281,4 @@ class Cmos:
         self.index, data, *times = state
         self._began, self._looked, self._period, self._written_until = times
         self.data = bytearray(data)
-        self._settle()
+        self._update_interrupt()

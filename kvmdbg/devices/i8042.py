@@ -171,7 +171,7 @@ class Keyboard:
         with self._lock:
             self.keyboard.press(codes)
             self._asked = False
-            self._settle()
+            self._fill_output_buffer()
 
     def type(self, text: str) -> None:
         """Type a text. UsageError."""
@@ -184,7 +184,7 @@ class Keyboard:
         right, down, buttons = moved
         with self._lock:
             self.mouse.move(right, -down, buttons)
-            self._settle()
+            self._fill_output_buffer()
 
     # --- for firmware ------------------------------------------------------------------------------
 
@@ -198,18 +198,18 @@ class Keyboard:
                 self.mouse.take(value)
             answer = bytes(self.mouse.queue)
             self.mouse.queue.clear()
-            self._settle()
+            self._fill_output_buffer()
             return answer
 
     def open_mouse(self, interrupts: int) -> None:
         """Let what the mouse sends through, with these bits for interrupts in the configuration."""
         with self._lock:
             self.config = self.config & ~CONFIG_NO_MOUSE | interrupts
-            self._settle()
+            self._fill_output_buffer()
 
     # --- what is to be read ------------------------------------------------------------------------
 
-    def _settle(self) -> None:
+    def _fill_output_buffer(self) -> None:
         """Take the next byte into the output buffer if that is empty; the lines as it has it."""
         while self._output is None and (found := self._next()) is not None:
             self._output = found
@@ -265,12 +265,12 @@ class Keyboard:
         """Whatever the keyboard is to send has come."""
         with self._lock:
             self._ready_at = self._waits_until = 0
-            self._settle()
+            self._fill_output_buffer()
 
     def read(self, offset: int, size: int) -> int:
         with self._lock:
             if offset == COMMAND:
-                self._settle()
+                self._fill_output_buffer()
                 self._looked += 1
                 self.polled |= self._looked > POLLS
                 full = 0 if self._output is None else OUTPUT_FULL | (FROM_MOUSE if self._output[1] == MOUSE else 0)
@@ -285,7 +285,7 @@ class Keyboard:
                 for line in self._raised:
                     self._board.set_irq(line, False)
                 self._raised = set()
-                self._settle()
+                self._fill_output_buffer()
             return value
 
     # --- what is written ---------------------------------------------------------------------------
@@ -296,7 +296,7 @@ class Keyboard:
             self._asked = True
             self._wrote = WROTE_COMMAND if offset == COMMAND else 0
             end = self._command(value & 0xFF) if offset == COMMAND else self._data(value & 0xFF)
-            self._settle()
+            self._fill_output_buffer()
             return end
 
     def _command(self, value: int) -> GuestEnd | None:

@@ -189,9 +189,9 @@ class Pic:
     def set_line(self, line: int, level: bool) -> None:
         with self._lock:
             self.chips[line >> 3].set_line(line & 7, level)
-            self._settle()
+            self._pass_requests_on()
 
-    def _settle(self) -> None:
+    def _pass_requests_on(self) -> None:
         """Pass on what has changed: from the second to the first, and from there to the CPU."""
         first, second = self.chips
         first.set_line(CASCADE, second.request is not None)
@@ -219,7 +219,7 @@ class Pic:
                     second.take(behind)
                     vector, taken = second.base + behind, behind + 8
                 first.set_line(CASCADE, False)  # the second lets go of its request for a moment
-            self._settle()
+            self._pass_requests_on()
         self._tell(taken)
         return vector
 
@@ -271,7 +271,7 @@ class Pic:
         if line is None:
             return 0
         chip.take(line)
-        self._settle()
+        self._pass_requests_on()
         self._tell(line + 8 if chip is self.chips[1] else line)
         return 0x80 | line
 
@@ -295,7 +295,7 @@ class Pic:
             for line in range(8):
                 if (waited & ~chip.irr) >> line & 1:  # dropped by an ICW1
                     self._tell(line + (8 if chip is self.chips[1] else 0))
-        self._settle()
+        self._pass_requests_on()
 
     # --- state -------------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ class Channel:
             count = count or 0x10000
         self.null = False
         if self.began is not None and (self.mode in (1, 5) or (self.repeats and self.gate)):
-            self.settle(now)
+            self.begin_following_count(now)
             self.following = count
             return
         self.reload, self.following, self.stood = count, None, 0
@@ -88,7 +88,7 @@ class Channel:
         else:
             self.began = now
 
-    def settle(self, now: int) -> None:
+    def begin_following_count(self, now: int) -> None:
         """Begin with the count that was to follow, if its time has come; that of a one-shot follows at its gate."""
         if self.following is None or self.began is None or not self.repeats:
             return
@@ -116,7 +116,7 @@ class Channel:
         """Clocks since the count was loaded; None where it does not count."""
         if self.began is None:
             return None
-        self.settle(now)
+        self.begin_following_count(now)
         stands = not self.gate and self.mode not in (1, 5)
         return self.stood if stands else now - self.began
 

@@ -123,19 +123,19 @@ def format_track(call: Call) -> None:
 def parameters(call: Call) -> None:
     """Get drive parameters."""
     disks = call.bios.disks
-    hard = call.dl >= FIRST_HARD_DISK
-    drives = len(disks.hard if hard else disks.floppies)
+    is_hard_disk = call.dl >= FIRST_HARD_DISK
+    drives = len(disks.hard if is_hard_disk else disks.floppies)
     disk = disks.drive(call.dl)
     if disk is None or disk.geometry is None:
         call.dl = drives
-        call.set_byte(bda.DISK_STATUS if hard else bda.DISKETTE_STATUS, 7)
+        call.set_byte(bda.DISK_STATUS if is_hard_disk else bda.DISKETTE_STATUS, 7)
         call.done(7)
         return
     cylinders, heads, sectors = disk.geometry
     most = cylinders - 1
     call.cx = (most & 0xFF) << 8 | most >> 2 & 0xC0 | sectors
     call.dh = heads - 1
-    if not hard:
+    if not is_hard_disk:
         call.bx = FLOPPY_TYPES.get((cylinders, sectors), 4)
         call.di = rom.DISKETTE
         call.set_segment("es", rom.SEGMENT)

@@ -244,7 +244,7 @@ class Lockstep:
             self._require_done(ends[number], number)
         if _holds_back(place.code, bits):
             self._pass_shadow(place, ends)
-        self._settle(place.code, bits, state.named(known), written)
+        self._copy_undefined(place.code, bits, state.named(known), written)
         found = self._ends_differ(ends) + self._compared(
             None if everywhere else written, _is_floating(place.code, bits)
         )
@@ -322,7 +322,7 @@ class Lockstep:
             return []
         return [(one.linear, one.size) for one in found if one.write and one.size <= 4096]
 
-    def _settle(self, code: bytes, bits: int, before: dict[str, int], written: list[tuple[int, int]]) -> None:
+    def _copy_undefined(self, code: bytes, bits: int, before: dict[str, int], written: list[tuple[int, int]]) -> None:
         """Give the second what is undefined, or an answer of the CPU's own, as the first has it."""
         first, second = self.sessions
         now = [state.named(state.general(session)) for session in self.sessions]

@@ -84,7 +84,7 @@ class SoftCpu(Running):
         self._repeat: Callable[[], bool] | None = None
         """Does the instruction of the last exit again, which has been answered."""
         self._device = DeviceWindow(self)
-        self._keep: list[Any] = []
+        self._callbacks: list[Any] = []
         self._set_hooks()
         self.execute_registers = ExecuteRegisters(self)
         self._told = ToldInstructions(self)
@@ -94,7 +94,7 @@ class SoftCpu(Running):
 
     def _set_hooks(self) -> None:
         one, uc = self.vm.library, self.vm.uc
-        kept = self._keep
+        kept = self._callbacks
 
         def hook(kind: int, prototype: Any, function: Callable[..., Any], instruction: int | None = None) -> None:
             callback = prototype(function)
