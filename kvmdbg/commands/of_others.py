@@ -352,7 +352,8 @@ WORDS: Mapping[str, Word] = {
     "process kill": Word("lldb", "kill"),
     "process status": Word("lldb", "info program"),
     "image lookup": Word("lldb", "info symbol, info line", lookup),
-    "target variable": Word("lldb", "print"),
+    "target variable": Word("lldb", "print", lambda rest: f"print {need(rest, 'a variable')}"),
+    ".echo": Word("WinDbg", "echo", lambda rest: f"echo {rest}\\n"),
     "type lookup": Word("lldb", "ptype"),
     "expression": Word("lldb", "print", printed),
     "expr": Word("lldb", "print", printed),
@@ -364,7 +365,7 @@ WORDS: Mapping[str, Word] = {
     "script": Word("lldb", "python"),
 }
 
-_LINE = re.compile(r"\s*(\.?[A-Za-z_][\w-]*|\?\??|~)(?:\s+([A-Za-z_][\w-]*))?")
+_LINE = re.compile(r"\s*([.!]?[A-Za-z_][\w-]*|\?\??|~)(?:\s+([A-Za-z_][\w-]*))?")
 ABBREVIATED = {
     "re": "register", "reg": "register", "me": "memory", "mem": "memory", "fr": "frame", "pro": "process",
     "im": "image", "ima": "image", "ta": "target", "wa": "watchpoint", "ty": "type",

@@ -41,6 +41,11 @@ LIKE: Mapping[str, tuple[str, str]] = {
     "?": ("Bochs, WinDbg", "print"),
     "modebp": ("Bochs", "catch mode"),
     "deref": ("Bochs", "telescope"),
+    "trace on": ("Bochs", "trace insn on"),
+    "trace off": ("Bochs", "trace insn off"),
+    "info flags": ("Bochs", "info registers eflags"),
+    "load-symbols": ("Bochs", "symbol-file"),
+    "slist": ("Bochs", "info symbols"),
     # QEMU's monitor
     "info chardev": ("QEMU", "info devices"),
     "info irq": ("QEMU", "info pic"),
@@ -50,7 +55,6 @@ LIKE: Mapping[str, tuple[str, str]] = {
     "info history": ("QEMU", "show commands"),
     "mouse_move": ("QEMU", "mouse"),
     "mouse_button": ("QEMU", "mouse 0 0"),
-    "dump-guest-memory": ("QEMU", "snapshot write"),
     # pwndbg and gef
     "stepover": ("pwndbg", "nexti"),
     "fsbase": ("pwndbg", "print/x $fs_base"),
@@ -75,7 +79,9 @@ LIKE: Mapping[str, tuple[str, str]] = {
     "thread jump": ("lldb", "jump"),
     "thread return": ("lldb", "return"),
     "thread info": ("lldb", "frame"),
-    "process save-core": ("lldb", "snapshot write"),
+    "watchpoint disable": ("lldb", "disable"),
+    "watchpoint enable": ("lldb", "enable"),
+    "platform shell": ("lldb", "shell"),
     "settings list": ("lldb", "show"),
     "gui": ("lldb", "tui"),
     # WinDbg
@@ -105,7 +111,21 @@ LIKE: Mapping[str, tuple[str, str]] = {
     ".printf": ("WinDbg", "printf"),
     ".help": ("WinDbg", "help"),
     ".logclose": ("WinDbg", "set logging enabled off"),
-    ".dump": ("WinDbg", "snapshot write"),
+    ".lastevent": ("WinDbg", "info program"),
+    ".time": ("WinDbg", "info device time"),
+    ".shell": ("WinDbg", "shell"),
+    "kL": ("WinDbg", "backtrace"),
+    "kP": ("WinDbg", "backtrace"),
+    "dD": ("WinDbg", "x/8fg"),
+    "df": ("WinDbg", "x/16fw"),
+    "dW": ("WinDbg", "x/32xh"),
+    "dyb": ("WinDbg", "x/8tb"),
+    "dyd": ("WinDbg", "x/8tw"),
+    "vertarget": ("WinDbg", "info program"),
+    "!idt": ("WinDbg", "info idt"),
+    "!pte": ("WinDbg", "translate"),
+    "!vtop": ("WinDbg", "translate"),
+    "!address": ("WinDbg", "info mappings"),
 }
 
 _HOST = "this is about processes of the host, or of a system: break FUNCTION, catch exception, catch interrupt VECTOR"
@@ -122,6 +142,16 @@ _STEPS = "finish, until, advance PLACE and stepi go that way; a breakpoint with 
 _DISKS = "disks are given at the start: --disk, --floppy, --cdrom; info disks shows them"
 _NOTHING = "there is no such device: info devices shows what the guest has"
 _PORTS = "the debugger reads and writes no ports, which would change devices: info devices, info device NAME"
+_SNAPSHOT = (
+    "snapshot save NAME and snapshot write NAME FILE keep the whole guest, dump FILE ADDRESS LENGTH a part of memory"
+)
+_BREAKPOINTS = "break PLACE, info breakpoints, delete N, disable N, enable N, condition N, ignore N, clear"
+_WATCHPOINTS = "watch ADDRESS, info watchpoints, delete N, condition N EXPRESSION, ignore N COUNT, commands N"
+_KERNEL = "kvmdbg knows no Windows: info mappings, info symbols, info gdt, info idt, info tss show the machine"
+_SCRIPTED = "if, while, define and source make scripts here, python takes Python"
+_SHOWN_TYPES = "print -pretty, print/x and set print change how values are shown"
+_CONTEXTS = "$pc, $sp and the other registers are the vCPU's: info registers, frame N, info frame, finish"
+_NO_MONITOR = "nothing of it is in this machine: info devices, info memory, info host tell what is"
 _VCPUS = "info vcpus shows all vCPUs, vcpu N chooses one; thread apply works in a gdb that is connected"
 
 INSTEAD: Mapping[str, tuple[str, str]] = {
@@ -137,8 +167,8 @@ INSTEAD: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys(("file", "exec-file", "target create"),
                     ("gdb, lldb", "the image is given at the start; symbol-file FILE reads symbols")),
     **dict.fromkeys(("signal", "queue-signal", "info signals"), ("gdb", _NO_SIGNALS)),
-    **dict.fromkeys(("gcore", "generate-core-file"),
-                    ("gdb", "snapshot write FILE keeps the whole guest, dump FILE ADDRESS LENGTH a part of memory")),
+    **dict.fromkeys(("gcore", "generate-core-file", "process save-core", "dump-guest-memory", ".dump"),
+                    ("gdb, lldb, QEMU, WinDbg", _SNAPSHOT)),
     **dict.fromkeys(("sharedlibrary", "nosharedlibrary", "info sharedlibrary", "image list", "target modules",
                      ".reload"), ("gdb, lldb, WinDbg", "symbol-file and add-symbol-file read symbols; lx-lsmod")),
     **dict.fromkeys(("info proc", "info os", "info auxv"), ("gdb", "lx-ps shows a Linux guest's processes")),
@@ -226,5 +256,45 @@ INSTEAD: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys((".formats",), ("WinDbg", "p/x, p/d, p/t, p/c")),
     **dict.fromkeys(("sxe", "sx"), ("WinDbg", "catch exception VECTOR")),
     **dict.fromkeys((".sympath", ".symfix", ".srcpath"), ("WinDbg", "symbol-file FILE; directory FOLDER for sources")),
+    **dict.fromkeys(("breakpoint",), ("lldb", _BREAKPOINTS)),
+    **dict.fromkeys(("watchpoint",), ("lldb", _WATCHPOINTS)),
+    **dict.fromkeys(("register",), ("lldb", "info registers NAME shows one, set $NAME = VALUE writes it")),
+    **dict.fromkeys(("memory",), ("lldb", "x/4xw ADDRESS, hexdump ADDRESS, set {u32}ADDRESS = VALUE, find")),
+    **dict.fromkeys(("process", "platform", "gdb-remote", "kdp-remote"), ("lldb", _TARGET)),
+    **dict.fromkeys(("image",), ("lldb", "info symbol ADDRESS, info line NAME, info functions REGEX, ptype TYPE")),
+    **dict.fromkeys(("settings",), ("lldb", "set NAME VALUE, show NAME, show")),
+    **dict.fromkeys(("type summary", "type synthetic"), ("lldb", _SHOWN_TYPES)),
+    **dict.fromkeys(("session", "plugin", "statistics", "diagnostics", "language", "bugreport"),
+                    ("lldb", "set logging keeps the output, save breakpoints FILE the breakpoints")),
+    **dict.fromkeys(("parray", "poarray"), ("lldb", "print *POINTER@COUNT")),
+    **dict.fromkeys(("sif",), ("lldb", "advance FUNCTION")),
+    **dict.fromkeys(("_regexp-break", "_regexp-attach"), ("lldb", "break PLACE")),
+    **dict.fromkeys(("crc",), ("Bochs", "checksum START LENGTH")),
+    **dict.fromkeys(("writewatch", "exceptionbp"), ("Bochs", "watch ADDRESS, catch exception")),
+    **dict.fromkeys(("instrument",), ("Bochs", "trace insn on, trace exits on")),
+    **dict.fromkeys(("info usernet", "info mice", "info balloon", "info migrate", "info iothreads", "info numa",
+                     "info hotpluggable-cpus", "info jit", "info opcount", "info blockstats", "info block-jobs",
+                     "info capture", "info cpustats", "info uuid", "info replay", "info rocker", "info sev",
+                     "info skeys", "info spice", "info trace-events", "info hpet", "info pcmcia", "info qdm",
+                     "info ramblock", "migrate", "drive_add", "netdev_add", "hostfwd_add", "ringbuf_read",
+                     "wavcapture", "stopcapture", "set_password", "system_wakeup", "watchdog_action", "qom-list",
+                     "qom-get", "qom-set", "qemu-io", "boot_set"), ("QEMU", _NO_MONITOR)),
+    **dict.fromkeys(("info rtc",), ("QEMU", "info device cmos")),
+    **dict.fromkeys(("mce",), ("QEMU", "nmi, inject")),
+    **dict.fromkeys(("gpa2hpa",), ("QEMU", "x/4xg phys:ADDRESS reads it, info memory shows all")),
+    **dict.fromkeys(("singlestep", "one-insn-per-tb"), ("QEMU", "stepi N, trace insn on")),
+    **dict.fromkeys(("mouse_set",), ("QEMU", "mouse X Y")),
+    **dict.fromkeys(("ea", "eza"), ("WinDbg", "set {char[4]}ADDRESS = \"abc\"")),
+    **dict.fromkeys(("dpp", "dpa", "dpu"), ("WinDbg", "telescope ADDRESS")),
+    **dict.fromkeys((".reg", ".cxr", ".ecxr", ".trap", ".thread", ".exr", ".effmach"), ("WinDbg", _CONTEXTS)),
+    **dict.fromkeys((".process", "lmvm", "!process", "!thread", "!peb", "!teb", "!pcr", "!analyze", "!running", "!irql",
+                     "!drvobj", "!devobj", "!object", "!handle", "!poolused", "!vm"), ("WinDbg", _KERNEL)),
+    **dict.fromkeys((".if", ".else", ".for", ".while", ".do", ".foreach", ".block", ".load", ".loadby", ".unload",
+                     ".scriptload", ".sleep"), ("WinDbg", _SCRIPTED)),
+    **dict.fromkeys((".logopen", ".logappend"), ("WinDbg", "set logging file FILE, set logging enabled on")),
+    **dict.fromkeys((".bpcmds",), ("WinDbg", "info breakpoints, save breakpoints FILE")),
+    **dict.fromkeys((".reboot", ".crash", ".open", ".opendump"), ("WinDbg", "restart; kvmdbg IMAGE opens another")),
+    **dict.fromkeys((".hh", ".chain"), ("WinDbg", "help, apropos WORD")),
+    **dict.fromkeys(("sxd", "sxn", "sxi", "sxr"), ("WinDbg", "handle KIND nostop, catch exception VECTOR")),
     **dict.fromkeys(("wt",), ("WinDbg", "trace insn on, info profile")),
 }  # fmt: skip

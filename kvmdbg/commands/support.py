@@ -57,6 +57,8 @@ def help_(dbg: Interpreter, topic: CommandTextArg = "") -> Iterator[Result]:
         yield HelpPage(topic, topic, macro.text, (), (), "User-defined")
         return
     exact = dbg.registry.names().get(topic)
+    if exact is None and f"{topic}s" in GROUPS:
+        topic = f"{topic}s"
     if topic in GROUPS and (exact is None or topic != exact.name):
         yield _listed(dbg.registry.in_group(topic), GROUPS[topic])
         return
@@ -88,6 +90,8 @@ def help_(dbg: Interpreter, topic: CommandTextArg = "") -> Iterator[Result]:
 STACK = ("backtrace", "down", "down-silently", "faas", "frame", "frame apply", "return", "select-frame", "up",
          "up-silently")  # fmt: skip
 
+FULL_SCREEN = ("focus", "info win", "layout", "refresh", "tui", "tui disable", "tui enable", "winheight", "winwidth")
+
 
 def _class_of_gdb(dbg: Interpreter, topic: str) -> Result | None:
     """The commands of a class of gdb's help that is no group here; None for other words.
@@ -98,13 +102,19 @@ def _class_of_gdb(dbg: Interpreter, topic: str) -> Result | None:
         return _listed(dbg.registry.in_group("info"), GROUPS["info"])
     if topic == "stack":
         return _listed([one for one in dbg.registry if one.name in STACK], "Frames")
-    if topic == "user-defined":
+    if topic == "text-user-interface":
+        return _listed([one for one in dbg.registry if one.name in FULL_SCREEN], "The full screen")
+    if topic in ("user", "user-defined"):
         rows = tuple((name, macro.text.partition("\n")[0]) for name, macro in sorted(dbg.macros.items()))
         none = "No user-defined commands; define NAME makes one."
         return Table("User-defined", ("Command", "What it does"), rows, none, prose=True)
     if topic == "aliases":
         rows = tuple((one.name, one.text) for one in dbg.aliases)
         return Table("Aliases", ("Name", "Stands for"), rows, "No aliases; alias NAME = COMMAND makes one.")
+    if topic == "internals":
+        return Message(f"There are no maintenance commands here: {INSTEAD['maintenance'][1]}.")
+    if topic == "obscure":
+        return Message("No commands are kept apart as obscure here: help all lists every one.")
     if topic == "tracepoints":
         return Message(f"There are no tracepoints here: {INSTEAD['tfind'][1]}.")
     return None

@@ -71,6 +71,11 @@ def test_what_to_do_instead_is_said(kernel: Callable[[], Typist]) -> None:
     [
         ("help po", "A word of lldb, gdb; here it is: print"),
         ("help reverse-step", "A word of gdb: snapshot save NAME keeps a state"),
+        ("help internals", "info symbols, info memory"),
+        ("help obscure", "help all"),
+        ("help text-user-interface", "winheight"),
+        ("help user", "define NAME"),
+        ("help breakpoint", "tbreak"),
         ("help re r", "A word of lldb; here it is: info registers"),
     ],
 )

@@ -49,6 +49,11 @@ def ours(line: str) -> list[str]:
         ("expr -f x -- by", "print/x by"),
         ("expr -by", "print -by"),
         ("pb *0x1000", "break phys:0x1000"),
+        ("!idt", "info idt"),
+        ("!echo idt", "!echo idt"),
+        (".echo a b", "echo a b\\n"),
+        ("target variable all", "print all"),
+        ("type format c:", "type format c:"),
         ("dd @rsp L4", "x/4xw $rsp"),
         ("ba w4 @rsp", "watch *(u32*)($rsp)"),
     ],
@@ -68,6 +73,10 @@ def test_arguments(theirs: str, here: str) -> None:
         ("breakpoint set -n count -i 3", "here, not -i"),
         ("di -l -x", "here, not -x"),
         ("expr -i 0 -- by", "here, not -i"),
+        ("target variable", "a variable"),
+        ("breakpoint name list", "break PLACE"),
+        ("type summary add -s x task", "print -pretty"),
+        ("!process 0 0", "kvmdbg knows no Windows"),
     ],
 )
 def test_options_that_are_not_here(line: str, said: str) -> None:
