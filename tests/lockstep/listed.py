@@ -52,10 +52,6 @@ LISTED = (
         lambda name, code, outcome: _handler(outcome),
     ),
     Listed(
-        "accesses of 8 bytes to devices", "soft", "unicorn makes two of 4 of them",
-        lambda name, code, outcome: any(one.what == "device" and "8 bytes" in one.first for one in outcome.differences),
-    ),
-    Listed(
         "exception flags of x87", "soft", "unicorn sets PE, C1 and most others of the status word never",
         lambda name, code, outcome: _only(outcome, "register x87 status word"),
     ),

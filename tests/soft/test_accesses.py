@@ -63,6 +63,51 @@ def test_reads_and_writes_where_there_is_no_memory(tmp_path: Path) -> None:
         assert seen[1][2] == 0x1122 and seen[3][2] == 0x1127
 
 
+@pytest.mark.parametrize(
+    ("asm", "wanted"),
+    [
+        ("mov ax, [0x8011]", [("read", 0x108001, 2)]),
+        ("mov [0x8011], ax", [("write", 0x108001, 2, 0x6655)]),
+        ("mov [0x8013], eax", [("write", 0x108003, 4, 0x88776655)]),
+        ("inc dword ptr [0x8012]", [("read", 0x108002, 4), ("write", 0x108002, 4, 0x44332212)]),
+        ("std; mov si, 0x8013; mov di, 0x8023; movsw", [("read", 0x108003, 2), ("write", 0x108013, 2, 0x2211)]),
+        ("fild qword ptr [0x8010]", [("read", 0x108000, 8)]),
+        ("fild qword ptr [0x8015]", [("read", 0x108005, 8)]),
+        ("mov eax, [0x800d]", [("read", 0x107FFD, 3), ("read", 0x108000, 1)]),
+        ("mov [0x800e], eax", [("write", 0x107FFE, 2, 0x6655), ("write", 0x108000, 2, 0x8877)]),
+        ("inc dword ptr [0x800f]", [
+            ("read", 0x107FFF, 1), ("read", 0x108000, 3),
+            ("write", 0x107FFF, 1, 0x12), ("write", 0x108000, 3, 0x332211),
+        ]),
+    ],
+)  # fmt: skip
+def test_a_device_sees_each_access_as_the_instruction_makes_it(
+    tmp_path: Path, asm: str, wanted: list[tuple[object, ...]]
+) -> None:
+    """Not aligned, and of 8 bytes, too; those across the end of a page are two."""
+    lines = asm.replace("; ", "\n")
+    from_assembly(f"mov cx, 0xffff\nmov ds, cx\nmov es, cx\nmov eax, 0x88776655\n{lines}\nhlt", tmp_path)
+    options = {"engine": "soft", "serial": "none", "irqchip": "none", "machine": "bare", "memory": "1M"}
+    with kvmdbg.open(tmp_path / "guest.bin", **options) as dbg:
+        seen: list[tuple[object, ...]] = []
+
+        @dbg.on.mmio_read(when="before")
+        def answer(exit):  # type: ignore[no-untyped-def]
+            seen.append(("read", exit.address, exit.size))
+            return 0x8877665544332211 & (1 << 8 * exit.size) - 1
+
+        @dbg.on.mmio_write()
+        def note(exit):  # type: ignore[no-untyped-def]
+            seen.append(("write", exit.address, exit.size, exit.value))
+
+        assert isinstance(dbg.run(timeout=30), stops.HaltedStop)
+        assert seen == wanted
+        if asm.startswith("mov ax"):
+            assert dbg.regs.ax == 0x2211
+        if asm.startswith("mov eax"):
+            assert dbg.regs.eax == 0x11332211
+
+
 def test_a_limit_of_instructions_is_exact_and_breakpoints_come_before_it(tmp_path: Path) -> None:
     with opened(tmp_path, "again: inc cx\nnop\njmp again") as dbg:
         stop = dbg.run(instructions=100_001)
