@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kvmdbg.debuginfo.calling import MEMORY, Registers, classes, passing, result
+from kvmdbg.debuginfo.calling import Registers, passing, result, result_in_memory
 from kvmdbg.engine import stops
 from kvmdbg.errors import KvmdbgError, MemoryFault, UsageError
 
@@ -19,7 +19,6 @@ LONGEST = 20.0
 """Seconds that a call may take."""
 BEFORE = "before-call"
 """The name of the snapshot to go back to when a call did not return."""
-IN_MEMORY = ("struct", "union", "class")
 
 
 def returned_value(session: Parts, type: CType) -> bytes:
@@ -28,7 +27,10 @@ def returned_value(session: Parts, type: CType) -> bytes:
     area = session.state_of.fpu()
     found = result(
         type, session.vcpu.mode.bits,
-        Registers(regs.rax, regs.rdx, bytes(area.fpr[0])[:10], (bytes(area.xmm[0]), bytes(area.xmm[1]))),
+        Registers(
+            regs.rax, regs.rdx, bytes(area.fpr[0])[:10], (bytes(area.xmm[0]), bytes(area.xmm[1])),
+            bytes(area.fpr[1])[:10],
+        ),
     )  # fmt: skip
     return session.memory.read(found, type.size) if isinstance(found, int) else found
 
@@ -121,7 +123,7 @@ class Calls:
             else:
                 given.append((one, data))
         result_at = None
-        if type.kind in IN_MEMORY and (bits != 64 or classes(type) == [MEMORY]):
+        if result_in_memory(type, bits):
             sp &= -16
             result_at = push(bytes(-(-type.size // 16) * 16))
         passed = passing(given, bits, result_at)

@@ -52,25 +52,36 @@ def _leaves(type: CType, offset: int = 0) -> Iterator[tuple[int, CType]]:
     elif type.kind in COMPOUND:
         for one in type.members:
             yield from _leaves(one.type, offset + one.offset)
+    elif type.kind == "complex" and type.target is not None:
+        yield from ((offset, type.target), (offset + type.target.size, type.target))
     elif type.size:
         yield offset, type
 
 
 @record
 class Registers:
-    """Those that a result may be in, at the moment of the return: ``st0`` ten bytes, ``xmm`` two registers."""
+    """Those that a result may be in, at the moment of the return: ``st0`` and ``st1`` ten bytes, ``xmm`` two
+    registers."""
 
     rax: int
     rdx: int
     st0: bytes
     xmm: tuple[bytes, bytes]
+    st1: bytes = bytes(10)
+
+
+def result_in_memory(type: CType, bits: int) -> bool:
+    """Whether a function gets, before its arguments, where its result is wanted."""
+    if bits == 64:
+        return classes(type) == [MEMORY] and type.kind in COMPOUND
+    return type.kind in COMPOUND or (type.kind == "complex" and type.size > 8)
 
 
 def result(type: CType, bits: int, registers: Registers) -> bytes | int:
     """The bytes of what a function of this type has returned, or the address where they are."""
     if bits == 64:
         return _result_64(type, registers)
-    if type.kind in COMPOUND:
+    if result_in_memory(type, bits):
         return registers.rax & 0xFFFFFFFF
     if type.kind == "float":
         return _from_st0(type, registers.st0)
@@ -79,6 +90,10 @@ def result(type: CType, bits: int, registers: Registers) -> bytes | int:
 
 
 def _result_64(type: CType, registers: Registers) -> bytes | int:
+    if type.is_vector and type.size == 16:
+        return registers.xmm[0]
+    if type.kind == "complex" and type.size == 32:
+        return registers.st0.ljust(16, b"\0") + registers.st1.ljust(16, b"\0")
     found = classes(type)
     if found == [MEMORY]:
         return registers.rax

@@ -25,6 +25,13 @@ class Counted:
     type: CType | None
 
 
+_GNU_COMPLEX = 0x80
+"""Of complex integers, which DWARF has no encoding for; gcc gives them this one (DW_ATE_lo_user)."""
+_KINDS = {
+    2: "bool", 3: "complex", 4: "float", 5: "int", 6: "char", 7: "uint", 8: "char", 0x10: "char",
+    _GNU_COMPLEX: "complex",
+}  # fmt: skip
+"""By the encodings of DWARF 5, 7.8."""
 _WIDE = {"wchar_t": "L", "char16_t": "u", "char32_t": "U"}
 
 
@@ -80,15 +87,20 @@ class TypeReader:
 
     def _base_type(self, die: Any, made: CType) -> None:
         encoding = die.attributes["DW_AT_encoding"].value
-        made.kind = {2: "bool", 3: "complex", 4: "float", 5: "int", 6: "char", 7: "uint", 8: "char", 0x10: "char"}.get(
-            encoding, "uint"
-        )
+        made.kind = _KINDS.get(encoding, "uint")
         made.signed = encoding in (5, 6)
         made.is_quad = made.kind in ("float", "complex") and "loat128" in made.given
         made.language = self.language(die)
         if made.kind == "char" or made.given == "wchar_t":
             made.kind, made.prefix = "char", _WIDE.get(made.given, "")
         words = made.given.split()
+        if made.kind == "complex":
+            part = made.target = CType("float", made.given.removeprefix("complex "), made.size // 2)
+            part.is_quad = made.is_quad
+            if encoding == _GNU_COMPLEX:
+                part.kind = "uint" if "unsigned" in words else "int"
+                part.signed = part.kind == "int"
+            return
         if len(words) > 1 and words[-1] == "int" and words != ["unsigned", "int"]:
             words.remove("int")  # "long unsigned int" is called "unsigned long"
         made.given = " ".join(sorted(words, key=lambda word: word != "unsigned"))

@@ -13,10 +13,11 @@ from kvmdbg.language.ctype import CType, integer
 
 _EXTENSIONS = {"u8": ctype.U8, "u16": ctype.U16, "u32": ctype.U32, "u64": ctype.U64, "s8": ctype.S8,
                "s16": ctype.S16, "s32": ctype.S32, "s64": ctype.S64}  # fmt: skip
+_COMPLEX = frozenset(["_Complex", "__complex__"])
 _ORDER = ("signed", "unsigned", "short", "long", "char", "int", "__int128", "float", "double", "_Bool", "void")
 OF_LIBRARIES = frozenset(_EXTENSIONS) | {f"{u}int{bits}_t" for u in ("", "u") for bits in (8, 16, 32, 64)}
 """Names that the guest's source may give to something of its own."""
-WORDS = frozenset(_ORDER) | OF_LIBRARIES
+WORDS = frozenset(_ORDER) | _COMPLEX | OF_LIBRARIES
 """The words that types are made of."""
 
 
@@ -62,6 +63,10 @@ class Abi:
         """The type of these words ("unsigned", "long"), in any order that C allows; None for no such type."""
         if {"signed", "unsigned"} <= set(words) or any(words.count(word) > 1 for word in words if word != "long"):
             return None
+        if _COMPLEX & set(words):
+            rest = [word for word in words if word not in _COMPLEX]
+            element = self.named(rest) if rest and "_Bool" not in rest and "void" not in rest else None
+            return ctype.complex_of(element) if element is not None else None
         left = sorted(words, key=lambda word: _ORDER.index(word) if word in _ORDER else 0)
         if "signed" in left and left != ["signed", "char"]:
             left.remove("signed")

@@ -118,7 +118,7 @@ class CType:
         """Its name, "" for one that is called by what it is made of."""
         self.size = size
         self.target: CType | None = None
-        """What a pointer points to, an array consists of, a function returns."""
+        """What a pointer points to, an array or a complex number consists of, a function returns."""
         self.members: list[Member] = []
         self.statics: list[Static] = []
         self.methods: list[Method] = []
@@ -325,6 +325,13 @@ def array_of(element: CType, count: int | None) -> CType:
     """``count`` of them in a row."""
     made = CType("array", "", element.size * (count or 0))
     made.target, made.count = element, count
+    return made
+
+
+def complex_of(element: CType) -> CType:
+    """A complex number: a real and an imaginary part of this type."""
+    made = CType("complex", f"complex {element.name}", 2 * element.size)
+    made.target = element.bare
     return made
 
 

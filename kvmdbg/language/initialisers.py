@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kvmdbg.language import code
+from kvmdbg.language import code, elements
 from kvmdbg.language.code import Code, Generator, Node
 from kvmdbg.language.ctype import CType, Member
 from kvmdbg.language.precedence import Operators
@@ -91,6 +91,11 @@ class Initialisers(Operators):
         """A value as one of this type: a number, or something of the same size; a text for an array of characters."""
         if type.is_number:
             return self._number_of(value)
+        if type.kind == "complex":
+            try:
+                return elements.converted(value, type)
+            except elements.Mismatch as error:
+                raise self.fail(str(error), column) from None
         if type.kind == "array" and isinstance(value, code.Constant) and isinstance(value.value, bytes):
             target, room = type.target, type.size
             assert target is not None and value.type.target is not None

@@ -5,7 +5,7 @@ Source: ISO C, sections 6.3 (conversions) and 6.5 (expressions).
 
 from __future__ import annotations
 
-from kvmdbg.language import ctype
+from kvmdbg.language import ctype, elements
 from kvmdbg.language.abi import Abi
 from kvmdbg.language.arithmetic import OPERATORS, bounds, wrap
 from kvmdbg.language.code import (
@@ -266,6 +266,8 @@ class Assign(Node):
             steps.append(f"({name} := {old.text})")
             before = Ready(column=target.column, type=target.type, code=Code(name, old.low, old.high))
             value = arithmetic(self.op, before, self.value, self.column, self.abi)
+            if elements.is_several(self.type):
+                value = elements.converted(value, self.type)
         code = value.emit(make)
         if self.type.is_number:
             wanted = U64 if isinstance(target, Name) and target.type in ctype.UNSIGNED.values() else self.type
@@ -311,10 +313,6 @@ class Assign(Node):
         return make.of_memory(written, type).text
 
 
-class TypeMismatch(Exception):
-    """Two operands that do not go together; the parser makes an ExpressionError of it."""
-
-
 def _scaled(index: Node, type: CType, column: int) -> Node:
     """``index`` in bytes, for a pointer of this type."""
     to = type.target
@@ -335,15 +333,17 @@ def _as_number(node: Node, abi: Abi) -> CType:
 
 
 def arithmetic(op: str, left: Node, right: Node, column: int, abi: Abi) -> Node:
-    """``left op right``, in units of what a pointer points to where one of them is a pointer. Raises TypeMismatch."""
+    """``left op right``, in units of what a pointer points to where one of them is a pointer. Raises Mismatch."""
+    if elements.is_several(left.type) or elements.is_several(right.type):
+        return elements.arithmetic(op, left, right, column, abi)
     space = PHYSICAL if PHYSICAL in (left.space, right.space) else LINEAR
     pointers = [one.type.kind == "pointer" for one in (left, right)]
     if op == "-" and all(pointers):
         return _difference(left, right, column, abi)
     if op == "+" and all(pointers):
-        raise TypeMismatch(f"{left.type} and {right.type} cannot be added")
+        raise elements.Mismatch(f"{left.type} and {right.type} cannot be added")
     if any(pointers) and (left.type.is_float or right.type.is_float):
-        raise TypeMismatch(f"{left.type} and {right.type} do not go together")
+        raise elements.Mismatch(f"{left.type} and {right.type} do not go together")
     for at, (one, index) in enumerate(((left, right), (right, left))):
         if pointers[at] and (op == "+" or (op == "-" and not at)):
             steps = _scaled(index, one.type, column)
@@ -354,7 +354,7 @@ def arithmetic(op: str, left: Node, right: Node, column: int, abi: Abi) -> Node:
     types = [_as_number(one, abi) for one in (left, right)]
     common = abi.common(types[0], types[1], op)
     if common.is_float and op not in ("+", "-", "*", "/"):
-        raise TypeMismatch(f"'{op}' works with integers only, not with {common}")
+        raise elements.Mismatch(f"'{op}' works with integers only, not with {common}")
     if op in ("<<", ">>"):
         common = abi.promoted(types[0])
     return Arithmetic(column=column, type=common, space=space, op=op, left=left, right=right, common=common)
@@ -364,7 +364,7 @@ def _difference(left: Node, right: Node, column: int, abi: Abi) -> Node:
     to, other = left.type.target, right.type.target
     assert to is not None and other is not None
     if to.size != other.size or to.by_mode != other.by_mode:
-        raise TypeMismatch(f"{left.type} and {right.type} cannot be subtracted from each other")
+        raise elements.Mismatch(f"{left.type} and {right.type} cannot be subtracted from each other")
     difference = Arithmetic(column=column, op="-", left=left, right=right, common=EXACT)
     long = EXACT if left.type.by_mode or right.type.by_mode else abi.long
     size: Node = Number(column=column, value=max(to.size, 1))
@@ -376,7 +376,9 @@ def _difference(left: Node, right: Node, column: int, abi: Abi) -> Node:
 
 
 def compared(op: str, left: Node, right: Node, column: int, abi: Abi) -> Node:
-    """``left op right`` of a comparison."""
+    """``left op right`` of a comparison. Raises Mismatch."""
+    if elements.is_several(left.type) or elements.is_several(right.type):
+        return elements.compared(op, left, right, column, abi)
     if any(one.type.kind == "pointer" for one in (left, right)):
         common = EXACT if EXACT in (left.type, right.type) else U64
         if left.type.is_float or right.type.is_float:
@@ -387,9 +389,11 @@ def compared(op: str, left: Node, right: Node, column: int, abi: Abi) -> Node:
 
 
 def negated(op: str, operand: Node, column: int, abi: Abi) -> Node:
-    """``-operand`` or ``~operand``. Raises TypeMismatch."""
+    """``-operand`` or ``~operand``. Raises Mismatch."""
+    if elements.is_several(operand.type):
+        return elements.negated(op, operand, column, abi)
     if operand.type.is_float and op == "~":
-        raise TypeMismatch(f"'~' works with integers only, not with {operand.type}")
+        raise elements.Mismatch(f"'~' works with integers only, not with {operand.type}")
     type = abi.promoted(_as_number(operand, abi))
     return Unary(column=column, type=type, space=operand.space, op=op, operand=operand)
 

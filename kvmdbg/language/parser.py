@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from kvmdbg.language import code, functions, operators
+from kvmdbg.language import code, elements, functions, operators
 from kvmdbg.language.classes import CASTS, Classes
 from kvmdbg.language.code import Node
 from kvmdbg.language.ctype import ADDRESS, EXACT, U64, CType, Member, array_of, integer, pointer
@@ -136,6 +136,8 @@ class Parser(Classes):
             name = self._take()[1:]
             if self._is("(") and self._start == self.end:
                 special = {"_isvoid": self._is_void, "_as_string": self._as_string}.get(name)
+                if name in ("_creal", "_cimag"):
+                    return self._complex_part(name, column)
                 if name in ("_gdb_setting", "_gdb_setting_str"):
                     return self._setting(name, column)
                 return special(column) if special is not None else self._call(name, column)
@@ -192,6 +194,10 @@ class Parser(Classes):
     def _cast(self, type: CType, operand: Node, column: int) -> Node:
         if type.kind == "function":
             raise self.fail(f"nothing can be cast to a function; a pointer to one is {type.declaring('(*)')}", column)
+        if type.kind == "complex":
+            return self._fitting(type, operand, column)
+        if operand.type.kind == "complex" and type.is_number:
+            operand = elements.part_of(operand, 0)
         if not type.is_number:  # the same bytes as an array or a structure
             if isinstance(operand, code.Memory):
                 return code.Memory(column=column, type=type, address=operand.address, where=operand.where, cast=True)
@@ -210,6 +216,14 @@ class Parser(Classes):
         return operators.Cast(column=column, type=type, space=operand.space, operand=operand)
 
     def _literal(self, column: int) -> Node:
+        if self._token[-1] not in "iI":
+            return self._real(column)
+        self._token = self._token[:-1]
+        number = self._real(column)
+        self._take()
+        return elements.imaginary(number)
+
+    def _real(self, column: int) -> Node:
         floating = self._floating()
         if floating is not None:
             exact, suffix = floating
@@ -291,7 +305,8 @@ class Parser(Classes):
                 self._expect(",", "after an argument")
             one = self._assignment()
             text = isinstance(one, code.Constant) and one.type.kind == "array"
-            given.append(one if text or one.type.is_structure else self._number_of(one))
+            whole = text or one.type.is_structure or one.type.kind == "complex"
+            given.append(one if whole else self._number_of(one))
         self._take()
         self._colon = outer
         return self._called_with(node, type, given, column)
@@ -314,6 +329,8 @@ class Parser(Classes):
                     given[index] = self._put_beside(one, parameter)
                     continue
                 given[index] = operators.address_of(one, one.column, self.pointer_size)
+            elif "complex" in (parameter.kind, one.type.kind):
+                given[index] = self._cast(parameter, one, one.column)
         takes = list(wanted or ())
         for one in given[len(takes) :]:
             takes.append(self._promoted(one.type))
@@ -351,6 +368,15 @@ class Parser(Classes):
         operand = self._number_of(self._assignment())
         self._expect(")", "of $_as_string")
         return code.AsString(column=column, type=array_of(self.abi.char, None), operand=operand)
+
+    def _complex_part(self, name: str, column: int) -> Node:
+        """``$_creal(EXPRESSION)`` and ``$_cimag(EXPRESSION)``."""
+        self._take()
+        operand = self._assignment()
+        self._expect(")", f"of ${name}")
+        if operand.type.kind != "complex":
+            raise self.fail(f"${name} takes a complex number, not a {operand.type}", operand.column)
+        return self._checked(elements.part_of(operand, int(name == "_cimag")))
 
     def _names_a_scope(self) -> bool:
         """Whether ``'file.c'`` is next and a ``::`` behind it."""

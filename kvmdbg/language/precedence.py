@@ -7,7 +7,7 @@ Source of operators and precedence: ISO C, section 6.5; ``{type} address`` and `
 from __future__ import annotations
 
 from kvmdbg.errors import ExpressionError
-from kvmdbg.language import code, operators
+from kvmdbg.language import code, elements, operators
 from kvmdbg.language.code import Node
 from kvmdbg.language.ctype import ADDRESS, EXACT, CType, array_of, integer, pointer
 from kvmdbg.language.declarators import Declarators
@@ -62,16 +62,24 @@ class Operators(Declarators):
             return self.fail(f"an operand is expected, not '{self._token}'")
         return self.fail(f"'{self._token}' is not expected here")
 
-    def _number_of(self, node: Node, *, vectors: bool = False) -> Node:
-        """What can be worked with: the address of an array or a function. ExpressionError for a structure.
+    def _operand_of(self, node: Node) -> Node:
+        """What operators work with: numbers, and the complex numbers and vectors that are several."""
+        return node if elements.is_several(node.type) else self._number_of(node)
 
-        Whole ``vectors`` are no addresses: with them gdb works element by element, which is not done here.
+    def _truth_of(self, node: Node) -> Node:
+        """What a condition is."""
+        return elements.truth_of(node, self.abi) if elements.is_several(node.type) else self._number_of(node)
+
+    def _number_of(self, node: Node, *, vectors: bool = False) -> Node:
+        """What is one number: of an array or a function its address, of ``vectors`` only if so asked.
+
+        ExpressionError for a structure.
         """
         type = node.type
         if type.is_number:
             return node
         if type.is_vector and not vectors:
-            raise self.fail(f"a whole {type} cannot be worked with: name one of its elements, as in [0]", node.column)
+            raise self.fail(f"a whole {type} is no number: name one of its elements, as in [0]", node.column)
         if type.kind == "function":
             made = pointer(type, self.pointer_size)
             operand = node.address if isinstance(node, code.Memory) else node
@@ -84,6 +92,7 @@ class Operators(Declarators):
         if type.kind == "array":
             raise self.fail("this array is in no memory of the guest: it has no address", node.column)
         hint = ": name one of its members" if type.members else ""
+        hint = ": $_creal and $_cimag give its parts" if type.kind == "complex" else hint
         raise self.fail(f"a {type} cannot be worked with{hint}", node.column)
 
     def _comma(self) -> Node:
@@ -123,7 +132,7 @@ class Operators(Declarators):
             hint = f"; its memory is *(u32*){node.name}" if isinstance(node, code.Symbol) else ""
             raise self.fail(f"'{op}' needs a register, a variable or memory to change{hint}", column)
         assert isinstance(node, code.Name | code.Memory | code.BitField)
-        whole = isinstance(node, code.Memory) and not node.type.is_number
+        whole = isinstance(node, code.Memory) and not node.type.is_number and not elements.is_several(node.type)
         if whole and not (op == "=" and (node.type.is_structure or (node.type.kind == "array" and node.type.size))):
             what = "a whole array" if node.type.kind == "array" else f"a {node.type}"
             raise self.fail(f"'{op}' cannot change {what}", column)
@@ -156,10 +165,10 @@ class Operators(Declarators):
 
     def _assigned(self, target: Target, value: Node, op: str, column: int, post: bool = False) -> Node:
         free = isinstance(target, code.Name) and static_type(target.name)[0] is EXACT
-        if not free and (target.type.is_structure or target.type.kind == "array"):
+        if not free and not op and (target.type.is_structure or not target.type.is_number):
             value = self._fitting(target.type, value, column)
         elif not free or op:
-            value = self._number_of(value)
+            value = self._operand_of(value) if elements.is_several(target.type) else self._number_of(value)
         type = target.type
         if op:
             made = self._arithmetic(op, target, value, column)
@@ -169,6 +178,7 @@ class Operators(Declarators):
             if (
                 not cast
                 and not value.type.is_structure
+                and not elements.is_several(value.type)
                 and not isinstance(value, code.Constant | code.Part | code.Chars | code.Items)
             ):
                 value = self._number_of(value)
@@ -183,7 +193,7 @@ class Operators(Declarators):
         condition = self._binary(1)
         if not self._is("?"):
             return condition
-        condition = self._number_of(condition)
+        condition = self._truth_of(condition)
         column = self._start
         self._take()
         outer, self._colon = self._colon, False
@@ -194,7 +204,8 @@ class Operators(Declarators):
         no = self._ternary()
         self._nesting -= 1
         texts = isinstance(yes, code.Constant) and isinstance(no, code.Constant)
-        if not texts and not (yes.type.same(no.type) and yes.type.is_structure):
+        alike = yes.type.same(no.type) and (yes.type.is_structure or elements.is_several(yes.type))
+        if not texts and not alike:
             yes, no = self._number_of(yes), self._number_of(no)
         type = yes.type
         if not type.same(no.type) and type.is_number and no.type.kind != "pointer" != type.kind:
@@ -239,15 +250,19 @@ class Operators(Declarators):
     def _combined(self, op: str, left: Node, right: Node, column: int) -> Node:
         if (called := self._by_operator(op, left, right, column)) is not None:
             return self._checked(called)
-        left, right = self._number_of(left), self._number_of(right)
         if op in ("&&", "||"):
+            left, right = self._truth_of(left), self._truth_of(right)
             word = "and" if op == "&&" else "or"
             before = left.operands if isinstance(left, operators.Logical) and left.word == word else (left,)
             return self._checked(
                 operators.Logical(column=column, type=self._truth, word=word, operands=(*before, right))
             )
+        left, right = self._operand_of(left), self._operand_of(right)
         if op in ("==", "!=", "<", "<=", ">", ">="):
-            made = operators.compared(op, left, right, column, self.abi)
+            try:
+                made = operators.compared(op, left, right, column, self.abi)
+            except elements.Mismatch as error:
+                raise self.fail(str(error), column) from None
             made.type = self._truth
             return self._checked(made)
         return self._arithmetic(op, left, right, column)
@@ -255,7 +270,7 @@ class Operators(Declarators):
     def _arithmetic(self, op: str, left: Node, right: Node, column: int) -> Node:
         try:
             return self._checked(operators.arithmetic(op, left, right, column, self.abi))
-        except operators.TypeMismatch as error:
+        except elements.Mismatch as error:
             raise self.fail(str(error), column) from None
 
     def _several(self, node: Node, count: Node, column: int) -> Node:
@@ -286,20 +301,22 @@ class Operators(Declarators):
             operand = self._unary()
             if (called := self._by_operator(op, operand, None, column)) is not None:
                 return called
-            operand = self._number_of(operand)
+            operand = self._operand_of(operand)
+            if op == "+" and elements.is_several(operand.type):
+                return operand
             if op == "+":
                 type = self.abi.promoted(operand.type)
                 return operators.Cast(column=column, type=type, space=operand.space, operand=operand)
             try:
                 return operators.negated(op, operand, column, self.abi)
-            except operators.TypeMismatch as error:
+            except elements.Mismatch as error:
                 raise self.fail(str(error), column) from None
         if op == "!":
             self._take()
             operand = self._unary()
             if (called := self._by_operator(op, operand, None, column)) is not None:
                 return called
-            return operators.Not(column=column, type=self._truth, operand=self._number_of(operand))
+            return operators.Not(column=column, type=self._truth, operand=self._truth_of(operand))
         if self._is("*"):
             self._take()
             operand = self._unary()

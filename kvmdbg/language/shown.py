@@ -129,10 +129,10 @@ class Printer:
             return self._array(type, type.target, data, letter, depth, at)
         if type.kind == "member":
             return self._pointer_to_member(type, data)
-        if type.kind == "complex":
+        if type.kind == "complex" and type.target is not None:
+            form = "" if type.target.is_float else letter
             half = len(data) // 2
-            parts = [int.from_bytes(one, "little") for one in (data[:half], data[half:])]
-            return "{} + {}i".format(*(floating(one, half, of_type=type) for one in parts))
+            return "{} + {}i".format(*(self.show(type.target, one, form, 1) for one in (data[:half], data[half:])))
         number = int.from_bytes(data, "little")
         if type.reference and type.target is not None and letter in NATURAL and depth:
             return f"@{number:#x}"  # a member

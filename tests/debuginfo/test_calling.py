@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from kvmdbg.debuginfo.calling import INTEGER, MEMORY, SSE, X87, Registers, classes, passing, result
-from kvmdbg.language.ctype import CType, Member
+from kvmdbg.language.ctype import CType, Member, array_of, complex_of
 
 INT, LONG, CHAR = CType("int", "int", 4), CType("int", "long", 8), CType("char", "char", 1)
 FLOAT, DOUBLE, LONG_DOUBLE = CType("float", "float", 4), CType("float", "double", 8), CType("float", "long double", 16)
@@ -109,3 +109,16 @@ def test_arguments_in_32_bits() -> None:
     passed = passing([(CHAR, b"a"), (LONG, bytes(range(8)))], 32, 0x5000)
     assert passed.registers == {}
     assert passed.stack == b"\0\x50\0\0a\0\0\0" + bytes(range(8))
+
+
+def test_complex_numbers_and_vectors() -> None:
+    assert classes(complex_of(FLOAT)) == [SSE]
+    assert classes(complex_of(DOUBLE)) == [SSE, SSE]
+    assert result(complex_of(DOUBLE), 64, REGISTERS) == struct.pack("<dd", 1.5, -2)
+    assert result(complex_of(DOUBLE), 32, REGISTERS) == 0x55667788
+    assert result(complex_of(FLOAT), 32, REGISTERS) == b"\x88\x77\x66\x55\x00\xff\xee\xdd"
+    both = Registers(0, 0, X87_2_5, (b"", b""), X87_2_5)
+    assert result(complex_of(LONG_DOUBLE), 64, both) == (X87_2_5 + bytes(6)) * 2
+    vector = array_of(FLOAT, 4)
+    vector.is_vector = True
+    assert result(vector, 64, REGISTERS) == REGISTERS.xmm[0]
