@@ -75,8 +75,8 @@ class SoftCpu(Running):
         self._loses_writes = False
         self._lost: list[tuple[int, bytes]] = []
         """Places in read-only memory, and what they hold."""
-        self._last: int | None = None
-        """At which of them a free run ends."""
+        self._trapped: int | None = None
+        """RFLAGS where the guest's own EFLAGS.TF brings a trap behind the instruction that has ended the run."""
         self._slice = FIRST_SLICE
         self._answer: int | None = None
         self._before_in = 0, 0
@@ -114,7 +114,10 @@ class SoftCpu(Running):
 
     def _on_interrupt(self, uc: int, number: int, data: int) -> None:
         self.state.save()
-        self.end_with("exception", number, self.state.flags_amid(stepped=number == 1))
+        flags = self.state.flags_amid(stepped=number == 1)
+        if number == 1 and self.why is not None and self.why[0] in BEHIND_INSTRUCTION:
+            self._trapped = flags
+        self.end_with("exception", number, flags)
 
     def _on_invalid(self, uc: int, data: int) -> bool:
         self.end_with("invalid")
@@ -139,20 +142,11 @@ class SoftCpu(Running):
 
     def _on_in(self, uc: int, port: int, size: int, data: int) -> int:
         if self._answer is not None:
-            value, self._answer = self._answer, None
-            return value
+            return self._answer
         self.state.save()
         self._before_in = self.state.rip, self.state.u64[GENERAL // 8]
         self.end_with("in", port & 0xFFFF, size)
         return 0
-
-    @property
-    def instructions_left(self) -> int | None:
-        return None if self._last is None else self._last - self.instructions
-
-    @instructions_left.setter
-    def instructions_left(self, count: int | None) -> None:
-        self._last = None if count is None else self.instructions + count
 
     # --- running -----------------------------------------------------------------------------------
 
@@ -255,9 +249,7 @@ class SoftCpu(Running):
             if before == self.raw[REGS:REGS_END] and may_be_begun_again(self.vm, state):
                 self.instructions -= 2  # nothing was done (nothing_done.py), which has been counted already
                 exhausted = self.go(2)
-        if (
-            own and self.why is not None and self.why[:2] == ("exception", 1)
-        ):  # the guest's own trap, which is taken at the next entry
+        if own and self.why is not None and self.why[:2] == ("exception", 1):  # it is taken at the next entry
             self.why, exhausted = None, True
             self.waiting, self.entered_handler = Event.exception(1), True
         if exhausted and state.rip == rip and repeats_no_more(self.vm, self.state):
@@ -274,6 +266,7 @@ class SoftCpu(Running):
             return True
         word = why[0]
         if word == "out":
+            self._take_trap()
             self.io_exit(1, *why[1:])
             return True
         if word == "in":
@@ -283,7 +276,7 @@ class SoftCpu(Running):
         if word == "memory":
             return self._refused(*why[1:])
         if word == "told":
-            return False
+            return self._take_trap() and not self.steps and self.deliver(Event.exception(1))
         if word == "msr":
             return self.msrs.execute()
         if word == "breakpoint":
@@ -291,6 +284,16 @@ class SoftCpu(Running):
             self.debug_exit(1, why[1], self.execute_registers.armed.get(why[1], 0))
             return True
         return self._invalid()
+
+    def _take_trap(self) -> bool:
+        """Whether one waits now behind the instruction that has ended the run."""
+        if self._trapped is None:
+            return False
+        self.state.flags, self._trapped = self._trapped, None
+        self.context_changed = True
+        self.waiting = Event.exception(1)
+        self.entered_handler |= self.steps
+        return True
 
     # --- IN and OUT ---------------------------------------------------------------------------------
 
@@ -306,9 +309,11 @@ class SoftCpu(Running):
 
     def _answer_in(self) -> bool:
         self._answer = int.from_bytes(self.io_data, "little")
-        self.go(1)
-        self._answer = None
-        return self.why is not None and self.ended(False)
+        try:
+            self.go(1)
+            return self.why is not None and self.ended(False)  # INS to a device runs once more, with the same answer
+        finally:
+            self._answer = None
 
     # --- exceptions and interrupts -----------------------------------------------------------------
 

@@ -20,10 +20,20 @@ class Running(ExitPage):
     """What ended unicorn's run: the word, and what goes with it."""
     instructions: int
     """How many it has run; a round of a repeated string instruction is one."""
+    _last: int | None = None
+    """At which of them a free run ends."""
     pieces: list[tuple[int, int, int]]
     """Writes to devices by the instruction that is done: address, size, value."""
     msrs: MsrInstructions
     execute_registers: ExecuteRegisters
+
+    @property
+    def instructions_left(self) -> int | None:
+        return None if self._last is None else self._last - self.instructions
+
+    @instructions_left.setter
+    def instructions_left(self, count: int | None) -> None:
+        self._last = None if count is None else self.instructions + count
 
     @property
     def steps(self) -> bool:

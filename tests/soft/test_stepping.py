@@ -67,3 +67,18 @@ def test_trap_flag_of_the_guests_own(tmp_path: Path) -> None:
             stop = dbg.step(30) if stepped else dbg.run(timeout=20)
             ends.append((stop.reason, dbg.registers.bx, dbg.registers.rflags))
     assert ends[0] == ends[1] == ("halted", 4, 2), ends
+
+
+@pytest.mark.parametrize("instruction", ["out dx, al", "outsb", "in al, dx", "insb", "cpuid", "rdtsc", "nop"])
+@pytest.mark.parametrize("stepped", [False, True])
+def test_trap_flag_of_the_guests_own_over_what_ends_a_run(tmp_path: Path, instruction: str, stepped: bool) -> None:
+    """A trap behind each of the five after the first popf. INS writes to a device here: RAM ends at 0x80000."""
+    from_assembly(
+        "mov ax, 0xd000\nmov es, ax\nmov word ptr [4], offset trap\nmov sp, 0x7000\nmov dx, 0x80\npush 0x102\npopf\n"
+        f"{instruction}\npushf\npop ax\npush 2\npopf\nhlt\ntrap: inc bp\nmov [0x5000], bp\niret",
+        tmp_path,
+    )
+    options = {"engine": "soft", "serial": "none", "irqchip": "none", "machine": "bare", "memory": "512K"}
+    with kvmdbg.open(tmp_path / "guest.bin", **options) as dbg:
+        stop = dbg.step(40) if stepped else dbg.run(timeout=20)
+        assert (stop.reason, dbg.registers.bp, dbg.registers.rflags) == ("halted", 5, 2)
