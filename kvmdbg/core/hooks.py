@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from kvmdbg.core.filters import check_filters
 from kvmdbg.core.points import Points
 from kvmdbg.engine.breakpoints import Breakpoints, Catchpoint, Point
 from kvmdbg.errors import UsageError
@@ -62,10 +63,13 @@ class On:
     def _catch(
         self, kind: str, when: str, name: str | None, condition: str | None, filters: dict[str, Filter]
     ) -> Callable[[F], F]:
+        filters = {key: value for key, value in filters.items() if value is not None}
+        check_filters(kind, filters)
+
         def make(function: F) -> F:
             point = Catchpoint(
                 kind=kind,
-                filters={key: value for key, value in filters.items() if value is not None},
+                filters=filters,
                 when=when,
                 name=self._name(name, function),
                 function=function,

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kvmdbg.core.changes import Changes
+from kvmdbg.core.filters import filters_checked
 from kvmdbg.core.happened import Happened
 from kvmdbg.core.parts import Given, Parts
 from kvmdbg.core.variants import Variants
@@ -114,7 +115,7 @@ class Session(Parts):
     resolve = Given(lambda session: session.points.resolve)
     break_at = Given(lambda session: session.points.break_at)
     watch = Given(lambda session: session.points.watch)
-    catch = Given(lambda session: session.points.catch)
+    catch = Given(lambda session: filters_checked(session.points.catch))
     add_point = Given(lambda session: session.points.add)
     trace_exits = Given(lambda session: session.traces.trace_exits)
     end_trace_exits = Given(lambda session: session.traces.end_exits)

@@ -11,8 +11,9 @@ from kvmdbg.engine import stops
 from kvmdbg.engine.breakpoints import Catchpoint
 from kvmdbg.engine.event_scope import ABSENT, field, fields_of_kinds
 from kvmdbg.engine.events import EVENTS, event
-from kvmdbg.errors import KvmdbgError
+from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.kvm.exits import Exit, IoExit
+from kvmdbg.pytest_plugin import Guests
 from kvmdbg.record import record
 from tests.core.conftest import Boot
 
@@ -178,3 +179,29 @@ def test_absent_field() -> None:
     assert {"port", "value", "values"} <= fields_of_kinds(["io"]) and "port" not in fields_of_kinds(["mmio"])
     assert {"port", "address", "suberror"} <= fields_of_kinds(["any"]) and "leaf" not in fields_of_kinds(["any"])
     assert fields_of_kinds(["msr_read", "msr_write"]) >= {"index", "value"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "filters", "said"),
+    [
+        (
+            "bios",
+            {"vector": 0x13},
+            "bios cannot be filtered by 'vector', only by ax, call, function, ",
+        ),
+        ("io", {"port": 0x80, "vale": 1}, "io cannot be filtered by 'vale'"),
+        ("hlt", {"port": 1}, "hlt cannot be filtered by 'port', only by mode, pc"),
+    ],
+)
+def test_filters_that_nothing_passes_are_refused(
+    kvm_guest: Guests, kind: str, filters: dict[str, Any], said: str
+) -> None:
+    dbg = kvm_guest(asm="hlt")
+    for refused in (dbg.catch, dbg.on.exit):
+        with pytest.raises(UsageError) as error:
+            refused(kind, **filters)
+        assert str(error.value).startswith(said)
+    assert not dbg.breakpoints.catchpoints()
+    for name in ("port", "pc", "mode"):
+        chosen: dict[str, Any] = {name: 1}
+        dbg.catch("io", **chosen)
