@@ -147,7 +147,7 @@ class CType:
             space = " " if self.qualifiers else ""
             sign = "&&" if self.rvalue else "&" if self.reference else "*"
             scope = f"{self.owner.given}::" if self.owner is not None else ""
-            inner = f"{scope}{sign}{space}{self.qualifiers}{' ' if space and what else ''}{what}"
+            inner = f"{scope}{sign}{space}{self.qualifiers}{' ' if space and what and what[0] != '[' else ''}{what}"
             bound = not self.target.given and self.target.kind in ("array", "function")
             return self.target.declaring(f"({inner})" if bound else inner)
         if self.kind == "array" and self.is_vector:

@@ -57,6 +57,10 @@ class Parser(Classes):
                 node = self._member(node, column)
             elif self._is("++", "--") and isinstance(node, Target):
                 op = self._take()
+                behind = code.Number(column=column, type=self.abi.int, value=0)  # which one it is: ISO C++, 12.4.7
+                if node.type.is_structure and (called := self._by_operator(op, node, behind, column)) is not None:
+                    node = called
+                    continue
                 one = code.Number(column=column, type=self.abi.int, value=1)
                 node = self._assigned(self._target(node, column, op), one, op[0], column, post=True)
             else:

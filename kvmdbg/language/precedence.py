@@ -333,7 +333,10 @@ class Operators(Declarators):
             return operators.address_of(node, column, self.pointer_size)
         if self._is("++", "--"):
             op = self._take()
-            target = self._target(self._unary(), column, op)
+            operand = self._unary()
+            if (called := self._by_operator(op, operand, None, column)) is not None:
+                return called
+            target = self._target(operand, column, op)
             return self._assigned(target, code.Number(column=column, type=self.abi.int, value=1), op[0], column)
         if self._is("{"):
             self._take()

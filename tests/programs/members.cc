@@ -19,7 +19,7 @@ template<class T, int N> struct Array { T items[N]; int size() const { return N;
 template<class T> T biggest(T a, T b) { return a > b ? a : b; }
 template<> struct Array<bool, 3> { char bits; };
 
-struct Vec { int x, y; Vec operator+(const Vec &o) const { return {x + o.x, y + o.y}; } bool operator==(const Vec &o) const { return x == o.x && y == o.y; } operator int() const { return x; } Vec &operator++() { x++; return *this; } int operator()(int k) { return x * k; } };
+struct Vec { int x, y; Vec operator+(const Vec &o) const { return {x + o.x, y + o.y}; } bool operator==(const Vec &o) const { return x == o.x && y == o.y; } operator int() const { return x; } Vec &operator++() { x++; return *this; } int operator()(int k) { return x * k; } Vec operator--(int) { Vec was = *this; x--; return was; } };
 struct Anon { int kind; union { int i; float f; struct { short lo, hi; }; }; };
 struct Bits { unsigned a : 3; bool flag : 1; Level l : 8; };
 struct WithRef { int &r; const int *const p; };
@@ -27,6 +27,8 @@ struct Empty {};
 class Private { int secret = 1; public: int shown = 2; private: int more = 3; };
 struct Init { Init(int a) : a(a) {} Init() : a(0) {} explicit Init(const char *) : a(1) {} ~Init() {} int a; Init(const Init &) = default; };
 
+Vec less(Vec one) { return one--; }
+const char *const names[] = {"a", "b"};
 int plain_function(int a, int b) { return a + b; }
 int overloaded(int a) { return a + 1; }
 int overloaded(long a) { return (int)a + 2; }

@@ -50,7 +50,7 @@ whatis ref|whatis cref|whatis rref|whatis &ref|whatis base_ref|whatis member_poi
 whatis method_pointer2|whatis &Base::b|whatis &Base::area|whatis Base::area|whatis function_ref|whatis lambda
 whatis ints|whatis nested_array|whatis vec|whatis level|whatis colour|whatis derived.kind|whatis derived.nested
 whatis derived.Base::b|whatis short_name::deep|whatis truth|whatis *base_pointer|whatis anon|whatis bits.flag
-whatis bits.l|whatis with_ref.r|whatis with_ref|whatis with_ref.p|whatis Derived::number
+whatis names|whatis bits.l|whatis with_ref.r|whatis with_ref|whatis with_ref.p|whatis Derived::number
 whatis outer::inner::Point|whatis biggest<int>|whatis plain_function|whatis (Array<int, 3> *)0
 whatis static_cast<Derived *>(base_pointer)|whatis vec + vec|whatis vec == vec|whatis sizeof(int)|whatis 5 == 5
 whatis !truth|whatis true && false|whatis c16
@@ -86,6 +86,11 @@ def test_functions_are_called_by_what_they_take(dbg: Debugger) -> None:
     }  # fmt: skip
     found = dict(zip(asked, values(dbg, *asked), strict=True))
     assert found == asked
+    assert values(dbg, "++vec")[0].endswith(": {x = 4, y = 4}")
+    assert values(dbg, "vec--") == ["{x = 3, y = 4}"]
+    assert "'--' cannot change" in dbg.typed("print --vec")
+    dbg.typed("set call-keeps on")
+    assert values(dbg, "vec--, vec") == ["{x = 2, y = 4}"]
 
 
 def test_a_virtual_base_is_where_the_object_says(dbg: Debugger) -> None:
