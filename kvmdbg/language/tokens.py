@@ -148,7 +148,7 @@ class Tokens:
         """The prefix of the text or character that is next, and the rest of it."""
         match = _PREFIX.match(self._token)
         assert match is not None
-        return match[0].removesuffix("8") if match[0] == "u8" else match[0], self._token[match.end() :]
+        return "" if match[0] == "u8" else match[0], self._token[match.end() :]
 
     def _escaped(self, match: re.Match[str], wide: bool) -> str:
         if match[0][0] != "\\":

@@ -72,6 +72,7 @@ def evaluated(text: str, machine: Machine | None = None, scope: Scope32 | None =
         ("sizeof(long)", "int", "int"),
         ("(char *)0 - (char *)1", "int", "long"),
         ('"abc"', "char [4]", "char [4]"),
+        ('u8"abc"', "char [4]", "char [4]"),
         ("(int (*)(char *, long))0", "int (*)(char *, long)", "int (*)(char *, long)"),
         ("(const char *)0", "const char *", "const char *"),
         ("(long unsigned int)1", "unsigned long", "unsigned long"),
