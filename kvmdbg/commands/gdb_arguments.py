@@ -49,8 +49,8 @@ _INSTEAD: tuple[tuple[str, str, str], ...] = (
     ("info registers", r"-a\b.*", "vcpu N selects a vCPU, and info registers shows its own"),
     # lldb
     (r"print|call|output|display", r"-f\s*(\w).*?--\s*(\S.*)", "a format stands behind the command: {0}/{1} {2}"),
-    (_POINTS, r"(?:-n|--name)\s*(\S+).*", "a name stands alone: {0} {1}"),
-    (_POINTS, r"(?:-a|--address)\s*(\S+).*", "an address is *ADDRESS: {0} *{1}"),
+    (_POINTS, r"(?:-n|--name)[\s=]+(\S+).*", "a name stands alone: {0} {1}"),
+    (_POINTS, r"(?:-a|--address)[\s=]+(\S+).*", "an address is *ADDRESS: {0} *{1}"),
     ("break", r"(?:s|set)\s+(-.*)", "br is break alone, as in gdb: breakpoint set {1}"),
     ("break", r"(l|list|delete|del|disable|dis|enable|en)\b(.*)",
      "there is no place {1}, and br is break, as in gdb: info breakpoints, delete N, disable N, enable N"),

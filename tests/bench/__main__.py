@@ -258,13 +258,13 @@ def seen(measure: Callable[[Effort], tuple[float, float]]) -> Bench:
 
 
 BENCHES: dict[str, tuple[Bench, str, float | None, str]] = {
-    "exits": (exits, "port exits a second, nothing caught", 0.7, "C loop"),
-    "steps": (steps, "steps a second", 0.5, "C loop"),
+    "exits": (exits, "port exits a second, nothing caught", 0.81, "C loop"),
+    "steps": (steps, "steps a second", 0.75, "C loop"),
     "records": (records, "steps a second, every register recorded", 0.35, "C loop"),
-    "conditions": (conditions, "false conditions a second", 0.3, "C loop of hits stepped past"),
+    "conditions": (conditions, "false conditions a second", 0.69, "C loop of hits stepped past"),
     "watch": (watch, "writes a second beside a watched byte", None, "C loop of port exits"),
-    "output": (output, "bytes a second through the serial port", 3.0, "C loop of port exits"),
-    "hook": (hook, "port exits a second with a Python hook that counts", None, "without one"),
+    "output": (output, "bytes a second through the serial port", 5.6, "C loop of port exits"),
+    "hook": (hook, "port exits a second with a Python hook that counts", 0.6, "without one"),
     "restore-1": (restores(1), "restores a minute, 2 MiB guest, 1 page written", None, "C loop of the same ioctls"),
     "restore-10": (restores(10), "the same, 10 pages", None, "C loop"),
     "restore-100": (restores(100), "the same, 100 pages", None, "C loop"),
