@@ -176,7 +176,7 @@ def _run(runnable: Runnable, free: Observation, steps: list[Step], name: str, ch
     """One variant of one program."""
     program = runnable.program
     with runnable.open() as session:
-        trial = Trial(session, runnable, Random(chance), steps)
+        trial = Trial(session, runnable, Random(chance), steps, program.mode != "real" and keeps_resume_flag())
         try:
             if name == STEPPED:
                 found, stop = trace(session, runnable)

@@ -62,8 +62,9 @@ def recorded(trial: Trial) -> Stop:
     """Recorded with a change on the way, which is taken back at the end; replayed by another session."""
     session = trial.session
     extra_traps = session.runner.host.profile.step_trap_waits and any(step.trapped for step in trial.steps)
-    if session.machine.irqchip or extra_traps:
-        trial.note("run")  # nobody can record that; extra traps: docs/limits.md
+    stray_flags = trial.keeps_resume_flag and any(step.sets_rf for step in trial.steps)
+    if session.machine.irqchip or extra_traps or stray_flags:
+        trial.note("run")  # nobody can record that; the latter two: docs/limits.md
         return trial.run()
     session.world.guest_rate = 1 / SLOWNESS  # else a slow machine does nothing but to record ticks
     count = trial.steps_to_go()

@@ -31,6 +31,9 @@ class Trial:
     runnable: Runnable
     rng: Random
     steps: list[Step]
+    keeps_resume_flag: bool = False
+    """An EFLAGS.RF that ``iretq`` sets may come into the next event's frame, or not, as this CPU goes."""
+
     notes: list[str] = field(default_factory=list)
     observed: Observation | None = None
     """Set by a variant that ends in another session."""
