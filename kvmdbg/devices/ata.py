@@ -180,13 +180,13 @@ class Ata:
     @staticmethod
     def belongs_to(board: Board) -> bool:
         """Where there are disks for it, and where firmware looks for it."""
-        return board.firmware or bool(board.disks.hard) or board.disks.cdrom is not None
+        return board.firmware or bool(board.disks.hard_disks) or board.disks.cdrom is not None
 
     def __init__(self, board: Board, options: dict[str, int]) -> None:
         self._board = board
         has_dma = self._has_master
         disks: list[Drive | None] = [
-            HardDisk(one, slave=number == 1, has_dma=has_dma) for number, one in enumerate(board.disks.hard[:2])
+            HardDisk(one, slave=number == 1, has_dma=has_dma) for number, one in enumerate(board.disks.hard_disks[:2])
         ]
         cd: list[Drive | None] = [] if board.disks.cdrom is None else [CdDrive(board.disks.cdrom, has_dma)]
         self.channels = [

@@ -34,18 +34,18 @@ def drive_settings(board: Board) -> dict[int, int]:
         first, second = (floppy_type(one) for one in [*disks.floppies, None][:2])
         found[FLOPPY_TYPES] = first << 4 | second
         found[EQUIPMENT] |= 1 | (len(disks.floppies) - 1) << 6
-    for number, disk in enumerate(disks.hard):
+    for number, disk in enumerate(disks.hard_disks):
         found[DISK_TYPES] = found.get(DISK_TYPES, 0) | TYPE_ELSEWHERE << (4 - 4 * number)
         found[EXTENDED_TYPES[number]] = USER_TYPE
         found |= enumerate(disk_table(disk), DISK_TABLES[number])
     if not board.firmware:
         return found
-    present = ((FROM_FLOPPY, disks.floppies), (FROM_DISK, disks.hard), (FROM_CD, disks.cdrom))
+    present = ((FROM_FLOPPY, disks.floppies), (FROM_DISK, disks.hard_disks), (FROM_CD, disks.cdrom))
     order = [number for number, there in present if there]
     order += [number for number, there in present if not there]
     found[BOOT_FIRST] = order[0] | order[1] << 4
     found[BOOT_THIRD] = order[2] << 4
-    found[TRANSLATION] = sum(translation(disk) << 2 * number for number, disk in enumerate(disks.hard))
+    found[TRANSLATION] = sum(translation(disk) << 2 * number for number, disk in enumerate(disks.hard_disks))
     found[MORE_CPUS] = board.cpus - 1
     return found
 

@@ -91,7 +91,7 @@ class Hvt:
         if handle >= len(devices) or devices[handle].kind != BLOCK:
             return None
         number = sum(one.kind == BLOCK for one in devices[:handle])
-        return self._board.disks.hard[number] if number < len(self._board.disks.hard) else None
+        return self._board.disks.hard_disks[number] if number < len(self._board.disks.hard_disks) else None
 
     def _block_write(self, at: int) -> None:
         handle, offset, data, length = self._arguments("<QQQQ", at)

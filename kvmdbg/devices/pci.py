@@ -97,7 +97,7 @@ class PciConfig:
         self.address = 0
         self.reads = 0
         self._board = board
-        disks = bool(board.disks.hard) or board.disks.cdrom is not None
+        disks = bool(board.disks.hard_disks) or board.disks.cdrom is not None
         self.functions: dict[tuple[int, int], Function] = board.pci
         if board.firmware or disks:
             self.functions.update(chipset())

@@ -155,7 +155,7 @@ class Hardware:
     def _add_disks(self, machine: Machine, image: Image) -> None:
         options, disks = self.options, machine.board.disks
         if image.drive == "both":
-            disks.add_for_both(image.path, floppy=not options.floppies, hard=not options.disks)
+            disks.add_for_both(image.path, floppy=not options.floppies, hard_disk=not options.disks)
         elif image.drive:
             disks.add(image.path, image.drive)
         for kind, files in (("disk", options.disks), ("floppy", options.floppies), ("cdrom", (options.cdrom,))):
@@ -172,7 +172,7 @@ class Hardware:
         if image.format not in ("bootsector", "cd"):
             return None
         if image.drive == "both":
-            return FIRST_HARD_DISK if disks.hard and disks.hard[0].path == image.path else 0
+            return FIRST_HARD_DISK if disks.hard_disks and disks.hard_disks[0].path == image.path else 0
         return image.registers.get("rdx")
 
     def _wants_bios(self, image: Image, machine: Machine) -> bool:

@@ -139,16 +139,16 @@ class Vectors:
             if runner in self._waiting:
                 continue
             start = Place(runner.pc, runner.mode.bits, runner.cs_base, not runner.mode.segmented)
-            self._keep(start, partial(self._space.code_at, runner), partial(self._space.physical_of, runner))
+            self._find_from(start, partial(self._space.code_at, runner), partial(self._space.physical_of, runner))
         bits = self._image.function_bits or {"real": 16, "prot": 32, "long": 64}[self._image.mode]
         functions = [symbol.address for symbol in self._image.symbols if symbol.kind == "function"]
         for physical, linear in (self._candidates or {}).items():
             if physical not in self.sure:
                 before = max((address for address in functions if address <= linear), default=None)
                 if before is not None:
-                    self._keep(Place(before, bits, protected=bits != 16), self._read_linked, self._image.loaded_at)
+                    self._find_from(Place(before, bits, protected=bits != 16), self._read_linked, self._image.loaded_at)
 
-    def _keep(self, start: Place, read: Read, physical_of: Callable[[int], int | None]) -> None:
+    def _find_from(self, start: Place, read: Read, physical_of: Callable[[int], int | None]) -> None:
         if start in self._starts:
             return
         self._starts.add(start)

@@ -42,7 +42,7 @@ def data_area(disks: Disks) -> bytes:
     put(EQUIPMENT, "H", equipment)
     put(MEMORY, "H", MEMORY_KIB)
     put(HEAD, "HH", BUFFER, BUFFER)
-    put(HARD_DISKS, "B", len(disks.hard))
+    put(HARD_DISKS, "B", len(disks.hard_disks))
     put(BUFFER_FROM, "HH", BUFFER, BUFFER_END)
     put(MODE, "BHH", 3, 80, 0x1000)
     put(SHAPE, "HBH", 0x0607, 0, 0x3D4)

@@ -124,7 +124,7 @@ def parameters(call: Call) -> None:
     """Get drive parameters."""
     disks = call.bios.disks
     is_hard_disk = call.dl >= FIRST_HARD_DISK
-    drives = len(disks.hard if is_hard_disk else disks.floppies)
+    drives = len(disks.hard_disks if is_hard_disk else disks.floppies)
     disk = disks.drive(call.dl)
     if disk is None or disk.geometry is None:
         call.dl = drives

@@ -57,7 +57,7 @@ class Environment:
         code = bytearray(rom.image())
         for at, table in ((rom.CONFIGURATION, CONFIGURATION), (rom.DISKETTE, DISKETTE)):
             code[at : at + len(table)] = table
-        for number, disk in enumerate(self.disks.hard):
+        for number, disk in enumerate(self.disks.hard_disks):
             table = fixed_disk_table(disk)
             code[rom.FIXED_DISKS + 16 * number : rom.FIXED_DISKS + 16 * number + 16] = table
         for height, at in rom.FONT_OF.items():

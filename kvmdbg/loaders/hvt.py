@@ -117,7 +117,7 @@ def first_state(
     memory = machine.memory.size
     if memory % LARGE_PAGE or memory > MOST_MEMORY:
         raise LoadError(f"hvt takes memory of whole 2 MiB up to 1 GiB, not of {memory:#x} bytes")
-    disks = [one.sectors * one.sector_size for one in machine.board.disks.hard]
+    disks = [one.sectors * one.sector_size for one in machine.board.disks.hard_disks]
     manifest = attached(declared, disks, path)
     manifest_at = BOOT_INFO + 40
     line_at = manifest_at + len(manifest)

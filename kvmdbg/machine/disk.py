@@ -294,7 +294,7 @@ class Disks:
 
     def __init__(self) -> None:
         self.floppies: list[Disk] = []
-        self.hard: list[Disk] = []
+        self.hard_disks: list[Disk] = []
         self.cdrom: Disk | None = None
 
     def add(self, text: str, kind: str) -> Disk:
@@ -310,20 +310,20 @@ class Disks:
                 raise UsageError(f"a CD cannot be written to: give {path} without ,write")
             self.cdrom = Disk("cd0", path, kind)
             return self.cdrom
-        drives = self.floppies if kind == "floppy" else self.hard
+        drives = self.floppies if kind == "floppy" else self.hard_disks
         if len(drives) == 2:
             raise UsageError(f"a machine has two {'floppy drives' if kind == 'floppy' else 'hard disks'}, not more")
         drives.append(Disk(f"{'fd' if kind == 'floppy' else 'hd'}{len(drives)}", path, kind, write=write))
         drives[-1].read_only |= word == "readonly"
         return drives[-1]
 
-    def add_for_both(self, path: str, *, floppy: bool, hard: bool) -> None:
+    def add_for_both(self, path: str, *, floppy: bool, hard_disk: bool) -> None:
         """The first floppy and the first hard disk are one, made like a floppy; or only one of them."""
-        name = "hd0" if hard else "fd0"
+        name = "hd0" if hard_disk else "fd0"
         disk = Disk(name, path, "floppy")
-        if hard:
-            self.hard.append(disk)
-        if floppy or not hard:
+        if hard_disk:
+            self.hard_disks.append(disk)
+        if floppy or not hard_disk:
             self.floppies.append(disk)
 
     def emulate(self) -> None:
@@ -338,20 +338,24 @@ class Disks:
         if entry is None or entry.media == NO_EMULATION or entry.first >= sectors:
             return
         start = entry.first * CD_SECTOR
-        if entry.media == HARD_DISK and not self.hard:
-            self.hard.append(Disk("hd0", cd.path, "disk", start=start))
+        if entry.media == HARD_DISK and not self.hard_disks:
+            self.hard_disks.append(Disk("hd0", cd.path, "disk", start=start))
         elif entry.media in FLOPPY_SIZES and not self.floppies:
             self.floppies.append(Disk("fd0", cd.path, "floppy", start=start, size=FLOPPY_SIZES[entry.media]))
 
     def __iter__(self) -> Any:
         """Each of them once."""
-        return iter({id(one): one for one in (*self.floppies, *self.hard, self.cdrom) if one is not None}.values())
+        return iter(
+            {id(one): one for one in (*self.floppies, *self.hard_disks, self.cdrom) if one is not None}.values()
+        )
 
     def drive(self, number: int) -> Disk | None:
         """The disk that the BIOS knows by this number: floppies from 0 on, hard disks from 0x80, the CD 0xE0."""
         if number == CD_DRIVE:
             return self.cdrom
-        drives, at = (self.hard, number - FIRST_HARD_DISK) if number >= FIRST_HARD_DISK else (self.floppies, number)
+        drives, at = (
+            (self.hard_disks, number - FIRST_HARD_DISK) if number >= FIRST_HARD_DISK else (self.floppies, number)
+        )
         return drives[at] if at < len(drives) else None
 
     def read(self, offset: int, size: int) -> int:

@@ -458,17 +458,17 @@ class GuestMemory:
             )
         self.regions, self._guards = regions, guards
         self._starts = [region.address for region in regions]
-        keep = set(layout)
+        missing = set(layout)
         for slot in list(self._slots.values()):
-            if (shown := (slot.address, slot.size, slot.flags, slot.source)) in keep:
-                keep.discard(shown)
+            if (shown := (slot.address, slot.size, slot.flags, slot.source)) in missing:
+                missing.discard(shown)
             else:
                 self._log(slot)
                 self.vm.set_memory_region(slot.number, slot.address, 0, 0)
                 del self._slots[slot.number]
                 self._free.append(slot.number)
         for address, size, flags, source in layout:
-            if (address, size, flags, source) not in keep:
+            if (address, size, flags, source) not in missing:
                 continue
             region = self.find(source)
             assert region is not None

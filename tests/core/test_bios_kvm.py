@@ -310,11 +310,11 @@ def test_a_guest_that_waits_for_a_key_comes_back(booted: Booted) -> None:
     dbg.snapshots.save("waits")
     for key in "ab":
         dbg.snapshots.restore("waits")
-        assert not dbg.machine.board.disks.hard[0].changed
+        assert not dbg.machine.board.disks.hard_disks[0].changed
         dbg.type(key)
         assert isinstance(run(dbg), stops.HaltedStop)
         assert dbg.screen()[0] == key
-        assert dbg.machine.board.disks.hard[0].changed == 1
+        assert dbg.machine.board.disks.hard_disks[0].changed == 1
 
 
 def test_vectors_that_share_code_are_told_apart(booted: Booted) -> None:

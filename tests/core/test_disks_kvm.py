@@ -15,7 +15,7 @@ pytestmark = pytest.mark.kvm
 def test_what_the_guest_writes_is_in_snapshots(kvm_guest: Guests, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a" * 5120)
     dbg = kvm_guest(asm="hlt", disks=[str(tmp_path / "a")])
-    disk = dbg.machine.board.disks.hard[0]
+    disk = dbg.machine.board.disks.hard_disks[0]
     disk.write(1, b"b" * 512)
     dbg.snapshots.save("one")
     disk.write(1, b"c" * 512)
@@ -24,7 +24,7 @@ def test_what_the_guest_writes_is_in_snapshots(kvm_guest: Guests, tmp_path: Path
     assert disk.read(0, 3) == b"a" * 512 + b"b" * 512 + b"a" * 512
     dbg.snapshots.write("two", tmp_path / "file")
     dbg.restart()
-    disk = dbg.machine.board.disks.hard[0]
+    disk = dbg.machine.board.disks.hard_disks[0]
     assert disk.read(1, 1) == b"a" * 512
     dbg.snapshots.read(tmp_path / "file", "three")
     dbg.snapshots.restore("three")

@@ -121,7 +121,7 @@ def test_an_image_besides_is_a_disk(rom: str, tmp_path: Path) -> None:
     with kvmdbg.open(tmp_path / "floppy.img", bios=rom) as dbg:
         assert dbg.vcpu.pc == RESET and [one.name for one in dbg.machine.board.disks] == ["fd0"]
     with kvmdbg.open(tmp_path / "disk.img", bios=rom, disks=[str(tmp_path / "floppy.img")]) as dbg:
-        assert dbg.machine.board.disks.hard[0].path == str(tmp_path / "disk.img")
+        assert dbg.machine.board.disks.hard_disks[0].path == str(tmp_path / "disk.img")
 
 
 def test_an_image_that_is_no_disk_is_refused(rom: str, tmp_path: Path) -> None:

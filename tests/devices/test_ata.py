@@ -166,7 +166,7 @@ def test_writing_sectors(ide: Machine, command: int, wide: bool) -> None:
     assert ide.lines == {14} and ide.at(COMMAND) == WAITS
     ide.device.write_string(DATA, 2, b"second" + bytes(506))
     assert ide.raised == [14, 14] and ide.at(COMMAND) == DONE
-    disk = ide.board.disks.hard[0]
+    disk = ide.board.disks.hard_disks[0]
     assert disk.read(20, 1)[:4] == b"\x00\x11\x01\x11" and disk.read(21, 1)[:6] == b"second"
     assert disk.changed == 2 and ide.path.read_bytes()[20 * 512 : 21 * 512] == sector(20)
 
@@ -175,7 +175,7 @@ def test_writing_multiple_in_a_string(ide: Machine) -> None:
     ide.address(8, 3)
     ide.out((COMMAND, 0xC5))
     ide.device.write_string(DATA, 2, b"abc" * 512)
-    assert ide.at(COMMAND) == DONE and ide.board.disks.hard[0].read(8, 3) == b"abc" * 512
+    assert ide.at(COMMAND) == DONE and ide.board.disks.hard_disks[0].read(8, 3) == b"abc" * 512
 
 
 def test_interrupts_can_be_held_back(ide: Machine) -> None:

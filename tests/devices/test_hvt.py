@@ -85,7 +85,7 @@ def test_poll_ends_with_its_time_or_the_run(hvt: Machine) -> None:
 def test_block_device(hvt: Machine) -> None:
     assert hvt.block(BLOCK_READ, 2, 512) == 0 and hvt.ram.read(0x1000, 6) == b"second"
     hvt.ram.write(0x1000, b"third".ljust(512))
-    assert hvt.block(BLOCK_WRITE, 2, 0) == 0 and hvt.board.disks.hard[0].read(0, 1) == b"third".ljust(512)
+    assert hvt.block(BLOCK_WRITE, 2, 0) == 0 and hvt.board.disks.hard_disks[0].read(0, 1) == b"third".ljust(512)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,7 @@ class Program:
     timer: bool = False
     own_controllers: bool = False
     rings: bool = False
+    accessed: bool = False
     registers: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -393,9 +394,9 @@ def _descriptors(program: Program, rng: Random) -> bytes:
     long = program.mode == "long"
 
     def flat(code: bool, privilege: int = 0) -> bytes:
-        access = (0x9A if code else 0x92) | privilege << 5
+        access = (0x9A if code else 0x92) | privilege << 5 | rng.randrange(2) | (program.accessed and privilege == 3)
         flags = 0xAF if long and code else 0xCF
-        return struct.pack("<HHBBBB", 0xFFFF, 0, 0, access | rng.randrange(2), flags, 0)
+        return struct.pack("<HHBBBB", 0xFFFF, 0, 0, access, flags, 0)
 
     table = bytes(8) + flat(True) + flat(False) + flat(True) + flat(False) + flat(not long, 3) + flat(long, 3)
     table += struct.pack("<HHBBBB", 0x67, program.layout.tss, 0, 0x89, 0, 0)

@@ -6,7 +6,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -14,10 +14,21 @@ from random import Random
 from kvmdbg.core.session import Session
 from kvmdbg.engine.host import host_of
 from kvmdbg.errors import KvmdbgError, NotSupportedHere
+from kvmdbg.x86.exceptions import PF
 from kvmdbg.x86.registers import EFLAGS_RF
 from tests.differential.blocks import generate
 from tests.differential.machine import MOST_HALTS, TIME_LIMIT, Observation, Runnable, Wrong, observe
-from tests.differential.program import ALIAS, LAYOUTS, MODES, CannotAssemble, Program, waiting_for_a_tick
+from tests.differential.program import (
+    ALIAS,
+    CODE,
+    DATA,
+    LAYOUTS,
+    MODES,
+    USER,
+    CannotAssemble,
+    Program,
+    waiting_for_a_tick,
+)
 from tests.differential.trace import NoTrace, Step, trace
 from tests.differential.variants import ONLY_STEPS, VARIANTS, Trial
 
@@ -82,6 +93,8 @@ def runnable_here(program: Program, folder: Path) -> tuple[Runnable, Observation
     """
     if program.rings and program.mode == "prot" and not traps_work_everywhere():
         raise NotCounted("without paging nobody knows where user code is, which would get planted traps", 0)
+    if program.rings and returns_by_halves():
+        program = replace(program, accessed=True)
     if program.timer:
         free_run(Runnable(program.with_blocks((waiting_for_a_tick(program.layout),)), folder))
     while True:
@@ -142,6 +155,46 @@ def spoils_carry_of_rotations() -> bool:
     with tempfile.TemporaryDirectory(prefix="differential-") as folder:
         seen = free_run(Runnable(Program(0, "long", layout, (block,)), Path(folder)))
     return seen.memory[number] == 1 and seen.memory[carry] == 1
+
+
+@lru_cache(maxsize=1)
+def returns_by_halves() -> bool:
+    """Whether an IRETQ to CPL 3 has loaded CS where the accessed bit of SS's descriptor may not be set: an emulator of
+    CPUs has, and where it is run again, as behind a guard of the debugger's, it is no return to an outer ring.
+
+    The frame of the page fault then holds the CS of CPL 3, with which its handler does not get back.
+    """
+    layout = LAYOUTS[0]
+    code, data = USER["long"]
+    user = layout.gdt + (data & ~7) + 5
+    accessed = [layout.gdt + (selector & ~7) + 5 for selector in (CODE, DATA, code)]
+    block = (
+        *(f"or byte ptr [{access:#x}], 1" for access in accessed),
+        f"and byte ptr [{user:#x}], 0xfe",
+        "mov rax, cr3",
+        "mov qword ptr [rax+0x2018], 0x81",
+        f"invlpg [{ALIAS:#x}]",
+        "mov rax, cr0",
+        "or eax, 0x10000",
+        "mov cr0, rax",
+        f"mov dword ptr [{layout.table_image + 2:#x}], {ALIAS + layout.gdt:#x}",
+        f"db 0f011425{layout.table_image.to_bytes(4, 'little').hex()}",
+        f"mov qword ptr [{layout.resume:#x}], {{after}}",
+        f"push {data:#x}",
+        f"push {layout.stack:#x}",
+        "push 2",
+        f"push {code:#x}",
+        "mov rax, {after}",
+        "push rax",
+        "iretq",
+        "after:",
+        "mov eax, cs",
+        f"mov dword ptr [{layout.data:#x}], eax",
+    )
+    with tempfile.TemporaryDirectory(prefix="differential-") as folder:
+        seen = free_run(Runnable(Program(0, "long", layout, (block,), rings=True), Path(folder)))
+    selector = int.from_bytes(seen.memory[layout.data : layout.data + 4], "little")
+    return bool(seen.memory[layout.counts + 2 * PF]) and selector != CODE
 
 
 def reads_a_handlers_entry(step: Step, entries: Collection[int]) -> bool:

@@ -179,7 +179,7 @@ def test_seabios_boots_a_disk(disk_image: str, irqchip: str, time_scale: float) 
         run_until(dbg, SAID, 60 * time_scale)
         assert dbg.machine.board.pci[IDE].decodes(BUS_MASTER_BAR, BUS_MASTER), "drives have DMA then"
         assert any(line.startswith("ata0-0: kvmdbg disk hd0 ATA-6 Hard-Disk") for line in log_of(dbg))
-        assert b"failed" not in dbg.output and dbg.machine.board.disks.hard[0].changed == 2
+        assert b"failed" not in dbg.output and dbg.machine.board.disks.hard_disks[0].changed == 2
 
 
 def test_seabios_boots_a_floppy(disk_image: str, time_scale: float) -> None:

@@ -231,10 +231,10 @@ def test_a_unikernel_is_debugged_as_any_guest(disk: str, time_scale: float) -> N
         for _ in range(2):
             stop = dbg.run(timeout=20 * time_scale)
             assert isinstance(stop, ExitedStop) and stop.status == 7 and dbg.output.decode() == SAID
-            sector = dbg.machine.board.disks.hard[0].read(1, 1)
+            sector = dbg.machine.board.disks.hard_disks[0].read(1, 1)
             assert sector.startswith(b"Wector 0\n")
             dbg.snapshots.restore("begun")
-            assert dbg.machine.board.disks.hard[0].read(1, 1) == bytes(512) and not dbg.output
+            assert dbg.machine.board.disks.hard_disks[0].read(1, 1) == bytes(512) and not dbg.output
 
 
 def test_its_run_is_recorded_and_given_back(disk: str, time_scale: float) -> None:

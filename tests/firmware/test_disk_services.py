@@ -122,7 +122,7 @@ def test_sectors_by_number(pc: Pc) -> None:
     pc.write(0x10000, b"W" * 512)
     packet(pc, 5, 1)
     pc.call(0x13, ax=0x4300, dx=0x80, ds=0, si=0x600)
-    assert pc.board.disks.hard[0].read(5, 1) == b"W" * 512
+    assert pc.board.disks.hard_disks[0].read(5, 1) == b"W" * 512
     for ax in (0x4400, 0x4700):
         packet(pc, 5, 1)
         pc.call(0x13, ax=ax, dx=0x80, ds=0, si=0x600)

@@ -61,11 +61,11 @@ def opened(data: bytes) -> str:
             if image.start is None:
                 boot_state(image, LoadOptions(), MEMORY)
             if image.drive == "both":
-                disks.add_for_both(str(path), floppy=True, hard=True)
+                disks.add_for_both(str(path), floppy=True, hard_disk=True)
             elif image.drive:
                 disks.add(str(path), image.drive)
             disks.emulate()
-            for disk in (*disks.hard, *disks.floppies):
+            for disk in (*disks.hard_disks, *disks.floppies):
                 if disk.sectors:
                     disk.read(disk.sectors - 1, 1)
         except KvmdbgError as error:

@@ -22,7 +22,7 @@ MIB = 1 << 20
 
 
 def machine(memory: int = 64 * MIB, sectors: tuple[int, ...] = (8,)) -> Any:
-    disks = SimpleNamespace(hard=[SimpleNamespace(sectors=count, sector_size=512) for count in sectors])
+    disks = SimpleNamespace(hard_disks=[SimpleNamespace(sectors=count, sector_size=512) for count in sectors])
     return SimpleNamespace(
         memory=SimpleNamespace(size=memory), tsc_hz=2_000_000_000, board=SimpleNamespace(disks=disks)
     )

@@ -165,11 +165,11 @@ def test_all_disks_of_a_machine(tmp_path: Path) -> None:
         disks.add(numbered(tmp_path / name, 20), kind)
     assert [one.name for one in disks] == ["fd0", "hd0", "hd1"]
     assert [one and one.name for one in map(disks.drive, (0, 1, 0x80, 0x81, 0x82))] == ["fd0", None, "hd0", "hd1", None]
-    disks.hard[1].write(4, b"x" * 512)
+    disks.hard_disks[1].write(4, b"x" * 512)
     state = disks.save()
-    disks.hard[1].write(4, b"y" * 512)
+    disks.hard_disks[1].write(4, b"y" * 512)
     disks.load(state)
-    assert disks.hard[1].read(4, 1) == b"x" * 512
+    assert disks.hard_disks[1].read(4, 1) == b"x" * 512
     assert "1 sectors so far" in disks.details()["hd1"]
     with pytest.raises(UsageError, match="two hard disks, not more"):
         disks.add(str(tmp_path / "a"), "disk")
