@@ -61,7 +61,7 @@ def test_memtest86(tmp_path: Path) -> None:
 
 def test_ipxe() -> None:
     """To its banner. A KVM that emulates kernel code takes minutes to unpack it, and is seen to be at that."""
-    with kvmdbg.open(file_of("ipxe", "usr/lib/ipxe/ipxe.lkrn"), serial="none") as dbg:
+    with kvmdbg.open(file_of("ipxe", "boot/ipxe.lkrn"), serial="none") as dbg:
         stop = run_until(dbg, "iPXE 1") if EMULATED else dbg.run(timeout=1)
         assert isinstance(stop, stops.LimitStop), stop.describe()
         assert dbg.state == "stopped"
