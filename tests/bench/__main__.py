@@ -69,6 +69,14 @@ def steps(program: Path, effort: Effort) -> tuple[float, float]:
         return rate(count, lambda: dbg.step(count)), c_side(program, "steps", str(count))
 
 
+def calls(program: Path, effort: Effort) -> tuple[float, float]:
+    with counter() as dbg:
+        dbg.step(100)
+        count = effort.count(20_000)
+        ours = rate(count, lambda: [dbg.step() for _ in range(count)])
+        return 1e6 / ours, 1e6 / c_side(program, "steps", str(count))
+
+
 def records(program: Path, effort: Effort) -> tuple[float, float]:
     with counter() as dbg:
         dbg.step(100)
@@ -260,6 +268,7 @@ def seen(measure: Callable[[Effort], tuple[float, float]]) -> Bench:
 BENCHES: dict[str, tuple[Bench, str, float | None, str]] = {
     "exits": (exits, "port exits a second, nothing caught", 0.81, "C loop"),
     "steps": (steps, "steps a second", 0.75, "C loop"),
+    "calls": (calls, "us of dbg.step(), called one at a time", None, "a step in a C loop"),
     "records": (records, "steps a second, every register recorded", 0.35, "C loop"),
     "conditions": (conditions, "false conditions a second", 0.69, "C loop of hits stepped past"),
     "watch": (watch, "writes a second beside a watched byte", None, "C loop of port exits"),
@@ -289,7 +298,16 @@ LEAST = {"ticks": 18.0, "restore-1": 10_000.0, "restore-10": 10_000.0, "restore-
 """What our own side has to be at least, whatever the peer's is."""
 
 
-MOST = {"key": 15.0, "stepi": 40.0, "screen": 50.0, "prompt": 500.0, "context": 15.0, "symbols": 1.0, "late": 5.0}
+MOST = {
+    "calls": 45.0,
+    "key": 15.0,
+    "stepi": 40.0,
+    "screen": 50.0,
+    "prompt": 500.0,
+    "context": 15.0,
+    "symbols": 1.0,
+    "late": 5.0,
+}
 """What our own side may be at most, whatever the peer's is."""
 
 
