@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from kvmdbg.commands.aliases import Aliases
-from kvmdbg.commands.defined import ARGUMENT, Macro, MacroCall
+from kvmdbg.commands.defined import Macro, Macros
 from kvmdbg.commands.foreground import sigint_stops
 from kvmdbg.commands.places import Place, value_place
 from kvmdbg.commands.registry import REGISTRY, Candidate, Command, Later, Registry, Resolved
@@ -96,8 +96,7 @@ class Interpreter:
         self.registry = registry
         self.settings = Settings(session)
         session.convenience.setting = self._setting  # type: ignore[method-assign]
-        self.macros: dict[str, Macro] = {}  # by name: one word, or two ("info mine")
-        self.prefixes: set[str] = set()  # made with define-prefix
+        self.macros = Macros()
         self.aliases = Aliases()
         self.log: Log | None = None  # where results go, too (`set logging`)
         self.last_stop: Stop | None = None
@@ -119,8 +118,6 @@ class Interpreter:
         self._pending: Stop | None = None
         self._in_stop_commands = False
         self._depth = 0
-        self._macro: list[MacroCall] = []  # the macros being run
-        self._in_hooks: list[str] = []
         self._background = ""  # "running": a guest of `continue &`; "told": its stop went to on_background_stop
         self._foreground = False
         self._then: Callable[[Stop], Result | None] | None = None
@@ -178,12 +175,8 @@ class Interpreter:
             yield Message(f"{'+' * (self._depth + 1)}{text}")
         self._depth += 1
         try:
-            if self._macro:
-                text = self._macro[-1].fill(text)
-                if missing := ARGUMENT.search(text):  # as gdb: an error only where the line is run
-                    call = self._macro[-1]
-                    raise UsageError(f"{call.name}: {missing[0]} was not given ({len(call.words)} arguments)")
-            if (found := self._macro_of(text)) is not None:
+            text = self.macros.filled(text)
+            if (found := self.macros.named_by(text)) is not None:
                 yield from self._run_macro(*found)
             else:
                 text = self.aliases.expand(text)
@@ -206,39 +199,21 @@ class Interpreter:
     def _has_command(self, parent: str, name: str) -> bool:
         return name in self.registry.names(parent)
 
-    def _macro_of(self, text: str) -> tuple[Macro, str] | None:
-        """The command made with define that a line names, and the rest of the line."""
-        if not self.macros:
-            return None
-        words = re.match(r"([^\s(]+)(?:(\s+)([^\s(]+))?", text)
-        if words is None:
-            return None
-        if words[3] and (macro := self.macros.get(f"{words[1]} {words[3]}")) is not None:
-            return macro, text[words.end() :].strip()
-        macro = self.macros.get(words[1])
-        return None if macro is None else (macro, text[words.end(1) :].strip())
-
     def hooks_of(self, name: str, kind: str = "hook-") -> Iterator[Result]:
         """Run what was defined to come before ("hook-") or after ("hookpost-") a command, or "stop"."""
-        parent, _, last = name.rpartition(" ")
-        hook = f"{parent} {kind}{last}".strip()
-        if hook not in self.macros or name in self._in_hooks:
-            return
-        self._in_hooks.append(name)
-        try:
-            yield from self.run_lines(self.macros[hook].lines, hook)
-        finally:
-            self._in_hooks.pop()
+        with self.macros.hook(name, kind) as hook:
+            if hook is not None:
+                yield from self.run_lines(hook.lines, hook.name)
 
     @contextmanager
     def anew(self) -> Iterator[None]:
         """While inside, lines are the user's own again, though a command is being run (the full screen)."""
-        kept = self._depth, self._macro
-        self._depth, self._macro = 0, []
+        depth, self._depth = self._depth, 0
         try:
-            yield
+            with self.macros.none_called():
+                yield
         finally:
-            self._depth, self._macro = kept
+            self._depth = depth
 
     def _run_command(self, text: str, more_lines: MoreLines | None) -> Iterator[Result]:
         found = self.registry.resolve(text)
@@ -325,16 +300,12 @@ class Interpreter:
         return found.command if found.command.body and found.command.body_follows(found.rest) else None
 
     def _run_macro(self, macro: Macro, text: str) -> Iterator[Result]:
-        call = MacroCall(macro.name, self._macro[-1].fill(text) if self._macro else text)
-        self._macro.append(call)
-        try:
+        with self.macros.called(macro, text) as lines:
             if not macro.name.startswith("hook"):
                 yield from self.hooks_of(macro.name)
-            yield from self.run_lines(map(call.fill, macro.lines), macro.name)
+            yield from self.run_lines(lines, macro.name)
             if not macro.name.startswith("hook"):
                 yield from self.hooks_of(macro.name, "hookpost-")
-        finally:
-            self._macro.pop()
 
     # -- the guest runs and stops --------------------------------------------------------------------------------
 
@@ -497,4 +468,4 @@ def report_of(results: Iterable[Result]) -> StopReport | None:
     return found
 
 
-__all__ = ["Command", "Interpreter", "Macro", "MoreLines", "Quit", "report_of"]
+__all__ = ["Command", "Interpreter", "MoreLines", "Quit", "report_of"]

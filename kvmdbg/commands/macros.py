@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Annotated
 
-from kvmdbg.commands.interpreter import Interpreter, Macro
+from kvmdbg.commands.defined import Macro
+from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import ExpressionTextArg, FileArg, WordType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Result, Table
@@ -41,7 +42,7 @@ def define(dbg: Interpreter, name: NameArg, last: LastArg = "", *, body: list[st
         if not _NAME.fullmatch(word):
             raise UsageError(f"'{word}' cannot name a command; letters, digits, _, - and . can")
     parent, _, own = full.rpartition(" ")
-    if parent and parent not in dbg.prefixes and not dbg.registry.subcommands(parent):
+    if parent and parent not in dbg.macros.prefixes and not dbg.registry.subcommands(parent):
         raise UsageError(f"no command takes words behind {parent}; define-prefix {parent} makes one")
     hook = _HOOK.fullmatch(own)
     if hook is not None:
@@ -69,7 +70,7 @@ def define_prefix(dbg: Interpreter, name: NameArg) -> None:
         raise UsageError(f"'{name}' cannot name a command; letters, digits, _, - and . can")
     if dbg.registry.names().get(name) is not None:
         raise UsageError(f"{name} is a command of kvmdbg; choose another name")
-    dbg.prefixes.add(name)
+    dbg.macros.prefixes.add(name)
 
 
 @command(
