@@ -12,6 +12,7 @@ from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Disassembly, Fields, Group, Message, Result
 from kvmdbg.commands.views import code_lines, segment_offset, source_text
+from kvmdbg.core.locations import Found
 from kvmdbg.errors import UsageError
 
 ListArg = Annotated[str, RestType("LOCATION | FIRST,LAST | -", "location")]
@@ -154,20 +155,21 @@ def info_symbol(dbg: Interpreter, address: AddressedArg) -> Result:
     "info line", group="info", example="info line divide", guest="guests/kernel-O0.elf", py="dbg.source.at({address})"
 )
 def info_line(dbg: Interpreter, address: EntryArg | None = None) -> Result:
-    """Say where a place in code ($pc without one) is: the line and its addresses, symbol, segment, physical address."""
-    if address is None or address.found is None:
-        addresses = [dbg.session.vcpu.pc]
-    else:
-        addresses = [one.address for one in address.found.locations]
+    """Say where a place in code ($pc without one) is: the line and its addresses, symbol, segment, physical address.
+
+    Of a line without code it says so, and where the code of the next line that has some begins.
+    """
+    found = address.found if address is not None else None
+    addresses = [one.address for one in found.locations] if found is not None else [dbg.session.vcpu.pc]
     parts: list[Result] = []
     for where in addresses:
-        parts += _line_at(dbg, where)
+        parts += _line_at(dbg, where, found)
     line = dbg.session.source.at(addresses[-1])
     dbg.session.convenience.remember_place(addresses[-1] if line is None else line.address)
     return parts[0] if len(parts) == 1 else Group(tuple(parts))
 
 
-def _line_at(dbg: Interpreter, where: int) -> list[Result]:
+def _line_at(dbg: Interpreter, where: int, asked: Found | None) -> list[Result]:
     walk = dbg.session.translate(where)
     line = dbg.session.source.at(where)
     values = {
@@ -179,11 +181,16 @@ def _line_at(dbg: Interpreter, where: int) -> list[Result]:
     }
     if line is None:
         return [Fields("", values)]
-    name = dbg.session.symbols.format
 
     def at(address: int) -> str:
-        return f"{address:#x} <{name(address)}>" if name(address) else f"{address:#x}"
+        symbol = dbg.session.symbols.format(address)
+        return f"{address:#x} <{symbol}>" if symbol else f"{address:#x}"
 
-    sentence = f'Line {line.line} of "{os.path.basename(line.file)}" starts at address {at(line.address)}'
+    name = os.path.basename(line.file)
+    if asked is not None and asked.line and (asked.file, asked.line) != (name, line.line):
+        sentence = f'Line {asked.line} of "{asked.file}" is at address {at(where)} but contains no code.'
+        data = {"file": asked.file, "line": asked.line, "start": where, "end": where}
+        return [Message(sentence, data=data), Fields("", values)]
+    sentence = f'Line {line.line} of "{name}" starts at address {at(line.address)}'
     data = {"file": line.file, "line": line.line, "start": line.address, "end": line.end}
     return [Message(f"{sentence} and ends at {at(line.end)}.", data=data), Fields("", values)]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.debuginfo.functions import Block, Functions
 from kvmdbg.errors import KvmdbgError, UsageError
-from kvmdbg.record import record
+from kvmdbg.record import record, replace
 
 if TYPE_CHECKING:
     from kvmdbg.core.context import Contexts
@@ -58,11 +58,13 @@ class Location:
 @record
 class Found:
     """What a place means: ``locations`` by address, at least one. ``by_name``: it may mean others when there are other
-    symbols."""
+    symbols. ``file`` (its name), ``line``: the line that is asked for, whether it has code or not."""
 
     text: str
     locations: tuple[Location, ...]
     by_name: bool = False
+    file: str = ""
+    line: int = 0
 
     @property
     def first(self) -> Location:
@@ -196,7 +198,9 @@ class Locations:
         _, addresses = self._source.places_of(file, line, entry=self._entry)
         if NUMBER.fullmatch(text) or OFFSET.fullmatch(text):
             text = f"{self._short(file)}:{line}"  # what it means now, whatever the current line is later
-        return Found(text, tuple(self.at(one) for one in addresses), by_name=True)
+        return Found(
+            text, tuple(self.at(one) for one in addresses), by_name=True, file=os.path.basename(file), line=line
+        )
 
     def _short(self, file: str) -> str:
         """As little of a file's path as tells which it is."""
@@ -346,7 +350,7 @@ class Locations:
             raise UnknownPlace(f"no function is called '{function or label}'" + (f" in {file}" if file else ""))
         if line and function:
             raise UsageError("-function and -line together are not understood: give FILE:LINE")
-        return Found(text, found.locations, by_name=True)
+        return replace(found, text=text, by_name=True)
 
 
 def looks_like_name(text: str) -> bool:

@@ -46,7 +46,7 @@ SESSIONS = {
         set var all[0].runs = 50|p all[0].runs++|p all[0].runs|p $rip|p/x $sp|p $sp|p $fp
         whatis $pc|whatis $sp|p $eax|list|list|list -|list 10,12|list fact|list tasks.c:20|list 5,
         list ,20|list kmain,|info line 15|info line tasks.c:20|info line fact|info line *0x100020
-        p $_""",
+        p $_|info line 6|p $_|info line tasks.c:24|info line -line 33""",
     "callers": """break fact if $_caller_is("kmain")|run|bt|p $_caller_is("kmain")|p $_caller_is("fact", 0)
         p $_caller_is("fact")|p $_caller_matches("km")|p $_caller_matches("ain")|condition 1 $_caller_is("fact", 2)
         c|bt|p $_any_caller_is("kmain", 3)|p $_any_caller_is("kmain", 2)|p $_any_caller_matches("kmain", 3)|up 2
@@ -62,7 +62,7 @@ OPTIMIZED = {
     "stepping": """break fact|run|bt|c|c|bt|finish|finish|bt|tbreak tail|c|bt|info args|tbreak last|c|bt
         finish|p $""",
     "lines": """break count|run|info line 15|list count|next|next|next|p number|bt|tbreak loops|c|next
-        next|p n""",
+        next|p n|info line 33|info line 35|info line 41""",
 }
 
 
