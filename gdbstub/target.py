@@ -11,7 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gdbstub.agent import Expression
+from gdbstub.agent import Expression, Machine
+from gdbstub.errors import TargetError
 from gdbstub.registers import Description
 
 SIGINT, SIGTRAP, SIGSEGV = 2, 5, 11
@@ -86,6 +87,20 @@ class Point:
     persist: bool = False
     layout: Description | None = None
     """The registers that the expressions mean by their numbers."""
+
+    def stops(self, machine: Machine, show: Callable[[str], None]) -> bool:
+        """Whether the guest stops where it has come to it; commands are run, and ``show`` takes what they print.
+
+        What cannot be evaluated there is for the client to judge.
+        """
+        try:
+            if self.conditions and not any(one.evaluate(machine) for one in self.conditions):
+                return False
+            for command in self.commands:
+                command.evaluate(machine, show)
+        except TargetError:
+            return True
+        return not self.commands
 
 
 class Target(ABC):

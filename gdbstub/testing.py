@@ -175,17 +175,9 @@ class FakeTarget(
                     return Stopped(thread, 5, {"write": "watch", "access": "awatch"}[point.kind], address)
         for kind in ("sw", "hw"):
             found = self.points.get((kind, self.values[thread][0], 1))
-            if found is not None and self._holds(found, thread):
+            if found is not None and found.stops(_Values(self, thread), lambda text: self.print(text.encode())):
                 return Stopped(thread, 5, f"{kind}break")
         return None
-
-    def _holds(self, point: Point, thread: int) -> bool:
-        values = _Values(self, thread)
-        if point.conditions and not any(one.evaluate(values) for one in point.conditions):
-            return False
-        for command in point.commands:
-            command.evaluate(values, lambda text: self.print(text.encode()))
-        return not point.commands
 
     def _end(self, stop: Stop) -> None:
         self.stop = stop

@@ -8,11 +8,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 from gdbstub.registers import Description, Feature, Flags, Register
+from gdbstub.x86 import core
 from kvmdbg.x86.flags import DECODED
 from kvmdbg.x86.modes import Mode
 
 I8086, I386, X86_64 = "i8086", "i386", "i386:x86-64"
-EFLAGS = Flags("i386_eflags", 4, (*((name, bit, bit) for name, bit, _ in DECODED["rflags"]), ("IOPL", 12, 13)))
 MXCSR = Flags(
     "i386_mxcsr",
     4,
@@ -38,32 +38,6 @@ VEC128 = """\
 <field name="v2_int64" type="v2i64"/>
 <field name="uint128" type="uint128"/>
 </union>"""
-SEGMENTS = ("cs", "ss", "ds", "es", "fs", "gs")
-X87 = tuple(Register(f"st{n}", 80, "i387_ext", "float") for n in range(8)) + tuple(
-    Register(name, 32, "int", "float") for name in ("fctrl", "fstat", "ftag", "fiseg", "fioff", "foseg", "fooff", "fop")
-)
-ORDER32 = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
-ORDER64 = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)))
-GENERIC = {"esp": "sp", "rsp": "sp", "ebp": "fp", "rbp": "fp"}
-# DWARF's numbers: System V psABI for i386 (table 2.14) and x86-64 (figure 3.36).
-DWARF32 = {name: n for n, name in enumerate(ORDER32)}
-DWARF64 = {name: n for n, name in enumerate(("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp"))}
-DWARF64 |= {f"r{n}": n for n in range(8, 16)}
-
-
-def _core(bits: int) -> Feature:
-    order, dwarf = (ORDER64, DWARF64) if bits == 64 else (ORDER32, DWARF32)
-    pointers = {"esp", "ebp", "rsp", "rbp"}
-    general = tuple(
-        Register(
-            name, bits, "data_ptr" if name in pointers else f"int{bits}", generic=GENERIC.get(name), dwarf=dwarf[name]
-        )
-        for name in order
-    )
-    pc = Register("rip" if bits == 64 else "eip", bits, "code_ptr", generic="pc", dwarf=16 if bits == 64 else 8)
-    flags = Register("eflags", 32, "i386_eflags", generic="flags", dwarf=49 if bits == 64 else 9)
-    segments = tuple(Register(name, 32, "int32") for name in SEGMENTS)
-    return Feature("org.gnu.gdb.i386.core", (*general, pc, flags, *segments, *X87), (EFLAGS,))
 
 
 def _sse(count: int) -> Feature:
@@ -110,7 +84,7 @@ def description(architecture: str, avx: bool) -> Description:
     """The registers of an architecture of gdb's."""
     bits = {I8086: 16, I386: 32, X86_64: 64}[architecture]
     count = 16 if bits == 64 else 8
-    features = [_core(64 if bits == 64 else 32), _sse(count)]
+    features = [core(64 if bits == 64 else 32), _sse(count)]
     if avx:
         features.append(_avx(count))
     if bits == 64:

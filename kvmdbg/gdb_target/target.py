@@ -277,18 +277,7 @@ class GdbTarget(
         if layout is None or not (point.conditions or point.commands):
             return None
 
-        def wanted(index: int) -> bool:
-            values = _Values(self, index, layout)
-            try:
-                if point.conditions and not any(one.evaluate(values) for one in point.conditions):
-                    return False
-                for command in point.commands:
-                    command.evaluate(values, self._say)
-            except TargetError:
-                return True  # what cannot be evaluated here is for the client to judge
-            return not point.commands
-
-        return wanted
+        return lambda index: point.stops(_Values(self, index, layout), self._say)
 
     def _say(self, text: str) -> None:
         """What a breakpoint's commands print."""

@@ -35,12 +35,14 @@ def test_gdb(gdb: Gdb, address: str) -> None:
     said = gdb(
         address, "x/4i $pc", "break *0x1004 if $eax == 3", "continue", "x/2i $pc", "p $eax", "stepi", "x/1xw 0x2000",
         "set var *(char *)0x2001 = 1", "p $rsp = 0x2800", "info registers rsp", "p $st0", "x/x 0x9000",
+        "set var $pc = 0x9000", "continue",
     )  # fmt: skip
     ordered(
         said, "=> 0x1000:\txor    %eax,%eax", "Breakpoint 1, 0x0000000000001004", "=> 0x1004:", "$1 = 3",
-        "0x000000000000100b", "0x2000:\t0x00000003", "$2 = 10240", "0x2800", "$3 = 0",
+        "0x000000000000100b", "0x2000:\t0x00000003", "$2 = (void *) 0x2800", "0x2800", "$3 = 0",
     )  # fmt: skip
     assert "Cannot access memory at address 0x9000" in said
+    assert "Program received signal SIGSEGV" in said
 
 
 def test_lldb(lldb: Lldb, address: str) -> None:
@@ -54,3 +56,7 @@ def test_lldb(lldb: Lldb, address: str) -> None:
         "x/4xb 0x1000",
     )
     ordered(said, "stop reason = breakpoint 1.1", "rax = 0x0000000000000001", "rax = 0x0000000000000002", "0x31 0xc0")
+
+
+def test_it_is_short() -> None:
+    assert len((ROOT / "docs/examples/unicorn_gdb.py").read_text().splitlines()) <= 60
