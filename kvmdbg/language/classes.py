@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from kvmdbg.errors import ExpressionError
-from kvmdbg.language import code, operators
+from kvmdbg.language import calls, code, operators
 from kvmdbg.language.code import Node
 from kvmdbg.language.ctype import EXACT, U64, CType, Member, Method, Static, integer, pointer
 from kvmdbg.language.initialisers import Initialisers
@@ -83,8 +83,9 @@ class Classes(Initialisers):
             if given is not None:
                 chosen = best(methods, given) or chosen
         this = None
-        if isinstance(node, code.Memory):
-            this = operators.address_of(node, column, self.pointer_size)
+        if isinstance(node, code.Memory) and not chosen.static:
+            start = operators.address_of(node, column, self.pointer_size)
+            this = calls.Once(column=column, type=start.type, space=start.space, operand=start)
         if chosen.virtual and chosen.slot is not None and this is not None and self._is("("):
             table = code.Memory(column=column, type=pointer(U64), address=this, where=LINEAR)
             size = self.pointer_size or 8
@@ -92,7 +93,7 @@ class Classes(Initialisers):
             at = code.Number(column=column, type=self.abi.int, value=chosen.slot)
             place = self._arithmetic("+", table, at, column)
             function = code.Memory(column=column, type=pointer(chosen.type, size), address=place, where=LINEAR)
-            return code.Bound(column=column, type=chosen.type, function=function, this=this)
+            return calls.Bound(column=column, type=chosen.type, address=function, where=LINEAR, this=this)
         return code.Symbol(column=column, type=chosen.type, name=chosen.symbol or chosen.name, this=this)
 
     def _arguments_ahead(self) -> list[CType] | None:
@@ -177,7 +178,7 @@ class Classes(Initialisers):
                 "dynamic_cast needs an object of a class with virtual functions, or a pointer to one", column
             )
         to = pointer(wanted, self.pointer_size)
-        found = operators.DynamicCast(
+        found = calls.DynamicCast(
             column=column, type=to, operand=operand, wanted=wanted.resolved, may_fail=not type.reference
         )
         if not type.reference:
@@ -202,19 +203,58 @@ class Classes(Initialisers):
         self._take()
         operand = self._unary()
         type = operand.type
-        if type.kind != "member" or type.target is None or not isinstance(node, code.Memory):
+        if type.kind != "member" or type.owner is None or type.target is None or not isinstance(node, code.Memory):
             raise self.fail("behind '.*' a pointer to a member is expected", column)
-        if type.target.kind == "function":
-            raise self.fail("functions are not called by pointers to members here: name the function", column)
-        if isinstance(operand, code.Memory):
-            number = integer("", type.size)
-            offset: Node = code.Memory(column=column, type=number, address=operand.address, where=operand.where)
-        else:
-            assert isinstance(operand, code.Constant) and isinstance(operand.value, bytes)
-            offset = code.Number(column=column, value=int.from_bytes(operand.value, "little"))
-        add = operators.Arithmetic(column=column, op="+", left=node.address, right=offset, common=EXACT)
-        place = operators.Cast(column=column, type=U64, operand=add)
-        return self._checked(code.Memory(column=column, type=type.target, address=place, where=node.where))
+        if type.target.kind == "function" and self._is("("):
+            raise self.fail("a call goes before '.*' and '->*': it is written (object.*pointer)(ARGUMENTS)", column)
+        start = self._as_class(node, type.owner, column).address
+        if type.target.kind != "function":
+            place = self._moved(start, self._word_of(operand, 0, type.size, column), column)
+            return self._checked(code.Memory(column=column, type=type.target, address=place, where=node.where))
+        word = type.size // 2
+        moved = self._moved(start, self._word_of(operand, word, word, column), column)
+        this = calls.Once(column=column, type=pointer(type.owner, word), operand=moved)
+        function = calls.ByPointer(
+            column=column, type=U64, pointer=self._word_of(operand, 0, word, column), this=this, word=word
+        )
+        return self._checked(calls.Bound(column=column, type=type.target, address=function, where=LINEAR, this=this))
+
+    def _truth_of(self, node: Node) -> Node:
+        """A condition may be a pointer to a member, too: that of a function is 0 for none, that of data -1."""
+        if node.type.kind != "member" or node.type.target is None:
+            return super()._truth_of(node)
+        if node.type.target.kind == "function":
+            return self._word_of(node, 0, node.type.size // 2, node.column)
+        none = code.Number(column=node.column, type=self.abi.int, value=-1)
+        word = self._word_of(node, 0, node.type.size, node.column)
+        return operators.Comparison(column=node.column, type=self._truth, op="!=", left=word, right=none, common=EXACT)
+
+    def _word_of(self, operand: Node, at: int, size: int, column: int) -> Node:
+        """One of the numbers that a pointer to a member is made of."""
+        offset = code.Number(column=column, value=at)
+        return code.Part(column=column, type=integer("", size, signed=True), whole=operand, offset=offset)
+
+    def _moved(self, address: Node, by: Node, column: int) -> Node:
+        add = operators.Arithmetic(column=column, op="+", left=address, right=by, common=EXACT)
+        return operators.Cast(column=column, type=U64, operand=add)
+
+    def _as_class(self, node: code.Memory, wanted: CType, column: int) -> code.Memory:
+        """An object as the part that is of a base class, or as the object of a derived class that it is a part of."""
+        if node.type.same(wanted):
+            return node
+        way = node.type.resolved.way_to_base(wanted.resolved.given)
+        back = wanted.resolved.way_to_base(node.type.resolved.given)
+        if not way and (not back or any(base.virtual is not None for base in back)):
+            raise self.fail(f"a {node.type} is no {wanted}", column)
+        found: Node = node
+        for base in way:
+            found = self._field(found, base, column)
+        if not way:
+            distance = code.Number(column=column, value=-sum(base.offset for base in back))
+            place = self._moved(node.address, distance, column)
+            found = code.Memory(column=column, type=wanted, address=place, where=node.where)
+        assert isinstance(found, code.Memory)
+        return found
 
     def _member_address(self, column: int) -> Node | None:
         """``&Base::b``, a pointer to a member; None where something else is next. The "&" has been taken."""
@@ -241,7 +281,7 @@ class Classes(Initialisers):
             first = (methods[0].slot * word + 1).to_bytes(word, "little")
             return code.Constant(column=column, type=made, value=first + bytes(word))
         function = code.Symbol(column=column, type=U64, name=methods[0].symbol or f"{owner.given}::{name}")
-        return code.MemberFunction(column=column, type=made, function=function)
+        return calls.MemberFunction(column=column, type=made, function=function)
 
     def _by_operator(self, op: str, left: Node, right: Node | None, column: int) -> Node | None:
         """The function that an operator between these means, or before the first; None where there is none."""

@@ -54,6 +54,8 @@ class Generator:
         self.objects: dict[str, Any] = {}
         """Constants that are no integers, by the names that stand for them."""
         self.reads = False  # whether it reads memory
+        self.known: dict[Node, Code] = {}
+        """The temporaries that hold what has been worked out already."""
         self._temporaries = 0
 
     def temporary(self) -> str:
@@ -218,33 +220,6 @@ class IsVoid(Node):
         return Code(make.parameter("unset", self.name, self.column) + "()", 0, 1)
 
 
-class GuestCall(Node):
-    """``function(arguments)``: a function of the guest, run on its vCPU; ``takes`` are the types of the arguments."""
-
-    function: Node
-    arguments: tuple[Node, ...]
-    takes: tuple[CType, ...]
-
-    def parts(self) -> tuple[Node, ...]:
-        return self.function, *self.arguments
-
-    def emit(self, make: Generator) -> Code:
-        end = f"[:{self.type.size}]" if self.type.reference else ""  # behind it is what it refers to
-        return make.of_memory(self.bytes(make) + end, self.type)
-
-    def bytes(self, make: Generator) -> str:
-        """Source of what Context.call gives."""
-        make.reads = True
-        given = []
-        for node, type in zip(self.arguments, self.takes, strict=True):
-            code = node.emit(make)
-            if type.is_number:
-                code = make.in_memory(make.converted(code, node.type, type), type)
-            given.append(f"({make.held(type).text}, {code.text}), ")
-        result = make.held(self.type).text
-        return f"ctx.call({self.function.emit(make).text}, {result}, ({''.join(given)}))"
-
-
 class SizeOf(Node):
     """Size in bytes of a pointer in memory, in the mode the CPU is in; of ``operand``, which must be there."""
 
@@ -278,32 +253,6 @@ class Symbol(Node):
 
     def emit(self, make: Generator) -> Code:
         return Code(make.parameter("symbol", self.name, self.column), 0, MASK)
-
-
-class Bound(Node):
-    """A virtual member function of an object: ``function`` reads its address from the object's table."""
-
-    function: Node
-    this: Node
-
-    def parts(self) -> tuple[Node, ...]:
-        return self.function, self.this
-
-    def emit(self, make: Generator) -> Code:
-        return self.function.emit(make)
-
-
-class MemberFunction(Node):
-    """``&Base::plain``: a pointer to a member function that is not virtual."""
-
-    function: Node
-
-    def parts(self) -> tuple[Node, ...]:
-        return (self.function,)
-
-    def emit(self, make: Generator) -> Code:
-        size = self.type.size
-        return Code(f"({self.function.emit(make).text}).to_bytes({size}, 'little')")
 
 
 class Name(Node):

@@ -144,10 +144,11 @@ class CType:
         if self.given or self.target is None:
             return self.given + (f" {what}" if what else "")
         if self.kind in ("pointer", "member"):
-            space = " " if self.qualifiers else ""
+            qualifiers = self.qualifiers if self.kind == "pointer" else ""  # as gdb
+            space = " " if qualifiers else ""
             sign = "&&" if self.rvalue else "&" if self.reference else "*"
             scope = f"{self.owner.given}::" if self.owner is not None else ""
-            inner = f"{scope}{sign}{space}{self.qualifiers}{' ' if space and what and what[0] != '[' else ''}{what}"
+            inner = f"{scope}{sign}{space}{qualifiers}{' ' if space and what and what[0] != '[' else ''}{what}"
             bound = not self.target.given and self.target.kind in ("array", "function")
             return self.target.declaring(f"({inner})" if bound else inner)
         if self.kind == "array" and self.is_vector:

@@ -25,7 +25,7 @@ from types import CodeType
 from typing import Any
 
 from kvmdbg.errors import ExpressionError
-from kvmdbg.language import code, operators
+from kvmdbg.language import calls, code, operators
 from kvmdbg.language.abi import abi
 from kvmdbg.language.arithmetic import RUNTIME
 from kvmdbg.language.context import Context, Scope
@@ -78,7 +78,7 @@ class Expression:
             return self._in_memory(node, ctx)
         type = node.type
         if type.kind == "void":
-            if isinstance(node, code.GuestCall | operators.Discarded):
+            if isinstance(node, calls.GuestCall | operators.Discarded):
                 program.bind(ctx)()
             return Value(0, type)
         raw = program.bind(ctx)()
@@ -113,7 +113,7 @@ class Expression:
             place, data = ctx.source_variable(node.name)
             if place is None:
                 return _of_bytes(data, type, 0, None)
-        if isinstance(node, operators.Referred) and type.kind != "function":
+        if isinstance(node, calls.Referred) and type.kind != "function":
             both = Program(node.both, self._source).bind(ctx)()
             address = int.from_bytes(both[: -type.size or None], "little")
             found = _of_bytes(both[-type.size :], type, address, MemoryRef(address, type.size, node.where))

@@ -12,7 +12,6 @@ from kvmdbg.language.code import (
     BitField,
     Code,
     Generator,
-    GuestCall,
     Memory,
     Name,
     Node,
@@ -50,52 +49,6 @@ class Discarded(Node):
 
     def emit(self, make: Generator) -> Code:
         return self.operand.emit(make)
-
-
-class DynamicCast(Node):
-    """``dynamic_cast``: the address of the part that is ``wanted`` of the object at ``operand``, a pointer."""
-
-    operand: Node
-    wanted: CType
-    may_fail: bool
-
-    def parts(self) -> tuple[Node, ...]:
-        return (self.operand,)
-
-    def emit(self, make: Generator) -> Code:
-        said = self.operand.type.target
-        assert said is not None
-        types = f"{make.held(said).text}, {make.held(self.wanted).text}"
-        return Code(f"ctx.dynamic_cast({self.operand.emit(make).text}, {types}, {self.may_fail})", 0, MASK)
-
-
-class CallBytes(Node):
-    """What Context.call gives for a ``call``, as it is."""
-
-    call: GuestCall
-
-    def parts(self) -> tuple[Node, ...]:
-        return (self.call,)
-
-    def emit(self, make: Generator) -> Code:
-        return Code(self.call.bytes(make))
-
-
-class Referred(Memory):
-    """What a ``call`` has returned a reference to, as the function has left it; ``address`` is where, by a call of its
-    own, for what is done to the place."""
-
-    call: GuestCall
-
-    @property
-    def both(self) -> CallBytes:
-        """The bytes of the address, and those that are there."""
-        return CallBytes(column=self.column, type=self.type, call=self.call)
-
-    def emit(self, make: Generator) -> Code:
-        if self.type.kind == "function":
-            return super().emit(make)
-        return make.of_memory(f"{self.call.bytes(make)}[-{self.type.size}:]", self.type)
 
 
 class Unary(Node):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from kvmdbg.language import code, elements, functions, operators
+from kvmdbg.language import calls, code, elements, functions, operators
 from kvmdbg.language.classes import CASTS, Classes
 from kvmdbg.language.code import Node
 from kvmdbg.language.ctype import ADDRESS, EXACT, U64, CType, Member, array_of, integer, pointer
@@ -318,14 +318,13 @@ class Parser(Classes):
     def _called_with(self, node: Node, type: CType, given: list[Node], column: int) -> Node:
         """A call of a function of this type with these arguments."""
         assert type.target is not None
-        this = node.this if isinstance(node, code.Symbol | code.Bound) else None
-        if this is not None and not (type.parameters is not None and len(type.parameters) == len(given)):
-            given.insert(0, this)
-        if isinstance(node, code.Bound):
-            node = node.function
+        this = node.this if isinstance(node, code.Symbol | calls.Bound) else None
+        given = [this, *given] if this is not None else given
         wanted = type.parameters
         if wanted is not None and (len(given) < len(wanted) or (len(given) > len(wanted) and not type.takes_more)):
-            raise self.fail(f"the function takes {len(wanted)} arguments, {len(given)} were given", column)
+            own = 0 if this is None else 1
+            many = f"takes {len(wanted) - own} arguments, {len(given) - own} were given"
+            raise self.fail(f"the function {many}", column)
         for index, parameter in enumerate(wanted or ()):
             one = given[index]
             if parameter.reference and not one.type.reference:
@@ -343,9 +342,11 @@ class Parser(Classes):
                 takes[index] = one.type
         function = self._number_of(node)
         result = type.target
-        call = code.GuestCall(column=column, type=result, function=function, arguments=tuple(given), takes=tuple(takes))
+        call = calls.GuestCall(
+            column=column, type=result, function=function, arguments=tuple(given), takes=tuple(takes)
+        )
         if result.reference and result.target is not None:
-            return operators.Referred(
+            return calls.Referred(
                 column=column, type=result.target, where=LINEAR, reference=result, call=call,
                 address=operators.Cast(column=column, type=pointer(result.target, result.size), operand=call),
             )  # fmt: skip

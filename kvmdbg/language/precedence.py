@@ -179,6 +179,7 @@ class Operators(Declarators):
                 not cast
                 and not value.type.is_structure
                 and not elements.is_several(value.type)
+                and value.type.kind != "member"
                 and not isinstance(value, code.Constant | code.Part | code.Chars | code.Items)
             ):
                 value = self._number_of(value)

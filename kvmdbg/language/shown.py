@@ -308,15 +308,15 @@ class Printer:
         if owner is None or target is None:
             return f"{number:#x}"
         if target.kind == "function":
-            slot, methods = number // self._word, owner.resolved.methods
-            found = next((one for one in methods if one.virtual and one.slot == slot), None)
-            if number & 1 and found is not None:
-                return f"&virtual {owner.given}::{found.name}({', '.join(map(str, (found.type.parameters or [])[1:]))})"
-            return f"({type}) {self.address(number)}" if number else "NULL"
+            further = signed(int.from_bytes(data[self._word :], "little"), self._word)
+            if number & 1 and (found := _virtual_at(owner.resolved, further, number // self._word)):
+                return f"&virtual {found}"
+            adjusted = f", this adjustment {further}" if further else ""
+            return f"({type.resolved}) {self.address(number)}{adjusted}" if number else "NULL"
         if number == (1 << 8 * self._word) - 1:
             return "NULL"
         name = _member_at(owner.resolved, number)
-        return f"&{owner.given}::{name}" if name else str(number)
+        return f"&{name}" if name else str(number)
 
     def _of_rust(self, type: CType, data: bytes, letter: str, depth: int) -> str:
         def show(inner: CType, part: bytes, deep: int) -> str:
@@ -383,15 +383,25 @@ def _characters(data: bytes, type: CType) -> list[int]:
 
 
 def _member_at(type: CType, offset: int) -> str:
-    """The name of the member at an offset of a class, or of a base of it."""
+    """The name of the member at an offset of a class, or of a base of it, with the class that has it."""
     for one in type.members:
-        if one.name[:1] != "<" and one.offset == offset and not one.made:
-            return one.name
+        if one.name[:1] not in ("", "<") and one.offset == offset and not one.made:
+            return f"{type.given}::{one.name}"
     for one in type.bases:
         inside = one.virtual is None and one.offset <= offset < one.offset + one.type.size
         if inside and (found := _member_at(one.type.resolved, offset - one.offset)):
             return found
     return ""
+
+
+def _virtual_at(type: CType, offset: int, slot: int) -> str:
+    """The virtual function at a place of the table of the class, or the base of it, that is at an offset."""
+    for one in type.methods if not offset else ():
+        if one.virtual and one.slot == slot:
+            return f"{type.given}::{one.name}({', '.join(map(str, (one.type.parameters or [])[1:]))})"
+    inside = [one for one in type.bases if one.virtual is None and one.offset <= offset < one.offset + one.type.size]
+    found = (_virtual_at(one.type.resolved, offset - one.offset, slot) for one in inside)
+    return next((one for one in found if one), "")
 
 
 def _one_byte(number: int, is_signed: bool) -> int:
