@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from ctypes import addressof, c_char
 from typing import TYPE_CHECKING
 
@@ -40,13 +40,11 @@ class ScratchMemory:
         for slot, region in enumerate(regions):
             copy = _copy_of(region)
             self._copies.append((region.address, region.end, region.rom, copy))
-            for address, byte in hidden.items():
-                if region.address <= address < region.end:
-                    copy[address - region.address] = byte
-            anchor = c_char.from_buffer(copy)
-            flags = abi.KVM_MEM_READONLY if region.rom else 0
-            vm.set_memory_region(slot, region.address, region.size, addressof(anchor), flags)
-            del anchor
+            at = addressof(c_char.from_buffer(copy))
+            vm.set_memory_region(slot, region.address, region.size, at, abi.KVM_MEM_READONLY if region.rom else 0)
+        for address, byte in hidden.items():
+            with suppress(MemoryFault):
+                self.write(address, bytes((byte,)))
 
     def _at(self, address: int, size: int) -> tuple[mmap.mmap, int, bool]:
         for begin, end, read_only, copy in self._copies:
