@@ -183,7 +183,7 @@ class Batch:
         self.interpreter = Interpreter(session, all_commands=False)
         self.interpreter.gdb = self.gdb
         self.interpreter.on_event = self._event
-        self.interpreter.on_background_stop = self._background_stops.append
+        self.interpreter.runs.on_background_stop = self._background_stops.append
         session.listeners.on_warning(self._warned)
         self.out.width = lambda: self.interpreter.columns()
         self.interpreter.shows_python = python

@@ -56,5 +56,5 @@ def return_(dbg: Interpreter, value: ValueArg = "") -> Result | None:
     if not dbg.asks("Make the selected function return now?"):
         return None
     dbg.session.calls.leave(number)
-    dbg.remember_place()
+    dbg.runs.remember_place()
     return frame(dbg)

@@ -56,8 +56,8 @@ class Examined:
 
 def examined(dbg: Interpreter) -> Examined:
     found = dbg.kept(Examined)
-    if found.stop != dbg.stops:
-        found.go_on(dbg.stops)
+    if found.stop != dbg.runs.stops:
+        found.go_on(dbg.runs.stops)
     return found
 
 
@@ -242,7 +242,7 @@ def hexdump(dbg: Interpreter, address: AddressArg | None = None, length: LengthA
 
 def hex_dump(dbg: Interpreter, address: int, data: bytes, space: str = "linear") -> HexDump:
     """Bytes with those marked that differ from what was shown of the same range at an earlier stop."""
-    key, now, ranges = (space, address, len(data)), dbg.stops, examined(dbg).ranges
+    key, now, ranges = (space, address, len(data)), dbg.runs.stops, examined(dbg).ranges
     known = ranges.pop(key, None)
     before = data if known is None else known.before if known.stop == now else known.data
     ranges[key] = ShownMemory(now, data, before)

@@ -333,7 +333,7 @@ def info_program(dbg: Interpreter) -> Result:
         vcpu = dbg.session.vcpu
         cs, ip = vcpu.cs_ip
         values |= {"mode": vcpu.mode.name, "at": f"{cs:04x}:{ip:x}, linear {vcpu.pc:#x}"}
-    values["last stop"] = dbg.last_stop.describe() if dbg.last_stop else "none yet"
+    values["last stop"] = dbg.runs.last_stop.describe() if dbg.runs.last_stop else "none yet"
     return Fields("", values)
 
 
@@ -357,5 +357,5 @@ def show_context(dbg: Interpreter, parts: PartsArg = "") -> Result:
     from kvmdbg.commands.settings import read_parts
 
     return Group(
-        tuple(part.content for part in context(dbg, read_parts(parts) if parts else CONTEXT_PARTS, dbg.last_stop))
+        tuple(part.content for part in context(dbg, read_parts(parts) if parts else CONTEXT_PARTS, dbg.runs.last_stop))
     )

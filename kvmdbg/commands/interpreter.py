@@ -7,17 +7,16 @@ interpreter a user, and nothing is global: what a command keeps between lines it
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from kvmdbg.commands.aliases import Aliases
 from kvmdbg.commands.defined import Macro, Macros
-from kvmdbg.commands.foreground import sigint_stops
 from kvmdbg.commands.places import Place, value_place
 from kvmdbg.commands.registry import REGISTRY, Candidate, Command, Later, Registry, Resolved
 from kvmdbg.commands.results import ExitLine, Message, Result, StopReport
+from kvmdbg.commands.runs import Runs
 from kvmdbg.commands.settings import Settings
 from kvmdbg.errors import KvmdbgError, UsageError
 
@@ -79,9 +78,7 @@ class Interpreter:
     """Commands on one session. See :meth:`execute`.
 
     ``on_event`` is called with results that come by themselves (a traced exit), from any thread;
-    ``on_background_stop`` with the Stop of a guest that was started with ``continue &``, ``on_foreign_stop`` with one
-    that another user of the session let run; ``gdb`` serves the session to gdb; ``confirm`` asks a question
-    before something is lost; ``attended`` is entered while the guest runs in the foreground; ``width`` gives the
+    ``gdb`` serves the session to gdb; ``confirm`` asks a question before something is lost; ``width`` gives the
     terminal's columns. ``all_commands``: import them now, and not when the first is needed that mostly is not.
     """
 
@@ -96,37 +93,24 @@ class Interpreter:
         self.registry = registry
         self.settings = Settings(session)
         session.convenience.setting = self._setting  # type: ignore[method-assign]
+        self.runs = Runs(session)
         self.macros = Macros()
         self.aliases = Aliases()
         self.log: Log | None = None  # where results go, too (`set logging`)
-        self.last_stop: Stop | None = None
         self.on_event: Callable[[Result], None] | None = None
-        self.on_background_stop: Callable[[Stop], None] | None = None
-        self.on_foreign_stop: Callable[[Stop], None] | None = None
         self.gdb: GdbServing | None = None
         self.confirm: Callable[[str], bool] = _agreed
-        self.attended: Callable[[], AbstractContextManager[object]] = nullcontext
         self.width: Callable[[], int] = lambda: 80
-        self.stopped_at: set[int] = set()  # linear addresses known to start an instruction
         self.host_allowed = True  # whoever types may reach files and commands of the host
         self.screen_taken = False  # something else than lines is on the terminal: programs may not write to it
         self.cancelled = False  # what is under way is to end, as another thread has it
         self.shows_python = False  # beside each command what it is in Python
         self.repeat_line = ""  # what an empty line runs
-        self.stops = 0  # how often the guest has stopped
         self._kept: dict[type, Any] = {}
-        self._pending: Stop | None = None
         self._in_stop_commands = False
         self._depth = 0
-        self._background = ""  # "running": a guest of `continue &`; "told": its stop went to on_background_stop
-        self._foreground = False
-        self._then: Callable[[Stop], Result | None] | None = None
-        self._background_lock = threading.Lock()
-        session.listeners.on_stop(self._stopped)
         session.listeners.on_note(self._noted)
         session.listeners.on_warning(self._warned)
-        if session.state == "stopped":
-            self.remember_place()
 
     def _setting(self, name: str) -> tuple[Any, str] | None:
         """For ``$_gdb_setting``: the value of a setting, and how ``show`` says it."""
@@ -137,7 +121,8 @@ class Interpreter:
 
     def close(self) -> None:
         """Stop listening to the session; for interpreters that come and go while it lives."""
-        for callback in (self._stopped, self._noted, self._warned):
+        self.runs.close()
+        for callback in (self._noted, self._warned):
             self.session.listeners.remove(callback)
 
     # -- running lines -------------------------------------------------------------------------------------------
@@ -160,7 +145,7 @@ class Interpreter:
             results = self.run_line(text, more_lines)
             yield from results if self.log is None else self.log.copied(results)
         finally:
-            self._pending = None
+            self.runs.take_unreported()
 
     def run_line(self, line: str, more_lines: MoreLines | None = None) -> Iterator[Result]:
         """Run one line within another command's run. A line that ends with a backslash goes on in the next one."""
@@ -184,9 +169,8 @@ class Interpreter:
                     yield from self._run_command(one, more_lines)
         finally:
             self._depth -= 1
-        if self._pending is not None and not self._in_stop_commands:
-            stop, self._pending = self._pending, None
-            yield from self.report_stop(stop)
+        if not self._in_stop_commands and (unreported := self.runs.take_unreported()) is not None:
+            yield from self.report_stop(*unreported)
 
     def _in_our_words(self, text: str) -> list[str]:
         """The line, or the lines that it means where it begins with a word of another debugger's."""
@@ -265,7 +249,7 @@ class Interpreter:
                 if where:
                     error.args = (f"{where}:{start}: {error}",)
                 raise
-            if self._pending is not None:
+            if self.runs.has_unreported:
                 return  # within a breakpoint's commands the guest went on: the rest is dropped, as gdb does
 
     def read_body(self, more_lines: MoreLines | None, command: Command) -> list[str]:
@@ -307,73 +291,22 @@ class Interpreter:
             if not macro.name.startswith("hook"):
                 yield from self.hooks_of(macro.name, "hookpost-")
 
-    # -- the guest runs and stops --------------------------------------------------------------------------------
+    # -- what comes by itself ------------------------------------------------------------------------------------
 
-    def go(self, action: Callable[[], Stop | None], then: Callable[[Stop], Result | None] | None = None) -> None:
-        """Run the guest through ``action`` (session.run, step, …) in the foreground and report its stop afterwards.
-
-        ``then`` is given the stop and has what is to be shown behind its report.
-        """
-        self._foreground = True
-        try:
-            with self.attended(), sigint_stops(self.session):
-                self._pending = action()
-            self._then = then
-        finally:
-            self._foreground = False
-
-    def go_background(self) -> None:
-        """Let the guest run on; its stop goes to ``on_background_stop``."""
-        self._background = "running"
-        try:
-            self.session.resume()
-        except BaseException:
-            self._background = ""
-            raise
-
-    def remember_place(self) -> None:
-        """Keep where the guest stands, for the view of the code before it later on."""
-        if len(self.stopped_at) > 10_000:
-            self.stopped_at.clear()
-        self.stopped_at.add(self.session.vcpu.pc)
-
-    def take_over(self) -> bool:
-        """The stop of a guest that runs in the background will be reported by the caller, who is about to wait for it.
-
-        False when it has been given to ``on_background_stop`` already.
-        """
-        with self._background_lock:
-            before, self._background = self._background, ""
-        return before != "told"
-
-    def _stopped(self, stop: Stop) -> None:
-        if self.session.made("calls") and self.session.calls.calling:
-            return
-        self.stops += 1
-        with self._background_lock:
-            if self._background != "running":
-                tell = None if self._foreground or self._background else self.on_foreign_stop
-            else:
-                tell = self.on_background_stop
-                self._background = "told" if tell else "running"
-        if tell is not None:
-            tell(stop)
-
-    def report_stop(self, stop: Stop) -> Iterator[Result]:
-        """The report of a stop, then what the commands of the breakpoints that were hit give.
+    def report_stop(self, stop: Stop, then: Callable[[Stop], Result | None] | None = None) -> Iterator[Result]:
+        """The report of a stop, what ``then`` gives, then what the commands of the breakpoints that were hit give.
 
         When those commands let the guest run again, its next stop is reported the same way.
         """
         following: Stop | None = stop
         while following is not None:
-            self.last_stop = following
-            self.remember_place()
+            self.runs.last_stop = following
+            self.runs.remember_place()
             commands = [line for point in following.breakpoints for line in point.commands]
             silent = bool(commands) and commands[0] == "silent"
             yield from self.hooks_of("stop")
             if not silent:
                 yield self.registry.stop_report(self, following)
-            then, self._then = self._then, None
             if then is not None and (result := then(following)) is not None:
                 yield result
             yield from self.hooks_of("stop", "hookpost-")
@@ -384,7 +317,7 @@ class Interpreter:
                     yield from self.run_lines(commands[1:] if silent else commands, "breakpoint commands")
                 finally:
                     self._in_stop_commands = False
-                following, self._pending = self._pending, None
+                following, then = self.runs.take_unreported() or (None, None)
 
     def show_exit(self, one: Seen) -> None:
         """A traced exit, as it happens."""

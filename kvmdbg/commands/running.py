@@ -22,7 +22,7 @@ StepsArg = Annotated[int, NumberType("COUNT", least=1)]
 def continue_guest(dbg: Interpreter, background: bool) -> Result | None:
     """Let the guest go on, in the foreground until it stops or at once back to the prompt."""
     if background:
-        dbg.go_background()
+        dbg.runs.go_background()
         return Message("The guest runs in the background; interrupt stops it.")
     settings = dbg.settings
     limits = {
@@ -30,7 +30,7 @@ def continue_guest(dbg: Interpreter, background: bool) -> Result | None:
         "exits": settings["limit-exits"] or None,
         "instructions": settings["limit-instructions"] or None,
     }
-    dbg.go(lambda: dbg.session.run(**limits))
+    dbg.runs.go(lambda: dbg.session.run(**limits))
     return None
 
 
@@ -52,7 +52,7 @@ def continue_(dbg: Interpreter, count: StepsArg = 1, background: BackgroundArg =
         _wait(dbg)
         return None
     if count > 1:
-        points = dbg.last_stop.breakpoints if dbg.last_stop else ()
+        points = dbg.runs.last_stop.breakpoints if dbg.runs.last_stop else ()
         if not points:
             raise KvmdbgError(f"continue {count}: the guest does not stand at a breakpoint")
         points[0].ignore = count - 1
@@ -68,7 +68,7 @@ def move(
         with dbg.session.world.limited(dbg.settings["limit-time"]):
             return action()
 
-    dbg.go(limited, then)
+    dbg.runs.go(limited, then)
 
 
 def _wait(dbg: Interpreter) -> None:
@@ -80,8 +80,9 @@ def _wait(dbg: Interpreter) -> None:
         except KeyboardInterrupt:
             return dbg.session.interrupt()
 
-    if dbg.take_over():
-        dbg.go(wait)
+    with dbg.runs.taken_over() as untold:
+        if untold:
+            dbg.runs.go(wait)
 
 
 @command("run", aliases=("r",), group="running", example="run", py="dbg.run()")
@@ -94,14 +95,14 @@ def run(dbg: Interpreter, background: BackgroundArg = False) -> Result | None:
     if not dbg.session.fresh:
         if dbg.session.state != "dead" and not dbg.asks("Start the guest again from the beginning?"):
             return None
-        dbg.take_over()
         _load_again(dbg)
     return continue_guest(dbg, background)
 
 
 def _load_again(dbg: Interpreter) -> None:
     """Breakpoints count from 0 again, as in gdb."""
-    dbg.session.restart()
+    with dbg.runs.taken_over():
+        dbg.session.restart()
     for point in dbg.session.breakpoints:
         point.hits = 0
 
@@ -117,10 +118,9 @@ def restart(dbg: Interpreter) -> Result | None:
     """Load the image again and stop at its entry; breakpoints, watchpoints and displays stay."""
     if not dbg.session.fresh and dbg.session.state == "running" and not dbg.asks("Restart the guest that runs?"):
         return None
-    dbg.take_over()
     _load_again(dbg)
-    dbg.remember_place()
-    dbg.last_stop = None
+    dbg.runs.remember_place()
+    dbg.runs.last_stop = None
     return Message(f"The guest is loaded again and stands at {dbg.session.vcpu.pc:#x}.")
 
 
@@ -129,9 +129,9 @@ def kill(dbg: Interpreter) -> Result | None:
     """End the guest. Its image can be started again with run or restart; breakpoints stay."""
     if dbg.session.state != "dead" and not dbg.asks("Kill the guest?"):
         return None
-    dbg.take_over()
-    dbg.session.kill()
-    dbg.last_stop = None
+    with dbg.runs.taken_over():
+        dbg.session.kill()
+    dbg.runs.last_stop = None
     return Message("The guest is gone; run starts it again.")
 
 
@@ -288,6 +288,7 @@ def interrupt(dbg: Interpreter) -> Result | None:
     """Stop a guest that runs in the background."""
     if dbg.session.state != "running":
         return Message("The guest does not run.")
-    if dbg.take_over():
-        dbg.go(dbg.session.interrupt)
+    with dbg.runs.taken_over() as untold:
+        if untold:
+            dbg.runs.go(dbg.session.interrupt)
     return None

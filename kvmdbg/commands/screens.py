@@ -58,6 +58,7 @@ def screen_live(dbg: Interpreter) -> Result | None:
         show()
         return dbg.session.interrupt()
 
-    if dbg.take_over():
-        dbg.go(action)
+    with dbg.runs.taken_over() as untold:
+        if untold:
+            dbg.runs.go(action)
     return None

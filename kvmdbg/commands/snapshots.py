@@ -43,11 +43,11 @@ def snapshot_save(dbg: Interpreter, name: NewNameArg) -> Result:
 )
 def snapshot_restore(dbg: Interpreter, name: NameArg) -> Result:
     """Go back to a moment that was saved. Breakpoints, watchpoints and hooks stay as they are."""
-    dbg.take_over()
-    dbg.session.interrupt()
+    with dbg.runs.taken_over():
+        dbg.session.interrupt()
     back = dbg.session.snapshots.restore(name)
-    dbg.last_stop = None
-    dbg.remember_place()
+    dbg.runs.last_stop = None
+    dbg.runs.remember_place()
     label = address_label(dbg, back.pc)
     place = f"{back.pc:#x} {label}".strip()
     return Message(f"Back at snapshot {name}, {place}.", data={"name": name, "pc": back.pc})
@@ -129,8 +129,8 @@ def fork(dbg: Interpreter, count: TimesArg, *, body: list[str]) -> Iterator[Resu
         for variant in range(count):
             session.variables["variant"] = variant
             yield from dbg.run_lines(body, f"fork {variant}")
-            dbg.take_over()
-            stop = session.interrupt()
+            with dbg.runs.taken_over():
+                stop = session.interrupt()
             text = stop.describe() if stop is not None else "it did not run"
             rows.append((str(variant), text))
             data.append({"variant": variant, "stop": stop.to_json() if stop is not None else None})
@@ -138,5 +138,5 @@ def fork(dbg: Interpreter, count: TimesArg, *, body: list[str]) -> Iterator[Resu
     finally:
         session.interrupt()
         session.snapshots.put_back(here)
-        dbg.last_stop = None
+        dbg.runs.last_stop = None
     yield Table("variants", ("$variant", "What stopped it"), tuple(rows), data=tuple(data), prose=True)

@@ -299,7 +299,7 @@ def instructions_before(dbg: Interpreter, pc: int, count: int) -> list[int]:
     starts = []
     if near is not None and 0 < near[1] <= 0x1000:
         starts.append(near[0].address)
-    starts += sorted(at for at in dbg.stopped_at if 0 < pc - at <= count * LONGEST)
+    starts += sorted(at for at in dbg.runs.stopped_at if 0 < pc - at <= count * LONGEST)
     known = len(starts)
     starts += range(pc - min(pc, count * 5), pc)
     for number, start in enumerate(starts):

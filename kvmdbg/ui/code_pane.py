@@ -63,7 +63,7 @@ class SourcePane(CodePane):
         from kvmdbg.commands.examine import examined
 
         listed, current = examined(self.interpreter).source, self.current
-        frame = (self.interpreter.stops, self.session.frame.number, current)
+        frame = (self.interpreter.runs.stops, self.session.frame.number, current)
         if frame != self._frame:
             self._frame, self._listed = frame, listed
         if listed is not None and listed != self._listed:
@@ -124,7 +124,7 @@ class InstructionPane(CodePane):
         shown = views.code_lines(self.interpreter, before[0] if before else here, len(before) + max(BEFORE, 2 * height))
         code = Disassembly(shown, raw=True, syntax=self.interpreter.settings["disassembly-flavor"])
         found = lines_of(code, width)
-        self.places, self.middle, self.shown = [], 0, (self.interpreter.stops, frame.number, here)
+        self.places, self.middle, self.shown = [], 0, (self.interpreter.runs.stops, frame.number, here)
         for row, line in enumerate(found):
             text = "".join(part for _, part in line)
             match = _ADDRESS.search(text) if not text.lstrip().startswith(";") else None

@@ -120,13 +120,13 @@ class Shell:
         interpreter.width = lambda: shutil.get_terminal_size().columns
         interpreter.confirm = self.ask
         interpreter.on_event = self.console.show
-        interpreter.on_background_stop = self._stopped
-        interpreter.on_foreign_stop = self._foreign_stopped
+        interpreter.runs.on_background_stop = self._stopped
+        interpreter.runs.on_foreign_stop = self._foreign_stopped
         self.typing = None
         if self.prompt is not None:
             if sys.stdin.isatty():
                 self.typing = TypingThrough(self.session, self._keys_go, self._tell_keys, self._show_screen)
-                interpreter.attended = self.typing.taken
+                interpreter.runs.attended = self.typing.taken
             self.session.files.progress = ProgressLine(self.console.progress)
             self.console.on_partial = self.prompt.app.invalidate
             interpreter.kept(LiveScreen).show = self._live_screen
@@ -162,19 +162,20 @@ class Shell:
         from kvmdbg.ui.tui import Tui
 
         tui = Tui(self.interpreter, self.lines)
-        foreign, self.interpreter.on_foreign_stop = self.interpreter.on_foreign_stop, None
-        background, self.interpreter.on_background_stop = self.interpreter.on_background_stop, tui.stopped
+        runs = self.interpreter.runs
+        foreign, runs.on_foreign_stop = runs.on_foreign_stop, None
+        background, runs.on_background_stop = runs.on_background_stop, tui.stopped
         progress, self.session.files.progress = self.session.files.progress, tui.progress
-        attended, self.interpreter.attended = self.interpreter.attended, nullcontext
+        attended, runs.attended = runs.attended, nullcontext
         self.session.listeners.remove(self.console.guest)
         try:
             tui.run()
         finally:
-            self.interpreter.attended = attended
+            runs.attended = attended
             self.session.files.progress = progress
             self.session.listeners.on_output(self.console.guest)
-            self.interpreter.on_foreign_stop = foreign
-            self.interpreter.on_background_stop = background
+            runs.on_foreign_stop = foreign
+            runs.on_background_stop = background
         if tui.status is not None:
             raise Quit(tui.status)
 
@@ -391,7 +392,7 @@ class Shell:
             self._guarded(lambda report=report: self._show(report))  # type: ignore[misc]
         stop, self._foreign = self._foreign, None
         if stop is not None:
-            self.interpreter.last_stop = stop
+            self.interpreter.runs.last_stop = stop
             text = printable(stop.describe())
             self.console.show(Message(f"{text[0].upper()}{text[1:]}; another debugger had let the guest run."))
 
@@ -436,7 +437,7 @@ def run(interpreter: Interpreter, gdb: GdbService, *, color: bool | None = None,
             shell.execute("tui")
         except Quit as leave:
             return leave.status
-    elif interpreter.last_stop is None:
+    elif interpreter.runs.last_stop is None:
         shell.execute("context regs,code")
         shell.console.show(Message("The guest is loaded and has not run yet. Type help, or help keys; run starts it."))
     return shell.run()

@@ -32,8 +32,8 @@ def facts(dbg: Interpreter) -> list[str]:
         return [state]
     if len(session.vcpus) > 1:
         found.insert(0, f"vcpu {vcpu.index}")
-    if dbg.last_stop is not None:
-        text = printable(dbg.last_stop.describe())
+    if dbg.runs.last_stop is not None:
+        text = printable(dbg.runs.last_stop.describe())
         found.append(f"{text[:1].upper()}{text[1:]}")
     return found
 

@@ -311,7 +311,7 @@ class Tui:
     def stopped(self, stop: Stop) -> None:
         """On a vCPU's thread: a guest that ran in the background has stopped."""
         text = printable(stop.describe())
-        self.interpreter.last_stop = stop
+        self.interpreter.runs.last_stop = stop
         self.generation += 1
         self.show(Message(f"{text[:1].upper()}{text[1:]}."))
 

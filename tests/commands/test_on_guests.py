@@ -298,7 +298,7 @@ def test_kill_and_restart(hello: Typist) -> None:
 
 def test_background_run_and_interrupt(counter: Typist) -> None:
     stops: list[object] = []
-    counter.dbg.on_background_stop = stops.append
+    counter.dbg.runs.on_background_stop = stops.append
     counter.type("continue &")
     assert counter.dbg.session.state == "running"
     time.sleep(0.05)

@@ -46,7 +46,7 @@ def test_tokens_are_the_line(dbg: Interpreter, line: str) -> None:
 
 @pytest.mark.parametrize("width", [20, 60, 80, 200])
 def test_toolbar_fits(dbg: Interpreter, width: int) -> None:
-    if dbg.last_stop is None:
+    if dbg.runs.last_stop is None:
         list(dbg.execute("si"))
     text = "".join(fragment[1] for fragment in toolbar(dbg, width))
     assert len(text) < width
