@@ -131,7 +131,7 @@ def compared(op: str, left: Node, right: Node, column: int, abi: Abi) -> Node:
     common = _common(left.type, right.type, abi)
     if op not in ("==", "!="):
         raise Mismatch(f"'{op}' does not work with {common}")
-    left, right = converted(left, common), converted(right, common)
+    left, right = alike(left, right, abi)
     return Same(column=column, type=abi.int, left=left, right=right, negate=op == "!=")
 
 
@@ -139,6 +139,12 @@ def truth_of(node: Node, abi: Abi) -> Node:
     """Whether any part of it is not 0."""
     zero = Spread(column=node.column, type=node.type, operand=Number(column=node.column, type=abi.int, value=0))
     return Same(column=node.column, type=abi.int, left=node, right=zero, negate=True)
+
+
+def alike(one: Node, other: Node, abi: Abi) -> tuple[Node, Node]:
+    """Both as the type that they have in common, where one of them is several. Raises Mismatch."""
+    common = _common(one.type, other.type, abi)
+    return converted(one, common), converted(other, common)
 
 
 def negated(op: str, operand: Node, column: int, abi: Abi) -> Node:

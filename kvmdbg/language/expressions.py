@@ -68,7 +68,7 @@ class Expression:
 
     def _evaluated(self, node: code.Node, program: Program, ctx: Context) -> Value:
         if isinstance(node, operators.Ternary):  # has the type of the operand that counts, as in gdb
-            chosen = node.yes if Program(node.condition, self._source).bind(ctx)() else node.no
+            chosen = node.sides[0 if Program(node.condition, self._source).bind(ctx)() else 1]
             found = self._evaluated(chosen, Program(chosen, self._source), ctx)
             return Value(found.value, found.type, None, node.space, found.data)
         if isinstance(node, code.Comma):

@@ -172,9 +172,12 @@ class Arithmetic(Node):
 
 
 class Ternary(Node):
+    """``sides``: what was written, of which a whole expression is the one that counts."""
+
     condition: Node
     yes: Node
     no: Node
+    sides: tuple[Node, Node]
 
     def parts(self) -> tuple[Node, ...]:
         return self.condition, self.yes, self.no

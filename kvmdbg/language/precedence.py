@@ -204,9 +204,12 @@ class Operators(Declarators):
         self._nesting += 1
         no = self._ternary()
         self._nesting -= 1
-        texts = isinstance(yes, code.Constant) and isinstance(no, code.Constant)
-        alike = yes.type.same(no.type) and (yes.type.is_structure or elements.is_several(yes.type))
-        if not texts and not alike:
+        sides = yes, no
+        arrays = yes.type.kind == no.type.kind == "array" and not elements.is_several(yes.type)
+        texts = arrays and any(not isinstance(one, code.Memory) for one in sides)
+        if any(elements.is_several(one.type) for one in sides):
+            yes, no = self._alike(yes, no, column)
+        elif not texts and not (yes.type.same(no.type) and yes.type.is_structure):
             yes, no = self._number_of(yes), self._number_of(no)
         type = yes.type
         if not type.same(no.type) and type.is_number and no.type.kind != "pointer" != type.kind:
@@ -215,8 +218,15 @@ class Operators(Declarators):
             type = yes.type if yes.type.kind == "pointer" else no.type
         space = yes.space if yes.space == no.space else LINEAR
         return self._checked(
-            operators.Ternary(column=column, type=type, space=space, condition=condition, yes=yes, no=no)
+            operators.Ternary(column=column, type=type, space=space, condition=condition, yes=yes, no=no, sides=sides)
         )
+
+    def _alike(self, one: Node, other: Node, column: int) -> tuple[Node, Node]:
+        """Complex numbers or vectors, or one of them and a number, as what they have in common."""
+        try:
+            return elements.alike(one, other, self.abi)
+        except elements.Mismatch as error:
+            raise self.fail(str(error), column) from None
 
     def _binary(self, least: int) -> Node:
         node = self._unary()

@@ -65,6 +65,11 @@ whatis quad + 1|print -quads[1]|print (float)quads[1]|print/x quad|print -repeat
 print sixteen|print/x sixteen|print/d sixteen|print sixteen[0]|print -elements 3 -- sixteen
 print $_inferior|print $_gdb_setting("print elements")|print $_gdb_setting_str("print pretty")|whatis $_inferior
 print $_gdb_setting("print max-depth")|whatis $_gdb_setting("print pretty")|print $_gdb_setting("print union") + 1
+print 1? waves[0]: 1|print 0? waves[0]: 1|print 0? 1: waves[0]|whatis 1? waves[0]: 1|whatis 0? waves[0]: 1
+print 1? waves[1]: 2.5l|print (1? waves[0]: 1) + 1|print (0? 1: waves[0]) * 2i|print $_creal(1? waves[0]: 1)
+print waves[0] == (1? waves[0]: 1)|print 1? lanes: 1|print (0? lanes: 2) + lanes
+print 1? table: 0|print (0? 0: table)[1]|print *(1? table: 0)|print 1? table: table|print 0? table: 5
+print 1? "a": "bcd"
 printf "%ls|%d\n", wname, 5"""
 
 
