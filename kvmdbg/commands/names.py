@@ -157,17 +157,21 @@ def info_address(dbg: Interpreter, name: Annotated[str, RestType("NAME", "expres
     py="dbg.c_variables.seen_from(address).visible(parameters=False)",
 )
 def info_scope(dbg: Interpreter, location: LocationArg) -> Result:
-    """List the variables that code at a place sees of its function: arguments and locals, and their types (DWARF)."""
+    """List what code at a place sees of its function: arguments, locals, static variables, labels (DWARF)."""
     seen = dbg.session.c_variables.seen_from(location.address)
     try:
-        found = [*seen.visible(parameters=True), *seen.visible(parameters=False)]
+        variables = [*seen.visible(parameters=True), *seen.visible(parameters=False)]
     except UsageError:
-        found = []
-    rows = tuple(
-        (one.name, one.type.name, str(one.type.size), "argument" if one.is_parameter else "local") for one in found
-    )
+        variables = []
+    rows = []
+    for one in variables:
+        address = seen.place(one).address if one.is_static else None
+        kind = "argument" if one.is_parameter else "local" if address is None else "static"
+        rows.append((one.name, one.type.name, str(one.type.size), kind, "" if address is None else f"{address:#x}"))
+    labels = dbg.session.source.labels_at(location.address)
+    rows += [(name, "", "", "label", f"{address:#x}") for name, address in labels.items()]
     empty = f"Nothing local is known at {location.text}."
-    return Table(f"scope {location.text}", ("Name", "Type", "Bytes", "Kind"), rows, empty)
+    return Table(f"scope {location.text}", ("Name", "Type", "Bytes", "Kind", "Address"), tuple(rows), empty)
 
 
 def _from_here(path: str) -> str:

@@ -33,6 +33,11 @@ class Variable:
     line: int
     owner: int = 0
 
+    @property
+    def is_static(self) -> bool:
+        """Whether it is at one address (DW_OP_addr)."""
+        return isinstance(self.location, bytes) and self.location[:1] == b"\x03"
+
 
 @record
 class Function:
@@ -231,7 +236,7 @@ class DebugInfo:
     def inside(self, function: Function, name: str) -> Variable | None:
         """The variable of a function; of several one that stays where it is when the function is not running."""
         found = [one for one, _ in function.variables if one.name == name]
-        static = [one for one in found if isinstance(one.location, bytes) and one.location[:1] == b"\x03"]
+        static = [one for one in found if one.is_static]
         return next(iter(static or found), None)
 
     def variable_of_file(self, file: str, name: str) -> Variable | None:

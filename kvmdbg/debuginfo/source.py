@@ -176,6 +176,13 @@ class Source:
                     return chain, base
         return [], 0
 
+    def labels_at(self, address: int) -> dict[str, int]:
+        """The labels of C that code at an address can go to, and where they are: those of its function, or of the
+        inlined copy of one."""
+        chain, base = self.blocks_at(address)
+        around = next((one for one in reversed(chain) if one.kind != "block"), None)
+        return {name: place + base for name, place in around.labels.items()} if around is not None else {}
+
     def function_name(self, address: int) -> str:
         """The function that the code at an address is of, inlined ones included; that of its symbol otherwise."""
         near = self._files.symbols.nearest(address)

@@ -67,6 +67,21 @@ def test_where_names_are_kept(debug: Open) -> None:
     assert [row.split()[0] for row in dbg.typed("info scope work").splitlines()[1:]] == ["n", "got", "i"][:2]
 
 
+@pytest.mark.parametrize("flags", ["", "-O1"])
+def test_a_scope_has_labels_and_static_variables(debug: Open, flags: str) -> None:
+    dbg = debug("labels.c", flags=flags)
+    for place in ("labels.c:4", "labels.c:9", "labels.c:17", "add", "labels.c:22"):
+        said = gdb(dbg.path, f"info scope {place}")
+        wanted = {
+            (name, address[0] if (address := re.findall("(?:label|storage) at address (0x\\w+)", rest)) else "")
+            for name, rest in re.findall(r"^Symbol (\w+) is (.*)", said, re.MULTILINE)
+            if name != "add"
+        }
+        rows = [row.split() for row in dbg.typed(f"info scope {place}").splitlines()[1:]]
+        assert {(row[0], row[-1] if row[-1].startswith("0x") else "") for row in rows} == wanted, place
+    assert "label" in dbg.typed("info scope add") and "static" in dbg.typed("info scope labels.c:9")
+
+
 def test_the_current_source(debug: Open) -> None:
     dbg = debug("kernel.c")
     said = dict(row.split(None, 1) for row in dbg.typed("break add", "run", "info source").splitlines()[1:])
