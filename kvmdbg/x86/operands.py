@@ -13,6 +13,7 @@ from typing import Any
 
 from kvmdbg.errors import MemoryFault
 from kvmdbg.record import record, replace
+from kvmdbg.x86.access_kinds import NO_ACCESS, READ, WRITE, kind_of, size_of
 from kvmdbg.x86.disasm import MAX_INSTRUCTION, STRINGS, Insn, decode, disassemble
 
 Registers = Callable[[str], int]
@@ -24,14 +25,9 @@ SWEPT = 64
 MOST_OF_OUTS = 5
 """Bytes of ``outs`` with a prefix of each kind: REP, a segment, the size of operand and of address."""
 MEM, REG, IMM = 3, 1, 2  # capstone's operand types
-READ, WRITE = 1, 2
 FROM_RSI = ("movs", "lods", "cmps", "outs")
 AT_RDI = ("movs", "stos", "cmps", "scas", "ins")
 """Stems of string instructions, by the registers that say where."""
-NO_ACCESS = frozenset(
-    ("lea", "nop", "prefetchnta", "prefetcht0", "prefetcht1", "prefetcht2", "prefetchw", "invlpg", "clflush")
-)
-"""Instructions whose memory operand is an address only."""
 
 
 @record
@@ -152,18 +148,17 @@ def accesses(code: bytes, address: int, bits: int, reg: Registers, stack_bits: i
             at = effective(insn, operand, address, bits, reg)
             if name in ("bt", "bts", "btr", "btc"):
                 at = _linear(at, _bit_offset(insn, bits, reg), bits)
-            size = SIZES.get(name) or operand.size or 8
-            if name in FAR_POINTERS:
-                size = insn.operands[0].size + 2
-            access = operand.access or (READ | WRITE)
-            if name in WRITES or name.startswith("set"):
-                access = WRITE
-            elif name in READ_WRITES:
-                access = READ | WRITE
-            elif name in READS:
-                access = READ
-            found.append(Access(at, size, bool(access & READ), bool(access & WRITE), segment_of(insn, operand, bits)))
+            size = size_of(insn, operand, name, _operand_bits(insn, bits), reg)
+            kind = kind_of(insn, operand, name)
+            found.append(Access(at, size, bool(kind & READ), bool(kind & WRITE), segment_of(insn, operand, bits)))
     found += _stack(insn, name, bits, reg, stack_bits or bits)
+    if name in ("maskmovq", "maskmovdqu", "vmaskmovdqu"):
+        segment = _override(insn)
+        at = _linear(_base(reg, segment, bits), reg("rdi") & _mask(_address_bits(insn, bits)), bits)
+        found.append(Access(at, int(insn.operands[0].size), False, True, segment))
+    if name == "movdir64b":
+        at = _linear(_base(reg, "es", bits), _value(reg, insn.reg_name(insn.operands[0].reg)), bits)
+        found.append(Access(at, 64, False, True, "es"))
     if name == "xlatb" and not found:
         at = _linear(
             _base(reg, "ds", bits), _value(reg, {16: "bx", 32: "ebx", 64: "rbx"}[bits]) + (reg("rax") & 255), bits
@@ -172,57 +167,10 @@ def accesses(code: bytes, address: int, bits: int, reg: Registers, stack_bits: i
     return found
 
 
-SIZES = {
-    "fxsave": 512,
-    "fxrstor": 512,
-    "fxsave64": 512,
-    "fxrstor64": 512,
-}
-"""What capstone does not know, or takes for the operand size."""
-FAR_POINTERS = frozenset(("lds", "les", "lss", "lfs", "lgs"))
-READ_WRITES = frozenset(("rol", "ror", "rcl", "rcr", "cmpxchg", "cmpxchg8b", "cmpxchg16b"))
-"""Where capstone has forgotten the write."""
-WRITES = frozenset(
-    [
-        "sgdt",
-        "sidt",
-        "fxsave",
-        "fxsave64",
-        "xsave",
-        "xsave64",
-        "xsaveopt",
-        "fnstenv",
-        "fnsave",
-        "fnstcw",
-        "fnstsw",
-        "stmxcsr",
-        "fst",
-        "fstp",
-        "fist",
-        "fistp",
-    ]
-)
-READS = frozenset(
-    [
-        "lgdt",
-        "lidt",
-        "fxrstor",
-        "fxrstor64",
-        "xrstor",
-        "xrstor64",
-        "cmp",
-        "test",
-        "push",
-        "call",
-        "jmp",
-        "lcall",
-        "ljmp",
-        "ldmxcsr",
-        "fldcw",
-        "bound",
-        "bt",
-    ]
-)
+def _override(insn: Any) -> str:
+    """The segment register of an operand at DS:SI or DS:DI, after the instruction's prefixes."""
+    prefixes = {0x2E: "cs", 0x36: "ss", 0x3E: "ds", 0x26: "es", 0x64: "fs", 0x65: "gs"}
+    return prefixes.get(insn.prefix[1], "ds")
 
 
 def _string(insn: Any, stem: str, bits: int, reg: Registers) -> list[Access]:
@@ -230,7 +178,7 @@ def _string(insn: Any, stem: str, bits: int, reg: Registers) -> list[Access]:
     if insn.prefix[0] in (0xF2, 0xF3) and reg("rcx") & _mask(width) == 0:
         return []
     size = {"b": 1, "w": 2, "d": 4, "q": 8}[insn.mnemonic[-1]]
-    override = {0x2E: "cs", 0x36: "ss", 0x3E: "ds", 0x26: "es", 0x64: "fs", 0x65: "gs"}.get(insn.prefix[1], "ds")
+    override = _override(insn)
     source = _linear(_base(reg, override, bits), reg("rsi") & _mask(width), bits)
     target = _linear(_base(reg, "es", bits), reg("rdi") & _mask(width), bits)
     found = []
@@ -281,6 +229,11 @@ def repetition(code: bytes, bits: int, reg: Registers) -> Repetition | None:
     pointers = [name for name, stems in (("rsi", FROM_RSI), ("rdi", AT_RDI)) if stem in stems]
     wraps = count > 1 and any(not 0 <= (reg(name) & mask) + stride * (count - 1) <= mask for name in pointers)
     return Repetition(count, mask, stride, zero, wraps)
+
+
+def _operand_bits(insn: Any, bits: int) -> int:
+    """The operand size of an instruction that has 32 bits in 64-bit code."""
+    return 16 if (bits == 16) != (insn.prefix[2] == 0x66) else 32
 
 
 def _operand_bytes(insn: Any, bits: int) -> int:
