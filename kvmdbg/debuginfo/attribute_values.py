@@ -29,9 +29,16 @@ def member_offset(value: int | list[int]) -> int:
     return number
 
 
+def constant_bytes(value: int | bytes | list[int], size: int) -> bytes:
+    """A constant as it is in memory; a text may be given without the zeros behind it."""
+    if isinstance(value, bytes | list):
+        return bytes(value).ljust(size, b"\0")
+    return (value & (1 << 8 * size) - 1).to_bytes(size, "little")
+
+
 def implicit_value(value: int | bytes | list[int], size: int) -> bytes:
     """The expression of a place that is nowhere, with this value: DW_OP_implicit_value, its length and its bytes."""
-    data = bytes(value) if isinstance(value, bytes | list) else (value & (1 << 8 * size) - 1).to_bytes(size, "little")
+    data = constant_bytes(value, size)
     return bytes((0x9E, len(data) & 0x7F)) + data if len(data) < 0x80 else b""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from kvmdbg.debuginfo.attribute_values import LANGUAGES, SCOPED, member_offset, scope_of
+from kvmdbg.debuginfo.attribute_values import LANGUAGES, SCOPED, constant_bytes, member_offset, scope_of
 from kvmdbg.debuginfo.classes import access_of, ending_of, slot_of, virtual_base
 from kvmdbg.debuginfo.dwarf import Dwarf, place_of, text
 from kvmdbg.language.ctype import VOID, CType, Member, Method, Static, Variants, array_of
@@ -165,9 +165,12 @@ class TypeReader:
             elif child.tag in ("DW_TAG_member", "DW_TAG_variable") and (
                 child.tag == "DW_TAG_variable" or "DW_AT_external" in attributes
             ):
-                value = attributes.get("DW_AT_const_value")
-                known = int(value.value) if value is not None and isinstance(value.value, int) else None
-                name, type_ = text(child, "DW_AT_name"), self._type_at(child)
+                name, type_, value = (
+                    text(child, "DW_AT_name"),
+                    self._type_at(child),
+                    attributes.get("DW_AT_const_value"),
+                )
+                known = constant_bytes(value.value, type_.size) if value is not None else b""
                 made.statics.append(Static(name, type_, access, len(made.members), known))
             elif child.tag == "DW_TAG_member":
                 is_made = "DW_AT_artificial" in attributes

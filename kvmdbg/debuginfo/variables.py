@@ -418,11 +418,14 @@ class Variables:
             self._read, self.label, style, word=word, static=self._static_member, class_named=self.type
         )  # fmt: skip
 
-    def _static_member(self, name: str) -> int | None:
-        """Where a static member of a class is."""
+    def _static_member(self, name: str) -> tuple[int | None, bytes] | None:
+        """Where a static member of a class is, and its bytes."""
         found = self.find(name)
+        if found is None or found.name != name.rpartition("::")[2]:
+            return None
         with suppress(NotThere, MemoryFault):
-            return self.place(found).address if found is not None and found.name == name.rpartition("::")[2] else None
+            place = self.place(found)
+            return place.address, self._bytes(place, found.type.size)
         return None
 
     def label(self, address: int) -> str:

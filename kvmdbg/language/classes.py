@@ -15,7 +15,7 @@ from kvmdbg.language.ctype import EXACT, U64, CType, Member, Method, Static, int
 from kvmdbg.language.initialisers import Initialisers
 from kvmdbg.language.objects import has_table
 from kvmdbg.language.overloads import Overload, best
-from kvmdbg.language.types import LINEAR
+from kvmdbg.language.types import LINEAR, raw_of
 
 CASTS = frozenset(["static_cast", "reinterpret_cast", "const_cast"])
 _NESTED = re.compile(r"(?:::\w+)+")
@@ -71,9 +71,12 @@ class Classes(Initialisers):
         declared = self._scope.variable(name) if self._scope is not None else None
         if declared is not None:
             return self._declared(name, declared, column)
-        if member.value is None:
+        if not member.data:
             raise self.fail(f"{name} is in none of the program's files", column)
-        return code.Number(column=column, type=member.type, value=member.value)
+        value = raw_of(member.data, member.type)
+        if member.type.is_number and isinstance(value, int):
+            return code.Number(column=column, type=member.type, value=value)
+        return code.Constant(column=column, type=member.type, value=value)
 
     def _method(self, node: Node, methods: Sequence[Method], column: int) -> Node:
         """A member function of an object: of several of that name the one that takes what follows."""

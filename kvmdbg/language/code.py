@@ -11,9 +11,8 @@ from functools import cached_property
 from typing import Any, NamedTuple, dataclass_transform
 
 from kvmdbg.language.ctype import EXACT, CType
-from kvmdbg.language.floats import Extended
 from kvmdbg.language.places import SEGMENT_REGISTERS, static_type
-from kvmdbg.language.types import LEAST, LINEAR, MASK
+from kvmdbg.language.types import LEAST, LINEAR, MASK, Raw
 
 
 class Code(NamedTuple):
@@ -166,9 +165,9 @@ class Number(Node):
 
 
 class Constant(Node):
-    """A floating point number, or the characters of a text."""
+    """A floating point number, the characters of a text, the bytes of a structure."""
 
-    value: float | Extended | bytes
+    value: Raw
 
     def emit(self, make: Generator) -> Code:
         return make.held(self.value)

@@ -31,14 +31,14 @@ class Member:
 
 @record
 class Static:
-    """A member of a class that is there once: ``before`` so many of its other members. ``value`` is that of a constant
-    which is in no memory."""
+    """A member of a class that is there once: ``before`` so many of its other members. ``data`` are the bytes of a
+    constant which is in no memory."""
 
     name: str
     type: CType
     access: str
     before: int
-    value: int | None = None
+    data: bytes = b""
 
 
 @record

@@ -49,8 +49,8 @@ PLAIN = Style()
 class Printer:
     """Shows values; ``read`` gives memory at a linear address (MemoryFault), ``label`` names an address or gives "".
 
-    An address has ``word`` bytes. ``static`` gives the address of a static member by its name with its class, or None,
-    ``class_named`` a class by its name.
+    An address has ``word`` bytes. ``static`` gives the address of a static member by its name with its class, and its
+    bytes, or None, ``class_named`` a class by its name.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Printer:
         style: Style = PLAIN,
         *,
         word: int = 8,
-        static: Callable[[str], int | None] = lambda name: None,
+        static: Callable[[str], tuple[int | None, bytes] | None] = lambda name: None,
         class_named: Callable[[str], CType | None] = lambda name: None,
     ) -> None:
         self._read = read
@@ -286,14 +286,8 @@ class Printer:
         name = f"{type.resolved.given}::{one.name}"
         if name in self._within:
             return f"static {one.name} = <same as static member of an already seen type>"
-        at = self._static(name)
-        try:
-            data = self._read(at, one.type.size) if at is not None else None
-        except MemoryFault:
-            data = None
-        if data is None and one.value is not None:
-            data = (one.value & (1 << 8 * one.type.size) - 1).to_bytes(one.type.size, "little")
-        if data is None:
+        at, data = self._static(name) or (None, one.data)
+        if not data:
             return f"static {one.name} = <optimized out>"
         self._within.append(name)
         try:
