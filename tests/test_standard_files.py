@@ -75,6 +75,20 @@ def test_what_needs_no_guest_notices_it_too(options: str, tmp_path: Path) -> Non
     assert found.stdout in ("141\n", "0\n") and found.stderr == ""  # true may be slower
 
 
+@pytest.mark.kvm
+def test_a_check_that_cannot_be_told(tmp_path: Path) -> None:
+    expected = 'arguments = ["--load", "0x1000"]\noutput = "A"\n'
+    manifest = "".join(f'[[guest]]\nname = "{name}"\nimage = "guest.bin"\n{expected}' for name in "ab")
+    (tmp_path / "check.toml").write_text(manifest)
+    check = f'"{sys.executable}" -m kvmdbg check {tmp_path} -j 1'
+    found = shell(f"{check} >/dev/full", TALKER, tmp_path)
+    assert found.returncode == 1 and found.stderr == f"kvmdbg: {FULL}\n"
+    found = shell(f"{check} >&-", TALKER, tmp_path)
+    assert found.returncode == 1 and found.stderr == "kvmdbg: cannot write to the standard output: it is closed\n"
+    found = shell(f"{check} | head -1; echo ${{PIPESTATUS[0]}}", TALKER, tmp_path)
+    assert found.stdout.splitlines()[1:] == ["141"] and found.stderr == ""
+
+
 def test_an_error_is_no_traceback_on_a_closed_stderr(tmp_path: Path) -> None:
     assert shell("kvmdbg missing.bin 2>&-", b"", tmp_path).returncode == 1
     assert shell("kvmdbg --json missing.bin >/dev/full", b"", tmp_path).stderr == f"kvmdbg: {FULL}\n"

@@ -18,7 +18,7 @@ from typing import Any
 
 from kvmdbg import standard_files
 from kvmdbg.check.manifest import NAME, Case, Step, read
-from kvmdbg.check.report import Report, Result, write_junit
+from kvmdbg.check.report import Report, Result, Unread, write_junit
 from kvmdbg.errors import UsageError
 from kvmdbg.record import fields
 
@@ -75,13 +75,17 @@ def main(arguments: Sequence[str]) -> int:
             try:
                 for done in as_completed(running):
                     report.add(done.result())
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Unread):
                 pool.shutdown(cancel_futures=True)
-                return 130
+                raise
         if options.junit:
             ordered = sorted(report.results, key=lambda one: cases.index(one.case))
             write_junit(options.junit, ordered)
         return report.end()
+    except KeyboardInterrupt:
+        return 130
+    except Unread as unread:
+        return unread.status
     except UsageError as error:
         standard_files.say(f"kvmdbg: {error}")
         return 2

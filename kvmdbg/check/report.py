@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TextIO
 
+from kvmdbg import standard_files
 from kvmdbg.check.manifest import Case
 from kvmdbg.errors import UsageError
 from kvmdbg.printable import printable
@@ -25,6 +26,14 @@ class Result:
         if self.case.skip:
             return "skipped"
         return "FAILED" if self.problems else "ok"
+
+
+class Unread(Exception):
+    """stdout cannot be written, which has been told where it is news; ``status`` is the exit status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 class Report:
@@ -54,7 +63,10 @@ class Report:
         return 1 if failed or len(self.results) < self._total else 0
 
     def _say(self, text: str) -> None:
-        print(text, file=self._out, flush=True)
+        try:
+            print(text, file=self._out, flush=True)
+        except (OSError, ValueError) as error:
+            raise Unread(standard_files.lost(error)) from None
 
 
 def write_junit(path: str, results: Sequence[Result]) -> None:
