@@ -1,6 +1,7 @@
 """What a BIOS puts into a VGA adapter for each of its modes: registers and colours.
 
 Source: IBM PS/2 Hardware Interface Technical Reference, video subsystem: registers by mode, and the default colours.
+800 x 600 is VESA's mode 6Ah: 1056 dots by 628 lines with what is between the pictures (VESA's monitor timings, 60 Hz).
 """
 
 from __future__ import annotations
@@ -92,6 +93,11 @@ def _modes() -> list[Mode]:
             "5f 4f 50 82 54 80 bf 1f 00 41 00 00 00 00 00 00 9c 8e 8f 28 40 96 b9 a3 ff",
             "00 00 00 00 00 40 05 0f ff",
             "00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 41 00 0f 00 00", "256", 40, 25, 8, 320, 200, 256,
+        ),
+        _mode(
+            0x6A, 0xE3, "03 01 0f 00 06",
+            "7f 63 63 83 6b 1b 72 f0 00 60 00 00 00 00 00 00 59 8d 57 32 00 57 73 e3 ff",
+            _PLANES, f"{_EGA} 01 00 0f 00 00", "text", 100, 37, 16, 800, 600,
         ),
     ]  # fmt: skip
 

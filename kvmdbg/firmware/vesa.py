@@ -6,11 +6,15 @@ import struct
 
 from kvmdbg.devices.vbe import ADDRESS, MOST_WIDTH, SIZE, WINDOW, Vbe, bytes_of
 from kvmdbg.devices.vga import Vga
+from kvmdbg.devices.vga_modes import MODES as VGA_MODES
+from kvmdbg.devices.vga_modes import Mode
 from kvmdbg.errors import UsageError
 from kvmdbg.firmware import data_area as bda
 from kvmdbg.firmware.call import Call
 from kvmdbg.firmware.registry import service
 
+PLANES = 3
+"""Of the ways in which a mode has its pixels in memory: a bit each in four planes."""
 DONE, FAILED = 0x00, 0x01
 LINEAR, KEEPS, NUMBER = 0x4000, 0x8000, 0x1FF
 """In BX of function 02."""
@@ -25,11 +29,15 @@ SIZES = {
 }  # fmt: skip
 """The numbers of modes: VESA's own to 0x11b, those of QEMU's video BIOS beyond."""
 MODES = {number: (*size, bits) for size, kinds in SIZES.items() for bits, number in kinds.items()}
+PLANAR = {0x102: 0x6A}
+"""Modes of 16 colours, in the VGA's planes: VESA's number, and that of int 10h, AH=0."""
 MASKS = {15: (5, 10, 5, 5, 5, 0, 1, 15), 16: (5, 11, 6, 5, 5, 0, 0, 0), 24: (8, 16, 8, 8, 8, 0, 0, 0)}
 """Size and place of red, green, blue and what is reserved."""
 MASKS[32] = (*MASKS[24][:6], 8, 24)
 ATTRIBUTES = 0x9B
 """Of a mode: there, described, in colour, a picture, with linear memory."""
+PLANAR_ATTRIBUTES = 0x1F
+"""There, described, with text by the BIOS, in colour, a picture."""
 WINDOW_ATTRIBUTES = 7
 """It is there, to be read and written."""
 NAME = b"kvmdbg\0"
@@ -50,7 +58,7 @@ def vesa(call: Call) -> None:
 def _information(call: Call, vbe: Vbe) -> bool:
     at = call.far("es", call.di)
     is_long = call.read(at, 4) == b"VBE2"
-    modes = b"".join(number.to_bytes(2, "little") for number in sorted(MODES)) + b"\xff\xff"
+    modes = b"".join(number.to_bytes(2, "little") for number in sorted((*MODES, *PLANAR))) + b"\xff\xff"
     names = 0x22 + len(modes)
     segment = call.es
 
@@ -66,7 +74,11 @@ def _information(call: Call, vbe: Vbe) -> bool:
 
 
 def _mode_information(call: Call, vbe: Vbe) -> bool:
-    mode = MODES.get(call.cx & NUMBER)
+    number = call.cx & NUMBER
+    if number in PLANAR:
+        call.write(call.far("es", call.di), _planar_information(VGA_MODES[PLANAR[number]]))
+        return True
+    mode = MODES.get(number)
     if mode is None:
         return False
     width, height, bits = mode
@@ -81,8 +93,18 @@ def _mode_information(call: Call, vbe: Vbe) -> bool:
     return True
 
 
+def _planar_information(mode: Mode) -> bytes:
+    """One picture of four planes, whose 64 KiB are at 0xA0000 whole."""
+    block = struct.pack("<HBBHHHHIH", PLANAR_ATTRIBUTES, WINDOW_ATTRIBUTES, 0, 64, 64, WINDOW >> 4, 0, 0, mode.width // 8)
+    block += struct.pack("<HHBBBBBBBBB", mode.width, mode.lines, 8, mode.height, 4, 4, 1, PLANES, 0, 0, 1)
+    return block.ljust(256, b"\0")
+
+
 def _set_mode(call: Call, vbe: Vbe) -> bool:
     number, vga = call.bx & NUMBER, call.bios.device(Vga)
+    if number in PLANAR and call.bx & LINEAR:
+        return False
+    number = PLANAR.get(number, number)
     mode = MODES.get(number)
     if mode is None:
         if number >= 0x100 or vga is None:
@@ -109,7 +131,8 @@ def _get_mode(call: Call, vbe: Vbe) -> bool:
         linear = 0 if vbe.has_window else LINEAR
         call.bx = SIZES.get((vbe.width, vbe.height), {}).get(vbe.bits, NUMBER) | linear
     else:
-        call.bx = call.byte(bda.MODE)
+        number = call.byte(bda.MODE)
+        call.bx = next((one for one, of_vga in PLANAR.items() if of_vga == number), number)
     return True
 
 

@@ -204,12 +204,13 @@ def test_text_modes(adapter: Adapter, number: int, columns: int, rows: int) -> N
     [
         (4, (320, 200, 4)), (5, (320, 200, 4)), (6, (640, 200, 2)), (0x0D, (320, 200, 16)), (0x0E, (640, 200, 16)),
         (0x10, (640, 350, 16)), (0x11, (640, 480, 16)), (0x12, (640, 480, 16)), (0x13, (320, 200, 256)),
+        (0x6A, (800, 600, 16)),
     ],
 )  # fmt: skip
 def test_graphics_modes(adapter: Adapter, number: int, size: tuple[int, int, int]) -> None:
     adapter.vga.set_mode(number)
     assert not adapter.vga.is_text and adapter.vga.picture == size
-    assert adapter.ram.covered == ({GRAPHICS: 0x10000} if 0x0D <= number <= 0x12 else {})
+    assert adapter.ram.covered == ({GRAPHICS: 0x10000} if number >= 0x0D and number != 0x13 else {})
     mode = MODES[number]
     assert (mode.width, mode.lines) == size[:2]
 

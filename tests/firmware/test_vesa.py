@@ -6,10 +6,10 @@ import struct
 
 import pytest
 
-from kvmdbg.devices.display import large_picture
+from kvmdbg.devices.display import large_picture, picture
 from kvmdbg.devices.vbe import ADDRESS, Vbe
 from kvmdbg.devices.vga import Vga
-from kvmdbg.firmware.vesa import MODES
+from kvmdbg.firmware.vesa import MODES, PLANAR
 from tests.firmware.machine import Pc
 
 OK, FAILED, UNKNOWN = 0x004F, 0x014F, 0x01
@@ -49,9 +49,9 @@ def test_what_it_has(pc: Pc) -> None:
     signature, version, name, _, modes, blocks = struct.unpack("<4sHIIIH", pc.read(BLOCK, 20))
     assert (signature, version, blocks) == (b"VESA", 0x300, 256)
     assert pc.read(name, 7) == b"kvmdbg\0"
-    numbers = struct.unpack(f"<{len(MODES) + 1}H", pc.read(modes, 2 * len(MODES) + 2))
-    assert numbers == (*sorted(MODES), 0xFFFF)
-    assert {0x101, 0x103, 0x112, 0x115, 0x118} < set(numbers)
+    wanted = (*sorted((*MODES, *PLANAR)), 0xFFFF)
+    assert struct.unpack(f"<{len(wanted)}H", pc.read(modes, 2 * len(wanted))) == wanted
+    assert {0x101, 0x102, 0x103, 0x112, 0x115, 0x118} < set(wanted)
 
 
 def test_a_block_of_the_old_size(pc: Pc) -> None:
@@ -93,6 +93,41 @@ def test_colours(pc: Pc, number: int, data: int, colour: tuple[int, int, int]) -
     set_mode(pc, number | LINEAR)
     pc.write(ADDRESS, data.to_bytes(-(-MODES[number][2] // 8), "little"))
     assert pixel(pc, 0, 0) == colour
+
+
+def test_sixteen_colours(pc: Pc) -> None:
+    """800 x 600 pixels in four planes, which have no linear memory."""
+    assert vesa(pc, 1, cx=0x102, di=BLOCK) == OK
+    block = pc.read(BLOCK, 256)
+    attributes, _, _, granularity, size, segment = struct.unpack_from("<HBBHHH", block)
+    assert (attributes & 0x99, granularity, size, segment) == (0x19, 64, 64, WINDOW >> 4)
+    pitch, width, height, _, _, planes, bits, banks, model = struct.unpack_from("<HHHBBBBBB", block, 16)
+    assert (pitch, width, height, planes, bits, banks, model) == (100, 800, 600, 4, 4, 1, 3)
+    assert vesa(pc, 2, bx=0x102 | LINEAR) == FAILED
+    set_mode(pc, 0x101)
+    set_mode(pc, 0x102)
+    assert vesa(pc, 3) == OK
+    assert pc.bx == 0x102 and not vbe(pc).is_on
+    adapter = pc.bios.device(Vga)
+    assert adapter is not None
+    adapter.sequencer[2] = 4  # the plane of red
+    pc.bus.write_mmio(WINDOW + 100 * 599 + 99, 1, 1)
+    pc.call(0x10, ax=0x0C0E, bx=0, cx=3, dx=2)
+    shown = picture(adapter, pc.memory.read)
+    assert (shown.width, shown.height, shown.used) == (800, 600, 16)
+    assert (shown.rgb(599)[798:], shown.rgb(2)[3]) == ([(0, 0, 0), (170, 0, 0)], (255, 255, 85))
+    set_mode(pc, 0x102 | KEEPS)
+    assert picture(adapter, pc.memory.read).rgb(2)[3] == (255, 255, 85)
+
+
+def test_text_in_sixteen_colours(pc: Pc) -> None:
+    """The BIOS writes it, in 37 rows of 100 characters, which roll."""
+    set_mode(pc, 0x102)
+    for char in b"\r\n" * 37 + b" " * 99 + b"A":
+        pc.call(0x10, ax=0x0E00 | char, bx=4)
+    pc.call(0x10, ax=0x0200, bx=0, dx=35 << 8 | 99)
+    pc.call(0x10, ax=0x0800, bx=0)
+    assert pc.al == ord("A")
 
 
 def test_the_window(pc: Pc) -> None:
