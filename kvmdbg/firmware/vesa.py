@@ -95,8 +95,9 @@ def _mode_information(call: Call, vbe: Vbe) -> bool:
 
 def _planar_information(mode: Mode) -> bytes:
     """One picture of four planes, whose 64 KiB are at 0xA0000 whole."""
-    block = struct.pack("<HBBHHHHIH", PLANAR_ATTRIBUTES, WINDOW_ATTRIBUTES, 0, 64, 64, WINDOW >> 4, 0, 0, mode.width // 8)
-    block += struct.pack("<HHBBBBBBBBB", mode.width, mode.lines, 8, mode.height, 4, 4, 1, PLANES, 0, 0, 1)
+    block = struct.pack("<HBBHHHHI", PLANAR_ATTRIBUTES, WINDOW_ATTRIBUTES, 0, 64, 64, WINDOW >> 4, 0, 0)
+    block += struct.pack("<HHH", mode.width // 8, mode.width, mode.lines)
+    block += bytes((8, mode.height, 4, 4, 1, PLANES, 0, 0, 1))
     return block.ljust(256, b"\0")
 
 
