@@ -7,6 +7,7 @@ there are, and the words that come in an image's place.
 from __future__ import annotations
 
 import re
+import shlex
 from argparse import ArgumentParser
 
 from kvmdbg import demo, devices, loaders  # noqa: F401  the modules of the last two make themselves known
@@ -14,7 +15,12 @@ from kvmdbg.devices import registry as device_registry
 from kvmdbg.loaders import registry as loader_registry
 
 SHELLS = ("bash", "zsh", "fish")
-COMMANDS = ("demo", "check", "lockstep", "completions")
+COMMANDS = {
+    "demo": "open a guest that comes with kvmdbg",
+    "check": "run the guests of a folder and check what they print",
+    "lockstep": "run a guest on both engines and compare them",
+    "completions": "print a script like this one",
+}
 """Words that come in an image's place."""
 FILES = frozenset(
     "args bios cdrom commands disk disks floppy floppies fw_cfg guest initrd modules scripts symbols".split()
@@ -53,15 +59,15 @@ _kvmdbg_args() {{
 """,
     "fish": """
 function _kvmdbg_guest
-  printf '%s\\n' {commands}
+  printf '%s\\t%s\\n' {commands}
   __fish_complete_path (commandline -ct)
 end
 function _kvmdbg_args
   switch (commandline -opc)[2]
     case demo
-      printf '%s\\n' {demos}
+      printf '%s\\t%s\\n' {demos}
     case completions
-      printf '%s\\n' {shells}
+      printf '%s\\t\\n' {shells}
     case '*'
       __fish_complete_path (commandline -ct)
   end
@@ -84,12 +90,12 @@ def script(parser: ArgumentParser, shell: str) -> str:
             action.choices = list(loader_registry.formats())
         elif action.dest in FILES and "-ex" not in action.option_strings:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
+    demos = {"--list": "name them all", **{one.name: one.what for one in demo.DEMOS}}
     words = {
-        "commands": " ".join(COMMANDS),
-        "demos": " ".join(["--list", *(one.name for one in demo.DEMOS)]),
-        "shells": " ".join(SHELLS),
+        name: " ".join(f"{word} {shlex.quote(text)}" if shell == "fish" else word for word, text in found.items())
+        for name, found in (("commands", COMMANDS), ("demos", demos))
     }
-    text: str = shtab.complete(parser, shell, preamble=PREAMBLE[shell].format(**words))
+    text: str = shtab.complete(parser, shell, preamble=PREAMBLE[shell].format(**words, shells=" ".join(SHELLS)))
     if shell == "fish":  # -ex is one option, not two
         text = re.sub(r" -s (\w\w+)", r" -o \1", text)
     return text if text.endswith("\n") else f"{text}\n"

@@ -78,6 +78,14 @@ def test_fish_knows_short_options_of_several_letters(scripts: dict[str, Path]) -
     assert {"-ex", "-nx"} <= asked_of_fish(scripts["fish"], ["-"])
 
 
+def test_fish_says_what_the_words_mean(scripts: dict[str, Path]) -> None:
+    asked = "complete -C 'kvmdbg demo kernel'; complete -C 'kvmdbg lock'; complete -C 'kvmdbg completions z'"
+    shown = ran("fish", "--no-config", "-c", f"source {scripts['fish']}; {asked}", cwd=scripts["fish"].parent)
+    assert "kernel-O2\tthe same kernel, optimized: functions inlined, values in registers" in shown
+    assert "lockstep\trun a guest on both engines and compare them" in shown
+    assert "zsh" in shown.splitlines(), "and not what it means behind a script's name"
+
+
 def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.main(["completions", "bash"]) == 0
     assert "-F _shtab_kvmdbg kvmdbg" in capsys.readouterr().out
