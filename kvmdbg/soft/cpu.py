@@ -27,15 +27,18 @@ from kvmdbg.kvm.run_page import (
 from kvmdbg.machine import kick
 from kvmdbg.machine.cpu import CountReached
 from kvmdbg.soft import library
+from kvmdbg.soft.debug_moves import DR7_GD
 from kvmdbg.soft.devices import DeviceWindow
 from kvmdbg.soft.execute_registers import ExecuteRegisters
-from kvmdbg.soft.msr_instructions import MsrInstructions
+from kvmdbg.soft.guest_points import GuestPoints
+from kvmdbg.soft.held_places import HeldPlaces
+from kvmdbg.soft.in_instruction import InInstruction
 from kvmdbg.soft.nothing_done import may_be_begun_again, repeats_no_more
 from kvmdbg.soft.running import Running
-from kvmdbg.soft.state import CR2, EFLAGS, ERROR_CODE, GENERAL, IS_INT
+from kvmdbg.soft.state import CR2, DR6, DR7, EFLAGS, ERROR_CODE, IS_INT
 from kvmdbg.soft.strides import Strides
 from kvmdbg.soft.told_instructions import ToldInstructions
-from kvmdbg.x86.delivery import INT, INT1, INT3, INTO, Event, Refused
+from kvmdbg.x86.delivery import EXCEPTION, INT, INT1, INT3, INTO, Event, Refused
 from kvmdbg.x86.exceptions import Shutdown, dispatch
 from kvmdbg.x86.faults import PF, UD
 from kvmdbg.x86.faults import State as CpuState
@@ -51,9 +54,9 @@ SLICE_SECONDS = 0.001
 WINDOW_STEPS, WINDOW_SLICE = 2_000, 16
 """So many instructions are stepped while an interrupt waits to come in; then that many run between two looks, and
 twice as many after each sixteen looks in vain."""
-AMID_INSTRUCTION = frozenset(("breakpoint", "exception", "in", "invalid", "memory", "msr"))
+AMID_INSTRUCTION = frozenset(("breakpoint", "exception", "guest's breakpoint", "held", "in", "invalid", "memory"))
 """Why a run has ended with an instruction that is not done."""
-BEHIND_INSTRUCTION = frozenset(("in", "out", "told"))
+BEHIND_INSTRUCTION = frozenset(("data", "in", "out", "told"))
 """Why a run has ended that hooks end which are called in the middle of an instruction."""
 OPCODE_INT, OPCODE_INT1 = b"\xcd", b"\xf1"
 
@@ -78,8 +81,6 @@ class SoftCpu(Running):
         self._trapped: int | None = None
         """RFLAGS where the guest's own EFLAGS.TF brings a trap behind the instruction that has ended the run."""
         self._slice = FIRST_SLICE
-        self._answer: int | None = None
-        self._before_in = 0, 0
         self._before_refusal, self._flags_before = b"", 0
         self._repeat: Callable[[], bool] | None = None
         """Does the instruction of the last exit again, which has been answered."""
@@ -88,7 +89,9 @@ class SoftCpu(Running):
         self._set_hooks()
         self.execute_registers = ExecuteRegisters(self)
         self._told = ToldInstructions(self)
-        self.msrs = MsrInstructions(self)
+        self.places = HeldPlaces(self)
+        self._in = InInstruction(self)
+        self._points = GuestPoints(self)
 
     # --- hooks -------------------------------------------------------------------------------------
 
@@ -105,32 +108,43 @@ class SoftCpu(Running):
         hook(library.HOOK_INVALID, library.FOR_INVALID, self._on_invalid)
         hook(library.HOOK_MEMORY_INVALID, library.FOR_MEMORY, self._on_memory)
         hook(library.HOOK_INSN, library.FOR_OUT, self._on_out, library.INSN_OUT)
-        hook(library.HOOK_INSN, library.FOR_IN, self._on_in, library.INSN_IN)
 
     def end_with(self, *why: Any) -> None:
-        if self.why is None:
+        if self._goes_on:
             self.why, self._begun_at_end = why, self.vm.begun.value
         self._stop(self.vm.uc)
+
+    def end_behind(self, *why: Any) -> None:
+        if self._goes_on:
+            self.why, self._begun_at_end = why, self.vm.begun.value
+            self.vm.limit.value = self.vm.begun.value  # to stop unicorn here would leave the rest of it undone
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether nothing has ended the instruction at hand: data that it has accessed does so behind it."""
+        return self.why is None or self.why[0] == "data"
 
     def _on_interrupt(self, uc: int, number: int, data: int) -> None:
         self.state.save()
         flags = self.state.flags_amid(stepped=number == 1)
         if number == 1 and self.why is not None and self.why[0] in BEHIND_INSTRUCTION:
             self._trapped = flags
-        self.end_with("exception", number, flags)
+            self._stop(uc)
+        else:
+            self.end_with("exception", number, flags)
 
     def _on_invalid(self, uc: int, data: int) -> bool:
         self.end_with("invalid")
         return True
 
     def _on_memory(self, uc: int, kind: int, address: int, size: int, value: int, data: int) -> bool:
-        if self.why is None and self.vm.memory.lets_pass(kind, address, size):
+        if self._goes_on and self.vm.memory.lets_pass(kind, address, size):
             return True
         if self._loses_writes and kind == library.MEM_WRITE_PROT:
             self.pieces.append((address, size, value & (1 << 8 * size) - 1))
             self._lost.append((address, self.vm.memory.read(address, size)))
             return True
-        if self.why is None:
+        if self._goes_on:
             self.why = "memory", kind, address, size
             self.state.save()
             self._flags_before = self.state.flags_amid()
@@ -140,14 +154,6 @@ class SoftCpu(Running):
     def _on_out(self, uc: int, port: int, size: int, value: int, data: int) -> None:
         self.end_with("out", port & 0xFFFF, size, value)
 
-    def _on_in(self, uc: int, port: int, size: int, data: int) -> int:
-        if self._answer is not None:
-            return self._answer
-        self.state.save()
-        self._before_in = self.state.rip, self.state.u64[GENERAL // 8]
-        self.end_with("in", port & 0xFFFF, size)
-        return 0
-
     # --- running -----------------------------------------------------------------------------------
 
     def _take_kick(self) -> None:
@@ -156,20 +162,21 @@ class SoftCpu(Running):
             raise InterruptedError(errno.EINTR, "Interrupted")
 
     def take_changes(self) -> None:
+        self._points.take()
         if self.vm.code_changed:
-            self.msrs.code_changed()
+            self.places.code_changed()
         self.vm.drop_translations()
         self.flush_regs()
         if self.context_changed or self.vm.registers_touched:
             self.state.load()
             self.context_changed = self.vm.registers_touched = False
-        self.msrs.before_run()
+        self.places.before_run()
 
     def go(self, count: int) -> bool:
         vm, state = self.vm, self.state
         start = vm.library.quick.uc_emu_start if count == 1 else vm.library.start
         self.why = None
-        resumes = state.clear_resume_flag()
+        self.resumes = state.clear_resume_flag()
         while True:
             error = start(vm.uc, state.rip, 0, 0, count)
             state.save()
@@ -180,15 +187,15 @@ class SoftCpu(Running):
                 begun = self._begun_at_end  # unicorn may have begun one more, of which it has done nothing
             self.instructions += min(begun, count)
             done = begun - (begun > count or (self.why is not None and self.why[0] in AMID_INSTRUCTION))
-            resumes &= done == 0
-            if resumes:
+            self.resumes &= done == 0
+            if self.resumes:
                 state.u64[EFLAGS // 8] |= EFLAGS_RF
                 self._flags_before |= EFLAGS_RF
             elif done > 1:
                 state.clear_resume_flag()
-            if not self.msrs.found:
+            if not self.places.found:
                 return begun > count
-            self.msrs.hold()
+            self.places.hold()
             count -= begun
             if count <= 0:
                 return True
@@ -269,51 +276,40 @@ class SoftCpu(Running):
             self._take_trap()
             self.io_exit(1, *why[1:])
             return True
+        if word in ("data", "told"):
+            return self._take_trap() and not self.steps and self.deliver(Event.exception(1))
+        self._points.hit = 0  # it will be done again
         if word == "in":
-            return self._in_exit(why[1], why[2])
+            self._in.exit(why[1], why[2])
+            return True
         if word == "exception":
             return self._exception(*why[1:])
         if word == "memory":
             return self._refused(*why[1:])
-        if word == "told":
-            return self._take_trap() and not self.steps and self.deliver(Event.exception(1))
-        if word == "msr":
-            return self.msrs.execute()
+        if word == "held":
+            return self.places.execute()
         if word == "breakpoint":
             self.instructions -= 1
             self.debug_exit(1, why[1], self.execute_registers.armed.get(why[1], 0))
             return True
+        if word == "guest's breakpoint":
+            self.instructions -= 1
+            self.state.u64[DR6 // 8] |= why[1]
+            return self.deliver(Event.exception(1))
         return self._invalid()
 
     def _take_trap(self) -> bool:
         """Whether one waits now behind the instruction that has ended the run."""
-        if self._trapped is None:
+        if self._trapped is None and not self._points.hit:
             return False
-        self.state.flags, self._trapped = self._trapped, None
+        if self._trapped is not None:
+            self.state.flags, self._trapped = self._trapped, None
+        self.state.u64[DR6 // 8] |= self._points.hit
+        self._points.hit = 0
         self.context_changed = True
         self.waiting = Event.exception(1)
         self.entered_handler |= self.steps
         return True
-
-    # --- IN and OUT ---------------------------------------------------------------------------------
-
-    def _in_exit(self, port: int, size: int) -> bool:
-        """An IN has been done with a made-up value: it is taken back, and done again with the answer."""
-        self.instructions -= 1
-        rip, rax = self._before_in
-        self.state.rip, self.state.u64[GENERAL // 8] = rip, rax
-        self.context_changed = True
-        self._repeat = self._answer_in
-        self.io_exit(0, port, size, 0)
-        return True
-
-    def _answer_in(self) -> bool:
-        self._answer = int.from_bytes(self.io_data, "little")
-        try:
-            self.go(1)
-            return self.why is not None and self.ended(False)  # INS to a device runs once more, with the same answer
-        finally:
-            self._answer = None
 
     # --- exceptions and interrupts -----------------------------------------------------------------
 
@@ -364,6 +360,8 @@ class SoftCpu(Running):
         if memory.restartable and memory.guards_against(cpu, writes, found.change.reads):
             raise OSError(errno.EFAULT, "Bad address")
         self.waiting, self.entered_handler = None, True
+        if found.event.vector == 1 and found.event.kind in (EXCEPTION, INT1):
+            self.state.u64[DR7 // 8] &= ~DR7_GD
         for address, data in writes:
             memory.write_of_cpu(address, data)
         found.change.apply(cpu.regs, cpu.sregs, lambda linear, data: None)

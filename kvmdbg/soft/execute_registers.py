@@ -1,7 +1,10 @@
-"""Debug registers of the debugger's that end a run at an instruction: a hook of unicorn's is laid at each."""
+"""Debug registers that end a run at an instruction, the debugger's and the guest's own: a hook of unicorn's is laid at
+each.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from kvmdbg.kvm import abi
@@ -19,7 +22,9 @@ class ExecuteRegisters:
     def __init__(self, cpu: Running) -> None:
         self._cpu = cpu
         self.armed: dict[int, int] = {}
-        """Their bits in DR6, by address."""
+        """The debugger's: their bits in DR6, by address."""
+        self.guests: dict[int, int] = {}
+        """The same of the guest's own."""
         self._hooks: dict[int, int] = {}
         """Where a register is or was."""
         self._callback = library.FOR_CODE(self._reached)
@@ -29,9 +34,13 @@ class ExecuteRegisters:
 
     def ends_before(self, address: int) -> bool:
         """End the run there, from within a hook, where a register is."""
-        if address not in self.armed or self._cpu.steps:
+        cpu = self._cpu
+        if address in self.armed and not cpu.steps:
+            cpu.end_with("breakpoint", address)
+            return True
+        if address not in self.guests or (cpu.resumes and cpu.vm.begun.value == 1):
             return False
-        self._cpu.end_with("breakpoint", address)
+        cpu.end_with("guest's breakpoint", self.guests[address])
         return True
 
     def set(self, control: int, debugreg: tuple[int, ...]) -> None:
@@ -41,15 +50,25 @@ class ExecuteRegisters:
             for n in range(4):
                 if debugreg[7] >> 2 * n & 3 and not debugreg[7] >> 16 + 4 * n & 3:
                     self.armed[debugreg[n]] = self.armed.get(debugreg[n], 0) | 1 << n
+        self._lay()
+
+    def set_guests(self, points: dict[int, int]) -> None:
+        if bool(points) != bool(self.guests):
+            self._cpu.vm.code_changed = True  # each IRET is looked for while there are some
+        self.guests = points
+        self._lay()
+
+    def _lay(self) -> None:
         vm = self._cpu.vm
-        for address in self.armed.keys() - self._hooks.keys():
+        wanted = self.armed.keys() | self.guests.keys()
+        for address in wanted - self._hooks.keys():
             if len(self._hooks) >= MOST_HOOKS:
-                self._forget()
+                self._forget(wanted)
             self._hooks[address] = vm.library.hook(vm.uc, library.HOOK_CODE, self._callback, address, address)
             vm.code_changed = True
 
-    def _forget(self) -> None:
+    def _forget(self, wanted: AbstractSet[int]) -> None:
         """Hooks cost time where they are, though nothing is armed there."""
-        for address in self._hooks.keys() - self.armed.keys():
+        for address in self._hooks.keys() - wanted:
             self._cpu.vm.library.quick.uc_hook_del(self._cpu.vm.uc, self._hooks.pop(address))
             self._cpu.vm.registers_touched = True

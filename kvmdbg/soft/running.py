@@ -10,7 +10,7 @@ from kvmdbg.x86.delivery import Event
 
 if TYPE_CHECKING:
     from kvmdbg.soft.execute_registers import ExecuteRegisters
-    from kvmdbg.soft.msr_instructions import MsrInstructions
+    from kvmdbg.soft.held_places import HeldPlaces
 
 
 class Running(ExitPage):
@@ -24,7 +24,9 @@ class Running(ExitPage):
     """At which of them a free run ends."""
     pieces: list[tuple[int, int, int]]
     """Writes to devices by the instruction that is done: address, size, value."""
-    msrs: MsrInstructions
+    places: HeldPlaces
+    resumes: bool
+    """Whether EFLAGS.RF was set where unicorn's run began, and still counts."""
     execute_registers: ExecuteRegisters
 
     @property
@@ -50,6 +52,10 @@ class Running(ExitPage):
 
     def end_with(self, *why: Any) -> None:
         """End unicorn's run for this reason, from within a hook."""
+        raise NotImplementedError
+
+    def end_behind(self, *why: Any) -> None:
+        """End unicorn's run for this reason behind the instruction at hand, from within a hook for its accesses."""
         raise NotImplementedError
 
     def end_step(self, rip: int, before: bytes, own: int, exhausted: bool) -> None:

@@ -30,6 +30,7 @@ XMM_SIZE = 64
 XMM_END = XMM + 16 * XMM_SIZE
 XCR0 = 0x15B0
 ERROR_CODE, IS_INT, NEXT_RIP, DR, OLD_EXCEPTION = 0x1530, 0x1534, 0x1538, 0x1540, 0x15A0
+DR6, DR7 = DR + 6 * 8, DR + 7 * 8
 NO_EXCEPTION = (1 << 32) - 1
 TSC = 0x10
 MSRS = {
@@ -84,7 +85,7 @@ class State:
             raise NotSupportedHere("this unicorn keeps its state otherwise than 2.1.4: pip install 'unicorn==2.1.4'")
 
     def _is_as_known(self) -> bool:
-        known = self.u32[OLD_EXCEPTION // 4] == NO_EXCEPTION and self.u64[DR // 8 + 7] == 0x400
+        known = self.u32[OLD_EXCEPTION // 4] == NO_EXCEPTION and self.u64[DR7 // 8] == 0x400
         known &= self.u64[EFER // 8] == 0x500 and self.u64[CR0 // 8] == 0x11
         return known and self.u32[CC_OP // 4] == CC_OP_EFLAGS
 

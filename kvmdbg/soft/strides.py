@@ -30,7 +30,7 @@ class Strides:
         state, raw, words, vm = cpu.state, cpu.raw, cpu.words, cpu.vm
         run, save, regs_to, u64, at_rip = vm.library.quick.uc_emu_start, state.save, state.regs_to, state.u64, RIP // 8
         at_flags = EFLAGS // 8
-        uc, begun, found = vm.uc, vm.begun, cpu.msrs.found
+        uc, begun, found = vm.uc, vm.begun, cpu.places.found
         plain, stops, record = terms.plain, terms.stops, terms.record
         start, done = pc & ~0xFFF, 0
         last = start + terms.last
@@ -54,12 +54,12 @@ class Strides:
                 cpu.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
                 return done, None, before
             rip = u64[at_rip]
-            cpu.why, cpu.entered_handler = None, False
+            cpu.why, cpu.entered_handler, cpu.resumes = None, False, False
             if u64[at_flags] & EFLAGS_RF:
-                state.clear_resume_flag()
+                cpu.resumes = state.clear_resume_flag()
             run(uc, rip, 0, 0, 1)
             if found:
-                cpu.msrs.hold()
+                cpu.places.hold()
                 run(uc, rip, 0, 0, 1)
             save()
             cpu.instructions += 1

@@ -138,6 +138,7 @@ class SoftVm:
         self._slots: dict[int, tuple[int, int, int, int]] = {}
         self.begun = self._find_counter()
         """How many instructions the last run has begun; one more than its limit where it ended for that."""
+        self.limit = c_uint64.from_address(ctypes.addressof(self.begun) + 8)
 
     # --- memory ------------------------------------------------------------------------------------
 

@@ -1,0 +1,164 @@
+"""Instructions that unicorn is to be ended before, as it would do them otherwise, or alone: it tells of none of them.
+
+Where it translates code it is looked through for their bytes, and a hook laid on each place that may be one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_uint16, c_uint64, c_void_p
+from typing import TYPE_CHECKING
+
+from kvmdbg.soft import library
+from kvmdbg.soft.debug_moves import DebugMoves
+from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
+from kvmdbg.soft.nothing_done import PREFIXES, bits_of
+from kvmdbg.soft.registers import PAGE
+from kvmdbg.soft.state import DR6, EFLAGS
+from kvmdbg.x86.delivery import Event
+from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF
+
+if TYPE_CHECKING:
+    from kvmdbg.soft.running import Running
+
+FROM_DR, TO_DR = b"\x0f\x21", b"\x0f\x23"
+IRET = 0xCF
+
+
+class UcTb(ctypes.Structure):
+    """struct uc_tb: translated code at a linear address."""
+
+    _fields_ = (("pc", c_uint64), ("icount", c_uint16), ("size", c_uint16))
+
+
+FOR_TRANSLATED = ctypes.CFUNCTYPE(None, c_void_p, ctypes.POINTER(UcTb), ctypes.POINTER(UcTb), c_void_p)
+
+
+class HeldPlaces:
+    """Of the vCPU ``cpu``."""
+
+    def __init__(self, cpu: Running) -> None:
+        self._cpu, self._vm = cpu, cpu.vm
+        self._library, self._uc = cpu.vm.library, cpu.vm.uc
+        self._msrs, self._debug_moves = MsrInstructions(cpu, self._over), DebugMoves(cpu, self._over)
+        self.found: set[int] = set()
+        """Places that have just been translated, before anything there has run: ``hold`` has hooks laid on them."""
+        self._held: set[int] = set()
+        self._of_msrs: set[int] = set()
+        """Those of them that were RDMSR or WRMSR when they were last translated."""
+        self._lets_pass = False
+        self._length = 0
+        self._code = ctypes.create_string_buffer(PAGE * 2)
+        self._on_code = library.FOR_CODE(self._reached)
+        self._on_translated = FOR_TRANSLATED(self._translated)
+        self._library.hook(self._uc, library.HOOK_TRANSLATED, self._on_translated)
+        self._is_told = False
+        self._looked_through = set[int]()
+        """Pages."""
+
+    # --- where they are ----------------------------------------------------------------------------
+
+    def _translated(self, uc: int, now: ctypes._Pointer[UcTb], before: ctypes._Pointer[UcTb], data: int) -> None:
+        self._is_told = True
+        block = now.contents
+        if self._library.quick.uc_vmem_read(self._uc, block.pc, library.EXECUTE, self._code, block.size):
+            return
+        if self._look(block.pc, self._code.raw[: block.size]):
+            self._library.quick.uc_emu_stop(self._uc)
+
+    def _look(self, start: int, code: bytes) -> bool:
+        """Whether there is a place that has no hook yet."""
+        at = code.find(b"\x0f")
+        while at >= 0:
+            if code[at : at + 2] in (RDMSR, WRMSR, FROM_DR, TO_DR):
+                self._find(start, code, at, code[at + 1 : at + 2] in (RDMSR[1:], WRMSR[1:]))
+            at = code.find(b"\x0f", at + 1)
+        if self._cpu.execute_registers.guests:
+            at = code.find(IRET)
+            while at >= 0:
+                self._find(start, code, at, False)
+                at = code.find(IRET, at + 1)
+        return bool(self.found)
+
+    def _find(self, start: int, code: bytes, at: int, is_msr: bool) -> None:
+        """With prefixes, as far as these bytes before it may be some."""
+        first = at
+        while first and (code[first - 1] in PREFIXES or code[first - 1] >> 4 == 4):
+            first -= 1
+        places = {start + one for one in range(first, at + 1)}
+        self._of_msrs = self._of_msrs | places if is_msr else self._of_msrs - places
+        self.found |= places - self._held
+
+    def before_run(self) -> None:
+        """Look through the page at hand where unicorn would not tell that it translates there: it does so when a run
+        has come to code beyond its first translated piece once, which steps may not do for long."""
+        state = self._cpu.state
+        page = state.pc & -PAGE
+        if self._is_told or page in self._looked_through:
+            return
+        self._looked_through.add(page)
+        self._look(page, self._vm.bytes_at(state, page, PAGE + 1))
+        self.hold()
+
+    def code_changed(self) -> None:
+        """What has been looked through may hold other instructions."""
+        self._looked_through.clear()
+
+    def hold(self) -> None:
+        """Lay the hooks, between two runs."""
+        for address in self.found:
+            self._library.hook(self._uc, library.HOOK_CODE, self._on_code, address, address)
+        if self.found:
+            self._library.control(self._uc, library.CTL_TB_FLUSH)
+        self._held |= self.found
+        self.found.clear()
+
+    # --- what they do ------------------------------------------------------------------------------
+
+    def _reached(self, uc: int, address: int, size: int, data: int) -> None:
+        if self._lets_pass or self._cpu.execute_registers.ends_before(address):  # unicorn calls one hook that ends
+            return
+        if address in self._of_msrs and self._msrs.are_unicorns():
+            return
+        self._length = size
+        self._cpu.end_with("held")
+
+    def execute(self) -> bool:
+        """Unicorn has been ended before what may be one of them; whether that has led to an exit."""
+        cpu, state = self._cpu, self._cpu.state
+        cpu.instructions -= 1
+        code = self._vm.bytes_at(state, state.pc, self._length)
+        long, prefixes = bits_of(state) == 64, 0
+        while prefixes < len(code) and (code[prefixes] in PREFIXES or (long and code[prefixes] >> 4 == 4)):
+            prefixes += 1
+        opcode = code[prefixes : prefixes + 2]
+        if opcode in (RDMSR, WRMSR):
+            return self._msrs.execute(opcode == WRMSR)
+        if opcode in (FROM_DR, TO_DR):
+            rex = code[prefixes - 1] if prefixes and code[prefixes - 1] >> 4 == 4 else 0
+            return self._debug_moves.execute(opcode == TO_DR, rex, code[-1])
+        return self._pass()  # IRET, or it was one of these before the guest wrote there
+
+    def _pass(self) -> bool:
+        """Have unicorn do it."""
+        self._lets_pass = True
+        try:
+            self._cpu.go(1)
+        finally:
+            self._lets_pass = False
+        return self._cpu.why is not None and self._cpu.ended(False)
+
+    def _over(self) -> bool:
+        """The instruction has been done; whether that has led to an exit."""
+        cpu, state = self._cpu, self._cpu.state
+        mask = (1 << 64 if bits_of(state) == 64 else 1 << 32) - 1
+        state.rip = state.rip + self._length & mask
+        state.shadow = False
+        state.u64[EFLAGS // 8] &= ~EFLAGS_RF
+        cpu.instructions += 1
+        cpu.context_changed = True
+        if not state.flags & EFLAGS_TF:
+            return False
+        state.u64[DR6 // 8] |= DR6_BS
+        cpu.waiting = Event.exception(1)
+        return not cpu.steps and cpu.deliver(cpu.waiting)
