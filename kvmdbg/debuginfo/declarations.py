@@ -345,7 +345,9 @@ class _Reader(TypeReader):
             tag, name = die.tag, text(die, "DW_AT_name")
             if tag == "DW_TAG_subprogram":
                 self._code(found, die, base)
-            elif tag == "DW_TAG_variable" and "DW_AT_location" in die.attributes:
+            elif tag == "DW_TAG_variable" and (
+                "DW_AT_location" in die.attributes or "DW_AT_const_value" in die.attributes
+            ):
                 declared = die  # a C++ member; a copy made by LTO
                 for link in ("DW_AT_specification", "DW_AT_abstract_origin"):
                     if link in declared.attributes:

@@ -363,6 +363,17 @@ class SourceVariable(Memory):
         return Code(f"{reader}({self.type.size}, {self.type.signed})", *limits(self.type))
 
 
+class PartOfVariable(Memory):
+    """What is ``offset`` bytes into the variable ``name`` of the guest's source, wherever that is."""
+
+    name: str
+    offset: Node
+
+    def emit(self, make: Generator) -> Code:
+        reader = make.parameter("piece", self.name, self.column)
+        return make.of_memory(f"{reader}({self.offset.emit(make).text}, {self.size()})", self.type)
+
+
 class Part(Node):
     """What is ``offset`` bytes into a structure or an array that is in no memory."""
 

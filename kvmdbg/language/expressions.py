@@ -34,7 +34,7 @@ from kvmdbg.language.floats import bytes_of, number_of, truncated
 from kvmdbg.language.parser import Parser
 from kvmdbg.language.places import BINDERS, PSEUDO, kind_of
 from kvmdbg.language.precedence import MOST_ELEMENTS
-from kvmdbg.language.types import MASK, MemoryRef, RegisterRef, Value, VariableRef
+from kvmdbg.language.types import MASK, MemoryRef, RegisterRef, Value, VariableRef, value_of
 from kvmdbg.record import replace
 
 
@@ -109,9 +109,11 @@ class Expression:
         if type.by_mode:
             assert type.target is not None
             type = pointer(type.target, ctx.pointer_size)
-        if isinstance(node, code.SourceVariable):
+        if isinstance(node, code.SourceVariable | code.PartOfVariable):
             place, data = ctx.source_variable(node.name)
             if place is None:
+                if isinstance(node, code.PartOfVariable):
+                    return value_of(Program(node, self._source).bind(ctx)(), type)
                 return _of_bytes(data, type, 0, None)
         if isinstance(node, calls.Referred) and type.kind != "function":
             both = Program(node.both, self._source).bind(ctx)()

@@ -71,6 +71,7 @@ class Parser(Classes):
             node = self._field(node, node.type.members[0], column)
         in_memory = isinstance(node, code.Memory) or node.type.kind != "array"
         of_class = node.type.is_structure and bool(node.type.methods_named("operator[]")[0])
+        whole = node
         if in_memory and not of_class:
             node = self._number_of(node, vectors=True)
             if node.type.target is not None and node.type.target.is_counted_later:
@@ -87,7 +88,8 @@ class Parser(Classes):
         index = self._number_of(index)
         if not in_memory:
             return self._element(node, index, column)
-        return self._checked(self._dereferenced(self._arithmetic("+", node, index, column), column))
+        element = self._dereferenced(self._arithmetic("+", node, index, column), column)
+        return self._checked(self._inside(whole, element, self._in_bytes(index, element.type, column), column))
 
     def _member(self, node: Node, column: int) -> Node:
         """``node.name`` or ``node->name``; the name is next."""
@@ -122,7 +124,9 @@ class Parser(Classes):
         if isinstance(node, code.Memory):
             add = operators.Arithmetic(column=column, op="+", left=node.address, right=offset, common=EXACT)
             place = operators.Cast(column=column, type=U64, operand=add)
-            unit: Node = code.Memory(column=column, type=type, address=place, where=node.where)
+            unit = self._inside(
+                node, code.Memory(column=column, type=type, address=place, where=node.where), offset, column
+            )
         else:
             unit = code.Part(column=column, type=type, whole=node, offset=offset)
         if found.virtual is not None and isinstance(node, code.Memory):

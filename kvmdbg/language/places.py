@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from kvmdbg.language import functions, vectors
-from kvmdbg.language.arithmetic import wrap
+from kvmdbg.language.arithmetic import RUNTIME, wrap
 from kvmdbg.language.context import Context, Fail
 from kvmdbg.language.ctype import CODE, DATA, EXACT, INT, UNSIGNED, CType
 from kvmdbg.language.floats import Extended, bytes_of, number_of
@@ -248,6 +248,19 @@ def source_contents(ctx: Context, name: str, column: int, fail: Fail) -> Callabl
     return contents
 
 
+def source_piece(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[int, int], bytes]:
+    """A function of offset and size that reads a part of a variable of the source."""
+
+    def piece(offset: int, size: int) -> bytes:
+        address, data = ctx.source_variable(name)
+        if address is not None:
+            return ctx.read(address + offset & MASK, size, "linear")
+        found: bytes = RUNTIME["part"](data, offset, size, fail, column)
+        return found
+
+    return piece
+
+
 def source_placer(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[bytes], bytes]:
     """A function that writes the bytes of a variable of the source."""
 
@@ -290,5 +303,6 @@ BINDERS: dict[str, Callable[[Context, str, int, Fail], Any]] = {
     "wide": wide,
     "placer": placer,
     "contents": source_contents,
+    "piece": source_piece,
     "place": source_placer,
 }

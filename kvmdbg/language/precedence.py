@@ -397,8 +397,10 @@ class Operators(Declarators):
         """``*node``. A plain number and a bare address point to an int, as in gdb."""
         if node.type.kind == "function":
             return node
+        first = code.Number(column=column, value=0)
         if node.type.kind == "array" and not isinstance(node, code.Memory):
-            return self._element(node, code.Number(column=column, value=0), column)
+            return self._element(node, first, column)
+        whole = node
         node = self._number_of(node, vectors=True) if node.type.kind == "array" else node
         type, to = node.type, node.type.target
         if type is ADDRESS or type.is_integer or type is EXACT:
@@ -406,14 +408,30 @@ class Operators(Declarators):
         elif type.kind != "pointer" or to is None or to.kind == "void":
             hint = " Say what it points to, as in *(int *)(...)" if type.kind == "pointer" else ""
             raise self.fail(NO_POINTER + hint, column)
-        return code.Memory(column=column, type=to, address=node, where=node.space)
+        return self._inside(whole, code.Memory(column=column, type=to, address=node, where=node.space), first, column)
+
+    def _inside(self, whole: Node, part: Node, offset: Node, column: int) -> Node:
+        """``part`` as what is so many bytes into ``whole``, which may be a variable that is in no memory."""
+        if isinstance(whole, code.PartOfVariable):
+            offset = operators.Arithmetic(column=column, op="+", left=whole.offset, right=offset, common=EXACT)
+        elif not isinstance(whole, code.SourceVariable):
+            return part
+        if whole.type.kind == "pointer" or whole.type.is_counted_later or not isinstance(part, code.Memory):
+            return part
+        return code.PartOfVariable(
+            column=column, type=part.type, address=part.address, where=part.where, name=whole.name, offset=offset
+        )
+
+    def _in_bytes(self, index: Node, element: CType, column: int) -> Node:
+        """Where an element of an array is in it."""
+        size = code.Number(column=column, value=element.size)
+        return operators.Arithmetic(column=column, op="*", left=index, right=size, common=EXACT)
 
     def _element(self, array: Node, index: Node, column: int) -> Node:
         """An element of an array that is in no memory."""
         to = array.type.target
         assert to is not None
-        size = code.Number(column=column, value=to.size)
-        offset = operators.Arithmetic(column=column, op="*", left=index, right=size, common=EXACT)
+        offset = self._in_bytes(index, to, column)
         return self._checked(code.Part(column=column, type=to, whole=array, offset=offset))
 
     def _alignof(self, column: int) -> Node:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import kvmdbg
+from kvmdbg.errors import KvmdbgError
 from tests.beside_gdb.sessions import FLAGS, differences, of_gdb, of_kvmdbg
 from tests.beside_gdb.test_sessions_kvm import lines_of
 from tests.e2e.debuggers import GDBS, TIME_SCALE
@@ -20,13 +21,42 @@ MEMBERS = """p all|p Constants::half|p Constants::name|p all.in|p all.half * 2|p
     p Constants::used|p outer|p of_file|p outer_in|whatis Constants::half|p sizeof(all.row)"""
 
 
-@pytest.mark.parametrize("flags", ["-gdwarf-5", "-gdwarf-4", "-gdwarf-3 -m32"])
-def test_static_members(tmp_path: Path, flags: str) -> None:
-    made = tmp_path / "constants.elf"
+PARTS = """p Constants::in.b|p all.in.b|p all.row[1]|p Constants::row[2]|p Constants::row[all.plain]|p all.name[1]
+    p outer_in.b|p outer_row[1]|p outer|p of_file|ptype outer_in|p outer_in.a + all.in.a|p all.in.a == 1
+    p sizeof(all.in.a)|whatis all.in.b|p $v = all.in|p $v.b|break takes|c|p small|p small.x|p small.row|p small.row[1]
+    p small.row[index]|p small.x + small.row[0]|whatis small.row[1]|p/x small.x|output small.x|p small.row[1] == 3"""
+
+
+def answers(made: Path, flags: str, lines: str) -> list[str]:
+    """What is answered differently on a program that is compiled to ``made``."""
     command = ["g++", *FLAGS.replace("-mgeneral-regs-only", "").split(), "-std=c++20", *flags.split(), "-o", str(made)]
     subprocess.run([*command, SOURCE.name], cwd=SOURCE.parent, check=True, timeout=60)
-    typed = ["starti", *lines_of(MEMBERS)]
+    typed = ["starti", *lines_of(lines)]
     theirs = of_gdb(GDBS["distribution"], made, typed)
     with kvmdbg.open(made, memory="16M") as session:
         ours = of_kvmdbg(session, typed, 20 * TIME_SCALE)
-    assert "\n".join(one for one in differences(theirs[1:], ours[1:]) if ": sp: " not in one) == ""
+    return [one for one in differences(theirs[1:], ours[1:]) if ": said: " in one or ": failed: " in one]
+
+
+@pytest.mark.parametrize("flags", ["-gdwarf-5", "-gdwarf-4", "-gdwarf-3 -m32"])
+def test_static_members(tmp_path: Path, flags: str) -> None:
+    assert "\n".join(answers(tmp_path / "constants.elf", flags, MEMBERS)) == ""
+
+
+@pytest.mark.parametrize("flags", ["-O0", "-O2", "-O2 -gdwarf-4"])
+def test_parts(tmp_path: Path, flags: str) -> None:
+    assert "\n".join(answers(tmp_path / "constants.elf", flags, PARTS)) == ""
+
+
+def test_what_has_no_address(tmp_path: Path) -> None:
+    made = tmp_path / "constants.elf"
+    assert answers(made, "-O2", "p all.in") == []
+    with kvmdbg.open(made, memory="16M") as session:
+        session.break_at("takes")
+        session.run()
+        assert session.evaluate("*small.row").value == 2
+        for text in ("&small.x", "small.x = 3", "small.row + 1"):
+            with pytest.raises(KvmdbgError, match="'small' is in a register here, it has no address"):
+                session.evaluate(text)
+        with pytest.raises(KvmdbgError, match="no such element"):
+            session.evaluate("small.row[5]")

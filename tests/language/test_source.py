@@ -200,7 +200,8 @@ def test_what_is_in_a_register_has_no_place(guest: Source) -> None:
     assert (fast.value, fast.lvalue, fast.data) == (-2, None, b"\xfe\xff\xff\xff")
     pair = evaluated("pair", guest)
     assert (pair.value, pair.lvalue, pair.data) == (0, None, bytes(range(40)))
-    for text in ("&fast", "pair.number"):
+    assert evaluated("pair.number", guest).value == 0x03020100
+    for text in ("&fast", "&pair.number"):
         with pytest.raises(ExpressionError, match="is in a register here, it has no address"):
             evaluated(text, guest)
 

@@ -30,9 +30,18 @@ static const float of_file = 5.5f;
 constexpr In outer_in = {3, 4};
 constexpr int outer_row[2] = {5, 6};
 
+struct Small { int x; short row[2]; };
+int sink;
+__attribute__((noinline)) int takes(Small small, int index)
+{
+    sink = index;
+    asm volatile("" : : "r"(small.x), "r"(index));
+    return small.x;
+}
 extern "C" void _start()
 {
     static constexpr double inner = 7.5;
+    takes({1, {2, 3}}, 1);
     for (;;)
         ;
 }
