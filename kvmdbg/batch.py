@@ -182,11 +182,11 @@ class Batch:
         self.out = Output(json, self._stop_guest)
         self.interpreter = Interpreter(session, all_commands=False)
         self.interpreter.gdb = self.gdb
-        self.interpreter.on_event = self._event
+        self.interpreter.user.on_event = self._event
         self.interpreter.runs.on_background_stop = self._background_stops.append
         session.listeners.on_warning(self._warned)
         self.out.width = lambda: self.interpreter.columns()
-        self.interpreter.shows_python = python
+        self.interpreter.user.shows_python = python
         if session.image.remark:
             self._event(Message(session.image.remark, "warning"))
         for note in session.image.notes:
@@ -257,9 +257,8 @@ class Batch:
 
         self.interpreter.close()
         interpreter = Interpreter(self.session)
-        interpreter.on_event = self._event
+        interpreter.user = self.interpreter.user
         interpreter.gdb = self.gdb
-        interpreter.shows_python = self.interpreter.shows_python
         self.interpreter = interpreter
         try:
             self.session.listeners.on_output(self.out.guest)
@@ -274,7 +273,7 @@ class Batch:
                 self.session.listeners.remove(self.out.guest)
             if self.out.lost is not None:
                 return self.out.lost
-            interpreter.on_event = None
+            interpreter.user.on_event = None
             try:
                 return shell.run(interpreter, self.gdb, color=color, full_screen=full_screen)
             finally:

@@ -133,7 +133,7 @@ class GdbService:
     def _cancel(self) -> None:
         """The client wants what it let go to end, which may be a command that reads much memory."""
         if self._interpreter is not None:
-            self._interpreter.cancelled = True
+            self._interpreter.user.cancelled = True
 
     def _monitor(self, line: str, show: Callable[[str], None]) -> None:
         from kvmdbg.commands.interpreter import Interpreter, Quit
@@ -142,7 +142,8 @@ class GdbService:
         if self._interpreter is None:  # kept, so that settings and macros are there for the next command
             self._interpreter = Interpreter(self.session)
             self._interpreter.gdb = self
-            self._interpreter.host_allowed = self.host_allowed
+            self._interpreter.user.host_allowed = self.host_allowed
+            self._interpreter.user.has_terminal = False
             self._interpreter.settings["confirm"] = False
             self._interpreter.settings["context"] = ()
         interpreter = self._interpreter
@@ -150,12 +151,12 @@ class GdbService:
         def tell(result: Result) -> None:
             show(result.plain() if isinstance(result, Text) else f"{result.plain()}\n")
 
-        interpreter.on_event = tell
-        interpreter.cancelled = False
+        interpreter.user.on_event = tell
+        interpreter.user.cancelled = False
         try:
             for result in interpreter.execute(line):
                 tell(result)
         except Quit:
             raise UsageError("quit ends no debugger from here: use kill or detach") from None
         finally:
-            interpreter.on_event = None
+            interpreter.user.on_event = None

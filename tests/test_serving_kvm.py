@@ -176,7 +176,7 @@ def test_the_same_by_what_people_made(serve: Serve, tmp_path: Path) -> None:
 def test_what_was_allowed(serve: Serve, tmp_path: Path) -> None:
     client = serve(host_allowed=True)
     file = tmp_path / "file"
-    assert client.monitor("shell echo $((6 * 7))") == "42\n"
+    assert client.monitor("shell echo $((6 * 7)) >&2; cat") == "42\n"
     client.monitor(f"dump {file} 0x1000 2")
     assert file.read_bytes() == GUEST.read_bytes()[:2]
     assert "runs commands as you" in client.said[0]

@@ -82,8 +82,8 @@ def _set(
     try:
         made = set_it(pending == "on")
     except UnknownPlace as error:
-        asked = pending == "auto" and dbg.can_ask
-        if not asked or not dbg.confirm(f"{error}. Make the breakpoint wait for symbols that have it?"):
+        confirm = dbg.user.confirm if pending == "auto" else None
+        if confirm is None or not confirm(f"{error}. Make the breakpoint wait for symbols that have it?"):
             raise UsageError(f"{error}; with set breakpoint pending on it waits for symbols that have it") from None
         made = set_it(True)
     text = made.location if location is not None else f"{where:#x}"

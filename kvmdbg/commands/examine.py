@@ -69,7 +69,7 @@ PER_LINE = {1: 8, 2: 8, 4: 4, 8: 2}
 
 def read(dbg: Interpreter, place: Place, size: int, offset: int = 0) -> bytes:
     """Memory of the current vCPU at ``place`` plus ``offset``. MemoryFault; UsageError when that is to end."""
-    if dbg.cancelled:
+    if dbg.user.cancelled:
         raise UsageError("interrupted")
     memory = dbg.session.physical if place.space == "phys" else dbg.session.memory
     return memory.read(place.address + offset, size)

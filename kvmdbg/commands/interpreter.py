@@ -18,6 +18,7 @@ from kvmdbg.commands.registry import REGISTRY, Candidate, Command, Later, Regist
 from kvmdbg.commands.results import ExitLine, Message, Result, StopReport
 from kvmdbg.commands.runs import Runs
 from kvmdbg.commands.settings import Settings
+from kvmdbg.commands.user import User
 from kvmdbg.errors import KvmdbgError, UsageError
 
 if TYPE_CHECKING:
@@ -77,9 +78,8 @@ class Log(Protocol):
 class Interpreter:
     """Commands on one session. See :meth:`execute`.
 
-    ``on_event`` is called with results that come by themselves (a traced exit), from any thread;
-    ``gdb`` serves the session to gdb; ``confirm`` asks a question before something is lost; ``width`` gives the
-    terminal's columns. ``all_commands``: import them now, and not when the first is needed that mostly is not.
+    ``gdb`` serves the session to gdb. ``all_commands``: import them now, and not when the first is needed that mostly
+    is not.
     """
 
     def __init__(self, session: Session, registry: Registry = REGISTRY, *, all_commands: bool = True) -> None:
@@ -93,18 +93,12 @@ class Interpreter:
         self.registry = registry
         self.settings = Settings(session)
         session.convenience.setting = self._setting  # type: ignore[method-assign]
+        self.user = User()
         self.runs = Runs(session)
         self.macros = Macros()
         self.aliases = Aliases()
         self.log: Log | None = None  # where results go, too (`set logging`)
-        self.on_event: Callable[[Result], None] | None = None
         self.gdb: GdbServing | None = None
-        self.confirm: Callable[[str], bool] = _agreed
-        self.width: Callable[[], int] = lambda: 80
-        self.host_allowed = True  # whoever types may reach files and commands of the host
-        self.screen_taken = False  # something else than lines is on the terminal: programs may not write to it
-        self.cancelled = False  # what is under way is to end, as another thread has it
-        self.shows_python = False  # beside each command what it is in Python
         self.repeat_line = ""  # what an empty line runs
         self._kept: dict[type, Any] = {}
         self._in_stop_commands = False
@@ -223,7 +217,7 @@ class Interpreter:
             self.repeat_line = text if found.command.repeat else ""
         with self.session.changes.taken_back_on_error():
             arguments = [one.evaluate(self) if isinstance(one, Later) else one for one in parsed]
-            if self.shows_python and self._depth == 1 and (python := found.command.in_python(arguments)):
+            if self.user.shows_python and self._depth == 1 and (python := found.command.in_python(arguments)):
                 yield Message(f">>> {python}", data={"python": python})
             results = found.command.function(self, *arguments, **body)
             if isinstance(results, Iterable):
@@ -329,8 +323,8 @@ class Interpreter:
         """Show what comes by itself, from any thread."""
         if self.log is not None:
             self.log.write(result)
-        if self.on_event is not None:
-            self.on_event(result)
+        if self.user.on_event is not None:
+            self.user.on_event(result)
 
     def _noted(self, vcpu: int, one: Exit) -> None:
         self.tell(ExitLine(one.describe(), vcpu, data=one.to_json()))
@@ -365,31 +359,22 @@ class Interpreter:
 
     def source_lines(self, file: str) -> tuple[str, ...]:
         """The text of a source file; none where it cannot be read, or may not be."""
-        return self.session.source.text(file) if self.host_allowed else ()
+        return self.session.source.text(file) if self.user.host_allowed else ()
 
     def columns(self) -> int:
         """How wide output may be."""
-        return int(self.settings["width"]) or self.width()
+        return int(self.settings["width"]) or self.user.width()
 
     def asks(self, question: str) -> bool:
         """True when the user agrees (or `set confirm off`)."""
-        return not self.settings["confirm"] or self.confirm(question)
-
-    @property
-    def can_ask(self) -> bool:
-        """Whether there is somebody to ask."""
-        return self.confirm is not _agreed
+        confirm = self.user.confirm
+        return confirm is None or not self.settings["confirm"] or confirm(question)
 
     def complete(self, line: str) -> list[Candidate]:
         """What the text up to the cursor may become."""
         from kvmdbg.commands.completion import candidates
 
         return candidates(self, line)
-
-
-def _agreed(question: str) -> bool:
-    """The answer where nobody can be asked."""
-    return True
 
 
 def report_of(results: Iterable[Result]) -> StopReport | None:

@@ -11,6 +11,7 @@ from kvmdbg.commands.gdb_settings import ignored
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import FlagWordType, RestType
 from kvmdbg.commands.print_settings import PrintSettings
+from kvmdbg.commands.programs import run_program
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Result, Table, Text
 from kvmdbg.errors import UsageError
@@ -84,18 +85,6 @@ def pipe(dbg: Interpreter, text: PipeArg) -> Result | None:
         raise UsageError(f"pipe needs a command, {delimiter} and a program, as in: pipe info registers | grep ax")
     shown = text_of(dbg.run_line(typed), dbg.columns())
     return run_program(dbg, program, shown)
-
-
-def run_program(dbg: Interpreter, program: str, given: str) -> Result | None:
-    """Run a line of the host's shell with ``given`` as its input; what it writes, unless the terminal has it."""
-    import subprocess
-    import sys
-
-    data = given.encode("utf-8", "surrogateescape")
-    capture = dbg.screen_taken or not sys.stdout.isatty()
-    done = subprocess.run(program, shell=True, input=data, stdout=subprocess.PIPE if capture else None)
-    dbg.session.variables["_shell_exitcode"] = done.returncode
-    return Text(done.stdout.decode("utf-8", "replace"), raw=True) if done.stdout else None
 
 
 @command(

@@ -138,7 +138,7 @@ class Command:
 
     def check_host(self, dbg: Interpreter) -> None:
         """UsageError where the one who types must not reach the host."""
-        if not dbg.host_allowed:
+        if not dbg.user.host_allowed:
             raise UsageError(
                 f"{self.name}: a client of the GDB stub reaches no files and commands of the host; the option "
                 "--gdb-allow-host of kvmdbg lets it"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from kvmdbg.commands.info import subcommand_table
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.other_words import INSTEAD
 from kvmdbg.commands.parameters import CommandTextArg, NumberType, RestType, TextArg
+from kvmdbg.commands.programs import run_program
 from kvmdbg.commands.registry import GROUPS, Command, command
 from kvmdbg.commands.results import HelpPage, Message, Result, Table, Text
 from kvmdbg.errors import KvmdbgError, UsageError
@@ -167,15 +167,7 @@ def shell(dbg: Interpreter, text: ShellArg = "") -> Result | None:
 
     Its exit status is kept in $_shell_exitcode.
     """
-    import subprocess
-
-    line = text or os.environ.get("SHELL", "/bin/sh")
-    if sys.stdout.isatty():
-        dbg.session.variables["_shell_exitcode"] = subprocess.call(line, shell=True)
-        return None
-    done = subprocess.run(line, shell=True, stdout=subprocess.PIPE)
-    dbg.session.variables["_shell_exitcode"] = done.returncode
-    return Text(done.stdout.decode("utf-8", "replace"), raw=True) if done.stdout else None
+    return run_program(dbg, text or os.environ.get("SHELL", "/bin/sh"))
 
 
 @command("quit", aliases=("q", "exit"), group="support", example="quit")

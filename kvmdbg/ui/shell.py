@@ -117,9 +117,9 @@ class Shell:
         self._foreign: Stop | None = None
         self._draft: Document | str = ""
         interpreter.kept(Topics)["keys"] = keys.help_text()
-        interpreter.width = lambda: shutil.get_terminal_size().columns
-        interpreter.confirm = self.ask
-        interpreter.on_event = self.console.show
+        interpreter.user.width = lambda: shutil.get_terminal_size().columns
+        interpreter.user.confirm = self.ask
+        interpreter.user.on_event = self.console.show
         interpreter.runs.on_background_stop = self._stopped
         interpreter.runs.on_foreign_stop = self._foreign_stopped
         self.typing = None
@@ -357,7 +357,7 @@ class Shell:
 
     def _tell(self, result: Result) -> None:
         """From any thread: show it at the prompt, or in the full-screen mode when that has the terminal."""
-        (self.interpreter.on_event or self.console.show)(result)
+        (self.interpreter.user.on_event or self.console.show)(result)
 
     # --- the loop ----------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -477,10 +478,10 @@ class Tui:
     def run(self) -> None:
         """Show the screen until the user leaves."""
         interpreter = self.interpreter
-        kept = interpreter.on_event, interpreter.width, interpreter.confirm, interpreter.settings["context"]
-        interpreter.on_event = self.show
-        interpreter.width = self._log_width
-        interpreter.confirm = self.dialogue.ask
+        before, context = interpreter.user, interpreter.settings["context"]
+        interpreter.user = user = copy(before)
+        user.on_event, user.width, user.confirm = self.show, self._log_width, self.dialogue.ask
+        user.has_terminal = False
         screen = interpreter.kept(FullScreen)
         screen.focus, screen.size, screen.leave = self.choose, self.pane_size, self._leave
         screen.redraw = lambda: draw_anew(self.app)
@@ -494,4 +495,4 @@ class Tui:
             self.dialogue.cancel()
             if self.session.state == "running":
                 self.session.interrupt()
-            interpreter.on_event, interpreter.width, interpreter.confirm, interpreter.settings["context"] = kept
+            interpreter.user, interpreter.settings["context"] = before, context

@@ -128,7 +128,7 @@ def test_help_tells_the_word(hello: Typist) -> None:
 
 
 def test_clients_of_the_stub_reach_no_files_by_them(hello: Typist) -> None:
-    hello.dbg.host_allowed = False
+    hello.dbg.user.host_allowed = False
     for line in ("memsave 0x1000 4 x", "writemem x 0x1000 4", "screendump x", "script 1", "command source x"):
         with pytest.raises(KvmdbgError, match="--gdb-allow-host"):
             hello.type(line)

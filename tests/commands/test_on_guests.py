@@ -278,9 +278,9 @@ def test_run_again_after_the_halt_asks_first(hello: Typist) -> None:
         asked.append(question)
         return False
 
-    hello.dbg.confirm = refuse
+    hello.dbg.user.confirm = refuse
     assert hello.type("run") == "" and len(asked) == 1
-    hello.dbg.confirm = lambda question: True
+    hello.dbg.user.confirm = lambda question: True
     hello.type("run")
     assert hello.dbg.session.output.endswith(b"4\n")
 
@@ -309,7 +309,7 @@ def test_background_run_and_interrupt(counter: Typist) -> None:
 
 def test_trace_exits(counter: Typist) -> None:
     lines: list[str] = []
-    counter.dbg.on_event = lambda one: lines.append(one.plain())
+    counter.dbg.user.on_event = lambda one: lines.append(one.plain())
     counter.type("trace exits on io")
     counter.type("si 9")
     assert lines[:2] == [

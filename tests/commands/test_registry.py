@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
@@ -10,6 +11,7 @@ from kvmdbg.commands import catalogue
 from kvmdbg.commands.parameters import FileArg, FlagWordType, FormatType, RestType, WordType, parse_format
 from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import GROUPS, REGISTRY, Command, Registry, command
+from kvmdbg.commands.user import User
 from kvmdbg.errors import UsageError
 
 catalogue.load()
@@ -314,10 +316,8 @@ def test_a_client_of_the_stub_is_refused_before_anything_is_done() -> None:
         """Keep."""
         calls.append(file)
 
-    class Stranger:
-        host_allowed = False
-
-    stranger: Any = Stranger()
+    stranger: Any = SimpleNamespace(user=User())
+    stranger.user.host_allowed = False
     one = mine.resolve("keep").command
     assert one.parse("", None, stranger) == [""]
     with pytest.raises(UsageError, match="--gdb-allow-host"):

@@ -114,7 +114,7 @@ def test_a_guest_that_is_gone(dbg: Interpreter) -> None:
 
 
 def test_clients_of_the_stub_write_no_files(dbg: Interpreter) -> None:
-    dbg.host_allowed = False
+    dbg.user.host_allowed = False
     with pytest.raises(KvmdbgError, match="--gdb-allow-host"):
         typed(dbg, "report stop.html")
 

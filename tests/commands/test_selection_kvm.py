@@ -25,7 +25,7 @@ def inside(opened: Callable[..., Typist]) -> Typist:
 )
 def test_frame_ends_with_the_stop(inside: Typist, line: str) -> None:
     session = inside.dbg.session
-    inside.dbg.confirm = lambda question: True
+    inside.dbg.user.confirm = lambda question: True
     if line == "restart":
         session.restart()
     else:

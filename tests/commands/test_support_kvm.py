@@ -168,10 +168,19 @@ def test_logging(hello: Typist, tmp_path: Path) -> None:
 
 
 def test_clients_of_the_stub_reach_no_programs(hello: Typist) -> None:
-    hello.dbg.host_allowed = False
+    hello.dbg.user.host_allowed = False
     for line in ("pipe print 1 | cat", "| print 1 | cat", "python 1", "pi 1", "save breakpoints x", "set logging on"):
         with pytest.raises(UsageError, match="--gdb-allow-host"):
             hello.type(line)
+
+
+def test_programs_of_a_user_without_a_terminal_of_their_own(hello: Typist, capfd: pytest.CaptureFixture[str]) -> None:
+    hello.type("shell echo beside >&2")
+    assert capfd.readouterr().err == "beside\n"
+    hello.dbg.user.has_terminal = False
+    assert hello.type("shell echo told >&2; cat") == "told\n"
+    assert hello.type("pipe print 1 | cat >&2") == "$1 = 1\n"
+    assert capfd.readouterr() == ("", "")
 
 
 # -- Python
@@ -199,7 +208,7 @@ def test_python_that_fails(hello: Typist) -> None:
 
 def test_dprintf(hello: Typist) -> None:
     told: list[str] = []
-    hello.dbg.on_event = lambda result: told.append(result.plain())
+    hello.dbg.user.on_event = lambda result: told.append(result.plain())
     hello.type('dprintf *0x1005,"al is %d, %s, %c, %#x\\n", $al, "text", 65, $pc')
     hello.type("stepi 2")
     hello.type("continue")

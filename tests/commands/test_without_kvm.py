@@ -119,7 +119,7 @@ def test_a_macro_and_a_hook_in_lines(typist: Typist) -> None:
 def test_exits_and_instructions_are_traced(typist: Typist) -> None:
     typist.type("trace exits on io")
     seen: list[str] = []
-    typist.dbg.on_event = lambda result: seen.append(result.plain())
+    typist.dbg.user.on_event = lambda result: seen.append(result.plain())
     typist.type("continue")
     assert len(seen) == 6
     assert "0x64" in seen[0]

@@ -409,7 +409,7 @@ def test_handle_shows_without_a_stop(kvm_guest: Guests) -> None:
     from kvmdbg.commands.interpreter import Interpreter
 
     interpreter = Interpreter(dbg)
-    interpreter.on_event = lambda result: shown.append(result.plain())
+    interpreter.user.on_event = lambda result: shown.append(result.plain())
 
     def typed(line: str) -> str:
         return "\n".join(result.plain() for result in interpreter.execute(line))

@@ -55,7 +55,7 @@ def debugger(command: str) -> Iterator[Interpreter]:
         Path("guests").symlink_to(ROOT / "guests")
         with cli.open_session(options) as opened:
             dbg = Interpreter(opened)
-            dbg.width = lambda: WIDTH
+            dbg.user.width = lambda: WIDTH
             dbg.gdb = service = GdbService(opened, lambda text: None)
             try:
                 for _, line in options.commands or []:
@@ -82,7 +82,7 @@ def session(command: str, typed: list[str]) -> str:
 
     with debugger(command) as dbg:
         dbg.session.listeners.on_output(lambda data: out.append(data.decode()))
-        dbg.on_event = show
+        dbg.user.on_event = show
         lines = iter(typed)
 
         def more() -> str | None:

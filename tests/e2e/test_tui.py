@@ -287,3 +287,19 @@ def test_keys_go_to_the_serial_port_where_the_console_is_chosen(shell: Shell, tm
     screen.wait("hello^M^[[A.")
     screen.send("\x03")
     screen.wait("Interrupted at")
+
+
+def test_programs_write_into_the_log(shell: Shell) -> None:
+    screen = shell("--tui", *BOOT, columns=80, lines=24)
+    screen.wait(lambda: "F5 continue" in screen.rows[-1])
+    for line, written in (
+        ("pipe print 1+1 | tr 2 7", "$1 = 7"),
+        ("shell echo st''ray >&2", "stray"),
+        ("shell cat", ""),
+    ):
+        screen.send(f"{line}\r")
+        screen.wait(lambda line=line: f"(kvmdbg) {line}" in screen.rows)  # type: ignore[misc]
+        screen.wait(lambda written=written: written in screen.rows)  # type: ignore[misc]
+    screen.send("print 40+2\r")
+    screen.wait("$2 = 42")
+    assert screen.rows[-1].startswith(" F5 continue  F6 interrupt  F10 next")

@@ -1,0 +1,28 @@
+"""Running programs of the host."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from kvmdbg.commands.results import Result, Text
+
+if TYPE_CHECKING:
+    from kvmdbg.commands.interpreter import Interpreter
+
+
+def run_program(dbg: Interpreter, program: str, given: str | None = None) -> Result | None:
+    """Run a line of the host's shell with ``given`` as its input; what it writes, unless the user's terminal has it."""
+    import subprocess
+
+    own = dbg.user.has_terminal
+    text = given if given is not None or own else ""
+    done = subprocess.run(
+        program,
+        shell=True,
+        input=None if text is None else text.encode("utf-8", "surrogateescape"),
+        stdout=None if own and sys.stdout.isatty() else subprocess.PIPE,
+        stderr=None if own else subprocess.STDOUT,
+    )
+    dbg.session.variables["_shell_exitcode"] = done.returncode
+    return Text(done.stdout.decode("utf-8", "replace"), raw=True) if done.stdout else None
