@@ -156,7 +156,7 @@ class SingleStep:
         behind_int = self.traps.behind_int()
         if r11 is not None:
             try:
-                stop = self._stepped(before, entered)
+                stop = self._stepped(vcpu.copy_of_regs(), entered)
             finally:
                 self.calls.untrap(r11)
             if stop is None and not self.not_begun:

@@ -85,3 +85,11 @@ def test_sysret_traps_behind_itself_by_what_is_in_r11_which_is_as_it_was_afterwa
     assert dbg.step().pc == USER
     assert found == [IN_R11 | EFLAGS_TF] and dbg.regs.r11 == IN_R11 | own
     assert bool(dbg.cpu.get_events().exception.injected) is bool(own)
+
+
+def test_a_trap_before_sysret_is_not_the_end_of_its_step(dbg: ScriptedSession) -> None:
+    """As kvm_intel brings one behind an entry that a guard has refused."""
+    dbg.physical.write(START, bytes.fromhex(SYSRET))
+    dbg.cpu.plays = [debugs(START, DR6_BS), debugs(USER, DR6_BS)]
+    assert dbg.step().pc == USER
+    assert dbg.cpu.plays == [] and dbg.regs.r11 == IN_R11
