@@ -8,13 +8,13 @@ from collections.abc import Collection
 
 from gdbstub.errors import TargetError
 from gdbstub.registers import Description
-from gdbstub.target import SIGINT, SIGSEGV, HasBreakpoints, HasConsole, Point, Resume, Stop, Stopped, Target
+from gdbstub.target import SIGINT, SIGSEGV, HasBreakpoints, HasConsole, HasDetach, Point, Resume, Stop, Stopped, Target
 
 SLICE = 100_000
 """Instructions between two looks whether the client has interrupted."""
 
 
-class Emulator(Target, HasBreakpoints, HasConsole):
+class Emulator(Target, HasBreakpoints, HasConsole, HasDetach):
     """One CPU with the registers of ``layout``, which runs on a thread of its own.
 
     A subclass says how registers and memory are read and written, and what ``run`` does.
@@ -75,6 +75,9 @@ class Emulator(Target, HasBreakpoints, HasConsole):
 
     def interrupt(self) -> None:
         self._interrupted = True
+
+    def detach(self) -> None:
+        self.resume(Resume(runs=frozenset({1})))
 
     def resume(self, what: Resume) -> None:
         self.running, self._interrupted = True, False

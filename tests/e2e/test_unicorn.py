@@ -45,6 +45,11 @@ def test_gdb(gdb: Gdb, address: str) -> None:
     assert "Program received signal SIGSEGV" in said
 
 
+def test_it_runs_on_when_gdb_has_left(gdb: Gdb, address: str) -> None:
+    assert "detached" in gdb(address, "break *0x1004", "continue", "detach")
+    assert "$1 = 1" in gdb(address, "p $eax != 1")
+
+
 def test_lldb(lldb: Lldb, address: str) -> None:
     said = lldb(
         address,

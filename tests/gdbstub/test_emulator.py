@@ -12,6 +12,7 @@ from gdbstub import Description, Feature, Point, Register, Resume, Stop, Stopped
 from gdbstub.agent import Expression
 from gdbstub.emulator import SLICE, Emulator
 from gdbstub.target import SIGINT, SIGSEGV
+from gdbstub.testing import Loop
 
 TOY = Description("toy", (Feature("org.example.toy", (Register("a", 32), Register("pc", 32, generic="pc"))),))
 ROUND, END = 0xF00, 0xFFF
@@ -158,3 +159,12 @@ def test_it_runs_beside_the_client_until_it_is_interrupted() -> None:
         assert toy.ran.wait(10) and toy.running
         toy.interrupt()
         assert toy.stops.get(timeout=10) == Stopped(1, SIGINT) and not toy.running
+
+
+def test_it_runs_on_when_the_client_has_left() -> None:
+    toy = Toy()
+    client = Loop(toy)
+    client.ask(b"Z0,5,1")
+    assert client.ask(b"D") == b"OK"
+    assert toy.ran.wait(10) and toy.running
+    toy.interrupt()
