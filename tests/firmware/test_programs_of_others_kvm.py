@@ -1,4 +1,4 @@
-"""What boot loaders start as if it were Linux: memdisk, memtest86+ and iPXE, from the distribution's packages."""
+"""Programs of others, from the distribution's packages: memdisk, memtest86+ and iPXE, as if they were Linux; Xen."""
 
 from __future__ import annotations
 
@@ -65,3 +65,26 @@ def test_ipxe() -> None:
         stop = run_until(dbg, "iPXE 1") if EMULATED else dbg.run(timeout=1)
         assert isinstance(stop, stops.LimitStop), stop.describe()
         assert dbg.state == "stopped"
+
+
+def test_xen() -> None:
+    """To what it wants and has not: a kernel for its dom0. It takes the first word of its command line as its own name.
+
+    A KVM that emulates kernel code ends before its first line, at an instruction of shadow stacks that is a nop.
+    """
+    xen = file_of("xen-hypervisor-4.17-amd64", "boot/xen-4.17-amd64.gz")
+    options = "xen com1=115200,8n1 console=com1 loglvl=all noreboot"
+    if not EMULATED:
+        with kvmdbg.open(xen, cmdline=options, memory="512M", serial="none") as dbg:
+            stop = dbg.run(timeout=100 * TIME_SCALE)
+            assert isinstance(stop, stops.EmulationFailureStop) and stop.text.startswith("rdsspq"), stop.describe()
+            assert dbg.output == b""
+    with kvmdbg.open(xen, cmdline=options, memory="512M", serial="none", engine="" if EMULATED else "soft") as dbg:
+        stop = dbg.run(timeout=100 * TIME_SCALE)
+        assert isinstance(stop, stops.HaltedStop), stop.describe()
+        lines = dbg.output.decode().splitlines()
+        assert lines[0].startswith("(XEN) Xen version 4.17")
+        assert "(XEN) Bootloader: kvmdbg" in lines
+        assert f"(XEN) Command line: {options.removeprefix('xen ')}" in lines
+        assert "(XEN)  VGA is text mode 80x25, font 8x16" in lines
+        assert "(XEN) dom0 kernel not specified. Check bootloader configuration" in lines
