@@ -70,9 +70,15 @@ def switched(dbg: Interpreter, numbers: tuple[list[Any], ...]) -> list[Point]:
     return [one if isinstance(one, Point) else point(dbg, one) for some in numbers for one in some]
 
 
-def _set(
-    dbg: Interpreter, location: str | None, condition: str | None, *, temporary: bool = False, hardware: bool = False
+def set_breakpoint(
+    dbg: Interpreter,
+    location: str | None,
+    condition: str | None = None,
+    *,
+    temporary: bool = False,
+    hardware: bool = False,
 ) -> Result:
+    """Make a breakpoint at a place ($pc for None), and say so."""
     where: int | str = dbg.session.vcpu.pc if location is None else location
     pending = dbg.settings["breakpoint-pending"]
 
@@ -125,7 +131,7 @@ def break_(dbg: Interpreter, location: LocationTextArg | None = None, condition:
     expression that is no number. A place with several addresses (a function that was inlined, static functions of
     one name) is one breakpoint with locations 1.1, 1.2, …. With a condition it only stops when that is not 0.
     """
-    return _set(dbg, location, condition)
+    return set_breakpoint(dbg, location, condition)
 
 
 @command(
@@ -137,7 +143,7 @@ def break_(dbg: Interpreter, location: LocationTextArg | None = None, condition:
 )
 def tbreak(dbg: Interpreter, location: LocationTextArg | None = None, condition: ConditionArg = None) -> Result:
     """Set a breakpoint that is deleted when it stops the guest."""
-    return _set(dbg, location, condition, temporary=True)
+    return set_breakpoint(dbg, location, condition, temporary=True)
 
 
 @command(
@@ -150,7 +156,7 @@ def tbreak(dbg: Interpreter, location: LocationTextArg | None = None, condition:
 )
 def hbreak(dbg: Interpreter, location: LocationTextArg | None = None, condition: ConditionArg = None) -> Result:
     """Set a breakpoint held by a debug register, so that no byte of the guest is changed."""
-    return _set(dbg, location, condition, hardware=True)
+    return set_breakpoint(dbg, location, condition, hardware=True)
 
 
 @command(
@@ -163,7 +169,7 @@ def hbreak(dbg: Interpreter, location: LocationTextArg | None = None, condition:
 )
 def thbreak(dbg: Interpreter, location: LocationTextArg | None = None, condition: ConditionArg = None) -> Result:
     """Set a breakpoint held by a debug register that is deleted when it stops the guest."""
-    return _set(dbg, location, condition, temporary=True, hardware=True)
+    return set_breakpoint(dbg, location, condition, temporary=True, hardware=True)
 
 
 @command(

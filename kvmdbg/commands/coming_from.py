@@ -56,6 +56,7 @@ GDB = (
     Row("watch *(long*)$rsp", note="any number, any length"),
     Row("rwatch *(long*)$rsp"),
     Row("run"),
+    Row("start", note="to main, or to kmain or kernel_main where nothing is called main"),
     Row("continue", setup=("break count",)),
     Row("stepi"),
     Row("nexti"),

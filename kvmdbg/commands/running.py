@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
@@ -10,6 +10,7 @@ from kvmdbg.commands.parameters import BackgroundArg, LocationArg, NumberType
 from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
+from kvmdbg.core.locations import MAIN_FUNCTIONS
 from kvmdbg.engine.stops import StepStop
 from kvmdbg.errors import KvmdbgError, UsageError
 
@@ -92,11 +93,16 @@ def run(dbg: Interpreter, background: BackgroundArg = False) -> Result | None:
     A guest that has run before is loaded again first, after asking; breakpoints stay. Registers and memory changed
     by hand before the first run stay changed.
     """
+    return continue_guest(dbg, background) if _from_the_beginning(dbg) else None
+
+
+def _from_the_beginning(dbg: Interpreter) -> bool:
+    """Load a guest again that has run before; whether the user agrees."""
     if not dbg.session.fresh:
         if dbg.session.state != "dead" and not dbg.asks("Start the guest again from the beginning?"):
-            return None
+            return False
         _load_again(dbg)
-    return continue_guest(dbg, background)
+    return True
 
 
 def _load_again(dbg: Interpreter) -> None:
@@ -105,6 +111,35 @@ def _load_again(dbg: Interpreter) -> None:
         dbg.session.restart()
     for point in dbg.session.breakpoints:
         point.hits = 0
+
+
+@command(
+    "start",
+    group="running",
+    example="start",
+    guest="guests/kernel-O0.elf",
+    py="dbg.break_at(place, temporary=True); dbg.run()",
+)
+def start(dbg: Interpreter, background: BackgroundArg = False) -> Iterator[Result]:
+    """Set a temporary breakpoint at the guest's main function, then do what run does.
+
+    That is main, or kmain or kernel_main where nothing is called main. `tbreak PLACE` and `run` do the same with
+    another place, `starti` stops before the first instruction.
+    """
+    from kvmdbg.commands.breakpoints import set_breakpoint
+
+    name = next((one for one in MAIN_FUNCTIONS if dbg.session.locations.is_function(one)), None)
+    if name is None:
+        names = ", ".join(MAIN_FUNCTIONS)
+        raise UsageError(
+            f"this guest has no main function ({names}): starti stops before the first instruction; "
+            "tbreak PLACE and run stop at another place"
+        )
+    if _from_the_beginning(dbg):
+        yield set_breakpoint(dbg, name, temporary=True)
+        continued = continue_guest(dbg, background)
+        if continued is not None:
+            yield continued
 
 
 @command("starti", group="running", example=("run", "starti"), py="dbg.restart()")

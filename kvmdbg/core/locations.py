@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 NUMBER = re.compile(r"[0-9]+")
 OFFSET = re.compile(r"[+-][0-9]+")
 NAME = re.compile(r"~?[A-Za-z_.$@][\w.$@]*|operator\b.*")
+MAIN_FUNCTIONS = ("main", "kmain", "kernel_main")
+"""What the function of a guest is called that its start-up code calls."""
 EXPLICIT = ("source", "function", "line", "label", "qualified")
 _OPERATOR = re.compile(
     r"(?:[A-Za-z_(][\w:<>, ()*&]*::)?operator(?:\s*(?:\(\)|\[\]|->\*?|[-+*/%^&|~!=<>,]+)"
@@ -110,7 +112,7 @@ class Locations:
             found = self._source.at(frame.place)
             if found is not None:
                 return found.file, found.line
-        for name in ("main", "kmain", "kernel_main", "_start"):
+        for name in (*MAIN_FUNCTIONS, "_start"):
             symbol = self._files.symbols.lookup(name)
             found = self._source.at(symbol.address) if symbol is not None else None
             if found is not None:
@@ -143,6 +145,10 @@ class Locations:
         elif found := self._named(text, text.strip("\"'")):
             return found
         return self._expression(text)
+
+    def is_function(self, name: str) -> bool:
+        """Whether there is a function of this name."""
+        return self._named(name, name) is not None
 
     def lines(self, text: str, *, listed: int | None = None) -> list[tuple[str, int, str]]:
         """The source lines that a place means: file, line and function, whether the line has code or not.

@@ -10,7 +10,7 @@ import pytest
 
 import kvmdbg
 from kvmdbg.commands.coming_from import GDB, START, Row
-from tests.beside_gdb.sessions import build, differences, of_gdb, of_kvmdbg
+from tests.beside_gdb.sessions import PROGRAM, build, differences, of_gdb, of_kvmdbg
 from tests.e2e.debuggers import GDBS, TIME_SCALE
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
@@ -90,6 +90,15 @@ def test_a_session(program: Program, optimize: str, name: str) -> None:
     assert differences(theirs, ours) == []
 
 
+def test_start_is_gdbs(tmp_path: Path) -> None:
+    program = build(tmp_path, "-O0", PROGRAM.with_name("main.c"))
+    lines = lines_of("start|info breakpoints|next|break 10|c|start|info breakpoints|delete|next|start|p $bpnum")
+    theirs = of_gdb(GDBS["distribution"], program, lines)
+    with kvmdbg.open(program, memory="16M") as session:
+        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    assert differences(theirs, ours) == []
+
+
 NOT_OF_GDB = (
     *(
         "info threads",
@@ -100,6 +109,7 @@ NOT_OF_GDB = (
         "catch io",
         "python",
         "run",
+        "start",
     ),  # a guest's, or anew
     "rwatch",  # asks for debug registers, which a process need not have
     "x/s",  # UTF-8 here, bytes there
