@@ -89,7 +89,7 @@ class SoftCpu(Running):
         self._set_hooks()
         self.execute_registers = ExecuteRegisters(self)
         self._told = ToldInstructions(self)
-        self.places = HeldPlaces(self)
+        self.places = self._places = HeldPlaces(self)
         self._in = InInstruction(self)
         self._points = GuestPoints(self)
 
@@ -164,13 +164,13 @@ class SoftCpu(Running):
     def take_changes(self) -> None:
         self._points.take()
         if self.vm.code_changed:
-            self.places.code_changed()
+            self._places.code_changed()
         self.vm.drop_translations()
         self.flush_regs()
         if self.context_changed or self.vm.registers_touched:
             self.state.load()
             self.context_changed = self.vm.registers_touched = False
-        self.places.before_run()
+        self._places.before_run()
 
     def go(self, count: int) -> bool:
         vm, state = self.vm, self.state
@@ -287,7 +287,7 @@ class SoftCpu(Running):
         if word == "memory":
             return self._refused(*why[1:])
         if word == "held":
-            return self.places.execute()
+            return self._places.execute()
         if word == "breakpoint":
             self.instructions -= 1
             self.debug_exit(1, why[1], self.execute_registers.armed.get(why[1], 0))

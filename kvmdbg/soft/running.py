@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kvmdbg.soft.exit_page import ExitPage
 from kvmdbg.x86.delivery import Event
 
 if TYPE_CHECKING:
     from kvmdbg.soft.execute_registers import ExecuteRegisters
-    from kvmdbg.soft.held_places import HeldPlaces
+
+
+class Places(Protocol):
+    """Instructions that unicorn is ended before (held_places.py)."""
+
+    found: set[int]
+    """Those that have just been translated, and are not held yet."""
+
+    def hold(self) -> None:
+        """From here on they are."""
 
 
 class Running(ExitPage):
@@ -24,7 +33,7 @@ class Running(ExitPage):
     """At which of them a free run ends."""
     pieces: list[tuple[int, int, int]]
     """Writes to devices by the instruction that is done: address, size, value."""
-    places: HeldPlaces
+    places: Places
     resumes: bool
     """Whether EFLAGS.RF was set where unicorn's run began, and still counts."""
     execute_registers: ExecuteRegisters
