@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg import error_log, standard_files, start_files
+from kvmdbg.commands.gdb_serving import ServedToGdb
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Error, ExitLine, GuestOutput, Message, Result, StopReport, Text
 from kvmdbg.commands.tui_settings import ARRANGEMENT
@@ -181,7 +182,7 @@ class Batch:
         self._background_stops: list[Stop] = []
         self.out = Output(json, self._stop_guest)
         self.interpreter = Interpreter(session, all_commands=False)
-        self.interpreter.gdb = self.gdb
+        self.interpreter.kept(ServedToGdb).by = self.gdb
         self.interpreter.user.on_event = self._event
         self.interpreter.runs.on_background_stop = self._background_stops.append
         session.listeners.on_warning(self._warned)
@@ -258,7 +259,7 @@ class Batch:
         self.interpreter.close()
         interpreter = Interpreter(self.session)
         interpreter.user = self.interpreter.user
-        interpreter.gdb = self.gdb
+        interpreter.kept(ServedToGdb).by = self.gdb
         self.interpreter = interpreter
         try:
             self.session.listeners.on_output(self.out.guest)

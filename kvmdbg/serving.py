@@ -136,12 +136,13 @@ class GdbService:
             self._interpreter.user.cancelled = True
 
     def _monitor(self, line: str, show: Callable[[str], None]) -> None:
+        from kvmdbg.commands.gdb_serving import ServedToGdb
         from kvmdbg.commands.interpreter import Interpreter, Quit
         from kvmdbg.commands.results import Result, Text
 
         if self._interpreter is None:  # kept, so that settings and macros are there for the next command
             self._interpreter = Interpreter(self.session)
-            self._interpreter.gdb = self
+            self._interpreter.kept(ServedToGdb).by = self
             self._interpreter.user.host_allowed = self.host_allowed
             self._interpreter.user.has_terminal = False
             self._interpreter.settings["confirm"] = False

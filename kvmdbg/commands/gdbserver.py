@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+from kvmdbg.commands.gdb_serving import GdbServing, ServedToGdb
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import RestType, WordType
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.errors import UsageError
-
-if TYPE_CHECKING:
-    from kvmdbg.commands.interpreter import GdbServing
 
 AddressTextArg = Annotated[str, RestType("ADDRESS")]
 SwitchArg = Annotated[str, WordType("on|off", ("on", "off"))]
@@ -19,9 +17,10 @@ SwitchArg = Annotated[str, WordType("on|off", ("on", "off"))]
 
 def service(dbg: Interpreter) -> GdbServing:
     """The one that serves, or UsageError."""
-    if dbg.gdb is None:
+    found = dbg.kept(ServedToGdb).by
+    if found is None:
         raise UsageError("this session cannot be served to gdb: start kvmdbg with the guest, or with --gdb")
-    return dbg.gdb
+    return found
 
 
 @command(

@@ -46,25 +46,6 @@ class Quit(Exception):
         super().__init__(status)
 
 
-class GdbServing(Protocol):
-    """Who serves the session to gdb (kvmdbg/serving.py)."""
-
-    @property
-    def address(self) -> str | None: ...
-
-    @property
-    def attached(self) -> bool: ...
-
-    @property
-    def options(self) -> dict[str, bool]: ...
-
-    def start(self, text: str = "") -> str: ...
-
-    def stop(self) -> None: ...
-
-    def set_option(self, name: str, value: bool) -> None: ...
-
-
 class Log(Protocol):
     """What results are copied into (kvmdbg/commands/logs.py)."""
 
@@ -78,8 +59,7 @@ class Log(Protocol):
 class Interpreter:
     """Commands on one session. See :meth:`execute`.
 
-    ``gdb`` serves the session to gdb. ``all_commands``: import them now, and not when the first is needed that mostly
-    is not.
+    ``all_commands``: import them now, and not when the first is needed that mostly is not.
     """
 
     def __init__(self, session: Session, registry: Registry = REGISTRY, *, all_commands: bool = True) -> None:
@@ -98,7 +78,6 @@ class Interpreter:
         self.macros = Macros()
         self.aliases = Aliases()
         self.log: Log | None = None  # where results go, too (`set logging`)
-        self.gdb: GdbServing | None = None
         self.repeat_line = ""  # what an empty line runs
         self._kept: dict[type, Any] = {}
         self._in_stop_commands = False

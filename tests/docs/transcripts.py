@@ -23,6 +23,7 @@ from pathlib import Path
 
 from kvmdbg import cli
 from kvmdbg.commands import reference
+from kvmdbg.commands.gdb_serving import ServedToGdb
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Result, Text
 from kvmdbg.errors import KvmdbgError
@@ -56,7 +57,7 @@ def debugger(command: str) -> Iterator[Interpreter]:
         with cli.open_session(options) as opened:
             dbg = Interpreter(opened)
             dbg.user.width = lambda: WIDTH
-            dbg.gdb = service = GdbService(opened, lambda text: None)
+            dbg.kept(ServedToGdb).by = service = GdbService(opened, lambda text: None)
             try:
                 for _, line in options.commands or []:
                     list(dbg.execute(line))
