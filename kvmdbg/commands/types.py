@@ -58,16 +58,17 @@ def _real_type(dbg: Interpreter, text: str, named: bool) -> str:
 def ptype(dbg: Interpreter, flags: Annotated[str, FlagsType("otmxd", "/o")] = "", name: CNameArg = "") -> Result:
     """Show a type (struct point, unsigned long, a typedef), or the type of an expression, with its members (DWARF).
 
-    Names that typedefs give are resolved. /m leaves member functions of C++ out. /o shows the offset and the size
-    of each member, and the holes between them.
+    Names that typedefs give are resolved. /m leaves member functions of C++ out, /t the names that a class gives to
+    types. /o shows the offset and the size of each member, and the holes between them.
     """
     if not name:
         raise UsageError("ptype needs an expression or a type, as in ptype struct point")
     found, named = _type_of(dbg, name)
     if "o" in flags and found.resolved.is_structure:
         return Message(layout(found), data={"type": found.name})
+    shown = declaration(found, methods="m" not in flags, typedefs="t" not in flags)
     return Message(
-        f"type = {_real_type(dbg, name, named)}{declaration(found, methods='m' not in flags)}",
+        f"type = {_real_type(dbg, name, named)}{shown}",
         data={"type": found.name},
     )
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from kvmdbg.debuginfo.attribute_values import LANGUAGES, SCOPED, constant_bytes, member_offset, scope_of
 from kvmdbg.debuginfo.classes import access_of, ending_of, slot_of, virtual_base
+from kvmdbg.debuginfo.demangled import demangled
 from kvmdbg.debuginfo.dwarf import Dwarf, place_of, text
-from kvmdbg.language.ctype import VOID, CType, Member, Method, Static, Variants, array_of
+from kvmdbg.language.ctype import VOID, CType, Member, Method, Static, Typedef, Variants, array_of
 from kvmdbg.record import record
 
 
@@ -60,6 +61,8 @@ class TypeReader:
     def _named(self, die: Any, made: CType, keyword: str) -> None:
         """Give a type the name that its language calls it by: "struct point" in C, "kern::Heap" in C++."""
         made.language = self.language(die)
+        if not made.given and keyword != "enum" and (linkage := text(die, "DW_AT_linkage_name")):
+            made.given = demangled(f"_Z{linkage}")  # the name of its typedef
         if not made.given:
             made.given = f"{keyword} {{...}}"
         elif made.language not in SCOPED:
@@ -162,6 +165,8 @@ class TypeReader:
                 made.members.append(self._base_class(child, access))
             elif child.tag == "DW_TAG_subprogram" and made.language == "c++":
                 self._method(child, made, access)
+            elif child.tag == "DW_TAG_typedef" and made.language == "c++":
+                made.typedefs.append(Typedef(text(child, "DW_AT_name"), self._type_at(child), access))
             elif child.tag in ("DW_TAG_member", "DW_TAG_variable") and (
                 child.tag == "DW_TAG_variable" or "DW_AT_external" in attributes
             ):

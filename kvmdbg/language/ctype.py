@@ -58,6 +58,15 @@ class Method:
 
 
 @record
+class Typedef:
+    """A name that a class gives to a type."""
+
+    name: str
+    type: CType
+    access: str
+
+
+@record
 class Variants:
     """What an enumeration of Rust is: ``tag`` says by its value which of ``cases`` is there; None: others."""
 
@@ -122,6 +131,7 @@ class CType:
         self.members: list[Member] = []
         self.statics: list[Static] = []
         self.methods: list[Method] = []
+        self.typedefs: list[Typedef] = []
         self.count: int | None = None
         self.values: dict[int, str] = {}
 
@@ -209,7 +219,7 @@ class CType:
         self.members, self.count, self.values = target.members, target.count, target.values
         self.signed, self.parameters, self.takes_more = target.signed, target.parameters, target.takes_more
         self.reference, self.rvalue, self.owner = target.reference, target.rvalue, target.owner
-        self.statics, self.methods = target.statics, target.methods
+        self.statics, self.methods, self.typedefs = target.statics, target.methods, target.typedefs
         self.is_vector, self.is_quad = target.is_vector, target.is_quad
         self.language, self.variants, self.prefix = target.language, target.variants, target.prefix
         self.underlying, self.scoped, self.is_empty = target.underlying, target.scoped, target.is_empty

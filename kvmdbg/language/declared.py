@@ -15,11 +15,11 @@ NAMES_BELOW = 24
 """Columns that ``/o`` has before a declaration."""
 
 
-def declaration(type: CType, *, methods: bool = True) -> str:
+def declaration(type: CType, *, methods: bool = True, typedefs: bool = True) -> str:
     """A type without the names that typedefs give to it, its members written out."""
     if type.language == "rust" and (type.resolved.is_structure or type.resolved.kind == "enum"):
         return rust.declaration(type)
-    return "\n".join(_written(type, "", 0, methods))
+    return "\n".join(_written(type, "", 0, methods, typedefs))
 
 
 def _core(type: CType) -> tuple[CType, CType]:
@@ -30,7 +30,7 @@ def _core(type: CType) -> tuple[CType, CType]:
     return type, inner
 
 
-def _written(type: CType, what: str, depth: int, methods: bool = True) -> list[str]:
+def _written(type: CType, what: str, depth: int, methods: bool = True, typedefs: bool = True) -> list[str]:
     """The lines that declare ``what`` to be of a type."""
     type, core = _core(type if depth else type.bare)
     full = core.resolved
@@ -62,10 +62,31 @@ def _written(type: CType, what: str, depth: int, methods: bool = True) -> list[s
     for access, text in shown:
         section = _label(lines, access, section, depth)
         lines.append("    " * (depth + 1) + text)
-    if not full.members and not full.statics and not full.methods:
+    lines[1:] = _with_own_names(full, lines[1:])
+    own = full.typedefs if typedefs and not depth else []
+    if own and len(lines) > 1:
+        lines.append("")
+    for each in own:
+        section = _label(lines, each.access if labelled else "", section, depth)
+        lines.append("    " * (depth + 1) + f"typedef {each.type.declaring(each.name)};")
+    if not full.members and not full.statics and not full.methods and not own:
         lines.append("    " * (depth + 1) + ("<no data fields>" if full.size or full.is_empty else "<incomplete type>"))
     lines.append("    " * depth + _around(type, core, "}", what))
     return lines
+
+
+def _with_own_names(full: CType, lines: list[str]) -> list[str]:
+    """Lines in which the names that a class and its bases give to types stand without the class."""
+    names = [f"{one.given}::{each.name}" for one in (full, *_all_bases(full)) for each in one.typedefs]
+    if not names:
+        return lines
+    pattern = re.compile(rf"(?<![\w:])(?:{'|'.join(map(re.escape, names))})\b")
+    return [pattern.sub(lambda found: found[0].rpartition("::")[2], line) for line in lines]
+
+
+def _all_bases(full: CType) -> list[CType]:
+    found = [one.type.resolved for one in full.bases]
+    return [each for one in found for each in (one, *_all_bases(one))]
 
 
 def _head(full: CType, core: CType) -> str:
@@ -86,6 +107,7 @@ def _has_labels(type: CType) -> bool:
     members = [one.access for one in type.members if one.name[:1] != "<"]
     every = [*members, *(one.access for one in type.statics)]
     every += [one.access for one in type.methods if not one.made]
+    every += [one.access for one in type.typedefs]
     if type.kind == "class":
         return any(one != "private" for one in every)
     return any(one != "public" for one in every)
@@ -209,6 +231,7 @@ def _lines(full: CType, start: int, depth: int, what: str, element_of: bool = Fa
     for static in (each for each in full.statics if each.before >= len(full.members)):
         section = _label_beside(lines, static.access if labelled else "", section, margin)
         lines.append(f"{margin}    static {static.type.declaring(static.name)};")
+    lines[1:] = _with_own_names(full, lines[1:])
     blank = " " * (NAMES_BELOW + 7 + 4 * depth)
     if not element_of:
         lines += [] if is_union else _hole(end, bit_end, full.size, 0, False, padding=True)
