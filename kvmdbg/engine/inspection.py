@@ -245,7 +245,7 @@ class Inspection:
         def read(address: int, length: int) -> bytes:
             return self.read_linear(runner, address, length)
 
-        return operands.find_accessor(
+        found = operands.find_accessor(
             read,
             runner.pc,
             runner.mode.bits,
@@ -257,6 +257,23 @@ class Inspection:
             place=(lambda at: self.physical_of(runner, at)) if physical else (lambda at: at),
             whole=whole,
         )
+        if found is not None and not write and self._may_be_behind_iret(runner, found[1]):
+            return None
+        return found
+
+    def _may_be_behind_iret(self, runner: VcpuThread, access: Access) -> bool:
+        """Whether an IRET to pc may have popped it: below the stack pointer is still the frame of an event there."""
+        width = runner.mode.bits // 8
+        top = runner.stack_pointer & (-16 if width == 8 else -1)  # long mode aligns frames
+        start = top - (5 if width == 8 else 3) * width
+        if access.segment != "ss" or access.linear + access.size <= start or top <= access.linear:
+            return False
+        try:
+            frame = self.read_linear(runner, start, 2 * width)
+        except MemoryFault:
+            return False
+        pointer, selector = (int.from_bytes(frame[at : at + width], "little") for at in (0, width))
+        return pointer == runner.pc - runner.cs_base and selector & 0xFFFF == runner.sregs.cs.selector
 
     def accesses_of_writer(self, runner: VcpuThread, address: int, size: int) -> list[Access]:
         """All accesses of the instruction that ended at pc and wrote to this guest-physical address."""

@@ -94,6 +94,25 @@ def test_a_debug_register_for_data(dbg: ScriptedSession) -> None:
     assert dbg.cpu.debugreg[7] == 0x402 | 1 << 16 | 1 << 18
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_read_of_the_stack_is_the_pops_that_ends_here_unless_an_iret_may_have_come_here(
+    dbg: ScriptedSession, interrupted: bool
+) -> None:
+    dbg.let_probe_find(profile(registers=True))
+    dbg.physical.write(START, b"\x9d")  # popf
+    dbg.watch(0x600C, 2, "access")
+    if interrupted:
+        dbg.physical.write(0x6008, (START + 1).to_bytes(2, "little") + bytes(2))
+
+    def popped(cpu: ScriptedCpu) -> None:
+        cpu.regs.rsp = 0x600E
+        debugs(START + 1, 1)(cpu)
+
+    stop = played(dbg, popped)
+    assert isinstance(stop, stops.WatchpointStop), stop.describe()
+    assert (stop.kind, stop.instruction) == ("read", None if interrupted else START)
+
+
 @pytest.mark.parametrize("registers", [False, True], ids=["page", "debug register"])
 def test_a_write_to_a_watched_page_is_done_and_reported(dbg: ScriptedSession, registers: bool) -> None:
     """No debug register fires for an access that KVM emulates: the exit has to tell."""
