@@ -290,6 +290,11 @@ LLDB = (
     Row("command alias pp print", "alias pp = print"),
     Row("script print(1)", "python print(1)"),
     Row("target variable all", "print all"),
+    other(
+        "type format add -f hex int",
+        "print/x 255",
+        "type is for the guest's keyboard; also type summary, …",
+    ),
 )
 
 WINDBG = (
@@ -326,6 +331,7 @@ WINDBG = (
     Row("? 1 + 1", "print 1 + 1"),
     other(".formats 65", "p/t 65"),
     Row("!idt", "info idt", "other programs behind ! are the host's, as in gdb"),
+    other("!dd 100000", "x/16xw phys:0x100000", "so with !db, !dq, !ed …; !dd if=a of=b is the host's dd"),
     Row("!pte $pc", "translate $pc"),
     Row(".echo a", "echo a\\n"),
     Row(".echo a", "echo a\\n"),

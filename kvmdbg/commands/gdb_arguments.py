@@ -18,6 +18,7 @@ _INSTEAD: tuple[tuple[str, str, str], ...] = (
     ("continue", r"-a\b.*", "all vCPUs go on together: continue"),
     ("source", r"-[vs]\b.*", "source takes a FILE only; set trace-commands on, before it, shows each command"),
     (r"stepi?|nexti?|finish|until|advance", r".*&", _IN_FRONT),
+    ("display", r"-\w.*\s--\s+(\S.*)", "it takes no options, nor does gdb's: display/FMT {1}, set print pretty on"),
     ("handle", r"(SIG\w+|all)\b.*", "a guest has no signals: catch exception, catch interrupt; help handle"),
     # WinDbg
     ("run", r"@?\$?([a-z]\w*)\s*=\s*(\S.*)", "a register is written by set ${1} = {2}"),

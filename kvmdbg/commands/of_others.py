@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from kvmdbg.commands import other_lines
 from kvmdbg.commands.of_lldb import (
     breakpoint_set,
     disassembled,
@@ -365,6 +366,7 @@ WORDS: Mapping[str, Word] = {
     "script": Word("lldb", "python"),
 }
 
+OF_WINDBG = frozenset(name for name, word in WORDS.items() if "WinDbg" in word.of and name not in INSTEAD)
 _LINE = re.compile(r"\s*([.!]?[A-Za-z_][\w-]*|\?\??|~)(?:\s+([A-Za-z_][\w-]*))?")
 ABBREVIATED = {
     "re": "register", "reg": "register", "me": "memory", "mem": "memory", "fr": "frame", "pro": "process",
@@ -394,7 +396,9 @@ def found(line: str, taken: Callable[[str, str], bool]) -> tuple[str, Word, str]
 
 
 def lines(line: str, taken: Callable[[str, str], bool], guest: HasMemory) -> list[str]:
-    """The line, or the lines that it is here where it begins with a word of another debugger's."""
+    """The line, or the lines that it is here where it begins with a word of another debugger's. UsageError."""
+    if sentence := other_lines.instead(line, OF_WINDBG):
+        raise UsageError(sentence)
     other = found(line, taken)
     if other is None:
         return [line]

@@ -149,7 +149,6 @@ _BREAKPOINTS = "break PLACE, info breakpoints, delete N, disable N, enable N, co
 _WATCHPOINTS = "watch ADDRESS, info watchpoints, delete N, condition N EXPRESSION, ignore N COUNT, commands N"
 _KERNEL = "kvmdbg knows no Windows: info mappings, info symbols, info gdt, info idt, info tss show the machine"
 _SCRIPTED = "if, while, define and source make scripts here, python takes Python"
-_SHOWN_TYPES = "print -pretty, print/x and set print change how values are shown"
 _CONTEXTS = "$pc, $sp and the other registers are the vCPU's: info registers, frame N, info frame, finish"
 _NO_MONITOR = "nothing of it is in this machine: info devices, info memory, info host tell what is"
 _VCPUS = "info vcpus shows all vCPUs, vcpu N chooses one; thread apply works in a gdb that is connected"
@@ -263,7 +262,6 @@ INSTEAD: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys(("process", "platform", "gdb-remote", "kdp-remote"), ("lldb", _TARGET)),
     **dict.fromkeys(("image",), ("lldb", "info symbol ADDRESS, info line NAME, info functions REGEX, ptype TYPE")),
     **dict.fromkeys(("settings",), ("lldb", "set NAME VALUE, show NAME, show")),
-    **dict.fromkeys(("type summary", "type synthetic"), ("lldb", _SHOWN_TYPES)),
     **dict.fromkeys(("session", "plugin", "statistics", "diagnostics", "language", "bugreport"),
                     ("lldb", "set logging keeps the output, save breakpoints FILE the breakpoints")),
     **dict.fromkeys(("parray", "poarray"), ("lldb", "print *POINTER@COUNT")),

@@ -50,6 +50,7 @@ def kernel(opened: Callable[..., Typist]) -> Typist:
         ("set eax=5", "set $eax = 5"),
         ("i /b 0x60", "info devices"),
         ("info registers -a", "vcpu N selects"),
+        ("display -pretty -- value", "display/FMT value, set print pretty on"),
         ("print -f x -- 1", "print/x 1"),
         ("b -n count", "break count"),
         ("tb -a 0x1005ae", "tbreak *0x1005ae"),
