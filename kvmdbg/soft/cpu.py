@@ -27,6 +27,7 @@ from kvmdbg.kvm.run_page import (
 from kvmdbg.machine import kick
 from kvmdbg.machine.cpu import CountReached
 from kvmdbg.soft import library
+from kvmdbg.soft.alignment import AC, AlignmentCheck
 from kvmdbg.soft.debug_moves import DR7_GD
 from kvmdbg.soft.devices import DeviceWindow
 from kvmdbg.soft.execute_registers import ExecuteRegisters
@@ -35,6 +36,7 @@ from kvmdbg.soft.held_places import HeldPlaces
 from kvmdbg.soft.in_instruction import InInstruction
 from kvmdbg.soft.nothing_done import may_be_begun_again, repeats_no_more
 from kvmdbg.soft.running import Running
+from kvmdbg.soft.slices import WINDOW_SLICE, WINDOW_STEPS, Slices
 from kvmdbg.soft.state import CR2, DR6, DR7, EFLAGS, ERROR_CODE, IS_INT
 from kvmdbg.soft.strides import Strides
 from kvmdbg.soft.told_instructions import ToldInstructions
@@ -48,15 +50,9 @@ if TYPE_CHECKING:
     from kvmdbg.soft.system import SoftVm
 
 P = TypeVar("P", bound=CountedPort)
-FIRST_SLICE, SHORTEST_SLICE, LONGEST_SLICE = 20_000, 1_000, 2_000_000
-SLICE_SECONDS = 0.001
-"""How long a slice is to take: so late a kick may be noticed."""
-WINDOW_STEPS, WINDOW_SLICE = 2_000, 16
-"""So many instructions are stepped while an interrupt waits to come in; then that many run between two looks, and
-twice as many after each sixteen looks in vain."""
 AMID_INSTRUCTION = frozenset(("breakpoint", "exception", "guest's breakpoint", "held", "in", "invalid", "memory"))
 """Why a run has ended with an instruction that is not done."""
-BEHIND_INSTRUCTION = frozenset(("data", "in", "out", "told"))
+BEHIND_INSTRUCTION = frozenset(("alignment", "data", "in", "out", "told"))
 """Why a run has ended that hooks end which are called in the middle of an instruction."""
 OPCODE_INT, OPCODE_INT1 = b"\xcd", b"\xf1"
 
@@ -80,7 +76,7 @@ class SoftCpu(Running):
         """Places in read-only memory, and what they hold."""
         self._trapped: int | None = None
         """RFLAGS where the guest's own EFLAGS.TF brings a trap behind the instruction that has ended the run."""
-        self._slice = FIRST_SLICE
+        self._slices = Slices()
         self._before_refusal, self._flags_before = b"", 0
         self._repeat: Callable[[], bool] | None = None
         """Does the instruction of the last exit again, which has been answered."""
@@ -89,7 +85,8 @@ class SoftCpu(Running):
         self._set_hooks()
         self.execute_registers = ExecuteRegisters(self)
         self._told = ToldInstructions(self)
-        self.places = self._places = HeldPlaces(self)
+        self.alignment: AlignmentCheck = AlignmentCheck(self)
+        self.places: HeldPlaces = HeldPlaces(self, self.alignment)
         self._in = InInstruction(self)
         self._points = GuestPoints(self)
 
@@ -164,13 +161,13 @@ class SoftCpu(Running):
     def take_changes(self) -> None:
         self._points.take()
         if self.vm.code_changed:
-            self._places.code_changed()
+            self.places.code_changed()
         self.vm.drop_translations()
         self.flush_regs()
         if self.context_changed or self.vm.registers_touched:
             self.state.load()
             self.context_changed = self.vm.registers_touched = False
-        self._places.before_run()
+        self.places.before_run()
 
     def go(self, count: int) -> bool:
         vm, state = self.vm, self.state
@@ -212,7 +209,10 @@ class SoftCpu(Running):
         if self.waiting is not None and self.deliver(self.waiting):
             return
         if self.steps:
-            self._one_step()
+            if not self.alignment.is_on() or not self.alignment.refuses():
+                self._one_step()
+            else:
+                self.deliver(Event.exception(AC))
             return
         tried = 0
         while True:
@@ -220,7 +220,7 @@ class SoftCpu(Running):
             if window and self.takes_interrupt():
                 self.leave(exits.KVM_EXIT_IRQ_WINDOW_OPEN)
                 return
-            count = self._slice
+            count = self._slices.count
             if window:
                 tried += 1
                 count = min(count, 1 if tried < WINDOW_STEPS else WINDOW_SLICE << min(tried - WINDOW_STEPS >> 4, 20))
@@ -230,11 +230,16 @@ class SoftCpu(Running):
                 if count <= 0:
                     self.show()
                     raise CountReached
+            if self.alignment.is_on():
+                count = 1
+                if self.alignment.refuses():
+                    if self.deliver(Event.exception(AC)):
+                        return
+                    continue
             since = perf_counter()
             exhausted = self.go(count)
             if exhausted and not window:
-                longer = SLICE_SECONDS / max(perf_counter() - since, 1e-9)
-                self._slice = min(max(int(count * min(2.0, max(0.5, longer))), SHORTEST_SLICE), LONGEST_SLICE)
+                self._slices.took(count, perf_counter() - since)
             if self.ended(exhausted):
                 return
             if kick.pending():
@@ -276,7 +281,7 @@ class SoftCpu(Running):
             self._take_trap()
             self.io_exit(1, *why[1:])
             return True
-        if word in ("data", "told"):
+        if word in ("alignment", "data", "told"):
             return self._take_trap() and not self.steps and self.deliver(Event.exception(1))
         self._points.hit = 0  # it will be done again
         if word == "in":
@@ -287,7 +292,7 @@ class SoftCpu(Running):
         if word == "memory":
             return self._refused(*why[1:])
         if word == "held":
-            return self._places.execute()
+            return self.places.execute()
         if word == "breakpoint":
             self.instructions -= 1
             self.debug_exit(1, why[1], self.execute_registers.armed.get(why[1], 0))

@@ -10,6 +10,7 @@ from ctypes import c_uint16, c_uint64, c_void_p
 from typing import TYPE_CHECKING
 
 from kvmdbg.soft import library
+from kvmdbg.soft.alignment import AlignmentCheck
 from kvmdbg.soft.debug_moves import DebugMoves
 from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
 from kvmdbg.soft.nothing_done import PREFIXES, bits_of
@@ -37,8 +38,10 @@ FOR_TRANSLATED = ctypes.CFUNCTYPE(None, c_void_p, ctypes.POINTER(UcTb), ctypes.P
 class HeldPlaces:
     """Of the vCPU ``cpu``."""
 
-    def __init__(self, cpu: Running) -> None:
-        self._cpu, self._vm = cpu, cpu.vm
+    def __init__(self, cpu: Running, alignment: AlignmentCheck) -> None:
+        self._cpu, self._vm, self._alignment = cpu, cpu.vm, alignment
+        self._rflags = c_uint64()
+        self._at_rflags = ctypes.byref(self._rflags)
         self._library, self._uc = cpu.vm.library, cpu.vm.uc
         self._msrs, self._debug_moves = MsrInstructions(cpu, self._over), DebugMoves(cpu, self._over)
         self.found: set[int] = set()
@@ -60,6 +63,8 @@ class HeldPlaces:
 
     def _translated(self, uc: int, now: ctypes._Pointer[UcTb], before: ctypes._Pointer[UcTb], data: int) -> None:
         self._is_told = True
+        self._library.quick.uc_reg_read(self._uc, library.REG_RFLAGS, self._at_rflags)
+        self._alignment.translated(self._rflags.value)
         block = now.contents
         if self._library.quick.uc_vmem_read(self._uc, block.pc, library.EXECUTE, self._code, block.size):
             return

@@ -22,6 +22,13 @@ class Places(Protocol):
         """From here on they are."""
 
 
+class Alignment(Protocol):
+    """The alignment check (alignment.py)."""
+
+    def is_on(self) -> bool:
+        """Whether each instruction is to be run alone."""
+
+
 class Running(ExitPage):
     """Implemented by ``SoftCpu``."""
 
@@ -34,6 +41,7 @@ class Running(ExitPage):
     pieces: list[tuple[int, int, int]]
     """Writes to devices by the instruction that is done: address, size, value."""
     places: Places
+    alignment: Alignment
     resumes: bool
     """Whether EFLAGS.RF was set where unicorn's run began, and still counts."""
     execute_registers: ExecuteRegisters
