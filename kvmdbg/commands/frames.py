@@ -92,6 +92,9 @@ def _options(text: str, kind: str) -> tuple[bool, str, str]:
     words, full, rest = text.split(), False, list[str]()
     while words:
         word = words.pop(0)
+        if word == "--":
+            rest += words
+            break
         near = [one for one in (*SAME_HERE, *WITHOUT_VALUE, "-frame-arguments") if one.startswith(word)]
         name = word if word in WITHOUT_VALUE else near[0] if len(near) == 1 and re.match(r"-[a-z]", word) else ""
         if name in WITHOUT_VALUE:
@@ -296,7 +299,7 @@ def frame_apply(dbg: Interpreter, text: CommandTextArg) -> Iterator[Result]:
 
 def _applied(dbg: Interpreter, text: str) -> tuple[list[int], set[str], str]:
     """The frames, the flags and the command of ``frame apply``."""
-    match = re.match(r"(all|-?\d+|level\s+(?:\d+(?:-\d+)?\s+)+)\s*((?:-[qcs]\s+)*)(\S.*)$", text)
+    match = re.match(r"(all|-?\d+|level\s+(?:\d+(?:-\d+)?\s+)+)\s*((?:-[qcs]\s+)*)(?:--\s+)?(\S.*)$", text)
     if match is None:
         raise UsageError("frame apply needs frames and a command, as in frame apply 2 info locals")
     words = match[1].split()

@@ -80,6 +80,7 @@ def pipe(dbg: Interpreter, text: PipeArg) -> Result | None:
         if len(words) < 3:
             raise UsageError("pipe -d needs a delimiter, a command and a program")
         _, delimiter, text = words
+    text = text.removeprefix("-- ")
     typed, found, program = (part.strip() for part in text.partition(delimiter))
     if not found or not program or not typed:
         raise UsageError(f"pipe needs a command, {delimiter} and a program, as in: pipe info registers | grep ax")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -130,3 +131,20 @@ def test_a_call_of_no_function_names_it(kernel: Typist) -> None:
 def test_words_of_others_name_their_equal(kernel: Typist, line: str, says: str) -> None:
     with pytest.raises(KvmdbgError, match=says):
         kernel.type(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "same"),
+    [
+        ("bt -full -- 1", "bt full 1"),
+        ("bt -- -1", "bt -1"),
+        ("frame apply all -q -- p 1", "frame apply all -q p 1"),
+        ("faas -- p 1", "faas p 1"),
+        ("pipe -- p 1 | cat", "pipe p 1 | cat"),
+        ("pipe -d % -- p 1 % cat", "pipe -d % p 1 % cat"),
+    ],
+)
+def test_dashes_end_the_options(kernel: Typist, line: str, same: str) -> None:
+    kernel.type("advance divide")
+    theirs, ours = (re.sub(r"\$\d+ = ", "", kernel.type(one)) for one in (line, same))
+    assert theirs == ours
