@@ -150,8 +150,8 @@ class DebugInfo:
         others = [unit for unit in self.dwarf.mentioning(without_scopes(name)) if unit not in first]
         yield from self.dwarf.advancing(f"Looking for {name} in the debug information", others)
 
-    def variable(self, name: str, near: int | None = None) -> Variable | None:
-        """The variable outside of functions with that name; that of the unit at the address ``near`` before others."""
+    def variable(self, name: str, near: int | None = None, *, whole: bool = False) -> Variable | None:
+        """The variable outside of functions with that name (``whole``: all of it); that of ``near``'s unit first."""
         inner: Variable | None = None
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
             for unit in self._units(name, near):
@@ -162,20 +162,20 @@ class DebugInfo:
                 if one is not None and one.location and meant in known.variables.whole:
                     return one
                 inner = inner or (one if one is not None and one.location else None)
-        return inner
+        return inner if not whole else None
 
-    def type(self, name: str, near: int | None = None) -> CType | None:
-        """The type of that name as in "struct point" or "u32"."""
+    def type(self, name: str, near: int | None = None, *, whole: bool = False) -> CType | None:
+        """The type of that name as in "struct point" or "u32"; ``whole``: it is called all of that."""
         keyword, _, rest = name.partition(" ")
         plain = without_scopes(rest if keyword in ("struct", "class", "union", "enum") else name)
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
             for unit in self._units(plain, near):
                 known = self._reader.unit(unit)
                 die = known.types.get(known.meant(name))
-                if die is not None:
+                if die is not None and (not whole or name in known.types.whole):
                     return self._reader.type_of(die)
             die = self._reader.type_units.types.get(name)
-            return self._reader.type_of(die) if die is not None else None
+            return self._reader.type_of(die) if die is not None and not whole else None
 
     def type_names(self, near: int) -> list[str]:
         """The names of all types, of a large file those of the unit at the address ``near``."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 
+from kvmdbg.debuginfo.attribute_values import without_scopes
 from kvmdbg.debuginfo.backtrace import NAMES_32, NAMES_64, Frame, StoppedCpu, call_frame_address, physical_frames
 from kvmdbg.debuginfo.declarations import DebugInfo, Function, Variable
 from kvmdbg.debuginfo.demangled import demangled
@@ -21,6 +22,7 @@ from kvmdbg.language.ctype import CType
 from kvmdbg.language.shown import PLAIN, Printer, Style
 from kvmdbg.record import replace
 
+KEYWORDS = ("struct", "union", "enum", "class")
 MOST_BYTES = 1 << 20
 """Of an array that is as long as the program says: more has one that is not set up yet."""
 MOST_FRAMES = 1000
@@ -225,11 +227,37 @@ class Variables:
         symbol = self._files.symbols.lookup(name)
         if symbol is not None and symbol.kind == "function":
             return None
+        for scope in self._scopes() if not is_outer else ():
+            if (one := self._of_scope(scope, name)) is not None:
+                return one
+            if self._type(scope, name) is not None:
+                return None  # which hides what is further out
         for info, base in self._information():
             with suppress(LoadError):
                 if (symbol is not None or not info.dwarf.is_large) and (one_ := info.variable(name, self._near(base))):
                     return one_
         return None
+
+    def _of_scope(self, scope: str, name: str) -> Variable | None:
+        for info, base in self._information():
+            with suppress(LoadError):
+                if (one := info.variable(scope + name, self._near(base), whole=True)) is not None:
+                    return one
+        return None
+
+    def _scopes(self) -> list[str]:
+        """The classes and namespaces that the code which looks is in, the innermost first: "kern::Heap::", "kern::"."""
+        for info, base in self._information():
+            with suppress(LoadError):
+                chain = Functions.of(info.dwarf).chain(self.here - base)
+                name = next((one.origin.name for one in reversed(chain) if one.origin is not None), "")
+                found = []
+                while own := without_scopes(name):
+                    name = name[: -len(own)].removesuffix("::")
+                    found += [f"{name}::"] if name else []
+                if chain:
+                    return [one for one in found if "(" not in one]
+        return []
 
     def _owner_named(self, name: str, variable: Variable) -> Function | None:
         """The function that ``function::name`` says, of a variable that lives in its frames."""
@@ -314,10 +342,16 @@ class Variables:
 
     def type(self, name: str) -> CType | None:
         """A structure, union, enum, typedef or base type by its name ("struct point", or "point" alone)."""
-        for wanted in (name, f"struct {name}", f"union {name}", f"enum {name}", f"class {name}"):
+        return next((found for scope in (*self._scopes(), "") if (found := self._type(scope, name)) is not None), None)
+
+    def _type(self, scope: str, name: str) -> CType | None:
+        """The same of one scope ("kern::"); "": of any."""
+        keyword, _, rest = name.partition(" ")
+        first = f"{keyword} {scope}{rest}" if keyword in KEYWORDS else scope + name
+        for wanted in (first, *(f"{one} {scope}{name}" for one in KEYWORDS)):
             for info, base in self._information():
                 with suppress(LoadError):
-                    if (found := info.type(wanted, self._near(base))) is not None:
+                    if (found := info.type(wanted, self._near(base), whole=bool(scope))) is not None:
                         return found
         return None
 
@@ -415,8 +449,12 @@ class Variables:
         except SessionStateError:
             word = 8  # while the guest runs its mode is not known
         return Printer(
-            self._read, self.label, style, word=word, static=self._static_member, class_named=self.type
+            self._read, self.label, style, word=word, static=self._static_member, class_named=self._class_named
         )  # fmt: skip
+
+    def _class_named(self, name: str) -> CType | None:
+        """The class that is called all of that, from wherever one looks."""
+        return self._type("", name)
 
     def _static_member(self, name: str) -> tuple[int | None, bytes] | None:
         """Where a static member of a class is, and its bytes."""

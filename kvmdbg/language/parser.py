@@ -426,6 +426,8 @@ class Parser(Classes):
             if constant is not None:
                 self._take()
                 return code.Number(column=column, value=constant[0], type=constant[1])
+            if self._scope.language == "c++" and self._scope.type(first) is not None:
+                raise self.fail(f"'{first}' is a type here; a cast is written ({first})VALUE", column)
         return code.Symbol(column=column, type=ADDRESS, name=self._take().removeprefix("::"))
 
     def _declared(self, name: str, type: CType, column: int) -> Node:
