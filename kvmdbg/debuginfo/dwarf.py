@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -60,9 +61,24 @@ def damage(path: str, what: str) -> Iterator[None]:
         yield
     except (
         ELFError, DWARFError, KeyError, ValueError, IndexError, AttributeError, TypeError, AssertionError,
-        RecursionError, UnicodeDecodeError, OverflowError, NotImplementedError, struct.error,
+        RecursionError, UnicodeDecodeError, OverflowError, NotImplementedError, struct.error, zlib.error,
     ) as error:  # fmt: skip
         raise LoadError(f"{path}: its {what} is damaged ({type(error).__name__}: {error})") from None
+
+
+PACKED_AT_MOST = 100
+"""How many times larger than packed a section of more than ``MUCH`` bytes may be; debug information is 10 times."""
+MUCH = 16 << 20
+
+
+def check_packed(path: str, elf: Any) -> None:
+    """LoadError where a section says that it unpacks to far more than any does, before memory is taken for that."""
+    for section in elf.iter_sections():
+        if section.compressed and section.data_size > max(MUCH, PACKED_AT_MOST * section["sh_size"]):
+            name = printable_name(section.name)
+            raise LoadError(
+                f"{path}: its section {name} is said to unpack to {section.data_size:,} bytes, which is too much"
+            )
 
 
 class Dwarf:
@@ -71,6 +87,8 @@ class Dwarf:
     def __init__(self, path: str, elf: Any, info: Any = None, skeleton: Unit | None = None) -> None:
         from kvmdbg.debuginfo.elf_dwarf import Info
 
+        if info is None:
+            check_packed(path, elf)
         self.path = path
         self.lock = RLock()
         self.elf = elf

@@ -41,13 +41,14 @@ def unit_files(dwarf: Dwarf) -> dict[int, frozenset[str]]:
 
 
 def unit_file(dwarf: Dwarf, unit: Unit, number: int) -> str:
-    """The path of the file that a unit's entries call by this number, "" for none."""
+    """The path of the file that a unit's entries call by this number, "" for none. LoadError."""
     known: dict[tuple[int, int], str] = dwarf.kept.setdefault("numbers", {})
     if (unit.offset, number) not in known:
-        program: Any = line_program(dwarf, unit)
-        first = 0 if program is not None and program.header.version >= 5 else 1
-        there = program is not None and first <= number < first + len(program.header.file_entry)
-        known[unit.offset, number] = _name(program, number, unit.folder) if there else ""
+        with dwarf.lock, damage(dwarf.path, "line information"):
+            program: Any = line_program(dwarf, unit)
+            first = 0 if program is not None and program.header.version >= 5 else 1
+            there = program is not None and first <= number < first + len(program.header.file_entry)
+            known[unit.offset, number] = _name(program, number, unit.folder) if there else ""
     return known[unit.offset, number]
 
 

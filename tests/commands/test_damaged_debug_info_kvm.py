@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import struct
 import subprocess
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import pytest
@@ -42,14 +45,15 @@ COMMANDS = [
     "break outer", "run", "backtrace", "info locals", "info args", "ptype struct node", "whatis nodes", "print nodes",
     "print *p", "print sizeof(struct node)", "list", "info line outer", "info symbols", "step", "next", "up",
     "info locals", "frame 0", "info frame", "disassemble /s", "x/3i $pc", "break a.c:7", "info breakpoints", "continue",
+    "info functions", "info variables", "info types", "info scope outer", "info source",
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="session", params=["-gdwarf-5", "-gdwarf-4"])
+@pytest.fixture(scope="session", params=["-gdwarf-5", "-gdwarf-4", "-gdwarf-5 -gz=zlib"])
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("damaged")
     (folder / "a.c").write_text(C)
-    subprocess.run(["gcc", *FLAGS, request.param, folder / "a.c", "-o", folder / "a.elf"], check=True)
+    subprocess.run(["gcc", *FLAGS, *request.param.split(), folder / "a.c", "-o", folder / "a.elf"], check=True)
     return folder / "a.elf"
 
 
@@ -71,12 +75,50 @@ def damaged(whole: Path, chance: random.Random) -> bytes:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_any_byte_changed(whole: Path, tmp_path: Path, seed: int) -> None:
-    path = tmp_path / "a.elf"
-    path.write_bytes(damaged(whole, random.Random(seed)))
+    all_is_told(tmp_path / "a.elf", damaged(whole, random.Random(seed)))
+
+
+@pytest.mark.parametrize("name", [".debug_info", ".debug_abbrev", ".debug_line", ".debug_line_str", ".debug_str"])
+def test_a_section_without_sense(whole: Path, tmp_path: Path, name: str) -> None:
+    data = bytearray(whole.read_bytes())
+    with whole.open("rb") as file:
+        section = ELFFile(file).get_section_by_name(name)
+    if section is None:  # before DWARF 5 there is no .debug_line_str
+        assert name == ".debug_line_str"
+        return
+    at, end = section["sh_offset"] + 24, section["sh_offset"] + section["sh_size"]
+    data[at:end] = b"\xff" * (end - at)
+    all_is_told(tmp_path / "a.elf", bytes(data))
+
+
+def test_a_section_that_is_said_to_unpack_to_much(whole: Path, tmp_path: Path) -> None:
+    """128 MiB of zeros in 600 KiB: no memory is taken for them."""
+    packed = zlib.compress(bytes(1 << 27), 1)
+    (tmp_path / "section").write_bytes(struct.pack("<IIQQ", 1, 0, 1 << 27, 1) + packed)  # Elf64_Chdr
+    plain, path = tmp_path / "plain.elf", tmp_path / "a.elf"
+    subprocess.run(["objcopy", "--decompress-debug-sections", whole, plain], check=True)
+    update = ["--update-section", f".debug_str={tmp_path}/section"]
+    subprocess.run(["objcopy", *update, plain, path], check=True)
+    data = bytearray(path.read_bytes())
+    with path.open("rb") as file:
+        elf = ELFFile(file)
+        number = next(n for n, one in enumerate(elf.iter_sections()) if one.name == ".debug_str")
+        data[elf["e_shoff"] + number * elf["e_shentsize"] + 9] |= 0x08  # SHF_COMPRESSED
+    tracemalloc.start()
+    try:
+        all_is_told(path, bytes(data), ["break outer", "info line outer", "info variables"])
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def all_is_told(path: Path, data: bytes, lines: list[str] = COMMANDS) -> None:
+    """Every command ends in one sentence, or works, on this file."""
+    path.write_bytes(data)
     with kvmdbg.open(path) as session:
         dbg = Interpreter(session)
         dbg.settings["limit-time"] = 2.0
-        for line in COMMANDS:
+        for line in lines:
             try:
                 for result in dbg.execute(line):
                     result.plain()
