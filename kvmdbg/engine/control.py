@@ -59,6 +59,7 @@ class Control:
         self.fresh = True
         """The guest has not run since it was loaded."""
         self.last_stop: stops.Stop | None = None
+        self._ended_by: stops.Stop | None = None  # the last run
         self.epoch = 0
         """Grows when the guest goes on or is given another state, or another vCPU is selected: a frame that was looked
         at before is no more."""
@@ -386,23 +387,22 @@ class Control:
         """The stop that ends the current run; a timeout (LimitStop) or a KeyboardInterrupt brings it about."""
         left, limit = self.world.time_left(timeout)
         try:
-            stop = self.wait(left)
-            if stop is None:
+            if self.wait(left) is None and self.world.running:
                 self.world.stop(stops.LimitStop(vcpu=self.vcpu.index, pc=0, limit=limit))
-                while (stop := self.wait(PATIENCE)) is None:
+                while self.wait(PATIENCE) is None and self.world.running:
                     for runner in self.runners:
                         if runner.called is not None:
                             raise SessionStateError(f"the guest does not stop: {runner.called} does not return")
         except KeyboardInterrupt:
-            stop = self.interrupt()
+            self.interrupt()
+        stop = self.last_stop or self._ended_by  # a listener may have put another state back meanwhile
         assert stop is not None
         return stop
 
     def interrupt(self) -> stops.Stop | None:
         """Stop the guest if it runs; the stop (None when there never was one).
 
-        From a hook, a device or a listener, called by the guest's run, this asks only: the guest stops when that has
-        returned.
+        Called by the guest's run, as from a hook, this asks only: the guest stops when that has returned.
         """
         self.world.stop()
         if not self._on_vcpu_thread:
@@ -448,10 +448,10 @@ class Control:
     def _finish(self, stop: stops.Stop | None) -> stops.Stop:
         """All vCPUs rest. A mistake here must not leave the session waiting for ever: it becomes a stop."""
         try:
-            return self._come_to_rest(self.world.in_time(stop))
+            self._ended_by = self._come_to_rest(self.world.in_time(stop))
         except Exception as error:
-            self.last_stop = stops.internal_error(error, self.vcpu.index)
-            return self.last_stop
+            self._ended_by = self.last_stop = stops.internal_error(error, self.vcpu.index)
+        return self._ended_by
 
     def _come_to_rest(self, stop: stops.Stop | None) -> stops.Stop:
         """Take the traps out of memory and find why it stopped."""

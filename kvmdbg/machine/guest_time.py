@@ -177,6 +177,8 @@ class GuestTime:
 
     def load(self, state: Any) -> None:
         """Devices set their deadlines again when they are loaded, after this."""
+        if type(state) is not int:
+            raise ValueError(f"a time is a number of nanoseconds, not {state!r:.40}")
         self._now = state
         self._since = None if self._since is None else self._host()
         self._deadlines.clear()

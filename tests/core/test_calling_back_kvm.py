@@ -221,3 +221,12 @@ def test_hook_that_waits_for_a_thread_that_waits_for_the_guest(boot: Boot, monke
     with pytest.raises(SessionStateError, match="does not return"):
         within(30, lambda: dbg.run(timeout=1))
     assert time.monotonic() - began < 25
+
+
+def test_a_run_returns_its_stop_though_a_listener_has_put_another_state_back(boot: Boot) -> None:
+    dbg = boot(LOOP, bits=32)
+    dbg.snapshots.save("begin")
+    dbg.listeners.on_stop(lambda stop: dbg.snapshots.put_back(dbg.snapshots.save("now")))
+    dbg.break_at(0x1002)
+    for _ in range(20):
+        assert within(30, lambda: dbg.run(timeout=15)).reason == "breakpoint"

@@ -124,3 +124,9 @@ def test_it_tells_of_itself(host: HostClock, time: GuestTime) -> None:
     time.start(0.25)
     assert time.describe() == "guest time, 1.500 s, 0.25 times the host's"
     assert time.details()["pace"] == "0.25 times the host's"
+
+
+@pytest.mark.parametrize("state", ["x", b"AAAA", None, 1.5])
+def test_a_state_that_is_no_number_is_refused(time: GuestTime, state: object) -> None:
+    with pytest.raises(ValueError, match="a time is a number of nanoseconds"):
+        time.load(state)
