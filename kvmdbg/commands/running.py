@@ -10,7 +10,6 @@ from kvmdbg.commands.parameters import BackgroundArg, LocationArg, NumberType
 from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
-from kvmdbg.core.locations import MAIN_FUNCTIONS
 from kvmdbg.engine.stops import StepStop
 from kvmdbg.errors import KvmdbgError, UsageError
 
@@ -127,6 +126,8 @@ def start(dbg: Interpreter, background: BackgroundArg = False) -> Iterator[Resul
     another place, `starti` stops before the first instruction.
     """
     from kvmdbg.commands.breakpoints import set_breakpoint
+
+    from kvmdbg.core.locations import MAIN_FUNCTIONS
 
     name = next((one for one in MAIN_FUNCTIONS if dbg.session.locations.is_function(one)), None)
     if name is None:

@@ -34,6 +34,6 @@ def test_who_does_not_agree_has_no_breakpoint_left(opened: Callable[..., Typist]
     kernel = opened("kernel-O0.elf")
     kernel.type("stepi 2")
     before = kernel.dbg.session.vcpu.pc
-    kernel.dbg.confirm = lambda question: False
+    kernel.dbg.user.confirm = lambda question: False
     assert kernel.type("start") == ""
     assert kernel.dbg.session.vcpu.pc == before and not list(kernel.dbg.session.breakpoints)

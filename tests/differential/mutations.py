@@ -110,9 +110,9 @@ MUTATIONS = (
     ),
     Mutation(
         "what was decoded ahead forgets the writes of rotates",
-        "x86/operands.py",
-        '"rol", "ror", "rcl", "rcr", ',
-        "",
+        "x86/access_kinds.py",
+        "arpl rol ror rcl rcr ",
+        "arpl ",
     ),
     Mutation(
         "where the instruction of a stop begins is not asked of what lies before it",

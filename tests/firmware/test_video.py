@@ -222,7 +222,7 @@ def test_the_cga_colours(pc: Pc) -> None:
 
 def test_a_mode_that_is_not_there_is_told_once(pc: Pc) -> None:
     for _ in range(2):
-        pc.call(0x10, ax=0x006A)
+        pc.call(0x10, ax=0x006B)
     assert len(pc.said) == 1
-    assert "mode 0x6a" in pc.said[0]
+    assert "mode 0x6b" in pc.said[0]
     assert vga(pc).mode == 3
