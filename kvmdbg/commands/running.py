@@ -126,7 +126,6 @@ def start(dbg: Interpreter, background: BackgroundArg = False) -> Iterator[Resul
     another place, `starti` stops before the first instruction.
     """
     from kvmdbg.commands.breakpoints import set_breakpoint
-
     from kvmdbg.core.locations import MAIN_FUNCTIONS
 
     name = next((one for one in MAIN_FUNCTIONS if dbg.session.locations.is_function(one)), None)
