@@ -118,6 +118,17 @@ def steps_into_handlers() -> bool:
     return host_of()[0].profile.steps_into_handlers
 
 
+WITH_ALIAS_READ_ONLY = (
+    "mov rax, cr3",
+    "mov qword ptr [rax+0x2018], 0x81",
+    f"invlpg [{ALIAS:#x}]",
+    "mov rax, cr0",
+    "or eax, 0x10000",
+    "mov cr0, rax",
+)
+"""In long mode: the first 2 MiB are at ALIAS, too, where nobody may write to them, and CR0.WP is set."""
+
+
 @lru_cache(maxsize=1)
 def keeps_resume_flag() -> bool:
     """Whether EFLAGS.RF is still set two instructions behind the iretq that has set it: emulators of CPUs clear it
@@ -138,12 +149,7 @@ def spoils_carry_of_rotations() -> bool:
     layout = LAYOUTS[0]
     number, carry = layout.data, layout.data + 8
     block = (
-        "mov rax, cr3",
-        "mov qword ptr [rax+0x2018], 0x81",
-        f"invlpg [{ALIAS:#x}]",
-        "mov rax, cr0",
-        "or eax, 0x10000",
-        "mov cr0, rax",
+        *WITH_ALIAS_READ_ONLY,
         f"mov word ptr [{number:#x}], 1",
         f"mov qword ptr [{layout.resume:#x}], {{after}}",
         f"mov edi, {ALIAS + number:#x}",
@@ -171,12 +177,7 @@ def returns_by_halves() -> bool:
     block = (
         *(f"or byte ptr [{access:#x}], 1" for access in accessed),
         f"and byte ptr [{user:#x}], 0xfe",
-        "mov rax, cr3",
-        "mov qword ptr [rax+0x2018], 0x81",
-        f"invlpg [{ALIAS:#x}]",
-        "mov rax, cr0",
-        "or eax, 0x10000",
-        "mov cr0, rax",
+        *WITH_ALIAS_READ_ONLY,
         f"mov dword ptr [{layout.table_image + 2:#x}], {ALIAS + layout.gdt:#x}",
         f"db 0f011425{layout.table_image.to_bytes(4, 'little').hex()}",
         f"mov qword ptr [{layout.resume:#x}], {{after}}",
