@@ -227,6 +227,10 @@ class Holding:
             return set()
         return self._unguardable([runner]) & guards.keys() | self.spoilt_tables(runner)
 
+    def guarded_stacks(self, runner: DebuggedVcpu) -> set[int]:
+        """The guarded pages to which this vCPU may push next."""
+        return self._pages_of(runner, self._space.stacks(runner)) & self._machine.memory.guards.keys()
+
     def spoilt_tables(self, runner: DebuggedVcpu) -> set[int]:
         """The guarded pages in which this vCPU's paging structures are; of its descriptor tables and TSS those that are
         withdrawn."""

@@ -6,7 +6,7 @@ anybody while the guest is stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -116,9 +116,20 @@ class Inspection:
                 slots = [(4 + 8 * n, 8) for n in range(3)] + [(36 + 8 * n, 8) for n in range(7)]
             with suppress(MemoryFault):
                 tss = self.read_linear(runner, tr.base, min(tr.limit + 1, 104))
-                for top in filter(None, (int.from_bytes(tss[at : at + size], "little") for at, size in slots)):
+                tops = [int.from_bytes(tss[at : at + size], "little") for at, size in slots]
+                for top in filter(None, (*tops, *self._interrupted_stacks(runner, tops[3:]))):
                     below = min(top, PUSHED)
                     yield top - below, below - 1
+
+    def _interrupted_stacks(self, runner: VcpuThread, tops: Sequence[int]) -> Iterator[int]:
+        """The stack pointers in the frames of the last events that were taken on stacks of the interrupt stack table.
+
+        Where a frame cannot be pushed to a guarded page, KVM may go on with an exception that has such a stack.
+        """
+        for top in filter(None, tops):
+            with suppress(MemoryFault):
+                saved = self.read_linear(runner, (top & -16) - 16, 8)
+                yield int.from_bytes(saved, "little")
 
     def written_tables(self, runner: VcpuThread) -> list[tuple[int, int]]:
         """Linear ranges (base, limit) of the tables in which the CPU sets accessed and busy bits, and of the TSS."""

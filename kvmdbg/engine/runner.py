@@ -217,6 +217,8 @@ class Runner(Answering, TrapExits, LastExits):
         arrivals.begin()
         enter = vcpu.free_run(ports, self.recent.append, drain)
         while True:
+            if self.plan.stepping:
+                return self._go_on_stepping()
             if board.attention or vcpu.wants_window:  # KVM does not look for it at each exit
                 stop = self._meet_arrivals()
                 if stop is not None or world.stopping:
@@ -227,7 +229,7 @@ class Runner(Answering, TrapExits, LastExits):
                 drain()
                 self.forget()
                 if fragile:
-                    self.look_at_tables()
+                    self.look_at_guards()
                 arrivals.begin()
                 if arrivals.present and not (world.stopping or self.look_up_due):
                     self.drain()  # nobody else kicks, and there are no others to wait for
@@ -237,15 +239,11 @@ class Runner(Answering, TrapExits, LastExits):
                 stop = self.progress.look_up()
                 if stop is not None:
                     return stop
-                if self.plan.stepping:
-                    return self._go_on_stepping()
                 self.debug_for_running()
                 continue
             except BlockingIOError:  # INIT or SIPI woke it
                 self.forget()
                 self.follow_tables()
-                if self.plan.stepping:
-                    return self._go_on_stepping()
                 continue
             except OSError as error:
                 self.forget()
@@ -259,13 +257,11 @@ class Runner(Answering, TrapExits, LastExits):
                 if stop is not None or world.stopping:
                     return stop
                 self.follow_tables()
-                if self.plan.stepping:
-                    return self._go_on_stepping()
                 self.debug_for_running()
                 continue
             if fragile:
                 self.forget()
-                self.look_at_tables()
+                self.look_at_guards()
             self.untold_event = False
             if entry is None and vcpu.reason == exits.KVM_EXIT_IRQ_WINDOW_OPEN:
                 self.forget()
@@ -290,8 +286,6 @@ class Runner(Answering, TrapExits, LastExits):
                 if stop is not None or world.stopping:
                     return stop
                 self.follow_tables()
-                if self.plan.stepping:
-                    return self._go_on_stepping()
             if not self.untold_event:  # a snapshot of a stop here would lack it
                 vcpu.exits_left -= 1
                 if not vcpu.exits_left:
@@ -320,6 +314,18 @@ class Runner(Answering, TrapExits, LastExits):
         """A plan that was made anew while the guest ran holds something by stepping."""
         left = self.vcpu.instructions_left
         return self.complete() or self.stepper.run(left, limit=left is not None)
+
+    def look_at_guards(self) -> None:
+        """Hold by stepping what slots guard and the CPU uses by itself now, where no exit tells of it.
+
+        GuardSpoilt where it may have been used since the last mark.
+        """
+        self.look_at_tables()
+        pages = self.guest.holding.guarded_stacks(self)
+        if pages and self.retreat.marked:
+            raise GuardSpoilt(pages, done=True)
+        if pages:
+            self.guest.holding.hold_by_stepping(self, pages)
 
     def look_at_tables(self) -> None:
         """GuardSpoilt where the guest has moved tables of the CPU's to pages that slots guard, and no exit tells of it.
