@@ -80,7 +80,7 @@ class HandlerTraps:
         self._table.clear()
 
     def let_go(self, linear: int) -> None:
-        """Have none at this entry, which the vCPU stands at."""
+        """Have none at this entry, which lies in the instruction that the vCPU stands at."""
         physical = self.points[linear]
         if physical is None:
             self._vcpu.step_entries = tuple(entry for entry in self._vcpu.step_entries if entry != linear)

@@ -71,17 +71,25 @@ class SingleStep:
         return self.ended is StepEnd.AT_HANDLER
 
     def _single(self, before: bytes, entered: bool = False) -> stops.Stop | None:
-        """One step, from registers ``before``; ``entered``: KVM_RUN has just returned."""
+        """One step, from registers ``before``; ``entered``: KVM_RUN has just returned.
+
+        A handler may begin within the instruction: no trap may lie in its bytes.
+        """
         runner = self.runner
         self.ended, self.waits = StepEnd.BEHIND, False
-        here = runner.pc
-        if entered or here not in self.handlers.points:
+        handlers, here = self.handlers, runner.pc
+        if entered or handlers.points.keys().isdisjoint(range(here, here + disasm.MAX_INSTRUCTION)):
             return self._guarded(before, entered)
-        self.handlers.let_go(here)
+        insn = disasm.decode(runner.guest.space.code_at(runner, here, disasm.MAX_INSTRUCTION), runner.mode.bits)
+        end = here + (insn.size if insn else disasm.MAX_INSTRUCTION)
+        within = [entry for entry in handlers.points if here <= entry < end]
+        for entry in within:
+            handlers.let_go(entry)
         try:
             return self._guarded(before, entered)
         finally:
-            self.handlers.hold_again(here)
+            for entry in within:
+                handlers.hold_again(entry)
 
     def _single_from_here(self) -> stops.Stop | None:
         return self._single(self.runner.vcpu.copy_of_regs())

@@ -398,3 +398,68 @@ def test_a_watched_page_becomes_a_page_table_while_cr3_stays(kvm_guest: Guests, 
     assert isinstance(stop, HaltedStop), stop.describe()
     assert dbg.physical.read(0x30000, 8) == (0x40063).to_bytes(8, "little")
     assert dbg.physical.read(0x40000, 1) == b"\x05"
+
+
+TICK_WITH_ITS_STACK_ELSEWHERE = """
+.code64
+    lgdt [gdtr]
+    lidt [idtr]
+    mov ax, 0x10
+    ltr ax
+    mov al, 0x11
+    out 0x20, al
+    mov al, 0x20
+    out 0x21, al
+    mov al, 4
+    out 0x21, al
+    mov al, 1
+    out 0x21, al
+    mov al, 0xfe
+    out 0x21, al
+    mov al, 0x34
+    out 0x43, al
+    xor eax, eax
+    out 0x40, al
+    mov al, 0x40
+    out 0x40, al
+    mov rsp, 0x8000
+    {between}
+    sti
+    hlt
+done:
+    cli
+    hlt
+fault:
+    cli
+    hlt
+tick:
+    inc ecx
+    mov al, 0x20
+    out 0x20, al
+    iretq
+.balign 16
+gdt: .quad 0, 0x00af9a000000ffff
+    .word 0x67, tss, 0x8900, 0, 0, 0, 0, 0
+gdtr: .word 31
+    .quad gdt
+idtr: .word 0x21 * 16 - 1
+    .quad idt
+tss: .long 0; .skip 32; .quad 0x6000; .skip 60
+idt: .skip 14 * 16
+    .word fault, 8, 0x8e01, 0, 0, 0, 0, 0
+    .skip (0x20 - 15) * 16
+    .word tick, 8, 0x8e00, 0, 0, 0, 0, 0
+"""
+
+
+@pytest.mark.parametrize("between", ["out 0x80, al", ""], ids=["an exit", "no exit"])
+def test_a_tick_on_a_stack_that_came_to_a_guarded_page(kvm_guest: Guests, between: str) -> None:
+    """#PF has a stack of its own: KVM may deliver it in the place of a tick whose frame cannot be pushed."""
+    asm = TICK_WITH_ITS_STACK_ELSEWHERE.format(between=between)
+    dbg = kvm_guest(asm=asm, mode="long", irqchip="kernel", memory="4M")
+    for place in range(0x7000, 0x7050, 0x10):  # from the fifth on no debug register holds them
+        dbg.break_at(place)
+    ends = {dbg.break_at(name).address: name for name in ("done", "fault")}
+    stop = dbg.run(timeout=20)
+    assert ends.get(stop.pc) == "done", stop.describe()
+    assert dbg.regs.rcx & 0xFF == 1

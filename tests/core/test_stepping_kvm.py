@@ -32,6 +32,17 @@ def test_into_an_exception(boot: Boot) -> None:
     assert [dbg.step().pc for _ in range(5)] == [0x1002, 0x2000, 0x2003, 0x1002, 0x1004]
 
 
+@pytest.mark.parametrize("entry", [0x2000, 0x1002], ids=["of a handler", "of plain code"])
+def test_an_instruction_within_which_a_handler_begins(boot: Boot, entry: int) -> None:
+    dbg = boot(bytes.fromhex("0f0b 2eff065a60 f4"), registers={"rsp": 0x8000})  # ud2; inc word ptr cs:[0x605a]
+    handler(dbg, 6, bytes.fromhex("2eff065a60 f4"))
+    places = {vector: 0x3000 + vector for vector in range(32)} | {6: entry, 11: entry + 2}
+    for vector, place in places.items():  # more than there are debug registers
+        dbg.physical.write(vector * 4, place.to_bytes(4, "little"))
+    assert [dbg.step().pc for _ in range(3)] == [entry, entry + 5, entry + 6]
+    assert (dbg.physical.read(0x605A, 2), dbg.regs.sp) == (b"\1\0", 0x7FFA)
+
+
 def test_into_an_exception_in_long_mode(boot: Boot) -> None:
     dbg = boot(bytes.fromhex("90 0f0b 90 f4"), 64)  # nop; ud2
     dbg.regs.set("idtr_base", 0x8000)
