@@ -405,6 +405,8 @@ TICK_WITH_ITS_STACK_ELSEWHERE = """
     lgdt [gdtr]
     lidt [idtr]
     mov ax, 0x10
+    mov ss, ax
+    mov al, 0x18
     ltr ax
     mov al, 0x11
     out 0x20, al
@@ -426,6 +428,7 @@ TICK_WITH_ITS_STACK_ELSEWHERE = """
     {between}
     sti
     hlt
+    nop
 done:
     cli
     hlt
@@ -438,9 +441,9 @@ tick:
     out 0x20, al
     iretq
 .balign 16
-gdt: .quad 0, 0x00af9a000000ffff
+gdt: .quad 0, 0x00af9a000000ffff, 0x00cf92000000ffff
     .word 0x67, tss, 0x8900, 0, 0, 0, 0, 0
-gdtr: .word 31
+gdtr: .word 39
     .quad gdt
 idtr: .word 0x21 * 16 - 1
     .quad idt
