@@ -58,8 +58,8 @@ class Progress:
         runner.halted_for_good = False
         if self._same_state < STANDSTILL:
             return None
-        if (mp_state := runner.mp_state()) != abi.KVM_MP_STATE_RUNNABLE:
-            return self._rest_of_all(mp_state)
+        if runner.mp_state() != abi.KVM_MP_STATE_RUNNABLE:
+            return self.rest_of_all()
         self._same_state = 0
         pages = runner.guards.guarded_at_pc() | guest.holding.guarded_of_cpu(runner)
         if pages and guest.machine.memory.guards:
@@ -109,10 +109,10 @@ class Progress:
         self._seek_pause = self._seek_interval
         return None
 
-    def _rest_of_all(self, mp_state: int) -> stops.Stop | None:
+    def rest_of_all(self) -> stops.Stop | None:
         """The stop where this vCPU is halted with interrupts off, by KVM's own chips, and no other can wake it."""
         runner = self._runner
-        halted = mp_state == abi.KVM_MP_STATE_HALTED and self._guest.machine.irqchip
+        halted = self._guest.machine.irqchip and runner.mp_state() == abi.KVM_MP_STATE_HALTED
         if not halted or runner.vcpu.regs.rflags & EFLAGS_IF:
             return None
         local = bytes(runner.vcpu.get_lapic().regs)

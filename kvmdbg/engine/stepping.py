@@ -16,6 +16,7 @@ from kvmdbg.engine.single_step import NO_PROGRESS_TRIES
 from kvmdbg.engine.step_end import StepEnd
 from kvmdbg.engine.stepped_instructions import IRET, LOW32, LOW64, instruction_event, needs_care
 from kvmdbg.kvm import exits
+from kvmdbg.kvm.abi import KVM_MP_STATE_HALTED
 from kvmdbg.kvm.saved_regs import RFLAGS, rip_in
 from kvmdbg.kvm.stride_terms import StrideTerms
 from kvmdbg.record import replace
@@ -215,6 +216,11 @@ class Stepper(PreparedSteps):
             stop = arrivals.wait()
             if stop is not None or world.stopping:
                 return stop
+        halts = guest.machine.irqchip and not stepped and not runner.host.profile.halts_late
+        if halts:
+            stop = self._note_halt()
+            if stop is not None:
+                return stop
         self._meet_arrivals(not runner.points_at(runner.pc))  # an interrupt would return to a breakpoint that has fired
         code: memoryview | bytes = b""
         code_page, cr3 = -1, vcpu.shared_cr3
@@ -269,10 +275,14 @@ class Stepper(PreparedSteps):
                 if IRET in code[at : at + 2]:  # an NMI may have waited for it
                     self.waits = self.waits or self.event_waits()
             if self.ended is StepEnd.HALTED or vcpu.halted:
-                stop = arrivals.wait() if arrivals.present else self._wait()
+                stop = arrivals.wait() if arrivals.present else runner.progress.rest_of_all() or self._wait()
                 if stop is not None:
                     return stop
                 pc = runner.pc
+            if halts and (in_turn or (code and HLT in code[at : at + 2])):
+                stop = self._note_halt()
+                if stop is not None:
+                    return stop
             if coalescing.active:
                 coalescing.drain()
             stopping = world.stopping
@@ -390,6 +400,16 @@ class Stepper(PreparedSteps):
         runner.arrivals.look()
         if opened and runner.lets_interrupts_in and not self.waits:
             self.waits = runner.arrivals.hand_in()
+
+    def _note_halt(self) -> stops.Stop | None:
+        """Where KVM itself waits behind a hlt: the interrupt that ends it comes before the next instruction.
+
+        The stop where none can come.
+        """
+        if self.runner.mp_state() != KVM_MP_STATE_HALTED:
+            return None
+        self.waits = self._open = True
+        return self.runner.progress.rest_of_all()
 
     def _take_turns(self) -> None:
         """Keep interrupts out of this step where the guest has just opened itself to them.
