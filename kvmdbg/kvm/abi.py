@@ -263,6 +263,7 @@ class kvm_interrupt(Struct):
 class kvm_signal_mask(Struct):
     """KVM_SET_SIGNAL_MASK with the kernel's 64-bit signal set (``len`` must be 8)."""
 
+    _layout_ = "ms"  # what _pack_ means where it is not said
     _pack_ = 1
     _fields_ = [("len", c_uint32), ("sigset", c_uint64)]
 

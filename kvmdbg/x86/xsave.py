@@ -15,6 +15,7 @@ class XsaveArea(Structure):
     The selectors FCS and FDS are bits 32 to 47 of ``last_ip`` and ``last_dp``.
     """
 
+    _layout_ = "ms"  # what _pack_ means where it is not said
     _pack_ = 1
     _fields_ = [
         ("fcw", c_uint16),
