@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
 from kvmdbg.engine.retreat import GuardSpoilt
 from kvmdbg.kvm import abi
+from kvmdbg.machine import kick
 from kvmdbg.x86.registers import EFLAGS_IF
 
 if TYPE_CHECKING:
@@ -20,6 +22,11 @@ LONGEST_PAUSE = 3
 """Kicks between two such searches."""
 LVT_LINT0, LVT_KIND, LVT_NMI = 0x350, 0x10700, 0x400
 """In a local APIC: the entry of LINT0, its mask and delivery mode, and an NMI let through (SDM 3A, 12.5.1)."""
+LAPIC_IRR = slice(0x200, 0x280)
+PIC_IRR, PIC_IMR = 1, 2
+"""In struct kvm_pic_state."""
+LOOK_PERIOD = 0.001
+"""Seconds between two looks at KVM's own chips."""
 STANDSTILL = 3
 """After how many kicks that found the same registers it is asked whether the vCPU gets on."""
 
@@ -123,3 +130,21 @@ class Progress:
         if any(other.may_run and not other.halted_for_good for other in others):
             return None
         return runner.stop(stops.HaltedStop)
+
+    def wait_for_chips(self) -> None:
+        """Wait until KVM's own chips have an interrupt for this halted vCPU, or it is to stop.
+
+        The hlt is over then, but the interrupt has not come in.
+        """
+        runner, vm = self._runner, self._guest.machine.vm
+        while not self._guest.world.stopping:
+            runner.kick()
+            with suppress(InterruptedError):
+                runner.vcpu.run()  # where KVM brings in what its local APIC's timer has left to be done
+            runner.drain()
+            local = bytes(runner.vcpu.get_lapic().regs)
+            pics = [bytes(vm.get_irqchip(chip).chip) for chip in (0, 1)]
+            if any(local[LAPIC_IRR]) or any(pic[PIC_IRR] & ~pic[PIC_IMR] for pic in pics):
+                runner.vcpu.set_mp_state(abi.KVM_MP_STATE_RUNNABLE)
+                return
+            kick.take(LOOK_PERIOD)

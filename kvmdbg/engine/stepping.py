@@ -216,10 +216,11 @@ class Stepper(PreparedSteps):
             stop = arrivals.wait()
             if stop is not None or world.stopping:
                 return stop
-        halts = guest.machine.irqchip and not stepped and not runner.host.profile.halts_late
+        halts = guest.machine.irqchip and not runner.host.profile.halts_late
+        quiet = stepped and not world.step_interrupts
         if halts:
-            stop = self._note_halt()
-            if stop is not None:
+            stop = self._note_halt(quiet)
+            if stop is not None or world.stopping:
                 return stop
         self._meet_arrivals(not runner.points_at(runner.pc))  # an interrupt would return to a breakpoint that has fired
         code: memoryview | bytes = b""
@@ -280,7 +281,7 @@ class Stepper(PreparedSteps):
                     return stop
                 pc = runner.pc
             if halts and (in_turn or (code and HLT in code[at : at + 2])):
-                stop = self._note_halt()
+                stop = self._note_halt(quiet)
                 if stop is not None:
                     return stop
             if coalescing.active:
@@ -401,15 +402,20 @@ class Stepper(PreparedSteps):
         if opened and runner.lets_interrupts_in and not self.waits:
             self.waits = runner.arrivals.hand_in()
 
-    def _note_halt(self) -> stops.Stop | None:
+    def _note_halt(self, quiet: bool) -> stops.Stop | None:
         """Where KVM itself waits behind a hlt: the interrupt that ends it comes before the next instruction.
 
-        The stop where none can come.
+        The stop where none can come. KVM does not see one that ``quiet`` steps keep out: it is waited for here.
         """
-        if self.runner.mp_state() != KVM_MP_STATE_HALTED:
+        runner = self.runner
+        if runner.mp_state() != KVM_MP_STATE_HALTED:
             return None
-        self.waits = self._open = True
-        return self.runner.progress.rest_of_all()
+        stop = runner.progress.rest_of_all()
+        if stop is None and quiet:
+            runner.progress.wait_for_chips()
+        else:
+            self.waits = self._open = True
+        return stop
 
     def _take_turns(self) -> None:
         """Keep interrupts out of this step where the guest has just opened itself to them.

@@ -66,8 +66,44 @@ def test_a_step_over_it_ends_behind_it_and_the_ticks_go_on(kvm_guest: Guests, ir
     stop = dbg.step()
     assert isinstance(stop, StepStop), stop.describe()
     assert (stop.pc, ticks(dbg)) == (dbg.symbols["behind"], before)
+    stop = dbg.step()  # interrupts are kept out, but not what ends the hlt
+    assert isinstance(stop, StepStop), stop.describe()
+    assert (stop.pc, ticks(dbg)) == (dbg.symbols["again"], before)
     dbg.break_at("tick", when=f"*(u16*)0x600 == {before + 20}")
     assert isinstance(dbg.run(timeout=20 * TIME_SCALE), BreakpointStop)
+
+
+LOCAL_TIMER = """
+        lidt [idtr]
+        mov al, 0xff
+        out 0x21, al
+        out 0xa1, al
+        mov dword ptr [0xfee000f0], 0x1ff
+        mov dword ptr [0xfee003e0], 3
+        mov dword ptr [0xfee00320], 0x20020
+        mov dword ptr [0xfee00380], 20000000
+        mov esp, 0x7000
+        sti
+        hlt
+behind: nop
+over:   jmp over
+tick:   inc dword ptr [0x6000]
+        mov dword ptr [0xfee000b0], 0
+        iretd
+idtr:   .word 0x21 * 8 - 1
+        .long idt
+idt:    .skip 0x20 * 8
+        .word tick, 8, 0x8e00, 0
+"""
+
+
+def test_steps_over_it_where_the_timer_of_the_local_apic_ends_it(kvm_guest: Guests) -> None:
+    dbg = kvm_guest(asm=LOCAL_TIMER, mode="prot", irqchip="kernel")
+    dbg.break_at("behind - 1")
+    assert isinstance(dbg.run(timeout=20 * TIME_SCALE), BreakpointStop)
+    with dbg.world.limited(20 * TIME_SCALE):
+        stops = [dbg.step() for _ in range(2)]
+    assert [stop.pc for stop in stops] == [dbg.symbols["behind"], dbg.symbols["over"]]
 
 
 def test_a_breakpoint_on_it_with_a_condition(kvm_guest: Guests, irqchip: str) -> None:
