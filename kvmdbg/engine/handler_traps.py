@@ -7,11 +7,14 @@ guest's table of handlers are noticed.
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine.probe import HLT, INT1, INT3
 from kvmdbg.kvm import exits
 from kvmdbg.machine.memory import PAGE
+from kvmdbg.x86 import disasm
 from kvmdbg.x86.gates import handler_entries
 from kvmdbg.x86.modes import CR0_PG
 from kvmdbg.x86.reach import HANDLER_SIZE
@@ -79,8 +82,27 @@ class HandlerTraps:
         """Let go of the guest's memory; its translations may change."""
         self._table.clear()
 
-    def let_go(self, linear: int) -> None:
-        """Have none at this entry, which lies in the instruction that the vCPU stands at."""
+    def may_lie_within(self, linear: int) -> bool:
+        """Whether a handler may begin within the instruction there."""
+        return not self.points.keys().isdisjoint(range(linear, linear + disasm.MAX_INSTRUCTION))
+
+    @contextmanager
+    def none_within(self, linear: int) -> Iterator[None]:
+        """While inside, no trap lies in the bytes of the instruction there, which the vCPU stands at."""
+        runner = self._vcpu
+        insn = disasm.decode(self._guest.space.code_at(runner, linear, disasm.MAX_INSTRUCTION), runner.mode.bits)
+        end = linear + (insn.size if insn else disasm.MAX_INSTRUCTION)
+        within = [entry for entry in self.points if linear <= entry < end]
+        for entry in within:
+            self._let_go(entry)
+        try:
+            yield
+        finally:
+            for entry in within:
+                self._hold_again(entry)
+
+    def _let_go(self, linear: int) -> None:
+        """Have none at this entry."""
         physical = self.points[linear]
         if physical is None:
             self._vcpu.step_entries = tuple(entry for entry in self._vcpu.step_entries if entry != linear)
@@ -88,8 +110,8 @@ class HandlerTraps:
         else:
             self.untrap(physical)
 
-    def hold_again(self, linear: int) -> None:
-        """After ``let_go``, unless they were set up anew without it."""
+    def _hold_again(self, linear: int) -> None:
+        """After ``_let_go``, unless they were set up anew without it."""
         if linear not in self.points:
             return
         physical = self.points[linear]

@@ -71,25 +71,14 @@ class SingleStep:
         return self.ended is StepEnd.AT_HANDLER
 
     def _single(self, before: bytes, entered: bool = False) -> stops.Stop | None:
-        """One step, from registers ``before``; ``entered``: KVM_RUN has just returned.
-
-        A handler may begin within the instruction: no trap may lie in its bytes.
-        """
+        """One step, from registers ``before``; ``entered``: KVM_RUN has just returned."""
         runner = self.runner
         self.ended, self.waits = StepEnd.BEHIND, False
-        handlers, here = self.handlers, runner.pc
-        if entered or handlers.points.keys().isdisjoint(range(here, here + disasm.MAX_INSTRUCTION)):
+        here = runner.pc
+        if entered or not self.handlers.may_lie_within(here):
             return self._guarded(before, entered)
-        insn = disasm.decode(runner.guest.space.code_at(runner, here, disasm.MAX_INSTRUCTION), runner.mode.bits)
-        end = here + (insn.size if insn else disasm.MAX_INSTRUCTION)
-        within = [entry for entry in handlers.points if here <= entry < end]
-        for entry in within:
-            handlers.let_go(entry)
-        try:
+        with self.handlers.none_within(here):
             return self._guarded(before, entered)
-        finally:
-            for entry in within:
-                handlers.hold_again(entry)
 
     def _single_from_here(self) -> stops.Stop | None:
         return self._single(self.runner.vcpu.copy_of_regs())
