@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 from kvmdbg.commands.choosing import Chosen, chosen_by, pattern_of
@@ -14,7 +14,7 @@ from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Group, Message, Result, Table
 from kvmdbg.debuginfo import names
 from kvmdbg.debuginfo.files import DebugFiles
-from kvmdbg.debuginfo.names import Definition
+from kvmdbg.debuginfo.names import Defined, Definition
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.machine.image import Symbol
 
@@ -25,14 +25,15 @@ def _defined(
     dbg: Interpreter,
     what: str,
     chosen: Chosen,
-    read: Callable[[DebugFiles], Iterable[Definition]],
+    read: Callable[[DebugFiles], Defined],
     kinds: tuple[str, ...],
 ) -> Result:
     """All definitions of a kind whose names match, by file; then the symbols that no debug information tells of."""
     regex = chosen.name.pattern
+    defined = read(dbg.session.files)
     found = {
         (one.file, one.declared, one.line): one
-        for one in read(dbg.session.files)
+        for one in defined.found
         if chosen.takes(one.name, one.declared.replace(one.name, " "))
     }
     by_file: dict[str, list[Definition]] = {}
@@ -49,14 +50,21 @@ def _defined(
         lines = [""]
     elif len(lines) == 1 and chosen.type is not None:
         lines = [f"No {what} with type matching regular expression \"{chosen.type.pattern}\" match '{regex}'."]
+    elif len(lines) == 1 and (regex or defined.damaged):
+        lines = [f"No {what} match '{regex}'." if regex else f"No {what} are known."]
     elif len(lines) == 1:
-        lines = [f"No {what} match '{regex}'." if regex else f"No {what} are known: compile with -g."]
+        lines = [f"No {what} are known: compile with -g."]
     data: list[dict[str, object]] = [
         {"name": one.name, "declared": one.declared, "file": one.file, "line": one.line, "address": one.address}
         for one in found.values()
     ]
     data += [{"name": one.name, "address": one.address} for one in others]
-    return Message("\n".join(lines), data={what: data})
+    shown = Message("\n".join(lines), data={what: data})
+    return Group((shown, *_told(defined))) if defined.damaged else shown
+
+
+def _told(defined: Defined) -> list[Message]:
+    return [Message(f"{one}.", "warning") for one in defined.damaged]
 
 
 def _without_debug_information(dbg: Interpreter, pattern: re.Pattern[str], kinds: tuple[str, ...]) -> list[Symbol]:
@@ -232,7 +240,9 @@ def rbreak(dbg: Interpreter, regex: Annotated[str, RestType("[SOURCE:]REGEX")]) 
         path, pattern = dbg.session.source.find_file(file.strip()), pattern_of(rest.strip())
     else:
         path, pattern = "", pattern_of(regex)
-    found = [one for one in names.functions(dbg.session.files) if pattern.search(one.name)]
+    defined = names.functions(dbg.session.files)
+    yield from _told(defined)
+    found = [one for one in defined.found if pattern.search(one.name)]
     wanted: dict[int, str] = {
         one.address: one.name for one in found if one.address is not None and path in ("", one.file)
     }

@@ -305,10 +305,11 @@ class _Reader(TypeReader):
     def unit(self, unit: Unit) -> _UnitInfo:
         known = self._units.get(unit.offset)
         if known is None:
-            known = self._units[unit.offset] = _UnitInfo()
+            known = _UnitInfo()
             top = self._file.die(unit)[1]
             self._index(known, top, self._base(top), "")
             known.functions.sort(key=lambda one: one[0])
+            self._units[unit.offset] = known  # none of a damaged unit: it is told of each time
         return known
 
     @cached_property

@@ -158,19 +158,17 @@ class Functions:
     def _called(self, unit: Unit, name: str) -> list[Block]:
         return [
             block
-            for block in self._of_unit(unit)
+            for block in self._with_inner(unit)
             if block.origin is not None and is_called(block.origin, name) and self.takes(block.origin, name)
         ]
 
-    def every(self) -> Iterator[Block]:
-        """All functions with code."""
+    def of_unit(self, unit: Unit) -> list[Block]:
+        """A unit's functions with code."""
         with self._dwarf.lock, damage(self._dwarf.path, "debug information"):
-            for unit in self._dwarf.advancing("Reading the functions", self._dwarf.units()):
-                known = self._unit(unit)
-                for _, die in known.functions:
-                    yield self._block(unit, known, die)
+            known = self._unit(unit)
+            return [self._block(unit, known, die) for _, die in known.functions]
 
-    def _of_unit(self, unit: Unit) -> Iterator[Block]:
+    def _with_inner(self, unit: Unit) -> Iterator[Block]:
         known = self._unit(unit)
         for _, die in known.functions:
             block = self._block(unit, known, die)
@@ -215,10 +213,11 @@ class Functions:
         known = self._units.get(unit.offset)
         if known is None:
             top = self._dwarf.die(unit)[1]
-            known = self._units[unit.offset] = _Unit(base_of(self._dwarf, top))
+            known = _Unit(base_of(self._dwarf, top))
             language = top.attributes.get("DW_AT_language")
             self._walk(known, top, "", deep=language is None or language.value not in PLAIN_C)
             known.sort()
+            self._units[unit.offset] = known  # none of a damaged unit: it is told of each time
         return known
 
     def _walk(self, known: _Unit, parent: Any, scope: str, *, deep: bool, inside: bool = False) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -28,76 +28,98 @@ class Definition:
     address: int | None = None
 
 
-def functions(files: DebugFiles) -> Iterator[Definition]:
+@record
+class Defined:
+    """What was found, and a sentence on each file that is damaged: the rest of it was read."""
+
+    found: list[Definition]
+    damaged: list[str]
+
+
+def functions(files: DebugFiles) -> Defined:
     """The functions with code."""
-    for dwarf, base in files.dwarf():
-        with suppress(LoadError):
-            known, info = Functions.of(dwarf), DebugInfo.of(dwarf)
-            for block in list(known.every()):
-                origin = block.origin
-                if origin is None or not origin.name:
-                    continue
-                type = info.function_type(block.entry)
-                name = known.shown(origin)
-                declared = type.declaring(origin.name) if type is not None and name == origin.name else name
-                if (
-                    name != origin.name
-                    and type is not None
-                    and type.target is not None
-                    and not _is_untyped(origin.name)
-                ):
-                    declared = type.target.declaring(name)
-                static = "" if known.is_external(origin) else "static "
-                yield Definition(origin.name, f"{static}{declared};", origin.file, origin.line, block.entry + base)
+    return _read(files, "functions", _functions)
 
 
-def variables(files: DebugFiles) -> Iterator[Definition]:
+def variables(files: DebugFiles) -> Defined:
     """The variables outside of functions."""
-    for dwarf, unit, base, info in _units(files):
-        seen: set[int] = set()
-        for name, die in sorted(info.reader.unit(unit).variables.items(), key=lambda one: -len(one[0])):
-            if die.offset in seen:
-                continue
-            seen.add(die.offset)
-            found = info.reader.variable(unit, die)
-            if found is None:
-                continue
-            top = _declaration(die)
-            static = "" if "DW_AT_external" in top.attributes else "static "
-            place = found.location
-            is_placed = isinstance(place, bytes) and place[:1] == b"\x03"  # DW_OP_addr
-            address = int.from_bytes(place[1:], "little") + base if isinstance(place, bytes) and is_placed else None
-            file, line = _where(dwarf, unit, top)
-            yield Definition(name, f"{static}{found.type.declaring(name)};", file, line, address)
+    return _read(files, "variables", _variables)
 
 
-def types(files: DebugFiles) -> Iterator[Definition]:
+def types(files: DebugFiles) -> Defined:
     """The types that have names; those of the language have no line."""
-    for dwarf, unit, _, info in _units(files):
-        seen: set[int] = set()
-        for name, die in sorted(info.reader.unit(unit).types.items(), key=lambda one: -len(one[0])):
-            if die.offset in seen:
-                continue
-            seen.add(die.offset)
-            file, line = _where(dwarf, unit, die)
-            if die.tag == "DW_TAG_typedef":
-                target = info.reader.type_of(die.get_DIE_from_attribute("DW_AT_type")) if _has_type(die) else None
-                yield Definition(name, f"typedef {target.declaring(name) if target else f'void {name}'};", file, line)
-            elif die.tag == "DW_TAG_base_type":
-                yield Definition(name, info.reader.type_of(die).name, unit.path, 0)
-            else:
-                plain = re.sub("^(struct|class|union|enum) ", "", name)
-                shown = plain if info.reader.language(die) == "c++" else name
-                yield Definition(plain, f"{shown};", file, line)
+    return _read(files, "types", _types)
 
 
-def _units(files: DebugFiles) -> Iterator[tuple[Dwarf, Unit, int, DebugInfo]]:
+def _read(files: DebugFiles, what: str, of_unit: Callable[[Dwarf, Unit, int], Iterable[Definition]]) -> Defined:
+    found: list[Definition] = []
+    damaged: dict[str, str] = {}
     for dwarf, base in files.dwarf():
-        with suppress(LoadError):
-            info = DebugInfo.of(dwarf)
-            for unit in dwarf.advancing("Reading the names", dwarf.units()):
+        try:
+            units = dwarf.units()
+        except LoadError as error:
+            damaged[dwarf.path] = str(error)
+            continue
+        for unit in dwarf.advancing(f"Reading the {what}", units):
+            try:
                 with dwarf.lock, damage(dwarf.path, "debug information"):
-                    yield dwarf, unit, base, info
+                    found += of_unit(dwarf, unit, base)
+            except LoadError as error:
+                damaged.setdefault(dwarf.path, str(error))
+    return Defined(found, list(damaged.values()))
+
+
+def _functions(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:
+    known, info = Functions.of(dwarf), DebugInfo.of(dwarf)
+    for block in known.of_unit(unit):
+        origin = block.origin
+        if origin is None or not origin.name:
+            continue
+        type = info.function_type(block.entry)
+        name = known.shown(origin)
+        declared = type.declaring(origin.name) if type is not None and name == origin.name else name
+        if name != origin.name and type is not None and type.target is not None and not _is_untyped(origin.name):
+            declared = type.target.declaring(name)
+        static = "" if known.is_external(origin) else "static "
+        yield Definition(origin.name, f"{static}{declared};", origin.file, origin.line, block.entry + base)
+
+
+def _variables(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:
+    info = DebugInfo.of(dwarf)
+    seen: set[int] = set()
+    for name, die in sorted(info.reader.unit(unit).variables.items(), key=lambda one: -len(one[0])):
+        if die.offset in seen:
+            continue
+        seen.add(die.offset)
+        found = info.reader.variable(unit, die)
+        if found is None:
+            continue
+        top = _declaration(die)
+        static = "" if "DW_AT_external" in top.attributes else "static "
+        place = found.location
+        is_placed = isinstance(place, bytes) and place[:1] == b"\x03"  # DW_OP_addr
+        address = int.from_bytes(place[1:], "little") + base if isinstance(place, bytes) and is_placed else None
+        file, line = _where(dwarf, unit, top)
+        yield Definition(name, f"{static}{found.type.declaring(name)};", file, line, address)
+
+
+def _types(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:
+    info = DebugInfo.of(dwarf)
+    seen: set[int] = set()
+    for name, die in sorted(info.reader.unit(unit).types.items(), key=lambda one: -len(one[0])):
+        if die.offset in seen:
+            continue
+        seen.add(die.offset)
+        file, line = _where(dwarf, unit, die)
+        if die.tag == "DW_TAG_typedef":
+            target = info.reader.type_of(die.get_DIE_from_attribute("DW_AT_type")) if _has_type(die) else None
+            yield Definition(name, f"typedef {target.declaring(name) if target else f'void {name}'};", file, line)
+        elif die.tag == "DW_TAG_base_type":
+            yield Definition(name, info.reader.type_of(die).name, unit.path, 0)
+        else:
+            plain = re.sub("^(struct|class|union|enum) ", "", name)
+            shown = plain if info.reader.language(die) == "c++" else name
+            yield Definition(plain, f"{shown};", file, line)
 
 
 def _is_untyped(name: str) -> bool:

@@ -145,3 +145,26 @@ def test_a_function_that_is_said_to_be_large(whole: Path, tmp_path: Path, size: 
         assert len(shown.plain().splitlines()) < 100
         with pytest.raises(KvmdbgError, match="more than 0x100000"):
             list(dbg.execute("disassemble 0, 0x7fffffff"))
+
+
+def test_one_damaged_unit_does_not_hide_the_names_of_others(tmp_path: Path) -> None:
+    """A variable of the first of two units is no entry at all: its unit is told of, the second is listed."""
+    (tmp_path / "a.c").write_text("int first(void){return 1;}\nstruct one {int n;} in_first;\n")
+    (tmp_path / "b.c").write_text("int second(void){return 2;}\nstruct two {int n;} in_second;\n")
+    path = tmp_path / "a.elf"
+    subprocess.run(["gcc", *FLAGS, "-g", "-Wl,-efirst", tmp_path / "a.c", tmp_path / "b.c", "-o", path], check=True)
+    data = bytearray(path.read_bytes())
+    with path.open("rb") as file:
+        elf = ELFFile(file)
+        unit = next(elf.get_dwarf_info().iter_CUs())
+        entry = next(one for one in unit.get_top_DIE().iter_children() if one.tag == "DW_TAG_variable")
+        data[elf.get_section_by_name(".debug_info")["sh_offset"] + entry.offset] = 0x7F  # no such abbreviation
+    path.write_bytes(data)
+    with kvmdbg.open(path) as session:
+        for line, word in {
+            "info functions -n": "int second(void);", "info variables -n": "struct two in_second;",
+            "info types": "struct two;", "rbreak second": "Breakpoint 1 at second",
+        }.items():  # fmt: skip
+            told = "\n".join(result.plain() for result in Interpreter(session).execute(line))
+            assert word in told
+            assert f"{path}: its debug information is damaged (KeyError: 127)." in told, line
