@@ -5,6 +5,7 @@ The magic numbers are those of libmagic's files (https://github.com/file/file/tr
 
 from __future__ import annotations
 
+import codecs
 import re
 
 #: (where, bytes, what it is); the first that fits is told.
@@ -102,6 +103,8 @@ def advice(what: str) -> str:
 
 
 def _text(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        data = data.decode("utf-16", "replace").encode()
     if len(data) < 8 or re.search(_NO_TEXT, data):
         return ""
     try:

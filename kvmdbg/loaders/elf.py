@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kvmdbg.errors import LoadError
 from kvmdbg.loaders.entry import chosen_entry
@@ -186,6 +186,17 @@ def symbols_if_readable(data: bytes, path: str, base: int = 0) -> tuple[list[Sym
         return [], f"{error}; it is loaded without its symbols"
 
 
+def _libraries(data: bytes, path: str) -> str:
+    """The shared libraries that a program needs, which nobody gives it here; of a damaged list none."""
+    try:
+        with opened(data, path, sections=False) as file:
+            lists: list[Any] = list(file.iter_segments("PT_DYNAMIC"))
+            found = [one.needed for part in lists for one in part.iter_tags("DT_NEEDED")]
+    except LoadError:
+        return ""
+    return ", ".join(printable_name(one) for one in found)
+
+
 def _sections(file: ELFFile, data: bytes) -> list[_Section]:
     """The section headers, unpacked here: pyelftools refuses a file for one that nobody needs."""
     start = file.header["e_shoff"]
@@ -265,6 +276,8 @@ class Elf:
             elif options.load is not None:
                 raise LoadError(f"{path} is linked for fixed addresses; --load is for flat images")
             symbols, remark = symbols_if_readable(data, path, bias)
+            if needed := _libraries(data, path):
+                remark = f"{path} is a program for an operating system: it needs {needed}; it is loaded all the same"
             default = Entry(None, to_physical(found, file.header["e_entry"]) + bias)
         segments = segments_of(found, data, bias)
         entry = chosen_entry(options, default, path, mode, symbols, lambda at: to_physical(found, at - bias) + bias)

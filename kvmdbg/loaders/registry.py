@@ -106,7 +106,8 @@ def read_image(path: str | os.PathLike[str]) -> bytes:
 
 
 def _refuse_what_nobody_gets(chosen: Loader, path: str, options: LoadOptions) -> None:
-    kind = f"{path} is a {chosen.name} image"
+    article = "an" if chosen.name[0] in "aeiou" else "a"
+    kind = f"{path} is {article} {chosen.name} image"
     if options.cmdline and not getattr(chosen, "takes_cmdline", True):
         raise UsageError(f"nobody would get the command line: {kind}, which takes none")
     takes_initrd, takes_modules = (getattr(chosen, name, False) for name in ("takes_initrd", "takes_modules"))

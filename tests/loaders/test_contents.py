@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import random
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -42,6 +43,7 @@ PE = b"MZ".ljust(0x3C, b"\0") + (0x80).to_bytes(4, "little") + bytes(0x40) + b"P
     [
         (WORDS, "text"),
         ("Grüße aus dem Gerät\n".encode(), "text"),
+        ("A note from Windows\r\n".encode("utf-16"), "text"),
         (("x" + "ü" * 5000).encode(), "text"),  # a character is cut where it is looked at
         (b"#!/bin/sh\necho\n", "a script for another program"),
         (b":020000040000FA\r\n:00000001FF\r\n", "Intel HEX (objcopy -I ihex -O binary makes a flat image of it)"),
@@ -104,8 +106,19 @@ def test_what_is_no_image_is_refused_with_what_to_do(tmp_path: Path) -> None:
         load(path)
 
 
-@pytest.mark.parametrize("name", ["hello16.bin", "boot16.bin", "long64.elf"])
-def test_a_command_line_that_nobody_gets_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=f".*{name} is a .* image, which takes none"):
+@pytest.mark.parametrize(
+    ("name", "kind"), [("hello16.bin", "a flat"), ("boot16.bin", "a boot"), ("long64.elf", "an elf")]
+)
+def test_a_command_line_that_nobody_gets_is_refused(name: str, kind: str) -> None:
+    with pytest.raises(UsageError, match=f".*{name} is {kind}.* image, which takes none"):
         load(GUESTS / name, LoadOptions(cmdline="console=ttyS0"))
     assert load(GUESTS / "mb32.elf", LoadOptions(cmdline="console=ttyS0")).multiboot
+
+
+def test_a_program_that_needs_shared_libraries_is_told_of(tmp_path: Path) -> None:
+    """Its segments are a guest's as others are, but nobody gives it its libraries."""
+    (tmp_path / "a.c").write_text("int main(void) { return 0; }\n")
+    for options in (["-nostdlib", "-Wl,-emain"], []):
+        subprocess.run(["gcc", *options, "-pie", "-fpie", tmp_path / "a.c", "-o", tmp_path / "a"], check=True)
+        needs = f"{tmp_path}/a is a program for an operating system: it needs libc.so.6; it is loaded all the same"
+        assert load(tmp_path / "a").remark == ("" if options else needs)
