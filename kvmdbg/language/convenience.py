@@ -13,16 +13,20 @@ if TYPE_CHECKING:
 
 ADDRESS_SHOWN = pointer(VOID)
 """The type of ``$_`` behind commands that list places."""
+MOST_DIGITS = 18
+"""No history is so long that the number of a value has more; Python's int() does not take them without end."""
 
 
 def history_number(name: str, count: int) -> int | None:
     """Which value of a history of ``count`` ``$name`` means: "1" the first, "" the last, "$" the one before, "$2" the
     one before that; None for other variables."""
-    if name.isdigit():
-        return int(name)
     if name in ("", "$"):
         return count - len(name)
-    return count - int(name[1:]) if name[0] == "$" and name[1:].isdigit() else None
+    digits = name.removeprefix("$")
+    if not digits.isdigit():
+        return None
+    number = int(digits.lstrip("0")[:MOST_DIGITS] or "0")
+    return number if name == digits else count - number
 
 
 class ConvenienceVariables:

@@ -18,6 +18,7 @@ _QUALIFIERS = frozenset(["const", "volatile"])
 _NESTED = re.compile(r"(?:::\w+)+")
 """Types that are declared in one with arguments."""
 Maker = Callable[[CType], CType]
+NESTING = 40  # of brackets and prefixes, in types and expressions
 
 
 class Declarators(Tokens):
@@ -41,6 +42,7 @@ class Declarators(Tokens):
         self._prefix = prefix
         self.fields = fields
         """Names that mean fields of an event, whatever the user's variables are."""
+        self._nesting = 0
         self._colon = True  # whether a colon here makes seg:off
         self.abi: Abi = abi(scope.long_size if scope is not None else 8)
         self.pointer_size = scope.pointer_size if scope is not None else 0
@@ -144,6 +146,14 @@ class Declarators(Tokens):
 
     def _derived(self) -> Maker:
         """What stands behind a type's words: how the type is made of theirs."""
+        self._nesting += 1
+        if self._nesting > NESTING:
+            raise self.fail("the type is nested too deeply")
+        made = self._derivation()
+        self._nesting -= 1
+        return made
+
+    def _derivation(self) -> Maker:
         if self._is("*", "&"):
             refers = self._take() == "&"
             qualifiers = self._qualifiers()

@@ -113,6 +113,8 @@ def streq(ctx: Context, one: int | bytes, other: int | bytes) -> int:
 @function("_memeq")
 def memeq(ctx: Context, one: int | bytes, other: int | bytes, size: int) -> int:
     """Whether so many bytes are the same."""
+    if size < 0:
+        raise UsageError(f"$_memeq: {size} is no number of bytes")
     return int(_bytes(ctx, one, size) == _bytes(ctx, other, size))
 
 
@@ -123,7 +125,7 @@ def regex(ctx: Context, text: int | bytes, pattern: int | bytes) -> int:
 
     try:
         return int(re.match(_text(ctx, pattern), _text(ctx, text)) is not None)
-    except re.error as error:
+    except (re.error, OverflowError) as error:
         raise UsageError(f"$_regex: this is no regular expression: {error}") from None
 
 

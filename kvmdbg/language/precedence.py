@@ -1,4 +1,4 @@
-"""From the tokens of an expression to its nodes, by precedence climbing; operands are in operands.py.
+"""From the tokens of an expression to its nodes, by precedence climbing; operands are in parser.py.
 
 Source of operators and precedence: ISO C, section 6.5; ``{type} address`` and ``@`` are gdb's (gdb manual,
 "Expressions").
@@ -10,7 +10,7 @@ from kvmdbg.errors import ExpressionError
 from kvmdbg.language import code, elements, operators
 from kvmdbg.language.code import Node
 from kvmdbg.language.ctype import ADDRESS, EXACT, CType, array_of, integer, pointer
-from kvmdbg.language.declarators import Declarators
+from kvmdbg.language.declarators import NESTING, Declarators
 from kvmdbg.language.places import static_type
 from kvmdbg.language.types import LINEAR, PHYSICAL
 
@@ -26,7 +26,6 @@ _WORDS = {
 }  # fmt: skip
 """Source: ISO C++, 5.5 (alternative tokens)."""
 
-NESTING = 40  # of brackets and prefixes
 DEPTH = 60  # of operators, so that the generated source stays within what Python's parser takes
 MOST_ELEMENTS = 10000
 """Of an array made by ``@``."""
@@ -41,8 +40,6 @@ Target = code.Name | code.Memory | code.BitField | code.Part
 
 class Operators(Declarators):
     """The operators of one expression; what they work with is in Parser."""
-
-    _nesting = 0
 
     def _postfixed(self) -> Node:
         raise NotImplementedError

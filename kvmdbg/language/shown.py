@@ -345,11 +345,10 @@ class Printer:
         size, most = max(inner.size, 1), style.elements or 1 << 62
         indent = "\n" + " " * (2 + 2 * depth) if style.array else ""
         shown: list[str] = []
-        at = left = 0
-        left = most
+        at, left = 0, most
         while at < count and left > 0:
             part = data[at * size : (at + 1) * size]
-            alike = 1
+            alike = 1 if inner.size else count - at  # those without bytes are all alike
             while at + alike < count and data[(at + alike) * size : (at + alike + 1) * size] == part:
                 alike += 1
             text = self.show(inner, part, letter, depth + 1, None if begin is None else begin + at * size)

@@ -30,9 +30,13 @@ _ESCAPES = {
 }  # fmt: skip
 
 _FLOATING = re.compile(
-    r"(?:(0[xX][0-9a-fA-F_]*\.?[0-9a-fA-F_]*)[pP]([-+]?[0-9]{1,5})"
-    r"|((?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))(?:[eE]([-+]?[0-9]{1,5}))?))([fFlL]?)"
+    r"(?:(0[xX][0-9a-fA-F_]*(?:\.[0-9a-fA-F_]*)?)[pP]([-+]?[0-9]{1,5})"
+    r"|([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))(?:[eE]([-+]?[0-9]{1,5}))?)([fFlL]?)"
 )
+MOST_DIGITS = 4000
+"""Of a floating point number's; Python's int() takes not many more."""
+GREATEST_POWER = 12_000
+"""Of ten: with so many digits a number with a greater exponent is an infinity as well, one with a smaller one 0."""
 _ESCAPE = re.compile(
     r"\\(?:x([0-9a-fA-F]+)|([0-7]{1,3})|(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))|(.))|[^\\]+", re.DOTALL
 )
@@ -124,7 +128,10 @@ class Tokens:
             digits, _, after = match[1][2:].replace("_", "").partition(".")
             exact = Fraction(int(digits + after or "0", 16)) / 16 ** len(after) * Fraction(2) ** int(match[2] or 0)
         else:
-            exact = Fraction(match[3].replace("_", "")) if abs(int(match[4] or 0)) < 6000 else Fraction(0)
+            if len(match[3]) > MOST_DIGITS:
+                raise self.fail(f"a number with more than {MOST_DIGITS} digits")
+            power = max(-GREATEST_POWER, min(int(match[4] or 0), GREATEST_POWER))
+            exact = Fraction(match[3].replace("_", "")) * Fraction(10) ** power
         self._take()
         return exact, match[5].lower()
 

@@ -9,7 +9,20 @@ from kvmdbg.language.ctype import U8, U16
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("1", 1), ("12", 12), ("", 5), ("$", 4), ("$2", 3), ("$0", 5), ("$5", 0), ("x", None), ("$x", None), ("_", None)],
+    [
+        ("1", 1),
+        ("12", 12),
+        ("", 5),
+        ("$", 4),
+        ("$2", 3),
+        ("$0", 5),
+        ("$5", 0),
+        ("x", None),
+        ("$x", None),
+        ("_", None),
+        ("0" * 30 + "3", 3),
+        ("$" + "0" * 5000 + "3", 2),
+    ],
 )
 def test_which_value_of_the_history_a_name_means(name: str, number: int | None) -> None:
     assert history_number(name, 5) == number
@@ -57,3 +70,7 @@ def test_the_history_cannot_be_assigned_to(kept: ConvenienceVariables) -> None:
     with pytest.raises(UsageError, match=r"\$1 is the history"):
         kept.assign("1", 5)
     assert kept.value_of("1") == 70
+
+
+def test_a_number_of_thousands_of_digits_is_none_of_the_history(kept: ConvenienceVariables) -> None:
+    assert kept.value_of("1" * 5000) is kept.value_of("$" + "1" * 5000) is None

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
+from kvmdbg.errors import ExpressionError
 from kvmdbg.language.ctype import CType
+from kvmdbg.language.expressions import parse
 from kvmdbg.language.floats import Quad, bytes_of, half, number_of
 from kvmdbg.language.shown import Printer
+
+from .machine import Machine
 
 HALF = CType("float", "_Float16", 2)
 QUAD = CType("float", "_Float128", 16)
@@ -69,3 +74,26 @@ def test_128_bits_keep_what_long_double_would_lose() -> None:
     assert type(tenth * Quad(3)) is Quad and type(-tenth) is Quad
     assert (tenth * Quad(3) - tenth - tenth) / tenth != Quad(0)
     assert bytes_of(tenth + Quad(0), 16, is_quad=True) == bytes.fromhex("9a99999999999999999999999999fb3f")
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1e6000", math.inf), ("1.5e99999", math.inf), ("1e-99999", 0), ("0e99999", 0), ("1e-10", 1e-10)],
+)
+def test_exponents_of_any_size(text: str, number: float) -> None:
+    """Compared with gdb 13: what is too great is infinite."""
+    assert parse(text).evaluate(Machine()).raw == number
+    long_double = parse(f"{text}l").evaluate(Machine()).raw
+    assert float(long_double) == number  # type: ignore[arg-type]
+
+
+def test_more_digits_than_can_be_read() -> None:
+    with pytest.raises(ExpressionError, match="a number with more than 4000 digits"):
+        parse("1." + "1" * 5000)
+
+
+def test_a_long_hexadecimal_number_is_read_at_once() -> None:
+    began = time.perf_counter()
+    with pytest.raises(ExpressionError, match="does not fit 64 bits"):
+        parse("0x" + "1" * 20_000)
+    assert time.perf_counter() - began < 1

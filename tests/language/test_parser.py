@@ -250,3 +250,9 @@ def test_how_deep_it_may_be(before: str, behind: str, most: int) -> None:
     parse(before * most + "1" + behind * most)
     with pytest.raises(ExpressionError, match="nested too deeply"):
         parse(before * (most + 1) + "1" + behind * (most + 1))
+
+
+@pytest.mark.parametrize("text", ["(char " + "*" * 5000 + ")1", "sizeof(char " + "(" * 5000 + "*" + ")" * 5001])
+def test_how_deep_a_type_may_be(text: str) -> None:
+    with pytest.raises(ExpressionError, match="the type is nested too deeply"):
+        parse(text)

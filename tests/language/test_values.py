@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvmdbg.errors import ExpressionError, MemoryFault
+from kvmdbg.errors import ExpressionError, MemoryFault, UsageError
 from kvmdbg.language.abi import abi
 from kvmdbg.language.ctype import CType, Member, array_of, integer, pointer
 from kvmdbg.language.declared import declaration, layout
@@ -217,6 +217,9 @@ def test_functions_of_texts() -> None:
         "$_isvoid($nosuch)": 1, "$_isvoid($mine)": 0, "$_isvoid($rax)": 0, "$_isvoid(5)": 0,
     }  # fmt: skip
     assert {text: evaluated(text, machine).value for text in values} == values
+    for text in ('$_memeq(0x700, "hello", -1)', '$_regex("a", "a{99999999999999}")', '$_regex("a", "(")'):
+        with pytest.raises(UsageError):
+            evaluated(text, machine)
 
 
 def test_vector_registers_have_parts() -> None:
@@ -326,6 +329,8 @@ def test_repeats_and_formats() -> None:
     numbers = array_of(integer("short", 2, signed=True), 14)
     data = struct.pack("<14h", *[7] * 12, -1, 2)
     assert printer().show(numbers, data) == "{7 <repeats 12 times>, -1, 2}"
+    without_bytes = array_of(CType("struct", "nothing", 0), 1 << 40)  # as GNU C has them
+    assert printer().show(without_bytes, b"") == f"{{<incomplete type> <repeats {1 << 40} times>}}"
     assert printer(repeats=0).show(numbers, data).count("7") == 12
     assert printer(elements=3).show(numbers, data) == "{7 <repeats 12 times>...}"
     assert printer().show(numbers, data, "x") == "{0x7 <repeats 12 times>, 0xffff, 0x2}"
