@@ -130,14 +130,16 @@ class Server:
         self._events_of.register(self._awake.fd, poller.READ)
         if self._listener is not None:
             self._events_of.register(self._listener.fileno(), poller.READ)
-        if self.address.stdio:
-            self._attach(Stream(0, os.dup(1), lambda: None))
         try:
             while not self._closing:
                 try:
-                    self._turn()
+                    if self.address.stdio and self._stream is None:
+                        self._attach(Stream(0, os.dup(1), lambda: None))
+                    else:
+                        self._turn()
                 except Exception as error:
                     self._unforeseen(error)
+                self._closing |= self.address.stdio and self._stream is None  # no other client can come
         finally:
             self._drop()
             self._events_of.close()
@@ -417,9 +419,7 @@ class Server:
                     self._leave(client)
         if stream is not None:
             stream.close()
-            if self.address.stdio:
-                self._closing = True
-            else:
+            if not self.address.stdio:
                 self._say("The debugger has gone.")
             self.on_leave()
 

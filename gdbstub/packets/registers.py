@@ -17,7 +17,8 @@ def thread_of(client: Client, rest: bytes) -> tuple[bytes, int]:
     if client.thread_suffix:
         rest, _, suffix = rest.partition(b";thread:")
         if suffix:
-            return rest, client.parse_thread(suffix.rstrip(b";"))
+            thread = client.parse_thread(suffix.rstrip(b";"))
+            return rest, thread if thread > 0 else client.thread
         rest = rest.rstrip(b";")
     return rest, client.thread
 

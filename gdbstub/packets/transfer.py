@@ -81,4 +81,4 @@ def exec_file(client: Client, rest: bytes) -> Reply:
     name = client.target.exec_file()
     if not name:
         raise TargetError("the guest has no file that a debugger can read", 2)
-    return piece(name.encode(), rest.rpartition(b":")[2])
+    return piece(name.encode("utf-8", "surrogateescape"), rest.rpartition(b":")[2])

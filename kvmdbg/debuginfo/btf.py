@@ -59,6 +59,8 @@ class Btf:
                 at += 12 * count
             elif kind in (ENUM, FUNC_PROTO):
                 at += 8 * count
+            if at > len(self._types):
+                raise LoadError("the kernel's types (BTF) are cut short")
 
     def _name(self, at: int) -> str:
         end = self._strings.find(b"\0", at)

@@ -47,20 +47,21 @@ def _leb(code: bytes, at: int) -> tuple[int, int]:
 def virtual_base(code: bytes, word: int) -> Callable[[Callable[[int, int], bytes], int], int] | None:
     """A function that gives the address of a virtual base, from one that reads memory and the object's address.
 
-    ``code`` is a DWARF expression; None for one with other operations than compilers use for that.
+    ``code`` is a DWARF expression; None for one that is damaged, or has other operations than
+    compilers use for that.
     """
-    if not code or code[0] != 0x12:  # DW_OP_dup
+    if not code:
         return None
+    mask = (1 << 8 * word) - 1
 
     def find(read: Callable[[int, int], bytes], address: int) -> int:
         stack, at = [address], 0
-        mask = (1 << 8 * word) - 1
         while at < len(code):
             operation, at = code[at], at + 1
             if operation == 0x12:  # DW_OP_dup
                 stack.append(stack[-1])
             elif operation == 0x06:  # DW_OP_deref
-                stack.append(int.from_bytes(read(stack.pop(), word), "little"))
+                stack.append(int.from_bytes(read(stack.pop() & mask, word), "little"))
             elif operation in (0x10, 0x23):  # DW_OP_constu, DW_OP_plus_uconst
                 number, at = _leb(code, at)
                 stack.append(number if operation == 0x10 else stack.pop() + number)
@@ -76,4 +77,8 @@ def virtual_base(code: bytes, word: int) -> Callable[[Callable[[int, int], bytes
                 raise ValueError(f"the place of a base class has an operation {operation:#x}")
         return stack[-1] & mask
 
+    try:
+        find(lambda at, size: bytes(size), 0)  # no operation depends on what is read
+    except (ValueError, IndexError):
+        return None
     return find

@@ -11,6 +11,8 @@ RUST_SIGNS = {
     "$LT$": "<", "$GT$": ">", "$LP$": "(", "$RP$": ")", "$C$": ",", "$RF$": "&", "$BP$": "*", "$SP$": "@", "..": "::",
 }  # fmt: skip
 """What rustc writes for signs that symbols cannot have (its "legacy" names)."""
+MOST_PARTS = 10_000
+"""Of a name: a short symbol can stand for one that no memory holds, by saying again and again what it has said."""
 
 
 @lru_cache(maxsize=8192)
@@ -22,11 +24,12 @@ def demangled(name: str) -> str:
         import itanium_demangler
     except ImportError:
         return name
-    try:
-        parsed = itanium_demangler.parse(name)
+    try:  # its parse() in two steps: the second one writes out what is said again
+        parsed = itanium_demangler._parse_mangled_name(itanium_demangler._Cursor(name))
+        if parsed is None or _parts(parsed, {}) > MOST_PARTS:
+            return name
+        parsed = itanium_demangler._expand_arg_packs(parsed)
     except Exception:  # it has no exceptions of its own for names that are none
-        return name
-    if parsed is None:
         return name
     found = str(_unpacked(parsed))
     if not RUST_HASH.search(found):
@@ -34,8 +37,22 @@ def demangled(name: str) -> str:
     found = RUST_HASH.sub("", found)
     for sign, meant in RUST_SIGNS.items():
         found = found.replace(sign, meant)
-    found = re.sub(r"\$u([0-9a-f]{1,6})\$", lambda match: chr(int(match[1], 16)), found)
+    found = re.sub(r"\$u([0-9a-f]{1,6})\$", lambda match: _character(int(match[1], 16)) or match[0], found)
     return re.sub(r"(^|::)_<", r"\1<", found)
+
+
+def _parts(parsed: Any, known: dict[int, int]) -> int:
+    """How many parts a name has when it is written out; ``known`` are those of the ones that were counted."""
+    if not isinstance(parsed, tuple):
+        return 1
+    if id(parsed) not in known:
+        known[id(parsed)] = 1 + sum(_parts(one, known) for one in parsed)
+    return known[id(parsed)]
+
+
+def _character(code: int) -> str:
+    """A character that rustc has written as a number; "" for one that no name has."""
+    return chr(code) if code < 0x110000 and chr(code).isprintable() else ""
 
 
 def _unpacked(parsed: Any) -> Any:

@@ -89,7 +89,7 @@ class _Machine:
                 raise NotThere("its place is described by an endless expression")
             op = self._byte()
             if op == 0x93:  # DW_OP_piece
-                pieces.append(self._piece(place, self._uleb()))
+                pieces.append(self._piece(place, self._uleb(), sum(map(len, pieces))))
                 place = None
             else:
                 place = self._operation(op) or place
@@ -97,8 +97,8 @@ class _Machine:
             return Place(None, b"".join(pieces)[: self.size].ljust(self.size, b"\0"))
         return place if place is not None else Place(self.stack.pop())
 
-    def _piece(self, place: Place | None, size: int) -> bytes:
-        if size > self.size:
+    def _piece(self, place: Place | None, size: int, before: int) -> bytes:
+        if before + size > self.size:
             raise IndexError
         if place is None:
             if not self.stack:

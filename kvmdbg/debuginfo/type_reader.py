@@ -83,6 +83,9 @@ class TypeReader:
         if "DW_AT_alignment" in die.attributes:
             made.alignment = int(die.attributes["DW_AT_alignment"].value)
         getattr(self, f"_{die.tag.removeprefix('DW_TAG_')}", self._other)(die, made)
+        if _stands_for(made, made) or _holds(made, made):  # as damaged information has it; else nothing would end
+            vars(made).clear()
+            vars(made).update(vars(CType("void", text(die, "DW_AT_name"), 0)))
         return made
 
     def _other(self, die: Any, made: CType) -> None:
@@ -322,3 +325,28 @@ class TypeReader:
         made = CType("pointer", "", found.size)
         made.qualify(found, "const")  # C++'s this, as gdb has it
         return made
+
+
+def _stands_for(type: CType, wanted: CType) -> bool:
+    """Whether a type is made of another one by names, qualifiers, pointers, arrays or what functions return."""
+    inner = type.original or type.target
+    while inner is not None and inner is not wanted:
+        inner = inner.original or inner.target
+    return inner is not None
+
+
+def _holds(type: CType, wanted: CType) -> bool:
+    """Whether another structure is a part of one, so that both would have no end."""
+    seen: set[int] = set()
+    left = [type]
+    while left:
+        for one in left.pop().members:
+            inner = one.type.resolved
+            while inner.kind == "array" and inner.target is not None:
+                inner = inner.target.resolved
+            if inner is wanted:
+                return True
+            if inner.is_structure and id(inner) not in seen:
+                seen.add(id(inner))
+                left.append(inner)
+    return False

@@ -51,6 +51,7 @@ class _Surroundings:
         self._files, self._cpu, self._frame = files, cpu, frame
         self._function = function[0] if function is not None else None
         self.base = function[1] if function is not None else 0
+        self._in_frame_base = False
 
     def word_size(self) -> int:
         return 8 if self._cpu.mode.bits == 64 else 4
@@ -89,7 +90,13 @@ class _Surroundings:
             code = next((one for start, end, one in code if start <= pc < end), b"")
             if not code:
                 raise NotThere("its frame is not known here")
-        found = evaluate(code, 8, self)
+        if self._in_frame_base:
+            raise NotThere("its frame is described by itself")
+        self._in_frame_base = True
+        try:
+            found = evaluate(code, 8, self)
+        finally:
+            self._in_frame_base = False
         return found.address if found.address is not None else int.from_bytes(found.data, "little")
 
     def base_type(self, offset: int) -> CType:

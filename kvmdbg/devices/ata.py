@@ -34,7 +34,6 @@ CONTROL = 8
 NO_INTERRUPTS, SOFT_RESET, HIGH_ORDER = 2, 4, 0x80
 """Bits of Device Control."""
 DEVICE_RESET, DIAGNOSTIC = 0x08, 0x90
-SLAVE_PASSED = 1
 
 
 class Channel:
@@ -137,9 +136,6 @@ class Channel:
         drive = self.drive
         if command == DIAGNOSTIC and any(self.drives):
             self._reset()
-            for one in self.drives:
-                if one is not None:
-                    one.error = SLAVE_PASSED
             self._interrupt()
         elif drive is not None and (not drive.status & (BUSY | REQUEST) or command == DEVICE_RESET):
             drive.command(self.registers, command)

@@ -154,7 +154,7 @@ class Drive:
     def abort(self, error: int = ABORTED) -> None:
         """The command has failed."""
         self.status, self.error = READY | SEEK_DONE | FAILED, error
-        self.to_come = 0
+        self.to_come, self.waits_for = 0, ""
         self.interrupt()
 
     def save(self) -> Any:

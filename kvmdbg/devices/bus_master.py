@@ -81,7 +81,6 @@ class BusMaster:
                 drive.dma_write(registers, parts)
         except MemoryFault:
             self.status = self.status & ~ACTIVE | ERROR
-            drive.waits_for = ""
             drive.abort()
 
     def _ended(self) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from typing import Any, ClassVar
 
-from kvmdbg.devices.ps2 import BREAK, TO_SET_1, KeyboardDevice, Mouse
+from kvmdbg.devices.ps2 import BREAK, TO_SET_1, KeyboardDevice, Mouse, Ps2Device
 from kvmdbg.devices.registry import device
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.board import Board
@@ -29,6 +29,8 @@ LONGEST_HOLD = 60_000
 BYTE_TIME = MILLISECOND
 """How long a byte of the keyboard's is on its way, in ns: 11 bits at 10 to 16.7 kHz."""
 IRQ, MOUSE_IRQ = 1, 12
+MOST_ANSWERS, MOST_UNREAD = 16, 1 << 16
+"""Bytes that wait to be read: of the controller's own, of a device's."""
 POLLS = 8
 """More reads of the status than one makes who is about to write a command."""
 CONTROLLER, KEYBOARD, MOUSE = "controller", "keyboard", "mouse"
@@ -112,8 +114,8 @@ class Keyboard:
         self.waits = 0
         """The command whose byte is to come next at the data port."""
         self.keyboard, self.mouse = KeyboardDevice(), Mouse()
-        self._answers: deque[tuple[int, str]] = deque()
-        """The controller's own bytes, and from whom they are to seem."""
+        self._answers: deque[tuple[int, str]] = deque(maxlen=MOST_ANSWERS)
+        """The controller's own bytes, and from whom they are to seem; the oldest are lost where nobody reads them."""
         self._output: tuple[int, str] | None = None
         """What is read next, and from whom it is."""
         self._last = 0
@@ -334,11 +336,17 @@ class Keyboard:
             self._answers.append((value, MOUSE))
         elif waits == 0xD4:
             self.config &= ~CONFIG_NO_MOUSE  # sending opens the line
-            self.mouse.take(value)
+            self._tell(self.mouse, value)
         else:
             self.config &= ~CONFIG_NO_KEYBOARD
-            self.keyboard.take(value)
+            self._tell(self.keyboard, value)
         return None
+
+    @staticmethod
+    def _tell(device: Ps2Device, value: int) -> None:
+        """Give a device a byte; one whose answers nobody reads listens no more."""
+        if len(device.queue) < MOST_UNREAD:
+            device.take(value)
 
     # --- state -------------------------------------------------------------------------------------
 
@@ -388,7 +396,7 @@ class Keyboard:
         self.config, self.output_port, self.waits, answers, output, self._last, self._break, *rest = state
         self._wrote, self._asked, self._ready_at, awaited, a20, held, keyboard, mouse = rest
         self._board.set_a20(a20)
-        self._answers = deque((value, source) for value, source in answers)
+        self._answers = deque(((value, source) for value, source in answers), MOST_ANSWERS)
         self._output = None if output is None else (output[0], output[1])
         self.keyboard.load(keyboard)
         self.mouse.load(mouse)

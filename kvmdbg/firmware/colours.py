@@ -18,6 +18,8 @@ BRIGHT = 0x10
 FONT_PLANE, STRIDE = 2, 32
 PAGE_UNIT = 0x800
 """A page of text is of whole ones."""
+MOST_ROWS = 256
+"""The BIOS data area has room for no more, whatever height a guest wants."""
 CELL, CURSOR_START, CURSOR_END = 9, 10, 11
 FONTS = {1: 14, 2: 8, 4: 16}
 """Heights by what AL asks for, the low four bits of it."""
@@ -155,10 +157,11 @@ def _set_height(call: Call, vga: Vga, height: int) -> None:
     """So many lines a character, and as many rows as that gives."""
     vga.crtc[CELL] = vga.crtc[CELL] & 0xE0 | height - 1 & 31
     vga.crtc[CURSOR_START], vga.crtc[CURSOR_END] = max(height - 2, 0), max(height - 1, 0)
-    call.write(bda.ROWS, bytes((vga.lines // height - 1, height, 0)))
+    rows = min(vga.lines // height, MOST_ROWS)
+    call.write(bda.ROWS, bytes((rows - 1 & 0xFF, height, 0)))
     call.write(bda.SHAPE, bytes((vga.crtc[CURSOR_END], vga.crtc[CURSOR_START])))
-    page = 2 * vga.columns * (vga.lines // height)
-    call.write(bda.PAGE_SIZE, (-(-page // PAGE_UNIT) * PAGE_UNIT).to_bytes(2, "little"))
+    page = -(-2 * vga.columns * rows // PAGE_UNIT) * PAGE_UNIT
+    call.write(bda.PAGE_SIZE, (page & 0xFFFF).to_bytes(2, "little"))
 
 
 def set_font_vector(call: Call, height: int) -> None:

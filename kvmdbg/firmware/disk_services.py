@@ -51,9 +51,14 @@ def transfer(call: Call, disk: Disk, first: int, count: int, address: int, what:
     except MemoryFault:
         return DMA_BOUNDARY
     except OSError as error:
-        call.bios.board.tell(f"{disk.name} ({disk.path}): {error.strerror or error}: the guest is told of a failure")
-        return CONTROLLER
+        return _failure(call, disk, error)
     return OK
+
+
+def _failure(call: Call, disk: Disk, error: OSError) -> int:
+    """The status where the host cannot read or write; the user is told, too."""
+    call.bios.board.tell(f"{disk.name} ({disk.path}): {error.strerror or error}: the guest is told of a failure")
+    return CONTROLLER
 
 
 def _by_place(call: Call, what: str) -> None:
@@ -109,13 +114,17 @@ def verify_sectors(call: Call) -> None:
 def format_track(call: Call) -> None:
     """Format track."""
     disk = _disk(call)
-    if disk is None or disk.geometry is None:
+    if disk is None:
         return
     first = disk.lba(call.ch | (call.cl & 0xC0) << 2, call.dh, 1)
-    if first is None or disk.read_only:
-        _finish(call, NOT_FOUND if first is None else WRITE_PROTECTED)
+    if first is None or disk.geometry is None or disk.read_only:
+        _finish(call, WRITE_PROTECTED if disk.read_only else NOT_FOUND)
         return
-    disk.write(first, b"\xf6" * (disk.geometry.sectors * disk.sector_size))
+    try:
+        disk.write(first, b"\xf6" * (disk.geometry.sectors * disk.sector_size))
+    except OSError as error:
+        _finish(call, _failure(call, disk, error))
+        return
     _finish(call, OK)
 
 

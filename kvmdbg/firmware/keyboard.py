@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from kvmdbg.devices.i8042 import Keyboard
 from kvmdbg.firmware import data_area as bda
 from kvmdbg.firmware.call import Call
@@ -12,16 +14,14 @@ from kvmdbg.machine.bus import GuestEnd
 MODIFIERS = {0x2A: LEFT_SHIFT, 0x36: RIGHT_SHIFT, 0x1D: CTRL, 0x38: ALT}
 LOCKS = {0x3A: CAPS, 0x45: NUM, 0x46: SCROLL}
 OUTPUT_FULL, FROM_MOUSE = 1, 0x20
-
-
-def _word(call: Call, address: int) -> int:
-    return call.word(address)
+MOST_KEYS = 1024
+"""In a buffer that a guest has made larger."""
 
 
 def put(call: Call, key: int) -> bool:
     """A key into the buffer; False where it is full."""
-    head, tail = _word(call, bda.HEAD), _word(call, bda.TAIL)
-    start, end = _word(call, bda.BUFFER_FROM), _word(call, bda.BUFFER_TO)
+    head, tail = call.word(bda.HEAD), call.word(bda.TAIL)
+    start, end = call.word(bda.BUFFER_FROM), call.word(bda.BUFFER_TO)
     following = tail + 2 if tail + 2 < end else start
     if following == head:
         return False
@@ -30,16 +30,19 @@ def put(call: Call, key: int) -> bool:
     return True
 
 
-def _first(call: Call) -> int | None:
-    """The key at the head of the buffer."""
-    head = _word(call, bda.HEAD)
-    return None if head == _word(call, bda.TAIL) else _word(call, bda.BDA + head)
+def _waiting(call: Call) -> Iterator[int]:
+    """The key at the head of the buffer, for as long as there is one. A guest may have set pointers that never meet."""
+    for _ in range(MOST_KEYS):
+        head = call.word(bda.HEAD)
+        if head == call.word(bda.TAIL):
+            return
+        yield call.word(bda.BDA + head)
 
 
 def _take(call: Call) -> None:
-    head = _word(call, bda.HEAD) + 2
-    if head >= _word(call, bda.BUFFER_TO):
-        head = _word(call, bda.BUFFER_FROM)
+    head = call.word(bda.HEAD) + 2
+    if head >= call.word(bda.BUFFER_TO):
+        head = call.word(bda.BUFFER_FROM)
     call.set_word(bda.HEAD, head)
 
 
@@ -94,8 +97,8 @@ def take_scan_code(call: Call, code: int) -> tuple[bool, GuestEnd | None]:
     lock = LOCKS.get(key)
     if key == 0x46 and extended:
         if not up:
-            call.set_word(bda.HEAD, _word(call, bda.BUFFER_FROM))
-            call.set_word(bda.TAIL, _word(call, bda.BUFFER_FROM))
+            call.set_word(bda.HEAD, call.word(bda.BUFFER_FROM))
+            call.set_word(bda.TAIL, call.word(bda.BUFFER_FROM))
             call.set_byte(bda.BREAK_FLAG, 0x80)
             put(call, 0)
         return not up, None
@@ -132,7 +135,7 @@ def keyboard_interrupt(call: Call) -> GuestEnd | None:
 
 def _read(call: Call, *, enhanced: bool) -> None:
     poll(call)
-    while (key := _first(call)) is not None:
+    for key in _waiting(call):
         _take(call)
         given = key if enhanced else _as_old(key)
         if given is not None:
@@ -157,7 +160,7 @@ def read_enhanced_key(call: Call) -> None:
 def _look(call: Call, *, enhanced: bool) -> None:
     call.branch(False)
     poll(call)
-    while (key := _first(call)) is not None:
+    for key in _waiting(call):
         given = key if enhanced else _as_old(key)
         if given is not None:
             call.ax = given

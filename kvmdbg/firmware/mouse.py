@@ -75,7 +75,10 @@ def _set_resolution(call: Call, keyboard: Keyboard) -> int:
 
 
 def _identify(call: Call, keyboard: Keyboard) -> int:
-    call.bh = keyboard.ask_mouse(IDENTIFY)[1]
+    answer = keyboard.ask_mouse(IDENTIFY)
+    if len(answer) < 2:
+        return INTERFACE
+    call.bh = answer[1]
     return 0
 
 
@@ -92,7 +95,10 @@ def _extended(call: Call, keyboard: Keyboard) -> int:
     if call.bh:
         keyboard.ask_mouse(SINGLE if call.bh == 1 else DOUBLE)
     else:
-        call.bl, call.cl, call.dl = keyboard.ask_mouse(STATUS)[1:4]
+        answer = keyboard.ask_mouse(STATUS)
+        if len(answer) < 4:  # it waits for a command's byte, or echoes, as somebody has told it at its port
+            return INTERFACE
+        call.bl, call.cl, call.dl = answer[1:4]
     return 0
 
 

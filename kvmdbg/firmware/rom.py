@@ -2,9 +2,8 @@
 
 What a service does is done by the host when its stub writes to PORT; where a stub has more code, that is what has to be
 done by the CPU: waiting for an interrupt (``sti; hlt``), calling a handler of the guest's (1Ch, 4Ah, 1Bh, 15h/4F, the
-mouse's), and
-the end of interrupt for the 8259. A service that is to be called again sets the carry flag; what callers see of the
-flags is in the frame on the stack.
+mouse's), and the end of interrupt for the 8259. A service that is to be called again sets the carry flag; what callers
+see of the flags is in the frame on the stack.
 """
 
 from __future__ import annotations

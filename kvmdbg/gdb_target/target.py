@@ -229,14 +229,14 @@ class GdbTarget(
 
     def search(self, thread: int, start: int, length: int, pattern: bytes) -> int | None:
         at, end = start, start + length
-        while at < end:
+        while end - at >= len(pattern):
             data = self.read_memory(thread, at, min(SEARCH_PIECE, end - at))
             found = data.find(pattern)
             if found >= 0:
                 return at + found
             if len(data) < min(SEARCH_PIECE, end - at):
                 raise TargetError(f"the memory at {at + len(data):#x} cannot be read", EFAULT)
-            at += max(1, len(data) - len(pattern) + 1)
+            at += len(data) - len(pattern) + 1
         return None
 
     # --- breakpoints -------------------------------------------------------------------------------

@@ -278,7 +278,7 @@ class Printer:
         try:
             place = one.virtual(read, start)
             part = read(place, one.type.size)
-        except (MemoryFault, ValueError):
+        except MemoryFault:
             return "<invalid address>"
         return self._structure(one.type, part, letter, depth, at=place, seen=seen)
 

@@ -125,3 +125,11 @@ def test_damaged_types_give_one_error_or_an_answer(noise: bytes, at: int) -> Non
         btf.member("outer", "b")
     except LoadError:
         pass
+
+
+@pytest.mark.parametrize(("kind", "rest"), [(STRUCT, 12), (ARRAY, 12), (DATASEC, 12), (VAR, 4), (ENUM, 8)])
+def test_a_last_type_that_is_cut_off(kind: int, rest: int) -> None:
+    made = Made()
+    made.add(kind, "last", 4, bytes(rest - 1), 1)
+    with pytest.raises(LoadError, match="cut short"):
+        Btf(made.build())

@@ -62,3 +62,18 @@ def test_a_name_with_all_its_scopes() -> None:
 
 def test_the_own_name() -> None:
     assert [last_part(one) for one in ("a::b(int)", "f", "v<int>::g(a::b)")] == ["b", "f", "v"]
+
+
+def test_a_short_symbol_for_a_name_without_end() -> None:
+    """Each type is two of the one before: S0_ is A<int, int>, S1_ A<S0_, S0_>, and so on."""
+    symbol = "_Z1f1AIiiE" + "".join(f"S_IS{at}_S{at}_E" for at in "0123456789ABCDEFGHIJKLMNOP")
+    assert demangled(symbol) == symbol
+    assert demangled("_Z1f1AIiiES_IS0_S0_E") == "f(A<int, int>, A<A<int, int>, A<int, int>>)"
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [("5$ue9$", "\xe9"), ("9$uffffff$", "$uffffff$"), ("7$ud800$", "$ud800$"), ("5$u1b$", "$u1b$")],
+)
+def test_characters_that_rustc_has_written_as_numbers(written: str, shown: str) -> None:
+    assert demangled(f"_ZN4core{written}17h0123456789abcdefE") == f"core::{shown}"

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvmdbg.debuginfo.backtrace import Frame as CallFrame
+from kvmdbg.debuginfo.declarations import Function
 from kvmdbg.debuginfo.locations import NotThere, Place, evaluate
+from kvmdbg.debuginfo.variables import _Surroundings
 from kvmdbg.errors import MemoryFault
 from kvmdbg.language.ctype import CType
 
@@ -107,6 +110,7 @@ def test_a_value(code: str, size: int, data: str, register: str) -> None:
         ("03 00", "damaged"),
         ("ff", "not understood"),
         ("08 01 a8 0f", "floating point"),
+        ("50 93 04 50 93 01", "damaged"),  # pieces of more than it has
     ],
 )
 def test_why_there_is_none(code: str, why: str) -> None:
@@ -126,3 +130,11 @@ def test_any_bytes_are_survived(code: bytes, size: int) -> None:
 def test_memory_that_is_not_there() -> None:
     with pytest.raises(MemoryFault):
         evaluate(bytes.fromhex("3006"), 4, Frame())
+
+
+def test_a_frame_that_is_described_by_itself() -> None:
+    function = Function("f", 0x100, 0x200, bytes.fromhex("91 00"), (), 0, 0)
+    around = _Surroundings(None, None, CallFrame(0, 0x150, 0, "here"), (function, 0))  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(NotThere, match="its frame is described by itself"):
+            around.frame_base()

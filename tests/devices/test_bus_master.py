@@ -294,3 +294,13 @@ def test_the_adapter_of_large_pictures() -> None:
     again = json.loads(json.dumps(pci.save(), default=list))
     pci.load(again)
     assert configuration(bus, 2, 0, 0x10) == 0xFD000008
+
+
+def test_a_command_that_is_given_up_moves_nothing(ide: Machine) -> None:
+    """DEVICE RESET, which a hard disk does not know, ends what waits for the bus master."""
+    set_table(ide, (0x10000, 0x200))
+    ide.address(7, 1)
+    ide.out((COMMAND, READ), (COMMAND, 0x08))
+    assert ide.at(ERROR) == ABORTED
+    ide.out((COMMAND_AT, TO_MEMORY), (COMMAND_AT, TO_MEMORY | START))
+    assert ide.board.dma.read(0x10000, 0x200) == bytes(0x200) and status(ide) & ACTIVE

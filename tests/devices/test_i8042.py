@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdbg.devices.i8042 import COMMAND, DATA, KEYS, Keyboard, keys_of, scan_codes
+from kvmdbg.devices.i8042 import COMMAND, DATA, KEYS, MOST_ANSWERS, MOST_UNREAD, Keyboard, keys_of, scan_codes
 from kvmdbg.devices.pic import Pic
 from kvmdbg.devices.ps2 import SET_2, TO_SET_1
 from kvmdbg.errors import UsageError
@@ -475,3 +475,15 @@ def test_described(wired: Wired) -> None:
     assert wired.keyboard.details()["to read"] == "1e 9e"
     bare = Keyboard(Board(lambda data: None), Keyboard.options)
     assert bare.details()["interrupts"] == "none (see --irqchip)"
+
+
+@pytest.mark.parametrize("writes", ["command 20", "data ee", "mouse f2"])
+def test_answers_that_nobody_reads_do_not_pile_up(wired: Wired, writes: str) -> None:
+    where, value = writes.split()
+    for _ in range(100_000):
+        if where == "mouse":
+            wired.command(0xD4)
+        (wired.command if where == "command" else wired.data)(int(value, 16))
+    assert len(wired.keyboard.save()[3]) <= MOST_ANSWERS
+    assert len(wired.keyboard.keyboard.queue) <= MOST_UNREAD + 3 >= len(wired.keyboard.mouse.queue)
+    assert wired.status & 1

@@ -205,3 +205,15 @@ def test_memory_that_is_not_there(pc: Pc) -> None:
     packet(pc, 5, 1, 0xFFFFFFFF, 24, 0x10000000)
     pc.call(0x13, ax=0x4200, dx=0x80, ds=0, si=0x600)
     assert (pc.ah, pc.carry) == (9, True)
+
+
+def test_formatting_fails_as_writing_does(pc: Pc, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(first: int, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pc.board.disks.floppies[0], "write", full)
+    pc.call(0x13, ax=0x0501, cx=0x0101, dx=0x0000)
+    assert (pc.ah, pc.carry, pc.read(0x441, 1)) == (0x20, True, b"\x20")
+    assert "No space left on device: the guest is told of a failure" in pc.said[-1]
+    pc.call(0x13, ax=0x0501, cx=0x0101, dx=0x00E0)
+    assert (pc.ah, pc.carry) == (3, True), "a CD is not formatted"

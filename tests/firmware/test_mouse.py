@@ -83,3 +83,11 @@ def test_a_key_that_waits_stays(pc: Pc) -> None:
 def test_it_is_in_the_list_of_equipment(pc: Pc) -> None:
     pc.call(0x11)
     assert pc.ax & 4
+
+
+@pytest.mark.parametrize("told", [(0xEE,), (0xF3,)], ids=["it echoes", "it waits for a byte"])
+def test_a_mouse_that_answers_nothing_of_use(pc: Pc, told: tuple[int, ...]) -> None:
+    for function, bh in ((4, 0), (6, 0)):
+        pc.bus.write_port(0x64, 1, 0xD4)
+        pc.bus.write_port(0x60, 1, told[0])
+        assert mouse(pc, function, bh) == 3

@@ -366,3 +366,12 @@ def test_no_registers_make_a_service_fail(chosen: tuple[int, int | None], data: 
 def test_interrupts_come_in_before_a_caller_that_has_them_on_goes_on(pc: Pc, on: bool) -> None:
     pc.call(0x16, interrupts=on, ax=0x0200)
     assert bool(pc.regs.rflags & 0x200) is on
+
+
+@pytest.mark.parametrize("function", [0x0000, 0x0100])
+def test_pointers_of_the_keys_that_never_meet(pc: Pc, function: int) -> None:
+    """All that lies there are keys that the old functions leave out."""
+    pc.write(0x41A, (0x1E).to_bytes(2, "little") + (0x1F).to_bytes(2, "little"))
+    pc.write(0x41E, b"\xf0\x00" * 16)
+    pc.call(0x16, ax=function)
+    assert pc.waits == (function == 0) and bool(pc.flags & 0x40) == bool(function)

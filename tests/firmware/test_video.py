@@ -226,3 +226,10 @@ def test_a_mode_that_is_not_there_is_told_once(pc: Pc) -> None:
     assert len(pc.said) == 1
     assert "mode 0x6b" in pc.said[0]
     assert vga(pc).mode == 3
+
+
+def test_characters_of_one_line(pc: Pc) -> None:
+    """More rows than the BIOS data area has room for."""
+    pc.call(0x10, ax=0x1110, bx=0x0100, cx=1, es=0, bp=0x600)
+    assert pc.read(0x484, 2) == bytes((255, 1))
+    assert pc.read(0x44C, 2) == (0xA000).to_bytes(2, "little")

@@ -84,3 +84,14 @@ def test_a_restart_is_at_the_entry(client: Loop) -> None:
     stop_after(client, b"vCont;c")
     assert client.ask(b"vRun;").startswith(b"T05")
     assert read(client, "eip") == START
+
+
+def test_a_search_reads_its_memory_once(client: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end, which has no room for the pattern any more, was read again for each byte of it."""
+    read, sizes = client.target.read_memory, list[int]()
+    monkeypatch.setattr(client.target, "read_memory", lambda *which: (sizes.append(which[2]), read(*which))[1])
+    assert client.ask(b"qSearch:memory:5000;1000;" + b"x" * 400) == b"0"
+    assert sizes == [0x1000]
+    assert client.ask(b"M5ffe,2:7878") == b"OK"
+    assert client.ask(b"qSearch:memory:5000;1000;xx") == b"1,5ffe"
+    assert client.ask(b"qSearch:memory:5000;fff;xx") == b"0"

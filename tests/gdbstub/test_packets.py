@@ -215,6 +215,18 @@ def test_documents_come_in_pieces(gdb: Loop) -> None:
     assert gdb.ask(b"qXfer:exec-file:read::0,100")[:1] == b"E"
 
 
+def test_the_name_of_the_guests_file_is_bytes(gdb: Loop, target: FakeTarget) -> None:
+    name = b"caf\xe9.elf".decode("utf-8", "surrogateescape")
+    target.own_files = {name: "/nowhere"}
+    assert gdb.ask(b"qXfer:exec-file:read:1:0,100") == b"lcaf\xe9.elf"
+
+
+@pytest.mark.parametrize("thread", [b"0", b"-1"])
+def test_any_thread_in_a_suffix_is_the_current_one(gdb: Loop, target: FakeTarget, thread: bytes) -> None:
+    assert gdb.ask(b"QThreadSuffixSupported") == b"OK"
+    assert gdb.ask(b"p0;thread:%b;" % thread) == gdb.ask(b"p0;thread:1;") == b"00010000"
+
+
 def test_monitor(gdb: Loop, target: FakeTarget) -> None:
     said = b"you said hello\n".hex().encode()
     assert gdb.send(b"qRcmd," + b"hello".hex().encode()) == [b"O" + said, b"OK"]

@@ -316,6 +316,24 @@ def test_stdio() -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("target", "closed"), [("FakeTarget()", "os.close(0)"), ("Gone()", "pass")], ids=["no stdin", "no guest"]
+)
+def test_a_server_that_cannot_begin_over_stdio_ends(target: str, closed: str) -> None:
+    program = f"""
+import os
+from gdbstub import Address, Server, TargetError
+from gdbstub.testing import FakeTarget
+class Gone(FakeTarget):
+    def description(self, thread):
+        raise TargetError("the guest has gone")
+{closed}
+server = Server({target}, Address.parse("stdio")); server.start(); assert server.finished.wait(10)
+"""
+    done = subprocess.run([sys.executable, "-c", program], stdin=subprocess.PIPE, capture_output=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 def test_a_port_that_is_taken(server: Server) -> None:
     with pytest.raises(OSError):
         Server(FakeTarget(), server.address).start()
