@@ -167,7 +167,7 @@ func:
     inc dword ptr [0x600]
     ret
     .balign 8
-gdt: .quad 0, 0x00cf9a000000ffff, 0x00cf92000000ffff
+gdt: .quad 0, 0x00cf9a000000ffff, 0x00cf93000000ffff
 gdtr: .word 23
     .long gdt
 spare: .long 0
@@ -404,9 +404,7 @@ TICK_WITH_ITS_STACK_ELSEWHERE = """
 .code64
     lgdt [gdtr]
     lidt [idtr]
-    mov ax, 0x10
-    mov ss, ax
-    mov al, 0x18
+    mov ax, 0x18
     ltr ax
     mov al, 0x11
     out 0x20, al
@@ -440,7 +438,7 @@ tick:
     out 0x20, al
     iretq
 .balign 16
-gdt: .quad 0, 0x00af9a000000ffff, 0x00cf92000000ffff
+gdt: .quad 0, 0x00af9a000000ffff, 0x00cf93000000ffff
     .word 0x67, tss, 0x8900, 0, 0, 0, 0, 0
 gdtr: .word 39
     .quad gdt
@@ -454,11 +452,12 @@ idt: .skip 14 * 16
 """
 
 
+@pytest.mark.parametrize("irqchip", ["kernel", "user"])
 @pytest.mark.parametrize("between", ["out 0x80, al", ""], ids=["an exit", "no exit"])
-def test_a_tick_on_a_stack_that_came_to_a_guarded_page(kvm_guest: Guests, between: str) -> None:
+def test_a_tick_on_a_stack_that_came_to_a_guarded_page(kvm_guest: Guests, between: str, irqchip: str) -> None:
     """#PF has a stack of its own: KVM may deliver it in the place of a tick whose frame cannot be pushed."""
     asm = TICK_WITH_ITS_STACK_ELSEWHERE.format(between=between)
-    dbg = kvm_guest(asm=asm, mode="long", irqchip="kernel", memory="4M")
+    dbg = kvm_guest(asm=asm, mode="long", irqchip=irqchip, memory="4M")
     for place in range(0x7000, 0x7050, 0x10):  # from the fifth on no debug register holds them
         dbg.break_at(place)
     ends_at, _ = (dbg.break_at(name).address for name in ("done", "fault"))
