@@ -226,7 +226,7 @@ class SoftCpu(Running):
                 count = min(count, 1 if tried < WINDOW_STEPS else WINDOW_SLICE << min(tried - WINDOW_STEPS >> 4, 20))
             if self._last is not None and self._counts:
                 left = self._last - self.instructions
-                count = min(count, left - 1 if left > 1 else left)  # the last alone: it may be an IRET that sets RF
+                count = min(count, left)
                 if count <= 0:
                     self.show()
                     raise CountReached

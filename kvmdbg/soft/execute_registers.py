@@ -53,8 +53,6 @@ class ExecuteRegisters:
         self._lay()
 
     def set_guests(self, points: dict[int, int]) -> None:
-        if bool(points) != bool(self.guests):
-            self._cpu.vm.code_changed = True  # each IRET is looked for while there are some
         self.guests = points
         self._lay()
 

@@ -15,7 +15,7 @@ from kvmdbg.soft.debug_moves import DebugMoves
 from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
 from kvmdbg.soft.nothing_done import PREFIXES, bits_of
 from kvmdbg.soft.registers import PAGE
-from kvmdbg.soft.state import DR6, EFLAGS
+from kvmdbg.soft.state import DR6, EFLAGS, GENERAL, HFLAGS, SEGMENTS, SS32
 from kvmdbg.x86.delivery import Event
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kvmdbg.soft.running import Running
 
 FROM_DR, TO_DR = b"\x0f\x21", b"\x0f\x23"
-IRET = 0xCF
+IRET = b"\xcf"
 
 
 class UcTb(ctypes.Structure):
@@ -47,11 +47,12 @@ class HeldPlaces:
         self.found: set[int] = set()
         """Places that have just been translated, before anything there has run: ``hold`` has hooks laid on them."""
         self._held: set[int] = set()
-        self._of_msrs: set[int] = set()
-        """Those of them that were RDMSR or WRMSR when they were last translated."""
+        self._opcodes: dict[int, bytes] = {}
+        """What may be there, as it was last translated."""
         self._lets_pass = False
         self._length = 0
         self._code = ctypes.create_string_buffer(PAGE * 2)
+        self._frame = ctypes.create_string_buffer(24)
         self._on_code = library.FOR_CODE(self._reached)
         self._on_translated = FOR_TRANSLATED(self._translated)
         self._library.hook(self._uc, library.HOOK_TRANSLATED, self._on_translated)
@@ -68,30 +69,27 @@ class HeldPlaces:
         block = now.contents
         if self._library.quick.uc_vmem_read(self._uc, block.pc, library.EXECUTE, self._code, block.size):
             return
-        if self._look(block.pc, self._code.raw[: block.size]):
+        code = self._code.raw[: block.size]
+        self._look(block.pc, code)
+        if code.endswith(IRET):  # which ends what is translated as one
+            self._find(block.pc, code, len(code) - 1, IRET)
+        if self.found:
             self._library.quick.uc_emu_stop(self._uc)
 
-    def _look(self, start: int, code: bytes) -> bool:
-        """Whether there is a place that has no hook yet."""
+    def _look(self, start: int, code: bytes) -> None:
         at = code.find(b"\x0f")
         while at >= 0:
             if code[at : at + 2] in (RDMSR, WRMSR, FROM_DR, TO_DR):
-                self._find(start, code, at, code[at + 1 : at + 2] in (RDMSR[1:], WRMSR[1:]))
+                self._find(start, code, at, code[at : at + 2])
             at = code.find(b"\x0f", at + 1)
-        if self._cpu.execute_registers.guests:
-            at = code.find(IRET)
-            while at >= 0:
-                self._find(start, code, at, False)
-                at = code.find(IRET, at + 1)
-        return bool(self.found)
 
-    def _find(self, start: int, code: bytes, at: int, is_msr: bool) -> None:
+    def _find(self, start: int, code: bytes, at: int, opcode: bytes) -> None:
         """With prefixes, as far as these bytes before it may be some."""
         first = at
         while first and (code[first - 1] in PREFIXES or code[first - 1] >> 4 == 4):
             first -= 1
         places = {start + one for one in range(first, at + 1)}
-        self._of_msrs = self._of_msrs | places if is_msr else self._of_msrs - places
+        self._opcodes |= dict.fromkeys(places, opcode)
         self.found |= places - self._held
 
     def before_run(self) -> None:
@@ -102,7 +100,12 @@ class HeldPlaces:
         if self._is_told or page in self._looked_through:
             return
         self._looked_through.add(page)
-        self._look(page, self._vm.bytes_at(state, page, PAGE + 1))
+        code = self._vm.bytes_at(state, page, PAGE + 1)
+        self._look(page, code)
+        at = code.find(IRET)
+        while at >= 0:
+            self._find(page, code, at, IRET)
+            at = code.find(IRET, at + 1)
         self.hold()
 
     def code_changed(self) -> None:
@@ -123,10 +126,29 @@ class HeldPlaces:
     def _reached(self, uc: int, address: int, size: int, data: int) -> None:
         if self._lets_pass or self._cpu.execute_registers.ends_before(address):  # unicorn calls one hook that ends
             return
-        if address in self._of_msrs and self._msrs.are_unicorns():
+        opcode = self._opcodes[address]
+        if opcode in (RDMSR, WRMSR) and self._msrs.are_unicorns():
+            return
+        if opcode == IRET and not self._sets_resume_flag(size):
             return
         self._length = size
         self._cpu.end_with("held")
+
+    def _sets_resume_flag(self, size: int) -> bool:
+        """Whether an IRET of so many bytes may find EFLAGS.RF set on the stack: unicorn leaves it set over more than
+        the next instruction, and PUSHF push it."""
+        state = self._cpu.state
+        state.save()
+        bits, stack = bits_of(state), state.u64[GENERAL // 8 + 4]
+        if bits == 16 and size == 1:
+            return False
+        if bits != 64:
+            stack &= 0xFFFFFFFF if state.u32[HFLAGS // 4] & SS32 else 0xFFFF
+            stack += state.u64[SEGMENTS["ss"] // 8 + 1]
+        length = 19 if bits == 64 and size > 1 else 11  # no more than it reads itself: CR2 keeps where none is
+        if self._library.quick.uc_vmem_read(self._uc, stack, library.READ, self._frame, length):
+            return True
+        return any(byte & EFLAGS_RF >> 16 for byte in self._frame.raw[10:length:8])
 
     def execute(self) -> bool:
         """Unicorn has been ended before what may be one of them; whether that has led to an exit."""

@@ -53,3 +53,26 @@ def test_behind_the_iret_it_is_set(tmp_path: Path, way: Callable[[kvmdbg.Session
         assert dbg.regs.rflags & EFLAGS_RF
         way(dbg, 1)
         assert not dbg.regs.rflags & EFLAGS_RF
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["steps", "stride", "run"])
+def test_pushf_behind_the_iret_pushes_it_clear(tmp_path: Path, way: Callable[[kvmdbg.Session, int], object]) -> None:
+    """Where PUSHF comes some instructions later, too (SDM volume 2B, PUSHF)."""
+    with opened(tmp_path, f"{RETURN} pushfd; nop; pushfd; jmp next; next: pushfd; hlt") as dbg:
+        way(dbg, 11)
+        assert dbg.regs.esp == 0x7000 - 12
+        pushed = struct.unpack("<III", dbg.memory.read(0x7000 - 12, 12))
+        assert pushed == (2, 2, 2)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["steps", "stride", "run"])
+def test_pushfq_behind_an_iretq(tmp_path: Path, way: Callable[[kvmdbg.Session, int], object]) -> None:
+    path = tmp_path / "guest.bin"
+    asm = "mov ax, ss; push rax; push 0x7000; push 0x10002; mov ax, cs; push rax; mov eax, behind; push rax; iretq;"
+    path.write_bytes(assemble(f"{asm} behind: nop; pushfq; hlt", 0x1000, 64))
+    with kvmdbg.open(
+        path, format="flat", load=0x1000, mode="long", memory=0x80000, engine="soft", registers={"rsp": 0x6000}
+    ) as dbg:
+        way(dbg, 11)
+        assert dbg.regs.rsp == 0x7000 - 8
+        assert dbg.memory.read(0x7000 - 8, 8) == (2).to_bytes(8, "little")
