@@ -33,7 +33,7 @@ COMMANDS = (
     ("continue", 3.0),
     ("snapshot save here", 1.5),
     ("set {u16}$pc = 0x0b0f", 1.5),
-    ("continue", 8.0),
+    ("stepi", 8.0),
     ("snapshot restore here", 2.0),
     ("stepi", 5.0),
 )
