@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.results import Disassembly, SourceText
@@ -15,6 +16,8 @@ STEP = 200
 """By how many lines the part of a file that is made moves on."""
 BEFORE = 40
 """Instructions before the current one that can be scrolled to, and at least so many behind it."""
+DOUBLE_CLICK = 0.5
+"""Seconds within which a second click on a row belongs to the first."""
 _ADDRESS = re.compile(r"0x([0-9a-f]{4,16})")
 
 
@@ -29,12 +32,18 @@ class CodePane:
         """The row that is to be seen."""
         self.shown: object = None
         """What the pane is about: where that changes, ``middle`` is gone to."""
+        self._clicked = "", 0.0
 
-    def click(self, row: int) -> str:
-        """The command that sets a breakpoint at what a row shows, or deletes those that are there; "" for no place."""
-        place = self.places[row] if row < len(self.places) else ""
-        if not place:
+    def clicked(self, row: int) -> str:
+        """The place that a click on this row is about; "" where there is none, and for the end of a double click."""
+        place, now = self.places[row] if row < len(self.places) else "", time.monotonic()
+        if self._clicked[0] == place and now - self._clicked[1] < DOUBLE_CLICK:
             return ""
+        self._clicked = place, now
+        return place
+
+    def change(self, place: str) -> str:
+        """The command that sets a breakpoint at a place, or deletes those that are there now."""
         here = {one.address for one in self.session.locations.find(place).locations}
         numbers = sorted({one.number for one in self.session.breakpoints.held() if one.number and one.address in here})
         return f"delete {' '.join(map(str, numbers))}" if numbers else f"break {place}"

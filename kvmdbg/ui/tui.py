@@ -62,7 +62,7 @@ class Tui:
         self._log: list[Line] = []
         self._logged = 0  # how often something came to the log
         self._wrapped: tuple[tuple[int, int], list[Line]] = (-1, -1), []
-        self._typed: list[str] = []
+        self._typed: list[str | Callable[[], str]] = []
         """Commands that wait for the one before them: the first is being executed."""
         self._lock = threading.Lock()
         """Guards the commands that wait."""
@@ -259,8 +259,8 @@ class Tui:
 
     # --- commands ----------------------------------------------------------------------------------
 
-    def execute(self, line: str) -> None:
-        """Run a command, after those typed before it, on a thread of its own: the screen stays alive meanwhile."""
+    def execute(self, line: str | Callable[[], str]) -> None:
+        """Run a command, or what is the one when its turn comes, on a thread of its own: the screen stays alive."""
         with self._lock:
             if self._typed and self.session.state == "running":
                 self.show(Message(IT_RUNS, "warning"))
@@ -272,14 +272,12 @@ class Tui:
     def _work(self) -> None:
         """Execute what was typed until nothing is left."""
         while True:
-            line = self._typed[0]
-            self._say(
-                [[("bold", f"{'(kvmdbg)' if not at else '>'} {part}")] for at, part in enumerate(line.split("\n"))]
-            )
-            self._draw_soon()
             try:
+                line = one if isinstance(one := self._typed[0], str) else one()
+                first, *rest = line.split("\n")
+                self._say([[("bold", f"(kvmdbg) {first}")], *([("bold", f"> {part}")] for part in rest)])
+                self._draw_soon()
                 with self._at_work:
-                    first, *rest = line.split("\n")
                     more = iter(rest)
                     for result in self.interpreter.execute(first, lambda more=more: next(more, None)):  # type: ignore[misc]
                         self.show(result)
@@ -424,8 +422,8 @@ class Tui:
     def click(self, name: str, row: int) -> None:
         """A click into a pane chooses it; one into code that is chosen sets a breakpoint there, or deletes it."""
         code = {"source": self.source, "code": self.code}.get(name)
-        if code is not None and name == self.focus and (line := code.click(row + self.panes[name].back)):
-            self.execute(line)
+        if code is not None and name == self.focus and (place := code.clicked(row + self.panes[name].back)):
+            self.execute(partial(code.change, place))
         self.focus = name
 
     def choose(self, name: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 from kvmdbg import build
+from kvmdbg.ui.code_pane import DOUBLE_CLICK
 from tests.e2e.conftest import Shell
 from tests.e2e.terminal import Terminal
 from tests.e2e.test_shell import SCREEN
@@ -238,8 +240,31 @@ def test_a_click_sets_and_deletes_a_breakpoint(shell: Shell) -> None:
     screen.send(click)  # chooses the pane
     screen.send(click)
     screen.wait("Breakpoint 1 at ")
+    time.sleep(DOUBLE_CLICK)
     screen.send(click)
     screen.wait("No breakpoints, watchpoints or catchpoints.")
+    time.sleep(DOUBLE_CLICK)
+    screen.send(click * 2)
+    screen.send("print 1234 + 1\r")
+    screen.wait("= 1235")
+    assert sum("(kvmdbg) break " in row for row in screen.rows) == 2  # the double click has set one, and that was all
+    assert sum("(kvmdbg) delete " in row for row in screen.rows) == 1
+
+
+def test_a_click_decides_when_its_turn_comes(shell: Shell) -> None:
+    screen = shell("--tui", *BOOT, columns=120, lines=40)
+    screen.wait("0x007c00  <start>")
+    row = next(number for number, text in enumerate(screen.rows) if text.startswith("=> 0000:7c00"))
+    click = f"\x1b[<0;10;{row + 2}M\x1b[<0;10;{row + 2}m"
+    screen.send(click)
+    screen.send("shell sleep 2\r")
+    screen.wait("(kvmdbg) shell sleep 2")
+    screen.send(click)
+    time.sleep(2 * DOUBLE_CLICK)
+    screen.send(click)
+    screen.wait("(kvmdbg) delete 1")
+    assert "(kvmdbg) break " in screen.text
+    assert "Breakpoint 2" not in screen.text
 
 
 def test_the_screens_pane_follows_the_guest(shell: Shell) -> None:
