@@ -211,11 +211,30 @@ def info_source(dbg: Interpreter) -> Result:
     return Group((shown, *missing)) if missing else shown
 
 
+def _part_and_pattern(text: str) -> tuple[Callable[[str], str], re.Pattern[str]]:
+    """What of a file's name a regular expression is for, and that."""
+    parts = {"-dirname": os.path.dirname, "-basename": os.path.basename}
+    chosen: set[str] = set()
+    while match := re.match(r"-(-|\w+)(?=\s|$)\s*", text):
+        text = text[match.end() :]
+        if match[1] == "-":
+            break
+        near = [name for name in parts if name.startswith(f"-{match[1]}")]
+        if not near:
+            raise UsageError(f"-{match[1]} is none of {', '.join(parts)}; -- goes before a REGEX that begins with -")
+        chosen.update(near)
+    if len(chosen) > 1:
+        raise UsageError("info sources takes one of -dirname, -basename")
+    if chosen and not text:
+        raise UsageError(f"info sources {chosen.pop()} needs a REGEX")
+    return parts[chosen.pop()] if chosen else str, pattern_of(text)
+
+
 @command("info sources", group="info", example="info sources", guest="guests/kernel-O0.elf", py="dbg.source.files()")
-def info_sources(dbg: Interpreter, regex: Annotated[str, RestType("REGEX")] = "") -> Result:
-    """List the source files that code comes from, those that match a regular expression."""
-    pattern = pattern_of(regex)
-    found = [file for file in dbg.session.source.files() if pattern.search(file)]
+def info_sources(dbg: Interpreter, regex: Annotated[str, RestType("[-dirname|-basename] [--] REGEX")] = "") -> Result:
+    """List the source files that code comes from, those whose name (or a part of it) matches a regular expression."""
+    part, pattern = _part_and_pattern(regex)
+    found = [file for file in dbg.session.source.files() if pattern.search(part(file))]
     rows = tuple((file, "" if dbg.session.source.path(file) else "not found here") for file in found)
     table = Table("sources", ("File", ""), rows, "No source files are known.", tuple({"file": file} for file in found))
     missing = tuple(Message(f"{one}.", "warning") for one in dbg.session.files.missing)

@@ -414,11 +414,12 @@ class Group(Shown):
 
     kind: ClassVar[str] = "group"
     results: tuple[Result, ...]
+    between: str = "\n"
 
     def to_json(self) -> Json:
         return {"type": self.kind, "results": [one.to_json() for one in self.results]}
 
     def pieces(self, width: int) -> Iterator[Piece]:
         for number, one in enumerate(self.results):
-            yield "", "\n" if number else ""
+            yield "", self.between if number else ""
             yield from one.pieces(width)

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from kvmdbg.commands import of_others
+from kvmdbg.commands.choosing import pattern_of
 from kvmdbg.commands.info import subcommand_table
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.other_words import INSTEAD
 from kvmdbg.commands.parameters import CommandTextArg, NumberType, RestType, TextArg
 from kvmdbg.commands.programs import run_program
 from kvmdbg.commands.registry import GROUPS, Command, command
-from kvmdbg.commands.results import HelpPage, Message, Result, Table, Text
+from kvmdbg.commands.results import Group, HelpPage, Message, Result, Table, Text
 from kvmdbg.errors import KvmdbgError, UsageError
 
 StatusArg = Annotated[int, NumberType("STATUS")]
@@ -125,14 +126,15 @@ def _listed(commands: list[Command], title: str) -> Table:
 
 
 @command("apropos", group="support", example="apropos coverage")
-def apropos(dbg: Interpreter, text: TextArg) -> Result:
-    """List the commands whose name, help or examples contain a word."""
-    word = text.removeprefix("-v ").strip().lower()
-    found = [
-        one
-        for one in dbg.registry
-        if word in one.name or word in one.text.lower() or any(word in line.lower() for line in one.examples)
-    ]
+def apropos(dbg: Interpreter, regex: Annotated[str, RestType("REGEX", words=("-v",))]) -> Result:
+    """List the commands whose name, help or examples match a regular expression; with -v their whole help."""
+    text = re.sub(r"^(-v(?!\S))?\s*(--(?!\S))?\s*", "", regex)
+    if not text:
+        raise UsageError("apropos needs a REGEX, as in apropos coverage")
+    pattern = re.compile(pattern_of(text).pattern, re.IGNORECASE)
+    found = [one for one in dbg.registry if any(map(pattern.search, (one.name, one.text, *one.examples)))]
+    if found and re.match(r"-v(?!\S)", regex):
+        return Group(tuple(page(dbg, one) for one in found), between="\n\n")
     rows = tuple((one.name, one.summary) for one in found)
     return Table(f"apropos {text}", ("Command", "What it does"), rows, f"Nothing is known about '{text}'.", prose=True)
 

@@ -148,3 +148,33 @@ def test_dashes_end_the_options(kernel: Typist, line: str, same: str) -> None:
     kernel.type("advance divide")
     theirs, ours = (re.sub(r"\$\d+ = ", "", kernel.type(one)) for one in (line, same))
     assert theirs == ours
+
+
+def test_info_sources_by_a_part_of_the_name(kernel: Typist) -> None:
+    """Compared with gdb: -dirname, -basename, abbreviated too, and what it refuses."""
+    main = kernel.type("info sources main")
+    assert "kernel/main.c" in main
+    assert kernel.type("info sources -basename -- ^main") == main
+    assert kernel.type("info sources -b ^main") == kernel.type("info sources -- main") == main
+    assert kernel.type("info sources -dirname main") == "No source files are known."
+    assert (
+        kernel.type("info sources -dirname -- kernel") == kernel.type("info sources") == kernel.type("info sources --")
+    )
+    with pytest.raises(KvmdbgError, match="info sources -basename needs a REGEX"):
+        kernel.type("info sources -basename")
+    with pytest.raises(KvmdbgError, match="info sources takes one of -dirname, -basename"):
+        kernel.type("info sources -basename -dirname x")
+    with pytest.raises(KvmdbgError, match="-x is none of -dirname, -basename"):
+        kernel.type("info sources -x")
+
+
+def test_apropos_takes_a_regular_expression(kernel: Typist) -> None:
+    assert kernel.type("apropos ^T[bh]+reak$").splitlines()[1].startswith("tbreak ")
+    assert kernel.type("apropos -- ^t[bh]+reak$") == kernel.type("apropos ^t[bh]+reak$")
+    assert kernel.type("apropos -v -- ^tbreak$") == kernel.type("help tbreak")
+    both = kernel.type("apropos -v ^t[bh]+reak$")
+    assert both == kernel.type("help tbreak") + "\n\n" + kernel.type("help thbreak")
+    with pytest.raises(KvmdbgError, match="apropos needs a REGEX, as in apropos coverage"):
+        kernel.type("apropos -v")
+    with pytest.raises(KvmdbgError, match="is no regular expression"):
+        kernel.type("apropos (")

@@ -175,7 +175,7 @@ def test_left_over_text_and_missing_arguments_are_named() -> None:
         run.parse("", "x", dbg)
     apropos = REGISTRY.get("apropos")
     assert apropos is not None
-    with pytest.raises(UsageError, match="apropos needs TEXT; usage: apropos TEXT"):
+    with pytest.raises(UsageError, match="apropos needs REGEX; usage: apropos REGEX"):
         apropos.parse("  ", None, dbg)
 
 
