@@ -368,9 +368,8 @@ class Contexts:
 
         expression = parse(text, scope=self.scope())
         value = expression.evaluate(self.selected)
-        if expression.assigned is not None:
-            name, type_ = expression.assigned
-            if type_ is not None and name in self._convenience.values:
+        for name, type_ in expression.assigned.items():
+            if name in self._convenience.values and name not in self._convenience.types:  # not `0 && ($a = 1)`
                 self._convenience.types[name] = type_
         return value
 

@@ -47,10 +47,10 @@ class Classes(Initialisers):
 
     def _of_class(self, node: Node, name: str, column: int) -> Node:
         """A static member, a member function, or a member of the base that is named before it."""
-        type, (scope, _, own) = node.type, name.rpartition("::")
-        if scope and (way := type.way_to_base(scope) or ([] if type.resolved.given == scope else None)) is not None:
-            self._take(len(scope) + 2)
-            for one in way:
+        type, own = node.type, name.rpartition("::")[2]
+        if (of_base := self._named_class(type, name)) is not None:
+            self._take(of_base[0])
+            for one in of_base[1]:
                 node = self._field(node, one, column)
             return self._member(node, column)
         found = type.static(own)
@@ -64,6 +64,17 @@ class Classes(Initialisers):
         for one in way:
             node = self._field(node, one, column)
         return self._method(node, methods, column)
+
+    def _named_class(self, type: CType, name: str) -> tuple[int, list[Member]] | None:
+        """Of the class or the base of it that stands before a member's name: its length, and the way there."""
+        parts = name.split("::")
+        for count in range(len(parts) - 1, 0, -1):
+            scope = "::".join(parts[:count])
+            if way := type.way_to_base(scope.removeprefix("::")):
+                return len(scope) + 2, way
+            if scope and type.goes_by(scope.removeprefix("::")):
+                return len(scope) + 2, []
+        return None
 
     def _static(self, member: Static, owner: CType, column: int) -> Node:
         """A static member of a class, where it is defined; a constant that is nowhere."""

@@ -247,12 +247,17 @@ class CType:
 
     def member(self, name: str) -> Member | None:
         """The member of that name, also of members without one and of bases; its offset is that into this type."""
-        for one in self.members:
+        for one in self._own_first:
             if one.name == name:
                 return one
             if (not one.name or one.name[0] == "<") and (inner := one.type.member(name)) is not None:
                 return replace(inner, offset=one.offset + inner.offset)
         return None
+
+    @property
+    def _own_first(self) -> list[Member]:
+        """The members, then the base classes, whose members they hide."""
+        return sorted(self.members, key=lambda one: one.name[:1] == "<")
 
     @property
     def bases(self) -> list[Member]:
@@ -282,15 +287,20 @@ class CType:
         for one in self.members:
             if one.name == name:
                 return [one]
-        for one in self.members:
+        for one in self._own_first:
             if (not one.name or one.name[0] == "<") and (rest := one.type.way_to(name)):
                 return [one, *rest]
         return []
 
+    def goes_by(self, name: str) -> bool:
+        """Whether it is the class of that name; the namespaces around it may be left out."""
+        given = self.resolved.given
+        return given in (name, f"struct {name}") or given.endswith(f"::{name}")
+
     def way_to_base(self, name: str) -> list[Member]:
         """The same of a base class."""
         for one in self.bases:
-            if one.type.resolved.given in (name, f"struct {name}") or one.type.resolved.given.endswith(f"::{name}"):
+            if one.type.goes_by(name):
                 return [one]
             if rest := one.type.way_to_base(name):
                 return [one, *rest]

@@ -156,17 +156,24 @@ class Expression:
         return type if type.is_structure else None
 
     @property
-    def assigned(self) -> tuple[str, CType | None] | None:
-        """The ``$name`` that it assigns to, and the type of what it assigns."""
-        node = self._node
-        if not isinstance(node, operators.Assign):
-            return None
-        if isinstance(node.target, code.Name):
-            return node.target.name, node.type if node.type is not EXACT else None
-        whole: code.Node = node.target
-        while isinstance(whole, code.Part | code.BitField):
-            whole = whole.whole if isinstance(whole, code.Part) else whole.unit
-        return (whole.name, whole.type) if isinstance(whole, code.Name) else None  # a part of it is new
+    def assigned(self) -> dict[str, CType]:
+        """The ``$names`` that it assigns to, and the type of what it assigns."""
+        found: dict[str, CType] = {}
+
+        def look(node: code.Node) -> None:
+            for part in node.parts():
+                look(part)
+            if not isinstance(node, operators.Assign):
+                return
+            whole: code.Node = node.target
+            while isinstance(whole, code.Part | code.BitField):
+                whole = whole.whole if isinstance(whole, code.Part) else whole.unit
+            type = node.type if whole is node.target else whole.type  # a part of it is new
+            if isinstance(whole, code.Name) and type is not EXACT:
+                found[whole.name] = type
+
+        look(self._node)
+        return found
 
     def check_symbols(self, is_symbol: Callable[[str], bool]) -> None:
         """ExpressionError if it names what is neither known to the source nor a symbol."""

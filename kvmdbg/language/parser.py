@@ -417,7 +417,8 @@ class Parser(Classes):
                         one, found = self._overloaded(one, found)
                     return self._declared(one, found, column)
             this = self._scope.variable("this")
-            if this is not None and this.target is not None and this.target.resolved.member(first) is not None:
+            own = this.target.resolved if this is not None and this.target is not None else None
+            if this is not None and own is not None and (own.member(first) or self._named_class(own, first)):
                 whole = self._dereferenced(self._declared("this", this, column), column)
                 return self._member(whole, column)
             if name in ("true", "false") and self._scope.language == "c++":

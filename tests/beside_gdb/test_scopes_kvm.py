@@ -22,6 +22,13 @@ ASKED = """ptype D|ptype struct D|ptype/o struct D|p D|p sizeof(D)|p sizeof(stru
     p *(D*)b2|p count|p ::count|p one::count|p total|p ::total|p own|p sizeof(Word)|whatis (Word)5|p *this
     break two::deep::where|c|p own|p ::own|p count|p sizeof(D)|p total|p deep::own|p two::count|ptype Word"""
 
+HIDDEN = """set var $t = chain|p $t++->value|whatis $t|p $t->value|p (--$t)->next|p *$t++|whatis $t|p 0 && ($t = 5)
+    whatis $t|p ($i = 2, $j = chain + $i)->value|whatis $i|whatis $j|tbreak here|c|up|p z|p this->z
+    p (*this).Middle::z|p this->Base::z|p this->inner::Last::z|p this->Last::z|p Middle::z|p Base::z|p Last::z
+    p inner::Last::z|p this->Middle::Base::z|p this->::Middle::z|p this->Middle::plain|p this->w|p Base::w
+    whatis this->Middle::z|ptype this->Base::w|p *this|p *&this->Middle::z|p &this->Base::w == &this->w|up|p last.z
+    p last.Middle::z|p last.Base::z|tbreak here|c|up|p z|p this->Base::z|p this->z|p Base::z"""
+
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -35,6 +42,15 @@ def test_as_gdb(program: Path) -> None:
     typed = ["starti", *lines_of(ASKED)]
     theirs = of_gdb(GDBS["distribution"], program, typed)
     with kvmdbg.open(program, memory="16M") as session:
+        ours = of_kvmdbg(session, typed, 20 * TIME_SCALE)
+    assert "\n".join(one for one in differences(theirs, ours) if ": said: " in one or ": failed: " in one) == ""
+
+
+def test_members_that_hide_those_of_bases(tmp_path: Path) -> None:
+    made, typed = tmp_path / "hidden.elf", ["starti", *lines_of(HIDDEN)]
+    subprocess.run(["g++", *FLAGS.split(), "-o", made, SOURCE.with_name("hidden.cc")], check=True, timeout=60)
+    theirs = of_gdb(GDBS["distribution"], made, typed)
+    with kvmdbg.open(made, memory="16M") as session:
         ours = of_kvmdbg(session, typed, 20 * TIME_SCALE)
     assert "\n".join(one for one in differences(theirs, ours) if ": said: " in one or ": failed: " in one) == ""
 
