@@ -116,7 +116,7 @@ class Calls:
 
         given = []
         for one, data in arguments:
-            if one.kind == "array":  # a text, or another array: the function gets where it is
+            if one.kind == "array" and not one.is_vector:  # a text, or another array: the function gets where it is
                 sp -= -len(data) % 16
                 at = push(data)
                 given.append((_pointer(word), at.to_bytes(word, "little")))

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from kvmdbg.language.ctype import CType
 from kvmdbg.record import record
 
-INTEGER, SSE, X87, MEMORY, NONE = "integer", "sse", "x87", "memory", ""
+INTEGER, SSE, SSE_UP, X87, MEMORY, NONE = "integer", "sse", "sseup", "x87", "memory", ""
+"""SSE_UP: the upper half of the XMM register that the eightbyte before it is in."""
 COMPOUND = ("struct", "union", "class", "array")
 INTEGERS_64 = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 VECTORS_64 = 8
@@ -28,9 +29,12 @@ def classes(type: CType) -> list[str]:
     for offset, leaf in _leaves(type):
         if offset % min(max(leaf.size, 1), 8):
             return [MEMORY]  # packed
-        one = (X87 if leaf.size > 8 else SSE) if leaf.kind == "float" else INTEGER
+        one = SSE if leaf.kind in ("float", "array") else INTEGER
+        if leaf.kind == "float" and leaf.size > 8 and not leaf.is_quad:
+            one = X87
         for number in range(offset // 8, (offset + leaf.size + 7) // 8):
-            found[number] = _merged(found[number], one)
+            upper = one == SSE and number > offset // 8
+            found[number] = _merged(found[number], SSE_UP if upper else one)
     if X87 in found and type.kind in COMPOUND and found != [X87, X87]:
         return [MEMORY]
     return found
@@ -41,12 +45,14 @@ def _merged(known: str, one: str) -> str:
         return one
     if INTEGER in (known, one):
         return INTEGER
-    return X87
+    return X87 if X87 in (known, one) else SSE
 
 
 def _leaves(type: CType, offset: int = 0) -> Iterator[tuple[int, CType]]:
     """The values that a value consists of, and where they are in it."""
-    if type.kind == "array" and type.target is not None:
+    if type.is_vector:
+        yield offset, type
+    elif type.kind == "array" and type.target is not None:
         for number in range(type.count or 0):
             yield from _leaves(type.target, offset + number * type.target.size)
     elif type.kind in COMPOUND:
@@ -90,8 +96,6 @@ def result(type: CType, bits: int, registers: Registers) -> bytes | int:
 
 
 def _result_64(type: CType, registers: Registers) -> bytes | int:
-    if type.is_vector and type.size == 16:
-        return registers.xmm[0]
     if type.kind == "complex" and type.size == 32:
         return registers.st0.ljust(16, b"\0") + registers.st1.ljust(16, b"\0")
     found = classes(type)
@@ -100,9 +104,18 @@ def _result_64(type: CType, registers: Registers) -> bytes | int:
     if found[0] == X87:
         return _from_st0(type, registers.st0)
     integers = [registers.rax.to_bytes(8, "little"), registers.rdx.to_bytes(8, "little")]
-    vectors = [one[:8] for one in registers.xmm]
-    data = b"".join((integers if one == INTEGER else vectors).pop(0) for one in found)
+    vectors = list(registers.xmm)
+    data = b""
+    for one, width in _in_registers(found):
+        data += (integers if one == INTEGER else vectors).pop(0)[:width]
     return data[: type.size]
+
+
+def _in_registers(found: list[str]) -> Iterator[tuple[str, int]]:
+    """The class of each register that eightbytes of these classes take, and how many bytes are in it."""
+    for number, one in enumerate(found):
+        if one != SSE_UP:
+            yield one, 16 if found[number + 1 : number + 2] == [SSE_UP] else 8
 
 
 def _from_st0(type: CType, st0: bytes) -> bytes:
@@ -155,12 +168,12 @@ def passing(arguments: list[tuple[CType, bytes]], bits: int, result_at: int | No
         wanted = found.count(INTEGER), found.count(SSE)
         fits = wanted[0] <= len(integers) and wanted[1] <= len(vectors)
         if found[0] in (MEMORY, X87) or not fits:
-            if type.kind == "float" and type.size == 16 and len(stack) % 16:
+            if (type.kind == "float" or SSE_UP in found) and type.size == 16 and len(stack) % 16:
                 stack += bytes(8)
             stack += data.ljust(-(-len(data) // 8) * 8, b"\0")
             continue
-        for number, one in enumerate(found):
-            part = data[8 * number : 8 * number + 8].ljust(8, b"\0")
+        for one, width in _in_registers(found):
+            part, data = data[:width].ljust(width, b"\0"), data[width:]
             if one == INTEGER:
                 registers[integers.pop(0)] = int.from_bytes(part, "little")
             else:

@@ -313,7 +313,7 @@ class Parser(Classes):
                 self._expect(",", "after an argument")
             one = self._assignment()
             text = isinstance(one, code.Constant) and one.type.kind == "array"
-            whole = text or one.type.is_structure or one.type.kind == "complex"
+            whole = text or one.type.is_structure or elements.is_several(one.type)
             given.append(one if whole else self._number_of(one))
         self._take()
         self._colon = outer
@@ -336,13 +336,13 @@ class Parser(Classes):
                     given[index] = self._put_beside(one, parameter)
                     continue
                 given[index] = operators.address_of(one, one.column, self.pointer_size)
-            elif "complex" in (parameter.kind, one.type.kind):
+            elif elements.is_several(parameter) or elements.is_several(one.type):
                 given[index] = self._cast(parameter, one, one.column)
         takes = list(wanted or ())
         for one in given[len(takes) :]:
             takes.append(self._promoted(one.type))
         for index, one in enumerate(given):
-            if one.type.kind == "array":
+            if one.type.kind == "array" and not one.type.is_vector:
                 takes[index] = one.type
         function = self._number_of(node)
         result = type.target

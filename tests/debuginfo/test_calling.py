@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from kvmdbg.debuginfo.calling import INTEGER, MEMORY, SSE, X87, Registers, classes, passing, result
+from kvmdbg.debuginfo.calling import INTEGER, MEMORY, SSE, SSE_UP, X87, Registers, classes, passing, result
 from kvmdbg.language.ctype import CType, Member, array_of, complex_of
 
 INT, LONG, CHAR = CType("int", "int", 4), CType("int", "long", 8), CType("char", "char", 1)
@@ -122,3 +122,25 @@ def test_complex_numbers_and_vectors() -> None:
     vector = array_of(FLOAT, 4)
     vector.is_vector = True
     assert result(vector, 64, REGISTERS) == REGISTERS.xmm[0]
+
+
+def vector(element: CType, count: int) -> CType:
+    made = array_of(element, count)
+    made.is_vector = True
+    return made
+
+
+def test_vectors_in_registers() -> None:
+    four, small = vector(INT, 4), vector(CHAR, 8)
+    assert classes(four) == classes(compound(four)) == [SSE, SSE_UP]
+    assert classes(small) == [SSE]
+    assert classes(compound(small, INT)) == [SSE, INTEGER]
+    assert classes(compound(four, vector(LONG, 2), kind="union")) == [SSE, SSE_UP]
+    assert result(four, 64, REGISTERS) == result(compound(four), 64, REGISTERS) == REGISTERS.xmm[0]
+    assert result(small, 64, REGISTERS) == REGISTERS.xmm[0][:8]
+    data = bytes(range(16))
+    passed = passing([(four, data), (small, data[:8]), *[(four, data)] * 7, (INT, bytes(4))], 64, None)
+    assert passed.registers["xmm0"] == passed.registers["xmm7"] == data
+    assert passed.registers["xmm1"] == data[:8] + bytes(8)
+    assert passed.stack == data
+    assert passed.registers["rdi"] == 0

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+import kvmdbg
+from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.errors import KvmdbgError
+from tests.programs import build
 from tests.programs.conftest import Debugger, Open
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
@@ -135,3 +140,19 @@ def test_the_session_calls(debug: Open) -> None:
     session.break_at("fact")
     with pytest.raises(KvmdbgError, match="the function that was called has stopped"):
         session.evaluate("fact(3)")
+
+
+def test_vectors_are_passed_and_returned_in_registers(tmp_path: Path) -> None:
+    """As the ABI has it, and unlike gdb, which passes those of integers as integers."""
+    made = build(tmp_path, "vectors.c", bits=64, flags="-msse2")
+    expected = {
+        "sum(lanes)": "4321", "sum(lanes + 1)": "5432", "twice(lanes)": "{2, 4, 6, 8}", "between(1, lanes, 2)": "1042",
+        "twice(twice(lanes))[3]": "16", "in_wrapped(wrapped)": "96", "wrap(5)": "{v = {5, 6, 7, 8}}",
+        "more(mixed)": "{a = {10, 12, 14, 16}, b = 78}",
+        "many(lanes, lanes, lanes, lanes, lanes, lanes, lanes, lanes, 3, lanes)": "2008",
+    }  # fmt: skip
+    with kvmdbg.open(made, memory="16M", engine="soft") as session:
+        interpreter = Interpreter(session)
+        for line, wanted in expected.items():
+            said = "\n".join(one.plain(200) for one in interpreter.execute(f"print {line}"))
+            assert (line, said.partition(" = ")[2]) == (line, wanted)
