@@ -20,18 +20,13 @@ def demangled(name: str) -> str:
     """The name in the source; the symbol's own where it is none of these."""
     if not name.startswith("_Z"):
         return name
-    try:
-        import itanium_demangler
-    except ImportError:
-        return name
-    try:  # its parse() in two steps: the second one writes out what is said again
-        parsed = itanium_demangler._parse_mangled_name(itanium_demangler._Cursor(name))
-        if parsed is None or _parts(parsed, {}) > MOST_PARTS:
-            return name
-        parsed = itanium_demangler._expand_arg_packs(parsed)
-    except Exception:  # it has no exceptions of its own for names that are none
+    stand_ins: dict[str, str] = {}
+    parsed = _parsed(name) or _parsed(_with_stand_ins(name, stand_ins))
+    if parsed is None:
         return name
     found = str(_unpacked(parsed))
+    for stand_in, meant in stand_ins.items():
+        found = found.replace(stand_in, meant)
     if not RUST_HASH.search(found):
         return _as_gdb_has_it(found)
     found = RUST_HASH.sub("", found)
@@ -39,6 +34,21 @@ def demangled(name: str) -> str:
         found = found.replace(sign, meant)
     found = re.sub(r"\$u([0-9a-f]{1,6})\$", lambda match: _character(int(match[1], 16)) or match[0], found)
     return re.sub(r"(^|::)_<", r"\1<", found)
+
+
+def _parsed(symbol: str) -> Any:
+    """What the demangler makes of a symbol; None where it does not know it, or it would be endless."""
+    try:
+        import itanium_demangler
+    except ImportError:
+        return None
+    try:  # its parse() in two steps: the second one writes out what is said again
+        parsed = itanium_demangler._parse_mangled_name(itanium_demangler._Cursor(symbol))
+        if parsed is None or _parts(parsed, {}) > MOST_PARTS:
+            return None
+        return itanium_demangler._expand_arg_packs(parsed)
+    except Exception:  # it has no exceptions of its own for names that are none
+        return None
 
 
 def _parts(parsed: Any, known: dict[int, int]) -> int:
@@ -53,6 +63,25 @@ def _parts(parsed: Any, known: dict[int, int]) -> int:
 def _character(code: int) -> str:
     """A character that rustc has written as a number; "" for one that no name has."""
     return chr(code) if code < 0x110000 and chr(code).isprintable() else ""
+
+
+_NUMBERS = {"c": "char", "a": "signed char", "h": "unsigned char", "s": "short", "t": "unsigned short", "i": "int",
+            "j": "unsigned int", "l": "long", "m": "unsigned long", "x": "long long", "y": "unsigned long long",
+            "f": "float", "d": "double"}  # fmt: skip
+_VECTOR = re.compile(r"Dv(\d+)_([a-z])")
+
+
+def _with_stand_ins(symbol: str, stand_ins: dict[str, str]) -> str:
+    """A symbol with names for what the demangler does not know, vectors; ``stand_ins`` gets what they stand for."""
+
+    def named(one: re.Match[str]) -> str:
+        if one[2] not in _NUMBERS:
+            return one[0]
+        stand_in = f"stand_in_{len(stand_ins)}_"
+        stand_ins[stand_in] = f"{_NUMBERS[one[2]]} __vector({one[1]})"
+        return f"{len(stand_in)}{stand_in}"
+
+    return _VECTOR.sub(named, symbol)
 
 
 def _unpacked(parsed: Any) -> Any:

@@ -19,6 +19,7 @@ NAMES = {
     "_ZTV5ArrayIiLi3EE": "vtable for Array<int, 3>",
     "_ZN5names3mem5Frame4bump17h64b38ac52f88777bE": "names::mem::Frame::bump",
     "_ZN4core3str21_$LT$impl$u20$str$GT$3len17hfb5765be6a28eb87E": "core::str::<impl str>::len",
+    "_Z4bothDv4_iS_PDv2_d": "both(int __vector(4), int __vector(4), double __vector(2)*)",
     "_Zbad": "_Zbad",
     "_Z": "_Z",
     "main": "main",
