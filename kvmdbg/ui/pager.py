@@ -15,11 +15,14 @@ from kvmdbg.commands.shell_settings import TERMINAL
 
 
 def command() -> list[str]:
-    """The pager's command line: $PAGER, else less or more; none where there is none."""
+    """The pager's command line: $PAGER, else less or more; none where there is none.
+
+    less shows colours, and ends with Ctrl-C, whatever $LESS says.
+    """
     wanted = shlex.split(os.environ.get("PAGER", ""))
     for words in (wanted, ["less"], ["more"]):
         if words and shutil.which(words[0]):
-            return words
+            return [*words, "-RK"] if os.path.basename(words[0]) == "less" else words
     return []
 
 
@@ -32,8 +35,8 @@ def show(text: str, settings: Settings) -> bool:
     if not rows or text.count("\n") < rows or not sys.stdout.isatty() or not (words := command()):
         return False
     sys.stdout.flush()
-    environment = {"LESS": "RX", **os.environ}
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pager's
+    environment = {"LESS": "X", **os.environ}
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # the pager's; SIG_IGN would be handed on to it
     try:
         subprocess.run(words, input=text.encode("utf-8", "replace") + b"\n", env=environment, check=False)
     except OSError:

@@ -312,3 +312,26 @@ def test_without_toolbar_and_colours(shell: Shell) -> None:
     assert "\x1b[6n" not in raw and not re.search(r"(\r*\n){4}", raw)
     terminal.command("set toolbar on")
     terminal.wait("pc 0x1003")
+
+
+def test_ctrl_c_ends_the_pager(shell: Shell) -> None:
+    terminal = shell(*HELLO, columns=80, lines=24, LESS="S", PAGER="less")
+    terminal.prompt()
+    terminal.command("set pager on")
+    terminal.send("help all\r")
+    terminal.wait(lambda: terminal.last.startswith(":"))
+    assert "ESC[" not in terminal.text  # the colours are shown as such
+    terminal.send("\x03")
+    terminal.prompt()
+    terminal.command("print 1234 + 1")
+    assert "= 1235" in terminal.text
+
+
+def test_ctrl_c_ends_any_pager(shell: Shell) -> None:
+    terminal = shell(*HELLO, columns=80, lines=24, PAGER="sh -c 'echo reading; sleep 60'")
+    terminal.prompt()
+    terminal.command("set pager on")
+    terminal.send("help all\r")
+    terminal.wait("reading")
+    terminal.send("\x03")
+    terminal.prompt()
