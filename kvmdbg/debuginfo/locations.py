@@ -11,6 +11,7 @@ from typing import Protocol
 
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.language.ctype import CType
+from kvmdbg.language.partial import Partial
 from kvmdbg.record import record
 
 MASK = (1 << 64) - 1
@@ -80,7 +81,7 @@ class _Machine:
         self.stack: list[int] = []
 
     def run(self) -> Place:
-        pieces: list[bytes] = []
+        data, known = bytearray(), bytearray()
         place: Place | None = None
         count = 0
         while self.at < len(self.code):
@@ -89,24 +90,29 @@ class _Machine:
                 raise NotThere("its place is described by an endless expression")
             op = self._byte()
             if op == 0x93:  # DW_OP_piece
-                pieces.append(self._piece(place, self._uleb(), sum(map(len, pieces))))
+                piece, is_known = self._piece(place, self._uleb(), len(data))
+                data += piece
+                known += bytes([is_known]) * len(piece)
                 place = None
             else:
                 place = self._operation(op) or place
-        if pieces:
-            return Place(None, b"".join(pieces)[: self.size].ljust(self.size, b"\0"))
+        if known:
+            if not any(known):
+                raise NotThere("optimized out")
+            return Place(None, Partial.of(*(bytes(one.ljust(self.size, b"\0")) for one in (data, known))))
         return place if place is not None else Place(self.stack.pop())
 
-    def _piece(self, place: Place | None, size: int, before: int) -> bytes:
+    def _piece(self, place: Place | None, size: int, before: int) -> tuple[bytes, bool]:
+        """The bytes of a part of the value, and whether they are known."""
         if before + size > self.size:
             raise IndexError
         if place is None:
             if not self.stack:
-                raise NotThere("a part of it was optimized out")
+                return bytes(size), False
             place = Place(self.stack.pop())
         if place.address is not None:
-            return self.around.read(place.address, size)
-        return place.data[:size].ljust(size, b"\0")
+            return self.around.read(place.address, size), True
+        return place.data[:size].ljust(size, b"\0"), True
 
     # --- operands ----------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from kvmdbg.debuginfo.locations import NotThere, Place, evaluate
 from kvmdbg.debuginfo.type_reader import Counted
 from kvmdbg.errors import LoadError, MemoryFault, SessionStateError, UsageError
 from kvmdbg.language.ctype import CType
+from kvmdbg.language.partial import Lost
 from kvmdbg.language.shown import PLAIN, Printer, Style
 from kvmdbg.record import replace
 
@@ -439,7 +440,7 @@ class Variables:
             place = self.place(variable)
             data = self._bytes(place, variable.type.size)
             return self.printer(style).show(variable.type, data, at=place.address)
-        except (NotThere, MemoryFault) as error:
+        except (NotThere, Lost, MemoryFault) as error:
             return f"<{error}>"
 
     def _bytes(self, place: Place, size: int) -> bytes:

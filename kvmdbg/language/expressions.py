@@ -32,6 +32,7 @@ from kvmdbg.language.context import Context, Scope
 from kvmdbg.language.ctype import CODE, DATA, EXACT, S64, UNSIGNED, CType, array_of, pointer
 from kvmdbg.language.floats import bytes_of, number_of, truncated
 from kvmdbg.language.parser import Parser
+from kvmdbg.language.partial import Lost, Partial
 from kvmdbg.language.places import BINDERS, PSEUDO, kind_of
 from kvmdbg.language.precedence import MOST_ELEMENTS
 from kvmdbg.language.types import MASK, MemoryRef, RegisterRef, Value, VariableRef, value_of
@@ -246,6 +247,8 @@ def _of_bytes(data: bytes, type: CType, address: int, place: MemoryRef | None) -
     """The value that bytes are, at an address or in no memory."""
     if not type.is_number:
         return Value(address, type, place, data=data)
+    if isinstance(data, Partial):
+        raise Lost("a part of it was optimized out")
     if type.is_float:
         return Value(truncated(number_of(data, type.is_quad)), type, place, data=data)
     number = int.from_bytes(data, "little", signed=type.signed and type.kind != "bool")

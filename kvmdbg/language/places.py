@@ -11,6 +11,7 @@ from kvmdbg.language.arithmetic import RUNTIME, wrap
 from kvmdbg.language.context import Context, Fail
 from kvmdbg.language.ctype import CODE, DATA, EXACT, INT, UNSIGNED, CType
 from kvmdbg.language.floats import Extended, bytes_of, number_of
+from kvmdbg.language.partial import Partial
 from kvmdbg.language.types import LEAST, MASK, Raw
 from kvmdbg.x86 import flags, registers
 
@@ -256,6 +257,8 @@ def source_piece(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[
         if address is not None:
             return ctx.read(address + offset & MASK, size, "linear")
         found: bytes = RUNTIME["part"](data, offset, size, fail, column)
+        if isinstance(found, Partial) and not any(found.known):
+            raise fail(f"{name}: this part of it was optimized out", column)
         return found
 
     return piece

@@ -13,6 +13,7 @@ from kvmdbg.language.ctype import ADDRESS, CType, Member, Static, integer
 from kvmdbg.language.floats import number_of, truncated
 from kvmdbg.language.formats import character, floating, format_scalar, number_in_radix, quoted, signed
 from kvmdbg.language.objects import Objects
+from kvmdbg.language.partial import OPTIMIZED_OUT, Partial
 from kvmdbg.language.types import LINEAR, MemoryRef, Value
 from kvmdbg.record import record
 
@@ -121,6 +122,8 @@ class Printer:
 
     def show(self, type: CType, data: bytes, letter: str = "", depth: int = 0, at: int | None = None) -> str:
         """Bytes of this type, which are at a linear address, or in no memory."""
+        if isinstance(data, Partial) and not type.is_structure and type.kind not in ("array", "complex"):
+            return OPTIMIZED_OUT
         if type.is_structure:
             return self._structure(type, data, letter, depth, at=at)
         if type.kind == "array" and type.target is not None:
@@ -288,7 +291,7 @@ class Printer:
             return f"static {one.name} = <same as static member of an already seen type>"
         at, data = self._static(name) or (None, one.data)
         if not data:
-            return f"static {one.name} = <optimized out>"
+            return f"static {one.name} = {OPTIMIZED_OUT}"
         self._within.append(name)
         try:
             return f"static {one.name} = {self.show(one.type, data, letter, depth, at)}"
@@ -328,14 +331,18 @@ class Printer:
             if not one.name and one.type.is_structure:
                 return self._structure(one.type, part, letter, depth, named=False, at=at)
             return self.show(one.type, part, letter, depth, at)
-        raw = int.from_bytes(data[one.offset : one.offset + 9], "little") >> one.bit & (1 << one.bits) - 1
+        unit = data[one.offset + one.bit // 8 : one.offset + (one.bit + one.bits + 7) // 8]
+        if isinstance(unit, Partial):
+            return OPTIMIZED_OUT
+        raw = int.from_bytes(unit, "little") >> one.bit % 8 & (1 << one.bits) - 1
         if one.type.signed and raw >> one.bits - 1:
             raw -= 1 << one.bits
         return self._integer(one.type, raw, letter)
 
     def _array(self, type: CType, inner: CType, data: bytes, letter: str, depth: int, begin: int | None = None) -> str:
         style, count = self.style, type.count or 0
-        if inner.kind == "char" and (inner.size == 1 or inner.prefix) and letter in NATURAL and not type.is_vector:
+        is_text = inner.kind == "char" and (inner.size == 1 or inner.prefix) and letter in NATURAL
+        if is_text and not type.is_vector and not isinstance(data, Partial):
             codes = _characters(data[: count * inner.size], inner)
             if style.null_stop and 0 in codes:
                 return self._quoted(codes[: codes.index(0)], inner, ended=True)
