@@ -24,3 +24,21 @@ def size(text: str) -> int:
     if match is None:
         raise UsageError(f"'{text}' is no size such as 2M, 0x200000 or 1G")
     return number(match[1]) << _SHIFTS[(match[2] or "").lower()]
+
+
+MOST_DIGITS = 18
+
+
+def counted(text: str) -> int:
+    """A decimal number that was typed. UsageError for one with more digits than any count, line or number here has."""
+    if len(text.lstrip("+-0")) > MOST_DIGITS:
+        raise UsageError(f"{text[:MOST_DIGITS]}... is too great a number")
+    return int(text)
+
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    """The regular expression that was typed. UsageError."""
+    try:
+        return re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(f"'{pattern}' is no regular expression: {error}") from None

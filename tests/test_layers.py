@@ -50,9 +50,9 @@ MAY_IMPORT = {
         "kvmdbg.engine": "firmware observe timeline debuginfo language devices soft machine kvm x86 errors faces "
         "printable record",
         "kvmdbg.core": "engine observe timeline debuginfo language devices loaders machine kvm x86 errors faces "
-        "printable record png drgn",
+        "numbers printable record png drgn",
         "kvmdbg.commands": "core engine firmware observe debuginfo language devices loaders machine kvm x86 errors "
-        "html plugins printable record version pygal",
+        "html numbers plugins printable record version pygal",
         "kvmdbg.ui": "serving commands core engine devices machine kvm x86 errors error_log printable standard_files "
         "record version prompt_toolkit pygments",
         "gdbstub": "",

@@ -22,6 +22,7 @@ from kvmdbg.commands.results import Message, Result
 from kvmdbg.core.locations import UnknownPlace
 from kvmdbg.engine.breakpoints import Breakpoint, Point
 from kvmdbg.errors import UsageError
+from kvmdbg.numbers import counted
 
 IgnoreArg = Annotated[int, NumberType("COUNT")]
 
@@ -46,7 +47,7 @@ class PlacesType(NumbersType):
         match = _PLACES.match(text, pos)
         if match is None:
             return super().parse(text, pos, dbg)
-        owner, low, high = int(match[1]), int(match[2]), int(match[3] or match[2])
+        owner, low, high = (counted(one) for one in (match[1], match[2], match[3] or match[2]))
         return Later(lambda dbg: [places_of(dbg, owner, number) for number in range(low, high + 1)]), match.end()
 
 

@@ -5,15 +5,8 @@ from __future__ import annotations
 import re
 
 from kvmdbg.errors import UsageError
+from kvmdbg.numbers import compiled
 from kvmdbg.record import record
-
-
-def pattern_of(text: str) -> re.Pattern[str]:
-    """The regular expression that was typed. UsageError."""
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise UsageError(f"'{text}' is no regular expression: {error}") from None
 
 
 @record
@@ -45,5 +38,5 @@ def chosen_by(text: str, flags: str = "qt") -> Chosen:
             word = re.match(r"(\"[^\"]*\"|'[^']*'|\S+)\s*", text)
             if word is None:
                 raise UsageError("-t needs a TYPE")
-            type_, text = pattern_of(word[1].strip("\"'")), text[word.end() :]
-    return Chosen(pattern_of(text.strip()), type_, quiet, debug_only)
+            type_, text = compiled(word[1].strip("\"'")), text[word.end() :]
+    return Chosen(compiled(text.strip()), type_, quiet, debug_only)

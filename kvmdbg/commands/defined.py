@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kvmdbg.errors import UsageError
+from kvmdbg.numbers import counted
 
 _ARGUMENT = re.compile(r"\$arg(c|\*|\d+)")
 _WORDS = re.compile(r"([^\s(]+)(?:(\s+)([^\s(]+))?")
@@ -44,7 +45,8 @@ class MacroCall:
             return str(len(self.words))
         if which == "*":
             return self.text
-        return self.words[int(which)] if int(which) < len(self.words) else match[0]
+        number = counted(which)
+        return self.words[number] if number < len(self.words) else match[0]
 
 
 class Macros(dict[str, Macro]):

@@ -128,5 +128,5 @@ def type_(dbg: Interpreter, text: TextArg) -> Result | None:
 @command("send", group="exits", example=("send hello\\n", "info device uart"), py="dbg.uart.feed(data)")
 def send(dbg: Interpreter, text: TextArg) -> Result | None:
     r"""Send a text to the guest's serial port: \n is a newline, \t a tab, \e escape, \\ a backslash."""
-    dbg.session.uart.feed(_unescape(text).encode())
+    dbg.session.uart.feed(_unescape(text).encode(errors="surrogateescape"))
     return None

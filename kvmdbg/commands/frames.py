@@ -16,6 +16,7 @@ from kvmdbg.commands.words import functions_of_frames
 from kvmdbg.debuginfo.backtrace import Frame
 from kvmdbg.debuginfo.demangled import demangled, in_two
 from kvmdbg.errors import KvmdbgError, UsageError
+from kvmdbg.numbers import counted
 from kvmdbg.record import replace
 
 FARTHEST = 100_000
@@ -309,10 +310,10 @@ def _applied(dbg: Interpreter, text: str) -> tuple[list[int], set[str], str]:
     elif words[0] == "level":
         which = []
         for word in words[1:]:
-            low, _, high = word.partition("-")
-            which += range(int(low), int(high or low) + 1)
+            low, high = (counted(one or word) for one in word.partition("-")[::2])
+            which += range(low, min(high, max(low, last + 1)) + 1)  # the first that is not there is told
     else:
-        count = int(words[0])
+        count = counted(words[0])
         which = list(range(last + 1))[:count] if count >= 0 else list(range(last + 1))[count:]
     return which, set(re.findall(r"-([qcs])", match[2])), match[3]
 

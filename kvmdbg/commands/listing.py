@@ -14,6 +14,7 @@ from kvmdbg.commands.results import Disassembly, Fields, Group, Message, Result
 from kvmdbg.commands.views import code_lines, segment_offset, source_text
 from kvmdbg.core.locations import Found
 from kvmdbg.errors import UsageError
+from kvmdbg.numbers import counted
 
 ListArg = Annotated[str, RestType("LOCATION | FIRST,LAST | -", "location")]
 EntryArg = Annotated[Place, LocationType(entry=True)]
@@ -109,7 +110,7 @@ def _around(dbg: Interpreter, what: str) -> Result:
     shown = examined(dbg).source
     listed = None if shown is None else shown[2] if what.startswith("+") else shown[1]
     if what.isdigit() and locations.current_file() is None:
-        return _instructions(dbg, int(what))
+        return _instructions(dbg, counted(what))
     found = [one for one in locations.lines(what, listed=listed) if dbg.source_lines(one[0])]
     if not found:
         place = locations.find(what, entry=True).first

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Annotated
 
-from kvmdbg.commands.choosing import Chosen, chosen_by, pattern_of
+from kvmdbg.commands.choosing import Chosen, chosen_by
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import LocationArg, RestType
 from kvmdbg.commands.registry import command
@@ -17,6 +17,7 @@ from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.names import Defined, Definition
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.machine.image import Symbol
+from kvmdbg.numbers import compiled
 
 RegexArg = Annotated[str, RestType("[-q] [-n] [-t TYPE] [REGEX]", words=("-q", "-n", "-t"))]
 
@@ -227,7 +228,7 @@ def _part_and_pattern(text: str) -> tuple[Callable[[str], str], re.Pattern[str]]
         raise UsageError("info sources takes one of -dirname, -basename")
     if chosen and not text:
         raise UsageError(f"info sources {chosen.pop()} needs a REGEX")
-    return parts[chosen.pop()] if chosen else str, pattern_of(text)
+    return parts[chosen.pop()] if chosen else str, compiled(text)
 
 
 @command("info sources", group="info", example="info sources", guest="guests/kernel-O0.elf", py="dbg.source.files()")
@@ -256,9 +257,9 @@ def rbreak(dbg: Interpreter, regex: Annotated[str, RestType("[SOURCE:]REGEX")]) 
     """
     file, colon, rest = regex.partition(":")
     if colon and not rest.startswith(":"):
-        path, pattern = dbg.session.source.find_file(file.strip()), pattern_of(rest.strip())
+        path, pattern = dbg.session.source.find_file(file.strip()), compiled(rest.strip())
     else:
-        path, pattern = "", pattern_of(regex)
+        path, pattern = "", compiled(regex)
     defined = names.functions(dbg.session.files)
     yield from _told(defined)
     found = [one for one in defined.found if pattern.search(one.name)]

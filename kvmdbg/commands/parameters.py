@@ -14,6 +14,7 @@ from kvmdbg.commands.places import Place, location_place
 from kvmdbg.commands.registry import Later
 from kvmdbg.commands.words import words_of_expression, words_of_location
 from kvmdbg.errors import UsageError
+from kvmdbg.numbers import counted
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def parse_format(text: str) -> Format:
             letter = char
         else:
             raise UsageError(f"/{text}: '{char}' is no format letter or size here; as in /4xw or /3i or /s")
-    return Format(int(match[1]) if match[1] else None, letter, unit)
+    return Format(counted(match[1]) if match[1] else None, letter, unit)
 
 
 def _prefix(text: str, pos: int, dbg: Interpreter) -> tuple[str, int]:
@@ -313,6 +314,9 @@ def _number_or_variable(text: str) -> Callable[[Interpreter], int]:
     return lambda dbg: number
 
 
+MOST_IN_A_RANGE = 100_000
+
+
 @record
 class NumbersType:
     """Numbers and ranges, e.g. ``1 3-5 $bpnum``; each parse gives the list of one item."""
@@ -331,6 +335,8 @@ class NumbersType:
     def _range(typed: str, low: int, high: int) -> list[int]:
         if high < low:
             raise UsageError(f"'{typed}' is an inverted range")
+        if high - low >= MOST_IN_A_RANGE:
+            raise UsageError(f"'{typed}' is a range of more than {MOST_IN_A_RANGE:,} numbers")
         return list(range(low, high + 1))
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:

@@ -12,6 +12,7 @@ from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Message, Result
 from kvmdbg.errors import UsageError
 from kvmdbg.language.shown import Style
+from kvmdbg.numbers import counted
 from kvmdbg.record import fields, replace
 
 MEANINGS = {
@@ -83,7 +84,7 @@ def _changed(style: Style, name: str, text: str) -> Style:
         if text in ("unlimited", "-1") or (text == "0" and name != "max-depth"):
             value = 0
         elif text.isdecimal():
-            value = int(text) or 1 << 30
+            value = counted(text) or 1 << 30
             value = -1 if name == "max-depth" and text == "0" else value
         else:
             raise UsageError(f"set print {name} needs a number, or unlimited, not '{text}'")

@@ -15,6 +15,7 @@ from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result, Table
 from kvmdbg.commands.values import address_label
 from kvmdbg.errors import MemoryFault, UsageError
+from kvmdbg.numbers import counted
 
 
 @command(
@@ -42,7 +43,7 @@ def find(
     if match := re.match(r"/([bhwgx]?)(\d*)([bhwgx]?)\s+", text):
         letter = match[1] or match[3]
         size, raw = {"b": 1, "h": 2, "w": 4, "g": 8}.get(letter), letter == "x"
-        most, text = int(match[2] or 0), text[match.end() :]
+        most, text = counted(match[2] or "0"), text[match.end() :]
     parts = split_arguments(text)
     if len(parts) < 3:
         raise UsageError("find needs START, END or +LENGTH, and a VALUE, separated by commas")

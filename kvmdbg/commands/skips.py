@@ -12,6 +12,7 @@ from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result, Table
 from kvmdbg.core.skips import Skip
 from kvmdbg.errors import UsageError
+from kvmdbg.numbers import compiled, counted
 
 OPTIONS = {"-file": "-fi", "-fi": "-fi", "-gfile": "-gfi", "-gfi": "-gfi", "-function": "-fu", "-fu": "-fu",
            "-rfunction": "-rfu", "-rfu": "-rfu"}  # fmt: skip
@@ -25,10 +26,7 @@ GUEST = "guests/kernel-O0.elf"
 
 def _made(dbg: Interpreter, file: str = "", function: str = "", *, glob: bool = False, regex: bool = False) -> Result:
     if regex:
-        try:
-            re.compile(function)
-        except re.error as error:
-            raise UsageError(f"this is no regular expression: {error}") from None
+        compiled(function)
     made = dbg.session.skips.add(file, function, glob=glob, regex=regex)
     return Message(f"{made.describe()} will be skipped when stepping.", data=_data(made))
 
@@ -89,7 +87,7 @@ def _chosen(dbg: Interpreter, numbers: str) -> list[Skip]:
     found = []
     for word in re.split(r"[\s,]+", numbers.strip()):
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
-        wanted = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        wanted = range(counted(match[1]), counted(match[2] or match[1]) + 1) if match else range(0)
         these = [one for one in every if one.number in wanted]
         if not these:
             raise UsageError(f"there is no skip {word}; info skip lists them")

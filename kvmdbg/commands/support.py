@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from kvmdbg.commands import of_others
-from kvmdbg.commands.choosing import pattern_of
 from kvmdbg.commands.info import subcommand_table
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.other_words import INSTEAD
@@ -17,6 +16,7 @@ from kvmdbg.commands.programs import run_program
 from kvmdbg.commands.registry import GROUPS, Command, command
 from kvmdbg.commands.results import Group, HelpPage, Message, Result, Table, Text
 from kvmdbg.errors import KvmdbgError, UsageError
+from kvmdbg.numbers import compiled
 
 StatusArg = Annotated[int, NumberType("STATUS")]
 ShellArg = Annotated[str, RestType("COMMAND")]
@@ -131,7 +131,7 @@ def apropos(dbg: Interpreter, regex: Annotated[str, RestType("REGEX", words=("-v
     text = re.sub(r"^(-v(?!\S))?\s*(--(?!\S))?\s*", "", regex)
     if not text:
         raise UsageError("apropos needs a REGEX, as in apropos coverage")
-    pattern = re.compile(pattern_of(text).pattern, re.IGNORECASE)
+    pattern = re.compile(compiled(text).pattern, re.IGNORECASE)
     found = [one for one in dbg.registry if any(map(pattern.search, (one.name, one.text, *one.examples)))]
     if found and re.match(r"-v(?!\S)", regex):
         return Group(tuple(page(dbg, one) for one in found), between="\n\n")

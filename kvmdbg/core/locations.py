@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.debuginfo.functions import Block, Functions
 from kvmdbg.errors import KvmdbgError, UsageError
+from kvmdbg.numbers import counted
 from kvmdbg.record import record, replace
 
 if TYPE_CHECKING:
@@ -162,9 +163,9 @@ class Locations:
             if file is None or here is None:
                 raise UsageError(f"{text} is a line, but no source is known here")
             base = 0 if NUMBER.fullmatch(text) else here[1] if listed is None else listed
-            return [(file, max(base + int(text), 1), "")]
+            return [(file, max(base + counted(text), 1), "")]
         if len(parts) == 2 and NUMBER.fullmatch(parts[1]) and (file := self._file(parts[0].strip("\"'"))) is not None:
-            return [(file, int(parts[1]), "")]
+            return [(file, counted(parts[1]), "")]
         found = self.find(text, entry=True)
         known = {(one.file, one.line): one.function for one in found.locations if one.file}
         return [(file, line, function) for (file, line), function in known.items()]
@@ -218,7 +219,7 @@ class Locations:
 
     def _number(self, text: str) -> Found:
         """A line, ``+3`` one counted from the current; an address where no source is known."""
-        number = int(text)
+        number = counted(text)
         if OFFSET.fullmatch(text):
             here = self.current_line()
             if here is None:
@@ -248,7 +249,7 @@ class Locations:
         if NUMBER.fullmatch(second) and (not re.fullmatch(r"(0[xX])?[0-9a-fA-F]+|\$.*|phys", first)):
             file = self._file(first)
             if file is not None:
-                return self._lines(text, first, int(second))
+                return self._lines(text, first, counted(second))
             if "." in first or "/" in first:
                 raise UnknownPlace(self._unknown(text, ""))
         if not NAME.match(second):
@@ -347,7 +348,7 @@ class Locations:
         elif label:
             found = self._named(text, label)
         elif line and file:
-            found = self._lines(text, file, int(line))
+            found = self._lines(text, file, counted(line))
         elif line:
             found = self._number(line)
         else:

@@ -75,6 +75,8 @@ class Patches:
         """Machine code of instructions for a linear address, in the CPU's mode (UsageError)."""
         from kvmdbg.x86 import asm
 
+        if not text.isascii():
+            raise UsageError(f"{text!r} is no instruction: there are letters in it that none has")
         return asm.assemble(text, address, self._bits())
 
     def assemble(self, address: int, text: str) -> Patch:

@@ -115,3 +115,33 @@ def test_what_is_drawn_while_typing_changes_nothing(hello: Typist) -> None:
         facts(hello.dbg)
         toolbar(hello.dbg, 80)
     assert state(hello) == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "disable N.1", "disable 1.N", "x/Nx 0", "info line N", "list N", "break +N", "until N", "advance N",
+        "set print elements N", "find/N 0, 16, 1", "frame apply N p 1", "frame apply level N p 1", "mine",
+        "delete 5-999999999999", "disable 1-99999999999", "undisplay 1-99999999999",
+        "info functions a{99999999999999}", "info variables -t a{99999999999999} x", "rbreak a{99999999999999}",
+        "info sources a{99999999999999}", "skip -rfu a{99999999999999}", "skip -rfu (", "asm 0x2000 \udcff",
+    ],
+)  # fmt: skip
+def test_what_is_beyond_all_numbers_is_told_in_a_sentence(hello: Typist, line: str) -> None:
+    hello.type("break 0x1003\ndefine mine\necho $argN\nend".replace("N", "1" * 5000))
+    with pytest.raises(KvmdbgError) as refused:
+        hello.type(line.replace("N", "1" * 5000))
+    assert "Exceeds the limit" not in str(refused.value)
+    assert [one.number for one in hello.dbg.session.breakpoints] == [1]
+
+
+def test_ranges_of_frames(hello: Typist) -> None:
+    assert hello.type("frame apply level 0-0 output 7").endswith("7")
+    with pytest.raises(KvmdbgError, match="there is no frame"):
+        hello.type("frame apply level 0-99999999999 output 7")
+    assert hello.type("frame apply level 3-2 output 7") == ""
+
+
+def test_bytes_that_are_no_text_go_to_the_serial_port_as_they_are(hello: Typist) -> None:
+    hello.type("send a\udcff")
+    assert bytes(hello.dbg.session.uart.received) == b"a\xff"
