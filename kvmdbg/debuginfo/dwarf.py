@@ -74,11 +74,19 @@ MUCH = 16 << 20
 def check_packed(path: str, elf: Any) -> None:
     """LoadError where a section says that it unpacks to far more than any does, before memory is taken for that."""
     for section in elf.iter_sections():
-        if section.compressed and section.data_size > max(MUCH, PACKED_AT_MOST * section["sh_size"]):
+        packed = section["sh_size"]
+        if section.name.startswith(".zdebug_"):
+            elf.stream.seek(section["sh_offset"] + 4)  # behind "ZLIB"
+            size = int.from_bytes(elf.stream.read(8), "big")
+        elif section.compressed:
+            size = section.data_size
+        elif section["sh_type"] == "SHT_NOBITS" and section.name.startswith((".debug", ".gnu_debug", ".eh_frame")):
+            packed, size = 0, section["sh_size"]  # left out of the file: it reads as zeros
+        else:
+            continue
+        if size > max(MUCH, PACKED_AT_MOST * packed):
             name = printable_name(section.name)
-            raise LoadError(
-                f"{path}: its section {name} is said to unpack to {section.data_size:,} bytes, which is too much"
-            )
+            raise LoadError(f"{path}: its section {name} is said to unpack to {size:,} bytes, which is too much")
 
 
 class Dwarf:
@@ -93,7 +101,7 @@ class Dwarf:
         self.lock = RLock()
         self.elf = elf
         self.bits = int(elf.elfclass)
-        self.info: Any = info or Info.of(elf.get_dwarf_info())
+        self.info: Any = info or Info.of(elf)
         self.skeleton = skeleton
         """The unit of the program that these were split from."""
         self.shared = ""

@@ -5,12 +5,13 @@ Source: DWARF 5, sections 7.3.2 (split units), 7.3.5 (package files), 7.5.1 (uni
 
 from __future__ import annotations
 
+import zlib
 from io import BytesIO
 from typing import Any
 
 from elftools.dwarf.compileunit import CompileUnit
 from elftools.dwarf.die import AttributeValue
-from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DWARFInfo
+from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo
 from elftools.dwarf.structs import DWARFStructs
 
 SECTIONS = (
@@ -37,9 +38,13 @@ class Info(DWARFInfo):
         self.altlink_name: str = ""
 
     @classmethod
-    def of(cls, plain: DWARFInfo) -> Info:
-        """The same as pyelftools has read."""
+    def of(cls, elf: Any) -> Info:
+        """That of a file; where sections are packed in the older way (.zdebug_*), others may be there as they are."""
         names = (*SECTIONS, "eh_frame", "gnu_debugaltlink")
+        if any(one.name.startswith(".zdebug_") for one in elf.iter_sections()):
+            config = DwarfConfig(elf.little_endian, elf.get_machine_arch(), elf.elfclass // 8)
+            return cls(config, {name: _packed_or_not(elf, name) for name in names})
+        plain = elf.get_dwarf_info()
         return cls(plain.config, {name: getattr(plain, f"{name}_sec") for name in names})
 
     def get_DIE_by_sig8(self, sig8: int) -> Any:
@@ -125,6 +130,21 @@ def attribute(name: str, value: int) -> AttributeValue:
 def section(name: str, data: bytes) -> DebugSectionDescriptor:
     """Data as pyelftools wants it."""
     return DebugSectionDescriptor(BytesIO(data), name, 0, len(data), 0)
+
+
+def _packed_or_not(elf: Any, name: str) -> DebugSectionDescriptor | None:
+    """A section; it unpacks to no more bytes than it says. ValueError where it has fewer."""
+    found, packed = (elf.get_section_by_name(f".{z}{name}") for z in ("", "z"))
+    if found is not None:
+        return section(name, found.data())._replace(address=found["sh_addr"])
+    if packed is None:
+        return None
+    data = packed.data()
+    size = int.from_bytes(data[4:12], "big")
+    unpacked = zlib.decompressobj().decompress(data[12:], size) if size else b""
+    if data[:4] != b"ZLIB" or len(unpacked) < size:
+        raise ValueError(f".z{name} does not unpack to {size} bytes")
+    return section(name, unpacked)
 
 
 def split_sections(elf: Any) -> dict[str, bytes]:

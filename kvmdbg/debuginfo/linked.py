@@ -10,7 +10,7 @@ import zlib
 from contextlib import suppress
 from typing import Any
 
-from kvmdbg.debuginfo.dwarf import Dwarf, Unit, build_id, damage, text
+from kvmdbg.debuginfo.dwarf import Dwarf, Unit, build_id, check_packed, damage, text
 from kvmdbg.errors import LoadError
 from kvmdbg.record import record
 
@@ -125,6 +125,8 @@ def _separate(path: str, elf: Any, missing: list[str]) -> Dwarf | None:
     """The debug information that was taken out of a file, found by its build-id or the name in .gnu_debuglink."""
     from elftools.elf.elffile import ELFFile
 
+    from kvmdbg.debuginfo.elf_dwarf import Info
+
     folder = os.path.dirname(os.path.abspath(path))
     wanted = build_id(elf)
     candidates = [os.path.join(one, ".build-id", wanted[:2], f"{wanted[2:]}.debug") for one in DEBUG_FOLDERS if wanted]
@@ -147,7 +149,8 @@ def _separate(path: str, elf: Any, missing: list[str]) -> Dwarf | None:
             file.seek(0)
             with damage(one, "debug information"):
                 found = Dwarf(one, other := ELFFile(file))
-                found.info.eh_frame_sec = elf.get_dwarf_info().eh_frame_sec if elf.has_dwarf_info() else None
+                check_packed(path, elf)
+                found.info.eh_frame_sec = Info.of(elf).eh_frame_sec
                 _supplement(one, other, found, missing)
                 return found
     if name and not missing:
@@ -227,5 +230,6 @@ def _split(main: Dwarf, unit: Unit, name: str) -> Dwarf | None:
         os.path.join(folder, os.path.basename(name)),
     ):
         with suppress(OSError), open(path, "rb") as file:
-            return main.split(path, split_sections(ELFFile(file)), unit, cu)
+            check_packed(path, elf := ELFFile(file))
+            return main.split(path, split_sections(elf), unit, cu)
     return None

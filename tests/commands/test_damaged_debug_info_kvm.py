@@ -104,12 +104,54 @@ def test_a_section_that_is_said_to_unpack_to_much(whole: Path, tmp_path: Path) -
         elf = ELFFile(file)
         number = next(n for n, one in enumerate(elf.iter_sections()) if one.name == ".debug_str")
         data[elf["e_shoff"] + number * elf["e_shentsize"] + 9] |= 0x08  # SHF_COMPRESSED
+    takes_little(path, bytes(data))
+
+
+@pytest.mark.parametrize("claimed", [1 << 27, 1 << 62, 64, 0])
+def test_a_section_packed_in_the_older_way(whole: Path, tmp_path: Path, claimed: int) -> None:
+    """What .zdebug_info unpacks to is not more than it says, and what it says is not much."""
+    plain, path = tmp_path / "plain.elf", tmp_path / "a.elf"
+    subprocess.run(["objcopy", "--decompress-debug-sections", whole, plain], check=True)
+    (tmp_path / "section").write_bytes(b"ZLIB" + claimed.to_bytes(8, "big") + zlib.compress(bytes(1 << 27), 1))
+    update = ["--update-section", f".debug_info={tmp_path}/section", "--rename-section", ".debug_info=.zdebug_info"]
+    subprocess.run(["objcopy", *update, plain, path], check=True)
+    takes_little(path, path.read_bytes())
+
+
+def test_a_section_of_zeros_that_are_not_in_the_file(whole: Path, tmp_path: Path) -> None:
+    data = bytearray(whole.read_bytes())
+    with whole.open("rb") as file:
+        elf = ELFFile(file)
+        number = next(n for n, one in enumerate(elf.iter_sections()) if one.name == ".debug_str")
+    at = elf["e_shoff"] + number * elf["e_shentsize"]
+    data[at + 4 : at + 16] = struct.pack("<IQ", 8, 0)  # SHT_NOBITS, not compressed
+    data[at + 32 : at + 40] = struct.pack("<Q", 1 << 40)
+    takes_little(tmp_path / "a.elf", bytes(data))
+
+
+def takes_little(path: Path, data: bytes) -> None:
     tracemalloc.start()
     try:
-        all_is_told(path, bytes(data), ["break outer", "info line outer", "info variables"])
+        all_is_told(path, data, ["break outer", "info line outer", "info variables"])
         assert tracemalloc.get_traced_memory()[1] < 100 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_sections_packed_in_the_older_way_beside_others(tmp_path: Path) -> None:
+    """A linker packs the sections that get smaller by it: pyelftools takes either all or none."""
+    (tmp_path / "a.c").write_text(C)
+    path = tmp_path / "a.elf"
+    short = ["-gdwarf-5", "-gz=zlib-gnu", f"-fdebug-prefix-map={tmp_path}=."]
+    subprocess.run(["gcc", *FLAGS, *short, "a.c", "-o", path], check=True, cwd=tmp_path)
+    with path.open("rb") as file:
+        names = {one.name for one in ELFFile(file).iter_sections()}
+    assert {".zdebug_info", ".debug_line_str"} < names
+    with kvmdbg.open(path) as session:
+        told = "".join(
+            one.plain() for line in ("info line outer", "info types") for one in Interpreter(session).execute(line)
+        )
+        assert 'of "a.c" starts at address' in told and "struct node;" in told
 
 
 def all_is_told(path: Path, data: bytes, lines: list[str] = COMMANDS) -> None:
