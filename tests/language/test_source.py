@@ -286,9 +286,11 @@ def test_the_structure_that_a_text_names() -> None:
 
 
 def test_what_is_assigned_to_a_variable_keeps_its_type() -> None:
-    name, type_ = parse("$p = first", scope=Names()).assigned or ("", None)
-    assert name == "p" and type_ is not None and str(type_) == "struct thing *"
-    assert parse("thing.number = 1", scope=Names()).assigned is None
+    assigned = parse("$p = first", scope=Names()).assigned
+    assert {name: str(type) for name, type in assigned.items()} == {"p": "struct thing *"}
+    inside = parse("($p = first)->number + ($q = 1ll)", scope=Names()).assigned
+    assert {name: str(type) for name, type in inside.items()} == {"p": "struct thing *", "q": "long long"}
+    assert parse("thing.number = 1", scope=Names()).assigned == {}
 
 
 def test_variables_of_the_user_have_the_types_that_they_were_given(guest: Source) -> None:
