@@ -384,20 +384,27 @@ class Control:
             raise
 
     def wait_for_stop(self, timeout: float | None = None) -> stops.Stop:
-        """The stop that ends the current run; a timeout (LimitStop) or a KeyboardInterrupt brings it about."""
+        """The stop that ends the current run; a timeout (LimitStop) or a KeyboardInterrupt brings it about.
+
+        SessionStateError where a hook does not return then.
+        """
         left, limit = self.world.time_left(timeout)
         try:
             if self.wait(left) is None and self.world.running:
-                self.world.stop(stops.LimitStop(vcpu=self.vcpu.index, pc=0, limit=limit))
-                while self.wait(PATIENCE) is None and self.world.running:
-                    for runner in self.runners:
-                        if runner.called is not None:
-                            raise SessionStateError(f"the guest does not stop: {runner.called} does not return")
+                self._stop_in_time(stops.LimitStop(vcpu=self.vcpu.index, pc=0, limit=limit))
         except KeyboardInterrupt:
-            self.interrupt()
+            self._stop_in_time()
         stop = self.last_stop or self._ended_by  # a listener may have put another state back meanwhile
         assert stop is not None
         return stop
+
+    def _stop_in_time(self, stop: stops.Stop | None = None) -> None:
+        """Stop the guest. SessionStateError where a hook does not return."""
+        self.world.stop(stop)
+        while self.wait(PATIENCE) is None and self.world.running:
+            for runner in self.runners:
+                if runner.called is not None:
+                    raise SessionStateError(f"the guest does not stop: {runner.called} does not return")
 
     def interrupt(self) -> stops.Stop | None:
         """Stop the guest if it runs; the stop (None when there never was one).

@@ -108,6 +108,8 @@ def call(point: Point, event: Event, runner: DebuggedVcpu) -> stops.Stop | None:
             raise UsageError(f"it returned {result!r}, but {when}: only hooks with when='before' may answer")
         event.answer = result
         return None
+    except KeyboardInterrupt:  # as after Ctrl-C; the hook is kept
+        return runner.stop(stops.InterruptedStop)
     except (Exception, SystemExit) as error:
         point.enabled = False
         return _stop(point, runner, failure(point, error), failed=True)

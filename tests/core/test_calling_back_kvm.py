@@ -208,6 +208,43 @@ def test_run_with_a_time_limit_returns_though_a_hook_does_not(boot: Boot, monkey
     assert isinstance(within(30, dbg.interrupt), stops.LimitStop)
 
 
+def test_ctrl_c_ends_the_wait_for_a_hook_that_does_not_return(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_module, "PATIENCE", 0.2)
+    release, called = threading.Event(), threading.Event()
+
+    def hook(dbg: Session) -> None:
+        called.set()
+        release.wait(60)
+
+    dbg = called_by("after", boot, hook)
+    wait = dbg.world.wait
+
+    def ctrl_c(timeout: float | None) -> bool:
+        if timeout is None:
+            assert called.wait(20)
+            raise KeyboardInterrupt
+        return wait(timeout)
+
+    monkeypatch.setattr(dbg.world, "wait", ctrl_c)
+    try:
+        with pytest.raises(SessionStateError, match="hook caller does not return"):
+            within(30, dbg.run)
+    finally:
+        release.set()
+    monkeypatch.undo()
+    assert isinstance(within(30, dbg.interrupt), stops.InterruptedStop)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_hook_that_raises_keyboard_interrupt_interrupts(boot: Boot, when: str) -> None:
+    def raises(dbg: Session) -> None:
+        raise KeyboardInterrupt
+
+    dbg = called_by(when, boot, raises)
+    for _ in range(2):  # the hook is kept
+        assert isinstance(within(30, lambda: dbg.run(timeout=15)), stops.InterruptedStop)
+
+
 def test_hook_that_waits_for_a_thread_that_waits_for_the_guest(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_module, "PATIENCE", 0.2)
 
