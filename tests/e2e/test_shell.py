@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import stat
+import sys
 import time
 from pathlib import Path
 
@@ -328,7 +329,8 @@ def test_ctrl_c_ends_the_pager(shell: Shell) -> None:
 
 
 def test_ctrl_c_ends_any_pager(shell: Shell) -> None:
-    terminal = shell(*HELLO, columns=80, lines=24, PAGER="sh -c 'echo reading; sleep 60'")
+    pager = f"{sys.executable} -c 'import time; print(\"reading\", flush=True); time.sleep(60)'"
+    terminal = shell(*HELLO, columns=80, lines=24, PAGER=pager)
     terminal.prompt()
     terminal.command("set pager on")
     terminal.send("help all\r")
