@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from operator import itemgetter
 
 from kvmdbg.debuginfo.attribute_values import without_scopes
 from kvmdbg.debuginfo.backtrace import NAMES_32, NAMES_64, Frame, StoppedCpu, call_frame_address, physical_frames
@@ -188,7 +189,7 @@ class Variables:
         return None
 
     def visible(self, *, parameters: bool) -> list[Variable]:
-        """The parameters, or the other variables, of the blocks that the frame is in; outer ones first. UsageError."""
+        """The parameters, or the other variables, of the blocks that the frame is in; inner ones first. UsageError."""
         found = self.function()
         if found is None:
             raise UsageError(f"nothing is known of the function at {self.here:#x}: it has no debug information")
@@ -197,11 +198,12 @@ class Variables:
     def _inside(self, function: Function, base: int) -> list[Variable]:
         at = self.here - base
         owner = self._owner(function, at)
-        return [
-            self._counted(one)
+        found = [
+            (sum(end - start for start, end in extent), self._counted(one))
             for one, extent in function.variables
             if one.owner == owner and any(start <= at < end for start, end in extent)
         ]
+        return [one for _, one in sorted(found, key=itemgetter(0))]
 
     def _owner(self, function: Function, at: int) -> int:
         """Where the function of the frame stands in .debug_info: an inlined one, if its code is one's."""
@@ -212,8 +214,12 @@ class Variables:
         return next((one.offset for one in reversed(chain) if one.origin is not None), function.offset)
 
     def values(self, *, parameters: bool, style: Style = PLAIN) -> dict[str, str]:
-        """The same by name, with their values in words."""
-        return {one.name: self.value(one, style) for one in self.visible(parameters=parameters)}
+        """The same by name, with their values in words; of one name the inner one."""
+        found: dict[str, str] = {}
+        for one in self.visible(parameters=parameters):
+            if one.name not in found:
+                found[one.name] = self.value(one, style)
+        return found
 
     def find(self, name: str) -> Variable | None:
         """The variable of that name that is seen here: a local one before a global one.
@@ -229,7 +235,7 @@ class Variables:
             return one
         found = self.function() if not within and not is_outer else None
         if found is not None:
-            for one in reversed(self._inside(*found)):
+            for one in self._inside(*found):
                 if one.name == name:
                     return one
         symbol = self._files.symbols.lookup(name)

@@ -71,6 +71,7 @@ def test_locals_and_arguments(dbg: Session) -> None:
     assert {name: found[name] for name in ("sum", "table", "i", "product")} == {
         "sum": "43", "table": "{10, 20, 30}", "i": "0", "product": "40",
     }  # fmt: skip
+    assert list(found)[:3] == ["product", "i", "sum"]  # those of inner blocks first
     assert found["either"] == "{whole = 65, part = 65 'A'}"
     dbg.run(timeout=5)
     assert (dbg.locals()["i"], dbg.locals()["product"]) == ("1", "80")

@@ -36,8 +36,9 @@ def test_backtraces_of_parts(debug: Open) -> None:
     assert dbg.typed("bt 1").splitlines()[1].startswith("#0")
     full = dbg.typed("bt full 2").splitlines()
     assert full[0] == "#0  0x100013 <add+0x6> (a=0, b=2) at kernel.c:8"
-    assert [row.split() for row in full[1:4]] == [
-        ["sum", "=", "0"], ["#1", "0x100053", "<work+0x20>", "(n=3)", "at", "kernel.c:16"], ["got", "=", "0"],
+    assert [row.split() for row in full[1:5]] == [
+        ["sum", "=", "0"], ["#1", "0x100053", "<work+0x20>", "(n=3)", "at", "kernel.c:16"], ["i", "=", "0"],
+        ["got", "=", "0"],
     ]  # fmt: skip
     assert dbg.typed("bt 0").startswith("refused: COUNT must be at least 1")
 
