@@ -391,20 +391,12 @@ class Control:
         left, limit = self.world.time_left(timeout)
         try:
             if self.wait(left) is None and self.world.running:
-                self._stop_in_time(stops.LimitStop(vcpu=self.vcpu.index, pc=0, limit=limit))
+                self.world.stop_within(PATIENCE, stops.LimitStop(vcpu=self.vcpu.index, pc=0, limit=limit))
         except KeyboardInterrupt:
-            self._stop_in_time()
+            self.world.stop_within(PATIENCE)
         stop = self.last_stop or self._ended_by  # a listener may have put another state back meanwhile
         assert stop is not None
         return stop
-
-    def _stop_in_time(self, stop: stops.Stop | None = None) -> None:
-        """Stop the guest. SessionStateError where a hook does not return."""
-        self.world.stop(stop)
-        while self.wait(PATIENCE) is None and self.world.running:
-            for runner in self.runners:
-                if runner.called is not None:
-                    raise SessionStateError(f"the guest does not stop: {runner.called} does not return")
 
     def interrupt(self) -> stops.Stop | None:
         """Stop the guest if it runs; the stop (None when there never was one).

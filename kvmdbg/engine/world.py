@@ -163,6 +163,14 @@ class World:
                     self.first = stop
                 self._stop_all()
 
+    def stop_within(self, seconds: float, stop: stops.Stop | None = None) -> None:
+        """The same, and wait for it. SessionStateError where a hook does not return within ``seconds``."""
+        self.stop(stop)
+        while not self.wait(seconds):
+            for runner in self.runners:
+                if runner.called is not None:
+                    raise SessionStateError(f"the guest does not stop: {runner.called} does not return")
+
     def started(self, release: Callable[[], None]) -> None:
         """What ``starting`` was set for is over: ``release`` it, then let a signal come that was put off."""
         self.starting = False
