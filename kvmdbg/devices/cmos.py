@@ -7,7 +7,6 @@ QEMU's pc_cmos_init fills it. The clock begins at the host's date, in UTC, and g
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from kvmdbg.devices.cmos_drives import drive_settings
@@ -142,22 +141,31 @@ class Cmos:
     def _next_second(self, after: int) -> int | None:
         return (((self._began + after) // SECOND + 1) * SECOND - self._began) if self._runs else None
 
-    def _alarm(self, index: int, most: int) -> Iterator[int]:
+    def _alarm(self, index: int, most: int) -> range:
+        """The values that match; none where the register has one that the clock never has."""
         value = self.data[index]
-        wanted = None if value & ANY == ANY else self._decoded(index, value)
-        yield from (one for one in range(most) if wanted is None or one == wanted)
+        if value & ANY == ANY:
+            return range(most)
+        wanted = self._decoded(index, value)
+        return range(wanted, min(wanted + 1, most))
 
     def _next_alarm(self, after: int) -> int | None:
         if not self._runs:
             return None
         date = (self._began + after) // SECOND
         today = date - date % 86400
+        hours, minutes = self._alarm(ALARM_HOURS, 24), self._alarm(ALARM_MINUTES, 60)
+        seconds = self._alarm(ALARM_SECONDS, 60)
+        if not (hours and minutes and seconds):
+            return None
         for day in (today, today + 86400):
-            for hour in self._alarm(ALARM_HOURS, 24):
-                for minute in self._alarm(ALARM_MINUTES, 60):
+            for hour in hours:
+                if day + hour * 3600 + 3599 <= date:
+                    continue
+                for minute in minutes:
                     if day + hour * 3600 + minute * 60 + 59 <= date:
                         continue
-                    for second in self._alarm(ALARM_SECONDS, 60):
+                    for second in seconds:
                         at = day + hour * 3600 + minute * 60 + second
                         if at > date:
                             return at * SECOND - self._began

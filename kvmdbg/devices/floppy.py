@@ -21,7 +21,7 @@ READY, TO_HOST, WITHOUT_DMA, AT_WORK = 0x80, 0x40, 0x20, 0x10
 SOFT_RESET = 0x80
 FAILED, INVALID, POLLED, SEEK_END, CHECK, NOT_READY = 0x40, 0x80, 0xC0, 0x20, 0x10, 0x08
 """Bits of ST0."""
-END_OF_CYLINDER, NO_DATA, NOT_WRITABLE, OVERRUN = 0x80, 0x04, 0x02, 0x10
+END_OF_CYLINDER, DATA_ERROR, OVERRUN, NO_DATA, NOT_WRITABLE = 0x80, 0x20, 0x10, 0x04, 0x02
 """Bits of ST1."""
 PROTECTED, DRIVE_READY, AT_TRACK_0, TWO_SIDED = 0x40, 0x20, 0x10, 0x08
 """Bits of ST3."""
@@ -228,11 +228,15 @@ class FloppyController:
             if not dma.left(DMA_CHANNEL):
                 self._end(selected, OVERRUN, (track, head, sector, size))
                 return
-            if writes:
-                data, finished = dma.get(DMA_CHANNEL, SECTOR)
-                disk.write(number, data.ljust(SECTOR, b"\0"))
-            else:
-                finished = dma.put(DMA_CHANNEL, disk.read(number, 1))
+            try:
+                if writes:
+                    data, finished = dma.get(DMA_CHANNEL, SECTOR)
+                    disk.write(number, data.ljust(SECTOR, b"\0"))
+                else:
+                    finished = dma.put(DMA_CHANNEL, disk.read(number, 1))
+            except OSError:
+                self._end(selected, DATA_ERROR, (track, head, sector, size))
+                return
             (track, head, sector), ended = following(command, track, head, sector)
             if ended and not finished:
                 self._end(selected, END_OF_CYLINDER, (track, head, sector, size))
@@ -264,7 +268,11 @@ class FloppyController:
             return
         writes = self.moving[0] & 0x1F in (0x05, 0x09)
         self.room = SECTOR if writes else 0
-        self.block = bytearray() if writes else bytearray(disk.read(number, 1))
+        try:
+            self.block = bytearray() if writes else bytearray(disk.read(number, 1))
+        except OSError:
+            self._end_moving(DATA_ERROR)
+            return
         self._ask()
 
     def _ask(self) -> None:
@@ -294,8 +302,12 @@ class FloppyController:
         else:
             disk = self._disk(self.moving[1] & 3)
             number = disk.lba(*self.place) if disk is not None else None
-            if disk is not None and number is not None:
-                disk.write(number, bytes(self.block))
+            try:
+                if disk is not None and number is not None:
+                    disk.write(number, bytes(self.block))
+            except OSError:
+                self._end_moving(DATA_ERROR)
+                return
             self._block_done()
 
     def _block_done(self) -> None:
@@ -335,7 +347,10 @@ class FloppyController:
             number = disk.lba(*entry[:3]) if len(entry) == 4 else None
             if number is None:
                 return NO_DATA
-            disk.write(number, bytes((filler,)) * SECTOR)
+            try:
+                disk.write(number, bytes((filler,)) * SECTOR)
+            except OSError:
+                return DATA_ERROR
         return 0
 
     def _formatted(self, command: list[int]) -> tuple[int, int, int, int]:

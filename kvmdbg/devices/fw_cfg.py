@@ -100,7 +100,10 @@ class FwCfg:
         elif control & SKIP:
             self.at += length
         self.last_dma = f"{length} bytes of {self.selected:#x} to {address:#x}{', failed' if failed else ''}"
-        memory.write(descriptor, struct.pack(">I", ERROR if failed else 0))
+        try:
+            memory.write(descriptor, struct.pack(">I", ERROR if failed else 0))
+        except MemoryFault:
+            self.last_dma += f"; its descriptor at {descriptor:#x} cannot be written"
 
     def describe(self) -> str:
         return f"fw_cfg, {len(self.files)} files; item {self.selected:#x} selected, at byte {self.at}"

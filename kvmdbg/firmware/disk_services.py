@@ -56,8 +56,8 @@ def transfer(call: Call, disk: Disk, first: int, count: int, address: int, what:
 
 
 def _failure(call: Call, disk: Disk, error: OSError) -> int:
-    """The status where the host cannot read or write; the user is told, too."""
-    call.bios.board.tell(f"{disk.name} ({disk.path}): {error.strerror or error}: the guest is told of a failure")
+    """The status where the host cannot read or write."""
+    call.bios.tell_failure(disk, error)
     return CONTROLLER
 
 
@@ -304,8 +304,15 @@ def configure_hardware(call: Call) -> None:
 def emulation_status(call: Call) -> None:
     """Get or end disk emulation of a CD."""
     cd = call.bios.disks.cdrom
-    entry = call.bios.cd_entry()
-    if cd is None or entry is None:
+    if cd is None:
+        _finish(call, BAD_COMMAND)
+        return
+    try:
+        entry = call.bios.cd_entry()
+    except OSError as error:
+        _finish(call, _failure(call, cd, error))
+        return
+    if entry is None:
         _finish(call, BAD_COMMAND)
         return
     place = entry.first, 0, 0, entry.segment, entry.sectors, 0, 0, 0

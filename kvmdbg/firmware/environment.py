@@ -13,6 +13,7 @@ from kvmdbg.machine.eltorito import BootEntry, boot_entry
 if TYPE_CHECKING:
     from kvmdbg.machine.board import Board
     from kvmdbg.machine.bus import Bus
+    from kvmdbg.machine.disk import Disk
     from kvmdbg.machine.memory import GuestMemory
 
 D = TypeVar("D")
@@ -104,8 +105,12 @@ class Environment:
         pic = self.board.pic
         return pic.passes(KEYBOARD_IRQ) if pic is not None else self.board.has_interrupts
 
+    def tell_failure(self, disk: Disk, error: OSError) -> None:
+        """The host cannot read or write a disk: the user hears of it, too."""
+        self.board.tell(f"{disk.name} ({disk.path}): {error.strerror or error}: the guest is told of a failure")
+
     def cd_entry(self) -> BootEntry | None:
-        """What of the CD is booted."""
+        """What of the CD is booted. OSError where the host cannot read it."""
         disk = self.disks.cdrom
         if disk is None:
             return None

@@ -7,7 +7,7 @@ from kvmdbg.firmware import rom, video
 from kvmdbg.firmware.call import Call
 from kvmdbg.firmware.registry import service
 from kvmdbg.machine.bus import GuestEnd
-from kvmdbg.machine.disk import CD_DRIVE, FIRST_HARD_DISK
+from kvmdbg.machine.disk import CD_DRIVE, FIRST_HARD_DISK, Disk
 from kvmdbg.machine.eltorito import NO_EMULATION
 
 BOOT_ADDRESS, SIGNATURE = 0x7C00, b"\x55\xaa"
@@ -32,9 +32,17 @@ def boot_code(call: Call, drive: int) -> tuple[int, bytes] | None:
     disk = call.bios.disks.drive(drive)
     if disk is None:
         return None
+    try:
+        return _boot_code(call, drive, disk)
+    except OSError as error:
+        call.bios.tell_failure(disk, error)
+        return None
+
+
+def _boot_code(call: Call, drive: int, disk: Disk) -> tuple[int, bytes] | None:
     if drive == CD_DRIVE:
         entry = call.bios.cd_entry()
-        if entry is None or entry.media != NO_EMULATION:
+        if entry is None or entry.media != NO_EMULATION or entry.first >= disk.sectors:
             return None
         sectors = -(-entry.loaded // disk.sector_size)
         return entry.address, disk.read(entry.first, min(sectors, disk.sectors - entry.first))[: entry.loaded]

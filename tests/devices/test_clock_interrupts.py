@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from kvmdbg.devices.cmos import Cmos
@@ -210,6 +212,28 @@ def test_alarms(clock: Clock, hour: int, minute: int, second: int, expected: lis
             seen.append(n + 1)
             assert clock.get(C) & 0xA0 == 0xA0
     assert seen == expected
+
+
+@pytest.mark.parametrize("never", [1, 3, 5], ids=["seconds", "minutes", "hours"])
+def test_an_alarm_at_no_time_costs_nothing(clock: Clock, never: int) -> None:
+    """Each access to the clock counted through two days."""
+    for index in (1, 3, 5):
+        clock.set(index, 77 if index == never else 0xFF)
+    asked = 0
+
+    def trace(frame: object, event: str, argument: object) -> object:
+        nonlocal asked
+        asked += 1
+        return trace
+
+    sys.settrace(trace)
+    try:
+        clock.set(B, BINARY | HOURS_24 | ALARM)
+    finally:
+        sys.settrace(None)
+    assert asked < 2000
+    clock.after(2 * 86400 * SECOND)
+    assert not clock.get(C) & ALARM
 
 
 def test_an_alarm_in_bcd_with_halves_of_the_day(clock: Clock) -> None:

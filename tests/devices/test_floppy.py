@@ -240,6 +240,29 @@ def test_the_gate_holds_interrupts_back(pc: Machine) -> None:
     assert pc.lines == {6}
 
 
+def test_what_the_host_cannot_read_or_write_is_a_data_error(pc: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host's error ended the guest."""
+
+    def fails(*which: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(pc.board.disks.floppies[0], "read", fails)
+    monkeypatch.setattr(pc.board.disks.floppies[0], "write", fails)
+    failed = [0x40, 0x20, 0, 0, 0, 9, 2]
+    pc.channel_2(0x46, 0x3000, 512)
+    assert pc.command(READ, 0, 0, 0, 9, 2, 18, 0x1B, 0xFF) == failed
+    pc.channel_2(0x4A, 0x3000, 512)
+    assert pc.command(WRITE, 0, 0, 0, 9, 2, 18, 0x1B, 0xFF) == failed
+    pc.channel_2(0x4A, 0x3000, 4)
+    pc.ram.write(0x3000, bytes((0, 0, 1, 2)))
+    assert pc.command(0x4D, 0, 2, 1, 0x1B, 0xF6)[:3] == [0x40, 0x20, 0]
+    pc.command(0x03, 0, 1)  # SPECIFY: without DMA
+    assert pc.command(READ, 0, 0, 0, 9, 2, 18, 0x1B, 0xFF) == failed
+    for value in (WRITE, 0, 0, 0, 9, 2, 18, 0x1B, 0xFF, *bytes(512)):
+        pc.out((FIFO, value))
+    assert [pc.at(FIFO) for _ in range(7)] == failed and not pc.at(STATUS) & 0x40
+
+
 def test_dma_registers(pc: Machine) -> None:
     pc.channel_2(0x46, 0x12345, 0x200)
     pc.out((0x0C, 0))

@@ -145,3 +145,21 @@ def test_a_pc_has_it_with_firmware_or_files_only() -> None:
     assert "fw_cfg" in names(board) and "firmware-log" not in names(board)
     board.firmware = True
     assert {"fw_cfg", "firmware-log"} <= names(board)
+
+
+def test_a_descriptor_in_memory_that_nobody_can_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was read, and its last word could not be written: that ended the guest."""
+    machine = Machine()
+    descriptor = struct.pack(">IIQ", 8 | 2 | 0x19 << 16, 4, 0x200)
+    machine.ram.write(0x100, descriptor)
+
+    def write(address: int, data: bytes) -> None:
+        if address < 0x200:
+            raise MemoryFault(address, "write", "physical", "it is ROM")
+        machine.ram.data[address : address + len(data)] = data
+
+    monkeypatch.setattr(machine.ram, "write", write)
+    machine.bus.write_port(DMA_LOW, 4, int.from_bytes((0x100).to_bytes(4, "little"), "big"))
+    assert machine.ram.read(0x100, 16) == descriptor
+    assert int.from_bytes(machine.ram.read(0x200, 4), "big") == len(machine.directory())
+    assert "its descriptor at 0x100 cannot be written" in machine.device.details()["last DMA"]

@@ -207,6 +207,17 @@ def test_memory_that_is_not_there(pc: Pc) -> None:
     assert (pc.ah, pc.carry) == (9, True)
 
 
+def test_emulation_of_a_cd_that_cannot_be_read(pc: Pc, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(first: int, count: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    assert pc.board.disks.cdrom is not None
+    monkeypatch.setattr(pc.board.disks.cdrom, "read", fails)
+    pc.call(0x13, ax=0x4B01, dx=0xE0, ds=0, si=0x600)
+    assert (pc.ah, pc.carry) == (0x20, True)
+    assert "Input/output error: the guest is told of a failure" in pc.said[-1]
+
+
 def test_formatting_fails_as_writing_does(pc: Pc, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(first: int, data: bytes) -> None:
         raise OSError(28, "No space left on device")

@@ -16,6 +16,7 @@ from kvmdbg.firmware.keys import ALT, CAPS, CTRL, LEFT_SHIFT, NUM, key_of
 from kvmdbg.firmware.registry import known, words
 from kvmdbg.firmware.system import memory_map
 from kvmdbg.machine.bus import GuestEnd
+from tests.firmware.iso import CATALOG, SECTOR, cd
 from tests.firmware.machine import MIB, Pc
 
 
@@ -299,6 +300,34 @@ def test_what_is_booted(tmp_path: Path) -> None:
     pc.call(0x18)
     assert pc.line(1) == "No bootable disk."
     assert "nothing to boot" in pc.said[1]
+
+
+def test_booting_goes_on_behind_a_disk_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host's error ended the guest, with a message about kvmdbg."""
+    pc = Pc()
+    (tmp_path / "a").write_bytes(b"A" * 510 + b"\x55\xaa")
+    disk = pc.board.disks.add(str(tmp_path / "a"), "disk")
+    pc.board.disks.add(str(tmp_path / "a"), "floppy")
+    pc.start()
+
+    def fails(first: int, count: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(disk, "read", fails)
+    pc.call(0x19)
+    assert (pc.waits, pc.dl, pc.read(0x7C00, 4)) == (False, 0, b"AAAA")
+    assert "Input/output error: the guest is told of a failure" in pc.said[0]
+
+
+def test_a_cd_whose_code_lies_behind_its_end_does_not_boot(tmp_path: Path) -> None:
+    pc = Pc()
+    image = bytearray(cd({}, b"boot"))
+    image[CATALOG * SECTOR + 40 : CATALOG * SECTOR + 44] = (9999).to_bytes(4, "little")
+    (tmp_path / "cd").write_bytes(image)
+    pc.board.disks.add(str(tmp_path / "cd"), "cdrom")
+    pc.start()
+    pc.call(0x19)
+    assert pc.waits
 
 
 @pytest.mark.parametrize(
