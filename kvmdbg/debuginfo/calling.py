@@ -10,6 +10,7 @@ import math
 import struct
 from collections.abc import Iterator
 
+from kvmdbg.language.abi import abi
 from kvmdbg.language.ctype import CType
 from kvmdbg.record import record
 
@@ -19,6 +20,8 @@ COMPOUND = ("struct", "union", "class", "array")
 INTEGERS_64 = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 VECTORS_64 = 8
 """XMM registers that take arguments."""
+STACK_ALIGNMENT = 16
+"""Of the stack's arguments in 64-bit code, and of those among them whose types ask for it."""
 
 
 def classes(type: CType) -> list[str]:
@@ -27,8 +30,8 @@ def classes(type: CType) -> list[str]:
         return [MEMORY]
     found = [NONE] * ((type.size + 7) // 8)
     for offset, leaf in _leaves(type):
-        if offset % min(max(leaf.size, 1), 8):
-            return [MEMORY]  # packed
+        if offset % min(max(leaf.size, 1), 8) or not 0 <= offset <= type.size - leaf.size:
+            return [MEMORY]  # packed, or a damaged file's
         one = SSE if leaf.kind in ("float", "array") else INTEGER
         if leaf.kind == "float" and leaf.size > 8 and not leaf.is_quad:
             one = X87
@@ -53,7 +56,7 @@ def _leaves(type: CType, offset: int = 0) -> Iterator[tuple[int, CType]]:
     if type.is_vector:
         yield offset, type
     elif type.kind == "array" and type.target is not None:
-        for number in range(type.count or 0):
+        for number in range((type.count or 0) if type.target.size else 0):
             yield from _leaves(type.target, offset + number * type.target.size)
     elif type.kind in COMPOUND:
         for one in type.members:
@@ -168,8 +171,8 @@ def passing(arguments: list[tuple[CType, bytes]], bits: int, result_at: int | No
         wanted = found.count(INTEGER), found.count(SSE)
         fits = wanted[0] <= len(integers) and wanted[1] <= len(vectors)
         if found[0] in (MEMORY, X87) or not fits:
-            if (type.kind == "float" or SSE_UP in found) and type.size == 16 and len(stack) % 16:
-                stack += bytes(8)
+            if abi(8).alignment(type) >= STACK_ALIGNMENT and not type.size % STACK_ALIGNMENT:  # not packed
+                stack += bytes(-len(stack) % STACK_ALIGNMENT)
             stack += data.ljust(-(-len(data) // 8) * 8, b"\0")
             continue
         for one, width in _in_registers(found):

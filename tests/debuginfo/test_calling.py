@@ -144,3 +144,35 @@ def test_vectors_in_registers() -> None:
     assert passed.registers["xmm1"] == data[:8] + bytes(8)
     assert passed.stack == data
     assert passed.registers["rdi"] == 0
+
+
+def test_what_is_aligned_to_16_on_the_stack() -> None:
+    """__int128 came right behind an eightbyte, and so did structures with long doubles."""
+    wide, data = CType("int", "__int128", 16), bytes(range(16))
+    six = [(LONG, bytes(8))] * 6
+    for one in (
+        wide,
+        compound(LONG_DOUBLE),
+        compound(LONG_DOUBLE, LONG_DOUBLE),
+        compound(wide),
+        complex_of(LONG_DOUBLE),
+    ):
+        content = data.ljust(one.size, b"\7")
+        padded = content.ljust(-(-len(content) // 8) * 8, b"\0")
+        assert passing([*six, (LONG, b"\1" * 8), (one, content)], 64, None).stack == b"\1" * 8 + bytes(8) + padded
+    packed = compound(LONG_DOUBLE, CHAR)  # as gcc passes it
+    for one, content in ((compound(LONG, LONG), data), (packed, data + b"c" + bytes(7))):
+        assert passing([*six, (LONG, b"\1" * 8), (one, content)], 64, None).stack == b"\1" * 8 + content
+
+
+def test_structures_that_no_compiler_makes() -> None:
+    """A damaged file's members lie outside of their structure, or have no end of elements without a size."""
+    outside = CType("struct", "struct s", 16)
+    outside.members.append(Member("far", LONG, 64))
+    before = CType("struct", "struct s", 16)
+    before.members.append(Member("before", LONG, -8))
+    assert classes(outside) == classes(before) == [MEMORY]
+    nothing = CType("struct", "struct nothing", 0)
+    many = CType("struct", "struct s", 8)
+    many.members += [Member("none", array_of(nothing, 1 << 60), 0), Member("one", LONG, 0)]
+    assert classes(many) == [INTEGER]
