@@ -96,7 +96,7 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
         unit = 8
     before, count = count < 0, abs(count)
     if before:
-        place = replace(place, address=place.address - unit * count)
+        place = replace(place, address=place.address - unit * count & (1 << 64) - 1)
     data = read(dbg, place, unit * count)
     raws = [int.from_bytes(data[at : at + unit], "little") for at in range(0, len(data), unit)]
     per_line = {"a": 2, "t": max(1, PER_LINE[unit] // 4), "c": 8}.get(letter, PER_LINE[unit])

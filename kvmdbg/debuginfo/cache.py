@@ -35,6 +35,12 @@ class Cache:
         name = self._build_id or f"{crc32(os.path.abspath(self._path).encode()):x}-{state.st_mtime_ns:x}"
         return platformdirs.user_cache_path("kvmdbg") / f"{name}-{state.st_size:x}.{kind}"
 
+    def has(self, kind: str) -> bool:
+        """Whether there is data of this kind."""
+        with suppress(OSError):
+            return self.file(kind).exists()
+        return False
+
     def read(self, kind: str) -> bytes | None:
         """The data of this kind, None where there is none."""
         with suppress(OSError, struct.error):

@@ -134,7 +134,7 @@ class Dwarf:
     @property
     def is_listed(self) -> bool:
         """Whether the units are known without reading through the file."""
-        return self._units is not None or not self.is_large or self.cache.file("units").exists()
+        return self._units is not None or not self.is_large or self.cache.has("units")
 
     def advancing(self, what: str, items: Sequence[T]) -> Iterator[T]:
         """The items one by one, and ``progress`` told of it."""

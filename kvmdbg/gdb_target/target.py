@@ -27,6 +27,8 @@ ELF_MACHINES = {descriptions.I386: 3, descriptions.X86_64: 62}
 STEPS, NO_INTERRUPTS = 1, 2
 """Of QEMU's ``sstep``. The timers are in the kernel, where nothing stops them."""
 SEARCH_PIECE = 1 << 20
+MOST_KEPT = 1000
+"""Points that are known by number, as the client takes them away and puts them back."""
 Monitor = Callable[[str, Callable[[str], None]], None]
 Stretch = tuple[int, int, str]
 
@@ -253,8 +255,11 @@ class GdbTarget(
             else:
                 made = Watchpoint(point.address, point.length, kind=point.kind, location="gdb")
             self._kept[key] = made
+            gone = [one for one in self._kept if one not in self._points and one != key]
+            for one in gone[: max(len(self._kept) - MOST_KEPT, 0)]:
+                del self._kept[one]
         made.only_if = self._predicate(point)
-        if key not in self._points:
+        if made not in self.session.breakpoints:  # the shell may have deleted one that the client knows
             self.session.breakpoints.add(made)
         self._points[key] = point, made
 

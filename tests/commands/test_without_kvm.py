@@ -163,3 +163,9 @@ def test_a_mistake_is_told_and_changes_nothing(typist: Typist, line: str) -> Non
         typist.type(line)
     assert pc(typist) == START
     assert typist.type("info breakpoints") == "No breakpoints, watchpoints or catchpoints."
+
+
+def test_what_lies_before_address_0_is_at_the_end_of_the_address_space(typist: Typist) -> None:
+    """The address was -0x5."""
+    with pytest.raises(KvmdbgError, match="0xfffffffffffffffb"):
+        typist.type("x/-5xb 0")

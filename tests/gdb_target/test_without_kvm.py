@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from gdbstub import Point
 from gdbstub.testing import Loop
+from kvmdbg.gdb_target.target import MOST_KEPT
 from tests.gdb_target.conftest import Attach
 from tests.scripted.guest import AGAIN, CODE, END, LOOP, READ, STORE, counting_guest
 from tests.scripted.machine import START, ScriptedSession, profile
@@ -72,6 +74,34 @@ def test_a_breakpoint(client: Loop, session: ScriptedSession, kind: int) -> None
     assert client.ask(b"z%d,%x,1" % (kind, STORE)) == b"OK"
     assert stop_after(client, b"vCont;c").startswith(b"T00")
     assert read(client, "eip") == END
+
+
+def test_a_breakpoint_that_the_shell_has_deleted_comes_back_with_the_client(
+    client: Loop, session: ScriptedSession
+) -> None:
+    """gdb takes it away at a stop and puts it back: OK was the answer, and nothing stopped there."""
+    assert client.ask(b"Z0,%x,1" % READ) == b"OK"
+    assert stop_after(client, b"vCont;c").startswith(b"T05")
+    assert client.ask(b"z0,%x,1" % READ) == b"OK"
+    session.breakpoints.delete(next(iter(session.breakpoints)).number)
+    assert client.ask(b"Z0,%x,1" % READ) == b"OK"
+    assert stop_after(client, b"vCont;c").startswith(b"T05")
+    assert read(client, "eip") == READ
+
+
+def test_a_client_that_sets_ever_more_points_takes_no_more_memory(client: Loop, session: ScriptedSession) -> None:
+    """Each address that a client had ever set was kept."""
+    target = client.target
+    target.insert(Point("sw", START, 1))
+    for address in range(MOST_KEPT + 10):
+        target.insert(Point("sw", address, 1))
+        target.remove("sw", address, 1)
+        target._drop_lifted()
+    assert len(target._kept) == MOST_KEPT
+    assert [one.address for one in session.breakpoints] == [START]
+    target.remove("sw", START, 1)
+    target.insert(Point("sw", START, 1))
+    assert [one.number for one in session.breakpoints] == [1]
 
 
 def test_a_watchpoint(client: Loop) -> None:
