@@ -79,6 +79,8 @@ class Cd:
         found = _entry(data)
         assert found is not None
         mode = options.mode or "real"
+        if os.path.isfile(path) and not _is_file(path, data):
+            raise LoadError(f"{path} is a CD that is packed: unpack it first")
         disk = Disk("cd0", path, "cdrom")
         try:
             if found.first >= disk.sectors:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.errors import LoadError
@@ -27,6 +28,7 @@ MAGIC = b"\x7fELF"
 DEFAULT_BIAS = 0x100000  # where a position-independent image goes: 1 MiB
 MODE_OF = {("EM_386", 32): "prot", ("EM_X86_64", 64): "long", ("EM_X86_64", 32): "long"}
 MOST_PROGRAM_HEADERS = 0x10000 * 56
+MOST_LIBRARIES, LONGEST_NAME = 50, 100  # that a sentence tells
 HEADER_SIZES = {32: (52, 32, 40), 64: (64, 56, 64)}  # Ehdr, Phdr, Shdr
 
 SHT_SYMTAB, SHT_STRTAB, SHT_DYNSYM = 2, 3, 11
@@ -190,8 +192,9 @@ def _libraries(data: bytes, path: str) -> str:
     """The shared libraries that a program needs, which nobody gives it here; of a damaged list none."""
     try:
         with opened(data, path, sections=False) as file:
-            lists: list[Any] = list(file.iter_segments("PT_DYNAMIC"))
-            found = [one.needed for part in lists for one in part.iter_tags("DT_NEEDED")]
+            dynamic: Any = next(file.iter_segments("PT_DYNAMIC"), None)
+            tags = dynamic.iter_tags("DT_NEEDED") if dynamic is not None else ()
+            found = [one.needed[:LONGEST_NAME] for one in islice(tags, MOST_LIBRARIES)]
     except LoadError:
         return ""
     return ", ".join(printable_name(one) for one in found)

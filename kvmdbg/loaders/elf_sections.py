@@ -38,7 +38,7 @@ def handed_over(data: bytes, start: int, memory: int) -> tuple[Sections | None, 
     if not table or not number or entry_size != layout.size or table + number * entry_size > len(data):
         return None, []
     address, size = ram_areas(memory)[0]
-    at, placed, headers = -(-start // PAGE) * PAGE, [], b""
+    at, placed, headers = -(-start // PAGE) * PAGE, [], bytearray()
     for fields in layout.iter_unpack(data[table : table + number * entry_size]):
         name, kind, flags, where, offset, length, *rest = fields
         if kind not in (SHT_NULL, SHT_NOBITS) and not flags & SHF_ALLOC and length and not where:
@@ -48,4 +48,4 @@ def handed_over(data: bytes, start: int, memory: int) -> tuple[Sections | None, 
             placed.append(Segment(at, data[offset : offset + length], name=f"section {len(headers) // entry_size}"))
             where, at = at, at + length
         headers += layout.pack(name, kind, flags, where, offset, length, *rest)
-    return Sections(number, entry_size, names, headers), placed
+    return Sections(number, entry_size, names, bytes(headers)), placed

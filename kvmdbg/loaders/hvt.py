@@ -47,12 +47,16 @@ def notes_of(data: bytes) -> Iterator[tuple[int, bytes]]:
     size, count = struct.unpack_from("<HH", data, 54)
     if size != 56:
         return
+    left = len(data)  # of notes: headers that share them are no linker's work
     for number in range(count):
         at = start + number * size
         if at + size > len(data):
             return
         kind, _, offset, _, _, length = struct.unpack_from("<IIQQQQ", data, at)
         if kind == PT_NOTE:
+            left -= length
+            if left < 0:
+                return
             yield from _notes_in(data[offset : offset + length])
 
 
@@ -95,7 +99,7 @@ class Hvt:
         image = elf.Elf().load(data, path, options)
         if image.mode != "long" or min(one.address for one in image.segments) < LEAST_ADDRESS:
             raise LoadError(f"{path} is no unikernel for hvt: it is no 64-bit program above {LEAST_ADDRESS:#x}")
-        line = options.cmdline.encode()
+        line = options.cmdline.encode("utf-8", "surrogateescape")
         if len(line) >= COMMAND_LINE:
             raise LoadError(f"the command line of {path} is longer than hvt's {COMMAND_LINE - 1} bytes")
         manifest = notes.get(MANIFEST_NOTE)

@@ -115,6 +115,10 @@ def _tokens(kernel: bytes, digits: int) -> tuple[int, list[bytes], int] | None:
 
 
 MOST_BEFORE = 1 << 24
+MOST_OF_NAMES = 1 << 26
+"""Bytes of names that are looked through; a large kernel has a tenth of it."""
+LONGEST_NAME = 512
+"""KSYM_NAME_LEN of include/linux/kallsyms.h: no packed one is longer."""
 TYPES = b"AaBbCcDdGgIiNnRrSsTtUuVvWwpu?-"
 
 
@@ -123,6 +127,7 @@ def _names(kernel: bytes, table: int, tokens: list[bytes]) -> tuple[int, int, li
     zero = b"\0\0\0\0"
     start = max(0, table - MOST_BEFORE) & -8
     words = struct.unpack_from(f"<{(table - start) // 4}I", kernel, start)
+    left = MOST_OF_NAMES
     for number in range(0, len(words) - 2, 2):
         count = words[number]
         if not 100 < count < 1 << 22 or words[number + 1]:
@@ -130,28 +135,32 @@ def _names(kernel: bytes, table: int, tokens: list[bytes]) -> tuple[int, int, li
         at = start + number * 4
         if at + 8 + count * 3 > table or kernel[at + 8 : at + 12] == zero:
             continue
-        names = _decoded(kernel, at + 8, count, table, tokens)
-        if names is not None:
+        names = []
+        for name in _decoded(kernel, at + 8, count, table, tokens):
+            left -= len(name)
+            if left < 0:
+                return None
+            names.append(name)
+        if len(names) == count:
             return at, count, names
     return None
 
 
-def _decoded(kernel: bytes, at: int, count: int, limit: int, tokens: list[bytes]) -> list[bytes] | None:
-    names = []
+def _decoded(kernel: bytes, at: int, count: int, limit: int, tokens: list[bytes]) -> Iterator[bytes]:
+    """So many names, or as many as can be names."""
     for _ in range(count):
         length = kernel[at]
         at += 1
         if length & 0x80:
             length = length & 0x7F | kernel[at] << 7
             at += 1
-        if not length or at + length > limit:
-            return None
+        if not 0 < length <= LONGEST_NAME or at + length > limit:
+            return
         name = b"".join([tokens[byte] for byte in kernel[at : at + length]])
         if name[0] not in TYPES or len(name) < 2:
-            return None
-        names.append(name)
+            return
+        yield name
         at += length
-    return names
 
 
 def _addresses(kernel: bytes, count_at: int, count: int, index_end: int) -> list[int] | None:

@@ -17,7 +17,7 @@ from kvmdbg.record import record
 MASK = (1 << 64) - 1
 TEXT_AT = 40
 """The column where the source text begins."""
-ROW = re.compile(r" *(?P<number>\d+) (?:(?P<offset>[0-9A-F]{8}) (?P<bytes>.{0,19})| {28}|$)")
+ROW = re.compile(r" *(?P<number>\d{1,9}) (?:(?P<offset>[0-9A-F]{8}) (?P<bytes>.{0,19})| {28}|$)")
 DATA = re.compile(r"(?P<hex>(?:[0-9A-F?]{2}|[\[\]()])*)-?(?:<(?:rep|rept|res|bin|incbin) ?(?P<times>[0-9A-F]+)h?>)?")
 LEVEL = re.compile(r" ?<(\d+)> ?")
 LABEL = re.compile(

@@ -8,6 +8,8 @@ from kvmdbg.loaders.linux_header import is_bzimage, read_header
 MAGIC = b"\x1f\x8b\x08"
 LARGEST = 1 << 30
 """Bytes; more than that is no kernel, however small it was packed."""
+PIECE = 1 << 12
+"""Bytes that are unpacked at once: what lies behind a member's end is copied."""
 
 
 def unpacked(data: bytes, path: str, format: str | None) -> bytes:
@@ -42,18 +44,20 @@ def _kernel_in(data: bytes, path: str) -> bytes:
 def _gunzipped(data: bytes, path: str) -> bytes:
     import zlib
 
-    made, left = bytearray(), data
-    while left.startswith(MAGIC):  # RFC 1952: a file may have several members
+    made, at = bytearray(), 0
+    while data.startswith(MAGIC, at):  # RFC 1952: a file may have several members
         member = zlib.decompressobj(31)
-        try:
-            made += member.decompress(left, LARGEST + 1 - len(made))
-        except zlib.error as error:
-            raise LoadError(f"{path} is packed with gzip and damaged: {error}") from None
-        if len(made) > LARGEST:
-            raise LoadError(f"{path} unpacks to more than {LARGEST >> 30} GiB, too large for a guest image")
-        if not member.eof:
-            raise LoadError(f"{path} is packed with gzip and cut short")
-        left = member.unused_data
+        while not member.eof:
+            piece = data[at : at + PIECE]
+            if not piece:
+                raise LoadError(f"{path} is packed with gzip and cut short")
+            try:
+                made += member.decompress(piece, LARGEST + 1 - len(made))
+            except zlib.error as error:
+                raise LoadError(f"{path} is packed with gzip and damaged: {error}") from None
+            if len(made) > LARGEST:
+                raise LoadError(f"{path} unpacks to more than {LARGEST >> 30} GiB, too large for a guest image")
+            at += len(piece) - len(member.unused_data)
     if not made:
         raise LoadError(f"{path} is packed with gzip, and nothing is in it")
     return bytes(made)

@@ -37,13 +37,19 @@ def entry_of(data: bytes) -> int | None:
     layout = struct.Struct("<IIQQQQQQ" if wide else "<IIIIIIII")
     if size != layout.size:
         return None
+    left = len(data)  # of notes: headers that share them are no linker's work
     for number in range(count):
         at = start + number * size
         if at + size > len(data):
             return None
         fields = layout.unpack_from(data, at)
         offset, length = (fields[2], fields[5]) if wide else (fields[1], fields[4])
-        if fields[0] == PT_NOTE and (found := _entry_note(data[offset : offset + length])) is not None:
+        if fields[0] != PT_NOTE:
+            continue
+        left -= length
+        if left < 0:
+            return None
+        if (found := _entry_note(data[offset : offset + length])) is not None:
             return found
     return None
 

@@ -136,3 +136,9 @@ def test_truncated_files_have_no_notes() -> None:
     data = GUEST.read_bytes()
     for size in range(0, 400, 7):
         assert list(notes_of(data[:size])) == []
+
+
+def test_a_command_line_that_is_no_utf_8() -> None:
+    """It ended with a traceback; other kernels get its bytes."""
+    state = start(load(GUEST, LoadOptions(cmdline="a\udcffb")), machine())
+    assert any(b"a\xffb\0" in one.data for one in state.writes)
