@@ -67,6 +67,11 @@ LengthArg = Annotated[int, NumberType("LENGTH", least=1)]
 PER_LINE = {1: 8, 2: 8, 4: 4, 8: 2}
 
 
+def within(place: Place, moved: int = 0) -> Place:
+    """A place, or one so many bytes further on, with an address of 64 bits: behind the last one comes 0."""
+    return replace(place, address=place.address + moved & (1 << 64) - 1)
+
+
 def read(dbg: Interpreter, place: Place, size: int, offset: int = 0) -> bytes:
     """Memory of the current vCPU at ``place`` plus ``offset``. MemoryFault; UsageError when that is to end."""
     if dbg.user.cancelled:
@@ -77,7 +82,7 @@ def read(dbg: Interpreter, place: Place, size: int, offset: int = 0) -> bytes:
 
 def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembly:
     """What ``x`` shows; sets where the next ``x`` goes on."""
-    letter, count = form.letter or "x", 1 if form.count is None else form.count
+    letter, count, place = form.letter or "x", 1 if form.count is None else form.count, within(place)
     if abs(count) > MOST_SHOWN:
         raise UsageError(f"x shows {MOST_SHOWN:#x} of them at most")
     if count < 0 and letter in ("i", "s"):
@@ -96,7 +101,7 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
         unit = 8
     before, count = count < 0, abs(count)
     if before:
-        place = replace(place, address=place.address - unit * count & (1 << 64) - 1)
+        place = within(place, -unit * count)
     data = read(dbg, place, unit * count)
     raws = [int.from_bytes(data[at : at + unit], "little") for at in range(0, len(data), unit)]
     per_line = {"a": 2, "t": max(1, PER_LINE[unit] // 4), "c": 8}.get(letter, PER_LINE[unit])
@@ -234,6 +239,7 @@ def hexdump(dbg: Interpreter, address: AddressArg | None = None, length: LengthA
         address = Place("", known.memory[1], known.memory[2])
     if length > MOST_SHOWN:
         raise UsageError(f"hexdump shows {MOST_SHOWN:#x} bytes at most")
+    address = within(address)
     data = read(dbg, address, length)
     known.memory = (known.format, address.address + length, address.space)
     dbg.repeat_line = f"hexdump {'phys:' if address.space == 'phys' else ''}{address.address + length:#x} {length}"

@@ -20,7 +20,7 @@ from kvmdbg.commands.results import Error, Message, Result
 from kvmdbg.commands.screens import LiveScreen
 from kvmdbg.commands.support import Topics
 from kvmdbg.error_log import state_folder
-from kvmdbg.errors import KvmdbgError
+from kvmdbg.errors import KvmdbgError, refused_by_host
 from kvmdbg.printable import printable
 from kvmdbg.ui import keys, pager
 from kvmdbg.ui.console import Console
@@ -422,6 +422,8 @@ class Shell:
             if self.session.state == "running":
                 self.session.interrupt()
             self.console.show(Message("Interrupted.", "warning"))
+        except OSError as error:
+            self.console.error(str(refused_by_host(error)))
         except Exception as error:
             self.console.error(f"{error_log.internal(error)}; the session goes on")
 

@@ -15,7 +15,7 @@ from kvmdbg import error_log
 from kvmdbg.commands.full_screen import FullScreen, pane_of
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Message, Result
-from kvmdbg.errors import KvmdbgError, UsageError
+from kvmdbg.errors import KvmdbgError, UsageError, refused_by_host
 from kvmdbg.printable import printable
 from kvmdbg.ui.arrangement import Arrangement
 from kvmdbg.ui.code_pane import CodePane, InstructionPane, SourcePane
@@ -287,6 +287,8 @@ class Tui:
                 self.status = leave.status
                 self.forget()
                 self._leave()
+            except OSError as error:
+                self.show(Message(str(refused_by_host(error)), "error"))
             except Exception as error:
                 self.show(Message(error_log.internal(error), "error"))
             with self._lock:

@@ -169,3 +169,9 @@ def test_what_lies_before_address_0_is_at_the_end_of_the_address_space(typist: T
     """The address was -0x5."""
     with pytest.raises(KvmdbgError, match="0xfffffffffffffffb"):
         typist.type("x/-5xb 0")
+
+
+@pytest.mark.parametrize("line", ["hexdump -5 4", "x/4xb -5", "x/s -5"])
+def test_a_negative_address_is_at_the_end_of_the_address_space(typist: Typist, line: str) -> None:
+    with pytest.raises(KvmdbgError, match="0xfffffffffffffffb"):
+        typist.type(line)

@@ -1,0 +1,45 @@
+"""What the host refuses to a command is told as such, wherever it was typed; it was a mistake of kvmdbg's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.input import DummyInput
+from prompt_toolkit.output import DummyOutput
+
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.ui.shell import Shell
+from kvmdbg.ui.tui import Tui
+from tests.scripted.guest import counting_guest
+
+SENTENCE = "the host refused: Cannot allocate memory"
+
+
+@pytest.fixture
+def interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Interpreter]:
+    with counting_guest() as session:
+        made = Interpreter(session)
+
+        def refused(*which: object) -> Iterator[object]:
+            raise OSError(12, "Cannot allocate memory")
+
+        monkeypatch.setattr(made, "execute", refused)
+        yield made
+
+
+def test_in_the_shell(interpreter: Interpreter, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    Shell(interpreter).execute("snapshot save here")
+    assert SENTENCE in capfdbinary.readouterr().out.decode()
+
+
+def test_in_the_full_screen(interpreter: Interpreter) -> None:
+    with create_app_session(input=DummyInput(), output=DummyOutput()):
+        tui = Tui(interpreter, InMemoryHistory())
+        tui._typed.append("snapshot save here")
+        tui._work()
+        shown = "".join(text for line in tui._shown_log(100) for _, text in line)
+    assert SENTENCE in shown
+    assert "internal" not in shown
