@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 KERNEL_MAP = 0xFFFFFFFF80000000
 """The kernel's image is mapped from here on (__START_KERNEL_map): physical address 0, unless it was moved."""
-MOST = 1 << 16
-"""Entries of a list, or messages, that are followed at most: the memory may be anything."""
+MOST = 1 << 18
+"""Entries of lists that are followed at most for one question: the memory may be anything."""
+MOST_MESSAGES_BITS, MOST_TEXT_BITS = 20, 30
+LONGEST_NAME = 1 << 10
 COMMITTED, FINALIZED = 1, 2
 LONG = 8
 PAGE = 0x1000
@@ -107,6 +109,8 @@ class Linux:
         self._control = control
         self._evaluate = evaluate
         self._layout: Layout | None = None
+        self._left = 0
+        """How many more entries of lists are followed for this question."""
 
     @property
     def _tables(self) -> int | None:
@@ -123,6 +127,7 @@ class Linux:
         """Find out how it is laid out, anew at each question: it may be another kernel by now."""
         from kvmdbg.debuginfo.btf import Btf
 
+        self._left = MOST
         if "init_task" not in self._symbols:
             raise UsageError("this guest is no Linux kernel: it has no symbol init_task")
         if "__start_BTF" in self._symbols and "__stop_BTF" in self._symbols:
@@ -164,16 +169,15 @@ class Linux:
 
     def _text(self, address: int, name: str, path: str) -> str:
         member = self.layout.member(name, path)
-        raw = self._read(address + member.offset, member.size)
+        raw = self._read(address + member.offset, min(member.size, LONGEST_NAME))
         return raw.partition(b"\0")[0].decode("utf-8", "replace")
 
     def _list(self, head: int, name: str, path: str) -> Iterator[int]:
         """The structures in a list (struct list_head), which ``path`` of each links."""
         offset = self.layout.member(name, path).offset
         at = self._number(head)
-        for _ in range(MOST):
-            if at == head or not at:
-                return
+        while at != head and at and self._left > 0:
+            self._left -= 1
             yield at - offset
             at = self._number(at)
 
@@ -189,12 +193,13 @@ class Linux:
         def of_ring(path: str) -> int:
             return self._field(ring, "printk_ringbuffer", path)
 
-        count, size = 1 << of_ring("desc_ring.count_bits"), 1 << of_ring("text_data_ring.size_bits")
+        count_bits, size_bits = of_ring("desc_ring.count_bits"), of_ring("text_data_ring.size_bits")
+        if count_bits > MOST_MESSAGES_BITS or size_bits > MOST_TEXT_BITS:
+            raise UsageError("the kernel has not made its ring of messages yet")
+        count, size = 1 << count_bits, 1 << size_bits
         descriptors, infos = of_ring("desc_ring.descs"), of_ring("desc_ring.infos")
         data = of_ring("text_data_ring.data")
         first, last = of_ring("desc_ring.tail_id"), of_ring("desc_ring.head_id")
-        if count > MOST * 16 or size > 1 << 30:
-            raise UsageError("the kernel has not made its ring of messages yet")
         sizes = self.layout.size("prb_desc"), self.layout.size("printk_info")
         for number in range(min(last - first + 1, count) if last >= first else 0):
             index = (first + number) % count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import kvmdbg
 from kvmdbg import Session
+from kvmdbg.core import linux
 from kvmdbg.core.linux import Message
 from kvmdbg.errors import UsageError
 
@@ -64,6 +66,30 @@ def test_a_list_that_goes_nowhere_ends(dbg: Session) -> None:
     offset = dbg.evaluate("&((struct task_struct *)0)->tasks").value
     dbg.memory.write(init + offset, bytes(8))
     assert [one.pid for one in dbg.linux.tasks()] == [0, 1]
+
+
+def test_lists_in_lists_that_never_end_are_followed_a_while(dbg: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of 65,536 processes had 65,536 threads."""
+    monkeypatch.setattr(linux, "MOST", 50)
+    *_, shell, worker = dbg.linux.tasks()
+    for task, member in ((shell, "tasks"), (worker, "thread_node")):
+        at = task.address + dbg.evaluate(f"&((struct task_struct *)0)->{member}").value
+        dbg.memory.write(at, at.to_bytes(8, "little"))
+    assert 3 < len(list(dbg.linux.tasks())) <= 60
+
+
+@pytest.mark.parametrize("member", ["desc_ring.count_bits", "text_data_ring.size_bits"])
+def test_a_ring_of_more_messages_than_there_is_memory(dbg: Session, member: str) -> None:
+    """A number of 512 MiB was made to see that it is too large."""
+    ring = int.from_bytes(dbg.memory.read(dbg.symbols["prb"], 8), "little")
+    dbg.memory.write(ring + dbg.evaluate(f"&((struct printk_ringbuffer *)0)->{member}").value, b"\xff" * 4)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match="has not made its ring of messages yet"):
+            list(dbg.linux.messages())
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_modules(dbg: Session) -> None:
