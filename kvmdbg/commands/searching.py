@@ -17,6 +17,9 @@ from kvmdbg.commands.values import address_label
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.numbers import counted
 
+MOST_FOUND = 1 << 17
+"""Matches that are kept where the user does not say how many."""
+
 
 @command(
     "find",
@@ -56,7 +59,10 @@ def find(
         pattern += _wildcards(part) if raw else _pattern(dbg, part, size)
     if not len(pattern):
         raise UsageError("find: there is nothing to search for")
-    found, fault = _search(dbg, start, length, pattern, most)
+    found, fault = _search(dbg, start, length, pattern, most or MOST_FOUND + 1)
+    has_more = not most and len(found) > MOST_FOUND
+    if has_more:
+        del found[MOST_FOUND:]
     dbg.session.variables["numfound"] = len(found)
     if found:
         dbg.session.variables["_"] = found[-1]
@@ -64,6 +70,8 @@ def find(
     yield Table("matches", ("Address", "Symbol"), rows, "Pattern not found.", tuple({"address": at} for at in found))
     if fault is not None:
         yield Message(f"The search ended early: {fault}.", "warning", {"fault": fault.address})
+    if has_more:
+        yield Message(f"The search ended after {MOST_FOUND} matches; find /{2 * MOST_FOUND} finds more.", "warning")
     if found:
         yield Message(f"{len(found)} pattern{'s' if len(found) > 1 else ''} found.", data={"count": len(found)})
 
@@ -180,7 +188,7 @@ def _search(
         base = start.address + at + size - len(carry)
         for spot in pattern.places(carry):
             found.append(base + spot)
-            if most and len(found) >= most:
+            if len(found) >= most:
                 return found, None
         carry = carry[-overlap:] if overlap else b""
         at += size

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kvmdbg.commands import searching
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.results import StopReport
 from kvmdbg.errors import KvmdbgError
@@ -175,3 +176,14 @@ def test_what_lies_before_address_0_is_at_the_end_of_the_address_space(typist: T
 def test_a_negative_address_is_at_the_end_of_the_address_space(typist: Typist, line: str) -> None:
     with pytest.raises(KvmdbgError, match="0xfffffffffffffffb"):
         typist.type(line)
+
+
+def test_a_search_that_finds_everything_ends(typist: Typist, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All zeros of a guest's memory were kept: gigabytes."""
+    monkeypatch.setattr(searching, "MOST_FOUND", 10)
+    shown = typist.type("find 0x5000, +500, 0").splitlines()
+    assert shown[-2:] == ["The search ended after 10 matches; find /20 finds more.", "10 patterns found."]
+    assert len([one for one in shown if one.startswith("0x")]) == 10
+    assert typist.type("find /20b 0x5000, +500, 0").splitlines()[-1] == "20 patterns found."
+    assert typist.type("find /10b 0x5000, +500, 0").splitlines()[-2].startswith("0x")
+    assert typist.type("find 0x5000, +10, 0").splitlines()[-2].startswith("0x")
