@@ -67,7 +67,7 @@ class TypingThrough:
         """Set unless the screen is being shown."""
         self._screen_left.set()
         self._file = sys.stdin.fileno()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         """Held while the terminal is read or its settings are changed."""
         self._active = False
         self._kept: list[Any] | None = None

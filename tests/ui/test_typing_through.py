@@ -1,0 +1,27 @@
+"""The terminal while the guest gets its keys."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from kvmdbg.core.session import Session
+from kvmdbg.ui.typing_through import TypingThrough
+
+
+@pytest.mark.timeout(20)
+def test_ctrl_z_while_the_terminal_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal's handler runs on the thread that it comes upon, which may be putting the terminal back itself."""
+    stopped: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: stopped.append(number))
+    with Path(os.devnull).open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        typing = TypingThrough(cast(Session, None), lambda: "guest", lambda text: None, lambda until: None)
+        with typing._lock:
+            typing._suspend(signal.SIGTSTP, None)
+    assert stopped == [signal.SIGTSTP]
