@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-TIMER_ONLY = """
+
+def timer_only(first_vector: int) -> str:
+    """The 8259A lets IRQ 0 through, as this vector; channel 0 of the 8254 (mode 2) waits for its two bytes."""
+    return f"""
         mov al, 0x11
         out 0x20, al
-        mov al, 8
+        mov al, {first_vector}
         out 0x21, al
         mov al, 4
         out 0x21, al
@@ -16,4 +19,6 @@ TIMER_ONLY = """
         mov al, 0x34
         out 0x43, al
 """
-"""The 8259A gives vectors from 8 on and lets IRQ 0 through; channel 0 of the 8254 (mode 2) waits for its two bytes."""
+
+
+TIMER_ONLY = timer_only(8)

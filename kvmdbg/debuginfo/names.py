@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -84,13 +84,18 @@ def _functions(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:
         yield Definition(origin.name, f"{static}{declared};", origin.file, origin.line, block.entry + base)
 
 
+def _each_once(entries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The entries by their longest names."""
+    seen: set[int] = set()
+    for name, die in sorted(entries.items(), key=lambda one: -len(one[0])):
+        if die.offset not in seen:
+            seen.add(die.offset)
+            yield name, die
+
+
 def _variables(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:
     info = DebugInfo.of(dwarf)
-    seen: set[int] = set()
-    for name, die in sorted(info.reader.unit(unit).variables.items(), key=lambda one: -len(one[0])):
-        if die.offset in seen:
-            continue
-        seen.add(die.offset)
+    for name, die in _each_once(info.reader.unit(unit).variables):
         found = info.reader.variable(unit, die)
         if found is None:
             continue
@@ -105,11 +110,7 @@ def _variables(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:
 
 def _types(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:
     info = DebugInfo.of(dwarf)
-    seen: set[int] = set()
-    for name, die in sorted(info.reader.unit(unit).types.items(), key=lambda one: -len(one[0])):
-        if die.offset in seen:
-            continue
-        seen.add(die.offset)
+    for name, die in _each_once(info.reader.unit(unit).types):
         file, line = _where(dwarf, unit, die)
         if die.tag == "DW_TAG_typedef":
             target = info.reader.type_of(die.get_DIE_from_attribute("DW_AT_type")) if _has_type(die) else None

@@ -137,7 +137,7 @@ class Progress:
         The hlt is over then, but the interrupt has not come in.
         """
         runner, vm = self._runner, self._guest.machine.vm
-        while not self._guest.world.stopping:
+        while not self._guest.world.stopping and runner.mp_state() == abi.KVM_MP_STATE_HALTED:
             runner.kick()
             with suppress(InterruptedError):
                 runner.vcpu.run()  # where KVM brings in what its local APIC's timer has left to be done

@@ -11,6 +11,7 @@ from kvmdbg.core.session import Session
 from kvmdbg.engine.stops import BreakpointStop, HaltedStop, Stop, WatchpointStop
 from kvmdbg.pytest_plugin import Guests
 from tests.core.long_mode_handler import with_handler
+from tests.interrupt_controllers import timer_only
 
 pytestmark = pytest.mark.kvm
 
@@ -406,18 +407,7 @@ TICK_WITH_ITS_STACK_ELSEWHERE = """
     lidt [idtr]
     mov ax, 0x18
     ltr ax
-    mov al, 0x11
-    out 0x20, al
-    mov al, 0x20
-    out 0x21, al
-    mov al, 4
-    out 0x21, al
-    mov al, 1
-    out 0x21, al
-    mov al, 0xfe
-    out 0x21, al
-    mov al, 0x34
-    out 0x43, al
+    {timer}
     xor eax, eax
     out 0x40, al
     mov al, 0x40
@@ -456,7 +446,7 @@ idt: .skip 14 * 16
 @pytest.mark.parametrize("between", ["out 0x80, al", ""], ids=["an exit", "no exit"])
 def test_a_tick_on_a_stack_that_came_to_a_guarded_page(kvm_guest: Guests, between: str, irqchip: str) -> None:
     """#PF has a stack of its own: KVM may deliver it in the place of a tick whose frame cannot be pushed."""
-    asm = TICK_WITH_ITS_STACK_ELSEWHERE.format(between=between)
+    asm = TICK_WITH_ITS_STACK_ELSEWHERE.format(timer=timer_only(0x20), between=between)
     dbg = kvm_guest(asm=asm, mode="long", irqchip=irqchip, memory="4M")
     for place in range(0x7000, 0x7050, 0x10):  # from the fifth on no debug register holds them
         dbg.break_at(place)
