@@ -50,8 +50,10 @@ def _variables(dbg: Interpreter, which: str, *, parameters: bool) -> Result:
     chosen = chosen_by(which)
     variables = dbg.session.c_variables
     if variables.function() is None:
-        told = "Nothing is known of the function at pc: it has no debug information (compile with -g)."
-        return Message("\n".join((told, *(f"{one}." for one in dbg.session.files.missing))))
+        missing = dbg.session.files.missing
+        told = "Nothing is known of the function at pc: it has no debug information"
+        told += "." if missing else " (compile with -g)."
+        return Message("\n".join((told, *(f"{one}." for one in missing))))
     found = [one for one in variables.visible(parameters=parameters) if chosen.takes(one.name, one.type.name)]
     style = style_of(dbg)
     rows = tuple((one.name, variables.value(one, style), one.type.name) for one in found)

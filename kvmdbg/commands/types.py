@@ -31,9 +31,8 @@ def _type_of(dbg: Interpreter, text: str) -> tuple[CType, bool]:
         symbol = dbg.session.symbols.lookup(text)
         if symbol is None:
             raise UsageError(f"no variable and no type is called {text!r}")
-        raise UsageError(
-            f"'{text}' is a symbol whose type is not known: compile with -g, or give a type: (char)*{text}"
-        )
+        why = "; ".join(dbg.session.files.missing) or "compile with -g"
+        raise UsageError(f"'{text}' is a symbol whose type is not known: {why}, or give a type: (char)*{text}")
     return dbg.session.type_of(text), False
 
 

@@ -206,34 +206,47 @@ PACKED = {
 """The numbers of sections in the index of a package, by its version."""
 
 
-def packed_sections(elf: Any, signature: int) -> dict[str, bytes] | None:
-    """The sections of one unit of a package (.dwp), None where it has none with this signature."""
-    whole = split_sections(elf)
-    index = elf.get_section_by_name(".debug_cu_index")
-    if index is None:
-        return None
-    data = index.data()
-    word = [int.from_bytes(data[at : at + 4], "little") for at in range(0, 16, 4)]
-    version, columns, units, slots = word[0] & 0xFFFF, word[1], word[2], word[3]
-    if version not in PACKED:
-        return None
-    for slot in range(slots):
-        at = 16 + 8 * slot
-        row = int.from_bytes(data[16 + 8 * slots + 4 * slot : 20 + 8 * slots + 4 * slot], "little")
-        if row and int.from_bytes(data[at : at + 8], "little") == signature:
-            break
-    else:
-        return None
-    table = 16 + 12 * slots
+class Package:
+    """The units that were split from a program, together in one file (.dwp)."""
 
-    def cell(number: int) -> int:
-        return int.from_bytes(data[table + 4 * number : table + 4 * number + 4], "little")
+    def __init__(self, path: str, elf: Any) -> None:
+        """ValueError where it is damaged."""
+        self.path = path
+        self._whole = split_sections(elf)
+        index = elf.get_section_by_name(".debug_cu_index")
+        self._index: bytes = index.data() if index is not None else b""
+        self._version = self._number(0) & 0xFFFF
+        self._columns, self._units, self._slots = self._number(4), self._number(8), self._number(12)
+        self._table = 16 + 12 * self._slots
+        if len(self._index) < self._table + 4 * self._columns * (2 * self._units + 1):
+            raise ValueError(f"its index is said to have {self._slots:,} places and {self._units:,} units")
 
-    found = {"debug_str": whole.get("debug_str", b"")}
-    for column in range(columns):
-        name = PACKED[version].get(cell(column))
-        if name is not None:
-            start = cell(columns * row + column)
-            size = cell(columns * (units + row) + column)
-            found[name] = whole.get(name, b"")[start : start + size]
-    return found
+    def _number(self, at: int) -> int:
+        return int.from_bytes(self._index[at : at + 4], "little")
+
+    def _cell(self, number: int) -> int:
+        return self._number(self._table + 4 * number)
+
+    def sections(self, signature: int) -> dict[str, bytes] | None:
+        """The sections of one unit, None where it has none with this signature."""
+        names = PACKED.get(self._version)
+        row = self._row(signature)
+        if names is None or not row:
+            return None
+        found = {"debug_str": self._whole.get("debug_str", b"")}
+        for column in range(self._columns):
+            name = names.get(self._cell(column))
+            if name is not None:
+                start = self._cell(self._columns * row + column)
+                size = self._cell(self._columns * (self._units + row) + column)
+                found[name] = self._whole.get(name, b"")[start : start + size]
+        return found
+
+    def _row(self, signature: int) -> int:
+        """A unit's row in the tables of places and sizes; 0 for none."""
+        wanted = signature.to_bytes(8, "little")
+        for slot in range(self._slots):
+            row = self._number(16 + 8 * self._slots + 4 * slot)
+            if row and self._index[16 + 8 * slot : 24 + 8 * slot] == wanted:
+                return row
+        return 0

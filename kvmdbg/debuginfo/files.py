@@ -38,7 +38,7 @@ class DebugFiles:
 
         found = []
         for path, base in self.placed:
-            with suppress(LoadError):  # one that is damaged has none
+            with suppress(LoadError):  # one that is damaged has none: ``missing`` tells of it
                 for dwarf in linked(path).parts:
                     dwarf.progress = self.progress
                     found.append((dwarf, base))
@@ -52,13 +52,17 @@ class DebugFiles:
 
     @property
     def missing(self) -> list[str]:
-        """What these files say to be in others that are not there, a sentence each."""
+        """What these files say to be in others that are not there, and what of them is damaged, a sentence each."""
         from kvmdbg.debuginfo.linked import linked
 
         found: list[str] = []
         for path in dict.fromkeys((str(self._image.path), *self.paths)):
-            with suppress(LoadError):
+            try:
                 found += linked(path).missing
+                for dwarf in linked(path).parts:
+                    dwarf.units()
+            except LoadError as error:
+                found.append(str(error))
         return found
 
     @property

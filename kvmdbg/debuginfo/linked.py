@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import zlib
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmdbg.debuginfo.dwarf import Dwarf, Unit, build_id, check_packed, damage, text
 from kvmdbg.errors import LoadError
 from kvmdbg.record import record
+
+if TYPE_CHECKING:
+    from kvmdbg.debuginfo.elf_dwarf import Package
 
 DEBUG_FOLDERS = ["/usr/lib/debug"]
 """Where the debug information of installed programs is."""
@@ -193,12 +196,17 @@ def _with_parts(main: Dwarf, missing: list[str]) -> tuple[Dwarf, ...]:
         return (main,)
     parts = [main]
     with suppress(LoadError):
+        package = _package(main, missing)
         for unit in main.units():
             top = main.die(unit)[1]
             name = text(top, "DW_AT_dwo_name") or text(top, "DW_AT_GNU_dwo_name")
             if not name:
                 continue
-            part = _split(main, unit, name)
+            try:
+                part = _split(main, unit, name, package)
+            except LoadError as error:
+                missing.append(str(error))
+                continue
             if part is None:
                 missing.append(
                     f"{main.path}: the debug information of {unit.name or name} is in {name}, which is not there"
@@ -208,28 +216,44 @@ def _with_parts(main: Dwarf, missing: list[str]) -> tuple[Dwarf, ...]:
     return tuple(parts)
 
 
-def _split(main: Dwarf, unit: Unit, name: str) -> Dwarf | None:
+def _package(main: Dwarf, missing: list[str]) -> Package | None:
+    """The package beside a file, None where there is none, or a damaged one."""
+    from elftools.elf.elffile import ELFFile
+
+    from kvmdbg.debuginfo.elf_dwarf import Package
+
+    path = f"{main.path}.dwp"
+    with suppress(OSError), open(path, "rb") as file:
+        try:
+            with damage(path, "debug information"):
+                check_packed(path, elf := ELFFile(file))
+                return Package(path, elf)
+        except LoadError as error:
+            missing.append(str(error))
+    return None
+
+
+def _split(main: Dwarf, unit: Unit, name: str, package: Package | None) -> Dwarf | None:
     """What was split from a unit."""
     from elftools.elf.elffile import ELFFile
 
-    from kvmdbg.debuginfo.elf_dwarf import packed_sections, split_sections
+    from kvmdbg.debuginfo.elf_dwarf import split_sections
 
     cu, top = main.die(unit)
     identity = cu.header.get("dwo_id")
     if identity is None and "DW_AT_GNU_dwo_id" in top.attributes:
         identity = top.attributes["DW_AT_GNU_dwo_id"].value
     folder = os.path.dirname(os.path.abspath(main.path))
-    package = f"{main.path}.dwp"
-    with suppress(OSError), open(package, "rb") as file:
-        sections = packed_sections(ELFFile(file), identity or 0)
-        if sections is not None:
-            return main.split(package, sections, unit, cu)
+    sections = package.sections(identity or 0) if package is not None else None
+    if package is not None and sections is not None:
+        return main.split(package.path, sections, unit, cu)
     for path in (
         os.path.join(unit.folder, name),
         os.path.join(folder, name),
         os.path.join(folder, os.path.basename(name)),
     ):
         with suppress(OSError), open(path, "rb") as file:
-            check_packed(path, elf := ELFFile(file))
-            return main.split(path, split_sections(elf), unit, cu)
+            with damage(path, "debug information"):
+                check_packed(path, elf := ELFFile(file))
+                return main.split(path, split_sections(elf), unit, cu)
     return None

@@ -30,7 +30,7 @@ class Definition:
 
 @record
 class Defined:
-    """What was found, and a sentence on each file that is damaged: the rest of it was read."""
+    """What was found, and a sentence on each file that is damaged, whose rest was read, or not there."""
 
     found: list[Definition]
     damaged: list[str]
@@ -66,7 +66,7 @@ def _read(files: DebugFiles, what: str, of_unit: Callable[[Dwarf, Unit, int], It
                     found += of_unit(dwarf, unit, base)
             except LoadError as error:
                 damaged.setdefault(dwarf.path, str(error))
-    return Defined(found, list(damaged.values()))
+    return Defined(found, list(dict.fromkeys([*damaged.values(), *files.missing])))
 
 
 def _functions(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:

@@ -210,3 +210,78 @@ def test_one_damaged_unit_does_not_hide_the_names_of_others(tmp_path: Path) -> N
             told = "\n".join(result.plain() for result in Interpreter(session).execute(line))
             assert word in told
             assert f"{path}: its debug information is damaged (KeyError: 127)." in told, line
+
+
+def in_a_package(folder: Path) -> Path:
+    """A program whose debug information is in a package (.dwp) alone."""
+    (folder / "a.c").write_text(C)
+    split = ["-g", "-gsplit-dwarf", "-gdwarf-4"]  # binutils' dwp knows no other version
+    subprocess.run(["gcc", *FLAGS, *split, "a.c", "-o", "a.elf"], check=True, cwd=folder)
+    subprocess.run(["dwp", "-e", "a.elf", "-o", "a.elf.dwp"], check=True, cwd=folder)
+    for one in folder.glob("*.dwo"):
+        one.unlink()
+    return folder / "a.elf"
+
+
+def section_at(path: Path, name: str) -> tuple[int, int]:
+    """Where a section's header and its data begin in a file."""
+    with path.open("rb") as file:
+        elf = ELFFile(file)
+        number = next(n for n, one in enumerate(elf.iter_sections()) if one.name == name)
+        return elf["e_shoff"] + number * elf["e_shentsize"], elf.get_section(number)["sh_offset"]
+
+
+def said(path: Path, *lines: str) -> str:
+    with kvmdbg.open(path) as session:
+        dbg = Interpreter(session)
+        return "\n".join(one.plain() for line in lines for one in dbg.execute(line))
+
+
+def test_a_package_that_is_said_to_unpack_to_much(tmp_path: Path) -> None:
+    path = in_a_package(tmp_path)
+    package = Path(f"{path}.dwp")
+    (tmp_path / "section").write_bytes(struct.pack("<IIQQ", 1, 0, 1 << 27, 1) + zlib.compress(bytes(1 << 27), 1))
+    subprocess.run(["objcopy", "--update-section", f".debug_str.dwo={tmp_path}/section", package], check=True)
+    data = bytearray(package.read_bytes())
+    data[section_at(package, ".debug_str.dwo")[0] + 9] |= 0x08  # SHF_COMPRESSED
+    package.write_bytes(data)
+    takes_little(path, path.read_bytes())
+    assert "a.elf.dwp: its section .debug_str.dwo is said to unpack to 134,217,728 bytes" in said(
+        path, "info functions"
+    )
+
+
+def test_a_package_whose_index_is_said_to_be_endless(tmp_path: Path) -> None:
+    path = in_a_package(tmp_path)
+    package = Path(f"{path}.dwp")
+    data = bytearray(package.read_bytes())
+    at = section_at(package, ".debug_cu_index")[1] + 12
+    data[at : at + 4] = b"\xff" * 4
+    package.write_bytes(data)
+    assert "its index is said to have 4,294,967,295 places" in said(path, "info functions")
+
+
+@pytest.mark.parametrize("name", [".debug_abbrev.dwo", ".debug_info.dwo"])
+def test_damage_is_named_where_nothing_is_known(tmp_path: Path, name: str) -> None:
+    path = in_a_package(tmp_path)
+    package = Path(f"{path}.dwp")
+    data = bytearray(package.read_bytes())
+    at = section_at(package, name)[1]
+    data[at : at + 40] = b"\xff" * 40
+    package.write_bytes(data)
+    assert "a.elf.dwp: its debug information is damaged" in said(path, "info source")
+
+
+def test_damage_is_named_instead_of_a_missing_option(whole: Path, tmp_path: Path) -> None:
+    data = bytearray(whole.read_bytes())
+    header = section_at(whole, ".debug_str")[0]
+    data[header + 4 : header + 16] = struct.pack("<IQ", 8, 0)  # SHT_NOBITS, not compressed
+    data[header + 32 : header + 40] = struct.pack("<Q", 1 << 40)
+    path = tmp_path / "a.elf"
+    path.write_bytes(data)
+    damage = f"{path}: its section .debug_str is said to unpack to"
+    for line in ("info functions zz", "info types", "info locals", "info source", "info sources"):
+        told = said(path, "break outer", "run", line)
+        assert damage in told and "compile with -g" not in told, line
+    with pytest.raises(KvmdbgError, match=f"'nodes' is a symbol whose type is not known: {damage}"):
+        said(path, "ptype nodes")
