@@ -260,7 +260,10 @@ def finish(dbg: Interpreter) -> None:
         from kvmdbg.language.floats import Extended
         from kvmdbg.language.types import raw_of
 
-        data = returned_value(dbg.session, returns)
+        try:
+            data = returned_value(dbg.session, returns)
+        except UsageError as error:
+            return Message(f"Value returned: {error}.")
         shown = dbg.session.c_variables.show(returns, data)
         value = raw_of(data, returns)
         number = dbg.session.add_to_history(value, returns)

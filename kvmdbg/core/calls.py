@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kvmdbg.debuginfo.calling import Registers, passing, result, result_in_memory
+from kvmdbg.debuginfo.calling import WIDEST, Registers, is_by_options, passing, result, result_in_memory
 from kvmdbg.engine import stops
 from kvmdbg.errors import KvmdbgError, MemoryFault, UsageError
 
@@ -17,13 +17,15 @@ RED_ZONE = 128
 """Bytes below the stack pointer that a function of 64-bit code may use (System V ABI, AMD64, 3.2.2)."""
 LONGEST = 20.0
 """Seconds that a call may take."""
+CR4_OSFXSR, CR4_OSXSAVE = 1 << 9, 1 << 18
 BEFORE = "before-call"
 """The name of the snapshot to go back to when a call did not return."""
 
 
 def returned_value(session: Parts, type: CType) -> bytes:
-    """The bytes of what a function of this type has just returned on the selected vCPU. MemoryFault."""
+    """The bytes of what a function of this type has just returned on the selected vCPU. MemoryFault, UsageError."""
     regs = session.regs
+    _require_one_way(session, type)
     area = session.state_of.fpu()
     found = result(
         type, session.vcpu.mode.bits,
@@ -33,6 +35,21 @@ def returned_value(session: Parts, type: CType) -> bytes:
         ),
     )  # fmt: skip
     return session.memory.read(found, type.size) if isinstance(found, int) else found
+
+
+def _require_one_way(session: Parts, type: CType) -> None:
+    """UsageError where a value may be in vector registers or in memory: the code has been compiled for either.
+
+    It is in memory while the guest has not enabled these registers.
+    """
+    bits = session.vcpu.mode.bits
+    enabled = CR4_OSXSAVE if bits == 64 else CR4_OSFXSR
+    if session.regs.get("cr4") & enabled and is_by_options(type, bits):
+        options = "-mavx" if bits == 64 else "-msse"
+        raise UsageError(
+            f"where functions have a {type.name} is up to how they were compiled (with {options} or without), which "
+            "is not known here"
+        )
 
 
 class Calls:
@@ -55,6 +72,8 @@ class Calls:
         """
         session = self._session
         session.control.require_stopped()
+        for one in (type, *(one for one, _ in arguments)):
+            _require_one_way(session, one)
         if self.calling:
             raise UsageError("a function of the guest cannot be called while another is")
         control, frames = session.control, session.frames
@@ -127,7 +146,7 @@ class Calls:
             sp &= -16
             result_at = push(bytes(-(-type.size // 16) * 16))
         passed = passing(given, bits, result_at)
-        sp = (sp & -16) - (-len(passed.stack) % 16)
+        sp = (sp & -WIDEST) - (-len(passed.stack) % WIDEST)
         push(passed.stack)
         back = self._return_place()
         code_base = 0 if bits == 64 else regs.get("cs_base")

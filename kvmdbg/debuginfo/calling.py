@@ -21,7 +21,9 @@ INTEGERS_64 = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 VECTORS_64 = 8
 """XMM registers that take arguments."""
 STACK_ALIGNMENT = 16
-"""Of the stack's arguments in 64-bit code, and of those among them whose types ask for it."""
+"""Of the stack's arguments in 64-bit code, and of those among them whose types ask for it, at least."""
+WIDEST = 64
+"""That of the widest vectors."""
 
 
 def classes(type: CType) -> list[str]:
@@ -41,6 +43,11 @@ def classes(type: CType) -> list[str]:
     if X87 in found and type.kind in COMPOUND and found != [X87, X87]:
         return [MEMORY]
     return found
+
+
+def is_by_options(type: CType, bits: int) -> bool:
+    """Whether the compiler's options (-msse, -mavx) say how a value is passed: in vector registers, or in memory."""
+    return any(one.is_vector and (bits != 64 or one.size > 16) for _, one in _leaves(type))
 
 
 def _merged(known: str, one: str) -> str:
@@ -159,6 +166,8 @@ def passing(arguments: list[tuple[CType, bytes]], bits: int, result_at: int | No
     if bits != 64:
         stack = b"" if result_at is None else result_at.to_bytes(4, "little")
         for type, data in arguments:
+            aligned = [one.size for _, one in _leaves(type) if one.size >= 16 and (one.is_vector or one.is_quad)]
+            stack += bytes(-len(stack) % max(aligned, default=4))
             stack += data.ljust(-(-max(type.size, len(data)) // 4) * 4, b"\0")
         return Passed({}, stack)
     integers, vectors = list(INTEGERS_64), [f"xmm{number}" for number in range(VECTORS_64)]
@@ -171,8 +180,9 @@ def passing(arguments: list[tuple[CType, bytes]], bits: int, result_at: int | No
         wanted = found.count(INTEGER), found.count(SSE)
         fits = wanted[0] <= len(integers) and wanted[1] <= len(vectors)
         if found[0] in (MEMORY, X87) or not fits:
-            if abi(8).alignment(type) >= STACK_ALIGNMENT and not type.size % STACK_ALIGNMENT:  # not packed
-                stack += bytes(-len(stack) % STACK_ALIGNMENT)
+            alignment = abi(8).alignment(type)
+            if alignment >= STACK_ALIGNMENT and not type.size % STACK_ALIGNMENT:  # not packed
+                stack += bytes(-len(stack) % min(alignment, WIDEST))
             stack += data.ljust(-(-len(data) // 8) * 8, b"\0")
             continue
         for one, width in _in_registers(found):

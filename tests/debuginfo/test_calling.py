@@ -6,7 +6,18 @@ import struct
 
 import pytest
 
-from kvmdbg.debuginfo.calling import INTEGER, MEMORY, SSE, SSE_UP, X87, Registers, classes, passing, result
+from kvmdbg.debuginfo.calling import (
+    INTEGER,
+    MEMORY,
+    SSE,
+    SSE_UP,
+    X87,
+    Registers,
+    classes,
+    is_by_options,
+    passing,
+    result,
+)  # fmt: skip
 from kvmdbg.language.ctype import CType, Member, array_of, complex_of
 
 INT, LONG, CHAR = CType("int", "int", 4), CType("int", "long", 8), CType("char", "char", 1)
@@ -176,3 +187,19 @@ def test_structures_that_no_compiler_makes() -> None:
     many = CType("struct", "struct s", 8)
     many.members += [Member("none", array_of(nothing, 1 << 60), 0), Member("one", LONG, 0)]
     assert classes(many) == [INTEGER]
+
+
+def test_vectors_on_the_stack() -> None:
+    """Without -msse 32-bit code has them in memory, aligned as they are wide; so has 64-bit code the wide ones."""
+    four, eight, data = vector(INT, 4), vector(INT, 8), bytes(range(32))
+    assert passing([(INT, bytes(4)), (four, data[:16])], 32, None).stack == bytes(16) + data[:16]
+    assert passing([(INT, bytes(4)), (compound(eight), data)], 32, None).stack == bytes(32) + data
+    assert passing([(INT, bytes(4)), (vector(INT, 2), data[:8])], 32, None).stack == bytes(4) + data[:8]
+    six = [(LONG, bytes(8))] * 6
+    assert passing([*six, (LONG, b"\1" * 8), (eight, data)], 64, None).stack == b"\1" * 8 + bytes(24) + data
+
+
+def test_what_is_up_to_the_options_of_the_compiler() -> None:
+    four, eight = vector(INT, 4), vector(INT, 8)
+    assert [is_by_options(one, 32) for one in (four, compound(INT, four), vector(INT, 2), INT)] == [True] * 3 + [False]
+    assert [is_by_options(one, 64) for one in (eight, compound(eight), four, INT)] == [True] * 2 + [False] * 2

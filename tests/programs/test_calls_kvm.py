@@ -8,7 +8,7 @@ import pytest
 
 import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.errors import KvmdbgError
+from kvmdbg.errors import KvmdbgError, UsageError
 from tests.programs import build
 from tests.programs.conftest import Debugger, Open
 
@@ -156,3 +156,21 @@ def test_vectors_are_passed_and_returned_in_registers(tmp_path: Path) -> None:
         for line, wanted in expected.items():
             said = "\n".join(one.plain(200) for one in interpreter.execute(f"print {line}"))
             assert (line, said.partition(" = ")[2]) == (line, wanted)
+
+
+def test_vectors_of_which_nobody_knows_where_they_are(tmp_path: Path) -> None:
+    """32-bit code has them in memory or in XMM registers, as it was compiled; in memory where there are none."""
+    made = build(tmp_path, "vectors.c", bits=32, flags="-mno-sse")
+    with kvmdbg.open(made, memory="16M") as session:
+        session.break_at("kmain")
+        session.run(timeout=5)
+        assert session.evaluate("between(1, lanes, 2)").value == 1042
+        session.regs.cr4 |= 1 << 9  # OSFXSR
+        for text in ("sum(lanes)", "twice(lanes)", "in_wrapped(wrapped)"):
+            with pytest.raises(UsageError, match=r"is up to how they were compiled .with -msse or without."):
+                session.evaluate(text)
+        interpreter = Interpreter(session)
+        said = "\n".join(
+            one.plain(200) for line in ("tbreak twice", "continue", "finish") for one in interpreter.execute(line)
+        )
+        assert "Value returned: where functions have a four is up to how they were compiled" in said

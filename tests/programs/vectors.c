@@ -15,4 +15,4 @@ int many(four a, four b, four c, four d, four e, four f, four g, four h, int x, 
 int in_wrapped(struct wrapped w) { return w.v[0] * 10 + w.v[3]; }
 struct wrapped wrap(int a) { return (struct wrapped){{a, a + 1, a + 2, a + 3}}; }
 struct mixed more(struct mixed m) { m.a *= 2; m.b++; return m; }
-void kmain(void) {}
+void kmain(void) { lanes = twice(lanes); }
