@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from kvmdbg.language.functions import function as function
     from kvmdbg.loaders.registry import loader as loader
 
+    __version__: str
+
 __all__ = ["SWALLOW", "KvmdbgError", "Session", "Stop", "command", "device", "function", "loader", "open"]
 
 
@@ -47,6 +49,10 @@ def __getattr__(name: str) -> Any:
         from kvmdbg.errors import KvmdbgError
 
         return KvmdbgError
+    if name == "__version__":
+        from kvmdbg.version import VERSION
+
+        return VERSION
     if name in _DECORATORS:
         import importlib
 

@@ -69,6 +69,7 @@ for name in {wanted!r}:
 
 def test_what_needs_no_guest() -> None:
     assert ran("--version") == f"kvmdbg {VERSION}\n"
+    assert ran("-c", "import kvmdbg; print(kvmdbg.__version__)") == f"{VERSION}\n"
     assert ran("--help").startswith("usage: kvmdbg")
     assert ran("demo", "--list").startswith("hello ")
     doctor = elsewhere("--doctor")

@@ -42,7 +42,7 @@ def _enter(m: Maker, stack: int, flags: int) -> Block:
         return [*frame, *to, m.far_return(), "user:"]
     if m.mode == "long":
         msrs = [f"mov ecx, {EFER:#x}", "rdmsr", "or eax, 1", "wrmsr", *_wrmsr(STAR, "0", 0x20 << 16 | CODE)]
-        to_user = ["mov ecx, {user}", f"mov r11d, {flags:#x}", "db 480f07", "user:", "mov r11d, 0"]
+        to_user = ["mov ecx, {user}", f"mov r11d, {flags & ~0x200:#x}", "db 480f07", "user:", "mov r11d, 0"]
         return [*msrs, *to_user, f"mov rsp, {stack:#x}"]
     return [*_wrmsr(SYSENTER_CS, "0x18"), "mov edx, {user}", f"mov ecx, {stack:#x}", "db 0f35", "user:"]
 
