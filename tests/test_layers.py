@@ -68,7 +68,7 @@ MAY_IMPORT = {
         "kvmdbg.lockstep": "core engine kvm x86 errors printable record standard_files",
         "kvmdbg.cli": "check completions demo doctor lockstep api batch script plugins ui devices commands gdb_target "
         "gdbstub core engine x86 ending errors error_log numbers printable record standard_files version",
-        "kvmdbg": "api commands core engine devices errors language loaders",
+        "kvmdbg": "api commands core engine devices errors language loaders version",
         "kvmdbg.__main__": "cli",
     }.items()
 }
