@@ -48,6 +48,8 @@ class PlacesType(NumbersType):
         if match is None:
             return super().parse(text, pos, dbg)
         owner, low, high = (counted(one) for one in (match[1], match[2], match[3] or match[2]))
+        if high < low:
+            raise UsageError(f"'{match[0]}' is an inverted range")
         return Later(lambda dbg: [places_of(dbg, owner, number) for number in range(low, high + 1)]), match.end()
 
 

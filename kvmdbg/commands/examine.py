@@ -265,7 +265,7 @@ def hex_dump(dbg: Interpreter, address: int, data: bytes, space: str = "linear")
     example=("disassemble func", "disassemble /r again,+6"),
     guest="--symbols guests/boot16.elf guests/boot16.bin",
     repeat=True,
-    py="dbg.disassemble({start}, count)",
+    py="dbg.disassemble(address, count)",
 )
 def disassemble(
     dbg: Interpreter,

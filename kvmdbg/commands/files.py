@@ -17,7 +17,7 @@ from kvmdbg.loaders.registry import read_file
 
 StartArg = Annotated[Place, AddressType("START")]
 EndArg = Annotated[Place, AddressType("END")]
-BaseArg = Annotated[Place, AddressType("BASE")]
+BaseArg = Annotated[int, NumberType("BASE", least=-(1 << 63))]
 LengthArg = Annotated[int, NumberType("LENGTH", least=1)]
 FromArg = Annotated[int, NumberType("START")]
 ToArg = Annotated[int, NumberType("END")]
@@ -100,6 +100,10 @@ def restore(
     if offset is None:
         raise UsageError("restore needs the ADDRESS where the file's first byte goes")
     data = read_file(file, "file to restore")
+    if data.startswith(b"\x7fELF") and not binary:
+        raise UsageError(
+            f"restore does not load the sections of an ELF file: restore {file} binary ADDRESS writes its bytes"
+        )
     part = data[start : end or len(data)]
     if not part:
         raise UsageError(f"{file}: nothing to restore of its {len(data)} bytes")
@@ -116,13 +120,13 @@ def restore(
     guest="guests/boot16.bin",
     py="dbg.add_symbols({file}, base, replace=True)",
 )
-def symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg | None = None) -> Result:
+def symbol_file(dbg: Interpreter, file: FileArg, base: BaseArg = 0) -> Result:
     """Read symbols from a file, in place of those known; BASE is added to their addresses.
 
     FILE is an ELF file, what nm prints (System.map), a map of GNU ld (-Map) or of nasm ([map symbols]), or a listing
     of nasm (-l), which tells the source lines of a flat image, too.
     """
-    return _symbols_read(dbg.session.add_symbols(file, base.address if base else 0, replace=True), file)
+    return _symbols_read(dbg.session.add_symbols(file, base, replace=True), file)
 
 
 PlacedArg = Annotated[str, RestType("[ADDRESS] [-o OFFSET] [-s SECTION ADDRESS]...", "expression")]

@@ -33,7 +33,7 @@ MoreLines = Callable[[], "str | None"]
 #: Commands within commands (source, macros) go no deeper than this, like gdb's max-user-call-depth.
 DEPTH_LIMIT = 64
 
-_OPENS_BODY = re.compile(r"\s*(commands|define|document|if|while|python|py|pi|python-interactive)\b")
+_FIRST_WORD = re.compile(r"\s*([\w-]+)")
 _NO_COMMANDS = ("document", "python")  # bodies whose lines open no others
 _ENDS_BODY = re.compile(r"\s*end\s*(#.*)?$")
 
@@ -242,16 +242,16 @@ class Interpreter:
                 open_bodies.append(inner)
             lines.append(line.rstrip() if as_it_is else line.strip())
 
-    def needs_body(self, line: str) -> bool:
-        """True when this line is followed by a body that ends with ``end``."""
-        return self.opened_body(line) is not None
-
     def opened_body(self, line: str) -> Command | None:
         """The command of a line that is followed by a body."""
-        if not _OPENS_BODY.match(line):
+        text = self.aliases.expand(line)
+        word = _FIRST_WORD.match(text)
+        if word is None or self.macros.named_by(line.strip()) is not None:
             return None
+        if not any(one.body and name.startswith(word[1]) for name, one in self.registry.names().items()):
+            return None  # soon known, where many lines are looked at
         try:
-            found = self.registry.resolve(self.aliases.expand(line))
+            found = self.registry.resolve(text)
         except KvmdbgError:
             return None
         return found.command if found.command.body and found.command.body_follows(found.rest) else None

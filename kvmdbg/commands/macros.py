@@ -141,14 +141,11 @@ def loop_continue(dbg: Interpreter) -> None:
 
 
 def _branches(dbg: Interpreter, body: list[str]) -> tuple[list[str], list[str]]:
-    depth = 0
-    for at, line in enumerate(body):
-        word = line.split()[0] if line.split() else ""
-        if dbg.needs_body(line):
-            depth += 1
-        elif word == "end":
-            depth -= 1
-        elif word == "else" and depth == 0:
+    numbered = iter(enumerate(body))
+    for at, line in numbered:
+        if (opened := dbg.opened_body(line)) is not None:
+            dbg.read_body(lambda: next(numbered, (0, None))[1], opened)
+        elif line.split()[:1] == ["else"]:
             return body[:at], body[at + 1 :]
     return body, []
 
@@ -157,7 +154,7 @@ def _branches(dbg: Interpreter, body: list[str]) -> tuple[list[str], list[str]]:
 def source(dbg: Interpreter, file: FileArg) -> Iterator[Result]:
     """Run the commands in a file, one a line. It ends at the first error, which names the file and the line."""
     try:
-        text = read_file(file, "command file").decode()
+        text = read_file(file, "command file").decode("utf-8-sig")
     except UnicodeDecodeError:
         raise KvmdbgError(f"cannot read {file}: it is no text") from None
-    yield from dbg.run_lines(text.splitlines(), file)
+    yield from dbg.run_lines(text.split("\n"), file)

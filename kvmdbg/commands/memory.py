@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import zlib
+from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated
 
 from kvmdbg.commands.examine import read
@@ -13,6 +16,7 @@ from kvmdbg.commands.places import Place
 from kvmdbg.commands.pointers import chain, joined
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Message, Result, Table
+from kvmdbg.commands.searching import MOST_FOUND
 from kvmdbg.errors import MemoryFault, UsageError
 
 CountArg = Annotated[int, NumberType("COUNT", least=1)]
@@ -56,19 +60,21 @@ def telescope(dbg: Interpreter, address: AddressArg | None = None, count: CountA
 @command(
     "compare", group="data", example="compare 0x1000 0x1004 8", py="dbg.memory[a:a + size] == dbg.memory[b:b + size]"
 )
-def compare(dbg: Interpreter, first: AddressArg, second: AddressArg, length: LengthArg) -> Result:
-    """Compare two stretches of memory; lists what differs."""
+def compare(dbg: Interpreter, first: AddressArg, second: AddressArg, length: LengthArg) -> Iterator[Result]:
+    """Compare two stretches of memory; lists what differs, of much the beginning."""
     one, two = read(dbg, first, length), read(dbg, second, length)
-    places = [at for at in range(length) if one[at] != two[at]]
-    if not places:
-        return Message(f"{length} bytes are the same.", data={"differences": 0})
+    if one == two:
+        yield Message(f"{length} bytes are the same.", data={"differences": 0})
+        return
+    places = list(islice((at for at in range(length) if one[at] != two[at]), MOST_FOUND))
     rows = tuple(
         (f"+{at:#x}", f"{first.address + at:#x}", f"{one[at]:02x}", f"{second.address + at:#x}", f"{two[at]:02x}")
         for at in places[:256]
     )
-    title = f"{len(places)} of {length} bytes differ"
+    count = sum(map(operator.ne, one, two))
     data = tuple({"offset": at, "first": one[at], "second": two[at]} for at in places)
-    return Table(title, ("Offset", "First", "", "Second", ""), rows, data=data)
+    yield Table("differences", ("Offset", "First", "", "Second", ""), rows, data=data)
+    yield Message(f"{count} of {length} bytes differ.", data={"differences": count})
 
 
 @command(
@@ -82,6 +88,7 @@ def fill(dbg: Interpreter, address: AddressArg, length: LengthArg, pattern: Byte
     values = [dbg.number(word) for word in pattern.replace(",", " ").split()]
     if not values or any(not 0 <= value <= 0xFF for value in values):
         raise UsageError(f"fill: '{pattern}' are no bytes, as in fill 0x5000 16 0xde 0xad")
+    read(dbg, address, length)  # whether it is there, before as many bytes are made
     data = (bytes(values) * (length // len(values) + 1))[:length]
     memory = dbg.session.physical if address.space == "phys" else dbg.session.memory
     memory.write(address.address, data)
@@ -105,11 +112,12 @@ def checksum(dbg: Interpreter, address: AddressArg, length: LengthArg) -> Result
     "strings",
     group="data",
     example=('patch 0x2000 "hello, guest"', "strings 0x2000 0x100"),
-    py="re.findall(rb'[ -~]{4,}', dbg.memory[a:b])",
+    py="re.findall(rb'[ -~]+', dbg.memory[a:b])",
 )
 def strings(dbg: Interpreter, address: AddressArg, length: LengthArg, least: LeastArg = 4) -> Result:
     """List the texts in a stretch of memory: LEAST printable characters or more (ASCII, and UTF-16 little-endian)."""
     data = read(dbg, address, length)
+    least = min(least, length + 1)
     pattern = b"(?:[\x20-\x7e]{%d,})|(?:(?:[\x20-\x7e]\x00){%d,})" % (least, least)
     rows, found = [], []
     for match in re.finditer(pattern, data):

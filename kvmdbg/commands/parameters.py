@@ -412,10 +412,11 @@ def _word_end(text: str, pos: int, commas: bool = True) -> int:
 
 def split_arguments(text: str) -> list[str]:
     """Expressions separated by commas that stand outside of parentheses, brackets and quotes."""
-    found, depth, quote, start = [], 0, "", 0
+    found, depth, quote, start, escaped = [], 0, "", 0, False
     for at, char in enumerate(text):
         if quote:
-            quote = "" if char == quote and text[at - 1] != "\\" else quote
+            quote = "" if char == quote and not escaped else quote
+            escaped = char == "\\" and not escaped
         elif char in "\"'":
             quote = char
         elif char in "([{":

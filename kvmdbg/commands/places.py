@@ -24,8 +24,9 @@ class Place:
 
 def value_place(text: str, value: Value) -> Place:
     """What an evaluated expression means as an address."""
-    space = "phys" if getattr(value, "space", "") == "phys" else "linear"
-    return Place(text, value.value, space)
+    from kvmdbg.core.locations import address_in
+
+    return Place(text, *address_in(value))
 
 
 def location_place(found: Found) -> Place:

@@ -194,7 +194,7 @@ class Dprintfs:
     "dprintf",
     group="breakpoints",
     example=('dprintf *0x1005,"al is %d\\n", $al', "run"),
-    py="@dbg.on.insn({location})",
+    py="@dbg.on.insn(location)",
 )
 def dprintf(dbg: Interpreter, typed: DprintfArg = "") -> Result:
     """Show values in a text each time the guest comes to LOCATION, and let it go on.

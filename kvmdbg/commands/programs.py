@@ -24,5 +24,8 @@ def run_program(dbg: Interpreter, program: str, given: str | None = None) -> Res
         stdout=None if own and sys.stdout.isatty() else subprocess.PIPE,
         stderr=None if own else subprocess.STDOUT,
     )
-    dbg.session.variables["_shell_exitcode"] = done.returncode
+    told = {"_shell_exitcode": done.returncode} if done.returncode >= 0 else {"_shell_exitsignal": -done.returncode}
+    for name in ("_shell_exitcode", "_shell_exitsignal"):
+        dbg.session.variables.pop(name, None)
+    dbg.session.variables.update(told)
     return Text(done.stdout.decode("utf-8", "replace"), raw=True) if done.stdout else None

@@ -71,6 +71,8 @@ def compiled(text: str, kind: str = "exec") -> CodeType:
     """Python code ready to run. UsageError where it is none."""
     try:
         return compile(text, "<python>", kind)
+    except (MemoryError, RecursionError):
+        raise UsageError("python: this is nested too deeply") from None
     except (SyntaxError, ValueError) as error:
         where = f", line {error.lineno}" if isinstance(error, SyntaxError) and "\n" in text else ""
         reason = error.msg if isinstance(error, SyntaxError) else error

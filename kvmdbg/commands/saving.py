@@ -100,7 +100,7 @@ def _details(one: Point) -> Iterator[str]:
         yield f"ignore $bpnum {one.ignore}"
     if one.commands:
         yield "commands $bpnum"
-        yield from (f"  {line}" for line in one.commands)
+        yield from one.commands
         yield "end"
     if not one.enabled:
         yield "disable $bpnum"

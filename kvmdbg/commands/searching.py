@@ -155,12 +155,14 @@ def _pattern(dbg: Interpreter, part: str, size: int | None) -> _Pattern:
         return _Pattern(part[2:-1].encode(WIDE[part[0]], "surrogatepass"))
     value, _, mask = part.partition(" mask ")
     found = dbg.session.evaluate(value)
-    width = size
-    if width is None:
-        width = found.type.size if found.lvalue is not None or part.startswith("(") else _fits(found.value)
+    number, width = found.value, size
+    if width is None and found.data:  # a floating point number, a structure, an array
+        number, width = int.from_bytes(found.data, "little"), len(found.data)
+    elif width is None:
+        width = found.type.size if found.lvalue is not None or part.startswith("(") else _fits(number)
     everything = (1 << 8 * width) - 1
     bits = dbg.number(mask) if mask else everything
-    return _Pattern(*(number.to_bytes(width, "little") for number in (found.value & everything, bits & everything)))
+    return _Pattern(*(one.to_bytes(width, "little") for one in (number & everything, bits & everything)))
 
 
 def _fits(value: int) -> int:

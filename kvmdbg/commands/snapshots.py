@@ -43,9 +43,10 @@ def snapshot_save(dbg: Interpreter, name: NewNameArg) -> Result:
 )
 def snapshot_restore(dbg: Interpreter, name: NameArg) -> Result:
     """Go back to a moment that was saved. Breakpoints, watchpoints and hooks stay as they are."""
+    wanted = dbg.session.snapshots[name]
     with dbg.runs.taken_over():
         dbg.session.interrupt()
-    back = dbg.session.snapshots.restore(name)
+    back = dbg.session.snapshots.restore(wanted)
     dbg.runs.last_stop = None
     dbg.runs.remember_place()
     label = address_label(dbg, back.pc)
@@ -127,10 +128,12 @@ def fork(dbg: Interpreter, count: TimesArg, *, body: list[str]) -> Iterator[Resu
     rows, data = [], []
     try:
         for variant in range(count):
-            session.variables["variant"] = variant
+            session.variables["variant"], before = variant, session.last_stop
             yield from dbg.run_lines(body, f"fork {variant}")
             with dbg.runs.taken_over():
                 stop = session.interrupt()
+            dbg.runs.take_unreported()  # within a breakpoint's commands: the guest is not there any more
+            stop = None if stop is before else stop
             text = stop.describe() if stop is not None else "it did not run"
             rows.append((str(variant), text))
             data.append({"variant": variant, "stop": stop.to_json() if stop is not None else None})

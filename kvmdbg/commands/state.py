@@ -238,25 +238,12 @@ def info_fpu(dbg: Interpreter) -> Result:
     for number in range(8):
         raw = bytes(fpu.fpr[number])[:10]
         used = fpu.ftwx >> ((top + number) & 7) & 1
-        rows.append((f"st{number}", f"{_extended(raw)!r}" if used else "empty", raw[::-1].hex()))
+        rows.append((f"st{number}", floating(int.from_bytes(raw, "little"), 10) if used else "empty", raw[::-1].hex()))
     control = Fields(
         "", {"fcw": f"{fpu.fcw:#06x}", "fsw": f"{fpu.fsw:#06x} (top {top})", "ftw": f"{fpu.ftwx:#04x} (abridged)",
              "mxcsr": f"{fpu.mxcsr:#x}"},
     )  # fmt: skip
     return Group((Table("x87 registers", ("Register", "Value", "Raw"), tuple(rows)), control))
-
-
-def _extended(raw: bytes) -> float:
-    """An 80-bit number as a float (SDM volume 1, 4.2.2)."""
-    mantissa, top = int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:10], "little")
-    sign = -1.0 if top & 0x8000 else 1.0
-    exponent = top & 0x7FFF
-    if exponent == 0x7FFF:
-        return sign * float("inf") if mantissa << 1 & (1 << 64) - 1 == 0 else float("nan")
-    try:
-        return sign * mantissa * 2.0 ** (max(exponent, 1) - 16383 - 63)
-    except OverflowError:
-        return sign * float("inf")
 
 
 ELEMENTS = (

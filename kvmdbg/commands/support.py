@@ -167,7 +167,7 @@ def _unescape(text: str) -> str:
 def shell(dbg: Interpreter, text: ShellArg = "") -> Result | None:
     """Run a command of the system's shell, or the shell itself; `!` does the same.
 
-    Its exit status is kept in $_shell_exitcode.
+    Its exit status is kept in $_shell_exitcode; of one that a signal ended that is in $_shell_exitsignal.
     """
     return run_program(dbg, text or os.environ.get("SHELL", "/bin/sh"))
 

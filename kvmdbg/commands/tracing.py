@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from kvmdbg.commands.exits import exit_kinds
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import ConditionArg, FileArg, FileType, WordType, _word_end
-from kvmdbg.commands.registry import command, skip_space
+from kvmdbg.commands.registry import command, skip_separator, skip_space
 from kvmdbg.commands.results import BarPlot, Group, Message, Result, Table
 from kvmdbg.errors import UsageError
 from kvmdbg.record import record
@@ -33,7 +33,7 @@ class KindsType:
             kind = WordType("KIND", exit_kinds).parse(text, pos, dbg)
             assert kind is not None
             found.append(kind[0])
-            pos = skip_space(text, end)
+            pos = skip_separator(text, end)
         return (tuple(found), pos) if found else None
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:

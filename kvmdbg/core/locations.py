@@ -189,7 +189,10 @@ class Locations:
         return error if "::" not in text and "(" not in text else f"no function is called '{text}'"
 
     def _address(self, text: str, expression: str) -> Found:
-        address, space = address_in(self._contexts.evaluate(expression))
+        value = self._contexts.evaluate(expression)
+        if value.type.is_float and text == expression:
+            raise UsageError(f"{text} is no place: a breakpoint's locations have such numbers, for enable and disable")
+        address, space = address_in(value)
         return Found(text, (self.at(address, space),))
 
     def at(self, address: int, space: str = "linear") -> Location:

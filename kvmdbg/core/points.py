@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from kvmdbg.engine.control import Control
 
 P = TypeVar("P", bound=Point)
+GREATEST = {"port": 0xFFFF, "vector": 0xFF, "index": 0xFFFF_FFFF, "leaf": 0xFFFF_FFFF}
+"""What exits are told apart by, and the greatest number that the CPU has of each."""
 
 
 class Points:
@@ -203,7 +205,12 @@ class Points:
         return end
 
     def _require_catch(self, point: Catchpoint) -> None:
-        """NotSupportedHere where this KVM cannot catch that."""
+        """NotSupportedHere where this KVM cannot catch that; UsageError for a number that no exit can have."""
+        for name, greatest in GREATEST.items():
+            wanted = point.filters.get(name)
+            last = wanted[-1] if isinstance(wanted, range) and wanted else wanted
+            if isinstance(last, int) and not 0 <= last <= greatest:
+                raise UsageError(f"{point.kind}: no {name} is {last:#x}: they go up to {greatest:#x}")
         if point.kind in STEPPED:
             self._control.runner.require_step()
         if {"msr_read", "msr_write"} & set(point.kinds):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 D = TypeVar("D")
 MOST_DESCRIPTORS = 8192
+LAST_MSR = 0xFFFF_FFFF
 
 
 @record
@@ -186,7 +187,7 @@ class State:
         """An MSR of the current vCPU; UsageError where it has none of that index."""
         runner = self._vcpu
         runner.require_stopped()
-        value = runner.call(lambda: runner.vcpu.get_msr(index))
+        value = runner.call(lambda: runner.vcpu.get_msr(index)) if 0 <= index <= LAST_MSR else None
         if value is None:
             raise UsageError(f"this vCPU has no MSR {index:#x}")
         return value
@@ -195,7 +196,8 @@ class State:
         """Write an MSR; UsageError where the vCPU refuses the value."""
         runner = self._vcpu
         runner.require_stopped()
-        if not runner.call(lambda: runner.vcpu.set_msr(index, value & (1 << 64) - 1)):
+        taken = 0 <= index <= LAST_MSR and runner.call(lambda: runner.vcpu.set_msr(index, value & (1 << 64) - 1))
+        if not taken:
             self.msr(index)
             raise UsageError(f"the vCPU does not take {value:#x} for MSR {index:#x}")
         runner.forget()

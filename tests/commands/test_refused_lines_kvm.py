@@ -111,7 +111,7 @@ def test_what_is_drawn_while_typing_changes_nothing(hello: Typist) -> None:
     before = state(hello)
     for line in (f"print {CHANGES}", f"x/4xw {CHANGES} ", "print $port(0x60)", f"while {CHANGES}"):
         tokens(hello.dbg, line)
-        hello.dbg.needs_body(line)
+        hello.dbg.opened_body(line)
         facts(hello.dbg)
         toolbar(hello.dbg, 80)
     assert state(hello) == before

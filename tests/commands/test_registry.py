@@ -254,6 +254,15 @@ def test_every_command_has_its_twin_in_python() -> None:
             assert hasattr(Session, name) or name in given_by_parts, f"{one.name}: {name}"
 
 
+def test_a_twin_in_python_names_what_its_command_takes() -> None:
+    from string import Formatter
+
+    catalogue.load()
+    for one in REGISTRY:
+        named = {name for _, name, _, _ in Formatter().parse(one.py) if name is not None}
+        assert named <= {parameter.name for parameter in one.parameters}, one.name
+
+
 def test_a_line_in_python() -> None:
     catalogue.load()
     command = REGISTRY.get("break")
