@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from kvmdbg.core.session import Session
 from kvmdbg.engine.stops import Stop, WatchpointStop
+from kvmdbg.engine.vcpu_thread import VcpuThread
 from kvmdbg.x86 import operands
 from kvmdbg.x86.disasm import decode
 from kvmdbg.x86.operands import Access
@@ -74,6 +76,12 @@ def _sets_rf(text: str, frame: list[Access], memory: bytes) -> bool:
     return bool(int.from_bytes(memory[at : at + width], "little") & EFLAGS_RF)
 
 
+def _vectors(session: Session, runner: VcpuThread) -> set[int]:
+    """Where the exceptions of real mode lead: a program may have written over its own table."""
+    table = session.physical.read(runner.sregs.idt.base, 32 * 4)
+    return {segment * 16 + offset for offset, segment in struct.iter_unpack("<HH", table)}
+
+
 def trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:
     """Step to the end. NoTrace, Wrong."""
     with in_time(session, 2 * TIME_LIMIT):
@@ -107,7 +115,7 @@ def _trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:
             accesses = _elements(accesses, done, backward, bits)
         own = [(physical(one.linear), physical(one.linear) + one.size) for one in accesses if one.write]
         implicit = [at for at in _changed(memory, after) if not any(start <= at < end for start, end in own)]
-        event = following in entries
+        event = following in entries or (bool(implicit) and bits == 16 and following in _vectors(session, runner))
         if event or (insn is not None and "cmpxchg" in insn.mnemonic):
             certain = False
         else:
