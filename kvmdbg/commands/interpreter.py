@@ -301,7 +301,10 @@ class Interpreter:
     def tell(self, result: Result) -> None:
         """Show what comes by itself, from any thread."""
         if self.log is not None:
-            self.log.write(result)
+            try:
+                self.log.write(result)
+            except KvmdbgError as error:  # nothing of the guest's
+                self.session.listeners.tell_warning(str(error))
         if self.user.on_event is not None:
             self.user.on_event(result)
 

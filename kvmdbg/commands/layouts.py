@@ -60,7 +60,10 @@ NARROW = {
 def parse(text: str) -> Split:
     """The layout that ``text`` describes. UsageError."""
     words = re.findall(r"[{}]|[^\s{}]+", text)
-    found, rest = _parsed(words)
+    try:
+        found, rest = _parsed(words)
+    except RecursionError:
+        raise UsageError("a layout is nested too deeply") from None
     if rest:
         raise UsageError(f"'{rest[0]}' has no {{ before it")
     names = list(found.panes())
@@ -81,7 +84,7 @@ def _parsed(words: list[str]) -> tuple[Split, list[str]]:
             if words[:1] != ["}"]:
                 raise UsageError("a { has no } behind it")
             words = words[1:]
-        if not words or not words[0].isdigit() or not int(words[0]):
+        if not words or not re.fullmatch("[1-9][0-9]{0,8}", words[0]):
             raise UsageError("behind each pane of a layout, and behind each }, stands its weight, a number from 1 on")
         parts.append((part, int(words[0])))
         words = words[1:]

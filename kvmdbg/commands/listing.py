@@ -12,7 +12,7 @@ from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Disassembly, Fields, Group, Message, Result
 from kvmdbg.commands.views import code_lines, segment_offset, source_text
-from kvmdbg.core.locations import Found
+from kvmdbg.core.locations import NUMBER, Found
 from kvmdbg.errors import UsageError
 from kvmdbg.numbers import counted
 
@@ -109,7 +109,7 @@ def _around(dbg: Interpreter, what: str) -> Result:
     locations = dbg.session.locations
     shown = examined(dbg).source
     listed = None if shown is None else shown[2] if what.startswith("+") else shown[1]
-    if what.isdigit() and locations.current_file() is None:
+    if NUMBER.fullmatch(what) and locations.current_file() is None:
         return _instructions(dbg, counted(what))
     found = [one for one in locations.lines(what, listed=listed) if dbg.source_lines(one[0])]
     if not found:

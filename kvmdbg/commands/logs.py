@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Annotated, TextIO
 
 from kvmdbg.commands.interpreter import Interpreter
@@ -31,7 +32,11 @@ class Log:
         """The same results, those that go to the file only left out; an error that ends them is written, too."""
         try:
             for one in results:
-                self.write(one)
+                try:
+                    self.write(one)
+                except KvmdbgError:
+                    yield one  # else it is nowhere
+                    raise
                 if not self._redirect:
                     yield one
         except KvmdbgError as error:
@@ -52,7 +57,9 @@ class Log:
             self._file.write(text)
             self._file.flush()
         except OSError as error:
-            self._dbg.log = None
+            self._dbg.log, self._redirect = None, False
+            with suppress(OSError):
+                self._file.close()
             raise KvmdbgError(f"cannot write {self._file.name}: {error.strerror}; logging is off") from None
         self._ended = text.endswith("\n") if text else self._ended
 

@@ -48,6 +48,10 @@ def vcpu(dbg: Interpreter, number: VcpuArg = None) -> Result:
 )
 def translate(dbg: Interpreter, address: AddressArg) -> Result:
     """Walk the page tables for a linear address: each entry, the page and its rights, the physical address."""
+    if address.space == "phys":
+        raise UsageError(
+            f"translate takes a linear address; info mappings phys:{address.address:#x} shows what maps it"
+        )
     return page_walk(dbg.session.translate(address.address))
 
 

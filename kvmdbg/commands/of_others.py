@@ -71,7 +71,7 @@ class Word:
 
 ALL_MEMORY = "START, +LENGTH"
 """In a line: it is run for each stretch of the guest's memory."""
-_LENGTH = re.compile(r"(?P<place>.+?)\s+(?:[Ll](?P<hex>\??(?:0x)?[0-9a-fA-F`]+)|(?P<count>\d+))$")
+_LENGTH = re.compile(r"(?P<place>.+?)\s+(?:[Ll](?P<hex>\??(?:0x)?[0-9a-fA-F][0-9a-fA-F`]*)|(?P<count>\d{1,18}))$")
 
 
 def _counted(rest: str, count: int) -> tuple[str, int]:
@@ -402,7 +402,7 @@ def lines(line: str, taken: Callable[[str, str], bool], guest: HasMemory) -> lis
     other = found(line, taken)
     if other is None:
         return [line]
-    meant = other[1].line(other[2]).splitlines()
+    meant = other[1].line(other[2]).split("\n")
     if ALL_MEMORY not in meant[0]:
         return meant
     return [meant[0].replace(ALL_MEMORY, f"phys:{one.address:#x}, +{one.size:#x}") for one in guest.slots]

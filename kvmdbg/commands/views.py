@@ -57,7 +57,10 @@ def why_part(dbg: Interpreter, autopsy: Autopsy) -> Group:
     results: list[Result] = [Message("\n".join(account), data={"account": list(autopsy.account)})]
     if autopsy.instructions:
         rows = tuple((f"{at:#x}", address_label(dbg, at), text) for at, text in autopsy.instructions)
-        results.append(Table("last instructions", ("Last instructions", "", ""), rows))
+        data = tuple(
+            {"address": at, "symbol": dbg.session.symbols.format(at), "text": text} for at, text in autopsy.instructions
+        )
+        results.append(Table("last instructions", ("Last instructions", "", ""), rows, data=data))
     if autopsy.exits:
         results.append(Table("last exits", ("Last exits",), tuple((text,) for text in autopsy.exits)))
     return Group(tuple(results))

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from kvmdbg.engine.control import Control
 
 P = TypeVar("P", bound=Point)
-GREATEST = {"port": 0xFFFF, "vector": 0xFF, "index": 0xFFFF_FFFF, "leaf": 0xFFFF_FFFF}
+GREATEST = {"port": 0xFFFF, "vector": 0xFF, "index": 0xFFFF_FFFF, "leaf": 0xFFFF_FFFF, "interrupt": 0xFF,
+            "function": 0xFFFF}  # fmt: skip
 """What exits are told apart by, and the greatest number that the CPU has of each."""
 
 

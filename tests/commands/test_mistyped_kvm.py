@@ -98,12 +98,17 @@ def test_find_takes_values_of_any_type(kernel: Typist, line: str, found: int) ->
         ("handle exception 250 10 nostop", "exception: no vector is 0x103"),
         ("msr 0x100000010", "this vCPU has no MSR 0x100000010"),
         ("msr 0x100000010 1", "this vCPU has no MSR 0x100000010"),
+        ("catch bios 0x1000", "bios: no interrupt is 0x1000"),
+        ("translate phys:0x1000", "translate takes a linear address; info mappings phys:0x1000"),
+        ("tui new-layout wide src ²", "stands its weight, a number from 1 on"),
+        (f"tui new-layout wide {'{' * 3000}", "a layout is nested too deeply"),
+        ("db 0x1000 L`", "'L`' was not understood"),
         (f"restore {GUESTS / 'kernel-O0.elf'} 0x5000", "does not load the sections of an ELF file: restore .* binary"),
     ],
 )
 def test_what_is_nothing_is_refused(kernel: Typist, line: str, why: str) -> None:
     kernel.type("break divide")
-    with pytest.raises(UsageError, match=why):
+    with pytest.raises(KvmdbgError, match=why):
         kernel.type(line)
     assert [one.number for one in kernel.dbg.session.breakpoints] == [1]
 
@@ -125,3 +130,8 @@ def test_a_snapshot_that_is_not_there_leaves_the_guest_running(counter: Typist) 
     with pytest.raises(UsageError, match="there is no snapshot 'nosuch'"):
         counter.type("snapshot restore nosuch")
     assert counter.dbg.session.state == "running"
+
+
+def test_a_digit_that_is_no_number(hello: Typist) -> None:
+    with pytest.raises(KvmdbgError, match="'²' is not expected here"):
+        hello.type("list ²")

@@ -134,6 +134,14 @@ def test_msrs_by_name_and_number(kvm_guest: Guests) -> None:
         typed(dbg, "msr efer 0xf0f0f0f0")
 
 
+def test_the_last_instructions_as_json(kvm_guest: Guests) -> None:
+    dbg = kvm_guest(asm="nop\nud2", mode="long")
+    dbg.run()
+    (why,) = Interpreter(dbg).execute("why")
+    rows = next(one for one in why.to_json()["results"] if one.get("title") == "last instructions")["rows"]
+    assert rows[-1] == {"address": dbg.vcpu.pc, "symbol": dbg.symbols.format(dbg.vcpu.pc), "text": "ud2"}
+
+
 def test_the_fpu(kvm_guest: Guests) -> None:
     dbg = kvm_guest(asm="hlt", mode="long")
     runner = dbg.runner

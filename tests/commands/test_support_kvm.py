@@ -344,6 +344,21 @@ def test_widths_of_panes(hello: Typist) -> None:
         hello.type("winwidth src wide")
 
 
+def test_a_log_that_cannot_be_written_loses_nothing(counter: Typist) -> None:
+    told: list[str] = []
+    counter.dbg.user.on_event = lambda result: told.append(result.plain())
+    counter.type(
+        "trace exits on\nset limit-exits 3\nset logging file /dev/full\nset logging redirect on\nset logging on"
+    )
+    assert counter.type("run") == "Stopped at 0x10004 after 3 exits."
+    assert [one[:24] for one in told] == ["cannot write /dev/full: ", *["0x10002: out port 0x10, "] * 3]
+    counter.type("set logging on")
+    shown: list[str] = []
+    with pytest.raises(KvmdbgError, match="cannot write /dev/full: No space left on device; logging is off"):
+        shown.extend(one.plain() for one in counter.dbg.execute("print 2"))
+    assert shown == ["$1 = 2"]
+
+
 def test_with_one_of_gdbs_settings(hello: Typist) -> None:
     assert "$1 = 2" in hello.type("with verbose on -- print 2")
     with pytest.raises(UsageError, match="stepi goes into"):
