@@ -54,12 +54,19 @@ class Generator:
         """Constants that are no integers, by the names that stand for them."""
         self.reads = False  # whether it reads memory
         self.known: dict[Node, Code] = {}
-        """The temporaries that hold what has been worked out already."""
+        """The temporaries that hold what has been worked out already, and calls of what is separate."""
+        self.functions: list[str] = []
+        """The bodies of what is separate."""
         self._temporaries = 0
 
     def temporary(self) -> str:
         self._temporaries += 1
         return f"t{self._temporaries}"
+
+    def separate(self, text: str) -> str:
+        """Source that calls a function of its own for this."""
+        self.functions.append(text)
+        return f"part{len(self.functions) - 1}()"
 
     def parameter(self, kind: str, name: str, column: int) -> str:
         """The generated function's name for what BINDERS[kind] makes of ``name``."""
@@ -155,6 +162,36 @@ class Node(_Record):
     def truth(self, make: Generator) -> str:
         """Source that is true when the value is not 0."""
         return self.emit(make).text
+
+
+class Separate(Node):
+    """A part that is many operators deep, as a long sum is: a function of its own in the source."""
+
+    operand: Node
+
+    @property
+    def depth(self) -> int:
+        return 1
+
+    def parts(self) -> tuple[Node, ...]:
+        return (self.operand,)
+
+    def emit(self, make: Generator) -> Code:
+        if self not in make.known:
+            found = self.operand.emit(make)
+            make.known[self] = found if found.constant else found._replace(text=make.separate(found.text))
+        return make.known[self]
+
+
+def inner(node: Node) -> list[Node]:
+    """A node and all that it is made of, parts before what they are in."""
+    found, left, seen = [], [node], {node}
+    while left:
+        found.append(one := left.pop())
+        new = [part for part in one.parts() if part not in seen]
+        seen.update(new)
+        left += new
+    return found[::-1]
 
 
 class Number(Node):

@@ -43,6 +43,7 @@ class Declarators(Tokens):
         self.fields = fields
         """Names that mean fields of an event, whatever the user's variables are."""
         self._nesting = 0
+        self._separate = 0
         self._colon = True  # whether a colon here makes seg:off
         self.abi: Abi = abi(scope.long_size if scope is not None else 8)
         self.pointer_size = scope.pointer_size if scope is not None else 0

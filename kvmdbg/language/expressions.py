@@ -161,11 +161,7 @@ class Expression:
         """The ``$names`` that it assigns to, and the type of what it assigns."""
         found: dict[str, CType] = {}
 
-        def look(node: code.Node) -> None:
-            for part in node.parts():
-                look(part)
-            if not isinstance(node, operators.Assign):
-                return
+        def look(node: operators.Assign) -> None:
             whole: code.Node = node.target
             while isinstance(whole, code.Part | code.BitField):
                 whole = whole.whole if isinstance(whole, code.Part) else whole.unit
@@ -173,7 +169,9 @@ class Expression:
             if isinstance(whole, code.Name) and type is not EXACT:
                 found[whole.name] = type
 
-        look(self._node)
+        for node in code.inner(self._node):
+            if isinstance(node, operators.Assign):
+                look(node)
         return found
 
     def check_symbols(self, is_symbol: Callable[[str], bool]) -> None:
@@ -200,6 +198,9 @@ class Program:
 
     def __init__(self, node: code.Node, source: str) -> None:
         make = code.Generator()
+        for part in code.inner(node):
+            if isinstance(part, code.Separate):
+                part.emit(make)
         generated = node.emit(make)
         self._source = source
         self._needs = [(kind, name, column) for (kind, name), (_, column) in make.bound.items()]
@@ -209,12 +210,15 @@ class Program:
         if generated.constant:
             self._constant = generated.low
             return
+        texts = [generated.text, *make.functions]
         parameters = ", ".join(["ctx", "fail", *(parameter for parameter, _ in make.bound.values())])
         lines = [
             f"def make({parameters}):",
-            " from_bytes = int.from_bytes" if "from_bytes" in generated.text else "",
+            " from_bytes = int.from_bytes" if any("from_bytes" in one for one in texts) else "",
             " read = ctx.read" if make.reads else "",
-            f" def expression(): return {generated.text}",
+            " def expression():",
+            *(f"  def part{number}(): return {text}" for number, text in enumerate(make.functions)),
+            f"  return {generated.text}",
             " return expression",
         ]
         self._code = compile("\n".join(lines), "<expression>", "exec")

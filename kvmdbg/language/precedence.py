@@ -26,6 +26,7 @@ _WORDS = {
 }  # fmt: skip
 """Source: ISO C++, 5.5 (alternative tokens)."""
 
+SEPARATE = 200  # parts that are deep by themselves, as those of a sum of 5,000 terms are
 DEPTH = 60  # of operators, so that the generated source stays within what Python's parser takes
 MOST_ELEMENTS = 10000
 """Of an array made by ``@``."""
@@ -277,9 +278,15 @@ class Operators(Declarators):
 
     def _arithmetic(self, op: str, left: Node, right: Node, column: int) -> Node:
         try:
-            return self._checked(operators.arithmetic(op, left, right, column, self.abi))
+            made = self._checked(operators.arithmetic(op, left, right, column, self.abi))
         except elements.Mismatch as error:
             raise self.fail(str(error), column) from None
+        if made.depth < DEPTH // 2 or not made.type.is_number:
+            return made
+        self._separate += 1
+        if self._separate > SEPARATE:
+            raise self.fail("the expression is too long", column)
+        return code.Separate(column=column, type=made.type, space=made.space, operand=made)
 
     def _several(self, node: Node, count: Node, column: int) -> Node:
         """``node@COUNT``: so many of them, from there on, as an array."""

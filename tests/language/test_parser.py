@@ -244,12 +244,23 @@ def test_stop(machine: Machine) -> None:
 
 @pytest.mark.parametrize(
     ("before", "behind", "most"),
-    [("(", ")", 19), ("- ", "", 38), ("1?1:", "", 38), ("$a=", "", 38), ("", "+1", 59)],
+    [("(", ")", 19), ("- ", "", 38), ("1?1:", "", 38), ("$a=", "", 38)],
 )
 def test_how_deep_it_may_be(before: str, behind: str, most: int) -> None:
     parse(before * most + "1" + behind * most)
     with pytest.raises(ExpressionError, match="nested too deeply"):
         parse(before * (most + 1) + "1" + behind * (most + 1))
+
+
+@pytest.mark.parametrize(("term", "value"), [("1", 1), ("$cx", 5), ("($cx-2*2)", 1), ("($v=2)", 2)])
+def test_a_long_sum(term: str, value: int, machine: Machine) -> None:
+    for count in (61, 801, 5000):
+        text = "+".join([term] * count)
+        assert parse(text).bind(machine)() == value * count
+        assert parse(f"0 && {text}").bind(machine)() == 0
+    assert parse("-".join([term] * 801)).bind(machine)() == -799 * value
+    with pytest.raises(ExpressionError, match="the expression is too long"):
+        parse("+".join([term] * 9000))
 
 
 @pytest.mark.parametrize("text", ["(char " + "*" * 5000 + ")1", "sizeof(char " + "(" * 5000 + "*" + ")" * 5001])
