@@ -112,7 +112,9 @@ class Classes(Initialisers):
 
     def _arguments_ahead(self) -> list[CType] | None:
         """The types of the arguments that follow in parentheses, which stay where they are; None for mistakes."""
-        kept = dict(self.__dict__)
+        if self._start in self._ahead:
+            return self._ahead[self._start]
+        kept, start = dict(self.__dict__), self._start
         try:
             self._take()
             given: list[CType] = []
@@ -120,11 +122,12 @@ class Classes(Initialisers):
                 if given:
                     self._expect(",", "after an argument")
                 given.append(self._assignment().type)
-            return given
+            self._ahead[start] = given
         except ExpressionError:
-            return None
+            self._ahead[start] = None
         finally:
             self.__dict__.update(kept)
+        return self._ahead[start]
 
     def _quoted_name(self, column: int) -> Node | None:
         """A name in quotes, as C++'s may need: ``'overloaded(int)'``; None where a character is next."""

@@ -44,6 +44,8 @@ class Declarators(Tokens):
         """Names that mean fields of an event, whatever the user's variables are."""
         self._nesting = 0
         self._separate = 0
+        self._ahead: dict[int, list[CType] | None] = {}
+        """The types of arguments that were looked at, by where their parenthesis is."""
         self._colon = True  # whether a colon here makes seg:off
         self.abi: Abi = abi(scope.long_size if scope is not None else 8)
         self.pointer_size = scope.pointer_size if scope is not None else 0

@@ -10,6 +10,8 @@ import pytest
 import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.errors import KvmdbgError
+from kvmdbg.language import classes
+from kvmdbg.language.overloads import best
 from tests.beside_gdb.sessions import FLAGS, differences, of_gdb, of_kvmdbg
 from tests.beside_gdb.test_sessions_kvm import lines_of
 from tests.e2e.debuggers import GDBS, TIME_SCALE
@@ -84,3 +86,14 @@ def test_what_is_listed(program: Path) -> None:
         shown = "\n".join(said("backtrace"))
         assert "captures::{...}::operator()+" in shown and " here+0x" in shown
         assert "_Z4here" not in shown
+
+
+def test_overloads_in_each_others_arguments(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The arguments are looked at once for their types, and once more: not twice as often with each call around them."""
+    asked = []
+    monkeypatch.setattr(classes, "best", lambda *given: asked.append(given) or best(*given))
+    with kvmdbg.open(program, memory="16M") as session:
+        session.break_at("here")
+        session.run(timeout=20 * TIME_SCALE)
+        assert session.evaluate("over(" * 15 + "1" + ")" * 15).value == 1
+    assert len(asked) < 15 * 15
