@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kvmdbg.debuginfo.calling import WIDEST, Registers, is_by_options, passing, result, result_in_memory
 from kvmdbg.engine import stops
 from kvmdbg.errors import KvmdbgError, MemoryFault, UsageError
+from kvmdbg.language.objects import is_by_reference
 
 if TYPE_CHECKING:
     from kvmdbg.core.parts import Parts
@@ -135,7 +136,7 @@ class Calls:
 
         given = []
         for one, data in arguments:
-            if one.kind == "array" and not one.is_vector:  # a text, or another array: the function gets where it is
+            if (one.kind == "array" and not one.is_vector) or is_by_reference(one):  # it gets where it is
                 sp -= -len(data) % 16
                 at = push(data)
                 given.append((_pointer(word), at.to_bytes(word, "little")))

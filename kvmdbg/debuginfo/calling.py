@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from kvmdbg.language.abi import abi
 from kvmdbg.language.ctype import CType
+from kvmdbg.language.objects import is_by_reference
 from kvmdbg.record import record
 
 INTEGER, SSE, SSE_UP, X87, MEMORY, NONE = "integer", "sse", "sseup", "x87", "memory", ""
@@ -28,7 +29,7 @@ WIDEST = 64
 
 def classes(type: CType) -> list[str]:
     """The class of each eightbyte of a value, on AMD64; [MEMORY] for one that is passed and returned in memory."""
-    if type.size > 16 or not type.size:
+    if type.size > 16 or not type.size or is_by_reference(type):
         return [MEMORY]
     found = [NONE] * ((type.size + 7) // 8)
     for offset, leaf in _leaves(type):

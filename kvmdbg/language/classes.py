@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from kvmdbg.errors import ExpressionError
 from kvmdbg.language import calls, code, operators
 from kvmdbg.language.code import Node
-from kvmdbg.language.ctype import EXACT, U64, CType, Member, Method, Static, integer, pointer
+from kvmdbg.language.ctype import EXACT, U64, CType, Member, Method, Static, array_of, integer, pointer
 from kvmdbg.language.initialisers import Initialisers
 from kvmdbg.language.objects import has_table
 from kvmdbg.language.overloads import Overload, best
@@ -92,15 +92,22 @@ class Classes(Initialisers):
     def _method(self, node: Node, methods: Sequence[Method], column: int) -> Node:
         """A member function of an object: of several of that name the one that takes what follows."""
         chosen = methods[0]
-        if self._is("(") and len(methods) > 1:
+        if len(methods) > 1:
+            if not self._is("("):
+                raise self.fail(
+                    f"of several functions called {chosen.name} the arguments say which one is meant", column
+                )
             given = self._arguments_ahead()
             if given is not None:
                 chosen = best(methods, given) or chosen
-        this = None
+        this: Node | None = None
         if isinstance(node, code.Memory) and not chosen.static:
             start = operators.address_of(node, column, self.pointer_size)
             this = calls.Once(column=column, type=start.type, space=start.space, operand=start)
-        if chosen.virtual and chosen.slot is not None and this is not None and self._is("("):
+        elif not chosen.static:  # what another call has returned: the call puts it on the stack
+            bytes_of = array_of(self.abi.char, node.type.size)
+            this = code.Chars(column=column, type=bytes_of, operand=node)
+        if chosen.virtual and chosen.slot is not None and isinstance(this, calls.Once) and self._is("("):
             table = code.Memory(column=column, type=pointer(U64), address=this, where=LINEAR)
             size = self.pointer_size or 8
             table.type = pointer(pointer(chosen.type, size), size)

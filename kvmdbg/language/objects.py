@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from kvmdbg.errors import KvmdbgError, MemoryFault
-from kvmdbg.language.ctype import CType
+from kvmdbg.language.ctype import CType, Method
 from kvmdbg.record import record
 
 _TABLE = re.compile(r"vtable for (.+)\+\d+")
@@ -34,6 +34,32 @@ def has_table(type: CType) -> bool:
     return any(each.virtual for each in one.methods) or any(
         base.virtual is not None or has_table(base.type) for base in one.bases
     )
+
+
+def is_by_reference(type: CType) -> bool:
+    """Whether functions get where an object of C++ is, and are told where one that they return shall be.
+
+    Source: Itanium C++ ABI, 3.1.1 (non-trivial for the purposes of calls).
+    """
+    one = type.resolved
+    if one.kind == "array" and one.target is not None:
+        return is_by_reference(one.target)
+    if one.language != "c++" or not one.is_structure:
+        return False
+    if has_table(one) or any(_copies(one, each) for each in one.methods):
+        return True
+    return any(is_by_reference(each.type) for each in one.members)
+
+
+def _copies(owner: CType, method: Method) -> bool:
+    """Whether it is a destructor, or a constructor from an object of the class, that the compiler has not made."""
+    name = owner.given.partition("<")[0].rpartition("::")[2]
+    if method.made or method.ending or method.name not in (name, f"~{name}"):
+        return False
+    takes = (method.type.parameters or [])[1:]
+    if method.name[0] == "~":
+        return True
+    return bool(takes) and takes[0].reference and takes[0].target is not None and takes[0].target.resolved.same(owner)
 
 
 class Objects:

@@ -252,14 +252,17 @@ class Printer:
             text = self.member(one, data, "" if one.made else letter, depth + 1, at)
             own.append(f"{one.name} = {text}" if one.name else text)
         own += [self._static_member(type, one, letter, depth + 1) for one in statics if one.before >= len(type.members)]
+        nothing = "" if own or type.statics else "<No data fields>"  # of its own
         if not style.pretty:
-            return "{" + ", ".join([*bases, *own]) + "}"
+            return "{" + ", ".join([*bases, *own, *([nothing] if nothing else [])]) + "}"
         indent = "\n" + " " * (2 + 2 * depth)
-        shown = f"{indent}".join(f"{one}, " for one in bases)
-        if bases and own:
-            shown += f"{indent}members of {type.resolved.given}:{indent}"
-        shown += f",{indent}".join(own)
-        return "{" + indent + shown.removesuffix(", ") + "\n" + " " * (2 * depth) + "}"
+        shown = "".join(f"{indent}{one}, " for one in bases)
+        if nothing:
+            return "{" + shown + nothing + "}"
+        if any(one.name[:1] == "<" and one.type.is_structure for one in type.members) and own:
+            shown += f"{indent}members of {type.resolved.given}:"
+        shown += indent + f",{indent}".join(own) if own else ""
+        return "{" + shown.removesuffix(", ") + "\n" + " " * (2 * depth) + "}"
 
     def _base_class(
         self, type: CType, one: Member, data: bytes, letter: str, depth: int, at: int | None, seen: set[int]

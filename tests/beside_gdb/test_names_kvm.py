@@ -89,7 +89,7 @@ def test_what_is_listed(program: Path) -> None:
 
 
 def test_overloads_in_each_others_arguments(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The arguments are looked at once for their types, and once more: not twice as often with each call around them."""
+    """Arguments are looked at once for their types, and once more: not twice as often with each call."""
     asked = []
     monkeypatch.setattr(classes, "best", lambda *given: asked.append(given) or best(*given))
     with kvmdbg.open(program, memory="16M") as session:
