@@ -23,8 +23,8 @@ from kvmdbg.ui.render import render
 if TYPE_CHECKING:
     from prompt_toolkit import Application
 
-LONGEST_LINE = 4000
-"""An unended line of the guest's is cut after so many characters."""
+LONGEST_SEQUENCE = 256
+"""An escape sequence that goes on for longer is none."""
 BETWEEN_WRITES = 0.05
 """Seconds for which output is gathered while a prompt is shown: it is drawn anew for each write."""
 # Colours of the guest's pass; what moves the cursor or switches modes of the terminal does not.
@@ -33,6 +33,10 @@ _ESCAPES = re.compile(
     r"|\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[0-Z\\^-~]|\x1b"
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
+_BEGUN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)?\Z")
+"""An escape sequence that has not ended."""
+_COLOURS_AND_ENDS = re.compile(r"(\x1b\[[0-9;]*m|\n)")
+_NO_COLOURS = "\x1b[0m"
 
 
 class Guest:
@@ -42,18 +46,46 @@ class Guest:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._color = color
         self._held = ""
+        self._on = ""
+        """What has set the colours that are on."""
 
     def text(self, data: bytes) -> str:
-        """The text of the bytes so far; an escape sequence that has not ended is held back."""
+        """The text of the bytes so far; an escape sequence that has not ended is held back.
+
+        Its colours, which may hide what is written in them, are off at the end of it and of each line: what the
+        terminal shows there may be another's.
+        """
         text = self._held + self._decoder.decode(data)
         self._held = ""
-        start = text.rfind("\x1b")
-        if start >= 0 and len(text) - start < 32 and re.fullmatch(r"\x1b(\[[0-?]*[ -/]*)?", text[start:]):
-            text, self._held = text[:start], text[start:]
-        return _ESCAPES.sub(self._escape, text.replace("\r\n", "\n"))
+        if (begun := _BEGUN.search(text)) is not None and len(begun[0]) < LONGEST_SEQUENCE:
+            text, self._held = text[: begun.start()], begun[0]
+        return self._coloured(_ESCAPES.sub(self._escape, text.replace("\r\n", "\n")))
 
     def _escape(self, match: re.Match[str]) -> str:
-        return match[0] if self._color and match["colour"] is not None else ""
+        is_colour = match["colour"] is not None and len(match[0]) < LONGEST_SEQUENCE
+        return match[0] if self._color and is_colour else ""
+
+    def _coloured(self, text: str) -> str:
+        if not self._on and "\x1b" not in text:
+            return text
+        out, shown = "", ""  # the colours that are on in what stands there
+        for part in _COLOURS_AND_ENDS.split(text):
+            if part.startswith("\x1b"):
+                before = "" if part[2:-1].startswith(("0;", ";")) or len(self._on) > LONGEST_SEQUENCE else self._on
+                self._on = "" if not part[2:-1].strip("0") else before + part
+            elif part:
+                wanted = "" if part == "\n" else self._on
+                if shown != wanted:
+                    out += (_NO_COLOURS if shown else "") + wanted
+                out, shown = out + part, wanted
+        return out + (_NO_COLOURS if shown else "")
+
+
+def _cells(text: str) -> int:
+    """How many columns a terminal needs for it, at most."""
+    from prompt_toolkit.utils import get_cwidth
+
+    return get_cwidth(text.expandtabs())
 
 
 class Console:
@@ -132,8 +164,9 @@ class Console:
                 self._guests_line = bool(self._column)
                 return
             whole, newline, self.partial = (self.partial + text).rpartition("\n")
-            if len(self.partial) > LONGEST_LINE:
-                whole, newline, self.partial = whole + newline + self.partial, "\n", ""
+            if self.partial and _cells(self.partial) >= self._app.output.get_size().columns:
+                whole, newline, self.partial = whole + newline + self.partial, "\n", ""  # the prompt has one row
+                self._ended_early = True
             self._write(whole + newline)
         self.on_partial()
 

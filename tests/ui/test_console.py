@@ -6,10 +6,13 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import pyte
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prompt_toolkit import Application
+from prompt_toolkit.output import DummyOutput
+from pyte.screens import Char
 
 from kvmdbg.commands.results import Message, Text
 from kvmdbg.ui.console import Console, Guest
@@ -21,13 +24,43 @@ def test_colours_pass_and_nothing_else_does() -> None:
     assert Guest(color=False).text(data) == "red home bell back\nend\ttab"
 
 
-@given(st.lists(st.sampled_from([b"\x1b", b"[", b"3", b"1", b"m", b"a", b"\n", "é".encode(), b"\xc3", b"\x1b[2J"])))
+def shown(text: str) -> list[Char]:
+    """What a terminal shows: characters with their colours."""
+    screen = pyte.Screen(80, 100)
+    pyte.Stream(screen).feed(text.replace("\n", "\r\n"))
+    return [screen.buffer[y][x] for y in range(screen.cursor.y + 1) for x in range(80)]
+
+
+PIECES = [b"\x1b", b"[", b"]", b"3", b"1", b"m", b"a", b"\n", "é".encode(), b"\xc3", b"\x07", b"\x1b[2J", b"\x1b[31m"]
+
+
+@given(st.lists(st.sampled_from(PIECES)))
 def test_any_split_gives_the_same(pieces: list[bytes]) -> None:
     whole, parts = Guest(color=True), Guest(color=True)
     end = b"."
     together = whole.text(b"".join(pieces)) + whole.text(end)
     apart = "".join(parts.text(bytes((byte,))) for piece in pieces for byte in piece) + parts.text(end)
-    assert apart == together
+    assert shown(apart) == shown(together)
+
+
+COLOURS = [b"\x1b[1;31m", b"\x1b[44m", b"\x1b[0m", b"\x1b[0;32m", b"\x1b[;33m", b"x", b"\n"]
+
+
+@given(st.lists(st.sampled_from(COLOURS), max_size=50))
+def test_the_guests_colours_are_the_guests(pieces: list[bytes]) -> None:
+    """It may hide what it writes, and not what kvmdbg says."""
+    guest = Guest(color=True)
+    texts = [guest.text(piece) for piece in pieces]
+    plain = shown(b"".join(pieces).decode())
+    assert [one for one in shown("".join(texts)) if one.data == "x"] == [one for one in plain if one.data == "x"]
+    halted = [one for text in texts for one in shown(f"{text}H") if one.data == "H"]
+    assert halted == [Char("H")] * len(pieces)
+
+
+def test_endless_colours_are_forgotten() -> None:
+    guest = Guest(color=True)
+    assert max(len(guest.text(b"\x1b[31m" * 1000 + b"x")) for _ in range(5)) < 1000
+    assert len(guest.text(b"\x1b[" + b"1;" * 1000 + b"m" + b"x\n" * 10)) < 6000
 
 
 @given(st.binary(max_size=60))
@@ -73,6 +106,19 @@ def test_an_unended_line_belongs_to_the_prompt(capsys: pytest.CaptureFixture[str
     console.keep_partial()
     assert console.partial == ""
     assert capsys.readouterr().out == "\r\x1b[Kone\ntwo more\nA trace line.\nthree"
+
+
+def test_an_unended_line_longer_than_the_terminal_is_wide_is_no_part_of_the_prompt() -> None:
+    """The prompt shows one row of it."""
+    console = Console(lambda: 80, lambda: "")
+    with console.prompting(Application(output=DummyOutput())):
+        columns = DummyOutput().get_size().columns
+        console.guest(b"x" * (columns - 1))
+        assert console.partial == "x" * (columns - 1)
+        console.guest(b"y")
+        assert console.partial == ""
+        console.guest(b"\nz")
+        assert console._above.endswith("xy\n")
 
 
 def test_a_prompt_that_is_ending_asks_nothing_of_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
