@@ -153,7 +153,6 @@ class GdbService:
             show(result.plain() if isinstance(result, Text) else f"{result.plain()}\n")
 
         interpreter.user.on_event = tell
-        interpreter.user.cancelled = False
         try:
             for result in interpreter.execute(line):
                 tell(result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -17,8 +17,10 @@ ENDS = [number for number in signal.Signals if number.name in ("SIGTERM", "SIGHU
 
 
 @contextmanager
-def sigint_stops(session: Session) -> Iterator[None]:
+def sigint_stops(session: Session, told: Callable[[], None]) -> Iterator[None]:
     """While inside, on the main thread, SIGINT stops the guest, and no signal that ends kvmdbg comes while it starts.
+
+    ``told`` is called at SIGINT.
 
     Python's own handler raises KeyboardInterrupt wherever the thread just is, and kvmdbg's raise Terminated: where the
     guest is half started that would leave one that runs for ever.
@@ -35,7 +37,11 @@ def sigint_stops(session: Session) -> Iterator[None]:
         if not session.world.put_off(number):
             ends[signal.Signals(number)](number, frame)
 
-    signal.signal(signal.SIGINT, lambda number, frame: session.world.stop_by_signal())
+    def stop(number: int, frame: FrameType | None) -> None:
+        told()
+        session.world.stop_by_signal()
+
+    signal.signal(signal.SIGINT, stop)
     for number in ends:
         signal.signal(number, end)
     try:

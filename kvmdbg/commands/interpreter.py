@@ -107,6 +107,7 @@ class Interpreter:
         the lines that follow when the command takes a body up to ``end`` (None at the end of input).
         Raises KvmdbgError with one sentence, and Quit.
         """
+        self.user.cancelled = self.runs.interrupted = False
         text = line.strip()
         if not text:
             if not self.repeat_line:
@@ -127,6 +128,8 @@ class Interpreter:
         text = line.strip()
         if not text or text.startswith("#"):
             return
+        if self.user.cancelled:
+            raise UsageError("interrupted")
         if self._depth >= DEPTH_LIMIT:
             raise UsageError(f"commands nest deeper than {DEPTH_LIMIT}: does a macro call itself?")
         if self.settings["trace-commands"]:

@@ -118,6 +118,8 @@ def while_(dbg: Interpreter, condition: ExpressionTextArg, *, body: list[str]) -
         except LoopLeft as left:
             if "loop_break" in str(left):
                 return
+        if dbg.runs.interrupted:
+            raise UsageError("interrupted")
 
 
 @command(

@@ -40,6 +40,8 @@ class Runs:
         self.on_foreign_stop: Callable[[Stop], None] | None = None
         self.attended: Callable[[], AbstractContextManager[object]] = nullcontext
         self.last_stop: Stop | None = None
+        self.interrupted = False
+        """The user has interrupted the guest while it ran for the line that was typed."""
         self.stops = 0
         self.stopped_at: set[int] = set()  # linear addresses known to start an instruction
         self._unreported: tuple[Stop, Then | None] | None = None
@@ -62,13 +64,16 @@ class Runs:
             if self._run is not _Run.BACKGROUND:  # else ``action`` refuses
                 self._run = _Run.FOREGROUND
         try:
-            with self.attended(), sigint_stops(self._session):
+            with self.attended(), sigint_stops(self._session, self._told):
                 stop = action()
             self._unreported = None if stop is None else (stop, then)
         finally:
             with self._lock:
                 if self._run is _Run.FOREGROUND:
                     self._run = _Run.OTHERS
+
+    def _told(self) -> None:
+        self.interrupted = True
 
     def go_background(self) -> None:
         """Let the guest run on; its stop goes to ``on_background_stop``."""

@@ -19,7 +19,10 @@ def command() -> list[str]:
 
     less shows colours, and ends with Ctrl-C, whatever $LESS says.
     """
-    wanted = shlex.split(os.environ.get("PAGER", ""))
+    try:
+        wanted = shlex.split(os.environ.get("PAGER", ""))
+    except ValueError:  # a quotation that does not end
+        wanted = []
     for words in (wanted, ["less"], ["more"]):
         if words and shutil.which(words[0]):
             return [*words, "-RK"] if os.path.basename(words[0]) == "less" else words

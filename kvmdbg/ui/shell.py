@@ -206,14 +206,16 @@ class Shell:
         )
 
     def _message(self) -> StyleAndTextTuples:
+        from prompt_toolkit.formatted_text import ANSI, to_formatted_text
+
         state = self.session.state
         try:
             name = self.session.vcpu.mode.name if state == "stopped" else state
         except Exception:  # another thread is restarting the guest
             name = state
-        unended = f"{self.console.partial}\n" if self.console.partial else ""
+        unended = f"{self.console.partial.expandtabs()}\n" if self.console.partial else ""
         own = self.interpreter.settings["prompt"]
-        return [("", unended), ("bold", f"{own} " if own else f"(kvmdbg {name}) ")]
+        return [*to_formatted_text(ANSI(unended)), ("bold", f"{own} " if own else f"(kvmdbg {name}) ")]
 
     def _run_key(self, line: str) -> None:
         """A key that stands for a command: what is typed so far is there again at the next prompt."""
@@ -304,10 +306,10 @@ class Shell:
         prompt.color_depth = None if self._theme() else ColorDepth.DEPTH_1_BIT
         renderer = prompt.app.renderer
         if self.interpreter.settings["toolbar"]:
+            if prompt.bottom_toolbar is None:  # else it is known already whether the terminal says where its cursor is
+                renderer.cpr_support = CPR_Support.UNKNOWN
             prompt.bottom_toolbar = lambda: toolbar(self.interpreter)
             prompt.complete_style, prompt.reserve_space_for_menu = CompleteStyle.COLUMN, 8
-            if renderer.cpr_support == CPR_Support.NOT_SUPPORTED:
-                renderer.cpr_support = CPR_Support.UNKNOWN
         else:
             prompt.bottom_toolbar = None
             prompt.complete_style, prompt.reserve_space_for_menu = CompleteStyle.READLINE_LIKE, 0
@@ -330,6 +332,7 @@ class Shell:
         from prompt_toolkit import PromptSession
 
         prompt: PromptSession[str] = PromptSession(history=history, enable_suspend=True)
+        prompt.app.renderer.cpr_support = self.prompt.app.renderer.cpr_support
         with self.console.prompting(prompt.app):
             return read_line(prompt, text, self._answering)
 
@@ -406,6 +409,8 @@ class Shell:
 
         for one in lines:
             self._guarded(lambda one=one: self._show(self.interpreter.execute(one, more)))  # type: ignore[misc]
+            if self.interpreter.runs.interrupted and (left := len(list(lines))):
+                self.console.show(Message(f"Not run: {left} more pasted line{'s' if left > 1 else ''}.", "warning"))
 
     def _show(self, results: Iterable[Result]) -> None:
         for result in results:
@@ -419,6 +424,7 @@ class Shell:
         except KvmdbgError as error:
             self.console.error(str(error))
         except KeyboardInterrupt:
+            self.interpreter.runs.interrupted = True
             if self.session.state == "running":
                 self.session.interrupt()
             self.console.show(Message("Interrupted.", "warning"))

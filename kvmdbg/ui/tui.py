@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from kvmdbg import error_log
 from kvmdbg.commands.full_screen import FullScreen, pane_of
-from kvmdbg.commands.interpreter import Interpreter, Quit
+from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.results import Message, Result
-from kvmdbg.errors import KvmdbgError, UsageError, refused_by_host
+from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.printable import printable
 from kvmdbg.ui.arrangement import Arrangement
 from kvmdbg.ui.code_pane import CodePane, InstructionPane, SourcePane
@@ -29,6 +29,7 @@ from kvmdbg.ui.style import prompt_style
 from kvmdbg.ui.toolbar import toolbar
 from kvmdbg.ui.tui_keys import bindings, help_line
 from kvmdbg.ui.tui_typing import GuestTyping
+from kvmdbg.ui.typed_commands import TypedCommands
 from kvmdbg.ui.watching import draw_anew, redraw_changes
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 KEPT = 5000
 """Lines of the log that are kept."""
 REFRESH = 0.2
-IT_RUNS = "The guest runs: F6 or Ctrl-C interrupts it; F3 or a click into its screen or console gives it keys."
 STILL_AT_IT = 0.03
 """Seconds after which a command is seen to be executed."""
 
@@ -62,12 +62,9 @@ class Tui:
         self._log: list[Line] = []
         self._logged = 0  # how often something came to the log
         self._wrapped: tuple[tuple[int, int], list[Line]] = (-1, -1), []
-        self._typed: list[str | Callable[[], str]] = []
-        """Commands that wait for the one before them: the first is being executed."""
-        self._lock = threading.Lock()
-        """Guards the commands that wait."""
-        self._at_work = threading.Lock()
-        """Held while a command is executed, and while something that it may replace is looked at."""
+        self.commands = TypedCommands(
+            interpreter, begun=self._begun, show=self.show, ended=self._ended, quit=self._quit
+        )
         self.panes = {
             "source": Pane("source", self._source),
             "code": Pane("code", self._code),
@@ -91,7 +88,7 @@ class Tui:
         self.focus = "log"
         self.source, self.code = SourcePane(interpreter), InstructionPane(interpreter)
         self._centred: dict[str, object] = {}
-        self.dialogue = Dialogue(interpreter, self.execute, lambda: self.app.invalidate())
+        self.dialogue = Dialogue(interpreter, self.commands.add, lambda: self.app.invalidate())
         self._last_mistake = ""
         self._reading = ""
         """How far a long reading is."""
@@ -108,7 +105,9 @@ class Tui:
             side=lambda: self.changing[0],
             window=self._window,
         )
-        self.typing = GuestTyping(self.session, lambda: self.focus if self._typed else "", lambda: self.choose("log"))
+        self.typing = GuestTyping(
+            self.session, lambda: self.focus if self.commands.are_executed else "", lambda: self.choose("log")
+        )
         self.app = self._make_app()
 
     # --- panes -------------------------------------------------------------------------------------
@@ -130,37 +129,37 @@ class Tui:
         """What is seen of a pane. A command that is being executed may just be replacing what it shows."""
         state = self.session.state
         moment = (self.generation, state)
-        if self._at_work.acquire(blocking=False):
+        if self.commands.at_work.acquire(blocking=False):
             try:
                 return pane.lines(width, height, moment)
             finally:
-                self._at_work.release()
+                self.commands.at_work.release()
         if pane.always or state == "running":
             return pane.lines(width, height, moment)
         return pane.seen(height)
 
     def _status(self) -> StyleAndTextTuples:
         """The line at the bottom."""
-        if not self._at_work.acquire(blocking=False):
+        if not self.commands.at_work.acquire(blocking=False):
             state = self.session.state
             return [("bold", f" {state}"), ("", "  Ctrl-C interrupts" if state == "running" else "")]
         try:
             return toolbar(self.interpreter, self.columns)
         finally:
-            self._at_work.release()
+            self.commands.at_work.release()
 
     @property
     def _has_source(self) -> bool:
         """Whether the source pane has something to show; while a command is executed what it had is still there."""
         moment = (self.generation, self.session.state)
-        if self._source_at != moment and moment[1] == "stopped" and self._at_work.acquire(blocking=False):
+        if self._source_at != moment and moment[1] == "stopped" and self.commands.at_work.acquire(blocking=False):
             try:
                 self._had_source = self.source.there is not None
                 self._source_at = moment
             except Exception:  # another debugger may be making the guest anew
                 self._had_source = False
             finally:
-                self._at_work.release()
+                self.commands.at_work.release()
         return self._had_source
 
     def _source(self, width: int) -> list[Line]:
@@ -223,7 +222,7 @@ class Tui:
     def show(self, result: Result) -> None:
         """Add a result to the log."""
         self._say(lines_of(result, self._log_width()))
-        if not self._typed:
+        if not self.commands.are_executed:
             self.app.invalidate()
 
     def _say(self, lines: list[Line]) -> None:
@@ -235,7 +234,7 @@ class Tui:
         """Draw what a command has shown so far. Most are done by then, and the whole is drawn but once."""
 
         def draw() -> None:
-            if self._typed:
+            if self.commands.are_executed:
                 self.app.invalidate()
 
         if (loop := self.app.loop) is not None:
@@ -259,50 +258,19 @@ class Tui:
 
     # --- commands ----------------------------------------------------------------------------------
 
-    def execute(self, line: str | Callable[[], str]) -> None:
-        """Run a command, or what is the one when its turn comes, on a thread of its own: the screen stays alive."""
-        with self._lock:
-            if self._typed and self.session.state == "running":
-                self.show(Message(IT_RUNS, "warning"))
-                return
-            self._typed.append(line)
-            if len(self._typed) == 1:
-                threading.Thread(target=self._work, name="kvmdbg-command", daemon=True).start()
+    def _begun(self, line: str) -> None:
+        first, *rest = line.split("\n")
+        self._say([[("bold", f"(kvmdbg) {first}")], *([("bold", f"> {part}")] for part in rest)])
+        self._draw_soon()
 
-    def _work(self) -> None:
-        """Execute what was typed until nothing is left."""
-        while True:
-            try:
-                line = one if isinstance(one := self._typed[0], str) else one()
-                first, *rest = line.split("\n")
-                self._say([[("bold", f"(kvmdbg) {first}")], *([("bold", f"> {part}")] for part in rest)])
-                self._draw_soon()
-                with self._at_work:
-                    more = iter(rest)
-                    for result in self.interpreter.execute(first, lambda more=more: next(more, None)):  # type: ignore[misc]
-                        self.show(result)
-            except KvmdbgError as error:
-                self.show(Message(str(error), "error"))
-            except Quit as leave:
-                self.status = leave.status
-                self.forget()
-                self._leave()
-            except OSError as error:
-                self.show(Message(str(refused_by_host(error)), "error"))
-            except Exception as error:
-                self.show(Message(error_log.internal(error), "error"))
-            with self._lock:
-                del self._typed[:1]
-                self.generation += 1
-                self.app.editing_mode = editing_mode(self.interpreter)
-                self.app.invalidate()
-                if not self._typed:
-                    return
+    def _ended(self) -> None:
+        self.generation += 1
+        self.app.editing_mode = editing_mode(self.interpreter)
+        self.app.invalidate()
 
-    def forget(self) -> None:
-        """Forget the commands that wait."""
-        with self._lock:
-            del self._typed[1:]
+    def _quit(self, status: int) -> None:
+        self.status = status
+        self._leave()
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Show how far the reading of a large file is, in place of the keys."""
@@ -425,7 +393,7 @@ class Tui:
         """A click into a pane chooses it; one into code that is chosen sets a breakpoint there, or deletes it."""
         code = {"source": self.source, "code": self.code}.get(name)
         if code is not None and name == self.focus and (place := code.clicked(row + self.panes[name].back)):
-            self.execute(partial(code.change, place))
+            self.commands.add(partial(code.change, place))
         self.focus = name
 
     def choose(self, name: str) -> None:
@@ -493,6 +461,7 @@ class Tui:
         finally:
             screen.focus = screen.size = screen.leave = screen.panes = screen.redraw = None
             self.dialogue.cancel()
-            if self.session.state == "running":
-                self.session.interrupt()
-            interpreter.user, interpreter.settings["context"] = before, context
+            try:
+                self.commands.end()
+            finally:
+                interpreter.user, interpreter.settings["context"] = before, context

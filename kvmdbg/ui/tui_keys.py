@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from kvmdbg.ui.keys import COMMAND_KEYS as SHELL_KEYS
@@ -42,7 +41,7 @@ def bindings(tui: Tui, typing: GuestTyping) -> KeyBindings:
     def bind(key: str, line: str) -> None:
         @keys.add(key)
         def _(event: KeyPressEvent) -> object:
-            tui.execute(line)
+            tui.commands.add(line)
             return NotImplemented  # nothing to draw yet
 
     for key, line in COMMAND_KEYS.items():
@@ -51,10 +50,8 @@ def bindings(tui: Tui, typing: GuestTyping) -> KeyBindings:
     @keys.add("c-c")
     @keys.add("f6")
     def interrupt(event: KeyPressEvent) -> None:
-        tui.forget()
-        if tui.session.state == "running":
-            threading.Thread(target=tui.session.interrupt, daemon=True).start()
-        else:
+        tui.commands.interrupt()
+        if tui.session.state != "running":
             tui.dialogue.cancel()
             tui.input.reset()
 

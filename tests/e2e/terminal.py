@@ -30,6 +30,7 @@ class Terminal:
         self.screen = pyte.HistoryScreen(columns, lines, history=1000)
         self._stream = pyte.Stream(self.screen)
         self.raw = ""
+        self.says_where_its_cursor_is = True
         self.child = pexpect.spawn(
             program[0],
             program[1:],
@@ -48,7 +49,7 @@ class Terminal:
         except (pexpect.TIMEOUT, pexpect.EOF):
             return
         self.raw += data
-        if "\x1b[6n" in data:  # where is the cursor?
+        if "\x1b[6n" in data and self.says_where_its_cursor_is:
             self._stream.feed(data)
             self.child.send(f"\x1b[{self.screen.cursor.y + 1};{self.screen.cursor.x + 1}R")
         else:

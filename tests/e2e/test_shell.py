@@ -26,6 +26,8 @@ SAYS_IT_IS_BUSY = bytes.fromhex("baf803 b040 ee ebfe")
 LINES = bytes.fromhex("baf803b078eeb00aee66b9e09304006649 75fc ebeb".replace(" ", ""))
 # mov dx, 0x3f8; mov al, '>'; out dx, al; jmp $
 UNENDED = bytes.fromhex("baf803b03eeeebfe")
+SAYS = bytes.fromhex("baf803 be0e10 ac 84c0 74fe ee ebf8")
+"""Sends what stands behind it, up to a 0, and spins."""
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
@@ -89,6 +91,18 @@ def test_ctrl_c_gets_the_prompt_back(shell: Shell, tmp_path: Path) -> None:
     terminal.prompt()
 
 
+def test_ctrl_c_ends_a_loop_and_forgets_what_was_pasted_behind_it(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "busy.bin").write_bytes(SAYS_IT_IS_BUSY)
+    terminal = shell("--mode", "real", "--load", "0x1000", str(tmp_path / "busy.bin"))
+    terminal.prompt()
+    terminal.send("\x1b[200~while 1\ncontinue\nend\nprint 42\x1b[201~\r")
+    terminal.wait(lambda: terminal.last == "@")
+    terminal.send("\x03")
+    terminal.wait("Not run: 1 more pasted line.")
+    assert "= 42" not in terminal.text
+    terminal.prompt()
+
+
 def test_ctrl_c_where_it_was_ignored(shell: Shell, tmp_path: Path) -> None:
     """As it is for a background job of a script."""
     (tmp_path / "busy.bin").write_bytes(SAYS_IT_IS_BUSY)
@@ -147,6 +161,19 @@ def test_an_unended_line_of_the_guest(shell: Shell, tmp_path: Path) -> None:
     terminal.send("print 6*7\r")
     terminal.wait("$1 = 42")
     assert terminal.rows.count(">") == 1
+
+
+def test_the_guests_colours_in_an_unended_line_and_nowhere_else(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "red.bin").write_bytes(SAYS + b"\x1b[31m>\0")
+    terminal = shell("--mode", "real", "--load", "0x1000", str(tmp_path / "red.bin"), NO_COLOR="")
+    terminal.prompt()
+    terminal.command("continue &", "running")
+    terminal.wait(lambda: terminal.rows[terminal.screen.cursor.y - 1] == ">")
+    assert terminal.screen.buffer[terminal.screen.cursor.y - 1][0].fg == "red"
+    terminal.send("interrupt\r")
+    terminal.wait("Interrupted")
+    row = next(n for n, text in enumerate(terminal.rows) if text.startswith("Interrupted"))
+    assert terminal.screen.buffer[row][0].fg == "default"
 
 
 def test_leaving_asks_when_the_guest_runs(shell: Shell, tmp_path: Path) -> None:
@@ -313,6 +340,23 @@ def test_without_toolbar_and_colours(shell: Shell) -> None:
     assert "\x1b[6n" not in raw and not re.search(r"(\r*\n){4}", raw)
     terminal.command("set toolbar on")
     terminal.wait("pc 0x1003")
+
+
+def test_a_terminal_that_does_not_say_where_its_cursor_is_is_asked_once(shell: Shell) -> None:
+    terminal = shell(*HELLO)
+    terminal.says_where_its_cursor_is = False
+    terminal.wait("WARNING: your terminal doesn't support cursor position requests")
+    asked = terminal.raw.count("\x1b[6n")
+    terminal.send("define twice\r")
+    terminal.wait(lambda: terminal.last == ">")
+    terminal.send("print 2*21\r")
+    terminal.wait(lambda: terminal.last == ">" and "print 2" in terminal.text)
+    terminal.send("end\r")
+    terminal.prompt()
+    terminal.send("twice\r")
+    terminal.wait("= 42")
+    terminal.prompt()
+    assert terminal.raw.count("\x1b[6n") == asked
 
 
 def test_ctrl_c_ends_the_pager(shell: Shell) -> None:

@@ -88,6 +88,22 @@ def test_commands_typed_ahead_are_executed_in_turn(shell: Shell) -> None:
     screen.wait("Stepped to 0x7c01")
 
 
+def test_leaving_ends_what_is_executed_and_forgets_what_waits(shell: Shell, tmp_path: Path) -> None:
+    screen = shell("--tui", *BOOT, columns=80, lines=40)
+    screen.wait("0x007c00  <start>")
+    screen.send(f"while 1\rprint 5\rend\rshell touch {tmp_path}/there\r")
+    screen.wait(lambda: re.search(r"\$\d+ = 5", screen.text) is not None)
+    screen.send("\x04")
+    screen.prompt()
+    screen.send("print 42\r")
+    screen.wait("= 42")
+    screen.send("print 43\r")
+    screen.wait("= 43")
+    first, second = (int(number) for number in re.findall(r"\$(\d+) = 4[23]", screen.text))
+    assert second == first + 1
+    assert not (tmp_path / "there").exists()
+
+
 def test_without_a_terminal_it_says_so() -> None:
     import subprocess
     import sys

@@ -38,8 +38,8 @@ def test_in_the_shell(interpreter: Interpreter, capfdbinary: pytest.CaptureFixtu
 def test_in_the_full_screen(interpreter: Interpreter) -> None:
     with create_app_session(input=DummyInput(), output=DummyOutput()):
         tui = Tui(interpreter, InMemoryHistory())
-        tui._typed.append("snapshot save here")
-        tui._work()
+        tui.commands._waiting.append("snapshot save here")
+        tui.commands._work()
         shown = "".join(text for line in tui._shown_log(100) for _, text in line)
     assert SENTENCE in shown
     assert "internal" not in shown
