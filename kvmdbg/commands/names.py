@@ -148,6 +148,8 @@ def info_address(dbg: Interpreter, name: Annotated[str, RestType("NAME", "expres
         except KvmdbgError as error:
             return Message(f'Symbol "{name}" is {kind}: {error}.', data={"name": name})
         where = f"at address {place.address:#x}" if place.address is not None else ""
+        if not where and not place.register and kind == "static storage":
+            return Message(f'Symbol "{name}" is constant.', data={"name": name})
         where = where or (f"in ${place.register}" if place.register else "worked out, it is kept nowhere")
         return Message(f'Symbol "{name}" is {kind} {where}.', data={"name": name, "address": place.address})
     symbol = dbg.session.symbols.lookup(name)

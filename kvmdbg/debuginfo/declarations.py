@@ -8,15 +8,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 from kvmdbg.debuginfo.attribute_values import SCOPED, SCOPES, implicit_value, scope_of, without_scopes
 from kvmdbg.debuginfo.dwarf import Dwarf, Unit, base_of, damage, extent, text
+from kvmdbg.debuginfo.scoped_names import Names
 from kvmdbg.debuginfo.type_reader import TypeReader
 from kvmdbg.language.ctype import CType
 from kvmdbg.record import record
-
-T = TypeVar("T")
 
 
 @record
@@ -55,31 +54,14 @@ class Function:
     offset: int
 
 
-class Names(dict[str, T]):
-    """Things by their names; of several that end alike the one that is called so without a scope before others."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.whole: set[str] = set()
-        """The names that are all of what they stand for is called."""
-
-    def enter(self, keyword: str, scope: str, name: str, what: T) -> None:
-        """Enter something by its name with its scopes, with the inner ones of them, and without any."""
-        scope = scope.replace("(anonymous namespace)::", "")
-        if (whole := keyword + scope + name) not in self.whole:
-            self.whole.add(whole)
-            self[whole] = what
-        while scope:
-            scope = scope.partition("::")[2]
-            self.setdefault(keyword + scope + name, what)
-
-
 class _UnitInfo:
     """What a unit has, by name and by address: pyelftools' entries, not yet read any further."""
 
     def __init__(self) -> None:
         self.functions: list[tuple[int, int, Any]] = []
         self.variables: Names[Any] = Names()
+        self.lost: Names[Any] = Names()
+        """Variables that were optimized away; of those that LTO has copied the first copy, which is nowhere."""
         self.types: Names[Any] = Names()
         self.constants: Names[tuple[int, Any]] = Names()
         self.is_deep = False
@@ -150,18 +132,26 @@ class DebugInfo:
         others = [unit for unit in self.dwarf.mentioning(without_scopes(name)) if unit not in first]
         yield from self.dwarf.advancing(f"Looking for {name} in the debug information", others)
 
-    def variable(self, name: str, near: int | None = None, *, whole: bool = False) -> Variable | None:
-        """The variable outside of functions with that name (``whole``: all of it); that of ``near``'s unit first."""
+    def variable(
+        self, name: str, near: int | None = None, *, whole: bool = False, lost: bool = False
+    ) -> Variable | None:
+        """The variable outside of functions with that name (``whole``: all of it); that of ``near``'s unit first.
+
+        ``lost``: of those that were optimized away.
+        """
         inner: Variable | None = None
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
             for unit in self._units(name, near):
                 known = self._reader.unit(unit)
                 meant = known.meant(name)
-                die = known.variables.get(meant)
+                names = known.lost if lost else known.variables
+                die = names.get(meant)
                 one = self._reader.variable(unit, die) if die is not None else None
-                if one is not None and one.location and meant in known.variables.whole:
+                if one is None or not (one.location or lost):
+                    continue
+                if meant in names.whole:
                     return one
-                inner = inner or (one if one is not None and one.location else None)
+                inner = inner or one
         return inner if not whole else None
 
     def type(self, name: str, near: int | None = None, *, whole: bool = False) -> CType | None:
@@ -346,15 +336,14 @@ class _Reader(TypeReader):
             tag, name = die.tag, text(die, "DW_AT_name")
             if tag == "DW_TAG_subprogram":
                 self._code(found, die, base)
-            elif tag == "DW_TAG_variable" and (
-                "DW_AT_location" in die.attributes or "DW_AT_const_value" in die.attributes
-            ):
+            elif tag == "DW_TAG_variable" and "DW_AT_declaration" not in die.attributes:
                 declared = die  # a C++ member; a copy made by LTO
                 for link in ("DW_AT_specification", "DW_AT_abstract_origin"):
                     if link in declared.attributes:
                         declared = declared.get_DIE_from_attribute(link)
                 within = scope if declared is die else scope_of(declared)
-                found.variables.enter("", within, text(declared, "DW_AT_name"), die)
+                is_kept = "DW_AT_location" in die.attributes or "DW_AT_const_value" in die.attributes
+                (found.variables if is_kept else found.lost).enter("", within, text(declared, "DW_AT_name"), die)
             elif tag in _TYPES and "DW_AT_declaration" not in die.attributes:
                 if name:
                     found.types.enter(_TYPES[tag], scope, name, die)

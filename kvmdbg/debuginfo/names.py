@@ -95,7 +95,8 @@ def _each_once(entries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _variables(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:
     info = DebugInfo.of(dwarf)
-    for name, die in _each_once(info.reader.unit(unit).variables):
+    known = info.reader.unit(unit)
+    for name, die in (*_each_once(known.variables), *_each_once(known.lost)):
         found = info.reader.variable(unit, die)
         if found is None:
             continue

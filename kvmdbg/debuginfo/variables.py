@@ -246,10 +246,12 @@ class Variables:
                 return one
             if self._type(scope, name) is not None:
                 return None  # which hides what is further out
-        for info, base in self._information():
-            with suppress(LoadError):
-                if (symbol is not None or not info.dwarf.is_large) and (one_ := info.variable(name, self._near(base))):
-                    return one_
+        for lost in (False, True):
+            for info, base in self._information():
+                with suppress(LoadError):
+                    looks = symbol is not None or not info.dwarf.is_large
+                    if looks and (one_ := info.variable(name, self._near(base), lost=lost)):
+                        return one_
         return None
 
     def _of_scope(self, scope: str, name: str) -> Variable | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import kvmdbg
+from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.errors import KvmdbgError
 from tests.beside_gdb.sessions import FLAGS, differences, of_gdb, of_kvmdbg
 from tests.beside_gdb.test_sessions_kvm import lines_of
@@ -60,3 +61,46 @@ def test_what_has_no_address(tmp_path: Path) -> None:
                 session.evaluate(text)
         with pytest.raises(KvmdbgError, match="no such element"):
             session.evaluate("small.row[5]")
+
+
+def test_variables_that_were_optimized_away(tmp_path: Path) -> None:
+    source, made = tmp_path / "lost.c", tmp_path / "lost.elf"
+    source.write_text(
+        "static int lost_away; static const int five = 5; extern int other;\n"
+        'void _start(void) { if (0) lost_away++, other++; for (;;) __asm__("hlt"); }\n'
+    )
+    command = ["gcc", *FLAGS.split(), "-O2", "-o", str(made), source.name]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    typed = ["starti", *lines_of("whatis lost_away|p sizeof(lost_away)|p five|ptype lost_away|p sizeof(five) + five")]
+    theirs = of_gdb(GDBS["distribution"], made, typed)
+    with kvmdbg.open(made, memory="16M") as session:
+        ours = of_kvmdbg(session, typed, 20 * TIME_SCALE)
+        with pytest.raises(KvmdbgError, match="lost_away: optimized out"):
+            session.evaluate("lost_away")
+        with pytest.raises(KvmdbgError, match="no symbol 'other'"):
+            session.evaluate("other")
+        interpreter = Interpreter(session)
+        said = [
+            one.plain(200) for line in ("info variables lost", "info address five") for one in interpreter.execute(line)
+        ]
+    assert [one for one in differences(theirs[1:], ours[1:]) if ": said: " in one or ": failed: " in one] == []
+    assert "1:\tstatic int lost_away;" in said[0]
+    assert said[1] == 'Symbol "five" is constant.'
+
+
+def test_what_lto_has_copied_is_there(tmp_path: Path) -> None:
+    """Its first copy is nowhere, as what was optimized away; a variable of another unit may have its name."""
+    for name, text in (
+        ("one.c", "int shared = 4; static int mine = 2; int get(void);\n"
+                  "void _start(void) { shared = get() + mine++; for (;;) __asm__(\"hlt\"); }\n"),
+        ("two.c", "extern int shared; static int mine = 8;\n"
+                  "__attribute__((noinline)) int get(void) { return shared + mine++; }\n"),
+    ):  # fmt: skip
+        (tmp_path / name).write_text(text)
+    made = tmp_path / "lto.elf"
+    subprocess.run(["gcc", *FLAGS.split(), "-O2", "-flto", "-o", str(made), "one.c", "two.c"], cwd=tmp_path, check=True)
+    typed = ["starti", "p shared", "break get", "c", "p shared", "p mine", "finish", "p mine"]
+    theirs = of_gdb(GDBS["distribution"], made, typed)
+    with kvmdbg.open(made, memory="16M") as session:
+        ours = of_kvmdbg(session, typed, 20 * TIME_SCALE)
+    assert [one for one in differences(theirs[1:], ours[1:]) if ": said: " in one or ": failed: " in one] == []
