@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import socket
-import stat
 import threading
 import time
 import traceback
@@ -19,13 +18,14 @@ from collections import deque
 from collections.abc import Callable
 
 from gdbstub import poller
-from gdbstub.address import Address, answers, is_local, peer_of
+from gdbstub.address import Address, is_local, peer_of
 from gdbstub.client import Client
+from gdbstub.listener import Listener
 from gdbstub.poller import Wake
+from gdbstub.refusal import Refusal
 from gdbstub.registry import Reply
 from gdbstub.stream import Stream, stream_of
 from gdbstub.target import HasConsole, Stop, Target
-from gdbstub.wire import Wire
 
 SEND_BUFFER = 1 << 18
 LOOKS_FOR = 100e-6
@@ -35,9 +35,6 @@ WORKS_FOR = 0.01
 POLLS_FILES = 0.05
 STOPS_WITHIN = 10
 """Seconds that a running guest has to stop when a client attaches."""
-REFUSED_WITHIN, REFUSED_FOR, MOST_REFUSED = 30, 2, 16
-"""Seconds that a client which is turned away has to ask, and to go on asking; how many such clients may be there."""
-LOOKS_UP = 0.5
 
 
 class Server:
@@ -59,8 +56,8 @@ class Server:
         """Called when a client has gone."""
         self._stream: Stream | None = None
         self._who = "over stdio"
-        self._refused = threading.Semaphore(MOST_REFUSED)
-        self._listener: socket.socket | None = None
+        self._refusal = Refusal(lambda: self._closing)
+        self._listener: Listener | None = None
         self._awake = Wake()
         self._events_of = poller.make()
         self._watched: dict[int, int] = {}
@@ -85,37 +82,11 @@ class Server:
     def start(self) -> None:
         """Listen. OSError where that is not possible."""
         if not self.address.stdio:
-            self._listener = self._listen()
+            self._listener = Listener(self.address)
+            self.address = self._listener.address
         elif not hasattr(os, "set_blocking"):
             raise OSError(errno.ENOTSUP, "this system's stdin cannot be waited for; give a port")
         self._thread.start()
-
-    def _listen(self) -> socket.socket:
-        address = self.address
-        if address.path:
-            if not hasattr(socket, "AF_UNIX"):
-                raise OSError(errno.EAFNOSUPPORT, "this system has no Unix sockets")
-            with contextlib.suppress(OSError):
-                if stat.S_ISSOCK(os.stat(address.path).st_mode) and not answers(address.path):
-                    os.unlink(address.path)
-            listener = socket.socket(socket.AF_UNIX)
-            hidden = os.path.join(os.path.dirname(address.path), f".{os.getpid():x}-{id(listener) & 0xFFFF:x}")
-            try:  # whoever sees the socket's name may connect at once
-                listener.bind(hidden)
-                os.chmod(hidden, 0o600)
-                listener.listen()
-                os.link(hidden, address.path)
-            except OSError:
-                listener.close()
-                raise
-            finally:
-                with contextlib.suppress(OSError):
-                    os.unlink(hidden)
-            return listener
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        listener = socket.create_server((address.host, address.port), family=family)
-        self.address = Address(address.host, listener.getsockname()[1])
-        return listener
 
     def close(self) -> None:
         """Let the client go and stop listening; the target stays as it is."""
@@ -146,9 +117,6 @@ class Server:
             self._awake.close()
             if self._listener is not None:
                 self._listener.close()
-                if self.address.path:
-                    with contextlib.suppress(OSError):
-                        os.unlink(self.address.path)
             self.finished.set()
             self.on_end()
 
@@ -328,9 +296,8 @@ class Server:
 
     def _accept(self) -> None:
         assert self._listener is not None
-        try:
-            connection, _ = self._listener.accept()
-        except OSError:  # gone again already, or no more files can be opened
+        connection = self._listener.accept()
+        if connection is None:
             time.sleep(POLLS_FILES)
             return
         stream = self._stream
@@ -339,47 +306,13 @@ class Server:
             if self._stream is stream:
                 self._drop()
         if self.client is not None:
-            self._turn_away(connection)
+            self._refusal.give(connection, self._who)
             return
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._who = peer_of(connection)
         self._attach(stream_of(connection), local=is_local(connection))
-
-    def _turn_away(self, connection: socket.socket) -> None:
-        """Answer whatever this client asks with who is there, and close when it has gone or asks no more.
-
-        Not before it asks: no client expects that, or shows it. lldb, which begins with QStartNoAckMode, would show no
-        answer to that either, and wait for ever; that the connection is closed then it does tell.
-        """
-        reply = f"E.another debugger is attached, {self._who}".encode()
-
-        def refuse() -> None:
-            wire = Wire()
-            end = time.monotonic() + REFUSED_WITHIN
-            asked = False
-            with contextlib.suppress(OSError), connection:
-                connection.settimeout(LOOKS_UP)
-                while time.monotonic() < end and not self._closing:
-                    try:
-                        data = connection.recv(4096)
-                    except TimeoutError:
-                        continue
-                    packets = [event for event in wire.feed(data) if isinstance(event, bytes)]
-                    if not data or (not asked and packets[:1] == [b"QStartNoAckMode"]):
-                        break
-                    for _ in packets:
-                        wire.send(reply)
-                    if packets and not asked:
-                        asked, end = True, time.monotonic() + REFUSED_FOR
-                    connection.sendall(wire.take())
-            self._refused.release()
-
-        if self._refused.acquire(blocking=False):
-            threading.Thread(target=refuse, name="gdbstub-refuse", daemon=True).start()
-        else:
-            connection.close()
 
     def _attach(self, stream: Stream, *, local: bool = False) -> None:
         end = time.monotonic() + STOPS_WITHIN
