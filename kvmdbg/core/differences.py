@@ -47,8 +47,9 @@ def between(first: MachineState, second: MachineState, vcpu: int, limits: paging
     for one, (_, sregs) in zip((first, second), states, strict=True):
         read = reader(one)
         maps.append(paging.mappings(read, sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer, limits))
-    gone = tuple(one for one in maps[0] if one not in maps[1])
-    new = tuple(one for one in maps[1] if one not in maps[0])
+    known = [set(one) for one in maps]
+    gone = tuple(one for one in maps[0] if one not in known[1])
+    new = tuple(one for one in maps[1] if one not in known[0])
     return Differences(registers, tuple(_memory(first, second)), gone, new)
 
 

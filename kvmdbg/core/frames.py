@@ -74,7 +74,7 @@ class Frames:
     def select(self, number: int) -> Frame:
         """Choose the frame whose variables are meant, counted from the innermost, 0. UsageError where it is none."""
         self._control.require_stopped()
-        found = self.backtrace(number + 1)
+        found = self.backtrace(max(number, 0) + 1)
         if not 0 <= number < len(found.frames):
             raise UsageError(f"there is no frame {number}: the last one is {len(found.frames) - 1} ({found.end})")
         self._chosen = found.frames[number] if number else None

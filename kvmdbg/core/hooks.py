@@ -223,6 +223,8 @@ class On:
         """
 
         def make(function: F) -> F:
+            if isinstance(where, range) and where.step != 1:
+                raise UsageError(f"{where} is no range of addresses: they follow each other")
             place, size = (where.start, len(where)) if isinstance(where, range) else (where, length)
             self._points.watch(place, size, access, condition, name=self._name(name, function), function=function)
             return function

@@ -26,6 +26,13 @@ GREATEST = {"port": 0xFFFF, "vector": 0xFF, "index": 0xFFFF_FFFF, "leaf": 0xFFFF
 """What exits are told apart by, and the greatest number that the CPU has of each."""
 
 
+def _of_64_bits(address: int) -> int:
+    """One below 0 is counted from the end. UsageError."""
+    if not -1 << 63 <= address < 1 << 64:
+        raise UsageError(f"{address:#x} does not fit 64 bits")
+    return address & (1 << 64) - 1
+
+
 class Points:
     """Makes points and takes them in to ``registry``, or refuses those that this host's KVM cannot hold."""
 
@@ -47,7 +54,7 @@ class Points:
         Of a place at several addresses the first.
         """
         if isinstance(where, int):
-            return where, "linear"
+            return _of_64_bits(where), "linear"
         found = self.locations.find(where).first
         return found.address, found.space
 
@@ -74,7 +81,7 @@ class Points:
     def made(self, where: int | str, *, pending: bool = False, **common: Any) -> Breakpoint:
         """A breakpoint at all addresses that a place means; at none yet, if it may be ``pending`` and is not known."""
         if isinstance(where, int):
-            return Breakpoint(where, **common)
+            return Breakpoint(_of_64_bits(where), **common)
         try:
             found: Found | None = self.locations.find(where)
         except UnknownPlace:
@@ -128,11 +135,10 @@ class Points:
         """See ``Session.watch``."""
         space = "linear"
         if isinstance(where, int):
-            address = where
+            address, found = _of_64_bits(where), 0
         else:
             address, space, found = self._watched(where)
-            length = length or found
-        length = length or 1
+        length = (found or 1) if length is None else length
         if length < 1 or kind not in ("write", "read", "access"):
             raise UsageError(f"cannot watch {length} bytes for {kind!r}: the kinds are write, read and access")
         location = where if isinstance(where, str) else ""

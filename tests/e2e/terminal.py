@@ -136,4 +136,7 @@ class Terminal:
         return int(self.child.exitstatus)
 
     def close(self) -> None:
-        self.child.close(force=True)
+        try:
+            self.child.close(force=True)
+        except pexpect.ExceptionPexpect:  # it was killed, and the host is slow to end it
+            self.child.wait()
