@@ -7,6 +7,7 @@ bridge, which makes the memory below 1 MiB writable.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from kvmdbg.devices.registry import device
@@ -17,7 +18,7 @@ PAM0, PAM6 = 0x59, 0x5F
 PAM_WRITE = 2
 """In each half of a PAM register: whether writes go to memory."""
 KIB16 = 0x4000
-IDE = (1, 1)
+IDE, POWER_MANAGEMENT = (1, 1), (1, 3)
 BUS_MASTER, BUS_MASTER_SIZE, BUS_MASTER_BAR = 0xC000, 16, 4
 """Ports of the IDE controller's bus master, where SeaBIOS puts them, and the base address register that says so."""
 IO, PREFETCHABLE = 1, 8
@@ -29,7 +30,7 @@ IO_ENABLED, MEMORY_ENABLED, MASTER_ENABLED = 1, 2, 4
 class Function:
     """One function's 256 bytes of configuration space; ``writable`` are the bytes that take writes."""
 
-    def __init__(self, name: str, ids: tuple[int, int], kind: int, *, header: int = 0, writable: range) -> None:
+    def __init__(self, name: str, ids: tuple[int, int], kind: int, *, header: int = 0, writable: Iterable[int]) -> None:
         self.name = name
         self.space = bytearray(256)
         self.writable = frozenset(writable) | {4, 5, 0x3C}
@@ -41,10 +42,13 @@ class Function:
         self.put(0x2E, 2, 0x1100)
 
         self.bars: dict[int, int] = {}
-        """By the place of a base address register, the bits of it that say how large its range is."""
+        """By the place of a base address register, the bits of it that are the address, which tell its size."""
 
     def put(self, at: int, size: int, value: int) -> None:
         self.space[at : at + size] = value.to_bytes(size, "little")
+
+    def number(self, at: int, size: int) -> int:
+        return int.from_bytes(self.space[at : at + size], "little")
 
     def has_range(self, number: int, address: int, size: int, flags: int) -> None:
         """Base address register ``number`` (6.2.5.1): where its range lies, and how a guest finds out its size.
@@ -57,12 +61,10 @@ class Function:
 
     def decodes(self, number: int, port: int) -> bool:
         """Whether base address register ``number`` holds this port, and ports are switched on."""
-        held = int.from_bytes(self.space[0x10 + 4 * number : 0x14 + 4 * number], "little")
-        return bool(self.space[4] & IO_ENABLED) and held == port | IO
+        return bool(self.space[4] & IO_ENABLED) and self.number(0x10 + 4 * number, 4) == port | IO
 
     def in_words(self) -> str:
-        vendor, kind = (int.from_bytes(self.space[at : at + 2], "little") for at in (0, 2))
-        return f"{self.name}, {vendor:04x}:{kind:04x}"
+        return f"{self.name}, {self.number(0, 2):04x}:{self.number(2, 2):04x}"
 
     def write(self, at: int, data: bytes) -> None:
         for place, byte in enumerate(data, at):
@@ -84,6 +86,14 @@ def chipset() -> dict[tuple[int, int], Function]:
     }
 
 
+def power_management() -> Function:
+    """That of the PIIX4, whose PMBA says at which 64 ports its registers are (devices/acpi_pm.py)."""
+    made = Function("PIIX4 PM", (0x8086, 0x7113), 0x068000, writable=(0x58, 0x59, 0x5A, 0x5B, 0x80))
+    made.put(0x40, 4, IO)
+    made.bars[0x40] = 0xFFC0
+    return made
+
+
 @device
 class PciConfig:
     """pci: configuration space, with what the machine has of disks and large pictures."""
@@ -101,6 +111,8 @@ class PciConfig:
         self.functions: dict[tuple[int, int], Function] = board.pci
         if board.firmware or disks:
             self.functions.update(chipset())
+        if board.firmware:
+            self.functions[POWER_MANAGEMENT] = power_management()
         if board.firmware or disks:
             ide = self.functions[IDE]
             ide.has_range(BUS_MASTER_BAR, 0 if board.firmware else BUS_MASTER, BUS_MASTER_SIZE, IO)
@@ -120,7 +132,7 @@ class PciConfig:
         if offset < 4 or found is None:
             return (1 << size * 8) - 1
         at = (self.address & 0xFC) + offset - 4
-        return int.from_bytes(found.space[at : at + size], "little")
+        return found.number(at, size)
 
     def write(self, offset: int, size: int, value: int) -> None:
         if offset == 0 and size == 4:

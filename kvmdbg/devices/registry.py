@@ -34,8 +34,8 @@ RANGES = {"ports": ("iobase", "iosize", 1 << 16), "addresses": ("mmiobase", "mmi
 """What a device may answer: the options that say where and how many, and where such numbers end."""
 _known: dict[str, type[OptionalDevice]] = {}
 LATER = {
-    "ata": "ata", "firmware-log": "firmware_log", "floppy": "floppy", "fw_cfg": "fw_cfg", "hvt": "hvt",
-    "isa-dma": "isa_dma", "pc-testdev": "testdev", "vbe": "vbe",
+    "acpi-pm": "acpi_pm", "ata": "ata", "firmware-log": "firmware_log", "floppy": "floppy", "fw_cfg": "fw_cfg",
+    "hvt": "hvt", "isa-dma": "isa_dma", "pc-testdev": "testdev", "vbe": "vbe",
 }  # fmt: skip
 """The modules of devices that few guests have: they are imported when somebody asks for them."""
 D = TypeVar("D", bound=type[OptionalDevice])

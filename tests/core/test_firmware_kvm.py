@@ -130,3 +130,43 @@ def test_an_image_that_is_no_disk_is_refused(rom: str, tmp_path: Path) -> None:
         kvmdbg.open(tmp_path / "flat.bin", bios=rom)
     with pytest.raises(UsageError, match="which guest"):
         kvmdbg.open()
+
+
+WAITS_FOR_THE_ACPI_TIMER = """
+start:  cli
+        xor dx, dx
+        mov ss, dx
+        mov sp, 0x7000
+        mov eax, 0x80000b40     # 00:01.3, PMBA
+        mov ebx, 0xb001
+        call config
+        mov eax, 0x80000b80     # PMREGMISC
+        mov ebx, 1
+        call config
+        mov dx, 0xb008
+        in eax, dx
+        mov ebx, eax
+wait:   in eax, dx
+        mov ecx, eax
+        sub eax, ebx
+        and eax, 0xffffff
+        cmp eax, 3580           # a millisecond
+        jb wait
+        hlt
+config: mov dx, 0xcf8
+        out dx, eax
+        mov dl, 0xfc
+        mov eax, ebx
+        out dx, eax
+        ret
+        .org 0xfff0
+        .byte 0xea, 0, 0, 0, 0xf0
+        .org 0x10000
+"""
+
+
+def test_firmware_waits_by_the_acpi_timer(tmp_path: Path) -> None:
+    flat, _ = from_assembly(WAITS_FOR_THE_ACPI_TIMER, tmp_path, address=0)
+    with kvmdbg.open(flat, format="rom") as dbg:
+        assert isinstance(dbg.run(timeout=10), HaltedStop)
+        assert 3580 <= dbg.regs.rax < 3579545
