@@ -6,7 +6,7 @@ import re
 from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import AddressArg, FlagsType, Format, FormatArg, NumberType, RestType, parse_format
+from kvmdbg.commands.parameters import AddressArg, FlagsType, Format, FormatArg, NumberType, RestType
 from kvmdbg.commands.places import Place, location_place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import (
@@ -21,7 +21,7 @@ from kvmdbg.commands.values import address_label, format_value
 from kvmdbg.commands.views import code_lines
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.language.ctype import VOID, integer, pointer
-from kvmdbg.language.formats import character, number_of, signed
+from kvmdbg.language.formats import number_of, quoted, signed
 from kvmdbg.record import record, replace
 
 SHOWN_RANGES = 64
@@ -41,7 +41,8 @@ class Examined:
     """What was looked at last, and where the next line goes on; the guest's next stop ends that."""
 
     def __init__(self) -> None:
-        self.format = "xw"
+        self.letter, self.unit = "x", 4
+        """The last format, also that of a print, and the last size (0: that of addresses)."""
         self.count: int | None = None
         self.ranges: dict[tuple[str, int, int], ShownMemory] = {}  # by space, address and length
         self.go_on(0)
@@ -49,7 +50,7 @@ class Examined:
     def go_on(self, stop: int) -> None:
         """Nothing was looked at yet since this stop."""
         self.stop = stop
-        self.memory: tuple[str, int, str] | None = None  # format, address and space
+        self.memory: tuple[int, str] | None = None  # address and space
         self.code: int | None = None
         self.source: tuple[str, int, int] | None = None  # file, first and last line
 
@@ -65,6 +66,7 @@ LengthArg = Annotated[int, NumberType("LENGTH", least=1)]
 
 #: How many cells of each unit size fit one line of `x`, as gdb has it.
 PER_LINE = {1: 8, 2: 8, 4: 4, 8: 2}
+UNIT_LETTERS = {0: "", 1: "b", 2: "h", 4: "w", 8: "g"}
 
 
 def within(place: Place, moved: int = 0) -> Place:
@@ -90,21 +92,19 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
     if letter == "i":
         lines = code_lines(dbg, place.address, count, space=place.space)
         end = lines[-1].address + len(lines[-1].data) if lines else place.address
-        examined(dbg).memory = ("i", end, place.space)
+        examined(dbg).memory = (end, place.space)
         if lines:
             _remember(dbg, lines[-1].address, None)
         return Disassembly(lines, syntax=dbg.settings["disassembly-flavor"])
     if letter == "s":
         return _strings(dbg, place, count, form.unit or 1)
-    unit = form.unit or {"a": dbg.pointer_size(), "c": 1}.get(letter, 4)
-    if letter == "f" and form.unit is None:
-        unit = 8
+    unit = form.unit or _unit(letter, 8 if letter == "f" else 4) or dbg.pointer_size()
     before, count = count < 0, abs(count)
     if before:
         place = within(place, -unit * count)
     data = read(dbg, place, unit * count)
     raws = [int.from_bytes(data[at : at + unit], "little") for at in range(0, len(data), unit)]
-    per_line = {"a": 2, "t": max(1, PER_LINE[unit] // 4), "c": 8}.get(letter, PER_LINE[unit])
+    per_line = PER_LINE[unit]
     rows = []
     for at in range(0, count, per_line):
         address = place.address + at * unit
@@ -118,9 +118,15 @@ def examine(dbg: Interpreter, form: Format, place: Place) -> Memory | Disassembl
         values = tuple(number_of(raw, unit) for raw in raws)
     if raws:
         _remember(dbg, place.address + unit * (count - 1), signed(raws[-1], unit), unit)
-    suffix = f"{letter}{ {1: 'b', 2: 'h', 4: 'w', 8: 'g'}[unit] }"
-    examined(dbg).memory = (suffix, place.address + (0 if before else unit * count), place.space)
+    examined(dbg).memory = (place.address + (0 if before else unit * count), place.space)
     return Memory(place.address, letter, unit, tuple(rows), values, data, place.space)
+
+
+def _unit(letter: str, last: int) -> int:
+    """The size that a format without one has, where the ``last`` one was this; 0 for that of addresses."""
+    if letter == "f":
+        return last if last in (4, 8) else 8
+    return {"a": 0, "c": 1, "s": 1}.get(letter, last)
 
 
 def _remember(dbg: Interpreter, address: int, value: int | None, unit: int = 1) -> None:
@@ -130,7 +136,8 @@ def _remember(dbg: Interpreter, address: int, value: int | None, unit: int = 1) 
     kept.values["__"], kept.types["__"] = value or 0, type if value is not None else VOID
 
 
-MOST_CHARACTERS = 200
+MOST_CHARACTERS = 1 << 16
+"""Of a text without an end, where set print elements has none."""
 ENCODINGS = {1: "utf-8", 2: "utf-16-le", 4: "utf-32-le"}
 """Of texts, by the bytes of a unit (gdb: char, char16_t, char32_t)."""
 
@@ -138,11 +145,15 @@ ENCODINGS = {1: "utf-8", 2: "utf-16-le", 4: "utf-32-le"}
 def _strings(dbg: Interpreter, place: Place, count: int, unit: int) -> Memory:
     if unit not in ENCODINGS:
         raise UsageError("x/s shows texts of 1, 2 or 4 bytes a character: x/s, x/hs, x/ws")
+    from kvmdbg.commands.print_settings import style_of
+
+    style = style_of(dbg)
+    most = unit * (style.elements or MOST_CHARACTERS)
     rows, texts, data = [], [], bytearray()
     at = 0
     for _ in range(count):
         found, ended = bytearray(), False
-        while len(found) < MOST_CHARACTERS * unit and not ended:
+        while len(found) < most and not ended:
             try:
                 one = read(dbg, place, unit, at + len(found))
             except MemoryFault:
@@ -153,32 +164,29 @@ def _strings(dbg: Interpreter, place: Place, count: int, unit: int) -> Memory:
             ended = not any(one)
         body = bytes(found[:-unit] if ended else found)
         prefix = {1: "", 2: "u", 4: "U"}[unit]
-        shown = f'{prefix}"{_shown(body, unit)}"' + ("" if ended else "...")
+        shown = quoted(
+            _codes(body, unit), ended=True, most=style.elements, alike=style.repeats, prefix=prefix, wide=True
+        )
+        shown += "" if ended else "..."
         rows.append(MemoryRow(place.address + at, address_label(dbg, place.address + at), (shown,)))
         texts.append(body.decode(ENCODINGS[unit], "replace"))
         data += found
         at += len(found)
     _remember(dbg, rows[-1].address if rows else place.address, None)
-    suffix = {1: "s", 2: "hs", 4: "ws"}[unit]
-    examined(dbg).memory = (suffix, place.address + at, place.space)
+    examined(dbg).memory = (place.address + at, place.space)
     return Memory(place.address, "s", unit, tuple(rows), tuple(texts), bytes(data), place.space)
 
 
-def _shown(body: bytes, unit: int) -> str:
-    """A text as C would have it; what is no character there is escaped."""
-    if unit > 1:
-        text = body.decode(ENCODINGS[unit], "backslashreplace")
-    else:
-        text = body.decode("utf-8", "surrogateescape")
-    shown = []
-    for char in text:
-        if 0xDC80 <= ord(char) <= 0xDCFF:
-            shown.append(f"\\{ord(char) & 0xFF:03o}")  # no UTF-8
-        elif ord(char) < 0x80:
-            shown.append(character(ord(char), '"') if unit == 1 or char != "\\" else char)
-        else:
-            shown.append(char if char.isprintable() else f"\\u{ord(char):04x}")
-    return "".join(shown)
+def _codes(body: bytes, unit: int) -> list[int]:
+    """The characters of a text as Unicode has them; bytes that are no UTF-8 are below 0."""
+    if unit == 4:
+        return [int.from_bytes(body[at : at + 4], "little") for at in range(0, len(body), 4)]
+    if unit == 2:
+        return [ord(char) for char in body.decode("utf-16-le", "surrogatepass")]
+    return [
+        ord(char) - 0xDD00 if 0xDC80 <= ord(char) <= 0xDCFF else ord(char)
+        for char in body.decode("utf-8", "surrogateescape")
+    ]
 
 
 @command(
@@ -193,29 +201,24 @@ def x(dbg: Interpreter, form: FormatArg | None = None, address: AddressArg | Non
 
     N is how many, F the format (x hexadecimal, d signed, u unsigned, o octal, t binary, a address, c character,
     f floating point, s string, i instruction, z padded hexadecimal), U the unit (b 1 byte, h 2, w 4, g 8; of strings:
-    s is UTF-8, hs UTF-16, ws UTF-32). The last format holds until another is given; without an address it goes on
-    where the last one ended, with as many if N is not given, and so does an empty line. A negative N shows what lies
-    before the address.
+    s is UTF-8, hs UTF-16, ws UTF-32). The last format holds until another is given, also by a print, and the last unit
+    (a has that of pointers, c 1 byte, f 4 or 8); without an address it goes on where the last one ended, with as many
+    if no format is given, and so does an empty line. A negative N shows what lies before the address.
     """
     form = form or Format()
     known = examined(dbg)
-    last = parse_format(known.format)
-    letter = form.letter or last.letter
-    unit = form.unit
-    if unit is None and letter == last.letter and (letter not in ("i", "s") or form.letter is None):
-        unit = last.unit
+    letter = form.letter or known.letter
+    unit = form.unit or (_unit(letter, known.unit) if form.letter else known.unit)
     if address is None:
         if known.memory is None:
             raise UsageError("x needs an ADDRESS the first time, as in x/4xw 0x1000")
-        address = Place("", known.memory[1], known.memory[2])
-        form = replace(form, count=known.count if form.count is None else form.count)
-    elif letter not in ("i", "s") and form.unit is None and last.letter in ("i", "s", None) and form.letter is None:
-        unit = None
-    result = examine(dbg, Format(form.count, letter, unit), address)
-    if known.memory is not None:
-        known.format = known.memory[0]
+        address = Place("", *known.memory)
+        if form == Format():
+            form = replace(form, count=known.count)
+    result = examine(dbg, Format(form.count, letter, unit or dbg.pointer_size()), address)
+    known.letter, known.unit = letter, 1 if letter == "s" else unit
     known.count = form.count if form.count is None or form.count > 0 else 1  # as in gdb
-    dbg.repeat_line = f"x/{form.count if form.count is not None else ''}{known.format}"
+    dbg.repeat_line = f"x/{form.count if form.count is not None else ''}{letter}{UNIT_LETTERS[unit]}"
     return result
 
 
@@ -236,12 +239,12 @@ def hexdump(dbg: Interpreter, address: AddressArg | None = None, length: LengthA
     if address is None:
         if known.memory is None:
             raise UsageError("hexdump needs an ADDRESS the first time")
-        address = Place("", known.memory[1], known.memory[2])
+        address = Place("", *known.memory)
     if length > MOST_SHOWN:
         raise UsageError(f"hexdump shows {MOST_SHOWN:#x} bytes at most")
     address = within(address)
     data = read(dbg, address, length)
-    known.memory = (known.format, address.address + length, address.space)
+    known.memory = (address.address + length, address.space)
     dbg.repeat_line = f"hexdump {'phys:' if address.space == 'phys' else ''}{address.address + length:#x} {length}"
     return hex_dump(dbg, address.address, data, address.space)
 

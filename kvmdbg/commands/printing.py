@@ -32,6 +32,15 @@ def formatted(dbg: Interpreter, text: str, form: Format) -> tuple[str, Evaluated
     return dbg.session.c_variables.printer(style).value(found, form.letter or ""), found
 
 
+def _recorded(dbg: Interpreter, text: str, form: Format) -> tuple[str, Evaluated]:
+    """The same for print, whose format is that of the next ``x``, too."""
+    from kvmdbg.commands.examine import examined
+
+    if form.letter not in (None, "r"):
+        examined(dbg).letter = form.letter
+    return formatted(dbg, text, form)
+
+
 def _is_void(dbg: Interpreter, text: str) -> bool:
     """Whether the text is ``$name`` alone, which nothing has given a value, and nothing has nearly this name."""
     name = text.strip()
@@ -77,7 +86,7 @@ def print_(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionT
         if not history:
             raise UsageError("there is no value yet; print needs an EXPRESSION")
         expression = f"${len(history)}"
-    shown, found = formatted(dbg, expression, form)
+    shown, found = _recorded(dbg, expression, form)
     number = dbg.session.add_to_history(found.raw, found.type)
     return Value(f"${number}", shown, _plain(found))
 
@@ -93,7 +102,7 @@ def call(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionTex
     """Evaluate an expression, most often a call of a function of the guest, as print does; void is not shown."""
     if not expression:
         raise UsageError("call needs an EXPRESSION, as in call function(1)")
-    shown, found = formatted(dbg, expression, form)
+    shown, found = _recorded(dbg, expression, form)
     if found.type.kind == "void":
         return None
     return Value(f"${dbg.session.add_to_history(found.raw, found.type)}", shown, _plain(found))

@@ -62,7 +62,7 @@ def signed(value: int, size: int) -> int:
 def character(code: int, quote: str = "'", *, wide: bool = False) -> str:
     """A character as it stands in C between two ``quote``: escaped where it must be, octal where it cannot be shown.
 
-    It is a byte, or, ``wide``, one of Unicode's.
+    It is a byte, or, ``wide``, one of Unicode's; below 0 a byte that is none.
     """
     if code in _ESCAPES:
         return _ESCAPES[code]
@@ -70,7 +70,9 @@ def character(code: int, quote: str = "'", *, wide: bool = False) -> str:
         return chr(code) if chr(code).isprintable() else f"\\x{code:x}"
     if chr(code & 0xFF) == quote:
         return "\\" + quote
-    return chr(code) if 0x20 <= code < 0x7F else f"\\{code:03o}"
+    if 0x20 <= code < 0x7F:
+        return chr(code)
+    return f"\\{code & 0xFF if code < 0 else code:03o}" if code <= 0o777 else f"\\x{code:x}"
 
 
 MOST_ELEMENTS = 200
@@ -86,13 +88,14 @@ def quoted(
     most: int = MOST_ELEMENTS,
     alike: int = MOST_ALIKE,
     prefix: str = "",
+    wide: bool = False,
 ) -> str:
     """Characters as gdb shows an array of them: one zero at the end is left out, runs of the same are counted.
 
     ``ended``: what followed was a zero, so that there is none to leave out. So many as ``most`` are shown, and so many
-    as ``alike`` of the same one by one; 0: all. With a ``prefix`` ("L") they are Unicode's.
+    as ``alike`` of the same one by one; 0: all. With a ``prefix`` ("L"), or ``wide``, they are Unicode's.
     """
-    wide = bool(prefix)
+    wide = wide or bool(prefix)
     if not ended and data and not data[-1]:
         data = data[:-1]
     parts: list[str] = []

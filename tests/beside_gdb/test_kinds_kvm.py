@@ -24,6 +24,17 @@ SESSIONS = {
     "numbers in other bases": """set output-radix 16|p pair|p -1|p 'a'|p (char)200|p (short)-2|p 1==1|p matrix
         p $al + 0|p chars|p 1.5|output -3|p/d -1|set output-radix 8|p -1|p 'a'|p 0|p pair|set output-radix 10|p -1""",
     "examining": """x/2xw matrix|x|x|x/3dw matrix|x|x/-2xw matrix[1]|x|x/-4ub &pair.in.low|x/2xb &pair|x/xw &pair""",
+    "units that last": """x matrix|x/2a &matrix|x/2d matrix|x/2f matrix|x/2x matrix|x/2b matrix|x/2x matrix|x/2f matrix
+        x/d matrix|x/2h matrix|x/f matrix|x/x matrix|x/2c &pair|x/x matrix|x/s &pair|x/x matrix|x/hs &pair|x &pair
+        x/w &lanes|x/s &pair|x/d matrix|x/i $pc|x/x matrix|x/3ub matrix|x/9d matrix|x/3o matrix|x/9t matrix|x/5wt matrix
+        x/3gt matrix|x/5ht matrix|x/wa matrix|x/x matrix|x/2z matrix|x/g matrix|x/d matrix|x/2bf matrix|x/2hf matrix
+        p/c 65|x matrix|p/x 5|x matrix|output/d 5|x matrix|call/o 9|x/2 matrix|x/2xg matrix|x|x/3|x/u matrix|x/a matrix
+        x/u matrix|p $_|p $__|whatis $__|x/dw matrix|x/20c &pair|x/17xb matrix""",
+    "texts in memory": """set var *(char (*)[32])matrix = "aaaaaaaaaaaaaaab"|x/s matrix|x/2s matrix|x/s
+        set print elements 4|x/s matrix|x/3s matrix|set print repeats 3|x/s matrix|set print elements 0|x/s matrix
+        set var matrix[0][0] = 0x00610061|set var matrix[0][1] = 0x00610061|set var matrix[0][2] = 0xdc00|x/hs matrix
+        set var matrix[0][0] = 0x40000000|set var matrix[0][1] = 0|x/ws matrix
+        set print elements 200|set print repeats 10""",
     "texts": r"""printf "%#o;%#6o;%#06o;%#-6o;%o;%#o;\n", 8, 8, 8, 8, 8, 0|printf "%s;%8s;\n", none, none
         echo \101\102\n|echo a\tb\\\n|call nothing(1)|call deep(1)|p deep(1)|call (void)0|p $_exitcode""",
     "places": """tbreak kinds.c:kmain:again|c|p turns|break *nothing|break *(nothing+4)|break nothing|c|bt|c|c|p by
