@@ -15,6 +15,7 @@ from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result, Table
 from kvmdbg.commands.values import address_label
 from kvmdbg.errors import MemoryFault, UsageError
+from kvmdbg.language.ctype import VOID, pointer
 from kvmdbg.numbers import counted
 
 MOST_FOUND = 1 << 17
@@ -51,7 +52,8 @@ def find(
     if len(parts) < 3:
         raise UsageError("find needs START, END or +LENGTH, and a VALUE, separated by commas")
     start = dbg.place(parts[0])
-    length = dbg.number(parts[1].lstrip("+")) if parts[1].startswith("+") else dbg.number(parts[1]) - start.address + 1
+    counted_from_start = parts[1].startswith("+")
+    length = dbg.number(parts[1][1:]) if counted_from_start else dbg.place(parts[1]).address - start.address + 1
     if length <= 0:
         raise UsageError(f"find: the range ends before its start {start.address:#x}")
     pattern = _Pattern()
@@ -65,7 +67,7 @@ def find(
         del found[MOST_FOUND:]
     dbg.session.variables["numfound"] = len(found)
     if found:
-        dbg.session.variables["_"] = found[-1]
+        dbg.session.convenience.values["_"], dbg.session.convenience.types["_"] = found[-1], pointer(VOID)
     rows = tuple((f"{at:#x}", address_label(dbg, at)) for at in found)
     yield Table("matches", ("Address", "Symbol"), rows, "Pattern not found.", tuple({"address": at} for at in found))
     if fault is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kvmdbg.debuginfo.functions import Functions
 from kvmdbg.engine import stops
 from kvmdbg.engine.breakpoints import Breakpoint, Watchpoint
+from kvmdbg.errors import UsageError
 
 if TYPE_CHECKING:
     from kvmdbg.core.frames import Frames
@@ -45,7 +46,7 @@ class FrameMoves:
             return self._moves.finish()
         caller = self._frames.caller_of(frame)
         if caller is None:
-            return self._moves.finish()
+            raise UsageError(f"frame {frame.number} is the outermost one that is known: nothing is behind its function")
         return self._moves.run_to([(caller.pc, caller.sp)], as_step=True)
 
     def _leave_inlined(self, frame: Frame) -> stops.Stop:

@@ -100,11 +100,20 @@ def backtrace(cpu: StoppedCpu, files: DebugFiles, most: int = 100) -> Backtrace:
     found = physical_frames(cpu, files, most)
     frames: list[Frame] = []
     for one in found.frames:
+        begins = frames and files.start and _function(files, frames[-1].place) == files.start
+        if begins and not _function(files, one.place):
+            return Backtrace(tuple(frames), "the program starts here")
         for frame in with_inlined(one, files):
             if len(frames) == most:
                 return Backtrace(tuple(frames), f"more than {most} frames")
             frames.append(replace(frame, number=len(frames)))
     return Backtrace(tuple(frames), found.end)
+
+
+def _function(files: DebugFiles, place: int) -> str:
+    """The symbol that a place belongs to, "" for none."""
+    found = files.symbols.nearest(place)
+    return found[0].name if found is not None else ""
 
 
 def with_inlined(frame: Frame, files: DebugFiles) -> list[Frame]:

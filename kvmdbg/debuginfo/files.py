@@ -51,6 +51,13 @@ class DebugFiles:
         return [(str(self._image.path), self._image.bias + self.image_moved), *files]
 
     @property
+    def start(self) -> str:
+        """The function that the program starts in, "" where no symbol says so."""
+        entry = self._image.entry
+        found = self.symbols.nearest(entry.ip if entry.cs is None else 16 * entry.cs + entry.ip)
+        return found[0].name if found is not None else ""
+
+    @property
     def missing(self) -> list[str]:
         """What these files say to be in others that are not there, and what of them is damaged, a sentence each."""
         from kvmdbg.debuginfo.linked import linked
