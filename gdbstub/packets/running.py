@@ -262,7 +262,7 @@ def step_flags(client: Client, rest: bytes) -> Reply:
     assert isinstance(client.target, HasQuietSteps)
     if not rest:
         return b"0x%x" % client.target.step_flags
-    flags = hexadecimal(rest.lstrip(b"=:"))
+    flags = hexadecimal(rest.lstrip(b"=:").removeprefix(b"0x"))
     if flags & ~client.target.step_flags_possible:
         raise TargetError(f"of the step flags only {client.target.step_flags_possible:#x} can be had here", 0x22)
     client.target.step_flags = flags

@@ -174,7 +174,7 @@ def test_physical_memory_mode(gdb: Loop, target: FakeTarget) -> None:
     assert gdb.ask(b"Qqemu.sstep=7") == b"OK"
     assert target.step_flags == 7
     assert gdb.ask(b"Qqemu.sstep") == b"0x7"
-    assert gdb.ask(b"qqemu.sstep=5") == b"OK"
+    assert gdb.ask(b"qqemu.sstep=0x5") == b"OK"  # as QEMU's documentation has it
     assert target.step_flags == 5
     assert gdb.ask(b"Qqemu.sstep=ff") == b"E22"
 
