@@ -344,6 +344,8 @@ class Locations:
             given[near[0]] = " ".join(taken).strip("\"'")
         file = self._source.find_file(given["source"]) if "source" in given else ""
         function, line, label = (given.get(name, "") for name in ("function", "line", "label"))
+        if line and not (NUMBER.fullmatch(line) or OFFSET.fullmatch(line)):
+            raise UsageError(f"-line takes a number, +N or -N, not '{line}'")
         if function and label:
             found = self._two(text, function, label)
         elif function:

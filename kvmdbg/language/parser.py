@@ -39,8 +39,10 @@ class Parser(Classes):
         if self._colon and self._is(":"):
             column = self._start
             self._take()
-            offset = self._operand()
-            node = self._checked(code.SegmentOffset(column=column, type=ADDRESS, segment=node, offset=offset))
+            segment, offset = self._number_of(node), self._number_of(self._operand())
+            if segment.type.is_float or offset.type.is_float:
+                raise self.fail("a segment and an offset in it are integers", node.column)
+            node = self._checked(code.SegmentOffset(column=column, type=ADDRESS, segment=segment, offset=offset))
         while True:
             column = self._start
             if self._is("["):

@@ -25,12 +25,17 @@ def offered(dbg: Interpreter, line: str) -> Iterator[Candidate]:
     word = _WORD.search(line)
     if not dbg.settings["fuzzy-completion"] or word is None or len(word[0]) < 2:
         return
-    near = re.compile(".*?".join(map(re.escape, word[0])), re.IGNORECASE)
     seen = {one.text for one in found}
     for one in dbg.complete(line[: word.start() + 1]):
         last = one.text[max(word.start() - one.start, 0) :]
-        if one.text not in seen and near.match(last):
+        if one.text not in seen and _has_in_turn(last.lower(), word[0].lower()):
             yield one
+
+
+def _has_in_turn(text: str, letters: str) -> bool:
+    """Whether all ``letters`` are in a text, one behind the other, the first at its start."""
+    rest = iter(text)
+    return text[:1] == letters[:1] and all(letter in rest for letter in letters)
 
 
 def completer(dbg: Interpreter) -> Completer:

@@ -302,6 +302,7 @@ def test_mistakes_in_settings(hello: Typist, line: str, said: str) -> None:
 
 
 def test_fuzzy_completion(hello: Typist) -> None:
+    from kvmdbg.machine.image import Symbol
     from kvmdbg.ui.offered import offered
 
     texts = lambda line: [one.text for one in offered(hello.dbg, line)]  # noqa: E731
@@ -310,6 +311,10 @@ def test_fuzzy_completion(hello: Typist) -> None:
     assert texts("set fcmp") == ["fuzzy-completion"]
     assert "breakpoint-hold" in texts("set bhold")
     assert texts("print $rdi") == ["$rdi"]
+    hello.dbg.session.symbols.add(
+        [Symbol(name, 0x1000, 1, "function", "global") for name in ("a" * 200, "a" * 40 + "_b")]
+    )
+    assert texts(f"print {'a' * 30}b") == ["a" * 40 + "_b"]  # and ends
 
 
 # -- the context

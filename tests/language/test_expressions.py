@@ -85,6 +85,12 @@ def test_a_segment_registers_base_is_its_own_but_for_64_bit_mode(machine: Machin
     assert value("$fs:4", machine) == 0x8884
 
 
+@pytest.mark.parametrize("text", ["1:2.5", "1.5:2", '1:"text"', "1:$st0", "1:$xmm0"])
+def test_a_segment_and_its_offset_are_integers(text: str, machine: Machine) -> None:
+    with pytest.raises(ExpressionError):
+        value(text, machine)
+
+
 @pytest.mark.parametrize(
     ("text", "shown", "lvalue"),
     [
