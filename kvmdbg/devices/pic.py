@@ -174,6 +174,7 @@ class Pic:
 
     name = "pic"
     ports: ClassVar[tuple[int, ...]] = (0x20, 0x21, 0xA0, 0xA1, 0x4D0, 0x4D1)
+    counts = False
 
     def __init__(self, board: Board) -> None:
         self.chips = tuple(Chip(edge_only, leads=not number) for number, edge_only in enumerate(ALWAYS_EDGE))

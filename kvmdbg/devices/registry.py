@@ -35,7 +35,7 @@ RANGES = {"ports": ("iobase", "iosize", 1 << 16), "addresses": ("mmiobase", "mmi
 _known: dict[str, type[OptionalDevice]] = {}
 LATER = {
     "acpi-pm": "acpi_pm", "ata": "ata", "firmware-log": "firmware_log", "floppy": "floppy", "fw_cfg": "fw_cfg",
-    "hvt": "hvt", "isa-dma": "isa_dma", "pc-testdev": "testdev", "vbe": "vbe",
+    "hvt": "hvt", "isa-dma": "isa_dma", "lapic": "lapic", "pc-testdev": "testdev", "vbe": "vbe",
 }  # fmt: skip
 """The modules of devices that few guests have: they are imported when somebody asks for them."""
 D = TypeVar("D", bound=type[OptionalDevice])

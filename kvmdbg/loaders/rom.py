@@ -19,6 +19,8 @@ SIGNATURE = 0x600
 """What EDX has after reset: family 6 (SDM volume 3A, section 10.1.2)."""
 FIRST_BYTES = (b"\xea", b"\xe9", b"\xeb", b"\xfa\xfc\xe9", b"\x0f\x09\xe9", b"\x90\x90\xe9", b"\x66\xea")
 """What firmware has at its reset vector: a jump, behind cli, cld, wbinvd or nops."""
+UEFI_AT, UEFI = 40, b"_FVH"
+"""Where a firmware volume has its signature (UEFI Platform Initialization specification 1.7, volume 3, 3.2.1.1)."""
 
 
 @loader
@@ -48,7 +50,9 @@ class Rom:
             Segment(END - len(whole), whole, name="ROM", rom=True),
             Segment(LOW_END - len(low), low, name="ROM below 1 MiB", rom=True),
         ]
-        return Image(path, self.name, segments, "real", Entry(RESET_CS, RESET_IP), {"rdx": SIGNATURE})
+        is_uefi = data[UEFI_AT : UEFI_AT + len(UEFI)] == UEFI
+        entry, registers = Entry(RESET_CS, RESET_IP), {"rdx": SIGNATURE}
+        return Image(path, self.name, segments, "real", entry, registers, interrupts=is_uefi)
 
 
 def load_firmware(path: str, options: LoadOptions) -> Image:

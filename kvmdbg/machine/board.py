@@ -38,10 +38,18 @@ class DmaChannels(Protocol):
 
 
 class InterruptController(Protocol):
-    """The pair of 8259s, where it is the machine's own and not KVM's (devices/pic.py)."""
+    """The pair of 8259s, where it is the machine's own and not KVM's (devices/pic.py), or the local APIC before it
+    (devices/lapic.py)."""
 
-    pending: bool
-    """Whether it asks the CPU for an interrupt."""
+    @property
+    def pending(self) -> bool:
+        """Whether it asks the CPU for an interrupt."""
+        ...
+
+    @property
+    def counts(self) -> bool:
+        """Whether a timer of its own is going to ask for one."""
+        ...
 
     @property
     def vectors(self) -> Collection[int]:
@@ -182,7 +190,7 @@ class Board:
         pic = self.pic
         if pic is None:
             return False
-        if pic.pending:
+        if pic.pending or pic.counts:
             return True
         lines = [line for line in range(16) if line != 2 and pic.passes(line)]
         return any(line not in self.clocked for line in lines) or (bool(lines) and self.time.next is not None)

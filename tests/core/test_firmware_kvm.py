@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import kvmdbg
 from kvmdbg.build import from_assembly
 from kvmdbg.core.session import Session
+from kvmdbg.devices.lapic import LocalApic
 from kvmdbg.engine.stops import BreakpointStop, HaltedStop, StepStop
 from kvmdbg.errors import UsageError
 
@@ -170,3 +173,63 @@ def test_firmware_waits_by_the_acpi_timer(tmp_path: Path) -> None:
     with kvmdbg.open(flat, format="rom") as dbg:
         assert isinstance(dbg.run(timeout=10), HaltedStop)
         assert 3580 <= dbg.regs.rax < 3579545
+
+
+COUNTS_APIC_TICKS = """
+start:  cli
+        xor cx, cx
+        mov ss, cx
+        mov sp, 0x7000
+        cs lgdt [gdtr]
+        mov eax, cr0
+        or al, 1
+        mov cr0, eax
+        mov bx, 8
+        mov ds, bx              # from here on all addresses, in real mode as well
+        and al, 0xfe
+        mov cr0, eax
+        mov dword ptr [0x40 * 4], offset tick + 0xf0000000
+        mov ebx, 0xfee00000
+        mov dword ptr [ebx + 0xf0], 0x1ff
+        mov dword ptr [ebx + 0x3e0], 0xb
+        mov dword ptr [ebx + 0x320], 0x20040    # periodic
+        mov dword ptr [ebx + 0x380], 1000000    # a millisecond
+        sti
+again:  hlt
+        cmp cx, 5
+        jb again
+        mov dword ptr [ebx + 0x380], 0
+        hlt                     # for good: interrupts are on, and none comes
+tick:   inc cx
+        mov dword ptr [ebx + 0xb0], 0
+        iret
+        .balign 8
+gdt:    .quad 0, 0x00cf93000000ffff
+gdtr:   .short 15
+        .long 0xf0000 + gdt
+        .org 0xfff0
+        .byte 0xea, 0, 0, 0, 0xf0
+        .org 0x10000
+"""
+
+
+def test_firmware_has_a_timer_in_its_local_apic(tmp_path: Path) -> None:
+    flat, _ = from_assembly(COUNTS_APIC_TICKS, tmp_path, address=0)
+    with kvmdbg.open(flat, format="rom") as dbg:
+        started = time.monotonic()
+        assert isinstance(dbg.run(timeout=10), HaltedStop)
+        assert dbg.regs.rcx & 0xFFFF == 5 and time.monotonic() - started >= 0.005
+        (apic,) = (one for one in dbg.devices if isinstance(one, LocalApic))
+        assert apic.details()["timer"] == "periodic, vector 0x40"
+
+
+def test_only_firmware_with_controllers_of_ours_has_it(rom: str, tmp_path: Path) -> None:
+    def has_apic(**options: Any) -> bool:
+        with kvmdbg.open(**options) as dbg:
+            return any(isinstance(one, LocalApic) for one in dbg.devices)
+
+    assert has_apic(bios=rom)
+    assert not has_apic(bios=rom, irqchip="none")
+    assert not has_apic(bios=rom, irqchip="kernel")
+    (tmp_path / "flat.bin").write_bytes(b"\xf4" * 100)
+    assert not has_apic(path=tmp_path / "flat.bin")

@@ -36,6 +36,11 @@ def test_it_starts_as_the_cpu_comes_out_of_reset(image_file: Write) -> None:
     assert state.writes == []
 
 
+def test_uefi_needs_interrupt_controllers(image_file: Write) -> None:
+    volume = bytes(40) + b"_FVH" + ROM[44:]
+    assert load(image_file(volume)).interrupts and not load(image_file(ROM)).interrupts
+
+
 @pytest.mark.parametrize(
     ("data", "format"),
     [
