@@ -29,16 +29,17 @@ class Dialogue:
         return "> " if self._body else "(kvmdbg) "
 
     def typed(self, text: str) -> None:
-        """A line, ended by Enter."""
+        """A line, ended by Enter, or several that were pasted."""
         if self._question:
             word = text.strip().lower()
             if word in ("y", "yes", "n", "no"):
                 self._end(word.startswith("y"))
             return
-        self._body.append(text)
-        if self._is_whole():
-            lines, self._body = self._body, []
-            self._execute("\n".join(lines))
+        for line in text.rstrip("\n").split("\n"):  # an empty line would repeat the last one
+            self._body.append(line)
+            if self._is_whole():
+                lines, self._body = self._body, []
+                self._execute("\n".join(lines))
 
     def _is_whole(self) -> bool:
         first, *rest = self._body

@@ -401,16 +401,20 @@ class Shell:
 
     def execute(self, line: str) -> None:
         """Run what was typed (several lines when it was pasted) and show what it gives, mistakes too. Raises Quit."""
-        lines = iter(line.split("\n"))
+        lines = line.rstrip("\n").split("\n")  # an empty line would repeat the last one
 
         def more() -> str | None:
-            following = next(lines, None)
-            return self._more() if following is None else following
+            if not lines and (typed := self._more()) is not None:
+                lines.extend(typed.split("\n"))
+            return lines.pop(0) if lines else None
 
-        for one in lines:
+        while lines:
+            one = lines.pop(0)
             self._guarded(lambda one=one: self._show(self.interpreter.execute(one, more)))  # type: ignore[misc]
-            if self.interpreter.runs.interrupted and (left := len(list(lines))):
-                self.console.show(Message(f"Not run: {left} more pasted line{'s' if left > 1 else ''}.", "warning"))
+            if lines and self.interpreter.runs.interrupted:
+                left = f"{len(lines)} more pasted line{'s' if len(lines) > 1 else ''}"
+                self.console.show(Message(f"Not run: {left}.", "warning"))
+                return
 
     def _show(self, results: Iterable[Result]) -> None:
         for result in results:
