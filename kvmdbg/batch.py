@@ -451,5 +451,5 @@ class Batch:
 
 
 def _source(name: str) -> str:
-    quote = "'" if '"' in name else '"'
-    return f"source {quote}{name}{quote}"
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'source "{escaped}"'

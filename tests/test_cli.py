@@ -356,3 +356,10 @@ def test_the_devices_are_listed() -> None:
     shown = kvmdbg("--device", "help")
     assert shown.returncode == 0
     assert "isa-debug-exit,iobase=0x501,iosize=0x2\n    the guest ends itself" in shown.stdout
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize("name", ["plain", "a b", "a'b", 'a"b', "a'b\"c d", 'a\\"b', "back\\slash", "end\\"])
+def test_command_files_of_any_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("print 42\n")
+    assert kvmdbg("--batch", "-x", str(tmp_path / name), *HELLO).stdout == "$1 = 42\n"

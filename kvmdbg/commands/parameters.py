@@ -225,19 +225,22 @@ class RegisterType:
         return [sign + name for name in sorted(registers.names()) if name.startswith(prefix.lstrip("$").lower())]
 
 
+_QUOTED = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*\"""")
+
+
 @record
 class FileType:
-    """A file's name; quotes hold spaces, ``~`` is the home directory."""
+    """A file's name; quotes hold spaces, ``~`` is the home directory. In double quotes backslashes go before these."""
 
     metavar: str = "FILE"
     host: bool = True
 
     def parse(self, text: str, pos: int, dbg: Interpreter) -> tuple[str, int] | None:
         if text[pos] in "'\"":
-            end = text.find(text[pos], pos + 1)
-            if end < 0:
+            match = _QUOTED.match(text, pos)
+            if match is None:
                 raise UsageError(f"{text[pos:]} lacks its closing {text[pos]}")
-            return text[pos + 1 : end], end + 1
+            return re.sub(r'\\(["\\])', r"\1", match[0][1:-1]) if text[pos] == '"' else match[0][1:-1], match.end()
         end = _word_end(text, pos, commas=False)
         return os.path.expanduser(text[pos:end]), end
 

@@ -76,7 +76,7 @@ def test_texts(dbg: Session) -> None:
     interpreter = Interpreter(dbg)
     dbg.memory.write(0x6300, b"a\0\0\0b\0\0\0")
     shown = [r.plain(80) for line in ("x/hs 0x6300", "x", "x/s 0x6300") for r in interpreter.execute(line)]
-    assert shown == ['0x6300:  u"a"', '0x6304:  u"b"', '0x6300:  "a"']
+    assert shown == ['0x6300:  u"a"', '0x6304:  "b"', '0x6300:  "a"']  # as in gdb
     with pytest.raises(UsageError, match="x/s shows texts of 1, 2 or 4 bytes"):
         typed(dbg, "x/gs 0x6100")
 
