@@ -327,8 +327,11 @@ class Interpreter:
         return found
 
     def number(self, text: str) -> int:
-        """The value of an expression."""
-        return int(self.session.evaluate(text).value)
+        """The value of an expression. UsageError for a structure."""
+        found = self.session.evaluate(text)
+        if found.type.is_structure:
+            raise UsageError(f"{text} is a {found.type}, no number")
+        return int(found.value)
 
     def place(self, text: str) -> Place:
         """The address that an expression means."""

@@ -23,6 +23,7 @@ CountArg = Annotated[int, NumberType("COUNT", least=1)]
 LengthArg = Annotated[int, NumberType("LENGTH", least=1)]
 LeastArg = Annotated[int, NumberType("LEAST", least=1)]
 BytesArg = Annotated[str, RestType("BYTE...")]
+MOST_SLOTS = 1 << 16
 
 
 @command(
@@ -39,6 +40,8 @@ def telescope(dbg: Interpreter, address: AddressArg | None = None, count: CountA
     A chain goes on while what it leads to is an address again, up to one of code; its end is shown as a text where it
     looks like one. Addresses of code, of the stack and of data have colours of their own.
     """
+    if count > MOST_SLOTS:
+        raise UsageError(f"telescope shows {MOST_SLOTS} slots at most")
     start = address or Place("$sp", dbg.session.vcpu.stack)
     size = dbg.pointer_size()
     rows, data, looks = [], [], []

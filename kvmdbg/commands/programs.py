@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from kvmdbg.commands.results import Result, Text
+from kvmdbg.errors import UsageError
 
 if TYPE_CHECKING:
     from kvmdbg.commands.interpreter import Interpreter
@@ -17,6 +18,8 @@ def run_program(dbg: Interpreter, program: str, given: str | None = None) -> Res
 
     own = dbg.user.has_terminal
     text = given if given is not None or own else ""
+    if "\0" in program:
+        raise UsageError("no program's line can have a zero byte in it")
     done = subprocess.run(
         program,
         shell=True,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.debuginfo.functions import Block, Functions
 from kvmdbg.errors import KvmdbgError, UsageError
+from kvmdbg.language.types import MemoryRef
 from kvmdbg.numbers import counted
 from kvmdbg.record import record, replace
 
@@ -372,7 +373,9 @@ def looks_like_name(text: str) -> bool:
 
 
 def address_in(value: Value) -> tuple[int, str]:
-    """The address that a value is, and its space."""
+    """The address that a value is, and its space. UsageError for a structure that is in no memory."""
+    if value.type.is_structure and not isinstance(value.lvalue, MemoryRef):
+        raise UsageError(f"this {value.type} is in no memory of the guest: it has no address")
     return value.value & (1 << 64) - 1, "phys" if getattr(value, "space", "linear") == "phys" else "linear"
 
 

@@ -270,6 +270,8 @@ class Parser(Classes):
             one = self._assignment()
             typed = one.type.kind == "array" and not isinstance(one, code.Memory)
             given.append(one if typed else self._number_of(one))
+            if one.type.is_float:
+                raise self.fail(f"${name} takes integers, addresses and texts, no {one.type}", one.column)
         self._take()
         self._colon = outer
         least, most = functions.arguments(made)
@@ -340,6 +342,8 @@ class Parser(Classes):
                 given[index] = operators.address_of(one, one.column, self.pointer_size)
             elif elements.is_several(parameter) or elements.is_several(one.type):
                 given[index] = self._cast(parameter, one, one.column)
+            elif one.type.is_structure != parameter.is_structure:
+                raise self.fail(f"the function takes a {parameter} there, no {one.type}", one.column)
         takes = list(wanted or ())
         for one in given[len(takes) :]:
             takes.append(self._promoted(one.type))

@@ -93,6 +93,13 @@ class Operators(Declarators):
         hint = ": $_creal and $_cimag give its parts" if type.kind == "complex" else hint
         raise self.fail(f"a {type} cannot be worked with{hint}", node.column)
 
+    def _address_of(self, node: Node) -> Node:
+        """What can be an address, or a part of one."""
+        node = self._number_of(node)
+        if node.type.is_float:
+            raise self.fail(f"a {node.type} is no address", node.column)
+        return node
+
     def _comma(self) -> Node:
         """Expressions between commas: the last one's value."""
         node = self._assignment()
@@ -134,6 +141,8 @@ class Operators(Declarators):
         if whole and not (op == "=" and (node.type.is_structure or (node.type.kind == "array" and node.type.size))):
             what = "a whole array" if node.type.kind == "array" else f"a {node.type}"
             raise self.fail(f"'{op}' cannot change {what}", column)
+        if op != "=" and isinstance(node, code.Name) and not node.type.is_number and not elements.is_several(node.type):
+            raise self.fail(f"'{op}' cannot change a whole {node.type}", column)
         return node
 
     def _initialiser(self, type: CType) -> Node:
@@ -360,7 +369,7 @@ class Operators(Declarators):
             return self._at_address(column)
         if self._kind == "phys":
             self._take()
-            operand = self._number_of(self._unary())
+            operand = self._address_of(self._unary())
             type = operand.type if operand.type.kind == "pointer" else ADDRESS
             return operators.Cast(column=column, type=type, space=PHYSICAL, operand=operand)
         if self._kind == "word" and self._token == "sizeof":
@@ -379,7 +388,7 @@ class Operators(Declarators):
         """``{type} address``; the type is next."""
         type = self._type("of a '{type} address'")
         self._expect("}", "after the type")
-        address = self._number_of(self._unary())
+        address = self._address_of(self._unary())
         return code.Memory(column=column, type=type, address=address, where=address.space)
 
     def _items(self, column: int) -> Node:

@@ -136,3 +136,29 @@ def test_a_snapshot_that_is_not_there_leaves_the_guest_running(counter: Typist) 
 def test_a_digit_that_is_no_number(hello: Typist) -> None:
     with pytest.raises(KvmdbgError, match="'²' is not expected here"):
         hello.type("list ²")
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("print {u8}1.5", "a double is no address"),
+        ("print {u8}$st0", "a i387_ext is no address"),
+        ("set {u8}($f) = 1", "a double is no address"),
+        ("print phys:1.5", "a double is no address"),
+        ("print $_strlen(1.5)", r"\$_strlen takes integers, addresses and texts, no double"),
+        ("print $xmm0++", "'\\+\\+' cannot change a whole vec128"),
+        ("print $xmm0 += 1", "'\\+=' cannot change a whole vec128"),
+        ("print $s++", "'\\+\\+' cannot change a whole struct task"),
+        ("print divide(all[1], 1)", "the function takes a u64 there, no struct task"),
+        ("print divide($s, 1)", "the function takes a u64 there, no struct task"),
+        ("x/x $s", "this struct task is in no memory of the guest: it has no address"),
+        ("break *$s", "this struct task is in no memory of the guest: it has no address"),
+        ("stepi all[1]", r"all\[1\] is a struct task, no number"),
+        ("telescope $sp 99999999", "telescope shows 65536 slots at most"),
+        ("shell echo \0", "no program's line can have a zero byte in it"),
+    ],
+)
+def test_values_of_other_types(kernel: Typist, line: str, why: str) -> None:
+    kernel.type("set $f = 1.5\nset $s = all[1]")
+    with pytest.raises(KvmdbgError, match=why):
+        kernel.type(line)
