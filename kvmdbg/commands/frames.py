@@ -346,9 +346,9 @@ def up(dbg: Interpreter, count: UpArg = 1) -> Result:
 
 
 def up_by(dbg: Interpreter, count: int) -> int:
-    """The number of the frame COUNT frames out, or of the last one. UsageError where there is none."""
+    """The number of the frame COUNT frames out, or of the last one. UsageError for one where there is none."""
     last = dbg.session.backtrace(dbg.session.frame.number + count + 1).frames[-1].number
-    if last <= dbg.session.frame.number:
+    if count == 1 and last <= dbg.session.frame.number:
         raise UsageError("this is the outermost frame that is known")
     return min(last, dbg.session.frame.number + count)
 
@@ -366,7 +366,7 @@ def down(dbg: Interpreter, count: UpArg = 1) -> Result:
 
 
 def down_by(dbg: Interpreter, count: int) -> int:
-    """The number of the frame COUNT frames in, or of the first one. UsageError where there is none."""
-    if not dbg.session.frame.number:
+    """The number of the frame COUNT frames in, or of the first one. UsageError for one where there is none."""
+    if count == 1 and not dbg.session.frame.number:
         raise UsageError("this is the innermost frame")
     return max(dbg.session.frame.number - count, 0)

@@ -11,7 +11,7 @@ from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result
 from kvmdbg.engine.stops import StepStop
-from kvmdbg.errors import KvmdbgError, UsageError
+from kvmdbg.errors import UsageError
 
 if TYPE_CHECKING:
     from kvmdbg.engine.stops import Stop
@@ -53,9 +53,10 @@ def continue_(dbg: Interpreter, count: StepsArg = 1, background: BackgroundArg =
         return None
     if count > 1:
         points = dbg.runs.last_stop.breakpoints if dbg.runs.last_stop else ()
-        if not points:
-            raise KvmdbgError(f"continue {count}: the guest does not stand at a breakpoint")
-        points[0].ignore = count - 1
+        if points:
+            points[0].ignore = count - 1
+        else:
+            dbg.tell(Message("Not stopped at any breakpoint; argument ignored.", "warning"))
     return continue_guest(dbg, background)
 
 

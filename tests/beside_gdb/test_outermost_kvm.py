@@ -37,6 +37,15 @@ def test_a_session(program: Path) -> None:
     assert [one for one in differences(theirs, ours) if ": sp: " not in one] == []
 
 
+def test_further_than_there_are_frames(program: Path) -> None:
+    """As far as it goes; and a breakpoint that is not stood at is passed no more often."""
+    lines = ["starti", "break f", "continue 3", "up 9", "up 9", "down 8", "down 8", "up-silently 7", "up-silently 7"]
+    theirs = of_gdb(GDBS["distribution"], program, lines)
+    with kvmdbg.open(program, memory="16M") as session:
+        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    assert [one for one in differences(theirs, ours) if ": sp: " not in one] == []
+
+
 def test_why_there_is_none(program: Path) -> None:
     with kvmdbg.open(program, memory="16M") as session:
         session.break_at("f")
