@@ -7,6 +7,8 @@ from collections.abc import Callable
 from kvmdbg import error_log
 from kvmdbg.commands.results import Result
 from kvmdbg.errors import KvmdbgError
+from kvmdbg.printable import printable
+from kvmdbg.ui.console import Guest
 from kvmdbg.ui.render import tokens
 
 Line = list[tuple[str, str]]
@@ -21,7 +23,7 @@ def lines_of(result: Result, width: int) -> list[Line]:
     found: list[Line] = [[]]
     for token, text in tokens(result, width):
         style = f"class:{pygments_token_to_classname(token)}"
-        first, *rest = text.split("\n")
+        first, *rest = text.expandtabs().split("\n")
         found[-1].append((style, first))
         found += [[(style, part)] for part in rest]
     return found
@@ -32,10 +34,10 @@ def plain(text: str) -> list[Line]:
     return [[("", line)] for line in text.split("\n")]
 
 
-def console_lines(output: bytes) -> list[Line]:
-    """The end of what a guest has sent to its serial port."""
-    text = output[-LONGEST:].decode("utf-8", "replace").replace("\r", "")
-    return plain("".join(char if char.isprintable() or char in "\n\t" else "." for char in text))
+def console_lines(output: bytes, width: int) -> list[Line]:
+    """The end of what a guest has sent to its serial port, without colours and other escape sequences."""
+    text = Guest(color=False).text(output[-LONGEST:])
+    return [part for line in plain(printable(text).expandtabs()) for part in wrapped(line, width)]
 
 
 def wrapped(line: Line, width: int) -> list[Line]:

@@ -78,7 +78,7 @@ class Tui:
             "exits": Pane("exits", partial(self._command, "info exits")),
             "screen": Pane("screen", lambda at: screen_lines(self.session, at, self.panes["screen"].height), live=True),
             "console": Pane(
-                "guest console", lambda _: console_lines(self.session.output), tail=True, live=True, always=True
+                "guest console", lambda at: console_lines(self.session.output, at), tail=True, live=True, always=True
             ),
             "log": Pane("kvmdbg", self._shown_log, tail=True, live=True, always=True),
         }
@@ -195,8 +195,9 @@ class Tui:
             self.session.source.read_units()
         except KvmdbgError as error:
             self.show(Message(str(error), "error"))
-        self.progress("", 1, 1)
-        self.generation += 1
+        finally:
+            self.progress("", 1, 1)
+            self.generation += 1
 
     def _command(self, line: str, width: int) -> list[Line]:
         from kvmdbg.commands import exits, info, tracing  # noqa: F401  they are loaded by then

@@ -43,3 +43,18 @@ def test_in_the_full_screen(interpreter: Interpreter) -> None:
         shown = "".join(text for line in tui._shown_log(100) for _, text in line)
     assert SENTENCE in shown
     assert "internal" not in shown
+
+
+def test_debug_information_that_cannot_be_read_is_not_waited_for(
+    interpreter: Interpreter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(interpreter.session.source, "read_units", refused)
+    with create_app_session(input=DummyInput(), output=DummyOutput()):
+        tui = Tui(interpreter, InMemoryHistory())
+        tui._reading = "Reading the debug information"
+        with pytest.raises(OSError, match="Input"):  # the thread's last line of defence tells it
+            tui._read_units()
+    assert tui._reading == ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from kvmdbg.commands.results import Text
 from kvmdbg.errors import MemoryFault
-from kvmdbg.ui.panes import Line, Pane, plain
+from kvmdbg.ui.panes import Line, Pane, console_lines, lines_of, plain
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +53,17 @@ def test_what_is_not_readable_is_said_at_once_and_once() -> None:
     for _ in range(3):
         assert text(pane.lines(80, 5, 1)) == "cannot read linear address 0x1000"
     assert make.calls == 1
+
+
+def test_the_guests_console_has_no_escape_sequences() -> None:
+    output = b"\x1b[0;32m[  OK  ]\x1b[0m Started \x1b]0;title\x07\xe2\x80\xae\a it\r\nnext\tone"
+    assert text(console_lines(output, 30)) == "[  OK  ] Started \\u202e it\nnext    one"
+    assert text(console_lines(b"a line that is longer\n", 12)) == "a line that \nis longer\n"
+
+
+def test_tabs_in_the_log() -> None:
+    """prompt_toolkit would show them as ^I."""
+    assert text(lines_of(Text("one\ttwo\n\tthree"), 80)) == "one     two\n        three"
 
 
 def test_log_lines_are_broken_between_words() -> None:
