@@ -369,7 +369,7 @@ def check(words: list[str]) -> int:
 
     from kvmdbg.check.one import check as check_one
 
-    case = command.case_of(words[1])
+    case = command.case_of(sys.stdin.read())
     try:
         options = parser().parse_args([*case.arguments])
         with open_session(options) as session:

@@ -23,9 +23,11 @@ from kvmdbg.errors import UsageError
 from kvmdbg.record import fields
 
 WORKER = "check-one"
-"""What the process of one guest is called with, before what is to be checked as JSON."""
+"""What the process of one guest is called with, before - for what is to be checked, as JSON on its stdin."""
 PATIENCE = 30.0
 """Seconds beyond its limit after which a guest's process is ended."""
+LONGEST_NAME = 200
+"""Characters of a guest's name that its files have."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -71,7 +73,8 @@ def main(arguments: Sequence[str]) -> int:
             make_folder(options.evidence)
         report = Report(sys.stdout, len(cases))
         with ThreadPoolExecutor(options.jobs) as pool:
-            running = [pool.submit(run, one, manifest.folder, options.evidence) for one in cases]
+            kept = evidence_files(cases, options.evidence)
+            running = [pool.submit(run, one, manifest.folder, kept.get(one.name)) for one in cases]
             try:
                 for done in as_completed(running):
                     report.add(done.result())
@@ -99,20 +102,29 @@ def make_folder(path: str) -> None:
         raise UsageError(f"cannot make the folder {path}: {error.strerror}") from None
 
 
+def evidence_files(cases: Sequence[Case], folder: str | None) -> dict[str, str]:
+    """Where screen and report of each guest go, without .png and .html, by its name; none twice."""
+    found: dict[str, str] = {}
+    for one in cases if folder is not None else ():
+        path = os.path.abspath(os.path.join(folder or "", re.sub(r"[^A-Za-z0-9_.-]", "_", one.name)[:LONGEST_NAME]))
+        while path in found.values():
+            path += "_"
+        found[one.name] = path
+    return found
+
+
 def run(case: Case, folder: Path, evidence: str | None = None) -> Result:
-    """Check one guest, in a process of its own; where it fails, screen and report go into the folder ``evidence``."""
+    """Check one guest, in a process of its own; where it fails, its screen and report are kept as ``evidence``."""
     if case.skip:
         return Result(case, (), 0.0)
-    name = re.sub(r"[^A-Za-z0-9_.-]", "_", case.name)
-    kept = [os.path.abspath(os.path.join(evidence, name))] if evidence is not None else []
-    command = [sys.executable, "-m", "kvmdbg", WORKER, as_text(case), *kept]
+    command = [sys.executable, "-m", "kvmdbg", WORKER, "-", *([evidence] if evidence is not None else [])]
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
     try:
         done = subprocess.run(
             command,
             cwd=folder,
             env={**os.environ, "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
+            input=as_text(case).encode(),
             capture_output=True,
             timeout=case.limit + PATIENCE,
         )
@@ -146,7 +158,7 @@ def _with_tuples(data: dict[str, Any]) -> dict[str, Any]:
 def is_meant(words: Sequence[str]) -> bool:
     """Whether a command line is of ``kvmdbg check``, and not of a guest whose image is called check."""
     if words[:1] == [WORKER]:
-        return len(words) > 1 and words[1].startswith("{")
+        return words[1:2] == ["-"]
     if words[:1] != ["check"]:
         return False
     return not os.path.isfile("check") or any(os.path.isdir(one) or one.endswith(".toml") for one in words[1:])

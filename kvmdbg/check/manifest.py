@@ -102,8 +102,10 @@ def read(path: Path) -> Manifest:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"{file} is no TOML: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{file} is nested too deeply") from None
     if unknown := data.keys() - {"limit", "guest"}:
         raise UsageError(f"{file}: {sorted(unknown)[0]!r} is no setting: there are limit and [[guest]]")
     guests = data.get("guest", [])
@@ -192,7 +194,7 @@ def _pattern(data: dict[str, Any], key: str, where: str) -> str:
     text = _text(data, key, where)
     try:
         re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"{where}: {key} is no regular expression: {error}") from None
     return text
 

@@ -29,9 +29,12 @@ def check(session: Session, case: Case, evidence: str = "") -> dict[str, Any]:
     stop = looking.run(begin + case.limit)
     problems = looking.problems(stop)
     if problems and evidence:
-        if session.peripherals.has_picture:
-            session.save_screen(f"{evidence}.png")
-        session.report(f"{evidence}.html")
+        try:
+            if session.peripherals.has_picture:
+                session.save_screen(f"{evidence}.png")
+            session.report(f"{evidence}.html")
+        except KvmdbgError as error:
+            problems.append(str(error))
     return {
         "problems": problems,
         "seconds": time.monotonic() - begin,

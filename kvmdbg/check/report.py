@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -87,7 +88,8 @@ def write_junit(path: str, results: Sequence[Result]) -> None:
             failure = SubElement(case, "failure", {"message": printable(one.problems[0])})
             failure.text = "\n".join(map(printable, one.problems))
         if one.output:
-            SubElement(case, "system-out").text = "\n".join(map(printable, one.output.splitlines()))
+            said = re.sub("[\ufffe\uffff]", "\ufffd", one.output)  # XML has them not
+            SubElement(case, "system-out").text = "\n".join(map(printable, said.splitlines()))
     indent(suites)
     try:
         ElementTree(suites).write(path, encoding="unicode", xml_declaration=True)

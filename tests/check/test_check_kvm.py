@@ -158,6 +158,20 @@ def test_what_a_guest_that_fails_leaves(tmp_path: Path) -> None:
     assert report.startswith("<!DOCTYPE html>") and "screens.bin" in report
 
 
+def test_a_long_input_and_evidence_that_cannot_be_kept(folder: Path) -> None:
+    (folder / "check.toml").write_text(f"""
+        [[guest]]
+        image = "guest.bin"
+        arguments = ["--device", "isa-debug-exit"]
+        input = "{"a" * 200_000}"
+        output = "b"
+        limit = 2
+        """)
+    (folder / "kept" / "guest.bin.html").mkdir(parents=True)
+    status, said = check(folder, "--keep", str(folder / "kept"))
+    assert status == 1 and "the output has no 'b'" in said and "guest.bin.html: Is a directory" in said
+
+
 def test_steps_patterns_and_ends(folder: Path) -> None:
     (folder / "check.toml").write_text("""
         limit = 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -67,6 +68,9 @@ def test_all_of_it(tmp_path: Path) -> None:
         ('[[guest]]\nimage = "x"\nstatus = 0\nlimit = 0', "limit is a number of seconds, not 0"),
         ('[[guest]]\nimage = "x"\noutputs = "y"', r"guest 1: 'outputs' is no setting: .*; did you mean output\?"),
         ('[[guest]]\nimage = "x"\noutput-matches = "("', "output-matches is no regular expression: missing"),
+        ('[[guest]]\nimage = "x"\nscreen-matches = "a{99999999999}"', "screen-matches is no regular expression"),
+        (f"limit = {'9' * 5000}", "is no TOML: Exceeds the limit"),
+        (f"limit = {'[' * 5000}", "is nested too deeply"),
         ('[[guest]]\nimage = "x"\nend = "soon"', "end is one of halted, exited, shutdown, running, not 'soon'"),
         ('[[guest]]\nimage = "x"\nend = "halted"\nstatus = 1', "status is of a guest that ends itself"),
         ('[[guest]]\nimage = "x"\nstatus = 0\nkeys = "ä"', "keys cannot be typed: no key of a US keyboard types 'ä'"),
@@ -129,6 +133,19 @@ def test_a_mistake_ends_the_command_with_2(tmp_path: Path, capsys: pytest.Captur
 def test_what_goes_to_the_process_of_a_guest() -> None:
     case = Case("a", ("x", "--y"), 2.0, output=("one",), status=3)
     assert command.case_of(command.as_text(case)) == case
+
+
+def test_no_two_guests_have_files_of_one_name() -> None:
+    cases = [Case(name, ("x",), status=0) for name in ("a/b", "a_b", "n" * 300)]
+    found = command.evidence_files(cases, "there")
+    assert [os.path.basename(one) for one in found.values()] == ["a_b", "a_b_", "n" * 200]
+    assert command.evidence_files(cases, None) == {}
+
+
+def test_output_that_xml_does_not_have(tmp_path: Path) -> None:
+    write_junit(str(tmp_path / "x.xml"), [Result(Case("one", ("g",), status=0), (), 1.0, "a\uffffb")])
+    (said,) = ElementTree.parse(tmp_path / "x.xml").iter("system-out")
+    assert said.text == "a\ufffdb"
 
 
 RESULTS = [
