@@ -1,6 +1,7 @@
 """gdb's settings that its users' scripts have and kvmdbg has no use for: they are taken, and change nothing.
 
-What would change the meaning of the commands that follow is refused where the value is not what kvmdbg does anyhow.
+What would change the meaning of the commands that follow is refused where the value is not what kvmdbg does anyhow;
+what is only about how much is shown is not.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ KEPT: dict[str, tuple[tuple[str, ...], str]] = {
     "non-stop": (OFF, "all vCPUs stop together"),
     "observer": (OFF, ""),
     "overload-resolution": (ON, ""),
-    "scheduler-locking": (("off", "replay"), "all vCPUs go on together; step and stepi step the chosen one"),
+    "scheduler-locking": (("off", "replay", "step"), "all vCPUs go on together; step and stepi step the chosen one"),
     "step-mode": (OFF, "stepi goes into functions without lines, step goes over them"),
     "stop-on-solib-events": (("0", ""), "break FUNCTION, with set breakpoint pending on where its symbols come later"),
     "substitute-path": ((), "directory FOLDER finds sources that have moved, by the ends of their paths"),
@@ -69,6 +70,10 @@ KEPT: dict[str, tuple[tuple[str, ...], str]] = {
     "trust-readonly-sections": (OFF, "memory is always read from the guest"),
     "write": (OFF, "set {u8}ADDRESS = VALUE changes the guest's memory, no file"),
 }
+#: Those of KEPT that are only about what is shown.
+SHOWN = frozenset(
+    ("backtrace limit", "backtrace past-entry", "backtrace past-main", "disassemble-next-line", "substitute-path")
+)
 
 
 def near(words: str) -> list[str]:
@@ -105,10 +110,18 @@ def ignored(text: str) -> str | None:
         same, instead = KEPT[name]
         if wanted.lower() in same:
             return ""
+        if name in SHOWN:
+            return name
         only = f"kvmdbg has only {same[0]}" if same and same[0] else "kvmdbg has nothing of the kind"
         raise UsageError(f"set {name} {wanted}".strip() + f": {only}" + (f"; {instead}" if instead else ""))
     several = name in ("debug", "print", "remote", "style", "tui")
     return f"{name} {value.split(' ')[0]}".strip() if several else name
+
+
+def no_use(name: str) -> str:
+    """What is said of a setting that ``ignored`` has given."""
+    why = KEPT[name][1] if name in SHOWN else "gdb's settings are taken so that its scripts work"
+    return f"set {name} changes nothing here: {why}."
 
 
 def told(text: str) -> str | None:

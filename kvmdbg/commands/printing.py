@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from kvmdbg.commands.gdb_settings import ignored
+from kvmdbg.commands.gdb_settings import ignored, no_use
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import ExpressionTextArg, Format, FormatArg, NumberType, RestType
 from kvmdbg.commands.registry import command
@@ -191,7 +191,7 @@ def no_use_for(dbg: Interpreter, name: str) -> Result | None:
     if not name or name in told:
         return None
     told.add(name)
-    return Message(f"set {name} changes nothing here: gdb's settings are taken so that its scripts work.")
+    return Message(no_use(name))
 
 
 def _enter(name: str, *aliases: str) -> None:
@@ -205,9 +205,10 @@ def _enter(name: str, *aliases: str) -> None:
 
     change.__doc__ = f"Taken, with all that gdb has behind set {name}, so that gdb's scripts work; it changes nothing."
     change.__annotations__ = {"rest": Annotated[str, RestType("WORDS")]}
-    example = {"breakpoint": "pending on", "tui": "border-kind acs"}[name]
+    example = {"breakpoint": "pending on", "editing": "off", "tui": "border-kind acs"}[name]
     command(f"set {name}", aliases=aliases, group="settings", example=f"set {name} {example}")(change)
 
 
 _enter("breakpoint")
+_enter("editing")
 _enter("tui")

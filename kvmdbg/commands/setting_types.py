@@ -29,11 +29,11 @@ class Setting:
 
 
 def switch(text: str) -> bool:
-    """on or off."""
+    """on or off; as in gdb, its words may be begun only."""
     word = text.strip().lower() or "on"
-    if word in ("on", "1", "yes", "enable"):
+    if word in ("on", "1") or "yes".startswith(word) or "enable".startswith(word):
         return True
-    if word in ("off", "0", "no", "disable"):
+    if word in ("of", "off", "0") or "no".startswith(word) or "disable".startswith(word):
         return False
     raise UsageError(f"'{text}' is neither on nor off")
 

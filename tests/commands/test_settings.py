@@ -68,6 +68,13 @@ def test_mistakes(name: str, text: str, message: str) -> None:
         Settings().set(name, text)
 
 
+@pytest.mark.parametrize(("text", "value"), [("y", True), ("en", True), ("n", False), ("of", False), ("dis", False)])
+def test_words_for_on_and_off_may_be_begun_only(text: str, value: bool) -> None:
+    values = Settings()
+    values.set("confirm", text)
+    assert values["confirm"] is value
+
+
 def test_two_users_do_not_share_settings() -> None:
     one, two = Settings(), Settings()
     one.set("width", "40")
@@ -91,6 +98,10 @@ def test_two_users_do_not_share_settings() -> None:
         ("breakpoint auto-hw on", ""),
         ("backtrace past-main", ""),
         ("verbose off", "verbose"),
+        ("scheduler-locking step", ""),
+        ("disassemble-next-line on", "disassemble-next-line"),
+        ("backtrace lim 3", "backtrace limit"),
+        ("substitute-path /a /b", "substitute-path"),
         ("mem = 5", None),
         ("mem += 5", None),
         ("hos 5", "host-charset"),
@@ -105,7 +116,7 @@ def test_gdbs_own_settings(text: str, name: str | None) -> None:
 @pytest.mark.parametrize(
     "text",
     ["endian big", "exec-direction reverse", "input-radix 16", "non-stop on", "write on", "may-write-memory off",
-     "step-mode on", "max-value-size 100", "backtrace limit 3", "breakpoint auto-hw off", "may-call-functions off"],
+     "step-mode on", "max-value-size 100", "breakpoint auto-hw off", "may-call-functions off"],
 )  # fmt: skip
 def test_what_would_change_the_meaning_of_a_script_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=f"set {text}: kvmdbg has only "):
@@ -118,9 +129,7 @@ def test_what_would_change_the_meaning_of_a_script_is_refused(text: str) -> None
         ("args a b", "--append"),
         ("environment X=1", "--append"),
         ("extended-prompt x", "set prompt TEXT"),
-        ("substitute-path a b", "directory FOLDER"),
-        ("disassemble-next-line on", "display/i"),
-        ("backtrace lim 3", "backtrace COUNT"),
+        ("cwd /", "cd FOLDER"),
     ],
 )
 def test_what_is_refused_is_told_with_what_to_type(text: str, instead: str) -> None:

@@ -167,3 +167,15 @@ def test_nothing_near_is_no_hint(dbg: Session) -> None:
     with pytest.raises(KvmdbgError) as error:
         list(Interpreter(dbg).execute("print zzzzzzzzz"))
     assert "did you mean" not in str(error.value)
+
+
+def test_gdbs_settings_for_the_line_and_for_what_is_shown_are_taken(hello: Typist) -> None:
+    assert (
+        hello.type("set editing off")
+        == "set editing changes nothing here: gdb's settings are taken so that its scripts work."
+    )
+    assert hello.type("set editing-mode vi") == ""
+    told = hello.type("set disassemble-next-line on")
+    assert told.startswith(
+        "set disassemble-next-line changes nothing here: display/i $pc, or set context code, shows it."
+    )
