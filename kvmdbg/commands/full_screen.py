@@ -71,10 +71,12 @@ def tui(dbg: Interpreter) -> Result | None:
     large one is, `focus` a pane by its name: the next session has them as this one leaves them. `display` fills the
     pane of what is watched, `set tui-memory ADDRESS` that of memory.
     """
-    show = dbg.kept(FullScreen).show
-    if show is None:
+    screen = dbg.kept(FullScreen)
+    if screen.leave is not None:
+        return Message("This is the full-screen mode.", "warning")
+    if screen.show is None:
         return Message("The full-screen mode needs the shell on a terminal.", "warning")
-    show()
+    screen.show()
     return None
 
 

@@ -51,6 +51,8 @@ def screen_live(dbg: Interpreter) -> Result | None:
     show = dbg.kept(LiveScreen).show
     if show is None:
         return Message("A live screen needs the shell on a terminal; `screen` shows it as it is now.", "warning")
+    if not dbg.user.has_terminal:
+        return Message("A pane of the full-screen mode shows the screen as it changes: focus screen.", "warning")
 
     def action() -> Stop | None:
         if dbg.session.state == "stopped":

@@ -104,6 +104,16 @@ def test_leaving_ends_what_is_executed_and_forgets_what_waits(shell: Shell, tmp_
     assert not (tmp_path / "there").exists()
 
 
+def test_nothing_else_takes_the_terminal(shell: Shell) -> None:
+    screen = shell("--tui", *BOOT, columns=80, lines=40)
+    screen.wait("0x007c00  <start>")
+    screen.send("tui\rtui enable\rscreen live\rprint 42\r")
+    screen.wait("$1 = 42")
+    assert screen.text.count("This is the full-screen mode.") == 2
+    assert "shows the screen as it changes: focus screen." in screen.text
+    assert screen.raw.count("\x1b[?1049h") == 1
+
+
 def test_without_a_terminal_it_says_so() -> None:
     import subprocess
     import sys
