@@ -37,7 +37,17 @@ def plain(text: str) -> list[Line]:
 def console_lines(output: bytes, width: int) -> list[Line]:
     """The end of what a guest has sent to its serial port, without colours and other escape sequences."""
     text = Guest(color=False).text(output[-LONGEST:])
-    return [part for line in plain(printable(text).expandtabs()) for part in wrapped(line, width)]
+    return [part for line in printable(text).expandtabs().split("\n") for part in _rows(line, width)]
+
+
+def _rows(line: str, width: int) -> list[Line]:
+    """A line as a terminal breaks it: at its last column."""
+    from prompt_toolkit.utils import get_cwidth
+
+    if not line.isascii() and get_cwidth(line) != len(line):
+        return wrapped([("", line)], width)
+    width = max(width, 1)
+    return [[("", line[at : at + width])] for at in range(0, max(len(line), 1), width)]
 
 
 def wrapped(line: Line, width: int) -> list[Line]:

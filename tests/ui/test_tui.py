@@ -59,6 +59,8 @@ def test_the_guests_console_has_no_escape_sequences() -> None:
     output = b"\x1b[0;32m[  OK  ]\x1b[0m Started \x1b]0;title\x07\xe2\x80\xae\a it\r\nnext\tone"
     assert text(console_lines(output, 30)) == "[  OK  ] Started \\u202e it\nnext    one"
     assert text(console_lines(b"a line that is longer\n", 12)) == "a line that \nis longer\n"
+    assert text(console_lines("ééé日本日本é".encode(), 4)) == "ééé\n日本\n日本\né"
+    assert text(console_lines(b"no room", 0)).replace("\n", "") == "no room"
 
 
 def test_tabs_in_the_log() -> None:
