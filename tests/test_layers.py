@@ -43,8 +43,7 @@ MAY_IMPORT = {
         "kvmdbg.firmware": "devices machine x86 kvm errors record",
         "kvmdbg.language": "x86 errors plugins record",
         "kvmdbg.loaders": "machine x86 errors plugins printable record elftools lz4 zstandard",
-        "kvmdbg.debuginfo": "language loaders machine x86 errors faces printable record elftools itanium_demangler "
-        "platformdirs",
+        "kvmdbg.debuginfo": "language loaders machine x86 errors faces printable record elftools platformdirs",
         "kvmdbg.observe": "debuginfo kvm machine x86 errors record",
         "kvmdbg.timeline": "machine record",
         "kvmdbg.engine": "firmware observe timeline debuginfo language devices soft machine kvm x86 errors faces "
