@@ -161,7 +161,7 @@ class Shell:
     def _full_screen(self) -> None:
         from kvmdbg.ui.tui import Tui
 
-        tui = Tui(self.interpreter, self.lines)
+        tui = Tui(self.interpreter, self.lines, lambda: bool(self._theme()))
         runs = self.interpreter.runs
         foreign, runs.on_foreign_stop = runs.on_foreign_stop, None
         background, runs.on_background_stop = runs.on_background_stop, tui.stopped

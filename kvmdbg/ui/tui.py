@@ -50,10 +50,16 @@ STILL_AT_IT = 0.03
 
 
 class Tui:
-    """The screen on ``interpreter``'s session. ``run`` returns when the user leaves it."""
+    """The screen on ``interpreter``'s session. ``run`` returns when the user leaves it.
 
-    def __init__(self, interpreter: Interpreter, history: History) -> None:
+    ``has_colour`` is asked at each drawing.
+    """
+
+    def __init__(
+        self, interpreter: Interpreter, history: History, has_colour: Callable[[], bool] = lambda: True
+    ) -> None:
         self.interpreter = interpreter
+        self._has_colour = has_colour
         self.session = interpreter.session
         self.history = history
         self.generation = 0
@@ -332,6 +338,7 @@ class Tui:
         from prompt_toolkit.layout.controls import BufferControl, FormattedTextControl
         from prompt_toolkit.layout.menus import CompletionsMenu
         from prompt_toolkit.layout.processors import AppendAutoSuggestion, BeforeInput
+        from prompt_toolkit.output import ColorDepth
         from prompt_toolkit.styles import DynamicStyle, merge_styles
         from prompt_toolkit.styles.style import Style
 
@@ -370,6 +377,7 @@ class Tui:
             key_bindings=merge_key_bindings([load_auto_suggest_bindings(), bindings(self, self.typing)]),
             style=merge_styles([DynamicStyle(lambda: prompt_style(interpreter.settings["theme"])), styles]),
             include_default_pygments_style=False,
+            color_depth=lambda: None if self._has_colour() else ColorDepth.DEPTH_1_BIT,
             full_screen=True,
             mouse_support=True,
             before_render=self.typing.focus(prompt, status),

@@ -104,6 +104,17 @@ def test_leaving_ends_what_is_executed_and_forgets_what_waits(shell: Shell, tmp_
     assert not (tmp_path / "there").exists()
 
 
+@pytest.mark.parametrize("options", [["--no-color"], ["-ex", "set style enabled off"]])
+def test_without_colours(shell: Shell, options: list[str]) -> None:
+    screen = shell("--tui", *options, *BOOT, columns=80, lines=40)
+    screen.wait("0x007c00  <start>")
+    screen.send("stepi\r")
+    screen.wait("Stepped to 0x7c01")
+    assert set(re.findall(r"\x1b\[([0-9;]*)m", screen.raw[screen.raw.rindex("\x1b[?1049h") :])) <= {
+        "0", "0;1", "0;7", "0;1;7", "0;1;4;7",
+    }  # fmt: skip
+
+
 def test_nothing_else_takes_the_terminal(shell: Shell) -> None:
     screen = shell("--tui", *BOOT, columns=80, lines=40)
     screen.wait("0x007c00  <start>")
