@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from kvmdbg.commands.breakpoints import PlacesArg, switched
+from kvmdbg.commands.breakpoints import switched
 from kvmdbg.commands.enabled import Enabled
 from kvmdbg.commands.interpreter import Interpreter
-from kvmdbg.commands.parameters import NumberType
+from kvmdbg.commands.parameters import NumbersArg, NumberType
 from kvmdbg.commands.registry import command
 
 CountArg = Annotated[int, NumberType("COUNT", least=1)]
 
 
-def _for_a_while(dbg: Interpreter, numbers: tuple[list[Any], ...], count: int) -> None:
+def _for_a_while(dbg: Interpreter, numbers: tuple[list[int], ...], count: int) -> None:
     kept = dbg.kept(Enabled)
     if not kept.listening:
         kept.listening = True
@@ -29,7 +29,7 @@ def _for_a_while(dbg: Interpreter, numbers: tuple[list[Any], ...], count: int) -
     example=("break 0x1007", "enable once 1", "run", "info breakpoints"),
     py="dbg.breakpoints.get(number).enabled = True",
 )
-def enable_once(dbg: Interpreter, *numbers: PlacesArg) -> None:
+def enable_once(dbg: Interpreter, *numbers: NumbersArg) -> None:
     """Enable breakpoints until they stop the guest; then they are disabled."""
     _for_a_while(dbg, numbers, 1)
 
@@ -40,7 +40,7 @@ def enable_once(dbg: Interpreter, *numbers: PlacesArg) -> None:
     example=("break 0x1007", "enable count 2 1", "run", "info breakpoints"),
     py="dbg.breakpoints.get(number).enabled = True",
 )
-def enable_count(dbg: Interpreter, count: CountArg, *numbers: PlacesArg) -> None:
+def enable_count(dbg: Interpreter, count: CountArg, *numbers: NumbersArg) -> None:
     """Enable breakpoints until they have stopped the guest COUNT times; then they are disabled."""
     _for_a_while(dbg, numbers, count)
 
@@ -51,7 +51,7 @@ def enable_count(dbg: Interpreter, count: CountArg, *numbers: PlacesArg) -> None
     example=("break 0x1007", "enable delete 1", "info breakpoints"),
     py="dbg.breakpoints.get(number).temporary = True",
 )
-def enable_delete(dbg: Interpreter, *numbers: PlacesArg) -> None:
+def enable_delete(dbg: Interpreter, *numbers: NumbersArg) -> None:
     """Enable breakpoints until they stop the guest; then they are deleted, as those of tbreak are."""
     for point in switched(dbg, numbers):
         point.enabled = point.temporary = True

@@ -90,6 +90,9 @@ def test_find_takes_values_of_any_type(kernel: Typist, line: str, found: int) ->
     [
         ("break 1.5", "1.5 is no place: a breakpoint's locations have such numbers"),
         ("break -line main", r"-line takes a number, \+N or -N, not 'main'"),
+        ("enable once 1.1", "'1.1' is no number or range"),
+        ("enable count 2 1.1", "'1.1' is no number or range"),
+        ("enable delete 1.1", "'1.1' is no number or range"),
         ("disable 1.3-1", "'1.3-1' is an inverted range"),
         ("catch exception 999", "exception: no vector is 0x3e7: they go up to 0xff"),
         ("catch interrupt 256", "interrupt: no vector is 0x100"),
