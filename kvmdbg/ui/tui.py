@@ -101,7 +101,7 @@ class Tui:
         self._reads_units = False
         """The source files' units are being read, or it was tried."""
         self._had_source = False
-        self._source_at: tuple[int, str] | None = None
+        self._source_at: tuple[int, int, str] | None = None
         """When it was looked for."""
         self.arrangement = Arrangement(
             interpreter.settings,
@@ -131,16 +131,20 @@ class Tui:
 
         return make
 
+    @property
+    def _moment(self) -> tuple[int, int, str]:
+        """Another one where panes may have other contents; another debugger may have let the guest go on."""
+        return self.generation, self.session.control.epoch, self.session.state
+
     def _look(self, pane: Pane, width: int, height: int) -> list[Line]:
         """What is seen of a pane. A command that is being executed may just be replacing what it shows."""
-        state = self.session.state
-        moment = (self.generation, state)
+        moment = self._moment
         if self.commands.at_work.acquire(blocking=False):
             try:
                 return pane.lines(width, height, moment)
             finally:
                 self.commands.at_work.release()
-        if pane.always or state == "running":
+        if pane.always or moment[-1] == "running":
             return pane.lines(width, height, moment)
         return pane.seen(height)
 
@@ -157,8 +161,8 @@ class Tui:
     @property
     def _has_source(self) -> bool:
         """Whether the source pane has something to show; while a command is executed what it had is still there."""
-        moment = (self.generation, self.session.state)
-        if self._source_at != moment and moment[1] == "stopped" and self.commands.at_work.acquire(blocking=False):
+        moment = self._moment
+        if self._source_at != moment and moment[-1] == "stopped" and self.commands.at_work.acquire(blocking=False):
             try:
                 self._had_source = self.source.there is not None
                 self._source_at = moment
