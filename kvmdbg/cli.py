@@ -3,7 +3,7 @@ Nothing heavy is imported here or by what batch mode needs: start-up time is mea
 
 Exit status: 0 when all commands worked and no stop was an error, 1 otherwise, 2 for a mistake in the options or no
 usable /dev/kvm, what ``quit STATUS`` asks for, and the guest's own where it ended itself at last. As with other
-programs, 130 after Ctrl-C in batch mode, 143 after SIGTERM, 129 after SIGHUP, 141 when the reader of stdout went away.
+programs, 128 plus the signal after Ctrl-C in batch mode, SIGTERM, SIGHUP, SIGQUIT, 141 when stdout's reader went away.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""SIGTERM and SIGHUP end kvmdbg as leaving it does: the terminal is put back, sockets are removed, files finished."""
+"""SIGTERM, SIGHUP and SIGQUIT end kvmdbg as leaving it does: the terminal is put back, sockets are
+removed, files finished."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name))
 PATIENCE = 15.0
 """Seconds that putting everything in order may take."""
 

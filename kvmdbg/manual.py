@@ -43,7 +43,7 @@ STATUS = (
     ("1", "A command, a condition or a hook failed, or something could not be written."),
     ("2", "A mistake in the options, or nothing that runs the guest."),
     ("4", "The guest died at last."),
-    ("130, 143, 129, 141", "Ctrl-C in batch mode, SIGTERM, SIGHUP, nobody who reads the output."),
+    ("130, 143, 129, 131, 141", "Ctrl-C in batch mode, SIGTERM, SIGHUP, SIGQUIT, nobody who reads the output."),
     ("others", "What \\fBquit STATUS\\fR asked for, or the guest's own where it ended itself."),
 )
 

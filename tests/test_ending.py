@@ -25,7 +25,7 @@ time.sleep(100)
 """
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT"])
 def test_a_signal_in_a_destructor(name: str, time_scale: float) -> None:
     handler = "default_int_handler" if name == "SIGINT" else "SIG_DFL"
     program = PROGRAM.format(name=name, handler=handler)

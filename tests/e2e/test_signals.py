@@ -1,4 +1,4 @@
-"""What the terminal looks like, and what is left, after SIGTERM, SIGHUP and Ctrl-Z."""
+"""What the terminal looks like, and what is left, after SIGTERM, SIGHUP, SIGQUIT and Ctrl-Z."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 SPIN = bytes.fromhex("ebfe")
 TALK = bytes.fromhex("baf803 b041 ee b00a ee ebf8")
 """Prints lines for ever."""
-SIGNALS = [signal.SIGTERM, signal.SIGHUP]
+SIGNALS = [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 
 
 def at_the_prompt(terminal: Terminal) -> None:
