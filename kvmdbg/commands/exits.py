@@ -268,7 +268,9 @@ def tcatch(dbg: Interpreter, what: Annotated[str, RestType("KIND ...", "", tuple
     results = list(dbg.run_lines([f"catch {what}"]))
     dbg.session.breakpoints.get(dbg.session.variables["bpnum"]).temporary = True
     for one in results:
-        yield replace(one, text=f"Temporary c{one.text[1:]}") if isinstance(one, Message) else one
+        if isinstance(one, Message) and "number" in one.data:  # not what set trace-commands shows
+            one = replace(one, text=f"Temporary c{one.text[1:]}")
+        yield one
 
 
 @command(

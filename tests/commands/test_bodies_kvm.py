@@ -36,6 +36,11 @@ def test_bodies_within_bodies(hello: Typist, lines: str, shown: str) -> None:
     assert hello.type(lines) == shown
 
 
+def test_a_trace_of_commands_is_shown_as_it_is(hello: Typist) -> None:
+    shown = hello.type("set trace-commands on\ntcatch io 0x10")
+    assert shown == "+tcatch io 0x10\n++catch io 0x10\nTemporary catchpoint 1: port 0x10."
+
+
 def test_fork_within_fork(kernel: Typist) -> None:
     shown = kernel.type("fork 2\nfork 1\nstepi\nend\nstepi 2\nend")
     assert shown.count("$variant  What stopped it") == 3
