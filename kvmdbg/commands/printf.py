@@ -93,7 +93,8 @@ def _converted(one: re.Match[str], following: Iterator[str], evaluate: Evaluate,
     if letter in "cs" and length == "l":
         return printable(f"%{flags}s" % _wide(value, read, letter))
     if letter == "c":
-        return printable(f"%{flags}s" % character(value.value & 0xFF, ""))
+        code = value.value & 0xFF
+        return printable(f"%{flags}s" % ((chr(code) if code else "") if code < 0x80 else character(code, "")))
     if letter == "s":
         none = value.type.kind == "pointer" and not value.value and not value.data
         return printable(f"%{flags}s" % ("(null)" if none else _text(value, read)))

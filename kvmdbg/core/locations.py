@@ -379,6 +379,10 @@ def address_in(value: Value) -> tuple[int, str]:
     return value.value & (1 << 64) - 1, "phys" if getattr(value, "space", "linear") == "phys" else "linear"
 
 
+_QUALIFIERS = re.compile(r"(\s+(const|volatile)\b)+")
+"""Of a member function, behind its parameters."""
+
+
 def end_of_place(text: str, pos: int) -> int | None:
     """Where a place that begins at ``pos`` ends, as far as it is one of those that are no expressions; else None."""
     if text.startswith("-", pos) and (match := re.match(r"-[a-z]+\b.*?(?=\s+if\b|,|\s*&?\s*$)", text[pos:])):
@@ -399,6 +403,8 @@ def end_of_place(text: str, pos: int) -> int | None:
         at += 1
     if operator := _OPERATOR.match(text, pos):
         at = max(operator.end(), at if text[at - 1 : at] == ")" else 0)
+    if text[at - 1 : at] == ")" and (qualifiers := _QUALIFIERS.match(text, at)):
+        at = qualifiers.end()
     found = text[pos:at]
     following = text[at:].lstrip()
     if following and not re.match(r"if\b|,|&\s*$|[\w$\"'*/]", following):
@@ -415,4 +421,4 @@ def end_of_place(text: str, pos: int) -> int | None:
         return at
     if len(parts) == 1 and ("::" in found or re.fullmatch(r"[A-Za-z_.@][\w.@]*|[A-Za-z_][\w:]*<.*>.*", found)):
         return at
-    return at if len(parts) == 1 and re.fullmatch(r"[A-Za-z_]\w*\([^()]*\)", found) else None
+    return at if len(parts) == 1 and re.fullmatch(r"[A-Za-z_]\w*\([^()]*\)[a-z ]*", found) else None

@@ -297,6 +297,10 @@ class Classes(Initialisers):
             offset = sum(one.offset for one in way)
             return code.Constant(column=column, type=made, value=offset.to_bytes(word, "little"))
         methods = [one for one in owner.methods if one.name == name and not one.static]
+        if len(methods) > 1:
+            raise self.fail(
+                f"there are several {within.join((scope, name))}: name one with its types, in quotes", column
+            )
         if not methods:
             return None
         self._take()

@@ -21,7 +21,7 @@ RETURNED = """p make_copied(7)|p make_moved(8)|p make_ended(9)|p make_plain(10)|
     p make_copied(4).add(5)|tbreak make_w|p make_w(1).x"""
 TEMPORARY = """p (sum + 1).get(1)|p (sum + 1).get(1l)|p make_sum(4).bee()|p sum + 1 + 2|p make_sum(2)[3]
     p make_sum(1).st(2)
-    p make_sum(3).Base::bee()|p sum.get|p sum.get(1)|whatis sum.get"""
+    p make_sum(3).Base::bee()|p sum.get|p &Sum::get|p sum.get(1)|whatis sum.get"""
 BASES = """p w|p both|p within|p derived|p -pretty -- w|p -pretty -- both|p -pretty -- within|p -pretty -- derived|p/x w
     output within"""
 
