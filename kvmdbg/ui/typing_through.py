@@ -118,6 +118,7 @@ class TypingThrough:
         self._screen_left.wait(PATIENCE)
         with self._lock:
             self._put_back()
+            self._after_prefix = False
 
     def _suspend(self, number: int, frame: FrameType | None) -> None:
         """Ctrl-Z: the terminal is as it was while kvmdbg is stopped. The reader changes it again afterwards."""

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -25,3 +26,16 @@ def test_ctrl_z_while_the_terminal_is_put_back(monkeypatch: pytest.MonkeyPatch) 
         with typing._lock:
             typing._suspend(signal.SIGTSTP, None)
     assert stopped == [signal.SIGTSTP]
+
+
+def test_ctrl_bracket_counts_for_the_run_that_it_is_typed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed: list[bytes] = []
+    session = SimpleNamespace(peripherals=SimpleNamespace(serial=SimpleNamespace(type=typed.append)))
+    with Path(os.devnull).open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        typing = TypingThrough(cast(Session, session), lambda: "serial", lambda text: None, lambda until: None)
+        typing._to = "serial"
+        typing._give(b"a\x1d")
+        typing._release()
+        typing._give(b"s")
+    assert typed == [b"a", b"s"]
