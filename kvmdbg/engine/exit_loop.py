@@ -128,6 +128,18 @@ class ExitLoop(DebuggedVcpu):
     @abstractmethod
     def refused(self, error: OSError) -> stops.Stop: ...
 
+    def kicked_by_watchdog(self) -> bool:
+        """Whether the watchdog has kicked since this was last asked."""
+        due, self.look_up_due = self.look_up_due, False
+        return due
+
+    def does_not_get_on(self) -> stops.Stop:
+        """The stop for an instruction that KVM has tried again and again."""
+        space = self.guest.space
+        text, _ = space.instruction_text(self, space.code_at(self, self.pc, 15))
+        message = f"the guest does not get on: this KVM neither runs nor leaves the instruction {text}"
+        return self.stop(stops.ErrorStop, message=message)
+
     @abstractmethod
     def tell_of_empty_vector(self, *, stuck: bool) -> None:
         """Where the guest got lost by an interrupt that nobody serves: say so, once for each vector."""

@@ -180,6 +180,15 @@ class Inspection:
         code = self.code_at(runner, linear, 15)
         return disasm.classify(code, linear, runner.mode.bits) if code else None
 
+    def may_lead_to_itself(self, runner: VcpuThread) -> bool:
+        """Whether the instruction at pc may be a jump to itself, after which all registers are as they were."""
+        info = self.classify_at(runner, runner.pc)
+        if info is None or not info.is_jump:
+            return False
+        if info.far_target is not None:
+            return info.far_target == (runner.sregs.cs.selector, runner.vcpu.regs.rip)
+        return info.target in (None, runner.pc)
+
     def is_rep(self, runner: VcpuThread, linear: int) -> bool:
         info = self.classify_at(runner, linear)
         return info is not None and info.is_rep

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
 from kvmdbg.engine.retreat import GuardSpoilt
+from kvmdbg.engine.step_end import STANDSTILL
 from kvmdbg.kvm import abi
 from kvmdbg.machine import kick
 from kvmdbg.x86.registers import EFLAGS_IF
@@ -27,8 +28,6 @@ PIC_IRR, PIC_IMR = 1, 2
 """In struct kvm_pic_state."""
 LOOK_PERIOD = 0.001
 """Seconds between two looks at KVM's own chips."""
-STANDSTILL = 3
-"""After how many kicks that found the same registers it is asked whether the vCPU gets on."""
 
 
 class Progress:
@@ -63,7 +62,8 @@ class Progress:
         self._same_state = self._same_state + 1 if state == self._state_at_kick else 0
         self._state_at_kick = state
         runner.halted_for_good = False
-        if self._same_state < STANDSTILL:
+        has_rom = bool(guest.machine.memory.read_only)
+        if self._same_state < (1 if has_rom else STANDSTILL):
             return None
         if runner.mp_state() != abi.KVM_MP_STATE_RUNNABLE:
             return self.rest_of_all()
@@ -71,18 +71,10 @@ class Progress:
         pages = runner.guards.guarded_at_pc() | guest.holding.guarded_of_cpu(runner)
         if pages and guest.machine.memory.guards:
             raise GuardSpoilt(pages, done=False)
-        info = guest.space.classify_at(runner, runner.pc)
-        if info is not None and info.is_jump:
+        if guest.space.may_lead_to_itself(runner):
             return None
         with guest.world.exclusive(runner):
-            stop = runner.stepper.once(tries=STANDSTILL)
-        if stop is not None or guest.world.stopping or runner.vcpu.copy_of_regs() != state:
-            return stop
-        text, _ = guest.space.instruction_text(runner, guest.space.code_at(runner, runner.pc, 15))
-        return runner.stop(
-            stops.ErrorStop,
-            message=f"the guest does not get on: this KVM neither runs nor leaves the instruction {text}",
-        )
+            return runner.stepper.once(tries=1 if has_rom else STANDSTILL)
 
     def _seek_window(self) -> stops.Stop | None:
         """Step for a while where an interrupt waits since the last kick, and KVM misses how short it may come in.

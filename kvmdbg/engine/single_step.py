@@ -15,8 +15,8 @@ from kvmdbg.engine import stops
 from kvmdbg.engine.handler_traps import HandlerTraps
 from kvmdbg.engine.own_traps import OwnTraps
 from kvmdbg.engine.pushed_flags import PushedFlags
-from kvmdbg.engine.step_end import StepEnd
-from kvmdbg.engine.stepped_instructions import RUN_NATIVELY, WITH_CARE_AND_PREFIXES, needs_care
+from kvmdbg.engine.step_end import STANDSTILL, Standstill, StepEnd
+from kvmdbg.engine.stepped_instructions import native_size, needs_care
 from kvmdbg.engine.system_calls import SystemCalls
 from kvmdbg.engine.user_stretches import UserStretches
 from kvmdbg.errors import MemoryFault
@@ -86,7 +86,7 @@ class SingleStep:
     def _guarded(self, before: bytes, entered: bool) -> stops.Stop | None:
         """The same; what a guard refuses is done with the guards lifted."""
         try:
-            return self._one(before, entered)
+            return self._with_rom(before, entered)
         except GuardedAccess:
             moved = self.runner.vcpu.regs.rip != int.from_bytes(before[RIP : RIP + 8], "little")
             if moved and self.runner.pc in self.handlers.points:
@@ -94,7 +94,22 @@ class SingleStep:
                 return None
             if before[RFLAGS + 1] & 1:  # which KVM has hidden
                 self.runner.set_general("rflags", self.runner.vcpu.regs.rflags | EFLAGS_TF)
-            return self.runner.guards.through_guards(lambda: self._one(self.runner.vcpu.copy_of_regs(), False))
+            return self.runner.guards.through_guards(lambda: self._with_rom(self.runner.vcpu.copy_of_regs(), False))
+
+    def _with_rom(self, before: bytes, entered: bool) -> stops.Stop | None:
+        """The same; where KVM does not get on, what it writes to ROM is undone."""
+        runner = self.runner
+        with suppress(Standstill):
+            return self._one(before, entered)
+        memory = runner.guest.machine.memory
+        if not memory.read_only:
+            return runner.does_not_get_on()
+        if before[RFLAGS + 1] & 1:  # which KVM has hidden
+            runner.set_general("rflags", runner.vcpu.regs.rflags | EFLAGS_TF)
+        self._tries = NO_PROGRESS_TRIES
+        with runner.guest.world.exclusive(runner), memory.writes_to_rom_undone(), suppress(Standstill):
+            return self._one(runner.vcpu.copy_of_regs(), False)
+        return runner.does_not_get_on()
 
     def _one(self, before: bytes, entered: bool) -> stops.Stop | None:
         runner = self.runner
@@ -223,16 +238,8 @@ class SingleStep:
         runner = self.runner
         if not runner.host.profile.runs_on:
             return None
-        code = runner.guest.space.code_at(runner, runner.pc, disasm.MAX_INSTRUCTION)
-        at = 0
-        while at < len(code) and code[at] in WITH_CARE_AND_PREFIXES:
-            at += 1
-        if code[at : at + 1] != b"\x0f" or code[at + 1] not in RUN_NATIVELY:
-            return None
-        found = disasm.decode(code, runner.mode.bits)
-        if found is None and code[at + 2] < 0xC0:
-            return None
-        return runner.pc + (found.size if found is not None else at + 3)
+        size = native_size(runner.guest.space.code_at(runner, runner.pc, disasm.MAX_INSTRUCTION), runner.mode.bits)
+        return None if size is None else runner.pc + size
 
     def _needs_care(self, linear: int) -> bool:
         code = self._code(linear)
@@ -271,7 +278,8 @@ class SingleStep:
     def _stepped(self, before: bytes, entered: bool) -> stops.Stop | None:
         """One step by KVM's own single-stepping."""
         runner = self.runner
-        vcpu = runner.vcpu
+        vcpu, space = runner.vcpu, runner.guest.space
+        kicks = 0
         for tries in range(self._tries):
             if not entered:
                 try:
@@ -289,6 +297,9 @@ class SingleStep:
                     self.ended = StepEnd.NOT_BEGUN
                     return None
                 runner.debug_for_stepping()
+                kicks += runner.kicked_by_watchdog()
+                if kicks == STANDSTILL:
+                    raise Standstill
                 continue
             if self._at_handler(reason, before):
                 return None
@@ -299,7 +310,7 @@ class SingleStep:
                 if not vcpu.debug_dr6 & (15 | 1 << 14) and runner.at_int1():
                     runner.deliver(1, 1)
                     return self._delivery(before)
-                if self._unmoved(before) and (tries < JUMP_TRIES or not self._jumps()):
+                if self._unmoved(before) and (tries < JUMP_TRIES or not space.may_lead_to_itself(runner)):
                     runner.debug_for_stepping()  # a data register may have fired in the try that a guard has refused
                     continue
                 if runner.host.profile.leaks_trap_flag or before[RFLAGS + 1] & 1:
@@ -320,7 +331,7 @@ class SingleStep:
                 return self._delivery(before)
             if reason in (exits.KVM_EXIT_IO, exits.KVM_EXIT_MMIO) or not self._unmoved(before):
                 return None
-        return None
+        raise Standstill
 
     def _unmoved(self, before: bytes) -> bool:
         """Whether registers are as they were ``before``, but for EFLAGS.TF, which KVM hides in its steps."""
@@ -387,6 +398,7 @@ class SingleStep:
         vcpu = runner.vcpu
         before = vcpu.copy_of_regs()
         request = runner.to_handlers() if target is None else runner.to_address(target)
+        kicks = 0
         runner.debug(request)
         try:
             while True:
@@ -398,6 +410,9 @@ class SingleStep:
                         if vcpu.copy_of_regs() == before:
                             self.ended = StepEnd.NOT_BEGUN
                         return None
+                    kicks += runner.kicked_by_watchdog()
+                    if kicks >= STANDSTILL and vcpu.copy_of_regs() == before:
+                        raise Standstill from None
                     runner.debug(request)
                     continue
                 except OSError as error:
@@ -456,12 +471,6 @@ class SingleStep:
             return True
         nmi = events.nmi.pending and not events.nmi.masked and self.runner.lets_interrupts_in
         return bool(events.interrupt.injected or events.nmi.injected or nmi)
-
-    def _jumps(self) -> bool:
-        """Whether the instruction at pc may end where it began with no register changed: ``jmp $``."""
-        runner = self.runner
-        info = runner.guest.space.classify_at(runner, runner.pc)
-        return info is not None and info.is_jump
 
     def _at_handler(self, reason: int, before: bytes) -> bool:
         """Whether the exit is at the entry of a handler that is trapped: the event is delivered, without our TF."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kvmdbg.engine.events import CpuidEvent, MagicEvent, RdtscEvent
 from kvmdbg.engine.probe import HLT
 from kvmdbg.kvm import abi, exits
+from kvmdbg.x86.disasm import decode
 
 LOW32, LOW64 = (1 << 32) - 1, (1 << 64) - 1
 PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF2, 0xF3))
@@ -52,3 +53,16 @@ def needs_care(code: memoryview | bytes, at: int) -> bool:
     if byte == NOP:
         return at > 0 and code[at - 1] == REP  # pause
     return byte == 0x0F and (at + 1 == len(code) or code[at + 1] in CAREFUL_BEHIND_0F)
+
+
+def native_size(code: bytes, bits: int) -> int | None:
+    """The size of the instruction at the start of ``code`` if it is one of RUN_NATIVELY."""
+    at = 0
+    while at < len(code) and code[at] in WITH_CARE_AND_PREFIXES:
+        at += 1
+    if code[at : at + 1] != b"\x0f" or code[at + 1] not in RUN_NATIVELY:
+        return None
+    found = decode(code, bits)
+    if found is None and code[at + 2] < 0xC0:
+        return None
+    return found.size if found is not None else at + 3

@@ -222,7 +222,12 @@ class Stepper(PreparedSteps):
             stop = self._note_halt(quiet)
             if stop is not None or world.stopping:
                 return stop
-        self._meet_arrivals(not runner.points_at(runner.pc))  # an interrupt would return to a breakpoint that has fired
+        fired = bool(runner.points_at(runner.pc))  # an interrupt would return to a breakpoint that has fired
+        self._meet_arrivals(not fired)
+        held = fired and bool(guest.machine.irqchip)
+        self._open = self._open and not held
+        if not in_turn:
+            runner.hold_interrupts(held)
         code: memoryview | bytes = b""
         code_page, cr3 = -1, vcpu.shared_cr3
         quickly = quick and not self.user.here
@@ -232,7 +237,7 @@ class Stepper(PreparedSteps):
             if pc >> 12 != code_page or vcpu.shared_cr3 != cr3:
                 code_page, cr3, code = pc >> 12, vcpu.shared_cr3, self._code(pc)
             at, was_plain, strode = pc & 0xFFF, plain, False
-            undisturbed = code and not self.waits and not before[RFLAGS + 1] & 1
+            undisturbed = code and not (self.waits or held or before[RFLAGS + 1] & 1)
             plain = bool(may_be_plain and undisturbed and at <= LAST and raises_nothing(code, at))
             plain = plain and (was_plain or self._may_be_plain_here())
             if not plain:
@@ -281,9 +286,12 @@ class Stepper(PreparedSteps):
                     return stop
                 pc = runner.pc
             if halts and (in_turn or (code and HLT in code[at : at + 2])):
-                stop = self._note_halt(quiet)
+                stop = self._note_halt(quiet or held)
                 if stop is not None:
                     return stop
+            if held and not in_turn:
+                runner.hold_interrupts(False)
+            held = False
             if coalescing.active:
                 coalescing.drain()
             stopping = world.stopping

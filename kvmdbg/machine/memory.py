@@ -80,7 +80,8 @@ class GuestMemory:
         self.regions: list[Region] = []
         self._starts: list[int] = []
         self._guards: dict[int, Guard] = {}
-        self._read_only: list[tuple[int, int]] = []
+        self.read_only: list[tuple[int, int]] = []
+        """Ranges of whole pages, first address and end, where what the guest writes is lost."""
         self._protected: list[tuple[int, int, int]] = []
         """Stretches of the guest's mapping that are guarded by the host: host address, size, protection."""
         self._covered: dict[int, int] = {}
@@ -129,13 +130,29 @@ class GuestMemory:
 
     def make_read_only(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Let the guest write everywhere but in these ranges of whole pages (first address, end): writes exit there."""
-        if list(ranges) != self._read_only:
-            self._read_only = list(ranges)
+        if list(ranges) != self.read_only:
+            self.read_only = list(ranges)
             self._sync(self.regions, dict(self._guards))
 
     def is_read_only(self, address: int) -> bool:
         """Whether what the guest writes there is lost."""
-        return any(start <= address < end for start, end in self._read_only)
+        return any(start <= address < end for start, end in self.read_only)
+
+    @contextmanager
+    def writes_to_rom_undone(self) -> Iterator[None]:
+        """While inside the guest may write to ROM, too; afterwards it has the bytes that it had.
+
+        A CPU sets accessed bits of descriptors without looking at whether they stay. KVM does not get on there.
+        """
+        ranges = self.read_only
+        kept = [(start, self.read(start, end - start)) for start, end in ranges]
+        self.make_read_only(())
+        try:
+            yield
+        finally:
+            for start, data in kept:
+                self.write(start, data)
+            self.make_read_only(ranges)
 
     @property
     def slots(self) -> list[Slot]:
@@ -430,7 +447,7 @@ class GuestMemory:
         """The slots that regions and guards ask for: (address, size, flags, source)."""
         layout = []
         plain = abi.KVM_MEM_LOG_DIRTY_PAGES if self._tracking else 0
-        edges = {edge for piece in (*self._read_only, *self._covered.items()) for edge in piece}
+        edges = {edge for piece in (*self.read_only, *self._covered.items()) for edge in piece}
         if self._wraps:
             edges |= {MIB, 2 * MIB}
         for region in regions:
@@ -438,7 +455,7 @@ class GuestMemory:
             cuts = {edge for edge in edges if region.address < edge < region.end} | pages | {p + PAGE for p in pages}
             for start, end in pairwise(sorted({region.address, region.end} | cuts)):
                 guard = guards.get(start)
-                read_only = guard is Guard.READ_ONLY or (bool(self._read_only) and self.is_read_only(start))
+                read_only = guard is Guard.READ_ONLY or (bool(self.read_only) and self.is_read_only(start))
                 if guard is not Guard.WITHDRAWN and not (self._covered and self.is_covered(start)):
                     layout.append((start, end - start, abi.KVM_MEM_READONLY if read_only else plain, start))
         if self._wraps:

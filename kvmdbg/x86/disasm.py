@@ -35,7 +35,10 @@ class Insn:
 
 @record
 class InsnInfo:
-    """What an instruction does to the flow of control. ``target`` is a direct branch's, linear."""
+    """What an instruction does to the flow of control.
+
+    ``target`` is a direct branch's, linear; ``far_target`` that of a direct far one, selector and offset.
+    """
 
     size: int
     mnemonic: str
@@ -51,6 +54,7 @@ class InsnInfo:
     is_syscall: bool = False
     is_io: bool = False
     target: int | None = None
+    far_target: tuple[int, int] | None = None
 
     @property
     def is_stepped_over(self) -> bool:
@@ -119,6 +123,7 @@ def _classify(code: bytes, bits: int) -> InsnInfo | None:
     target = None
     if (conditional or name in ("call", "jmp", "xbegin")) and insn.operands and insn.operands[0].type == 2:
         target = insn.operands[0].imm
+    far = name == "ljmp" and len(insn.operands) == 2
     rep = insn.mnemonic.startswith("rep") and name.rstrip("bwdq") in STRINGS
     return InsnInfo(
         size=insn.size,
@@ -135,6 +140,7 @@ def _classify(code: bytes, bits: int) -> InsnInfo | None:
         is_syscall=name in SYSCALLS,
         is_io=name in PORTS,
         target=target,
+        far_target=(insn.operands[0].imm, insn.operands[1].imm) if far else None,
     )
 
 
