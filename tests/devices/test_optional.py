@@ -53,7 +53,7 @@ def test_the_debug_console() -> None:
     ("text", "says"),
     [
         ("", "no device ''"),
-        ("uart2", "no device 'uart2': the devices are ata, cmos, .*i8042, .*isa-debugcon, .*pci"),
+        ("uart2", "no device 'uart2': the devices are acpi-pm, ata, cmos, .*i8042, .*isa-debugcon, .*pci"),
         ("isa-debugcon,", "does not take ''"),
         ("isa-debugcon,port=1", "its options are iobase, iosize"),
         ("isa-debugcon,iobase=x", "iobase is a number, not 'x'"),
