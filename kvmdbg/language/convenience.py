@@ -18,15 +18,15 @@ MOST_DIGITS = 18
 
 
 def history_number(name: str, count: int) -> int | None:
-    """Which value of a history of ``count`` ``$name`` means: "1" the first, "" the last, "$" the one before, "$2" the
-    one before that; None for other variables."""
+    """Which value of a history of ``count`` ``$name`` means: "1" the first, "" and "0" the last, "$" the one before,
+    "$2" the one before that; None for other variables."""
     if name in ("", "$"):
         return count - len(name)
     digits = name.removeprefix("$")
     if not digits.isdigit():
         return None
     number = int(digits.lstrip("0")[:MOST_DIGITS] or "0")
-    return number if name == digits else count - number
+    return number if name == digits and number else count - number
 
 
 class ConvenienceVariables:

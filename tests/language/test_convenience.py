@@ -16,6 +16,7 @@ from kvmdbg.language.ctype import U8, U16
         ("$", 4),
         ("$2", 3),
         ("$0", 5),
+        ("0", 5),
         ("$5", 0),
         ("x", None),
         ("$x", None),
@@ -37,7 +38,7 @@ def kept() -> ConvenienceVariables:
 
 def test_values_of_the_history(kept: ConvenienceVariables) -> None:
     assert [kept.value_of(name) for name in ("1", "2", "3", "", "$", "$2")] == [70, 80, 90, 90, 80, 70]
-    assert [kept.value_of(name) for name in ("0", "4", "$3", "$9")] == [None] * 4
+    assert [kept.value_of(name) for name in ("4", "5", "$3", "$9")] == [None] * 4
     assert [kept.type_of(name) for name in ("1", "2", "$", "")] == [None, U8, U8, None]
 
 
