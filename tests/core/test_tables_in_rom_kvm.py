@@ -30,7 +30,7 @@ start:  cli
 protected:
         mov ax, 16
         mov ds, ax
-        mov ss, ax
+        mov es, ax
         mov esp, 0x7000
         sidt [0xf0000 + stored]
         mov byte ptr [0x6000], 'X'
@@ -63,7 +63,7 @@ def dbg(rom: str) -> Iterator[Session]:
         yield session
         assert session.memory.read(LOW, 0x10000) == Path(rom).read_bytes()
         assert session.memory.read(0x6000, 1) == b"X"
-        assert (session.regs.cs, session.regs.ss, session.regs.esp) == (8, 16, 0x7000)
+        assert (session.regs.cs, session.regs.es, session.regs.esp) == (8, 16, 0x7000)
 
 
 def test_it_gets_on(dbg: Session) -> None:
