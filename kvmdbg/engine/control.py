@@ -25,7 +25,7 @@ from kvmdbg.engine.traps import Traps
 from kvmdbg.engine.vectors import Vectors
 from kvmdbg.engine.views import LinearMemory, PhysicalMemory, VcpuView
 from kvmdbg.engine.world import Job, World
-from kvmdbg.errors import NotSupportedHere, SessionStateError, UsageError
+from kvmdbg.errors import GONE, NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.kvm import abi
 from kvmdbg.machine.image import Image, LoadOptions
 from kvmdbg.machine.machine import reset_vcpu
@@ -301,20 +301,22 @@ class Control:
 
     def resume(self, *, exits: int = 0) -> None:
         """Let all vCPUs run in the background; ``exits`` is a limit for each of them (0: none)."""
-        self.start({runner: runner.go for runner in self.runners}, plant=True, exits=exits)
+        self.start(lambda: {runner: runner.go for runner in self.runners}, plant=True, exits=exits)
 
-    def start(self, jobs: Mapping[DebuggedVcpu, Job], *, plant: bool, exits: int = 0) -> None:
-        """Let these vCPUs go in the background, each with its job; ``plant`` the traps of breakpoints before."""
+    def start(self, jobs: Callable[[], Mapping[DebuggedVcpu, Job]], *, plant: bool, exits: int = 0) -> None:
+        """Let vCPUs go in the background; ``jobs`` is asked when nobody replaces them. ``plant`` traps first."""
         # whoever has the lock may be waiting for this very runner
         if not self._lock.acquire(blocking=threading.current_thread() not in self.runners):
             raise SessionStateError("the guest is running: interrupt it first")
         try:
             self.world.starting = True
             self.require_stopped()
+            if not (going := dict(jobs())).keys() <= set(self.runners):
+                raise SessionStateError(GONE)
             try:
                 self._begin(plant=plant, exits=exits)
                 self.guest.machine.board.time.start(self.world.guest_rate)
-                self.world.start(dict(jobs))
+                self.world.start(going)
             except BaseException:
                 if not self.world.running:
                     self.guest.traps.lift_all()
@@ -335,7 +337,7 @@ class Control:
             runner.require_step()
             step = runner.stepper.through if alone else runner.stepper.among_others
             jobs[runner] = partial(step, span)
-        self.start(jobs, plant=not alone)
+        self.start(lambda: jobs, plant=not alone)
 
     def wait(self, timeout: float | None = None) -> stops.Stop | None:
         """The stop that ends the current run, or None when it still runs after ``timeout`` seconds."""
@@ -365,8 +367,8 @@ class Control:
                 raise UsageError("a limit of instructions needs a guest with one vCPU: use exits or a timeout")
             self.require_stopped()
             (runner := self.runner).require_step()
-            job = partial(run_counted, runner, instructions)
-            self.start({runner: job}, plant=runner.vcpu.counts_instructions, exits=exits or 0)
+            jobs: dict[DebuggedVcpu, Job] = {runner: partial(run_counted, runner, instructions)}
+            self.start(lambda: jobs, plant=runner.vcpu.counts_instructions, exits=exits or 0)
         return self.wait_for_stop(timeout)
 
     async def run_async(
@@ -419,9 +421,8 @@ class Control:
             raise UsageError(f"cannot step {n} instructions")
         self.require_stopped()
         self.require_waiting()
-        runner = self.runner
-        runner.require_step()
-        self.start({runner: lambda: runner.stepper.run(n, record)}, plant=False)
+        self.runner.require_step()
+        self.start(lambda: {self.runner: partial(self.runner.stepper.run, n, record)}, plant=False)
         return self.wait_for_stop()
 
     # --- what each run begins and ends with --------------------------------------------------------

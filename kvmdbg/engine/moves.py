@@ -115,7 +115,7 @@ class Moves:
                 stop = self.next()
             else:
                 runner.require_step()
-                control.start({runner: runner.stepper.to_branch}, plant=False)
+                control.start(lambda: {control.runner: control.runner.stepper.to_branch}, plant=False)
                 stop = control.wait_for_stop()
             if not isinstance(stop, stops.StepStop):
                 return stop
