@@ -91,6 +91,7 @@ def power_management() -> Function:
     made = Function("PIIX4 PM", (0x8086, 0x7113), 0x068000, writable=(0x58, 0x59, 0x5A, 0x5B, 0x80))
     made.put(0x40, 4, IO)
     made.bars[0x40] = 0xFFC0
+    made.put(0x5B, 1, 2)  # as on QEMU without SMM: SeaBIOS waits for ever for an SMI where this is not set already
     return made
 
 

@@ -49,6 +49,7 @@ def pc() -> Pc:
 
 def test_it_is_a_piix4(pc: Pc) -> None:
     assert pc.config(0, 4) == 0x71138086 and pc.config(8, 4) == 0x06800000
+    assert pc.config(0x58, 4) == 0x02000000  # no SMM to be set up
     assert pc.config(PMBA, 4) == 1 and pc.config(PMREGMISC, 1) == 0
     assert pc.config(PMBA, 4, 0xFFFFFFFF) == 0xFFC1
 
