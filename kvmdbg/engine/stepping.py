@@ -310,7 +310,8 @@ class Stepper(PreparedSteps):
                 self._meet_arrivals(bool(before[RFLAGS + 1] & EFLAGS_IF >> 8))
             if not self.waits and (pc in by_linear or by_physical):
                 runner.forget()
-                stop = runner.reached(pc)
+                in_rounds = pc == began and guest.space.is_rep(runner, pc)  # the same instruction goes on
+                stop = None if in_rounds else runner.reached(pc)
                 if stop is not None:
                     return stop
             if stopping:

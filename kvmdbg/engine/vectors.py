@@ -43,6 +43,10 @@ LIDT = re.compile(rb"\x0f\x01[\x18-\x1f\x58-\x5f\x98-\x9f]", re.DOTALL)
 """0F 01 /3 with a memory operand (SDM volume 2A, LGDT/LIDT)."""
 REX = frozenset(bytes((byte,)) for byte in range(0x40, 0x50))
 Table = tuple[int, int, str]
+GATES_32 = (0xE, 0xF)
+"""Types of interrupt and trap gates that push 32-bit frames."""
+KEPT_FLAGS = 0x3CD5
+"""Flags that an event leaves as they are: CF, PF, AF, ZF, SF, DF, OF and IOPL."""
 
 
 class Vectors:
@@ -252,7 +256,7 @@ class Vectors:
             here = self._leading_here(runner, vectors)
             for kind in ("interrupt",) if known else ("exception", "interrupt"):
                 mine = [v for v in here if self.wants(kind, v) and (not known or v == handed)]
-                if mine:
+                if mine and (known or self._may_be_delivered(runner, kind, mine[0])):
                     stop = self._judge.offer(runner, self._describe(runner, kind, mine[0], here))[1]
                     if stop is not None:
                         return stop
@@ -262,6 +266,22 @@ class Vectors:
         if not self.is_handler(runner, linear):
             point.without_register = STEPPED
         return point
+
+    def _may_be_delivered(self, runner: DebuggedVcpu, kind: str, vector: int) -> bool:
+        """Whether the CPU has come here by this vector: the flags that it pushed are those that it has.
+
+        Behind a jump to the handler's entry they mostly are not.
+        """
+        mode, idt = runner.mode, runner.sregs.idt
+        width = 2 if mode.segmented else 8 if gate_size(mode) == 16 else 4
+        coded = kind == "exception" and vector in WITH_ERROR_CODE and not mode.segmented
+        try:
+            if width == 4 and self._space.read_linear(runner, idt.base + 8 * vector + 5, 1)[0] & 15 not in GATES_32:
+                return True
+            pushed = self._space.read_linear(runner, runner.on_stack((2 + coded) * width), 2)
+        except MemoryFault:
+            return True
+        return not (int.from_bytes(pushed, "little") ^ runner.vcpu.regs.rflags) & KEPT_FLAGS
 
     def _leading_here(self, runner: DebuggedVcpu, vectors: list[int]) -> list[int]:
         """Of these vectors, all of one linear address, those whose segment and offset are where the vCPU is."""

@@ -16,10 +16,11 @@ from kvmdbg.errors import GONE, SessionStateError
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.coalesced import CoalescedRing
 from kvmdbg.kvm.counted_port import CountedPort
+from kvmdbg.kvm.run_call import kvm_run_call
 from kvmdbg.kvm.stride_terms import StrideTerms
 
 with suppress(ImportError):  # Windows; kvm/system.py says so
-    import fcntl
+    kvm_run = kvm_run_call()
 
 U8_WANTS_WINDOW = abi.kvm_run.request_interrupt_window.offset
 U8_IMMEDIATE_EXIT = abi.kvm_run.immediate_exit.offset
@@ -103,7 +104,7 @@ class RunPage:
         """
         while True:
             try:
-                fcntl.ioctl(self.fd, abi.KVM_RUN)
+                kvm_run(self.fd, abi.KVM_RUN)
             except OSError as error:
                 self.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
                 if isinstance(error, BlockingIOError):
@@ -119,7 +120,7 @@ class RunPage:
         """Let KVM finish the instruction of the last exit; whether that has led to another exit."""
         self.page[U8_IMMEDIATE_EXIT] = 1
         try:
-            fcntl.ioctl(self.fd, abi.KVM_RUN)
+            kvm_run(self.fd, abi.KVM_RUN)
         except OSError as error:
             self.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
             if isinstance(error, InterruptedError):
@@ -134,7 +135,7 @@ class RunPage:
     def free_run(
         self, ports: Mapping[int, P], note: Callable[[tuple[P, bytes]], object], collected: Callable[[], None]
     ) -> Callable[[], P | None]:
-        fd, u32, raw, ioctl = self.fd, self.u32, self.raw, fcntl.ioctl
+        fd, u32, raw, call = self.fd, self.u32, self.raw, kvm_run
         run, io, reason, key = abi.KVM_RUN, exits.KVM_EXIT_IO, U32_EXIT_REASON, U32_IO_KEY
         first = U32_NOTHING if self.ring is None else self.ring.u32_first
         behind = first + 1
@@ -149,7 +150,7 @@ class RunPage:
                 page[U8_WANTS_WINDOW] = 1
             try:
                 while True:
-                    ioctl(fd, run)
+                    call(fd, run)
                     if u32[first] != u32[behind]:
                         collected()
                     if u32[reason] != io:
@@ -173,7 +174,7 @@ class RunPage:
         return enter
 
     def _make_step(self) -> Callable[[], int | None]:
-        fd, page, u32, u64, ioctl = self.fd, self.page, self.u32, self.u64, fcntl.ioctl
+        fd, page, u32, u64, call = self.fd, self.page, self.u32, self.u64, kvm_run
         run, debug, kicked, dirty = abi.KVM_RUN, exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_INTR, abi.KVM_SYNC_X86_REGS
 
         def step() -> int | None:
@@ -187,7 +188,7 @@ class RunPage:
             page[U8_RFLAGS_TF] |= 1
             u64[U64_DIRTY_REGS] |= dirty
             try:
-                ioctl(fd, run)
+                call(fd, run)
             except OSError as error:
                 u32[U32_EXIT_REASON] = kicked
                 if isinstance(error, InterruptedError | BlockingIOError):
@@ -200,7 +201,7 @@ class RunPage:
         return step
 
     def _make_stride(self) -> Callable[..., tuple[int, int | None, bytes]]:
-        fd, page, u32, u64, raw, ioctl = self.fd, self.page, self.u32, self.u64, self.raw, fcntl.ioctl
+        fd, page, u32, u64, raw, call = self.fd, self.page, self.u32, self.u64, self.raw, kvm_run
         run, debug, kicked, dirty = abi.KVM_RUN, exits.KVM_EXIT_DEBUG, exits.KVM_EXIT_INTR, abi.KVM_SYNC_X86_REGS
         io, first, behind = exits.KVM_EXIT_IO, REGS, REGS_END
 
@@ -218,7 +219,7 @@ class RunPage:
                 page[U8_RFLAGS_TF] = before[RFLAGS_TF] | 1
                 u64[U64_DIRTY_REGS] = dirty
                 try:
-                    ioctl(fd, run)
+                    call(fd, run)
                 except OSError as error:
                     u32[U32_EXIT_REASON] = kicked
                     if isinstance(error, InterruptedError | BlockingIOError):

@@ -75,7 +75,7 @@ def test_where_a_run_fails_and_even_its_place_cannot_be_told(
         raise error
 
     monkeypatch.setattr(dbg.runner, "stop", broken)
-    dbg.start({dbg.runner: job}, plant=False)
+    dbg.start(lambda: {dbg.runner: job}, plant=False)
     stop = dbg.wait(5)
     assert isinstance(stop, ErrorStop)
     assert "no" in stop.message

@@ -1,0 +1,98 @@
+"""A jump to the entry of a handler is no exception; repeated instructions reach a breakpoint once."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvmdbg.engine.stops import BreakpointStop, CaughtStop, HaltedStop
+from kvmdbg.pytest_plugin import Guests
+
+pytestmark = pytest.mark.kvm
+
+REAL = """
+.code16
+    xor ax, ax
+    mov ds, ax
+    mov ss, ax
+    mov sp, 0x7000
+    mov word ptr [0], offset handler
+    mov word ptr [2], 0
+    xor cx, cx
+one: div cx
+two: div cx
+    hlt
+handler:
+    inc cx
+    cmp cx, 4
+    jnz handler
+    xor cx, cx
+    mov bp, sp
+    add word ptr [bp], 2
+    iret
+"""
+TABLES = """
+.balign 16
+idtr: .word {last}
+    .{pointer} idt
+idt: .word handler, 8, {gate}, 0{more}
+"""
+LONG = """
+.code64
+    mov rsp, 0x8000
+    lidt [idtr]
+    xor ecx, ecx
+one: div ecx
+two: div ecx
+    hlt
+handler:
+    inc ecx
+    cmp ecx, 4
+    jnz handler
+    xor ecx, ecx
+    add qword ptr [rsp], 2
+    iretq
+""" + TABLES.format(last=15, pointer="quad", gate="0x8e00", more=", 0, 0, 0, 0")
+PROTECTED = """
+.code32
+    mov esp, 0x8000
+    lidt [idtr]
+    xor ecx, ecx
+one: div ecx
+two: div ecx
+    hlt
+handler:
+    inc ecx
+    cmp ecx, 4
+    jnz handler
+    xor ecx, ecx
+    pop eax
+    add eax, 2
+    add esp, 4
+    popfd
+    jmp eax
+""" + TABLES.format(last=7, pointer="long", gate="0x8e00", more="")
+PROGRAMS = {"real": REAL, "prot": PROTECTED, "long": LONG}
+
+
+@pytest.mark.parametrize("mode", PROGRAMS)
+def test_each_exception_is_caught_once(kvm_guest: Guests, mode: str) -> None:
+    dbg = kvm_guest(asm=PROGRAMS[mode], mode=mode)
+    dbg.catch("exception")
+    for place in ("one", "two"):
+        stop = dbg.run(timeout=20)
+        assert isinstance(stop, CaughtStop), stop.describe()
+        assert (stop.exit.vector, stop.exit.ip) == (0, dbg.resolve(place)[0])
+    stop = dbg.run(timeout=20)
+    assert isinstance(stop, HaltedStop), stop.describe()
+
+
+@pytest.mark.parametrize("hold", ["auto", "stepping"])
+def test_a_breakpoint_on_a_repeated_instruction_fires_once(kvm_guest: Guests, hold: str) -> None:
+    dbg = kvm_guest(asm="mov edi, 0x5000; mov ecx, 8; cld; fill: rep stosb; hlt", mode="prot")
+    dbg.breakpoint_hold = hold
+    point = dbg.break_at("fill")
+    stop = dbg.run(timeout=20)
+    assert isinstance(stop, BreakpointStop), stop.describe()
+    stop = dbg.run(timeout=20)
+    assert isinstance(stop, HaltedStop), stop.describe()
+    assert (point.hits, dbg.regs.ecx) == (1, 0)
