@@ -102,13 +102,12 @@ class SingleStep:
         with suppress(Standstill):
             return self._one(before, entered)
         memory = runner.guest.machine.memory
-        if not memory.read_only:
-            return runner.does_not_get_on()
-        if before[RFLAGS + 1] & 1:  # which KVM has hidden
-            runner.set_general("rflags", runner.vcpu.regs.rflags | EFLAGS_TF)
-        self._tries = NO_PROGRESS_TRIES
-        with runner.guest.world.exclusive(runner), memory.writes_to_rom_undone(), suppress(Standstill):
-            return self._one(runner.vcpu.copy_of_regs(), False)
+        if memory.read_only:
+            if before[RFLAGS + 1] & 1:  # which KVM has hidden
+                runner.set_general("rflags", runner.vcpu.regs.rflags | EFLAGS_TF)
+            self._tries = NO_PROGRESS_TRIES
+            with runner.guest.world.exclusive(runner), memory.writes_to_rom_undone(), suppress(Standstill):
+                return self._one(runner.vcpu.copy_of_regs(), False)
         return runner.does_not_get_on()
 
     def _one(self, before: bytes, entered: bool) -> stops.Stop | None:
@@ -277,10 +276,9 @@ class SingleStep:
 
     def _stepped(self, before: bytes, entered: bool) -> stops.Stop | None:
         """One step by KVM's own single-stepping."""
-        runner = self.runner
-        vcpu, space = runner.vcpu, runner.guest.space
-        kicks = 0
-        for tries in range(self._tries):
+        runner, vcpu, space = self.runner, self.runner.vcpu, self.runner.guest.space
+        tries = kicks = 0
+        while tries < self._tries:
             if not entered:
                 try:
                     vcpu.step()
@@ -298,7 +296,7 @@ class SingleStep:
                     return None
                 runner.debug_for_stepping()
                 kicks += runner.kicked_by_watchdog()
-                if kicks == STANDSTILL:
+                if kicks >= min(STANDSTILL, self._tries) and self._unmoved(before):
                     raise Standstill
                 continue
             if self._at_handler(reason, before):
@@ -312,6 +310,7 @@ class SingleStep:
                     return self._delivery(before)
                 if self._unmoved(before) and (tries < JUMP_TRIES or not space.may_lead_to_itself(runner)):
                     runner.debug_for_stepping()  # a data register may have fired in the try that a guard has refused
+                    tries += 1
                     continue
                 if runner.host.profile.leaks_trap_flag or before[RFLAGS + 1] & 1:
                     self.flags.correct_pushf(before)
@@ -331,6 +330,7 @@ class SingleStep:
                 return self._delivery(before)
             if reason in (exits.KVM_EXIT_IO, exits.KVM_EXIT_MMIO) or not self._unmoved(before):
                 return None
+            tries += 1
         raise Standstill
 
     def _unmoved(self, before: bytes) -> bool:

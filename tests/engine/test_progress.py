@@ -37,8 +37,8 @@ class Stuck:
             self.steps += 1
         else:
             self.entries += 1
-            assert self.session is not None
-            self.session.runner.look_up_due = True
+        assert self.session is not None
+        self.session.runner.look_up_due = True
         raise InterruptedError(errno.EINTR, "kicked")
 
 
