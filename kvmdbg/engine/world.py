@@ -68,6 +68,9 @@ class World:
 
     def start(self, jobs: dict[DebuggedVcpu, Job]) -> None:
         """Let these runners go, each with its job."""
+        if self._watchdog is None or not self._watchdog.is_alive():
+            self._watchdog = Watchdog(self)
+            self._watchdog.start()
         with self.condition:
             if self.running:
                 raise SessionStateError("the guest is running: interrupt it first")
@@ -79,12 +82,19 @@ class World:
             self._began = time.perf_counter()
             for runner in jobs:
                 runner.runs_guest = True
-        if self._watchdog is None:
-            self._watchdog = Watchdog(self)
-            self._watchdog.start()
-        self._watchdog.wake()
-        for runner, job in jobs.items():
-            runner.post(lambda runner=runner, job=job: self._run(runner, job))  # type: ignore[misc]
+        left = dict(jobs)
+        try:
+            self._watchdog.wake()
+            for runner, job in jobs.items():
+                runner.post(lambda runner=runner, job=job: self._run(runner, job))  # type: ignore[misc]
+                del left[runner]
+        except BaseException:  # a signal's, too
+            with self.condition:
+                for runner in left:
+                    runner.runs_guest = False
+                self.running -= left.keys()
+                self.condition.notify_all()
+            raise
 
     def _run(self, runner: DebuggedVcpu, job: Job) -> None:
         runner.drain()
