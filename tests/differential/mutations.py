@@ -111,8 +111,8 @@ MUTATIONS = (
     Mutation(
         "what was decoded ahead forgets the writes of rotates",
         "x86/access_kinds.py",
-        "arpl rol ror rcl rcr ",
-        "arpl ",
+        "    if name in READ_WRITES:\n",
+        "    if name in ('rol', 'ror', 'rcl', 'rcr'):\n        return READ\n    if name in READ_WRITES:\n",
     ),
     Mutation(
         "where the instruction of a stop begins is not asked of what lies before it",
