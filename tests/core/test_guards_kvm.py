@@ -10,6 +10,7 @@ import kvmdbg
 from kvmdbg.core.session import Session
 from kvmdbg.engine.stops import BreakpointStop, HaltedStop, Stop, WatchpointStop
 from kvmdbg.pytest_plugin import Guests
+from tests.conftest import TIME_SCALE
 from tests.core.long_mode_handler import with_handler
 from tests.interrupt_controllers import timer_only
 
@@ -451,8 +452,8 @@ def test_a_tick_on_a_stack_that_came_to_a_guarded_page(kvm_guest: Guests, betwee
     for place in range(0x7000, 0x7050, 0x10):  # from the fifth on no debug register holds them
         dbg.break_at(place)
     ends_at, _ = (dbg.break_at(name).address for name in ("done", "fault"))
-    stop = dbg.run(timeout=20)
+    stop = dbg.run(timeout=20 * TIME_SCALE)
     assert stop.pc == ends_at, stop.describe()
     assert dbg.regs.rcx  # more than one where the machine is slow
-    stop = dbg.run(timeout=20)
+    stop = dbg.run(timeout=20 * TIME_SCALE)
     assert (stop.reason, stop.pc) == ("halted", ends_at + 2)
