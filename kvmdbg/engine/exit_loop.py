@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from kvmdbg.engine import stops
 from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
+from kvmdbg.kvm.abi import KVM_MP_STATE_RUNNABLE
 
 if TYPE_CHECKING:
     from kvmdbg.engine.arrivals import Arrivals
@@ -129,9 +130,9 @@ class ExitLoop(DebuggedVcpu):
     def refused(self, error: OSError) -> stops.Stop: ...
 
     def kicked_by_watchdog(self) -> bool:
-        """Whether the watchdog has kicked since this was last asked."""
+        """Whether the watchdog has kicked since this was last asked, and no halt is what the vCPU waits in."""
         due, self.look_up_due = self.look_up_due, False
-        return due
+        return due and self.mp_state() == KVM_MP_STATE_RUNNABLE
 
     def does_not_get_on(self) -> stops.Stop:
         """The stop for an instruction that KVM has tried again and again."""

@@ -62,6 +62,8 @@ class Vectors:
         self._tables: dict[DebuggedVcpu, Table] = {}
         self._waiting: set[DebuggedVcpu] = set()
         """vCPUs that could run no code yet when the breakpoints were set: only their tables' pages are held."""
+        self._told: dict[int, tuple[int, int, bytes]] = {}
+        """By vCPU: which handler it last came to, with its stack pointer and the frame there."""
         self._ranges: list[tuple[int, int]] = []
         self._candidates: dict[int, int] | None = None
         """Linear addresses, by physical ones, of bytes in the image that may be an LIDT."""
@@ -268,20 +270,23 @@ class Vectors:
         return point
 
     def _may_be_delivered(self, runner: DebuggedVcpu, kind: str, vector: int) -> bool:
-        """Whether the CPU has come here by this vector: the flags that it pushed are those that it has.
+        """Whether the CPU may have come here by this vector, and not by a jump to the handler's entry.
 
-        Behind a jump to the handler's entry they mostly are not.
+        Behind a jump the frame is one that has been told, and its flags are mostly not those that the CPU has.
         """
-        mode, idt = runner.mode, runner.sregs.idt
+        mode, idt, regs = runner.mode, runner.sregs.idt, runner.vcpu.regs
         width = 2 if mode.segmented else 8 if gate_size(mode) == 16 else 4
         coded = kind == "exception" and vector in WITH_ERROR_CODE and not mode.segmented
         try:
             if width == 4 and self._space.read_linear(runner, idt.base + 8 * vector + 5, 1)[0] & 15 not in GATES_32:
                 return True
-            pushed = self._space.read_linear(runner, runner.on_stack((2 + coded) * width), 2)
+            frame = self._space.read_linear(runner, runner.on_stack(coded * width), 3 * width)
         except MemoryFault:
             return True
-        return not (int.from_bytes(pushed, "little") ^ runner.vcpu.regs.rflags) & KEPT_FLAGS
+        changed = (int.from_bytes(frame[2 * width :], "little") ^ regs.rflags) & KEPT_FLAGS
+        place = (runner.pc, regs.rsp, frame)
+        told, self._told[runner.index] = self._told.get(runner.index), place
+        return not changed or told != place
 
     def _leading_here(self, runner: DebuggedVcpu, vectors: list[int]) -> list[int]:
         """Of these vectors, all of one linear address, those whose segment and offset are where the vCPU is."""

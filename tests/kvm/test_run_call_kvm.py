@@ -29,7 +29,7 @@ def test_what_the_kernel_refuses() -> None:
 @pytest.mark.parametrize("step", [False, True])
 def test_a_guest_that_never_exits_is_stopped(kvm_guest: Guests, monkeypatch: pytest.MonkeyPatch, step: bool) -> None:
     monkeypatch.setattr(run_page, "kvm_run", NEW)
-    dbg = kvm_guest(asm="start: inc eax; jmp start")
+    dbg = kvm_guest(asm="sti; start: inc eax; jmp start")  # Bochs needs EFLAGS.IF (see conftest)
     if step:
         dbg.step(3)
     stop = dbg.run(timeout=0.5)
