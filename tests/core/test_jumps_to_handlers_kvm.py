@@ -96,3 +96,37 @@ def test_a_breakpoint_on_a_repeated_instruction_fires_once(kvm_guest: Guests, ho
     stop = dbg.run(timeout=20)
     assert isinstance(stop, HaltedStop), stop.describe()
     assert (point.hits, dbg.regs.ecx) == (1, 0)
+
+
+LOOP = """
+.code16
+    xor ax, ax
+    mov ds, ax
+    mov ss, ax
+    mov sp, 0x7000
+    mov word ptr [0], offset handler
+    mov word ptr [2], 0
+    mov bx, 5
+again:
+    xor cx, cx
+one: div cx
+    dec bx
+    jnz again
+    hlt
+handler:
+    mov bp, sp
+    add word ptr [bp], 2
+    iret
+"""
+
+
+def test_an_exception_that_comes_again_is_caught_again(kvm_guest: Guests) -> None:
+    """With the same frame at the same place."""
+    dbg = kvm_guest(asm=LOOP, mode="real")
+    point = dbg.catch("exception")
+    for _ in range(5):
+        stop = dbg.run(timeout=20)
+        assert isinstance(stop, CaughtStop), stop.describe()
+    stop = dbg.run(timeout=20)
+    assert isinstance(stop, HaltedStop), stop.describe()
+    assert point.hits == 5
