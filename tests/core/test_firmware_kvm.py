@@ -218,7 +218,8 @@ def test_firmware_has_a_timer_in_its_local_apic(tmp_path: Path) -> None:
     with kvmdbg.open(flat, format="rom") as dbg:
         started = time.monotonic()
         assert isinstance(dbg.run(timeout=10), HaltedStop)
-        assert dbg.regs.rcx & 0xFFFF == 5 and time.monotonic() - started >= 0.005
+        assert dbg.regs.rcx & 0xFFFF >= 5  # more where the machine is slow
+        assert time.monotonic() - started >= 0.005
         (apic,) = (one for one in dbg.devices if isinstance(one, LocalApic))
         assert apic.details()["timer"] == "periodic, vector 0x40"
 
