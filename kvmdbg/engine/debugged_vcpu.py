@@ -44,6 +44,8 @@ class DebuggedVcpu(VcpuThread):
         self.stepping = False
         self.handed: int | None = None
         """The vector of the last interrupt from the machine's own controllers, up to a handler that it may lead to."""
+        self.handler_told: tuple[int, int, bytes] | None = None
+        """The handler that this vCPU last came to, with its stack pointer and the frame there."""
         self.look_up_due = False
         """The watchdog wants to know whether this vCPU gets on."""
         self.halted_for_good = False

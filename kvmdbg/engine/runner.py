@@ -90,7 +90,7 @@ class Runner(Answering, TrapExits, LastExits):
         self.forget()
         self.unreported.forget()
         self.tables_touched = self.untold_event = False
-        self._died_of = None
+        self._died_of = self.handler_told = None
         self.recent.clear()
 
     def park(self) -> bool:

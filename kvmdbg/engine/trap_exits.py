@@ -156,8 +156,7 @@ class TrapExits(ExitLoop):
         before, now = (state[:REGS_SIZE] for _, state in (self.recent[-2], self.recent[-1]))
         if before != now:
             return False
-        info = self.guest.space.classify_at(self, self.pc)
-        return info is None or not info.is_jump
+        return not self.guest.space.may_lead_to_itself(self)
 
     def at_int1(self) -> bool:
         """Whether a debug exit that nothing of ours caused stands at the int1 that did."""

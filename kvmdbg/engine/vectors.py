@@ -62,8 +62,6 @@ class Vectors:
         self._tables: dict[DebuggedVcpu, Table] = {}
         self._waiting: set[DebuggedVcpu] = set()
         """vCPUs that could run no code yet when the breakpoints were set: only their tables' pages are held."""
-        self._told: dict[int, tuple[int, int, bytes]] = {}
-        """By vCPU: which handler it last came to, with its stack pointer and the frame there."""
         self._ranges: list[tuple[int, int]] = []
         self._candidates: dict[int, int] | None = None
         """Linear addresses, by physical ones, of bytes in the image that may be an LIDT."""
@@ -285,7 +283,7 @@ class Vectors:
             return True
         changed = (int.from_bytes(frame[2 * width :], "little") ^ regs.rflags) & KEPT_FLAGS
         place = (runner.pc, regs.rsp, frame)
-        told, self._told[runner.index] = self._told.get(runner.index), place
+        told, runner.handler_told = runner.handler_told, place
         return not changed or told != place
 
     def _leading_here(self, runner: DebuggedVcpu, vectors: list[int]) -> list[int]:

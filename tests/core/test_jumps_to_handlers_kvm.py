@@ -30,47 +30,33 @@ handler:
     add word ptr [bp], 2
     iret
 """
-TABLES = """
+FLAT = """
+.code{bits}
+    mov {r}sp, 0x8000
+    lidt [idtr]
+    xor ecx, ecx
+one: div ecx
+two: div ecx
+    hlt
+handler:
+    inc ecx
+    cmp ecx, 4
+    jnz handler
+    xor ecx, ecx
+    pop {r}ax
+    add {r}ax, 2
+    pop {r}dx
+    popf{d}
+{leave}
+    jmp {r}ax
 .balign 16
-idtr: .word {last}
+idtr: .word {gate} - 1
     .{pointer} idt
-idt: .word handler, 8, {gate}, 0{more}
+idt: .word handler, 8, 0x8e00, 0
+    .skip {gate} - 8
 """
-LONG = """
-.code64
-    mov rsp, 0x8000
-    lidt [idtr]
-    xor ecx, ecx
-one: div ecx
-two: div ecx
-    hlt
-handler:
-    inc ecx
-    cmp ecx, 4
-    jnz handler
-    xor ecx, ecx
-    add qword ptr [rsp], 2
-    iretq
-""" + TABLES.format(last=15, pointer="quad", gate="0x8e00", more=", 0, 0, 0, 0")
-PROTECTED = """
-.code32
-    mov esp, 0x8000
-    lidt [idtr]
-    xor ecx, ecx
-one: div ecx
-two: div ecx
-    hlt
-handler:
-    inc ecx
-    cmp ecx, 4
-    jnz handler
-    xor ecx, ecx
-    pop eax
-    add eax, 2
-    add esp, 4
-    popfd
-    jmp eax
-""" + TABLES.format(last=7, pointer="long", gate="0x8e00", more="")
+PROTECTED = FLAT.format(bits=32, r="e", d="d", leave="", gate=8, pointer="long")
+LONG = FLAT.format(bits=64, r="r", d="q", leave="    mov rsp, [rsp]", gate=16, pointer="quad")
 PROGRAMS = {"real": REAL, "prot": PROTECTED, "long": LONG}
 
 
@@ -84,6 +70,20 @@ def test_each_exception_is_caught_once(kvm_guest: Guests, mode: str) -> None:
         assert (stop.exit.vector, stop.exit.ip) == (0, dbg.resolve(place)[0])
     stop = dbg.run(timeout=20)
     assert isinstance(stop, HaltedStop), stop.describe()
+
+
+def test_what_was_told_is_told_again_in_a_state_that_is_put_back(kvm_guest: Guests) -> None:
+    """A late look at the guest's table can find a vCPU in the handler, which then comes by a jump alone."""
+    arrives = (
+        "xor ax, ax; mov ds, ax; mov ss, ax; mov sp, 0x7000; mov word ptr [2], 0; mov word ptr [0], offset handler;"
+    )
+    dbg = kvm_guest(asm=f"{arrives} stc; jmp handler; handler: hlt", mode="real")
+    dbg.snapshots.save("start")
+    dbg.catch("exception")
+    for _ in range(2):
+        stop = dbg.run(timeout=20)
+        assert isinstance(stop, CaughtStop), stop.describe()
+        dbg.snapshots.restore("start")
 
 
 @pytest.mark.parametrize("hold", ["auto", "stepping"])
