@@ -6,6 +6,7 @@ Its last 128 KiB are seen below 1 MiB as well (Intel 440FX data sheet, 290549, s
 from __future__ import annotations
 
 from kvmdbg.errors import LoadError, UsageError
+from kvmdbg.loaders.contents import what_is
 from kvmdbg.loaders.registry import loader, read_image
 from kvmdbg.machine.image import Entry, Image, LoadOptions, Segment
 
@@ -56,5 +57,8 @@ class Rom:
 
 
 def load_firmware(path: str, options: LoadOptions) -> Image:
-    """The ROM in a file, whatever it looks like. LoadError, UsageError."""
-    return Rom().load(read_image(path), path, options)
+    """The ROM in a file. LoadError for what is surely none, UsageError."""
+    data = read_image(path)
+    if not data[-16:].startswith(FIRST_BYTES) and (what := what_is(data)):
+        raise LoadError(f"{path} is {what}, not firmware: it has no jump at its reset vector, 16 bytes before its end")
+    return Rom().load(data, path, options)

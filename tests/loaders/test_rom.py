@@ -62,6 +62,15 @@ def test_whatever_is_said_to_be_firmware(image_file: Write) -> None:
     assert high.data == low.data == b"\xff" * (0x1000 - 20) + b"\xf4" * 20
 
 
+@pytest.mark.parametrize(
+    ("data", "what"), [(b"# Read me\nThis is text.\n" * 9, "text"), (b"\x1f\x8b\x08" + bytes(80), "gzip")]
+)
+def test_what_is_surely_none(image_file: Write, data: bytes, what: str) -> None:
+    with pytest.raises(LoadError, match=rf"is .*{what}.*, not firmware: it has no jump at its reset vector"):
+        load_firmware(image_file(data), LoadOptions())
+    load_firmware(image_file(data + b"\xea" + bytes(15)), LoadOptions())
+
+
 def test_firmware_that_does_not_fit(image_file: Write) -> None:
     with pytest.raises(LoadError, match="too large for firmware: 0x1000001 bytes, and 0x1000000 have room"):
         load_firmware(image_file(bytes((16 << 20) + 1)), LoadOptions())
