@@ -8,7 +8,7 @@ import pytest
 
 from kvmdbg.engine.stops import BreakpointStop, HaltedStop
 from kvmdbg.pytest_plugin import Guests
-from tests.interrupt_controllers import timer_only
+from tests.interrupt_controllers import ticks
 
 pytestmark = pytest.mark.kvm
 
@@ -18,10 +18,6 @@ TICKS = """
     lidt [idtr]
     xor ecx, ecx
     {timer}
-    xor eax, eax
-    out 0x40, al
-    mov al, 0x40
-    out 0x40, al
     sti
     nop
 open:
@@ -42,7 +38,7 @@ idt: .skip 0x20 * 16
 
 @pytest.mark.parametrize("hold", ["auto", "stepping"])
 def test_it_fires_once(kvm_guest: Guests, hold: str) -> None:
-    dbg = kvm_guest(asm=TICKS.format(timer=timer_only(0x20)), mode="long", irqchip="kernel")
+    dbg = kvm_guest(asm=TICKS.format(timer=ticks(0x20)), mode="long", irqchip="kernel")
     dbg.breakpoint_hold = hold
     point = dbg.break_at("open")
     stop = dbg.run(timeout=20)

@@ -12,7 +12,7 @@ from kvmdbg.engine.stops import BreakpointStop, HaltedStop, Stop, WatchpointStop
 from kvmdbg.pytest_plugin import Guests
 from tests.conftest import TIME_SCALE
 from tests.core.long_mode_handler import with_handler
-from tests.interrupt_controllers import timer_only
+from tests.interrupt_controllers import ticks
 
 pytestmark = pytest.mark.kvm
 
@@ -409,10 +409,6 @@ TICK_WITH_ITS_STACK_ELSEWHERE = """
     mov ax, 0x18
     ltr ax
     {timer}
-    xor eax, eax
-    out 0x40, al
-    mov al, 0x40
-    out 0x40, al
     mov rsp, 0x8000
     {between}
     sti
@@ -447,7 +443,7 @@ idt: .skip 14 * 16
 @pytest.mark.parametrize("between", ["out 0x80, al", ""], ids=["an exit", "no exit"])
 def test_a_tick_on_a_stack_that_came_to_a_guarded_page(kvm_guest: Guests, between: str, irqchip: str) -> None:
     """#PF has a stack of its own: KVM may deliver it in the place of a tick whose frame cannot be pushed."""
-    asm = TICK_WITH_ITS_STACK_ELSEWHERE.format(timer=timer_only(0x20), between=between)
+    asm = TICK_WITH_ITS_STACK_ELSEWHERE.format(timer=ticks(0x20), between=between)
     dbg = kvm_guest(asm=asm, mode="long", irqchip=irqchip, memory="4M")
     for place in range(0x7000, 0x7050, 0x10):  # from the fifth on no debug register holds them
         dbg.break_at(place)
