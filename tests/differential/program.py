@@ -9,6 +9,8 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
+from kvmdbg.x86.registers import EFLAGS_IF
+
 BITS = {"real": 16, "prot": 32, "long": 64}
 MODES = tuple(BITS)
 PC_AND_FLAGS = {"real": "ip", "prot": "eip", "long": "rip"}
@@ -324,6 +326,8 @@ def _fault_handler_of_rings(program: Program) -> list[str]:
     resume = f"{word} {segment}[{layout.resume:#x}]"
     frame = [f"{word} {segment}[{sp}+{width * n}]" for n in range(6)]
     kernel = [f"mov {frame[2]}, {CODE}"]
+    if program.timer:  # the stack may lie in the data there
+        kernel.append(f"and {frame[3]}, {~EFLAGS_IF}")
     if long:  # else IRET takes no stack from it
         kernel += [f"mov {frame[5]}, {DATA}", f"mov {frame[4]}, {layout.stack:#x}"]
     end = f"mov {resume}, {{end}}+{AT_CPL_0:#x}"
