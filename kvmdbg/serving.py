@@ -133,7 +133,7 @@ class GdbService:
     def _cancel(self) -> None:
         """The client wants what it let go to end, which may be a command that reads much memory."""
         if self._interpreter is not None:
-            self._interpreter.user.cancelled = True
+            self._interpreter.user.cancel()
 
     def _monitor(self, line: str, show: Callable[[str], None]) -> None:
         from kvmdbg.commands.gdb_serving import ServedToGdb
@@ -158,5 +158,7 @@ class GdbService:
                 tell(result)
         except Quit:
             raise UsageError("quit ends no debugger from here: use kill or detach") from None
+        except KeyboardInterrupt:  # in Python of the user's, which was cancelled
+            raise UsageError("interrupted") from None
         finally:
             interpreter.user.on_event = None

@@ -52,16 +52,23 @@ def _namespace(dbg: Interpreter) -> Namespace:
     return found
 
 
-def _run(namespace: Namespace, action: Callable[[], None]) -> Iterator[Result]:
-    failed: KvmdbgError | None = None
+def _run(dbg: Interpreter, namespace: Namespace, action: Callable[[], None]) -> Iterator[Result]:
+    failed: BaseException | None = None
+    control = dbg.session.control
+    before, control.interrupts_raise = control.interrupts_raise, True
     try:
-        action()
+        with dbg.user.python():
+            action()
     except KvmdbgError as error:
         failed = error
     except SystemExit:
         failed = UsageError("python: use quit to leave kvmdbg")
+    except KeyboardInterrupt as error:
+        failed = error
     except Exception as error:
         failed = KvmdbgError(own_frames(error, "the Python code"))
+    finally:
+        control.interrupts_raise = before
     yield from namespace.take()
     if failed is not None:
         raise failed
@@ -95,7 +102,7 @@ def python(dbg: Interpreter, text: PythonArg = "", *, body: list[str]) -> Iterat
     """
     namespace = _namespace(dbg)
     code = compiled(text or "\n".join(body) + "\n")
-    yield from _run(namespace, lambda: exec(code, namespace))
+    yield from _run(dbg, namespace, lambda: exec(code, namespace))
 
 
 @command(
@@ -124,4 +131,4 @@ def python_interactive(dbg: Interpreter, text: PythonArg = "", *, body: list[str
         finally:
             sys.displayhook = before
 
-    yield from _run(namespace, run)
+    yield from _run(dbg, namespace, run)

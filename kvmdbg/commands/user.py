@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,3 +26,37 @@ class User:
         self.has_terminal = True  # programs may use the standard files, which are nobody else's
         self.shows_python = False  # beside each command what it is in Python
         self.cancelled = False  # wants what is under way to end; said by another thread
+        self._python_on: int | None = None
+        """The thread that executes Python of theirs, which looks at nothing."""
+        self._python_lock = threading.Lock()
+
+    def cancel(self) -> None:
+        """Have what is under way end, from another thread."""
+        self.cancelled = True
+        self.interrupt_python()
+
+    def interrupt_python(self) -> None:
+        """Have Python of theirs end by a KeyboardInterrupt, from another thread."""
+        with self._python_lock:
+            if self._python_on is not None:
+                raise_in(self._python_on, KeyboardInterrupt)
+
+    @contextmanager
+    def python(self) -> Iterator[None]:
+        """Inside, this thread executes Python of theirs."""
+        self._python_on = thread = threading.get_ident()
+        try:
+            yield
+        finally:
+            while self._python_on is not None:
+                with suppress(KeyboardInterrupt), self._python_lock:  # one that comes too late
+                    self._python_on = None
+                    raise_in(thread, None)
+
+
+def raise_in(thread: int, error: type[BaseException] | None) -> None:
+    """Have the thread (``threading.get_ident``) raise an exception at its next instruction; None takes it back."""
+    import ctypes
+
+    raised = ctypes.py_object() if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)

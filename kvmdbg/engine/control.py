@@ -82,6 +82,8 @@ class Control:
         self._registers = dict(registers)
         self._judge = judge
         self._listeners = judge.listeners
+        self.interrupts_raise = False
+        """A KeyboardInterrupt ends the code of the user's that lets the guest run, too."""
         self._lock = threading.RLock()
         self._dead = self._kill_asked = False
         self._ports_observed = False  # somebody wanted to see exits in the last run
@@ -97,8 +99,7 @@ class Control:
     @cached_property
     def blocks_interrupts(self) -> bool:
         """Whether KVM has KVM_GUESTDBG_BLOCKIRQ: steps that let no interrupt in."""
-        known = self.guest.machine.system.check_extension(abi.KVM_CAP_SET_GUEST_DEBUG2)
-        return bool(known & abi.KVM_GUESTDBG_BLOCKIRQ)
+        return bool(self.guest.machine.system.check_extension(abi.KVM_CAP_SET_GUEST_DEBUG2) & abi.KVM_GUESTDBG_BLOCKIRQ)
 
     @property
     def step_interrupts(self) -> bool:
@@ -169,8 +170,7 @@ class Control:
 
     def _load(self) -> None:
         state = self.guest.machine.load(self._image, self._options)
-        bios = self.guest.machine.bios
-        if bios is not None:
+        if (bios := self.guest.machine.bios) is not None:
             boots = bios.boots_from is not None
             if boots:
                 state.general["rdx"] = bios.boots_from
@@ -216,10 +216,9 @@ class Control:
         self._begin_anew()
         self._dead = False
         self.last_stop = None
-        selected = self.vcpu.index
         self.guest.coalescing.close()
         self.guest = self._make_guest()
-        self._make_runners(selected)
+        self._make_runners(self.vcpu.index)
         for forget in self.at_load:
             forget()
         self._load()
@@ -240,8 +239,7 @@ class Control:
     @property
     def _on_vcpu_thread(self) -> bool:
         """Whether the caller is a hook, a device or a listener, on a vCPU's thread, which may wait for nobody."""
-        thread = threading.current_thread()
-        return thread in self.runners
+        return threading.current_thread() in self.runners
 
     @property
     def _runs_here(self) -> bool:
@@ -385,10 +383,10 @@ class Control:
             await task
             raise
 
-    def wait_for_stop(self, timeout: float | None = None) -> stops.Stop:
+    def wait_for_stop(self, timeout: float | None = None, *, raises: bool = False) -> stops.Stop:
         """The stop that ends the current run; a timeout (LimitStop) or a KeyboardInterrupt brings it about.
 
-        SessionStateError where a hook does not return then.
+        ``raises``: that is raised again then. SessionStateError where a hook does not return.
         """
         left, limit = self.world.time_left(timeout)
         try:
@@ -396,6 +394,8 @@ class Control:
                 self.world.stop_within(PATIENCE, stops.LimitStop(vcpu=self.vcpu.index, pc=0, limit=limit))
         except KeyboardInterrupt:
             self.world.stop_within(PATIENCE)
+            if raises or self.interrupts_raise:
+                raise
         stop = self.last_stop or self._ended_by  # a listener may have put another state back meanwhile
         assert stop is not None
         return stop
@@ -415,7 +415,7 @@ class Control:
     def step(self, n: int = 1, record: list[bytes] | None = None) -> stops.Stop:
         """Execute ``n`` instructions on the current vCPU, the others resting; stops early at a breakpoint.
 
-        ``record`` gets struct kvm_regs (144 bytes) after each step.
+        ``record`` gets struct kvm_regs (144 bytes) after each step. A KeyboardInterrupt stops the guest and goes on.
         """
         if n < 1:
             raise UsageError(f"cannot step {n} instructions")
@@ -423,7 +423,7 @@ class Control:
         self.require_waiting()
         self.runner.require_step()
         self.start(lambda: {self.runner: partial(self.runner.stepper.run, n, record)}, plant=False)
-        return self.wait_for_stop()
+        return self.wait_for_stop(raises=True)
 
     # --- what each run begins and ends with --------------------------------------------------------
 

@@ -116,7 +116,7 @@ class Moves:
             else:
                 runner.require_step()
                 control.start(lambda: {control.runner: control.runner.stepper.to_branch}, plant=False)
-                stop = control.wait_for_stop()
+                stop = control.wait_for_stop(raises=True)
             if not isinstance(stop, stops.StepStop):
                 return stop
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from pygments.formatters.terminal256 import Terminal256Formatter
@@ -29,7 +29,7 @@ def _lexer(role: str) -> Lexer:
     return CODE_LEXERS[role]()
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _code(role: str, text: str) -> tuple[tuple[_TokenType, str], ...]:
     return tuple((token, value) for _, token, value in _lexer(role).get_tokens_unprocessed(text))
 

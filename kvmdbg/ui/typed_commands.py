@@ -58,18 +58,23 @@ class TypedCommands:
     def interrupt(self) -> None:
         """Forget those that wait; interrupt the guest where it runs, else end what is executed, if that can be."""
         interpreter = self._interpreter
-        if interpreter.session.state == "running":
+        runs = interpreter.session.state == "running"
+        if runs:
             interpreter.runs.interrupted = True
             threading.Thread(target=interpreter.session.interrupt, daemon=True).start()
         with self._lock:
             del self._waiting[1:]
-            interpreter.user.cancelled = self.are_executed and interpreter.session.state != "running"
+            if self.are_executed:
+                end = interpreter.user.interrupt_python if runs else interpreter.user.cancel
+                end()
 
     def end(self) -> None:
         """The user leaves: have what is executed come to its end."""
         with self._lock:
             del self._waiting[1:]
-            self._interpreter.user.cancelled = self._interpreter.runs.interrupted = self.are_executed
+            self._interpreter.runs.interrupted = self.are_executed
+            if self.are_executed:
+                self._interpreter.user.cancel()
         if self._interpreter.session.state == "running":
             self._interpreter.session.world.stop_within(PATIENCE)
         self._idle.wait(PATIENCE)

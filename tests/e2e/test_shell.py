@@ -118,6 +118,18 @@ def test_ctrl_c_where_it_was_ignored(shell: Shell, tmp_path: Path) -> None:
     terminal.wait("Interrupted at 0x1006")
 
 
+@pytest.mark.parametrize("body", ["dbg.step()", "dbg.run(timeout=30)"])
+def test_ctrl_c_ends_python_that_lets_the_guest_go_on_and_on(shell: Shell, body: str) -> None:
+    terminal = shell(*COUNTER)
+    terminal.prompt()
+    terminal.send(f"python while True: {body}\r")
+    terminal.wait(lambda: terminal.is_cooked)
+    time.sleep(0.3)  # it is in the guest then, nearly always
+    terminal.send("\x03")
+    terminal.wait("Interrupted.")
+    terminal.prompt()
+
+
 def test_ctrl_c_in_a_flood_of_exits(shell: Shell) -> None:
     terminal = shell(*COUNTER)
     terminal.prompt()

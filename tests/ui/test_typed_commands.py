@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event
@@ -9,6 +10,7 @@ from threading import Event
 import pytest
 
 from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.python_prompt import Namespace
 from kvmdbg.commands.results import Result
 from kvmdbg.errors import UsageError
 from kvmdbg.ui.shell import Shell
@@ -70,6 +72,22 @@ def test_a_loop_can_be_ended(screen: Screen, interpreter: Interpreter, end: Call
     screen.commands.add("x/i $pc")  # which reads memory
     screen.wait()
     assert screen.shown[1] == "$1 = 7" and "interrupted" not in screen.shown[2]
+
+
+@pytest.mark.parametrize("end", [TypedCommands.interrupt, TypedCommands.end])
+@pytest.mark.parametrize("body", ["pass", "dbg.step()"])
+def test_users_python_can_be_ended(
+    screen: Screen, interpreter: Interpreter, end: Callable[[TypedCommands], None], body: str
+) -> None:
+    screen.commands.add(f"python\ndbg.step()\nbegun = True\nwhile begun: {body}\nend")
+    while not interpreter.kept(Namespace).get("begun"):
+        time.sleep(0.01)
+    end(screen.commands)
+    screen.wait()
+    assert screen.shown == ["Interrupted."]
+    screen.commands.add("python print(6 * 7)")
+    screen.wait()
+    assert screen.shown[1] == "42\n"
 
 
 def test_what_users_python_raises_ends_nothing(screen: Screen) -> None:
