@@ -32,10 +32,24 @@ def point(dbg: Interpreter, number: int) -> Point:
     return dbg.session.breakpoints.get(number)
 
 
-def _chosen(dbg: Interpreter, numbers: tuple[list[int], ...]) -> list[Point]:
+def told(dbg: Interpreter, numbers: tuple[list[Any], ...]) -> Iterator[Point]:
+    """The breakpoints, or single locations of them, that were named; all without numbers.
+
+    UsageError about those that there are not is raised behind the last, so that the others are done, as in gdb.
+    """
+    known = {one.number: one for one in dbg.session.breakpoints}
     if not numbers:
-        return list(dbg.session.breakpoints)
-    return [point(dbg, number) for some in numbers for number in some]
+        yield from known.values()
+    missing = []
+    for one in dict.fromkeys(one for some in numbers for one in some):
+        if isinstance(one, Point):
+            yield one
+        elif one in known:
+            yield known[one]
+        else:
+            missing.append(str(one))
+    if missing:
+        raise UsageError(f"no breakpoint number {', '.join(missing)}")
 
 
 class PlacesType(NumbersType):
@@ -64,13 +78,6 @@ def places_of(dbg: Interpreter, owner: int, number: int) -> Point:
     if not 1 <= number <= len(held):
         raise UsageError(f"breakpoint {owner} has no location {number}: it has {len(held)}")
     return held[number - 1]
-
-
-def switched(dbg: Interpreter, numbers: tuple[list[Any], ...]) -> list[Point]:
-    """The breakpoints, or single locations of them, that were named; all without numbers."""
-    if not numbers:
-        return list(dbg.session.breakpoints)
-    return [one if isinstance(one, Point) else point(dbg, one) for some in numbers for one in some]
 
 
 def set_breakpoint(
@@ -184,10 +191,9 @@ def thbreak(dbg: Interpreter, location: LocationTextArg | None = None, condition
 )
 def delete(dbg: Interpreter, *numbers: NumbersArg) -> Result | None:
     """Delete breakpoints, watchpoints and catchpoints by number or range; without numbers all, after asking."""
-    points = _chosen(dbg, numbers)
-    if not numbers and points and not dbg.asks("Delete all breakpoints?"):
+    if not numbers and dbg.session.breakpoints and not dbg.asks("Delete all breakpoints?"):
         return None
-    for one in points:
+    for one in told(dbg, numbers):
         dbg.session.breakpoints.delete(one.number)
     return None
 
@@ -249,7 +255,7 @@ def clear(dbg: Interpreter, location: LocationArg | None = None) -> Result:
 )
 def disable(dbg: Interpreter, *numbers: PlacesArg) -> None:
     """Keep breakpoints, or single locations of them (1.2), but do not stop at them; without numbers all."""
-    for one in switched(dbg, numbers):
+    for one in told(dbg, numbers):
         one.enabled = False
 
 
@@ -262,7 +268,7 @@ def disable(dbg: Interpreter, *numbers: PlacesArg) -> None:
 )
 def enable(dbg: Interpreter, *numbers: PlacesArg) -> None:
     """Stop at breakpoints again that were disabled, or at single locations of them (1.2); without numbers at all."""
-    for one in switched(dbg, numbers):
+    for one in told(dbg, numbers):
         one.enabled = True
 
 
@@ -318,7 +324,7 @@ def commands(dbg: Interpreter, *numbers: NumbersArg, body: list[str]) -> Iterato
     Without a number it is the last breakpoint made. `silent` as the first line keeps the stop from being shown;
     `continue` as the last lets the guest go on. No lines at all take the commands away.
     """
-    chosen = _chosen(dbg, numbers) if numbers else _chosen(dbg, ())[-1:]
+    chosen = list(told(dbg, numbers)) if numbers else list(dbg.session.breakpoints)[-1:]
     if not chosen:
         raise UsageError("commands: there is no breakpoint yet")
     for one in chosen:

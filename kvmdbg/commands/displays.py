@@ -108,12 +108,18 @@ def expressions_part(dbg: Interpreter) -> Result | None:
 MORE_PARTS["expressions"] = expressions_part
 
 
-def _chosen(dbg: Interpreter, numbers: tuple[list[int], ...]) -> set[int]:
-    wanted = {number for some in numbers for number in some}
-    known = {one.number for one in displays(dbg)}
-    if missing := sorted(wanted - known):
+def _told(dbg: Interpreter, numbers: tuple[list[int], ...]) -> Iterator[int]:
+    """The numbers of displays that were given; all without any. UsageError about those there are not comes last."""
+    known = [one.number for one in displays(dbg)]
+    wanted = list(dict.fromkeys(number for some in numbers for number in some)) or known
+    yield from (one for one in wanted if one in known)
+    if missing := [one for one in wanted if one not in known]:
         raise UsageError(f"there is no display {missing[0]}; info display lists them")
-    return wanted or known
+
+
+def _switch(dbg: Interpreter, numbers: tuple[list[int], ...], enabled: bool) -> None:
+    for number in _told(dbg, numbers):
+        displays(dbg)[:] = [replace(one, enabled=enabled) if one.number == number else one for one in displays(dbg)]
 
 
 @command("undisplay", aliases=("delete-display",), group="data", example=("display $ax", "undisplay 1", "display"))
@@ -121,8 +127,8 @@ def undisplay(dbg: Interpreter, *numbers: DisplayNumbersArg) -> Result | None:
     """Take expressions off the display list; without numbers all of them, after asking."""
     if not numbers and displays(dbg) and not dbg.asks("Delete all displays?"):
         return None
-    gone = _chosen(dbg, numbers)
-    displays(dbg)[:] = [one for one in displays(dbg) if one.number not in gone]
+    for gone in _told(dbg, numbers):
+        displays(dbg)[:] = [one for one in displays(dbg) if one.number != gone]
     return None
 
 
@@ -135,15 +141,13 @@ def delete_display(dbg: Interpreter, *numbers: DisplayNumbersArg) -> Result | No
 @command("disable display", group="data", example=("display $ax", "disable display 1", "stepi"))
 def disable_display(dbg: Interpreter, *numbers: DisplayNumbersArg) -> None:
     """Keep expressions on the display list but do not show them."""
-    chosen = _chosen(dbg, numbers)
-    displays(dbg)[:] = [replace(d, enabled=False) if d.number in chosen else d for d in displays(dbg)]
+    _switch(dbg, numbers, False)
 
 
 @command("enable display", group="data", example=("display $ax", "disable display 1", "enable display 1", "stepi"))
 def enable_display(dbg: Interpreter, *numbers: DisplayNumbersArg) -> None:
     """Show expressions of the display list again."""
-    chosen = _chosen(dbg, numbers)
-    displays(dbg)[:] = [replace(d, enabled=True) if d.number in chosen else d for d in displays(dbg)]
+    _switch(dbg, numbers, True)
 
 
 @command("info display", group="info", example=("display $ax", "display/i $pc", "info display"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from kvmdbg.commands.breakpoints import switched
+from kvmdbg.commands.breakpoints import told
 from kvmdbg.commands.enabled import Enabled
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import NumbersArg, NumberType
@@ -18,7 +18,7 @@ def _for_a_while(dbg: Interpreter, numbers: tuple[list[int], ...], count: int) -
     if not kept.listening:
         kept.listening = True
         dbg.session.listeners.on_stop(kept.stopped)
-    for point in switched(dbg, numbers):
+    for point in told(dbg, numbers):
         point.enabled = True
         kept.left[point] = count
 
@@ -53,5 +53,5 @@ def enable_count(dbg: Interpreter, count: CountArg, *numbers: NumbersArg) -> Non
 )
 def enable_delete(dbg: Interpreter, *numbers: NumbersArg) -> None:
     """Enable breakpoints until they stop the guest; then they are deleted, as those of tbreak are."""
-    for point in switched(dbg, numbers):
+    for point in told(dbg, numbers):
         point.enabled = point.temporary = True

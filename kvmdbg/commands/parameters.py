@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kvmdbg.commands.interpreter import Interpreter
 
 _IF = re.compile(r"if\b")
-_NUMBERS = re.compile(r"(\$?\w+)(?:-(\$?\w+))?(?=[\s,]|$)")
+_NUMBERS = re.compile(r"([\w$]+)(?:-([\w$]+))?(?=[\s,]|$)")
 _SUFFIX = re.compile(r"(-?\d+)?([A-Za-z]*)$")
 _NAME = re.compile(r"[A-Za-z_.$][\w.$]*$")
 
@@ -307,14 +307,21 @@ class FlagWordType:
 
 
 def _number_or_variable(text: str) -> Callable[[Interpreter], int]:
-    """What gives a breakpoint's number, typed as one or as ``$name``."""
+    """What gives a breakpoint's number, typed as one, as ``$name``, or as a value of the history: ``$``, ``$2``."""
     if text.startswith("$"):
-        return lambda dbg: dbg.number(text)
+        return lambda dbg: _integer(dbg, text)
     try:
         number = int(text, 0)
     except ValueError:
         raise UsageError(f"'{text}' is no number") from None
     return lambda dbg: number
+
+
+def _integer(dbg: Interpreter, text: str) -> int:
+    found = dbg.session.evaluate(text)
+    if found.type.is_float or not found.type.is_number:
+        raise UsageError(f"{text} is a {found.type}, no number of a breakpoint")
+    return int(found.value)
 
 
 MOST_IN_A_RANGE = 100_000

@@ -1,0 +1,56 @@
+"""What gdb's own tests type (gdb.base: break, exprs, setvar, whatis, display …), over a program that has it all."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import kvmdbg
+from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.errors import KvmdbgError
+from tests.beside_gdb.sessions import PROGRAM, build, differences, of_gdb, of_kvmdbg
+from tests.beside_gdb.test_sessions_kvm import lines_of
+from tests.e2e.debuggers import GDBS, TIME_SCALE
+
+pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
+
+SESSIONS = {
+    "numbers of breakpoints": """break fact|break tail|break last|break loops|p 1|p 2|p 3|p 4|disable $2 $$|disable $
+        enable $1-$3|enable|set $low = 1|set $high = 3|disable $low-$high|enable|set $part = 1.234|disable $part
+        disable $nosuch|disable $10|disable $1foo|delete $$2|disable 1-2 4|delete 1-3 9|enable 9 4|enable once 9 4
+        disable 8-4|disable 4 4""",
+}
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("suite"), "-O0", PROGRAM)
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_session(program: Path, name: str) -> None:
+    lines = lines_of(SESSIONS[name])
+    theirs = of_gdb(GDBS["distribution"], program, lines)
+    with kvmdbg.open(program, memory="16M") as session:
+        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    found = differences(theirs, ours)
+    if name == "numbers of breakpoints":  # gdb tells of numbers that there are not, and calls it no error
+        found = [one for one in found if ": failed: gdb False" not in one]
+    assert found == []
+
+
+def test_displays_that_there_are_go_beside_one_that_is_not_there(program: Path) -> None:
+    with kvmdbg.open(program, memory="16M") as session:
+        interpreter = Interpreter(session)
+
+        def shown() -> str:
+            return "\n".join(one.plain(200) for one in interpreter.execute("info display"))
+
+        for line in ("display 1", "display 2", "display 3"):
+            list(interpreter.execute(line))
+        for line, left in (("undisplay 9 2", "1y,3y"), ("disable display 2-3", "1y,3n"), ("delete display 1 9", "3n")):
+            with pytest.raises(KvmdbgError, match="there is no display"):
+                list(interpreter.execute(line))
+            assert ",".join(number + on for number, on in re.findall(r"^(\d) +([yn])", shown(), re.MULTILINE)) == left
