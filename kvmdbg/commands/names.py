@@ -152,7 +152,7 @@ def info_address(dbg: Interpreter, name: Annotated[str, RestType("NAME", "expres
             return Message(f'Symbol "{name}" is constant.', data={"name": name})
         where = where or (f"in ${place.register}" if place.register else "worked out, it is kept nowhere")
         return Message(f'Symbol "{name}" is {kind} {where}.', data={"name": name, "address": place.address})
-    symbol = dbg.session.symbols.lookup(name)
+    symbol = variables.symbol(name)
     places = dbg.session.locations.find(name, entry=True).locations if symbol is None else ()
     address = symbol.address if symbol is not None else places[0].address
     is_function = symbol is None or symbol.kind == "function"

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from kvmdbg.core.frames import Frames
     from kvmdbg.debuginfo.backtrace import Frame
     from kvmdbg.debuginfo.files import DebugFiles
-    from kvmdbg.debuginfo.symbols import SymbolTable
     from kvmdbg.debuginfo.variables import Variables
     from kvmdbg.engine.control import Control
     from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
@@ -90,7 +89,6 @@ class VcpuContext:
         self,
         runner: VcpuThread,
         space: Inspection,
-        symbols: SymbolTable,
         source: Variables,
         convenience: ConvenienceVariables,
         changes: Changes,
@@ -104,7 +102,6 @@ class VcpuContext:
         self._runner = runner
         self._of_frame = of_frame
         self._space = space
-        self._symbols = symbols
         self.source = source
         self._convenience = convenience
         self._changes = changes
@@ -176,7 +173,7 @@ class VcpuContext:
         return self._space.machine.bus.read_port(number, size)
 
     def symbol(self, name: str) -> int | None:
-        found = self._symbols.scoped(name)
+        found = self.source.symbol(name)
         return None if found is None else found.address
 
     def source_variable(self, name: str) -> tuple[int | None, bytes]:
@@ -315,7 +312,7 @@ class Contexts:
             control = self._control
             source = Variables(self._files, control.vcpus[runner.index], partial(self._frames.of, runner))
             context = self._made[runner.index] = VcpuContext(
-                runner, control.space, self._files.symbols, source, self._convenience, self._changes,
+                runner, control.space, source, self._convenience, self._changes,
                 self._standing_at, partial(self._frames.register, runner),
                 lambda *call: self.calls(*call), partial(self._callers, runner),
             )  # fmt: skip

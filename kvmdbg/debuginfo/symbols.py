@@ -28,6 +28,7 @@ class SymbolTable:
         """Gives more of them, at LATER_FROM and above, and takes a while for it: called at the first question."""
         self._symbols: list[Symbol] = []
         self._by_name: dict[str, Symbol] = {}
+        self._shared: set[str] = set()  # names of several addresses
         self._names: list[str] | None = None
         self._stale = False  # the three below are to be made anew
         self._placed: list[Symbol] = []  # one an address, by address
@@ -69,7 +70,11 @@ class SymbolTable:
         by_name = self._by_name
         for symbol in more:
             known = by_name.setdefault(symbol.name, symbol)
-            if known is not symbol and _rank(symbol)[0] < _rank(known)[0]:
+            if known is symbol:
+                continue
+            if known.address != symbol.address:
+                self._shared.add(symbol.name)
+            if _rank(symbol)[0] < _rank(known)[0]:
                 by_name[symbol.name] = symbol
         self._stale, self._names = True, None
 
@@ -78,6 +83,7 @@ class SymbolTable:
         self._later = None
         self._symbols.clear()
         self._by_name.clear()
+        self._shared.clear()
         self._stale, self._names = True, None
 
     def lookup(self, name: str) -> Symbol | None:
@@ -85,6 +91,10 @@ class SymbolTable:
         if name not in self._by_name:
             self._find_the_rest()
         return self._by_name.get(name)
+
+    def is_shared(self, name: str) -> bool:
+        """Whether symbols at several addresses have that name."""
+        return self.lookup(name) is not None and name in self._shared
 
     def all_named(self, name: str) -> list[Symbol]:
         """All symbols of that name, as static functions of several files have one; in C++ the source's name."""

@@ -17,11 +17,13 @@ from kvmdbg.debuginfo.demangled import demangled
 from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.functions import Functions
 from kvmdbg.debuginfo.locations import NotThere, Place, evaluate
+from kvmdbg.debuginfo.same_names import symbol_named
 from kvmdbg.debuginfo.type_reader import Counted
 from kvmdbg.errors import LoadError, MemoryFault, SessionStateError, UsageError
 from kvmdbg.language.ctype import CType
 from kvmdbg.language.partial import Lost
 from kvmdbg.language.shown import PLAIN, Printer, Style
+from kvmdbg.machine.image import Symbol
 from kvmdbg.record import replace
 
 KEYWORDS = ("struct", "union", "enum", "class")
@@ -319,8 +321,12 @@ class Variables:
                 return self._running(function)._counted(found).type
         return found.type if found is not None else self._function_type(name)
 
+    def symbol(self, name: str) -> Symbol | None:
+        """The symbol that a name means to the code that looks."""
+        return symbol_named(self._files, name, lambda: self.here)
+
     def _function_type(self, name: str) -> CType | None:
-        symbol = self._files.symbols.scoped(name)
+        symbol = self.symbol(name)
         if symbol is None or symbol.kind != "function":
             return None
         for info, base in self._information():

@@ -87,3 +87,19 @@ def test_the_current_source(debug: Open) -> None:
     said = dict(row.split(None, 1) for row in dbg.typed("break add", "run", "info source").splitlines()[1:])
     assert said["language"] == "c" and said["compiler"].startswith("GNU C") and said["lines"] == "26"
     assert dbg.typed("info sources kernel").splitlines()[1].endswith("kernel.c")
+
+
+def test_of_static_functions_of_one_name_that_of_the_frames_file_is_meant(debug: Open) -> None:
+    """As in gdb: the selected frame's file comes first, 'FILE'::NAME is that of another."""
+    dbg = debug("same_name_a.c", "same_name_b.c")
+    dbg.typed("break fa", "break kmain", "run")
+    asked = ("output init(1)", "output 'same_name_a.c'::init(1)", "output 'same_name_b.c'::init(1)")
+    assert dbg.typed(*asked) == "3\n2\n3"
+    addresses = {file: dbg.typed(f"output/x (long)'{file}'::init") for file in ("same_name_a.c", "same_name_b.c")}
+    assert len(set(addresses.values())) == 2
+    assert dbg.typed("info address init").endswith(f"{addresses['same_name_b.c']}.")
+    dbg.typed("continue")
+    assert dbg.typed(*asked) == "2\n2\n3"
+    assert dbg.typed("info address init").endswith(f"{addresses['same_name_a.c']}.")
+    assert dbg.typed("output init").split()[-2:] == [addresses["same_name_a.c"], "<init>"]
+    assert dbg.typed("up", "output init(1)").endswith("3")
