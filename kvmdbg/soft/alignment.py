@@ -6,13 +6,15 @@ come to such code is seen as unicorn translates it anew for each of these.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kvmdbg.soft.nothing_done import bits_of
 from kvmdbg.soft.state import CR0, EFLAGS
 from kvmdbg.x86 import operands
+from kvmdbg.x86.faults import Fault, memory_fault
 from kvmdbg.x86.faults import State as CpuState
-from kvmdbg.x86.faults import memory_fault
+from kvmdbg.x86.operands import Access
 
 if TYPE_CHECKING:
     from kvmdbg.soft.running import Running
@@ -24,6 +26,15 @@ ALIGNMENTS = {1: 1, 2: 2, 4: 4, 6: 4, 8: 8, 10: 8}
 """By the size of the access (table 6-7)."""
 SSE = 16
 """Accesses of this size raise #GP where they have to be aligned."""
+
+
+def accesses(cpu: Running) -> Iterator[tuple[Access, Fault | None]]:
+    """What the instruction at hand accesses, and the exception that each raises by itself."""
+    cpu.show()
+    state, bits = CpuState(cpu.regs, cpu.get_sregs(), cpu.vm.memory.read), bits_of(cpu.state)
+    stack_bits = 64 if bits == 64 else 32 if state.sregs.ss.db else 16
+    for access in operands.accesses(state.code(), state.pc, bits, state.register, stack_bits):
+        yield access, memory_fault(state, access.linear, access.size, access.segment, write=access.write)
 
 
 class AlignmentCheck:
@@ -55,13 +66,9 @@ class AlignmentCheck:
 
     def refuses(self) -> bool:
         """Whether the instruction at hand makes an access that is not aligned, and none before that faults else."""
-        cpu = self._cpu
-        cpu.show()
-        state = CpuState(cpu.regs, cpu.get_sregs(), cpu.vm.memory.read)
-        bits = bits_of(cpu.state)
-        stack_bits = 64 if bits == 64 else 32 if state.sregs.ss.db else 16
-        for access in operands.accesses(state.code(), state.pc, bits, state.register, stack_bits):
-            if memory_fault(state, access.linear, access.size, access.segment, write=access.write) is not None:
+        bits = bits_of(self._cpu.state)
+        for access, fault in accesses(self._cpu):
+            if fault is not None:
                 return False
             alignment = ALIGNMENTS.get(access.size, bits // 8)  # each of several registers on the stack
             if access.size != SSE and access.linear % alignment:

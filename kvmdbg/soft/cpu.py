@@ -35,26 +35,30 @@ from kvmdbg.soft.guest_points import GuestPoints
 from kvmdbg.soft.held_places import HeldPlaces
 from kvmdbg.soft.in_instruction import InInstruction
 from kvmdbg.soft.nothing_done import may_be_begun_again, repeats_no_more
+from kvmdbg.soft.port_rights import may_use_port
+from kvmdbg.soft.registers import NMI
 from kvmdbg.soft.running import Running
 from kvmdbg.soft.slices import WINDOW_SLICE, WINDOW_STEPS, Slices
-from kvmdbg.soft.state import CR2, DR6, DR7, EFLAGS, ERROR_CODE, IS_INT
+from kvmdbg.soft.state import DR6, DR7, EFLAGS
 from kvmdbg.soft.strides import Strides
+from kvmdbg.soft.told_exceptions import ToldExceptions
 from kvmdbg.soft.told_instructions import ToldInstructions
-from kvmdbg.x86.delivery import EXCEPTION, INT, INT1, INT3, INTO, Event, Refused
+from kvmdbg.x86.delivery import EXCEPTION, INT1, INTERRUPT, Event, Refused
 from kvmdbg.x86.exceptions import Shutdown, dispatch
-from kvmdbg.x86.faults import PF, UD
+from kvmdbg.x86.faults import GP
 from kvmdbg.x86.faults import State as CpuState
-from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
+from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF
 
 if TYPE_CHECKING:
     from kvmdbg.soft.system import SoftVm
 
 P = TypeVar("P", bound=CountedPort)
-AMID_INSTRUCTION = frozenset(("breakpoint", "exception", "guest's breakpoint", "held", "in", "invalid", "memory"))
+AMID_INSTRUCTION = frozenset(
+    ("breakpoint", "exception", "guest's breakpoint", "held", "in", "invalid", "memory", "port")
+)
 """Why a run has ended with an instruction that is not done."""
-BEHIND_INSTRUCTION = frozenset(("alignment", "data", "in", "out", "told"))
+BEHIND_INSTRUCTION = frozenset(("alignment", "data", "in", "out", "port", "told"))
 """Why a run has ended that hooks end which are called in the middle of an instruction."""
-OPCODE_INT, OPCODE_INT1 = b"\xcd", b"\xf1"
 
 
 class SoftCpu(Running):
@@ -65,7 +69,7 @@ class SoftCpu(Running):
     def __init__(self, vm: SoftVm, index: int) -> None:
         super().__init__(vm, index)
         self._stop = vm.library.quick.uc_emu_stop
-        self._control = 0
+
         self.why: tuple[Any, ...] | None = None
         self.instructions = self._begun_at_end = 0
         self.pieces: list[tuple[int, int, int]] = []
@@ -85,6 +89,7 @@ class SoftCpu(Running):
         self._set_hooks()
         self.execute_registers = ExecuteRegisters(self)
         self._told = ToldInstructions(self)
+        self._told_exceptions = ToldExceptions(self)
         self.alignment: AlignmentCheck = AlignmentCheck(self)
         self.places: HeldPlaces = HeldPlaces(self, self.alignment)
         self._in = InInstruction(self)
@@ -149,7 +154,15 @@ class SoftCpu(Running):
         return False
 
     def _on_out(self, uc: int, port: int, size: int, value: int, data: int) -> None:
-        self.end_with("out", port & 0xFFFF, size, value)
+        self.state.save()
+        if may_use_port(self, port & 0xFFFF, size):
+            self.end_with("out", port & 0xFFFF, size, value)
+        else:
+            self.refuse_port()
+
+    def refuse_port(self) -> None:
+        self._flags_before, self._before_refusal = self.state.flags_amid(), bytes(self.state.bytes)
+        self.end_with("port")
 
     # --- running -----------------------------------------------------------------------------------
 
@@ -199,28 +212,24 @@ class SoftCpu(Running):
 
     @property
     def steps(self) -> bool:
-        return bool(self._control & abi.KVM_GUESTDBG_SINGLESTEP)
+        return bool(self.control & abi.KVM_GUESTDBG_SINGLESTEP)
 
     def _run(self) -> None:
         """Until an exit, which is in the page then."""
         self.entered_handler = False
-        if not self.steps:
-            self.take_nmi()
-        if self.waiting is not None and self.deliver(self.waiting):
-            return
         if self.steps:
-            if not self.alignment.is_on() or not self.alignment.refuses():
-                self._one_step()
-            else:
-                self.deliver(Event.exception(AC))
+            self._run_one()
             return
         tried = 0
         while True:
+            self.take_nmi()
+            if self.waiting is not None and self.deliver(self.waiting):
+                return
             window = self.page[U8_WANTS_WINDOW]
             if window and self.takes_interrupt():
                 self.leave(exits.KVM_EXIT_IRQ_WINDOW_OPEN)
                 return
-            count = self._slices.count
+            count = 1 if self.holds_nmi_back else self._slices.count
             if window:
                 tried += 1
                 count = min(count, 1 if tried < WINDOW_STEPS else WINDOW_SLICE << min(tried - WINDOW_STEPS >> 4, 20))
@@ -246,6 +255,15 @@ class SoftCpu(Running):
                 self.show()
                 raise InterruptedError(errno.EINTR, "Interrupted")
             self.take_changes()
+
+    def _run_one(self) -> None:
+        """An event that waits, or one instruction, which no NMI comes before."""
+        if self.waiting is not None:
+            self.deliver(self.waiting)
+        elif self.alignment.is_on() and self.alignment.refuses():
+            self.deliver(Event.exception(AC))
+        else:
+            self._one_step()
 
     def _one_step(self) -> None:
         """One instruction, or one round of a repeated one, and the exit that it leads to."""
@@ -288,7 +306,7 @@ class SoftCpu(Running):
             self._in.exit(why[1], why[2])
             return True
         if word == "exception":
-            return self._exception(*why[1:])
+            return self._told_exceptions.raised(*why[1:])
         if word == "memory":
             return self._refused(*why[1:])
         if word == "held":
@@ -301,7 +319,12 @@ class SoftCpu(Running):
             self.instructions -= 1
             self.state.u64[DR6 // 8] |= why[1]
             return self.deliver(Event.exception(1))
-        return self._invalid()
+        if word == "port":
+            self.instructions -= 1
+            self.state.bytes[:] = self._before_refusal
+            self.state.go_back_to(self._before_refusal, self._flags_before)
+            return self.deliver(Event.exception(GP))
+        return self._told_exceptions.invalid()
 
     def _take_trap(self) -> bool:
         """Whether one waits now behind the instruction that has ended the run."""
@@ -317,36 +340,6 @@ class SoftCpu(Running):
         return True
 
     # --- exceptions and interrupts -----------------------------------------------------------------
-
-    def _exception(self, number: int, flags: int) -> bool:
-        state = self.state
-        state.flags, self.context_changed = flags, True
-        if state.u32[IS_INT // 4]:
-            return self._software_interrupt(number)
-        self.instructions -= number not in NO_FAULTS
-        code = state.u32[ERROR_CODE // 4]
-        return self.deliver(Event.exception(number, code, state.u64[CR2 // 8] if number == PF else None))
-
-    def _software_interrupt(self, number: int) -> bool:
-        state = self.state
-        behind = state.rip
-        state.flags &= ~EFLAGS_RF
-        code = self.vm.bytes_at(state, state.pc - 2, 2)
-        kind = INT if code[:1] == OPCODE_INT and code[1:] == bytes((number,)) else {3: INT3, 4: INTO}.get(number, INT)
-        state.rip = behind - (2 if kind == INT else 1)
-        self.context_changed = True
-        if kind == INT3 and self._control & abi.KVM_GUESTDBG_USE_SW_BP:
-            self.instructions -= 1
-            self.last_int3 = state.pc
-            self.debug_exit(3, state.pc, 0)
-            return True
-        return self.deliver(Event.software(number, behind, kind))
-
-    def _invalid(self) -> bool:
-        self.instructions -= 1
-        if self.vm.bytes_at(self.state, self.state.pc, 1) == OPCODE_INT1:
-            return self.deliver(Event.software(1, self.state.rip + 1, INT1))
-        return self.deliver(Event.exception(UD))
 
     def deliver(self, event: Event) -> bool:
         self.waiting = event
@@ -365,6 +358,7 @@ class SoftCpu(Running):
         if memory.restartable and memory.guards_against(cpu, writes, found.change.reads):
             raise OSError(errno.EFAULT, "Bad address")
         self.waiting, self.entered_handler = None, True
+        self.nmi_masked |= found.event.kind == INTERRUPT and found.event.vector == NMI
         if found.event.vector == 1 and found.event.kind in (EXCEPTION, INT1):
             self.state.u64[DR7 // 8] &= ~DR7_GD
         for address, data in writes:
@@ -495,5 +489,5 @@ class SoftCpu(Running):
     # --- debugging ---------------------------------------------------------------------------------
 
     def set_guest_debug(self, control: int, debugreg: tuple[int, ...] = ()) -> None:
-        self._control, self.debugreg = control, debugreg or (0,) * 8
+        self.control, self.debugreg = control, debugreg or (0,) * 8
         self.execute_registers.set(control, self.debugreg)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.soft import library
 from kvmdbg.soft.alignment import AlignmentCheck
+from kvmdbg.soft.control_moves import FROM_CR, TO_CR, ControlMoves
 from kvmdbg.soft.debug_moves import DebugMoves
 from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
-from kvmdbg.soft.nothing_done import PREFIXES, bits_of
+from kvmdbg.soft.nothing_done import PREFIXES, bits_of, prefixes_of
 from kvmdbg.soft.registers import PAGE
 from kvmdbg.soft.state import DR6, EFLAGS, GENERAL, HFLAGS, SEGMENTS, SS32
+from kvmdbg.soft.system_calls import SYSCALL, SYSENTER, SYSEXIT, SYSRET, SystemCalls
 from kvmdbg.x86.delivery import Event
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF
 
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 FROM_DR, TO_DR = b"\x0f\x21", b"\x0f\x23"
 IRET = b"\xcf"
+MSRS, DEBUG_MOVES, CONTROL_MOVES = (RDMSR, WRMSR), (FROM_DR, TO_DR), (FROM_CR, TO_CR)
+SYSTEM_CALLS = SYSCALL, SYSENTER, SYSRET, SYSEXIT
+OPCODES = frozenset((*MSRS, *DEBUG_MOVES, *CONTROL_MOVES, *SYSTEM_CALLS))
+"""Of two bytes."""
 
 
 class UcTb(ctypes.Structure):
@@ -44,6 +50,7 @@ class HeldPlaces:
         self._at_rflags = ctypes.byref(self._rflags)
         self._library, self._uc = cpu.vm.library, cpu.vm.uc
         self._msrs, self._debug_moves = MsrInstructions(cpu, self._over), DebugMoves(cpu, self._over)
+        self._control_moves, self._system_calls = ControlMoves(cpu, self._over), SystemCalls(cpu, self._done)
         self.found: set[int] = set()
         """Places that have just been translated, before anything there has run: ``hold`` has hooks laid on them."""
         self._held: set[int] = set()
@@ -79,7 +86,7 @@ class HeldPlaces:
     def _look(self, start: int, code: bytes) -> None:
         at = code.find(b"\x0f")
         while at >= 0:
-            if code[at : at + 2] in (RDMSR, WRMSR, FROM_DR, TO_DR):
+            if code[at : at + 2] in OPCODES:
                 self._find(start, code, at, code[at : at + 2])
             at = code.find(b"\x0f", at + 1)
 
@@ -127,12 +134,21 @@ class HeldPlaces:
         if self._lets_pass or self._cpu.execute_registers.ends_before(address):  # unicorn calls one hook that ends
             return
         opcode = self._opcodes[address]
-        if opcode in (RDMSR, WRMSR) and self._msrs.are_unicorns():
+        if opcode in MSRS and self._msrs.is_unicorns():
             return
-        if opcode == IRET and not self._sets_resume_flag(size):
+        if opcode in CONTROL_MOVES and self._control_moves.is_unicorns(opcode == TO_CR, self._code_at(address, size)):
+            return
+        if opcode in SYSTEM_CALLS and self._system_calls.is_unicorns(opcode, size):
+            return
+        if opcode == IRET and not self._cpu.nmi_masked and not self._sets_resume_flag(size):
             return
         self._length = size
         self._cpu.end_with("held")
+
+    def _code_at(self, address: int, size: int) -> bytes:
+        """Within a hook."""
+        self._library.quick.uc_vmem_read(self._uc, address, library.EXECUTE, self._code, size)
+        return self._code.raw[:size]
 
     def _sets_resume_flag(self, size: int) -> bool:
         """Whether an IRET of so many bytes may find EFLAGS.RF set on the stack: unicorn leaves it set over more than
@@ -155,15 +171,18 @@ class HeldPlaces:
         cpu, state = self._cpu, self._cpu.state
         cpu.instructions -= 1
         code = self._vm.bytes_at(state, state.pc, self._length)
-        long, prefixes = bits_of(state) == 64, 0
-        while prefixes < len(code) and (code[prefixes] in PREFIXES or (long and code[prefixes] >> 4 == 4)):
-            prefixes += 1
+        prefixes = prefixes_of(code, bits_of(state))
         opcode = code[prefixes : prefixes + 2]
-        if opcode in (RDMSR, WRMSR):
+        if opcode in MSRS:
             return self._msrs.execute(opcode == WRMSR)
-        if opcode in (FROM_DR, TO_DR):
+        if opcode in CONTROL_MOVES:
+            return self._control_moves.execute(opcode == TO_CR, code)
+        if opcode in SYSTEM_CALLS:
+            return self._system_calls.execute(opcode, self._length)
+        if opcode in DEBUG_MOVES:
             rex = code[prefixes - 1] if prefixes and code[prefixes - 1] >> 4 == 4 else 0
             return self._debug_moves.execute(opcode == TO_DR, rex, code[-1])
+        self._cpu.nmi_masked &= opcode[:1] != IRET
         return self._pass()  # IRET, or it was one of these before the guest wrote there
 
     def _pass(self) -> bool:
@@ -176,10 +195,15 @@ class HeldPlaces:
         return self._cpu.why is not None and self._cpu.ended(False)
 
     def _over(self) -> bool:
-        """The instruction has been done; whether that has led to an exit."""
-        cpu, state = self._cpu, self._cpu.state
+        """The instruction has been done but for RIP; whether that has led to an exit."""
+        state = self._cpu.state
         mask = (1 << 64 if bits_of(state) == 64 else 1 << 32) - 1
         state.rip = state.rip + self._length & mask
+        return self._done()
+
+    def _done(self) -> bool:
+        """The same, with RIP."""
+        cpu, state = self._cpu, self._cpu.state
         state.shadow = False
         state.u64[EFLAGS // 8] &= ~EFLAGS_RF
         cpu.instructions += 1

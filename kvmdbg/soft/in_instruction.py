@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvmdbg.soft import library
+from kvmdbg.soft.port_rights import may_use_port
 from kvmdbg.soft.state import GENERAL
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ class InInstruction:
             return self._answer
         state = self._cpu.state
         state.save()
+        if not may_use_port(self._cpu, port & 0xFFFF, size):
+            self._cpu.refuse_port()
+            return 0
         self._before = state.rip, state.u64[GENERAL // 8]
         self._cpu.end_with("in", port & 0xFFFF, size)
         return 0

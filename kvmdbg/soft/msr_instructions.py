@@ -37,7 +37,7 @@ class MsrInstructions:
         self._library.quick.uc_reg_read(self._uc, register, self._at_register)
         return self._register.value
 
-    def are_unicorns(self) -> bool:
+    def is_unicorns(self) -> bool:
         """Whether unicorn may do the one at hand, within a hook before it."""
         index = self._read(library.REG_RCX) & 0xFFFFFFFF
         high = (self._read(library.REG_RDX) & 0xFFFFFFFF) << 32

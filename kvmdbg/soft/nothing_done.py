@@ -20,6 +20,14 @@ def bits_of(state: State) -> int:
     return 64 if mode & CS64 else 32 if mode & CS32 else 16
 
 
+def prefixes_of(code: bytes, bits: int) -> int:
+    """How many bytes of prefixes an instruction has."""
+    at = 0
+    while at < len(code) and (code[at] in PREFIXES or (bits == 64 and code[at] >> 4 == 4)):
+        at += 1
+    return at
+
+
 def may_be_begun_again(vm: SoftVm, state: State) -> bool:
     """Whether the instruction writes to code that was translated along with it, which has it begin again, and so to an
     end before it is done. Else it is a jump to itself.
@@ -31,9 +39,7 @@ def may_be_begun_again(vm: SoftVm, state: State) -> bool:
 def repeats_no_more(vm: SoftVm, state: State) -> bool:
     """Whether a string instruction has done its last round: unicorn finds that out in a round of its own."""
     code, bits = vm.bytes_at(state, state.pc, 15), bits_of(state)
-    long, at = bits == 64, 0
-    while at < len(code) and (code[at] in PREFIXES or (long and code[at] >> 4 == 4)):
-        at += 1
+    long, at = bits == 64, prefixes_of(code, bits)
     size = 8 if long else 4 if (0x67 in code[:at]) != (bits == 32) else 2
     if long and 0x67 in code[:at]:
         size = 4

@@ -67,9 +67,12 @@ class SoftRegisters(RunPage):
         self._sregs_of = b"", b""
         """What unicorn had of the special registers when they were last asked for, and the structure of it: to make it
         anew costs more than a step."""
-        self._apic_base, self._cr8 = 0xFEE00900, 0
+        self._apic_base = 0xFEE00900
+        self.cr8 = 0
         self._tsc_offset = 0
-        self._nmi_pending = self._nmi_masked = 0
+        self._nmi_pending = False
+        self.nmi_masked = False
+        """Until the next IRET."""
         self._reset()
         self.sregs_at_reset = bytes(self.get_sregs())
 
@@ -120,7 +123,7 @@ class SoftRegisters(RunPage):
             self.state.sregs_to(sregs)
             self._sregs_of = special, bytes(sregs)
         sregs = abi.kvm_sregs.from_buffer_copy(self._sregs_of[1])
-        sregs.cr8, sregs.apic_base = self._cr8, self._apic_base
+        sregs.cr8, sregs.apic_base = self.cr8, self._apic_base
         return sregs
 
     def set_sregs(self, sregs: abi.kvm_sregs) -> None:
@@ -130,7 +133,7 @@ class SoftRegisters(RunPage):
             raise KvmIoctlError("KVM_SET_SREGS", errno.EINVAL, why)
         if self.state.sregs_from(sregs):
             self.vm.translation_changed = True
-        self._cr8, self._apic_base = int(sregs.cr8), int(sregs.apic_base)
+        self.cr8, self._apic_base = int(sregs.cr8), int(sregs.apic_base)
         self.context_changed = True
 
     def share_sregs(self, now: abi.kvm_sregs) -> None:
@@ -257,7 +260,7 @@ class SoftRegisters(RunPage):
     def get_events(self) -> abi.kvm_vcpu_events:
         events = abi.kvm_vcpu_events()
         events.interrupt.shadow = int(self.state.shadow)
-        events.nmi.pending, events.nmi.masked = self._nmi_pending, self._nmi_masked
+        events.nmi.pending, events.nmi.masked = int(self._nmi_pending), int(self.nmi_masked)
         event = self.waiting
         if event is None:
             return events
@@ -277,7 +280,7 @@ class SoftRegisters(RunPage):
         if events.flags & abi.KVM_VCPUEVENT_VALID_SHADOW and bool(events.interrupt.shadow) != self.state.shadow:
             self.state.shadow = bool(events.interrupt.shadow)
             self.context_changed = True
-        self._nmi_pending, self._nmi_masked = events.nmi.pending, events.nmi.masked
+        self._nmi_pending, self.nmi_masked = bool(events.nmi.pending), bool(events.nmi.masked)
         now = self.get_events()
         same = bytes(events.exception) == bytes(now.exception) and events.nmi.injected == now.nmi.injected
         same &= bytes(events.interrupt)[:3] == bytes(now.interrupt)[:3]
@@ -311,9 +314,14 @@ class SoftRegisters(RunPage):
         self.waiting = Event.interrupt(vector)
 
     def take_nmi(self) -> None:
-        """An NMI that is pending is delivered next. The handler of one keeps no other out."""
-        if self._nmi_pending and self.waiting is None:
-            self.waiting, self._nmi_pending = Event.interrupt(NMI), 0
+        """One that is pending is delivered next, but into the shadow of sti and mov ss, or the handler of another."""
+        if self._nmi_pending and self.waiting is None and not self.nmi_masked and not self.state.shadow:
+            self.waiting, self._nmi_pending = Event.interrupt(NMI), False
+
+    @property
+    def holds_nmi_back(self) -> bool:
+        """Whether one comes in behind the next instruction."""
+        return self._nmi_pending and not self.nmi_masked
 
     def get_tsc_khz(self) -> int:
         return TSC_KHZ

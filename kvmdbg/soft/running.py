@@ -32,6 +32,8 @@ class Alignment(Protocol):
 class Running(ExitPage):
     """Implemented by ``SoftCpu``."""
 
+    control = 0
+    """Flags of KVM_SET_GUEST_DEBUG."""
     why: tuple[Any, ...] | None
     """What ended unicorn's run: the word, and what goes with it."""
     instructions: int
@@ -73,6 +75,10 @@ class Running(ExitPage):
 
     def end_behind(self, *why: Any) -> None:
         """End unicorn's run for this reason behind the instruction at hand, from within a hook for its accesses."""
+        raise NotImplementedError
+
+    def refuse_port(self) -> None:
+        """End unicorn's run with #GP, from within a hook for IN or OUT; ``state`` has been saved there."""
         raise NotImplementedError
 
     def end_step(self, rip: int, before: bytes, own: int, exhausted: bool) -> None:
