@@ -187,6 +187,8 @@ class SingleStep:
                 self.flags.correct_frame(before)
                 image = 0
             self._give_trap_flag(own, image, traps=not self.traps.forgotten(before))
+        elif own and self._unmoved(before):
+            runner.set_general("rflags", vcpu.regs.rflags | EFLAGS_TF)
         return stop
 
     def _run_to_return(self) -> None:
@@ -234,8 +236,7 @@ class SingleStep:
     def _behind_native(self) -> int | None:
         """Where the instruction at pc ends, if it is one that this KVM does not emulate but lets the CPU run: its own
         step would run the next one, too. None for others."""
-        runner = self.runner
-        if not runner.host.profile.runs_on:
+        if not (runner := self.runner).host.profile.runs_on:
             return None
         size = native_size(runner.guest.space.code_at(runner, runner.pc, disasm.MAX_INSTRUCTION), runner.mode.bits)
         return None if size is None else runner.pc + size
@@ -343,10 +344,9 @@ class SingleStep:
 
     def _hlt_size(self) -> int:
         """Bytes of the hlt at pc, on a KVM that lets a step pass it and halts later; 0 for all else."""
-        runner = self.runner
-        if not runner.host.profile.halts_late or runner.cpl:
+        if not self.runner.host.profile.halts_late or self.runner.cpl:
             return 0
-        info = runner.guest.space.classify_at(runner, runner.pc)
+        info = self.runner.guest.space.classify_at(self.runner, self.runner.pc)
         return info.size if info is not None and info.is_hlt else 0
 
     def _pause_size(self) -> int:

@@ -56,13 +56,25 @@ def needs_care(code: memoryview | bytes, at: int) -> bool:
 
 
 def native_size(code: bytes, bits: int) -> int | None:
-    """The size of the instruction at the start of ``code`` if it is one of RUN_NATIVELY."""
+    """The size of the instruction at the start of ``code`` if it is one of RUN_NATIVELY that KVM does not emulate."""
     at = 0
-    while at < len(code) and code[at] in WITH_CARE_AND_PREFIXES:
+    while at < len(code) and (code[at] in PREFIXES or (bits == 64 and code[at] & 0xF0 == 0x40)):
         at += 1
-    if code[at : at + 1] != b"\x0f" or code[at + 1] not in RUN_NATIVELY:
+    if len(code) < at + 3 or code[at] != 0x0F or code[at + 1] not in RUN_NATIVELY:
+        return None
+    if _emulated(code[at + 1], code[at + 2], bits, wide=bits == 64 and any(byte & 0xF8 == 0x48 for byte in code[:at])):
         return None
     found = decode(code, bits)
     if found is None and code[at + 2] < 0xC0:
         return None
     return found.size if found is not None else at + 3
+
+
+def _emulated(opcode: int, modrm: int, bits: int, *, wide: bool) -> bool:
+    """Whether KVM's emulator knows this one of RUN_NATIVELY; ``wide``: with REX.W."""
+    group, in_memory = modrm >> 3 & 7, modrm < 0xC0
+    if opcode == 0x01:  # sgdt, sidt, lgdt, lidt, smsw, lmsw, invlpg
+        return group in (4, 6) or (in_memory and group != 5)
+    if opcode == 0xAE:  # fxsave, fxrstor, clflush
+        return in_memory and (group == 7 or (group < 2 and bits != 64))
+    return opcode == 0xC7 and in_memory and group == 1 and not wide  # cmpxchg8b

@@ -229,6 +229,9 @@ interrupt:
         "push ds; pop es; movsw",
         "lfence; nop; mfence; pushf; pop ax",
         "lfence; int 0x20",
+        "lfence; lfence; inc dx; lfence",
+        "sgdt [si]; sidt [si]; smsw ax; smsw [si]; invlpg [si]; clflush [si]",
+        "cmpxchg8b [si]; fxsave [si]; fxrstor [si]; nop word ptr [si]; prefetchw [si]",
     ],
 )
 def test_a_guest_that_steps_itself_over_other_instructions(kvm_guest: Guests, instructions: str) -> None:
@@ -390,3 +393,34 @@ def test_flags_that_a_device_gives(kvm_guest: Guests) -> None:
         pass
     assert isinstance(stop, HaltedStop), stop.describe()
     assert (word(dbg, 0x600), dbg.regs.cx) == (1, 3)
+
+
+SOFTWARE_INTERRUPT = """
+.code64
+    lidt [idtr]
+    mov rsp, 0x7000
+    pushf
+    or qword ptr [rsp], 0x100
+    popf
+    int 0x20
+    hlt
+handler:
+    iretq
+.balign 16
+idtr: .word 0x20f
+    .quad idt
+idt: .skip 16
+    .word handler, 8, 0x8e00, 0, 0, 0, 0, 0
+    .skip 30 * 16
+    .word handler, 8, 0x8e00, 0, 0, 0, 0, 0
+"""
+
+
+def test_the_guests_own_flag_where_an_instruction_is_not_done(kvm_guest: Guests) -> None:
+    """A KVM in software does no int in 64-bit mode: it is told there, with the guest's registers."""
+    alone = kvm_guest(asm=SOFTWARE_INTERRUPT, mode="long")
+    wanted = alone.run(timeout=50)
+    dbg = kvm_guest(asm=SOFTWARE_INTERRUPT, mode="long")
+    while isinstance(stop := dbg.step(), StepStop):
+        pass
+    assert stop == wanted and dbg.regs.snapshot() == alone.regs.snapshot()

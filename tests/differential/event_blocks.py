@@ -124,4 +124,14 @@ def trap_flag(m: Maker) -> Block:
     place = "ss:[bp+1]" if m.mode == "real" else f"[{m.sp}+1]"
     begin = [m.pushf, *(["mov bp, sp"] if m.mode == "real" else [])]
     on, off = f"or byte ptr {place}, 1", f"and byte ptr {place}, 0xfe"
-    return [*begin, on, m.popf, *m.leaf(), *m.leaf(), *begin, off, m.popf, *m.leaf()]
+    between = m.pick([[], [], _behind_0f(m), [*_behind_0f(m), *_behind_0f(m)]])
+    source = [f"mov {m.si}, {m.layout.data & -16:#x}"] if between else []
+    return [*source, *begin, on, m.popf, *m.leaf(), *between, *m.leaf(), *begin, off, m.popf, *m.leaf()]
+
+
+def _behind_0f(m: Maker) -> Block:
+    """Some KVM in software emulates it, or lets the CPU run it; memory at [si], [esi], [rsi]."""
+    at = 4 if m.mode == "real" else 6
+    in_memory = ["01", 0], ["01", 1], ["01", 4], ["ae", 7], ["c7", 1], ["1c", 0], ["1f", 0], ["18", 1]
+    opcode, group = m.pick(in_memory)
+    return [m.pick(["lfence", "mfence", "db f30f1efa", "db 0f01e0", *4 * [f"db 0f{opcode}{group << 3 | at:02x}"]])]
