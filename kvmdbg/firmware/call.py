@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 IRQ_VECTORS = frozenset((*range(0x08, 0x10), *range(0x70, 0x78)))
 NAMES: dict[int, str] = {
     0x00: "divide error", 0x01: "single step", 0x02: "NMI", 0x03: "breakpoint", 0x04: "overflow", 0x05: "print screen",
-    0x06: "invalid opcode", 0x07: "no coprocessor", 0x10: "video", 0x11: "equipment", 0x12: "memory size",
-    0x13: "disk", 0x14: "serial port", 0x15: "system", 0x16: "keyboard", 0x17: "printer", 0x18: "no boot disk",
-    0x19: "boot", 0x1A: "clock", 0x20: "DOS", 0x21: "DOS", 0x2F: "DOS multiplex", 0x33: "mouse driver",
-    0x67: "expanded memory",
+    0x06: "invalid opcode", 0x07: "no coprocessor", 0x0C: "stack fault", 0x0D: "general protection",
+    0x10: "video", 0x11: "equipment", 0x12: "memory size", 0x13: "disk", 0x14: "serial port", 0x15: "system",
+    0x16: "keyboard", 0x17: "printer", 0x18: "no boot disk", 0x19: "boot", 0x1A: "clock", 0x20: "DOS", 0x21: "DOS",
+    0x2F: "DOS multiplex", 0x33: "mouse driver", 0x67: "expanded memory",
 }  # fmt: skip
 """What interrupts are for."""
 
@@ -246,8 +246,13 @@ class Call:
             what = f"{call}, before {cs:04x}:{ip:04x}: this BIOS has no such function"
             self.tell_once((vector, self.ah), what)
         elif vector < 8:
-            place = f"{cs:04x}:{ip:04x}: the guest has no handler, and the BIOS's only returns"
-            self.tell_once((vector, -1), f"exception {vector}{name} at {place}")
+            self.tell_unhandled()
         else:
             place = f"{cs:04x}:{ip:04x}: nobody has set its vector, the call only returns"
             self.tell_once((vector, -1), f"int {vector:#x}{name} before {place}")
+
+    def tell_unhandled(self) -> None:
+        """That the guest does not handle this exception."""
+        (cs, ip), vector = self.back, self.vector
+        place = f"{cs:04x}:{ip:04x}: the guest has no handler, and the BIOS's only returns"
+        self.tell_once((vector, -1), f"exception {vector} ({NAMES[vector]}) at {place}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from kvmdbg.devices.pic import Pic
 from kvmdbg.firmware.call import Call
+from kvmdbg.firmware.environment import FIRST_VECTOR
 from kvmdbg.firmware.registry import service
 
 DATA, DIVISOR_HIGH, LINE_CONTROL, MODEM_CONTROL, LINE_STATUS, MODEM_STATUS = 0, 1, 3, 4, 5, 6
@@ -89,8 +91,19 @@ def _interrupt(call: Call) -> None:
     """Interrupt of a device."""
 
 
-for _vector in (*range(0x0A, 0x10), *range(0x71, 0x78)):
+for _vector in (0x0A, 0x0B, 0x0F, *range(0x71, 0x78)):
     service(_vector)(_interrupt)
+
+
+def _interrupt_or_exception(call: Call) -> None:
+    """Interrupt of a device, or an exception."""
+    pic = call.bios.device(Pic)
+    if pic is not None and not pic.chips[0].isr >> (call.vector - FIRST_VECTOR) & 1:
+        call.tell_unhandled()
+
+
+for _vector in (0x0C, 0x0D):
+    service(_vector)(_interrupt_or_exception)
 
 
 @service(0x0E)

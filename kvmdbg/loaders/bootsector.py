@@ -46,8 +46,11 @@ class BootSector:
         mode = options.mode or "real"
         entry = chosen_entry(options, Entry(None, address), path, mode)
         drive = ""
-        if options.by_bios and mode == "real" and options.load is None and _is_file(path, data):
-            drive = drive_of(data[:SECTOR], os.path.getsize(path))
+        if options.by_bios and mode == "real" and options.load is None and os.path.isfile(path):
+            if _is_file(path, data):
+                drive = drive_of(data[:SECTOR], os.path.getsize(path))
+            elif len(data) > SECTOR:
+                raise LoadError(f"{path} is a disk that is packed: unpack it first")
         segments = [Segment(address, data[:SECTOR] if drive else data, name="boot sector")]
         registers = {"rdx": 0 if drive == "floppy" else FIRST_HARD_DISK}
         return Image(path, self.name, segments, mode, entry, registers, drive=drive)

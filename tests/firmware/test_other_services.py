@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmdbg.devices.i8042 import Keyboard
+from kvmdbg.devices.pic import Pic
 from kvmdbg.firmware import rom
 from kvmdbg.firmware.keys import ALT, CAPS, CTRL, LEFT_SHIFT, NUM, key_of
 from kvmdbg.firmware.registry import known, words
@@ -365,6 +366,18 @@ def test_each_service_has_a_name_and_registers_that_there_are() -> None:
     assert words(0x13, {**values, "ax": 0x0201, "al": 1, "cx": 2, "dl": 0x80}.__getitem__) == (
         "int 0x13, AH=0x02 (read sectors): AL=0x01, CX=0x0002, DH=0x00, DL=0x80, BX=0x0000"
     )
+
+
+@pytest.mark.parametrize(("vector", "name"), [(0x0C, "stack fault"), (0x0D, "general protection")])
+def test_exceptions_that_share_a_vector_with_a_device_are_told(pc: Pc, vector: int, name: str) -> None:
+    pic = Pic(pc.board)
+    pc.bus.add(pic)
+    pic.chips[0].isr = 1 << vector - 8
+    pc.call(vector)
+    assert not pc.said
+    pic.chips[0].isr = 0
+    pc.call(vector)
+    assert f"exception {vector} ({name}) at 0000:7c04: the guest has no handler" in pc.said[0]
 
 
 @given(st.sampled_from([(one.interrupt, one.number) for one in known()]), st.data())

@@ -15,6 +15,7 @@ from kvmdbg.errors import LoadError
 from kvmdbg.loaders import hvt, load, packed, pvh
 from kvmdbg.loaders.linux_symbols import kallsyms
 from kvmdbg.loaders.symbol_reading import read_symbol_file
+from kvmdbg.machine.image import LoadOptions
 from tests.firmware.iso import cd
 
 Write = Callable[[bytes], str]
@@ -107,3 +108,11 @@ def test_a_packed_cd_is_to_be_unpacked(image_file: Write) -> None:
     """What is booted was taken from the packed file: other bytes, or none, as if it was truncated."""
     with pytest.raises(LoadError, match="is a CD that is packed: unpack it first"):
         load(image_file(gzip.compress(cd({}, b"boot"))))
+
+
+def test_a_packed_disk_is_to_be_unpacked(image_file: Write) -> None:
+    """Its other sectors could not be read; a disk's megabyte at 0x7c00 would lie over the BIOS."""
+    sector, options = bytes(510) + b"\x55\xaa", LoadOptions(by_bios=True)
+    with pytest.raises(LoadError, match="is a disk that is packed: unpack it first"):
+        load(image_file(gzip.compress(sector + bytes(512))), options)
+    assert load(image_file(gzip.compress(sector)), options).format == "bootsector"
