@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from kvmdbg.soft.system import SoftVm
 
 P = TypeVar("P", bound=CountedPort)
+SUBERROR_DELIVERY = 3
 AMID_INSTRUCTION = frozenset(
     ("breakpoint", "exception", "guest's breakpoint", "held", "in", "invalid", "memory", "port")
 )
@@ -349,7 +350,7 @@ class SoftCpu(Running):
         found = dispatch(cpu, event)
         if isinstance(found, Refused):
             self.waiting = None
-            return self.internal_error()
+            return self.internal_error(SUBERROR_DELIVERY)
         if isinstance(found, Shutdown):
             self.waiting = None
             self.leave(exits.KVM_EXIT_SHUTDOWN)

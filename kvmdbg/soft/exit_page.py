@@ -60,9 +60,9 @@ class ExitPage(SoftRegisters):
         self.page[U8_MMIO_WRITES] = value is not None
         self.page[MMIO_DATA : MMIO_DATA + 8] = (value or 0).to_bytes(8, "little")
 
-    def internal_error(self) -> bool:
-        """As KVM where it cannot emulate the instruction."""
+    def internal_error(self, suberror: int = exits.SUBERROR_EMULATION) -> bool:
+        """As KVM where it cannot emulate the instruction, or get on for another reason."""
         self.leave(exits.KVM_EXIT_INTERNAL_ERROR)
         internal = self.kvm_run.internal
-        internal.suberror, internal.ndata = exits.SUBERROR_EMULATION, 0
+        internal.suberror, internal.ndata = suberror, 0
         return True

@@ -37,11 +37,13 @@ class MsrInstructions:
         self._library.quick.uc_reg_read(self._uc, register, self._at_register)
         return self._register.value
 
-    def is_unicorns(self) -> bool:
+    def is_unicorns(self, writes: bool) -> bool:
         """Whether unicorn may do the one at hand, within a hook before it."""
         index = self._read(library.REG_RCX) & 0xFFFFFFFF
-        high = (self._read(library.REG_RDX) & 0xFFFFFFFF) << 32
-        return index in UNICORNS_MSRS and not self._vm.exits_at_msr(index) and takes(index, high)
+        if index not in UNICORNS_MSRS or self._vm.exits_at_msr(index):
+            return False
+        value = (self._read(library.REG_RDX) & 0xFFFFFFFF) << 32 | self._read(library.REG_RAX) & 0xFFFFFFFF
+        return not writes or takes(index, value)
 
     def execute(self, writes: bool) -> bool:
         """The one at hand; whether that has led to an exit."""

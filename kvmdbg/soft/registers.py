@@ -32,7 +32,15 @@ MSRS_OF_SREGS = frozenset((MSR_EFER, MSR_APIC_BASE, MSR_FS_BASE, MSR_GS_BASE))
 """MSRs that struct kvm_sregs has as well."""
 ADDRESS_MSRS = frozenset((0x175, 0x176, 0xC0000082, 0xC0000083, MSR_FS_BASE, MSR_GS_BASE, 0xC0000102))
 """They take canonical addresses alone: SYSENTER_ESP and _EIP, LSTAR, CSTAR, bases of segments."""
-MTRRS = frozenset((0xFE, *range(0x200, 0x210), 0x250, 0x258, 0x259, *range(0x268, 0x270), 0x2FF))
+MSR_PAT, MSR_TSC_AUX = 0x277, 0xC0000103
+FIXED_MTRRS = frozenset((0x250, 0x258, 0x259, *range(0x268, 0x270)))
+TYPED_MTRRS = frozenset((*range(0x200, 0x210, 2), 0x2FF))
+"""Those whose lowest byte is a type of memory."""
+MTRRS = frozenset((0xFE, *range(0x200, 0x210), *FIXED_MTRRS, 0x2FF))
+MTRR_TYPES = frozenset((0, 1, 4, 5, 6))
+PAT_TYPES = MTRR_TYPES | {7}
+READ_ONLY_MSRS = frozenset((0x17, 0xFE, 0x179))
+"""PLATFORM_ID, MTRRCAP, MCG_CAP."""
 UNICORNS_MSRS = MTRRS | MSRS.keys() | {MSR_FS_BASE, MSR_GS_BASE, 0x179, 0x17A, 0x17B}
 """MSRs that unicorn keeps; the last are MCG_CAP, _STATUS and _CTL."""
 ZERO_MSRS = frozenset((0x17, 0x2A, 0x8B, 0x1D9, *range(0x400, 0x428)))
@@ -46,8 +54,18 @@ class UcX86Msr(Structure):
 
 
 def takes(index: int, value: int) -> bool:
-    """Whether an MSR can have this value, as far as its number says so."""
-    return index not in ADDRESS_MSRS or value >> 47 in (0, (1 << 17) - 1)
+    """Whether an MSR can have this value, as far as its number says so (SDM volume 3A, 11.11 and 11.12)."""
+    if index in READ_ONLY_MSRS:
+        return False
+    if index in ADDRESS_MSRS:
+        return value >> 47 in (0, (1 << 17) - 1)
+    if index == MSR_TSC_AUX:
+        return not value >> 32
+    if index == MSR_PAT:
+        return all(kind in PAT_TYPES for kind in value.to_bytes(8, "little"))
+    if index in FIXED_MTRRS:
+        return all(kind in MTRR_TYPES for kind in value.to_bytes(8, "little"))
+    return index not in TYPED_MTRRS or value & 0xFF in MTRR_TYPES
 
 
 class SoftRegisters(RunPage):

@@ -38,6 +38,12 @@ def opened(folder: Path, asm: str) -> kvmdbg.Session:
         "mov ecx, 0x1234\nwrmsr",
         "mov ecx, 0xc0000080\nmov eax, 2\nxor edx, edx\nwrmsr",  # a reserved bit of EFER
         "mov ecx, 0xc0000100\nmov edx, 0x80000000\nwrmsr",  # FS_BASE, not canonical
+        "mov ecx, 0xc0000103\nmov edx, 1\nwrmsr",  # TSC_AUX has 32 bits
+        "mov ecx, 0x277\nmov eax, 2\nxor edx, edx\nwrmsr",  # PAT: no type of memory
+        "mov ecx, 0x2ff\nmov eax, 0xc02\nxor edx, edx\nwrmsr",  # nor of an MTRR
+        "mov ecx, 0x200\nmov eax, 7\nxor edx, edx\nwrmsr",
+        "mov ecx, 0x250\nmov eax, 0x02060606\nxor edx, edx\nwrmsr",
+        "mov ecx, 0xfe\nxor eax, eax\nxor edx, edx\nwrmsr",  # MTRRCAP is to be read alone
     ],
 )
 def test_what_no_msr_can_be_is_a_fault_at_the_instruction(tmp_path: Path, asm: str) -> None:
