@@ -141,7 +141,7 @@ class SingleStep:
                 if (behind := self._behind_native()) is not None:
                     if own:
                         runner.set_general("rflags", runner.vcpu.regs.rflags & ~EFLAGS_TF)
-                    stop = self._to_handler(behind)
+                    stop = self._to_handler(behind, before)
                     self._give_trap_flag(own, None, traps=False)
                     return stop
                 if runner.step_trap is not None or runner.host.profile.steps_into_handlers:
@@ -392,8 +392,8 @@ class SingleStep:
         runner.debug_for_stepping()
         return self._stepped(runner.vcpu.copy_of_regs(), False)
 
-    def _to_handler(self, target: int | None = None) -> stops.Stop | None:
-        """Run without KVM's trap flag, which would be in the frame, to a handler's entry or to this linear address."""
+    def _to_handler(self, target: int | None = None, framed: bytes = b"") -> stops.Stop | None:
+        """Run without a trap flag, which a frame is to have as in ``framed``, to a handler's or this linear address."""
         runner = self.runner
         vcpu = runner.vcpu
         before = vcpu.copy_of_regs()
@@ -422,7 +422,7 @@ class SingleStep:
                     return runner.refused(error)
                 runner.note_exit()
                 reason = vcpu.reason
-                if self._at_handler(reason, before):
+                if self._at_handler(reason, framed or before):
                     return None
                 if reason == exits.KVM_EXIT_DEBUG:
                     if runner.pc == target and vcpu.debug_dr6 & 15:

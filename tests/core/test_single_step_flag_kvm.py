@@ -424,3 +424,34 @@ def test_the_guests_own_flag_where_an_instruction_is_not_done(kvm_guest: Guests)
     while isinstance(stop := dbg.step(), StepStop):
         pass
     assert stop == wanted and dbg.regs.snapshot() == alone.regs.snapshot()
+
+
+FAULTS = """
+    xor ax, ax
+    mov ds, ax
+    mov ss, ax
+    mov sp, 0x7000
+    mov word ptr [0x18], offset undefined
+    mov word ptr [0x1a], ax
+    pushf
+    pop cx
+    or cx, 0x100
+    push cx
+    popf
+    .byte 0x0f, 0x01, 0xd1
+    hlt
+undefined:
+    mov bp, sp
+    mov bx, [bp + 4]
+    hlt
+"""
+
+
+def test_the_guests_own_flag_in_the_frame_of_an_undefined_instruction(kvm_guest: Guests) -> None:
+    """XSETBV without CR4.OSXSAVE, which a KVM in software leaves to the CPU."""
+    alone = kvm_guest(asm=FAULTS)
+    assert isinstance(alone.run(timeout=50), HaltedStop) and alone.regs.bx & 0x100
+    dbg = kvm_guest(asm=FAULTS)
+    while isinstance(dbg.step(), StepStop):
+        pass
+    assert dbg.regs.snapshot() == alone.regs.snapshot()
