@@ -299,7 +299,11 @@ def disassemble(
         return Disassembly(_explained(dbg, lines, flags), raw, syntax, wanted=raw)
     known = examined(dbg)
     if text:
-        place = dbg.place(text) if text.isdigit() else location_place(dbg.session.locations.find(text, entry=True))
+        place = (
+            dbg.place(text)
+            if text.isdigit()
+            else location_place(dbg.session.locations.find(text, entry=True, data=True))
+        )
     elif known.code is not None:
         place = Place("", known.code)
     else:

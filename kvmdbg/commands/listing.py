@@ -18,6 +18,8 @@ from kvmdbg.numbers import counted
 
 ListArg = Annotated[str, RestType("LOCATION | FIRST,LAST | -", "location")]
 EntryArg = Annotated[Place, LocationType(entry=True)]
+MOST_INSTRUCTIONS = 1000
+"""In one list, where listsize is unlimited."""
 AddressedArg = Annotated[Place, LocationType("ADDRESS", entry=True, addressed=True)]
 
 
@@ -108,7 +110,7 @@ def _around(dbg: Interpreter, what: str) -> Result:
     """The lines around a place, or around each of several; instructions where none are known."""
     locations = dbg.session.locations
     shown = examined(dbg).source
-    listed = None if shown is None else shown[2] if what.startswith("+") else shown[1]
+    listed = None if shown is None else shown[2] + 1
     if NUMBER.fullmatch(what) and locations.current_file() is None:
         return _instructions(dbg, counted(what))
     found = [one for one in locations.lines(what, listed=listed) if dbg.source_lines(one[0])]
@@ -131,7 +133,7 @@ def _around(dbg: Interpreter, what: str) -> Result:
 
 def _instructions(dbg: Interpreter, start: int) -> Result:
     known = examined(dbg)
-    lines = code_lines(dbg, start, dbg.settings["listsize"])
+    lines = code_lines(dbg, start, min(dbg.settings["listsize"], MOST_INSTRUCTIONS))
     known.code = lines[-1].address + len(lines[-1].data) if lines else None
     dbg.repeat_line = "list"
     return Disassembly(lines, syntax=dbg.settings["disassembly-flavor"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from kvmdbg.commands.places import Place, location_place
@@ -115,7 +116,8 @@ class LocationType:
             return typed, end
         if self.addressed and re.fullmatch(r"[+-]?[0-9]+", typed):
             return Later(lambda dbg: dbg.place(typed)), end
-        return Later(lambda dbg: location_place(dbg.session.locations.find(typed, entry=self.entry))), end
+        find = partial(dbg.session.locations.find, typed, entry=self.entry, data=self.addressed)
+        return Later(lambda dbg: location_place(find())), end
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
         return words_of_location(prefix, dbg)

@@ -8,6 +8,8 @@ from kvmdbg.errors import UsageError
 ON_OFF = ("on", "off")
 TERMINAL = -1
 """The height that the terminal has."""
+ALL_LINES = 1 << 30
+"""The size of a list without limit."""
 
 
 def _height(text: str) -> int:
@@ -15,6 +17,8 @@ def _height(text: str) -> int:
 
 
 def _lines(text: str) -> int:
+    if text.strip() == "unlimited":
+        return ALL_LINES
     found = count(text)
     if not found:
         raise UsageError("listsize must be at least 1")
@@ -42,7 +46,16 @@ SHELL_SETTINGS: tuple[Setting, ...] = (
         ("terminal", "unlimited"),
         lambda value: "terminal" if value == TERMINAL else str(value),
     ),
-    Setting("listsize", 10, "20", _lines, "LINES", "How many lines of the source list shows."),
+    Setting(
+        "listsize",
+        10,
+        "20",
+        _lines,
+        "LINES|unlimited",
+        "How many lines of the source list shows.",
+        ("unlimited",),
+        lambda value: "unlimited" if value == ALL_LINES else str(value),
+    ),
     Setting(
         "prompt",
         "",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kvmdbg.engine.event_scope import ABSENT, event_of, field
 from kvmdbg.engine.registers import GENERAL, RegisterFile
 from kvmdbg.errors import MemoryFault, UsageError
-from kvmdbg.language.ctype import INT, VOID
+from kvmdbg.language.ctype import EXACT, INT, VOID
 from kvmdbg.x86 import registers as names
 
 if TYPE_CHECKING:
@@ -369,6 +369,13 @@ class Contexts:
             if name in self._convenience.values and name not in self._convenience.types:  # not `0 && ($a = 1)`
                 self._convenience.types[name] = type_
         return value
+
+    def user_variable(self, name: str) -> int | None:
+        """The value of the user's own ``$name`` where it is an integer; None for a register and for anything else."""
+        if name[1:] not in self._convenience.values:
+            return None
+        value = self.evaluate(name)
+        return int(value.value) if value.type.is_integer or value.type is EXACT else None
 
     def type_of(self, text: str) -> CType:
         """The type of an expression, which is evaluated where its value decides alone (ExpressionError)."""

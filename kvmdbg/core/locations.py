@@ -4,6 +4,7 @@
 ``*EXPR``           the address that the expression is
 ``N``, ``+N``       line N of the current file, N lines behind the current one; without source N is an address
 ``FILE:N``          line N of a file
+``$V``, ``FILE:$V`` the same with the number that a variable of the user's is
 ``FUNC``            a function of the source, or a symbol: C++ and Rust names, with or without outer scopes and types
 ``FILE:FUNC``       one of a file
 ``FUNC:LABEL``      a label of C in a function (``FILE:FUNC:LABEL``); ``LABEL`` alone one of the current function
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 NUMBER = re.compile(r"[0-9]+")
 OFFSET = re.compile(r"[+-][0-9]+")
+VARIABLE = re.compile(r"\$[A-Za-z_]\w*")
 NAME = re.compile(r"~?[A-Za-z_.$@][\w.$@]*|operator\b.*")
 MAIN_FUNCTIONS = ("main", "kmain", "kernel_main")
 """What the function of a guest is called that its start-up code calls."""
@@ -124,13 +126,14 @@ class Locations:
 
     # --- places ------------------------------------------------------------------------------------
 
-    def find(self, text: str, *, entry: bool = False) -> Found:
+    def find(self, text: str, *, entry: bool = False, data: bool = False) -> Found:
         """What a place means. UnknownPlace for a name that nothing has; UsageError, ExpressionError, MemoryFault.
 
-        With ``entry`` a function's name means where its code begins, not where its arguments can be read.
+        With ``entry`` a function's name means where its code begins, not where its arguments can be read; with ``data``
+        a variable's the address that it holds.
         """
         self._entry = entry
-        text = text.strip()
+        text = self._with_numbers(text.strip())
         if not text:
             raise UsageError("a place is expected: a function, a line, FILE:LINE or *ADDRESS")
         if text.startswith("*"):
@@ -146,7 +149,27 @@ class Locations:
                 return found
         elif found := self._named(text, text.strip("\"'")):
             return found
+        if not data and self._is_variable(text):
+            name = text.strip("\"'")
+            raise UsageError(f"'{name}' is a variable, no function; the address that it holds is written *{name}")
         return self._expression(text)
+
+    def _with_numbers(self, text: str) -> str:
+        """``$name`` and ``FILE:$name`` with the line that the user's variable is, as a number."""
+        head, name = text[: text.rfind(":") + 1], text[text.rfind(":") + 1 :]
+        if not VARIABLE.fullmatch(name) or (head and not self._file(head[:-1].strip("\"'"))):
+            return text
+        value = self._contexts.user_variable(name)
+        if value is not None and value < 0:
+            raise UsageError(f"{name} is {value}, which is no line")
+        return text if value is None else f"{head}{value}"
+
+    def _is_variable(self, text: str) -> bool:
+        name = text.strip("\"'")
+        if not re.fullmatch(r"[A-Za-z_]\w*", name) or not self._source.has_lines:
+            return False
+        type = self._contexts.scope().variable(name)
+        return type is not None and type.kind != "function"
 
     def is_function(self, name: str) -> bool:
         """Whether there is a function of this name."""
@@ -157,7 +180,7 @@ class Locations:
 
         ``listed`` is the line that +N and -N are counted from. UsageError where no source is known of it.
         """
-        text = text.strip()
+        text = self._with_numbers(text.strip())
         parts = SPLIT.split(text)
         if OFFSET.fullmatch(text) or NUMBER.fullmatch(text):
             file, here = self.current_file(), self.current_line()
@@ -167,9 +190,17 @@ class Locations:
             return [(file, max(base + counted(text), 1), "")]
         if len(parts) == 2 and NUMBER.fullmatch(parts[1]) and (file := self._file(parts[0].strip("\"'"))) is not None:
             return [(file, counted(parts[1]), "")]
+        if self._is_variable(text) and (declared := self._declared(text)) is not None:
+            return [(*declared, "")]
         found = self.find(text, entry=True)
         known = {(one.file, one.line): one.function for one in found.locations if one.file}
         return [(file, line, function) for (file, line), function in known.items()]
+
+    def _declared(self, name: str) -> tuple[str, int] | None:
+        """File and line that declare a variable outside of functions; None where they are not known."""
+        from kvmdbg.debuginfo.names import where_declared
+
+        return where_declared(self._files, name.strip("\"'"), self._contexts.selected.source.here)
 
     def _expression(self, text: str) -> Found:
         try:
@@ -206,6 +237,8 @@ class Locations:
         return Location(address, space, self._source.function_name(address), line.file, line.line)
 
     def _lines(self, text: str, file: str, line: int) -> Found:
+        if line < 1:
+            raise UsageError(f"there is no line {line} in {os.path.basename(file)}")
         _, addresses = self._source.places_of(file, line, entry=self._entry)
         if NUMBER.fullmatch(text) or OFFSET.fullmatch(text):
             text = f"{self._short(file)}:{line}"  # what it means now, whatever the current line is later
@@ -228,7 +261,7 @@ class Locations:
             here = self.current_line()
             if here is None:
                 raise UsageError(f"{text} is a line counted from the current one, but no source is known here")
-            return self._lines(text, here[0], max(here[1] + number, 1))
+            return self._lines(text, here[0], here[1] + number)
         file = self.current_file()
         if file is None:
             return self._address(text, text)
@@ -237,9 +270,10 @@ class Locations:
         except UsageError:
             last = max((one.line for one in self._source.lines_of(file)), default=0)
             label = self._files.symbols.format(number)
+            behind = f" or behind it (the last is {last})" if number else ""
             raise UsageError(
-                f"{os.path.basename(file)}, the current file, has no code at line {number} or behind it (the last is "
-                f"{last}); the address {number:#x}{f', {label},' if label else ''} is written *{number}"
+                f"{os.path.basename(file)}, the current file, has no code at line {number}{behind}; "
+                f"the address {number:#x}{f', {label},' if label else ''} is written *{number}"
             ) from None
 
     def _two(self, text: str, first: str, second: str, within: str = "") -> Found | None:

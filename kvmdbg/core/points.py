@@ -55,7 +55,7 @@ class Points:
         """
         if isinstance(where, int):
             return _of_64_bits(where), "linear"
-        found = self.locations.find(where).first
+        found = self.locations.find(where, data=True).first
         return found.address, found.space
 
     def break_at(

@@ -142,6 +142,19 @@ def _declaration(die: Any) -> Any:
     return die
 
 
+def where_declared(files: DebugFiles, name: str, near: int) -> tuple[str, int] | None:
+    """File and line that declare the variable outside of functions that a name means to the code at ``near``."""
+    for dwarf, base in files.dwarf():
+        with suppress(LoadError), dwarf.lock, damage(dwarf.path, "debug information"):
+            for unit in [*dwarf.units_at(near - base), *dwarf.mentioning(name)]:
+                known = DebugInfo.of(dwarf).reader.unit(unit)
+                if (die := known.variables.get(known.meant(name))) is not None:
+                    file, line = _where(dwarf, unit, _declaration(die))
+                    if line:
+                        return file, line
+    return None
+
+
 def _where(dwarf: Dwarf, unit: Unit, die: Any) -> tuple[str, int]:
     file, line = die.attributes.get("DW_AT_decl_file"), die.attributes.get("DW_AT_decl_line")
     name = unit_file(dwarf, unit, int(file.value)) if file is not None else unit.path
