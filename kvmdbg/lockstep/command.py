@@ -51,14 +51,32 @@ def add_options(parser: argparse.ArgumentParser, count: Callable[[str], int]) ->
     )
 
 
+def _names(options: argparse.Namespace) -> tuple[str, str]:
+    """The two back ends. UsageError for options that are wrong, or that would say nothing here."""
+    if options.engine:
+        raise UsageError("lockstep takes no --engine: --engines FIRST,SECOND names its two")
+    of_sessions = {
+        "-x, -ex or --run": options.commands, "--script": options.scripts, "--gdb": options.gdb, "--tui": options.tui,
+        "--serial": options.serial != "stdio",
+    }  # fmt: skip
+    for name, given in of_sessions.items():
+        if given:
+            raise UsageError(f"lockstep runs no session: it takes no {name}")
+    if options.args:
+        raise UsageError(f"{options.args[0]!r} is one word too many: lockstep runs one image")
+    for name, count in (("--every", options.every), ("--count", options.count)):
+        if count is not None and count < 1:
+            raise UsageError(f"{name} wants a number of instructions from 1 on")
+    names = tuple(options.engines.split(","))
+    if len(names) != 2 or not all(names):
+        raise UsageError(f"--engines wants two back ends, as in kvm,soft, not {options.engines!r}")
+    return names
+
+
 def main(options: argparse.Namespace, open_session: Callable[[argparse.Namespace], Session]) -> int:
     """Do it; the exit status."""
     try:
-        names = tuple(options.engines.split(","))
-        if len(names) != 2 or not all(names):
-            raise UsageError(f"--engines wants two back ends, as in kvm,soft, not {options.engines!r}")
-        if options.every < 1:
-            raise UsageError("--every wants a number of instructions from 1 on")
+        names = _names(options)
         options.serial = "none"
         with ExitStack() as opened:
             sessions = []
