@@ -16,6 +16,8 @@ POST, RESET, DATE, MODEL = 0xE05B, 0xFFF0, 0xFFF5, 0xFFFE
 CONFIGURATION, DISKETTE, FIXED_DISKS, BOOT_TARGET = 0x0100, 0x0110, 0x0120, 0x0140
 """Tables: of int 15h/C0, of int 1Eh, of int 41h and 46h (16 bytes each), and where int 19h jumps to."""
 VIDEO_PARAMETERS, VIDEO_FUNCTIONS = 0x0150, 0x0160
+WINDOW_FUNCTION = 0x0170
+"""Where VESA's mode information points, for those who move the window by a far call."""
 FONT_OF = {16: 0x4000, 14: 0x5000, 8: 0x6000}
 """Where the characters lie, by their height; the lower half of 8 lines is at OLD_FONT as well."""
 OLD_FONT = 0xFA6E
@@ -68,6 +70,7 @@ _BOOT = (
 )
 _POST = bytes.fromhex("fa fc") + _OUT + bytes.fromhex("cd19 ebfe")  # cli; cld; …; int 19h
 _NOTHING = _IRET
+_WINDOW = bytes.fromhex("b8054f cd10 cb")  # mov ax, 4F05h; int 10h; retf
 
 _SPECIAL: dict[int, bytes] = {
     0x02: _OUT + _IRET,
@@ -151,7 +154,7 @@ on already."""
 def image(model: int = 0xFC) -> bytes:
     """All 64 KiB of it."""
     rom = bytearray(SIZE)
-    for offset, stub in {**CODE, POST: _POST}.items():
+    for offset, stub in {**CODE, POST: _POST, WINDOW_FUNCTION: _WINDOW}.items():
         rom[offset : offset + len(stub)] = stub
     rom[RESET : RESET + 5] = b"\xea" + POST.to_bytes(2, "little") + SEGMENT.to_bytes(2, "little")
     rom[DATE : DATE + 8] = b"01/01/25"
@@ -174,4 +177,5 @@ def symbols() -> list[tuple[str, int, int]]:
         if offset in CODE and vector not in _SHARED
     ]
     found += [("bios_int", BASE + offset, len(stub)) for offset, stub in CODE.items() if offset >= SHARED]
+    found.append(("bios_vesa_window", BASE + WINDOW_FUNCTION, len(_WINDOW)))
     return [*found, ("bios_post", BASE + POST, len(_POST)), ("bios_reset", BASE + RESET, 5)]

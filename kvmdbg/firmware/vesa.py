@@ -10,6 +10,7 @@ from kvmdbg.devices.vga_modes import MODES as VGA_MODES
 from kvmdbg.devices.vga_modes import Mode
 from kvmdbg.errors import UsageError
 from kvmdbg.firmware import data_area as bda
+from kvmdbg.firmware import rom
 from kvmdbg.firmware.call import Call
 from kvmdbg.firmware.registry import service
 
@@ -40,6 +41,7 @@ PLANAR_ATTRIBUTES = 0x1F
 """There, described, with text by the BIOS, in colour, a picture."""
 WINDOW_ATTRIBUTES = 7
 """It is there, to be read and written."""
+FAR_WINDOW = rom.SEGMENT << 16 | rom.WINDOW_FUNCTION
 NAME = b"kvmdbg\0"
 NEVER = 0xFF
 """What the BIOS data area has as the mode while one of these is set: none of the VGA's."""
@@ -85,7 +87,7 @@ def _mode_information(call: Call, vbe: Vbe) -> bool:
     pitch = width * bytes_of(bits)
     pages = min(SIZE // (pitch * height) - 1, 255)
     masks = MASKS.get(bits, bytes(8))
-    block = struct.pack("<HBBHHHHIH", ATTRIBUTES, WINDOW_ATTRIBUTES, 0, 64, 64, WINDOW >> 4, 0, 0, pitch)
+    block = struct.pack("<HBBHHHHIH", ATTRIBUTES, WINDOW_ATTRIBUTES, 0, 64, 64, WINDOW >> 4, 0, FAR_WINDOW, pitch)
     block += struct.pack("<HHBBBBBBBBB", width, height, 8, 16, 1, bits, 1, 4 if bits == 8 else 6, 0, pages, 1)
     block += bytes((*masks, 0)) + struct.pack("<IIH", ADDRESS, 0, 0)
     block += struct.pack("<HBB", pitch, pages, pages) + bytes(masks) + (0).to_bytes(4, "little")
@@ -95,7 +97,7 @@ def _mode_information(call: Call, vbe: Vbe) -> bool:
 
 def _planar_information(mode: Mode) -> bytes:
     """One picture of four planes, whose 64 KiB are at 0xA0000 whole."""
-    block = struct.pack("<HBBHHHHI", PLANAR_ATTRIBUTES, WINDOW_ATTRIBUTES, 0, 64, 64, WINDOW >> 4, 0, 0)
+    block = struct.pack("<HBBHHHHI", PLANAR_ATTRIBUTES, WINDOW_ATTRIBUTES, 0, 64, 64, WINDOW >> 4, 0, FAR_WINDOW)
     block += struct.pack("<HHH", mode.width // 8, mode.width, mode.lines)
     block += bytes((8, mode.height, 4, 4, 1, PLANES, 0, 0, 1))
     return block.ljust(256, b"\0")

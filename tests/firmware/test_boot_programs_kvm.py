@@ -339,3 +339,20 @@ def test_an_event_after_some_time(tmp_path: Path) -> None:
         assert isinstance(stop, stops.CaughtStop) and "0x99" in stop.describe(), stop.describe()
         assert dbg.machine.board.time.now() - began >= 19_000_000
         assert dbg.physical.read(0x5000, 2) == b"\x81\x02", "the clock has no periodic interrupts any more"
+
+
+def test_the_window_of_a_vesa_mode_is_moved_by_a_far_call(tmp_path: Path) -> None:
+    """As programs of VESA 1.2 do it, for whom an int takes too long."""
+    source = """
+        xor ax, ax; mov ds, ax; mov es, ax; mov ss, ax; mov sp, 0x7c00
+        mov ax, 0x4f01; mov cx, 0x101; mov di, 0x8000; int 0x10
+        mov ax, 0x4f02; mov bx, 0x101; int 0x10
+        mov dx, 3; xor bx, bx; .byte 0xff, 0x1e; .word 0x800c  # call far [the mode's WinFuncPtr]
+        mov ax, 0x4f05; mov bx, 0x100; int 0x10
+        cli; hlt
+    """
+    (tmp_path / "vesa.img").write_bytes(assembled(source, tmp_path))
+    with opened(tmp_path / "vesa.img") as dbg:
+        stop = dbg.run(LIMIT)
+        assert isinstance(stop, stops.HaltedStop), stop
+        assert (dbg.regs.dx, dbg.regs.ax) == (3, 0x4F)
