@@ -66,6 +66,8 @@ def template_of(typed: str, name: str = "printf") -> Template:
         raise UsageError(f"{name}: the text has {len(wanted)} conversions, and {len(values)} values follow")
 
     def escape(one: re.Match[str]) -> str:
+        if one[1] not in ESCAPED and one[1][0] not in "01234567\\\"'?":
+            raise UsageError(f"{name}: '{one[0]}' is no character; there are {' '.join(map(chr(92).__add__, ESCAPED))}")
         return chr(int(one[1], 8) & 0xFF) if one[1][0] in "01234567" else ESCAPED.get(one[1], one[1])
 
     return Template(_ESCAPE.sub(escape, match[1]), tuple(values))
@@ -79,6 +81,8 @@ def _converted(one: re.Match[str], following: Iterator[str], evaluate: Evaluate,
     if letter == "s" and (literal := _TEMPLATE.fullmatch(expression)) is not None:
         return f"%{flags}s" % literal[1]
     value = evaluate(expression)
+    if value.type.is_structure:
+        raise UsageError(f"{expression} is a {value.type}, neither a number nor a text")
     size = {"hh": 1, "h": 2, "": 4, "w": 4}.get(length, 8)
     number = value.value & (1 << 8 * size) - 1
     if letter in "di":
@@ -96,7 +100,7 @@ def _converted(one: re.Match[str], following: Iterator[str], evaluate: Evaluate,
         code = value.value & 0xFF
         return printable(f"%{flags}s" % ((chr(code) if code else "") if code < 0x80 else character(code, "")))
     if letter == "s":
-        none = value.type.kind == "pointer" and not value.value and not value.data
+        none = value.type.is_number and not value.value and not value.data
         return printable(f"%{flags}s" % ("(null)" if none else _text(value, read)))
     return f"%{flags}{letter}" % _floating(value)
 

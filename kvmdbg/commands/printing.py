@@ -28,7 +28,7 @@ def formatted(dbg: Interpreter, text: str, form: Format) -> tuple[str, Evaluated
     if form.count is not None or form.unit is not None:
         raise UsageError("print takes a format letter only, as in p/x; x takes counts and sizes")
     style, text = options_of(style_of(dbg), text)
-    found = Evaluated(0, VOID) if _is_void(dbg, text) else dbg.session.evaluate(text)
+    found = Evaluated(0, VOID) if is_void(dbg, text) else dbg.session.evaluate(text)
     return dbg.session.c_variables.printer(style).value(found, form.letter or ""), found
 
 
@@ -41,7 +41,7 @@ def _recorded(dbg: Interpreter, text: str, form: Format) -> tuple[str, Evaluated
     return formatted(dbg, text, form)
 
 
-def _is_void(dbg: Interpreter, text: str) -> bool:
+def is_void(dbg: Interpreter, text: str) -> bool:
     """Whether the text is ``$name`` alone, which nothing has given a value, and nothing has nearly this name."""
     name = text.strip()
     if not re.fullmatch(r"\$[A-Za-z]\w*", name) or not dbg.session.evaluate(f"$_isvoid({name})").value:

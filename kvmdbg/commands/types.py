@@ -7,11 +7,11 @@ from typing import Annotated
 
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import FlagsType, Format, RestType
-from kvmdbg.commands.printing import formatted
+from kvmdbg.commands.printing import formatted, is_void
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Message, Result
 from kvmdbg.errors import KvmdbgError, UsageError
-from kvmdbg.language.ctype import CType
+from kvmdbg.language.ctype import VOID, CType
 from kvmdbg.language.declared import declaration, layout
 from kvmdbg.language.objects import has_table
 from kvmdbg.language.types import MemoryRef
@@ -33,7 +33,7 @@ def _type_of(dbg: Interpreter, text: str) -> tuple[CType, bool]:
             raise UsageError(f"no variable and no type is called {text!r}")
         why = "; ".join(dbg.session.files.missing) or "compile with -g"
         raise UsageError(f"'{text}' is a symbol whose type is not known: {why}, or give a type: (char)*{text}")
-    return dbg.session.type_of(text), False
+    return VOID if is_void(dbg, text) else dbg.session.type_of(text), False
 
 
 def _real_type(dbg: Interpreter, text: str, named: bool) -> str:
@@ -58,13 +58,13 @@ def ptype(dbg: Interpreter, flags: Annotated[str, FlagsType("otmxd", "/o")] = ""
     """Show a type (struct point, unsigned long, a typedef), or the type of an expression, with its members (DWARF).
 
     Names that typedefs give are resolved. /m leaves member functions of C++ out, /t the names that a class gives to
-    types. /o shows the offset and the size of each member, and the holes between them.
+    types. /o shows the offset and the size of each member, and the holes between them, /ox in hexadecimal.
     """
     if not name:
         raise UsageError("ptype needs an expression or a type, as in ptype struct point")
     found, named = _type_of(dbg, name)
     if "o" in flags and found.resolved.is_structure:
-        return Message(layout(found), data={"type": found.name})
+        return Message(layout(found, "x" in flags), data={"type": found.name})
     shown = declaration(found, methods="m" not in flags, typedefs="t" not in flags)
     return Message(
         f"type = {_real_type(dbg, name, named)}{shown}",

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 from kvmdbg.language.abi import OF_LIBRARIES, WORDS, Abi, abi
 from kvmdbg.language.context import Scope
 from kvmdbg.language.ctype import CType, array_of, function_returning, pointer
 from kvmdbg.language.tokens import Tokens
 
+if TYPE_CHECKING:
+    from kvmdbg.language.code import Node
+
 _TAGS = frozenset(["struct", "union", "enum", "class"])
 _QUALIFIERS = frozenset(["const", "volatile"])
+_TYPEOF = frozenset(["typeof", "__typeof", "__typeof__"])
 _NESTED = re.compile(r"(?:::\w+)+")
 """Types that are declared in one with arguments."""
 Maker = Callable[[CType], CType]
@@ -63,7 +68,7 @@ class Declarators(Tokens):
         """Whether a type is next."""
         if self._kind != "word":
             return False
-        if self._is_built_in() or self._token in _TAGS or self._token in _QUALIFIERS:
+        if self._is_built_in() or self._token in _TAGS or self._token in _QUALIFIERS or self._is_typeof():
             return True
         scope = self._scope
         if scope is None:
@@ -77,6 +82,13 @@ class Declarators(Tokens):
         if self._kind != "word" or self._token not in WORDS:
             return False
         return self._token not in OF_LIBRARIES or self._scope is None or not self._is_declared(self._token)
+
+    def _is_typeof(self) -> bool:
+        return (
+            self._token in _TYPEOF
+            and self.text[self.end_of_token() :].lstrip()[:1] == "("
+            and not self._is_declared(self._token)
+        )
 
     def _is_declared(self, name: str) -> bool:
         return self._scope is not None and (
@@ -106,10 +118,28 @@ class Declarators(Tokens):
         column = self._start
         base = self._base_type(why, column)
         type = self._derived()(base)
-        if whole and not type.size:
-            if type.kind == "array":
-                raise self.fail(f"how many elements has the array? As in {type.name.replace('[]', '[4]')}", column)
-            raise self.fail("void has no value; a pointer to it is void*", column)
+        if whole:
+            self._check_size(type, column)
+        return type
+
+    def _check_size(self, type: CType, column: int) -> None:
+        """That values have the type."""
+        if type.size:
+            return
+        if type.kind == "array":
+            raise self.fail(f"how many elements has the array? As in {type.name.replace('[]', '[4]')}", column)
+        raise self.fail("void has no value; a pointer to it is void*", column)
+
+    def _comma(self) -> Node:
+        """An expression that is next."""
+        raise NotImplementedError
+
+    def _type_of_value(self) -> CType:
+        """``typeof (TYPE or EXPRESSION)``; the word is next."""
+        self._take()
+        self._take()
+        type = self._type("of typeof", whole=False) if self._is_type() else self._comma().type
+        self._expect(")", "of typeof")
         return type
 
     def _base_type(self, why: str, column: int) -> CType:
@@ -119,6 +149,8 @@ class Declarators(Tokens):
         if templated is not None:
             self._skip_to(templated[1])
             return _qualified(templated[0], [*qualifiers, *self._qualifiers()])
+        if self._kind == "word" and self._is_typeof():
+            return _qualified(self._type_of_value(), [*qualifiers, *self._qualifiers()])
         if self._kind == "word" and not self._is_built_in() and self._is_type():
             words.append(self._take())
             if words[0] in _TAGS and (templated := self._with_arguments()) is not None:

@@ -175,12 +175,24 @@ def _around(type: CType, core: CType, text: str, what: str) -> str:
     return text + rest
 
 
-def layout(type: CType) -> str:
+def layout(type: CType, hexadecimal: bool = False) -> str:
     """The same with the offset and the size of each member, and the holes between them."""
     full = type.resolved
     lines = _lines(full, 0, 0, "")
+    if hexadecimal:
+        lines = [_NUMBERS_BESIDE.sub(_in_hexadecimal, line) for line in lines]
     lines[0] = f"/* offset      |    size */  type = {lines[0]}"
     return "\n".join(lines)
+
+
+_NUMBERS_BESIDE = re.compile(r"^/\*(?: +(\d+)(?:: *(\d+) +|     ) \| | {15})( +\d+) \*/")
+"""What stands beside a member: its offset, its bit, its size. Of a union the size alone."""
+
+
+def _in_hexadecimal(beside: re.Match[str]) -> str:
+    offset, bit, size = beside.groups()
+    place = f"{int(offset):#06x}{f': {int(bit):#x}' if bit else '     '}" if offset else ""
+    return f"/* {place:<11} {'|' if offset else ' '}  {int(size):#06x} */"
 
 
 def _lines(full: CType, start: int, depth: int, what: str, element_of: bool = False) -> list[str]:

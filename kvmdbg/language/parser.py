@@ -187,8 +187,10 @@ class Parser(Classes):
             self._colon = outer
             if type.kind == "void":
                 return operators.Discarded(column=column, type=type, operand=self._unary())
-            if not type.size:
-                raise self.fail("void has no value; a pointer to it is void*", column + 1)
+            if type.kind == "array" and type.count is None and not self._is("{"):
+                operand = self._unary()
+                return self._cast(self._filled(type, operand.type, column), operand, column)
+            self._check_size(type, column + 1)
             if self._is("{") and not type.is_number:
                 brace = self._start
                 self._take()
@@ -200,6 +202,13 @@ class Parser(Classes):
         self._expect(")", f"for the '(' at column {column + 1}")
         self._colon = outer
         return node
+
+    def _filled(self, array: CType, value: CType, column: int) -> CType:
+        """The array of as many elements as the bytes of a value make."""
+        element = array.target
+        if element is None or not element.size or not value.size or value.size % element.size:
+            raise self.fail(f"the {value.size} bytes of a {value} are no {array}", column)
+        return array_of(element, value.size // element.size)
 
     def _cast(self, type: CType, operand: Node, column: int) -> Node:
         if type.kind == "function":

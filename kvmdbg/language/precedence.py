@@ -463,7 +463,10 @@ class Operators(Declarators):
             outer, self._colon = self._colon, True
             self._take()
             if self._is_type():
-                type = self._type("of sizeof")
+                start = self._start
+                type = self._type("of sizeof", whole=False)
+                if type.kind == "array":
+                    self._check_size(type, start)
                 type = type.target if type.reference and type.target is not None else type
             else:
                 operand = self._comma()
@@ -475,6 +478,7 @@ class Operators(Declarators):
             type = operand.type
         if type.by_mode:
             return code.SizeOf(column=column, type=self.abi.int, operand=operand)
+        size = 1 if type.kind in ("void", "function") else type.size
         if operand is not None:
-            return code.SizeOfValue(column=column, type=self.abi.int, value=type.size, operand=operand)
-        return code.Number(column=column, type=self.abi.int, value=type.size)  # gdb: an int
+            return code.SizeOfValue(column=column, type=self.abi.int, value=size, operand=operand)
+        return code.Number(column=column, type=self.abi.int, value=size)  # gdb: an int

@@ -28,6 +28,16 @@ SESSIONS = {
     "lists": """break fact|run|list sink|list all|list task|list 'sink'|list fact|list +3|list -3|list +|list *fact
         list +2|list -2|list 20,25|list +4|list 20,25|list -|list +1|list ,30|list -2|set listsize unlimited|list 3
         set listsize 4|list 20|list +|set listsize 10""",
+    "arrays of a value's bytes": """break fact|run|p/x (short [])0x12345678|p (char [])all[0].total|whatis (short [])n
+        p sizeof((short [])n)|p ((char [])65)[0]|p (short [][2])0x12345678|p/x (short [3])n|p (int [])1.5
+        p/x (int [])$rsp""",
+    "types of expressions": """break fact|run|p sizeof(void)|whatis sizeof(void)|p sizeof(last(1))|p sizeof(int (int))
+        p sizeof(int)|whatis typeof(n)|ptype typeof(all[0])|whatis typeof(int)|p (typeof(n))65|whatis __typeof__(n + 1l)
+        whatis __typeof(all)|whatis $nosuch|ptype $nosuch""",
+    "offsets in hexadecimal": """ptype/ox struct task|ptype/xo struct pair|ptype/o struct task|ptype/od struct task
+        ptype/x struct task|ptype/ox int|ptype/ox all[0]""",
+    "texts that are none": r"""printf "%d\n", all[0]|printf "%s\n", all[0]|printf "%c\n", all[0]|printf "%x\n", all
+        printf "%s\n", 0|printf "%5s.\n", 0|printf "\x41\n"|printf "\q"|printf "\\\"\t\n"|printf "%d\n", n""",
 }
 NO_ERRORS = ("numbers of breakpoints", "places that are none")
 """gdb tells of numbers and places that there are not, and calls that no error."""
