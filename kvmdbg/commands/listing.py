@@ -12,7 +12,7 @@ from kvmdbg.commands.places import Place
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Disassembly, Fields, Group, Message, Result
 from kvmdbg.commands.views import code_lines, segment_offset, source_text
-from kvmdbg.core.locations import NUMBER, Found
+from kvmdbg.core.locations import MAIN_FUNCTIONS, NUMBER, Found
 from kvmdbg.errors import UsageError
 from kvmdbg.numbers import counted
 
@@ -51,7 +51,7 @@ def list_(dbg: Interpreter, what: ListArg = "") -> Result:
 
     `list 5,8` shows these lines, `list 5,` ten from there on, `list ,20` ten up to there. The next list, or an empty
     line, goes on after what was shown, `list -` before it, and `list .` is where the selected frame is. Where no source
-    is known, instructions are shown.
+    is known, the main function is shown (main, kmain or kernel_main), or else instructions.
     """
     known = examined(dbg)
     if what == "-" and known.source is not None:
@@ -71,10 +71,11 @@ def list_(dbg: Interpreter, what: ListArg = "") -> Result:
         return _range(dbg, *parts)
     if what in ("", "+", "-"):
         here = dbg.session.frame.place
-        found = dbg.session.source.at(here)
-        if found is None or not dbg.source_lines(found.file) or known.code is not None:
+        line = dbg.session.source.at(here)
+        place = (line.file, line.line) if line is not None else dbg.session.locations.line_of(*MAIN_FUNCTIONS)
+        if place is None or not dbg.source_lines(place[0]) or known.code is not None:
             return _instructions(dbg, known.code if known.code is not None else here)
-        return _listed(dbg, found.file, found.line - dbg.settings["listsize"] // 2)
+        return _listed(dbg, place[0], place[1] - dbg.settings["listsize"] // 2)
     return _around(dbg, what)
 
 

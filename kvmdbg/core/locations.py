@@ -116,13 +116,19 @@ class Locations:
             found = self._source.at(frame.place)
             if found is not None:
                 return found.file, found.line
-        for name in (*MAIN_FUNCTIONS, "_start"):
+        if (main := self.line_of(*MAIN_FUNCTIONS, "_start")) is not None:
+            return main
+        first = next(iter(self._source.lines()), None)
+        return (first.file, first.line) if first is not None else None
+
+    def line_of(self, *names: str) -> tuple[str, int] | None:
+        """File and line of the first of these symbols that has source."""
+        for name in names:
             symbol = self._files.symbols.lookup(name)
             found = self._source.at(symbol.address) if symbol is not None else None
             if found is not None:
                 return found.file, found.line
-        first = next(iter(self._source.lines()), None)
-        return (first.file, first.line) if first is not None else None
+        return None
 
     # --- places ------------------------------------------------------------------------------------
 

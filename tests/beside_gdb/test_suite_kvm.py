@@ -10,7 +10,7 @@ import pytest
 import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.errors import KvmdbgError
-from tests.beside_gdb.sessions import PROGRAM, build, differences, of_gdb, of_kvmdbg
+from tests.beside_gdb.sessions import PROGRAM, build, compared, differences, of_gdb, of_kvmdbg
 from tests.beside_gdb.test_sessions_kvm import lines_of
 from tests.e2e.debuggers import GDBS, TIME_SCALE
 
@@ -73,3 +73,17 @@ def test_displays_that_there_are_go_beside_one_that_is_not_there(program: Path) 
             with pytest.raises(KvmdbgError, match="there is no display"):
                 list(interpreter.execute(line))
             assert ",".join(number + on for number, on in re.findall(r"^(\d) +([yn])", shown(), re.MULTILINE)) == left
+
+
+def test_the_first_list_shows_main(tmp_path: Path) -> None:
+    """As in gdb before the program runs, and on code without source; what follows goes on behind it."""
+    program = build(tmp_path, "-O0", PROGRAM.with_name("main.c"))
+    first = next(
+        at for at, row in enumerate(PROGRAM.with_name("main.c").read_text().splitlines(), 1) if " main(" in row
+    )
+    with kvmdbg.open(program, memory="16M") as session:
+        interpreter = Interpreter(session)
+        assert session.source.at(session.vcpu.pc) is None
+        shown = [compared("list", "\n".join(one.plain(200) for one in interpreter.execute("list"))) for _ in range(2)]
+    assert str(first) in (shown[0] or "").split()
+    assert int((shown[1] or "").split()[0]) == int((shown[0] or "").split()[-1]) + 1
