@@ -27,7 +27,11 @@ FONTS = {1: 14, 2: 8, 4: 16}
 
 @service(0x10, 0x0B, "bh bl")
 def set_border_or_palette(call: Call) -> None:
-    """Set border colour or CGA palette."""
+    """Set border and background colour or CGA palette.
+
+    IBM's BIOS leaves the background alone in text modes. Those of QEMU, Bochs and VirtualBox do not, and boot sectors
+    that want a coloured screen are written on these.
+    """
     vga = call.bios.device(Vga)
     if vga is None:
         return
@@ -35,11 +39,9 @@ def set_border_or_palette(call: Call) -> None:
     if call.bh == 0:
         call.set_byte(0x466, old & 0xE0 | call.bl & 0x1F)
         colour = call.bl & 7 | (call.bl & 8) << 1
-        vga.attribute[OVERSCAN] = colour
-        if call.byte(bda.MODE) in CGA:
-            vga.attribute[0] = colour
-            for n in range(1, 4):
-                vga.attribute[n] = vga.attribute[n] & ~BRIGHT | call.bl & BRIGHT
+        vga.attribute[OVERSCAN] = vga.attribute[0] = colour
+        for n in range(1, 4):
+            vga.attribute[n] = vga.attribute[n] & ~BRIGHT | call.bl & BRIGHT
     elif call.bh == 1:
         call.set_byte(0x466, old & 0xDF | (call.bl & 1) << 5)
         if call.byte(bda.MODE) not in CGA:

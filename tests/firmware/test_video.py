@@ -220,6 +220,17 @@ def test_the_cga_colours(pc: Pc) -> None:
     assert registers[:4] == bytes((0, 0x12, 0x14, 0x16))
 
 
+@pytest.mark.parametrize("mode", [3, 0x0D, 0x12])
+def test_the_background_of_modes_of_16_colours(pc: Pc, mode: int) -> None:
+    pc.call(0x10, ax=mode)
+    registers = vga(pc).attribute
+    before = bytes(registers[4:16])
+    pc.call(0x10, ax=0x0B00, bx=0x000C)
+    assert (registers[0], registers[0x11], registers[4:16]) == (0x14, 0x14, before)
+    pc.call(0x10, ax=0x0B00, bx=0x0011)
+    assert registers[:4] == bytes((1, 0x11, 0x12, 0x13))
+
+
 def test_a_mode_that_is_not_there_is_told_once(pc: Pc) -> None:
     for _ in range(2):
         pc.call(0x10, ax=0x006B)
