@@ -15,7 +15,7 @@ from kvmdbg.kvm.saved_regs import RIP
 from kvmdbg.machine import kick
 from kvmdbg.machine.cpu import Cpu
 from kvmdbg.machine.snapshot import resume_flag_of_fault
-from kvmdbg.x86.registers import BY_INSTRUCTION, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
+from kvmdbg.x86.registers import BY_INSTRUCTION, DR6_HITS, EFLAGS_RF, EFLAGS_TF, NO_FAULTS
 
 GuestDebug = tuple[int, tuple[int, ...]]
 """What ``Cpu.set_guest_debug`` takes."""
@@ -249,12 +249,15 @@ class DebuggedVcpu(VcpuThread):
             self.untold_event = False
 
     def deliver(self, vector: int, length: int, *, dr6: int = 0) -> stops.Stop | None:
-        """Hand an exception of the guest's own to the guest, its ip moved on by ``length``; ``dr6`` is set in DR6."""
+        """Hand an exception of the guest's own to the guest, its ip moved on by ``length``.
+
+        ``dr6`` is set in DR6, where the hits of debug registers are cleared with it, as KVM does.
+        """
         self.deliveries += 1
         self.untold_event = vector in BY_INSTRUCTION
         if dr6:
             debugregs = self.vcpu.get_debugregs()
-            debugregs.dr6 |= dr6
+            debugregs.dr6 = debugregs.dr6 & ~DR6_HITS | dr6
             self.vcpu.set_debugregs(debugregs)
         if length:
             self.set_general("rip", self.vcpu.regs.rip + length)

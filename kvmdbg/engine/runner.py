@@ -28,6 +28,7 @@ from kvmdbg.kvm import abi, exits
 from kvmdbg.machine.cpu import Cpu
 from kvmdbg.machine.memory import PAGE
 from kvmdbg.record import replace
+from kvmdbg.x86.registers import DR6_BS
 
 if TYPE_CHECKING:
     from kvmdbg.engine.guest import Guest
@@ -322,6 +323,9 @@ class Runner(Answering, TrapExits, LastExits):
         """
         self.look_at_tables()
         pages = self.guest.holding.guarded_stacks(self)
+        if self.retreat.marked and self.vcpu.get_debugregs().dr6 & DR6_BS:
+            # the guest steps itself: sgdt and fxsave into a guarded page would be tried for ever, with a #DB each time
+            pages |= self.guest.machine.memory.guards.keys()
         if pages and self.retreat.marked:
             raise GuardSpoilt(pages, done=True)
         if pages:

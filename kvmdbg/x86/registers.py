@@ -23,7 +23,7 @@ NO_FAULTS = frozenset((1, 2, 3, 4, 8, 18))
 """Exceptions that are traps (here #DB, too) or aborts (SDM volume 3A, table 6-1)."""
 BY_INSTRUCTION = frozenset((3, 4))
 """#BP and #OF, which INT3 and INTO are for."""
-DR6_BS = 1 << 14
+DR6_HITS, DR6_BS = 0xF, 1 << 14
 """EFLAGS.TF was the reason of a #DB."""
 DR7_ENABLED = 0xFF
 """The bits of DR7 that switch breakpoints on."""
