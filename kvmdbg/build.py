@@ -60,7 +60,12 @@ def _link(compile: list[str], folder: Path, bits: int, address: int) -> tuple[Pa
     machine = "elf_x86_64" if bits == 64 else "elf_i386"
     _run(["ld", "-m", machine, "--no-warn-rwx-segments", "-T", script.name, compiled.name, "-o", elf.name], folder)
     whole = ["-j", ".all", "--set-section-flags", ".all=alloc,load,contents"]  # .bss too
-    _run(["objcopy", "-O", "binary", *whole, elf.name, flat.name], folder)
+    try:
+        _run(["objcopy", "-O", "binary", *whole, elf.name, flat.name], folder)
+    except LoadError as error:
+        if "has no sections" in str(error):
+            raise LoadError("this source makes no code") from None
+        raise
     return flat, elf
 
 

@@ -96,6 +96,8 @@ class Guests:
 
         if sum(one is not None for one in (path, asm, c)) != 1:
             raise UsageError("a guest is made of one thing: a path, asm= or c=")
+        if path is None and not isinstance(asm if c is None else c, str):
+            raise UsageError(f"asm= and c= are text, not {asm if c is None else c!r}")
         if path is None:
             self._made += 1
             folder = self._folder / f"guest{self._made}"
@@ -114,6 +116,10 @@ class Guests:
 
     def exits(self, session: Session) -> list[Exit]:
         """Its last exits, oldest first."""
+        from kvmdbg.errors import UsageError
+
+        if session not in self.sessions:
+            raise UsageError(f"{session!r} is no guest of this test's kvm_guest")
         return list(self._exits[id(session)])
 
     def report(self, session: Session) -> str:

@@ -105,6 +105,9 @@ def test_c_in_each_mode(pytester: pytest.Pytester, mode: str) -> None:
         ("asm='hlt', mode='unreal'", "*UsageError: there is no mode 'unreal': the modes are real, prot, long"),
         ("asm='hlt', c='int a;'", "*UsageError: a guest is made of one thing: a path, asm= or c="),
         ("'nowhere.bin'", "*LoadError: *nowhere.bin*"),
+        ("asm=''", "*LoadError: this source makes no code"),
+        ("asm=5", "*UsageError: asm= and c= are text, not 5"),
+        ("asm='hlt').close() or kvm_guest.exits(None", "*UsageError: None is no guest of this test's kvm_guest"),
     ],
 )
 def test_mistakes_are_one_sentence_at_the_tests_line(pytester: pytest.Pytester, call: str, says: str) -> None:

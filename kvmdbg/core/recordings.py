@@ -77,7 +77,10 @@ class Recordings:
         """
         from kvmdbg.core.recording import Observer
         from kvmdbg.core.replaying import Replaying
+        from kvmdbg.timeline.log import Log
 
+        if not isinstance(log, Log):
+            raise UsageError(f"what is replayed is a recording, as `with dbg.record() as log` gives it, not {log!r}")
         self._require_recordable()
         control = self._control
         outside = control.guest.door.outside
