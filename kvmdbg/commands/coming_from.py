@@ -53,7 +53,10 @@ GDB = (
     Row("enable once 1", setup=("break divide",)),
     Row("enable count 2 1", setup=("break divide",)),
     Row("enable delete 1", setup=("break divide",)),
-    Row("watch *(long*)$rsp", note="any number, any length"),
+    Row(
+        "watch *(long*)$rsp",
+        note="any number, any length; a write of the same value stops, too, unless `if $old != $new`",
+    ),
     Row("rwatch *(long*)$rsp"),
     Row("run"),
     Row("start", note="to main, or to kmain or kernel_main where nothing is called main"),

@@ -61,3 +61,20 @@ def without_scopes(name: str) -> str:
         if not depth and name.startswith("::", at):
             start = at + 2
     return name[start:]
+
+
+def left_out(die: Any) -> list[Any]:
+    """The variables at one address that a copy of a function, or a block of one, has from its origin alone."""
+    if "DW_AT_abstract_origin" not in die.attributes:
+        return []
+    statics = [
+        one
+        for one in die.get_DIE_from_attribute("DW_AT_abstract_origin").iter_children()
+        if one.tag == "DW_TAG_variable" and "DW_AT_location" in one.attributes
+    ]
+    own = {
+        one.get_DIE_from_attribute("DW_AT_abstract_origin").offset
+        for one in (die.iter_children() if statics else ())
+        if "DW_AT_abstract_origin" in one.attributes
+    }
+    return [one for one in statics if one.offset not in own]

@@ -10,19 +10,20 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
-from kvmdbg.debuginfo.attribute_values import SCOPED, SCOPES, implicit_value, scope_of, without_scopes
+from kvmdbg.debuginfo.attribute_values import SCOPED, SCOPES, implicit_value, left_out, scope_of, without_scopes
 from kvmdbg.debuginfo.dwarf import Dwarf, Unit, base_of, damage, extent, text
 from kvmdbg.debuginfo.scoped_names import Names
 from kvmdbg.debuginfo.type_reader import TypeReader
 from kvmdbg.language.ctype import CType
-from kvmdbg.record import record
+from kvmdbg.record import record, replace
 
 
 @record
 class Variable:
     """A parameter or a variable: ``location`` is a DWARF expression, or (start, end, expression) by address.
 
-    ``owner`` is where the function that it is in, or the inlined copy of one, stands in .debug_info.
+    ``owner`` is where the function that it is in, or the inlined copy of one, stands in .debug_info; ``depth`` how many
+    blocks are around it there.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Variable:
     is_parameter: bool
     line: int
     owner: int = 0
+    depth: int = 0
 
     @property
     def is_static(self) -> bool:
@@ -415,15 +417,15 @@ class _Reader(TypeReader):
         name = text(origin, "DW_AT_name")
         return Function(name, start, end, frame_base, tuple(variables), unit.cu_offset, die.offset)
 
-    def _block(self, unit: Any, die: Any, base: int, extent: Any, found: list[Any], owner: int) -> None:
-        for child in die.iter_children():
+    def _block(self, unit: Any, die: Any, base: int, extent: Any, found: list[Any], owner: int, depth: int = 0) -> None:
+        for child in (*die.iter_children(), *left_out(die)):
             if child.tag in ("DW_TAG_variable", "DW_TAG_formal_parameter"):
                 one = self._variable(unit, child, base, owner)
                 if one is not None and one.name:
-                    found.append((one, extent))
+                    found.append((replace(one, depth=depth), extent))
             elif child.tag in ("DW_TAG_lexical_block", "DW_TAG_inlined_subroutine"):
                 inner = owner if child.tag == "DW_TAG_lexical_block" else child.offset
-                self._block(unit, child, base, self._extent(child, base) or extent, found, inner)
+                self._block(unit, child, base, self._extent(child, base) or extent, found, inner, depth + 1)
 
     def _variable(self, unit: Any, die: Any, base: int, owner: int = 0) -> Variable | None:
         origin = die

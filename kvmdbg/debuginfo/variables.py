@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from operator import itemgetter
+from operator import attrgetter
 
 from kvmdbg.debuginfo.attribute_values import without_scopes
 from kvmdbg.debuginfo.backtrace import NAMES_32, NAMES_64, Frame, StoppedCpu, call_frame_address, physical_frames
@@ -201,11 +201,11 @@ class Variables:
         at = self.here - base
         owner = self._owner(function, at)
         found = [
-            (sum(end - start for start, end in extent), self._counted(one))
+            self._counted(one)
             for one, extent in function.variables
             if one.owner == owner and any(start <= at < end for start, end in extent)
         ]
-        return [one for _, one in sorted(found, key=itemgetter(0))]
+        return sorted(found, key=attrgetter("depth"), reverse=True)
 
     def _owner(self, function: Function, at: int) -> int:
         """Where the function of the frame stands in .debug_info: an inlined one, if its code is one's."""

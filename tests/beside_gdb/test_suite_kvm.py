@@ -87,3 +87,16 @@ def test_the_first_list_shows_main(tmp_path: Path) -> None:
         shown = [compared("list", "\n".join(one.plain(200) for one in interpreter.execute("list"))) for _ in range(2)]
     assert str(first) in (shown[0] or "").split()
     assert int((shown[1] or "").split()[0]) == int((shown[0] or "").split()[-1]) + 1
+
+
+@pytest.mark.parametrize("optimize", ["-O0", "-O2"])
+def test_an_inner_block_hides_outer_ones(tmp_path: Path, optimize: str) -> None:
+    """As in gdb, also where the function was inlined: `p same` is the inner one, and static variables are locals."""
+    program = build(tmp_path, optimize, PROGRAM.with_name("blocks.c"))
+    lines = lines_of("break blocks.c:17|run|bt|p same|p kept|p between|c|bt|p kept")
+    theirs = of_gdb(GDBS["distribution"], program, lines)
+    with kvmdbg.open(program, memory="16M") as session:
+        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+        shown = [one.name for one in session.c_variables.visible(parameters=False)]
+    assert [one for one in differences(theirs, ours) if ": variables: " not in one] == []  # there are two of one name
+    assert shown == ["same", "between", "kept", "same"]
