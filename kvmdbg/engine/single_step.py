@@ -187,7 +187,7 @@ class SingleStep:
                 self.flags.correct_frame(before)
                 image = 0
             self._give_trap_flag(own, image, traps=not self.traps.forgotten(before))
-        elif own and self._unmoved(before):
+        elif own and vcpu.regs.rip == int.from_bytes(before[RIP : RIP + 8], "little"):
             runner.set_general("rflags", vcpu.regs.rflags | EFLAGS_TF)
         return stop
 
