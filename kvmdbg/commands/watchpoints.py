@@ -108,7 +108,8 @@ def watch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition:
 
     ADDRESS is a place (*(u16*)0x5000, a symbol, with the size of its own) or a bare address; `,LENGTH` gives a
     length in bytes. There is no limit to their number or length. One on a local variable ends when its function
-    returns, and the guest stops there; -l before it (-location) keeps the place watched.
+    returns, and the guest stops there; -l before it (-location) keeps the place watched. Writes of the value that is
+    there already stop, too (gdb passes them): `if $old != $new` leaves them out.
     """
     return _watch(dbg, "write", what, length, condition)
 
