@@ -14,7 +14,7 @@ IGNORED = frozenset(
     ada agent annotate architecture args auto-connect-native-target auto-load auto-solib-add backtrace
     basenames-may-differ breakpoint can-use-hw-watchpoints case-sensitive charset check circular-trace-buffer code-cache
     coerce-float-to-double compile-args compile-gcc complaints cp-abi cwd data-directory dcache debug
-    debug-file-directory debuginfod default-collect demangle-style detach-on-fork directories disable-randomization
+    debug-file-directory debuginfod default-collect demangle-style detach-on-fork disable-randomization
     disassemble-next-line disassembler-options disconnected-dprintf disconnected-tracing displaced-stepping
     dprintf-channel dprintf-function dprintf-style dump-excluded-mappings editing endian environment exec-direction
     exec-done-display exec-file-mismatch exec-wrapper extended-prompt extension-language filename-display

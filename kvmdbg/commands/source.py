@@ -84,8 +84,17 @@ def directory(dbg: Interpreter, folder: FolderArg = None) -> Result:
     folders = dbg.session.source.folders
     if folder is None:
         folders.clear()
-        return Message("Sources are looked for where they were compiled, and beside the guest.")
+        return show_directories(dbg)
     if not os.path.isdir(folder):
         raise UsageError(f"{folder} is no folder")
     folders.insert(0, os.path.abspath(folder))
+    return show_directories(dbg)
+
+
+@command("show directories", group="files", example="show directories", py="dbg.source.folders")
+def show_directories(dbg: Interpreter) -> Result:
+    """Show where source files are looked for."""
+    folders = dbg.session.source.folders
+    if not folders:
+        return Message("Sources are looked for where they were compiled, and beside the guest.", data={"folders": []})
     return Message(f"Sources are looked for in {', '.join(folders)}, too.", data={"folders": list(folders)})

@@ -117,7 +117,8 @@ def _types(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:
             target = info.reader.type_of(die.get_DIE_from_attribute("DW_AT_type")) if _has_type(die) else None
             yield Definition(name, f"typedef {target.declaring(name) if target else f'void {name}'};", file, line)
         elif die.tag == "DW_TAG_base_type":
-            yield Definition(name, info.reader.type_of(die).name, unit.path, 0)
+            shown = info.reader.type_of(die).name
+            yield Definition(shown, shown, unit.path, 0)
         else:
             plain = re.sub("^(struct|class|union|enum) ", "", name)
             shown = plain if info.reader.language(die) == "c++" else name

@@ -263,3 +263,9 @@ def test_finish_shows_what_was_returned(kvm_guest: Guests, mode: str) -> None:
         "nothing": [],
     }
     assert [one.plain(100) for one in interpreter.execute("print $1 + 1")] == ["$5 = -4999999999"]
+
+
+def test_the_folders_of_sources_are_shown(dbg: Session, tmp_path: Path) -> None:
+    assert typed(dbg, "show directories") == "Sources are looked for where they were compiled, and beside the guest."
+    said = typed(dbg, f"directory {tmp_path}")
+    assert typed(dbg, "show directories") == said == f"Sources are looked for in {tmp_path}, too."

@@ -103,3 +103,12 @@ def test_of_static_functions_of_one_name_that_of_the_frames_file_is_meant(debug:
     assert dbg.typed("info address init").endswith(f"{addresses['same_name_a.c']}.")
     assert dbg.typed("output init").split()[-2:] == [addresses["same_name_a.c"], "<init>"]
     assert dbg.typed("up", "output init(1)").endswith("3")
+
+
+def test_types_of_the_language_are_in_the_order_of_what_they_are_called(debug: Open) -> None:
+    said = debug("integers.c").typed("info types .")
+    rows = re.findall(r"^\t(\w.*)$", said, re.MULTILINE)
+    assert {"signed char", "unsigned char", "unsigned int", "unsigned long long"} < set(rows)
+    assert rows == sorted(rows)
+    unsigned = re.findall(r"^\t(\w.*)$", debug("integers.c").typed("info types ^unsigned"), re.MULTILINE)
+    assert unsigned == [one for one in rows if one.startswith("unsigned")]
