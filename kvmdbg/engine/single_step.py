@@ -388,7 +388,7 @@ class SingleStep:
         """Run until an event that was just handed to the guest is delivered."""
         runner = self.runner
         if runner.step_trap is not None:
-            return self._to_handler()
+            return self._to_handler(framed=before)
         runner.debug_for_stepping()
         return self._stepped(runner.vcpu.copy_of_regs(), False)
 

@@ -230,6 +230,7 @@ interrupt:
         "lfence; nop; mfence; pushf; pop ax",
         "lfence; int 0x20",
         "lfence; lfence; inc dx; lfence",
+        "int1; nop",
         "mov eax, 3; mov dr6, eax; nop; mov eax, dr6",
         "sgdt [si]; sidt [si]; smsw ax; smsw [si]; invlpg [si]; clflush [si]",
         "cmpxchg8b [si]; fxsave [si]; fxrstor [si]; nop word ptr [si]; prefetchw [si]",
