@@ -212,7 +212,12 @@ class Ata:
             channel, at = self._master(port)
             return channel.master.read(at, size) if self._has_master() else (1 << size * 8) - 1
         channel, at = self._places[port]
-        return channel.read(at, size) & (1 << size * 8) - 1
+        if at == DATA or size == 1:
+            return channel.read(at, size)
+        value = 0
+        for n in range(size):  # all but the data register are a byte wide
+            value |= (self.read(port + n, 1) if port + n in self._places else 0xFF) << 8 * n
+        return value
 
     def write(self, port: int, size: int, value: int) -> None:
         if port >= BUS_MASTER:
@@ -221,7 +226,12 @@ class Ata:
                 channel.master.write(channel.registers, at, size, value)
             return
         channel, at = self._places[port]
-        channel.write(at, size, value)
+        if at == DATA or size == 1:
+            channel.write(at, size, value)
+            return
+        for n in range(size):
+            if port + n in self._places:
+                self.write(port + n, 1, value >> 8 * n & 0xFF)
 
     def read_string(self, port: int, size: int, count: int) -> bytes:
         """What ``count`` reads of a port give."""

@@ -228,7 +228,10 @@ class Cmos:
     # --- ports -------------------------------------------------------------------------------------
 
     def read(self, offset: int, size: int) -> int:
-        return 0xFF if offset == 0 else self._register(self.index)
+        value = 0
+        for n in range(size):
+            value |= (self._register(self.index) if offset + n == 1 else 0xFF) << 8 * n
+        return value
 
     def _register(self, index: int) -> int:
         if index == STATUS_C:
@@ -240,11 +243,17 @@ class Cmos:
         return self._fields()[index] if runs else self.data[index]
 
     def write(self, offset: int, size: int, value: int) -> None:
-        value &= 0xFF
+        """A word at the first port is an index and its data."""
+        for n in range(size):
+            self._write(offset + n, value >> 8 * n & 0xFF)
+
+    def _write(self, offset: int, value: int) -> None:
         if offset == 0:
             self.index = value & 0x7F
-            return
-        index = self.index
+        elif offset == 1:
+            self._set_register(self.index, value)
+
+    def _set_register(self, index: int, value: int) -> None:
         if index in (STATUS_C, STATUS_D):
             return
         self._look()

@@ -274,3 +274,15 @@ def test_a_pc_has_it_with_disks_or_firmware(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     assert has_it(machine.board)
     machine.board.disks.close()
+
+
+def test_words_at_registers_of_a_byte(ide: Machine) -> None:
+    """They are two accesses each: the address of a sector by words, as small loaders set it."""
+    ide.bus.write_port(LOW, 2, 0x0107)
+    ide.bus.write_port(HIGH, 2, 0xE000)
+    ide.bus.write_port(SECTORS, 1, 1)
+    assert [ide.at(port) for port in (SECTORS, LOW, MIDDLE, HIGH, DEVICE)] == [1, 0x07, 0x01, 0, 0xE0]
+    assert ide.bus.read_port(LOW, 2) == 0x0107
+    assert ide.bus.read_port(COMMAND, 2) == 0xFF00 | READY
+    ide.out((COMMAND, 0x20))
+    assert ide.bus.read_port(DATA, 4) == 0x107

@@ -162,3 +162,11 @@ def test_drives(tmp_path: Path) -> None:
     assert bytes(register(cmos, at) for at in range(0x1B, 0x2D)) == table * 2
     none = Cmos(Board(lambda data: None), Cmos.options)
     assert [register(none, at) for at in (0x10, 0x12, 0x14, 0x19)] == [0, 0, 0x06, 0]
+
+
+def test_a_word_at_the_first_port_is_an_index_and_its_data() -> None:
+    """As with any two ports of a byte each; `out 0x70, ax` is a boot sector's usual way to set one."""
+    cmos = Cmos(Board(lambda data: None), Cmos.options)
+    cmos.write(0, 2, 0x5A30)
+    assert register(cmos, 0x30) == 0x5A
+    assert (cmos.read(0, 2), cmos.read(1, 2)) == (0x5AFF, 0xFF5A)
