@@ -138,7 +138,8 @@ class ExitLoop(DebuggedVcpu):
         """The stop for an instruction that KVM has tried again and again."""
         space = self.guest.space
         text, _ = space.instruction_text(self, space.code_at(self, self.pc, 15))
-        message = f"the guest does not get on: this KVM neither runs nor leaves the instruction {text}"
+        tried = f"the guest does not get on: this KVM neither runs nor leaves the instruction {text}"
+        message = f"{tried}; {stops.WHO_MAY}"
         return self.stop(stops.ErrorStop, message=message)
 
     @abstractmethod

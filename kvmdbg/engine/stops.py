@@ -267,6 +267,10 @@ class ShutdownStop(FatalStop):
         return f"shutdown (triple fault) at {self.pc:#x}{self._because()}"
 
 
+WHO_MAY = "a KVM on hardware virtualization (kvm_intel, kvm_amd) may, and so may --engine soft"
+"""Run an instruction that this KVM cannot."""
+
+
 @record
 class EmulationFailureStop(FatalStop):
     """KVM could not run the instruction at ``pc``: its ``instruction`` bytes and ``text`` as disassembled."""
@@ -279,8 +283,7 @@ class EmulationFailureStop(FatalStop):
         if not self.instruction:
             return f"this KVM cannot go on at {self.pc:#x}: {self.text}"
         return (
-            f"this KVM cannot run the instruction at {self.pc:#x}: {self.text} ({self.instruction.hex(' ')}); "
-            "a KVM on hardware virtualization (kvm_intel, kvm_amd) may, and so may --engine soft"
+            f"this KVM cannot run the instruction at {self.pc:#x}: {self.text} ({self.instruction.hex(' ')}); {WHO_MAY}"
         )
 
     def fields(self) -> dict[str, Any]:

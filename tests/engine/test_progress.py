@@ -61,7 +61,10 @@ def test_an_instruction_that_is_neither_run_nor_left_is_told() -> None:
         stop = dbg.run(timeout=10)
         assert isinstance(stop, stops.ErrorStop), stop.describe()
         assert stop.pc == START
-        assert stop.message == "the guest does not get on: this KVM neither runs nor leaves the instruction wait"
+        assert stop.message == (
+            "the guest does not get on: this KVM neither runs nor leaves the instruction wait; "
+            "a KVM on hardware virtualization (kvm_intel, kvm_amd) may, and so may --engine soft"
+        )
     assert (stuck.entries, stuck.steps) == (1 + STANDSTILL, STANDSTILL)
 
 
