@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from typing import Protocol
 
-from kvmdbg.engine import stops
+from kvmdbg.engine import limits, stops
 from kvmdbg.engine.coalescing import Coalescing
 from kvmdbg.engine.counted_run import run_counted
 from kvmdbg.engine.debugged_vcpu import DebuggedVcpu
@@ -354,13 +354,12 @@ class Control:
         On KVM instructions are counted by stepping, which is slow; there may be one vCPU only. A KeyboardInterrupt
         interrupts the guest. SessionStateError where a hook does not return after the time is over.
         """
+        limits.check_run(timeout, exits, instructions)
         if self.state == "stopped":
             self.require_waiting()
         if instructions is None:
             self.resume(exits=exits or 0)
         else:
-            if instructions < 1:
-                raise UsageError(f"cannot run {instructions} instructions")
             if len(self.runners) > 1:
                 raise UsageError("a limit of instructions needs a guest with one vCPU: use exits or a timeout")
             self.require_stopped()
@@ -417,8 +416,7 @@ class Control:
 
         ``record`` gets struct kvm_regs (144 bytes) after each step. A KeyboardInterrupt stops the guest and goes on.
         """
-        if n < 1:
-            raise UsageError(f"cannot step {n} instructions")
+        limits.check_steps(n)
         self.require_stopped()
         self.require_waiting()
         self.runner.require_step()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from kvmdbg.engine import stops
+from kvmdbg.engine import limits, stops
 from kvmdbg.engine.breakpoints import Breakpoint
 from kvmdbg.engine.control import Control
 
@@ -25,6 +25,7 @@ class Moves:
 
     def next(self, n: int = 1) -> stops.Stop:
         """Like step, but over calls, software interrupts and repeated string instructions."""
+        limits.check_steps(n)
         control = self._control
         while True:
             control.require_stopped()

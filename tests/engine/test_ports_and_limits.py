@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 import pytest
 
 from kvmdbg.devices.uart import COM1
 from kvmdbg.engine import stops
 from kvmdbg.engine.arming import STEPPING
+from kvmdbg.errors import UsageError
 from kvmdbg.kvm import exits
 from tests.scripted.cpu import Play, ScriptedCpu
 from tests.scripted.machine import START, ScriptedSession, profile
@@ -81,6 +83,35 @@ def test_a_limit_of_exits(dbg: ScriptedSession, port: int) -> None:
     assert stop.limit == "3 exits"
     assert (dbg.cpu.entries, dbg.cpu.completions) == (3, 1)
     assert dbg.exits.total == 3
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ({"exits": 0}, "cannot run 0 exits"),
+        ({"exits": -1}, "cannot run -1 exits"),
+        ({"exits": 1.5}, "cannot run 1.5 exits"),
+        ({"exits": "3"}, "cannot run '3' exits"),
+        ({"instructions": 0}, "cannot run 0 instructions"),
+        ({"instructions": 2.5}, "cannot run 2.5 instructions"),
+        ({"timeout": float("nan")}, "nan is no time to wait"),
+        ({"timeout": "x"}, "'x' is no time to wait"),
+    ],
+)
+def test_what_is_no_limit_of_a_run(dbg: ScriptedSession, limit: dict[str, Any], said: str) -> None:
+    """It ran for ever, or ended with an internal error."""
+    dbg.cpu.plays = [HALT]
+    with pytest.raises(UsageError, match=said):
+        dbg.run(**limit)
+    assert dbg.cpu.entries == 0
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, "2"])
+def test_what_is_no_count_of_steps(dbg: ScriptedSession, count: Any) -> None:
+    for step in (dbg.step, dbg.next):
+        with pytest.raises(UsageError, match=f"cannot step {count!r} instructions"):
+            step(count)
+    assert dbg.cpu.entries == 0
 
 
 def test_other_exits_count_for_the_limit_too(dbg: ScriptedSession) -> None:
