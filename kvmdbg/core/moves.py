@@ -97,6 +97,7 @@ class FrameMoves:
         also those that were inlined. Where no line is known at pc, one instruction."""
         runner, inlined = self._control.runner, self._inlined()
         here, resumed = self._line_here(), self._before_call == self._control.runner.pc
+        outside = self._way_out() if here is not None else []
         while True:
             before = runner.pc
             stop = self._moves.step_line(over=over)
@@ -108,11 +109,15 @@ class FrameMoves:
                 if self._calls_inlined(inlined, here):
                     return stop
                 continue
-            if now.begins and not (resumed and same_line):
+            if now.begins and not (resumed and same_line and not self._is_behind(outside)):
                 return stop
             if self._inlined() != inlined:
                 return stop
             resumed = True  # the row is in the middle of a statement, as optimized code has them: on to the next
+
+    def _is_behind(self, ways: list[tuple[int, int | None]]) -> bool:
+        """Whether the stack says that the function which had these ways out has returned."""
+        return any(depth is not None and self._control.runner.stack_pointer >= depth for _, depth in ways)
 
     def _inlined(self) -> list[int]:
         """The function at pc and the inlined copies in it, by where they stand in .debug_info.
@@ -160,6 +165,7 @@ class FrameMoves:
         if here is None or not chain:
             return self._moves.until()
         first, end, steps, inlined = chain[0].entry + base, here.end, 0, self._inlined()
+        outside = self._way_out()
         while True:
             if steps >= STEPS_OF_LOOPS and (ways := self._ways_behind(end)):
                 stop, steps = self._moves.run_to(ways, as_step=True), 0
@@ -171,12 +177,14 @@ class FrameMoves:
                 if not first <= runner.pc < end and self._calls_inlined(inlined, here):
                     return stop
                 continue
-            if first <= runner.pc < end:
+            returned = self._is_behind(outside)
+            if first <= runner.pc < end and not returned:
                 continue
             now = self._source.at(runner.pc)
             if now is None:
                 return stop
-            if (now.file, now.line) != (here.file, here.line) and runner.pc == now.address:
+            other = (now.file, now.line) != (here.file, here.line) or returned
+            if other and runner.pc == now.address:
                 if now.begins or self._inlined() != inlined:
                     return stop
                 continue  # in the middle of a statement, as optimized code has them

@@ -100,3 +100,14 @@ def test_an_inner_block_hides_outer_ones(tmp_path: Path, optimize: str) -> None:
         shown = [one.name for one in session.c_variables.visible(parameters=False)]
     assert [one for one in differences(theirs, ours) if ": variables: " not in one] == []  # there are two of one name
     assert shown == ["same", "between", "kept", "same"]
+
+
+@pytest.mark.parametrize("how", ["step", "until"])
+def test_lines_of_callers_are_others(tmp_path: Path, how: str) -> None:
+    """As in gdb: a step that returns into another call of the same function stops at the line there."""
+    program = build(tmp_path, "-O1", PROGRAM.with_name("again.c"))
+    lines = lines_of(f"break recurse if a == 1|run|finish{f'|{how}|bt' * 4}")
+    theirs = of_gdb(GDBS["distribution"], program, lines)
+    with kvmdbg.open(program, memory="16M") as session:
+        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    assert differences(theirs, ours) == []
