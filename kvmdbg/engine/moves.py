@@ -58,7 +58,7 @@ class Moves:
                 stop = control.step()
                 if isinstance(stop, stops.StepStop) and runner.pc != back:
                     if source.at(runner.pc) is not None and not self._skipped(runner.pc):
-                        body = source.second_line(runner.pc)
+                        body = source.behind_prologue(runner.pc)
                         return stop if body == runner.pc else self._step_to(body)
                     stop = self._step_to(back, at_depth=runner.stack_pointer)
             elif info is not None and info.is_stepped_over:

@@ -63,6 +63,7 @@ OPTIMIZED = {
         finish|p $""",
     "lines": """break count|run|info line 15|list count|next|next|next|p number|bt|tbreak loops|c|next
         next|p n|info line 33|info line 35|info line 41""",
+    "into calls of itself": """break fact if n == 2|run|step|bt|step|bt|step|bt|step|bt|step|bt""",
 }
 
 
