@@ -56,7 +56,10 @@ def needs_care(code: memoryview | bytes, at: int) -> bool:
 
 
 def native_size(code: bytes, bits: int) -> int | None:
-    """The size of the instruction at the start of ``code`` if it is one of RUN_NATIVELY that KVM does not emulate."""
+    """The size of the instruction at the start of ``code`` if it is one of RUN_NATIVELY that KVM does not emulate.
+
+    The CPU that runs it is not in a 16-bit mode: its operands are those of 32-bit addresses.
+    """
     at = 0
     while at < len(code) and (code[at] in PREFIXES or (bits == 64 and code[at] & 0xF0 == 0x40)):
         at += 1
@@ -64,7 +67,7 @@ def native_size(code: bytes, bits: int) -> int | None:
         return None
     if _emulated(code[at + 1], code[at + 2], bits, wide=bits == 64 and any(byte & 0xF8 == 0x48 for byte in code[:at])):
         return None
-    found = decode(code, bits)
+    found = decode(code, max(bits, 32))
     if found is None and code[at + 2] < 0xC0:
         return None
     return found.size if found is not None else at + 3
