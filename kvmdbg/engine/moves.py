@@ -76,8 +76,6 @@ class Moves:
                 if runner.pc == now.address:
                     return stop
                 here = now  # in the middle of a line, behind a call: on to the start of the next
-            elif runner.pc == now.address and runner.pc <= before and now.address != before:
-                return stop  # a loop of one line has come round
 
     def over_instruction(self) -> stops.Stop:
         """One instruction; of a call, and of a handler that it is interrupted by, all."""

@@ -19,6 +19,14 @@ from kvmdbg.record import record
 from kvmdbg.x86.disasm import Insn
 
 
+class FilesRead(Protocol):
+    """Those that symbols and lines come from."""
+
+    @property
+    def missing(self) -> list[str]:
+        """Sentences on what could not be read of them."""
+
+
 class Guest(Protocol):
     """The guest whose instructions were traced."""
 
@@ -27,6 +35,9 @@ class Guest(Protocol):
 
     @property
     def source(self) -> Source: ...
+
+    @property
+    def files(self) -> FilesRead: ...
 
     def disassemble(self, address: int, count: int) -> list[Insn]:
         """``count`` instructions from a linear address."""
@@ -104,7 +115,9 @@ def _lcov(guest: Guest, trace: InsnTrace) -> tuple[bytes, str]:
         ran = max((trace.counts.get(at, 0) for at in range(row.address, row.end)), default=0)
         counts[row.line] = max(counts.get(row.line, 0), ran)
     if not lines:
-        raise UsageError("no line information is known: lcov needs an ELF file with it (compile or assemble with -g)")
+        missing = guest.files.missing
+        told = "no line information is known: lcov needs an ELF file with it"
+        raise UsageError("; ".join((told, *missing)) if missing else f"{told} (compile or assemble with -g)")
     text = []
     for file, counts in sorted(lines.items()):
         text += ["TN:", f"SF:{file}", *(f"DA:{line},{count}" for line, count in sorted(counts.items()))]

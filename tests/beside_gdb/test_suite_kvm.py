@@ -111,3 +111,14 @@ def test_lines_of_callers_are_others(tmp_path: Path, how: str) -> None:
     with kvmdbg.open(program, memory="16M") as session:
         ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
     assert differences(theirs, ours) == []
+
+
+@pytest.mark.parametrize("optimize", ["-O0", "-O1", "-O2"])
+@pytest.mark.parametrize("how", ["step", "next"])
+def test_a_loop_of_one_line_is_one_step(tmp_path: Path, how: str, optimize: str) -> None:
+    program = build(tmp_path, optimize, PROGRAM.with_name("one_line.c"))
+    lines = lines_of(f"tbreak work|run{f'|{how}|p sum' * 4}")
+    theirs = of_gdb(GDBS["distribution"], program, lines)
+    with kvmdbg.open(program, memory="16M") as session:
+        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    assert differences(theirs, ours) == []
