@@ -47,6 +47,8 @@ GATES_32 = (0xE, 0xF)
 """Types of interrupt and trap gates that push 32-bit frames."""
 KEPT_FLAGS = 0x3CD5
 """Flags that an event leaves as they are: CF, PF, AF, ZF, SF, DF, OF and IOPL."""
+FIXED_FLAGS = 0x802A
+"""Bits of FLAGS that do not change: 1 is set, 3, 5 and 15 are clear (SDM volume 1, figure 3-8)."""
 
 
 class Vectors:
@@ -270,7 +272,7 @@ class Vectors:
     def _may_be_delivered(self, runner: DebuggedVcpu, kind: str, vector: int) -> bool:
         """Whether the CPU may have come here by this vector, and not by a jump to the handler's entry.
 
-        Behind a jump the frame is one that has been told, and its flags are mostly not those that the CPU has.
+        Behind a jump the stack holds no frame, or one that has been told, whose flags are mostly not the CPU's.
         """
         mode, idt, regs = runner.mode, runner.sregs.idt, runner.vcpu.regs
         width = 2 if mode.segmented else 8 if gate_size(mode) == 16 else 4
@@ -281,7 +283,10 @@ class Vectors:
             frame = self._space.read_linear(runner, runner.on_stack(coded * width), 3 * width)
         except MemoryFault:
             return True
-        changed = (int.from_bytes(frame[2 * width :], "little") ^ regs.rflags) & KEPT_FLAGS
+        flags = int.from_bytes(frame[2 * width :], "little")
+        if flags & FIXED_FLAGS != 2:
+            return False
+        changed = (flags ^ regs.rflags) & KEPT_FLAGS
         place = (runner.pc, regs.rsp, frame)
         told, runner.handler_told = runner.handler_told, place
         return not changed or told != place

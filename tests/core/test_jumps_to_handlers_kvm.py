@@ -77,7 +77,7 @@ def test_what_was_told_is_told_again_in_a_state_that_is_put_back(kvm_guest: Gues
     arrives = (
         "xor ax, ax; mov ds, ax; mov ss, ax; mov sp, 0x7000; mov word ptr [2], 0; mov word ptr [0], offset handler;"
     )
-    dbg = kvm_guest(asm=f"{arrives} stc; jmp handler; handler: hlt", mode="real")
+    dbg = kvm_guest(asm=f"{arrives} push 2; push 0; push 0; stc; jmp handler; handler: hlt", mode="real")
     dbg.snapshots.save("start")
     dbg.catch("exception")
     for _ in range(2):
@@ -130,3 +130,14 @@ def test_an_exception_that_comes_again_is_caught_again(kvm_guest: Guests) -> Non
     stop = dbg.run(timeout=20)
     assert isinstance(stop, HaltedStop), stop.describe()
     assert point.hits == 5
+
+
+@pytest.mark.parametrize("mode", PROGRAMS)
+def test_a_jump_with_no_frame_on_the_stack_is_no_exception(kvm_guest: Guests, mode: str) -> None:
+    """Bit 1 of FLAGS is always set in a frame."""
+    asm = PROGRAMS[mode].replace("one: div", "push 0\npush 0\npush 0\njmp handler\none: div", 1)
+    dbg = kvm_guest(asm=asm.replace("handler:\n", "handler: hlt\n", 1), mode=mode)
+    dbg.catch("exception")
+    stop = dbg.run(timeout=20)
+    assert isinstance(stop, HaltedStop), stop.describe()
+    assert stop.pc == dbg.resolve("handler")[0] + 1
