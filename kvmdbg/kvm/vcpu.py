@@ -72,6 +72,7 @@ class Vcpu(RunPage):
 
     def set_sregs(self, sregs: abi.kvm_sregs) -> None:
         self.share_events(None)
+        self.unshare_sregs()  # the page has those of the last exit
         ioctl(
             self.fd, "KVM_SET_SREGS", abi.KVM_SET_SREGS, sregs, "KVM finds this state of the special registers invalid"
         )

@@ -149,6 +149,7 @@ class SoftRegisters(RunPage):
         if sregs.efer & ~EFER_BITS or sregs.cr8 > 15 or sregs.cr0 >> 32 or paging_alone:
             why = "this state of the special registers is invalid"
             raise KvmIoctlError("KVM_SET_SREGS", errno.EINVAL, why)
+        self.unshare_sregs()  # the page has those of the last exit
         if self.state.sregs_from(sregs):
             self.vm.translation_changed = True
         self.cr8, self._apic_base = int(sregs.cr8), int(sregs.apic_base)

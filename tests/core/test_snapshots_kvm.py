@@ -281,3 +281,17 @@ def test_the_frame_of_a_fault_that_waits_has_the_resume_flag(kvm_guest: Guests) 
         assert isinstance(dbg.run(timeout=50), stops.HaltedStop)
         assert dbg.regs.rbx == alone.regs.rbx
         dbg.snapshots.restore(here)
+
+
+@pytest.mark.parametrize("last", ["nop", "int 0"], ids=["alive", "dead"])
+def test_special_registers_come_back_after_steps(kvm_guest: Guests, last: str) -> None:
+    dbg = kvm_guest(asm=f"lidt [none]; mov ax, 0x1234; mov ds, ax; {last}; hlt; none: .word 0, 0, 0", mode="real")
+    dbg.step(2)
+    dbg.snapshots.save("before")
+    was = dbg.regs.snapshot()
+    while isinstance(stop := dbg.step(), stops.StepStop):
+        pass
+    assert dbg.regs.ds == 0x1234, stop.describe()
+    dbg.snapshots.restore("before")
+    assert dbg.regs.ds == 0
+    assert dbg.regs.snapshot() == was
