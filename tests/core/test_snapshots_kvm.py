@@ -291,7 +291,7 @@ def test_special_registers_come_back_after_steps(kvm_guest: Guests, last: str) -
     was = dbg.regs.snapshot()
     while isinstance(stop := dbg.step(), stops.StepStop):
         pass
-    assert dbg.regs.ds == 0x1234, stop.describe()
+    assert dbg.regs.ds == 0x1234 or isinstance(stop, stops.ShutdownStop), stop.describe()  # SVM resets it then
     dbg.snapshots.restore("before")
     assert dbg.regs.ds == 0
     assert dbg.regs.snapshot() == was

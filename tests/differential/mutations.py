@@ -57,8 +57,8 @@ MUTATIONS = (
     Mutation(
         "a step over a fence runs two instructions",
         "engine/single_step.py",
-        "        if not runner.host.profile.runs_on:\n",
-        "        if True:\n",
+        "        if not (runner := self.runner).host.profile.runs_on:\n",
+        "        if runner := self.runner:\n",
     ),
     Mutation(
         "frames of events and pushes on a guarded stack",
