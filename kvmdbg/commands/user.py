@@ -39,24 +39,28 @@ class User:
         """Have Python of theirs end by a KeyboardInterrupt, from another thread."""
         with self._python_lock:
             if self._python_on is not None:
-                raise_in(self._python_on, KeyboardInterrupt)
+                interrupt(self._python_on)
 
     @contextmanager
     def python(self) -> Iterator[None]:
         """Inside, this thread executes Python of theirs."""
-        self._python_on = thread = threading.get_ident()
+        self._python_on = threading.get_ident()
         try:
             yield
         finally:
             while self._python_on is not None:
-                with suppress(KeyboardInterrupt), self._python_lock:  # one that comes too late
+                with suppress(KeyboardInterrupt), self._python_lock:
                     self._python_on = None
-                    raise_in(thread, None)
+            with suppress(KeyboardInterrupt):  # one that is late comes in this loop
+                for _ in range(2):
+                    pass
 
 
-def raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Have the thread (``threading.get_ident``) raise an exception at its next instruction; None takes it back."""
+def interrupt(thread: int) -> None:
+    """Have the thread (``threading.get_ident``) raise KeyboardInterrupt at its next call or jump backwards.
+
+    It cannot be taken back: Python 3.11 then looks for it for ever, which hangs under sys.settrace.
+    """
     import ctypes
 
-    raised = ctypes.py_object() if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
