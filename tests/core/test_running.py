@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import kvmdbg
+from kvmdbg.core.session import Session
 from kvmdbg.engine.stops import BreakpointStop, CaughtStop, HaltedStop, InterruptedStop, LimitStop, StepStop
 from kvmdbg.errors import SessionStateError
 from tests.core.conftest import Boot
@@ -69,10 +72,24 @@ def test_interrupt(boot: Boot, bits: int, code: bytes) -> None:
     assert dbg.step().pc in range(0x1000, 0x1004)
 
 
+def when_it_runs(dbg: Session, action: Callable[[], object]) -> None:
+    while dbg.state != "running":
+        time.sleep(0.01)
+    action()
+
+
 def test_interrupt_ends_a_long_step(boot: Boot) -> None:
     dbg = boot(b"\xeb\xfe")
-    threading.Timer(0.1, dbg.interrupt).start()
+    threading.Thread(target=when_it_runs, args=(dbg, dbg.interrupt)).start()
     assert isinstance(dbg.step(1_000_000_000), InterruptedStop)
+
+
+def test_a_keyboard_interrupt_ends_a_step_and_goes_on(boot: Boot) -> None:
+    dbg = boot(b"\xeb\xfe")
+    threading.Thread(target=when_it_runs, args=(dbg, _thread.interrupt_main)).start()
+    with pytest.raises(KeyboardInterrupt):
+        dbg.step(1_000_000_000)
+    assert dbg.state == "stopped"
 
 
 def test_step_counts_and_records(boot: Boot) -> None:
