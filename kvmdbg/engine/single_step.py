@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
 from kvmdbg.engine.handler_traps import HandlerTraps
+from kvmdbg.engine.over_iret import OverIret
 from kvmdbg.engine.own_traps import OwnTraps
 from kvmdbg.engine.pushed_flags import PushedFlags
 from kvmdbg.engine.step_end import STANDSTILL, Standstill, StepEnd
 from kvmdbg.engine.stepped_instructions import native_size, needs_care
 from kvmdbg.engine.system_calls import SystemCalls
 from kvmdbg.engine.user_stretches import UserStretches
-from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm import abi, exits
 from kvmdbg.kvm.saved_regs import RFLAGS, RIP
 from kvmdbg.machine.snapshot import resume_flag_of_fault
@@ -48,6 +48,7 @@ class SingleStep:
         self.flags = PushedFlags(runner, guest)
         self.traps = OwnTraps(runner)
         self.calls = SystemCalls(runner, guest)
+        self.iret = OverIret(runner, guest)
         self.user = UserStretches(runner, guest, self.handlers)
         self._pages: dict[tuple[int, int], memoryview] = {}
         """By CR3 and linear page number."""
@@ -148,7 +149,7 @@ class SingleStep:
                     # else TF may have come into a frame by the debugger's steps
                     source = self.flags.source()
                     image = self.flags.in_memory(source)
-                if (frame := self._over_iret()) is not None:
+                if (frame := self.iret.arm()) is not None:
                     try:
                         self._run_to_return()
                     finally:
@@ -202,36 +203,6 @@ class SingleStep:
                     continue
                 self.ended = StepEnd.NOT_BEGUN
             return
-
-    def _over_iret(self) -> tuple[int, bytes] | None:
-        """Arm for an iretq to run to where it returns, on a KVM that would step one instruction further.
-
-        An execute breakpoint at the return address takes the place of the step. Address and value of the flags in the
-        frame, to be put back afterwards; None when it is no such instruction.
-        """
-        runner = self.runner
-        if runner.host.profile.steps_iret or runner.mode.bits != 64:
-            return None
-        info = runner.guest.space.classify_at(runner, runner.pc)
-        if info is None or info.mnemonic not in ("iretq", "iretd"):
-            return None
-        width = 8 if info.mnemonic == "iretq" else 4
-        try:
-            back = runner.guest.space.read_linear(runner, runner.stack_pointer, 2 * width)
-        except MemoryFault:
-            return None
-        if back[width] & 3 or not runner.host.profile.kernel_execute_dr:
-            return None  # to user code, where it cannot be held
-        at = runner.stack_pointer + 2 * width
-        try:
-            flags = runner.guest.space.read_linear(runner, at, width)
-            without_rf = int.from_bytes(flags, "little") & ~EFLAGS_RF  # which would hide the breakpoint
-            runner.guest.space.write_linear(runner, at, without_rf.to_bytes(width, "little"))
-        except MemoryFault:
-            return None
-        returns = int.from_bytes(back[:width], "little")
-        runner.debug((abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_USE_HW_BP, (returns, 0, 0, 0, 0, 0, 0, 0x402)))
-        return at, flags
 
     def _behind_native(self) -> int | None:
         """Where the instruction at pc ends, if it is one that this KVM does not emulate but lets the CPU run: its own
@@ -320,6 +291,10 @@ class SingleStep:
                         self._ended_at_handler(before)  # the watched frame is told before the trap at the entry
                     return runner.serve_debug()
                 return None
+            if reason == exits.KVM_EXIT_SHUTDOWN and vcpu.copy_of_regs()[:RFLAGS] == before[:RFLAGS]:
+                self._die_again(before)
+                if self.not_begun:
+                    return None
             self.traps.note_write()
             delivered = runner.deliveries
             pending = runner.serve()
@@ -333,6 +308,17 @@ class SingleStep:
                 return None
             tries += 1
         raise Standstill
+
+    def _die_again(self, before: bytes) -> None:
+        """The instruction brings a shutdown: once more without EFLAGS.TF, which has come into frames of no handler."""
+        runner = self.runner
+        runner.vcpu.write_regs(before)
+        runner.debug(runner.to_handlers())
+        try:
+            self._run_to_return()
+        finally:
+            runner.forget()
+            runner.debug_for_stepping()
 
     def _unmoved(self, before: bytes) -> bool:
         """Whether registers are as they were ``before``, but for EFLAGS.TF, which KVM hides in its steps."""

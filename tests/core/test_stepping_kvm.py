@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdbg.engine.stops import EmulationFailureStop, HaltedStop, StepStop
+from kvmdbg.core.session import Session
+from kvmdbg.engine.stops import EmulationFailureStop, HaltedStop, ShutdownStop, StepStop, Stop
 from tests.core.conftest import Boot
 from tests.core.test_breakpoints_kvm import gate64
 
@@ -204,3 +205,23 @@ def test_steps_one_at_a_time_see_what_is_changed_between(boot: Boot) -> None:
     dbg.regs.dr6 |= 0x4000  # the guest's, and not the step's, to be taken back at the handler
     assert dbg.step().pc == 0x3000
     assert dbg.regs.dr6 & 0x4000
+
+
+def test_a_frame_that_kills_the_guest_has_no_trap_flag(boot: Boot) -> None:
+    """SS, RSP, EFLAGS and CS of the #UD go to the start of memory, for RIP there is none before it."""
+
+    def last_words(dbg: Session) -> tuple[Stop, bytes]:
+        dbg.regs.set("idtr_base", 0x8000)
+        dbg.regs.set("idtr_limit", 0xFFF)
+        dbg.physical.write(0x8000 + 6 * 16, gate64(0x2000))
+        stop = dbg.step() if dbg.regs.rbx else dbg.run()
+        frame = bytearray(dbg.physical.read(0, 32))
+        if dbg.runner.host.shutdown_resets:  # docs/limits.md
+            frame[9] &= ~1
+        return stop, frame
+
+    free, stepped = (last_words(boot(bytes.fromhex("0f0b f4"), 64, registers={"rsp": 32, "rbx": n})) for n in (0, 1))
+    assert isinstance(free[0], ShutdownStop)
+    assert isinstance(stepped[0], ShutdownStop)
+    assert free[1] == stepped[1]
+    assert free[1][16:] == bytes.fromhex("2000000000000000 1000000000000000")
