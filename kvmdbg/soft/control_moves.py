@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FROM_CR, TO_CR = b"\x0f\x20", b"\x0f\x22"
 CR0_NW, CR0_CD, CS_L = 1 << 29, 1 << 30, 1 << 21
+CR0_BITS = 0xE005003F
+"""Those that there are; others are left 0."""
 CR4_BITS = 0x1507FF
 """Those that CPUID has, or that each CPU has: up to OSXMMEXCPT, FSGSBASE, OSXSAVE and SMEP."""
 PHYSICAL_BITS = 40
@@ -25,10 +27,11 @@ PHYSICAL_BITS = 40
 
 
 class ControlMoves:
-    """Of the vCPU ``cpu``; ``over`` goes behind the instruction, and says whether that has led to an exit."""
+    """Of the vCPU ``cpu``; ``over`` goes behind the instruction, ``do`` has unicorn do it, and both say whether that
+    has led to an exit."""
 
-    def __init__(self, cpu: Running, over: Callable[[], bool]) -> None:
-        self._cpu, self._go_behind = cpu, over
+    def __init__(self, cpu: Running, over: Callable[[], bool], do: Callable[[], bool]) -> None:
+        self._cpu, self._go_behind, self._do = cpu, over, do
 
     def is_unicorns(self, writes: bool, code: bytes) -> bool:
         """Whether unicorn may do the one at hand, within a hook before it. Of one that is none, as there is no such
@@ -37,7 +40,7 @@ class ControlMoves:
         if self._cpu.state.cpl or code[-3:-1] not in (FROM_CR, TO_CR):
             return True
         number, value = self._operands(code)
-        return number != 8 and not (writes and self._refuses(number, value))
+        return number != 8 and not (writes and (self._refuses(number, value) or _is_cut(number, value)))
 
     def execute(self, writes: bool, code: bytes) -> bool:
         """The one at hand; whether that has led to an exit."""
@@ -45,11 +48,28 @@ class ControlMoves:
         number, value = self._operands(code)
         if writes and self._refuses(number, value):
             return cpu.deliver(Event.exception(GP))
+        if writes and _is_cut(number, value):
+            return self._write_cr0(self._register(code))
         if writes:
             cpu.cr8 = value
         else:
             cpu.state.u64[self._register(code)] = cpu.cr8
         return self._go_behind()
+
+    def _write_cr0(self, register: int) -> bool:
+        words = self._cpu.state.u64
+        value = words[register]
+        words[register] = value & CR0_BITS
+        self._load()
+        led_to_exit = self._do()
+        words[register] = value
+        self._load()
+        return led_to_exit
+
+    def _load(self) -> None:
+        """What has been written to the state becomes unicorn's."""
+        self._cpu.context_changed = True
+        self._cpu.take_changes()
 
     def _register(self, code: bytes) -> int:
         return GENERAL // 8 + (code[-1] & 7 | (_rex(code) & 1) << 3)
@@ -81,6 +101,10 @@ class ControlMoves:
         if words[CR0 // 8] & CR0_PG or not words[EFER // 8] & EFER_LME:
             return False
         return not words[CR4 // 8] & CR4_PAE or bool(state.u32[SEGMENTS["cs"] // 4 + 5] & CS_L)
+
+
+def _is_cut(number: int, value: int) -> bool:
+    return number == 0 and bool(value & ~CR0_BITS)
 
 
 def _rex(code: bytes) -> int:

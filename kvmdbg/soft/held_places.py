@@ -9,27 +9,28 @@ import ctypes
 from ctypes import c_uint16, c_uint64, c_void_p
 from typing import TYPE_CHECKING
 
-from kvmdbg.soft import library
+from kvmdbg.soft import library, looked_for
 from kvmdbg.soft.alignment import AlignmentCheck
 from kvmdbg.soft.control_moves import FROM_CR, TO_CR, ControlMoves
 from kvmdbg.soft.debug_moves import DebugMoves
+from kvmdbg.soft.looked_for import IRET, LOCK
 from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
-from kvmdbg.soft.nothing_done import PREFIXES, bits_of, prefixes_of
+from kvmdbg.soft.nothing_done import bits_of, prefixes_of
+from kvmdbg.soft.refusals import lock_is_refused
+from kvmdbg.soft.refused_instructions import KINDS, RefusedInstructions
 from kvmdbg.soft.registers import PAGE
-from kvmdbg.soft.state import DR6, EFLAGS, GENERAL, HFLAGS, SEGMENTS, SS32
+from kvmdbg.soft.state import DR6, EFLAGS, GENERAL, HFLAGS, LMA, SEGMENTS, SS32
 from kvmdbg.soft.system_calls import SYSCALL, SYSENTER, SYSEXIT, SYSRET, SystemCalls
 from kvmdbg.x86.delivery import Event
+from kvmdbg.x86.faults import UD
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF
 
 if TYPE_CHECKING:
     from kvmdbg.soft.running import Running
 
 FROM_DR, TO_DR = b"\x0f\x21", b"\x0f\x23"
-IRET = b"\xcf"
 MSRS, DEBUG_MOVES, CONTROL_MOVES = (RDMSR, WRMSR), (FROM_DR, TO_DR), (FROM_CR, TO_CR)
 SYSTEM_CALLS = SYSCALL, SYSENTER, SYSRET, SYSEXIT
-OPCODES = frozenset((*MSRS, *DEBUG_MOVES, *CONTROL_MOVES, *SYSTEM_CALLS))
-"""Of two bytes."""
 
 
 class UcTb(ctypes.Structure):
@@ -50,7 +51,11 @@ class HeldPlaces:
         self._at_rflags = ctypes.byref(self._rflags)
         self._library, self._uc = cpu.vm.library, cpu.vm.uc
         self._msrs, self._debug_moves = MsrInstructions(cpu, self._over), DebugMoves(cpu, self._over)
-        self._control_moves, self._system_calls = ControlMoves(cpu, self._over), SystemCalls(cpu, self._done)
+        self._control_moves, self._system_calls = (
+            ControlMoves(cpu, self._over, self._pass),
+            SystemCalls(cpu, self._done),
+        )
+        self._refused = RefusedInstructions(cpu)
         self.found: set[int] = set()
         """Places that have just been translated, before anything there has run: ``hold`` has hooks laid on them."""
         self._held: set[int] = set()
@@ -84,19 +89,16 @@ class HeldPlaces:
             self._library.quick.uc_emu_stop(self._uc)
 
     def _look(self, start: int, code: bytes) -> None:
-        at = code.find(b"\x0f")
-        while at >= 0:
-            if code[at : at + 2] in OPCODES:
-                self._find(start, code, at, code[at : at + 2])
-            at = code.find(b"\x0f", at + 1)
+        state = self._cpu.state
+        state.save()
+        ia32e = bool(state.u32[HFLAGS // 4] & LMA)
+        for at, opcode in looked_for.found_in(code, bits_of(state), ia32e=ia32e):
+            self._find(start, code, at, opcode)
 
     def _find(self, start: int, code: bytes, at: int, opcode: bytes) -> None:
         """With prefixes, as far as these bytes before it may be some."""
-        first = at
-        while first and (code[first - 1] in PREFIXES or code[first - 1] >> 4 == 4):
-            first -= 1
-        places = {start + one for one in range(first, at + 1)}
-        self._opcodes |= dict.fromkeys(places, opcode)
+        places = {start + one for one in range(looked_for.first_prefix(code, at), at + 1)}
+        self._opcodes |= {place: opcode for place in places if self._opcodes.get(place) != LOCK}
         self.found |= places - self._held
 
     def before_run(self) -> None:
@@ -140,7 +142,9 @@ class HeldPlaces:
             return
         if opcode in SYSTEM_CALLS and self._system_calls.is_unicorns(opcode, size):
             return
-        if opcode == IRET and not self._cpu.nmi_masked and not self._sets_resume_flag(size):
+        if opcode == IRET and not self._cpu.nmi_masked and not self._is_looked_at(size):
+            return
+        if opcode in KINDS and self._refused.is_unicorns(opcode, self._code_at(address, size)):
             return
         self._length = size
         self._cpu.end_with("held")
@@ -150,9 +154,9 @@ class HeldPlaces:
         self._library.quick.uc_vmem_read(self._uc, address, library.EXECUTE, self._code, size)
         return self._code.raw[:size]
 
-    def _sets_resume_flag(self, size: int) -> bool:
-        """Whether an IRET of so many bytes may find EFLAGS.RF set on the stack: unicorn leaves it set over more than
-        the next instruction, and PUSHF push it."""
+    def _is_looked_at(self, size: int) -> bool:
+        """Whether an IRET of so many bytes may find EFLAGS.RF set on the stack (unicorn leaves it set over more than
+        the next instruction, and PUSHF push it), or a code segment that is refused."""
         state = self._cpu.state
         state.save()
         bits, stack = bits_of(state), state.u64[GENERAL // 8 + 4]
@@ -164,7 +168,11 @@ class HeldPlaces:
         length = 19 if bits == 64 and size > 1 else 11  # no more than it reads itself: CR2 keeps where none is
         if self._library.quick.uc_vmem_read(self._uc, stack, library.READ, self._frame, length):
             return True
-        return any(byte & EFLAGS_RF >> 16 for byte in self._frame.raw[10:length:8])
+        frame = self._frame.raw
+        if any(byte & EFLAGS_RF >> 16 for byte in frame[10:length:8]):
+            return True
+        at = 8 if bits == 64 and size > 1 else 4
+        return self._refused.may_refuse_code(int.from_bytes(frame[at : at + 2], "little"))
 
     def execute(self) -> bool:
         """Unicorn has been ended before what may be one of them; whether that has led to an exit."""
@@ -172,6 +180,8 @@ class HeldPlaces:
         cpu.instructions -= 1
         code = self._vm.bytes_at(state, state.pc, self._length)
         prefixes = prefixes_of(code, bits_of(state))
+        if lock_is_refused(code, bits_of(state)):
+            return cpu.deliver(Event.exception(UD))
         opcode = code[prefixes : prefixes + 2]
         if opcode in MSRS:
             return self._msrs.execute(opcode == WRMSR)
@@ -182,6 +192,9 @@ class HeldPlaces:
         if opcode in DEBUG_MOVES:
             rex = code[prefixes - 1] if prefixes and code[prefixes - 1] >> 4 == 4 else 0
             return self._debug_moves.execute(opcode == TO_DR, rex, code[-1])
+        found = self._refused.execute(code, self._length)
+        if found is not None:
+            return found
         self._cpu.nmi_masked &= opcode[:1] != IRET
         return self._pass()  # IRET, or it was one of these before the guest wrote there
 

@@ -38,7 +38,12 @@ def may_be_begun_again(vm: SoftVm, state: State) -> bool:
 
 def repeats_no_more(vm: SoftVm, state: State) -> bool:
     """Whether a string instruction has done its last round: unicorn finds that out in a round of its own."""
-    code, bits = vm.bytes_at(state, state.pc, 15), bits_of(state)
+    return repeats_zero_times(vm.bytes_at(state, state.pc, 15), state)
+
+
+def repeats_zero_times(code: bytes, state: State) -> bool:
+    """Whether these bytes begin with a repeated instruction whose count, in CX, ECX or RCX, is 0."""
+    bits = bits_of(state)
     long, at = bits == 64, prefixes_of(code, bits)
     size = 8 if long else 4 if (0x67 in code[:at]) != (bits == 32) else 2
     if long and 0x67 in code[:at]:

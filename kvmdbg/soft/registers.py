@@ -33,6 +33,7 @@ MSRS_OF_SREGS = frozenset((MSR_EFER, MSR_APIC_BASE, MSR_FS_BASE, MSR_GS_BASE))
 ADDRESS_MSRS = frozenset((0x175, 0x176, 0xC0000082, 0xC0000083, MSR_FS_BASE, MSR_GS_BASE, 0xC0000102))
 """They take canonical addresses alone: SYSENTER_ESP and _EIP, LSTAR, CSTAR, bases of segments."""
 MSR_PAT, MSR_TSC_AUX = 0x277, 0xC0000103
+MISC_ENABLE, FAST_STRINGS = 0x1A0, 1
 FIXED_MTRRS = frozenset((0x250, 0x258, 0x259, *range(0x268, 0x270)))
 TYPED_MTRRS = frozenset((*range(0x200, 0x210, 2), 0x2FF))
 """Those whose lowest byte is a type of memory."""
@@ -110,6 +111,7 @@ class SoftRegisters(RunPage):
         xsave = abi.kvm_xsave()
         xsave.region[0], xsave.region[6] = 0x37F, 0x1F80
         self.set_xsave(xsave)
+        self.state.u64[MSRS[MISC_ENABLE] // 8] = FAST_STRINGS
 
     def set_signal_mask(self, *unblocked: int) -> None:
         """A kick is looked for between two runs."""

@@ -41,6 +41,8 @@ class SystemCalls:
             return False
         state = self._cpu.state
         state.save()
+        if opcode == SYSRET and not self._is_known():
+            return False
         if bits_of(state) != 64 or state.cpl or size == len(opcode):
             return True
         words = state.u64
@@ -53,11 +55,16 @@ class SystemCalls:
             return self._syscall(length)
         if opcode == SYSENTER:
             return self._sysenter()
-        return self._cpu.deliver(Event.exception(GP))
+        return self._cpu.deliver(Event.exception(GP if opcode == SYSEXIT or self._is_known() else UD))
+
+    def _is_known(self) -> bool:
+        """SYSCALL and SYSRET: Intel has them in 64-bit mode, where EFER.SCE lets them be."""
+        state = self._cpu.state
+        return bits_of(state) == 64 and bool(state.u64[EFER // 8] & EFER_SCE)
 
     def _syscall(self, length: int) -> bool:
         state, words = self._cpu.state, self._cpu.state.u64
-        if bits_of(state) != 64 or not words[EFER // 8] & EFER_SCE:
+        if not self._is_known():
             return self._cpu.deliver(Event.exception(UD))
         words[RCX], words[R11] = state.rip + length, state.flags & ~EFLAGS_RF
         state.flags &= ~(words[FMASK] | EFLAGS_RF)

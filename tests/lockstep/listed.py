@@ -44,10 +44,6 @@ LISTED = (
         "movbe", "kvm", "KVM's instruction emulator raises #UD where CPUID has no MOVBE", _named("movbe")
     ),
     Listed(
-        "lock where none may be", "soft", "unicorn runs the instruction, a CPU raises #UD",
-        lambda name, code, outcome: code[:1] == b"\xf0" or name == ".byte",
-    ),
-    Listed(
         "limits of segments", "soft", "unicorn checks no limit of a data segment",
         lambda name, code, outcome: _handler(outcome),
     ),

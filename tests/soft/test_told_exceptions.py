@@ -37,3 +37,14 @@ def test_an_address_of_the_stack_that_is_not_canonical_raises_ss(
 def test_int1_may_have_prefixes(tmp_path: Path, prefix: bytes, step: bool) -> None:
     found = run(tmp_path, prefix + b"\xf1", cpl=3, step=step)
     assert (found.vector, found.offset) == (1, len(prefix) + 1)
+
+
+@pytest.mark.parametrize("step", [False, True])
+@pytest.mark.parametrize("code", [b"\xcd\x06", b"\xb0\x01\xcd\x06", b"\xcd\x05", b"\x66\xcd\x06"])
+def test_int_6_is_an_interrupt_and_no_fault(tmp_path: Path, code: bytes, step: bool) -> None:
+    """Unicorn tells of it as of an instruction that is none."""
+    found = run(tmp_path, code, step=step)
+    assert (found.vector, found.offset) == (code[-1], len(code))
+    found = run(tmp_path, b"\x90" + code, cpl=3, step=step)
+    assert (found.vector, found.error_code) == (13, code[-1] * 8 + 2)
+    assert found.offset == 1 + len(code) - (3 if code[0] == 0x66 else 2)

@@ -1,0 +1,63 @@
+"""Bytes that may be an instruction that unicorn is to be ended before (held_places.py)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from kvmdbg.soft.nothing_done import PREFIXES, REPEATS
+from kvmdbg.soft.refusals import LOCK as LOCK_PREFIX
+from kvmdbg.soft.refusals import lock_is_refused
+
+IRET = b"\xcf"
+CHECKED, SS_LOAD, LOCK, PORTS, INTERRUPT, FAR = b"checked", b"ss", b"lock", b"ports", b"interrupt", b"far"
+"""What goes by more than an opcode: see refusals.py; repeated INS and OUTS; INT, INT3 and INTO behind a prefix; far
+jumps, calls and returns but IRET."""
+
+
+FIRST = re.compile(rb"[\x0f\x6c-\x6f\x8e\xcc-\xce\xf0]")
+FIRST_IN_IA32E = re.compile(rb"[\x0f\x6c-\x6f\x8e\x9a\xca-\xce\xea\xf0\xff]")
+BY_OPCODE = frozenset(b"\x0f" + bytes((byte,)) for byte in b"\x05\x07\x20\x21\x22\x23\x30\x32\x34\x35")
+
+
+def found_in(code: bytes, bits: int, *, ia32e: bool) -> Iterator[tuple[int, bytes]]:
+    """Where there may be one, or its last prefix, and which: its opcode of two bytes, or a word of those above."""
+    for match in (FIRST_IN_IA32E if ia32e else FIRST).finditer(code):
+        at = match.start()
+        byte, modrm = code[at], code[at + 1] if at + 1 < len(code) else 0
+        if byte == 0x0F:
+            if code[at : at + 2] in BY_OPCODE:
+                yield at, code[at : at + 2]
+            elif modrm == 0xB2:
+                yield at, SS_LOAD
+            elif modrm < 2 and _is_checked(code[at + 1 : at + 3]):
+                yield at, CHECKED
+        elif byte == 0x8E:
+            if modrm >> 3 & 7 == 2:
+                yield at, SS_LOAD
+        elif byte == LOCK_PREFIX:
+            if lock_is_refused(code[at:], bits):
+                yield at, LOCK
+        elif 0x6C <= byte <= 0x6F:
+            if not REPEATS.isdisjoint(code[first_prefix(code, at) : at]):
+                yield at, PORTS
+        elif 0xCC <= byte <= 0xCE:
+            if first_prefix(code, at) < at:
+                yield at - 1, INTERRUPT
+        elif byte != 0xFF or (modrm < 0xC0 and modrm >> 3 & 7 in (3, 5)):
+            yield at, FAR
+
+
+def _is_checked(code: bytes) -> bool:
+    """Behind 0f: LTR; LGDT and LIDT, which have an operand in memory; XSETBV."""
+    if len(code) < 2:
+        return False
+    number = code[1] >> 3 & 7
+    return number == 3 if code[0] == 0 else code[1] == 0xD1 or (code[1] < 0xC0 and number in (2, 3))
+
+
+def first_prefix(code: bytes, at: int) -> int:
+    """Where an instruction may begin whose opcode is ``at`` there."""
+    while at and (code[at - 1] in PREFIXES or code[at - 1] >> 4 == 4):
+        at -= 1
+    return at
