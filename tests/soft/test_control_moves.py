@@ -50,6 +50,13 @@ def test_what_it_takes_is_done(tmp_path: Path, code: str, step: bool) -> None:
 
 
 @pytest.mark.parametrize("step", [False, True])
+def test_bits_of_cr0_that_there_are_not_stay_0(tmp_path: Path, step: bool) -> None:
+    ended = run(tmp_path, "mov rbx, cr0; or ebx, 0x1ffaffc2; mov cr0, rbx; mov rcx, cr0; ud2", step=step)
+    assert (ended.vector, ended.registers["rcx"]) == (6, 0x80000013)
+    assert ended.registers["rbx"] == 0x9FFAFFD3
+
+
+@pytest.mark.parametrize("step", [False, True])
 @pytest.mark.parametrize("register", ["rcx", "r11"])
 def test_cr8_keeps_the_priority(tmp_path: Path, register: str, step: bool) -> None:
     ended = run(tmp_path, f"mov eax, 5; mov cr8, rax; mov {register}, cr8; ud2", step=step)

@@ -69,6 +69,9 @@ def test_there_and_back(tmp_path: Path, there_and_back: tuple[str, bytes, dict[i
     [
         ("syscall", FAST | {EFER: 0x500}, 64, 6),
         ("syscall", FAST, 32, 6),  # Intel's: in 64-bit mode alone
+        ("sysret", FAST | {EFER: 0x500}, 64, 6),
+        ("sysret", FAST, 32, 6),
+        ("sysret", FAST, 64, 13),
         ("sysenter", OLD | {CS: 0}, 64, 13),
     ],
 )
