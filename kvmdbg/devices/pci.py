@@ -18,7 +18,7 @@ PAM0, PAM6 = 0x59, 0x5F
 PAM_WRITE = 2
 """In each half of a PAM register: whether writes go to memory."""
 KIB16 = 0x4000
-IDE, POWER_MANAGEMENT = (1, 1), (1, 3)
+HOST_BRIDGE, IDE, POWER_MANAGEMENT = (0, 0), (1, 1), (1, 3)
 BUS_MASTER, BUS_MASTER_SIZE, BUS_MASTER_BAR = 0xC000, 16, 4
 """Ports of the IDE controller's bus master, where SeaBIOS puts them, and the base address register that says so."""
 IO, PREFETCHABLE = 1, 8
@@ -75,12 +75,17 @@ class Function:
                 self.space[place] = byte & keeps | self.space[place] & ~keeps & 0xFF
 
 
+def host_bridge() -> Function:
+    """What is at 00:00.0, by which guests that go through the bus find that there is one."""
+    return Function("440FX", (0x8086, 0x1237), 0x060000, writable=range(0x50, 0x80))
+
+
 def chipset() -> dict[tuple[int, int], Function]:
     """By device and function: host bridge 440FX, PIIX3 with its IDE controller at the ISA ports."""
     ide = Function("PIIX3 IDE", (0x8086, 0x7010), 0x010180, writable=range(0x40, 0x4C))
     ide.put(0x40, 4, 0x80008000)  # both channels decode their ports
     return {
-        (0, 0): Function("440FX", (0x8086, 0x1237), 0x060000, writable=range(0x50, 0x80)),
+        HOST_BRIDGE: host_bridge(),
         (1, 0): Function("PIIX3", (0x8086, 0x7000), 0x060100, header=0x80, writable=range(0x40, 0xB0)),
         (1, 1): ide,
     }
@@ -178,4 +183,4 @@ class PciConfig:
         for (_, one), space in zip(sorted(self.functions.items()), spaces, strict=True):
             one.space[:] = space
         if self._board.firmware:
-            self._shadow(self.functions[0, 0])
+            self._shadow(self.functions[HOST_BRIDGE])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from kvmdbg.devices.pci import IO_ENABLED, MEMORY_ENABLED, PREFETCHABLE, Function
+from kvmdbg.devices.pci import HOST_BRIDGE, IO_ENABLED, MEMORY_ENABLED, PREFETCHABLE, Function, host_bridge
 from kvmdbg.devices.registry import device
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.layout import PICTURE, PICTURE_SIZE
@@ -43,6 +43,7 @@ class Vbe:
         if board.ram is not None:
             board.ram.add(ADDRESS, SIZE, of_device=True)
         if not board.firmware:  # that would give its memory another place
+            board.pci.setdefault(HOST_BRIDGE, host_bridge())
             seen = board.pci[SLOT, 0] = Function("VGA", (0x1234, 0x1111), 0x030000, writable=range(0))
             seen.has_range(0, ADDRESS, SIZE, PREFETCHABLE)
             seen.put(4, 2, IO_ENABLED | MEMORY_ENABLED)

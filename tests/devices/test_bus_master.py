@@ -290,10 +290,19 @@ def test_the_adapter_of_large_pictures() -> None:
     assert bus.read_port(0xCFC, 4) == 0xFF000008
     bus.write_port(0xCFC, 4, 0xFD000000)
     (pci,) = (one for one in bus.devices if isinstance(one, PciConfig))
-    assert pci.describe() == "PCI configuration space, VGA; 4 reads"
+    assert pci.describe() == "PCI configuration space, 440FX, VGA; 4 reads"
     again = json.loads(json.dumps(pci.save(), default=list))
     pci.load(again)
     assert configuration(bus, 2, 0, 0x10) == 0xFD000008
+
+
+def test_a_bus_with_anything_on_it_has_a_host_bridge() -> None:
+    """Guests that go through it as the wiki of OSDev does look at 00:00.0 first, and no further where nothing is."""
+    board, bus = Board(lambda data: None), Bus()
+    for name in ("vbe", "pci"):
+        registry.add(bus, name, board)
+    assert [configuration(bus, device, 0, 0) != 0xFFFFFFFF for device in range(4)] == [True, False, True, False]
+    assert configuration(bus, 0, 0, 8) >> 16 == 0x0600 and configuration(bus, 0, 0, 0x0C) == 0
 
 
 def test_a_command_that_is_given_up_moves_nothing(ide: Machine) -> None:
