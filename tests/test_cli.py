@@ -110,13 +110,14 @@ def test_first_guest() -> None:
 
 
 @pytest.mark.kvm
-def test_a_file_that_is_no_image_is_remarked_on(tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
+    """It would run for ever, through bytes that are no code."""
     (tmp_path / "notes.txt").write_text("This is only a text file.\n")
-    remark = f"{tmp_path}/notes.txt is text; it is run as a flat image all the same"
+    told = f"{tmp_path}/notes.txt is text: a source is to be assembled or compiled first"
     found = kvmdbg("--batch", "-ex", "p 1", str(tmp_path / "notes.txt"))
-    assert found.stderr.startswith(f"kvmdbg: {remark}") and found.stdout == "$1 = 1\n" and found.returncode == 0
+    assert found.stderr.startswith(f"kvmdbg: {told}") and found.stdout == "" and found.returncode == 1
     found = kvmdbg("--json", "-ex", "p 1", str(tmp_path / "notes.txt"))
-    assert json.loads(found.stdout.splitlines()[0])["text"].startswith(remark)
+    assert json.loads(found.stdout.splitlines()[0])["text"].startswith(told)
     assert kvmdbg("--batch", "--format", "flat", "-ex", "p 1", str(tmp_path / "notes.txt")).stderr == ""
 
 

@@ -80,6 +80,7 @@ ADVICE = (
     ("a WebAssembly module", "compile it for x86 first"),
     ("LLVM bitcode", "compile it for x86 first (llc)"),
     ("a snapshot", ""),
+    ("text", "a source is to be assembled or compiled first"),
     ("Intel HEX", ""),
     ("S-records", ""),
     ("a CD image", ""),

@@ -11,7 +11,6 @@ from kvmdbg.errors import LoadError, UsageError
 from kvmdbg.loaders import packed
 from kvmdbg.loaders.contents import advice, what_is
 from kvmdbg.machine.image import MODES, Image, LoadOptions
-from kvmdbg.record import replace
 
 LARGEST_IN_MEMORY, START_OF_DISK = 4 << 20, 1 << 16
 BOOT_SIGNATURE, ELF_MAGIC = b"\x55\xaa", b"\x7fELF"
@@ -158,16 +157,8 @@ def load(path: str | os.PathLike[str], options: LoadOptions | None = None) -> Im
         if not chosen.recognise(data):
             raise LoadError(f"{name} is not a {chosen.name} image: it has no {chosen.looks_for}")
     _refuse_what_nobody_gets(chosen, name, options)
-    remark = ""
     if options.format is None and chosen.name == "flat" and (what := what_is(data)):
-        remark = _remark_on(what, name if data is packed_data else f"what is packed in {name}")
-    image = chosen.load(data, name, options)
-    return replace(image, remark=remark) if remark else image
-
-
-def _remark_on(what: str, name: str) -> str:
-    """A text is run as a flat image, and this is said of it; LoadError for all else that is surely none."""
-    if what != "text":
         hint = f": {told}" if (told := advice(what)) else ""
-        raise LoadError(f"{name} is {what}{hint} (--format flat runs its bytes as they are)")
-    return f"{name} is {what}; it is run as a flat image all the same (--format flat says that this is meant)"
+        file = name if data is packed_data else f"what is packed in {name}"
+        raise LoadError(f"{file} is {what}{hint} (--format flat runs its bytes as they are)")
+    return chosen.load(data, name, options)

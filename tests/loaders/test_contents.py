@@ -82,11 +82,8 @@ def test_code_is_nothing_else() -> None:
         assert what_is(rng.randbytes(rng.randrange(12, 600))) == ""
 
 
-def test_the_image_carries_the_remark_unless_its_format_was_told(tmp_path: Path) -> None:
+def test_a_disk_is_one_whatever_else_is_in_it(tmp_path: Path) -> None:
     path = tmp_path / "k.gz"
-    path.write_bytes(gzip.compress(WORDS))
-    assert load(path).remark.startswith(f"what is packed in {path} is text; it is run as a flat image all the same")
-    assert load(path, LoadOptions(format="flat")).remark == ""
     disk = bytearray(1024)
     disk[510:520] = b"\x55\xaaEFI PART"  # a disk's first sector may well be run
     path.write_bytes(disk)
@@ -104,6 +101,10 @@ def test_what_is_no_image_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(archive("tar")))
     with pytest.raises(LoadError, match=r"^what is packed in .*guest is a tar archive: unpack it first .*" + flat):
         load(path)
+    path.write_bytes(gzip.compress(WORDS))
+    with pytest.raises(LoadError, match=r"^what is packed in .*guest is text: a source is to be assembled .*" + flat):
+        load(path)
+    assert load(path, LoadOptions(format="flat")).format == "flat"
 
 
 @pytest.mark.parametrize(
