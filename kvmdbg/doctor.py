@@ -20,6 +20,7 @@ from kvmdbg.errors import KvmdbgError
 from kvmdbg.record import record
 
 DEVICE = "/dev/kvm"
+GROUP_RIGHTS = 0o060
 FOR_ITS_MAKERS = {"dev", "mutants"}
 """Extras that nobody's fault hangs on."""
 PATIENCE = 20.0
@@ -202,6 +203,8 @@ def _rights() -> str:
     text = f"{stat.filemode(found.st_mode)} {name(pwd.getpwuid, found.st_uid)}:{group}"
     if os.access(DEVICE, os.R_OK | os.W_OK):
         return f"{text}, which {user} may open"
+    if found.st_mode & GROUP_RIGHTS != GROUP_RIGHTS:
+        return f"{text}, which {user} may not open, nor may its group: sudo chmod 666 {DEVICE}"
     try:
         entered = user in grp.getgrgid(found.st_gid).gr_mem
     except KeyError:

@@ -74,26 +74,28 @@ def test_without_kvm_and_unicorn_no_guest_runs(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("members", "says"),
+    ("rights", "members", "says"),
     [
-        ([], "may not open: sudo usermod -aG kvm me, then log in again"),
-        (["me"], "me is in the group kvm from the next login on: log in again, or newgrp kvm"),
+        (0o660, [], "may not open: sudo usermod -aG kvm me, then log in again"),
+        (0o660, ["me"], "me is in the group kvm from the next login on: log in again, or newgrp kvm"),
+        (0o600, ["me"], "which me may not open, nor may its group: sudo chmod 666 {device}"),
     ],
 )
 def test_rights_that_are_missing(
-    members: list[str], says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    rights: int, members: list[str], says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import grp
     import pwd
 
     device = tmp_path / "kvm"
-    device.touch(0o660)
+    device.touch()
+    device.chmod(rights)
     monkeypatch.setattr(doctor, "DEVICE", str(device))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     monkeypatch.setattr(pwd, "getpwuid", lambda number: ("me", "x", number))
     monkeypatch.setattr(grp, "getgrgid", lambda number: grp.struct_group(("kvm", "x", number, members)))
     rows = [what for name, what in doctor._rows(doctor._kvm)[0] if name == str(device)]
-    assert len(rows) == 1 and rows[0].startswith("-rw-r") and rows[0].endswith(says)
+    assert len(rows) == 1 and rows[0].startswith("-rw-") and rows[0].endswith(says.format(device=device))
 
 
 def test_what_nobody_thought_of_is_a_row() -> None:
