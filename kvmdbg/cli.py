@@ -143,7 +143,7 @@ def parser() -> argparse.ArgumentParser:
     image.add_argument(
         "--format",
         metavar="NAME",
-        help="read the image as flat, bootsector, rom, elf, multiboot, multiboot2, pvh, bzimage or a plugin's",
+        help="read the image as flat, com, bootsector, rom, elf, multiboot, multiboot2, pvh, bzimage or a plugin's",
     )
     image.add_argument("--mode", choices=("real", "prot", "long"), help="the CPU mode the guest starts in")
     image.add_argument("--load", type=_integer, metavar="ADDRESS", help="physical address to load a flat image at")

@@ -43,6 +43,7 @@ MODULES: dict[int, tuple[str, ...]] = {
     0x74: ("mouse",),
     0x13: ("disk_services",),
     **dict.fromkeys((0x18, 0x19), ("restart",)),
+    **dict.fromkeys((0x20, 0x21), ("dos",)),
 }
 OTHERS = ("ports",)
 """Where the services of each interrupt are; they are imported when it is called first, as start-up time is measured."""

@@ -1,6 +1,7 @@
 """One file a format; each registers a class that recognises it and reads it into an Image."""
 
 from kvmdbg.loaders import bootsector as bootsector
+from kvmdbg.loaders import com as com
 from kvmdbg.loaders import elf as elf
 from kvmdbg.loaders import flat as flat
 from kvmdbg.loaders import hvt as hvt

@@ -24,7 +24,8 @@ class Loader(Protocol):
     the highest ``priority`` that recognises an image gets it: a container's above what it contains, flat at 0. One
     whose guests get no ``LoadOptions.cmdline`` says so with ``takes_cmdline = False``; one whose guests get an initrd
     or modules says ``takes_initrd = True`` or ``takes_modules = True``. One that finds its header further on in a file
-    says ``yields_to_disks = True``: a file with a boot sector is a disk all the same.
+    says ``yields_to_disks = True``: a file with a boot sector is a disk all the same. One whose files nothing but their
+    names tell from a flat image's has their ending as ``suffix``; it gets those for which no place or mode was given.
     """
 
     name: str
@@ -133,6 +134,14 @@ def _start_of_disk(name: str) -> bytes:
     return head if is_disk else b""
 
 
+def _by_name(name: str, data: bytes) -> Loader | None:
+    """The loader whose files end like this, if it takes these bytes."""
+    for one in _loaders:
+        if name.lower().endswith(getattr(one, "suffix", "\0")) and one.recognise(data):
+            return one
+    return None
+
+
 def load(path: str | os.PathLike[str], options: LoadOptions | None = None) -> Image:
     """Read the guest at ``path`` by ``options.format``, or by the first format that recognises it.
 
@@ -152,12 +161,15 @@ def load(path: str | os.PathLike[str], options: LoadOptions | None = None) -> Im
     data = packed.unpacked(packed_data, name, options.format)
     if options.format is None:
         chosen = recognise(data)
+        if chosen.name == "flat" and (options.load, options.entry, options.mode) == (None, None, None):
+            chosen = _by_name(name, data) or chosen
     else:
         chosen = next(one for one in _loaders if one.name == options.format)
         if not chosen.recognise(data):
             raise LoadError(f"{name} is not a {chosen.name} image: it has no {chosen.looks_for}")
     _refuse_what_nobody_gets(chosen, name, options)
-    if options.format is None and chosen.name == "flat" and (what := what_is(data)):
+    is_of_bytes = chosen.name == "flat" or hasattr(chosen, "suffix")
+    if options.format is None and is_of_bytes and (what := what_is(data)):
         hint = f": {told}" if (told := advice(what)) else ""
         file = name if data is packed_data else f"what is packed in {name}"
         raise LoadError(f"{file} is {what}{hint} (--format flat runs its bytes as they are)")
