@@ -215,6 +215,10 @@ class SoftCpu(Running):
     def steps(self) -> bool:
         return bool(self.control & abi.KVM_GUESTDBG_SINGLESTEP)
 
+    @property
+    def nmi_comes_in(self) -> bool:
+        return self.holds_nmi_back and not self.control & abi.KVM_GUESTDBG_BLOCKIRQ
+
     def _run(self) -> None:
         """Until an exit, which is in the page then."""
         self.entered_handler = False
@@ -258,7 +262,9 @@ class SoftCpu(Running):
             self.take_changes()
 
     def _run_one(self) -> None:
-        """An event that waits, or one instruction, which no NMI comes before."""
+        """An event that waits, or one instruction, which an NMI comes before where interrupts may."""
+        if self.nmi_comes_in:
+            self.take_nmi()
         if self.waiting is not None:
             self.deliver(self.waiting)
         elif self.alignment.is_on() and self.alignment.refuses():

@@ -61,6 +61,11 @@ class Running(ExitPage):
         """Whether each run ends behind one instruction."""
         raise NotImplementedError
 
+    @property
+    def nmi_comes_in(self) -> bool:
+        """Whether one is pending that a step may not keep out."""
+        raise NotImplementedError
+
     def take_changes(self) -> None:
         """Before unicorn runs: what has been written from outside becomes its state."""
         raise NotImplementedError

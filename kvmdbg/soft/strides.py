@@ -40,7 +40,7 @@ class Strides:
             if done == most or (done and pc in stops) or not start <= pc <= last or not plain(code, pc - start):
                 return done, pc, before
             if not quick:
-                if cpu.unfinished or cpu.waiting or cpu.alignment.is_on():
+                if cpu.unfinished or cpu.waiting or cpu.nmi_comes_in or cpu.alignment.is_on():
                     came_to = cpu.step()
                     if came_to is None:
                         return done, None, before

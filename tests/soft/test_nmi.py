@@ -30,8 +30,8 @@ begin:
 
 
 def opened(folder: Path, asm: str) -> kvmdbg.Session:
-    from_assembly(HANDLER + asm, folder)
-    return kvmdbg.open(folder / "guest.bin", engine="soft", serial="none", irqchip="none", machine="bare")
+    image, elf = from_assembly(HANDLER + asm, folder)
+    return kvmdbg.open(image, symbols=[(elf, 0)], engine="soft", serial="none", irqchip="none", machine="bare")
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
@@ -75,3 +75,18 @@ def test_none_comes_between_mov_ss_and_mov_sp(tmp_path: Path) -> None:
         assert dbg.regs.bx == 1
         frame = dbg.memory.read(0x10000 + 0x500 - 6, 2)
         assert int.from_bytes(frame, "little") == dbg.regs.ip - 2
+
+
+def test_one_comes_in_at_once_where_a_breakpoint_is_held_by_stepping(tmp_path: Path) -> None:
+    with opened(tmp_path, "xor bx, bx\nagain: inc cx\njmp again") as dbg:
+        dbg.run(instructions=20)
+        dbg.breakpoint_hold = "stepping"
+        dbg.break_at("nmi")
+        for count in range(2):
+            at = dbg.regs.ip
+            dbg.nmi()
+            assert isinstance(dbg.run(timeout=30), stops.BreakpointStop)
+            assert int.from_bytes(dbg.memory.read(0x7000 - 6, 2), "little") == at
+            assert dbg.regs.bx == count
+            while dbg.regs.sp != 0x7000:
+                dbg.step()
