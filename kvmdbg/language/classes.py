@@ -214,13 +214,16 @@ class Classes(Initialisers):
         one, two = operand.type.target, type.target
         if one is None or two is None or not one.is_structure or not two.is_structure or one.same(two):
             return operand
-        for whole, part, op in ((one, two, "+"), (two, one, "-")):
-            way = whole.resolved.way_to_base(part.resolved.given)
-            distance = sum(base.offset for base in way)
-            if way and distance and not any(base.virtual for base in way):
-                moved = code.Number(column=column, type=EXACT, value=distance)
-                return operators.Arithmetic(column=column, op=op, left=operand, right=moved, common=EXACT)
-        return operand
+        start = calls.Once(column=column, type=operand.type, space=operand.space, operand=operand)
+        whole = code.Memory(column=column, type=one, address=start, where=operand.space)
+        part = self._related(whole, two, column)
+        if part is None:
+            return operand
+        moved = operators.Cast(column=column, type=operand.type, space=operand.space, operand=part.address)
+        return operators.Ternary(
+            column=column, type=operand.type, space=operand.space, condition=start, yes=moved, no=start,
+            sides=(moved, start),
+        )  # fmt: skip
 
     def _by_pointer(self, node: Node, column: int) -> Node:
         """``object.*pointer``; the "*" is next."""
@@ -264,20 +267,62 @@ class Classes(Initialisers):
 
     def _as_class(self, node: code.Memory, wanted: CType, column: int) -> code.Memory:
         """An object as the part that is of a base class, or as the object of a derived class that it is a part of."""
-        if node.type.same(wanted):
-            return node
-        way = node.type.resolved.way_to_base(wanted.resolved.given)
-        back = wanted.resolved.way_to_base(node.type.resolved.given)
-        if not way and (not back or any(base.virtual is not None for base in back)):
+        found = node if node.type.same(wanted) else self._related(node, wanted, column)
+        if found is None:
             raise self.fail(f"a {node.type} is no {wanted}", column)
+        return found
+
+    def _related(self, node: code.Memory, wanted: CType, column: int) -> code.Memory | None:
+        """The base class in an object, or the derived object that it is in; None for classes that are not related.
+
+        What a virtual base is in says the object itself, by its table.
+        """
+        way = self._base(node.type, wanted, column)
         found: Node = node
         for base in way:
             found = self._field(found, base, column)
         if not way:
-            distance = code.Number(column=column, value=-sum(base.offset for base in back))
-            place = self._moved(node.address, distance, column)
+            back = self._base(wanted, node.type, column)
+            if not back:
+                return None
+            if any(base.virtual is not None for base in back):
+                start = operators.address_of(node, column, self.pointer_size)
+                place: Node = calls.DynamicCast(
+                    column=column, type=U64, operand=start, wanted=wanted.resolved, may_fail=False
+                )
+            else:
+                distance = code.Number(column=column, value=-sum(base.offset for base in back))
+                place = self._moved(node.address, distance, column)
             found = code.Memory(column=column, type=wanted, address=place, where=node.where)
         assert isinstance(found, code.Memory)
+        return found
+
+    def _base(self, type: CType, base: CType, column: int) -> list[Member]:
+        """The way to a base class; [] where it is none. ExpressionError where it is one more than once."""
+        ways = type.resolved.ways_to_base(base)
+        if len(ways) > 1:
+            first, second = _parting(ways)
+            raise self.fail(f"the base {base} is ambiguous in a {type}: cast to {first} or {second} before", column)
+        return ways[0] if ways else []
+
+    def _way_to(self, type: CType, name: str, column: int) -> list[Member]:
+        """The way to a member. ExpressionError where several are of that name."""
+        ways = type.resolved.ways_to(name)
+        if len(ways) > 1:
+            first, second = (f"{one}::{name}" for one in _parting(ways))
+            raise self.fail(f"{name} is ambiguous in a {type}: name {first} or {second}", column)
+        return ways[0]
+
+    def _as_object(self, type: CType, operand: Node, column: int) -> Node:
+        """What a cast makes of an object: its base class, or what it is a base of, where they are related."""
+        to = type.target if type.reference else type
+        if to is None or not to.is_structure or to.same(operand.type):
+            return operand
+        if isinstance(operand, code.Memory):
+            return self._related(operand, to, column) or operand
+        found = operand
+        for base in self._base(operand.type, to, column):
+            found = self._field(found, base, column)
         return found
 
     def _member_address(self, column: int) -> Node | None:
@@ -333,3 +378,9 @@ class Classes(Initialisers):
         return self._called_with(
             code.Symbol(column=column, type=outer.type, name=outer.name), outer.type, operands, column
         )
+
+
+def _parting(ways: Sequence[Sequence[Member]]) -> tuple[CType, CType]:
+    """The classes at which two ways part."""
+    one, two = next((one, two) for one, two in zip(*ways[:2], strict=False) if one.name != two.name)
+    return one.type, two.type

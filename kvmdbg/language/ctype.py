@@ -284,13 +284,31 @@ class CType:
 
     def way_to(self, name: str) -> list[Member]:
         """By which bases and members without a name one gets to the member of that name; it is the last one."""
+        return next(iter(self.ways_to(name)), [])
+
+    def ways_to(self, name: str) -> list[list[Member]]:
+        """The same of all members of that name that hide none of each other: C++ calls several ambiguous."""
         for one in self.members:
             if one.name == name:
-                return [one]
-        for one in self._own_first:
-            if (not one.name or one.name[0] == "<") and (rest := one.type.way_to(name)):
-                return [one, *rest]
-        return []
+                return [[one]]
+        for one in self.members:
+            if not one.name and (rest := one.type.ways_to(name)):
+                return [[one, *way] for way in rest]
+        return self._visible([[base, *way] for base in self.bases for way in base.type.ways_to(name)])
+
+    def ways_to_base(self, wanted: CType) -> list[list[Member]]:
+        """The same of a base class."""
+        ways = [[base] for base in self.bases if base.type.same(wanted)]
+        return self._visible(ways + [[base, *way] for base in self.bases for way in base.type.ways_to_base(wanted)])
+
+    def _visible(self, ways: list[list[Member]]) -> list[list[Member]]:
+        """Without those that lead to the same place, and what is in a virtual base of a class that has one, too."""
+        found = {_place(way): way for way in reversed(ways)}
+        owners = [way[-2].type.resolved for way in found.values() if len(way) > 1]
+        return [
+            way for way in reversed(found.values())
+            if not any(base.virtual and owner.ways_to_base(base.type) for base in way[:-1] for owner in owners)
+        ]  # fmt: skip
 
     def goes_by(self, name: str) -> bool:
         """Whether it is the class of that name; the namespaces around it may be left out."""
@@ -316,6 +334,12 @@ class CType:
 
     def __repr__(self) -> str:
         return f"<CType {self.name}>"
+
+
+def _place(way: Sequence[Member]) -> tuple[str, int]:
+    """Where in an object a way leads: a virtual base is there once."""
+    last = max((at for at, base in enumerate(way) if base.virtual), default=-1)
+    return way[last].name if last >= 0 else "", sum(one.offset for one in way[last + 1 :])
 
 
 def integer(name: str, size: int, *, signed: bool = False, kind: str = "") -> CType:

@@ -16,6 +16,7 @@ from kvmdbg.language.floats import Extended, single
 from kvmdbg.language.precedence import Target
 from kvmdbg.language.rust import is_slice
 from kvmdbg.language.types import LINEAR
+from kvmdbg.record import replace
 
 
 class Parser(Classes):
@@ -111,12 +112,13 @@ class Parser(Classes):
         if found is None:
             raise self._no_member(type, name)
         self._take(len(name))
-        way = type.way_to(found.name)
+        way = self._way_to(type, found.name, column)
         if any(one.virtual is not None for one in way):
             for one in way:
                 node = self._field(node, one, column)
             return self._checked(node)
-        return self._checked(self._field(node, found, column))
+        whole = replace(way[-1], offset=sum(one.offset for one in way))
+        return self._checked(self._field(node, whole, column))
 
     def _field(self, node: Node, found: Member, column: int) -> Node:
         at = found.offset + found.bit // 8 if found.bits else found.offset
@@ -217,6 +219,8 @@ class Parser(Classes):
             return self._fitting(type, operand, column)
         if operand.type.kind == "complex" and type.is_number:
             operand = elements.part_of(operand, 0)
+        if operand.type.is_structure:
+            operand = self._as_object(type, operand, column)
         if not type.is_number:  # the same bytes as an array or a structure
             if isinstance(operand, code.Memory):
                 return code.Memory(column=column, type=type, address=operand.address, where=operand.where, cast=True)
