@@ -48,7 +48,7 @@ def data_area(disks: Disks) -> bytes:
     put(SHAPE, "HBH", 0x0607, 0, 0x3D4)
     put(0x465, "BB", 0x29, 0x30)
     put(0x47C, "4B", 10, 1, 1, 1)  # time-outs of serial ports
-    put(ROWS, "BHBBB", 24, 16, 0x60, 0xF9, 0x51)
+    put(ROWS, "BHBBBB", 24, 16, 0x60, 0xF9, 0x51, 8)
     put(KEYBOARD_FLAGS, "B", 0x10)  # an enhanced keyboard
     return bytes(data)
 

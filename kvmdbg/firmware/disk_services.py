@@ -15,6 +15,8 @@ from kvmdbg.machine.disk import FIRST_HARD_DISK, Disk
 (
     OK, BAD_COMMAND, WRITE_PROTECTED, NOT_FOUND, CHANGED, DMA_BOUNDARY, NO_SUCH_MEDIA, CONTROLLER, TIMEOUT,
 ) = (0, 1, 3, 4, 6, 9, 0x0C, 0x20, 0x80)  # fmt: skip
+DMA_PAGE = 0x10000
+"""The DMA controller that moves a floppy's sectors does not leave one of these in a transfer."""
 FLOPPY_TYPES = {(40, 9): 1, (80, 15): 2, (80, 9): 3, (80, 18): 4, (80, 36): 6}
 """What CMOS calls a drive, by cylinders and sectors of a track."""
 
@@ -61,6 +63,12 @@ def _failure(call: Call, disk: Disk, error: OSError) -> int:
     return CONTROLLER
 
 
+def _is_by_dma(call: Call, disk: Disk) -> bool:
+    """Whether it is a floppy, and none that a CD stands for."""
+    cd = call.bios.disks.cdrom
+    return call.dl < FIRST_HARD_DISK and (cd is None or cd.path != disk.path)
+
+
 def _by_place(call: Call, what: str) -> None:
     disk = _disk(call)
     if disk is None:
@@ -71,7 +79,12 @@ def _by_place(call: Call, what: str) -> None:
     if not count:
         status = BAD_COMMAND
     elif first is not None:
-        status = transfer(call, disk, first, count, call.far("es", call.bx), what)
+        address = call.far("es", call.bx)
+        ends_behind_page = address % DMA_PAGE + count * disk.sector_size > DMA_PAGE
+        if ends_behind_page and what != "verify" and _is_by_dma(call, disk):
+            status = DMA_BOUNDARY
+        else:
+            status = transfer(call, disk, first, count, address, what)
     if status:
         call.al = 0
     _finish(call, status)

@@ -217,7 +217,27 @@ def push_key(call: Call) -> None:
 def functionality(call: Call) -> None:
     """Get keyboard functionality."""
     call.branch(False)
-    call.al = 0x64  # 05, 10-12 and 03 are there
+    call.al = 0x34  # 05, 0A, and 10 to 12 are there
+
+
+@service(0x16, 0x0A)
+def identity(call: Call) -> None:
+    """Get keyboard identity."""
+    call.branch(False)
+    call.bx = 0x41AB  # of an enhanced keyboard, with its scan codes translated
+
+
+@service(0x16, 0x92)
+def has_enhanced_functions(call: Call) -> None:
+    """Check for functions of an enhanced keyboard."""
+    call.branch(False)
+    call.ah = 0x80
+
+
+@service(0x16, 0xA2)
+def has_functions_for_122_keys(call: Call) -> None:
+    """Check for functions of a keyboard with 122 keys, which are not there: AH stays."""
+    call.branch(False)
 
 
 @service(0x16)

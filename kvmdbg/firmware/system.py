@@ -231,6 +231,13 @@ def keyboard_intercept(call: Call) -> None:
     call.branch(False)
 
 
+@service(0x15, 0xEC, "bl")
+def target_mode(call: Call) -> None:
+    """Operating mode that the guest goes to (AMD64 BIOS and Kernel Developer's Guide)."""
+    call.branch(False)
+    call.done()
+
+
 @service(0x15, 0x90, "al")
 def device_busy(call: Call) -> None:
     """Device busy."""

@@ -12,10 +12,11 @@ from kvmdbg.errors import UsageError
 from kvmdbg.firmware import data_area as bda
 from kvmdbg.firmware import rom
 from kvmdbg.firmware.call import Call
+from kvmdbg.firmware.edid import edid
 from kvmdbg.firmware.registry import service
 
-PLANES = 3
-"""Of the ways in which a mode has its pixels in memory: a bit each in four planes."""
+TEXT_MODEL, CGA, PLANES, PACKED = 0, 1, 3, 4
+"""Ways in which a mode has its pixels in memory: PLANES is a bit each in four planes, PACKED a byte each."""
 DONE, FAILED = 0x00, 0x01
 LINEAR, KEEPS, NUMBER = 0x4000, 0x8000, 0x1FF
 """In BX of function 02."""
@@ -37,11 +38,13 @@ MASKS = {15: (5, 10, 5, 5, 5, 0, 1, 15), 16: (5, 11, 6, 5, 5, 0, 0, 0), 24: (8, 
 MASKS[32] = (*MASKS[24][:6], 8, 24)
 ATTRIBUTES = 0x9B
 """Of a mode: there, described, in colour, a picture, with linear memory."""
-PLANAR_ATTRIBUTES = 0x1F
-"""There, described, with text by the BIOS, in colour, a picture."""
+VGA_ATTRIBUTES, IN_COLOUR, GRAPHICS = 0x07, 0x08, 0x10
+"""There, described, with text by the BIOS; what is not said of every mode of the VGA's."""
 WINDOW_ATTRIBUTES = 7
 """It is there, to be read and written."""
 FAR_WINDOW = rom.SEGMENT << 16 | rom.WINDOW_FUNCTION
+DDC = 0x0103
+"""Of the screen's own words: a block takes a second, by either way of asking."""
 NAME = b"kvmdbg\0"
 NEVER = 0xFF
 """What the BIOS data area has as the mode while one of these is set: none of the VGA's."""
@@ -77,8 +80,9 @@ def _information(call: Call, vbe: Vbe) -> bool:
 
 def _mode_information(call: Call, vbe: Vbe) -> bool:
     number = call.cx & NUMBER
-    if number in PLANAR:
-        call.write(call.far("es", call.di), _planar_information(VGA_MODES[PLANAR[number]]))
+    of_vga = VGA_MODES.get(PLANAR.get(number, number))
+    if of_vga is not None:
+        call.write(call.far("es", call.di), _vga_information(of_vga))
         return True
     mode = MODES.get(number)
     if mode is None:
@@ -95,11 +99,22 @@ def _mode_information(call: Call, vbe: Vbe) -> bool:
     return True
 
 
-def _planar_information(mode: Mode) -> bytes:
-    """One picture of four planes, whose 64 KiB are at 0xA0000 whole."""
-    block = struct.pack("<HBBHHHHI", PLANAR_ATTRIBUTES, WINDOW_ATTRIBUTES, 0, 64, 64, WINDOW >> 4, 0, FAR_WINDOW)
-    block += struct.pack("<HHH", mode.width // 8, mode.width, mode.lines)
-    block += bytes((8, mode.height, 4, 4, 1, PLANES, 0, 0, 1))
+def _vga_information(mode: Mode) -> bytes:
+    """A mode of the VGA's own: its memory is there whole, at the address that it always has."""
+    is_cga = mode.number in (4, 5, 6)
+    bits = mode.colours.bit_length() - 1
+    if mode.is_text:
+        pitch, width, height, cell, planes, model = 2 * mode.columns, mode.columns, mode.rows, 9, 4, TEXT_MODEL
+    else:
+        width, height, cell = mode.width, mode.lines, 8
+        pitch, planes, model = width // 8, 4, PLANES
+        if is_cga or bits == 8:
+            pitch, planes, model = width * bits // 8, 1, CGA if is_cga else PACKED
+    memory = 0xB000 if mode.number == 7 else 0xB800 if mode.is_text or is_cga else WINDOW >> 4
+    attributes = VGA_ATTRIBUTES | (0 if mode.number == 7 else IN_COLOUR) | (0 if mode.is_text else GRAPHICS)
+    block = struct.pack("<HBBHHHHI", attributes, WINDOW_ATTRIBUTES, 0, 64, 64, memory, 0, FAR_WINDOW)
+    block += struct.pack("<HHH", pitch, width, height)
+    block += bytes((cell, mode.height, planes, bits, 2 if is_cga else 1, model, 0, 0, 1))
     return block.ljust(256, b"\0")
 
 
@@ -180,6 +195,17 @@ def _start(call: Call, vbe: Vbe) -> bool:
     return True
 
 
+def _display(call: Call, vbe: Vbe) -> bool:
+    """What the screen says of itself (VESA Display Data Channel)."""
+    if call.bl == 0:
+        call.bx = DDC
+        return True
+    if call.bl != 1 or call.dx:  # it has one block
+        return False
+    call.write(call.far("es", call.di), edid())
+    return True
+
+
 def _colour_width(call: Call, vbe: Vbe) -> bool:
     call.bh = 6  # bits a colour: the DAC has no more
     return call.bl < 2
@@ -203,5 +229,5 @@ def _colours(call: Call, vbe: Vbe) -> bool:
 
 FUNCTIONS = {
     0x00: _information, 0x01: _mode_information, 0x02: _set_mode, 0x03: _get_mode, 0x05: _window,
-    0x06: _line_length, 0x07: _start, 0x08: _colour_width, 0x09: _colours,
+    0x06: _line_length, 0x07: _start, 0x08: _colour_width, 0x09: _colours, 0x15: _display,
 }  # fmt: skip

@@ -42,6 +42,24 @@ def test_sectors_by_their_place(pc: Pc) -> None:
     assert pc.read(0x474, 1) == b"\0"
 
 
+def test_a_floppy_is_not_read_across_64_kib(pc: Pc, tmp_path: Path) -> None:
+    """Its sectors come by DMA, which ends there; hard disks and the floppy that a CD stands for have none."""
+    for what in (0x0200, 0x0300):
+        pc.call(0x13, ax=what | 2, cx=1, dx=0, es=0x1F00, bx=0x0E00)
+        assert (pc.ah, pc.al, pc.carry, pc.word(0x1FE00)) == (9, 0, True, 0)
+    pc.call(0x13, ax=0x0402, cx=1, dx=0, es=0x1F00, bx=0x0E00)
+    assert not pc.carry
+    pc.call(0x13, ax=0x0201, cx=2, dx=0, es=0x1F00, bx=0x0E00)
+    assert (pc.ah, pc.carry, sector_at(pc, 0x1FE00)) == (0, False, 1)
+    pc.call(0x13, ax=0x0202, cx=1, dx=0x80, es=0x1F00, bx=0x0E00)
+    assert (pc.ah, pc.carry, sector_at(pc, 0x20000)) == (0, False, 1)
+    cd = Pc()
+    cd.board.disks.add(str(tmp_path / "f"), "floppy")
+    cd.board.disks.add(str(tmp_path / "f"), "cdrom")
+    cd.start().call(0x13, ax=0x0202, cx=1, dx=0, es=0x1F00, bx=0x0E00)
+    assert (cd.ah, cd.carry, sector_at(cd, 0x20000)) == (0, False, 1)
+
+
 def test_the_high_bits_of_a_cylinder(tmp_path: Path) -> None:
     pc = Pc()
     with open(tmp_path / "d", "wb") as file:

@@ -79,6 +79,17 @@ def test_enhanced_keys(pc: Pc) -> None:
     assert pc.ax == 0x2D78, "the old function leaves F12 out"
 
 
+def test_what_the_keyboard_is(pc: Pc) -> None:
+    pc.call(0x16, ax=0x0900)
+    assert pc.al == 0x04 | 0x10 | 0x20, "functions 05, 0A, and 10 to 12"
+    pc.call(0x16, ax=0x0A00)
+    assert (pc.bx, pc.waits) == (0x41AB, False)
+    pc.call(0x16, ax=0x9200)
+    assert (pc.ah, pc.waits) == (0x80, False), "KEYB of DOS asks so for the enhanced functions"
+    pc.call(0x16, ax=0xA200)
+    assert (pc.ah, pc.waits, pc.said) == (0xA2, False, [])
+
+
 def test_locks_and_shifts(pc: Pc) -> None:
     press(pc, "caps_lock")
     pc.call(0x16, ax=0x0200)
@@ -184,6 +195,7 @@ def test_an_event_that_is_waited_for(pc: Pc) -> None:
 
 
 def test_tables_and_gates(pc: Pc) -> None:
+    assert pc.read(0x48A, 1) == b"\x08", "a VGA with a colour screen"
     pc.call(0x15, ax=0xC000)
     assert pc.read((pc.sregs.es.selector << 4) + pc.bx, 3) == b"\x08\0\xfc"
     pc.call(0x15, ax=0xC100)
@@ -192,6 +204,8 @@ def test_tables_and_gates(pc: Pc) -> None:
     assert (pc.al, pc.ah, pc.carry) == (1, 0, False)
     pc.call(0x15, ax=0x5300)
     assert (pc.bx, pc.carry) == (0x504D, False)
+    pc.call(0x15, ax=0xEC00, bx=2)
+    assert (pc.ah, pc.carry, pc.said) == (0, False, [])
     assert isinstance(pc.call(0x15, ax=0x5307, bx=1, cx=3), GuestEnd)
     assert pc.read(rom.BASE + 0xFFFE, 1) == b"\xfc"
 
