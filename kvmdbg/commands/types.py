@@ -11,7 +11,7 @@ from kvmdbg.commands.printing import formatted, is_void
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Message, Result
 from kvmdbg.errors import KvmdbgError, UsageError
-from kvmdbg.language.ctype import VOID, CType
+from kvmdbg.language.ctype import ADDRESS, VOID, CType
 from kvmdbg.language.declared import declaration, layout
 from kvmdbg.language.objects import has_table
 from kvmdbg.language.types import MemoryRef
@@ -21,19 +21,21 @@ CNameArg = Annotated[str, RestType("EXPRESSION|TYPE", "expression")]
 
 def _type_of(dbg: Interpreter, text: str) -> tuple[CType, bool]:
     """The type that a text names or an expression has, and whether it names one. UsageError."""
-    from kvmdbg.language.expressions import named_type
+    from kvmdbg.language.expressions import named_type, parse
 
     scope = dbg.session.scope()
     found = named_type(text, scope)
     if found is not None:
         return found, True
-    if re.fullmatch(r"[A-Za-z_:][\w:]*", text) and scope.variable(text) is None and scope.constant(text) is None:
+    if is_void(dbg, text):
+        return VOID, False
+    if re.fullmatch(r"[A-Za-z_:][\w:]*", text) and parse(text, scope=scope).type is ADDRESS:
         symbol = dbg.session.symbols.lookup(text)
         if symbol is None:
             raise UsageError(f"no variable and no type is called {text!r}")
         why = "; ".join(dbg.session.files.missing) or "compile with -g"
         raise UsageError(f"'{text}' is a symbol whose type is not known: {why}, or give a type: (char)*{text}")
-    return VOID if is_void(dbg, text) else dbg.session.type_of(text), False
+    return dbg.session.type_of(text), False
 
 
 def _real_type(dbg: Interpreter, text: str, named: bool) -> str:

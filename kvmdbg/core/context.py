@@ -55,6 +55,9 @@ class SourceScope:
     def variable(self, name: str) -> CType | None:
         return self.source.variable(name) if self.source is not None else None
 
+    def is_local(self, name: str) -> bool:
+        return self.source is not None and self.source.is_local(name)
+
     def variable_type(self, name: str) -> CType | None:
         found = self._convenience.type_of(name)
         if found is None and (name.startswith("_") or name in GIVEN) and name not in self._convenience.values:

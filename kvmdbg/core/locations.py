@@ -325,6 +325,18 @@ class Locations:
         """A function, else a symbol of a function; None where there is neither."""
         if not looks_like_name(name):
             return None
+        found = self._code(name, file)
+        if not found and not file and "::" in name:
+            others = self._contexts.selected.source.meanings(name)
+            found = next((code for one in others if (code := self._code(one))), set())
+        if not found and not file and (label := self._label(name)) is not None:
+            found.add(label)
+        if not found:
+            return None
+        return Found(text, tuple(self.at(one) for one in sorted(found)), by_name=True)
+
+    def _code(self, name: str, file: str = "") -> set[int]:
+        """Where the functions of that name begin."""
         symbols = [one for one in self._files.symbols.all_named(name) if one.kind == "function"]
         blocks = self._blocks(name, known=bool(symbols))
         if file:
@@ -334,11 +346,7 @@ class Locations:
         for one in symbols:
             if one.address not in entries and (not file or self._comes_from(one.address, file)):
                 found.add(one.address if self._entry else self._source.behind_prologue(one.address))
-        if not found and not file and (label := self._label(name)) is not None:
-            found.add(label)
-        if not found:
-            return None
-        return Found(text, tuple(self.at(one) for one in sorted(found)), by_name=True)
+        return found
 
     def _blocks(self, name: str, *, known: bool) -> Sequence[tuple[Block, Functions, int]]:
         """The functions of that name: of large files only where no symbol says where they are."""
@@ -413,7 +421,9 @@ def looks_like_name(text: str) -> bool:
 
 
 def address_in(value: Value) -> tuple[int, str]:
-    """The address that a value is, and its space. UsageError for a structure that is in no memory."""
+    """The address that a value is, and its space. UsageError for what is no address."""
+    if value.type.kind == "member":
+        raise UsageError(f"a {value.type}, a pointer to a member, is no address: a function is named as CLASS::NAME")
     if value.type.is_structure and not isinstance(value.lvalue, MemoryRef):
         raise UsageError(f"this {value.type} is in no memory of the guest: it has no address")
     return value.value & (1 << 64) - 1, "phys" if getattr(value, "space", "linear") == "phys" else "linear"

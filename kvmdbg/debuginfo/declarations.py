@@ -12,6 +12,7 @@ from typing import Any
 
 from kvmdbg.debuginfo.attribute_values import SCOPED, SCOPES, implicit_value, left_out, scope_of, without_scopes
 from kvmdbg.debuginfo.dwarf import Dwarf, Unit, base_of, damage, extent, text
+from kvmdbg.debuginfo.imports import TAGS, Imports
 from kvmdbg.debuginfo.scoped_names import Names
 from kvmdbg.debuginfo.type_reader import TypeReader
 from kvmdbg.language.ctype import CType
@@ -67,16 +68,7 @@ class _UnitInfo:
         self.types: Names[Any] = Names()
         self.constants: Names[tuple[int, Any]] = Names()
         self.is_deep = False
-        self.aliases: dict[str, str] = {}
-        """Other names of namespaces, and what they stand for: "short::" for "long::er::"."""
-
-    def meant(self, name: str) -> str:
-        """A name with the namespaces that it stands for."""
-        for alias, scope in self.aliases.items():
-            keyword, _, rest = name.rpartition(" ")
-            if rest.startswith(alias):
-                return f"{keyword} {scope}{rest[len(alias) :]}".lstrip()
-        return name
+        self.imports = Imports()
 
 
 class DebugInfo:
@@ -145,7 +137,7 @@ class DebugInfo:
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
             for unit in self._units(name, near):
                 known = self._reader.unit(unit)
-                meant = known.meant(name)
+                meant = known.imports.meant(name)
                 names = known.lost if lost else known.variables
                 die = names.get(meant)
                 one = self._reader.variable(unit, die) if die is not None else None
@@ -163,11 +155,26 @@ class DebugInfo:
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
             for unit in self._units(plain, near):
                 known = self._reader.unit(unit)
-                die = known.types.get(known.meant(name))
+                die = known.types.get(known.imports.meant(name))
                 if die is not None and (not whole or name in known.types.whole):
                     return self._reader.type_of(die)
             die = self._reader.type_units.types.get(name)
             return self._reader.type_of(die) if die is not None and not whole else None
+
+    def imports_at(self, address: int) -> tuple[Imports, Imports]:
+        """What the function at an address has of ``using`` and the like, and its unit."""
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            for unit in self.dwarf.units_at(address):
+                found = self._function_at(unit, address)
+                die = self.dwarf.info.get_DIE_from_refaddr(found.offset) if found is not None else None
+                own = Imports.of_function(die) if die is not None else Imports()
+                return own, self._reader.unit(unit).imports
+        return Imports(), Imports()
+
+    def imports(self) -> list[Imports]:
+        """Those of all units; of none of a large file."""
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            return [self._reader.unit(unit).imports for unit in ([] if self.dwarf.is_large else self.dwarf.units())]
 
     def type_names(self, near: int) -> list[str]:
         """The names of all types, of a large file those of the unit at the address ``near``."""
@@ -238,7 +245,7 @@ class DebugInfo:
                 if unit.path != file and not unit.path.endswith(f"/{file}"):
                     continue
                 known = self._reader.unit(unit)
-                die = known.variables.get(known.meant(name))
+                die = known.variables.get(known.imports.meant(name))
                 if die is not None:
                     return self._reader.variable(unit, die)
         return None
@@ -248,7 +255,7 @@ class DebugInfo:
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
             for unit in self._units(name, near):
                 known = self._reader.unit(unit)
-                found = known.constants.get(known.meant(name))
+                found = known.constants.get(known.imports.meant(name))
                 if found is not None:
                     return found[0], self._reader.type_of(found[1])
             found = self._reader.type_units.constants.get(name)
@@ -354,11 +361,11 @@ class _Reader(TypeReader):
                 elif die.has_children and tag in SCOPES and self.language(die) in SCOPED:
                     self._nested(found, die, base, f"{scope}{name}::")
             elif tag in ("DW_TAG_namespace", "DW_TAG_module"):
+                if "DW_AT_export_symbols" in die.attributes and name:
+                    found.imports.enter_inline(scope, name)
                 self._index(found, die, base, f"{scope}{name}::" if name else scope)
-            elif tag == "DW_TAG_imported_declaration" and name and "DW_AT_import" in die.attributes:
-                meant = die.get_DIE_from_attribute("DW_AT_import")
-                if meant.tag == "DW_TAG_namespace":  # namespace name = meant
-                    found.aliases[f"{scope}{name}::"] = scope_of(meant) + text(meant, "DW_AT_name") + "::"
+            elif tag in TAGS:
+                found.imports.enter(die, scope)
 
     def _code(self, found: _UnitInfo, die: Any, base: int) -> None:
         places = extent(self._file, die, base)

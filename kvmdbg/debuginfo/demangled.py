@@ -45,12 +45,27 @@ def in_two(name: str) -> tuple[str, str]:
             at = match.end()
             continue
         if name[at] == "(" and not depth:
-            return name[:at], name[at:]
+            inside = _LOCAL.match(name, _behind(name, at))
+            if inside is None:
+                return name[:at], name[at:]
+            at = inside.end()  # what is inside of a function: "count(int)::last"
+            continue
         depth += (name[at] in "<({") - (name[at] in ">)}")
         at += 1
     return name, ""
 
 
+def _behind(name: str, at: int) -> int:
+    """Where the parentheses end that begin at a place."""
+    depth = 0
+    for end in range(at, len(name)):
+        depth += (name[end] == "(") - (name[end] == ")")
+        if not depth:
+            return end + 1
+    return len(name)
+
+
+_LOCAL = re.compile(r"(?: const| volatile| &&?)*::")
 _OPERATOR = re.compile(r"operator(?:\(\)|->\*?|<=>|<<=?|>>=?|[<>]=?|\b(?=\W))")
 
 

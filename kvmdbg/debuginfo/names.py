@@ -149,7 +149,7 @@ def where_declared(files: DebugFiles, name: str, near: int) -> tuple[str, int] |
         with suppress(LoadError), dwarf.lock, damage(dwarf.path, "debug information"):
             for unit in [*dwarf.units_at(near - base), *dwarf.mentioning(name)]:
                 known = DebugInfo.of(dwarf).reader.unit(unit)
-                if (die := known.variables.get(known.meant(name))) is not None:
+                if (die := known.variables.get(known.imports.meant(name))) is not None:
                     file, line = _where(dwarf, unit, _declaration(die))
                     if line:
                         return file, line

@@ -42,6 +42,10 @@ class TypeReader:
     def __init__(self, dwarf: Dwarf) -> None:
         self._file = dwarf
         self._types: dict[int, CType] = {}
+        self._unfinished: dict[CType, list[tuple[CType, str]]] = {}
+        """Types that are being read, and what is made of each."""
+        self._delayed: set[CType] = set()
+        """What is made of such, and read itself."""
         self._languages: dict[int, str] = {}
 
     def _type_at(self, die: Any) -> CType:
@@ -80,13 +84,32 @@ class TypeReader:
             return known
         size = die.attributes.get("DW_AT_byte_size")
         made = self._types[place] = CType("void", text(die, "DW_AT_name"), int(size.value) if size is not None else 0)
+        self._unfinished[made] = []
         if "DW_AT_alignment" in die.attributes:
             made.alignment = int(die.attributes["DW_AT_alignment"].value)
         getattr(self, f"_{die.tag.removeprefix('DW_TAG_')}", self._other)(die, made)
         if _stands_for(made, made) or _holds(made, made):  # as damaged information has it; else nothing would end
             vars(made).clear()
             vars(made).update(vars(CType("void", text(die, "DW_AT_name"), 0)))
+        self._finish(made)
         return made
+
+    def _qualify(self, made: CType, target: CType, qualifier: str) -> None:
+        """Be the ``target`` by another name or with a qualifier, again when that has been read, if it is being read."""
+        made.qualify(target, qualifier)
+        if target in self._unfinished:
+            self._unfinished[target].append((made, qualifier))
+            self._unfinished.setdefault(made, [])
+            self._delayed.add(made)
+
+    def _finish(self, made: CType) -> None:
+        """What is made of a type that has been read is what it is, too."""
+        if made in self._delayed:
+            return
+        for one, qualifier in self._unfinished.pop(made, ()):
+            one.qualify(made, qualifier)
+            self._delayed.discard(one)
+            self._finish(one)
 
     def _other(self, die: Any, made: CType) -> None:
         made.given = made.given or die.tag.removeprefix("DW_TAG_").replace("_", " ")
@@ -136,23 +159,23 @@ class TypeReader:
         made.size = 2 * word if made.target.kind == "function" else word
 
     def _typedef(self, die: Any, made: CType) -> None:
-        made.qualify(self._type_at(die), "")
+        self._qualify(made, self._type_at(die), "")
         if made.given in _WIDE and made.is_integer:
             made.kind, made.prefix = "char", _WIDE[made.given]
         if made.given and self.language(die) in SCOPED:
             made.given = scope_of(die) + made.given
 
     def _const_type(self, die: Any, made: CType) -> None:
-        made.qualify(self._type_at(die), "const")
+        self._qualify(made, self._type_at(die), "const")
 
     def _volatile_type(self, die: Any, made: CType) -> None:
-        made.qualify(self._type_at(die), "volatile")
+        self._qualify(made, self._type_at(die), "volatile")
 
     def _restrict_type(self, die: Any, made: CType) -> None:
-        made.qualify(self._type_at(die), "restrict")
+        self._qualify(made, self._type_at(die), "restrict")
 
     def _atomic_type(self, die: Any, made: CType) -> None:
-        made.qualify(self._type_at(die), "_Atomic")
+        self._qualify(made, self._type_at(die), "_Atomic")
 
     def _structure_type(self, die: Any, made: CType, kind: str = "struct") -> None:
         made.kind = kind
@@ -315,7 +338,8 @@ class TypeReader:
         made.target = self._type_at(die)
         children = list(die.iter_children())
         takes = [self._parameter(one) for one in children if one.tag == "DW_TAG_formal_parameter"]
-        made.parameters = takes if takes or "DW_AT_prototyped" in die.attributes else None
+        told = takes or "DW_AT_prototyped" in die.attributes or self.language(die) == "c++"
+        made.parameters = takes if told else None
         made.takes_more = any(one.tag == "DW_TAG_unspecified_parameters" for one in children)
 
     def _parameter(self, die: Any) -> CType:
@@ -323,7 +347,7 @@ class TypeReader:
         if "DW_AT_artificial" not in die.attributes or found.qualifiers:
             return found
         made = CType("pointer", "", found.size)
-        made.qualify(found, "const")  # C++'s this, as gdb has it
+        self._qualify(made, found, "const")  # C++'s this, as gdb has it
         return made
 
 

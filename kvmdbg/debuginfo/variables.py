@@ -6,21 +6,23 @@ Source: DWARF 5, section 2.5 (expressions), 3.4 (call sites).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from operator import attrgetter
 
-from kvmdbg.debuginfo.attribute_values import without_scopes
-from kvmdbg.debuginfo.backtrace import NAMES_32, NAMES_64, Frame, StoppedCpu, call_frame_address, physical_frames
+from kvmdbg.debuginfo.backtrace import Frame, StoppedCpu, physical_frames
 from kvmdbg.debuginfo.declarations import DebugInfo, Function, Variable
 from kvmdbg.debuginfo.demangled import demangled
 from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.functions import Functions
 from kvmdbg.debuginfo.locations import NotThere, Place, evaluate
+from kvmdbg.debuginfo.meanings import meanings
 from kvmdbg.debuginfo.same_names import symbol_named
+from kvmdbg.debuginfo.surroundings import Surroundings, function_at
 from kvmdbg.debuginfo.type_reader import Counted
 from kvmdbg.errors import LoadError, MemoryFault, SessionStateError, UsageError
 from kvmdbg.language.ctype import CType
+from kvmdbg.language.declared import all_bases
 from kvmdbg.language.partial import Lost
 from kvmdbg.language.shown import PLAIN, Printer, Style
 from kvmdbg.machine.image import Symbol
@@ -35,96 +37,6 @@ _NUMBERED = re.compile(r"\.\d+$")
 """What compilers add to the names of variables inside of functions."""
 _OF_LINKERS = frozenset("__bss_start _edata edata _end end _etext etext __data_start data_start".split())
 """Places that linkers name: what lies behind one is not of it."""
-
-
-def _function_at(files: DebugFiles, place: int) -> tuple[DebugInfo, Function, int] | None:
-    """The function around a linear address, its file, and what the file's addresses are moved by."""
-    for dwarf, base in files.dwarf():
-        with suppress(LoadError):
-            info = DebugInfo.of(dwarf)
-            found = info.function_at(place - base)
-            if found is not None:
-                return info, found, base
-    return None
-
-
-class _Surroundings:
-    """What DWARF expressions ask for, in one frame (locations.Surroundings)."""
-
-    def __init__(self, files: DebugFiles, cpu: StoppedCpu, frame: Frame, function: tuple[Function, int] | None) -> None:
-        self._files, self._cpu, self._frame = files, cpu, frame
-        self._function = function[0] if function is not None else None
-        self.base = function[1] if function is not None else 0
-        self._in_frame_base = False
-
-    def word_size(self) -> int:
-        return 8 if self._cpu.mode.bits == 64 else 4
-
-    def moved(self, address: int) -> int:
-        return address + self.base
-
-    def read(self, address: int, size: int) -> bytes:
-        return self._cpu.memory.read(address, size)
-
-    def register_name(self, number: int) -> str:
-        names = NAMES_64 if self._cpu.mode.bits == 64 else NAMES_32
-        if number >= len(names):
-            raise NotThere(f"it is in register {number}, which is not known here")
-        return names[number]
-
-    def register(self, number: int) -> int:
-        name = self.register_name(number)
-        value = self._frame.pc if name == "rip" else self._frame.regs.get(name)
-        if value is None:
-            raise NotThere(f"it was in {name}, which functions called since may have changed")
-        return value & (1 << self._cpu.mode.bits) - 1
-
-    def call_frame(self) -> int:
-        cfa = call_frame_address(self._cpu, self._files, self._frame)
-        if cfa is None:
-            raise NotThere("the call frame is not known here")
-        return cfa
-
-    def frame_base(self) -> int:
-        if self._function is None or not self._function.frame_base:
-            raise NotThere("its frame is not known")
-        code = self._function.frame_base
-        if isinstance(code, tuple):
-            pc = self._frame.place - self.base
-            code = next((one for start, end, one in code if start <= pc < end), b"")
-            if not code:
-                raise NotThere("its frame is not known here")
-        if self._in_frame_base:
-            raise NotThere("its frame is described by itself")
-        self._in_frame_base = True
-        try:
-            found = evaluate(code, 8, self)
-        finally:
-            self._in_frame_base = False
-        return found.address if found.address is not None else int.from_bytes(found.data, "little")
-
-    def base_type(self, offset: int) -> CType:
-        found = _function_at(self._files, self._frame.place)
-        if found is None:
-            raise NotThere("its value is described by a type that is not known here")
-        info, function, _ = found
-        return info.type_at(function.unit + offset)
-
-    def value_on_entry(self, code: bytes, size: int) -> int:
-        """By what the caller says of the call (DW_TAG_call_site)."""
-        sp = self._frame.sp
-        frames = physical_frames(self._cpu, self._files, self._frame.number + 2).frames
-        outer = [one for one in frames if one.sp > sp]
-        caller = outer[0] if outer and not outer[0].exact else None
-        found = _function_at(self._files, caller.place) if caller is not None else None
-        if caller is None or found is None or self._function is None:
-            raise NotThere("optimized out: only the caller knew it")
-        info, function, base = found
-        value = info.argument(function, caller.pc - base, self._function.name, code)
-        if value is None:
-            raise NotThere("optimized out: its value on entry is not kept")
-        place = evaluate(value, size, _Surroundings(self._files, self._cpu, caller, (function, base)))
-        return place.address if place.address is not None else int.from_bytes(place.data, "little")
 
 
 class Variables:
@@ -180,12 +92,12 @@ class Variables:
 
     def function(self) -> tuple[Function, int] | None:
         """The function of the selected frame, and what its file's addresses are moved by."""
-        found = _function_at(self._files, self.here)
+        found = function_at(self._files, self.here)
         return (found[1], found[2]) if found is not None else None
 
     def result_type(self) -> CType | None:
         """What the function of the selected frame returns; None for nothing, and where that is not known."""
-        found = _function_at(self._files, self.here)
+        found = function_at(self._files, self.here)
         with suppress(LoadError):
             return found[0].result_type(found[1]) if found is not None else None
         return None
@@ -196,6 +108,11 @@ class Variables:
         if found is None:
             raise UsageError(f"nothing is known of the function at {self.here:#x}: it has no debug information")
         return [one for one in self._inside(*found) if one.is_parameter == parameters]
+
+    def is_local(self, name: str) -> bool:
+        """Whether a variable of the function that the code is in has that name."""
+        found = self.function()
+        return found is not None and any(one.name == name for one in self._inside(*found))
 
     def _inside(self, function: Function, base: int) -> list[Variable]:
         at = self.here - base
@@ -211,7 +128,7 @@ class Variables:
         """Where the function of the frame stands in .debug_info: an inlined one, if its code is one's."""
         if self._place is None and self.frame.block >= 0:
             return self.frame.block
-        found = _function_at(self._files, self.here)
+        found = function_at(self._files, self.here)
         chain = Functions.of(found[0].dwarf).chain(at) if found is not None else []
         return next((one.offset for one in reversed(chain) if one.origin is not None), function.offset)
 
@@ -231,11 +148,11 @@ class Variables:
         name = name.replace("(anonymous namespace)::", "")
         if "(" in name:
             return None  # a function with its types
-        is_outer, name = name.startswith("::"), name.removeprefix("::")
+        given, name = name, name.removeprefix("::")
         scope, within, plain = name.rpartition("::")
         if within and (one := self._inside_of(scope, plain)) is not None:
             return one
-        found = self.function() if not within and not is_outer else None
+        found = self.function() if not within and given == name else None
         if found is not None:
             for one in self._inside(*found):
                 if one.name == name:
@@ -243,10 +160,11 @@ class Variables:
         symbol = self._files.symbols.lookup(name)
         if symbol is not None and symbol.kind == "function":
             return None
-        for scope in self._scopes() if not is_outer else ():
-            if (one := self._of_scope(scope, name)) is not None:
+        meant = self._meanings(given)
+        for full in meant if meant != [name] else ():
+            if (one := self._whole(full)) is not None:
                 return one
-            if self._type(scope, name) is not None:
+            if full != name and self._type(full, whole=True) is not None:
                 return None  # which hides what is further out
         for lost in (False, True):
             for info, base in self._information():
@@ -254,36 +172,37 @@ class Variables:
                     looks = symbol is not None or not info.dwarf.is_large
                     if looks and (one_ := info.variable(name, self._near(base), lost=lost)):
                         return one_
-        return None
+        return next((one for full in self._inherited(name) if (one := self._whole(full)) is not None), None)
 
-    def _of_scope(self, scope: str, name: str) -> Variable | None:
+    def _whole(self, name: str) -> Variable | None:
+        """The variable that is called all of that."""
         for info, base in self._information():
             with suppress(LoadError):
-                if (one := info.variable(scope + name, self._near(base), whole=True)) is not None:
+                if (one := info.variable(name, self._near(base), whole=True)) is not None:
                     return one
         return None
 
-    def _scopes(self) -> list[str]:
-        """The classes and namespaces that the code which looks is in, the innermost first: "kern::Heap::", "kern::"."""
-        for info, base in self._information():
-            with suppress(LoadError):
-                chain = Functions.of(info.dwarf).chain(self.here - base)
-                name = next((one.origin.name for one in reversed(chain) if one.origin is not None), "")
-                found = []
-                while own := without_scopes(name):
-                    name = name[: -len(own)].removesuffix("::")
-                    found += [f"{name}::"] if name else []
-                if chain:
-                    return [one for one in found if "(" not in one]
-        return []
+    def _meanings(self, name: str) -> list[str]:
+        return meanings(self._files, self.here, name)
+
+    def _inherited(self, name: str) -> Iterator[str]:
+        """What a class has by its bases: "Base::count" of "Derived::count"."""
+        scope, within, own = name.rpartition("::")
+        owner = self.type(scope) if within and scope else None
+        for base in all_bases(owner) if owner is not None and owner.is_structure else ():
+            yield f"{base.given}::{own}"
+
+    def meanings(self, name: str) -> list[str]:
+        """What a function of that name may be called with all its scopes."""
+        return [*self._meanings(name), *self._inherited(name)]
 
     def _owner_named(self, name: str, variable: Variable) -> Function | None:
         """The function that ``function::name`` says, of a variable that lives in its frames."""
         scope = name.rpartition("::")[0]
-        symbol = self._files.symbols.lookup(scope) if scope and variable.owner else None
+        symbol = self.symbol(scope) if scope and variable.owner else None
         if symbol is None or (isinstance(variable.location, bytes) and variable.location[:1] == b"\x03"):
             return None
-        found = _function_at(self._files, symbol.address)
+        found = function_at(self._files, symbol.address)
         return found[1] if found is not None else None
 
     def _running(self, function: Function) -> Variables:
@@ -291,7 +210,7 @@ class Variables:
         wanted = (function.unit, function.offset)
 
         def is_its(frame: Frame) -> bool:
-            found = _function_at(self._files, frame.place)
+            found = function_at(self._files, frame.place)
             return found is not None and (found[1].unit, found[1].offset) == wanted
 
         frames = physical_frames(self._cpu, self._files, MOST_FRAMES).frames
@@ -302,7 +221,7 @@ class Variables:
 
     def _inside_of(self, scope: str, name: str) -> Variable | None:
         """The variable of a file, or that of a function."""
-        function = self._files.symbols.lookup(scope)
+        function = self.symbol(scope)
         for info, base in self._information():
             with suppress(LoadError):
                 one = info.variable_of_file(scope, name)
@@ -323,7 +242,11 @@ class Variables:
 
     def symbol(self, name: str) -> Symbol | None:
         """The symbol that a name means to the code that looks."""
-        return symbol_named(self._files, name, lambda: self.here)
+        if self.language == "c++":
+            for full in self.meanings(name):
+                if found := self._files.symbols.overloads(full):
+                    return found[0]
+        return symbol_named(self._files, name.removeprefix("::"), lambda: self.here)
 
     def _function_type(self, name: str) -> CType | None:
         symbol = self.symbol(name)
@@ -337,13 +260,16 @@ class Variables:
 
     def overloads(self, name: str) -> list[tuple[str, CType]]:
         """The functions of C++ with exactly that name: each with its types in its name, and its type."""
-        found = []
-        for symbol in self._files.symbols.overloads(name):
-            for info, base in self._information():
-                with suppress(LoadError):
-                    if (type_ := info.function_type(symbol.address - base)) is not None:
-                        found.append((symbol.name, type_))
-        return found
+        for full in self.meanings(name):
+            found = []
+            for symbol in self._files.symbols.overloads(full):
+                for info, base in self._information():
+                    with suppress(LoadError):
+                        if (type_ := info.function_type(symbol.address - base)) is not None:
+                            found.append((symbol.name, type_))
+            if found:
+                return found
+        return []
 
     def where(self, name: str) -> Place:
         """Where the variable of that name is now. NotThere, MemoryFault."""
@@ -364,25 +290,33 @@ class Variables:
 
     def type(self, name: str) -> CType | None:
         """A structure, union, enum, typedef or base type by its name ("struct point", or "point" alone)."""
-        return next((found for scope in (*self._scopes(), "") if (found := self._type(scope, name)) is not None), None)
-
-    def _type(self, scope: str, name: str) -> CType | None:
-        """The same of one scope ("kern::"); "": of any."""
         keyword, _, rest = name.partition(" ")
-        first = f"{keyword} {scope}{rest}" if keyword in KEYWORDS else scope + name
-        for wanted in (first, *(f"{one} {scope}{name}" for one in KEYWORDS)):
+        keyword, plain = (f"{keyword} ", rest) if keyword in KEYWORDS else ("", name)
+        meant = self._meanings(plain)
+        for full in meant if meant != [plain] else ():
+            if (found := self._type(keyword + full, whole=True)) is not None:
+                return found
+        if (found := self._type(name)) is not None:
+            return found
+        inherited = (self._type(keyword + full, whole=True) for full in self._inherited(plain))
+        return next((found for found in inherited if found is not None), None)
+
+    def _type(self, name: str, *, whole: bool = False) -> CType | None:
+        """The same from wherever one looks; ``whole``: it is called all of that."""
+        for wanted in (name, *(f"{one} {name}" for one in KEYWORDS)):
             for info, base in self._information():
                 with suppress(LoadError):
-                    if (found := info.type(wanted, self._near(base), whole=bool(scope))) is not None:
+                    if (found := info.type(wanted, self._near(base), whole=whole)) is not None:
                         return found
         return None
 
     def constant(self, name: str) -> tuple[int, CType] | None:
         """The enumerator of that name: its value and its enumeration."""
-        for info, base in self._information():
-            with suppress(LoadError):
-                if (found := info.constant(name, self._near(base))) is not None:
-                    return found
+        for full in (*self._meanings(name), *self._inherited(name)):
+            for info, base in self._information():
+                with suppress(LoadError):
+                    if (found := info.constant(full, self._near(base))) is not None:
+                        return found
         return None
 
     def type_names(self) -> list[str]:
@@ -400,7 +334,7 @@ class Variables:
         return self._evaluated(variable.location, variable.type.size)
 
     def _evaluated(self, expression: bytes | tuple[tuple[int, int, bytes], ...], size: int) -> Place:
-        around = _Surroundings(self._files, self._cpu, self.frame, self.function())
+        around = Surroundings(self._files, self._cpu, self.frame, self.function())
         if isinstance(expression, tuple):
             pc = self.here - around.base
             matching = [code for start, end, code in expression if start <= pc < end]
@@ -476,7 +410,7 @@ class Variables:
 
     def _class_named(self, name: str) -> CType | None:
         """The class that is called all of that, from wherever one looks."""
-        return self._type("", name)
+        return self._type(name)
 
     def _static_member(self, name: str) -> tuple[int | None, bytes] | None:
         """Where a static member of a class is, and its bytes."""

@@ -76,6 +76,35 @@ class Classes(Initialisers):
                 return len(scope) + 2, []
         return None
 
+    def _of_this(self, name: str, column: int) -> Node | None:
+        """A member that a member function names alone; None where it names none."""
+        scope = self._scope
+        if scope is None or scope.language != "c++" or name.startswith("::") or scope.is_local(name):
+            return None
+        this = scope.variable("this") if scope.is_local("this") else None
+        own = this.target.resolved if this is not None and this.target is not None else None
+        if this is None or own is None or not own.is_structure or own.goes_by(name) or own.way_to_base(name):
+            return None
+        if not (own.member(name) or own.static(name) or own.methods_named(name)[0] or self._named_class(own, name)):
+            return None
+        return self._member(self._dereferenced(self._declared("this", this, column), column), column)
+
+    def _by_class(self, name: str, column: int) -> Node | None:
+        """A member of a class that is named before it and has it by a base: ``Derived::count``; None for none."""
+        scope, within, own = name.rpartition("::")
+        owner = self._scope.type(scope) if self._scope is not None and within and scope else None
+        if owner is None or not owner.is_structure or owner.goes_by(own) or owner.way_to_base(own):
+            return None
+        if (static := owner.static(own)) is not None:
+            self._take(len(name))
+            return self._static(*static, column)
+        if methods := owner.methods_named(own)[0]:
+            self._take(len(name))
+            if methods[0].static:
+                return self._method(code.Number(column=column, value=0), methods, column)
+            return code.Symbol(column=column, type=methods[0].type, name=methods[0].symbol or name)
+        return None
+
     def _static(self, member: Static, owner: CType, column: int) -> Node:
         """A static member of a class, where it is defined; a constant that is nowhere."""
         name = f"{owner.given}::{member.name}"
@@ -173,6 +202,20 @@ class Classes(Initialisers):
             return name, type
         chosen = best([Overload(*one) for one in functions], given)
         return (chosen.name, chosen.type) if chosen is not None else (name, type)
+
+    def _by_arguments(self, name: str, column: int) -> Node | None:
+        """A function in the namespace of one of its arguments, whose name has been taken; None for none.
+
+        Source: ISO C++, 6.5.4 (argument-dependent name lookup).
+        """
+        if self._scope is None or self._scope.language != "c++" or not self._is("(") or "::" in name:
+            return None
+        given = self._arguments_ahead() or []
+        inner = [one.target if one.kind == "pointer" and one.target is not None else one for one in given]
+        named = dict.fromkeys(_namespace(one) for one in inner if one.is_structure or one.kind == "enum")
+        found = [Overload(*one) for scope in named if scope for one in self._scope.overloads(f"{scope}::{name}")]
+        chosen = best(found, given)
+        return self._declared(chosen.name, chosen.type, column) if chosen is not None else None
 
     def _named_cast(self, column: int) -> Node:
         """``static_cast<type>(value)`` and the like; its name is next."""
@@ -341,7 +384,8 @@ class Classes(Initialisers):
             made.target = way[-1].type
             offset = sum(one.offset for one in way)
             return code.Constant(column=column, type=made, value=offset.to_bytes(word, "little"))
-        methods = [one for one in owner.methods if one.name == name and not one.static]
+        found, bases = owner.methods_named(name)
+        methods = [one for one in found if not one.static]
         if len(methods) > 1:
             raise self.fail(
                 f"there are several {within.join((scope, name))}: name one with its types, in quotes", column
@@ -349,6 +393,7 @@ class Classes(Initialisers):
         if not methods:
             return None
         self._take()
+        made.owner = bases[-1].type.resolved if bases else owner
         made.target, made.size = methods[0].type, 2 * word
         if methods[0].slot is not None:
             first = (methods[0].slot * word + 1).to_bytes(word, "little")
@@ -369,7 +414,7 @@ class Classes(Initialisers):
                 left = self._field(left, one, column)
             function = self._method(left, [chosen], column)
             return self._called_with(function, chosen.type, operands[1:], column)
-        within = owner.resolved.given.partition("<")[0].rpartition("::")[0]
+        within = _namespace(owner)
         names = [f"operator{op}", *([f"{within}::operator{op}"] if within else [])]
         free = [Overload(*each) for name in names for each in (self._scope.overloads(name) if self._scope else ())]
         outer = best(free, [one.type for one in operands])
@@ -378,6 +423,11 @@ class Classes(Initialisers):
         return self._called_with(
             code.Symbol(column=column, type=outer.type, name=outer.name), outer.type, operands, column
         )
+
+
+def _namespace(type: CType) -> str:
+    """What a type is declared in: "kern" of "kern::Heap<int>"."""
+    return type.resolved.given.partition("<")[0].rpartition("::")[0]
 
 
 def _parting(ways: Sequence[Sequence[Member]]) -> tuple[CType, CType]:

@@ -32,6 +32,9 @@ class Scope(Protocol):
         The name may have a scope before it: ``file.c::name``, ``function::name``, ``::name``.
         """
 
+    def is_local(self, name: str) -> bool:
+        """Whether a variable of the function that the code is in has that name."""
+
     def overloads(self, name: str) -> list[tuple[str, CType]]:
         """The functions of C++ with exactly that name: what the symbol of each is called, and its type."""
 

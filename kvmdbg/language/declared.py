@@ -77,16 +77,17 @@ def _written(type: CType, what: str, depth: int, methods: bool = True, typedefs:
 
 def _with_own_names(full: CType, lines: list[str]) -> list[str]:
     """Lines in which the names that a class and its bases give to types stand without the class."""
-    names = [f"{one.given}::{each.name}" for one in (full, *_all_bases(full)) for each in one.typedefs]
+    names = [f"{one.given}::{each.name}" for one in (full, *all_bases(full)) for each in one.typedefs]
     if not names:
         return lines
     pattern = re.compile(rf"(?<![\w:])(?:{'|'.join(map(re.escape, names))})\b")
     return [pattern.sub(lambda found: found[0].rpartition("::")[2], line) for line in lines]
 
 
-def _all_bases(full: CType) -> list[CType]:
+def all_bases(full: CType) -> list[CType]:
+    """The base classes of a class, and theirs."""
     found = [one.type.resolved for one in full.bases]
-    return [each for one in found for each in (one, *_all_bases(one))]
+    return [each for one in found for each in (one, *all_bases(one))]
 
 
 def _head(full: CType, core: CType) -> str:

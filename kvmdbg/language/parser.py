@@ -428,6 +428,8 @@ class Parser(Classes):
         if self._scope is not None and (made := self._with_template(column)) is not None:
             return made
         if self._scope is not None:
+            if (of_this := self._of_this(first, column)) is not None:
+                return of_this
             for one in dict.fromkeys((name, first)):
                 found = self._scope.variable(one) if one else None
                 if found is not None:
@@ -435,11 +437,8 @@ class Parser(Classes):
                     if found.kind == "function":
                         one, found = self._overloaded(one, found)
                     return self._declared(one, found, column)
-            this = self._scope.variable("this")
-            own = this.target.resolved if this is not None and this.target is not None else None
-            if this is not None and own is not None and (own.member(first) or self._named_class(own, first)):
-                whole = self._dereferenced(self._declared("this", this, column), column)
-                return self._member(whole, column)
+            if (inherited := self._by_class(first, column)) is not None:
+                return inherited
             if name in ("true", "false") and self._scope.language == "c++":
                 return code.Number(column=column, type=self._truth, value=int(self._take() == "true"))
             constant = self._scope.constant(name)
@@ -448,7 +447,8 @@ class Parser(Classes):
                 return code.Number(column=column, value=constant[0], type=constant[1])
             if self._scope.language == "c++" and self._scope.type(first) is not None:
                 raise self.fail(f"'{first}' is a type here; a cast is written ({first})VALUE", column)
-        return code.Symbol(column=column, type=ADDRESS, name=self._take().removeprefix("::"))
+        symbol = code.Symbol(column=column, type=ADDRESS, name=self._take().removeprefix("::"))
+        return self._by_arguments(name, column) or symbol
 
     def _declared(self, name: str, type: CType, column: int) -> Node:
         if type.kind == "function":

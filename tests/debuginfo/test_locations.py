@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kvmdbg.debuginfo.backtrace import Frame as CallFrame
 from kvmdbg.debuginfo.declarations import Function
 from kvmdbg.debuginfo.locations import NotThere, Place, evaluate
-from kvmdbg.debuginfo.variables import _Surroundings
+from kvmdbg.debuginfo.surroundings import Surroundings
 from kvmdbg.errors import MemoryFault
 from kvmdbg.language.ctype import CType
 from kvmdbg.language.partial import Lost, Partial
@@ -135,7 +135,7 @@ def test_memory_that_is_not_there() -> None:
 
 def test_a_frame_that_is_described_by_itself() -> None:
     function = Function("f", 0x100, 0x200, bytes.fromhex("91 00"), (), 0, 0)
-    around = _Surroundings(None, None, CallFrame(0, 0x150, 0, "here"), (function, 0))  # type: ignore[arg-type]
+    around = Surroundings(None, None, CallFrame(0, 0x150, 0, "here"), (function, 0))  # type: ignore[arg-type]
     for _ in range(2):
         with pytest.raises(NotThere, match="its frame is described by itself"):
             around.frame_base()
