@@ -15,6 +15,8 @@ from kvmdbg.machine.disk import FIRST_HARD_DISK, Disk
 (
     OK, BAD_COMMAND, WRITE_PROTECTED, NOT_FOUND, CHANGED, DMA_BOUNDARY, NO_SUCH_MEDIA, CONTROLLER, TIMEOUT,
 ) = (0, 1, 3, 4, 6, 9, 0x0C, 0x20, 0x80)  # fmt: skip
+HEADS, SECTORS = 16, 63
+"""The usual geometry of small hard disks."""
 DMA_PAGE = 0x10000
 """The DMA controller that moves a floppy's sectors does not leave one of these in a transfer."""
 FLOPPY_TYPES = {(40, 9): 1, (80, 15): 2, (80, 9): 3, (80, 18): 4, (80, 36): 6}
@@ -35,8 +37,16 @@ def _disk(call: Call) -> Disk | None:
 
 
 def _place(call: Call, disk: Disk) -> int | None:
-    """The sector that CX and DH name."""
-    return disk.lba(call.ch | (call.cl & 0xC0) << 2, call.dh, call.cl & 0x3F)
+    """The sector that CX and DH name.
+
+    A file that may be either is made as a floppy; as a hard disk it has those of the usual geometry, too, that a floppy
+    has not: programs that are tried on a hard disk count the sectors of their first track beyond 18.
+    """
+    cylinder, head, sector = call.ch | (call.cl & 0xC0) << 2, call.dh, call.cl & 0x3F
+    found = disk.lba(cylinder, head, sector)
+    if found is None and sector and head < HEADS and disk.kind == "floppy" and call.dl >= FIRST_HARD_DISK:
+        found = (cylinder * HEADS + head) * SECTORS + sector - 1
+    return found
 
 
 def transfer(call: Call, disk: Disk, first: int, count: int, address: int, what: str) -> int:

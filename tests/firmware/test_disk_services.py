@@ -60,6 +60,19 @@ def test_a_floppy_is_not_read_across_64_kib(pc: Pc, tmp_path: Path) -> None:
     assert (cd.ah, cd.carry, sector_at(cd, 0x20000)) == (0, False, 1)
 
 
+@pytest.mark.parametrize(("cx", "head", "sector"), [(18, 0, 17), (19, 0, 18), (63, 0, 62), (1, 1, 18), (5, 2, 130)])
+def test_what_may_be_a_floppy_has_a_hard_disks_first_track(tmp_path: Path, cx: int, head: int, sector: int) -> None:
+    """Small images that are tried on a hard disk (`qemu-system-i386 boot.bin`) read sector by sector beyond 18."""
+    pc = Pc()
+    pc.board.disks.add_for_both(numbered(tmp_path / "b", 200), floppy=True, hard_disk=True)
+    pc.start().call(0x13, ax=0x0201, cx=cx, dx=head << 8 | 0x80, es=0, bx=0x800)
+    assert (pc.ah, pc.al, sector_at(pc, 0x800)) == (0, 1, sector)
+    pc.call(0x13, ax=0x0201, cx=cx, dx=head << 8, es=0, bx=0x800)
+    assert pc.ah == (0 if cx <= 18 and head < 2 else 4)
+    pc.call(0x13, ax=0x0201, cx=cx & ~63, dx=head << 8 | 0x80, es=0, bx=0x800)
+    assert pc.ah == 4
+
+
 def test_the_high_bits_of_a_cylinder(tmp_path: Path) -> None:
     pc = Pc()
     with open(tmp_path / "d", "wb") as file:
