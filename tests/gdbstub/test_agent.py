@@ -171,6 +171,15 @@ def test_operands_are_there_to_their_end() -> None:
             Expression(head + b"a" * (length - 1))
 
 
+@pytest.mark.parametrize("name", sorted(CODE.keys() - {"goto", "end"}))
+def test_what_lies_below_the_values_of_an_opcode_stays(name: str) -> None:
+    _, width, takes = OPCODES[CODE[name]]
+    gives = {"trace": 0, "tracenz": 0, "pop": 0, "if_goto": 0, "printf": 0, "tracev": 0, "dup": 2, "swap": 2, "rot": 3}
+    value = 0 if name == "if_goto" else 0x1000
+    parts = (7, 8, *[value] * takes, bytes((CODE[name],)) + bytes(width), *["pop"] * gives.get(name, 1))
+    assert (run(*parts), run(*parts, "pop")) == (8, 7)
+
+
 def test_pick_counts_from_the_top() -> None:
     assert [run(1, 2, 3, bytes((0x32, depth))) for depth in range(3)] == [3, 2, 1]
     with pytest.raises(TargetError, match="picks what is not on its stack"):
