@@ -108,6 +108,18 @@ def test_many_packets_behind_a_monitor_command(server: Server) -> None:
     client.close()
 
 
+def test_many_packets_at_once_are_done_in_parts() -> None:
+    """Those behind the first hundred wait until whoever serves has looked at the other connections."""
+    client = clients.Client(FakeTarget(), lambda work, done: done(work()))
+    client.receive(b"+" + frame(b"QStartNoAckMode") + b"+" + frame(b"p0") * 150)
+    wire = Wire(acknowledge=False)
+    told = []
+    for _ in range(3):
+        told.append(sum(event == b"00010000" for event in wire.feed(client.take())))
+        client.advance()
+    assert client.left and told == [99, 1, 1]
+
+
 def test_too_many_packets_behind_a_monitor_command(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "MOST_WAITING", 10_000)
     target = server.target

@@ -107,6 +107,14 @@ def test_errors_have_their_text_where_it_is_understood(target: FakeTarget) -> No
     assert Loop(target).ask(b"m20000,4") == b"E0e"
 
 
+def test_a_long_malformed_packet_is_shown_by_its_beginning(target: FakeTarget) -> None:
+    loop = Loop(target)
+    loop.ask(GDB)
+    for digits in (37, 38, 1000):
+        shown = "P0=" + "z" * min(digits, 37)
+        assert loop.ask(b"P0=" + b"z" * digits) == f"E.the packet '{shown}' is malformed".encode()
+
+
 def test_registers(gdb: Loop, target: FakeTarget) -> None:
     assert gdb.ask(b"g") == b"0001000000ff00000000000000000000"
     assert gdb.ask(b"p1") == b"00ff0000"
