@@ -83,14 +83,17 @@ def _down_and_up(key: str) -> tuple[bytes, bytes]:
     names = key.split("-") if key not in KEYS and not key.endswith("-") else [key]
     if key.endswith("-") and len(key) > 1:
         names = [*key[:-2].split("-"), "-"]
-    down, up = b"", b""
+    down, up, held = b"", b"", set[str]()
     for name in names:
         if name.lower() not in KEYS:
             raise UsageError(f"there is no key {name!r}; there are letters, digits, and {', '.join(sorted(KEYS)[20:])}")
         code = KEYS[name.lower()]
         if code == KEYS["pause"]:  # which tells at once that it has been let go
-            down += b"\xe1\x1d\x45\xe1\x9d\xc5"
+            down += b"\xe0\x46\xe0\xc6" if held & {"ctrl", "ctrl_r"} else b"\xe1\x1d\x45\xe1\x9d\xc5"
             continue
+        if code == KEYS["print"] and held & {"alt", "alt_r"}:
+            code = KEYS["sysrq"]
+        held.add(name.lower())
         prefix = b"\xe0" if code > 0xFF else b""
         down += prefix + bytes((code & 0xFF,))
         up = prefix + bytes((code & 0xFF | 0x80,)) + up

@@ -13,6 +13,7 @@ from kvmdbg.machine.bus import GuestEnd
 
 MODIFIERS = {0x2A: LEFT_SHIFT, 0x36: RIGHT_SHIFT, 0x1D: CTRL, 0x38: ALT}
 LOCKS = {0x3A: CAPS, 0x45: NUM, 0x46: SCROLL}
+PRINT_SCREEN = 0x37
 OUTPUT_FULL, FROM_MOUSE = 1, 0x20
 MOST_KEYS = 1024
 """In a buffer that a guest has made larger."""
@@ -73,7 +74,8 @@ def poll(call: Call) -> None:
 
 
 def take_scan_code(call: Call, code: int) -> tuple[bool, GuestEnd | None]:
-    """What int 9 does with a scan code: whether Ctrl-Break is to be called, and how the guest ends, if it does."""
+    """What int 9 does with a scan code: whether int 1Bh (Ctrl-Break) or int 5 (print screen) is to be called, and how
+    the guest ends, if it does."""
     flags, more, enhanced = call.byte(bda.SHIFT_FLAGS), call.byte(bda.SHIFT_FLAGS_2), call.byte(bda.KEYBOARD_FLAGS)
     extended = bool(enhanced & EXTENDED)
     if code in (0xE0, 0xE1):
@@ -110,6 +112,8 @@ def take_scan_code(call: Call, code: int) -> tuple[bool, GuestEnd | None]:
         return False, None
     if up:
         return False, None
+    if key == PRINT_SCREEN and extended and not flags & CTRL:
+        return True, None
     if key == 0x53 and flags & CTRL and flags & ALT:
         return False, GuestEnd(0, "Ctrl-Alt-Delete was pressed, and the BIOS resets the machine")
     if flags & ALT and not extended and key in KEYPAD_DIGITS:
@@ -128,8 +132,8 @@ KEYPAD_DIGITS = {0x52: 0, 0x4F: 1, 0x50: 2, 0x51: 3, 0x4B: 4, 0x4C: 5, 0x4D: 6, 
 def keyboard_interrupt(call: Call) -> GuestEnd | None:
     """Keyboard interrupt (IRQ 1)."""
     call.frame = 2  # its stub has saved AX
-    breaks, end = take_scan_code(call, call.al)
-    call.branch(breaks)
+    calls, end = take_scan_code(call, call.al)
+    call.branch(calls)
     return end
 
 

@@ -47,7 +47,7 @@ _TIMER = _OUT + _ALL + b"\xcd\x1c" + _EOI + _NO_MORE + _IRET
 _KEYBOARD = (
     bytes.fromhex("50 e460 b44f f9 cd15 7306")  # push ax; in al, 60h; mov ah, 4Fh; stc; int 15h; jnc end
     + _OUT
-    + bytes.fromhex("7302 cd1b")  # jnc end; int 1Bh: Ctrl-Break
+    + bytes.fromhex("730a 3c37 7404 cd1b eb02 cd05")  # jnc end; int 5 of the key of print screen, else int 1Bh
     + _EOI
     + b"\x58"
     + _IRET

@@ -195,7 +195,14 @@ def test_pause_has_no_break_code_of_its_own(wired: Wired) -> None:
     wired.command(0x60)
     wired.data(0x05)
     wired.keyboard.press("ctrl-pause")
-    assert wired.read().hex() == "14" + "e11477e1f014f077" + "f014"
+    assert wired.read().hex() == "14" + "e07ee0f07e" + "f014", "Break is a key of its own, with Ctrl held"
+
+
+def test_print_screen_with_alt_is_another_key(wired: Wired) -> None:
+    wired.keyboard.press("print")
+    assert wired.read().hex() == "e037" + "e0b7"
+    wired.keyboard.press("alt-print")
+    assert wired.read().hex() == "38" + "54" + "d4" + "b8"
 
 
 # --- the mouse ------------------------------------------------------------------------------------------

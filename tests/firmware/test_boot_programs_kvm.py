@@ -111,6 +111,42 @@ old: .long 0
 """
 
 
+HOOKS = """
+    xor ax, ax; mov ds, ax; mov ss, ax; mov sp, 0x7c00
+    mov word ptr [5*4], offset print_screen; mov [5*4+2], ax
+    mov word ptr [0x1b*4], offset control_break; mov [0x1b*4+2], ax
+1:  hlt
+    jmp 1b
+print_screen:
+    inc byte ptr [0x500]
+    iret
+control_break:
+    inc byte ptr [0x501]
+    iret
+"""
+
+
+def test_keys_that_call_interrupts(tmp_path: Path) -> None:
+    """Print Screen is int 5, Ctrl-Break int 1Bh; neither is the other, and Ctrl-Print Screen is no call."""
+    (tmp_path / "hooks.img").write_bytes(assembled(HOOKS, tmp_path))
+    with opened(tmp_path / "hooks.img") as dbg:
+
+        def wait_for(calls: bytes) -> None:
+            until = time.monotonic() + LIMIT
+            while dbg.physical.read(0x500, 2) != calls:
+                assert time.monotonic() < until, dbg.physical.read(0x500, 2)
+                time.sleep(0.02)
+
+        run_until(dbg, lambda: dbg.physical.read(0x1B * 4 + 2, 2) == b"\0\0")
+        dbg.press("print")
+        wait_for(b"\1\0")
+        dbg.press("ctrl-print")
+        dbg.press("ctrl-pause")
+        wait_for(b"\1\1")
+        dbg.press("print")
+        wait_for(b"\2\1")
+
+
 def test_a_game_that_hooks_the_keyboard_and_draws(tmp_path: Path) -> None:
     (tmp_path / "tetris.img").write_bytes(assembled(TETRIS, tmp_path))
     with opened(tmp_path / "tetris.img") as dbg:
