@@ -24,6 +24,8 @@ COLOUR_SELECT, MODE_CONTROL, PLANES_SHOWN = 0x14, 0x10, 0x12
 BLINKS, LINE_GRAPHICS, PALETTE_BITS = 0x08, 0x04, 0x80
 """In the attribute controller's mode control."""
 CURSOR_START, CURSOR_END, CURSOR_OFF = 0x0A, 0x0B, 0x20
+PLACES = 0x10000
+"""The CRT controller counts characters in 16 bits."""
 CHARACTER_MAPS, CLOCKING, EIGHT_DOTS = 3, 1, 1
 MAPS = (0, 0x4000, 0x8000, 0xC000, 0x2000, 0x6000, 0xA000, 0xE000)
 """Where the eight fonts lie in plane 2."""
@@ -118,7 +120,7 @@ def characters(vga: Vga | None, read: Read) -> Characters:
         return Characters(80, tuple(read(TEXT + 160 * row, 160) for row in range(25)), (0, 0), ())
     columns, pitch = vga.columns, vga.pitch
     rows = tuple(read(vga.text + 2 * (vga.start + row * pitch), 2 * columns) for row in range(vga.rows))
-    row, column = divmod(max(vga.cursor - vga.start, 0), pitch or columns)
+    row, column = divmod((vga.cursor - vga.start) % PLACES, pitch or columns)
     colours = _rgb(vga)
     inks = tuple(colours[number & vga.dac_mask] for number in _numbers(vga))
     return Characters(columns, rows, (row, column), inks, bool(vga.attribute[MODE_CONTROL] & BLINKS))

@@ -44,6 +44,9 @@ def test_start_and_pitch_of_the_text(adapter: Adapter) -> None:
     adapter.vga.start, adapter.vga.cursor = 40, 83
     text = characters(adapter.vga, adapter.ram.read)
     assert (text.columns, text.lines[0], text.cursor) == (40, "AB", (1, 3))
+    adapter.vga.cursor = 39
+    row, _ = characters(adapter.vga, adapter.ram.read).cursor
+    assert row >= 25, "it is above what is shown, as on another page"
     adapter.set(0x3D4, 0x13, 40)
     adapter.ram.write(TEXT + 2 * 120, b"CxDx")
     assert characters(adapter.vga, adapter.ram.read).lines[:2] == ["AB", "CD"]
