@@ -35,7 +35,9 @@ def test_many_steps_at_once_are_the_same_as_one_by_one(tmp_path: Path) -> None:
 
 def test_steps_go_on_at_every_place_of_a_page(tmp_path: Path) -> None:
     (tmp_path / "guest.bin").write_bytes(b"\x40" * 0x1010)
-    with kvmdbg.open(tmp_path / "guest.bin", load=0x1000, engine="soft", serial="none", irqchip="none") as dbg:
+    with kvmdbg.open(
+        tmp_path / "guest.bin", format="flat", load=0x1000, engine="soft", serial="none", irqchip="none"
+    ) as dbg:
         assert dbg.step(0x1010).pc == 0x2010
 
 
