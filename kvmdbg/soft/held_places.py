@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from kvmdbg.soft import library, looked_for
 from kvmdbg.soft.alignment import AlignmentCheck
 from kvmdbg.soft.control_moves import FROM_CR, TO_CR, ControlMoves
+from kvmdbg.soft.corrections import CorrectedInstructions
 from kvmdbg.soft.debug_moves import DebugMoves
 from kvmdbg.soft.looked_for import IRET, LOCK
 from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
@@ -56,6 +57,7 @@ class HeldPlaces:
             SystemCalls(cpu, self._done),
         )
         self._refused = RefusedInstructions(cpu)
+        self._corrected = CorrectedInstructions(cpu, self._pass)
         self.found: set[int] = set()
         """Places that have just been translated, before anything there has run: ``hold`` has hooks laid on them."""
         self._held: set[int] = set()
@@ -193,6 +195,8 @@ class HeldPlaces:
             rex = code[prefixes - 1] if prefixes and code[prefixes - 1] >> 4 == 4 else 0
             return self._debug_moves.execute(opcode == TO_DR, rex, code[-1])
         found = self._refused.execute(code, self._length)
+        if found is None:
+            found = self._corrected.execute(code)
         if found is not None:
             return found
         self._cpu.nmi_masked &= opcode[:1] != IRET

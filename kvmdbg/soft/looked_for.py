@@ -11,12 +11,12 @@ from kvmdbg.soft.refusals import lock_is_refused
 
 IRET = b"\xcf"
 CHECKED, SS_LOAD, LOCK, PORTS, INTERRUPT, FAR = b"checked", b"ss", b"lock", b"ports", b"interrupt", b"far"
-"""What goes by more than an opcode: see refusals.py; repeated INS and OUTS; INT, INT3 and INTO behind a prefix; far
-jumps, calls and returns but IRET."""
+CORRECTED = b"corrected"
+"""What goes by more than an opcode: see refusals.py and corrections.py; repeated INS and OUTS; INT, INT3 and INTO
+behind a prefix; far jumps, calls and returns but IRET."""
 
-
-FIRST = re.compile(rb"[\x0f\x6c-\x6f\x8e\xcc-\xce\xf0]")
-FIRST_IN_IA32E = re.compile(rb"[\x0f\x6c-\x6f\x8e\x9a\xca-\xce\xea\xf0\xff]")
+FIRST = re.compile(rb"[\x0f\x6c-\x6f\x8e\xc4\xcc-\xce\xf0]")
+FIRST_IN_IA32E = re.compile(rb"[\x0f\x6c-\x6f\x8e\x9a\xc4\xca-\xce\xea\xf0\xff]")
 BY_OPCODE = frozenset(b"\x0f" + bytes((byte,)) for byte in b"\x05\x07\x20\x21\x22\x23\x30\x32\x34\x35")
 
 
@@ -30,8 +30,13 @@ def found_in(code: bytes, bits: int, *, ia32e: bool) -> Iterator[tuple[int, byte
                 yield at, code[at : at + 2]
             elif modrm == 0xB2:
                 yield at, SS_LOAD
+            elif (modrm == 0xB1 and bits == 64 and code[at + 2 : at + 3] >= b"\xc0") or (modrm == 0xB8 and bits == 16):
+                yield at, CORRECTED
             elif modrm < 2 and _is_checked(code[at + 1 : at + 3]):
                 yield at, CHECKED
+        elif byte == 0xC4:
+            if _is_of_bits(code[at : at + 5]):
+                yield at, CORRECTED
         elif byte == 0x8E:
             if modrm >> 3 & 7 == 2:
                 yield at, SS_LOAD
@@ -54,6 +59,13 @@ def _is_checked(code: bytes) -> bool:
         return False
     number = code[1] >> 3 & 7
     return number == 3 if code[0] == 0 else code[1] == 0xD1 or (code[1] < 0xC0 and number in (2, 3))
+
+
+def _is_of_bits(code: bytes) -> bool:
+    """BLSI, BEXTR, BZHI, PDEP or PEXT, by VEX's three bytes, opcode and ModR/M."""
+    if len(code) < 5 or code[1] & 31 != 2:
+        return False
+    return code[3] == 0xF5 or (code[2] & 3 == 0 and (code[3] == 0xF7 or (code[3] == 0xF3 and code[4] >> 3 & 7 == 3)))
 
 
 def first_prefix(code: bytes, at: int) -> int:

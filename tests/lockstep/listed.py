@@ -55,17 +55,8 @@ LISTED = (
         "fcomi, fucomi", "soft", "unicorn leaves OF, SF and AF, which a CPU clears",
         lambda name, code, outcome: name in COMPARES and _only(outcome, "flag AF", "flag SF", "flag OF"),
     ),
-    Listed(
-        "blsi", "soft", "unicorn's CF is wrong",
-        lambda name, code, outcome: name == "blsi" and _only(outcome, "flag CF"),
-    ),
     Listed("pcmpestrm, pcmpestri", "soft", "unicorn takes the lengths otherwise", _named("pcmpestrm", "pcmpestri")),
-    Listed("bzhi, bextr", "soft", "unicorn goes wrong with lengths beyond the operand", _named("bzhi", "bextr")),
     Listed("rcpps, rsqrtps", "soft", "approximations, which each CPU has its own of", _named("rcpps", "rsqrtps")),
-    Listed(
-        "popcnt in 16-bit code", "soft", "unicorn counts and writes 32 bits",
-        _named("popcnt"),
-    ),
     Listed(
         "EFLAGS.RF in frames", "kvm", "QEMU's SVM pushes it for few faults only",
         lambda name, code, outcome: all(
