@@ -125,7 +125,8 @@ def test_access_that_the_other_does_not_make(every: int) -> None:
 
 def test_one_shuts_down_and_the_other_goes_on() -> None:
     def ends(cpu: ScriptedCpu) -> Work:
-        yield exits.ShutdownExit()
+        while True:  # the step is taken once more
+            yield exits.ShutdownExit()
 
     with pair(PROGRAM, {**PROGRAM, READ + 2: (3, ends)}) as (both, _, _):
         assert [both.one() for _ in range(3)] == [None] * 3
