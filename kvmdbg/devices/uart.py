@@ -17,6 +17,8 @@ COM1 = 0x3F8
 PORTS = 8
 IRQ = 4
 
+IIR, MSR = 2, 6
+"""Two registers, by their offset."""
 LCR_DLAB = 0x80
 LSR_DR = 0x01
 LSR_THRE = 0x20
@@ -41,9 +43,10 @@ class Uart:
         self.where = where
         self.wanted: Callable[[], None] = lambda: None
         """Called whenever the guest looks for input: it has LSR read twice with nothing between (once may be for the
-        transmitter's sake), reads the receiver so, or wants the receiver's interrupts."""
+        transmitter's sake) but the other two that say how things stand, reads the receiver so, or wants the receiver's
+        interrupts."""
         self._looked = -1
-        """The register that was read last, if nothing was written since."""
+        """The register that was read last, if nothing was written since; IIR and MSR do not count."""
         self._polls = False
         self.sent = 0
         self.received: deque[int] = deque()
@@ -172,7 +175,8 @@ class Uart:
         if offset in (0, 5) and offset == self._looked:
             self._polls = True
             self.wanted()
-        self._looked = offset
+        if offset not in (IIR, MSR):
+            self._looked = offset
         if offset == 0 and not self.lcr & LCR_DLAB:
             value = self._to_read.popleft() if self._to_read else 0
             if self.ier:

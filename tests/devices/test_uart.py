@@ -307,6 +307,10 @@ def test_whoever_feeds_it_is_told_when_the_guest_looks(uart: Uart) -> None:
         uart.read(register, 1)
     uart.write(IER, 1, 1)
     assert len(looked) == 3
+    uart.write(IER, 1, 0)
+    for register in (LSR, MSR, LSR, IIR, MSR, LSR):  # as int 14h, AH=3, asks for the status
+        uart.read(register, 1)
+    assert len(looked) == 5
 
 
 def test_which_writes_may_be_collected(sent: Sent) -> None:
