@@ -99,6 +99,22 @@ def test_identify(ide: Machine) -> None:
     assert ide.at(COMMAND) == DONE
 
 
+def test_the_other_words_of_identify(ide: Machine) -> None:
+    """Those that are not 0, by ATA-6, 8.15; no DMA where firmware has not switched the bus master on."""
+    ide.out((DEVICE, 0xA0), (COMMAND, 0xC6))  # no sectors a block, as after a reset of software
+    words = ide.identify()
+    texts = {*range(10, 20), *range(23, 47)}
+    own = {1, 3, 6, 54, 55, 56, 57, 58, 59, 60, 61, 100, 101}
+    fixed = {
+        0: 0x0040, 47: 0x8010, 49: 0x0B00, 53: 7, 63: 0x0407, 64: 3, 65: 120, 66: 120, 67: 120, 68: 120,
+        80: 0x007E, 82: 0x0020, 83: 0x7400, 84: 0x4000, 85: 0x0020, 86: 0x3400, 87: 0x4000, 88: 0x003F,
+    }  # fmt: skip
+    assert {at: word for at, word in enumerate(words) if word and at not in texts | own} == fixed
+    ide.board.firmware = True
+    without = {**fixed, 49: 0x0A00, 53: 3, 63: 0, 65: 0, 66: 0, 88: 0}
+    assert {at: ide.identify()[at] for at in fixed} == without
+
+
 @pytest.mark.parametrize("strings", [False, True])
 def test_reading_sectors(ide: Machine, strings: bool) -> None:
     ide.address(5, 3)
@@ -286,3 +302,13 @@ def test_words_at_registers_of_a_byte(ide: Machine) -> None:
     assert ide.bus.read_port(COMMAND, 2) == 0xFF00 | READY
     ide.out((COMMAND, 0x20))
     assert ide.bus.read_port(DATA, 4) == 0x107
+
+
+def test_strings_to_registers_and_data(ide: Machine) -> None:
+    """OUTS writes one after the other, as OUT does: of a register the last one stays."""
+    ide.device.write_string(LOW, 1, bytes((3, 5, 7)))
+    ide.device.write_string(SECTORS, 2, bytes((9, 8, 1, 7)))
+    ide.out((MIDDLE, 0), (HIGH, 0), (DEVICE, 0xE0))
+    assert [ide.at(SECTORS), ide.at(LOW)] == [1, 7]
+    assert ide.device.read_string(LOW, 1, 3) == bytes((7, 7, 7))
+    assert ide.device.read_string(SECTORS, 2, 2) == bytes((1, 7, 1, 7))
