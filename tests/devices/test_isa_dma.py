@@ -148,6 +148,9 @@ def test_it_goes_on_from_a_snapshot(pc: Pc) -> None:
     other = Pc()
     other.load(pc.save())
     other.write_port(ADDRESSES[7], 1, 0x34)
-    assert other.device.details() == {**pc.device.details(), "channel 7": "at 0x003412, count 0x0000, mode 0x00, masked"}
+    assert other.device.details() == {
+        **pc.device.details(),
+        "channel 7": "at 0x003412, count 0x0000, mode 0x00, masked",
+    }
     other.device.put(6, b"word")
     assert other.ram.read(0x20100, 4) == b"word" and other.device.save()[2] == [4, 0]

@@ -33,12 +33,6 @@ class Least(Target):
     def __init__(self) -> None:
         self._inner = FakeTarget()
 
-    def threads(self) -> list[int]:
-        return [1]
-
-    def current(self) -> int:
-        return 1
-
     def description(self, thread: int):  # type: ignore[no-untyped-def]
         return toy_description()
 
@@ -79,6 +73,12 @@ def test_what_the_target_lacks_is_not_offered() -> None:
     for body in (b"Z0,100,1", b"k", b"D", b"R00", b"vRun;", b"qRcmd,00", b"qOffsets", b"qSearch:memory:0;1;a"):
         assert loop.ask(body) == b"", body
     assert loop.ask(b"vFile:open:61,0,0") == b""
+
+
+def test_a_target_that_names_no_threads_has_one() -> None:
+    loop = Loop(Least())
+    assert (loop.ask(b"qfThreadInfo"), loop.ask(b"qC"), loop.ask(b"T1")) == (b"m1", b"QC1", b"OK")
+    assert loop.ask(b"T2")[:1] == b"E"
 
 
 def test_unknown_packets_get_the_empty_reply(gdb: Loop) -> None:

@@ -448,6 +448,14 @@ def test_a_client_that_goes_while_a_thread_is_lent(lending: Server, pause: float
         client.close()
 
 
+def test_a_client_that_detaches_while_a_thread_is_lent_is_let_go(lending: Server) -> None:
+    client = attach(lending)
+    assert client.ask(b"vCont;s:1").startswith(b"T05")
+    assert client.ask(b"D") == b"OK"
+    assert client.socket.recv(1) == b""
+    client.close()
+
+
 def test_a_lent_thread_waits_for_nobody(lending: Server) -> None:
     client = attach(lending)
     with lending.lock:
