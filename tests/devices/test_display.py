@@ -56,6 +56,7 @@ def test_without_an_adapter_there_is_text(adapter: Adapter) -> None:
     adapter.ram.write(TEXT, b"Hxix")
     text = characters(None, adapter.ram.read)
     assert text.lines[0] == "Hi" and len(text.rows) == 25 and text.cursor == (0, 0)
+    assert text.ink(0xF4) == (4, 7)  # bit 7 blinks, as on the CGA
 
 
 def test_a_picture_of_characters(adapter: Adapter) -> None:

@@ -252,6 +252,15 @@ def test_movements_and_buttons() -> None:
     assert wired.read().hex() == "080000"
 
 
+@pytest.mark.parametrize(("buttons", "flags"), [(0, 0), (1, 4), (2, 1), (4, 2), (7, 7), (0xF8, 0)])
+def test_what_the_mouse_says_of_its_buttons(buttons: int, flags: int) -> None:
+    """Left, right and middle are bits 0, 1 and 2 of a packet, and 2, 0 and 1 of the status."""
+    wired = reporting()
+    wired.keyboard.move((0, 0, buttons))
+    assert wired.read() == bytes((8 | buttons & 7, 0, 0))
+    assert to_mouse(wired, 0xE9) == f"fa{0x20 | flags:02x}0264"
+
+
 def test_a_long_way_takes_several_packets() -> None:
     wired = reporting()
     wired.keyboard.move((300, 0, 0))

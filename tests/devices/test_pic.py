@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kvmdbg.devices.pic import Pic
 from kvmdbg.machine.board import Board
 
@@ -323,6 +325,18 @@ def test_whoever_has_raised_a_line_hears_that_it_is_taken() -> None:
     pic.write(0x20, 1, EOI)
     assert pic.first(POLL) == 0x83
     assert told == [9, 3]
+
+
+@pytest.mark.parametrize("line", [0, 7, 8, 15])
+def test_whoever_has_raised_a_line_hears_that_a_beginning_drops_it(line: int) -> None:
+    pic = Pair()
+    told: list[int] = []
+    for one in range(16):
+        pic.board.at_taken[one] = lambda one=one: told.append(one)  # type: ignore[misc]
+    pic.raise_lines(line)
+    assert told == []
+    pic.write(0xA0 if line > 7 else 0x20, 1, 0x11)
+    assert told == [line]
 
 
 def test_states_are_given_back() -> None:
