@@ -28,7 +28,8 @@ PERIODIC = 0x40
 """Bit of status B and C."""
 PERIOD = 976
 """Microseconds, as the AT's BIOS counts them."""
-ALARM = {1: "cl", 3: "dh", 5: "ch"}
+ALARM = {1: "dh", 3: "cl", 5: "ch"}
+"""Its registers: seconds, minutes and hours."""
 
 
 @service(0x08)

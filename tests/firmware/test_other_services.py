@@ -15,6 +15,7 @@ from kvmdbg.devices.pic import Pic
 from kvmdbg.firmware import rom
 from kvmdbg.firmware.keys import ALT, CAPS, CTRL, LEFT_SHIFT, NUM, key_of
 from kvmdbg.firmware.registry import known, words
+from kvmdbg.firmware.rtc import cmos
 from kvmdbg.firmware.system import memory_map
 from kvmdbg.machine.bus import GuestEnd
 from tests.firmware.iso import CATALOG, SECTOR, cd
@@ -235,6 +236,16 @@ def test_the_clock(pc: Pc) -> None:
     assert 0 <= pc.cx << 16 | pc.dx < 0x1800B0
     pc.call(0x1A, ax=0xB18E)
     assert pc.carry
+
+
+def test_an_alarm_by_the_bios(pc: Pc) -> None:
+    pc.call(0x1A, ax=0x0600, cx=0x1234, dx=0x5600)
+    assert [cmos(pc.bus, register) for register in (5, 3, 1)] == [0x12, 0x34, 0x56], "hours, minutes, seconds"
+    assert (pc.carry, cmos(pc.bus, 0x0B) & 0x20) == (False, 0x20)
+    pc.call(0x1A, ax=0x0600)
+    assert pc.carry, "one is set already"
+    pc.call(0x1A, ax=0x0700)
+    assert (pc.carry, cmos(pc.bus, 0x0B) & 0x20) == (False, 0)
 
 
 # --- PCI
