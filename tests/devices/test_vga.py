@@ -232,6 +232,14 @@ def test_memory_is_kept_on_request(adapter: Adapter) -> None:
     assert adapter.ram.data[TEXT] == 0
 
 
+@pytest.mark.parametrize("size", [0x80000, GRAPHICS, GRAPHICS + 0xFFFF])
+def test_planes_cover_no_memory_that_is_not_there(adapter: Adapter, size: int) -> None:
+    del adapter.ram.data[size:]
+    for number in (0x0D, 0x13, 3):
+        adapter.vga.set_mode(number)
+        assert adapter.ram.covered == {} and len(adapter.ram.data) <= GRAPHICS + 0xFFFF
+
+
 def test_default_colours() -> None:
     def colour(kind: str, number: int) -> tuple[int, ...]:
         return tuple(palette(kind)[3 * number : 3 * number + 3])
@@ -243,6 +251,10 @@ def test_default_colours() -> None:
     assert [colour("256", n) for n in (2, 15, 16, 31, 32, 40, 48, 55, 247, 248, 255)] == [
         (0, 42, 0), (63, 63, 63), (0, 0, 0), (63, 63, 63), (0, 0, 63), (63, 0, 0), (0, 63, 0), (0, 16, 63),
         (11, 12, 16), (0, 0, 0), (0, 0, 0),
+    ]  # fmt: skip
+    assert [colour("256", 32 + 24 * group) for group in range(9)] == [
+        (0, 0, 63), (31, 31, 63), (45, 45, 63), (0, 0, 28), (14, 14, 28), (20, 20, 28), (0, 0, 16), (8, 8, 16),
+        (11, 11, 16),
     ]  # fmt: skip
     assert all(len(palette(kind)) == 768 for kind in ("text", "cga", "256", "mono"))
 

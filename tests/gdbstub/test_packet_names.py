@@ -237,6 +237,8 @@ def test_checksum_of_memory(loop: Loop, target: FakeTarget, size: int) -> None:
         (b"1001;100", None),
         (b"0;1004", 0x1000),
         (b"0;1003", None),
+        (b"f84;80", 0x1000),
+        (b"f84;7f", None),
     ],
 )
 def test_searching(loop: Loop, target: FakeTarget, span: bytes, found: int | None) -> None:

@@ -109,6 +109,13 @@ def test_limit_of_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [type(event) for event in side.feed(frame(b"x" * size))] == [kind]
 
 
+def test_notifications_are_told_apart_by_what_they_say() -> None:
+    assert {wire.Notification(b"a"): 1, wire.Notification(b"a"): 2, wire.Notification(b"b"): 3} == {
+        wire.Notification(b"a"): 2,
+        wire.Notification(b"b"): 3,
+    }
+
+
 def test_notifications_are_for_clients_of_a_stub() -> None:
     data = b"%Stop:T05#c8$OK#9a"
     assert list(Wire(notified=True).feed(data)) == [wire.Notification(b"Stop:T05"), b"OK"]
