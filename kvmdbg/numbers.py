@@ -37,8 +37,34 @@ def counted(text: str) -> int:
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """The regular expression that was typed. UsageError."""
+    """The regular expression that was typed, as gdb and grep read it. UsageError."""
     try:
-        return re.compile(pattern)
+        return re.compile(_from_basic(pattern))
     except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"'{pattern}' is no regular expression: {error}") from None
+
+
+_SIGNS = "(){}|+?"
+_PARTS = re.compile(r"\\(?P<escaped>.)|(?P<set>\[\^?\]?(?:\[:[a-z]+:\]|[^\]])*\])|(?P<other>.)", re.DOTALL)
+_CLASSES = {"alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "lower": "a-z", "upper": "A-Z", "space": r"\s",
+            "xdigit": "0-9a-fA-F", "punct": r"!-/:-@\[-`{-~", "blank": r" \t"}  # fmt: skip
+
+
+def _from_basic(pattern: str) -> str:
+    """A basic regular expression, where ``(`` is a sign and ``\\(`` begins a group, in Python's words.
+
+    Source: POSIX, 9.3; GNU's ``\\|``, ``\\+`` and ``\\?``.
+    """
+    found = ""
+    for part in _PARTS.finditer(pattern):
+        escaped, inside, other = part["escaped"], part["set"], part["other"]
+        if escaped is not None:
+            found += escaped if escaped in _SIGNS else r"\b" if escaped in "<>" else part[0]
+        elif inside is not None:
+            inside = inside.replace("\\", "\\\\")
+            found += re.sub(r"\[:([a-z]+):\]", lambda one: _CLASSES.get(one[1], one[0]), inside)
+        elif other in _SIGNS or (other == "*" and (not found or found[-1:] in ("(", "|", "^"))):
+            found += f"\\{other}"
+        else:
+            found += other
+    return found

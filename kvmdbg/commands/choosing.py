@@ -11,13 +11,15 @@ from kvmdbg.record import record
 
 @record
 class Chosen:
-    """``name`` and ``type`` are regular expressions; ``quiet``: nothing is said where none match; ``debug_only``: no
-    symbols that debug information does not know."""
+    """``name`` and ``type`` are regular expressions, typed as ``text`` and ``type_text``; ``quiet``: nothing is said
+    where none match; ``debug_only``: no symbols that debug information does not know."""
 
     name: re.Pattern[str]
     type: re.Pattern[str] | None
     quiet: bool
     debug_only: bool
+    text: str
+    type_text: str
 
     def takes(self, name: str, type: str) -> bool:
         """Whether this one is meant."""
@@ -26,7 +28,7 @@ class Chosen:
 
 def chosen_by(text: str, flags: str = "qt") -> Chosen:
     """What the options and the regular expression choose. UsageError for an option that is none of ``flags``."""
-    quiet, debug_only, type_ = False, False, None
+    quiet, debug_only, type_, type_text = False, False, None, ""
     while match := re.match(r"-(-|[a-z]+)(?=\s|$)\s*", text):
         text = text[match.end() :]
         if match[1] == "-":
@@ -38,5 +40,6 @@ def chosen_by(text: str, flags: str = "qt") -> Chosen:
             word = re.match(r"(\"[^\"]*\"|'[^']*'|\S+)\s*", text)
             if word is None:
                 raise UsageError("-t needs a TYPE")
-            type_, text = compiled(word[1].strip("\"'")), text[word.end() :]
-    return Chosen(compiled(text.strip()), type_, quiet, debug_only)
+            type_text, text = word[1].strip("\"'"), text[word.end() :]
+            type_ = compiled(type_text)
+    return Chosen(compiled(text.strip()), type_, quiet, debug_only, text.strip(), type_text)

@@ -22,6 +22,9 @@ class Display:
     text: str
     format: Format
     enabled: bool = True
+    names: frozenset[str] = frozenset()
+    """The local variables in it, and the function that they are of: it is shown there alone, as in gdb."""
+    function: tuple[int, int] | None = None
 
     @property
     def examines(self) -> bool:
@@ -68,7 +71,23 @@ def shown(dbg: Interpreter, one: Display) -> Result:
 
 def enabled_displays(dbg: Interpreter) -> tuple[Result, ...]:
     """The values of all displays that are enabled, as a stop report shows them."""
-    return tuple(shown(dbg, one) for one in displays(dbg) if one.enabled)
+    return tuple(shown(dbg, one) for one in displays(dbg) if one.enabled and is_seen(dbg, one))
+
+
+def is_seen(dbg: Interpreter, one: Display) -> bool:
+    """Whether the local variables in it are those of the selected frame."""
+    if one.function is None:
+        return True
+    try:
+        variables = dbg.session.c_variables
+        return _function(dbg) == one.function and all(variables.is_local(name) for name in one.names)
+    except KvmdbgError:
+        return False
+
+
+def _function(dbg: Interpreter) -> tuple[int, int] | None:
+    found = dbg.session.c_variables.function()
+    return (found[0].start + found[1], found[0].offset) if found is not None else None
 
 
 @command("display", group="data", example=("display $al", "display/i $pc", "stepi 2"))
@@ -76,27 +95,34 @@ def display(dbg: Interpreter, form: FormatArg = Format(), expression: Expression
     """Show an expression now and at every stop.
 
     With a count, a size, or the format i or s it shows memory at the address, as x does. Without an expression it
-    shows the whole list again. `undisplay N` ends one, `info display` lists them.
+    shows the whole list again. One with local variables is shown in their function alone. `undisplay N` ends one,
+    `info display` lists them.
     """
     if not expression:
         yield from enabled_displays(dbg)
         return
-    _check(dbg, expression)
+    names = _locals_of(dbg, expression)
     known = dbg.kept(Displays)
     known.last_number += 1
-    one = Display(known.last_number, expression, form)
+    one = Display(known.last_number, expression, form, names=names, function=_function(dbg) if names else None)
     known.all.append(one)
     yield shown(dbg, one)
 
 
-def _check(dbg: Interpreter, text: str) -> None:
-    """ExpressionError where the text is no expression, or names what there is not. Nothing is evaluated."""
+def _locals_of(dbg: Interpreter, text: str) -> frozenset[str]:
+    """The local variables that an expression names.
+
+    ExpressionError where the text is none, or names what there is not. Nothing is evaluated.
+    """
     from kvmdbg.commands.print_settings import options_of, style_of
     from kvmdbg.language.expressions import parse
 
     symbols = dbg.session.symbols
     expression = options_of(style_of(dbg), text)[1]
-    parse(expression, scope=dbg.session.scope()).check_symbols(lambda name: symbols.scoped(name) is not None)
+    scope = dbg.session.scope()
+    parsed = parse(expression, scope=scope)
+    parsed.check_symbols(lambda name: symbols.scoped(name) is not None)
+    return frozenset(name for name in parsed.source_variables if scope.is_local(name))
 
 
 def expressions_part(dbg: Interpreter) -> Result | None:
@@ -152,6 +178,15 @@ def enable_display(dbg: Interpreter, *numbers: DisplayNumbersArg) -> None:
 
 @command("info display", group="info", example=("display $ax", "display/i $pc", "info display"))
 def info_display(dbg: Interpreter) -> Result:
-    """List the expressions shown at every stop."""
-    rows = tuple((str(d.number), "y" if d.enabled else "n", d.format_text, d.text) for d in displays(dbg))
+    """List the expressions shown at every stop.
+
+    Those with local variables are shown in their function alone.
+    """
+    rows = tuple(
+        (
+            str(one.number), "y" if one.enabled else "n", one.format_text,
+            one.text if is_seen(dbg, one) else f"{one.text} (cannot be evaluated in the current context)",
+        )
+        for one in displays(dbg)
+    )  # fmt: skip
     return Table("displays", ("Num", "Enb", "Format", "Expression"), rows, "There are no displays.")

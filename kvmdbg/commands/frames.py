@@ -330,7 +330,7 @@ def faas(dbg: Interpreter, text: CommandTextArg) -> Iterator[Result]:
     return frame_apply(dbg, f"all -s {text}")
 
 
-UpArg = Annotated[int, NumberType("COUNT", least=1)]
+UpArg = Annotated[int, NumberType("COUNT", least=-FARTHEST)]
 
 
 @command(
@@ -347,6 +347,8 @@ def up(dbg: Interpreter, count: UpArg = 1) -> Result:
 
 def up_by(dbg: Interpreter, count: int) -> int:
     """The number of the frame COUNT frames out, or of the last one. UsageError for one where there is none."""
+    if count < 0:
+        return down_by(dbg, -count)
     last = dbg.session.backtrace(dbg.session.frame.number + count + 1).frames[-1].number
     if count == 1 and last <= dbg.session.frame.number:
         raise UsageError("this is the outermost frame that is known")
@@ -367,6 +369,8 @@ def down(dbg: Interpreter, count: UpArg = 1) -> Result:
 
 def down_by(dbg: Interpreter, count: int) -> int:
     """The number of the frame COUNT frames in, or of the first one. UsageError for one where there is none."""
+    if count < 0:
+        return up_by(dbg, -count)
     if count == 1 and not dbg.session.frame.number:
         raise UsageError("this is the innermost frame")
     return max(dbg.session.frame.number - count, 0)

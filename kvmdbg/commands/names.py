@@ -30,17 +30,15 @@ def _defined(
     kinds: tuple[str, ...],
 ) -> Result:
     """All definitions of a kind whose names match, by file; then the symbols that no debug information tells of."""
-    regex = chosen.name.pattern
+    regex = chosen.text
     defined = read(dbg.session.files)
-    found = {
-        (one.file, one.declared, one.line): one
-        for one in defined.found
-        if chosen.takes(one.name, one.declared.replace(one.name, " "))
-    }
+    found = {(one.file, one.declared, one.line): one for one in defined.found if chosen.takes(one.name, one.type)}
     by_file: dict[str, list[Definition]] = {}
     for one in sorted(found.values(), key=lambda one: (one.file, one.name, one.line, one.declared)):
         by_file.setdefault(one.file, []).append(one)
-    lines = [f'All {what} matching regular expression "{regex}":' if regex else f"All defined {what}:"]
+    of_name = f'All {what} matching regular expression "{regex}"' if regex else f"All defined {what}"
+    of_type = f' with type matching regular expression "{chosen.type_text}"' if chosen.type is not None else ""
+    lines = [of_name + of_type + (" :" if of_type and not regex else ":")]  # as gdb
     for file, those in by_file.items():
         lines += ["", f"File {os.path.basename(file) or file}:"]
         lines += [f"{one.line or ''}{':' if one.line else ''}\t{one.declared}" for one in those]
@@ -50,7 +48,7 @@ def _defined(
     if len(lines) == 1 and chosen.quiet:
         lines = [""]
     elif len(lines) == 1 and chosen.type is not None:
-        lines = [f"No {what} with type matching regular expression \"{chosen.type.pattern}\" match '{regex}'."]
+        lines = [f"No {what}{of_type} match '{regex}'."]
     elif len(lines) == 1 and (regex or defined.damaged):
         lines = [f"No {what} match '{regex}'." if regex else f"No {what} are known."]
     elif len(lines) == 1:

@@ -21,7 +21,7 @@ CNameArg = Annotated[str, RestType("EXPRESSION|TYPE", "expression")]
 
 def _type_of(dbg: Interpreter, text: str) -> tuple[CType, bool]:
     """The type that a text names or an expression has, and whether it names one. UsageError."""
-    from kvmdbg.language.expressions import named_type, parse
+    from kvmdbg.language.expressions import named_type, parse, void_pointed_to
 
     scope = dbg.session.scope()
     found = named_type(text, scope)
@@ -29,6 +29,8 @@ def _type_of(dbg: Interpreter, text: str) -> tuple[CType, bool]:
         return found, True
     if is_void(dbg, text):
         return VOID, False
+    if (void := void_pointed_to(text, scope)) is not None:
+        return void, False
     if re.fullmatch(r"[A-Za-z_:][\w:]*", text) and parse(text, scope=scope).type is ADDRESS:
         symbol = dbg.session.symbols.lookup(text)
         if symbol is None:

@@ -10,6 +10,8 @@ from kvmdbg.engine.breakpoints import Breakpoint, Watchpoint
 from kvmdbg.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kvmdbg.core.frames import Frames
     from kvmdbg.debuginfo.backtrace import Frame
     from kvmdbg.debuginfo.files import DebugFiles
@@ -24,9 +26,19 @@ STEPS_OF_LOOPS = 3000
 
 
 class FrameMoves:
-    """Of the selected vCPU of ``control``; ``moves`` makes those that need no frames."""
+    """Of the selected vCPU of ``control``; ``moves`` makes those that need no frames, ``places`` gives the addresses of
+    a place, as break takes it."""
 
-    def __init__(self, control: Control, moves: Moves, frames: Frames, files: DebugFiles, source: Source) -> None:
+    def __init__(
+        self,
+        control: Control,
+        moves: Moves,
+        frames: Frames,
+        files: DebugFiles,
+        source: Source,
+        places: Callable[[int | str], list[int]],
+    ) -> None:
+        self._places = places
         self._control = control
         self._moves = moves
         self._frames = frames
@@ -73,24 +85,30 @@ class FrameMoves:
         """Run to a linear address with the stack no deeper than this, for so many seconds at most."""
         return self._moves.run_to([(address, depth)], timeout=timeout)
 
-    def advance(self, *addresses: int) -> stops.Stop:
-        """Run to one of these linear addresses, out of the function of the selected frame, or to what stops before."""
+    def advance(self, *places: int | str) -> stops.Stop:
+        """Run to one of these places, out of the function of the selected frame, or to what stops before.
+
+        They are linear addresses or names, as ``break_at`` takes them. UsageError for none.
+        """
+        if not places:
+            raise UsageError("advance needs a place: a linear address or a name")
+        addresses = [address for one in places for address in self._places(one)]
         return self._moves.run_to([*((one, None) for one in addresses), *self._way_out()])
 
-    def until(self, *addresses: int) -> stops.Stop:
+    def until(self, *places: int | str) -> stops.Stop:
         """The same, but addresses in the function of the frame only count there, not in calls of it that are deeper.
 
-        Without an address: next, but lines before this one in the function are run through, as a loop's are; where no
+        Without a place: next, but lines before this one in the function are run through, as a loop's are; where no
         lines are known one instruction, and a jump backwards is run through to its other side.
         """
-        if not addresses:
+        if not places:
             return self._until_a_later_line()
         self._control.require_stopped()
         frame = self._frames.of(self._control.runner)
-        places: list[tuple[int, int | None]] = []
-        for one in addresses:
-            places.append((one, frame.sp if self._same_function(one, frame.place) else None))
-        return self._moves.run_to([*places, *self._way_out()])
+        ways: list[tuple[int, int | None]] = []
+        for one in (address for place in places for address in self._places(place)):
+            ways.append((one, frame.sp if self._same_function(one, frame.place) else None))
+        return self._moves.run_to([*ways, *self._way_out()])
 
     def step_line(self, *, over: bool = False) -> stops.Stop:
         """Step to the start of another source line, into calls of functions that have lines, or ``over`` all calls,

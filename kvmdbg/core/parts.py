@@ -129,7 +129,9 @@ class Parts:
     def moves(self) -> FrameMoves:
         from kvmdbg.core.moves import FrameMoves
 
-        return FrameMoves(self.control, self.steps, self.frames, self.files, self.source)
+        return FrameMoves(
+            self.control, self.steps, self.frames, self.files, self.source, lambda one: self.points.linear(one)
+        )
 
     @cached_property
     def contexts(self) -> Contexts:

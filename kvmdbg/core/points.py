@@ -58,6 +58,15 @@ class Points:
         found = self.locations.find(where, data=True).first
         return found.address, found.space
 
+    def linear(self, where: int | str) -> list[int]:
+        """The linear addresses that a place is, for what the guest is to run to. UsageError for a physical one."""
+        if isinstance(where, int):
+            return [_of_64_bits(where)]
+        found = self.locations.find(where, data=True).locations
+        if any(one.space != "linear" for one in found):
+            raise UsageError("the guest can run to a linear address only, not to a physical one")
+        return [one.address for one in found]
+
     def break_at(
         self,
         where: int | str,

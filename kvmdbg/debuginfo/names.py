@@ -19,13 +19,15 @@ from kvmdbg.record import record
 
 @record
 class Definition:
-    """One: its ``name``, as C declares it, file and line; ``address`` is where it is in the guest, None for a type."""
+    """One: its ``name``, as C declares it, file and line; ``address`` is where it is in the guest, None for a type;
+    ``type`` is what a function or a variable is called to be."""
 
     name: str
     declared: str
     file: str
     line: int
     address: int | None = None
+    type: str = ""
 
 
 @record
@@ -81,7 +83,8 @@ def _functions(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:
         if name != origin.name and type is not None and type.target is not None and not _is_untyped(origin.name):
             declared = type.target.declaring(name)
         static = "" if known.is_external(origin) else "static "
-        yield Definition(origin.name, f"{static}{declared};", origin.file, origin.line, block.entry + base)
+        entry = block.entry + base
+        yield Definition(origin.name, f"{static}{declared};", origin.file, origin.line, entry, str(type or ""))
 
 
 def _each_once(entries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -106,7 +109,7 @@ def _variables(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:
         is_placed = isinstance(place, bytes) and place[:1] == b"\x03"  # DW_OP_addr
         address = int.from_bytes(place[1:], "little") + base if isinstance(place, bytes) and is_placed else None
         file, line = _where(dwarf, unit, top)
-        yield Definition(name, f"{static}{found.type.declaring(name)};", file, line, address)
+        yield Definition(name, f"{static}{found.type.declaring(name)};", file, line, address, str(found.type))
 
 
 def _types(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:

@@ -180,6 +180,11 @@ class Expression:
             if not is_symbol(name):
                 raise ExpressionError(f"no symbol '{name}'", self._source, column)
 
+    @property
+    def source_variables(self) -> frozenset[str]:
+        """The variables of the guest's source that it names."""
+        return frozenset(one.name for one in code.inner(self._node) if isinstance(one, code.SourceVariable))
+
     def bind(self, ctx: Context) -> Callable[[], int]:
         """A function that evaluates it on ``ctx``, as fast as can be.
 
@@ -291,3 +296,11 @@ def named_type(text: str, scope: Scope | None = None) -> CType | None:
     """The type that ``text`` names ("struct point *", "unsigned long"), None where it names none."""
     parser = Parser(text, scope=scope)
     return parser.type_alone()
+
+
+def void_pointed_to(text: str, scope: Scope | None = None) -> CType | None:
+    """The void that ``*EXPRESSION`` is, which has a type and no value; None for anything else."""
+    if not text.startswith("*"):
+        return None
+    found = Parser(text[1:], scope=scope).operand_alone()
+    return found.target if found.target is not None and found.target.kind == "void" else None

@@ -11,7 +11,7 @@ from fractions import Fraction
 from kvmdbg.language import calls, code, elements, functions, operators
 from kvmdbg.language.classes import CASTS, Classes
 from kvmdbg.language.code import Node
-from kvmdbg.language.ctype import ADDRESS, EXACT, U64, CType, Member, array_of, integer, pointer
+from kvmdbg.language.ctype import ADDRESS, EXACT, U64, VOID, CType, Member, array_of, integer, pointer
 from kvmdbg.language.floats import Extended, single
 from kvmdbg.language.precedence import Target
 from kvmdbg.language.rust import is_slice
@@ -31,6 +31,11 @@ class Parser(Classes):
                 raise self.fail(f"no function of a known type is called '{node.name}'; {cast}", node.column)
             raise self.fail(f"'{self._token}' is not expected here")
         return node
+
+    def operand_alone(self) -> CType:
+        """The type of an operand of ``*`` and the like that is all of the text; void for what is none."""
+        node = self._unary()
+        return node.type if self._kind == "end" and node.type.kind == "pointer" else VOID
 
     def _postfixed(self) -> Node:
         return self._suffixed(self._operand())

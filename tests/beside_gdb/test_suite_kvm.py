@@ -122,3 +122,78 @@ def test_a_loop_of_one_line_is_one_step(tmp_path: Path, how: str, optimize: str)
     with kvmdbg.open(program, memory="16M") as session:
         ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
     assert differences(theirs, ours) == []
+
+
+def test_displays_of_locals_are_shown_in_their_function_alone(program: Path) -> None:
+    """As in gdb: what another function calls the same is not meant."""
+    with kvmdbg.open(program, memory="16M") as session:
+        interpreter = Interpreter(session)
+        interpreter.settings["context"] = ()
+
+        def said(line: str) -> str:
+            return "\n".join(one.plain(200) for one in interpreter.execute(line))
+
+        def shown(line: str) -> list[str]:
+            return re.findall(r"^(\d): ", said(line), re.MULTILINE)
+
+        said("break tail")
+        said("break last")
+        said("run")
+        assert said("display x").startswith("1: x = ") and shown("display sink") == ["2"]
+        assert shown("continue") == ["2"] and shown("display") == ["2"]
+        assert "x (cannot be evaluated in the current context)\n" in said("info display")
+        said("up")
+        assert shown("display") == ["1", "2"] and "cannot" not in said("info display")
+
+
+def test_up_and_down_take_counts_the_other_way(program: Path) -> None:
+    lines = lines_of("break fact if n == 1|run|up 2|up -1|down -1|up 0|down 0|down -1|up -2|down 1")
+    theirs = of_gdb(GDBS["distribution"], program, lines)
+    with kvmdbg.open(program, memory="16M") as session:
+        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    assert differences(theirs, ours) == []
+
+
+def test_expressions_for_types_and_names_are_as_grep_has_them(program: Path) -> None:
+    with kvmdbg.open(program, memory="16M") as session:
+        interpreter = Interpreter(session)
+
+        def named(line: str) -> str:
+            said = "\n".join(one.plain(200) for one in interpreter.execute(line))
+            return " ".join(re.findall(r"^\d+:\t.*?(\w+)(?:\[\d*\])?(?:\(.*)?;$", said, re.MULTILINE))
+
+        assert named('info functions -t "int (int)"') == "fact last loops tail"
+        assert named("info variables -t ^volatile i") == named("info variables -t int sin") == "sink"
+        assert named("info functions fac\\(t\\|x\\)") == "fact" == named("info functions ^f[[:alpha:]]*$")
+        for literal in ("fac(t)", "fact|last", "t+", "fact?", "*fact", "[^f]act$", "fa{1}ct"):
+            assert named(f"info functions {literal}") == ""
+        (said,) = (one.plain(200) for one in interpreter.execute("info variables -t int sin"))
+        assert (
+            said.splitlines()[0]
+            == 'All variables matching regular expression "sin" with type matching regular expression "int":'
+        )
+
+
+def test_what_a_pointer_to_void_points_to(program: Path) -> None:
+    with kvmdbg.open(program, memory="16M") as session:
+        interpreter = Interpreter(session)
+        for line in ("whatis *(void *)0", "ptype *(void *)&sink", "whatis *$v"):
+            list(interpreter.execute("set $v = (void *)&sink"))
+            assert [one.plain(200) for one in interpreter.execute(line)] == ["type = void"]
+        with pytest.raises(KvmdbgError, match="non-pointer value"):
+            list(interpreter.execute("print *$v"))
+
+
+def test_a_script_runs_to_places_by_name(program: Path) -> None:
+    with kvmdbg.open(program, memory="16M") as session:
+        session.break_at("kmain")
+        session.run()
+        session.advance("fact")
+        assert session.source.function_name(session.vcpu.pc) == "fact"
+        session.until("last", session.symbols["tail"])
+        assert session.source.function_name(session.vcpu.pc) in ("kmain", "tail", "last", "fact")
+        for place, reason in {"nix": "no symbol 'nix'", "phys:0x1000": "linear address only"}.items():
+            with pytest.raises(KvmdbgError, match=reason):
+                session.advance(place)
+        with pytest.raises(KvmdbgError, match="needs a place"):
+            session.advance()

@@ -77,7 +77,7 @@ def test_locals_by_name_and_type(kernel: Typist) -> None:
 
 
 def test_names_by_type(kernel: Typist) -> None:
-    functions = kernel.type("info functions -t ^static.u64")
+    functions = kernel.type('info functions -t "^u64 (u64"')
     assert "divide(u64, u64)" in functions and "shrink" not in functions
     assert kernel.type("info functions -q nosuch") == ""
     assert "struct task all[3]" in kernel.type('info variables -t "struct task"')

@@ -169,12 +169,12 @@ def test_info_sources_by_a_part_of_the_name(kernel: Typist) -> None:
 
 
 def test_apropos_takes_a_regular_expression(kernel: Typist) -> None:
-    assert kernel.type("apropos ^T[bh]+reak$").splitlines()[1].startswith("tbreak ")
-    assert kernel.type("apropos -- ^t[bh]+reak$") == kernel.type("apropos ^t[bh]+reak$")
+    assert kernel.type("apropos ^T[bh]\\+reak$").splitlines()[1].startswith("tbreak ")
+    assert kernel.type("apropos -- ^t[bh]\\+reak$") == kernel.type("apropos ^t[bh]\\+reak$")
     assert kernel.type("apropos -v -- ^tbreak$") == kernel.type("help tbreak")
-    both = kernel.type("apropos -v ^t[bh]+reak$")
+    both = kernel.type("apropos -v ^t[bh]\\+reak$")
     assert both == kernel.type("help tbreak") + "\n\n" + kernel.type("help thbreak")
     with pytest.raises(KvmdbgError, match="apropos needs a REGEX, as in apropos coverage"):
         kernel.type("apropos -v")
     with pytest.raises(KvmdbgError, match="is no regular expression"):
-        kernel.type("apropos (")
+        kernel.type("apropos [")
