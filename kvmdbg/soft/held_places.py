@@ -14,7 +14,7 @@ from kvmdbg.soft.alignment import AlignmentCheck
 from kvmdbg.soft.control_moves import FROM_CR, TO_CR, ControlMoves
 from kvmdbg.soft.corrections import CorrectedInstructions
 from kvmdbg.soft.debug_moves import DebugMoves
-from kvmdbg.soft.looked_for import IRET, LOCK
+from kvmdbg.soft.looked_for import END, IRET, LOCK
 from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
 from kvmdbg.soft.nothing_done import bits_of, prefixes_of
 from kvmdbg.soft.refusals import lock_is_refused
@@ -23,7 +23,7 @@ from kvmdbg.soft.registers import PAGE
 from kvmdbg.soft.state import DR6, EFLAGS, GENERAL, HFLAGS, LMA, SEGMENTS, SS32
 from kvmdbg.soft.system_calls import SYSCALL, SYSENTER, SYSEXIT, SYSRET, SystemCalls
 from kvmdbg.x86.delivery import Event
-from kvmdbg.x86.faults import UD
+from kvmdbg.x86.faults import GP, UD
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF
 
 if TYPE_CHECKING:
@@ -96,6 +96,22 @@ class HeldPlaces:
         ia32e = bool(state.u32[HFLAGS // 4] & LMA)
         for at, opcode in looked_for.found_in(code, bits_of(state), ia32e=ia32e):
             self._find(start, code, at, opcode)
+        left = self._left_at(start)
+        if left is not None and left < len(code):
+            for place in range(start + max(left - 14, 0), start + max(left, 0) + 1):
+                self._opcodes.setdefault(place, END)
+                self.found |= {place} - self._held
+
+    def _left_at(self, address: int) -> int | None:
+        """How many bytes of the code segment are left from a linear address on; None in 64-bit code, which has none."""
+        state, at = self._cpu.state, SEGMENTS["cs"]
+        if bits_of(state) == 64:
+            return None
+        return state.u32[at // 4 + 4] + 1 - (address - state.u64[at // 8 + 1] & 0xFFFFFFFF)
+
+    def _crosses_end(self, address: int, size: int) -> bool:
+        left = self._left_at(address)
+        return left is not None and left < size
 
     def _find(self, start: int, code: bytes, at: int, opcode: bytes) -> None:
         """With prefixes, as far as these bytes before it may be some."""
@@ -146,6 +162,10 @@ class HeldPlaces:
             return
         if opcode == IRET and not self._cpu.nmi_masked and not self._is_looked_at(size):
             return
+        if opcode == END:
+            self._cpu.state.save()
+            if not self._crosses_end(address, size):
+                return
         if opcode in KINDS and self._refused.is_unicorns(opcode, self._code_at(address, size)):
             return
         self._length = size
@@ -182,6 +202,8 @@ class HeldPlaces:
         cpu.instructions -= 1
         code = self._vm.bytes_at(state, state.pc, self._length)
         prefixes = prefixes_of(code, bits_of(state))
+        if self._crosses_end(state.pc, self._length):
+            return cpu.deliver(Event.exception(GP))
         if lock_is_refused(code, bits_of(state)):
             return cpu.deliver(Event.exception(UD))
         opcode = code[prefixes : prefixes + 2]

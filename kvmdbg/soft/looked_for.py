@@ -11,9 +11,9 @@ from kvmdbg.soft.refusals import lock_is_refused
 
 IRET = b"\xcf"
 CHECKED, SS_LOAD, LOCK, PORTS, INTERRUPT, FAR = b"checked", b"ss", b"lock", b"ports", b"interrupt", b"far"
-CORRECTED = b"corrected"
+CORRECTED, END = b"corrected", b"end"
 """What goes by more than an opcode: see refusals.py and corrections.py; repeated INS and OUTS; INT, INT3 and INTO
-behind a prefix; far jumps, calls and returns but IRET."""
+behind a prefix; far jumps, calls and returns but IRET; what lies across the end of the code segment, or behind it."""
 
 FIRST = re.compile(rb"[\x0f\x6c-\x6f\x8e\xc4\xcc-\xce\xf0]")
 FIRST_IN_IA32E = re.compile(rb"[\x0f\x6c-\x6f\x8e\x9a\xc4\xca-\xce\xea\xf0\xff]")
