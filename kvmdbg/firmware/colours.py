@@ -21,6 +21,7 @@ PAGE_UNIT = 0x800
 MOST_ROWS = 256
 """The BIOS data area has room for no more, whatever height a guest wants."""
 CELL, CURSOR_START, CURSOR_END = 9, 10, 11
+CHARACTER_MAPS = 3
 FONTS = {1: 14, 2: 8, 4: 16}
 """Heights by what AL asks for, the low four bits of it."""
 
@@ -134,7 +135,12 @@ def _get_mask(call: Call, vga: Vga) -> None:
 
 
 def _sum_to_grey(call: Call, vga: Vga) -> None:
-    for at in range(3 * call.bl, min(3 * (call.bl + call.cx), len(vga.palette)), 3):
+    to_grey(vga, call.bl, call.cx)
+
+
+def to_grey(vga: Vga, first: int, count: int) -> None:
+    """Give so many colours of the DAC the grey that is as bright."""
+    for at in range(3 * first, min(3 * (first + count), len(vga.palette)), 3):
         red, green, blue = vga.palette[at : at + 3]
         vga.palette[at : at + 3] = bytes(((77 * red + 151 * green + 28 * blue + 128) >> 8,)) * 3
 
@@ -187,6 +193,8 @@ def fonts(call: Call) -> None:
         _load(vga, 0, font(height), height, call.bl)
         if what & 0x10:
             _set_height(call, vga, height)
+    elif what == 0x03:
+        vga.sequencer[CHARACTER_MAPS] = call.bl
     elif what == 0x20:
         call.write(4 * 0x1F, call.bp.to_bytes(2, "little") + call.es.to_bytes(2, "little"))
     elif what == 0x21:

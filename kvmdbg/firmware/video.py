@@ -12,6 +12,17 @@ from kvmdbg.firmware.call import Call
 from kvmdbg.firmware.registry import service
 
 TEXT, MONOCHROME = 0xB8000, 0xB0000
+OWN_CURSOR = 1
+"""In the data area's information on video: cursors are given in the lines of the screen's own characters."""
+GREY, KEEPS_COLOURS = 0x02, 0x08
+"""In its flags: what setting a mode does to the colours."""
+FLAG_OF = {
+    0x31: (bda.VIDEO_FLAGS, KEEPS_COLOURS, 1), 0x33: (bda.VIDEO_FLAGS, GREY, 0), 0x34: (bda.VIDEO_INFO, OWN_CURSOR, 1),
+}  # fmt: skip
+"""Switches of int 10h, AH=12h, by BL: the byte, its bit, and the AL that sets it."""
+COLOURS = 16
+"""The attribute controller's registers that have one each."""
+CGA_LINES, LAST_LINE = 8, 31
 BELL, BACKSPACE, LINE_FEED, RETURN = 7, 8, 10, 13
 TEXT_MODES = frozenset((0, 1, 2, 3, 7))
 PAGE_SIZES = {
@@ -160,8 +171,14 @@ def set_mode(call: Call) -> None:
 def enter_mode(call: Call, wanted: int, *, keeps: bool) -> None:
     """Set one of the VGA's modes; what it shows is kept, or cleared. UsageError where there is none of that number."""
     vga, vbe = call.bios.device(Vga), call.bios.device(Vbe)
+    video_flags = call.byte(bda.VIDEO_FLAGS)
     if vga is not None:
+        before = bytes(vga.attribute[:COLOURS]), bytes(vga.palette)
         vga.set_mode(wanted, clear=not keeps)
+        if video_flags & KEEPS_COLOURS:
+            vga.attribute[:COLOURS], vga.palette[:] = before
+        elif video_flags & GREY:
+            colours.to_grey(vga, 0, 256)
     if vbe is not None:
         vbe.switch_off()
     mode = MODES[wanted] if vga is not None else MODES[3]
@@ -171,7 +188,8 @@ def enter_mode(call: Call, wanted: int, *, keeps: bool) -> None:
     call.write(bda.SHAPE, bytes((7, 6, 0)))
     call.write(bda.CRTC_PORT, (0x3B4 if wanted == 7 else 0x3D4).to_bytes(2, "little"))
     call.write(bda.ROWS, bytes((rows - 1, height, 0)))
-    call.write(0x487, bytes((0x60 | (0x80 if keeps else 0),)))
+    own_cursor = call.byte(bda.VIDEO_INFO) & OWN_CURSOR
+    call.write(bda.VIDEO_INFO, bytes((0x60 | (0x80 if keeps else 0) | own_cursor,)))
     colours.set_font_vector(call, height)
     show_cursor(call, 0)
 
@@ -182,7 +200,17 @@ def set_cursor_shape(call: Call) -> None:
     call.write(bda.SHAPE, bytes((call.cl, call.ch)))
     vga = call.bios.device(Vga)
     if vga is not None:
-        vga.crtc[0x0A:0x0C] = bytes((call.ch, call.cl))
+        vga.crtc[0x0A:0x0C] = bytes(_cursor_lines(call, call.ch, call.cl))
+
+
+def _cursor_lines(call: Call, start: int, end: int) -> tuple[int, int]:
+    """Where a cursor lies in the screen's characters: shapes are meant for 8 lines of a CGA, and one at the bottom of
+    these is there in higher ones, too."""
+    height = call.byte(bda.CHARACTER_HEIGHT)
+    if call.byte(bda.VIDEO_INFO) & OWN_CURSOR or height <= CGA_LINES or end >= CGA_LINES or start > LAST_LINE:
+        return start, end
+    last = (end + 1) * height // CGA_LINES - 1
+    return last - 1 if end == start + 1 else (start + 1) * height // CGA_LINES - 1, last
 
 
 @service(0x10, 0x02, "bh dh dl")
@@ -285,7 +313,7 @@ def read_pixel(call: Call) -> None:
 def get_mode(call: Call) -> None:
     """Get video mode."""
     screen = Screen(call)
-    call.ax = screen.mode | call.byte(0x487) & 0x80 | (screen.columns & 0xFF) << 8
+    call.ax = screen.mode | call.byte(bda.VIDEO_INFO) & 0x80 | (screen.columns & 0xFF) << 8
     call.bh = screen.page
 
 
@@ -295,7 +323,11 @@ def alternate_select(call: Call) -> None:
     if call.bl == 0x10:
         call.bx = 0x0003  # colour, 256 KiB
         call.cx = 0x0009
-    elif call.bl in (0x20, 0x30, 0x31, 0x32, 0x33, 0x34, 0x36):
+    elif call.bl in FLAG_OF and call.al < 2:
+        at, bit, is_set_by = FLAG_OF[call.bl]
+        call.set_byte(at, call.byte(at) & ~bit | (bit if call.al == is_set_by else 0))
+        call.al = 0x12
+    elif call.bl in (0x20, 0x30, 0x32, 0x36):
         call.al = 0x12
 
 

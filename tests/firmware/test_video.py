@@ -20,6 +20,62 @@ def vga(pc: Pc) -> Vga:
     return found
 
 
+@pytest.mark.parametrize(
+    ("shape", "lines"),
+    [
+        (0x0607, (14, 15)), (0x0007, (1, 15)), (0x0506, (12, 13)), (0x0407, (9, 15)), (0x2000, (0x20, 0)),
+        (0x2607, (0x26, 7)), (0x0D0E, (13, 14)),
+    ],
+)  # fmt: skip
+def test_the_cursor_is_meant_for_eight_lines(pc: Pc, shape: int, lines: tuple[int, int]) -> None:
+    """As on a CGA, where 6 and 7 are the last; the characters of mode 3 have 16 here."""
+    pc.call(0x10, ax=0x0100, cx=shape)
+    assert tuple(vga(pc).crtc[0x0A:0x0C]) == lines
+    pc.call(0x10, ax=0x0300)
+    assert pc.cx == shape
+    pc.call(0x10, ax=0x1201, bx=0x34)
+    pc.call(0x10, ax=3)
+    pc.call(0x10, ax=0x0100, cx=shape)
+    assert tuple(vga(pc).crtc[0x0A:0x0C]) == (shape >> 8, shape & 0xFF), "unless it is told not to"
+    pc.call(0x10, ax=0x1200, bx=0x34)
+    pc.call(0x10, ax=0x0100, cx=shape)
+    assert tuple(vga(pc).crtc[0x0A:0x0C]) == lines
+    pc.call(0x10, ax=0x1112, bx=0)
+    pc.call(0x10, ax=0x0100, cx=shape)
+    assert tuple(vga(pc).crtc[0x0A:0x0C]) == (shape >> 8, shape & 0xFF), "characters of 8 lines"
+
+
+def test_what_a_mode_does_to_the_colours(pc: Pc) -> None:
+    def colours() -> tuple[bytes, bytes]:
+        return bytes(vga(pc).attribute[:16]), bytes(vga(pc).palette)
+
+    usual = colours()
+    vga(pc).palette[:3], vga(pc).attribute[2] = b"\x11\x22\x33", 0x3A
+    changed = colours()
+    for switch, expected in ((0x1201, changed), (0x1200, usual)):
+        pc.call(0x10, ax=switch, bx=0x31)
+        assert pc.al == 0x12
+        pc.call(0x10, ax=3)
+        assert colours() == expected
+    for switch, is_grey in ((0x1200, True), (0x1201, False)):
+        pc.call(0x10, ax=switch, bx=0x33)
+        pc.call(0x10, ax=3)
+        palette = colours()[1]
+        assert (palette[::3] == palette[1::3] == palette[2::3]) is is_grey
+    pc.call(0x10, ax=0x1202, bx=0x33)
+    assert pc.al == 2, "neither on nor off"
+
+
+def test_two_colours_are_those_of_the_first_plane(pc: Pc) -> None:
+    pc.call(0x10, ax=0x11)
+    assert vga(pc).attribute[:16] == b"\0\x3f" * 8
+
+
+def test_the_two_fonts_of_512_characters(pc: Pc) -> None:
+    pc.call(0x10, ax=0x1103, bx=0x04)
+    assert vga(pc).sequencer[3] == 4
+
+
 def test_teletype(pc: Pc) -> None:
     pc.say("one\r\ntwo\b\bX\a!")
     assert (pc.line(0), pc.line(1)) == ("one", "tX!")
