@@ -13,7 +13,7 @@ from kvmdbg.engine.vcpu_thread import VcpuThread
 from kvmdbg.x86 import operands
 from kvmdbg.x86.disasm import decode
 from kvmdbg.x86.operands import Access
-from kvmdbg.x86.registers import EFLAGS_RF
+from kvmdbg.x86.registers import EFLAGS_RF, EFLAGS_TF
 from tests.differential.machine import MEMORY, TIME_LIMIT, Runnable, Wrong, in_time
 from tests.differential.program import ALIAS, BITS, IMAGE_SIZE
 
@@ -94,9 +94,10 @@ def _trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:
     entries = set(runnable.code.entries.values())
     tables = [(layout.gdt, layout.gdt + 0x60), (layout.tss, layout.tss + 0x68)]
     memory = session.physical.read(0, IMAGE_SIZE)
-    until = time.monotonic() + TIME_LIMIT
+    until, own_trap = time.monotonic() + TIME_LIMIT, False
     while True:
         pc, count, backward = session.regs.pc, session.regs.rcx, bool(session.regs.rflags & 0x400)
+        traps = bool(session.regs.rflags & EFLAGS_TF)
         code = session.space.code_at(runner, pc, 15)
         insn = decode(code, bits) if code else None
         accesses = session.space.accesses_at(runner)
@@ -123,7 +124,9 @@ def _trace(session: Session, runnable: Runnable) -> tuple[list[Step], Stop]:
             strange = [at for at in implicit if not any(start <= at < end for start, end in tables)]
             if strange and stop.reason in ("step", "halted"):
                 raise Wrong(f"{text} at {pc:#x} changed {strange[0]:#x}, which is none of its accesses")
-        trapped = following == runnable.code.entries[1]
+        dead = stop.reason == "shutdown"
+        trapped = following == runnable.code.entries[1] or (dead and own_trap)
+        own_trap = traps
         size = insn.size if insn is not None else 1
         sets_rf = not event and text.startswith("iret") and _sets_rf(text, accesses, memory)
         steps.append(Step(pc, following, text, tuple(accesses), tuple(implicit), certain, trapped, size, sets_rf))
