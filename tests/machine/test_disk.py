@@ -133,6 +133,8 @@ def test_a_hard_disk_is_made_as_its_partitions_say(sectors: int, first: bytes, g
 def test_partitions() -> None:
     (one,) = partitions(partition(63, 1000, (2, 3, 4)))
     assert (one.active, one.kind, one.first, one.length, one.end) == (True, 0x83, 63, 1000, (2, 3, 4))
+    for end in ((0x100, 0x40, 1), (0x2A5, 254, 63), (0x3FF, 0xBF, 0x3F), (0xFF, 0xC0, 1)):
+        assert [one.end for one in partitions(partition(63, 1000, end))] == [end]
     assert partitions(partition(63, 1000, (2, 3, 4), flag=0x12)) == []
     assert partitions(bytes(512)) == []
 

@@ -27,13 +27,14 @@ def time(host: HostClock) -> GuestTime:
 
 def test_it_stands_still_while_the_guest_does(host: HostClock, time: GuestTime) -> None:
     host.now += 500
-    assert time.now() == 0
+    assert time.now() == 0 and time.runs is False
     time.start()
+    assert time.runs is True
     host.now += 70
     assert time.now() == 70
     time.stop()
     host.now += 500
-    assert time.now() == 70
+    assert time.now() == 70 and time.runs is False
     time.start()
     time.start()
     host.now += 5

@@ -11,7 +11,7 @@ from kvmdbg.machine.board import Board
 from kvmdbg.machine.boot import boot_state
 from kvmdbg.machine.image import Entry, Image, LoadOptions, Segment
 from kvmdbg.machine.layout import IDENTITY_MAP_ADDRESS, IOAPIC, LAPIC, TSS_ADDRESS, taken
-from kvmdbg.machine.machine import _for_vcpu, _leaf, reset_vcpu
+from kvmdbg.machine.machine import _for_vcpu, _hide_apic, _leaf, reset_vcpu
 
 
 def cpuid(*leaves: tuple[int, int, int, int, int]) -> abi.kvm_cpuid2:
@@ -36,6 +36,18 @@ def test_apic_ids(index: int) -> None:
         (0x1F, 1, 1, 1, index), (0x80000008, 0x3030, 0, 0, 0),
     ]  # fmt: skip
     assert bytes(table) == bytes(cpuid(*LEAVES))  # each vCPU has a table of its own
+
+
+def test_what_needs_a_local_apic_is_hidden() -> None:
+    """SDM volume 2A, CPUID; AMD's manual (24594), E.4; Documentation/virt/kvm/x86/cpuid.rst of the kernel."""
+    ones = (0xFFFFFFFF,) * 4
+    table = cpuid(*((leaf, *ones) for leaf in (0, 1, 7, 0x80000001, 0x40000001)))
+    _hide_apic(table)
+    assert _leaf(table, 0) == _leaf(table, 7) == ones
+    assert [one ^ 0xFFFFFFFF for one in _leaf(table, 1)] == [0, 0, 1 << 21 | 1 << 24, 1 << 9]
+    assert [one ^ 0xFFFFFFFF for one in _leaf(table, 0x80000001)] == [0, 0, 1 << 3, 1 << 9]
+    kvms = {4: "async pf", 6: "pv eoi", 7: "pv unhalt", 11: "send ipi", 13: "sched yield", 14: "async pf interrupt"}
+    assert [one ^ 0xFFFFFFFF for one in _leaf(table, 0x40000001)] == [sum(1 << n for n in (*kvms, 15)), 0, 0, 0]
 
 
 def test_leaf_of_cpuid() -> None:

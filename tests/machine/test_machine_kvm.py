@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -101,6 +101,19 @@ def test_image_and_structures_come_into_memory(machine: Machine) -> None:
     assert machine.memory.read(0x2000, 0x10) == b"code" + bytes(12)
     gdt = next(one for one in state.writes if one.name == "GDT")
     assert machine.memory.read(gdt.address, len(gdt.data)) == gdt.data != bytes(len(gdt.data))
+
+
+@pytest.mark.parametrize("lines", [(0, 1, 2, 14), (7, 8, 15), (), range(16)])
+def test_the_kernel_s_controllers_as_firmware_leaves_them(lines: Sequence[int]) -> None:
+    """Struct kvm_pic_state of the kernel's asm/kvm.h: masks are byte 2, the base of the vectors is byte 5."""
+    made = Machine(1 << 20, 1, irqchip=True)
+    made.set_up_chips(0x28, 0x70, lines)
+    pics = [bytes(made.vm.get_irqchip(number).chip) for number in (0, 1)]
+    timer = bytes(made.vm.get_pit().channels)
+    made.close()
+    assert [pic[5] for pic in pics] == [0x28, 0x70]
+    assert {line for line in range(16) if not pics[line // 8][2] >> line % 8 & 1} == set(lines)
+    assert timer[:4] == (0x10000).to_bytes(4, "little") and timer[13] == 3
 
 
 def test_closed_machine_has_no_memory(machine: Machine) -> None:
