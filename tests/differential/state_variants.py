@@ -61,9 +61,8 @@ def snapshot_file(trial: Trial) -> Stop:
 def recorded(trial: Trial) -> Stop:
     """Recorded with a change on the way, which is taken back at the end; replayed by another session."""
     session = trial.session
-    extra_traps = session.runner.host.profile.step_trap_waits and any(step.trapped for step in trial.steps)
     stray_flags = trial.keeps_resume_flag and any(step.sets_rf for step in trial.steps)
-    if session.machine.irqchip or extra_traps or stray_flags:
+    if session.machine.irqchip or trial.gets_more_traps or stray_flags:
         trial.note("run")  # nobody can record that; the latter two: docs/limits.md
         return trial.run()
     session.world.guest_rate = 1 / SLOWNESS  # else a slow machine does nothing but to record ticks

@@ -55,6 +55,11 @@ class Trial:
             known, most = [at for at, _, _ in self.runnable.code.lines if at < end], min(most, 4)
         return self.rng.sample(known, min(most, len(known)))
 
+    @property
+    def gets_more_traps(self) -> bool:
+        """The guest alone gets one #DB more of its own for each page that KVM maps anew (docs/limits.md)."""
+        return self.session.runner.host.profile.step_trap_waits and any(step.trapped for step in self.steps)
+
     def steps_to_go(self) -> int:
         """How many steps lead to anywhere in the program."""
         return self.rng.randrange(1, max(2, len(self.steps) or 40))
