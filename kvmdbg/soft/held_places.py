@@ -154,6 +154,7 @@ class HeldPlaces:
         if self._lets_pass or self._cpu.execute_registers.ends_before(address):  # unicorn calls one hook that ends
             return
         opcode = self._opcodes[address]
+        size = min(size, 15)  # of an instruction that there is not unicorn tells another
         if opcode in MSRS and self._msrs.is_unicorns(opcode == WRMSR):
             return
         if opcode in CONTROL_MOVES and self._control_moves.is_unicorns(opcode == TO_CR, self._code_at(address, size)):

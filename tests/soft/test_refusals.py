@@ -10,6 +10,8 @@ import pytest
 
 import kvmdbg
 from kvmdbg.soft.refusals import lock_is_refused
+from kvmdbg.soft.state import State
+from kvmdbg.soft.system import SoftVm
 from tests.soft.long_mode import GDT, PML4, TABLES, run
 
 NOT_CANONICAL = 0x800000000000
@@ -194,3 +196,23 @@ def test_pages_of_1_gib_are_told_of(tmp_path: Path) -> None:
 def test_fast_strings_are_on(tmp_path: Path) -> None:
     ended = run(tmp_path, "mov ecx, 0x1a0; rdmsr; ud2")
     assert ended.registers["rax"] & 1
+
+
+@pytest.mark.parametrize("step", [False, True])
+@pytest.mark.parametrize(
+    "code", ["9a 00 00 00 00 08 00", "f0 0f 04", "f0 0f ff c0", "f0 d6", "66 ce", "f0 ea 00 00 00 00 08 00"]
+)
+def test_instructions_that_there_are_not(
+    tmp_path: Path, code: str, step: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    read = SoftVm.bytes_at
+
+    def reads(vm: SoftVm, state: State, linear: int, size: int) -> bytes:
+        sizes.append(size)
+        return read(vm, state, linear, size)
+
+    monkeypatch.setattr(SoftVm, "bytes_at", reads)
+    ended = run(tmp_path, b"\x90" + bytes.fromhex(code), step=step)
+    assert (ended.vector, ended.offset) == (6, 1)
+    assert max(sizes) <= 0x1001  # unicorn tells a size of 4 GB
