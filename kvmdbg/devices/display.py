@@ -119,11 +119,17 @@ def characters(vga: Vga | None, read: Read) -> Characters:
     if vga is None:
         return Characters(80, tuple(read(TEXT + 160 * row, 160) for row in range(25)), (0, 0), ())
     columns, pitch = vga.columns, vga.pitch
-    rows = tuple(read(vga.text + 2 * (vga.start + row * pitch), 2 * columns) for row in range(vga.rows))
+    rows = tuple(read(vga.text + 2 * place, 2 * columns) for place in _places(vga, vga.rows))
     row, column = divmod((vga.cursor - vga.start) % PLACES, pitch or columns)
     colours = _rgb(vga)
     inks = tuple(colours[number & vga.dac_mask] for number in _numbers(vga))
     return Characters(columns, rows, (row, column), inks, bool(vga.attribute[MODE_CONTROL] & BLINKS))
+
+
+def _places(vga: Vga, count: int) -> list[int]:
+    """Where each of so many rows of text or pixels begins: the lower ones again where memory does, if it is split."""
+    upper = min(-(-vga.split // max(vga.lines // count, 1)), count)
+    return [vga.start + row * vga.pitch for row in range(upper)] + [row * vga.pitch for row in range(count - upper)]
 
 
 def picture(vga: Vga, read: Read) -> Picture:
@@ -175,8 +181,8 @@ def _colours_of_16_bits(bits: int) -> list[bytes]:
 def _bytes(vga: Vga, read: Read, width: int, height: int) -> Iterator[bytes]:
     """Rows of 256 colours; four pixels are one address."""
     memory = bytes(vga.planes.memory) if vga.shows_planes else read(0xA0000, SIZE)
-    for y in range(height):
-        start = (4 * (vga.start + y * vga.pitch)) % len(memory)
+    for place in _places(vga, height):
+        start = 4 * place % len(memory)
         yield (memory[start : start + width] + memory)[:width]
 
 
@@ -196,8 +202,8 @@ def _planar(vga: Vga, width: int, height: int) -> Iterator[bytes]:
     shapes = _pixels_of_one_bit()
     planes = [vga.planes.plane(number, 0, SIZE) for number in range(4)]
     size = width // 8
-    for y in range(height):
-        start = (vga.start + y * vga.pitch) % SIZE
+    for place in _places(vga, height):
+        start = place % SIZE
         row = 0
         for number, plane in enumerate(planes):
             part = (plane[start : start + size] + plane)[:size]

@@ -26,6 +26,7 @@ SHOWN = dict(enumerate(" ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕�
 ) = range(16)  # fmt: skip
 CRTC_INDEX, CRTC_DATA, STATUS = 0x14, 0x15, 0x1A
 TOTAL, OVERFLOW, CELL, START, CURSOR, PROTECT, LINES, PITCH = 6, 7, 9, 0x0C, 0x0E, 0x11, 0x12, 0x13
+LINE_COMPARE = 0x18
 DISPLAY_END, CRTC_MODE = 1, 0x17
 LINE = 31_778
 """Nanoseconds from one line to the next, at 31.469 kHz."""
@@ -207,6 +208,12 @@ class Vga:
     @start.setter
     def start(self, place: int) -> None:
         self.crtc[START : START + 2] = place.to_bytes(2)
+
+    @property
+    def split(self) -> int:
+        """The scan line from which on memory is shown from its beginning again."""
+        overflow = (self.crtc[OVERFLOW] & 0x10) << 4 | (self.crtc[CELL] & 0x40) << 3
+        return (self.crtc[LINE_COMPARE] | overflow) + 1
 
     # --- memory ------------------------------------------------------------------------------------
 

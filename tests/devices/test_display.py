@@ -107,6 +107,37 @@ def test_256_colours(adapter: Adapter) -> None:
     assert picture(adapter.vga, adapter.ram.read).row(0)[6] == 4
 
 
+def split(adapter: Adapter, line: int) -> None:
+    """Have the line compare register name a scan line."""
+    crtc = adapter.vga.crtc
+    for register, value in (
+        (0x18, line & 0xFF), (7, crtc[7] & ~0x10 | line >> 4 & 0x10), (9, crtc[9] & ~0x40 | line >> 3 & 0x40),
+    ):  # fmt: skip
+        adapter.set(0x3D4, register, value)
+
+
+def test_a_split_screen_shows_the_beginning_of_memory_below(adapter: Adapter) -> None:
+    adapter.vga.set_mode(0x13)
+    adapter.ram.write(GRAPHICS, b"\1")
+    adapter.ram.write(GRAPHICS + 320 * 50, b"\4")
+    adapter.vga.start = 80 * 50
+    split(adapter, 200)
+    shown = picture(adapter.vga, adapter.ram.read)
+    assert [y for y in range(200) if shown.row(y)[0]] == [0, 101, 151], "line 201 of 400 is in row 100 already"
+    assert (shown.row(0)[0], shown.row(101)[0]) == (4, 1)
+    adapter.vga.set_mode(0x12)
+    adapter.bus.write_mmio(GRAPHICS, 1, 0x80)
+    adapter.vga.start = 80 * 50
+    split(adapter, 399)
+    shown = picture(adapter.vga, adapter.ram.read)
+    assert [y for y in range(480) if shown.row(y)[0]] == [400]
+    adapter.vga.set_mode(3)
+    adapter.ram.write(TEXT, b"A\7")
+    adapter.vga.start = 80 * 30
+    split(adapter, 159)
+    assert [y for y, line in enumerate(characters(adapter.vga, adapter.ram.read).lines) if line] == [10]
+
+
 def test_mode_x_is_256_colours_by_planes(adapter: Adapter) -> None:
     adapter.vga.set_mode(0x13)
     adapter.set(0x3C4, 4, 6)
