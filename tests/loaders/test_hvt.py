@@ -116,7 +116,8 @@ def test_devices_of_a_manifest() -> None:
     assert devices(made, "guest") == declared
     assert struct.unpack_from("<Q", made, 8 + 72) == (1024,)
     assert struct.unpack_from("<Q", made, 8 + 2 * 104 + 72) == (512,)
-    assert struct.unpack_from("<6sH", made, 8 + 104 + 72)[1] == 1500
+    assert struct.unpack_from("<6sH", made, 8 + 104 + 72) == (b"RT\0kvm", 1500)
+    assert devices(made + bytes(104), "guest") == declared  # the note has room for more than there are
     with pytest.raises(LoadError, match="of the unknown kind 3"):
         attached([Declared("x", 3)], [], "guest")
 

@@ -20,7 +20,7 @@ def test_every_processor_is_in_it(cpus: int) -> None:
     assert struct.unpack_from("<IBB", pointer.data, 4) == (table.address, 1, 4)
     assert pointer.data[11:] == bytes(5)  # there is a table, and no IMCR
     assert table.end <= 0xA0000 or table.address == 0xE8000
-    assert pointer.end <= table.address
+    assert table.address in (0x9FD10, 0xE8000)  # right behind the pointer, where it has room there
     data = table.data
     assert data[:4] == b"PCMP" and sum(data) & 0xFF == 0
     length, revision, _, oem, product = struct.unpack_from("<HBB8s12s", data, 4)
