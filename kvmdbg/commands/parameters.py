@@ -176,7 +176,9 @@ class ConditionType:
         return text[match.end() :].strip(), len(text)
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
-        return ["if"] if "if".startswith(prefix) else words_of_expression(prefix, dbg)
+        if _IF.match(prefix):
+            return words_of_expression(prefix, dbg)
+        return ["if"] if "if".startswith(prefix) else []
 
 
 @record

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from kvmdbg.language.ctype import CType
 
 _WORD = r"[$\w]*$"
+_SCOPE = r"([A-Za-z_]\w*(?:::\w+)*)::$"
+_SCOPED = r"([A-Za-z_]\w*(?:::\w+)*)::(\w*)"
 _TAG = r"\b(struct|union|enum|class)\s+$"
 _FILE = r"([\w./+-]+):(\d*)$"
+_PLAIN = re.compile(r"\w+")
 _CLOSES = {")": "(", "]": "["}
 VECTORS = tuple(f"{kind}{number}" for kind, count in (("xmm", 16), ("ymm", 16), ("st", 8)) for number in range(count))
 SHORT_TYPES = tuple(f"{sign}{bits}" for sign in "us" for bits in (8, 16, 32, 64))
@@ -40,10 +43,12 @@ def words_of_expression(prefix: str, dbg: Interpreter) -> list[str]:
         if not names and dotted is not None and "." in dotted[0].lstrip("."):
             start, last = prefix[: dotted.start()], dotted[0]
             names = dbg.symbol_names(last)
+    elif (scope := re.search(_SCOPE, start)) is not None:
+        names = _names_in(scope[1], dbg)
     elif (tag := re.search(_TAG, start)) is not None:
         names = [name.partition(" ")[2] for name in types_of_source(dbg) if name.startswith(tag[1] + " ")]
     elif last:
-        names = [*dbg.symbol_names(last), *variables_of_source(dbg), *_plain_types(dbg)]
+        names = [*dbg.symbol_names(last), *variables_of_source(dbg), *_plain_types(dbg), *_members_of_this(dbg)]
     else:
         return []
     return [f"{start}{name}" for name in sorted({name for name in names if name.startswith(last)})]
@@ -53,6 +58,9 @@ def words_of_location(prefix: str, dbg: Interpreter) -> list[str]:
     """The same of a place in code, and source files with their lines."""
     if prefix.startswith("*"):
         return ["*" + one for one in words_of_expression(prefix[1:], dbg)]
+    if (scoped := re.fullmatch(_SCOPED, prefix)) is not None:
+        names = _names_in(scoped[1], dbg, code=True)
+        return [f"{scoped[1]}::{name}" for name in sorted(set(names)) if name.startswith(scoped[2])]
     source = dbg.session.source
     if not source.is_listed:
         return words_of_expression(prefix, dbg)
@@ -142,8 +150,43 @@ def _starts(text: str) -> list[int]:
 
 
 def _member_names(c: CType) -> list[str]:
-    """Names of a structure's members, those of members without a name included."""
-    return [name for one in c.members for name in ([one.name] if one.name else _member_names(one.type))]
+    """Names of a structure's members, those of members without a name and of base classes included."""
+    found = [*(one.name for one in c.methods if not one.made), *(one.name for one in c.statics)]
+    for member in c.members:
+        is_inside = not member.name or member.name[0] == "<"
+        found += _member_names(member.type.resolved) if is_inside else [member.name] if not member.made else []
+    return [name for name in found if _PLAIN.fullmatch(name) and not c.goes_by(name)]
+
+
+def _members_of_this(dbg: Interpreter) -> list[str]:
+    """What the member function that is looked at may name alone."""
+    scope = dbg.session.scope()
+    with suppress(KvmdbgError):
+        this = scope.variable("this") if scope.is_local("this") else None
+        return _member_names(this.target.resolved) if this is not None and this.target is not None else []
+    return []
+
+
+def _names_in(scope: str, dbg: Interpreter, *, code: bool = False) -> list[str]:
+    """What a namespace or a class of C++ has; ``code``: functions, and what has such."""
+    from kvmdbg.debuginfo.demangled import demangled, in_two
+
+    source = dbg.session.scope().source
+    if source is None:
+        return []
+    with suppress(KvmdbgError):
+        starts = {one.removesuffix("_") for one in source.meanings(f"{scope}::_")}
+        own = {one.removesuffix("::").rpartition("::")[2] for one in starts}
+        kinds = ("function",) if code else ("function", "object")
+        mangled = [one.name for one in dbg.session.symbols if one.name.startswith("_Z") and one.kind in kinds]
+        known = [in_two(demangled(one))[0] for one in mangled if any(each in one for each in own)]
+        others = () if code else (*source.outer_names(), *source.type_names())
+        known += [name.rpartition(" ")[2] for name in others]
+        found = [name[len(start) :].partition("::")[0] for name in known for start in starts if name.startswith(start)]
+        type = None if code else source.type(scope)
+        found += _member_names(type.resolved) if type is not None and type.is_structure else []
+        return [name for name in found if _PLAIN.fullmatch(name)]
+    return []
 
 
 def variables_of_source(dbg: Interpreter) -> list[str]:

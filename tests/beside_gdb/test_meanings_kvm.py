@@ -81,3 +81,24 @@ def test_places_with_functions_inside(program: Path) -> None:
         for line in ("break &Counter::plain", "break *&Counter::plain", "x/i &Counter::plain"):
             with pytest.raises(KvmdbgError, match="a pointer to a member, is no address"):
                 said(line)
+
+
+def test_completion_knows_classes_and_namespaces(program: Path) -> None:
+    with kvmdbg.open(program, memory="16M") as session:
+        session.break_at("Counter::get")
+        session.run()
+        interpreter = Interpreter(session)
+
+        def completed(line: str) -> str:
+            said = "\n".join(one.plain(200) for one in interpreter.execute(f"complete {line}"))
+            return " ".join(one.rpartition(" ")[2].removeprefix(line.rpartition(" ")[2]) for one in said.split("\n"))
+
+        whole = "b count get n nest over plain total twice"
+        assert completed("p this->") == completed("p counter.") == completed("p (&counter)->") == whole
+        assert completed("p Counter::") == f"Nest {whole}" and completed("break Counter::") == "get over plain twice"
+        assert completed("p point.s") == "um" == completed("p outer::inner::Point::s")
+        assert (completed("p (1 + to"), completed("p twi")) == ("tal", "ce n")
+        assert completed("p oi::") == "Level Point area depth high low solo twin"
+        assert completed("tbreak oi::") == "Point area solo" and completed("p outer::") == "inner value"
+        assert (completed("break get tot"), completed("break get i"), completed("break get if tot")) == ("", "f", "al")
+        assert completed("p nowhere::") == completed("break nowhere::") == ""
