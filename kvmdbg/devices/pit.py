@@ -15,8 +15,8 @@ HZ = 1193182
 IRQ = 0
 CONTROL, PORT_B = 0x43, 0x61
 LATCH, LOW, HIGH, BOTH = 0, 1, 2, 3
-REFRESH = 15_085
-"""Nanoseconds after which the bit of port 0x61 that follows memory refresh changes."""
+REFRESH = 0x10
+"""The bit of port 0x61 that follows memory refresh."""
 MOST_OWED = HZ // 4
 """How many clocks worth of ticks are made up for, where the guest was too slow for them."""
 
@@ -221,7 +221,11 @@ class Pit:
         self.channels = Channel(), Channel(), Channel()
         self.channels[2].gate = False
         self.port_b = 0
-        """The bits of port 0x61 that are written: gate of channel 2, speaker, and two for parity checks."""
+        """The bits of port 0x61 that are written: gate of channel 2, speaker, and two for parity checks; and REFRESH.
+
+        That one changes with each read, as QEMU's does, and not every 15 microseconds: else what a guest reads there
+        would depend on how long the host took, and under the debugger be another.
+        """
         self._board = board
         self._deadline: Deadline | None = None
         self._expected = 0
@@ -282,9 +286,12 @@ class Pit:
 
     def _read(self, port: int) -> int:
         if port == PORT_B:
-            time = self._board.time.now()
-            return self.port_b | (time // REFRESH & 1) << 4 | self.channels[2].out(_clocks(time)) << 5
+            self.port_b ^= REFRESH
+            return self._port_b_now()
         return self.channels[port - 0x40].read(self._now) if 0x40 <= port < CONTROL else 0xFF
+
+    def _port_b_now(self) -> int:
+        return self.port_b | self.channels[2].out(self._now) << 5
 
     def write(self, port: int, size: int, value: int) -> None:
         for n in range(size):
@@ -293,7 +300,7 @@ class Pit:
     def _write(self, port: int, value: int) -> None:
         now = self._now
         if port == PORT_B:
-            self.port_b = value & 0x0F
+            self.port_b = self.port_b & REFRESH | value & 0x0F
             self.channels[2].set_gate(bool(value & 1), now)
         elif port == CONTROL:
             self._control(value, now)
@@ -335,7 +342,7 @@ class Pit:
                 f"mode {one.mode}, {counting} from {one.reload}, at {one.count(now):#06x}, "
                 f"out {'high' if one.out(now) else 'low'}, gate {'open' if one.gate else 'closed'}"
             )
-        return {**rows, "port 0x61": f"{self._read(PORT_B):#04x}", "speaker": "on" if self.port_b & 3 == 3 else "off"}
+        return {**rows, "port 0x61": f"{self._port_b_now():#04x}", "speaker": "on" if self.port_b & 3 == 3 else "off"}
 
     def registers(self) -> list[dict[str, int]]:
         """As ``info pit`` shows them."""
