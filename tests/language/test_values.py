@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kvmdbg.errors import ExpressionError, MemoryFault, UsageError
 from kvmdbg.language.abi import abi
+from kvmdbg.language.arithmetic import RUNTIME
 from kvmdbg.language.ctype import CType, Member, array_of, integer, pointer
 from kvmdbg.language.declared import declaration, layout
 from kvmdbg.language.expressions import parse
@@ -357,3 +358,26 @@ def test_declarations() -> None:
         "/*     16      |       8 */    struct point *next;",
     ]
     assert raw_of(b"\xff\xff", integer("short", 2, signed=True)) == -1 and raw_of(BYTES, NESTED) == BYTES
+
+
+@pytest.mark.parametrize(
+    ("size", "parts", "found"),
+    [
+        (4, [(0, 0, 0, b"ab"), (2, 0, 0, b"cd")], "61626364"),
+        (2, [(0, 0, 1, b"\xff"), (0, 1, 3, b"\xfd"), (0, 4, 9, b"\x01\x03")], "1b10"),
+        (2, [(0, 0, 0, b"\xff\xff"), (0, 3, 5, b"\x12")], "97ff"),
+        (3, [(1, 7, 2, b"\x03")], "008001"),
+    ],
+)
+def test_parts_are_put_together(size: int, parts: list[tuple[int, int, int, bytes]], found: str) -> None:
+    """Offset, first bit and number of bits (0: whole bytes) of each; what a bit field has too much is cut off."""
+    assert RUNTIME["assembled"](size, parts).hex() == found
+
+
+def test_texts_of_enumerations_and_of_numbers() -> None:
+    colour = CType("enum", "enum colour", 4)
+    colour.values = {0: "RED", 1: "GREEN"}
+    as_string = RUNTIME["as_string"]
+    assert [as_string(colour, number) for number in (0, 1)] == [b"RED\0", b"GREEN\0"]
+    others = (CType("bool", "bool", 1), CType("int", "int", 4), CType("char", "char", 1), CType("uint", "unsigned", 4))
+    assert [as_string(other, 1) for other in others] == [b"1\0"] * 4
