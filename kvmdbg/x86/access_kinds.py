@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 READ, WRITE = 1, 2
+REX_W = 8
 NO_ACCESS = frozenset(
     "lea nop prefetch prefetchnta prefetcht0 prefetcht1 prefetcht2 prefetchw prefetchwt1 cldemote invlpg "
     "clflush clflushopt clwb bndmk bndcl bndcu bndcn bndldx bndstx".split()
@@ -36,10 +37,19 @@ READS = frozenset(
 )
 
 
+def name_of(insn: Any) -> str:
+    """Its mnemonic without prefixes; capstone takes some far jumps and calls by memory for near ones."""
+    if insn.opcode[0] == 0xFF and (far := {3: "lcall", 5: "ljmp"}.get(insn.modrm >> 3 & 7)):
+        return far
+    return str(insn.mnemonic.split()[-1])
+
+
 def size_of(insn: Any, operand: Any, name: str, operand_bits: int, reg: Callable[[str], int]) -> int:
     """Bytes that the instruction ``name`` accesses at its memory operand."""
     if name in FAR_POINTERS:
         return int(insn.operands[0].size) + 2
+    if name in ("ljmp", "lcall"):
+        return (8 if insn.rex & REX_W else operand_bits // 8) + 2
     if name.startswith(("xsave", "xrstor")):
         return XSAVE_AREA + (AVX_STATE if reg("rax") & AVX else 0)
     if name in X87_AREAS and operand_bits == 16:

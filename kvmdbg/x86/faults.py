@@ -356,7 +356,7 @@ def selector_fault(state: State, selector: int, target: str) -> Fault | None:
     doing = f"loading {target.upper()} with {selector:#x}"
     code = selector & 0xFFFC
     if not selector & ~3:
-        if target in ("ds", "es", "fs", "gs") or (target == "ss" and state.long and state.cpl != 3):
+        if target in ("ds", "es", "fs", "gs") or (target == "ss" and state.long and selector == state.cpl != 3):
             return None
         return Fault(GP, f"{doing}: it is the null selector")
     found = descriptor(state, selector)

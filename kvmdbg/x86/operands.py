@@ -13,7 +13,7 @@ from typing import Any
 
 from kvmdbg.errors import MemoryFault
 from kvmdbg.record import record, replace
-from kvmdbg.x86.access_kinds import NO_ACCESS, READ, WRITE, kind_of, size_of
+from kvmdbg.x86.access_kinds import NO_ACCESS, READ, REX_W, WRITE, kind_of, name_of, size_of
 from kvmdbg.x86.disasm import MAX_INSTRUCTION, STRINGS, Insn, decode, disassemble
 
 Registers = Callable[[str], int]
@@ -25,6 +25,7 @@ SWEPT = 64
 MOST_OF_OUTS = 5
 """Bytes of ``outs`` with a prefix of each kind: REP, a segment, the size of operand and of address."""
 MEM, REG, IMM = 3, 1, 2  # capstone's operand types
+FAR_TRANSFERS = ("lcall", "retf", "retfq", "iret", "iretd", "iretq")
 FROM_RSI = ("movs", "lods", "cmps", "outs")
 AT_RDI = ("movs", "stos", "cmps", "scas", "ins")
 """Stems of string instructions, by the registers that say where."""
@@ -136,7 +137,7 @@ def accesses(code: bytes, address: int, bits: int, reg: Registers, stack_bits: i
     insn = decode(bytes(code[:MAX_INSTRUCTION]), bits)
     if insn is None:
         return []
-    name = insn.mnemonic.split()[-1]
+    name = name_of(insn)
     stem = name.rstrip("bwdq") if name.rstrip("bwdq") in STRINGS else ""
     if stem and not any(op.type == REG and insn.reg_name(op.reg).startswith("xmm") for op in insn.operands):
         return _string(insn, stem, bits, reg)
@@ -218,7 +219,7 @@ def repetition(code: bytes, bits: int, reg: Registers) -> Repetition | None:
     insn = decode(bytes(code[:MAX_INSTRUCTION]), bits)
     if insn is None or insn.prefix[0] not in (0xF2, 0xF3):
         return None
-    name = insn.mnemonic.split()[-1]
+    name = name_of(insn)
     stem = name.rstrip("bwdq")
     if stem not in STRINGS:
         return None
@@ -240,7 +241,9 @@ def _operand_bytes(insn: Any, bits: int) -> int:
     """Bytes of a stack slot for this instruction."""
     override = insn.prefix[2] == 0x66
     if bits == 64:
-        return 2 if override else 8
+        if insn.rex & REX_W:
+            return 8
+        return 2 if override else 4 if name_of(insn) in FAR_TRANSFERS else 8
     return (2 if bits == 32 else 4) if override else bits // 8
 
 
@@ -297,7 +300,7 @@ def _display(level: int, slot: int, bits: int, reg: Registers, stack_bits: int) 
 
 def _before(insn: Any, bits: int, reg: Registers, stack_bits: int) -> Registers:
     """The registers as they were before an instruction that has just run, as far as it moved them itself."""
-    name = insn.mnemonic.split()[-1]
+    name = name_of(insn)
     stem = name.rstrip("bwdq")
     moved: dict[str, int] = {}
     slot = _operand_bytes(insn, bits)
@@ -397,7 +400,7 @@ def string_outputs(
         insn = decode(code, bits)
         if insn is None or (insn.size != length if length else insn.prefix[0] not in (0xF2, 0xF3)):
             continue
-        if insn.mnemonic.split()[-1].rstrip("bwd") != "outs":
+        if name_of(insn).rstrip("bwd") != "outs":
             continue
         for last in accesses_of_ended(code, start, bits, reg, stack_bits):
             others = last.size * (count - 1)

@@ -326,6 +326,9 @@ def test_selectors(target: str, selector: int, raw: int | None, vector: int, why
 
 def test_selectors_in_long_mode() -> None:
     assert faults.selector_fault(Cpu("long").state, 0, "ss") is None  # a null SS is allowed below CPL 3
+    assert faults.selector_fault(Cpu("long").state, 1, "ss") == Fault(
+        GP, "loading SS with 0x1: it is the null selector"
+    )
     assert faults.selector_fault(Cpu("long", cpl=3).state, 0, "ss") == Fault(
         GP, "loading SS with 0x0: it is the null selector"
     )
