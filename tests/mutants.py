@@ -190,8 +190,9 @@ left_out: set[str] = set()
 """Test files that are not run: they fail as things are."""
 
 
-def tests_of(path: str) -> list[str]:
-    """The test files that can see a file, those first that are most about it."""
+@cache
+def tests_of(path: str) -> tuple[str, ...]:
+    """The test files that can see a file, those first that are most about it. Asked once: the copies have no others."""
     file = Path(path)
     module = ".".join(file.with_suffix("").parts).removesuffix(".__init__")
     stem = file.stem.removesuffix("s")
@@ -204,7 +205,7 @@ def tests_of(path: str) -> list[str]:
         mirrors = test.parent == mirror if mirror == ROOT / "tests" else mirror in test.parents
         if mirrors or module in imports(test) or (named and file.parts[0] == "kvmdbg"):
             ranked.append((not (named and mirrors), not mirrors, not named, str(test.relative_to(ROOT))))
-    return [one[-1] for one in sorted(ranked) if one[-1] not in left_out]
+    return tuple(one[-1] for one in sorted(ranked) if one[-1] not in left_out)
 
 
 # --- running them --------------------------------------------------------------------------------------

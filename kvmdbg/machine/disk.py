@@ -178,6 +178,7 @@ class Disk:
             if key in _in_use:
                 raise BlockingIOError
             if hasattr(os, "lockf"):
+                os.lseek(self._file, 0, os.SEEK_SET)  # it locks from there on
                 os.lockf(self._file, os.F_TLOCK, 0)
         except OSError:
             raise LoadError(f"{self.path} is in use by another program or guest, which writes to it as well") from None

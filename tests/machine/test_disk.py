@@ -68,13 +68,14 @@ def test_with_write_the_file_changes(tmp_path: Path) -> None:
     Disk("hd1", path, "disk", write=True).close()
 
 
-def test_a_file_that_another_process_has_locked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [0, 1], ids=["whole", "its first byte"])
+def test_a_file_that_another_process_has_locked(tmp_path: Path, length: int) -> None:
     path = numbered(tmp_path / "a", 20)
     read, write = os.pipe()
     child = os.fork()
     if not child:
         file = os.open(path, os.O_RDWR)
-        os.lockf(file, os.F_LOCK, 0)
+        os.lockf(file, os.F_LOCK, length)
         os.write(write, b".")
         signal.pause()
     try:
