@@ -64,6 +64,7 @@ def test_pam_registers(pc: Bus, shadows: list[Ranges]) -> None:
     config(pc, 0, 0x59, 1, 0x10)
     assert shadows[-1][-1] == (0xEC000, 0xF0000)
     count = len(shadows)
+    config(pc, 0x08, 0x59, 1, 0x30)  # the other bridge's
     config(pc, 0, 0x70, 1, 0xFF)
     assert len(shadows) == count
 
