@@ -9,7 +9,7 @@ from kvmdbg.x86.operands import Access
 from tests.differential.blocks import generate
 from tests.differential.machine import Observation
 from tests.differential.mutations import MUTATIONS, ROOT, Mutation
-from tests.differential.program import LAYOUTS, MODES, Program, assembled
+from tests.differential.program import ALIAS, LAYOUTS, MODES, Program, assembled
 from tests.differential.trace import Step, Visit, match, match_order, touches, visits
 
 
@@ -65,6 +65,8 @@ def test_what_must_be_hit() -> None:
     assert [touch.step.pc for touch in touches(STEPS, 0x501, 1, "access")] == [0x10, 0x12, 0x12, 0x10]
     assert [touch.step.pc for touch in touches(STEPS, 0x501, 1, "write")] == [0x10, 0x10]
     assert touches(STEPS, 0x502, 8, "access") == []
+    elsewhere = touches(STEPS, ALIAS + 0x501, 1, "write")
+    assert [(touch.step.pc, touch.certain) for touch in elsewhere] == [(0x10, False), (0x10, False)]
 
 
 def test_a_debug_register_does_not_fire_where_eflags_rf_is_set() -> None:

@@ -204,16 +204,16 @@ def touches(steps: Sequence[Step], start: int, length: int, kind: str, space: st
 
     An access to the same memory by another linear address may or may not be seen by a linear watchpoint.
     """
-    end, found = start + length, list[Touch]()
+    place, found = physical(start), list[Touch]()
 
-    def within(linear: int, size: int) -> bool:
-        return start < linear + size and linear < end
+    def within(address: int, size: int, start: int = start) -> bool:
+        return start < address + size and address < start + length
 
     for step in steps:
         own = [one for one in step.accesses if (one.write and kind != "read") or (one.read and kind != "write")]
         surely = [one for one in own if within(physical(one.linear) if space == "phys" else one.linear, one.size)]
-        perhaps = [one for one in own if within(physical(one.linear), one.size)]
-        implicit = sum(within(at, 1) for at in step.implicit) if kind != "read" else 0
+        perhaps = [one for one in own if within(physical(one.linear), one.size, place)]
+        implicit = sum(within(at, 1, place) for at in step.implicit) if kind != "read" else 0
         if surely or perhaps or implicit:
             most = implicit + sum(one.size * (one.read + one.write) for one in {*surely, *perhaps})
             found.append(Touch(step, bool(surely) and step.certain, most))
