@@ -272,7 +272,8 @@ def identify_packet_device(disk: Disk, *, has_dma: bool) -> bytes:
     if has_dma:
         struct.pack_into("<H", words, 126, 0x0407)  # multiword DMA modes 0 to 2, 2 selected
         struct.pack_into("<H", words, 176, 0x003F)  # Ultra DMA modes 0 to 5
-    struct.pack_into("<5H", words, 128, 3, 0, 0, 120, 120)
+    dma_times = (120, 120) if has_dma else (0, 0)
+    struct.pack_into("<5H", words, 128, 3, *dma_times, 120, 120)
     struct.pack_into("<H", words, 160, 0x7E)
     struct.pack_into("<6H", words, 164, 0x4210, 0x4000, 0x4000, 0x4210, 0, 0x4000)  # PACKET, DEVICE RESET, NOP
     return bytes(words)

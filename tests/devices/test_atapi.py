@@ -97,14 +97,14 @@ def test_identify_packet_device(cd: Machine) -> None:
     assert words[0] == 0x85C0 and cd.at(COMMAND) == 0x50 and cd.raised == 1
     texts = {*range(10, 20), *range(23, 47)}
     fixed = {
-        0: 0x85C0, 49: 0x0B00, 53: 6, 63: 0x0407, 64: 3, 67: 120, 68: 120, 80: 0x007E,
+        0: 0x85C0, 49: 0x0B00, 53: 6, 63: 0x0407, 64: 3, 65: 120, 66: 120, 67: 120, 68: 120, 80: 0x007E,
         82: 0x4210, 83: 0x4000, 84: 0x4000, 85: 0x4210, 87: 0x4000, 88: 0x003F,
     }  # fmt: skip
     assert {at: word for at, word in enumerate(words) if word and at not in texts} == fixed
     cd.board.firmware = True  # which has not switched the bus master on
     cd.out((COMMAND, 0xA1))
     words = struct.unpack("<256H", cd.device.read_string(DATA, 2, 256))
-    assert {at: words[at] for at in fixed} == {**fixed, 49: 0x0A00, 53: 2, 63: 0, 88: 0}
+    assert {at: words[at] for at in fixed} == {**fixed, 49: 0x0A00, 53: 2, 63: 0, 65: 0, 66: 0, 88: 0}
 
 
 def test_inquiry_and_capacity(cd: Machine) -> None:
