@@ -14,7 +14,7 @@ from kvmdbg.soft.alignment import AlignmentCheck
 from kvmdbg.soft.control_moves import FROM_CR, TO_CR, ControlMoves
 from kvmdbg.soft.corrections import CorrectedInstructions
 from kvmdbg.soft.debug_moves import DebugMoves
-from kvmdbg.soft.looked_for import END, IRET, LOCK
+from kvmdbg.soft.looked_for import END, FAR, IRET, LOCK
 from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
 from kvmdbg.soft.nothing_done import bits_of, prefixes_of
 from kvmdbg.soft.refusals import lock_is_refused
@@ -84,17 +84,20 @@ class HeldPlaces:
         if self._library.quick.uc_vmem_read(self._uc, block.pc, library.EXECUTE, self._code, block.size):
             return
         code = self._code.raw[: block.size]
-        self._look(block.pc, code)
+        self._look(block.pc, code, is_block=True)
         if code.endswith(IRET):  # which ends what is translated as one
             self._find(block.pc, code, len(code) - 1, IRET)
         if self.found:
             self._library.quick.uc_emu_stop(self._uc)
 
-    def _look(self, start: int, code: bytes) -> None:
+    def _look(self, start: int, code: bytes, *, is_block: bool = False) -> None:
+        """``is_block``: what unicorn translates as one; a far jump, call or return ends it. Hooks have their price."""
         state = self._cpu.state
         state.save()
         ia32e = bool(state.u32[HFLAGS // 4] & LMA)
         for at, opcode in looked_for.found_in(code, bits_of(state), ia32e=ia32e):
+            if opcode == FAR and is_block and not looked_for.may_end_with(code, at):
+                continue
             self._find(start, code, at, opcode)
         left = self._left_at(start)
         if left is not None and left < len(code):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from kvmdbg.soft.nothing_done import PREFIXES, REPEATS
 from kvmdbg.soft.refusals import LOCK as LOCK_PREFIX
@@ -17,6 +17,8 @@ behind a prefix; far jumps, calls and returns but IRET; what lies across the end
 
 FIRST = re.compile(rb"[\x0f\x6c-\x6f\x8e\xc4\xcc-\xce\xf0]")
 FIRST_IN_IA32E = re.compile(rb"[\x0f\x6c-\x6f\x8e\x9a\xc4\xca-\xce\xea\xf0\xff]")
+FAR_SIZES: dict[int, Container[int]] = {0x9A: (5, 7), 0xCA: (3,), 0xCB: (1,), 0xEA: (5, 7), 0xFF: range(2, 8)}
+"""By the opcode."""
 BY_OPCODE = frozenset(b"\x0f" + bytes((byte,)) for byte in b"\x05\x07\x20\x21\x22\x23\x30\x32\x34\x35")
 
 
@@ -51,6 +53,11 @@ def found_in(code: bytes, bits: int, *, ia32e: bool) -> Iterator[tuple[int, byte
                 yield at - 1, INTERRUPT
         elif byte != 0xFF or (modrm < 0xC0 and modrm >> 3 & 7 in (3, 5)):
             yield at, FAR
+
+
+def may_end_with(code: bytes, at: int) -> bool:
+    """Whether the far jump, call or return that may be ``at`` there may be the last instruction."""
+    return len(code) - at in FAR_SIZES.get(code[at], ())
 
 
 def _is_checked(code: bytes) -> bool:

@@ -123,7 +123,8 @@ def test_what_is_drawn_while_typing_changes_nothing(hello: Typist) -> None:
         "disable N.1", "disable 1.N", "x/Nx 0", "info line N", "list N", "break +N", "until N", "advance N",
         "set print elements N", "find/N 0, 16, 1", "frame apply N p 1", "frame apply level N p 1", "mine",
         "delete 5-999999999999", "disable 1-99999999999", "undisplay 1-99999999999",
-        "info functions a\\{99999999999999\\}", "info variables -t a\\{99999999999999\\} x", "rbreak a\\{99999999999999\\}",
+        "info functions a\\{99999999999999\\}", "info variables -t a\\{99999999999999\\} x",
+        "rbreak a\\{99999999999999\\}",
         "info sources a\\{99999999999999\\}", "skip -rfu a\\{99999999999999\\}", "skip -rfu \\(", "asm 0x2000 \udcff",
     ],
 )  # fmt: skip
