@@ -6,6 +6,7 @@ Where it translates code it is looked through for their bytes, and a hook laid o
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Container
 from ctypes import c_uint16, c_uint64, c_void_p
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from kvmdbg.soft.alignment import AlignmentCheck
 from kvmdbg.soft.control_moves import FROM_CR, TO_CR, ControlMoves
 from kvmdbg.soft.corrections import CorrectedInstructions
 from kvmdbg.soft.debug_moves import DebugMoves
-from kvmdbg.soft.looked_for import END, FAR, IRET, LOCK
+from kvmdbg.soft.looked_for import END, IRET, LOCK
 from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
 from kvmdbg.soft.nothing_done import bits_of, prefixes_of
 from kvmdbg.soft.refusals import lock_is_refused
@@ -86,19 +87,19 @@ class HeldPlaces:
         code = self._code.raw[: block.size]
         self._look(block.pc, code, is_block=True)
         if code.endswith(IRET):  # which ends what is translated as one
-            self._find(block.pc, code, len(code) - 1, IRET)
+            self._find(block.pc, code, len(code) - 1, IRET, range(len(code)))
         if self.found:
             self._library.quick.uc_emu_stop(self._uc)
 
     def _look(self, start: int, code: bytes, *, is_block: bool = False) -> None:
-        """``is_block``: what unicorn translates as one; a far jump, call or return ends it. Hooks have their price."""
+        """``is_block``: it begins with an instruction. Hooks have their price, even where nothing comes to them."""
         state = self._cpu.state
         state.save()
         ia32e = bool(state.u32[HFLAGS // 4] & LMA)
-        for at, opcode in looked_for.found_in(code, bits_of(state), ia32e=ia32e):
-            if opcode == FAR and is_block and not looked_for.may_end_with(code, at):
-                continue
-            self._find(start, code, at, opcode)
+        found = [*looked_for.found_in(code, bits_of(state), ia32e=ia32e)]
+        begins = looked_for.beginnings(code, bits_of(state)) if is_block and found else range(len(code))
+        for at, opcode in found:
+            self._find(start, code, at, opcode, begins)
         left = self._left_at(start)
         if left is not None and left < len(code):
             for place in range(start + max(left - 14, 0), start + max(left, 0) + 1):
@@ -116,9 +117,9 @@ class HeldPlaces:
         left = self._left_at(address)
         return left is not None and left < size
 
-    def _find(self, start: int, code: bytes, at: int, opcode: bytes) -> None:
-        """With prefixes, as far as these bytes before it may be some."""
-        places = {start + one for one in range(looked_for.first_prefix(code, at), at + 1)}
+    def _find(self, start: int, code: bytes, at: int, opcode: bytes, begins: Container[int]) -> None:
+        """With prefixes, as far as these bytes before it may be some; where instructions begin."""
+        places = {start + one for one in range(looked_for.first_prefix(code, at), at + 1) if one in begins}
         self._opcodes |= {place: opcode for place in places if self._opcodes.get(place) != LOCK}
         self.found |= places - self._held
 
@@ -134,7 +135,7 @@ class HeldPlaces:
         self._look(page, code)
         at = code.find(IRET)
         while at >= 0:
-            self._find(page, code, at, IRET)
+            self._find(page, code, at, IRET, range(len(code)))
             at = code.find(IRET, at + 1)
         self.hold()
 

@@ -8,6 +8,7 @@ from collections.abc import Container, Iterator
 from kvmdbg.soft.nothing_done import PREFIXES, REPEATS
 from kvmdbg.soft.refusals import LOCK as LOCK_PREFIX
 from kvmdbg.soft.refusals import lock_is_refused
+from kvmdbg.x86.disasm import engine
 
 IRET = b"\xcf"
 CHECKED, SS_LOAD, LOCK, PORTS, INTERRUPT, FAR = b"checked", b"ss", b"lock", b"ports", b"interrupt", b"far"
@@ -17,8 +18,6 @@ behind a prefix; far jumps, calls and returns but IRET; what lies across the end
 
 FIRST = re.compile(rb"[\x0f\x6c-\x6f\x8e\xc4\xcc-\xce\xf0]")
 FIRST_IN_IA32E = re.compile(rb"[\x0f\x6c-\x6f\x8e\x9a\xc4\xca-\xce\xea\xf0\xff]")
-FAR_SIZES: dict[int, Container[int]] = {0x9A: (5, 7), 0xCA: (3,), 0xCB: (1,), 0xEA: (5, 7), 0xFF: range(2, 8)}
-"""By the opcode."""
 BY_OPCODE = frozenset(b"\x0f" + bytes((byte,)) for byte in b"\x05\x07\x20\x21\x22\x23\x30\x32\x34\x35")
 
 
@@ -55,9 +54,13 @@ def found_in(code: bytes, bits: int, *, ia32e: bool) -> Iterator[tuple[int, byte
             yield at, FAR
 
 
-def may_end_with(code: bytes, at: int) -> bool:
-    """Whether the far jump, call or return that may be ``at`` there may be the last instruction."""
-    return len(code) - at in FAR_SIZES.get(code[at], ())
+def beginnings(code: bytes, bits: int) -> Container[int]:
+    """Where the instructions begin of a piece of code that begins with one; anywhere, where they are not all known."""
+    found, at = set[int](), 0
+    for _, size, _, _ in engine(bits).disasm_lite(code, 0):
+        found.add(at)
+        at += size
+    return found if at == len(code) else range(len(code))
 
 
 def _is_checked(code: bytes) -> bool:
