@@ -15,9 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.core.session import Session
 from kvmdbg.errors import KvmdbgError
+from tests.e2e.debuggers import GDBS, TIME_SCALE
 
 PROGRAM = Path(__file__).parent / "everyday" / "tasks.c"
 FLAGS = (
@@ -150,6 +152,13 @@ _OUT = re.compile("<optimized out:.*>")
 EXACT = ("p", "print", "inspect", "output", "call", "ptype", "whatis", "printf", "echo", "show", "ptype/o")
 
 
+def both(program: Path, lines: Sequence[str]) -> tuple[list[Answer], list[Answer]]:
+    """What the distribution's gdb answers, and what kvmdbg does."""
+    theirs = of_gdb(GDBS["distribution"], program, lines)
+    with kvmdbg.open(program, memory="16M") as session:
+        return theirs, of_kvmdbg(session, lines, 20 * TIME_SCALE)
+
+
 def compared(line: str, said: str) -> str | None:
     """What of a line's words both must say; None: nothing."""
     word = re.split(r"[ /]", line)[0]
@@ -180,11 +189,11 @@ def _frames(said: str) -> str:
 def differences(theirs: Sequence[Answer], ours: Sequence[Answer]) -> list[str]:
     """What is not the same, line by line."""
     found = []
-    for gdb, kvmdbg in zip(theirs, ours, strict=True):
-        if (gdb.pc, gdb.level) == (kvmdbg.pc, kvmdbg.level) and kvmdbg.before_inlined:
-            kvmdbg = kvmdbg._replace(function=gdb.function, source=gdb.source, variables=gdb.variables)
+    for gdb, guest in zip(theirs, ours, strict=True):
+        if (gdb.pc, gdb.level) == (guest.pc, guest.level) and guest.before_inlined:
+            guest = guest._replace(function=gdb.function, source=gdb.source, variables=gdb.variables)
         for field in Answer._fields[1:-1]:
-            one, two = getattr(gdb, field), getattr(kvmdbg, field)
+            one, two = getattr(gdb, field), getattr(guest, field)
             if field == "said" and (gdb.failed or one is None):
                 continue
             if one != two:

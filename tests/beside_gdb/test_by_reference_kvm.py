@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import kvmdbg
-from tests.beside_gdb.sessions import FLAGS, differences, of_gdb, of_kvmdbg
+from tests.beside_gdb.sessions import FLAGS, both, differences
 from tests.beside_gdb.test_sessions_kvm import lines_of
-from tests.e2e.debuggers import GDBS, TIME_SCALE
+from tests.e2e.debuggers import TIME_SCALE
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
@@ -31,9 +31,7 @@ BASES = """p w|p both|p within|p derived|p -pretty -- w|p -pretty -- both|p -pre
 def test_a_session(tmp_path: Path, bits: int, lines: str) -> None:
     program = built(tmp_path, bits)
     typed = ["starti", "break here", "c", *lines_of(lines)]
-    theirs = of_gdb(GDBS["distribution"], program, typed)
-    with kvmdbg.open(program, memory="16M") as session:
-        ours = of_kvmdbg(session, typed, 20 * TIME_SCALE)
+    theirs, ours = both(program, typed)
     found = differences(theirs[3:], ours[3:])
     assert "\n".join(one for one in found if ": said: " in one or ": failed: " in one) == ""
 

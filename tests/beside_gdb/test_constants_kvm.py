@@ -10,7 +10,7 @@ import pytest
 import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.errors import KvmdbgError
-from tests.beside_gdb.sessions import FLAGS, differences, of_gdb, of_kvmdbg
+from tests.beside_gdb.sessions import FLAGS, both, differences, of_gdb, of_kvmdbg
 from tests.beside_gdb.test_sessions_kvm import lines_of
 from tests.e2e.debuggers import GDBS, TIME_SCALE
 
@@ -33,9 +33,7 @@ def answers(made: Path, flags: str, lines: str) -> list[str]:
     command = ["g++", *FLAGS.replace("-mgeneral-regs-only", "").split(), "-std=c++20", *flags.split(), "-o", str(made)]
     subprocess.run([*command, SOURCE.name], cwd=SOURCE.parent, check=True, timeout=60)
     typed = ["starti", *lines_of(lines)]
-    theirs = of_gdb(GDBS["distribution"], made, typed)
-    with kvmdbg.open(made, memory="16M") as session:
-        ours = of_kvmdbg(session, typed, 20 * TIME_SCALE)
+    theirs, ours = both(made, typed)
     return [one for one in differences(theirs[1:], ours[1:]) if ": said: " in one or ": failed: " in one]
 
 
@@ -100,7 +98,5 @@ def test_what_lto_has_copied_is_there(tmp_path: Path) -> None:
     made = tmp_path / "lto.elf"
     subprocess.run(["gcc", *FLAGS.split(), "-O2", "-flto", "-o", str(made), "one.c", "two.c"], cwd=tmp_path, check=True)
     typed = ["starti", "p shared", "break get", "c", "p shared", "p mine", "finish", "p mine"]
-    theirs = of_gdb(GDBS["distribution"], made, typed)
-    with kvmdbg.open(made, memory="16M") as session:
-        ours = of_kvmdbg(session, typed, 20 * TIME_SCALE)
+    theirs, ours = both(made, typed)
     assert [one for one in differences(theirs[1:], ours[1:]) if ": said: " in one or ": failed: " in one] == []

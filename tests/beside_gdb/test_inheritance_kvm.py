@@ -10,9 +10,8 @@ import pytest
 import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.errors import KvmdbgError
-from tests.beside_gdb.sessions import FLAGS, differences, of_gdb, of_kvmdbg
+from tests.beside_gdb.sessions import FLAGS, both, differences
 from tests.beside_gdb.test_sessions_kvm import lines_of
-from tests.e2e.debuggers import GDBS, TIME_SCALE
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
@@ -48,9 +47,7 @@ def program(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
 @pytest.mark.parametrize("lines", [CASTS, MEMBERS], ids=["casts", "members"])
 def test_a_session(program: Path, lines: str) -> None:
     typed = [*HERE, *lines_of(lines)]
-    theirs = of_gdb(GDBS["distribution"], program, typed)
-    with kvmdbg.open(program, memory="16M") as session:
-        ours = of_kvmdbg(session, typed, 20 * TIME_SCALE)
+    theirs, ours = both(program, typed)
     at = len(HERE)
     fields = (": sp: ", ": variables: ")
     found = [one for one in differences(theirs[at:], ours[at:]) if not any(each in one for each in fields)]

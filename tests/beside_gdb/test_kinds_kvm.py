@@ -9,9 +9,8 @@ import pytest
 import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.errors import KvmdbgError
-from tests.beside_gdb.sessions import PROGRAM, build, differences, of_gdb, of_kvmdbg
+from tests.beside_gdb.sessions import PROGRAM, both, build, differences
 from tests.beside_gdb.test_sessions_kvm import lines_of
-from tests.e2e.debuggers import GDBS, TIME_SCALE
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
@@ -52,9 +51,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", SESSIONS)
 def test_a_session(program: Path, name: str) -> None:
     lines = ["starti", "stepi 3", *lines_of(SESSIONS[name])]
-    theirs = of_gdb(GDBS["distribution"], program, lines)
-    with kvmdbg.open(program, memory="16M") as session:
-        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    theirs, ours = both(program, lines)
     found = differences(theirs[2:], ours[2:])
     if "radix" in SESSIONS[name]:  # the session's own locals are decimal
         found = [one for one in found if ": variables: " not in one]

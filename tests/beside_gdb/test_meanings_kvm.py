@@ -11,9 +11,8 @@ import pytest
 import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.errors import KvmdbgError
-from tests.beside_gdb.sessions import FLAGS, differences, of_gdb, of_kvmdbg
+from tests.beside_gdb.sessions import FLAGS, both, differences
 from tests.beside_gdb.test_sessions_kvm import lines_of
-from tests.e2e.debuggers import GDBS, TIME_SCALE
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
@@ -52,9 +51,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", SESSIONS)
 def test_a_session(program: Path, name: str) -> None:
     typed = ["starti", *lines_of(SESSIONS[name])]
-    theirs = of_gdb(GDBS["distribution"], program, typed)
-    with kvmdbg.open(program, memory="16M") as session:
-        ours = of_kvmdbg(session, typed, 20 * TIME_SCALE)
+    theirs, ours = both(program, typed)
     leave = (": sp: ", ": function: ", ": variables: ")
     found = [one for one in differences(theirs[1:], ours[1:]) if not any(each in one for each in leave)]
     assert "\n".join(re.sub(r"_Z\d+(\w+)i\b", r"\1", one) for one in found if not one.startswith("info line")) == ""

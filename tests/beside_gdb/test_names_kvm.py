@@ -12,7 +12,7 @@ from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.language import classes
 from kvmdbg.language.overloads import best
-from tests.beside_gdb.sessions import FLAGS, differences, of_gdb, of_kvmdbg
+from tests.beside_gdb.sessions import FLAGS, both, differences, of_gdb
 from tests.beside_gdb.test_sessions_kvm import lines_of
 from tests.e2e.debuggers import GDBS, TIME_SCALE
 
@@ -43,9 +43,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("lines", [INSIDE, VALUES], ids=["inside", "values"])
 def test_a_session(program: Path, lines: str) -> None:
     typed = ["starti", *lines_of(lines)]
-    theirs = of_gdb(GDBS["distribution"], program, typed)
-    with kvmdbg.open(program, memory="16M") as session:
-        ours = of_kvmdbg(session, typed, 20 * TIME_SCALE)
+    theirs, ours = both(program, typed)
     found = differences(theirs[1:], ours[1:])
     assert (
         "\n".join(one for one in found if not any(f": {what}: " in one for what in ("sp", "function", "variables")))

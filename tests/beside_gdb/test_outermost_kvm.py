@@ -10,8 +10,8 @@ import pytest
 import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.errors import KvmdbgError
-from tests.beside_gdb.sessions import FLAGS, differences, of_gdb, of_kvmdbg
-from tests.e2e.debuggers import GDBS, TIME_SCALE
+from tests.beside_gdb.sessions import FLAGS, both, differences
+from tests.e2e.debuggers import TIME_SCALE
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 SOURCE = """\
@@ -31,18 +31,14 @@ def program(tmp_path: Path) -> Path:
 
 def test_a_session(program: Path) -> None:
     lines = ["starti", "bt", "break f", "c", "bt", "up", "up", "frame 2", "finish", "down", "finish", "p $"]
-    theirs = of_gdb(GDBS["distribution"], program, lines)
-    with kvmdbg.open(program, memory="16M") as session:
-        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    theirs, ours = both(program, lines)
     assert [one for one in differences(theirs, ours) if ": sp: " not in one] == []
 
 
 def test_further_than_there_are_frames(program: Path) -> None:
     """As far as it goes; and a breakpoint that is not stood at is passed no more often."""
     lines = ["starti", "break f", "continue 3", "up 9", "up 9", "down 8", "down 8", "up-silently 7", "up-silently 7"]
-    theirs = of_gdb(GDBS["distribution"], program, lines)
-    with kvmdbg.open(program, memory="16M") as session:
-        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    theirs, ours = both(program, lines)
     assert [one for one in differences(theirs, ours) if ": sp: " not in one] == []
 
 
@@ -60,7 +56,5 @@ def test_why_there_is_none(program: Path) -> None:
 def test_find_takes_two_negative_addresses(program: Path) -> None:
     """The first and the last of a range, as in gdb; what was found is an address."""
     lines = ["starti", "find /w &pair, &pair[2], 2", "p $_", "whatis $_", "p $numfound", "find -4096, -4000, (char)1"]
-    theirs = of_gdb(GDBS["distribution"], program, lines)
-    with kvmdbg.open(program, memory="16M") as session:
-        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    theirs, ours = both(program, lines)
     assert [one for one in differences(theirs[1:], ours[1:]) if ": sp: " not in one and ": pc: " not in one] == []

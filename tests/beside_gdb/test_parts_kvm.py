@@ -10,9 +10,8 @@ import pytest
 import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.errors import KvmdbgError
-from tests.beside_gdb.sessions import FLAGS, differences, of_gdb, of_kvmdbg
+from tests.beside_gdb.sessions import FLAGS, both, differences
 from tests.beside_gdb.test_sessions_kvm import lines_of
-from tests.e2e.debuggers import GDBS, TIME_SCALE
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
@@ -29,9 +28,7 @@ def program(tmp_path: Path) -> Path:
 
 def test_as_gdb(program: Path) -> None:
     typed = ["starti", *lines_of(ASKED)]
-    theirs = of_gdb(GDBS["distribution"], program, typed)
-    with kvmdbg.open(program, memory="16M") as session:
-        ours = of_kvmdbg(session, typed, 20 * TIME_SCALE)
+    theirs, ours = both(program, typed)
     found = [one for one in differences(theirs, ours) if ": said: " in one or "variables" in one]
     assert "\n".join(one for one in found if not one.startswith("p &")) == ""
     assert [one.failed for one in ours] == [one.failed for one in theirs]

@@ -10,9 +10,8 @@ import pytest
 import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.errors import KvmdbgError
-from tests.beside_gdb.sessions import FLAGS, differences, of_gdb, of_kvmdbg
+from tests.beside_gdb.sessions import FLAGS, both, differences
 from tests.beside_gdb.test_sessions_kvm import lines_of
-from tests.e2e.debuggers import GDBS, TIME_SCALE
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
@@ -40,18 +39,14 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_as_gdb(program: Path) -> None:
     typed = ["starti", *lines_of(ASKED)]
-    theirs = of_gdb(GDBS["distribution"], program, typed)
-    with kvmdbg.open(program, memory="16M") as session:
-        ours = of_kvmdbg(session, typed, 20 * TIME_SCALE)
+    theirs, ours = both(program, typed)
     assert "\n".join(one for one in differences(theirs, ours) if ": said: " in one or ": failed: " in one) == ""
 
 
 def test_members_that_hide_those_of_bases(tmp_path: Path) -> None:
     made, typed = tmp_path / "hidden.elf", ["starti", *lines_of(HIDDEN)]
     subprocess.run(["g++", *FLAGS.split(), "-o", made, SOURCE.with_name("hidden.cc")], check=True, timeout=60)
-    theirs = of_gdb(GDBS["distribution"], made, typed)
-    with kvmdbg.open(made, memory="16M") as session:
-        ours = of_kvmdbg(session, typed, 20 * TIME_SCALE)
+    theirs, ours = both(made, typed)
     assert "\n".join(one for one in differences(theirs, ours) if ": said: " in one or ": failed: " in one) == ""
 
 

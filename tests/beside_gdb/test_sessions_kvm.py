@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import kvmdbg
 from kvmdbg.commands.coming_from import GDB, START, Row
-from tests.beside_gdb.sessions import PROGRAM, build, differences, of_gdb, of_kvmdbg
-from tests.e2e.debuggers import GDBS, TIME_SCALE
+from tests.beside_gdb.sessions import PROGRAM, both, build, differences, of_gdb
+from tests.e2e.debuggers import GDBS
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
@@ -85,18 +84,14 @@ def lines_of(text: str) -> list[str]:
 )
 def test_a_session(program: Program, optimize: str, name: str) -> None:
     lines = lines_of((SESSIONS if optimize == "-O0" else OPTIMIZED)[name])
-    theirs = of_gdb(GDBS["distribution"], program(optimize), lines)
-    with kvmdbg.open(program(optimize), memory="16M") as session:
-        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    theirs, ours = both(program(optimize), lines)
     assert differences(theirs, ours) == []
 
 
 def test_start_is_gdbs(tmp_path: Path) -> None:
     program = build(tmp_path, "-O0", PROGRAM.with_name("main.c"))
     lines = lines_of("start|info breakpoints|next|break 10|c|start|info breakpoints|delete|next|start|p $bpnum")
-    theirs = of_gdb(GDBS["distribution"], program, lines)
-    with kvmdbg.open(program, memory="16M") as session:
-        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    theirs, ours = both(program, lines)
     assert differences(theirs, ours) == []
 
 
@@ -123,9 +118,7 @@ def test_a_row_is_the_same_in_gdb(program: Program, tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     optimize = "-O0"
     lines = ["starti", "stepi 3", *START, *row.setup, row.theirs]
-    theirs = of_gdb(GDBS["distribution"], program(optimize), lines)
-    with kvmdbg.open(program(optimize), memory="16M") as session:
-        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    theirs, ours = both(program(optimize), lines)
     assert differences(theirs[2:], ours[2:]) == []
 
 

@@ -10,7 +10,7 @@ import pytest
 import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.errors import KvmdbgError
-from tests.beside_gdb.sessions import PROGRAM, build, compared, differences, of_gdb, of_kvmdbg
+from tests.beside_gdb.sessions import PROGRAM, both, build, compared, differences, of_gdb, of_kvmdbg
 from tests.beside_gdb.test_sessions_kvm import lines_of
 from tests.e2e.debuggers import GDBS, TIME_SCALE
 
@@ -51,9 +51,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", SESSIONS)
 def test_a_session(program: Path, name: str) -> None:
     lines = lines_of(SESSIONS[name])
-    theirs = of_gdb(GDBS["distribution"], program, lines)
-    with kvmdbg.open(program, memory="16M") as session:
-        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    theirs, ours = both(program, lines)
     found = differences(theirs, ours)
     if name in NO_ERRORS:
         found = [one for one in found if ": failed: gdb False" not in one]
@@ -107,9 +105,7 @@ def test_lines_of_callers_are_others(tmp_path: Path, how: str) -> None:
     """As in gdb: a step that returns into another call of the same function stops at the line there."""
     program = build(tmp_path, "-O1", PROGRAM.with_name("again.c"))
     lines = lines_of(f"break recurse if a == 1|run|finish{f'|{how}|bt' * 4}")
-    theirs = of_gdb(GDBS["distribution"], program, lines)
-    with kvmdbg.open(program, memory="16M") as session:
-        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    theirs, ours = both(program, lines)
     assert differences(theirs, ours) == []
 
 
@@ -118,9 +114,7 @@ def test_lines_of_callers_are_others(tmp_path: Path, how: str) -> None:
 def test_a_loop_of_one_line_is_one_step(tmp_path: Path, how: str, optimize: str) -> None:
     program = build(tmp_path, optimize, PROGRAM.with_name("one_line.c"))
     lines = lines_of(f"tbreak work|run{f'|{how}|p sum' * 4}")
-    theirs = of_gdb(GDBS["distribution"], program, lines)
-    with kvmdbg.open(program, memory="16M") as session:
-        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    theirs, ours = both(program, lines)
     assert differences(theirs, ours) == []
 
 
@@ -148,9 +142,7 @@ def test_displays_of_locals_are_shown_in_their_function_alone(program: Path) -> 
 
 def test_up_and_down_take_counts_the_other_way(program: Path) -> None:
     lines = lines_of("break fact if n == 1|run|up 2|up -1|down -1|up 0|down 0|down -1|up -2|down 1")
-    theirs = of_gdb(GDBS["distribution"], program, lines)
-    with kvmdbg.open(program, memory="16M") as session:
-        ours = of_kvmdbg(session, lines, 20 * TIME_SCALE)
+    theirs, ours = both(program, lines)
     assert differences(theirs, ours) == []
 
 

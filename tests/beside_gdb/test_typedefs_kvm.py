@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import kvmdbg
-from tests.beside_gdb.sessions import FLAGS, differences, of_gdb, of_kvmdbg
+from tests.beside_gdb.sessions import FLAGS, both, differences
 from tests.beside_gdb.test_sessions_kvm import lines_of
-from tests.e2e.debuggers import GDBS, TIME_SCALE
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
@@ -27,9 +25,7 @@ def test_as_gdb(tmp_path: Path, flags: str) -> None:
     command = ["g++", *FLAGS.split(), "-std=c++20", *flags.split(), "-o", str(made), SOURCE.name]
     subprocess.run(command, cwd=SOURCE.parent, check=True, timeout=60)
     typed = ["starti", *lines_of(ASKED), "ptype list"]
-    theirs = of_gdb(GDBS["distribution"], made, typed)
-    with kvmdbg.open(made, memory="16M") as session:
-        ours = of_kvmdbg(session, typed, 20 * TIME_SCALE)
+    theirs, ours = both(made, typed)
     theirs[-1] = theirs[-1]._replace(
         said=(theirs[-1].said or "").replace(" [with T = int]", "").replace("T *", "int *")
     )

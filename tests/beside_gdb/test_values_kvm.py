@@ -9,9 +9,8 @@ import pytest
 import kvmdbg
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.errors import KvmdbgError
-from tests.beside_gdb.sessions import PROGRAM, build, differences, of_gdb, of_kvmdbg
+from tests.beside_gdb.sessions import PROGRAM, both, build, differences
 from tests.beside_gdb.test_sessions_kvm import lines_of
-from tests.e2e.debuggers import GDBS, TIME_SCALE
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
@@ -30,9 +29,7 @@ WHOLES = """set var pair = {5, 6}|p pair|p pair = {8}|p pair|p pairs = {{1, 2}, 
 def session(folder: Path, optimize: str, lines: list[str]) -> list[str]:
     program = build(folder, optimize, PROGRAM.with_name("values.c"))
     lines = ["starti", *lines]
-    theirs = of_gdb(GDBS["distribution"], program, lines)
-    with kvmdbg.open(program, memory="16M") as guest:
-        ours = of_kvmdbg(guest, lines, 20 * TIME_SCALE)
+    theirs, ours = both(program, lines)
     return [one for one in differences(theirs[1:], ours[1:]) if ": sp: " not in one]
 
 
