@@ -13,7 +13,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from kvmdbg import error_log, standard_files
+from kvmdbg import error_log, standard_files, suspending
 from kvmdbg.ending import Terminal, Terminated, end_in_order
 from kvmdbg.errors import KvmdbgError, KvmUnavailable, UsageError, refused_by_host
 from kvmdbg.numbers import number, size
@@ -324,16 +324,14 @@ def open_session(options: argparse.Namespace) -> Session:
 
 
 def run() -> int:
-    """The command ``kvmdbg``: ``main`` in a process of its own, which ends in order whatever happens.
-
-    Python's garbage collector makes no passes over what start and end handle.
-    """
+    """The command ``kvmdbg``: ``main`` in a process of its own, which ends in order whatever happens."""
     import gc
 
-    gc.disable()
+    gc.disable()  # it makes no passes over what start and end handle
     standard_files.open_missing()
     terminal = Terminal()
     end_in_order(terminal)
+    suspending.suspend_in_order()
     try:
         status = main()
     except Terminated as ended:

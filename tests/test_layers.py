@@ -30,13 +30,14 @@ MAY_IMPORT = {
         "kvmdbg.error_log": "platformdirs",
         "kvmdbg.start_files": "error_log errors",
         "kvmdbg.ending": "",
+        "kvmdbg.suspending": "",
         "kvmdbg.version": "",
         "kvmdbg.x86": "errors faces record capstone keystone",
         "kvmdbg.demo": "errors record",
         "kvmdbg.completions": "demo devices loaders shtab",
         "kvmdbg.manual": "cli demo",
         "kvmdbg.doctor": "api demo engine kvm errors record version",
-        "kvmdbg.kvm": "errors record",
+        "kvmdbg.kvm": "errors record suspending",
         "kvmdbg.machine": "kvm x86 errors record",
         "kvmdbg.soft": "machine kvm x86 errors",
         "kvmdbg.devices": "machine x86 errors faces numbers plugins record",
@@ -53,7 +54,7 @@ MAY_IMPORT = {
         "kvmdbg.commands": "core engine firmware observe debuginfo language devices loaders machine kvm x86 errors "
         "html numbers plugins printable record version pygal",
         "kvmdbg.ui": "serving commands core engine devices machine kvm x86 errors error_log printable standard_files "
-        "record version prompt_toolkit pygments",
+        "suspending record version prompt_toolkit pygments",
         "gdbstub": "",
         "kvmdbg.gdb_target": "gdbstub core engine machine kvm x86 errors printable record",
         "kvmdbg.api": "core engine loaders machine errors numbers record",
@@ -66,7 +67,7 @@ MAY_IMPORT = {
         "kvmdbg.check": "core engine devices errors printable record standard_files png",
         "kvmdbg.lockstep": "core engine kvm x86 errors printable record standard_files",
         "kvmdbg.cli": "check completions demo doctor lockstep api batch script plugins ui devices commands gdb_target "
-        "gdbstub core engine x86 ending errors error_log numbers printable record standard_files version",
+        "gdbstub core engine x86 ending suspending errors error_log numbers printable record standard_files version",
         "kvmdbg": "api commands core engine devices errors language loaders version",
         "kvmdbg.__main__": "cli",
     }.items()

@@ -23,13 +23,16 @@ MOST_MSRS = 1024
 
 
 def ioctl(fd: int, name: str, request: int, argument: Any = 0, detail: str = "") -> int:
-    """Issue an ioctl; a refusal becomes KvmIoctlError with its ``name``."""
-    try:
-        result = fcntl.ioctl(fd, request, argument)
-    except OSError as error:
-        raise KvmIoctlError(name, error.errno or 0, detail) from None
-    assert isinstance(result, int)
-    return result
+    """Issue an ioctl, again where a signal interrupts it; a refusal becomes KvmIoctlError with its ``name``."""
+    while True:
+        try:
+            result = fcntl.ioctl(fd, request, argument)
+        except InterruptedError:  # KVM_CREATE_VM, when the process is stopped (Ctrl-Z)
+            continue
+        except OSError as error:
+            raise KvmIoctlError(name, error.errno or 0, detail) from None
+        assert isinstance(result, int)
+        return result
 
 
 class System:

@@ -12,6 +12,7 @@ from ctypes import Structure
 from functools import lru_cache
 from typing import TypeVar
 
+from kvmdbg import suspending
 from kvmdbg.errors import KvmIoctlError
 from kvmdbg.kvm import abi
 from kvmdbg.kvm.coalesced import PAGE, CoalescedRing
@@ -237,6 +238,7 @@ class Vcpu(RunPage):
     def close(self) -> None:
         if self.fd < 0:
             return
-        self.close_page()
-        os.close(self.fd)
+        with suspending.held_off:  # the last descriptor of a VM that goes destroys it
+            self.close_page()
+            os.close(self.fd)
         self.fd = -1

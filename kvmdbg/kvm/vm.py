@@ -8,6 +8,7 @@ from collections.abc import Collection
 from ctypes import addressof, c_uint8, c_uint64
 from typing import TYPE_CHECKING
 
+from kvmdbg import suspending
 from kvmdbg.errors import KvmIoctlError, UsageError
 from kvmdbg.kvm import abi
 from kvmdbg.kvm.system import System, ioctl
@@ -144,5 +145,6 @@ class Vm:
 
     def close(self) -> None:
         if self.fd >= 0:
-            os.close(self.fd)
+            with suspending.held_off:
+                os.close(self.fd)
             self.fd = -1

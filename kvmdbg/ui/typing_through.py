@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from kvmdbg import suspending
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.ui.guest_keys import keys_for, with_alt
 
@@ -125,9 +126,7 @@ class TypingThrough:
         active, self._active = self._active, False
         with self._lock:
             self._put_back()
-        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, handler)
+        suspending.suspend()
         self._active = active
 
     # --- the terminal ------------------------------------------------------------------------------
