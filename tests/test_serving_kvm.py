@@ -155,6 +155,15 @@ def test_refused_by_name(line: str, serve: Serve, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_completion_lists_no_files(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("")
+    lines = [f"complete {one} {tmp_path}/" for one in ("symbol-file", "cd", "trace exits on to", "set logging file")]
+    with reached() as found:
+        assert not "".join(serve().monitor(line) for line in lines).strip()
+    assert not [one for one in found if one.startswith("os.")]
+    assert f"symbol-file {tmp_path}/secret" in serve(host_allowed=True).monitor(lines[0])
+
+
 def test_the_same_by_what_people_made(serve: Serve, tmp_path: Path) -> None:
     """Commands of a breakpoint that the owner made: a client's continue does not get them done with its own means."""
     file = tmp_path / "file"

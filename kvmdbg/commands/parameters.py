@@ -249,6 +249,8 @@ class FileType:
         return os.path.expanduser(text[pos:end]), end
 
     def complete(self, prefix: str, dbg: Interpreter) -> list[str]:
+        if not dbg.user.host_allowed:
+            return []
         folder, name = os.path.split(prefix)
         try:
             entries = sorted(os.listdir(os.path.expanduser(folder) or "."))
