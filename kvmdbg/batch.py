@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 128 + signal.SIGINT
 DIED = 4
 """Exit status when the guest has died, of a triple fault as a rule. An even one: isa-debug-exit gives none of these."""
+LONGEST_LINE = 1 << 20
 
 
 def json_line(result: Result) -> str:
@@ -381,10 +382,12 @@ class Batch:
     def _stdin(self) -> None:
         def more() -> str | None:
             try:
-                line = sys.stdin.readline()
+                line = sys.stdin.readline(LONGEST_LINE)
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or error
                 raise KvmdbgError(f"cannot read commands from the standard input: {reason}") from None
+            if len(line) == LONGEST_LINE:
+                raise KvmdbgError("cannot read commands from the standard input: a line is longer than 1 MiB")
             return line.rstrip("\n") if line else None
 
         while (line := more()) is not None and not self._ended():

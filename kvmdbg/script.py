@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.errors import KvmdbgError, LoadError, own_frames
+from kvmdbg.loaders.registry import read_file
 
 if TYPE_CHECKING:
     from kvmdbg.core.session import Session
@@ -31,10 +32,9 @@ class Script:
     def __init__(self, path: str) -> None:
         self.path = path
         try:
-            with open(path, encoding="utf-8") as file:
-                source = file.read()
-        except (OSError, UnicodeDecodeError) as error:
-            raise LoadError(f"cannot read the script {path}: {getattr(error, 'strerror', None) or error}") from None
+            source = read_file(path, "script").decode()
+        except UnicodeDecodeError as error:
+            raise LoadError(f"cannot read the script {path}: {error}") from None
         self._names: dict[str, Any] = {"__name__": "__kvmdbg__", "__file__": os.path.abspath(path)}
         folder = os.path.dirname(os.path.abspath(path))
         if folder not in sys.path:

@@ -61,10 +61,10 @@ MAY_IMPORT = {
         "kvmdbg.build": "errors",
         "kvmdbg.pytest_plugin": "api build commands core engine kvm errors pytest",
         "kvmdbg.serving": "gdb_target gdbstub commands core engine errors",
-        "kvmdbg.script": "core engine errors",
+        "kvmdbg.script": "core engine loaders errors",
         "kvmdbg.batch": "script serving start_files ui commands core engine errors error_log printable standard_files "
         "record",
-        "kvmdbg.check": "core engine devices errors printable record standard_files png",
+        "kvmdbg.check": "core engine devices loaders errors printable record standard_files png",
         "kvmdbg.lockstep": "core engine kvm x86 errors printable record standard_files",
         "kvmdbg.cli": "check completions demo doctor lockstep api batch script plugins ui devices commands gdb_target "
         "gdbstub core engine x86 ending suspending errors error_log numbers printable record standard_files version",

@@ -87,8 +87,9 @@ def test_what_goes_wrong_in_a_script_is_told_at_its_line(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nowhere.py", GUEST], "cannot read the script nowhere.py: No such file or directory"),
-        (["--script", "nowhere.py", GUEST], "cannot read the script nowhere.py"),
+        (["nowhere.py", GUEST], "cannot read nowhere.py: No such file or directory"),
+        (["--script", "nowhere.py", GUEST], "cannot read nowhere.py"),
+        (["--script", "/dev/zero", GUEST], "/dev/zero is not a file"),
         (["nowhere.py"], "which guest is nowhere.py for? give its image after it"),
         (["-nx", "demo", "boot"], "demo comes first, options behind it: kvmdbg demo boot ..."),
         ([GUEST, "more"], "'more' is one word too many: only a script (.py) takes words"),

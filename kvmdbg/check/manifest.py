@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kvmdbg.devices.i8042 import keys_of, scan_codes
-from kvmdbg.errors import UsageError
+from kvmdbg.errors import LoadError, UsageError
+from kvmdbg.loaders.registry import read_file
 from kvmdbg.record import field, record
 
 NAME = "check.toml"
@@ -99,9 +100,9 @@ def read(path: Path) -> Manifest:
 
     file = path / NAME if path.is_dir() else path
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from None
+        data = tomllib.loads(read_file(file, "list of guests").decode())
+    except LoadError as error:
+        raise UsageError(str(error)) from None
     except ValueError as error:
         raise UsageError(f"{file} is no TOML: {error}") from None
     except RecursionError:

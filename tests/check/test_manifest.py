@@ -124,6 +124,8 @@ def test_an_image_that_is_called_check(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_mistake_ends_the_command_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main([str(tmp_path)]) == 2
     assert "cannot read" in capsys.readouterr().err
+    assert command.main(["/dev/zero"]) == 2
+    assert "/dev/zero is not a file" in capsys.readouterr().err
     written(tmp_path, '[[guest]]\nimage = "x"\nstatus = 0')
     assert command.main([str(tmp_path), "--only", "y"]) == 2
     assert command.main([str(tmp_path), "--jobs", "0"]) == 2
