@@ -43,6 +43,7 @@ MODULES = (
     "running",
     "saving",
     "screens",
+    "radix",
     "set_show",
     "skips",
     "snapshots",

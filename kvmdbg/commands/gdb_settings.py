@@ -19,7 +19,7 @@ IGNORED = frozenset(
     dprintf-channel dprintf-function dprintf-style dump-excluded-mappings editing endian environment exec-direction
     exec-done-display exec-file-mismatch exec-wrapper extended-prompt extension-language filename-display
     follow-exec-mode follow-fork-mode fortran frame-filter gnutarget guile host-charset index-cache
-    inferior-tty input-radix interactive-mode language libthread-db-search-path logging max-completions
+    inferior-tty interactive-mode language libthread-db-search-path logging max-completions
     max-user-call-depth max-value-size may-call-functions may-insert-breakpoints may-insert-fast-tracepoints
     may-insert-tracepoints may-interrupt may-write-memory may-write-registers mem mi-async mpx multiple-symbols non-stop
     observer opaque-type-resolution osabi overload-resolution print python range-stepping ravenscar record remote
@@ -50,7 +50,6 @@ KEPT: dict[str, tuple[tuple[str, ...], str]] = {
     "exec-direction": (("forward",), "snapshot save NAME keeps a state, snapshot restore NAME goes back to it"),
     "extended-prompt": ((), "set prompt TEXT"),
     "inferior-tty": (("",), "--serial FILE says at the start where the serial port goes"),
-    "input-radix": (("10", "0xa", ""), "numbers are written 0x1f, 017 or 31"),
     "language": (("auto", "local", "unknown", "c", "c++", "asm", "minimal", "rust"), "expressions are C's"),
     "max-value-size": (("unlimited",), "set print elements COUNT bounds what is shown"),
     "may-call-functions": (ON, "a function is called only where an expression has a call"),

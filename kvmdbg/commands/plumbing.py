@@ -92,7 +92,7 @@ def pipe(dbg: Interpreter, text: PipeArg) -> Result | None:
     "with",
     aliases=("w",),
     group="support",
-    example=("with radix 16 -- print $ax", "with disassembly-flavor att -- x/i $pc"),
+    example=("with output-radix 16 -- print $ax", "with disassembly-flavor att -- x/i $pc"),
 )
 def with_(dbg: Interpreter, text: WithArg) -> Iterator[Result]:
     """Run a command with another value of a setting, which has its old one again afterwards.
@@ -102,7 +102,7 @@ def with_(dbg: Interpreter, text: WithArg) -> Iterator[Result]:
     before, dashes, typed = text.partition(" --")
     line = typed.strip() if dashes else ""
     if not dashes:
-        raise UsageError("with needs a setting, its value, -- and a command, as in: with radix 16 -- print $ax")
+        raise UsageError("with needs a setting, its value, -- and a command, as in: with output-radix 16 -- print $ax")
     if not line:
         raise UsageError("with needs a command behind --")
     if re.match(r"\s*(p|pr|pri|prin|print)\s", before):

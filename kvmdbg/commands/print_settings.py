@@ -95,7 +95,7 @@ def _changed(style: Style, name: str, text: str) -> Style:
 
 def style_of(dbg: Interpreter) -> Style:
     """How values are shown now."""
-    return replace(dbg.kept(PrintSettings).style, radix=dbg.settings["radix"])
+    return replace(dbg.kept(PrintSettings).style, radix=dbg.settings["output-radix"])
 
 
 def options_of(style: Style, text: str) -> tuple[Style, str]:

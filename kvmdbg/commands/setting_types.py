@@ -51,6 +51,14 @@ def count(text: str) -> int:
     return value
 
 
+def number_in(text: str, base: int) -> int:
+    """A number that is written in ``base``, or says its own (0x10)."""
+    try:
+        return int(text, 0 if text.startswith("0") else base)
+    except ValueError:
+        raise UsageError(f"'{text}' is no number{'' if base == 10 else f' of base {base}'}") from None
+
+
 def seconds(text: str) -> float:
     """A time; 0 is unlimited."""
     if text.strip() == "unlimited":

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from kvmdbg.commands.setting_types import Setting, choice, count, on_off, seconds, switch
+from kvmdbg.commands.setting_types import Setting, choice, count, number_in, on_off, seconds, switch
 from kvmdbg.commands.shell_settings import SHELL_SETTINGS
 from kvmdbg.commands.tui_settings import TUI_SETTINGS
 from kvmdbg.engine.arming import AUTO, HOLDS
@@ -76,10 +76,17 @@ def read_parts(text: str) -> tuple[str, ...]:
     return tuple(part for part in ALL_PARTS if part in found)
 
 
-def _radix(text: str) -> int:
+def _output_radix(text: str) -> int:
     value = count(text)
     if value not in (2, 8, 10, 16):
-        raise UsageError(f"radix must be 2, 8, 10 or 16, not {value}")
+        raise UsageError(f"output-radix must be 2, 8, 10 or 16, not {value}")
+    return value
+
+
+def _input_radix(text: str) -> int:
+    value = count(text)
+    if not 2 <= value <= 16:
+        raise UsageError(f"input-radix must be 2 to 16, not {value}")
     return value
 
 
@@ -176,13 +183,22 @@ SETTINGS: tuple[Setting, ...] = (
         ("intel", "att"),
     ),
     Setting(
-        "radix",
+        "output-radix",
         10,
         "16",
-        _radix,
+        _output_radix,
         "BASE",
         "The base in which print shows numbers when no format is given: 2, 8, 10 or 16.",
         ("2", "8", "10", "16"),
+    ),
+    Setting(
+        "input-radix",
+        10,
+        "16",
+        _input_radix,
+        "BASE",
+        "The base (2 to 16) of numbers in expressions that say no other, as 0x1f does. BASE itself is read in the base "
+        "so far. A word of such digits that is no name is a number, too: ff.",
     ),
     Setting(
         "step-interrupts",
@@ -295,8 +311,10 @@ SETTINGS: tuple[Setting, ...] = (
 
 #: First words of settings that gdb writes with two: `set history save` is `set history-save`.
 GROUPS = ("breakpoint", "history", "style", "tui")
+#: Those whose value is itself a number in the base of input-radix.
+RADICES = ("input-radix", "output-radix")
 #: Other names, as gdb spells them.
-ALIASES = {"output-radix": "radix", "disassembly-flavour": "disassembly-flavor", "pagination": "pager"}
+ALIASES = {"disassembly-flavour": "disassembly-flavor", "pagination": "pager"}
 
 
 class Settings:
@@ -360,7 +378,10 @@ class Settings:
         setting = self.find(name)
         if setting is None:
             raise UsageError(f"there is no setting {name}; show lists them")
-        self[setting.name] = setting.read(text.strip())
+        text = text.strip()
+        if setting.name in RADICES:
+            text = str(number_in(text, self["input-radix"]))
+        self[setting.name] = setting.read(text)
 
     def shown(self, name: str) -> str:
         """The value as ``show`` prints it, and as ``set`` would read it."""

@@ -44,6 +44,8 @@ class Declarators(Tokens):
     ) -> None:
         super().__init__(text, pos, stop)
         self._scope = scope
+        found = scope.setting("input-radix") if scope is not None else None
+        self._radix = found[0] if found is not None else 10
         self._prefix = prefix
         self.fields = fields
         """Names that mean fields of an event, whatever the user's variables are."""

@@ -14,6 +14,17 @@ from kvmdbg.language.code import Code, Generator, Node, Number, Part
 from kvmdbg.language.context import Fail
 from kvmdbg.language.ctype import CType, array_of, complex_of
 from kvmdbg.language.floats import Extended, Quad, bytes_of, number_of, truncated
+from kvmdbg.language.types import MASK
+
+
+class Digits(Node):
+    """A word that is a number in the base of numbers that say none; or a symbol, where there is one of that name."""
+
+    name: str
+    base: int
+
+    def emit(self, make: Generator) -> Code:
+        return make.cut(Code(make.parameter("digits", f"{self.name} {self.base}", self.column), 0, MASK), self.type)
 
 
 class Mismatch(Exception):

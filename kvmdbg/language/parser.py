@@ -18,6 +18,8 @@ from kvmdbg.language.rust import is_slice
 from kvmdbg.language.types import LINEAR
 from kvmdbg.record import replace
 
+DIGITS = "0123456789abcdef"
+
 
 class Parser(Classes):
     """One expression at ``pos`` of ``text``."""
@@ -452,6 +454,8 @@ class Parser(Classes):
                 return code.Number(column=column, value=constant[0], type=constant[1])
             if self._scope.language == "c++" and self._scope.type(first) is not None:
                 raise self.fail(f"'{first}' is a type here; a cast is written ({first})VALUE", column)
+        if len(name) <= 16 and not set(name.lower()).difference(DIGITS[: self._radix]):
+            return elements.Digits(column=column, type=self.abi.long, name=self._take(), base=self._radix)
         symbol = code.Symbol(column=column, type=ADDRESS, name=self._take().removeprefix("::"))
         return self._by_arguments(name, column) or symbol
 

@@ -192,6 +192,13 @@ def symbol(ctx: Context, name: str, column: int, fail: Fail) -> int:
     return value & MASK
 
 
+def symbol_or_digits(ctx: Context, named: str, column: int, fail: Fail) -> int:
+    """The address of a symbol that looks like a number in another base; where there is none, that number."""
+    name, _, base = named.rpartition(" ")
+    address = ctx.symbol(name)
+    return int(name, int(base)) if address is None else address
+
+
 def base(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], Any]:
     """A function that reads the base a segment register really has, which need not be its selector's.
 
@@ -296,6 +303,7 @@ BINDERS: dict[str, Callable[[Context, str, int, Fail], Any]] = {
     "reader": reader,
     "writer": writer,
     "symbol": symbol,
+    "digits": symbol_or_digits,
     "address": source_address,
     "value": source_value,
     "store": source_writer,

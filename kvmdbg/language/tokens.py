@@ -55,6 +55,8 @@ class Tokens:
         self._open_brackets = 0
         self._next = pos
         """Where the token after the current one is looked for."""
+        self._radix = 10
+        """The base of numbers that say none."""
         self._kind = self._token = ""
         self._start = pos
         self._advance()
@@ -100,8 +102,10 @@ class Tokens:
         """Take an integer; its value, and its suffix with "d" before it where it is decimal."""
         token = self._token
         text = token.rstrip("uUlL")
-        base = _BASES.get(text[:2].lower(), 8 if text.startswith("0") and text != "0" else 10)
-        digits = text[2:] if text[:2].lower() in _BASES else text
+        base = _BASES.get(text[:2].lower(), 8 if text.startswith("0") and text != "0" else self._radix)
+        if self._radix > 11 and text[:2].lower() == "0b":
+            base = self._radix
+        digits = text[2:] if base == _BASES.get(text[:2].lower()) else text
         suffix = token[len(text) :].lower()
         try:
             if suffix not in _SUFFIXES or not digits[0].isalnum() or not digits.isascii():
@@ -110,7 +114,7 @@ class Tokens:
         except (ValueError, IndexError):
             hint = ""
             if token.isdigit():
-                hint = "; a leading 0 makes it octal"
+                hint = "; a leading 0 makes it octal" if text[0] == "0" else f" of base {base}"
             elif re.fullmatch(r"[0-9a-fA-F]+[hH]?", token):
                 hint = f"; hexadecimal is 0x{token.rstrip('hH')}"
             raise self.fail(f"'{token}' is no number{hint}") from None
@@ -122,7 +126,7 @@ class Tokens:
     def _floating(self) -> tuple[Fraction, str] | None:
         """Take a floating point number where one is next; its exact value and its suffix ("", "f" or "l")."""
         match = _FLOATING.fullmatch(self._token)
-        if match is None:
+        if match is None or (self._radix > 14 and re.fullmatch("[0-9a-fA-F]+", self._token)):
             return None
         if match[1]:
             digits, _, after = match[1][2:].replace("_", "").partition(".")

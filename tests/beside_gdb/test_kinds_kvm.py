@@ -22,6 +22,11 @@ SESSIONS = {
         p sizeof(nothing_in)|ptype struct chars|whatis ints.d""",
     "numbers in other bases": """set output-radix 16|p pair|p -1|p 'a'|p (char)200|p (short)-2|p 1==1|p matrix
         p $al + 0|p chars|p 1.5|output -3|p/d -1|set output-radix 8|p -1|p 'a'|p 0|p pair|set output-radix 10|p -1""",
+    "numbers typed in other bases": """set input-radix 16|p 10|p 0x10|p 10.|p 1e5|p 017|p 1fu|p ff|p deadbeef|p 99999999
+        p sizeof(1f)|p matrix[1][a - 9]|p matrix[0x1][0]|set input-radix 0xa|p 10|set input-radix 3|p 12|p 3
+        set input-radix 101|p 101|p ff|set input-radix 10|p ff""",
+    "both radices": """set radix 16|p 10|p -1|p/d 10|p ff + 1|set radix 10|p 10|set radix|p 10|set radix 8|p 17|p 019
+        p 8|set radix 0xa|p 10|set radix 7|p 10|set output-radix 3|p 10|p ff""",
     "examining": """x/2xw matrix|x|x|x/3dw matrix|x|x/-2xw matrix[1]|x|x/-4ub &pair.in.low|x/2xb &pair|x/xw &pair""",
     "units that last": """x matrix|x/2a &matrix|x/2d matrix|x/2f matrix|x/2x matrix|x/2b matrix|x/2x matrix|x/2f matrix
         x/d matrix|x/2h matrix|x/f matrix|x/x matrix|x/2c &pair|x/x matrix|x/s &pair|x/x matrix|x/hs &pair|x &pair

@@ -71,7 +71,7 @@ def test_history_and_variables(hello: Typist) -> None:
     assert hello.type("p $mine + 2") == "$4 = 42"
     assert "$mine" in hello.type("show convenience")
     assert hello.type("output/x 255") == "0xff"
-    hello.type("set radix 16")
+    hello.type("set output-radix 16")
     assert hello.type("p 255") == "$5 = 0xff"
 
 

@@ -41,8 +41,8 @@ def test_context(text: str, parts: tuple[str, ...] | None) -> None:
 
 def test_prefixes_and_gdbs_names() -> None:
     values = Settings()
-    values.set("output-radix", "16")
-    assert values["radix"] == 16
+    values.set("output-r", "16")
+    assert values["output-radix"] == 16
     values.set("conf", "off")
     assert values["confirm"] is False
     values.set("disassembly-f", "a")
@@ -58,7 +58,9 @@ def test_prefixes_and_gdbs_names() -> None:
     [
         ("width", "wide", "'wide' is no number"),
         ("width", "-1", "-1 is negative"),
-        ("radix", "7", "radix must be 2, 8, 10 or 16, not 7"),
+        ("output-radix", "7", "output-radix must be 2, 8, 10 or 16, not 7"),
+        ("input-radix", "17", "input-radix must be 2 to 16, not 17"),
+        ("input-radix", "ff", "'ff' is no number"),
         ("confirm", "perhaps", "'perhaps' is neither on nor off"),
         ("disassembly-flavor", "masm", "'masm' is none of intel, att"),
     ],
@@ -115,7 +117,7 @@ def test_gdbs_own_settings(text: str, name: str | None) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["endian big", "exec-direction reverse", "input-radix 16", "non-stop on", "write on", "may-write-memory off",
+    ["endian big", "exec-direction reverse", "non-stop on", "write on", "may-write-memory off",
      "step-mode on", "max-value-size 100", "breakpoint auto-hw off", "may-call-functions off"],
 )  # fmt: skip
 def test_what_would_change_the_meaning_of_a_script_is_refused(text: str) -> None:
@@ -161,6 +163,6 @@ def test_settings_of_two_words() -> None:
     values = Settings()
     setting, value = values.named("history save off")
     assert setting is not None and (setting.name, value) == ("history-save", "off")
-    setting, value = values.named("radix 16")
-    assert setting is not None and (setting.name, value) == ("radix", "16")
+    setting, value = values.named("output-radix 16")
+    assert setting is not None and (setting.name, value) == ("output-radix", "16")
     assert values.named("nosuch 1")[0] is None

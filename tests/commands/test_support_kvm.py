@@ -111,9 +111,9 @@ def test_alias(hello: Typist) -> None:
         ("alias mine = nosuch", "'nosuch' is no command"),
         ("alias mine", "alias needs a name, = and a command"),
         ("pipe print 1", "pipe needs a command, | and a program"),
-        ("with radix 16 print 1", "with needs a setting, its value, -- and a command"),
+        ("with output-radix 16 print 1", "with needs a setting, its value, -- and a command"),
         ("with nosuch 1 -- print 1", "there is no setting nosuch"),
-        ("with radix 7 -- print 1", "radix must be"),
+        ("with output-radix 7 -- print 1", "output-radix must be"),
         ("set logging maybe", "'maybe' is none of"),
         ("set logging enabled perhaps", "neither on nor off"),
         ("set logging file", "needs a FILE"),
@@ -141,13 +141,13 @@ def test_pipe(hello: Typist) -> None:
 
 
 def test_with(hello: Typist) -> None:
-    assert hello.type("with radix 16 -- print 255") == "$1 = 0xff"
+    assert hello.type("with output-radix 16 -- print 255") == "$1 = 0xff"
     with pytest.raises(KvmdbgError):
-        hello.type("with radix 16 -- print nosuch")
+        hello.type("with output-radix 16 -- print nosuch")
     assert hello.type("print 255") == "$2 = 255"
-    assert "with radix 16" in [one.text for one in hello.dbg.complete("with radix 1")] or [
-        one.text for one in hello.dbg.complete("with radix 1")
-    ] == ["radix 10", "radix 16"]
+    assert "with output-radix 16" in [one.text for one in hello.dbg.complete("with output-radix 1")] or [
+        one.text for one in hello.dbg.complete("with output-radix 1")
+    ] == ["output-radix 10", "output-radix 16"]
 
 
 def test_logging(hello: Typist, tmp_path: Path) -> None:

@@ -95,6 +95,9 @@ class Names:
     def variable_type(self, name: str) -> CType | None:
         return self.kept.get(name)
 
+    def setting(self, name: str) -> None:
+        return None
+
     def type(self, name: str) -> CType | None:
         return self.types.get(name)
 

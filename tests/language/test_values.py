@@ -37,6 +37,9 @@ class Scope32:
     def variable_type(self, name: str) -> CType | None:
         return self.kept.get(name)
 
+    def setting(self, name: str) -> None:
+        return None
+
     def type(self, name: str) -> CType | None:
         return None
 
