@@ -292,9 +292,9 @@ class Control:
 
     def require_stopped(self) -> None:
         """SessionStateError while the guest runs or is dead."""
-        if self.state == "dead":
+        if self._dead or self._closed:
             raise SessionStateError("the guest is not alive: run or restart it")
-        if self.state == "running":
+        if self.world.running:
             raise SessionStateError("the guest is running: interrupt it first")
 
     def resume(self, *, exits: int = 0) -> None:

@@ -207,10 +207,10 @@ class Stepper(PreparedSteps):
         in_bios = self._bios_code() if stepped else _nowhere
         in_turn = guest.machine.irqchip and runner.host.profile.kernel_trap == HLT
         quick = not (watchful or inspected or runner.holds_data or self._looks_for_tables())
-        may_be_plain = quick and not in_turn and vcpu.shared_sregs is not None
+        may_be_plain = quick and not in_turn and vcpu.shares_sregs
         terms = self._stride_terms(record) if span is None and tracer is None and not by_physical else None
-        self._segment = None
-        self.waits = self.waits if kept else self.event_waits()
+        if not kept:
+            self._segment, self.waits = None, self.event_waits()
         arrivals.begin()
         if vcpu.halted:
             stop = arrivals.wait()

@@ -50,7 +50,7 @@ class SystemCalls:
             segment.dpl = segment.avl = segment.unusable = 0
         there.cs.l, there.cs.db, there.ss.l, there.ss.db = 1, 0, 0, 1
         flags = int(regs.rflags) & ~EFLAGS_RF
-        shared = runner.vcpu.shared_sregs is not None
+        shared = runner.vcpu.shares_sregs
         runner.set_general("rcx", int(regs.rip) + size)
         runner.set_general("r11", flags)
         runner.set_general("rip", target)

@@ -39,6 +39,8 @@ class World:
         self.condition = threading.Condition()
         self.runners: list[DebuggedVcpu] = []
         self.running: set[DebuggedVcpu] = set()
+        self._at_rest = threading.Lock()
+        """Of the run at hand: free when it is over. Waiting for it is faster than for a condition."""
         self.parked: set[DebuggedVcpu] = set()
         self.owner: DebuggedVcpu | None = None
         self.arriving = False
@@ -78,6 +80,8 @@ class World:
             self.first = None
             self.hurried = False
             self.owner = None
+            self._at_rest = threading.Lock()
+            self._at_rest.acquire()
             self.running = set(jobs)
             self._began = time.perf_counter()
             for runner in jobs:
@@ -94,6 +98,8 @@ class World:
                     runner.runs_guest = False
                 self.running -= left.keys()
                 self.condition.notify_all()
+                if left and not self.running:
+                    self._at_rest.release()
             raise
 
     def _run(self, runner: DebuggedVcpu, job: Job) -> None:
@@ -137,6 +143,7 @@ class World:
         with self.condition:
             self.running.clear()
             self.condition.notify_all()
+        self._at_rest.release()
         self._announce(final)
 
     def _stop_all(self, but: DebuggedVcpu | None = None) -> None:
@@ -234,12 +241,13 @@ class World:
     def wait(self, timeout: float | None) -> bool:
         """Whether all runners are at rest within ``timeout`` seconds (None: for ever)."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self.condition:
-            while self.running:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return False
-                self.condition.wait(SIGNAL_LATENCY if left is None else min(left, SIGNAL_LATENCY))
+        while self.running:
+            at_rest = self._at_rest
+            left = SIGNAL_LATENCY if deadline is None else min(deadline - time.monotonic(), SIGNAL_LATENCY)
+            if left <= 0:
+                return False
+            if at_rest.acquire(timeout=left):
+                at_rest.release()  # for others who wait
         return True
 
     def park(self, runner: DebuggedVcpu) -> bool:

@@ -209,6 +209,11 @@ class Cpu(Protocol):
     def unshare_sregs(self) -> None: ...
 
     @property
+    def shares_sregs(self) -> bool:
+        """Whether they are at hand."""
+        ...
+
+    @property
     def shared_sregs(self) -> abi.kvm_sregs | None:
         """A copy of them, None where they are not at hand."""
         ...

@@ -72,7 +72,7 @@ class ScriptedCpu:
         self._taken = copied(self.regs)
         self._sregs = abi.kvm_sregs()
         self.sregs_at_reset = bytes(self._sregs)
-        self._shares_sregs = False
+        self.shares_sregs = False
         self._others: dict[type[Structure], Structure] = {}
         self._msrs: dict[int, int] = {}
         self._window = False
@@ -335,7 +335,7 @@ class ScriptedCpu:
         return bytes(self.regs)
 
     def registers_at_exit(self) -> bytes:
-        return bytes(self.regs) + (bytes(self._sregs) if self._shares_sregs else b"")
+        return bytes(self.regs) + (bytes(self._sregs) if self.shares_sregs else b"")
 
     def write_regs(self, data: bytes | None = None) -> None:
         if data is not None:
@@ -364,14 +364,14 @@ class ScriptedCpu:
         self._sregs = copied(sregs)
 
     def share_sregs(self, now: abi.kvm_sregs) -> None:
-        self._shares_sregs = True
+        self.shares_sregs = True
 
     def unshare_sregs(self) -> None:
-        self._shares_sregs = False
+        self.shares_sregs = False
 
     @property
     def shared_sregs(self) -> abi.kvm_sregs | None:
-        return copied(self._sregs) if self._shares_sregs else None
+        return copied(self._sregs) if self.shares_sregs else None
 
     @property
     def shared_idtr(self) -> bytes:
