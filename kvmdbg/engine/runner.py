@@ -232,9 +232,10 @@ class Runner(Answering, TrapExits, LastExits):
                 if fragile:
                     self.look_at_guards()
                 arrivals.begin()
-                if arrivals.present and not (world.stopping or self.look_up_due):
-                    self.drain()  # nobody else kicks, and there are no others to wait for
-                    continue
+                if arrivals.present:
+                    self.drain()  # before it is looked who has kicked: the next may have done so meanwhile
+                    if not (world.stopping or self.look_up_due):
+                        continue  # a deadline: there are no others to wait for
                 if self.park():
                     return None
                 stop = self.progress.look_up()

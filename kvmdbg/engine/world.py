@@ -86,23 +86,28 @@ class World:
             self._began = time.perf_counter()
             for runner in jobs:
                 runner.runs_guest = True
-        left = dict(jobs)
+        due = set(jobs)
+        """Those that have not begun."""
         try:
             self._watchdog.wake()
             for runner, job in jobs.items():
-                runner.post(lambda runner=runner, job=job: self._run(runner, job))  # type: ignore[misc]
-                del left[runner]
-        except BaseException:  # a signal's, too
+                runner.post(lambda runner=runner, job=job: self._run(runner, job, due))  # type: ignore[misc]
+        except BaseException:  # a signal's, too, which may come when a job has just been posted
             with self.condition:
-                for runner in left:
+                for runner in due:
                     runner.runs_guest = False
-                self.running -= left.keys()
-                self.condition.notify_all()
-                if left and not self.running:
+                self.running -= due
+                self._stop_all()
+                if due and not self.running:
                     self._at_rest.release()
+                due.clear()
             raise
 
-    def _run(self, runner: DebuggedVcpu, job: Job) -> None:
+    def _run(self, runner: DebuggedVcpu, job: Job, due: set[DebuggedVcpu]) -> None:
+        with self.condition:
+            if runner not in due:  # its start was broken off
+                return
+            due.discard(runner)
         runner.drain()
         try:
             stop = None if self.stopping else job()
