@@ -114,7 +114,7 @@ class Control:
 
     @property
     def output(self) -> bytes:
-        """All bytes that the guest has sent to its serial port."""
+        """What the guest has sent to its serial port: the last 16 to 32 MiB where that is more."""
         return bytes(self._hardware.serial.output)
 
     @property

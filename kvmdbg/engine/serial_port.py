@@ -8,13 +8,16 @@ from kvmdbg.engine.listeners import Listeners
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.board import Board
 
+KEPT = 16 << 20
+"""Bytes of what the guest has sent last that are kept at least, and at most twice as many."""
+
 
 class SerialPort:
     """Connected as ``where`` says (``--serial``); UsageError for one that cannot be."""
 
     def __init__(self, where: str, listeners: Listeners) -> None:
         self.output = bytearray()
-        """All that the guest has sent."""
+        """What the guest has sent: all of it, or the last of it."""
         self._listeners = listeners
         self._backend = backend(where)
         self._backend.tell = listeners.tell_warning
@@ -37,13 +40,18 @@ class SerialPort:
         if self._backend.where == "stdio":
             self.show(data)
         else:
-            self.output += data
+            self._keep(data)
             self._backend.write(data)
 
     def show(self, data: bytes) -> None:
         """Something that the guest says to its user, by this port or by a debug console."""
-        self.output += data
+        self._keep(data)
         self._listeners.tell_output(data)
+
+    def _keep(self, data: bytes) -> None:
+        self.output += data
+        if len(self.output) > 2 * KEPT:
+            del self.output[:-KEPT]
 
     def take_input(self, source: int) -> None:
         """Give the guest's serial port what can be read from a file descriptor, if it is connected to stdio."""

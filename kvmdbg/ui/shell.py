@@ -144,13 +144,21 @@ class Shell:
         """Show the guest's screen until the user leaves it; what it sends meanwhile follows."""
         from kvmdbg.ui import live
 
-        start = len(self.session.output)
-        self.session.listeners.remove(self.console.guest)
+        sent = bytearray()
+
+        def keep(data: bytes) -> None:
+            sent.extend(data)
+            del sent[:-KEPT_OUTPUT]
+
+        listeners = self.session.listeners
+        listeners.remove(self.console.guest)
+        listeners.on_output(keep)
         try:
             live.show(self.session, is_over)
         finally:
-            self.session.listeners.on_output(self.console.guest)
-            self.console.guest(self.session.output[start:][-KEPT_OUTPUT:])
+            listeners.remove(keep)
+            listeners.on_output(self.console.guest)
+            self.console.guest(bytes(sent))
 
     def _keys_go(self) -> str:
         return str(self.interpreter.settings["keys"])
