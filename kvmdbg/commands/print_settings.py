@@ -99,7 +99,12 @@ def style_of(dbg: Interpreter) -> Style:
 
 
 def options_of(style: Style, text: str) -> tuple[Style, str]:
-    """The options before an expression, as in ``-pretty -elements 3 -- table``: the style that they make, the rest."""
+    """The options before an expression, as in ``-pretty -elements 3 -- table``: the style that they make, the rest.
+
+    As in gdb nothing is an option without the ``--`` behind it: ``print -c`` is of a variable c.
+    """
+    if not re.search(r"\s--(?=\s|$)", f" {text}"):
+        return style, text
     while match := re.match(r"\s*-([a-z][a-z-]*)(?=\s|$)", text):
         rest = text[match.end() :].lstrip()
         try:

@@ -87,6 +87,7 @@ def test_how_values_are_shown_is_set(both: tuple[Debugger, int]) -> None:
     dbg, _ = both
     assert dbg.typed("output -pretty -- bits") == "{\n  before = 1,\n  runs = 0,\n  after = -3\n}"
     assert dbg.typed("output -array-indexes on -elements 1 -- arr") == "{[0] = 1...}"
+    assert dbg.typed("output -t - -t") == "0"  # no option without --
     dbg.typed("set print pretty on", "set p elements 2", "set print symbol off")
     assert dbg.typed("output bits").startswith("{\n  before") and dbg.typed("output arr") == "{1, 2...}"
     assert "<" not in dbg.typed("output vp") and "<twice>" in dbg.typed("output &twice")
