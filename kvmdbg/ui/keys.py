@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prompt_toolkit.key_binding import KeyBindings
+    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 COMMAND_KEYS = (
     ("F5", "f5", "continue"),
@@ -50,11 +50,23 @@ def help_text() -> str:
     )
 
 
+def bind_search(keys: KeyBindings) -> None:
+    """Enter runs the line that a search of the history (Ctrl-R) has found, as in gdb."""
+    from prompt_toolkit.filters import is_searching
+    from prompt_toolkit.key_binding.bindings import search
+
+    @keys.add("enter", filter=is_searching)
+    def run(event: KeyPressEvent) -> None:
+        search.accept_search.call(event)
+        event.current_buffer.validate_and_handle()
+
+
 def bindings(run: Callable[[str], None], interrupt: Callable[[], bool]) -> KeyBindings:
     """``run`` leaves the prompt with a command line; ``interrupt`` stops a running guest and says whether one ran."""
-    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+    from prompt_toolkit.key_binding import KeyBindings
 
     keys = KeyBindings()
+    bind_search(keys)
 
     def bind(key: str, line: str) -> None:
         @keys.add(key)

@@ -336,12 +336,21 @@ class Tui:
     def _make_app(self) -> Application[None]:
         from prompt_toolkit.application import Application
         from prompt_toolkit.buffer import Buffer
+        from prompt_toolkit.filters import is_searching
         from prompt_toolkit.key_binding import merge_key_bindings
         from prompt_toolkit.key_binding.bindings.auto_suggest import load_auto_suggest_bindings
-        from prompt_toolkit.layout import DynamicContainer, Float, FloatContainer, HSplit, Layout, Window
-        from prompt_toolkit.layout.controls import BufferControl, FormattedTextControl
+        from prompt_toolkit.layout import (
+            ConditionalContainer,
+            DynamicContainer,
+            Float,
+            FloatContainer,
+            HSplit,
+            Layout,
+            Window,
+        )
+        from prompt_toolkit.layout.controls import BufferControl, FormattedTextControl, SearchBufferControl
         from prompt_toolkit.layout.menus import CompletionsMenu
-        from prompt_toolkit.layout.processors import AppendAutoSuggestion, BeforeInput
+        from prompt_toolkit.layout.processors import AppendAutoSuggestion, BeforeInput, ReverseSearchProcessor
         from prompt_toolkit.output import ColorDepth
         from prompt_toolkit.styles import DynamicStyle, merge_styles
         from prompt_toolkit.styles.style import Style
@@ -362,12 +371,15 @@ class Tui:
             accept_handler=accept,
         )
         before = BeforeInput(lambda: self.dialogue.prompt, style="bold")
-        prompt = Window(BufferControl(self.input, input_processors=[before, AppendAutoSuggestion()]), height=1)
+        search = SearchBufferControl(input_processors=[ReverseSearchProcessor()])  # of the history, with Ctrl-R
+        typed = BufferControl(self.input, [before, AppendAutoSuggestion()], search_buffer_control=search)
+        prompt = Window(typed, height=1)
         stands = FormattedTextControl(self._status, focusable=True, show_cursor=False)
         status = Window(stands, height=1, style="class:status")
         body = HSplit([
             DynamicContainer(self.arrangement.container),
-            prompt,
+            ConditionalContainer(Window(search, height=1), is_searching),
+            ConditionalContainer(prompt, ~is_searching),
             status,
             Window(FormattedTextControl(self._help), height=1, style="class:help"),
         ])  # fmt: skip

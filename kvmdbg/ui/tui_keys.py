@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvmdbg.ui.keys import COMMAND_KEYS as SHELL_KEYS
+from kvmdbg.ui.keys import bind_search
 
 if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -35,6 +36,7 @@ def bindings(tui: Tui, typing: GuestTyping) -> KeyBindings:
     from prompt_toolkit.key_binding import KeyBindings
 
     keys = KeyBindings()
+    bind_search(keys)
     typing.bind(keys)
     ours = Condition(lambda: not typing.to)
 

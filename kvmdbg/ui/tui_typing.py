@@ -40,14 +40,14 @@ class GuestTyping:
     def focus(self, prompt: Window, other: Window) -> Callable[[object], None]:
         """For before each drawing: what has prompt_toolkit's focus, ``other`` while keys go to the guest.
 
-        The editing keys are the prompt's own, and out of the way then.
+        The editing keys are the prompt's own, and out of the way then. A search of the history keeps the focus.
         """
 
         def choose(app: object) -> None:
             from prompt_toolkit.application import get_app
 
             layout, wanted = get_app().layout, other if self.to else prompt
-            if layout.current_window is not wanted:
+            if layout.current_window is not wanted and (self.to or not layout.is_searching):
                 layout.focus(wanted)
 
         return choose

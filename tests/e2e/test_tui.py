@@ -269,6 +269,22 @@ def test_an_empty_line_steps_again_and_a_long_one_leaves_the_prompt(shell: Shell
     screen.wait(lambda: screen.last == "(kvmdbg)")
 
 
+def test_the_history_is_searched_as_in_the_shell(shell: Shell) -> None:
+    screen = shell("--tui", *BOOT, columns=80, lines=24)
+    screen.wait("0x007c00  <start>")
+    screen.send("print 1200 + 34\rprint 2\r")
+    screen.wait("$2 = 2")
+    screen.send("\x12" + "1200")
+    screen.wait("(reverse-i-search)`1200': print 1200 + 34")
+    screen.send("\r")
+    screen.wait("$3 = 1234")
+    screen.wait(lambda: screen.last == "(kvmdbg)")
+    screen.send("\x12" + "1200" + "\x07")  # Ctrl-G gives up
+    screen.wait(lambda: screen.last == "(kvmdbg)")
+    screen.send("print 77\r")
+    screen.wait("$4 = 77")
+
+
 def test_a_click_sets_and_deletes_a_breakpoint(shell: Shell) -> None:
     screen = shell("--tui", *BOOT, columns=120, lines=40)
     screen.wait("0x007c00  <start>")

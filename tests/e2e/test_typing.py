@@ -255,3 +255,15 @@ def test_a_signal_while_the_screen_is_shown(shell: Shell, tmp_path: Path) -> Non
     terminal.wait_for_death()
     assert terminal.is_cooked and not terminal.shows_whole_screen
     assert terminal.child.exitstatus == 128 + signal.SIGTERM and "Traceback" not in terminal.whole_text
+
+
+def test_enter_runs_what_a_search_of_the_history_has_found(shell: Shell) -> None:
+    screen = shell("guests/boot16.bin", columns=80, lines=30)
+    screen.prompt()
+    screen.command("print 1200 + 34")
+    screen.command("print 2")
+    screen.send("\x12" + "1200")
+    screen.wait("(reverse-i-search)`1200': print 1200 + 34")
+    screen.send("\r")
+    screen.wait("$3 = 1234")
+    screen.prompt()
