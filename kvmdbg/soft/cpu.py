@@ -174,14 +174,11 @@ class SoftCpu(Running):
 
     def take_changes(self) -> None:
         self._points.take()
-        if self.vm.code_changed:
-            self.places.code_changed()
         self.vm.drop_translations()
         self.flush_regs()
         if self.context_changed or self.vm.registers_touched:
             self.state.load()
             self.context_changed = self.vm.registers_touched = False
-        self.places.before_run()
 
     def go(self, count: int) -> bool:
         vm, state = self.vm, self.state
@@ -204,9 +201,10 @@ class SoftCpu(Running):
                 self._flags_before |= EFLAGS_RF
             elif done > 1:
                 state.clear_resume_flag()
-            if not self.places.found:
+            if self.places.found:
+                self.places.hold()
+            elif self.why is not None or begun > count or not self.places.has_ended_before_one():
                 return begun > count
-            self.places.hold()
             count -= begun
             if count <= 0:
                 return True

@@ -1,12 +1,13 @@
 """Instructions that unicorn is to be ended before, as it would do them otherwise, or alone: it tells of none of them.
 
-Where it translates code it is looked through for their bytes, and a hook laid on each place that may be one.
+Where it translates code it is looked through for their bytes. What is translated as one (a block) ends before each
+place that may be one of them, and a hook for the block that begins there is laid.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Container
+from collections.abc import Set as AbstractSet
 from ctypes import c_uint16, c_uint64, c_void_p
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from kvmdbg.soft.alignment import AlignmentCheck
 from kvmdbg.soft.control_moves import FROM_CR, TO_CR, ControlMoves
 from kvmdbg.soft.corrections import CorrectedInstructions
 from kvmdbg.soft.debug_moves import DebugMoves
-from kvmdbg.soft.looked_for import END, IRET, LOCK
+from kvmdbg.soft.looked_for import ALONE, END, HLT, IRET, LOCK
 from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
 from kvmdbg.soft.nothing_done import bits_of, prefixes_of
 from kvmdbg.soft.refusals import lock_is_refused
@@ -60,51 +61,72 @@ class HeldPlaces:
         self._refused = RefusedInstructions(cpu)
         self._corrected = CorrectedInstructions(cpu, self._pass)
         self.found: set[int] = set()
-        """Places that have just been translated, before anything there has run: ``hold`` has hooks laid on them."""
+        """Places in what has just been translated, before anything there has run: ``hold`` has it end before them."""
         self._held: set[int] = set()
-        self._opcodes: dict[int, bytes] = {}
-        """What may be there, as it was last translated."""
+        self._block = 0
+        """Where what has just been translated begins."""
+        self._ends_early = False
+        self._first: tuple[bytes, int] | None = None
+        """What its first instruction may be, and how long it is."""
+        self._kinds: dict[tuple[int, int], tuple[bytes, int] | None] = {}
+        """The same of all that is translated, by address and size."""
         self._lets_pass = False
         self._length = 0
         self._code = ctypes.create_string_buffer(PAGE * 2)
         self._frame = ctypes.create_string_buffer(24)
-        self._on_code = library.FOR_CODE(self._reached)
+        self._on_block = library.FOR_CODE(self._reached)
         self._on_translated = FOR_TRANSLATED(self._translated)
         self._library.hook(self._uc, library.HOOK_TRANSLATED, self._on_translated)
-        self._is_told = False
-        self._looked_through = set[int]()
-        """Pages."""
 
     # --- where they are ----------------------------------------------------------------------------
 
     def _translated(self, uc: int, now: ctypes._Pointer[UcTb], before: ctypes._Pointer[UcTb], data: int) -> None:
-        self._is_told = True
         self._library.quick.uc_reg_read(self._uc, library.REG_RFLAGS, self._at_rflags)
         self._alignment.translated(self._rflags.value)
         block = now.contents
-        if self._library.quick.uc_vmem_read(self._uc, block.pc, library.EXECUTE, self._code, block.size):
+        if self._ends_early:
+            self._end_blocks_at(set())
+        elif self._library.quick.uc_vmem_read(self._uc, block.pc, library.EXECUTE, self._code, block.size):
             return
-        code = self._code.raw[: block.size]
-        self._look(block.pc, code, is_block=True)
-        if code.endswith(IRET):  # which ends what is translated as one
-            self._find(block.pc, code, len(code) - 1, IRET, range(len(code)))
+        else:
+            self._look(block.pc, self._code.raw[: block.size], block.icount)
+            self._block = block.pc
+        self._kinds[block.pc, block.size] = self._first
         if self.found:
             self._library.quick.uc_emu_stop(self._uc)
 
-    def _look(self, start: int, code: bytes, *, is_block: bool = False) -> None:
-        """``is_block``: it begins with an instruction. Hooks have their price, even where nothing comes to them."""
+    def _look(self, start: int, code: bytes, count: int) -> None:
+        """Through a piece of code of so many instructions that has just been translated as one."""
         state = self._cpu.state
         state.save()
-        ia32e = bool(state.u32[HFLAGS // 4] & LMA)
-        found = [*looked_for.found_in(code, bits_of(state), ia32e=ia32e)]
-        begins = looked_for.beginnings(code, bits_of(state)) if is_block and found else range(len(code))
-        for at, opcode in found:
-            self._find(start, code, at, opcode, begins)
-        left = self._left_at(start)
+        bits, left = bits_of(state), self._left_at(start)
+        self._first = None
+        found = [*looked_for.found_in(code, bits, ia32e=bool(state.u32[HFLAGS // 4] & LMA))]
+        if code.endswith(IRET):
+            found.append((len(code) - 1, IRET))
+        if not found and (left is None or left >= len(code)):
+            return
+        lengths = looked_for.lengths(code, bits)
+        begins = lengths if sum(lengths.values()) == len(code) else range(len(code))
+        places = dict[int, bytes]()
+        for at, opcode in found:  # with prefixes, as far as these bytes before it may be some
+            for place in range(looked_for.first_prefix(code, at), at + 1):
+                if place in begins and places.get(place) != LOCK:
+                    places[place] = opcode
         if left is not None and left < len(code):
-            for place in range(start + max(left - 14, 0), start + max(left, 0) + 1):
-                self._opcodes.setdefault(place, END)
-                self.found |= {place} - self._held
+            for place in range(max(left - 14, 0), max(left, 0) + 1):
+                if place in begins:
+                    places.setdefault(place, END)
+        for place in [*places]:
+            while place and code[place - 1] == HLT:  # else its end there would look like that of a HLT
+                known = [one for one in lengths if one < place]
+                places.pop(place)
+                place = known[-1]
+                places.setdefault(place, ALONE)
+        if 0 in places:
+            self._first = places[0], len(code) if count == 1 else lengths.get(0, min(len(code), 15))
+        if any(places) or start not in self._held:
+            self.found |= {start + place for place in places}
 
     def _left_at(self, address: int) -> int | None:
         """How many bytes of the code segment are left from a linear address on; None in 64-bit code, which has none."""
@@ -117,64 +139,56 @@ class HeldPlaces:
         left = self._left_at(address)
         return left is not None and left < size
 
-    def _find(self, start: int, code: bytes, at: int, opcode: bytes, begins: Container[int]) -> None:
-        """With prefixes, as far as these bytes before it may be some; where instructions begin."""
-        places = {start + one for one in range(looked_for.first_prefix(code, at), at + 1) if one in begins}
-        self._opcodes |= {place: opcode for place in places if self._opcodes.get(place) != LOCK}
-        self.found |= places - self._held
-
-    def before_run(self) -> None:
-        """Look through the page at hand where unicorn would not tell that it translates there: it does so when a run
-        has come to code beyond its first translated piece once, which steps may not do for long."""
-        state = self._cpu.state
-        page = state.pc & -PAGE
-        if self._is_told or page in self._looked_through:
-            return
-        self._looked_through.add(page)
-        code = self._vm.bytes_at(state, page, PAGE + 1)
-        self._look(page, code)
-        at = code.find(IRET)
-        while at >= 0:
-            self._find(page, code, at, IRET, range(len(code)))
-            at = code.find(IRET, at + 1)
-        self.hold()
-
-    def code_changed(self) -> None:
-        """What has been looked through may hold other instructions."""
-        self._looked_through.clear()
-
     def hold(self) -> None:
-        """Lay the hooks, between two runs."""
-        for address in self.found:
-            self._library.hook(self._uc, library.HOOK_CODE, self._on_code, address, address)
-        if self.found:
-            self._library.control(self._uc, library.CTL_TB_FLUSH)
+        """Between two runs: have what has just been translated end before the first of them, and hooks where each of
+        them begins, whatever it is translated with. A hook for instructions would make all code slower."""
+        for address in self.found - self._held:
+            self._library.hook(self._uc, library.HOOK_BLOCK, self._on_block, address, address)
         self._held |= self.found
+        self._end_blocks_at(self.found - {self._block})
+        self._library.forget_code(self._uc, self._block)
         self.found.clear()
+
+    def _end_blocks_at(self, places: AbstractSet[int]) -> None:
+        """What is translated next."""
+        self._ends_early = bool(places)
+        self._library.set_exits(self._uc, places)
+
+    def has_ended_before_one(self) -> bool:
+        """Whether unicorn's run, which nothing has ended, has done so before one of them, and not at a HLT."""
+        state = self._cpu.state
+        return state.pc in self._held and self._vm.bytes_at(state, state.pc - 1, 1) != bytes((HLT,))
 
     # --- what they do ------------------------------------------------------------------------------
 
-    def _reached(self, uc: int, address: int, size: int, data: int) -> None:
-        if self._lets_pass or self._cpu.execute_registers.ends_before(address):  # unicorn calls one hook that ends
+    def _reached(self, uc: int, address: int, block_size: int, data: int) -> None:
+        begun, first = self._vm.begun, self._kinds.get((address, block_size))
+        if self._lets_pass or first is None or begun.value >= self._vm.limit.value:
             return
-        opcode = self._opcodes[address]
-        size = min(size, 15)  # of an instruction that there is not unicorn tells another
-        if opcode in MSRS and self._msrs.is_unicorns(opcode == WRMSR):
+        begun.value += 1  # as where an instruction has been come to: of blocks unicorn tells before
+        opcode, size = first
+        if self._cpu.execute_registers.ends_before(address):
             return
-        if opcode in CONTROL_MOVES and self._control_moves.is_unicorns(opcode == TO_CR, self._code_at(address, size)):
-            return
-        if opcode in SYSTEM_CALLS and self._system_calls.is_unicorns(opcode, size):
-            return
-        if opcode == IRET and not self._cpu.nmi_masked and not self._is_looked_at(size):
-            return
-        if opcode == END:
-            self._cpu.state.save()
-            if not self._crosses_end(address, size):
-                return
-        if opcode in KINDS and self._refused.is_unicorns(opcode, self._code_at(address, size)):
+        if self._is_unicorns(address, opcode, size):
+            begun.value -= 1
             return
         self._length = size
         self._cpu.end_with("held")
+
+    def _is_unicorns(self, address: int, opcode: bytes, size: int) -> bool:
+        """Whether unicorn may do the one at hand, within a hook before it."""
+        if opcode in MSRS:
+            return self._msrs.is_unicorns(opcode == WRMSR)
+        if opcode in CONTROL_MOVES:
+            return self._control_moves.is_unicorns(opcode == TO_CR, self._code_at(address, size))
+        if opcode in SYSTEM_CALLS:
+            return self._system_calls.is_unicorns(opcode, size)
+        if opcode == IRET:
+            return not self._cpu.nmi_masked and not self._is_looked_at(size)
+        if opcode == END:
+            self._cpu.state.save()
+            return not self._crosses_end(address, size)
+        return opcode in KINDS and self._refused.is_unicorns(opcode, self._code_at(address, size))
 
     def _code_at(self, address: int, size: int) -> bytes:
         """Within a hook."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ctypes import CFUNCTYPE, c_bool, c_int, c_int64, c_size_t, c_uint, c_uint32, c_uint64, c_void_p
 from functools import lru_cache
 from pathlib import Path
@@ -20,11 +20,12 @@ FILES = {"darwin": "libunicorn.2.dylib", "win32": "unicorn.dll"}
 ARCH_X86, MODE_64 = 4, 8
 READ, WRITE, EXECUTE = 1, 2, 4
 ALL = READ | WRITE | EXECUTE
-HOOK_INTR, HOOK_INSN, HOOK_CODE, HOOK_MEMORY_INVALID, HOOK_INVALID, HOOK_TRANSLATED = 1, 2, 4, 0x3F0, 1 << 14, 1 << 15
+HOOK_INTR, HOOK_INSN, HOOK_CODE, HOOK_BLOCK = 1, 2, 4, 8
+HOOK_MEMORY_INVALID, HOOK_INVALID, HOOK_TRANSLATED = 0x3F0, 1 << 14, 1 << 15
 HOOK_MEMORY_VALID, HOOK_MEMORY_WRITTEN = 0xC00, 0x800
 """Reads and writes, and writes alone."""
 INSN_CPUID, INSN_IN, INSN_OUT, INSN_RDTSC, INSN_RDTSCP = 113, 218, 500, 608, 609
-CTL_USE_EXITS, CTL_TB_FLUSH, CTL_TLB_FLUSH = 4, 10, 11
+CTL_USE_EXITS, CTL_EXITS, CTL_TB_REMOVE_CACHE, CTL_TB_FLUSH, CTL_TLB_FLUSH = 4, 6, 9, 10, 11
 REG_RFLAGS, REG_FPCW, REG_MXCSR = 253, 246, 249
 REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_CR4, REG_MSR = 35, 37, 38, 40, 54, 248
 MEM_FETCH = frozenset((18, 21, 24))
@@ -95,8 +96,19 @@ class Library:
 
     def control(self, uc: c_void_p, which: int, *arguments: int) -> None:
         """uc_ctl, to write."""
-        code = which | len(arguments) << 26 | 1 << 30
-        check(self.quick.uc_ctl(uc, c_int(code), *(c_int(one) for one in arguments)), "uc_ctl")
+        self._control(uc, which, *(c_int(one) for one in arguments))
+
+    def set_exits(self, uc: c_void_p, addresses: Collection[int]) -> None:
+        """Where what is translated from here on ends, as if there were a HLT."""
+        array = (c_uint64 * max(len(addresses), 1))(*addresses)
+        self._control(uc, CTL_EXITS, array, c_size_t(len(addresses)))
+
+    def forget_code(self, uc: c_void_p, address: int) -> None:
+        """What has been translated of code at a linear address."""
+        self._control(uc, CTL_TB_REMOVE_CACHE, c_uint64(address), c_uint64(address + 1))
+
+    def _control(self, uc: c_void_p, which: int, *arguments: Any) -> None:
+        check(self.quick.uc_ctl(uc, c_int(which | len(arguments) << 26 | 1 << 30), *arguments), "uc_ctl")
 
     def hook(
         self, uc: c_void_p, kind: int, callback: Any, begin: int = 1, end: int = 0, instruction: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 
 from kvmdbg.soft.nothing_done import PREFIXES, REPEATS
 from kvmdbg.soft.refusals import LOCK as LOCK_PREFIX
@@ -11,10 +11,12 @@ from kvmdbg.soft.refusals import lock_is_refused
 from kvmdbg.x86.disasm import engine
 
 IRET = b"\xcf"
+HLT = 0xF4
 CHECKED, SS_LOAD, LOCK, PORTS, INTERRUPT, FAR = b"checked", b"ss", b"lock", b"ports", b"interrupt", b"far"
-CORRECTED, END = b"corrected", b"end"
+CORRECTED, END, ALONE = b"corrected", b"end", b"alone"
 """What goes by more than an opcode: see refusals.py and corrections.py; repeated INS and OUTS; INT, INT3 and INTO
-behind a prefix; far jumps, calls and returns but IRET; what lies across the end of the code segment, or behind it."""
+behind a prefix; far jumps, calls and returns but IRET; what lies across the end of the code segment, or behind it;
+what is to be run alone."""
 
 FIRST = re.compile(rb"[\x0f\x6c-\x6f\x8e\xc4\xcc-\xce\xf0]")
 FIRST_IN_IA32E = re.compile(rb"[\x0f\x6c-\x6f\x8e\x9a\xc4\xca-\xce\xea\xf0\xff]")
@@ -54,13 +56,13 @@ def found_in(code: bytes, bits: int, *, ia32e: bool) -> Iterator[tuple[int, byte
             yield at, FAR
 
 
-def beginnings(code: bytes, bits: int) -> Container[int]:
-    """Where the instructions begin of a piece of code that begins with one; anywhere, where they are not all known."""
-    found, at = set[int](), 0
+def lengths(code: bytes, bits: int) -> dict[int, int]:
+    """Of the instructions of a piece of code that begins with one, by where they begin, as far as they are known."""
+    found, at = dict[int, int](), 0
     for _, size, _, _ in engine(bits).disasm_lite(code, 0):
-        found.add(at)
+        found[at] = size
         at += size
-    return found if at == len(code) else range(len(code))
+    return found
 
 
 def _is_checked(code: bytes) -> bool:

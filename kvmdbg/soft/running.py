@@ -16,10 +16,13 @@ class Places(Protocol):
     """Instructions that unicorn is ended before (held_places.py)."""
 
     found: set[int]
-    """Those that have just been translated, and are not held yet."""
+    """Those in what has just been translated, which is not to run so."""
 
     def hold(self) -> None:
-        """From here on they are."""
+        """From here on it ends before them."""
+
+    def has_ended_before_one(self) -> bool:
+        """Whether a run, which nothing has ended, has done so for one of them."""
 
 
 class Alignment(Protocol):

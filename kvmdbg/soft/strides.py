@@ -63,7 +63,8 @@ class Strides:
                 run(uc, rip, 0, 0, 1)
             save()
             cpu.instructions += 1
-            if cpu.why is not None or begun.value < 2 or u64[at_rip] == rip:
+            ended = cpu.why is not None or (begun.value < 2 and not cpu.places.has_ended_before_one())
+            if ended or u64[at_rip] == rip:
                 cpu.end_step(rip, before, 0, begun.value > 1)
                 if cpu.u32[U32_EXIT_REASON] != exits.KVM_EXIT_DEBUG or u64[at_rip] == rip:
                     return done, None, before

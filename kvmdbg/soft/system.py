@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Callable, Collection, Iterable
 from ctypes import c_uint64, c_void_p
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from kvmdbg.x86.faults import State as CpuState
 
 PAGE = 4096
+TWO_BLOCKS = b"\xeb\x00\xeb\xfe"
+"""Two jumps."""
 EXTENSIONS = {
     abi.KVM_CAP_USER_MEMORY: 1,
     abi.KVM_CAP_NR_MEMSLOTS: 1 << 15,
@@ -136,6 +139,7 @@ class SoftVm:
         one, and a page fault of that is left in CR2."""
         self._exiting_msrs: Collection[int] | None = ()
         self._slots: dict[int, tuple[int, int, int, int]] = {}
+        self._run_something()
         self.begun = self._find_counter()
         """How many instructions the last run has begun; one more than its limit where it ended for that."""
         self.limit = c_uint64.from_address(ctypes.addressof(self.begun) + 8)
@@ -211,6 +215,15 @@ class SoftVm:
     def physical_at(self, state: State, linear: int) -> int | None:
         """None where nothing is mapped."""
         return paging.walk(self.memory.read, *state.paging, linear).physical
+
+    def _run_something(self) -> None:
+        """Unicorn tells of all that it translates but the first."""
+        page = mmap.mmap(-1, PAGE)
+        page[: len(TWO_BLOCKS)] = TWO_BLOCKS
+        at = ctypes.addressof(ctypes.c_char.from_buffer(page))
+        check(self.library.quick.uc_mem_map_ptr(self.uc, 0, PAGE, ALL, at), "uc_mem_map_ptr")
+        check(self.library.quick.uc_emu_start(self.uc, 0, 0, 0, 3), "uc_emu_start")
+        check(self.library.quick.uc_mem_unmap(self.uc, 0, PAGE), "uc_mem_unmap")
 
     # --- what unicorn counts -----------------------------------------------------------------------
 
