@@ -97,7 +97,8 @@ class Arrangement:
             lines = self._needs(pane) + 1
             return Share(weight, lines, lines)
         if not self.is_wide and (name == SIDE or pane == "registers"):
-            return Share(weight, 8, SIDE_LINES)
+            needed = self._needs(pane) + 1 if pane == "registers" else 0
+            return Share(weight, min(max(8, needed), 2 * self._size()[1] // 5), max(SIDE_LINES, needed))
         return Share(weight, 4 if name != SIDE else 3)
 
     def _spaces(self, text: str) -> dict[Path, tuple[int, int]]:

@@ -285,6 +285,13 @@ def test_the_history_is_searched_as_in_the_shell(shell: Shell) -> None:
     screen.wait("$4 = 77")
 
 
+def test_all_registers_are_seen_on_a_screen_of_24_lines(shell: Shell) -> None:
+    screen = shell("--tui", "guests/kernel-O0.elf", columns=80, lines=24)
+    screen.wait("rip 0000000000100000")
+    screen.wait("rflags 0000000000000002")
+    screen.wait(lambda: screen.last == "(kvmdbg)")
+
+
 def test_a_click_sets_and_deletes_a_breakpoint(shell: Shell) -> None:
     screen = shell("--tui", *BOOT, columns=120, lines=40)
     screen.wait("0x007c00  <start>")
