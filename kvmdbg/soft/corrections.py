@@ -1,5 +1,5 @@
 """Instructions of which unicorn makes another result or other flags than a CPU (SDM volume 2): BLSI, BEXTR, BZHI, PDEP
-and PEXT, CMPXCHG of a register of 32 bits in 64-bit code, POPCNT in 16-bit code."""
+and PEXT, CMPXCHG of a register of 32 bits in 64-bit code, POPCNT in 16-bit code, LAR and LSL in IA-32e mode."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from kvmdbg.errors import MemoryFault
 from kvmdbg.soft.nothing_done import bits_of
 from kvmdbg.soft.state import GENERAL
 from kvmdbg.x86 import disasm, operands
+from kvmdbg.x86.descriptors import Segment
 from kvmdbg.x86.faults import State as CpuState
+from kvmdbg.x86.faults import descriptor
 from kvmdbg.x86.registers import extract, insert, lookup
 
 if TYPE_CHECKING:
     from kvmdbg.soft.running import Running
 
 CF, PF, AF, ZF, SF, OF = 0x1, 0x4, 0x10, 0x40, 0x80, 0x800
+LEGACY_TYPES = frozenset((1, 3, 4, 5))
+"""TSSs and call gates of 16 bits, task gates: IA-32e mode has none (LAR's and LSL's tables)."""
 NUMBERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{number}" for number in range(8, 16)))
 
 
@@ -59,6 +63,8 @@ class CorrectedInstructions:
             return self._cmpxchg(NUMBERS.index(_register(insn, insn.operands[0]).parent))
         if name in ("blsi", "bextr", "bzhi", "pdep", "pext") or (name == "popcnt" and bits == 16):
             return self._compute(insn, name)
+        if name in ("lar", "lsl"):
+            return self._describe(insn)
         return None
 
     def _cmpxchg(self, number: int) -> bool:
@@ -86,6 +92,23 @@ class CorrectedInstructions:
             result, flags = corrected(name, size * 8, first, second, flags)
             self._write(number, result if size > 2 else insert(target, before, result))
             state.flags = state.flags & ~(CF | PF | AF | ZF | SF | OF) | flags & (CF | PF | AF | ZF | SF | OF)
+        return led_to_exit
+
+    def _describe(self, insn: Any) -> bool:
+        """Of a type that IA-32e mode has none of nothing is told but ZF."""
+        cpu, state = self._cpu, self._cpu.state
+        cpu.show()
+        now = CpuState(cpu.regs, cpu.get_sregs(), cpu.vm.memory.read)
+        number = NUMBERS.index(_register(insn, insn.operands[0]).parent)
+        before = state.u64[GENERAL // 8 + number]
+        try:
+            found = descriptor(now, _value(now, insn, insn.operands[1]) & 0xFFFF)
+        except MemoryFault:
+            return self._do()
+        led_to_exit = self._do()
+        if self._is_done() and isinstance(found, Segment) and not found.s and found.type in LEGACY_TYPES:
+            self._write(number, before)
+            state.flags &= ~ZF
         return led_to_exit
 
     def _is_done(self) -> bool:

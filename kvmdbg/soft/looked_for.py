@@ -33,7 +33,7 @@ def found_in(code: bytes, bits: int, *, ia32e: bool) -> Iterator[tuple[int, byte
                 yield at, code[at : at + 2]
             elif modrm == 0xB2:
                 yield at, SS_LOAD
-            elif (modrm == 0xB1 and bits == 64 and code[at + 2 : at + 3] >= b"\xc0") or (modrm == 0xB8 and bits == 16):
+            elif _is_corrected(modrm, code[at + 2 : at + 3], bits, ia32e=ia32e):
                 yield at, CORRECTED
             elif modrm < 2 and _is_checked(code[at + 1 : at + 3]):
                 yield at, CHECKED
@@ -63,6 +63,13 @@ def lengths(code: bytes, bits: int) -> dict[int, int]:
         found[at] = size
         at += size
     return found
+
+
+def _is_corrected(opcode: int, modrm: bytes, bits: int, *, ia32e: bool) -> bool:
+    """Behind 0f: CMPXCHG of registers in 64-bit code, POPCNT in 16-bit code, LAR and LSL in IA-32e mode."""
+    if opcode == 0xB1:
+        return bits == 64 and modrm >= b"\xc0"
+    return (opcode == 0xB8 and bits == 16) or (opcode in (2, 3) and ia32e)
 
 
 def _is_checked(code: bytes) -> bool:

@@ -10,7 +10,7 @@ import kvmdbg
 from kvmdbg.build import from_assembly
 from kvmdbg.engine import stops
 from kvmdbg.soft.corrections import CF, OF, SF, ZF, corrected
-from tests.soft.long_mode import run
+from tests.soft.long_mode import GDT, run
 
 MADE = CF | ZF | SF | OF
 """By all of these but PDEP and PEXT."""
@@ -84,3 +84,28 @@ def test_popcnt_in_16_bit_code(tmp_path: Path, code: str, eax: int) -> None:
     with kvmdbg.open(image, engine="soft", serial="none", irqchip="none", machine="bare") as dbg:
         assert isinstance(dbg.run(timeout=30), stops.HaltedStop)
         assert dbg.regs.eax == eax
+
+
+@pytest.mark.parametrize("step", [False, True])
+@pytest.mark.parametrize(("cpl", "bits"), [(0, 64), (3, 64), (3, 32)])
+@pytest.mark.parametrize(("name", "refused"), [("lar", {1, 3, 4, 5}), ("lsl", {1, 3, 4, 5, 12})])
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, 5, 9, 11, 12])
+def test_types_that_ia32e_mode_has_none_of(
+    tmp_path: Path, name: str, refused: set[int], kind: int, cpl: int, bits: int, step: bool
+) -> None:
+    """In the place of a descriptor of which nothing is loaded."""
+    selector = 0x1B if bits == 64 else 0x2B
+    described = 0x4567 | 0xE000 << 32 | kind << 40
+
+    def lay(dbg: kvmdbg.Session) -> None:
+        dbg.memory.write(GDT + (selector & ~7), described.to_bytes(8, "little"))
+
+    code = f"mov ebx, 7; mov eax, {selector}; {name} ebx, eax; setz cl; and ecx, 1; ud2"
+    ended = run(tmp_path, code, cpl=cpl, bits=bits, step=step, setup=lay)
+    value = 7 if kind in refused else 0x4567 if name == "lsl" else 0xE000 | kind << 8
+    assert (ended.vector, ended.registers["rcx"], ended.registers["rbx"]) == (6, kind not in refused, value)
+
+
+def test_lar_and_lsl_of_what_is_not_mapped_fault(tmp_path: Path) -> None:
+    ended = run(tmp_path, "mov eax, 0x40000000; mov ebx, 7; lar ebx, word ptr [rax]")
+    assert (ended.vector, ended.offset, ended.registers["rbx"]) == (14, 10, 7)
