@@ -32,7 +32,9 @@ while thread.is_alive():
 def test_it_stops_and_goes_on_whatever_is_being_closed(tmp_path: Path, time_scale: float) -> None:
     guest = tmp_path / "guest.bin"
     guest.write_bytes(b"\xf4")
-    child = subprocess.Popen([sys.executable, "-c", PROGRAM, str(guest)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", PROGRAM, str(guest)]
+    # a group of its own, whose parent is in another: Linux does not stop an orphaned one
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
     assert child.stdout
     try:
         assert child.stdout.readline() == "ready\n"
