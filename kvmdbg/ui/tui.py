@@ -22,6 +22,7 @@ from kvmdbg.ui.code_pane import CodePane, InstructionPane, SourcePane
 from kvmdbg.ui.dialogue import Dialogue
 from kvmdbg.ui.given_back import given_back
 from kvmdbg.ui.guest_screen import screen_lines
+from kvmdbg.ui.heard import Heard
 from kvmdbg.ui.memory_pane import memory_lines
 from kvmdbg.ui.offered import completer, editing_mode, suggestions
 from kvmdbg.ui.panes import Line, Pane, console_lines, lines_of, plain, wrapped
@@ -68,6 +69,7 @@ class Tui:
         self._log: list[Line] = []
         self._logged = 0  # how often something came to the log
         self._wrapped: tuple[tuple[int, int], list[Line]] = (-1, -1), []
+        self._heard = Heard(interpreter.session)
         self.commands = TypedCommands(
             interpreter, begun=self._begun, show=self.show, ended=self._ended, quit=self._quit
         )
@@ -228,7 +230,11 @@ class Tui:
         key = (self._logged, width)
         if self._wrapped[0] != key:
             self._wrapped = key, [part for line in list(self._log) for part in wrapped(line, width)]
-        return self._wrapped[1]
+        return self._wrapped[1] if self._has_console else self._wrapped[1] + self._heard.lines(width)
+
+    @property
+    def _has_console(self) -> bool:
+        return "console" in self.arrangement.seen
 
     def show(self, result: Result) -> None:
         """Add a result to the log."""
@@ -237,7 +243,8 @@ class Tui:
             self.app.invalidate()
 
     def _say(self, lines: list[Line]) -> None:
-        self._log += lines
+        heard = self._heard.take(self._log_width())
+        self._log += lines if self._has_console else heard + lines
         del self._log[:-KEPT]
         self._logged += 1
 

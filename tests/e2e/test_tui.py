@@ -19,6 +19,16 @@ pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
 BOOT = ["--symbols", "guests/boot16.elf", "guests/boot16.bin"]
 
+LINES = """
+    mov dx, 0x3f8
+    mov cx, 20
+next: mov al, 'a'; out dx, al; mov al, 'b'; out dx, al; mov al, 'c'; out dx, al
+    loop next
+    mov al, 10; out dx, al
+    jmp $
+"""
+"""Writes a line to the serial port, and goes on for ever."""
+
 
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (120, 40), (200, 60)])
 def test_a_session(shell: Shell, columns: int, lines: int) -> None:
@@ -290,6 +300,24 @@ def test_all_registers_are_seen_on_a_screen_of_24_lines(shell: Shell) -> None:
     screen.wait("rip 0000000000100000")
     screen.wait("rflags 0000000000000002")
     screen.wait(lambda: screen.last == "(kvmdbg)")
+
+
+def test_the_log_has_what_the_guest_writes(shell: Shell, tmp_path: Path) -> None:
+    flat, _ = build.from_assembly(LINES, tmp_path)
+    screen = shell("--tui", "--load", "0x1000", str(flat), columns=80, lines=30)
+    screen.wait("mov     dx, 0x3f8")
+    screen.send("continue\r")
+    screen.wait(lambda: any(row.startswith("abcabcabc") for row in screen.rows))  # while it runs
+    screen.send("\x03")
+    screen.wait("Interrupted at")
+    rows = screen.rows
+    asked, written, told = (
+        next(at for at, row in enumerate(rows) if row.startswith(text)) for text in ("(kvmdbg) c", "abc", "Interrupted")
+    )
+    assert asked < written < told
+    screen.send("focus console\rprint 1234 + 1\rstepi\r")
+    screen.wait("= 1235")
+    screen.wait(lambda: sum("abcabc" in row for row in screen.rows) >= 2)  # its own pane has it all
 
 
 def test_a_click_sets_and_deletes_a_breakpoint(shell: Shell) -> None:
