@@ -16,12 +16,13 @@ from kvmdbg.soft.alignment import AlignmentCheck
 from kvmdbg.soft.control_moves import FROM_CR, TO_CR, ControlMoves
 from kvmdbg.soft.corrections import CorrectedInstructions
 from kvmdbg.soft.debug_moves import DebugMoves
-from kvmdbg.soft.looked_for import ALONE, END, HLT, IRET, LOCK
+from kvmdbg.soft.looked_for import ALONE, END, HLT, IRET, LOCK, SEGMENT
 from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
 from kvmdbg.soft.nothing_done import bits_of, prefixes_of
 from kvmdbg.soft.refusals import lock_is_refused
 from kvmdbg.soft.refused_instructions import KINDS, RefusedInstructions
 from kvmdbg.soft.registers import PAGE
+from kvmdbg.soft.segment_rights import SegmentRights
 from kvmdbg.soft.state import DR6, EFLAGS, GENERAL, HFLAGS, LMA, SEGMENTS, SS32
 from kvmdbg.soft.system_calls import SYSCALL, SYSENTER, SYSEXIT, SYSRET, SystemCalls
 from kvmdbg.x86.delivery import Event
@@ -59,6 +60,7 @@ class HeldPlaces:
             SystemCalls(cpu, self._done),
         )
         self._refused = RefusedInstructions(cpu)
+        self._segment_rights = SegmentRights(cpu)
         self._corrected = CorrectedInstructions(cpu, self._pass)
         self.found: set[int] = set()
         """Places in what has just been translated, before anything there has run: ``hold`` has it end before them."""
@@ -71,7 +73,7 @@ class HeldPlaces:
         self._kinds: dict[tuple[int, int], tuple[bytes, int] | None] = {}
         """The same of all that is translated, by address and size."""
         self._lets_pass = False
-        self._length = 0
+        self._length, self._kind = 0, b""
         self._code = ctypes.create_string_buffer(PAGE * 2)
         self._frame = ctypes.create_string_buffer(24)
         self._on_block = library.FOR_CODE(self._reached)
@@ -104,7 +106,8 @@ class HeldPlaces:
         found = [*looked_for.found_in(code, bits, ia32e=bool(state.u32[HFLAGS // 4] & LMA))]
         if code.endswith(IRET):
             found.append((len(code) - 1, IRET))
-        if not found and (left is None or left >= len(code)):
+        refused = self._segment_rights.refused_in(code)
+        if not found and not refused and (left is None or left >= len(code)):
             return
         lengths = looked_for.lengths(code, bits)
         begins = lengths if sum(lengths.values()) == len(code) else range(len(code))
@@ -117,6 +120,8 @@ class HeldPlaces:
             for place in range(max(left - 14, 0), max(left, 0) + 1):
                 if place in begins:
                     places.setdefault(place, END)
+        for place in self._segment_rights.places(code, lengths, refused) if refused else ():
+            places.setdefault(place, SEGMENT)
         for place in [*places]:
             while place and code[place - 1] == HLT:  # else its end there would look like that of a HLT
                 known = [one for one in lengths if one < place]
@@ -172,7 +177,7 @@ class HeldPlaces:
         if self._is_unicorns(address, opcode, size):
             begun.value -= 1
             return
-        self._length = size
+        self._length, self._kind = size, opcode
         self._cpu.end_with("held")
 
     def _is_unicorns(self, address: int, opcode: bytes, size: int) -> bool:
@@ -225,6 +230,9 @@ class HeldPlaces:
             return cpu.deliver(Event.exception(GP))
         if lock_is_refused(code, bits_of(state)):
             return cpu.deliver(Event.exception(UD))
+        fault = self._segment_rights.fault() if self._kind == SEGMENT else None
+        if fault is not None:
+            return cpu.deliver(Event.of(fault))
         opcode = code[prefixes : prefixes + 2]
         if opcode in MSRS:
             return self._msrs.execute(opcode == WRMSR)
