@@ -147,7 +147,7 @@ class GdbTarget(
     def description(self, thread: int) -> Description:
         with translated():
             mode = self._runner(thread).mode
-        return descriptions.description(descriptions.architecture(mode), self.session.state_of.has_avx)
+            return descriptions.description(descriptions.architecture(mode), self.session.state_of.has_avx)
 
     def read_registers(self, thread: int, layout: Description) -> bytes:
         try:

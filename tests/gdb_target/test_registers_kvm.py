@@ -71,3 +71,16 @@ def test_a_register_that_cannot_be_written_says_so(kvm_guest: Guests, attach: At
     before = client.ask(b"g")
     assert write(client, name, value)[:1] == b"E"
     assert client.ask(b"g") == before
+
+
+def test_the_description_while_the_shell_lets_the_guest_run(kvm_guest: Guests, attach: Attach) -> None:
+    dbg = kvm_guest(asm="again: jmp again", mode="long")
+    client = attach(dbg)
+    client.ask(b"qSupported:error-message+")
+    dbg.step()
+    before = dbg.regs.cr0  # known of this stop
+    dbg.resume()
+    described = b"qXfer:features:read:target.xml:0,ff"
+    assert before and client.ask(described) == b"E.the guest is running: interrupt it first"
+    dbg.interrupt()
+    assert client.ask(described)[:2] == b"m<"
