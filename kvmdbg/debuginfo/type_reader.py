@@ -120,7 +120,7 @@ class TypeReader:
         made.signed = encoding in (5, 6)
         made.is_quad = made.kind in ("float", "complex") and "loat128" in made.given
         made.language = self.language(die)
-        if made.kind == "char" or made.given == "wchar_t":
+        if made.kind == "char" or made.given in ("wchar_t", "char8_t"):
             made.kind, made.prefix = "char", _WIDE.get(made.given, "")
         words = made.given.split()
         if made.kind == "complex":

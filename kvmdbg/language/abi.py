@@ -89,8 +89,11 @@ class Abi:
             return self.long_long if signed else self.unsigned_long_long
         return self.int128 if signed else self.unsigned128
 
-    def character(self, prefix: str) -> CType:
-        """The type of the elements of a text with a prefix: char, wchar_t ("L"), char16_t ("u"), char32_t ("U")."""
+    def character(self, prefix: str, is_cpp: bool) -> CType:
+        """The type of the elements of a text with a prefix: char, wchar_t ("L"), char16_t ("u"), char32_t ("U").
+
+        In C the three are names of integers, in C++ types of their own.
+        """
         if prefix in ("", "u8"):
             return self.char
         name, size, signed = {"L": ("wchar_t", 4, True), "u": ("char16_t", 2, False), "U": ("char32_t", 4, False)}[
@@ -98,8 +101,9 @@ class Abi:
         ]
         stands_for = integer("unsigned short", 2) if size == 2 else self.int if signed else self.unsigned
         made = CType("char", name, size)
-        made.qualify(stands_for, "")
-        made.kind, made.prefix = "char", prefix
+        if not is_cpp:
+            made.qualify(stands_for, "")
+        made.kind, made.prefix, made.signed = "char", prefix, signed
         return made
 
     def alignment(self, type: CType) -> int:

@@ -21,6 +21,15 @@ CASTS = frozenset(["static_cast", "reinterpret_cast", "const_cast"])
 _NESTED = re.compile(r"(?:::\w+)+")
 _TEMPLATE = re.compile(r"(<(?:[^<>()]|<(?:[^<>]|<[^<>]*>)*>)*>)(?:\([^()]*\))?")
 """The arguments of a template, and the types of a function's parameters."""
+_PARAMETERS = re.compile(r"\(([^()]*)\)(\s*const\b)?")
+
+
+def _parameters(function: CType) -> tuple[CType | None, list[CType]]:
+    """The class of the object that a function is called on, None for none, and the types of its parameters."""
+    takes = list(function.parameters or ())
+    if takes and takes[0].kind == "pointer" and takes[0].qualifiers == "const":
+        return takes[0].target, takes[1:]
+    return None, takes
 
 
 class Classes(Initialisers):
@@ -195,13 +204,39 @@ class Classes(Initialisers):
         return None
 
     def _overloaded(self, name: str, type: CType) -> tuple[str, CType]:
-        """The function of that name which takes the arguments that follow."""
-        functions = self._scope.overloads(name) if self._scope is not None and self._is("(") else []
+        """The function of that name which takes the arguments that follow, or has the types that do: ``f(int)``."""
+        functions = self._scope.overloads(name) if self._scope is not None else []
+        if not self._is("("):
+            if len(functions) < 2:
+                return name, type
+            owner = self._scope.type(name.rpartition("::")[0]) if self._scope is not None and "::" in name else None
+            if owner is not None and owner.is_structure:
+                this, takes = _parameters(functions[0][1])
+                one = f"{name}({', '.join(map(str, takes))})"
+                const = " const" if this is not None and "const" in this.qualifiers else ""
+                raise self.fail(f"there are several {name}: name one with its types, as in {one}{const}")
+            return name, type
+        if (typed := self._with_types(functions)) is not None:
+            return typed
         given = self._arguments_ahead() if len(functions) > 1 else None
         if given is None:
             return name, type
         chosen = best([Overload(*one) for one in functions], given)
         return (chosen.name, chosen.type) if chosen is not None else (name, type)
+
+    def _with_types(self, functions: list[tuple[str, CType]]) -> tuple[str, CType] | None:
+        """The one whose types of parameters are next, in parentheses; they have been taken then."""
+        match = _PARAMETERS.match(self.text, self._start)
+        if match is None or self._scope is None or self._scope.variable(match[1].strip()) is not None:
+            return None
+        wanted = [str(type(self)(one, scope=self._scope).type_alone()) for one in match[1].split(",") if one.strip()]
+        for name, made in functions:
+            this, takes = _parameters(made)
+            is_const = this is not None and "const" in this.qualifiers
+            if wanted == [str(one) for one in takes] and (wanted or match[2]) and bool(match[2]) == is_const:
+                self._skip_to(match.end())
+                return name, made
+        return None
 
     def _by_arguments(self, name: str, column: int) -> Node | None:
         """A function in the namespace of one of its arguments, whose name has been taken; None for none.

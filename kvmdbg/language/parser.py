@@ -166,7 +166,7 @@ class Parser(Classes):
             return found
         if self._kind == "string":
             data, prefix = self._text()
-            element = self.abi.character(prefix)
+            element = self.abi.character(prefix, self._is_cpp)
             data += bytes(element.size)
             return code.Constant(column=column, type=array_of(element, len(data) // element.size), value=data)
         if self._kind == "char":
@@ -176,7 +176,7 @@ class Parser(Classes):
                 return quoted
             value, prefix = self._character()
             if prefix:
-                return code.Number(column=column, type=self.abi.character(prefix), value=value)
+                return code.Number(column=column, type=self.abi.character(prefix, self._is_cpp), value=value)
             return code.Number(column=column, type=self.abi.char, value=value - 256 if value > 127 else value)
         if self._kind == "word":
             if self._token in CASTS and self.text.startswith("<", self.end_of_token()):

@@ -255,9 +255,13 @@ class Operators(Declarators):
         return _WORDS[self._token]
 
     @property
+    def _is_cpp(self) -> bool:
+        return self._scope is not None and self._scope.language == "c++"
+
+    @property
     def _truth(self) -> CType:
         """The type of a comparison: int in C, bool in C++."""
-        return BOOL if self._scope is not None and self._scope.language == "c++" else self.abi.int
+        return BOOL if self._is_cpp else self.abi.int
 
     def _by_operator(self, op: str, left: Node, right: Node | None, column: int) -> Node | None:
         raise NotImplementedError
