@@ -58,13 +58,16 @@ class Strides:
             if u64[at_flags] & EFLAGS_RF:
                 cpu.resumes = state.clear_resume_flag()
             run(uc, rip, 0, 0, 1)
+            is_done = False
             if found:
                 cpu.places.hold()
-                run(uc, rip, 0, 0, 1)
+                is_done = begun.value > 0  # they were found in what comes next
+                if not is_done:
+                    run(uc, rip, 0, 0, 1)
             save()
             cpu.instructions += 1
-            ended = cpu.why is not None or (begun.value < 2 and not cpu.places.has_ended_before_one())
-            if ended or u64[at_rip] == rip:
+            is_done = is_done or begun.value > 1 or cpu.places.has_ended_before_one()
+            if cpu.why is not None or not is_done or u64[at_rip] == rip:
                 cpu.end_step(rip, before, 0, begun.value > 1)
                 if cpu.u32[U32_EXIT_REASON] != exits.KVM_EXIT_DEBUG or u64[at_rip] == rip:
                     return done, None, before

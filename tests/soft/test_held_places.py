@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import time
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import kvmdbg
 from kvmdbg.build import from_assembly
 from kvmdbg.engine import stops
+from kvmdbg.soft import library
 
 HELD = "mov eax, cr0\n"
 LOOP = "again: inc ebx\nadd edx, ebx\nmov edi, edx\njmp again\n"
@@ -26,19 +28,32 @@ def opened(folder: Path, asm: str) -> kvmdbg.Session:
     return kvmdbg.open(folder / "guest.bin", engine="soft", serial="none", irqchip="none", machine="bare")
 
 
-def seconds(folder: Path, before: str) -> float:
-    """Of CPU that the loop takes behind this."""
-    with opened(folder, before + LOOP) as dbg:
-        dbg.run(instructions=100_000)
-        began = time.process_time()
-        dbg.run(instructions=3_000_000)
-        return time.process_time() - began
+def test_a_place_has_no_hook_for_instructions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of those makes all code slower."""
+    laid = []
+    hook = library.Library.hook
+
+    def noted(self: library.Library, uc: ctypes.c_void_p, kind: int, *others: Any) -> None:
+        laid.append(kind)
+        hook(self, uc, kind, *others)
+
+    many = "".join(f"{HELD}jmp at{number}\nat{number}:\n" for number in range(20))
+    with opened(tmp_path, many + LOOP) as dbg:
+        monkeypatch.setattr(library.Library, "hook", noted)
+        dbg.run(instructions=1000)
+    assert laid == [library.HOOK_BLOCK] * 20
 
 
-def test_a_place_makes_other_code_no_slower(tmp_path: Path) -> None:
-    many = "".join(f"{HELD}jmp at{number}\nat{number}:\n" for number in range(150))
-    best = min(seconds(tmp_path, "") for _ in range(3))
-    assert min(seconds(tmp_path, many) for _ in range(3)) < 3 * best
+@pytest.mark.parametrize("way", WAYS, ids=["steps", "stride", "run"])
+@pytest.mark.parametrize("behind", ["", "nop; nop; "])
+def test_what_comes_before_is_done_once(
+    tmp_path: Path, way: Callable[[kvmdbg.Session, int], object], behind: str
+) -> None:
+    with opened(tmp_path, f"mov cx, 3\nagain: nop; loop again; {behind}{HELD}inc bx; hlt") as dbg:
+        way(dbg, 7)
+        assert dbg.regs.cx == 0
+        way(dbg, 2 + behind.count(";"))
+        assert (dbg.regs.cx, dbg.regs.bx) == (0, 1)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=["steps", "stride", "run"])
