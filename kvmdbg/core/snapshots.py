@@ -60,6 +60,9 @@ class Snapshot:
     foreign: bool = False
     """It comes from a file, and KVM or a device may refuse what is in it."""
 
+    def __repr__(self) -> str:
+        return f"<Snapshot {self.name!r} at {self.pc:#x}, {self.size >> 10} KiB>"
+
     @property
     def size(self) -> int:
         """Bytes of memory that are not zero."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from pathlib import Path
 
@@ -230,6 +231,7 @@ def test_a_moment_that_was_taken_can_be_restored(kvm_guest: Guests, tmp_path: Pa
     there = dbg.snapshots.take("there")
     assert dbg.snapshots.restore(here) is here and dbg.memory[0x5000] == 0 and len(dbg.snapshots) == 0
     assert dbg.snapshots.restore(there) is there and dbg.memory[0x5000] == 2
+    assert re.fullmatch(r"<Snapshot 'there' at 0x[0-9a-f]+, \d+ KiB>", repr(there))
     saved = dbg.snapshots.save("saved")
     dbg.snapshots.write("saved", tmp_path / "saved.snap")
     dbg.step(2)
