@@ -11,12 +11,12 @@ from collections.abc import Set as AbstractSet
 from ctypes import c_uint16, c_uint64, c_void_p
 from typing import TYPE_CHECKING
 
-from kvmdbg.soft import library, looked_for
+from kvmdbg.soft import library, looked_for, sse_alignment
 from kvmdbg.soft.alignment import AlignmentCheck
 from kvmdbg.soft.control_moves import FROM_CR, TO_CR, ControlMoves
 from kvmdbg.soft.corrections import CorrectedInstructions
 from kvmdbg.soft.debug_moves import DebugMoves
-from kvmdbg.soft.looked_for import ALONE, END, HLT, IRET, LOCK, SEGMENT
+from kvmdbg.soft.looked_for import ALIGNED, ALONE, END, HLT, IRET, LOCK, SEGMENT
 from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
 from kvmdbg.soft.nothing_done import bits_of, prefixes_of
 from kvmdbg.soft.refusals import lock_is_refused
@@ -106,8 +106,8 @@ class HeldPlaces:
         found = [*looked_for.found_in(code, bits, ia32e=bool(state.u32[HFLAGS // 4] & LMA))]
         if code.endswith(IRET):
             found.append((len(code) - 1, IRET))
-        refused = self._segment_rights.refused_in(code)
-        if not found and not refused and (left is None or left >= len(code)):
+        refused, fixed = self._segment_rights.refused_in(code), sse_alignment.FIXED.search(code)
+        if not found and not refused and not fixed and (left is None or left >= len(code)):
             return
         lengths = looked_for.lengths(code, bits)
         begins = lengths if sum(lengths.values()) == len(code) else range(len(code))
@@ -122,6 +122,8 @@ class HeldPlaces:
                     places.setdefault(place, END)
         for place in self._segment_rights.places(code, lengths, refused) if refused else ():
             places.setdefault(place, SEGMENT)
+        for place in sse_alignment.places(code, start, lengths, bits) if fixed else ():
+            places.setdefault(place, ALIGNED)
         for place in [*places]:
             while place and code[place - 1] == HLT:  # else its end there would look like that of a HLT
                 known = [one for one in lengths if one < place]
@@ -231,6 +233,8 @@ class HeldPlaces:
         if lock_is_refused(code, bits_of(state)):
             return cpu.deliver(Event.exception(UD))
         fault = self._segment_rights.fault() if self._kind == SEGMENT else None
+        if self._kind == ALIGNED:
+            fault = sse_alignment.fault(cpu)
         if fault is not None:
             return cpu.deliver(Event.of(fault))
         opcode = code[prefixes : prefixes + 2]
