@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated
 
 from kvmdbg.commands.examine import examined
@@ -65,6 +66,8 @@ def list_(dbg: Interpreter, what: ListArg = "") -> Result:
     if what == "." and (line := dbg.session.source.at(dbg.session.frame.place)) is not None:
         what = f"{line.file}:{line.line}"
     parts = split_arguments(what) if what not in ("", "+", "-") else []
+    if "<" in what:
+        parts = re.split(r"\s*,(?![^<>]*>)\s*", what)  # none of those in Arr<short,4>::get
     if len(parts) > 2:
         raise UsageError("list takes FIRST,LAST")
     if len(parts) == 2:

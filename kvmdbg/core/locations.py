@@ -323,6 +323,8 @@ class Locations:
 
     def _named(self, text: str, name: str, file: str = "") -> Found | None:
         """A function, else a symbol of a function; None where there is neither."""
+        if "<" in name:
+            name = re.sub(r",(?! )", ", ", name)  # Arr<short,4>::get
         if not looks_like_name(name):
             return None
         found = self._code(name, file)

@@ -13,6 +13,7 @@ from kvmdbg.debuginfo.dwarf import Dwarf, Unit, damage, text
 from kvmdbg.debuginfo.files import DebugFiles
 from kvmdbg.debuginfo.functions import Functions
 from kvmdbg.debuginfo.lines import unit_file
+from kvmdbg.debuginfo.template_names import as_gdb_writes
 from kvmdbg.errors import LoadError
 from kvmdbg.record import record
 
@@ -78,7 +79,7 @@ def _functions(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:
         if origin is None or not origin.name:
             continue
         type = info.function_type(block.entry)
-        name = known.shown(origin)
+        name = as_gdb_writes(known.shown(origin)) if "<" in origin.name else known.shown(origin)
         declared = type.declaring(origin.name) if type is not None and name == origin.name else name
         if name != origin.name and type is not None and type.target is not None and not _is_untyped(origin.name):
             declared = type.target.declaring(name)
@@ -124,8 +125,9 @@ def _types(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:
             yield Definition(shown, shown, unit.path, 0)
         else:
             plain = re.sub("^(struct|class|union|enum) ", "", name)
-            shown = plain if info.reader.language(die) == "c++" else name
-            yield Definition(plain, f"{shown};", file, line)
+            if info.reader.language(die) == "c++":
+                plain = name = as_gdb_writes(plain)
+            yield Definition(plain, f"{name};", file, line)
 
 
 def _is_untyped(name: str) -> bool:

@@ -12,6 +12,7 @@ from kvmdbg.debuginfo.attribute_values import LANGUAGES, SCOPED, constant_bytes,
 from kvmdbg.debuginfo.classes import access_of, ending_of, slot_of, virtual_base
 from kvmdbg.debuginfo.demangled import demangled
 from kvmdbg.debuginfo.dwarf import Dwarf, place_of, text
+from kvmdbg.debuginfo.template_names import as_gdb_writes
 from kvmdbg.language.ctype import VOID, CType, Member, Method, Static, Typedef, Variants, array_of
 from kvmdbg.record import record
 
@@ -73,6 +74,8 @@ class TypeReader:
             made.given = f"{keyword} {made.given}"
         elif "::" not in made.given.partition("<")[0] and made.given[:1] not in "(&*[":
             made.given = scope_of(die) + made.given
+        if made.language == "c++":
+            made.given = as_gdb_writes(made.given)
 
     def type_of(self, die: Any) -> CType:
         if "DW_AT_signature" in die.attributes:  # it is in a type unit

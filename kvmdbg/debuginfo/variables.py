@@ -19,6 +19,7 @@ from kvmdbg.debuginfo.locations import NotThere, Place, evaluate
 from kvmdbg.debuginfo.meanings import meanings
 from kvmdbg.debuginfo.same_names import symbol_named
 from kvmdbg.debuginfo.surroundings import Surroundings, function_at
+from kvmdbg.debuginfo.template_names import as_gcc_writes
 from kvmdbg.debuginfo.type_reader import Counted
 from kvmdbg.errors import LoadError, MemoryFault, SessionStateError, UsageError
 from kvmdbg.language.ctype import CType
@@ -303,7 +304,8 @@ class Variables:
 
     def _type(self, name: str, *, whole: bool = False) -> CType | None:
         """The same from wherever one looks; ``whole``: it is called all of that."""
-        for wanted in (name, *(f"{one} {name}" for one in KEYWORDS)):
+        names = (name,) if "<" not in name else (name, as_gcc_writes(name))
+        for wanted in (f"{keyword}{one}" for one in names for keyword in ("", *(f"{word} " for word in KEYWORDS))):
             for info, base in self._information():
                 with suppress(LoadError):
                     if (found := info.type(wanted, self._near(base), whole=whole)) is not None:
