@@ -16,7 +16,8 @@ from kvmdbg.soft.alignment import AlignmentCheck
 from kvmdbg.soft.control_moves import FROM_CR, TO_CR, ControlMoves
 from kvmdbg.soft.corrections import CorrectedInstructions
 from kvmdbg.soft.debug_moves import DebugMoves
-from kvmdbg.soft.looked_for import ALIGNED, ALONE, END, HLT, IRET, LOCK, SEGMENT
+from kvmdbg.soft.end_of_code import EndOfCode
+from kvmdbg.soft.looked_for import ALIGNED, ALONE, END, HLT, IRET, JUMP, LOCK, SEGMENT
 from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
 from kvmdbg.soft.nothing_done import bits_of, prefixes_of
 from kvmdbg.soft.refusals import lock_is_refused
@@ -60,6 +61,7 @@ class HeldPlaces:
             SystemCalls(cpu, self._done),
         )
         self._refused = RefusedInstructions(cpu)
+        self._end_of_code = EndOfCode(cpu)
         self._segment_rights = SegmentRights(cpu)
         self._corrected = CorrectedInstructions(cpu, self._pass)
         self.found: set[int] = set()
@@ -101,13 +103,14 @@ class HeldPlaces:
         """Through a piece of code of so many instructions that has just been translated as one."""
         state = self._cpu.state
         state.save()
-        bits, left = bits_of(state), self._left_at(start)
+        bits, left = bits_of(state), self._end_of_code.left_at(start)
         self._first = None
         found = [*looked_for.found_in(code, bits, ia32e=bool(state.u32[HFLAGS // 4] & LMA))]
         if code.endswith(IRET):
             found.append((len(code) - 1, IRET))
         refused, fixed = self._segment_rights.refused_in(code), sse_alignment.FIXED.search(code)
-        if not found and not refused and not fixed and (left is None or left >= len(code)):
+        jumps, ends = self._end_of_code.may_be_jumped_over(code), left is not None and left < len(code)
+        if not found and not refused and not fixed and not jumps and not ends:
             return
         lengths = looked_for.lengths(code, bits)
         begins = lengths if sum(lengths.values()) == len(code) else range(len(code))
@@ -116,10 +119,13 @@ class HeldPlaces:
             for place in range(looked_for.first_prefix(code, at), at + 1):
                 if place in begins and places.get(place) != LOCK:
                     places[place] = opcode
-        if left is not None and left < len(code):
+        if left is not None and ends:
             for place in range(max(left - 14, 0), max(left, 0) + 1):
                 if place in begins:
                     places.setdefault(place, END)
+        last = max(lengths, default=0)
+        if jumps and self._end_of_code.is_jumped_over(start + last, code[last:]):
+            places.setdefault(last, JUMP)
         for place in self._segment_rights.places(code, lengths, refused) if refused else ():
             places.setdefault(place, SEGMENT)
         for place in sse_alignment.places(code, start, lengths, bits) if fixed else ():
@@ -134,17 +140,6 @@ class HeldPlaces:
             self._first = places[0], len(code) if count == 1 else lengths.get(0, min(len(code), 15))
         if any(places) or start not in self._held:
             self.found |= {start + place for place in places}
-
-    def _left_at(self, address: int) -> int | None:
-        """How many bytes of the code segment are left from a linear address on; None in 64-bit code, which has none."""
-        state, at = self._cpu.state, SEGMENTS["cs"]
-        if bits_of(state) == 64:
-            return None
-        return state.u32[at // 4 + 4] + 1 - (address - state.u64[at // 8 + 1] & 0xFFFFFFFF)
-
-    def _crosses_end(self, address: int, size: int) -> bool:
-        left = self._left_at(address)
-        return left is not None and left < size
 
     def hold(self) -> None:
         """Between two runs: have what has just been translated end before the first of them, and hooks where each of
@@ -194,7 +189,7 @@ class HeldPlaces:
             return not self._cpu.nmi_masked and not self._is_looked_at(size)
         if opcode == END:
             self._cpu.state.save()
-            return not self._crosses_end(address, size)
+            return not self._end_of_code.is_crossed(address, size)
         return opcode in KINDS and self._refused.is_unicorns(opcode, self._code_at(address, size))
 
     def _code_at(self, address: int, size: int) -> bytes:
@@ -228,7 +223,8 @@ class HeldPlaces:
         cpu.instructions -= 1
         code = self._vm.bytes_at(state, state.pc, self._length)
         prefixes = prefixes_of(code, bits_of(state))
-        if self._crosses_end(state.pc, self._length):
+        end = self._end_of_code
+        if end.is_crossed(state.pc, self._length) or (self._kind == JUMP and end.refuses_jump(state.pc, code)):
             return cpu.deliver(Event.exception(GP))
         if lock_is_refused(code, bits_of(state)):
             return cpu.deliver(Event.exception(UD))
