@@ -64,7 +64,7 @@ def shown(dbg: Interpreter, one: Display) -> Result:
             memory = examine(dbg, one.format, dbg.place(one.text))
             return Group((Message(f"{one.number}: x{one.format_text} {one.text}"), memory))
         found = print_value(dbg, one.text, one.format)
-        return replace(found, name=one.text, number=one.number)
+        return replace(found, name=one.text, number=one.number, format=one.format_text)
     except KvmdbgError as error:
         return Value(one.text, f"<{str(error).splitlines()[0]}>", "", one.number)
 

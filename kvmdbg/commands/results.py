@@ -236,6 +236,8 @@ class Value(Shown):
     text: str
     value: int | str | float | tuple[int, ...]
     number: int = 0
+    format: str = ""
+    """Of a display: "/x"."""
 
     def to_json(self) -> Json:
         value = list(self.value) if isinstance(self.value, tuple) else self.value
@@ -243,6 +245,7 @@ class Value(Shown):
 
     def pieces(self, width: int) -> Iterator[Piece]:
         yield "note", f"{self.number}: " if self.number else ""
+        yield "note", f"{self.format} " if self.format else ""
         yield "name", self.name
         yield "", " = "
         yield "value", self.text

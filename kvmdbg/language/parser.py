@@ -65,7 +65,7 @@ class Parser(Classes):
             elif self._kind in ("word", "number") and self._token.startswith(".") and self._start == self.end:
                 self._take(1)
                 node = self._member(node, column)
-            elif self._is("++", "--") and isinstance(node, Target):
+            elif self._is("++", "--") and isinstance(node, Target | code.Symbol):
                 op = self._take()
                 behind = code.Number(column=column, type=self.abi.int, value=0)  # which one it is: ISO C++, 12.4.7
                 if node.type.is_structure and (called := self._by_operator(op, node, behind, column)) is not None:

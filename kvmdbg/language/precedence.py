@@ -134,6 +134,9 @@ class Operators(Declarators):
             return node
         bits = isinstance(node, code.BitField) and isinstance(node.unit, code.Memory)
         if not isinstance(node, code.Name | code.Memory) and not bits:
+            if isinstance(node, code.Symbol) and node.type is ADDRESS:
+                memory = f"of a symbol that has no type its memory is *(u32*){node.name}"
+                raise self.fail(f"the source knows no variable '{node.name}' here; {memory}", node.column)
             hint = f"; its memory is *(u32*){node.name}" if isinstance(node, code.Symbol) else ""
             raise self.fail(f"'{op}' needs a register, a variable or memory to change{hint}", column)
         assert isinstance(node, code.Name | code.Memory | code.BitField)

@@ -118,6 +118,17 @@ def test_a_loop_of_one_line_is_one_step(tmp_path: Path, how: str, optimize: str)
     assert differences(theirs, ours) == []
 
 
+def test_a_display_says_its_format_as_gdb_does(program: Path) -> None:
+    with kvmdbg.open(program, memory="16M") as session:
+        interpreter = Interpreter(session)
+        interpreter.settings["context"] = ()
+        for line in ("break fact", "run"):
+            list(interpreter.execute(line))
+        said = [one.plain(200) for line in ("display/x n", "display n") for one in interpreter.execute(line)]
+        number = session.evaluate("n").value
+        assert said == [f"1: /x n = {number:#x}", f"2: n = {number}"]
+
+
 def test_displays_of_locals_are_shown_in_their_function_alone(program: Path) -> None:
     """As in gdb: what another function calls the same is not meant."""
     with kvmdbg.open(program, memory="16M") as session:
