@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from kvmdbg.errors import UsageError
+from kvmdbg.regex import Regex
 
 _SIZE = r"(0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|[0-9][0-9_]*)(?:([kKmMgGtT])(?:i?[bB])?)?$"
 _SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
@@ -36,10 +38,11 @@ def counted(text: str) -> int:
     return int(text)
 
 
-def compiled(pattern: str) -> re.Pattern[str]:
+@lru_cache(maxsize=32)
+def compiled(pattern: str, flags: int = 0) -> Regex[str]:
     """The regular expression that was typed, as gdb and grep read it. UsageError."""
     try:
-        return re.compile(_from_basic(pattern))
+        return Regex(_from_basic(pattern), flags)
     except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"'{pattern}' is no regular expression: {error}") from None
 

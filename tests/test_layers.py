@@ -24,7 +24,8 @@ MAY_IMPORT = {
         "kvmdbg.record": "",
         "kvmdbg.faces": "",
         "kvmdbg.html": "printable pygments",
-        "kvmdbg.numbers": "errors",
+        "kvmdbg.numbers": "errors regex",
+        "kvmdbg.regex": "errors",
         "kvmdbg.printable": "",
         "kvmdbg.standard_files": "printable",
         "kvmdbg.error_log": "platformdirs",
@@ -42,7 +43,7 @@ MAY_IMPORT = {
         "kvmdbg.soft": "machine kvm x86 errors",
         "kvmdbg.devices": "machine x86 errors faces numbers plugins record",
         "kvmdbg.firmware": "devices machine x86 kvm errors record",
-        "kvmdbg.language": "x86 errors plugins record",
+        "kvmdbg.language": "x86 errors plugins record regex",
         "kvmdbg.loaders": "machine x86 errors plugins printable record elftools lz4 zstandard",
         "kvmdbg.debuginfo": "language loaders machine x86 errors faces printable record elftools platformdirs",
         "kvmdbg.observe": "debuginfo kvm machine x86 errors record",
@@ -52,7 +53,7 @@ MAY_IMPORT = {
         "kvmdbg.core": "engine observe timeline debuginfo language devices loaders machine kvm x86 errors faces "
         "numbers printable record png drgn",
         "kvmdbg.commands": "core engine firmware observe debuginfo language devices loaders machine kvm x86 errors "
-        "html numbers plugins printable record version pygal",
+        "html numbers plugins printable record regex version pygal",
         "kvmdbg.ui": "serving commands core engine devices machine kvm x86 errors error_log printable standard_files "
         "suspending record version prompt_toolkit pygments",
         "gdbstub": "",

@@ -288,6 +288,13 @@ def test_a_monitor_command_that_reads_much_memory_can_be_interrupted(serve: Serv
     assert client.monitor("print 1") == "$1 = 1\n"
 
 
+@pytest.mark.timeout(60)
+def test_a_regular_expression_without_end(serve: Serve) -> None:
+    """It let no other thread run, and not even SIGTERM ended the process."""
+    text = "a" * 60 + "!"
+    assert serve().monitor(f'print $_regex("{text}", "^(a+)+$")') == "$1 = 0\n"
+
+
 @pytest.mark.parametrize("line", ["x/99999999xb 0", "x/99999999i 0", "hexdump 0 99999999"])
 def test_a_monitor_command_that_would_show_much(line: str, serve: Serve) -> None:
     assert "0x100000" in serve(kvmdbg.open(GUEST, load=0x1000, memory="1G")).monitor(line)

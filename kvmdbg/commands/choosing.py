@@ -7,6 +7,7 @@ import re
 from kvmdbg.errors import UsageError
 from kvmdbg.numbers import compiled
 from kvmdbg.record import record
+from kvmdbg.regex import Regex
 
 
 @record
@@ -14,8 +15,8 @@ class Chosen:
     """``name`` and ``type`` are regular expressions, typed as ``text`` and ``type_text``; ``quiet``: nothing is said
     where none match; ``debug_only``: no symbols that debug information does not know."""
 
-    name: re.Pattern[str]
-    type: re.Pattern[str] | None
+    name: Regex[str]
+    type: Regex[str] | None
     quiet: bool
     debug_only: bool
     text: str

@@ -18,6 +18,7 @@ from kvmdbg.debuginfo.names import Defined, Definition
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.machine.image import Symbol
 from kvmdbg.numbers import compiled
+from kvmdbg.regex import Regex
 
 RegexArg = Annotated[str, RestType("[-q] [-n] [-t TYPE] [REGEX]", words=("-q", "-n", "-t"))]
 
@@ -66,7 +67,7 @@ def _told(defined: Defined) -> list[Message]:
     return [Message(f"{one}.", "warning") for one in defined.damaged]
 
 
-def _without_debug_information(dbg: Interpreter, pattern: re.Pattern[str], kinds: tuple[str, ...]) -> list[Symbol]:
+def _without_debug_information(dbg: Interpreter, pattern: Regex[str], kinds: tuple[str, ...]) -> list[Symbol]:
     def is_told_of(address: int) -> bool:
         for dwarf, base in dbg.session.files.dwarf():
             try:
@@ -212,7 +213,7 @@ def info_source(dbg: Interpreter) -> Result:
     return Group((shown, *missing)) if missing else shown
 
 
-def _part_and_pattern(text: str) -> tuple[Callable[[str], str], re.Pattern[str]]:
+def _part_and_pattern(text: str) -> tuple[Callable[[str], str], Regex[str]]:
     """What of a file's name a regular expression is for, and that."""
     parts = {"-dirname": os.path.dirname, "-basename": os.path.basename}
     chosen: set[str] = set()

@@ -131,7 +131,7 @@ def apropos(dbg: Interpreter, regex: Annotated[str, RestType("REGEX", words=("-v
     text = re.sub(r"^(-v(?!\S))?\s*(--(?!\S))?\s*", "", regex)
     if not text:
         raise UsageError("apropos needs a REGEX, as in apropos coverage")
-    pattern = re.compile(compiled(text).pattern, re.IGNORECASE)
+    pattern = compiled(text, re.IGNORECASE)
     found = [one for one in dbg.registry if any(map(pattern.search, (one.name, one.text, *one.examples)))]
     if found and re.match(r"-v(?!\S)", regex):
         return Group(tuple(page(dbg, one) for one in found), between="\n\n")

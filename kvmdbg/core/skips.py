@@ -5,10 +5,11 @@ Source: gdb manual, "Skipping Over Functions and Files".
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
+
+from kvmdbg.numbers import compiled
 
 if TYPE_CHECKING:
     from kvmdbg.debuginfo.source import Source
@@ -47,7 +48,7 @@ class Skip:
         if not self.function:
             return True
         if self.regex:
-            return re.search(self.function, name) is not None
+            return compiled(self.function).search(name)
         plain = name.partition("(")[0]
         return self.function in (name, plain) or plain.endswith(f"::{self.function}")
 

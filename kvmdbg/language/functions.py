@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from kvmdbg import plugins
 from kvmdbg.errors import UsageError
 from kvmdbg.language.context import Context
+from kvmdbg.regex import made
 
 F = TypeVar("F", bound=Callable[..., int])
 _known: dict[str, Callable[..., int]] = {}
@@ -124,8 +125,8 @@ def regex(ctx: Context, text: int | bytes, pattern: int | bytes) -> int:
     import re
 
     try:
-        return int(re.match(_text(ctx, pattern), _text(ctx, text)) is not None)
-    except (re.error, OverflowError) as error:
+        return int(made(_text(ctx, pattern)).match(_text(ctx, text)))
+    except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"$_regex: this is no regular expression: {error}") from None
 
 
