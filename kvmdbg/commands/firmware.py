@@ -22,7 +22,7 @@ FunctionArg = Annotated[int | None, NumberType("FUNCTION")]
     "info bios",
     group="info",
     example=("run", "info bios"),
-    guest="guests/bios_disk.bin",
+    guest="--irqchip none guests/bios_disk.bin",
     py="dbg.machine.bios.counts",
 )
 def info_bios(dbg: Interpreter) -> Result:
