@@ -1,19 +1,16 @@
-"""Debug registers that end a run at an instruction, the debugger's and the guest's own: a hook of unicorn's is laid at
-each.
-"""
+"""Debug registers that end a run at an instruction, the debugger's and the guest's own: each is a place that is held
+(held_places.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from kvmdbg.kvm import abi
-from kvmdbg.soft import library
 
 if TYPE_CHECKING:
     from kvmdbg.soft.running import Running
 
-MOST_HOOKS = 64
+MOST_KNOWN = 64
 
 
 class ExecuteRegisters:
@@ -25,12 +22,8 @@ class ExecuteRegisters:
         """The debugger's: their bits in DR6, by address."""
         self.guests: dict[int, int] = {}
         """The same of the guest's own."""
-        self._hooks: dict[int, int] = {}
-        """Where a register is or was."""
-        self._callback = library.FOR_CODE(self._reached)
-
-    def _reached(self, uc: int, address: int, size: int, data: int) -> None:
-        self.ends_before(address)
+        self.known = set[int]()
+        """Where one is or was: what is translated ends there."""
 
     def ends_before(self, address: int) -> bool:
         """End the run there, from within a hook, where a register is."""
@@ -57,16 +50,8 @@ class ExecuteRegisters:
         self._lay()
 
     def _lay(self) -> None:
-        vm = self._cpu.vm
         wanted = self.armed.keys() | self.guests.keys()
-        for address in wanted - self._hooks.keys():
-            if len(self._hooks) >= MOST_HOOKS:
-                self._forget(wanted)
-            self._hooks[address] = vm.library.hook(vm.uc, library.HOOK_CODE, self._callback, address, address)
-            vm.code_changed = True
-
-    def _forget(self, wanted: AbstractSet[int]) -> None:
-        """Hooks cost time where they are, though nothing is armed there."""
-        for address in self._hooks.keys() - wanted:
-            self._cpu.vm.library.quick.uc_hook_del(self._cpu.vm.uc, self._hooks.pop(address))
-            self._cpu.vm.registers_touched = True
+        if wanted <= self.known:
+            return
+        self.known = wanted | (self.known if len(self.known) < MOST_KNOWN else set())
+        self._cpu.vm.code_changed = True

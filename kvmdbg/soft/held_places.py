@@ -17,7 +17,7 @@ from kvmdbg.soft.control_moves import FROM_CR, TO_CR, ControlMoves
 from kvmdbg.soft.corrections import CorrectedInstructions
 from kvmdbg.soft.debug_moves import DebugMoves
 from kvmdbg.soft.end_of_code import EndOfCode
-from kvmdbg.soft.looked_for import ALIGNED, ALONE, END, HLT, IRET, JUMP, LOCK, SEGMENT
+from kvmdbg.soft.looked_for import ALIGNED, ALONE, END, HLT, IRET, JUMP, LOCK, POINT, SEGMENT
 from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
 from kvmdbg.soft.nothing_done import bits_of, prefixes_of
 from kvmdbg.soft.refusals import lock_is_refused
@@ -110,7 +110,8 @@ class HeldPlaces:
             found.append((len(code) - 1, IRET))
         refused, fixed = self._segment_rights.refused_in(code), sse_alignment.FIXED.search(code)
         jumps, ends = self._end_of_code.may_be_jumped_over(code), left is not None and left < len(code)
-        if not found and not refused and not fixed and not jumps and not ends:
+        points = [at - start for at in self._cpu.execute_registers.known if start <= at < start + len(code)]
+        if not (found or refused or fixed or jumps or ends or points):
             return
         lengths = looked_for.lengths(code, bits)
         begins = lengths if sum(lengths.values()) == len(code) else range(len(code))
@@ -130,6 +131,9 @@ class HeldPlaces:
             places.setdefault(place, SEGMENT)
         for place in sse_alignment.places(code, start, lengths, bits) if fixed else ():
             places.setdefault(place, ALIGNED)
+        for place in points:
+            if place in begins:
+                places.setdefault(place, POINT)
         for place in [*places]:
             while place and code[place - 1] == HLT:  # else its end there would look like that of a HLT
                 known = [one for one in lengths if one < place]
@@ -179,6 +183,8 @@ class HeldPlaces:
 
     def _is_unicorns(self, address: int, opcode: bytes, size: int) -> bool:
         """Whether unicorn may do the one at hand, within a hook before it."""
+        if opcode == POINT:
+            return True
         if opcode in MSRS:
             return self._msrs.is_unicorns(opcode == WRMSR)
         if opcode in CONTROL_MOVES:

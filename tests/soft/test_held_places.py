@@ -28,19 +28,34 @@ def opened(folder: Path, asm: str) -> kvmdbg.Session:
     return kvmdbg.open(folder / "guest.bin", engine="soft", serial="none", irqchip="none", machine="bare")
 
 
-def test_a_place_has_no_hook_for_instructions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of those makes all code slower."""
-    laid = []
-    hook = library.Library.hook
+@pytest.fixture
+def laid(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Kinds of the hooks that are laid. One for instructions makes all code slower."""
+    kinds, hook = list[int](), library.Library.hook
 
-    def noted(self: library.Library, uc: ctypes.c_void_p, kind: int, *others: Any) -> None:
-        laid.append(kind)
-        hook(self, uc, kind, *others)
+    def noted(self: library.Library, uc: ctypes.c_void_p, kind: int, *others: Any, **named: Any) -> int:
+        kinds.append(kind)
+        return hook(self, uc, kind, *others, **named)
 
+    monkeypatch.setattr(library.Library, "hook", noted)
+    return kinds
+
+
+def test_a_place_has_no_hook_for_instructions(tmp_path: Path, laid: list[int]) -> None:
     many = "".join(f"{HELD}jmp at{number}\nat{number}:\n" for number in range(20))
     with opened(tmp_path, many + LOOP) as dbg:
-        monkeypatch.setattr(library.Library, "hook", noted)
+        laid.clear()
         dbg.run(instructions=1000)
+    assert laid == [library.HOOK_BLOCK] * 20
+
+
+def test_nor_has_a_breakpoint(tmp_path: Path, laid: list[int]) -> None:
+    with opened(tmp_path, "nop\n" * 20 + LOOP) as dbg:
+        laid.clear()
+        start = dbg.regs.pc
+        for number in range(1, 21):
+            dbg.advance(start + number)
+            assert dbg.regs.pc == start + number
     assert laid == [library.HOOK_BLOCK] * 20
 
 
