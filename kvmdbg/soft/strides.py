@@ -68,6 +68,7 @@ class Strides:
             cpu.instructions += 1
             is_done = is_done or begun.value > 1 or cpu.places.has_ended_before_one()
             if cpu.why is not None or not is_done or u64[at_rip] == rip:
+                cpu.u32[U32_EXIT_REASON] = exits.KVM_EXIT_UNKNOWN  # it is the last step's
                 cpu.end_step(rip, before, 0, begun.value > 1)
                 if cpu.u32[U32_EXIT_REASON] != exits.KVM_EXIT_DEBUG or u64[at_rip] == rip:
                     return done, None, before

@@ -44,6 +44,17 @@ def test_guests_of_ours_are_the_same_on_both_engines(guest: str, count: int) -> 
     assert found.same and found.instructions == count, found.describe()
 
 
+def test_a_device_may_be_written_what_is_undefined(tmp_path: Path) -> None:
+    code = bytes.fromhex("b114 660fa505eb126729 f4")  # shld word ptr [0x296712eb], ax, cl by more than its bits
+    (tmp_path / "guest.bin").write_bytes(code)
+    with (
+        kvmdbg.open(tmp_path / "guest.bin", mode="prot", engine="kvm", serial="none") as first,
+        kvmdbg.open(tmp_path / "guest.bin", mode="prot", engine="soft", serial="none") as second,
+    ):
+        found = Lockstep(first, second, ("kvm", "soft")).run(2)
+    assert {one.what for one in found.differences} <= {"device"}
+
+
 def test_a_difference_is_found() -> None:
     """Memory of the second guest, which an instruction reads, is made other on the way."""
     program = generate(2, "prot", 60)

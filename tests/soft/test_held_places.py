@@ -96,3 +96,11 @@ def test_a_hlt_before_one_halts(tmp_path: Path) -> None:
         for number in (1, 2):
             assert isinstance(dbg.run(timeout=30), stops.HaltedStop)
             assert dbg.regs.bx == number
+
+
+def test_a_step_of_what_only_looks_like_one_is_made(tmp_path: Path) -> None:
+    with opened(tmp_path, f"{HELD}dec esi; int 0x21; nop") as dbg:  # DEC would be a REX prefix of INT
+        dbg.regs.rsi = 5
+        dbg.step()
+        dbg.step()
+        assert (dbg.regs.rsi, dbg.regs.rip) == (4, 0x1005)
