@@ -41,6 +41,13 @@ LISTED = (
         "aam, aad", "kvm", "KVM's instruction emulator sets flags by more than AL", _named("aam", "aad")
     ),
     Listed(
+        "cmpxchg", "kvm", "KVM's instruction emulator clears the upper half of a register that is left as it is",
+        lambda name, code, outcome: name == "cmpxchg" and all(
+            one.what.startswith("register r") and int(one.first, 16) == int(one.second, 16) & 0xFFFFFFFF
+            for one in outcome.differences
+        ),
+    ),
+    Listed(
         "movbe", "kvm", "KVM's instruction emulator raises #UD where CPUID has no MOVBE", _named("movbe")
     ),
     Listed(
