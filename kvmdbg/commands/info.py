@@ -9,13 +9,14 @@ from kvmdbg.commands.enabled import Enabled
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import NumbersArg, RegisterType, RestType, WordType
 from kvmdbg.commands.registry import command
-from kvmdbg.commands.results import Fields, Group, Registers, Result, Table
+from kvmdbg.commands.results import Fields, Group, Registers, RegisterValue, Result, Table
 from kvmdbg.commands.settings import ALL_PARTS, CONTEXT_PARTS
 from kvmdbg.commands.values import address_label
 from kvmdbg.commands.views import context, register_value
 from kvmdbg.engine.breakpoints import Breakpoint, Point, Watchpoint
 from kvmdbg.errors import DeviceFailure, UsageError
 from kvmdbg.machine.bus import Device, attempt
+from kvmdbg.record import replace
 
 #: Register groups of x86.registers that `info registers GROUP` knows, with what gdb's plain list shows first.
 GROUP_WORDS = ("general", "segment", "base", "control", "debug", "table", "msr", "all")
@@ -73,6 +74,15 @@ def _state_of_fpu(dbg: Interpreter, name: str) -> Result | None:
     return info_vectors(dbg, name) if name[1:3] == "mm" else None
 
 
+def _with_address(dbg: Interpreter, one: RegisterValue) -> RegisterValue:
+    """As gdb has it: the program counter with its symbol, pointers to the stack in hexadecimal."""
+    if one.name in ("pc", "rip", "eip", "ip"):
+        return replace(one, address=f"{one.value:#x} {address_label(dbg, dbg.session.frame.pc)}".rstrip())
+    if one.name in ("sp", "fp", "rsp", "rbp", "esp", "ebp"):
+        return replace(one, address=f"{one.value:#x}")
+    return one
+
+
 @command(
     "info registers",
     aliases=("r", "reg", "regs"),
@@ -98,12 +108,10 @@ def info_registers(dbg: Interpreter, *names: RegistersArg) -> Result:
         last = ["rip", "rflags"] if mode.bits == 64 else ["eip", "eflags"]
         shown = [n for n in shown if n not in ("rip", "eip", "ip", "rflags", "eflags", "flags")] + last
         shown += ["cs", "ss", "ds", "es", "fs", "gs"]
-        return Registers(tuple(register_value(dbg, name, changed) for name in shown))
+        return Registers(tuple(_with_address(dbg, register_value(dbg, name, changed)) for name in shown))
     values = []
     for name in names:
         if name in ("pc", "sp", "fp"):
-            from kvmdbg.commands.results import RegisterValue
-
             known = dbg.session.frames.register(dbg.session.runner, name)
             value = dbg.session.registers.get(name) if known is None else known
             values.append(RegisterValue(name, value, dbg.session.vcpu.mode.bits))
@@ -118,7 +126,7 @@ def info_registers(dbg: Interpreter, *names: RegistersArg) -> Result:
 
             near = difflib.get_close_matches(name, [*registers.names(), *GROUP_WORDS], n=1)
             raise UsageError(f"there is no register {name}" + (f"; did you mean {near[0]}?" if near else ""))
-    return Registers(tuple(values))
+    return Registers(tuple(_with_address(dbg, one) for one in values))
 
 
 @command("info all-registers", group="info", example="info all-registers", py="dbg.regs.snapshot()")

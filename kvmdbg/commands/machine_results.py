@@ -294,6 +294,8 @@ class RegisterValue:
     decoded: str = ""
     memory: str = ""
     """The role of an address, by what lies there: "code-pointer", "stack-pointer", "data-pointer"; "" for none."""
+    address: str = ""
+    """Of a register that always holds one: it, and what is there, as a list shows it beside the value."""
 
     @property
     def text(self) -> str:
@@ -364,7 +366,10 @@ class Registers(Shown):
             yield "register", f"{one.name:<{wide}}"
             value = f"{one.value:<#{number_wide}x}"
             yield ("changed", f" * {value}") if one.changed else ("value", f"   {value}")
-            yield "flags" if one.decoded else "", f"  [ {one.decoded} ]" if one.decoded else f"  {one.value}"
+            yield (
+                "flags" if one.decoded else "",
+                f"  [ {one.decoded} ]" if one.decoded else f"  {one.address or one.value}",
+            )
 
 
 @record

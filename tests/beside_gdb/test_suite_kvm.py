@@ -118,6 +118,23 @@ def test_a_loop_of_one_line_is_one_step(tmp_path: Path, how: str, optimize: str)
     assert differences(theirs, ours) == []
 
 
+def test_registers_that_hold_addresses_are_listed_as_in_gdb(program: Path) -> None:
+    with kvmdbg.open(program, memory="16M") as session:
+        interpreter = Interpreter(session)
+        interpreter.settings["context"] = ()
+        for line in ("break fact", "run"):
+            list(interpreter.execute(line))
+        here, stack = session.registers.get("rip"), session.registers.get("rsp")
+        (said,) = interpreter.execute("info registers rip rsp rdi")
+        rows = [row.replace("*", " ").split() for row in said.plain(80).splitlines()]
+        assert rows[0][:3] == ["rip", f"{here:#x}", f"{here:#x}"] and rows[0][3].startswith("<fact+0x")
+        assert rows[1] == ["rsp", f"{stack:#x}", f"{stack:#x}"]
+        assert rows[2] == ["rdi", f"{session.registers.get('rdi'):#x}", str(session.registers.get("rdi"))]
+        list(interpreter.execute("up"))
+        (caller,) = interpreter.execute("info registers rip")
+        assert f"<{session.source.function_name(session.frame.place)}+" in caller.plain(80)
+
+
 def test_a_display_says_its_format_as_gdb_does(program: Path) -> None:
     with kvmdbg.open(program, memory="16M") as session:
         interpreter = Interpreter(session)
