@@ -60,7 +60,7 @@ def kernel(screen: Terminal) -> Iterator[str]:
     screen.send(F5)
     screen.wait("Breakpoint 1 at 0x1005d4 <fill+0xc>")
     screen.wait("=>")
-    screen.wait("static void fill")
+    screen.wait("u64 *page")
     yield "fill"
     screen.send("print *task\r")
     screen.wait("RUNNING")
