@@ -59,6 +59,7 @@ class Control:
         self.fresh = True
         """The guest has not run since it was loaded."""
         self.last_stop: stops.Stop | None = None
+        self.interrupts = 0  # asked for so far: one may come between two steps
         self._ended_by: stops.Stop | None = None  # the last run
         self.epoch = 0
         """Grows when the guest goes on or is given another state, or another vCPU is selected: a frame that was looked
@@ -404,6 +405,7 @@ class Control:
 
         Called by the guest's run, as from a hook, this asks only: the guest stops when that has returned.
         """
+        self.interrupts += 1
         self.world.stop()
         if not self._on_vcpu_thread:
             self.world.wait(None)

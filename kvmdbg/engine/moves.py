@@ -27,6 +27,7 @@ class Moves:
         """Like step, but over calls, software interrupts and repeated string instructions."""
         limits.check_steps(n)
         control = self._control
+        asked = control.interrupts
         while True:
             control.require_stopped()
             runner = control.runner
@@ -36,7 +37,7 @@ class Moves:
             else:
                 stop = control.step()
             n -= 1
-            if n <= 0 or not isinstance(stop, stops.StepStop):
+            if n <= 0 or not isinstance(stop, stops.StepStop) or control.interrupts != asked:
                 return stop
 
     def step_line(self, *, over: bool = False) -> stops.Stop:

@@ -303,6 +303,7 @@ class GdbTarget(
 
     def interrupt(self) -> None:
         self._cancel()
+        self.session.control.interrupts += 1
         self.session.world.stop()
 
     @property

@@ -12,7 +12,7 @@ import pytest
 
 import kvmdbg
 from kvmdbg.core.session import Session
-from kvmdbg.engine.stops import BreakpointStop, CaughtStop, HaltedStop, InterruptedStop, LimitStop, StepStop
+from kvmdbg.engine.stops import BreakpointStop, CaughtStop, HaltedStop, InterruptedStop, LimitStop, StepStop, Stop
 from kvmdbg.errors import SessionStateError
 from tests.core.conftest import Boot
 
@@ -144,6 +144,20 @@ def test_next_steps_over_a_call_and_finish_leaves_one(boot: Boot, bits: int) -> 
     outer = dbg.pc if hasattr(dbg, "pc") else dbg.vcpu.pc
     assert dbg.finish().pc < outer
     assert dbg.finish().pc == after
+
+
+def test_next_of_many_is_interrupted_between_two_steps(boot: Boot) -> None:
+    dbg = boot(b"\x90" * 20 + b"\xf4")
+    seen: list[int] = []
+
+    def stopped(stop: Stop) -> None:
+        seen.append(stop.pc)
+        if len(seen) == 3:
+            dbg.interrupt()
+
+    dbg.listeners.on_stop(stopped)
+    assert dbg.next(10).pc == 0x1003
+    assert dbg.next(2).pc == 0x1005
 
 
 def test_next_over_rep_and_int(boot: Boot) -> None:
