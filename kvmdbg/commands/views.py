@@ -39,6 +39,7 @@ ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 """Registers of the first arguments (System V ABI for x86-64, section 3.2.3)."""
 #: The longest x86 instruction (SDM volume 2A, section 2.3.11).
 LONGEST = 15
+MOST_INSTRUCTIONS = 1 << 17
 
 
 MORE_PARTS: dict[str, Callable[[Interpreter], Result | None]] = {"pointers": pointers_part}
@@ -156,23 +157,30 @@ def read_code(dbg: Interpreter, address: int, size: int, space: str = "linear") 
 def code_lines(
     dbg: Interpreter, address: int, count: int = 0, *, end: int | None = None, space: str = "linear"
 ) -> tuple[CodeLine, ...]:
-    """``count`` instructions from ``address`` on, or those that start before ``end``."""
+    """``count`` instructions from ``address`` on, or those that start before ``end``.
+
+    UsageError where they are more than MOST_INSTRUCTIONS, or it is to end.
+    """
     from kvmdbg.x86 import disasm
 
     vcpu = dbg.session.vcpu
     bits = vcpu.mode.bits
     size = end - address + LONGEST if end is not None else count * LONGEST
+    if size > (MOST_INSTRUCTIONS + 1) * LONGEST:
+        raise UsageError(f"that is more than {MOST_INSTRUCTIONS:,} instructions: ask for less at a time")
     code = read_code(dbg, address, max(size, 1), space)
     syntax = dbg.settings["disassembly-flavor"]
-    found = disasm.disassemble(code, address, bits, count if end is None else None, syntax)
-    if end is not None:
-        found = [one for one in found if one.address < end]
+    found = disasm.one_by_one(code, address, bits, count if end is None else None, syntax)
     points: dict[int, list[int]] = {}
     for point in dbg.session.breakpoints.held():
         if point.enabled and point.space == space:
             points.setdefault(point.address, []).append(point.number)
     lines = []
     for one in found:
+        if end is not None and one.address >= end:
+            break
+        if dbg.user.cancelled:
+            raise UsageError("interrupted")
         info = disasm.classify(one.data, one.address, bits) if one.mnemonic != ".byte" else None
         target = info.target if info else None
         current = one.address == vcpu.pc and space == "linear"

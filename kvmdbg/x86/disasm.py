@@ -5,7 +5,7 @@ capstone is imported at the first use: a batch run that shows no code does not p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -80,18 +80,21 @@ def disassemble(code: bytes, address: int, bits: int, count: int | None = None, 
 
     A byte that starts no instruction becomes ``.byte`` and decoding goes on behind it.
     """
-    found: list[Insn] = []
-    at = 0
-    while at < len(code) and (count is None or len(found) < count):
-        left = 0 if count is None else count - len(found)
+    return list(one_by_one(code, address, bits, count, syntax))
+
+
+def one_by_one(code: bytes, address: int, bits: int, count: int | None = None, syntax: str = "intel") -> Iterator[Insn]:
+    """The same, each when it is asked for."""
+    at = done = 0
+    while at < len(code) and (count is None or done < count):
+        left = 0 if count is None else count - done
         for start, size, mnemonic, operands in engine(bits, syntax).disasm_lite(code[at:], address + at, left):
-            found.append(Insn(start, code[start - address : start - address + size], mnemonic, operands))
-            at = start - address + size
-        if at < len(code) and (count is None or len(found) < count):
+            yield Insn(start, code[start - address : start - address + size], mnemonic, operands)
+            at, done = start - address + size, done + 1
+        if at < len(code) and (count is None or done < count):
             prefix = "$" if syntax == "att" else ""
-            found.append(Insn(address + at, code[at : at + 1], ".byte", f"{prefix}0x{code[at]:02x}"))
-            at += 1
-    return found
+            yield Insn(address + at, code[at : at + 1], ".byte", f"{prefix}0x{code[at]:02x}")
+            at, done = at + 1, done + 1
 
 
 @lru_cache(maxsize=8192)

@@ -10,7 +10,7 @@ from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.core.session import Session
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.pytest_plugin import Guests
-from kvmdbg.x86 import paging
+from kvmdbg.x86 import disasm, paging
 
 pytestmark = pytest.mark.kvm
 
@@ -122,3 +122,21 @@ def test_compare_fill_checksum_strings(kvm_guest: Guests) -> None:
 
 def test_a_map_of_no_paging() -> None:
     assert paging.mappings(lambda at, size: b"", 0, 0, 0, 0)[0].rights == "rwx u"
+
+
+def test_instructions_are_shown_up_to_a_number_and_until_it_is_to_end(
+    kvm_guest: Guests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = Interpreter(kvm_guest(asm="hlt"))
+    with pytest.raises(UsageError, match="more than 131,072 instructions"):
+        list(shell.execute("x/200000i 0"))
+    seen = []
+
+    def classify(code: bytes, address: int, bits: int) -> None:
+        seen.append(address)
+        shell.user.cancelled = len(seen) == 10
+
+    monkeypatch.setattr(disasm, "classify", classify)
+    with pytest.raises(UsageError, match="interrupted"):
+        list(shell.execute("x/1000i 0"))
+    assert len(seen) == 10
