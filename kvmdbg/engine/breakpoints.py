@@ -321,6 +321,9 @@ class Breakpoints:
     """
 
     def __init__(self) -> None:
+        self.stepped_pages: set[int] = set()
+        """Guest-physical pages where a guard has met what the CPU does by itself: what is in them is held by stepping,
+        after a restart, too."""
         self.hold = "auto"
         """How the user wants breakpoints held (engine/arming.py, HOLDS)."""
         self.own_breakpoints: list[Breakpoint] = []

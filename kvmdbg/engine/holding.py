@@ -51,8 +51,6 @@ class Holding:
         self._planting = False
         self._holds_nothing = False
         """There was nothing to hold in the last run, and so that is what the vCPUs are armed with."""
-        self._used_by_cpu: set[int] = set()
-        """Pages in which a guard has met what the CPU does by itself, since the machine was made."""
         self._msrs: frozenset[int] | None = frozenset()
 
     def begin(self, *, plant: bool) -> None:
@@ -120,7 +118,7 @@ class Holding:
 
     def hold_by_stepping(self, runner: DebuggedVcpu, pages: set[int]) -> None:
         """While the guest runs, on this runner's thread: what is in these pages is held by stepping from now on."""
-        self._used_by_cpu |= pages
+        self._points.stepped_pages |= pages
         self.rearm(runner)
 
     def rearm(self, runner: DebuggedVcpu) -> None:
@@ -204,7 +202,7 @@ class Holding:
 
     def _unguardable(self, runners: Sequence[DebuggedVcpu]) -> set[int]:
         """The pages that these vCPUs may write to by themselves: stacks, descriptors, TSSs."""
-        found = set(self._used_by_cpu)
+        found = set(self._points.stepped_pages)
         for runner in runners:
             ranges = [*self._space.written_tables(runner), *self._space.stacks(runner)]
             found |= self._pages_of(runner, ranges)

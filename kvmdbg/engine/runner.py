@@ -171,6 +171,7 @@ class Runner(Answering, TrapExits, LastExits):
                 self.forget()
                 if met.done:
                     if not self.retreat.back():
+                        self.guest.judge.points.stepped_pages |= met.pages
                         return self.spoilt(met.pages)
                     self.unreported.leave_breakpoint(self.pc)  # what was passed before the mark is not here
                 self.guest.holding.hold_by_stepping(self, met.pages)
