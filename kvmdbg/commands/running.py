@@ -227,10 +227,13 @@ def _lines(dbg: Interpreter, count: int, *, over: bool) -> None:
         move(dbg, lambda: dbg.session.next(count) if over else dbg.session.step(count))
         return
 
+    control = dbg.session.control
+    asked = control.interrupts
+
     def steps() -> Stop | None:
         for _ in range(count):
             stop = dbg.session.step_line(over=over)
-            if not isinstance(stop, StepStop):
+            if not isinstance(stop, StepStop) or control.interrupts != asked:
                 break
         return stop
 

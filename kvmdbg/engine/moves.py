@@ -52,6 +52,7 @@ class Moves:
         here = source.at(runner.pc)
         if here is None:
             return self.next() if over else control.step()
+        asked = control.interrupts
         while True:
             before, info = runner.pc, control.space.classify_at(runner, runner.pc)
             back = before + (info.size if info is not None else 1)
@@ -68,7 +69,7 @@ class Moves:
                 stop = control.step()
                 if over and info is not None and isinstance(stop, stops.StepStop) and _trapped(info, before, runner.pc):
                     stop = self.finish()
-            if not isinstance(stop, stops.StepStop):
+            if not isinstance(stop, stops.StepStop) or control.interrupts != asked:
                 return stop
             now = source.at(runner.pc)
             if now is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -53,3 +54,21 @@ def test_a_step_that_is_refused_leaves_the_run_in_the_background(counter: Typist
         counter.type("stepi")
     counter.dbg.session.interrupt()
     assert [whose for whose, stop in told] == ["background"]
+
+
+@pytest.mark.parametrize("command", ["step 1000", "next 1000"])
+def test_lines_are_interrupted_between_two_steps(opened: Callable[..., Typist], command: str) -> None:
+    guest = opened("kernel-O0.elf")
+    session = guest.dbg.session
+    guest.type("break run_tasks")
+    guest.type("run")
+    seen = []
+
+    def stopped(stop: Stop) -> None:
+        seen.append(stop)
+        if len(seen) == 3:
+            session.interrupt()
+
+    session.listeners.on_stop(stopped)
+    guest.type(command)
+    assert len(seen) == 3
