@@ -53,20 +53,20 @@ def folders(homes: Path, text: str) -> None:
 
 
 def test_the_users_file_is_read_in_batch_too(homes: Path, run: Run) -> None:
-    users(homes, "set radix 16\ndefine twice\n  print $arg0 * 2\nend\n")
+    users(homes, "set output-radix 16\ndefine twice\n  print $arg0 * 2\nend\n")
     assert run("-ex", "twice 8").stdout == "$1 = 0x10\n"
     assert run("-nx", "-ex", "print 16").stdout == "$1 = 16\n"
 
 
 def test_mistakes_name_file_and_line(homes: Path, run: Run) -> None:
-    path = users(homes, "set radix 16\n\nnosuch\nset radix 8\n")
+    path = users(homes, "set output-radix 16\n\nnosuch\nset output-radix 8\n")
     found = run("-ex", "print 16")
     assert found.stderr == f"kvmdbg: {path}:3: 'nosuch' is no command; try help\n"
     assert (found.stdout, found.returncode) == ("$1 = 0x10\n", 1)
 
 
 def test_a_folders_file_needs_trust(homes: Path, run: Run) -> None:
-    folders(homes, "set radix 16\n")
+    folders(homes, "set output-radix 16\n")
     assert run("-ex", "print 16").stdout == "$1 = 16\n"
     (homes / "state/kvmdbg/trusted-folders").write_text(f"-/other\n+{homes / 'work'}\n")
     assert run("-ex", "print 16").stdout == "$1 = 0x10\n"

@@ -15,7 +15,7 @@ Base = Annotated[str, RestType("BASE", words=("8", "10", "16"))]
 
 
 @command("set radix", group="settings", example=("set radix 16", "print 10"))
-def set_radix(dbg: Interpreter, base: Base = "0xa") -> Message:
+def set_radix(dbg: Interpreter, base: Base = "0xa") -> None:
     """Set input-radix and output-radix, both to 8, 10 or 16; to 10 without BASE.
 
     BASE is read in the base so far: once it is 16, `set radix 0xa` (or `set radix` alone) makes it ten again.
@@ -24,7 +24,6 @@ def set_radix(dbg: Interpreter, base: Base = "0xa") -> Message:
     if value not in (8, 10, 16):
         raise UsageError(f"set radix takes 8, 10 or 16, not {value}; set input-radix and set output-radix take others")
     dbg.settings["output-radix"] = dbg.settings["input-radix"] = value
-    return show_radix(dbg)
 
 
 @command("show radix", group="settings", example="show radix")

@@ -211,7 +211,7 @@ def test_a_guest_that_ends_itself(gdb: Gdb, serve: Serve, tmp_path: Path) -> Non
 
 def test_monitor(gdb: Gdb, serve: Serve) -> None:
     said = gdb(serve("guests/long64.elf"), "monitor help", "monitor info host", "monitor nonsense", "monitor p 6*7",
-               "monitor set radix 16", "monitor p 255")  # fmt: skip
+               "monitor set output-radix 16", "monitor p 255")  # fmt: skip
     ordered(said, "Breakpoints and watchpoints", "single step", "nonsense", "$1 = 42", "= 0xff")
 
 
