@@ -186,6 +186,7 @@ class SoftCpu(Running):
         self.why = None
         self.resumes = state.clear_resume_flag()
         while True:
+            self.places.run_from(state.pc)
             error = start(vm.uc, state.rip, 0, 0, count)
             state.save()
             if error and self.why is None:

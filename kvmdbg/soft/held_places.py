@@ -160,6 +160,12 @@ class HeldPlaces:
         self._ends_early = bool(places)
         self._library.set_exits(self._uc, places)
 
+    def run_from(self, address: int) -> None:
+        """A run begins there: if elsewhere than what was to be translated next, that ends where it would anyway. Code
+        that begins where it is to end would never run."""
+        if self._ends_early and address != self._block:
+            self._end_blocks_at(set())
+
     def has_ended_before_one(self) -> bool:
         """Whether unicorn's run, which nothing has ended, has done so before one of them, and not at a HLT."""
         state = self._cpu.state

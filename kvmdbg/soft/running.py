@@ -21,6 +21,9 @@ class Places(Protocol):
     def hold(self) -> None:
         """From here on it ends before them."""
 
+    def run_from(self, address: int) -> None:
+        """A run is about to begin there."""
+
     def has_ended_before_one(self) -> bool:
         """Whether a run, which nothing has ended, has done so for one of them."""
 

@@ -49,6 +49,7 @@ class Strides:
                         record.append(raw[REGS:REGS_END])
                     continue
                 cpu.take_changes()
+                cpu.places.run_from(pc)
                 quick = True
             if not done % LOOK and kick.pending():
                 cpu.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR

@@ -104,3 +104,13 @@ def test_a_step_of_what_only_looks_like_one_is_made(tmp_path: Path) -> None:
         dbg.step()
         dbg.step()
         assert (dbg.regs.rsi, dbg.regs.rip) == (4, 0x1005)
+
+
+def test_a_step_from_where_the_code_before_ends(tmp_path: Path) -> None:
+    with opened(tmp_path, f"loop next\nnext: inc bx; {HELD}inc bx; hlt") as dbg:
+        dbg.regs.cx = 2
+        dbg.step()
+        dbg.regs.rip += 1  # over the INC: to what was to end the code there
+        dbg.step()
+        dbg.step()
+        assert dbg.regs.bx == 1
