@@ -17,8 +17,7 @@ CORRECTED, END, ALONE = b"corrected", b"end", b"alone"
 JUMP, SEGMENT, ALIGNED, POINT = b"jump", b"segment", b"aligned", b"point"
 """What goes by more than an opcode: see refusals.py and corrections.py; repeated INS and OUTS; INT, INT3 and INTO
 behind a prefix; far jumps, calls and returns but IRET; what lies across the end of the code segment, or behind it;
-what is to be run alone; see end_of_code.py, segment_rights.py,
-sse_alignment.py and execute_registers.py."""
+what is to be run alone; see end_of_code.py, segment_rights.py, sse_alignment.py and execute_registers.py."""
 
 FIRST = re.compile(rb"[\x0f\x6c-\x6f\x8e\xc4\xcc-\xce\xf0]")
 FIRST_IN_IA32E = re.compile(rb"[\x0f\x6c-\x6f\x8e\x9a\xc4\xca-\xce\xea\xf0\xff]")

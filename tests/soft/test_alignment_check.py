@@ -10,26 +10,14 @@ import pytest
 
 import kvmdbg
 from kvmdbg.x86.asm import assemble
+from tests.soft.ways import DONE, WAYS
 
-HANDLER, USER, DONE = 0x5000, 0x1100, b"\xeb\xfe"
+HANDLER, USER = 0x5000, 0x1100
 TO_USER = """
     lidt [0x3000]; lgdt [0x3008]; mov ax, 0x28; ltr ax; mov eax, cr0; or eax, 0x40000; mov cr0, eax
     mov ax, 0x23; mov ds, ax
     push 0x23; push 0x6800; push {flags}; push 0x1b; push 0x1100; iretd
 """
-
-
-def until_done(dbg: kvmdbg.Session, step: Callable[[], object]) -> None:
-    for _ in range(60):
-        if dbg.memory.read(dbg.regs.eip, 2) != DONE:
-            step()
-
-
-WAYS: list[Callable[[kvmdbg.Session], object]] = [
-    lambda dbg: dbg.run(instructions=500),
-    lambda dbg: until_done(dbg, dbg.step),
-    lambda dbg: until_done(dbg, lambda: dbg.step(3)),
-]
 
 
 def faults(folder: Path, user: str, way: Callable[[kvmdbg.Session], object], flags: int = 2) -> list[tuple[int, int]]:

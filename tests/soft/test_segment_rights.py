@@ -10,25 +10,13 @@ import pytest
 
 import kvmdbg
 from kvmdbg.x86.asm import assemble
+from tests.soft.ways import DONE, WAYS
 
-HANDLER, USER, DONE = 0x5000, 0x1100, b"\xeb\xfe"
+HANDLER, USER = 0x5000, 0x1100
 TO_IT = {0: "jmp 0x1100", 3: "push 0x23; push 0x6800; push 2; push 0x1b; push 0x1100; iretd"}
 """How it gets there, by CPL."""
 START = "lidt [0x3000]; lgdt [0x3008]; mov ax, 0x28; ltr ax; mov ax, {0}; mov ds, ax; mov es, ax; mov fs, ax; "
 NULL, READ_ONLY = 0, 0x33
-
-
-def until_done(dbg: kvmdbg.Session, step: Callable[[], object]) -> None:
-    for _ in range(60):
-        if dbg.memory.read(dbg.regs.eip, 2) != DONE:
-            step()
-
-
-WAYS: list[Callable[[kvmdbg.Session], object]] = [
-    lambda dbg: dbg.run(instructions=500),
-    lambda dbg: until_done(dbg, dbg.step),
-    lambda dbg: until_done(dbg, lambda: dbg.step(3)),
-]
 
 
 def raised(
