@@ -22,6 +22,8 @@ def test_nothing_runs(where: type, name: str, behind: bool, monkeypatch: pytest.
     with scripted_session(b"\x90\xf4", host=ScriptedHost(profile(), {START: (1, lambda cpu: None)})) as dbg:
         done = getattr(where, name)
         goes_on = threading.Event()
+        told: list[object] = []
+        dbg.listeners.on_stop(told.append)
 
         def wait() -> None:
             goes_on.wait(10)
@@ -43,6 +45,7 @@ def test_nothing_runs(where: type, name: str, behind: bool, monkeypatch: pytest.
         goes_on.set()
         assert dbg.state == "stopped"
         assert dbg.control.runners[0].call(lambda: dbg.vcpu.pc) == START  # behind all that was posted
+        assert told == []  # there was no run
         stop = dbg.run(timeout=10)
         assert isinstance(stop, HaltedStop), stop.describe()
 
