@@ -24,6 +24,7 @@ def test_nothing_runs(where: type, name: str, behind: bool, monkeypatch: pytest.
         goes_on = threading.Event()
         told: list[object] = []
         dbg.listeners.on_stop(told.append)
+        dbg.listeners.on_warning(told.append)
 
         def wait() -> None:
             goes_on.wait(10)
