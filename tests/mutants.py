@@ -7,9 +7,9 @@ round, decorators that are gone, loops that run no round. A sample takes places 
 can be made there. Nothing is changed here: two copies of the work tree are made and thrown away.
 
 Which tests can see a file is found by names: those of the folder that mirrors the file's, those that import the module,
-and, for kvmdbg's, those whose own name has the module's in it. A mutant is killed by a test that fails or takes far
-longer than it does without. What no test could notice is named in tests/equivalent_mutants.txt, with the reason, and
-does not count.
+and, for kvmdbg's, those whose own name has the module's in it; after them those of ELSEWHERE. A mutant is killed by a
+test that fails or takes far longer than it does without. What no test could notice is named in
+tests/equivalent_mutants.txt, with the reason, and does not count.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ AT_ONCE = 2
 PATIENCE, LEAST = 3, 60
 """A run is ended after so many times the seconds that it takes without a mutant, and not before so many seconds."""
 FIRST_MTIME = 1_000_000_000
+ELSEWHERE = {"kvmdbg/language": ("beside_gdb", "programs"), "kvmdbg/engine": ("core", "timeline")}
+"""Folders of tests that ask for what a folder does through commands and whole guests."""
 Position = tuple[int, int]
 
 
@@ -199,12 +201,14 @@ def tests_of(path: str) -> tuple[str, ...]:
     mirror = ROOT / "tests" / (file.parent.relative_to("kvmdbg") if file.parts[0] == "kvmdbg" else file.parent)
     while not mirror.exists():
         mirror = mirror.parent
+    elsewhere = [ROOT / "tests" / one for one in ELSEWHERE.get(str(file.parent), ())]
     ranked = []
     for test in sorted((ROOT / "tests").rglob("test_*.py")):
         named = re.search(rf"(^test|_){re.escape(stem)}s?(_|$)", test.stem) is not None
         mirrors = test.parent == mirror if mirror == ROOT / "tests" else mirror in test.parents
-        if mirrors or module in imports(test) or (named and file.parts[0] == "kvmdbg"):
-            ranked.append((not (named and mirrors), not mirrors, not named, str(test.relative_to(ROOT))))
+        near = mirrors or module in imports(test) or (named and file.parts[0] == "kvmdbg")
+        if near or any(one in test.parents for one in elsewhere):
+            ranked.append((not near, not (named and mirrors), not mirrors, not named, str(test.relative_to(ROOT))))
     return tuple(one[-1] for one in sorted(ranked) if one[-1] not in left_out)
 
 
