@@ -8,7 +8,7 @@ RESULTS := docs/kvm-results
 # The emulators under kvm_intel and kvm_amd are too slow for terminals and debuggers.
 EMULATED_TESTS := 'kvm and not e2e'
 
-.PHONY: hello test lint types docs picture bench bench-linux bench-gdb beside-gdb differential differential-kvm-intel mutants guests package test-kvm-intel test-kvm-amd kvm-results clean
+.PHONY: hello test lint types docs picture bench bench-linux bench-soft bench-gdb beside-gdb differential differential-kvm-intel mutants guests package test-kvm-intel test-kvm-amd kvm-results clean
 
 # Where /dev/kvm cannot be used, the software engine says hello, and the tests that need KVM run on the kvm_amd machine
 # (see below).
@@ -48,6 +48,10 @@ bench: $(VENV)/dev.stamp
 # Linux to its first line beside QEMU's microvm, on the kvm_amd machine.
 bench-linux: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.machines.kvm_amd -- $(BIN)/python -m tests.bench.linux
+
+# The software engine beside KVM, where there is one.
+bench-soft: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.bench.soft $(BENCH_ARGS)
 
 # The gdb stub against QEMU's.
 bench-gdb: $(VENV)/dev.stamp

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +20,11 @@ from tests.machines.dev_kvm import why_unusable
 GUESTS = Path(__file__).parents[2] / "guests"
 OPTIONS = ["--batch", "-ex", "break *0x1003", "-ex", "run", "--load", "0x1000", "guests/hello16.bin"]
 MILLION = 1_000_000
+LOOP = bytes.fromhex("6641 90 90 90 ebf9")  # again: inc ecx; nop; nop; nop; jmp again
 
 
-def opened(engine: str) -> kvmdbg.Session:
-    return kvmdbg.open(GUESTS / "boot16.bin", engine=engine, serial="none", machine="bare", irqchip="none")
+def opened(engine: str, guest: Path = GUESTS / "boot16.bin") -> kvmdbg.Session:
+    return kvmdbg.open(guest, engine=engine, serial="none", machine="bare", irqchip="none")
 
 
 def rate(count: int, work: Callable[[], object]) -> float:
@@ -43,8 +45,20 @@ def start(engine: str, effort: Effort) -> float:
 
 
 def free(engine: str, effort: Effort) -> float:
-    """Instructions a second."""
-    with opened(engine) as dbg:
+    """Instructions a second of a guest that calls, writes to memory and returns."""
+    return counted(engine, effort, GUESTS / "boot16.bin")
+
+
+def without_memory(engine: str, effort: Effort) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        guest = Path(folder) / "loop.bin"
+        guest.write_bytes(LOOP)
+        return counted(engine, effort, guest)
+
+
+def counted(engine: str, effort: Effort, guest: Path) -> float:
+    """Instructions a second of a guest that counts each fifth in ECX."""
+    with opened(engine, guest) as dbg:
         if engine == "soft":
             count = effort.count(40 * MILLION)
             return rate(count, lambda: dbg.run(instructions=count))
@@ -74,7 +88,12 @@ def restores(engine: str, effort: Effort) -> float:
         return rate(count, work)
 
 
-RATES = (("instructions", free, 20 * MILLION), ("steps", steps, 60_000), ("restores", restores, 10_000))
+RATES = (
+    ("instructions", free, 20 * MILLION),
+    ("instructions without memory", without_memory, 30 * MILLION),
+    ("steps", steps, 60_000),
+    ("restores", restores, 10_000),
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -85,11 +104,7 @@ def main(arguments: list[str]) -> int:
     shown = ", ".join(f"{engine} {seconds * 1000:.0f} ms" for engine, seconds in began.items())
     print(f"start to first stop: {shown}; bar 1.5 times KVM's", flush=True)
     missed |= "kvm" in began and began["soft"] > 1.5 * began["kvm"]
-    for name, measure, bar in (
-        ("instructions", free, 20 * MILLION),
-        ("steps", steps, 60_000),
-        ("restores", restores, 10_000),
-    ):
+    for name, measure, bar in RATES:
         found = {engine: measure(engine, effort) for engine in engines}
         shown = ", ".join(f"{engine} {one:,.0f}" for engine, one in found.items())
         print(f"{name} a second: {shown}; bar {bar:,}", flush=True)
