@@ -6,7 +6,6 @@ needs it stopped (SessionStateError otherwise); memory and breakpoints can be lo
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from kvmdbg.core.changes import Changes
@@ -150,8 +149,7 @@ class Session(Parts):
 
     def _event_of(self, runner: DebuggedVcpu, exit: Exit, when: str) -> Event:
         """What hooks are called with."""
-        control = self.control
-        return Event(self, control.vcpus[runner.index], exit, when, partial(control.guest.space.site_of, runner))
+        return Event(self, self.control.vcpus[runner.index], exit, when, runner)
 
     def close(self) -> None:
         """Stop the guest and give everything back to the host. SessionStateError from within the guest's run."""

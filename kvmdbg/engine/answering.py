@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kvmdbg.engine import stops
@@ -16,6 +17,9 @@ from kvmdbg.record import replace
 
 if TYPE_CHECKING:
     from kvmdbg.firmware.bios import Bios
+
+ONE_ITEM = (0,)
+"""Where the items of an access begin that has one."""
 
 
 class Answering(ExitLoop):
@@ -66,9 +70,9 @@ class Answering(ExitLoop):
         end: Outcome = None
         asked: stops.Stop | None = None
         try:
-            items = range(0, len(data), size)
+            items: Sequence[int] = range(0, len(data), size) if count > 1 else ONE_ITEM
             if count > 1 and not observed and answer_string(entry, data):
-                items = range(0)
+                items = ()
             for at in items:
                 if observed:
                     value = int.from_bytes(data[at : at + size], "little") if writes else None
@@ -84,7 +88,9 @@ class Answering(ExitLoop):
             if not writes:
                 data[at:] = b"\xff" * (len(data) - at)
             return self.device_failed(error, exits.IoExit(entry.word, entry.port, size, count, b""))
-        touched = self.guards.of_output(data, count) if writes else self.guards.of_input(count)
+        touched = None
+        if self.plan.debug_registers:
+            touched = self.guards.of_output(data, count) if writes else self.guards.of_input(count)
         if not observed:
             return self.ended(end) if isinstance(end, GuestEnd) else touched
         told = end is not None or asked is not None or self._postponed is not None or self.guest.listeners.exit

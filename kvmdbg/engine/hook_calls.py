@@ -7,7 +7,6 @@ from its device; ``Stop("why")`` stops the guest.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kvmdbg.engine import stops
@@ -51,13 +50,13 @@ class Event:
 
     answer: Any
 
-    def __init__(self, dbg: Any, vcpu: VcpuView, exit: Exit, when: str, site_of: Callable[[Exit], int]) -> None:
+    def __init__(self, dbg: Any, vcpu: VcpuView, exit: Exit, when: str, runner: DebuggedVcpu) -> None:
         self.dbg = dbg
         self.exit = exit
         self.when = when
         self.vcpu = vcpu
         self.answer = None
-        self._site_of = site_of
+        self._runner = runner
 
     @property
     def kind(self) -> str:
@@ -78,7 +77,7 @@ class Event:
     @property
     def pc(self) -> int:
         """Linear address of the instruction that did it, as well as that can be told; else of the next one."""
-        return self._site_of(self.exit)
+        return int(self.dbg.control.guest.space.site_of(self._runner, self.exit))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -121,7 +121,9 @@ class IoExit(Exit):
     data: bytes
 
     def __init__(self, direction: str, port: int, size: int, count: int, data: bytes) -> None:  # faster than a record's
-        self.__dict__.update(direction=direction, port=port, size=size, count=count, data=data)
+        fields = self.__dict__
+        fields["direction"], fields["port"], fields["size"] = direction, port, size
+        fields["count"], fields["data"] = count, data
 
     @classmethod
     def decode(cls, run: abi.kvm_run, page: memoryview) -> IoExit:
