@@ -7,6 +7,7 @@ as well, where a mode asks for that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from kvmdbg.devices.pci import HOST_BRIDGE, IO_ENABLED, MEMORY_ENABLED, PREFETCHABLE, Function, host_bridge
@@ -99,6 +100,15 @@ class Vbe:
     def switch_off(self) -> None:
         """The VGA's own modes are shown again."""
         self._set(ENABLE, 0)
+
+    def set_registers(self, values: Sequence[int]) -> None:
+        """Show what was shown when ``registers`` had these values; memory stays."""
+        self._set(ENABLE, 0)
+        for index in (WIDTH, HEIGHT, BITS):
+            self._set(index, values[index])
+        self._set(ENABLE, values[ENABLE] | KEEPS)
+        for index in (VIRTUAL_WIDTH, BANK, X, Y):
+            self._set(index, values[index])
 
     def set_pitch(self, pixels: int) -> None:
         """Have lines be so many pixels apart, as far as memory is there for them."""

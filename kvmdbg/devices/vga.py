@@ -28,6 +28,8 @@ CRTC_INDEX, CRTC_DATA, STATUS = 0x14, 0x15, 0x1A
 TOTAL, OVERFLOW, CELL, START, CURSOR, PROTECT, LINES, PITCH = 6, 7, 9, 0x0C, 0x0E, 0x11, 0x12, 0x13
 LINE_COMPARE = 0x18
 DISPLAY_END, CRTC_MODE = 1, 0x17
+BYTE_MODE = 0x40
+"""Of the CRT controller's mode."""
 LINE = 31_778
 """Nanoseconds from one line to the next, at 31.469 kHz."""
 PATIENCE = 20_000
@@ -84,6 +86,20 @@ class Vga:
             self._load_font()
         if clear:
             self._clear(mode)
+
+    @property
+    def registers(self) -> bytes:
+        """Those that a mode sets, all but the colours."""
+        numbers = bytes((self.misc, self.feature, self.attribute_index))
+        return numbers + b"".join((self.sequencer[:5], self.crtc[:25], self.graphics[:9], self.attribute[:21]))
+
+    @registers.setter
+    def registers(self, data: bytes) -> None:
+        self.misc, self.feature, self.attribute_index = data[:3]
+        self.sequencer[:5], self.crtc[:25] = data[3:8], data[8:33]
+        self.graphics[:9], self.attribute[:21] = data[33:42], data[42:63]
+        self.attribute_takes_data = False
+        self._move()
 
     def _set_registers(self, mode: Mode) -> None:
         self.misc = mode.misc
@@ -164,6 +180,11 @@ class Vga:
     def is_cga(self) -> bool:
         """Whether odd lines of a picture lie 8 KiB behind the even ones, as a CGA adapter has it."""
         return not self.crtc[CRTC_MODE] & 1
+
+    @property
+    def counts_bytes(self) -> bool:
+        """Whether ``start`` counts bytes of a plane, as in the modes of 16 colours, and not characters."""
+        return bool(self.crtc[CRTC_MODE] & BYTE_MODE)
 
     @property
     def columns(self) -> int:

@@ -23,7 +23,7 @@ NAMES: dict[int, str] = {
 
 
 FUNCTIONS: dict[int, dict[int, str]] = {
-    0x10: {0x14: "LCD fonts", 0x15: "physical display", 0x1C: "save and restore state",
+    0x10: {0x14: "LCD fonts", 0x15: "physical display",
            0xFE: "shadow buffer", 0xFF: "update the screen"},
     0x13: {0x06: "format and mark bad", 0x07: "format the drive", 0x0A: "read with ECC", 0x0B: "write with ECC",
            0x0E: "read the buffer", 0x0F: "write the buffer", 0x12: "test the RAM", 0x13: "test the drive",

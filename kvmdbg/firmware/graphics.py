@@ -10,15 +10,20 @@ from kvmdbg.firmware.call import Call
 
 GRAPHICS, CGA = 0xA0000, 0xB8000
 XOR = 0x80
+PAGE_SIZES = {
+    0: 0x800, 1: 0x800, 2: 0x1000, 3: 0x1000, 4: 0x4000, 5: 0x4000, 6: 0x4000, 7: 0x1000, 0x0D: 0x2000, 0x0E: 0x4000,
+    0x10: 0x8000, 0x11: 0xA000, 0x12: 0xA000, 0x13: 0x2000,
+}  # fmt: skip
+"""Bytes of a page, by mode."""
 FONT_VECTOR, UPPER_VECTOR = 0x43, 0x1F
 Place = tuple[int, int]
 Area = tuple[int, int, int, int]
 
 
 class Canvas:
-    """The pixels of a mode."""
+    """The pixels of a mode, in one of its pages where it has several."""
 
-    def __init__(self, call: Call, number: int) -> None:
+    def __init__(self, call: Call, number: int, page: int) -> None:
         self.call = call
         mode = MODES.get(number & 0x7F)
         self.number = number & 0x7F
@@ -26,13 +31,16 @@ class Canvas:
         vga = call.bios.device(Vga)
         planar = mode is not None and self.number >= 0x0D and self.number != 0x13
         self.planes = vga.planes.memory if vga is not None and planar else None
+        page_size = PAGE_SIZES.get(self.number, SIZE)
+        self.start = page_size * page if (page + 1) * page_size <= SIZE else 0
+        """Where the page begins in a plane; what has no room for another one has one, whatever is asked for."""
         self.bits = 8 if self.number == 0x13 else 2 if self.number in (4, 5) else 1
         """Of a pixel in a byte of memory."""
 
     def row(self, y: int) -> int:
         """Where a line begins; in a plane, or at a physical address."""
         if self.planes is not None:
-            return y * self.width // 8
+            return self.start + y * self.width // 8
         if self.number == 0x13:
             return GRAPHICS + 320 * y
         return CGA + (y & 1) * 0x2000 + (y >> 1) * 80
@@ -157,26 +165,26 @@ def shape_of(call: Call, char: int, height: int) -> bytes:
     return call.read((segment << 4) + offset + number * height, height)
 
 
-def draw(call: Call, mode: int, place: Place, char: int, colour: int) -> None:
+def draw(call: Call, mode: int, page: int, place: Place, char: int, colour: int) -> None:
     """Draw a character at a column and row of characters."""
     height = call.word(bda.CHARACTER_HEIGHT) or 8
-    canvas = Canvas(call, mode)
+    canvas = Canvas(call, mode, page)
     if canvas.width:
         canvas.character(*place, shape_of(call, char, height), colour)
 
 
-def character_at(call: Call, mode: int, place: Place) -> int:
+def character_at(call: Call, mode: int, page: int, place: Place) -> int:
     """The character that has been drawn there; 0 where none looks like that."""
     height = call.word(bda.CHARACTER_HEIGHT) or 8
-    canvas = Canvas(call, mode)
+    canvas = Canvas(call, mode, page)
     if not canvas.width:
         return 0
     seen = canvas.shape(*place, height)
     return next((char for char in range(256) if shape_of(call, char, height) == seen), 0)
 
 
-def scroll(call: Call, mode: int, lines: int, colour: int, area: Area, *, down: bool) -> None:
+def scroll(call: Call, mode: int, page: int, lines: int, colour: int, area: Area, *, down: bool) -> None:
     """Move rows of characters."""
-    canvas = Canvas(call, mode)
+    canvas = Canvas(call, mode, page)
     if canvas.width:
         canvas.scroll(call.word(bda.CHARACTER_HEIGHT) or 8, lines, colour, area, down=down)

@@ -37,7 +37,7 @@ MODULES: dict[int, tuple[str, ...]] = {
     **dict.fromkeys((0x08, 0x70), ("clock",)),
     0x1A: ("clock", "pci_services"),
     **dict.fromkeys((0x09, 0x16), ("keyboard",)),
-    0x10: ("video", "colours", "vesa"),
+    0x10: ("video", "colours", "vesa", "video_state"),
     **dict.fromkeys((0x11, 0x12), ("system",)),
     0x15: ("system", "mouse"),
     0x74: ("mouse",),

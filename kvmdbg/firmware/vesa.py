@@ -14,6 +14,7 @@ from kvmdbg.firmware import rom
 from kvmdbg.firmware.call import Call
 from kvmdbg.firmware.edid import edid
 from kvmdbg.firmware.registry import service
+from kvmdbg.firmware.video_state import COLOURS, DATA, HARDWARE, LARGE, keep
 
 TEXT_MODEL, CGA, PLANES, PACKED = 0, 1, 3, 4
 """Ways in which a mode has its pixels in memory: PLANES is a bit each in four planes, PACKED a byte each."""
@@ -45,6 +46,8 @@ WINDOW_ATTRIBUTES = 7
 FAR_WINDOW = rom.SEGMENT << 16 | rom.WINDOW_FUNCTION
 DDC = 0x0103
 """Of the screen's own words: a block takes a second, by either way of asking."""
+POWER_VERSION = 0x0010
+"""1.0, and no state but on."""
 NAME = b"kvmdbg\0"
 NEVER = 0xFF
 """What the BIOS data area has as the mode while one of these is set: none of the VGA's."""
@@ -227,7 +230,24 @@ def _colours(call: Call, vbe: Vbe) -> bool:
     return True
 
 
+def _state(call: Call, vbe: Vbe) -> bool:
+    return keep(call, call.dl, HARDWARE | DATA | COLOURS | LARGE)
+
+
+def _power(call: Call, vbe: Vbe) -> bool:
+    """A screen that is always on (VESA VBE/PM)."""
+    if call.bl == 1:
+        return call.bh == 0
+    if call.bl == 0:
+        call.bx = POWER_VERSION
+    elif call.bl == 2:
+        call.bh = 0
+    else:
+        return False
+    return True
+
+
 FUNCTIONS = {
-    0x00: _information, 0x01: _mode_information, 0x02: _set_mode, 0x03: _get_mode, 0x05: _window,
-    0x06: _line_length, 0x07: _start, 0x08: _colour_width, 0x09: _colours, 0x15: _display,
+    0x00: _information, 0x01: _mode_information, 0x02: _set_mode, 0x03: _get_mode, 0x04: _state, 0x05: _window,
+    0x06: _line_length, 0x07: _start, 0x08: _colour_width, 0x09: _colours, 0x10: _power, 0x15: _display,
 }  # fmt: skip

@@ -25,11 +25,6 @@ COLOURS = 16
 CGA_LINES, LAST_LINE = 8, 31
 BELL, BACKSPACE, LINE_FEED, RETURN = 7, 8, 10, 13
 TEXT_MODES = frozenset((0, 1, 2, 3, 7))
-PAGE_SIZES = {
-    0: 0x800, 1: 0x800, 2: 0x1000, 3: 0x1000, 4: 0x4000, 5: 0x4000, 6: 0x4000, 7: 0x1000, 0x0D: 0x2000, 0x0E: 0x4000,
-    0x10: 0x8000, 0x11: 0xA000, 0x12: 0xA000, 0x13: 0x2000,
-}  # fmt: skip
-"""Bytes of a page, by mode."""
 
 
 class Screen:
@@ -69,7 +64,9 @@ class Screen:
         """Write a character ``count`` times; without an ``attribute`` those that are there stay."""
         if not self.is_text:
             for n in range(count):
-                graphics.draw(self.call, self.mode, (column + n, row), char, 7 if attribute is None else attribute)
+                graphics.draw(
+                    self.call, self.mode, page, (column + n, row), char, 7 if attribute is None else attribute
+                )
             return
         at = self.memory(page) + 2 * (row * self.columns + column)
         if attribute is not None:
@@ -88,7 +85,7 @@ class Screen:
         if top > bottom or left > right:
             return
         if not self.is_text:
-            graphics.scroll(self.call, self.mode, lines, attribute, (top, left, bottom, right), down=down)
+            graphics.scroll(self.call, self.mode, page, lines, attribute, (top, left, bottom, right), down=down)
             return
         height, pitch, width = bottom - top + 1, 2 * self.columns, 2 * (right - left + 1)
         start = self.memory(page) + top * pitch
@@ -182,7 +179,7 @@ def enter_mode(call: Call, wanted: int, *, keeps: bool) -> None:
     if vbe is not None:
         vbe.switch_off()
     mode = MODES[wanted] if vga is not None else MODES[3]
-    columns, rows, height, page_size = mode.columns, mode.rows, mode.height, PAGE_SIZES.get(wanted, 0)
+    columns, rows, height, page_size = mode.columns, mode.rows, mode.height, graphics.PAGE_SIZES.get(wanted, 0)
     call.write(bda.MODE, bytes((wanted,)))
     call.write(bda.COLUMNS, columns.to_bytes(2, "little") + page_size.to_bytes(2, "little") + bytes(2) + bytes(16))
     call.write(bda.SHAPE, bytes((7, 6, 0)))
@@ -240,11 +237,11 @@ def select_page(call: Call) -> None:
     start = screen.page_size * page
     call.write(bda.PAGE_START, (start & 0xFFFF).to_bytes(2, "little"))
     call.set_byte(bda.PAGE, page)
-    vga = call.bios.device(Vga)
-    if vga is not None:
-        vga.start = start // 2 & 0xFFFF
     row, column = screen.cursor(page)
     show_cursor(call, start // 2 + row * screen.columns + column)
+    vga = call.bios.device(Vga)
+    if vga is not None:
+        vga.start = (start if vga.counts_bytes else start // 2) & 0xFFFF
 
 
 def _scroll(call: Call, down: bool) -> None:
@@ -270,7 +267,7 @@ def read_character(call: Call) -> None:
     screen = Screen(call)
     row, column = screen.cursor(call.bh & 7)
     if not screen.is_text:
-        call.ax = graphics.character_at(call, screen.mode, (column, row))
+        call.ax = graphics.character_at(call, screen.mode, call.bh & 7, (column, row))
         return
     call.ax = call.word(screen.memory(call.bh & 7) + 2 * (row * screen.columns + column))
 
@@ -300,13 +297,13 @@ def write_character_only(call: Call) -> None:
 @service(0x10, 0x0C, "al bh cx dx")
 def write_pixel(call: Call) -> None:
     """Write pixel."""
-    graphics.Canvas(call, call.byte(bda.MODE)).put(call.cx, call.dx, call.al)
+    graphics.Canvas(call, call.byte(bda.MODE), call.bh & 7).put(call.cx, call.dx, call.al)
 
 
 @service(0x10, 0x0D, "bh cx dx")
 def read_pixel(call: Call) -> None:
     """Read pixel."""
-    call.al = graphics.Canvas(call, call.byte(bda.MODE)).get(call.cx, call.dx)
+    call.al = graphics.Canvas(call, call.byte(bda.MODE), call.bh & 7).get(call.cx, call.dx)
 
 
 @service(0x10, 0x0F)

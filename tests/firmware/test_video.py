@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kvmdbg.devices.display import picture
 from kvmdbg.devices.fonts import font
 from kvmdbg.devices.vga import Vga
 from tests.firmware.machine import Pc
@@ -127,6 +128,33 @@ def test_pages(pc: Pc) -> None:
     assert (vga(pc).start, vga(pc).cursor) == (0x800, 0x801)
     pc.call(0x10, ax=0x0F00)
     assert (pc.al, pc.ah, pc.bh) == (3, 80, 1)
+
+
+@pytest.mark.parametrize(("mode", "size"), [(0x0D, 0x2000), (0x0E, 0x4000), (0x10, 0x8000)])
+def test_pages_of_pictures(pc: Pc, mode: int, size: int) -> None:
+    pc.call(0x10, ax=mode)
+    pc.call(0x10, ax=0x0C05, bx=0x0100, cx=16, dx=0)
+    planes = vga(pc).planes.memory
+    assert planes[4 * (size + 2)] == planes[4 * (size + 2) + 2] == 0x80
+    pc.call(0x10, ax=0x0D00, bx=0x0000, cx=16, dx=0)
+    assert pc.al == 0, "that of the first page"
+    pc.call(0x10, ax=0x0D00, bx=0x0100, cx=16, dx=0)
+    assert pc.al == 5
+    pc.call(0x10, ax=0x0501)
+    assert vga(pc).start == size
+    assert picture(vga(pc), pc.read).rgb(0)[16] != (0, 0, 0)
+    pc.call(0x10, ax=0x0E41, bx=7)
+    assert not any(planes[: 4 * size]), "text goes to the page that is shown"
+    pc.call(0x10, ax=0x0800, bx=0x0100)
+    pc.call(0x10, ax=0x0200, bx=0x0100, dx=0)
+    pc.call(0x10, ax=0x0800, bx=0x0100)
+    assert pc.al == 0x41
+
+
+def test_a_picture_that_has_one_page_has_it_by_any_number(pc: Pc) -> None:
+    pc.call(0x10, ax=0x12)
+    pc.call(0x10, ax=0x0C0F, bx=0x0300, cx=0, dx=0)
+    assert vga(pc).planes.memory[:4] == b"\x80\x80\x80\x80"
 
 
 def test_teletype_goes_to_the_page_that_is_shown(pc: Pc) -> None:
