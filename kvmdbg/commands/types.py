@@ -30,6 +30,7 @@ def _type_of(dbg: Interpreter, text: str) -> tuple[CType, bool]:
     if is_void(dbg, text):
         return VOID, False
     if (void := void_pointed_to(text, scope)) is not None:
+        dbg.session.type_of(text[1:])  # refused where a name in it is unknown
         return void, False
     if re.fullmatch(r"[A-Za-z_:][\w:]*", text) and parse(text, scope=scope).type is ADDRESS:
         symbol = dbg.session.symbols.lookup(text)

@@ -96,14 +96,15 @@ class Abi:
         """
         if prefix in ("", "u8"):
             return self.char
-        name, size, signed = {"L": ("wchar_t", 4, True), "u": ("char16_t", 2, False), "U": ("char32_t", 4, False)}[
-            prefix
-        ]
-        stands_for = integer("unsigned short", 2) if size == 2 else self.int if signed else self.unsigned
-        made = CType("char", name, size)
+        name, stands_for = {
+            "L": ("wchar_t", self.long if self.long_size == 4 else self.int),
+            "u": ("char16_t", integer("unsigned short", 2)),
+            "U": ("char32_t", self.unsigned),
+        }[prefix]
+        made = CType("char", name, stands_for.size)
         if not is_cpp:
             made.qualify(stands_for, "")
-        made.kind, made.prefix, made.signed = "char", prefix, signed
+        made.kind, made.prefix, made.signed = "char", prefix, stands_for.signed
         return made
 
     def alignment(self, type: CType) -> int:

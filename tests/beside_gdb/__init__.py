@@ -1,6 +1,6 @@
 """Expressions as gdb and kvmdbg show them on the same program: the texts must be the same.
 
-``python -m tests.beside_gdb`` asks 2,000 questions, made from a seed; the tests ask some of them.
+``python -m tests.beside_gdb`` asks 2,000 questions, made from a seed, as the tests do; with --seed others.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from tests.beside_gdb.questions import Questions
 from tests.e2e.debuggers import GDBS
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
-COUNT = 150
+COUNT = 500
+"""For each of the four programs: 2,000."""
 
 
 @pytest.mark.parametrize(("bits", "optimize"), list(product((32, 64), ("-O0", "-O2"))))
@@ -27,6 +28,15 @@ def test_generated_expressions(tmp_path: Path, bits: int, optimize: str) -> None
     found = differences(lines, theirs, ours)
     assert not [one for one in found if not one.reason]
     assert len(found) < COUNT // 20
+
+
+def test_of_32_bits(tmp_path: Path) -> None:
+    """There wchar_t is a long, and no type has 128 bits."""
+    program = build(tmp_path, 32, "-O0")
+    lines = ["whatis L'a'", "whatis -L'a'", "whatis ~wide", "print sizeof(L'a')", "whatis *&huge", "whatis *vp"]
+    theirs = answers_of_gdb(GDBS["distribution"], program, lines)
+    with kvmdbg.open(program, memory="16M") as session:
+        assert differences(lines, theirs, answers_of_kvmdbg(session, lines)) == []
 
 
 @pytest.mark.parametrize("flags", ["-gdwarf-4 -fdebug-types-section", "-gdwarf-5 -fdebug-types-section"])
