@@ -167,10 +167,9 @@ class SoftCpu(Running):
 
     # --- running -----------------------------------------------------------------------------------
 
-    def _take_kick(self) -> None:
-        if kick.pending():
-            self.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
-            raise InterruptedError(errno.EINTR, "Interrupted")
+    def _interrupted(self) -> None:
+        self.show()
+        raise InterruptedError(errno.EINTR, "Interrupted")
 
     def take_changes(self) -> None:
         self._points.take()
@@ -256,8 +255,7 @@ class SoftCpu(Running):
             if self.ended(exhausted):
                 return
             if kick.pending():
-                self.show()
-                raise InterruptedError(errno.EINTR, "Interrupted")
+                self._interrupted()
             self.take_changes()
 
     def _run_one(self) -> None:
@@ -433,7 +431,6 @@ class SoftCpu(Running):
         return False
 
     def run(self) -> None:
-        self._take_kick()
         was_unfinished = self.unfinished
         self.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
         if self._finish():
@@ -442,6 +439,8 @@ class SoftCpu(Running):
         if was_unfinished and self.steps:
             self.debug_exit(1, self.state.pc, DR6_BS)
             return
+        if kick.pending():
+            self._interrupted()
         try:
             self._run()
         except OSError:

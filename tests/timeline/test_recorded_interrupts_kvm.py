@@ -8,7 +8,7 @@ from kvmdbg.core.session import Session
 from kvmdbg.engine import stops
 from kvmdbg.pytest_plugin import Guests
 from kvmdbg.timeline.log import Interrupt, Log
-from tests.conftest import TIME_SCALE
+from tests.conftest import SOFT, TIME_SCALE
 from tests.core.test_halt_kvm import TICKS, ticks
 from tests.engine.test_arrivals_kvm import BUSY
 
@@ -23,9 +23,9 @@ WITH_KEYS = FOLLOWED.replace("0xfe", "0xfc").replace("cli\n", ON_KEYS) + KEY
 
 def guest(kvm_guest: Guests, asm: str) -> Session:
     """On a slow machine its time is slower, so that it gets on between two ticks; but a busy loop's is faster, as each
-    round of it is a stop in the replay."""
+    round of it is a stop in the replay. The software engine makes many."""
     dbg = kvm_guest(asm=asm)
-    dbg.world.guest_rate = TIME_SCALE if asm == BUSY else 1 / TIME_SCALE
+    dbg.world.guest_rate = TIME_SCALE * (30 if SOFT else 1) if asm == BUSY else 1 / TIME_SCALE
     return dbg
 
 
