@@ -20,7 +20,6 @@ from kvmdbg.errors import KvmdbgError
 from kvmdbg.record import record
 
 DEVICE = "/dev/kvm"
-GROUP_RIGHTS = 0o060
 FOR_ITS_MAKERS = {"dev", "mutants"}
 """Extras that nobody's fault hangs on."""
 PATIENCE = 20.0
@@ -188,6 +187,8 @@ def _rights() -> str:
     import pwd
     import stat
 
+    from kvmdbg.kvm.rights import advice
+
     try:
         found = os.stat(DEVICE)
     except OSError as error:
@@ -203,15 +204,7 @@ def _rights() -> str:
     text = f"{stat.filemode(found.st_mode)} {name(pwd.getpwuid, found.st_uid)}:{group}"
     if os.access(DEVICE, os.R_OK | os.W_OK):
         return f"{text}, which {user} may open"
-    if found.st_mode & GROUP_RIGHTS != GROUP_RIGHTS:
-        return f"{text}, which {user} may not open, nor may its group: sudo chmod 666 {DEVICE}"
-    try:
-        entered = user in grp.getgrgid(found.st_gid).gr_mem
-    except KeyError:
-        entered = False
-    if entered:
-        return f"{text}; {user} is in the group {group} from the next login on: log in again, or newgrp {group}"
-    return f"{text}, which {user} may not open: sudo usermod -aG {group} {user}, then log in again"
+    return f"{text}, which {user} may not open: {advice(DEVICE)}"
 
 
 def _guest() -> Iterator[Row]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvmdbg.errors import KvmIoctlError, KvmUnavailable
 from kvmdbg.kvm import abi
+from kvmdbg.kvm.rights import advice
 
 with suppress(ImportError):  # Windows; System says so
     import fcntl
@@ -49,10 +50,7 @@ class System:
                 "switch virtualization on in the firmware, or enable nested virtualization if this is a virtual machine"
             ) from None
         except PermissionError:
-            raise KvmUnavailable(
-                f"no permission to open {path}: add yourself to the group kvm "
-                "(sudo usermod -aG kvm $USER, then log in again)"
-            ) from None
+            raise KvmUnavailable(f"no permission to open {path}: {advice(path)}") from None
         except OSError as error:
             raise KvmUnavailable(f"cannot open {path}: {error.strerror}; is a KVM module loaded?") from None
         try:
