@@ -10,6 +10,7 @@ from typing import Annotated
 from kvmdbg.commands.choosing import Chosen, chosen_by
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import LocationArg, RestType
+from kvmdbg.commands.pointers import CodeRanges
 from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Group, Message, Result, Table
 from kvmdbg.debuginfo import names
@@ -28,14 +29,14 @@ def _defined(
     what: str,
     chosen: Chosen,
     read: Callable[[DebugFiles], Defined],
-    kinds: tuple[str, ...],
+    kind: str = "",
 ) -> Result:
     """All definitions of a kind whose names match, by file; then the symbols that no debug information tells of."""
     regex = chosen.text
     defined = read(dbg.session.files)
     found = {(one.file, one.declared, one.line): one for one in defined.found if chosen.takes(one.name, one.type)}
     by_file: dict[str, list[Definition]] = {}
-    for one in sorted(found.values(), key=lambda one: (one.file, one.name, one.line, one.declared)):
+    for one in sorted(found.values(), key=_order):
         by_file.setdefault(one.file, []).append(one)
     of_name = f'All {what} matching regular expression "{regex}"' if regex else f"All defined {what}"
     of_type = f' with type matching regular expression "{chosen.type_text}"' if chosen.type is not None else ""
@@ -43,7 +44,7 @@ def _defined(
     for file, those in by_file.items():
         lines += ["", f"File {os.path.basename(file) or file}:"]
         lines += [f"{one.line or ''}{':' if one.line else ''}\t{one.declared}" for one in those]
-    others = [] if chosen.debug_only or chosen.type else _without_debug_information(dbg, chosen.name, kinds)
+    others = [] if chosen.debug_only or chosen.type else _without_debug_information(dbg, chosen.name, kind)
     if others:
         lines += ["", "Non-debugging symbols:", *(f"{one.address:#010x}  {one.name}" for one in others)]
     if len(lines) == 1 and chosen.quiet:
@@ -63,11 +64,27 @@ def _defined(
     return Group((shown, *_told(defined))) if defined.damaged else shown
 
 
+def _order(one: Definition) -> tuple[object, ...]:
+    """By file; in it what is known everywhere, then what only the file knows, by name: as gdb."""
+    return one.file, one.declared.startswith("static "), one.name, one.line, one.declared
+
+
 def _told(defined: Defined) -> list[Message]:
     return [Message(f"{one}.", "warning") for one in defined.damaged]
 
 
-def _without_debug_information(dbg: Interpreter, pattern: Regex[str], kinds: tuple[str, ...]) -> list[Symbol]:
+def _without_debug_information(dbg: Interpreter, pattern: Regex[str], kind: str) -> list[Symbol]:
+    """Those of functions or of objects; a symbol without a type (a label of assembly) is what its section is."""
+    if not kind:
+        return []
+    code = dbg.kept(CodeRanges).of(dbg.session.files.placed)
+
+    def is_of_kind(one: Symbol) -> bool:
+        if one.kind != "notype":
+            return one.kind == kind
+        is_code = not code or any(start <= one.address < end for start, end in code)
+        return is_code == (kind == "function")
+
     def is_told_of(address: int) -> bool:
         for dwarf, base in dbg.session.files.dwarf():
             try:
@@ -77,8 +94,8 @@ def _without_debug_information(dbg: Interpreter, pattern: Regex[str], kinds: tup
                 continue
         return False
 
-    known = set(dbg.session.c_variables.outer_names()) if "object" in kinds and dbg.session.c_variables.known else set()
-    found = [one for one in dbg.session.symbols if one.kind in kinds and pattern.search(one.name)]
+    known = set(dbg.session.c_variables.outer_names()) if kind == "object" and dbg.session.c_variables.known else set()
+    found = [one for one in dbg.session.symbols if is_of_kind(one) and pattern.search(one.name)]
     found = [one for one in found if one.name not in known and not is_told_of(one.address)]
     return sorted({(one.address, one.name): one for one in found}.values(), key=lambda one: (one.address, one.name))
 
@@ -96,13 +113,7 @@ def info_functions(dbg: Interpreter, regex: RegexArg = "") -> Result:
     Behind them come symbols of code without debug information; -n leaves them out, and -t, which takes a regular
     expression for the type. -q says nothing where none match.
     """
-    return _defined(
-        dbg,
-        "functions",
-        chosen_by(regex, "qnt"),
-        names.functions,
-        ("function",) if dbg.session.files.dwarf() else ("function", "notype"),
-    )
+    return _defined(dbg, "functions", chosen_by(regex, "qnt"), names.functions, "function")
 
 
 @command(
@@ -114,7 +125,7 @@ def info_functions(dbg: Interpreter, regex: RegexArg = "") -> Result:
 )
 def info_variables(dbg: Interpreter, regex: RegexArg = "") -> Result:
     """List the variables outside of functions whose names match a regular expression, by file, with their types."""
-    return _defined(dbg, "variables", chosen_by(regex, "qnt"), names.variables, ("object",))
+    return _defined(dbg, "variables", chosen_by(regex, "qnt"), names.variables, "object")
 
 
 @command(
@@ -126,7 +137,7 @@ def info_variables(dbg: Interpreter, regex: RegexArg = "") -> Result:
 )
 def info_types(dbg: Interpreter, regex: Annotated[str, RestType("[-q] [REGEX]", words=("-q",))] = "") -> Result:
     """List the types whose names match a regular expression, by file."""
-    return _defined(dbg, "types", chosen_by(regex, "q"), names.types, ())
+    return _defined(dbg, "types", chosen_by(regex, "q"), names.types)
 
 
 @command(
@@ -268,7 +279,7 @@ def rbreak(dbg: Interpreter, regex: Annotated[str, RestType("[SOURCE:]REGEX")]) 
         one.address: one.name for one in found if one.address is not None and path in ("", one.file)
     }
     if not path:
-        for symbol in _without_debug_information(dbg, pattern, ("function",)):
+        for symbol in _without_debug_information(dbg, pattern, "function"):
             wanted.setdefault(symbol.address, symbol.name)
     if not wanted:
         raise UsageError(f"no function matches '{regex}'")

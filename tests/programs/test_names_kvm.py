@@ -33,6 +33,13 @@ def test_lists_are_gdbs(debug: Open, command: str, flags: str) -> None:
     assert declared(dbg.typed(command)) == declared(gdb(dbg.path, command))
 
 
+@pytest.mark.parametrize("flags", ["-O0", "-g0"])
+@pytest.mark.parametrize("command", ["info functions", "info variables"])
+def test_lists_have_the_order_of_gdbs_and_labels_of_assembly(debug: Open, command: str, flags: str) -> None:
+    dbg = debug("kernel.c", flags=flags)
+    assert dbg.typed(command) == re.sub("File .*/", "File ", gdb(dbg.path, command).strip())
+
+
 def test_lists_without_debug_information(debug: Open) -> None:
     dbg = debug("kernel.c", flags="-g0")
     assert re.findall(r"^0x\w+  (\w+)$", dbg.typed("info functions ^[aw]"), re.MULTILINE) == ["add", "work"]
@@ -40,7 +47,8 @@ def test_lists_without_debug_information(debug: Open) -> None:
     assert dbg.typed("info functions -n") == "No functions are known: compile with -g."
     assert dbg.typed("info functions nix") == "No functions match 'nix'."
     assert dbg.typed("info functions [").startswith("refused: '[' is no regular expression: ")
-    assert dbg.typed("rbreak ^add$").startswith("Breakpoint 1 at add (0x")
+    assert dbg.typed("rbreak ^_st") == "Breakpoint 1 at _start (0x100000)."
+    assert dbg.typed("rbreak ^add$").startswith("Breakpoint 2 at add (0x")
     assert dbg.typed("info source") == "No source file is known."
 
 
