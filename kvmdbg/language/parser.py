@@ -105,6 +105,8 @@ class Parser(Classes):
         """``node.name`` or ``node->name``; the name is next."""
         if node.type.kind == "pointer":
             node = self._dereferenced(node, column)
+        if isinstance(node, code.Memory) and node.type.kind == "array" and not node.type.is_vector:
+            node = self._dereferenced(self._number_of(node), column)
         type = node.type
         if self._is("*") and type.is_structure:
             return self._by_pointer(node, column)

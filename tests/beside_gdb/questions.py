@@ -7,7 +7,7 @@ import random
 INTEGERS = """yes no chr sch uch sh ush num now start high least lng ulng ll ull col odd fl more wd vol fixed both pt.x
     any.i any.c[3] any.s[1] table[1] table[4] matrix[1][2] bytes[3] buf[0] shorts[0] g.a g.in.c g.in.s g.in.u.i g.p[1].y
     g.b g.col g.bits3 g.bits5 g.mode g.wide g.bytes[2] g.ull g.deep[1] g.raw g.part[0] bp->a bp->bits5 ptp->x *ip ip[1]
-    **pp bools[2] cols[2] kmain::count 'program.c'::num ::now nameless.q str[2] *str node.high node.low
+    pts->x g.p->y **pp bools[2] cols[2] kmain::count 'program.c'::num ::now nameless.q str[2] *str node.high node.low
     node.whole node.e node.bit node.sub.more.in[1] node.sub.raw cube[1][0][0] tint tiny[0] packed.i packed.l lanes[1]
     grid[1][2] GREEN BLUE WRITE wide wname[5] c16 c32 s32[2] mixture.w[1] mixture.h u8 half""".split()
 HUGE = "huge minus most".split()
