@@ -41,7 +41,9 @@ class AcpiPm:
         """How often the timer's highest bit had changed when its status bit was cleared last."""
 
     def _decodes(self, port: int) -> bool:
-        """Whether the registers are switched on, and lie at this port."""
+        """Whether the registers are switched on, and lie at this port. Only firmware finds them elsewhere, or off."""
+        if not self._board.firmware:
+            return port & -BLOCK == BASES[0]
         seen = self._board.pci.get(POWER_MANAGEMENT)
         return seen is not None and bool(seen.space[0x80] & 1) and seen.number(0x40, 2) & ~1 == port & -BLOCK
 
@@ -72,7 +74,7 @@ class AcpiPm:
             self.enabled = self.enabled & ~(0xFF << shift) | (value >> 8 * (place - at) & 0xFF) << shift
 
     def describe(self) -> str:
-        return f"ACPI timer, {TIMER_HZ} Hz; at {self.ticks & (1 << TIMER_BITS) - 1:#x}"
+        return f"ACPI timer, {TIMER_HZ} Hz"
 
     def details(self) -> dict[str, str]:
         return {"timer": f"{self.ticks & (1 << TIMER_BITS) - 1:#x}", "enabled events": f"{self.enabled:#x}"}

@@ -13,6 +13,9 @@ from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import GuestEnd
 
 OFF = {0x604: 0x2000, 0xB004: 0x2000, 0x4004: 0x3400}
+SLEEP, ACPI_MODE = 0x3C00, 1
+"""Of ACPI's control register: the state to go to, and that it is there."""
+CONTROL = 0x604
 RESET_CONTROL, CONTROL_A = 0xCF9, 0x92
 A20 = 2
 """Of system control port A: address line 20 works."""
@@ -35,10 +38,12 @@ class Power:
     def read(self, port: int, size: int) -> int:
         if port == CONTROL_A:
             return self.control_a
-        return self.reset_control if port == RESET_CONTROL else 0
+        if port == RESET_CONTROL:
+            return self.reset_control
+        return ACPI_MODE if port == CONTROL and not self._board.firmware else 0
 
     def write(self, port: int, size: int, value: int) -> GuestEnd | None:
-        if OFF.get(port) == value:
+        if port in OFF and value & SLEEP == OFF[port]:
             return GuestEnd(0, f"it switched the machine off (port {port:#x})")
         if port == RESET_CONTROL:
             self.reset_control = value

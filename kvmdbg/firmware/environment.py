@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kvmdbg.devices.acpi_pm import AcpiPm
 from kvmdbg.devices.fonts import font
-from kvmdbg.firmware import rom
+from kvmdbg.devices.power import Power
+from kvmdbg.devices.registry import add
+from kvmdbg.firmware import acpi, rom
 from kvmdbg.firmware.data_area import data_area, fixed_disk_table
 from kvmdbg.machine.eltorito import BootEntry, boot_entry
 
@@ -45,6 +48,9 @@ class Environment:
         self.wait_until: int | None = None
         """When int 15h/86 ends, in ns of the guest's time."""
         self._devices: dict[type, Any] = {}
+        self.has_acpi = boots_from is None and self.device(Power) is not None
+        if self.has_acpi and all(one.name != AcpiPm.name for one in bus.devices):
+            add(bus, AcpiPm.name, board)
 
     def device(self, kind: type[D]) -> D | None:
         """The machine's device of this class."""
@@ -65,6 +71,9 @@ class Environment:
             code[at : at + 256 * height] = font(height)
         code[rom.OLD_FONT : rom.OLD_FONT + 1024] = font(8)[:1024]
         code[rom.VIDEO_FUNCTIONS : rom.VIDEO_FUNCTIONS + 16] = VIDEO_FUNCTIONS
+        if self.has_acpi:
+            found = acpi.tables(rom.BASE + rom.ACPI, self.board.cpus, has_apics=self.board.has_apics)
+            code[rom.ACPI : rom.ACPI + len(found)] = found
         write(rom.BASE, bytes(code))
         write(0, rom.vectors())
         write(0x400, data_area(self.disks))

@@ -21,6 +21,8 @@ WINDOW_FUNCTION = 0x0170
 FONT_OF = {16: 0x4000, 14: 0x5000, 8: 0x6000}
 """Where the characters lie, by their height; the lower half of 8 lines is at OLD_FONT as well."""
 OLD_FONT = 0xFA6E
+ACPI = 0x8000
+"""The tables of ACPI, where there are any."""
 POINTERS = {
     0x1D: VIDEO_PARAMETERS,
     0x1E: DISKETTE,

@@ -113,11 +113,13 @@ def test_post_codes() -> None:
         (0x604, 0x2000, "it switched the machine off (port 0x604)"),
         (0xB004, 0x2000, "it switched the machine off (port 0xb004)"),
         (0x4004, 0x3400, "it switched the machine off (port 0x4004)"),
+        (0x604, 0x2001, "it switched the machine off (port 0x604)"),  # with what was read there
+        (0x4004, 0x3401, "it switched the machine off (port 0x4004)"),
         (0xCF9, 0x06, "it asked for a reset (port 0xcf9)"), (0xCF9, 0x0E, "it asked for a reset (port 0xcf9)"),
         (0xCF9, 0x04, "it asked for a reset (port 0xcf9)"), (0x92, 0x01, "it asked for a reset (port 0x92)"),
         (0x92, 0x03, "it asked for a reset (port 0x92)"),
-        *((port, value, "") for port in (0x604, 0xB004) for value in (0, 0x1FFF, 0x2001, 0x3400, 0x2C00)),
-        (0x4004, 0x2000, ""), (0x4004, 0x3401, ""), (0xCF9, 0x02, ""), (0xCF9, 0, ""),
+        *((port, value, "") for port in (0x604, 0xB004) for value in (0, 0x1FFF, 0x0001, 0x3400, 0x2C00)),
+        (0x4004, 0x2000, ""), (0x4004, 0x1401, ""), (0xCF9, 0x02, ""), (0xCF9, 0, ""),
         (0xCF9, 0x03, ""), (0xCF9, 0xFB, ""), (0xCF9, 0x0A, ""),
         (0x92, 0x02, ""), (0x92, 0, ""), (0x92, 0xFC, ""),
     ],
@@ -129,11 +131,11 @@ def test_switching_off_and_resetting(pc: Bus, port: int, value: int, text: str) 
 
 
 def test_registers_of_power(pc: Bus) -> None:
-    assert [pc.read_port(port, 1) for port in (0x92, 0xCF9, 0x604, 0xB004, 0x4004)] == [2, 0, 0, 0, 0]
+    assert [pc.read_port(port, 1) for port in (0x92, 0xCF9, 0x604, 0xB004, 0x4004)] == [2, 0, 1, 0, 0]
     pc.write_port(0x92, 1, 0)
     pc.write_port(0xCF9, 1, 2)
     pc.write_port(0x604, 2, 1)
-    assert [pc.read_port(port, 1) for port in (0x92, 0xCF9, 0x604)] == [0, 2, 0]
+    assert [pc.read_port(port, 1) for port in (0x92, 0xCF9, 0x604)] == [0, 2, 1]
     pc.write_port(0x92, 1, 0xFF)
     assert pc.read_port(0x92, 1) == 0xFE  # the reset bit does not stay
 
