@@ -7,6 +7,7 @@ IntelliMouse for the wheel's identification.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 ACK, RESEND, SELF_TEST_PASSED, BREAK = 0xFA, 0xFE, 0xAA, 0xF0
@@ -20,6 +21,19 @@ SET_2 = bytes.fromhex(
     "47 4f 56 5e 08 10 18 20 28 30 38 40 48 50 57 6f 13 19 39 51 53 5c 5f 62 63 64 65 67 68 6a 6d 6e"
 )
 """Scan codes of set 2 by those of set 1."""
+SET_3 = bytes.fromhex(
+    "00 08 16 1e 26 25 2e 36 3d 3e 46 45 4e 55 66 0d 15 1d 24 2d 2c 35 3c 43 44 4d 54 5b 5a 11 1c 1b"
+    "23 2b 34 33 3b 42 4b 4c 52 0e 12 5c 1a 22 21 2a 32 31 3a 41 49 4a 59 7e 19 29 14 07 0f 17 1f 27"
+    "2f 37 3f 47 4f 76 5f 6c 75 7d 84 6b 73 74 7c 69 72 7a 70 71 57 00 13 56 5e"
+)
+"""Scan codes of set 3 by those of set 1."""
+EXTENDED_IN_SET_3 = {
+    0x1C: 0x79, 0x1D: 0x58, 0x35: 0x77, 0x37: 0x57, 0x38: 0x39, 0x46: 0x62, 0x47: 0x6E, 0x48: 0x63, 0x49: 0x6F,
+    0x4B: 0x61, 0x4D: 0x6A, 0x4F: 0x65, 0x50: 0x60, 0x51: 0x6D, 0x52: 0x67, 0x53: 0x64, 0x5B: 0x8B, 0x5C: 0x8C,
+    0x5D: 0x8D,
+}  # fmt: skip
+"""By those of set 1 behind the prefix 0xE0; set 3 has none."""
+PAUSE, PAUSE_IN_SET_3 = bytes.fromhex("e11d45e19dc5"), b"\x62"
 TO_SET_1 = {code: one for one, code in enumerate(SET_2) if one} | {0x02: 0x41, 0x7F: 0x54}
 """What the controller makes of a byte of set 2 where it translates; other bytes stay."""
 
@@ -54,7 +68,7 @@ class Ps2Device:
 
 
 class KeyboardDevice(Ps2Device):
-    """A keyboard with scan code sets 1 and 2."""
+    """A keyboard with scan code sets 1 to 3; in set 3, too, all keys tell that they are let go."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +81,7 @@ class KeyboardDevice(Ps2Device):
     def press(self, codes: bytes) -> None:
         """Keys go down and up; ``codes`` are of set 1."""
         if self.scans:
-            self.queue.extend(codes if self.codes == 1 else _in_set_2(codes))
+            self.queue.extend(IN_SET[self.codes](codes))
 
     def _byte(self, command: int, value: int) -> None:
         if value >= 0xED:  # no such byte: a command in its place
@@ -75,7 +89,7 @@ class KeyboardDevice(Ps2Device):
             return
         if command == 0xED:
             self.leds = value & 7
-        elif command == 0xF0 and value > 2:
+        elif command == 0xF0 and value > 3:
             self.queue.append(RESEND)
             return
         self.queue.append(ACK)
@@ -121,6 +135,26 @@ def _in_set_2(codes: bytes) -> bytes:
         key = code & 0x7F
         found.append(SET_2[key] if key < len(SET_2) else key)
     return bytes(found)
+
+
+def _in_set_3(codes: bytes) -> bytes:
+    if PAUSE in codes:
+        return PAUSE_IN_SET_3.join(map(_in_set_3, codes.split(PAUSE)))
+    found, is_extended = bytearray(), False
+    for code in codes:
+        if code == 0xE0:
+            is_extended = True
+            continue
+        key = code & 0x7F
+        own = EXTENDED_IN_SET_3.get(key, 0) if is_extended else SET_3[key] if key < len(SET_3) else 0
+        if own:
+            found += bytes((BREAK, own)) if code & 0x80 else bytes((own,))
+        is_extended = False
+    return bytes(found)
+
+
+IN_SET: dict[int, Callable[[bytes], bytes]] = {1: bytes, 2: _in_set_2, 3: _in_set_3}
+"""What a key sends, by the scan code set."""
 
 
 class Mouse(Ps2Device):

@@ -6,7 +6,7 @@ import pytest
 
 from kvmdbg.devices.i8042 import COMMAND, DATA, KEYS, MOST_ANSWERS, MOST_UNREAD, Keyboard
 from kvmdbg.devices.pic import Pic
-from kvmdbg.devices.ps2 import SET_2, TO_SET_1
+from kvmdbg.devices.ps2 import EXTENDED_IN_SET_3, SET_2, SET_3, TO_SET_1
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import GuestEnd
 
@@ -355,12 +355,38 @@ def test_scan_code_sets(wired: Wired) -> None:
     assert wired.read().hex() == "fafa02" + "fafa" + "fafa01"
     wired.keyboard.press("up")
     assert wired.read().hex() == "e048e0c8"
-    for value in (0xF0, 3):
+    for value in (0xF0, 4):
         wired.data(value)
     assert wired.read().hex() == "fafe"
     wired.data(0xFF)
     wired.keyboard.press("up")
     assert wired.read().hex() == "faaa" + "e075e0f075"
+
+
+@pytest.mark.parametrize(
+    ("key", "codes"),
+    [
+        ("a", "1cf01c"), ("esc", "08f008"), ("up", "63f063"), ("shift-delete", "1264f064f012"), ("f1", "07f007"),
+        ("ctrl_r", "58f058"), ("kp_divide", "77f077"), ("print", "57f057"), ("pause", "62"),
+        ("shift-pause", "1262f012"), ("ctrl-pause", "1162f062f011"), ("menu", "8df08d"),
+        ("kp_enter", "79f079"), ("less", "13f013"),
+    ],
+)  # fmt: skip
+def test_the_third_set(wired: Wired, key: str, codes: str) -> None:
+    wired.command(0x60)
+    wired.data(0x05)
+    for value in (0xF0, 3, 0xF0, 0):
+        wired.data(value)
+    assert wired.read().hex() == "fafa" + "fafa03"
+    wired.keyboard.press(key)
+    assert wired.read().hex() == codes
+
+
+def test_every_key_has_a_code_of_its_own_in_the_third_set() -> None:
+    own = [code for code in KEYS.values() if code not in (KEYS["pause"], KEYS["sysrq"])]
+    found = [EXTENDED_IN_SET_3[code & 0xFF] if code >> 8 == 0xE0 else SET_3[code] for code in set(own)]
+    assert len(set(found)) == len(found)
+    assert 0 not in found
 
 
 def test_a_command_in_place_of_a_byte(wired: Wired) -> None:
