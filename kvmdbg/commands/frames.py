@@ -13,7 +13,7 @@ from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Group, Message, Result, SourceText, Table
 from kvmdbg.commands.views import MORE_PARTS
 from kvmdbg.commands.words import functions_of_frames
-from kvmdbg.debuginfo.backtrace import Frame
+from kvmdbg.debuginfo.backtrace import CALLED, Frame
 from kvmdbg.debuginfo.demangled import demangled, in_two
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.numbers import counted
@@ -143,6 +143,8 @@ def _rows(
 
 def arguments_of(dbg: Interpreter, frame: Frame) -> dict[str, str]:
     """The arguments of a frame's function and their values, as far as they are known."""
+    if frame.how == CALLED:
+        return {}
     try:
         style = replace(style_of(dbg), pretty=False, array=False)
         return dbg.session.contexts.source_of(frame).values(parameters=True, style=style)
@@ -173,6 +175,8 @@ def _locals_of(dbg: Interpreter, frame: Frame) -> Result:
 
 def frame_place(dbg: Interpreter, frame: Frame) -> tuple[str, str]:
     """Symbol and source line of a frame; of a function that has inlined the next one, the line of the call."""
+    if frame.how == CALLED:
+        return "function called from kvmdbg", ""
     line = dbg.session.source.at(frame.place)
     place = (line.file, line.line) if line is not None else None
     if frame.call is not None:

@@ -19,6 +19,7 @@ from kvmdbg.commands.results import ExitLine, Message, Result, StopReport
 from kvmdbg.commands.runs import Runs
 from kvmdbg.commands.settings import Settings
 from kvmdbg.commands.user import User
+from kvmdbg.engine.stops import StepStop
 from kvmdbg.errors import KvmdbgError, UsageError
 
 if TYPE_CHECKING:
@@ -281,9 +282,15 @@ class Interpreter:
             commands = [line for point in following.breakpoints for line in point.commands]
             silent = bool(commands) and commands[0] == "silent"
             yield from self.hooks_of("stop")
+            returned = self.session.made("calls") and self.session.calls.have_returned()
+            result = then(following) if then is not None else None
+            if returned:
+                self.session.calls.take_back()
+                yield Message("The function that was called from here has returned.")
+                following = StepStop(vcpu=following.vcpu, pc=self.session.vcpu.pc)
             if not silent:
                 yield self.registry.stop_report(self, following)
-            if then is not None and (result := then(following)) is not None:
+            if result is not None:
                 yield result
             yield from self.hooks_of("stop", "hookpost-")
             following = None

@@ -99,7 +99,11 @@ def print_(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionT
     py="dbg.evaluate({expression}).value",
 )
 def call(dbg: Interpreter, form: FormatArg = Format(), expression: ExpressionTextArg = "") -> Result | None:  # noqa: B008
-    """Evaluate an expression, most often a call of a function of the guest, as print does; void is not shown."""
+    """Evaluate an expression, most often a call of a function of the guest, as print does; void is not shown.
+
+    A function that stops, at a breakpoint of its own, can be looked at: the backtrace has the call as a frame. When it
+    returns, also by finish or return, the guest stops and is as it was before the call.
+    """
     if not expression:
         raise UsageError("call needs an EXPRESSION, as in call function(1)")
     shown, found = _recorded(dbg, expression, form)

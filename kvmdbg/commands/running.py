@@ -258,7 +258,8 @@ def finish(dbg: Interpreter) -> None:
     returns = None if frame.inlined else dbg.session.contexts.source_of(frame).result_type()
 
     def returned(stop: Stop) -> Result | None:
-        if returns is None or not returns.size or not isinstance(stop, StepStop):
+        through = isinstance(stop, StepStop) or dbg.session.calls.have_returned()
+        if returns is None or not returns.size or not through:
             return None  # or something else came in between
         from kvmdbg.core.calls import returned_value
         from kvmdbg.language.floats import Extended

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kvmdbg.debuginfo.backtrace import CALLED, innermost
 from kvmdbg.debuginfo.calling import WIDEST, Registers, is_by_options, passing, result, result_in_memory
 from kvmdbg.engine import stops
+from kvmdbg.engine.breakpoints import Breakpoint
 from kvmdbg.errors import KvmdbgError, MemoryFault, UsageError
 from kvmdbg.language.objects import is_by_reference
+from kvmdbg.record import record
 
 if TYPE_CHECKING:
     from kvmdbg.core.parts import Parts
+    from kvmdbg.core.snapshots import Snapshot
+    from kvmdbg.debuginfo.backtrace import Frame
+    from kvmdbg.engine.stops import Stop
     from kvmdbg.language.ctype import CType
 
 RED_ZONE = 128
@@ -53,6 +59,21 @@ def _require_one_way(session: Parts, type: CType) -> None:
         )
 
 
+@record
+class _StoppedInside:
+    """A call that has stopped before it returned to ``back``, with the stack no deeper than ``depth``."""
+
+    vcpu: int
+    back: int
+    depth: int
+    end: Breakpoint
+    """Stops the guest there."""
+    before: Snapshot
+    registers: dict[str, int]
+    called_in: Frame
+    last_stop: Stop | None
+
+
 class Calls:
     """Of the selected vCPU of a session.
 
@@ -62,6 +83,8 @@ class Calls:
     def __init__(self, session: Parts) -> None:
         self._session = session
         self.keeps = False
+        self._stopped_inside: list[_StoppedInside] = []
+        session.control.at_load.append(self._forget)
         self.calling = False
         """Whether the guest runs for a call: its stops are nobody else's."""
 
@@ -79,7 +102,7 @@ class Calls:
             raise UsageError("a function of the guest cannot be called while another is")
         control, frames = session.control, session.frames
         last_stop, fresh, chosen = control.last_stop, control.fresh, frames.chosen(control.runner)
-        before = session.snapshots.take(BEFORE)
+        before, called_in = session.snapshots.take(BEFORE), innermost(session.vcpu)
         registers = session.regs.general()
         self.calling = True
         try:
@@ -97,9 +120,15 @@ class Calls:
                 control.last_stop, control.fresh = last_stop, fresh
                 raise KvmdbgError(f"the function did not return: {stop.describe()}; the guest is as it was before")
             session.snapshots.add(before)
+            runner = control.runner
+            end = Breakpoint(
+                back, hardware=True, only_if=lambda index: index == runner.index and runner.stack_pointer >= depth
+            )
+            inside = _StoppedInside(runner.index, back, depth, end, before, registers, called_in, last_stop)
+            self._stays_inside(inside)
             raise KvmdbgError(
-                f"the function that was called has stopped: {stop.describe()}. The guest stands in it; "
-                f"snapshot restore {BEFORE} goes back to before the call"
+                f"the function that was called has stopped: {stop.describe()}. The guest stands in it, and is "
+                f"as it was before the call when it returns; snapshot restore {BEFORE} goes back to before the call"
             )
         try:
             data = returned_value(session, type) if type.size and type.kind != "void" else b""
@@ -117,6 +146,39 @@ class Calls:
         control.last_stop, control.fresh = last_stop, fresh
         frames.choose(chosen)
         return data
+
+    def _stays_inside(self, one: _StoppedInside) -> None:
+        """Stop where the function returns to, whenever that is, and show the frames behind that."""
+        self._session.control.points.own_breakpoints.append(one.end)
+        self._session.files.calls[one.back, one.depth] = one.called_in
+        self._stopped_inside.append(one)
+
+    def have_returned(self) -> bool:
+        """Whether the guest stands where the function returns to whose call was the last to stop inside."""
+        runner = self._session.control.runner
+        return any(
+            runner.index == one.vcpu and runner.pc == one.back and runner.stack_pointer >= one.depth
+            for one in self._stopped_inside[-1:]
+        )
+
+    def take_back(self) -> None:
+        """End the last call that has stopped inside: the guest is as it was before it, or only its registers are."""
+        session, one = self._session, self._stopped_inside.pop()
+        session.control.points.own_breakpoints.remove(one.end)
+        del session.files.calls[one.back, one.depth]
+        if self.keeps:
+            for name, value in one.registers.items():
+                session.regs.set(name, value)
+        else:
+            session.snapshots.put_back(one.before)
+        session.control.last_stop = one.last_stop
+
+    def _forget(self) -> None:
+        """The machine has been made anew."""
+        for one in self._stopped_inside:
+            self._session.control.points.own_breakpoints.remove(one.end)
+        self._stopped_inside.clear()
+        self._session.files.calls.clear()
 
     def _enter(self, address: int, type: CType, arguments: Sequence[tuple[CType, bytes]]) -> tuple[int, int]:
         """Put the vCPU at the start of a function; where it returns to, and the stack pointer there at least."""
@@ -180,6 +242,9 @@ class Calls:
         frames = session.frames
         frame = frames.of(session.runner)
         caller = frames.caller_of(frame)
+        if caller is not None and caller.how == CALLED:
+            frames.choose(None)
+            return self.take_back()
         if caller is None:
             raise UsageError("the frame that called this one is not known: it cannot be returned to")
         bits = session.vcpu.mode.bits

@@ -21,6 +21,8 @@ FRAME_POINTER_64, FRAME_POINTER_32 = NAMES_64.index("rbp"), NAMES_32.index("rbp"
 KEPT_64 = frozenset(("rbx", "rbp", "rsp", "r12", "r13", "r14", "r15"))
 KEPT_32 = frozenset(("rbx", "rbp", "rsp", "rsi", "rdi"))
 """Registers that a called function leaves as they were (System V ABI)."""
+CALLED = "call"
+"""How the frame is found that stands for a call of the user's: its function has stopped before it returned."""
 FARTHEST = 1 << 20
 """Bytes that a frame may at most reach over; a frame pointer that leads farther is none."""
 
@@ -61,7 +63,8 @@ class StoppedCpu(Protocol):
 
 @record
 class Frame:
-    """One call: ``pc`` linear, ``sp`` the stack pointer there, ``how`` it was found ("cfi", "orc" or "frame pointer").
+    """One call: ``pc`` linear, ``sp`` the stack pointer there, ``how`` it was found ("cfi", "orc", "frame pointer";
+    CALLED for a call of the user's).
 
     ``regs`` are the registers as they were there, as far as that is known: calls keep only some. ``exact``: ``pc`` is
     the next instruction of code that was interrupted, not what is behind a call; ``place`` is where its code is.
@@ -100,7 +103,8 @@ def backtrace(cpu: StoppedCpu, files: DebugFiles, most: int = 100) -> Backtrace:
     found = physical_frames(cpu, files, most)
     frames: list[Frame] = []
     for one in found.frames:
-        begins = frames and files.start and _function(files, frames[-1].place) == files.start
+        last = frames[-1] if frames and frames[-1].how != CALLED else None
+        begins = last is not None and files.start and _function(files, last.place) == files.start
         if begins and not _function(files, one.place):
             return Backtrace(tuple(frames), "the program starts here")
         for frame in with_inlined(one, files):
@@ -118,6 +122,8 @@ def _function(files: DebugFiles, place: int) -> str:
 
 def with_inlined(frame: Frame, files: DebugFiles) -> list[Frame]:
     """A frame, with those of the inlined functions that its place is in before it, the innermost first."""
+    if frame.how == CALLED:
+        return [frame]
     for dwarf, base in files.dwarf():
         with suppress(LoadError):
             functions = Functions.of(dwarf)
@@ -149,6 +155,10 @@ def physical_frames(cpu: StoppedCpu, files: DebugFiles, most: int = 100) -> Back
     seen: set[tuple[int, int]] = set()
     while True:
         sp = base + (regs["rsp"] & mask)
+        if (called := files.calls.get((pc, sp))) is not None and frames:
+            frames.append(Frame(len(frames), pc, sp, CALLED, regs))
+            pc, regs, how, exact = called.pc, called.regs, "before the call", True
+            sp = base + (regs["rsp"] & mask)
         frames.append(Frame(len(frames), pc, sp, how, regs, exact))
         if len(frames) >= most:
             return Backtrace(tuple(frames), f"more than {most} frames")

@@ -13,6 +13,7 @@ from kvmdbg.loaders.symbol_files import Line, SymbolFile
 from kvmdbg.machine.image import Image
 
 if TYPE_CHECKING:
+    from kvmdbg.debuginfo.backtrace import Frame
     from kvmdbg.debuginfo.dwarf import Dwarf, Progress
 
 
@@ -29,6 +30,9 @@ class DebugFiles:
         """Their paths, with what was added to their addresses; one file may lie at several."""
         self._read: dict[tuple[str, int], SymbolFile] = {}
         self._replaced = False
+        self.calls: dict[tuple[int, int], Frame] = {}
+        """Calls of the user's that have stopped inside: where each returns to, with the stack pointer there, and the
+        frame that it was made in."""
         self.progress: Progress | None = None
         """Told how far the reading of a large file is; None: nobody wants to know."""
 

@@ -69,6 +69,28 @@ def test_a_call_that_stops_leaves_the_guest_there(stopped: Debugger) -> None:
     assert stopped.typed("print n").endswith("= 4")
 
 
+def test_a_call_that_stops_is_a_frame_and_ends_where_it_was_made(stopped: Debugger) -> None:
+    before = state(stopped)
+    outer = stopped.typed("backtrace").splitlines()[1:]
+    for way in ("finish", "continue", "return"):
+        stopped.typed("tbreak one_small", "print one_small(3)")
+        frames = [one.split()[1:] for one in stopped.typed("backtrace").splitlines()[1:]]
+        assert " ".join(frames[1][1:-1]) == "function called from kvmdbg"
+        assert frames[2][:3] == outer[0].split()[1:4] and frames[3:] == [one.split()[1:] for one in outer[1:]]
+        stopped.typed("tbreak fact", "print fact(1)")  # a call inside of it
+        assert stopped.typed("backtrace").count("function called from kvmdbg") == 2
+        assert "\nStepped to" in stopped.typed("continue") and stopped.typed("print a").endswith("= 3")
+        said = stopped.typed(way)
+        assert ("Value returned is" in said and "{a = 3, b = -2}" in said) == (way == "finish")
+        assert state(stopped) == before
+    assert "temporary breakpoint" in stopped.typed("set call-keeps on", "tbreak nothing", "call nothing(7)")
+    assert "has returned" in stopped.typed("continue")
+    assert state(stopped)[0] == before[0] and stopped.typed("print calls").endswith("= 7")
+    assert "has stopped" in stopped.typed("tbreak fact", "print fact(7)")
+    stopped.typed("tbreak fact", "run")
+    assert "function called" not in stopped.typed("backtrace") and stopped.typed("print n").endswith("= 4")
+
+
 def test_a_call_that_kills_the_guest_does_not(stopped: Debugger) -> None:
     before = state(stopped)
     said = stopped.typed("print ((int (*)(void))0x90000000)()")
