@@ -31,6 +31,7 @@ from kvmdbg.soft.alignment import AC, AlignmentCheck
 from kvmdbg.soft.debug_moves import DR7_GD
 from kvmdbg.soft.devices import DeviceWindow
 from kvmdbg.soft.execute_registers import ExecuteRegisters
+from kvmdbg.soft.fetches import Fetches
 from kvmdbg.soft.guest_points import GuestPoints
 from kvmdbg.soft.held_places import HeldPlaces
 from kvmdbg.soft.in_instruction import InInstruction
@@ -54,11 +55,9 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=CountedPort)
 SUBERROR_DELIVERY = 3
-AMID_INSTRUCTION = frozenset(
-    ("breakpoint", "exception", "guest's breakpoint", "held", "in", "invalid", "memory", "port")
-)
+AMID_INSTRUCTION = frozenset("breakpoint exception held in invalid memory refused".split()) | {"guest's breakpoint"}
 """Why a run has ended with an instruction that is not done."""
-BEHIND_INSTRUCTION = frozenset(("alignment", "data", "in", "out", "port", "told"))
+BEHIND_INSTRUCTION = frozenset(("alignment", "data", "in", "out", "refused", "told"))
 """Why a run has ended that hooks end which are called in the middle of an instruction."""
 
 
@@ -82,7 +81,6 @@ class SoftCpu(Running):
         self._trapped: int | None = None
         """RFLAGS where the guest's own EFLAGS.TF brings a trap behind the instruction that has ended the run."""
         self._slices = Slices()
-        self._before_refusal, self._flags_before = b"", 0
         self._repeat: Callable[[], bool] | None = None
         """Does the instruction of the last exit again, which has been answered."""
         self._device = DeviceWindow(self)
@@ -93,6 +91,7 @@ class SoftCpu(Running):
         self._told_exceptions = ToldExceptions(self)
         self.alignment: AlignmentCheck = AlignmentCheck(self)
         self.places: HeldPlaces = HeldPlaces(self, self.alignment)
+        self.fetches: Fetches = Fetches(self)
         self._in = InInstruction(self)
         self._points = GuestPoints(self)
 
@@ -150,8 +149,8 @@ class SoftCpu(Running):
         if self._goes_on:
             self.why = "memory", kind, address, size
             self.state.save()
-            self._flags_before = self.state.flags_amid()
-            self._before_refusal = bytes(self.state.bytes)  # it may go on with the instruction's other accesses
+            self.flags_before = self.state.flags_amid()
+            self.before_refusal = bytes(self.state.bytes)  # it may go on with the instruction's other accesses
         return False
 
     def _on_out(self, uc: int, port: int, size: int, value: int, data: int) -> None:
@@ -162,8 +161,8 @@ class SoftCpu(Running):
             self.refuse_port()
 
     def refuse_port(self) -> None:
-        self._flags_before, self._before_refusal = self.state.flags_amid(), bytes(self.state.bytes)
-        self.end_with("port")
+        self.flags_before, self.before_refusal = self.state.flags_amid(), bytes(self.state.bytes)
+        self.end_with("refused")
 
     # --- running -----------------------------------------------------------------------------------
 
@@ -184,6 +183,7 @@ class SoftCpu(Running):
         start = vm.library.quick.uc_emu_start if count == 1 else vm.library.start
         self.why = None
         self.resumes = state.clear_resume_flag()
+        self.fetches.begin()
         while True:
             self.places.run_from(state.pc)
             error = start(vm.uc, state.rip, 0, 0, count)
@@ -193,17 +193,18 @@ class SoftCpu(Running):
             begun = vm.begun.value
             if self.why is not None and self.why[0] in BEHIND_INSTRUCTION:
                 begun = self._begun_at_end  # unicorn may have begun one more, of which it has done nothing
+            begun, goes_on = self.fetches.settle(begun, count)
             self.instructions += min(begun, count)
             done = begun - (begun > count or (self.why is not None and self.why[0] in AMID_INSTRUCTION))
             self.resumes &= done == 0
             if self.resumes:
                 state.u64[EFLAGS // 8] |= EFLAGS_RF
-                self._flags_before |= EFLAGS_RF
+                self.flags_before |= EFLAGS_RF
             elif done > 1:
                 state.clear_resume_flag()
             if self.places.found:
                 self.places.hold()
-            elif self.why is not None or begun > count or not self.places.has_ended_before_one():
+            elif not goes_on and (self.why is not None or begun > count or not self.places.has_ended_before_one()):
                 return begun > count
             count -= begun
             if count <= 0:
@@ -323,10 +324,10 @@ class SoftCpu(Running):
             self.instructions -= 1
             self.state.u64[DR6 // 8] |= why[1]
             return self.deliver(Event.exception(1))
-        if word == "port":
+        if word == "refused":
             self.instructions -= 1
-            self.state.bytes[:] = self._before_refusal
-            self.state.go_back_to(self._before_refusal, self._flags_before)
+            self.state.bytes[:] = self.before_refusal
+            self.state.go_back_to(self.before_refusal, self.flags_before)
             return self.deliver(Event.exception(GP))
         return self._told_exceptions.invalid()
 
@@ -380,7 +381,7 @@ class SoftCpu(Running):
 
     def _refused(self, kind: int, address: int, size: int) -> bool:
         self.instructions -= 1
-        self.state.go_back_to(self._before_refusal, self._flags_before)
+        self.state.go_back_to(self.before_refusal, self.flags_before)
         if self.vm.memory.is_guarded(kind, address):
             self.vm.translation_changed = True  # else unicorn would let the next read through, which it has looked up
             self.show()

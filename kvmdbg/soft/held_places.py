@@ -155,6 +155,14 @@ class HeldPlaces:
         self._library.forget_code(self._uc, self._block)
         self.found.clear()
 
+    def end_behind(self, lengths: dict[int, int]) -> None:
+        """Have what lies from the vCPU's place on, which could not be translated, end behind these instructions."""
+        state, size = self._cpu.state, sum(lengths.values())
+        self._block = state.pc
+        self._look(state.pc, self._vm.bytes_at(state, state.pc, size), len(lengths))
+        self.found.add(state.pc + size)
+        self.hold()
+
     def _end_blocks_at(self, places: AbstractSet[int]) -> None:
         """What is translated next."""
         self._ends_early = bool(places)

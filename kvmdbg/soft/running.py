@@ -21,6 +21,9 @@ class Places(Protocol):
     def hold(self) -> None:
         """From here on it ends before them."""
 
+    def end_behind(self, lengths: dict[int, int]) -> None:
+        """From the instruction at hand on these are to be done, and what follows not yet."""
+
     def run_from(self, address: int) -> None:
         """A run is about to begin there."""
 
@@ -33,6 +36,16 @@ class Alignment(Protocol):
 
     def is_on(self) -> bool:
         """Whether each instruction is to be run alone."""
+
+
+class Fetched(Protocol):
+    """Code that cannot be fetched (fetches.py)."""
+
+    def begin(self) -> None:
+        """Before a run."""
+
+    def gives_up(self) -> bool:
+        """Whether that is why unicorn's run has ended: nothing has happened then."""
 
 
 class Running(ExitPage):
@@ -48,8 +61,11 @@ class Running(ExitPage):
     """At which of them a free run ends."""
     pieces: list[tuple[int, int, int]]
     """Writes to devices by the instruction that is done: address, size, value."""
+    before_refusal, flags_before = b"", 0
+    """The state, and RFLAGS, where an instruction is refused."""
     places: Places
     alignment: Alignment
+    fetches: Fetched
     resumes: bool
     """Whether EFLAGS.RF was set where unicorn's run began, and still counts."""
     execute_registers: ExecuteRegisters

@@ -34,13 +34,14 @@ class Strides:
         plain, stops, record = terms.plain, terms.stops, terms.record
         start, done = pc & ~0xFFF, 0
         last = start + terms.last
-        quick = False
+        quick = alone = False
         while True:
             before = raw[REGS:REGS_END]
             if done == most or (done and pc in stops) or not start <= pc <= last or not plain(code, pc - start):
                 return done, pc, before
             if not quick:
-                if cpu.unfinished or cpu.waiting or cpu.nmi_comes_in or cpu.alignment.is_on():
+                if alone or cpu.unfinished or cpu.waiting or cpu.nmi_comes_in or cpu.alignment.is_on():
+                    alone = False
                     came_to = cpu.step()
                     if came_to is None:
                         return done, None, before
@@ -50,6 +51,7 @@ class Strides:
                     continue
                 cpu.take_changes()
                 cpu.places.run_from(pc)
+                cpu.fetches.begin()
                 quick = True
             if not done % LOOK and kick.pending():
                 cpu.u32[U32_EXIT_REASON] = exits.KVM_EXIT_INTR
@@ -66,6 +68,11 @@ class Strides:
                 if not is_done:
                     run(uc, rip, 0, 0, 1)
             save()
+            if cpu.why is not None and cpu.fetches.gives_up():
+                is_done, alone, quick = begun.value > 0, not begun.value, False
+                if alone:
+                    state.u64[at_flags] |= EFLAGS_RF * cpu.resumes
+                    continue
             cpu.instructions += 1
             is_done = is_done or begun.value > 1 or cpu.places.has_ended_before_one()
             if cpu.why is not None or not is_done or u64[at_rip] == rip:

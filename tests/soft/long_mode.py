@@ -44,10 +44,12 @@ def run(
     cpl: int = 0,
     bits: int = 64,
     flags: int = 2,
-    step: bool = False,
+    step: int = 0,
+    instructions: int = 200,
     setup: Callable[[kvmdbg.Session], object] = lambda dbg: None,
 ) -> Ended:
-    """Handlers halt. The bit map of ports in the TSS, which ends with port 0x8f, lets all code use 0x80."""
+    """By steps of so many instructions, or a run. Handlers halt. The bit map of ports in the TSS, which ends with port
+    0x8f, lets all code use 0x80."""
     path = folder / "guest.bin"
     cs, ss = CODE_OF[cpl, bits]
     path.write_bytes(assemble(GOES.format(cs=cs, ss=ss, flags=flags), BOOT, 64))
@@ -60,11 +62,10 @@ def run(
         setup(dbg)
         if step:
             for _ in range(40):
-                if dbg.memory.read(dbg.regs.rip, 1) != b"\xf4":
-                    dbg.step()
-            dbg.step()
+                if dbg.step(step).reason == "halted":
+                    break
         else:
-            dbg.run(instructions=200)
+            dbg.run(instructions=instructions)
         return _ended(dbg)
 
 
