@@ -239,9 +239,13 @@ class Lockstep:
         written = self._written(place.code, bits)
         repeated = self._is_repeated(place.code, bits)
         ends = []
-        for number, session in enumerate(self.sessions):
-            ends.append(self.step(session, repeated))
-            self._require_done(ends[number], number)
+        self._following.any_value = undefined(place.code, bits, state.named(known).__getitem__).memory
+        try:
+            for number, session in enumerate(self.sessions):
+                ends.append(self.step(session, repeated))
+                self._require_done(ends[number], number)
+        finally:
+            self._following.any_value = False
         if _holds_back(place.code, bits):
             self._pass_shadow(place, ends)
         self._copy_undefined(place.code, bits, state.named(known), written)
@@ -338,7 +342,7 @@ class Lockstep:
             state.copy_conditions(first, second)
         if unclear.memory:
             for address, size in written:
-                with suppress(MemoryFault):  # a device was written to, and is compared as such
+                with suppress(MemoryFault):  # a device was written to
                     second.memory.write(address, first.memory.read(address, size))
 
     # --- comparing two states
