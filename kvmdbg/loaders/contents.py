@@ -83,7 +83,7 @@ ADVICE = (
     ("text", "a source is to be assembled or compiled first"),
     ("Intel HEX", ""),
     ("S-records", ""),
-    ("a CD image", ""),
+    ("a CD image", "nothing on it is for a BIOS to boot; --cdrom gives it to a guest or to firmware"),
 )
 
 

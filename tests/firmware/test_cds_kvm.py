@@ -58,10 +58,29 @@ def test_a_disk_on_a_cd(tmp_path: Path, media: int) -> None:
         assert dbg.screen()[0] == "second sector"
 
 
+def test_a_hybrid_is_a_cd_and_on_a_stick_a_hard_disk(tmp_path: Path) -> None:
+    """As most installers come: a master boot record before the CD's own descriptors."""
+    code = assembled(f'mov si, offset text; {PRINT}; text: .asciz "as a cd"', tmp_path)
+    record = assembled(f'mov si, offset text; {PRINT}; text: .asciz "as a disk"; .org 446', tmp_path)
+    image = bytearray(cd({}, code))
+    image[:512] = record + bytes.fromhex("80000100 17010100 00000000 58000000") + bytes(48) + b"\x55\xaa"
+    path = tmp_path / "hybrid.iso"
+    path.write_bytes(image)
+    for options, drive, seen in (
+        ({"path": path}, 0xE0, "as a cd"),
+        ({"cdrom": str(path)}, 0xE0, "as a cd"),
+        ({"disks": [str(path)]}, 0x80, "as a disk"),
+    ):
+        with kvmdbg.open(serial="none", **options) as dbg:  # type: ignore[arg-type]
+            assert dbg.regs.dl == drive
+            assert isinstance(dbg.run(timeout=20), stops.HaltedStop)
+            assert dbg.screen()[0] == seen
+
+
 def test_a_cd_without_anything_to_boot(tmp_path: Path) -> None:
     image = bytearray(cd({"A": b"a"}, b"code"))
     image[17 * 2048 : 18 * 2048] = bytes(2048)
-    with pytest.raises(KvmdbgError, match="is a CD image"):
+    with pytest.raises(KvmdbgError, match=r"is a CD image .*: nothing on it is for a BIOS to boot; --cdrom"):
         opened(bytes(image), tmp_path)
     with pytest.raises(KvmdbgError, match="nothing can be booted"):
         kvmdbg.open(cdrom=str(tmp_path / "cd.iso"))
