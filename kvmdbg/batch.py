@@ -21,6 +21,7 @@ from kvmdbg.commands.gdb_serving import ServedToGdb
 from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Error, ExitLine, GuestOutput, Message, Result, StopReport, Text
 from kvmdbg.commands.tui_settings import ARRANGEMENT
+from kvmdbg.commands.user import PLEASE
 from kvmdbg.engine.stops import ExitedStop, FatalStop
 from kvmdbg.errors import KvmdbgError, refused_by_host
 from kvmdbg.printable import printable_json
@@ -298,14 +299,16 @@ class Batch:
     @staticmethod
     def _ask(question: str) -> bool | None:
         """Ask for yes or no before there is a prompt; None when no answer comes."""
+        please = ""
         while True:
             try:
-                answer = input(f"{question} (y or n) ").strip().lower()
+                answer = input(f"{please}{question} (y or n) ").strip().lower()
             except (KeyboardInterrupt, EOFError):
                 print()
                 return None
             if answer in ("y", "yes", "n", "no"):
                 return answer.startswith("y")
+            please = PLEASE
 
     def _keep_settings_of_last_time(self) -> None:
         if self._reads_start_files:

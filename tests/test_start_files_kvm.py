@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kvmdbg import start_files
+from kvmdbg.batch import Batch
 from tests.e2e.conftest import Shell, shell
 
 pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
@@ -95,6 +96,13 @@ def test_a_no_is_kept_too(homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders(homes, "print 1\n")
     assert start_files.folders_file(lambda question: False) is None
     assert start_files.folders_file(lambda question: True) is None
+
+
+def test_another_answer_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, asked = iter(["perhaps", "", "Yes"]), list[str]()
+    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or next(answers))
+    assert Batch._ask("Trust it?") is True
+    assert asked == ["Trust it? (y or n) ", *2 * ["Please answer y or n. Trust it? (y or n) "]]
 
 
 def test_in_the_shell(homes: Path, shell: Shell) -> None:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kvmdbg.commands.results import Result
 
+PLEASE = "Please answer y or n. "
+"""Before a question that was answered by something else."""
+
 
 class User:
     """What the one who types is shown, is asked and may do.

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from kvmdbg.commands.interpreter import Interpreter
+from kvmdbg.commands.user import PLEASE
 from kvmdbg.errors import UsageError
 
 
@@ -34,6 +35,9 @@ class Dialogue:
             word = text.strip().lower()
             if word in ("y", "yes", "n", "no"):
                 self._end(word.startswith("y"))
+            elif not self._question.startswith(PLEASE):
+                self._question = PLEASE + self._question
+                self._changed()
             return
         for line in text.rstrip("\n").split("\n"):  # an empty line would repeat the last one
             self._body.append(line)

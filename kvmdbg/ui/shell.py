@@ -19,6 +19,7 @@ from kvmdbg.commands.interpreter import Interpreter, Quit
 from kvmdbg.commands.results import Error, Message, Result
 from kvmdbg.commands.screens import LiveScreen
 from kvmdbg.commands.support import Topics
+from kvmdbg.commands.user import PLEASE
 from kvmdbg.error_log import state_folder
 from kvmdbg.errors import KvmdbgError, refused_by_host
 from kvmdbg.printable import printable
@@ -346,13 +347,15 @@ class Shell:
 
     def ask(self, question: str) -> bool:
         """Ask for yes or no; Ctrl-C and the end of input are no."""
+        please = ""
         while True:
             try:
-                answer = self._line(f"{question} (y or n) ").strip().lower()
+                answer = self._line(f"{please}{question} (y or n) ").strip().lower()
             except (KeyboardInterrupt, EOFError):
                 return False
             if answer in ("y", "yes", "n", "no"):
                 return answer.startswith("y")
+            please = PLEASE
 
     def _more(self) -> str | None:
         """A line of a body up to ``end``."""

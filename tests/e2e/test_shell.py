@@ -195,10 +195,12 @@ def test_leaving_asks_when_the_guest_runs(shell: Shell, tmp_path: Path) -> None:
     terminal.command("continue &", "running")
     terminal.send("\x04")
     terminal.wait("kill it? (y or n)")
+    terminal.send("perhaps\r")
+    terminal.wait("Please answer y or n. ")
     terminal.send("n\r")
     terminal.prompt("running")
     terminal.send("\x04")
-    terminal.wait(lambda: terminal.text.count("(y or n)") == 2)
+    terminal.wait(lambda: terminal.text.count("(y or n)") == 3)
     terminal.send("y\r")
     assert terminal.end() == 0
 

@@ -174,6 +174,8 @@ def test_bodies_and_questions(shell: Shell) -> None:
     screen.wait("Breakpoint 1 at func")
     screen.send("delete\r")
     screen.wait("Delete all breakpoints? (y or n)")
+    screen.send("perhaps\r")
+    screen.wait("Please answer y or n. Delete all breakpoints? (y or n)")
     screen.send("n\r")
     screen.wait(lambda: any(row.startswith("(kvmdbg)") for row in screen.rows[-4:]))
     screen.send("delete\r")
