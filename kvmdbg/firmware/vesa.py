@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from kvmdbg.devices.vbe import ADDRESS, MOST_WIDTH, SIZE, WINDOW, Vbe, bytes_of
+from kvmdbg.devices.vbe import MOST_WIDTH, SIZE, WINDOW, Vbe, bytes_of
 from kvmdbg.devices.vga import Vga
 from kvmdbg.devices.vga_modes import MODES as VGA_MODES
 from kvmdbg.devices.vga_modes import Mode
@@ -15,34 +15,18 @@ from kvmdbg.firmware.call import Call
 from kvmdbg.firmware.edid import edid
 from kvmdbg.firmware.registry import service
 from kvmdbg.firmware.video_state import COLOURS, DATA, HARDWARE, LARGE, keep
+from kvmdbg.machine.vesa import LINEAR, PACKED, SIZES, VERSION, WINDOW_ATTRIBUTES, mode_information
 
-TEXT_MODEL, CGA, PLANES, PACKED = 0, 1, 3, 4
-"""Ways in which a mode has its pixels in memory: PLANES is a bit each in four planes, PACKED a byte each."""
+TEXT_MODEL, CGA, PLANES = 0, 1, 3
+"""Ways in which a mode has its pixels in memory: PLANES is a bit each in four planes."""
 DONE, FAILED = 0x00, 0x01
-LINEAR, KEEPS, NUMBER = 0x4000, 0x8000, 0x1FF
+KEEPS, NUMBER = 0x8000, 0x1FF
 """In BX of function 02."""
-SIZES = {
-    (640, 400): {8: 0x100}, (640, 480): {8: 0x101, 15: 0x110, 16: 0x111, 24: 0x112, 32: 0x142},
-    (800, 600): {8: 0x103, 15: 0x113, 16: 0x114, 24: 0x115, 32: 0x143},
-    (1024, 768): {8: 0x105, 15: 0x116, 16: 0x117, 24: 0x118, 32: 0x144},
-    (1280, 1024): {8: 0x107, 15: 0x119, 16: 0x11A, 24: 0x11B, 32: 0x145},
-    (320, 200): {8: 0x146, 15: 0x10D, 16: 0x10E, 24: 0x10F, 32: 0x140},
-    (1600, 1200): {32: 0x147}, (1152, 864): {8: 0x148, 32: 0x14C},
-    (1280, 720): {16: 0x18D, 24: 0x18E, 32: 0x18F}, (1920, 1080): {16: 0x190, 24: 0x191, 32: 0x192},
-}  # fmt: skip
-"""The numbers of modes: VESA's own to 0x11b, those of QEMU's video BIOS beyond."""
 MODES = {number: (*size, bits) for size, kinds in SIZES.items() for bits, number in kinds.items()}
 PLANAR = {0x102: 0x6A}
 """Modes of 16 colours, in the VGA's planes: VESA's number, and that of int 10h, AH=0."""
-MASKS = {15: (5, 10, 5, 5, 5, 0, 1, 15), 16: (5, 11, 6, 5, 5, 0, 0, 0), 24: (8, 16, 8, 8, 8, 0, 0, 0)}
-"""Size and place of red, green, blue and what is reserved."""
-MASKS[32] = (*MASKS[24][:6], 8, 24)
-ATTRIBUTES = 0x9B
-"""Of a mode: there, described, in colour, a picture, with linear memory."""
 VGA_ATTRIBUTES, IN_COLOUR, GRAPHICS = 0x07, 0x08, 0x10
 """There, described, with text by the BIOS; what is not said of every mode of the VGA's."""
-WINDOW_ATTRIBUTES = 7
-"""It is there, to be read and written."""
 FAR_WINDOW = rom.SEGMENT << 16 | rom.WINDOW_FUNCTION
 DDC = 0x0103
 """Of the screen's own words: a block takes a second, by either way of asking."""
@@ -73,7 +57,7 @@ def _information(call: Call, vbe: Vbe) -> bool:
     def far(offset: int) -> int:
         return segment << 16 | (call.di + offset) & 0xFFFF
 
-    head = struct.pack("<4sHIIIH", b"VESA", 0x0300, far(names), 0, far(0x22), SIZE >> 16)
+    head = struct.pack("<4sHIIIH", b"VESA", VERSION, far(names), 0, far(0x22), SIZE >> 16)
     if is_long:
         head += struct.pack("<HIII", 0x0100, far(names), far(names), far(names))
     block = head.ljust(0x22, b"\0") + modes + NAME
@@ -90,15 +74,7 @@ def _mode_information(call: Call, vbe: Vbe) -> bool:
     mode = MODES.get(number)
     if mode is None:
         return False
-    width, height, bits = mode
-    pitch = width * bytes_of(bits)
-    pages = min(SIZE // (pitch * height) - 1, 255)
-    masks = MASKS.get(bits, bytes(8))
-    block = struct.pack("<HBBHHHHIH", ATTRIBUTES, WINDOW_ATTRIBUTES, 0, 64, 64, WINDOW >> 4, 0, FAR_WINDOW, pitch)
-    block += struct.pack("<HHBBBBBBBBB", width, height, 8, 16, 1, bits, 1, 4 if bits == 8 else 6, 0, pages, 1)
-    block += bytes((*masks, 0)) + struct.pack("<IIH", ADDRESS, 0, 0)
-    block += struct.pack("<HBB", pitch, pages, pages) + bytes(masks) + (0).to_bytes(4, "little")
-    call.write(call.far("es", call.di), block.ljust(256, b"\0"))
+    call.write(call.far("es", call.di), mode_information(*mode, FAR_WINDOW))
     return True
 
 

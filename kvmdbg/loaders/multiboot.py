@@ -20,7 +20,7 @@ from kvmdbg.loaders.multiboot_kernel import (
     read_kernel,
     text,
 )
-from kvmdbg.loaders.multiboot_screen import colours, described, picture
+from kvmdbg.loaders.multiboot_screen import colours, described, picture, vesa
 from kvmdbg.loaders.registry import loader
 from kvmdbg.machine.image import BootStructure, Entry, Image, LoadOptions, Screen
 from kvmdbg.machine.layout import ram_areas
@@ -33,6 +33,7 @@ ADDRESSES_VALID = 1 << 16
 VIDEO_WANTED = 1 << 2
 KNOWN_REQUIREMENTS = 0b111  # page-aligned modules, memory information, video mode
 
+VESA_AT, SCREEN_AT = 72, 88
 INFO_SIZE = 120  # 116 bytes to the end of framebuffer_type's union, padded
 INFO_MEMORY = 1 << 0
 INFO_CMDLINE = 1 << 2
@@ -40,6 +41,7 @@ INFO_MODULES = 1 << 3
 INFO_SECTIONS = 1 << 5
 INFO_MMAP = 1 << 6
 INFO_LOADER_NAME = 1 << 9
+INFO_VESA = 1 << 11
 INFO_FRAMEBUFFER = 1 << 12
 MODULE_SIZE = 16
 VIDEO_AT, LINEAR_PICTURE = 32, 0
@@ -123,20 +125,20 @@ class Multiboot:
         entry = chosen_entry(options, Entry(None, kernel.start), path, "prot", kernel.symbols, kernel.physical)
         screen = wanted_screen(data, header)
         told = described(screen) + colours(screen) if header.wants_screen else b""
-        made = _information(options.cmdline, given, told)
+        made = _information(options.cmdline, given, told, screen)
         return Image(
             path, self.name, [*kernel.segments, *given.segments], "prot", entry, {"rax": LOADER_MAGIC},
             kernel.symbols, [made], remark=kernel.remark, function_bits=kernel.bits, screen=screen,
         )  # fmt: skip
 
 
-def _information(cmdline: str, given: Given, screen: bytes) -> BootStructure:
+def _information(cmdline: str, given: Given, told: bytes, screen: Screen | None) -> BootStructure:
     command = text(cmdline)
-    size = len(information(0, 0, command, given, screen)) + MOST_AREAS * 24
+    size = len(information(0, 0, command, given, told, screen)) + MOST_AREAS * 24
     return BootStructure(
         "multiboot information",
         size,
-        lambda address, memory: information(address, memory, command, given, screen).ljust(size, b"\0"),
+        lambda address, memory: information(address, memory, command, given, told, screen).ljust(size, b"\0"),
         "rbx",
     )
 
@@ -144,11 +146,13 @@ def _information(cmdline: str, given: Given, screen: bytes) -> BootStructure:
 NOTHING = Given(None, [], [])
 
 
-def information(address: int, memory: int, command: bytes, given: Given = NOTHING, screen: bytes = b"") -> bytes:
+def information(
+    address: int, memory: int, command: bytes, given: Given = NOTHING, told: bytes = b"", screen: Screen | None = None
+) -> bytes:
     """The multiboot information structure for ``address``, with what it points to behind it.
 
     ``memory`` is the RAM in bytes, ``command`` the command line with its NUL, given exactly as ``--cmdline`` has it;
-    ``screen`` is what it tells of the screen, from framebuffer_addr on.
+    ``told`` is what it tells of the screen, from framebuffer_addr on; ``screen`` is that, where it is a picture.
     """
     entries = b"".join(struct.pack("<IQQI", 20, *area) for area in memory_map(memory))
     map_at = address + INFO_SIZE
@@ -168,7 +172,8 @@ def information(address: int, memory: int, command: bytes, given: Given = NOTHIN
     flags = INFO_MEMORY | INFO_CMDLINE | INFO_MMAP | INFO_LOADER_NAME
     flags |= INFO_MODULES if given.modules else 0
     flags |= INFO_SECTIONS if given.sections else 0
-    flags |= INFO_FRAMEBUFFER if screen else 0
+    flags |= INFO_FRAMEBUFFER if told else 0
+    flags |= INFO_VESA if screen else 0
     one = given.sections
     fields = struct.pack(
         "<17I",
@@ -178,5 +183,6 @@ def information(address: int, memory: int, command: bytes, given: Given = NOTHIN
         *(len(entries), map_at),
         *(0, 0, 0, name_at),  # drives_length, drives_addr, config_table, boot_loader_name
     )
-    fields = fields.ljust(88, b"\0") + screen
-    return fields.ljust(INFO_SIZE, b"\0") + entries + headers + modules + words + LOADER_NAME + command
+    of_vesa, blocks = vesa(screen, command_at + len(command)) if screen else (b"", b"")
+    fields = (fields.ljust(VESA_AT, b"\0") + of_vesa).ljust(SCREEN_AT, b"\0") + told
+    return fields.ljust(INFO_SIZE, b"\0") + entries + headers + modules + words + LOADER_NAME + command + blocks

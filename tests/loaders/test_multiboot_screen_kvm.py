@@ -78,6 +78,27 @@ def test_a_header_that_is_cut_off(image_file: Write) -> None:
 
 
 @pytest.mark.kvm
+def test_what_vesa_says_of_it(image_file: Write) -> None:
+    """Version 1 has it beside the framebuffer's own fields, and older kernels look nowhere else."""
+    with kvmdbg.open(image_file(kernel_1(VIDEO, 0, 800, 600, 16)), serial="none") as dbg:
+        info = int(dbg.regs.ebx)
+        flags = int.from_bytes(dbg.physical.read(info, 4), "little")
+        control, mode, number, *interface = struct.unpack("<IIHHHH", dbg.physical.read(info + 72, 16))
+        assert flags & 0x1800 == 0x1800
+        assert (number, interface) == (0x4114, [0, 0, 0])
+        pitch, width, height = struct.unpack("<HHH", dbg.physical.read(mode + 16, 6))
+        assert (pitch, width, height, dbg.physical.read(mode + 25, 1)[0]) == (1600, 800, 600, 16)
+        assert dbg.physical.read(mode + 31, 6) == bytes((5, 11, 6, 5, 5, 0))
+        assert dbg.physical.read(mode + 40, 4) == dbg.physical.read(info + 88, 4)
+        signature, version, name, _, modes, blocks = struct.unpack("<4sHIIIH", dbg.physical.read(control, 20))
+        assert (signature, version, blocks) == (b"VESA", 0x300, 256)
+        assert dbg.physical.read((name >> 16 << 4) + (name & 0xFFFF), 7) == b"kvmdbg\0"
+        assert dbg.physical.read((modes >> 16 << 4) + (modes & 0xFFFF), 4) == b"\x14\x01\xff\xff"
+    with kvmdbg.open(image_file(kernel_1(VIDEO, 1, 80, 25, 0)), serial="none") as dbg:
+        assert dbg.physical.read(int(dbg.regs.ebx), 4)[1] & 0x18 == 0x10, "text is no mode of VESA's"
+
+
+@pytest.mark.kvm
 @pytest.mark.parametrize("protocol", [1, 2])
 @pytest.mark.parametrize(("bits", "red"), [(32, 0xFF0000), (16, 0xF800)])
 def test_it_draws_there(tmp_path: Path, image_file: Write, protocol: int, bits: int, red: int) -> None:
