@@ -101,7 +101,10 @@ def run(
     found = Found()
     while found.instructions < count:
         program = generate(seed, modes[seed % len(modes)], min(A_PROGRAM, count))
-        outcome = compare(program, engines, found)
+        try:
+            outcome = compare(program, engines, found)
+        except CannotRun as error:
+            raise CannotRun(error.number, f"seed {seed}, {program.mode} mode: {error}") from error
         if not outcome.same:
             tell(f"seed {seed}, {program.mode} mode: {outcome.describe()}")
         seed += 1
