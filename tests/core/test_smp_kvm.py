@@ -14,6 +14,7 @@ from kvmdbg.engine import stops
 
 KERNEL = Path(__file__).resolve().parents[2] / "guests" / "smp.elf"
 CPUS = 3
+pytestmark = pytest.mark.kvm
 
 
 @pytest.fixture
