@@ -53,7 +53,7 @@ def test_a_closed_stdin_has_ended_and_a_closed_stderr_hides_what_goes_there(tmp_
 
 
 def test_a_line_of_stdin_that_never_ends(tmp_path: Path) -> None:
-    found = shell("ulimit -v 4000000; kvmdbg $guest </dev/zero", TALKER, tmp_path)
+    found = shell("ulimit -v 4000000; kvmdbg --engine soft $guest </dev/zero", TALKER, tmp_path)
     assert found.returncode == 2
     assert found.stderr == "kvmdbg: cannot read commands from the standard input: a line is longer than 1 MiB\n"
 

@@ -32,7 +32,7 @@ class Served:
         self.said = ""
         found = None
         while not found:
-            readable, _, _ = select.select([self.process.stderr], [], [], 60 * TIME_SCALE)  # a packed kernel takes its time
+            readable, _, _ = select.select([self.process.stderr], [], [], 60 * TIME_SCALE)  # a kernel is unpacked
             line = self.process.stderr.readline().decode() if readable else ""
             assert line, f"no address in {self.said!r}"
             self.said += line
