@@ -201,6 +201,11 @@ class Call:
         """The caller's CF."""
         self._set_flag(EFLAGS_CF, on)
 
+    @property
+    def zero_flag(self) -> bool:
+        """The caller's ZF as it is to be."""
+        return bool(self.flags & EFLAGS_ZF)
+
     def zero(self, on: bool) -> None:
         """The caller's ZF."""
         self._set_flag(EFLAGS_ZF, on)

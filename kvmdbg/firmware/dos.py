@@ -1,20 +1,26 @@
-"""int 20h and 21h, for programs that begin with the prefix of DOS's: their end, and output of characters."""
+"""int 20h and 21h, for programs that begin with the prefix of DOS's: their end, characters, keys, vectors, the time."""
 
 from __future__ import annotations
 
 from kvmdbg.firmware import data_area as bda
 from kvmdbg.firmware import video
 from kvmdbg.firmware.call import Call
+from kvmdbg.firmware.keyboard import look_for_key, read_key
 from kvmdbg.firmware.registry import service
+from kvmdbg.firmware.rtc import TICKS_OF_DAY, ticks_of_day
 from kvmdbg.machine.bus import GuestEnd
+from kvmdbg.x86.registers import EFLAGS_CF
 
 PREFIX, END = 0x10000, b"\xcd\x20"
 """Where the loader puts it (loaders/com.py), and how it begins."""
+REST_OF_KEY = PREFIX + 0x34
+"""In a part of the prefix that DOS keeps for itself: the code of a key of which the first half has been read."""
 MOST = 0x10000
 
 
 def _is_program(call: Call) -> bool:
     """Whether a program for DOS calls; what else calls is told that nobody has set the vector."""
+    call.branch(False)
     found = call.bios.memory.read(PREFIX, len(END)) == END
     if not found:
         call.tell_unserved()
@@ -62,6 +68,90 @@ def write_string(call: Call) -> None:
             break
         _write(call, char)
     call.al = ord("$")
+
+
+def _key(call: Call) -> bool:
+    """The next key in AL, whose code is told by a second call where it is none of a character; False: none waits."""
+    rest, ax = call.byte(REST_OF_KEY), call.ax
+    if rest:
+        call.set_byte(REST_OF_KEY, 0)
+        call.al = rest
+        return True
+    read_key(call)
+    if int(call.regs.rflags) & EFLAGS_CF:
+        return False
+    if not call.al:
+        call.set_byte(REST_OF_KEY, call.ah)
+    call.ax = ax & 0xFF00 | call.al
+    return True
+
+
+@service(0x21, 0x01)
+def read_and_show(call: Call) -> None:
+    """Wait for a character, and write it."""
+    if _is_program(call) and _key(call):
+        _write(call, call.al)
+
+
+@service(0x21, 0x07)
+@service(0x21, 0x08)
+def read_character(call: Call) -> None:
+    """Wait for a character."""
+    if _is_program(call):
+        _key(call)
+
+
+@service(0x21, 0x06, "dl")
+def direct_console(call: Call) -> None:
+    """Write character, or look for one (DL=FFh)."""
+    if not _is_program(call):
+        return
+    if call.dl != 0xFF:
+        call.al = call.dl
+        _write(call, call.dl)
+        return
+    found = _key(call)
+    call.branch(False)
+    call.zero(not found)
+    if not found:
+        call.al = 0
+
+
+@service(0x21, 0x0B)
+def look_for_character(call: Call) -> None:
+    """Look whether a character waits."""
+    if not _is_program(call):
+        return
+    ax, before = call.ax, call.zero_flag
+    look_for_key(call)
+    waits = not call.zero_flag or call.byte(REST_OF_KEY)
+    call.zero(before)
+    call.ax = ax & 0xFF00 | (0xFF if waits else 0)
+
+
+@service(0x21, 0x25, "al dx")
+def set_vector(call: Call) -> None:
+    """Set interrupt vector."""
+    if _is_program(call):
+        ds = int(call.caller.sregs.ds.selector)
+        call.write(4 * call.al, (ds << 16 | call.dx).to_bytes(4, "little"))
+
+
+@service(0x21, 0x35, "al")
+def get_vector(call: Call) -> None:
+    """Get interrupt vector."""
+    if _is_program(call):
+        call.bx = call.word(4 * call.al)
+        call.set_segment("es", call.word(4 * call.al + 2))
+
+
+@service(0x21, 0x2C)
+def get_dos_time(call: Call) -> None:
+    """Get time."""
+    if _is_program(call):
+        seconds, rest = divmod(ticks_of_day(call.bios.bus) * 86400, TICKS_OF_DAY)
+        call.ch, call.cl, call.dh = seconds // 3600, seconds // 60 % 60, seconds % 60
+        call.dl = rest * 100 // TICKS_OF_DAY
 
 
 @service(0x21)

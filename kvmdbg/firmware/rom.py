@@ -82,6 +82,7 @@ _SPECIAL: dict[int, bytes] = {
     **dict.fromkeys((*range(0x0A, 0x10),), _MASTER),
     0x15: _SPIN,
     0x16: _AGAIN,
+    0x21: _AGAIN,
     0x18: _NO_SYSTEM,
     0x19: _BOOT,
     0x1B: _NOTHING,

@@ -25,6 +25,8 @@ def test_it_starts_as_dos_starts_it(tmp_path: Path, name: str) -> None:
     (segment,) = image.segments
     assert (segment.address, segment.data[:2], segment.data[0x100:]) == (0x10000, b"\xcd\x20", CODE)
     assert (image.mode, image.entry, image.registers["rsp"]) == ("real", Entry(0x1000, 0x100), 0xFFFE)
+    assert (segment.data[2:4], segment.data[0x80:0x82]) == (b"\xff\x9f", b"\0\r")
+    assert [image.registers[name] for name in ("rcx", "rsi", "rdi", "rbp")] == [0xFF, 0x100, 0xFFFE, 0x91C]
     assert "is a program for DOS: it is loaded at 1000:0100" in image.notes[0]
 
 
