@@ -13,7 +13,7 @@ from kvmdbg.engine.coalescing import OFTEN
 from kvmdbg.engine.empty_vectors import lost_in
 from kvmdbg.engine.events import EVENTS
 from kvmdbg.engine.exit_loop import RESUMED
-from tests.scripted.machine import ScriptedSession
+from tests.scripted.machine import START, ScriptedSession
 from tests.scripted.plays import HALT, played, port_in, port_out
 
 
@@ -135,3 +135,16 @@ def test_a_stack_goes_on_at_the_other_end(
     assert list(dbg.guest.space.stacks(at)) == ranges
     at.vcpu.regs.rsp, at.stack_pointer = 0x100, base + 0x100
     assert list(dbg.guest.space.stacks(at)) == [(base, 0xFF)]
+
+
+def test_pc_moved_away_and_back_leaves_a_breakpoint_there_as_it_was(dbg: ScriptedSession) -> None:
+    unreported = dbg.runner.unreported
+    dbg.regs.set("rip", START + 1)
+    assert unreported.take_breakpoint(START + 1), "one where pc was moved to has not fired"
+    dbg.regs.set("rip", START)
+    assert not unreported.take_breakpoint(START), "one where it was has"
+    unreported.goes_on()
+    unreported.leave_breakpoint(START)
+    for place in (START + 1, START):
+        dbg.regs.set("rip", place)
+    assert unreported.take_breakpoint(START), "one that had yet to fire has yet to"
