@@ -14,7 +14,7 @@ from kvmdbg.language.code import Node
 from kvmdbg.language.ctype import EXACT, U64, CType, Member, Method, Static, array_of, integer, pointer
 from kvmdbg.language.initialisers import Initialisers
 from kvmdbg.language.objects import has_table
-from kvmdbg.language.overloads import Overload, best
+from kvmdbg.language.overloads import Overload, best, parameters_of
 from kvmdbg.language.types import LINEAR, raw_of
 
 CASTS = frozenset(["static_cast", "reinterpret_cast", "const_cast"])
@@ -22,14 +22,6 @@ _NESTED = re.compile(r"(?:::\w+)+")
 _TEMPLATE = re.compile(r"(<(?:[^<>()]|<(?:[^<>]|<[^<>]*>)*>)*>)(?:\([^()]*\))?")
 """The arguments of a template, and the types of a function's parameters."""
 _PARAMETERS = re.compile(r"\(([^()]*)\)(\s*const\b)?")
-
-
-def _parameters(function: CType) -> tuple[CType | None, list[CType]]:
-    """The class of the object that a function is called on, None for none, and the types of its parameters."""
-    takes = list(function.parameters or ())
-    if takes and takes[0].kind == "pointer" and takes[0].qualifiers == "const":
-        return takes[0].target, takes[1:]
-    return None, takes
 
 
 class Classes(Initialisers):
@@ -211,7 +203,7 @@ class Classes(Initialisers):
                 return name, type
             owner = self._scope.type(name.rpartition("::")[0]) if self._scope is not None and "::" in name else None
             if owner is not None and owner.is_structure:
-                this, takes = _parameters(functions[0][1])
+                this, takes = parameters_of(functions[0][1])
                 one = f"{name}({', '.join(map(str, takes))})"
                 const = " const" if this is not None and "const" in this.qualifiers else ""
                 raise self.fail(f"there are several {name}: name one with its types, as in {one}{const}")
@@ -231,7 +223,7 @@ class Classes(Initialisers):
             return None
         wanted = [str(type(self)(one, scope=self._scope).type_alone()) for one in match[1].split(",") if one.strip()]
         for name, made in functions:
-            this, takes = _parameters(made)
+            this, takes = parameters_of(made)
             is_const = this is not None and "const" in this.qualifiers
             if wanted == [str(one) for one in takes] and (wanted or match[2]) and bool(match[2]) == is_const:
                 self._skip_to(match.end())

@@ -26,13 +26,19 @@ class Typed(Protocol):
 T = TypeVar("T", bound=Typed)
 
 
+def parameters_of(function: CType) -> tuple[CType | None, list[CType]]:
+    """The class of the object that a function is called on, None for none, and the types of its parameters."""
+    takes = list(function.parameters or ())
+    if takes and takes[0].kind == "pointer" and takes[0].qualifiers == "const":
+        return takes[0].target, takes[1:]
+    return None, takes
+
+
 def best(among: Sequence[T], given: Sequence[CType]) -> T | None:
     """The one whose parameters fit best; None where none takes so many, or these."""
     ranked = []
     for one in among:
-        takes = list(one.type.parameters or ())
-        if len(takes) == len(given) + 1 and takes[0].kind == "pointer":
-            takes = takes[1:]  # this
+        takes = parameters_of(one.type)[1]
         if len(takes) != len(given):
             continue
         ranks = [_rank(wanted, type) for wanted, type in zip(takes, given, strict=True)]
