@@ -100,7 +100,12 @@ def test_a_no_is_kept_too(homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_another_answer_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     answers, asked = iter(["perhaps", "", "Yes"]), list[str]()
-    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or next(answers))
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return next(answers)
+
+    monkeypatch.setattr("builtins.input", answer)
     assert Batch._ask("Trust it?") is True
     assert asked == ["Trust it? (y or n) ", *2 * ["Please answer y or n. Trust it? (y or n) "]]
 
