@@ -204,6 +204,7 @@ def append(dbg: Interpreter) -> Result:
 def change_directory(dbg: Interpreter, folder: TextArg = "~") -> Result:
     """Change the folder that file names start from."""
     try:
+        dbg.session.files.keep_their_places()
         os.chdir(os.path.expanduser(folder))
     except OSError as error:
         raise KvmdbgError(f"cannot change to {folder}: {error.strerror}") from None

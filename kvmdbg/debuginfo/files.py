@@ -11,6 +11,7 @@ from kvmdbg.debuginfo.symbols import SymbolTable
 from kvmdbg.errors import LoadError, UsageError
 from kvmdbg.loaders.symbol_files import Line, SymbolFile
 from kvmdbg.machine.image import Image
+from kvmdbg.record import replace
 
 if TYPE_CHECKING:
     from kvmdbg.debuginfo.backtrace import Frame
@@ -47,6 +48,12 @@ class DebugFiles:
                     dwarf.progress = self.progress
                     found.append((dwarf, base))
         return found
+
+    def keep_their_places(self) -> None:
+        """Before the working directory is another one: they are read again later on."""
+        self._image = replace(self._image, path=os.path.abspath(self._image.path))
+        self.symbol_files = [(os.path.abspath(path), base) for path, base in self.symbol_files]
+        self._read = {(os.path.abspath(path), base): file for (path, base), file in self._read.items()}
 
     @property
     def placed(self) -> list[tuple[str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -120,3 +121,13 @@ def test_types_of_the_language_are_in_the_order_of_what_they_are_called(debug: O
     assert rows == sorted(rows)
     unsigned = re.findall(r"^\t(\w.*)$", debug("integers.c").typed("info types ^unsigned"), re.MULTILINE)
     assert unsigned == [one for one in rows if one.startswith("unsigned")]
+
+
+def test_what_is_read_later_is_found_from_another_folder(debug: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = debug("kernel.c").path
+    monkeypatch.chdir(path.parent)
+    dbg = debug(path=Path(path.name))
+    dbg.typed(f"add-symbol-file {path.name} 0x800000", "cd /")
+    assert "kernel.c:8" in dbg.typed("info symbol *0x100013", "break add", "run")
+    assert "struct item;" in dbg.typed("info types item") and "language           c\n" in dbg.typed("info source")
+    assert dbg.typed("info line add").count('of "kernel.c" starts at') == 2
