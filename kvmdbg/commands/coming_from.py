@@ -93,6 +93,8 @@ GDB = (
     Row("info frame"),
     Row("info frame 1"),
     Row("list divide"),
+    Row("forward-search divide", setup=("list divide", "list 9,9")),
+    Row("reverse-search static", setup=("list divide", "list 30,30")),
     Row("disassemble"),
     Row("info line divide"),
     Row("info symbol divide"),

@@ -53,6 +53,7 @@ class Examined:
         self.memory: tuple[int, str] | None = None  # address and space
         self.code: int | None = None
         self.source: tuple[str, int, int] | None = None  # file, first and last line
+        self.found = False  # that is one line, which was searched for
 
 
 def examined(dbg: Interpreter) -> Examined:

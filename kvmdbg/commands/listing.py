@@ -15,10 +15,11 @@ from kvmdbg.commands.results import Disassembly, Fields, Group, Message, Result
 from kvmdbg.commands.views import code_lines, segment_offset, source_text
 from kvmdbg.core.locations import MAIN_FUNCTIONS, NUMBER, Found
 from kvmdbg.errors import UsageError
-from kvmdbg.numbers import counted
+from kvmdbg.numbers import compiled, counted
 
 ListArg = Annotated[str, RestType("LOCATION | FIRST,LAST | -", "location")]
 EntryArg = Annotated[Place, LocationType(entry=True)]
+RegexArg = Annotated[str, RestType("REGEX")]
 MOST_INSTRUCTIONS = 1000
 """In one list, where listsize is unlimited."""
 AddressedArg = Annotated[Place, LocationType("ADDRESS", entry=True, addressed=True)]
@@ -32,7 +33,7 @@ def _listed(dbg: Interpreter, file: str, first: int, count: int = 0) -> Result:
     if first > len(text):
         raise UsageError(f"line {first} is not there: {os.path.basename(file)} has {len(text)} lines")
     shown = source_text(dbg, file, first, count)
-    examined(dbg).source = (file, shown.lines[0][0], shown.lines[-1][0])
+    examined(dbg).source, examined(dbg).found = (file, shown.lines[0][0], shown.lines[-1][0]), False
     dbg.session.locations.note_listed(file, (shown.lines[0][0] + shown.lines[-1][0]) // 2)
     dbg.repeat_line = "list"
     return shown
@@ -62,7 +63,8 @@ def list_(dbg: Interpreter, what: ListArg = "") -> Result:
         start = max(first - dbg.settings["listsize"], 1)
         return _listed(dbg, file, start, first - start)
     if what in ("", "+", "-") and known.source is not None:
-        return _listed(dbg, known.source[0], known.source[2] + 1)
+        file, _, last = known.source
+        return _listed(dbg, file, max(last - dbg.settings["listsize"] // 2, 1) if known.found else last + 1)
     if what == "." and (line := dbg.session.source.at(dbg.session.frame.place)) is not None:
         what = f"{line.file}:{line.line}"
     parts = split_arguments(what) if what not in ("", "+", "-") else []
@@ -80,6 +82,57 @@ def list_(dbg: Interpreter, what: ListArg = "") -> Result:
             return _instructions(dbg, known.code if known.code is not None else here)
         return _listed(dbg, place[0], place[1] - dbg.settings["listsize"] // 2)
     return _around(dbg, what)
+
+
+def _searched(dbg: Interpreter, pattern: str, way: int) -> Result:
+    """The next line that matches, forwards (1) or backwards (-1) from what was listed last."""
+    regex, known = compiled(pattern), examined(dbg)
+    if known.source is None:
+        list_(dbg)
+    if known.source is None:
+        raise UsageError("no source is known here: there is nothing to search")
+    file, _, last = known.source
+    lines = dbg.source_lines(file)
+    numbers = range(last + way, len(lines) + 1 if way > 0 else 0, way)
+    number = next((one for one in numbers if regex.search(lines[one - 1])), None)
+    if number is None:
+        raise UsageError(f"no line of {os.path.basename(file)} {'behind' if way > 0 else 'before'} {last} matches")
+    found = _listed(dbg, file, number, 1)
+    known.found, dbg.session.variables["_"] = True, number
+    return found
+
+
+@command(
+    "forward-search",
+    aliases=("fo",),
+    group="data",
+    example=("list kernel_main", "forward-search print", "print $_", "list"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.source.text(file)",
+)
+def forward_search(dbg: Interpreter, regex: RegexArg = "") -> Result:
+    """Show the next line of the source, behind what was listed last, that matches a regular expression.
+
+    Its number is in $_, and the next list shows what is around it. The word search alone is pwndbg's: of memory.
+    """
+    found = _searched(dbg, regex, 1)
+    dbg.repeat_line = f"forward-search {regex}"
+    return found
+
+
+@command(
+    "reverse-search",
+    aliases=("rev",),
+    group="data",
+    example=("list kernel_main", "reverse-search static"),
+    guest="guests/kernel-O0.elf",
+    py="dbg.source.text(file)",
+)
+def reverse_search(dbg: Interpreter, regex: RegexArg = "") -> Result:
+    """Show the next line of the source, back from what was listed last, that matches a regular expression."""
+    found = _searched(dbg, regex, -1)
+    dbg.repeat_line = f"reverse-search {regex}"
+    return found
 
 
 def _range(dbg: Interpreter, first: str, last: str) -> Result:

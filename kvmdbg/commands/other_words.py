@@ -131,7 +131,6 @@ LIKE: Mapping[str, tuple[str, str]] = {
 _HOST = "this is about processes of the host, or of a system: break FUNCTION, catch exception, catch interrupt VECTOR"
 _TRACEPOINTS = "dprintf and trace exits, trace insn show what happens; commands N with silent runs what is wished"
 _SCRIPTS_OF_GDB = "gdb's Python is not here: define, alias and @kvmdbg.command make commands (docs/scripts.md)"
-_SOURCE = "list /REGEX/ is not there: list FUNCTION, list FILE:LINE, info functions REGEX, shell grep -n TEXT FILE"
 _FORMATS = "dump FILE ADDRESS LENGTH writes plain bytes; shell objcopy -I binary -O srec FILE OTHER makes others"
 _ADA = "there is no such thing in a guest's program of C, C++ or Rust: info types, info functions, info variables"
 _BACK = "snapshot save NAME keeps a state, snapshot restore NAME goes back to it; nothing steps backwards"
@@ -192,7 +191,7 @@ INSTEAD: Mapping[str, tuple[str, str]] = {
                      "info gu", "guile", "gr", "info auto-load", "info extensions", "add-auto-load-safe-path",
                      "add-auto-load-scripts-directory", "jit-reader-load", "jit-reader-unload", "interpreter-exec",
                      "new-ui", "function"), ("gdb", _SCRIPTS_OF_GDB)),
-    **dict.fromkeys(("edit", "forward-search", "fo", "reverse-search", "rev"), ("gdb", _SOURCE)),
+    "edit": ("gdb", "shell PROGRAM FILE starts an editor; list FUNCTION and list FILE:LINE show the source"),
     **dict.fromkeys(("dump ihex", "dump srec", "dump tekhex", "dump verilog", "dump value", "append value"),
                     ("gdb", _FORMATS)),
     **dict.fromkeys(("info common", "info exceptions", "info module", "info modules", "info tasks", "info classes",

@@ -168,7 +168,7 @@ def compared(line: str, said: str) -> str | None:
         return re.sub(r"[ \t]+", " ", re.sub(r" <[^>]*>", "", said.strip("\n")))
     if word in ("x", "disassemble"):
         return " ".join(f"{int(one, 16):#x}" for one in re.findall(r"^[=> ]*(0x[0-9a-f]+)", said, re.MULTILINE))
-    if word in ("list", "l"):
+    if word in ("list", "l", "forward-search", "fo", "reverse-search", "rev"):
         return " ".join(re.findall(r"^[=> ]*(\d+)", said, re.MULTILINE))
     if word in ("backtrace", "bt", "where"):
         return _frames(said)

@@ -52,6 +52,9 @@ SESSIONS = {
         p $_caller_is("kmain")|p $_any_caller_is("fact", 0)""",
     "skipped functions": """break tail|run|skip last|step|bt|skip disable|run|step|bt|skip delete 1|run
         skip -gfi *.c -rfu ^la|step|bt|skip delete|skip file tasks.c|run|step|bt""",
+    # behind a list of several lines gdb 13 searches from the first of them, against its manual
+    "searches in the source": """list 43,43|forward-search sink|p $_|forward-search sink|fo sink|list|list 58,58
+        reverse-search fact|rev sink|list 12,12|fo ;$|list|list -|break fact|run|list 50,50|rev divide|list|list""",
     "loops": "break loops|run" + "|until" * 16,
     "over inlined calls": "break loops|run" + "|next" * 24,
     "jumps": """break tasks.c:41|break fact|run|c|p n|jump fact|p n
@@ -86,6 +89,12 @@ def test_a_session(program: Program, optimize: str, name: str) -> None:
     lines = lines_of((SESSIONS if optimize == "-O0" else OPTIMIZED)[name])
     theirs, ours = both(program(optimize), lines)
     assert differences(theirs, ours) == []
+
+
+def test_lines_that_are_not_found(program: Program) -> None:
+    theirs, ours = both(program("-O0"), lines_of("list 12,12|rev nosuch|fo nosuch|fo ["))
+    assert [one.failed for one in ours] == [False, True, True, True]
+    assert [one.said for one in theirs][1:] == ["", "", ""] and theirs[0].said == "12" == ours[0].said
 
 
 def test_start_is_gdbs(tmp_path: Path) -> None:
