@@ -18,6 +18,8 @@ from kvmdbg.machine.image import Entry, Image, LoadOptions, Segment
 LOAD_ADDRESS = 0x7C00
 SIGNATURE = b"\x55\xaa"
 CD_DESCRIPTOR = 0x8001
+CODE = 440
+"""Bytes of a master boot record before the disk's number and its partitions."""
 
 
 def drive_of(sector: bytes, size: int) -> str:
@@ -53,7 +55,16 @@ class BootSector:
                 raise LoadError(f"{path} is a disk that is packed: unpack it first")
         segments = [Segment(address, data[:SECTOR] if drive else data, name="boot sector")]
         registers = {"rdx": 0 if drive == "floppy" else FIRST_HARD_DISK}
-        return Image(path, self.name, segments, mode, entry, registers, drive=drive)
+        return Image(path, self.name, segments, mode, entry, registers, drive=drive, notes=_notes(data, path, drive))
+
+
+def _notes(data: bytes, path: str, drive: str) -> list[str]:
+    if drive != "disk" or any(data[:CODE]):
+        return []
+    return [
+        f"{path} has no code in its first sector, which a BIOS would start all the same; a disk for UEFI wants "
+        "firmware: --bios OVMF.fd"
+    ]
 
 
 def _is_file(path: str, data: bytes) -> bool:

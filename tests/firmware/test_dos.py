@@ -107,7 +107,7 @@ def test_a_program_waits_for_a_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.kvm
-def test_a_program_waits_for_a_tick_for_a_tick_and_returns(tmp_path: Path) -> None:
+def test_a_program_waits_for_a_tick_and_returns(tmp_path: Path) -> None:
     """Interrupts are on and let through, as in DOS; ``ret`` ends at the prefix."""
     code = "31c0 8ec0 26a16c04 263b066c04 74f9 ba1801 b409 cd21 c3"  # 46Ch of the BIOS data area; 21h, AH=9; ret
     (tmp_path / "tick.com").write_bytes(bytes.fromhex(code).ljust(0x18, b"\x90") + b"tick$")

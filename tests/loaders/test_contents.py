@@ -123,3 +123,24 @@ def test_a_program_that_needs_shared_libraries_is_told_of(tmp_path: Path) -> Non
         subprocess.run(["gcc", *options, "-pie", "-fpie", tmp_path / "a.c", "-o", tmp_path / "a"], check=True)
         needs = f"{tmp_path}/a is a program for an operating system: it needs libc.so.6; it is loaded all the same"
         assert load(tmp_path / "a").remark == ("" if options else needs)
+
+
+@pytest.mark.parametrize(
+    ("code", "table", "told"),
+    [
+        (b"", "ee", True),
+        (b"", "0c", True),
+        (b"\xfa\xf4", "ee", False),
+        (b"", "", False),
+        (bytes(439) + b"\1", "0c", False),
+    ],
+)
+def test_a_disk_without_code(tmp_path: Path, code: bytes, table: str, told: bool) -> None:
+    """As a disk for UEFI is: a partition table, and nothing for a BIOS."""
+    entry = bytes.fromhex(f"80010100 {table}017f04 01000000 ff0f0000") if table else bytes(16)
+    path = tmp_path / "disk.img"
+    path.write_bytes((code.ljust(446, b"\0") + entry).ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
+    image = load(path, LoadOptions(by_bios=True))
+    assert [("has no code in its first sector" in note, "--bios" in note) for note in image.notes] == [
+        (True, True)
+    ] * told
