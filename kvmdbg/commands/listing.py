@@ -106,7 +106,7 @@ def _searched(dbg: Interpreter, pattern: str, way: int) -> Result:
     "forward-search",
     aliases=("fo",),
     group="data",
-    example=("list kernel_main", "forward-search print", "print $_", "list"),
+    example=("list kernel_main", "forward-search report", "print $_", "list"),
     guest="guests/kernel-O0.elf",
     py="dbg.source.text(file)",
 )
