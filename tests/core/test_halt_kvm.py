@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,8 @@ def irqchip(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def ticking(kvm_guest: Guests, irqchip: str) -> Session:
-    dbg = kvm_guest(asm=TICKS, irqchip=irqchip)
+def ticking(kvm_guest: Guests, irqchip: str, asm: str = TICKS) -> Session:
+    dbg = kvm_guest(asm=asm, irqchip=irqchip)
     dbg.break_at("again", temporary=True)
     assert isinstance(dbg.run(timeout=20 * TIME_SCALE), BreakpointStop)
     return dbg
@@ -58,6 +59,16 @@ def ticking(kvm_guest: Guests, irqchip: str) -> Session:
 
 def ticks(dbg: Session) -> int:
     return int.from_bytes(dbg.physical.read(0x600, 2), "little")
+
+
+def test_waiting_takes_no_processor_time(kvm_guest: Guests, irqchip: str) -> None:
+    dbg = ticking(kvm_guest, irqchip, TICKS.replace("al, 0x10", "al, 0xff"))  # 18 times a second
+    before, used = ticks(dbg), time.process_time()
+    stop = dbg.run(timeout=2)
+    used = time.process_time() - used
+    assert isinstance(stop, LimitStop), stop.describe()
+    assert ticks(dbg) > before
+    assert used < 0.3 * TIME_SCALE, "all threads of the debugger, and what the guest ran"
 
 
 def test_a_step_over_it_ends_behind_it_and_the_ticks_go_on(kvm_guest: Guests, irqchip: str) -> None:
