@@ -13,8 +13,9 @@ from kvmdbg.engine.coalescing import OFTEN
 from kvmdbg.engine.empty_vectors import lost_in
 from kvmdbg.engine.events import EVENTS
 from kvmdbg.engine.exit_loop import RESUMED
-from tests.scripted.machine import START, ScriptedSession
-from tests.scripted.plays import HALT, played, port_in, port_out
+from kvmdbg.kvm import exits
+from tests.scripted.machine import START, ScriptedSession, profile
+from tests.scripted.plays import HALT, leaves, played, port_in, port_out
 
 
 @pytest.fixture
@@ -148,3 +149,20 @@ def test_pc_moved_away_and_back_leaves_a_breakpoint_there_as_it_was(dbg: Scripte
     for place in (START + 1, START):
         dbg.regs.set("rip", place)
     assert unreported.take_breakpoint(START), "one that had yet to fire has yet to"
+
+
+def test_a_step_over_pause_does_not_enter_the_guest(dbg: ScriptedSession) -> None:
+    dbg.physical.write(START, bytes.fromhex("f390 f390"))
+    for number in (1, 2):
+        stop = dbg.step()
+        assert isinstance(stop, stops.StepStop) and stop.pc == START + 2 * number
+    assert dbg.cpu.entries == 0
+
+
+def test_a_step_at_hlt_enters_the_guest_unless_the_kvm_halts_too_late(dbg: ScriptedSession) -> None:
+    dbg.physical.write(START, b"\xf4\xf4")
+    dbg.cpu.plays = [leaves(exits.HltExit(), to=START + 1)]
+    assert isinstance(dbg.step(), stops.HaltedStop) and dbg.cpu.plays == []
+    dbg.let_probe_find(profile(halts_late=True))
+    assert isinstance(dbg.step(), stops.HaltedStop)
+    assert dbg.vcpu.pc == START + 2 and dbg.cpu.entries == 1
