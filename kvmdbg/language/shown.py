@@ -200,18 +200,19 @@ class Printer:
     def _text(self, address: int, type: CType) -> str:
         """The characters up to a zero, or as many as are shown."""
         size, most = type.size, self.style.elements or 1 << 16
-        codes: list[int] = []
+        data, codes = b"", list[int]()
         while len(codes) < most and 0 not in codes:
-            at = address + len(codes) * size
+            at = address + len(data)
             step = max(min((most - len(codes)) * size, 4096 - at % 4096) // size, 1)
             try:
-                codes += _characters(self._read(at, step * size), type)
+                data += self._read(at, step * size)
             except MemoryFault:
-                if not codes:
+                if not data:
                     raise
                 return self._quoted(codes, type, ended=True) + "..."
+            codes = _characters(data, type)
         ended = 0 in codes
-        more = "" if ended or not self._more(address + len(codes) * size, size) else "..."
+        more = "" if ended or not self._more(address + len(data), size) else "..."
         return self._quoted(codes[: codes.index(0)] if ended else codes, type, ended=True) + more
 
     def _more(self, address: int, size: int) -> bool:
@@ -269,9 +270,9 @@ class Printer:
     ) -> str:
         """A base; "" for a virtual one that has been shown."""
         if one.virtual is None:
-            part = data[one.offset : one.offset + one.type.size]
             there = None if at is None else at + one.offset
-            return self._structure(one.type, part, letter, depth, at=there, seen=seen)
+            rest = data[one.offset :]  # a virtual base of it lies behind it
+            return self._structure(one.type, rest, letter, depth, at=there, seen=seen)
         start = at if at is not None else 1 << 62  # in no memory: where it is within the bytes counts
 
         def read(address: int, size: int) -> bytes:
