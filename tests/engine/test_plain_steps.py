@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from kvmdbg.engine.probe import INT1
-from kvmdbg.engine.stops import HaltedStop
+from kvmdbg.engine.stops import HaltedStop, StepStop
 from kvmdbg.kvm import exits
 from kvmdbg.x86.registers import DR6_BS
 from tests.scripted.cpu import Play, ScriptedCpu
@@ -69,3 +69,13 @@ def test_a_false_condition(dbg: ScriptedSession, instruction: int, steps: int) -
     dbg.cpu.plays = [trap, *[debugs(START + 3, DR6_BS)] * steps, HALT]
     assert isinstance(dbg.run(), HaltedStop)
     assert (dbg.cpu.plays, point.hits) == ([], 0)
+
+
+@pytest.mark.parametrize("length", [1, 3, 7])
+def test_a_range_is_stepped_to_the_first_instruction_outside_of_it(length: int) -> None:
+    with scripted_session(b"\x90" * 0x40) as dbg:
+        dbg.cpu.plays = [debugs(START + number, DR6_BS) for number in range(1, 0x20)]
+        for first, end in ((START, START + length), (START + length, START + length)):
+            dbg.go({0: (first, end)}, ())
+            stop = dbg.wait(timeout=20)
+            assert isinstance(stop, StepStop) and stop.pc == max(end, first + 1), "an empty range is one step"
