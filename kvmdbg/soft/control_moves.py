@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kvmdbg.soft.nothing_done import bits_of
-from kvmdbg.soft.state import CR0, CR4, EFER, GENERAL, SEGMENTS
+from kvmdbg.soft.state import CR0, CR2, CR4, EFER, GENERAL, SEGMENTS
 from kvmdbg.x86.delivery import Event
 from kvmdbg.x86.faults import GP
 from kvmdbg.x86.modes import CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME
@@ -40,7 +40,7 @@ class ControlMoves:
         if self._cpu.state.cpl or code[-3:-1] not in (FROM_CR, TO_CR):
             return True
         number, value = self._operands(code)
-        return number != 8 and not (writes and (self._refuses(number, value) or _is_cut(number, value)))
+        return number != 8 and not (writes and (number == 2 or self._refuses(number, value) or _is_cut(number, value)))
 
     def execute(self, writes: bool, code: bytes) -> bool:
         """The one at hand; whether that has led to an exit."""
@@ -50,7 +50,9 @@ class ControlMoves:
             return cpu.deliver(Event.exception(GP))
         if writes and _is_cut(number, value):
             return self._write_cr0(self._register(code))
-        if writes:
+        if writes and number == 2:  # fetches.py is to know what it holds
+            cpu.state.u64[CR2 // 8] = value
+        elif writes:
             cpu.cr8 = value
         else:
             cpu.state.u64[self._register(code)] = cpu.cr8

@@ -44,8 +44,8 @@ class Fetched(Protocol):
     def begin(self) -> None:
         """Before a run."""
 
-    def gives_up(self) -> bool:
-        """Whether that is why unicorn's run has ended: nothing has happened then."""
+    def gives_up(self, begun_at: int) -> bool:
+        """Whether that is why a step from this RIP has ended: nothing has been raised then."""
 
 
 class Running(ExitPage):

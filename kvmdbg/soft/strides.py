@@ -68,7 +68,7 @@ class Strides:
                 if not is_done:
                     run(uc, rip, 0, 0, 1)
             save()
-            if cpu.why is not None and cpu.fetches.gives_up():
+            if cpu.why is not None and cpu.fetches.gives_up(rip):
                 is_done, alone, quick = begun.value > 0, not begun.value, False
                 if alone:
                     state.u64[at_flags] |= EFLAGS_RF * cpu.resumes

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 
 import kvmdbg
 from kvmdbg.engine import stops
+from kvmdbg.x86.asm import assemble
 from tests.soft import long_mode
 
 END = 0x200000
@@ -36,7 +38,7 @@ def test_a_page_that_is_not_mapped(tmp_path: Path, held: bytes, across: int, ste
 
 @pytest.mark.parametrize("step", [0, 1, 3])
 def test_cr2_is_what_it_was_until_then(tmp_path: Path, step: int) -> None:
-    code = b"\x0f\x20\xd1" + INC * 5 + b"\xf4"  # mov rcx, cr2
+    code = INC * 5 + b"\x0f\x20\xd1" + INC * 5  # mov rcx, cr2
     begin = END - len(code)
     ended = long_mode.run(
         tmp_path,
@@ -44,7 +46,52 @@ def test_cr2_is_what_it_was_until_then(tmp_path: Path, step: int) -> None:
         step=step,
         setup=lambda dbg: without_the_next(dbg, begin, code),
     )
-    assert ended.vector is None and ended.registers["rcx"] == 0x1234
+    assert ended.vector == 14 and ended.registers["rcx"] == 0x1234
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+def test_what_a_cpu_refuses_there_is_refused(tmp_path: Path, step: int) -> None:
+    code = INC * 5 + b"\x0f\x00\xd9" + INC * 5  # ltr cx
+    begin = END - len(code)
+    ended = long_mode.run(
+        tmp_path,
+        f"xor ecx, ecx; jmp {begin:#x}",
+        step=step,
+        setup=lambda dbg: without_the_next(dbg, begin, code),
+    )
+    assert (ended.vector, ended.offset) == (13, begin + 15 - long_mode.CODE)
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+@pytest.mark.parametrize(("code", "at"), [(b"", END), (b"", END + 16), (INC * 5, END)])
+def test_a_page_of_the_kernels(tmp_path: Path, code: bytes, at: int, step: int) -> None:
+    begin = at - len(code)
+
+    def setup(dbg: kvmdbg.Session) -> None:
+        dbg.memory.write(begin, code + INC * 3)
+        dbg.memory.write(long_mode.PML4 + 0x2008, (END | 0x83).to_bytes(8, "little"))
+
+    ended = long_mode.run(tmp_path, f"xor ebx, ebx; jmp {begin:#x}", cpl=3, step=step, setup=setup)
+    assert (ended.vector, ended.offset, ended.error_code) == (14, at - long_mode.CODE, 5)
+    assert ended.registers["rbx"] == len(code) // 3
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+def test_a_descriptor_there_is_no_code(tmp_path: Path, step: int) -> None:
+    table, begin = END - 0x100, END - 0x200
+    code = assemble("lgdt [0x3020]; mov ecx, 0x100; mov ds, cx; hlt", begin, 64)
+
+    def setup(dbg: kvmdbg.Session) -> None:
+        dbg.memory.write(table, struct.pack("<6Q", *long_mode.DESCRIPTORS))
+        dbg.memory.write(long_mode.TABLES + 0x20, struct.pack("<HQ", 0xFFFF, table))
+        without_the_next(dbg, begin, code)
+
+    ended = long_mode.run(tmp_path, f"jmp {begin:#x}", step=step, setup=setup)
+    assert (ended.vector, ended.offset, ended.error_code) == (
+        14,
+        begin + code.index(b"\x66\x8e\xd9") - long_mode.CODE,
+        0,
+    )
 
 
 @pytest.mark.parametrize("code", [b"", INC, INC * 5])
@@ -52,18 +99,19 @@ def test_cr2_is_what_it_was_until_then(tmp_path: Path, step: int) -> None:
 def test_what_has_faulted_is_not_counted(tmp_path: Path, code: bytes, fetch: bool) -> None:
     last = b"" if fetch else b"\x8a\x05\x08\0\0\0"  # mov al, [rip + 8]
     begin = END - len(code + last)
+
+    def setup(dbg: kvmdbg.Session) -> None:
+        without_the_next(dbg, begin, code + last)
+        dbg.memory.write(long_mode.HANDLERS + 14 * 16, b"\x48\xff\xc2" * 3)  # inc rdx
+
     ends = [
-        long_mode.run(
-            tmp_path,
-            f"jmp {begin:#x}",
-            instructions=12 + count,
-            setup=lambda dbg: without_the_next(dbg, begin, code + last),
-        )
-        for count in range(len(code) // 3 + 3)
+        long_mode.run(tmp_path, f"xor edx, edx; jmp {begin:#x}", instructions=13 + count, setup=setup)
+        for count in range(len(code) // 3 + 4)
     ]
-    offsets = [0, *range(begin - long_mode.CODE, END - len(last) - long_mode.CODE + 1, 3)]
-    assert [one.offset for one in ends] == [*offsets, offsets[-1]]
-    assert [one.vector for one in ends] == [None] * len(offsets) + [14]
+    offsets = [2, *range(begin - long_mode.CODE, END - len(last) - long_mode.CODE + 1, 3)]
+    assert [one.offset for one in ends] == [*offsets, offsets[-1], offsets[-1]]
+    assert [one.vector for one in ends] == [None] * len(offsets) + [14, 14]
+    assert [one.registers["rdx"] for one in ends] == [0] * len(offsets) + [1, 2]
 
 
 def test_the_end_of_memory(tmp_path: Path) -> None:
