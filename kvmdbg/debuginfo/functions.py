@@ -251,7 +251,9 @@ class Functions:
         first = places[0][0] if places else 0
         if entry is not None and places:
             pc = address(die, "DW_AT_entry_pc") or 0
-            first = pc if "addr" in entry.form else first + pc
+            pc = pc if "addr" in entry.form else first + pc
+            if any(start <= pc < end for start, end in places):  # gcc also gives one that lies before them all
+                first = pc
         if kind == "function" and (low := address(die, "DW_AT_low_pc")) is not None:
             first = low
         origin = self._origin(die) if kind != "block" else None

@@ -91,6 +91,13 @@ def test_a_session(program: Program, optimize: str, name: str) -> None:
     assert differences(theirs, ours) == []
 
 
+def test_a_copy_whose_entry_is_not_its_own(program: Program) -> None:
+    """gcc says of the copy of divide in shrink that it begins where shrink does, before its first range."""
+    theirs, ours = both(program("-O2"), lines_of("break divide|run|bt|info args|p by|up|info locals"))
+    assert differences(theirs, ours) == []
+    assert (ours[1].function, ours[4].said) == ("divide", "4")
+
+
 def test_lines_that_are_not_found(program: Program) -> None:
     theirs, ours = both(program("-O0"), lines_of("list 12,12|rev nosuch|fo nosuch|fo ["))
     assert [one.failed for one in ours] == [False, True, True, True]
