@@ -62,7 +62,7 @@ class Cmos:
         extended = min(max(below - MIB, 0) // KIB, 0xFFFF)
         self._word(0x17, extended)
         self._word(0x30, extended)
-        self._word(0x34, min(max(below - 16 * MIB, 0) // (64 * KIB), 0xFFFF))
+        self._word(0x34, max(below - 16 * MIB, 0) // (64 * KIB))
         above = (self._memory - below) // (64 * KIB)
         self.data[0x5B:0x5E] = min(above, 0xFFFFFF).to_bytes(3, "little")
         for at, value in drive_settings(board).items():

@@ -109,6 +109,7 @@ def test_what_can_be_written() -> None:
         assert register(cmos, index, 0x5A) == 0x5A
     assert register(cmos, 12, 0xFF) == 0 and register(cmos, 13, 0) == 0x80
     assert register(cmos, 0x40, 0x1FF) == 0xFF
+    assert register(cmos, 10, 0xDA) == 0x5A, "bit 7 says that an update is under way"
 
 
 def test_index_has_seven_bits() -> None:

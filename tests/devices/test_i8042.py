@@ -79,6 +79,11 @@ def test_who_switches_the_keyboard_off_gets_answers_without_interrupts(wired: Wi
     assert wired.high and wired.read() == b"\x03" and not wired.high
 
 
+def test_what_the_controller_says_itself_is_no_byte_of_the_mouse(wired: Wired) -> None:
+    wired.command(0xAA)
+    assert wired.status == 0x1D and wired.read() == b"\x55"
+
+
 def test_configuration(wired: Wired) -> None:
     wired.command(0x60)
     assert wired.data(0x47) is None and wired.read() == b""
@@ -281,6 +286,13 @@ def test_a_mouse_that_does_not_report(wired: Wired) -> None:
     wired.keyboard.move((5, -6, 0))
     wired.keyboard.move((2, 0, 1))
     assert to_mouse(wired, 0xEB) == "fa090706" and to_mouse(wired, 0xEB) == "fa090000"
+
+
+def test_a_byte_for_the_mouse_opens_its_line(wired: Wired) -> None:
+    wired.command(0xA7)
+    assert to_mouse(wired, 0xF2) == "fa00"
+    wired.command(0x20)
+    assert wired.read() == b"\x45"
 
 
 def test_its_line_needs_bit_1_and_its_own_to_be_open(wired: Wired) -> None:

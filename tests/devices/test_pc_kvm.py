@@ -345,7 +345,7 @@ def test_every_device_can_be_saved_to_a_file_and_comes_back(kvm_guest: Guests, t
     dbg.type("a")
     dbg.uart.feed(b"waiting")
     before = dbg.machine.bus.save()
-    assert len(before) == 14
+    assert len(before) == 15
     dbg.snapshots.save("x")
     dbg.snapshots.write("x", tmp_path / "x")
     other = kvm_guest(asm="hlt", devices=devices)

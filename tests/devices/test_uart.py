@@ -52,6 +52,8 @@ def test_no_interrupt_is_pending(uart: Uart) -> None:
     assert uart.read(IIR, 1) == 0x01
     uart.write(FCR, 1, 0x07)
     assert uart.read(IIR, 1) == 0xC1  # FIFOs on, which tells a 16550A from a 16450
+    uart.write(FCR, 1, 0xC6)  # bit 0 alone switches them on
+    assert uart.read(IIR, 1) == 0x01
     uart.write(FCR, 1, 0)
     assert uart.read(IIR, 1) == 0x01
 

@@ -76,6 +76,7 @@ def test_position_independent_image_goes_where_it_is_told(image_file: Write) -> 
     for options, base in ((LoadOptions(), 0x100000), (LoadOptions(load=0x40000), 0x40000)):
         loaded = load(path, options)
         assert (loaded.segments[0].address, loaded.entry) == (base, Entry(None, base + 4))
+        assert loaded.segments[0].linked == base
         assert (loaded.symbols[0].address, loaded.symbols[0].limit) == (base + 4, base + 8)
     assert load(path, LoadOptions(load=0x40000, entry="f")).entry == Entry(None, 0x40004)
 

@@ -50,6 +50,13 @@ def test_guards_of_the_first_are_those_of_the_second(vm: SlotTable, memory: Gues
     assert read_only == {0x5000, MIB + 0x5000}
 
 
+def test_what_is_written_to_the_second_is_logged_as_the_first(vm: SlotTable, memory: GuestMemory) -> None:
+    memory.track()
+    memory.set_a20(False)
+    vm.guest_writes(MIB + 0x5000, 2 * MIB)
+    assert memory.take_dirty() == {0x5000, 2 * MIB}
+
+
 def test_accesses_follow_it(memory: GuestMemory) -> None:
     places = (0, MIB, 2 * MIB)
     assert [memory.read(at, 4) for at in places] == [b"0 st", b"1 st", b"2 st"]

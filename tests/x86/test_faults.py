@@ -89,6 +89,14 @@ def test_rights_of_a_page(
         assert found.error_code == code
 
 
+def test_a_reserved_bit_is_told_as_a_page_that_is_there() -> None:
+    """Bit 3 comes with bit 0 (SDM volume 3A, 4.7)."""
+    cpu = Cpu("long")
+    cpu.page(0x3000, 0x3003 | 1 << 63)  # no EFER.NXE
+    found = faults.page_fault(cpu.state, 0x3210, write=True)
+    assert found is not None and (found.vector, found.error_code) == (PF, 0xB)
+
+
 def test_supervisor_access_by_itself_at_cpl_3() -> None:
     """The CPU reads its tables as supervisor, whatever CPL is."""
     cpu = Cpu("long", cpl=3)

@@ -52,9 +52,9 @@ def test_32_bit() -> None:
 
 
 def test_4_mib_pages_and_pse_36() -> None:
-    read = memory({0x1000 + 4: 0x00C00083 | 5 << 13}, 4)
+    read = memory({0x1000 + 4: 0x00C00083 | 0x85 << 13}, 4)
     found = paging.walk(read, CR0_PG, 0x1000, CR4_PSE, 0, 0x00412345)
-    assert (found.physical, found.page_size) == (5 << 32 | 0x00C12345, 1 << 22)
+    assert (found.physical, found.page_size) == (0x85 << 32 | 0x00C12345, 1 << 22)
     without_pse = paging.walk(read, CR0_PG, 0x1000, 0, 0, 0x00412345)
     assert len(without_pse.entries) == 1 or without_pse.page_size == 4096
 
