@@ -15,7 +15,7 @@ from kvmdbg.engine.events import EVENTS
 from kvmdbg.engine.exit_loop import RESUMED
 from kvmdbg.kvm import exits
 from tests.scripted.machine import START, ScriptedSession, profile
-from tests.scripted.plays import HALT, leaves, played, port_in, port_out
+from tests.scripted.plays import HALT, debugs, leaves, played, port_in, port_out
 
 
 @pytest.fixture
@@ -166,3 +166,15 @@ def test_a_step_at_hlt_enters_the_guest_unless_the_kvm_halts_too_late(dbg: Scrip
     dbg.let_probe_find(profile(halts_late=True))
     assert isinstance(dbg.step(), stops.HaltedStop)
     assert dbg.vcpu.pc == START + 2 and dbg.cpu.entries == 1
+
+
+def test_an_int3_of_the_guests_own_is_delivered(dbg: ScriptedSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    delivered: list[Any] = []
+    monkeypatch.setattr(dbg.runner, "deliver", lambda *what, **more: delivered.append((what, more)))
+    assert isinstance(played(dbg, debugs(START + 1, 0, exception=3), HALT), stops.HaltedStop)
+    assert delivered == [((3, 0), {})]
+    dbg.regs.set("rip", START)
+    dbg.break_at(START + 2)
+    stop = played(dbg, debugs(START + 2, 0, exception=3))
+    assert isinstance(stop, stops.BreakpointStop) and stop.pc == START + 2
+    assert len(delivered) == 1
