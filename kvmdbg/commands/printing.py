@@ -18,16 +18,22 @@ from kvmdbg.language.types import value_of
 
 NumberArg = Annotated[int, NumberType("NUMBER", least=1)]
 
+OF_THE_GRAMMAR = ("_isvoid", "_as_string", "_gdb_setting", "_gdb_setting_str")
+"""Functions whose arguments are no values."""
+
 
 def formatted(dbg: Interpreter, text: str, form: Format) -> tuple[str, Evaluated]:
     """An expression evaluated: its text in the format, and its value. It may have options before it: -pretty."""
     from kvmdbg.commands.print_settings import options_of, style_of
+    from kvmdbg.language import functions
 
     if form.letter == "i":
         raise UsageError("print has no format /i; use x/i")
     if form.count is not None or form.unit is not None:
         raise UsageError("print takes a format letter only, as in p/x; x takes counts and sizes")
     style, text = options_of(style_of(dbg), text)
+    if (name := text.strip()).startswith("$") and name[1:] in (*functions.known(), *OF_THE_GRAMMAR):
+        return f"<internal function {name[1:]}>", Evaluated(0, VOID)
     found = Evaluated(0, VOID) if is_void(dbg, text) else dbg.session.evaluate(text)
     return dbg.session.c_variables.printer(style).value(found, form.letter or ""), found
 

@@ -80,7 +80,7 @@ print 1? waves[1]: 2.5l|print (1? waves[0]: 1) + 1|print (0? 1: waves[0]) * 2i|p
 print waves[0] == (1? waves[0]: 1)|print 1? lanes: 1|print (0? lanes: 2) + lanes
 print 1? table: 0|print (0? 0: table)[1]|print *(1? table: 0)|print 1? table: table|print 0? table: 5
 print 1? "a": "bcd"|print pts->x|print pts.y|print g.p->y|print &pts->y|whatis (&pts)->x|print shapes->at->y
-print num->x|print lanes->x
+print num->x|print lanes->x|print $_streq|print $_isvoid|print $_gdb_setting|output $_strlen
 printf "%ls|%d\n", wname, 5"""
 
 
