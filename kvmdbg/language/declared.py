@@ -208,10 +208,7 @@ def _lines(full: CType, start: int, depth: int, what: str, element_of: bool = Fa
         for static in (each for each in full.statics if each.before == index):
             section = _label_beside(lines, static.access if labelled else "", section, margin)
             lines.append(f"{margin}    static {static.type.declaring(static.name)};")
-        if one.virtual is not None:
-            continue
         if one.name[:1] == "<" or _is_of_table(one):
-            end, bit_end = one.offset + one.type.size, 0
             continue
         section = _label_beside(lines, one.access if labelled else "", section, margin)
         at = one.offset + one.bit // 8
@@ -260,9 +257,9 @@ def _label_beside(lines: list[str], access: str, section: str, margin: str) -> s
 
 
 def _hole(end: int, bit_end: int, at: int, bit: int, bits: bool, *, padding: bool = False) -> list[str]:
-    """What is said of the room between two members."""
+    """What is said of the room between two members; nothing of that before the first one."""
     gap = (at * 8 + bit) - (end * 8 + bit_end)
-    if gap <= 0:
+    if gap <= 0 or (end, bit_end) == (0, 0):
         return []
     what = "padding" if padding else "hole"
     whole, left = divmod(gap, 8)
