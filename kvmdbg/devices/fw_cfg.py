@@ -10,6 +10,7 @@ import struct
 from typing import Any, ClassVar
 
 from kvmdbg.devices.registry import device
+from kvmdbg.devices.uart import COM1
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.layout import ram_areas
@@ -27,7 +28,6 @@ ERROR, READ, SKIP, SELECT, WRITE = 1, 2, 4, 8, 16
 """Bits of a DMA's control field."""
 E820_RAM, E820_RESERVED = 1, 2
 SERIAL_CONSOLE = "etc/sercon-port"
-COM1 = 0x3F8
 PIECE = 1 << 16
 
 
