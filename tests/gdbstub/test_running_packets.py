@@ -187,3 +187,18 @@ def test_a_stop_of_a_target_that_somebody_else_let_run_again(target: FakeTarget)
         target.description = target.read_register = refuse  # type: ignore[assignment, method-assign]
         assert loop.interrupt()[0].startswith(b"T02thread:1;")
         del target.description, target.read_register
+
+
+def test_what_is_said_is_heard_only_by_a_client_that_waits_for_a_stop_and_may_be_told_more(gdb: Loop) -> None:
+    client = gdb.client
+    client.say("too early\n")
+    assert gdb.ask(b"qC") == b"QC1"
+    client.waiting = True
+    client.say("now\n")
+    assert gdb.raw(b"") == [b"O" + b"now\n".hex().encode()]
+    client.plain = True
+    client.say("in front of a reply that is to be the first\n")
+    assert gdb.raw(b"") == []
+    client.plain, client.ended = False, True
+    client.say("too late\n")
+    assert gdb.raw(b"") == []
