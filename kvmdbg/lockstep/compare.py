@@ -19,6 +19,8 @@ from kvmdbg.lockstep import state
 from kvmdbg.lockstep.answers import joined
 from kvmdbg.lockstep.outcome import UNSEEN_FLAGS, Difference, Outcome, Place, of_bytes, of_registers
 from kvmdbg.x86 import disasm, operands
+from kvmdbg.x86.change import PAGE_ACCESSED
+from kvmdbg.x86.modes import CR0_PG
 from kvmdbg.x86.undefined import answered, defined, undefined
 
 EVERY = 1000
@@ -157,6 +159,7 @@ class Lockstep:
             return None
         if first and first[-1] != second[-1]:
             self._take_flags(UNSEEN_FLAGS | self._open)
+        self._copy_accessed_bits()
         if self._compared():
             return None
         for number, stop in enumerate(ends):
@@ -249,6 +252,8 @@ class Lockstep:
         if _holds_back(place.code, bits):
             self._pass_shadow(place, ends)
         self._copy_undefined(place.code, bits, state.named(known), written)
+        self._copy_resume_flag(place.address)
+        self._copy_accessed_bits()
         found = self._ends_differ(ends) + self._compared(
             None if everywhere else written, _is_floating(place.code, bits)
         )
@@ -344,6 +349,38 @@ class Lockstep:
             for address, size in written:
                 with suppress(MemoryFault):  # a device was written to
                     second.memory.write(address, first.memory.read(address, size))
+
+    def _copy_resume_flag(self, before: int) -> None:
+        """Give the second EFLAGS.RF as the first has it in the frame that an event at ``before`` has pushed."""
+        first, second = self.sessions
+        size = 8 if first.vcpu.mode.bits == 64 else 4
+        at = first.runner.stack_pointer
+        if at != second.runner.stack_pointer:
+            return
+        with suppress(MemoryFault):
+            for slot in (at, at + size):  # an error code may lie before it
+                frames = [session.memory.read(slot, 3 * size) for session in self.sessions]
+                ip, _, flags = (int.from_bytes(frames[0][n * size : (n + 1) * size], "little") for n in range(3))
+                other = int.from_bytes(frames[1][2 * size :], "little")
+                if first.runner.cs_base + ip == before and flags ^ other == UNSEEN_FLAGS:
+                    second.memory.write(slot + 2 * size, frames[0][2 * size :])
+
+    def _copy_accessed_bits(self) -> None:
+        """Give the second the accessed bits of paging structures as the first has them.
+
+        A CPU may set them ahead of an access. Source: SDM volume 3A, 4.8.
+        """
+        first, second = self.sessions
+        if not first.runner.sregs.cr0 & CR0_PG:
+            return
+        for page in first.guest.holding.paging_pages(first.runner):
+            with suppress(MemoryFault):
+                one, other = (session.physical.read(page, state.PAGE) for session in self.sessions)
+                if one == other:
+                    continue
+                for at in range(0, state.PAGE, 4):  # the upper half of an entry of 64 bits has none
+                    if one[at] ^ other[at] == PAGE_ACCESSED and one[at + 1 : at + 4] == other[at + 1 : at + 4]:
+                        second.physical.write(page + at, one[at : at + 1])
 
     # --- comparing two states
 

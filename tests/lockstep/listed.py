@@ -77,12 +77,6 @@ LISTED = (
     Listed("pcmpestrm, pcmpestri", "soft", "unicorn takes the lengths otherwise", _named("pcmpestrm", "pcmpestri")),
     Listed("rcpps, rsqrtps", "soft", "approximations, which each CPU has its own of", _named("rcpps", "rsqrtps")),
     Listed(
-        "EFLAGS.RF in frames", "kvm", "QEMU's SVM pushes it for few faults only",
-        lambda name, code, outcome: all(
-            one.what.startswith("memory") and {one.first, one.second} == {"00", "01"} for one in outcome.differences
-        ),
-    ),
-    Listed(
         "reserved flags", "kvm", "QEMU, under its SVM, leaves numbers in EFLAGS behind some rotates and shifts",
         lambda name, code, outcome: any(one.what in RESERVED and one.first == "1" for one in outcome.differences),
     ),

@@ -262,3 +262,36 @@ def test_what_it_does_not(every: int) -> None:
     first, second = short(nothing, 5, all_rounds), short(flags(0x81), 5, all_rounds)
     found = compare(second, every, first, SHORT)
     assert found.differences == (Difference("flag CF", "0", "1"),) and found.instructions == 0
+
+
+FRAME, TABLE = 0x7000, 0x3000
+
+
+def test_the_resume_flag_in_a_frame_and_accessed_bits_are_no_differences() -> None:
+    """The instruction at START raises a fault: a frame of 32 bits is pushed, behind an error code and without one."""
+
+    def faults(flags: int, entry: int, more: int = 0) -> Instruction:
+        def does(cpu: ScriptedCpu) -> None:
+            frame = (START, 8, flags)
+            cpu.memory.write(FRAME, b"".join(one.to_bytes(4, "little") for one in (more, *frame)))
+            cpu.memory.write(TABLE + 8, entry.to_bytes(8, "little"))
+            cpu.regs.rsp, cpu.regs.rip = FRAME + (0 if more else 4), START + 1
+
+        return does
+
+    def compared(first: Instruction, second: Instruction) -> Outcome | None:
+        with pair({START: (1, first)}, {START: (1, second)}, b"\x90\xf4") as (both, *sessions):
+            for session in sessions:
+                sregs = session.runner.sregs
+                sregs.cr0, sregs.cr3, sregs.cr4 = 1 << 31 | 1, TABLE, 1 << 4
+                sregs.cs.db = sregs.ss.db = 1
+                session.runner.set_sregs(sregs)
+                session.physical.write(TABLE, (0x83).to_bytes(4, "little"))
+            return both.one(everywhere=True)
+
+    for more in (0, 0x10):
+        assert compared(faults(0x10202, 0x9000 | 0x23, more), faults(0x202, 0x9000 | 3, more)) is None
+        assert compared(faults(0x202, 0x9000 | 3, more), faults(0x10202, 0x9000 | 0x23, more)) is None
+    for first, second in (((0x202, 0x9003), (0x302, 0x9003)), ((0x202, 0x9003), (0x202, 0x9043))):
+        found = compared(faults(*first), faults(*second))
+        assert found is not None and found.differences[0].what.startswith("memory"), found
