@@ -21,6 +21,15 @@ def without_the_next(dbg: kvmdbg.Session, begin: int, code: bytes) -> None:
     dbg.memory.write(long_mode.PML4 + 0x2008, bytes(8))
 
 
+def at_the_end(folder: Path, before: str, code: bytes, step: int) -> tuple[long_mode.Ended, int]:
+    """How ``code`` ends at the end of the last page that is there, and where it begins; ``before`` is run first."""
+    begin = END - len(code)
+    ended = long_mode.run(
+        folder, f"{before}; jmp {begin:#x}", step=step, setup=lambda dbg: without_the_next(dbg, begin, code)
+    )
+    return ended, begin
+
+
 @pytest.mark.parametrize("step", [0, 1, 3])
 @pytest.mark.parametrize("across", [0, 1, 2])
 @pytest.mark.parametrize("held", [b"", MOV, MOV + INC + MOV], ids=["none", "one", "two"])
@@ -39,26 +48,13 @@ def test_a_page_that_is_not_mapped(tmp_path: Path, held: bytes, across: int, ste
 @pytest.mark.parametrize("step", [0, 1, 3])
 def test_cr2_is_what_it_was_until_then(tmp_path: Path, step: int) -> None:
     code = INC * 5 + b"\x0f\x20\xd1" + INC * 5  # mov rcx, cr2
-    begin = END - len(code)
-    ended = long_mode.run(
-        tmp_path,
-        f"mov eax, 0x1234; mov cr2, rax; jmp {begin:#x}",
-        step=step,
-        setup=lambda dbg: without_the_next(dbg, begin, code),
-    )
+    ended, _ = at_the_end(tmp_path, "mov eax, 0x1234; mov cr2, rax", code, step)
     assert ended.vector == 14 and ended.registers["rcx"] == 0x1234
 
 
 @pytest.mark.parametrize("step", [0, 1, 3])
 def test_what_a_cpu_refuses_there_is_refused(tmp_path: Path, step: int) -> None:
-    code = INC * 5 + b"\x0f\x00\xd9" + INC * 5  # ltr cx
-    begin = END - len(code)
-    ended = long_mode.run(
-        tmp_path,
-        f"xor ecx, ecx; jmp {begin:#x}",
-        step=step,
-        setup=lambda dbg: without_the_next(dbg, begin, code),
-    )
+    ended, begin = at_the_end(tmp_path, "xor ecx, ecx", INC * 5 + b"\x0f\x00\xd9" + INC * 5, step)  # ltr cx
     assert (ended.vector, ended.offset) == (13, begin + 15 - long_mode.CODE)
 
 
