@@ -85,6 +85,7 @@ class Calls:
         self.keeps = False
         self._stopped_inside: list[_StoppedInside] = []
         session.control.at_load.append(self._forget)
+        session.snapshots.at_restore.append(self._restored)
         self.calling = False
         """Whether the guest runs for a call: its stops are nobody else's."""
 
@@ -163,9 +164,7 @@ class Calls:
 
     def take_back(self) -> None:
         """End the last call that has stopped inside: the guest is as it was before it, or only its registers are."""
-        session, one = self._session, self._stopped_inside.pop()
-        session.control.points.own_breakpoints.remove(one.end)
-        del session.files.calls[one.back, one.depth]
+        session, one = self._session, self._drop_last()
         if self.keeps:
             for name, value in one.registers.items():
                 session.regs.set(name, value)
@@ -173,12 +172,21 @@ class Calls:
             session.snapshots.put_back(one.before)
         session.control.last_stop = one.last_stop
 
+    def _drop_last(self) -> _StoppedInside:
+        one = self._stopped_inside.pop()
+        self._session.control.points.own_breakpoints.remove(one.end)
+        del self._session.files.calls[one.back, one.depth]
+        return one
+
+    def _restored(self, snapshot: Snapshot) -> None:
+        """The guest is as it was at a moment before some of these calls."""
+        while self._stopped_inside and snapshot.made <= self._stopped_inside[-1].before.made:
+            self._drop_last()
+
     def _forget(self) -> None:
         """The machine has been made anew."""
-        for one in self._stopped_inside:
-            self._session.control.points.own_breakpoints.remove(one.end)
-        self._stopped_inside.clear()
-        self._session.files.calls.clear()
+        while self._stopped_inside:
+            self._drop_last()
 
     def _enter(self, address: int, type: CType, arguments: Sequence[tuple[CType, bytes]]) -> tuple[int, int]:
         """Put the vCPU at the start of a function; where it returns to, and the stack pointer there at least."""

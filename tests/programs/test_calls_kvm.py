@@ -67,6 +67,10 @@ def test_a_call_that_stops_leaves_the_guest_there(stopped: Debugger) -> None:
     stopped.typed("snapshot restore before-call")
     assert state(stopped)[:2] == before[:2]
     assert stopped.typed("print n").endswith("= 4")
+    assert "has stopped" in stopped.typed("print fact(2)", "snapshot save inside", "snapshot restore inside")
+    assert "function called" in stopped.typed("backtrace")
+    stopped.typed("snapshot restore before-call", "delete")
+    assert "has returned" not in stopped.typed("set $pc = $pc", "finish", "jump _start")
 
 
 def test_a_call_that_stops_is_a_frame_and_ends_where_it_was_made(stopped: Debugger) -> None:
