@@ -105,7 +105,7 @@ class Server:
             while not self._closing:
                 try:
                     if self.address.stdio and self._stream is None:
-                        self._attach(Stream(0, os.dup(1), lambda: None))
+                        self._attach(Stream(0, os.dup(1), lambda: None), local=False)
                     else:
                         self._turn()
                 except Exception as error:
@@ -314,7 +314,7 @@ class Server:
         self._who = peer_of(connection)
         self._attach(stream_of(connection), local=is_local(connection))
 
-    def _attach(self, stream: Stream, *, local: bool = False) -> None:
+    def _attach(self, stream: Stream, *, local: bool) -> None:
         end = time.monotonic() + STOPS_WITHIN
         self.target.interrupt()
         while self._working or self.target.running:

@@ -120,6 +120,24 @@ def test_many_packets_at_once_are_done_in_parts() -> None:
     assert client.left and told == [99, 1, 1]
 
 
+def test_what_is_to_be_sent_does_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond a size it is sent between two packets; whoever does not take it is dropped."""
+    monkeypatch.setattr(clients, "HELD_BACK", 40)
+    sent = []
+    taken = [True, False]
+
+    def flush() -> bool:
+        sent.append(len(client.take()))
+        return taken.pop(0)
+
+    client = clients.Client(FakeTarget(), None, flush)
+    client.receive(b"+" + frame(b"QStartNoAckMode") + b"+")
+    assert not sent
+    client.receive(frame(b"p0") * 20)
+    assert client.overrun and not taken
+    assert 40 < sent[0] < 60 and 40 < sent[1] < 60
+
+
 def test_too_many_packets_behind_a_monitor_command(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "MOST_WAITING", 10_000)
     target = server.target

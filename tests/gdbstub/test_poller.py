@@ -91,3 +91,4 @@ def test_streams(kind: str, ends: tuple[socket.socket, socket.socket]) -> None:
     assert not stream.hung_up() and stream.read() == b"x"
     there.close()
     assert stream.hung_up() and stream.read() == b""
+    assert not stream.write(b"abc")

@@ -75,6 +75,9 @@ def test_interrupting(gdb: Loop, target: FakeTarget) -> None:
     assert target.values[1][0] == 0x100 + FREE_RUN
     assert [bare(one) for one in gdb.interrupt()] == [b"T02thread:1;"]
     gdb.send(b"c")
+    assert [bare(one) for one in gdb.send(b"?")] == [b"T02thread:1;"]
+    assert gdb.interrupt() == []
+    gdb.send(b"c")
     assert [bare(one) for one in gdb.send(b"vCtrlC")] == [b"T02thread:1;", b"OK"]
 
 

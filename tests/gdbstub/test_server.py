@@ -187,6 +187,16 @@ def test_a_second_client_is_told_who_is_there(server: Server) -> None:
     attach(server).close()
 
 
+def test_one_that_asks_nothing_is_turned_away_after_a_while(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gdbstub.refusal.ASKS_WITHIN", 0.05)
+    first = attach(server)
+    second = Remote(socket.create_connection((server.address.host, server.address.port)))
+    with pytest.raises(EOFError):
+        second.receive()
+    second.close()
+    first.close()
+
+
 def test_a_second_lldb_is_turned_away(server: Server) -> None:
     """With an answer to its handshake it would wait for ever for a process."""
     first = attach(server)
