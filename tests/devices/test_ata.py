@@ -199,7 +199,7 @@ def test_interrupts_can_be_held_back(ide: Machine) -> None:
     ide.address(0, 1)
     ide.out((COMMAND, 0x20))
     assert not ide.lines and ide.at(CONTROL) == WAITS
-    ide.out((CONTROL, 0))
+    ide.out((CONTROL, 1))  # a bit that means nothing
     assert ide.lines == {14}
     assert ide.at(CONTROL) == WAITS and ide.lines == {14}  # the alternate status ends no interrupt
     assert ide.at(COMMAND) == WAITS and not ide.lines
@@ -223,6 +223,8 @@ def test_diagnostic(ide: Machine) -> None:
     ("command", "features", "count", "status"),
     [
         (0xEF, 3, 0x0C, DONE), (0xEF, 3, 0x45, DONE), (0xEF, 3, 0x80, FAILED), (0xEF, 2, 0, DONE),
+        (0xEF, 3, 0, DONE), (0xEF, 0x55, 0, DONE), (0xEF, 0xAA, 0, DONE), (0xEF, 0x66, 0, DONE), (0xEF, 0xCC, 0, DONE),
+        (0xEF, 0x82, 0, DONE),
         (0xEF, 0x77, 0, FAILED), (0xE7, 0, 0, DONE), (0xEA, 0, 0, DONE),
         (0x10, 0, 0, DONE), (0xC7, 0, 1, FAILED), (0x00, 0, 0, FAILED), (0xA1, 0, 0, FAILED),
     ],
@@ -237,6 +239,8 @@ def test_native_end(ide: Machine) -> None:
     ide.out((DEVICE, 0x40), (COMMAND, 0x27))
     found = [ide.at(port) for port in (LOW, MIDDLE, HIGH)]
     assert bytes(found) == (SECTOR_COUNT - 1).to_bytes(3, "little")
+    ide.out((LOW, 0), (COMMAND, 0xF8))
+    assert ide.at(LOW) == (SECTOR_COUNT - 1) & 0xFF
 
 
 def test_the_drive_that_is_not_there(ide: Machine) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from kvmdbg.devices import registry
 from kvmdbg.devices.ata import Ata
+from kvmdbg.devices.atapi import place
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.bus import Bus
 
@@ -130,12 +131,18 @@ def test_each_chunk_and_the_end_have_an_interrupt(cd: Machine) -> None:
 def test_table_of_contents(cd: Machine) -> None:
     found = cd.ask(bytes((0x43, 0, 0, 0, 0, 0, 0, 0, 100)))
     assert found == bytes((0, 18, 1, 1, 0, 0x14, 1, 0, 0, 0, 0, 0, 0, 0x14, 0xAA, 0, 0, 0, 0, COUNT))
+    assert cd.ask(bytes((0x43, 0, 0, 0, 0, 0, 0, 0, 4))) == found[:4]
     assert cd.ask(bytes((0x43, 2, 0, 0, 0, 0, 0, 0, 100)))[8:12] == bytes((0, 0, 2, 0))
     assert cd.ask(bytes((0x43, 0, 0, 0, 0, 0, 0xAA, 0, 100))) == found[:4].replace(b"\x12", b"\x0a") + found[12:]
     assert cd.ask(bytes((0x43, 0xFD, 0, 0, 0, 0, 0, 0, 100))) == found  # one bit asks for minutes, seconds and frames
     session = bytes((0, 10, 1, 1, 0, 0x14, 1, 0, 0, 0))
     assert cd.ask(bytes((0x43, 0xFD, 1, 0, 0, 0, 0, 0, 100))) == session + bytes(2)
     assert cd.ask(bytes((0x43, 2, 1, 0, 0, 0, 0, 0, 100))) == session + bytes((2, 0))
+
+
+def test_minutes_seconds_and_frames() -> None:
+    assert place(0, True) == bytes((0, 0, 2, 0)) and place(0, False) == bytes(4)
+    assert place((61 * 60 + 59) * 75 + 74 - 150, True) == bytes((0, 61, 59, 74))
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ class Machine:
         self.bus = Bus()
         registry.add(self.bus, "isa-dma", self.board)
         registry.add(self.bus, "floppy", self.board)
+        self.controller = self.bus.devices[-1]
         self.out((OUTPUT, 0), (OUTPUT, 0x1C))
         for drive in range(4):
             assert self.command(SENSE_INTERRUPT) == [0xC0 | drive, 0]
@@ -301,6 +302,11 @@ def test_its_state(pc: Machine) -> None:
     assert pc.ram.read(0x2000, 512) == content((3 * 2 + 1) * 18 + 4, 1)
 
 
+def test_it_says_nothing_while_it_is_held_in_reset(pc: Machine) -> None:
+    pc.out((OUTPUT, 0))
+    assert pc.at(STATUS) == 0
+
+
 def test_a_pc_has_them_with_floppies_or_firmware(pc: Machine) -> None:
     def has_it(board: Board) -> bool:
         bus = Bus()
@@ -308,3 +314,5 @@ def test_a_pc_has_them_with_floppies_or_firmware(pc: Machine) -> None:
         return any(isinstance(one, FloppyController) for one in bus.devices)
 
     assert has_it(pc.board) and not has_it(Board(lambda data: None))
+    assert pc.controller.details()["tracks"] == "0"
+    assert FloppyController(Board(lambda data: None), FloppyController.options).details()["tracks"] == "no drives"

@@ -121,6 +121,12 @@ def test_priorities(enabled: Apic) -> None:
     assert enabled.acknowledge() == 0x35 and enabled.get(PPR) == 0x30
 
 
+@pytest.mark.parametrize(("vector", "priority"), [(0x30, 0x30), (0x3F, 0x30), (0x40, 0x40)])
+def test_what_is_served_has_the_priority_of_its_sixteen(enabled: Apic, vector: int, priority: int) -> None:
+    enabled.set((COMMAND, 1 << 18 | vector))
+    assert enabled.acknowledge() == vector and enabled.get(PPR) == priority
+
+
 def test_what_a_command_does(enabled: Apic) -> None:
     for command in (0x40, 3 << 18 | 0x40, 1 << 18 | 0x500 | 0x40, 1 << 18 | 0x0F):
         enabled.set((COMMAND, command))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kvmdbg.devices import registry
 from kvmdbg.devices.fonts import HEIGHTS, font
-from kvmdbg.devices.vga import GRAPHICS, SHOWN, TEXT, Vga
+from kvmdbg.devices.vga import GRAPHICS, LINE, SHOWN, TEXT, Vga
 from kvmdbg.devices.vga_modes import MODES, palette
 from kvmdbg.devices.vga_planes import Planes
 from kvmdbg.errors import UsageError
@@ -122,6 +122,15 @@ def test_retraces_come_as_often_as_screens_are_shown(adapter: Adapter, mode: int
     assert 0.03 < sum(value >> 3 for value in seen) / len(seen) < 0.12
     shown = [value for value in seen if not value & 8]
     assert set(shown) == {0, 1} and abs(shown.count(0) - shown.count(1)) < 200
+
+
+def test_a_screen_has_449_lines(adapter: Adapter) -> None:
+    clock: Any = Moments(LINE)
+    adapter.vga._board.time = clock
+    adapter.vga.set_mode(3)
+    seen = [bool(adapter.read(0x3DA) & 8) for _ in range(2000)]
+    starts = [at for at, (one, other) in enumerate(pairwise(seen)) if other and not one]
+    assert {after - before for before, after in pairwise(starts)} == {449}
 
 
 def test_a_wait_for_the_retrace_ends_where_time_stands_still(adapter: Adapter) -> None:
