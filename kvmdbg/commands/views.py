@@ -169,8 +169,8 @@ def code_lines(
     if size > (MOST_INSTRUCTIONS + 1) * LONGEST:
         raise UsageError(f"that is more than {MOST_INSTRUCTIONS:,} instructions: ask for less at a time")
     code = read_code(dbg, address, max(size, 1), space)
-    syntax = dbg.settings["disassembly-flavor"]
-    found = disasm.one_by_one(code, address, bits, count if end is None else None, syntax)
+    syntax, base = dbg.settings["disassembly-flavor"], dbg.session.runner.cs_base
+    found = disasm.one_by_one(code, address, bits, count if end is None else None, syntax, base)
     points: dict[int, list[int]] = {}
     for point in dbg.session.breakpoints.held():
         if point.enabled and point.space == space:
@@ -181,7 +181,7 @@ def code_lines(
             break
         if dbg.user.cancelled:
             raise UsageError("interrupted")
-        info = disasm.classify(one.data, one.address, bits) if one.mnemonic != ".byte" else None
+        info = disasm.classify(one.data, one.address, bits, base) if one.mnemonic != ".byte" else None
         target = info.target if info else None
         current = one.address == vcpu.pc and space == "linear"
         branch = ""

@@ -82,11 +82,11 @@ class Traces:
         self.instructions = self._listeners.instructions = InsnTrace(self._symbols, self._code_at, file)
         return self.instructions
 
-    def _code_at(self, address: int) -> tuple[bytes, int]:
-        """The code at a linear address as the vCPU sees it that has just stepped, and its width in bits."""
+    def _code_at(self, address: int) -> tuple[bytes, int, int]:
+        """The code at a linear address as the vCPU sees it that has just stepped, its width in bits and CS's base."""
         runner = self._control.runner
         runner.forget()
-        return self._control.space.code_at(runner, address, 15), runner.mode.bits
+        return self._control.space.code_at(runner, address, 15), runner.mode.bits, runner.cs_base
 
     def end_instructions(self) -> None:
         """No more of that."""

@@ -171,14 +171,15 @@ class Inspection:
             code = self.code_at(runner, address, PAGE)
         if not code:
             self.read_linear(runner, address, 1)
-        return disasm.disassemble(code, address, bits or runner.mode.bits, count)
+        base = runner.cs_base if bits in (None, runner.mode.bits) else None
+        return disasm.disassemble(code, address, bits or runner.mode.bits, count, base=base)
 
     def classify_at(self, runner: VcpuThread, linear: int) -> InsnInfo | None:
         """What kind of instruction lies at a linear address; None where none can be decoded."""
         from kvmdbg.x86 import disasm
 
         code = self.code_at(runner, linear, 15)
-        return disasm.classify(code, linear, runner.mode.bits) if code else None
+        return disasm.classify(code, linear, runner.mode.bits, runner.cs_base) if code else None
 
     def may_lead_to_itself(self, runner: VcpuThread) -> bool:
         """Whether the instruction at pc may be a jump to itself, after which all registers are as they were."""
@@ -197,7 +198,7 @@ class Inspection:
         """The instruction in ``code`` as text, and its length."""
         from kvmdbg.x86 import disasm
 
-        found = disasm.disassemble(code, runner.pc, runner.mode.bits, 1) if code else []
+        found = disasm.disassemble(code, runner.pc, runner.mode.bits, 1, base=runner.cs_base) if code else []
         if not found:
             return "(no code can be read there)", 0
         insn = found[0]

@@ -317,7 +317,7 @@ class Lockstep:
     def _place(self, address: int) -> Place:
         session, code = self.sessions[0], self._code(address)
         bits = session.vcpu.mode.bits
-        text = disasm.disassemble(code, address, bits, 1) if code else []
+        text = disasm.disassemble(code, address, bits, 1, base=session.runner.cs_base) if code else []
         symbol = session.symbols.format(address)
         return Place(address, text[0].data if text else b"", text[0].text if text else "(cannot be read)", symbol)
 

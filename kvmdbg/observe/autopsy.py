@@ -42,7 +42,7 @@ def undelivered(state: State) -> Fault | None:
 def explain(state: State) -> tuple[str, tuple[str, ...]]:
     """Why this state ends in a triple fault: the cause in a sentence, and the account step by step."""
     code = state.code()
-    found = disasm.disassemble(code, state.pc, state.mode.bits, 1) if code else []
+    found = disasm.disassemble(code, state.pc, state.mode.bits, 1, base=state.code_base) if code else []
     at = f"{found[0].text} at {state.pc:#x}" if found else f"the instruction at {state.pc:#x}"
     fault = faults.first_fault(state)
     if fault is None:
@@ -91,7 +91,7 @@ def _unknown(state: State, at: str) -> tuple[str, tuple[str, ...]]:
 def instruction_of(state: State) -> tuple[tuple[int, str], ...]:
     """The instruction that a state stands before: its linear address and its text."""
     code = state.code()
-    found = disasm.disassemble(code, state.pc, state.mode.bits, 1) if code else []
+    found = disasm.disassemble(code, state.pc, state.mode.bits, 1, base=state.code_base) if code else []
     return ((state.pc, found[0].text if found else "(cannot be read)"),)
 
 

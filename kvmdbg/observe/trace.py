@@ -234,11 +234,11 @@ class InsnTrace:
     """Each instruction as it is stepped: how often each ran, where the time went, and a file of all of them.
 
     ``counts`` by linear address; ``folded`` by the functions called, outermost first. ``code_at`` gives the code at a
-    linear address, as far as it can be read, and its width in bits.
+    linear address, as far as it can be read, its width in bits and the base of its segment.
     """
 
     def __init__(
-        self, symbols: SymbolTable, code_at: Callable[[int], tuple[bytes, int]], file: TraceFile | None = None
+        self, symbols: SymbolTable, code_at: Callable[[int], tuple[bytes, int, int]], file: TraceFile | None = None
     ) -> None:
         self._symbols = symbols
         self._code_at = code_at
@@ -283,8 +283,8 @@ class InsnTrace:
             self._file.write(f"{line}  ; {' '.join(changed)}\n" if changed else f"{line}\n")
 
     def _look(self, pc: int) -> Place:
-        code, bits = self._code_at(pc)
-        found = disasm.disassemble(code, pc, bits, 1) if code else []
+        code, bits, base = self._code_at(pc)
+        found = disasm.disassemble(code, pc, bits, 1, base=base) if code else []
         info = disasm.classify(code, pc, bits) if code else None
         near = self._symbols.nearest(pc)
         name = near[0].name if near else f"{pc & ~0xFFF:#x}"

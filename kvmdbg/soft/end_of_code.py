@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from kvmdbg.soft.nothing_done import bits_of, prefixes_of
+from kvmdbg.soft.nothing_done import bits_of
 from kvmdbg.soft.state import GENERAL, SEGMENTS
-from kvmdbg.x86.disasm import branch_taken, classify
+from kvmdbg.x86.disasm import branch_taken, classify, prefixes_of
 
 if TYPE_CHECKING:
     from kvmdbg.soft.running import Running
@@ -48,10 +48,10 @@ class EndOfCode:
         bits = bits_of(self._state)
         if bits == 64 or (0x66 in code[: prefixes_of(code, bits)]) != (bits == 16):
             return False
-        info = classify(code, self._offset(address), bits)
+        info = classify(code, self._offset(address), bits, 0)
         if info is None or info.target is None or not (info.is_jump or info.is_call or info.is_conditional):
             return False
-        return info.target & LOW32 > self._state.u32[SEGMENTS["cs"] // 4 + 4]
+        return info.target > self._state.u32[SEGMENTS["cs"] // 4 + 4]
 
     def refuses_jump(self, address: int, code: bytes) -> bool:
         """Whether the instruction at hand is one that is taken."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from kvmdbg.soft import library, looked_for
 from kvmdbg.soft.alignment import accesses
 from kvmdbg.soft.end_of_code import EndOfCode
-from kvmdbg.soft.nothing_done import bits_of, prefixes_of
+from kvmdbg.soft.nothing_done import bits_of
 from kvmdbg.soft.registers import PAGE
 from kvmdbg.soft.state import CR2, ERROR_CODE, IS_INT
+from kvmdbg.x86.disasm import prefixes_of
 from kvmdbg.x86.faults import PF, PF_FETCH, PF_WRITE
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from kvmdbg.soft.debug_moves import DebugMoves
 from kvmdbg.soft.end_of_code import EndOfCode
 from kvmdbg.soft.looked_for import ALIGNED, ALONE, END, HLT, IRET, JUMP, LOCK, POINT, SEGMENT
 from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
-from kvmdbg.soft.nothing_done import bits_of, prefixes_of
+from kvmdbg.soft.nothing_done import bits_of
 from kvmdbg.soft.refusals import lock_is_refused
 from kvmdbg.soft.refused_instructions import KINDS, RefusedInstructions
 from kvmdbg.soft.registers import PAGE
@@ -27,6 +27,7 @@ from kvmdbg.soft.segment_rights import SegmentRights
 from kvmdbg.soft.state import DR6, EFLAGS, GENERAL, HFLAGS, LMA, SEGMENTS, SS32
 from kvmdbg.soft.system_calls import SYSCALL, SYSENTER, SYSEXIT, SYSRET, SystemCalls
 from kvmdbg.x86.delivery import Event
+from kvmdbg.x86.disasm import prefixes_of
 from kvmdbg.x86.faults import GP, UD
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_RF, EFLAGS_TF
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from kvmdbg.soft.nothing_done import PREFIXES, REPEATS
+from kvmdbg.soft.nothing_done import REPEATS
 from kvmdbg.soft.refusals import LOCK as LOCK_PREFIX
 from kvmdbg.soft.refusals import lock_is_refused
-from kvmdbg.x86.disasm import engine
+from kvmdbg.x86.disasm import PREFIXES, engine
 
 IRET = b"\xcf"
 HLT = 0xF4

@@ -5,27 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvmdbg.soft.state import CS32, CS64, GENERAL, HFLAGS, State
-from kvmdbg.x86.disasm import classify
+from kvmdbg.x86.disasm import classify, prefixes_of
 
 if TYPE_CHECKING:
     from kvmdbg.soft.system import SoftVm
 
 REPEATS = frozenset((0xF2, 0xF3))
-PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, *REPEATS))
 
 
 def bits_of(state: State) -> int:
     """16, 32 or 64: of the code that it runs."""
     mode = state.u32[HFLAGS // 4]
     return 64 if mode & CS64 else 32 if mode & CS32 else 16
-
-
-def prefixes_of(code: bytes, bits: int) -> int:
-    """How many bytes of prefixes an instruction has."""
-    at = 0
-    while at < len(code) and (code[at] in PREFIXES or (bits == 64 and code[at] >> 4 == 4)):
-        at += 1
-    return at
 
 
 def may_be_begun_again(vm: SoftVm, state: State) -> bool:

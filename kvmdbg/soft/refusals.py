@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kvmdbg.errors import MemoryFault
-from kvmdbg.soft.nothing_done import prefixes_of
 from kvmdbg.x86 import descriptors, disasm, operands
+from kvmdbg.x86.disasm import prefixes_of
 from kvmdbg.x86.faults import GP, Fault, State, canonical, descriptor
 from kvmdbg.x86.registers import extract, lookup
 

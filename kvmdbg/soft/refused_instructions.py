@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from kvmdbg.kvm import abi
 from kvmdbg.soft import library
 from kvmdbg.soft.looked_for import CHECKED, FAR, INTERRUPT, LOCK, PORTS, SS_LOAD
-from kvmdbg.soft.nothing_done import bits_of, prefixes_of, repeats_zero_times
+from kvmdbg.soft.nothing_done import bits_of, repeats_zero_times
 from kvmdbg.soft.port_rights import may_use_port
 from kvmdbg.soft.refusals import refusal
 from kvmdbg.soft.state import GDT, GENERAL, HFLAGS, LMA, SEGMENTS
 from kvmdbg.x86.delivery import INT, INT3, INTO, Event
+from kvmdbg.x86.disasm import prefixes_of
 from kvmdbg.x86.faults import GP
 from kvmdbg.x86.faults import State as CpuState
 from kvmdbg.x86.operands import EFLAGS_OF

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.kvm import abi
 from kvmdbg.soft.alignment import accesses
-from kvmdbg.soft.nothing_done import bits_of, prefixes_of
+from kvmdbg.soft.nothing_done import bits_of
 from kvmdbg.soft.state import CR2, ERROR_CODE, IS_INT, NEXT_RIP
 from kvmdbg.x86.delivery import INT, INT1, INT3, INTO, Event
 from kvmdbg.x86.descriptors import Segment
+from kvmdbg.x86.disasm import prefixes_of
 from kvmdbg.x86.faults import GP, NP, PF, SS, TS, UD, descriptor
 from kvmdbg.x86.faults import State as CpuState
 from kvmdbg.x86.registers import EFLAGS_RF, NO_FAULTS

@@ -75,21 +75,34 @@ def engine(bits: int, syntax: str = "intel", detail: bool = False) -> Any:
     return found
 
 
-def disassemble(code: bytes, address: int, bits: int, count: int | None = None, syntax: str = "intel") -> list[Insn]:
+def disassemble(
+    code: bytes, address: int, bits: int, count: int | None = None, syntax: str = "intel", base: int | None = None
+) -> list[Insn]:
     """Up to ``count`` instructions of ``code``, which lies at linear ``address``.
 
-    A byte that starts no instruction becomes ``.byte`` and decoding goes on behind it.
+    A byte that starts no instruction becomes ``.byte`` and decoding goes on behind it. ``base`` is the code segment's,
+    where it is known: branches lead to an offset in it.
     """
-    return list(one_by_one(code, address, bits, count, syntax))
+    return list(one_by_one(code, address, bits, count, syntax, base))
 
 
-def one_by_one(code: bytes, address: int, bits: int, count: int | None = None, syntax: str = "intel") -> Iterator[Insn]:
+def one_by_one(
+    code: bytes, address: int, bits: int, count: int | None = None, syntax: str = "intel", base: int | None = None
+) -> Iterator[Insn]:
     """The same, each when it is asked for."""
     at = done = 0
     while at < len(code) and (count is None or done < count):
         left = 0 if count is None else count - done
         for start, size, mnemonic, operands in engine(bits, syntax).disasm_lite(code[at:], address + at, left):
-            yield Insn(start, code[start - address : start - address + size], mnemonic, operands)
+            data = code[start - address : start - address + size]
+            if (
+                bits != 64
+                and operands[:2] == "0x"
+                and (info := classify(data, start, bits, base))
+                and info.target is not None
+            ):
+                operands = f"{info.target:#x}"  # capstone takes it for an offset of 16 bits here, and not there
+            yield Insn(start, data, mnemonic, operands)
             at, done = start - address + size, done + 1
         if at < len(code) and (count is None or done < count):
             prefix = "$" if syntax == "att" else ""
@@ -108,6 +121,8 @@ RETURNS = frozenset(
 )
 SYSCALLS = frozenset(("syscall", "sysenter", "vmcall", "vmmcall"))
 INTERRUPTS = frozenset(("int", "int3", "int1", "into"))
+SHORT_BRANCHES = frozenset((*range(0x70, 0x80), *range(0xE0, 0xE4), 0xEB))
+PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, 0xF2, 0xF3))
 LOOPS = frozenset(("loop", "loope", "loopne", "loopz", "loopnz"))
 PORTS = frozenset(["in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"])
 STRINGS = frozenset(["movs", "stos", "lods", "cmps", "scas", "ins", "outs"])
@@ -125,7 +140,8 @@ def _classify(code: bytes, bits: int) -> InsnInfo | None:
     conditional = loop or (name.startswith("j") and name not in ("jmp", "ljmp", "jmpe"))
     target = None
     if (conditional or name in ("call", "jmp", "xbegin")) and insn.operands and insn.operands[0].type == 2:
-        target = insn.operands[0].imm
+        width = 1 if insn.opcode[0] in SHORT_BRANCHES else min(offset_bits(raw, bits), 32) // 8
+        target = insn.size + int.from_bytes(raw[-width:], "little", signed=True)
     far = name == "ljmp" and len(insn.operands) == 2
     rep = insn.mnemonic.startswith("rep") and name.rstrip("bwdq") in STRINGS
     return InsnInfo(
@@ -147,19 +163,31 @@ def _classify(code: bytes, bits: int) -> InsnInfo | None:
     )
 
 
-def classify(code: bytes, address: int, bits: int) -> InsnInfo | None:
-    """What kind the first instruction of ``code`` (at linear ``address``) is; None when it is none."""
+def offset_bits(code: bytes, bits: int) -> int:
+    """How many bits a near branch leaves of its target's offset: a prefix chooses 16 or 32, but in 64-bit code."""
+    return bits if bits == 64 or 0x66 not in code[: prefixes_of(code, bits)] else 48 - bits
+
+
+def prefixes_of(code: bytes, bits: int) -> int:
+    """How many bytes of prefixes an instruction has."""
+    at = 0
+    while at < len(code) and (code[at] in PREFIXES or (bits == 64 and code[at] >> 4 == 4)):
+        at += 1
+    return at
+
+
+def classify(code: bytes, address: int, bits: int, base: int | None = None) -> InsnInfo | None:
+    """What kind the first instruction of ``code`` (at linear ``address``) is; None when it is none.
+
+    ``base`` is the code segment's, where it is known: a branch leads to an offset in it, which it may wrap.
+    """
     info = _classify(bytes(code[:MAX_INSTRUCTION]), bits)
     if info is None or info.target is None:
         return info
-    mask = (1 << 64) - 1 if bits == 64 else (1 << 32) - 1
-    return replace(info, target=address + _signed(info.target, bits) & mask)
-
-
-def _signed(value: int, bits: int) -> int:
-    """A target decoded at address 0 as a distance."""
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> bits - 1 else value
+    target = address + info.target
+    if base is not None:
+        target = base + (target - base & (1 << offset_bits(code, bits)) - 1)
+    return replace(info, target=target & (1 << max(bits, 32)) - 1)
 
 
 def branch_taken(code: bytes, address: int, bits: int, registers: Callable[[str], int]) -> bool | None:

@@ -92,9 +92,14 @@ class State:
         return 3 if self.mode.name == "v86" else int(self.sregs.ss.dpl)
 
     @property
+    def code_base(self) -> int:
+        """What turns rip into a linear address (0 in 64-bit mode)."""
+        return 0 if self.long else int(self.sregs.cs.base)
+
+    @property
     def pc(self) -> int:
         rip = int(self.regs.rip)
-        return rip if self.long else int(self.sregs.cs.base) + rip & LOW32
+        return rip if self.long else self.code_base + rip & LOW32
 
     def stack_mask(self) -> int:
         return (1 << 64) - 1 if self.long else LOW32 if self.sregs.ss.db else 0xFFFF

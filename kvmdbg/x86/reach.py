@@ -46,7 +46,7 @@ def find(read: Read, mnemonic: str, starts: Iterable[Place]) -> dict[int, int]:
         while (at, place.bits) not in seen and len(seen) < MOST_INSTRUCTIONS:
             seen.add((at, place.bits))
             code = read(at, disasm.MAX_INSTRUCTION)
-            insn, info = disasm.decode(code, place.bits), disasm.classify(code, at, place.bits)
+            insn, info = disasm.decode(code, place.bits), disasm.classify(code, at, place.bits, place.base)
             if insn is None or info is None or code[:2] == NOTHING:
                 break
             if info.mnemonic == mnemonic:

@@ -132,7 +132,7 @@ def test_instructions_are_shown_up_to_a_number_and_until_it_is_to_end(
         list(shell.execute("x/200000i 0"))
     seen = []
 
-    def classify(code: bytes, address: int, bits: int) -> None:
+    def classify(code: bytes, address: int, bits: int, base: int) -> None:
         seen.append(address)
         shell.user.cancelled = len(seen) == 10
 

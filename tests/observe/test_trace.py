@@ -152,7 +152,7 @@ def run(trace: InsnTrace) -> None:
 
 
 def test_instructions_are_counted_by_address_and_by_calls() -> None:
-    trace = InsnTrace(SYMBOLS, lambda pc: (CODE.get(pc, b""), 64))
+    trace = InsnTrace(SYMBOLS, lambda pc: (CODE.get(pc, b""), 64, 0))
     run(trace)
     run(trace)
     assert trace.counts == dict.fromkeys(PATH, 2) and trace.total == 8
@@ -164,14 +164,14 @@ def test_instructions_are_counted_by_address_and_by_calls() -> None:
 
 
 def test_code_that_cannot_be_read_is_counted_under_its_page() -> None:
-    trace = InsnTrace(SYMBOLS, lambda pc: (b"", 64))
+    trace = InsnTrace(SYMBOLS, lambda pc: (b"", 64, 0))
     trace.step(0x5123, registers(), registers())
     assert trace.places[0x5123].function == "0x5000"
     assert (trace.places[0x5123].text, trace.places[0x5123].size) == ("(cannot be read)", 1)
 
 
 def test_a_return_from_where_it_began_leaves_the_name_of_the_caller() -> None:
-    trace = InsnTrace(SYMBOLS, lambda pc: (CODE.get(pc, b""), 64))
+    trace = InsnTrace(SYMBOLS, lambda pc: (CODE.get(pc, b""), 64, 0))
     for pc in (0x1012, 0x1005):
         trace.step(pc, registers(), registers())
     assert trace.folded == {("called",): 1, ("main",): 1}
@@ -179,7 +179,7 @@ def test_a_return_from_where_it_began_leaves_the_name_of_the_caller() -> None:
 
 def test_a_file_of_instructions_tells_what_each_changed(tmp_path: Path) -> None:
     path = tmp_path / "insns.txt"
-    trace = InsnTrace(SYMBOLS, lambda pc: (CODE.get(pc, b""), 64), TraceFile(str(path), print))
+    trace = InsnTrace(SYMBOLS, lambda pc: (CODE.get(pc, b""), 64, 0), TraceFile(str(path), print))
     run(trace)
     trace.close()
     assert path.read_text().splitlines() == [

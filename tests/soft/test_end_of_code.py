@@ -93,3 +93,22 @@ def test_a_jump_behind_it_raises_gp_where_it_is(tmp_path: Path, code: str, offse
         if offset is not None:
             frame = (0, 0x1F80 + offset, 0x18)
             assert dbg.memory.read(0x7000 - 16, 12) == b"".join(one.to_bytes(4, "little") for one in frame)
+
+
+@pytest.mark.parametrize("branch", ["66e8", "66e9", "660f84"])
+def test_a_branch_of_32_bits_by_more_than_half_a_segment(tmp_path: Path, branch: str) -> None:
+    """As code for real mode by gcc has it, that of SeaBIOS."""
+    image = tmp_path / "guest.bin"
+    opcode = bytes.fromhex(branch)
+    behind = 0xF000 + 2 + len(opcode) + 4
+    code = b"\x31\xc0" + opcode + (0x2000 - behind & 0xFFFFFFFF).to_bytes(4, "little")
+    image.write_bytes(code)
+    with kvmdbg.open(
+        image, format="flat", load=0xF000, engine="soft", serial="none", machine="bare", registers={"rsp": 0x7000}
+    ) as dbg:
+        dbg.memory.write(0x2000, b"\xf4")
+        dbg.memory.write(4 * GP, HANDLER.to_bytes(4, "little"))
+        dbg.memory.write(HANDLER, b"\xf4")
+        assert dbg.disassemble(0xF002, 1)[0].operands == "0x2000"
+        dbg.run(timeout=30)
+        assert dbg.regs.pc == 0x2001

@@ -108,6 +108,28 @@ def test_kinds(code: str, bits: int, flags: set[str] | None, target: int | None)
 
 
 @pytest.mark.parametrize(
+    ("code", "bits", "to"),
+    [
+        ("66e85c7bffff", 16, 0xF7047),  # 32 bits: back by more than 32 KiB
+        ("660f845b7bffff", 16, 0xF7047),
+        ("e85c7b", 16, 0xF7044),  # 16 bits: around the end of the segment
+        ("e9180b", 16, 0xF0000),
+        ("eb7f", 16, 0xFF566),
+        ("66eb7f", 16, 0xFF567),
+        ("e2fe", 16, 0xFF4E5),
+        ("e815ba0000", 32, 0x10AEFF),
+        ("66e8157b", 32, 0xF6FFE),
+    ],
+)
+def test_a_branch_leads_to_an_offset_in_its_segment(code: str, bits: int, to: int) -> None:
+    """Of code in the segment at 0xf0000."""
+    raw = bytes.fromhex(code)
+    info = disasm.classify(raw, 0xFF4E5, bits, 0xF0000)
+    assert info is not None and info.target == to
+    assert disasm.disassemble(raw, 0xFF4E5, bits, base=0xF0000)[0].operands == f"{to:#x}"
+
+
+@pytest.mark.parametrize(
     ("code", "bits", "over"),
     [
         ("e810000000", 32, True),
