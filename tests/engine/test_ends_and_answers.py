@@ -142,3 +142,11 @@ def test_a_kvm_that_ends_guests_that_switch_paging_on(works: bool, rax: int) -> 
     assert isinstance(stop, stops.ShutdownStop), stop.describe()
     told = stop.describe().count("cannot run a guest with paging outside of long mode")
     assert told == (not works and rax > 0x11)
+
+
+@pytest.mark.parametrize("caught", [None, 0x80, 0x604])
+def test_a_device_ends_the_guest_whatever_is_looked_at(dbg: ScriptedSession, caught: int | None) -> None:
+    if caught is not None:
+        dbg.catch("io", port=caught, when="0")
+    stop = played(dbg, port_out(0x604, (0x2000).to_bytes(2, "little"), size=2))
+    assert isinstance(stop, stops.ExitedStop), stop.describe()
