@@ -273,7 +273,7 @@ def mappings(read_phys: Read, cr0: int, cr3: int, cr4: int, efer: int, cpu: Limi
             writable, user, executable = True, True, True
             if level is not PAE_PDPT:
                 writable, user = bool(value & WRITABLE), bool(value & USER)
-                executable = not (size == 8 and efer & EFER_NXE and value & NX)
+                executable = not value & NX  # reserved without EFER.NXE
             if level.shift == 12 or is_large:
                 _append(found, (start, _frame(value, level, size), 1 << level.shift, writable, user, executable))
             else:

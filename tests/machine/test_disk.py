@@ -125,6 +125,7 @@ def test_a_short_floppy_has_zeros_behind(tmp_path: Path) -> None:
         (20160, partition(63, 40 * 4 * 32 - 63, (39, 3, 32)), (157, 4, 32)),
         (20160, partition(63, 40 * 4 * 32 - 62, (39, 3, 32)), (20, 16, 63)),
         (20160, partition(63, 1000, (1023, 254, 63)), (20, 16, 63)),
+        (1024 * 4 * 32, partition(63, 1024 * 4 * 32 - 63, (1023, 3, 32)), (130, 16, 63)),
     ],
 )
 def test_a_hard_disk_is_made_as_its_partitions_say(sectors: int, first: bytes, geometry: tuple[int, int, int]) -> None:
@@ -138,6 +139,9 @@ def test_partitions() -> None:
         assert [one.end for one in partitions(partition(63, 1000, end))] == [end]
     assert partitions(partition(63, 1000, (2, 3, 4), flag=0x12)) == []
     assert partitions(bytes(512)) == []
+    fourth = bytearray(partition(63, 1000, (2, 3, 4)))
+    fourth[0x1EE:0x1FE], fourth[0x1BE:0x1CE] = fourth[0x1BE:0x1CE], bytes(16)
+    assert [one.first for one in partitions(bytes(fourth))] == [63]
 
 
 def test_places(tmp_path: Path) -> None:

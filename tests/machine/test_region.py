@@ -40,6 +40,15 @@ def test_pages_that_were_touched(made: Region) -> None:
     assert pages(made) == set() and bytes(made.view) == bytes(8 * PAGE)
 
 
+def test_clearing_without_files_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(region, "HAS_MEMORY_FILES", False)
+    one = Region(0, 2 * PAGE)
+    one.view[PAGE] = 1
+    one.clear()
+    assert one.fd < 0 and bytes(one.view) == bytes(2 * PAGE)
+    one.close()
+
+
 def test_nothing_of_it_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[int] = []
     close = region.os.close

@@ -318,6 +318,14 @@ def test_redirection_of_vme(
         assert (found.regs["rip"], found.segments["cs"].base) == (0x123, 0x5000)
 
 
+def test_redirection_that_the_tss_has_no_room_for() -> None:
+    """Its bit map lies behind the limit, or would before the TSS: the gate is used, which takes IOPL 3."""
+    for map_base, limit in ((0x90, 0x70), (0x10, 0xFF)):
+        cpu = v86(iopl=3, vme=1).set(rflags=2 | EFLAGS_VM | 3 << 12, tr_limit=limit)
+        cpu.ram.put(0x600 + 102, map_base, 2)
+        assert changed(cpu, Event.software(0x21, 0x52)).regs["rip"] == 0x1500
+
+
 # --- long mode (volume 3A, 6.14)
 
 

@@ -17,6 +17,7 @@ PLAIN = (
     "66b8 78563412",
     "8d4702",  # lea ax, [bx+2]
     "d1e0",  # shl ax, 1
+    "d1c0",  # rol ax, 1
     "f7d8",  # neg ax
     "f7e3",  # mul bx
     "fec0",

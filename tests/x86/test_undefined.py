@@ -25,6 +25,7 @@ def of(text: str, bits: int = 32, **registers: int) -> Undefined:
     ],
 )  # fmt: skip
 def test_flags(text: str, flags: int) -> None:
+    assert OF == 0x800
     assert of(text) == Undefined(flags)
 
 
