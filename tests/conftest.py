@@ -1,7 +1,7 @@
 """Markers, time limits and the report of the whole test suite.
 
 A test marked ``kvm`` is skipped, with the reason, where /dev/kvm cannot be used. ``tests/run.py`` does not let that
-happen: it takes the tests marked ``kvm`` to a machine that has a /dev/kvm.
+happen: it runs them on the software engine, and on a machine that has a /dev/kvm.
 
 With CI=true each test that is skipped fails instead, for this reason as for any other, as a missing tool: a run that
 leaves out tests is no success there.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -18,9 +19,15 @@ import pytest
 from tests.machines.dev_kvm import why_unusable
 from tests.machines.reporting import Reporting, skip_reason
 
+HERE = Path(__file__).parent
 CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 SOFT = os.environ.get("KVMDBG_ENGINE") == "soft"
 """The software engine stands for KVM: what it refuses in words is none of its faults."""
+OF_THE_VCPU = (
+    "core", "differential", "devices", "gdb_target", "machine", "timeline", "x86", "commands/test_state_kvm.py",
+    "commands/test_tracing_kvm.py",
+)  # fmt: skip
+"""What is marked ``vcpu``: folders and files of tests."""
 TIME_SCALE = float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
 
 
@@ -44,6 +51,13 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     settings.register_profile("kvmdbg", deadline=None, derandomize=CI)
     settings.load_profile("kvmdbg")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Commands, faces and documentation are the same on every KVM, and an emulated one is slow; these are not."""
+    if any(item.path.is_relative_to(HERE / place) for place in OF_THE_VCPU):
+        item.add_marker("vcpu")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

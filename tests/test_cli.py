@@ -216,6 +216,7 @@ def test_what_fails_loses_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.kvm
+@pytest.mark.kvm_alone
 def test_two_vcpus() -> None:
     found = kvmdbg("--batch", "--cpus", "2", "-ex", "vcpu 1", "-ex", "info vcpus", "-ex", "vcpu 2", *HELLO)
     rows = [line.split() for line in found.stdout.splitlines()[2:]]
@@ -275,6 +276,7 @@ HEAVY = {
 
 
 @pytest.mark.kvm
+@pytest.mark.kvm_alone
 def test_batch_imports_nothing_heavy() -> None:
     code = (
         "import sys; before = set(sys.modules)\n"

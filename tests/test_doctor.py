@@ -39,6 +39,7 @@ def block(monkeypatch: pytest.MonkeyPatch, error: OSError | str) -> None:
 
 
 @pytest.mark.kvm
+@pytest.mark.kvm_alone
 def test_all_is_well() -> None:
     found = doctor.examine()
     assert found.healthy and titles(found.text) == TITLES

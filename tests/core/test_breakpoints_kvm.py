@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from kvmdbg.core.session import Session
-from kvmdbg.engine.probe import host_profile
 from kvmdbg.engine.stops import BreakpointStop, ErrorStop, HaltedStop
 from kvmdbg.errors import NotSupportedHere, UsageError
 from tests.core.conftest import Boot, take_debug_registers
@@ -275,7 +274,7 @@ COPIES_ITSELF = bytes.fromhex(
 def test_a_guest_that_copies_itself(boot: Boot, hold: str) -> None:
     """It would copy a planted trap; where breakpoints are held otherwise it does not."""
     dbg = boot(COPIES_ITSELF, load=0x7C00)
-    if hold == "register" and not host_profile().kernel_execute_dr:
+    if hold == "register" and not dbg.guest.host.profile.kernel_execute_dr:
         with pytest.raises(NotSupportedHere, match="do not fire"):
             dbg.breakpoint_hold = hold
         return
@@ -294,7 +293,7 @@ def test_the_way_of_holding_is_refused_with_the_reason(boot: Boot) -> None:
         dbg.breakpoint_hold = "somehow"
     for address in range(0x1000, 0x1004):
         dbg.break_at(address)
-    if host_profile().kernel_execute_dr:
+    if dbg.guest.host.profile.kernel_execute_dr:
         dbg.breakpoint_hold = "register"
         with pytest.raises(NotSupportedHere, match="there are four debug registers, and more breakpoints"):
             dbg.break_at(0x1004)

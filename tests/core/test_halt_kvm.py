@@ -9,7 +9,6 @@ import pytest
 
 import kvmdbg
 from kvmdbg.core.session import Session
-from kvmdbg.engine.probe import host_profile
 from kvmdbg.engine.stops import BreakpointStop, HaltedStop, InterruptedStop, LimitStop, StepStop
 from kvmdbg.pytest_plugin import Guests
 from tests.conftest import TIME_SCALE
@@ -131,7 +130,7 @@ def test_steps_that_let_interrupts_in_come_to_the_handler(kvm_guest: Guests, irq
     dbg.step_interrupts = True
     for _ in range(5):
         places = {dbg.step().pc for _ in range(50)}
-        profile = host_profile()
+        profile = dbg.guest.host.profile
         if irqchip == "user" or profile.halts_late or not profile.steps_into_handlers:  # else it waits in KVM alone
             assert dbg.symbols["tick"] in places
         assert dbg.symbols["behind"] in places  # where steps are slow, the next tick is due before the jump is done

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from kvmdbg.core.session import Session
-from kvmdbg.engine.probe import host_profile
 from kvmdbg.engine.stops import HaltedStop, LimitStop
 from tests.conftest import TIME_SCALE
 from tests.core.conftest import Boot
@@ -85,5 +84,5 @@ def test_a_breakpoint_of_the_guests_own_fires_there(boot: Boot, instruction: str
     stepped = ready()
     while not isinstance(stepped.step(3), HaltedStop):
         pass
-    if host_profile().kernel_execute_dr:  # else the CPU loads none, and KVM has them where it emulates alone
+    if free.guest.host.profile.kernel_execute_dr:  # else the CPU loads none, and KVM has them where it emulates alone
         assert [(one.regs.ax, one.regs.bx) for one in (passed, stepped)] == [(free.regs.ax, free.regs.bx)] * 2

@@ -8,7 +8,7 @@ import pytest
 
 from kvmdbg.engine.probe import _ask, _Prober
 
-pytestmark = pytest.mark.kvm
+pytestmark = [pytest.mark.kvm, pytest.mark.kvm_alone]
 
 
 def steps_late(prober: _Prober) -> bool:

@@ -7,7 +7,6 @@ import time
 import pytest
 
 from kvmdbg.core.session import Session
-from kvmdbg.engine.probe import host_profile
 from kvmdbg.errors import NotSupportedHere
 from tests.core.conftest import Boot, take_debug_registers
 
@@ -71,7 +70,7 @@ def test_a_step_may_let_interrupts_in(boot: Boot) -> None:
         assert time.monotonic() < end
         time.sleep(0.0005)
         dbg.step()
-    if host_profile().steps_into_handlers:
+    if dbg.guest.host.profile.steps_into_handlers:
         assert dbg.vcpu.pc == 0x1100
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdbg.engine.probe import host_profile, shutdown_resets
+from kvmdbg.engine.probe import shutdown_resets
 from kvmdbg.engine.retreat import Retreat
 from kvmdbg.engine.stops import BreakpointStop, ErrorStop, FatalStop, HaltedStop
 from kvmdbg.pytest_plugin import Guests
@@ -55,6 +55,7 @@ SPOILS = with_handler(
 )
 
 
+@pytest.mark.kvm_alone
 def test_what_a_guard_has_spoilt_is_told_before_wrong_state_goes_on(
     kvm_guest: Guests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,7 +63,7 @@ def test_what_a_guard_has_spoilt_is_told_before_wrong_state_goes_on(
     dbg = kvm_guest(asm=SPOILS, mode="long", load=0x10000)
     watches = [dbg.watch(place, 1) for place in range(0x8100, 0x8128, 8)]
     stop = dbg.run(timeout=50)
-    if host_profile().guards_restart:
+    if dbg.guest.host.profile.guards_restart:
         assert isinstance(stop, HaltedStop), stop.describe()
     else:
         assert isinstance(stop, ErrorStop)

@@ -9,6 +9,7 @@ from kvmdbg.pytest_plugin import Guests
 from tests.conftest import TIME_SCALE
 
 pytestmark = pytest.mark.kvm
+ENGINES = [pytest.param("kvm", marks=pytest.mark.kvm_alone), "soft"]
 
 LOOKS = """
     mov ax, 0xffff; mov fs, ax; xor ax, ax; mov ds, ax; mov ss, ax; mov sp, 0x7000; mov di, 0x600
@@ -29,7 +30,7 @@ BIOS = "; ".join(
 )
 
 
-@pytest.mark.parametrize("engine", ["kvm", "soft"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("lines", "found"),
     [(PORT_92, b"\1\0"), (OUTPUT_PORT, b"\1\0"), (COMMANDS, b"\1\0"), (f"{BIOS}; bad:", b"\0\1\1\0")],
@@ -42,7 +43,7 @@ def test_who_tests_it_finds_it_as_it_is(kvm_guest: Guests, engine: str, lines: s
     assert dbg.physical.read(0x600, 1 + len(found)) == b"\0" + found
 
 
-@pytest.mark.parametrize("engine", ["kvm", "soft"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_debugger_and_snapshots_follow_it(kvm_guest: Guests, engine: str) -> None:
     dbg = kvm_guest(asm=LOOKS.format(lines=COMMANDS), memory="4M", engine=engine)
     off = dbg.break_at("look")

@@ -10,7 +10,12 @@ import pytest
 from kvmdbg.engine import stops
 from tests.docs.transcripts import PAGES, ROOT, blocks, comparable
 
-FOUND = [pytest.param(run, match, id=f"{page.name}: {first}") for page in PAGES for first, run, match in blocks(page)]
+BESIDE_KVM = {"lockstep.md": pytest.mark.kvm_alone}
+FOUND = [
+    pytest.param(run, match, id=f"{page.name}: {first}", marks=BESIDE_KVM.get(page.name, ()))
+    for page in PAGES
+    for first, run, match in blocks(page)
+]
 
 
 @pytest.mark.kvm

@@ -103,6 +103,7 @@ def test_on_the_software_engine(disk: str) -> None:
 
 
 @pytest.mark.kvm
+@pytest.mark.kvm_alone
 def test_on_kvm(disk: str) -> None:
     """A KVM that does not run all instructions names the one at which it ends."""
     bios = file_of("ovmf", "usr/share/ovmf/OVMF.fd")

@@ -12,7 +12,7 @@ import kvmdbg
 from kvmdbg.build import from_assembly
 from kvmdbg.core.session import Session
 from kvmdbg.engine import stops
-from tests.conftest import TIME_SCALE
+from tests.conftest import SOFT, TIME_SCALE
 from tests.machines.packages import file_of
 
 pytestmark = [pytest.mark.kvm, pytest.mark.timeout(300)]
@@ -74,7 +74,7 @@ def test_xen() -> None:
     """
     xen = file_of("xen-hypervisor-4.17-amd64", "boot/xen-4.17-amd64.gz")
     options = "xen com1=115200,8n1 console=com1 loglvl=all noreboot"
-    if not EMULATED:
+    if not (EMULATED or SOFT):
         with kvmdbg.open(xen, cmdline=options, memory="512M", serial="none") as dbg:
             stop = dbg.run(timeout=100 * TIME_SCALE)
             assert isinstance(stop, stops.EmulationFailureStop) and stop.text.startswith("rdsspq"), stop.describe()

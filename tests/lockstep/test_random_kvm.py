@@ -14,7 +14,7 @@ from tests.lockstep.harness import Found, compare, sessions
 from tests.lockstep.instructions import generate
 
 GUESTS = Path(__file__).parents[2] / "guests"
-pytestmark = [pytest.mark.kvm, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kvm, pytest.mark.kvm_alone, pytest.mark.timeout(120)]
 
 
 @pytest.mark.parametrize("mode", MODES)

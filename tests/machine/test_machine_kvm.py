@@ -13,7 +13,7 @@ from kvmdbg.machine.image import Entry, Image, LoadOptions, Segment
 from kvmdbg.machine.machine import Machine
 from kvmdbg.pytest_plugin import Guests
 
-pytestmark = pytest.mark.kvm
+pytestmark = [pytest.mark.kvm, pytest.mark.kvm_alone]
 
 
 @pytest.fixture

@@ -474,6 +474,7 @@ def test_protection_of_the_hosts() -> None:
 
 
 @pytest.mark.kvm
+@pytest.mark.kvm_alone
 def test_kvm_takes_the_slots() -> None:
     from kvmdbg.kvm import System
 

@@ -11,7 +11,7 @@ from kvmdbg.kvm import abi
 from kvmdbg.x86.asm import assemble
 
 
-@pytest.mark.parametrize("engine", [pytest.param("kvm", marks=pytest.mark.kvm), "soft"])
+@pytest.mark.parametrize("engine", [pytest.param("kvm", marks=(pytest.mark.kvm, pytest.mark.kvm_alone)), "soft"])
 def test_bytes_that_are_others_there_are_not_changed_in_the_guest(tmp_path: Path, engine: str) -> None:
     path = tmp_path / "guest.bin"
     path.write_bytes(code := assemble("inc eax; hlt", 0x1000, 32))

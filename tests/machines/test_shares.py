@@ -53,19 +53,23 @@ def test_only_chosen_tests_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> No
         shares.kvm_tests_commands("kvm", 2, ["--no-such-option"])
 
 
-def test_without_kvm_the_marked_tests_go_to_machines_and_the_others_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kvm_the_marked_tests_run_on_machines_and_the_software_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = "tests/core/test_snapshots_kvm.py", "tests/devices/test_pc_kvm.py"
     done = subprocess.CompletedProcess([], 0, f"{one}::test_a\n{two}::test_b\n", "")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
-    *machines, (start, run) = test_command.without_kvm(["-n", "2", "-m", "not slow", one, "tests/devices"])
+    *machines, here, soft = test_command.without_kvm(["-n", "2", "-m", "not slow", one, "tests/devices"])
+    marks = "kvm and not e2e and (kvm_alone or vcpu) and (not slow)"
     assert [(start, run.name, run.command[3:5]) for start, run in machines] == [
-        (kvm_amd.start, "kvm_amd 1", ["-m", "kvm and (not slow)"]),
-        (kvm_amd.start, "kvm_amd 2", ["-m", "kvm and (not slow)"]),
+        (kvm_amd.start, "kvm_amd 1", ["-m", marks]),
+        (kvm_amd.start, "kvm_amd 2", ["-m", marks]),
     ]
     assert {run.command[-1] for _, run in machines} == {one, two}
     assert machines[0][1].durations is not machines[1][1].durations
-    assert start is shares.here
-    assert run.command[3:] == ["-n", "2", "--kvm-report=-", one, "tests/devices", "-m", "not kvm and (not slow)"]
+    assert here[0] is soft[0] is shares.here
+    same = ["-m", "pytest", "-n", "2", "--kvm-report=-", one, "tests/devices", "-m"]
+    assert here[1].command[1:] == [*same, "not kvm and (not slow)"]
+    assert soft[1].command[:2] == ["env", "KVMDBG_ENGINE=soft"]
+    assert soft[1].command[3:] == [*same, "kvm and not kvm_alone and (not slow)"]
 
 
 def test_shares_run_at_the_same_time_and_the_worst_status_counts(
