@@ -15,6 +15,8 @@ from kvmdbg.machine.bus import GuestEnd
 from kvmdbg.machine.layout import ram_areas
 
 SMAP = 0x534D4150
+AREA_SIZE = 20
+"""Bytes of an area of the memory map: SeaBIOS's; ACPI's attributes behind them are for those who have any to tell."""
 USABLE, RESERVED = 1, 2
 MIB, KIB = 1 << 20, 1 << 10
 CLOCK_IRQ = 8
@@ -59,13 +61,11 @@ def get_memory_map(call: Call) -> None:
     """Get memory map."""
     areas, number, room = memory_map(call.bios.board.memory), call.ebx, call.ecx
     call.branch(False)
-    if call.edx != SMAP or number >= len(areas) or room < 20:
+    if call.edx != SMAP or number >= len(areas) or room < AREA_SIZE:
         call.done(0x86)
         return
-    entry = struct.pack("<QQII", *areas[number], 1)
-    size = 24 if room >= 24 else 20
-    call.write(call.far("es", call.di), entry[:size])
-    call.eax, call.ecx = SMAP, size
+    call.write(call.far("es", call.di), struct.pack("<QQI", *areas[number]))
+    call.eax, call.ecx = SMAP, AREA_SIZE
     call.ebx = number + 1 if number + 1 < len(areas) else 0
     call.carry(False)
 
