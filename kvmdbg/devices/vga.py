@@ -1,8 +1,8 @@
 """A VGA adapter: its registers at ports 0x3C0 to 0x3DF, its colours, its memory at 0xA0000 and text at 0xB8000.
 
 Source: IBM PS/2 Hardware Interface Technical Reference, video subsystem. Text and the modes whose memory is a plain row
-of bytes (13h, and those of the CGA) are RAM, which costs no exit; where the planes are switched at 0xA0000, the
-adapter lies over the RAM there and each access exits.
+of bytes (13h, and those of the CGA) are RAM, which costs no exit; where the planes are switched on, at 0xA0000 or where
+text is otherwise, the adapter lies over the RAM there and each access exits.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import Any, ClassVar
 from kvmdbg.devices.fonts import font
 from kvmdbg.devices.registry import device
 from kvmdbg.devices.vga_modes import MODES, Mode, palette
-from kvmdbg.devices.vga_planes import CHAIN_4, MEMORY_MODE, MISCELLANEOUS, MODE, SIZE, Planes
+from kvmdbg.devices.vga_planes import CHAIN_4, MEMORY_MODE, MISCELLANEOUS, MODE, NOT_ODD_EVEN, SIZE, Planes
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.board import Board
 
 GRAPHICS, MONOCHROME, TEXT = 0xA0000, 0xB0000, 0xB8000
 TEXT_SIZE = 0x8000
+WINDOWS = ((GRAPHICS, 2 * SIZE), (GRAPHICS, SIZE), (MONOCHROME, TEXT_SIZE), (TEXT, TEXT_SIZE))
+"""Where the CPU sees the adapter's memory, by bits 2 and 3 of the graphics controller's register 6: address, bytes."""
 SHOWN = dict(enumerate(" ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼")) | {127: "⌂"}
 """What a VGA adapter draws for the characters that code page 437 shares with ASCII's control characters."""
 (
@@ -48,7 +50,7 @@ class Vga:
     """vga: text, 16 and 256 colours: registers, palette, planes; `screen` shows what it shows."""
 
     name = "vga"
-    options: ClassVar[dict[str, int]] = {"iobase": 0x3C0, "iosize": 32, "mmiobase": GRAPHICS, "mmiosize": SIZE}
+    options: ClassVar[dict[str, int]] = {"iobase": 0x3C0, "iosize": 32, "mmiobase": GRAPHICS, "mmiosize": 2 * SIZE}
     standard = over_memory = True
 
     def __init__(self, board: Board, options: dict[str, int]) -> None:
@@ -66,6 +68,8 @@ class Vga:
         self._planes: Planes | None = None
         self._at_graphics = "nothing"
         """What the guest finds at 0xA0000: "ram", "planes" or "nothing" of the adapter's."""
+        self._covered: tuple[int, int] | None = None
+        """Where the planes lie over the RAM: address, bytes."""
         self._retrace = self._between_lines = False
         self._same = 0
         """How often the status was read with one answer."""
@@ -239,40 +243,63 @@ class Vga:
     # --- memory ------------------------------------------------------------------------------------
 
     def _move(self) -> None:
-        """Have 0xA0000 be what the registers say now: RAM, planes or nothing of the adapter's.
+        """Have the window be what the registers say now: RAM, planes or nothing of the adapter's.
 
         Byte n of chain 4 is byte n of the planes as they are kept, so that what is shown is copied.
         """
         before, self._at_graphics = self._at_graphics, self._wanted()
+        self._cover()
         ram = self._board.ram
         if self._at_graphics == before or ram is None or ram.find(GRAPHICS + SIZE - 1) is None:
             return
-        ram.cover(GRAPHICS, SIZE, self._at_graphics == "planes")
         if (before, self._at_graphics) == ("ram", "planes"):
             self.planes.memory[:SIZE] = ram.read(GRAPHICS, SIZE)
         elif (before, self._at_graphics) == ("planes", "ram"):
             ram.write(GRAPHICS, bytes(self.planes.memory[:SIZE]))
 
+    @property
+    def _window(self) -> tuple[int, int]:
+        return WINDOWS[self.graphics[MISCELLANEOUS] >> 2 & 3]
+
     def _wanted(self) -> str:
-        if self.graphics[MISCELLANEOUS] >> 2 & 3 > 1:
+        if self._window[0] != GRAPHICS:
             return "nothing"
         return "ram" if self.sequencer[MEMORY_MODE] & CHAIN_4 else "planes"
 
+    def _cover(self) -> None:
+        """Lay the planes over the window, or no more. Text is RAM until its font is looked for there."""
+        font_at_text = self.is_text and bool(self.sequencer[MEMORY_MODE] & NOT_ODD_EVEN)
+        is_planes = self._at_graphics == "planes" or (self._at_graphics == "nothing" and font_at_text)
+        wanted = self._window if is_planes else None
+        ram = self._board.ram
+        if wanted == self._covered or ram is None:
+            return
+        if self._covered is not None:
+            ram.cover(*self._covered, False)
+        if wanted is not None and ram.find(sum(wanted) - 1) is None:
+            wanted = None
+        if wanted is not None:
+            ram.cover(*wanted, True)
+        self._covered = wanted
+
+    def _seen(self, offset: int) -> int | None:
+        """Where in the planes an address behind 0xA0000 is, None where the window is elsewhere."""
+        start, size = self._window
+        at = GRAPHICS + offset - start
+        return at % SIZE if 0 <= at < size else None
+
     def read_mmio(self, offset: int, size: int) -> int:
-        if self._at_graphics == "nothing":  # there is no RAM either
-            return (1 << 8 * size) - 1
-        read = self.planes.read
         value = 0
         for n in range(size):
-            value |= read(offset + n) << 8 * n
+            at = self._seen(offset + n)
+            value |= (0xFF if at is None else self.planes.read(at)) << 8 * n
         return value
 
     def write_mmio(self, offset: int, size: int, value: int) -> None:
-        if self._at_graphics == "nothing":
-            return
-        write = self.planes.write
         for n in range(size):
-            write(offset + n, value >> 8 * n & 0xFF)
+            at = self._seen(offset + n)
+            if at is not None:
+                self.planes.write(at, value >> 8 * n & 0xFF)
 
     # --- registers ---------------------------------------------------------------------------------
 
@@ -412,5 +439,4 @@ class Vga:
             self.planes.memory[:] = memory
             self.planes.latches = latches
         self._at_graphics = self._wanted()
-        if self._board.ram is not None:
-            self._board.ram.cover(GRAPHICS, SIZE, self._at_graphics == "planes")
+        self._cover()

@@ -387,6 +387,32 @@ def test_the_font_is_in_plane_2(adapter: Adapter) -> None:
     assert adapter.vga.planes.plane(2, 0x41 * 32, 1) == b"\0"
 
 
+WINDOWS = ((0x00, 0xA0000, 0x20000), (0x04, 0xA0000, 0x10000), (0x08, 0xB0000, 0x8000), (0x0C, 0xB8000, 0x8000))
+
+
+@pytest.mark.parametrize(("select", "start", "size"), WINDOWS)
+def test_a_font_is_written_wherever_the_memory_is_seen(adapter: Adapter, select: int, start: int, size: int) -> None:
+    """Text is RAM, but where the planes are switched on for its font, be it where text is otherwise."""
+    adapter.ram.write(start, b"text")
+    for port, index, value in ((0x3C4, 2, 4), (0x3C4, 4, 6), (0x3CE, 4, 2), (0x3CE, 5, 0), (0x3CE, 6, select)):
+        adapter.set(port, index, value)
+    assert adapter.ram.covered == {start: size}
+    adapter.bus.write_mmio(start + 0x41 * 32, 1, 0x99)
+    assert adapter.vga.planes.plane(2, 0x41 * 32, 1) == b"\x99"
+    assert adapter.bus.read_mmio(start + size - 1, 1) == 0
+    for outside in (0xA0000, 0xBFFFF):
+        if not start <= outside < start + size:
+            adapter.bus.write_mmio(outside, 1, 0x77)
+            assert adapter.bus.read_mmio(outside, 1) == 0xFF
+    state, planes = adapter.vga.save(), bytes(adapter.vga.planes.memory)
+    for port, index, value in ((0x3C4, 2, 3), (0x3C4, 4, 2), (0x3CE, 4, 0), (0x3CE, 5, 0x10), (0x3CE, 6, 0x0E)):
+        adapter.set(port, index, value)
+    assert adapter.ram.covered == {} and adapter.ram.read(start, 4) == b"text"
+    assert adapter.vga.planes.memory == planes
+    adapter.vga.load(state)
+    assert adapter.ram.covered == {start: size}
+
+
 # --- snapshots ----------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""The VGA adapter's memory as a guest meets it: planes at 0xA0000, and RAM there in other modes."""
+"""The VGA adapter's memory as a guest meets it: planes at 0xA0000 or where text is, and RAM there otherwise."""
 
 from __future__ import annotations
 
@@ -99,3 +99,23 @@ def test_256_colours_are_plain_memory_until_chain_4_is_switched_off(kvm_guest: G
     assert dbg.physical.read(0xA0005, 1) == b"\x42" and not dbg.exits.by_reason.get("mmio")
     dbg.run(timeout=20)
     assert dbg.regs.bl == 0x42
+
+
+def test_a_font_is_loaded_where_the_text_is(kvm_guest: Guests) -> None:
+    """As kernels do that leave the graphics controller's window alone: text is there again behind it."""
+    dbg = kvm_guest(
+        asm="""
+        push 0xb800; pop ds; mov word ptr [0], 0x1f41
+        mov dx, 0x3c4; mov ax, 0x0402; out dx, ax; mov ax, 0x0704; out dx, ax
+        mov dx, 0x3ce; mov ax, 0x0204; out dx, ax; mov ax, 0x0005; out dx, ax; mov ax, 0x0c06; out dx, ax
+        mov byte ptr [0x41 * 32], 0x3c; mov word ptr [0], 0x8181; mov bl, [0x41 * 32]
+        mov dx, 0x3c4; mov ax, 0x0302; out dx, ax; mov ax, 0x0204; out dx, ax
+        mov dx, 0x3ce; mov ax, 0x0004; out dx, ax; mov ax, 0x1005; out dx, ax; mov ax, 0x0e06; out dx, ax
+        mov cx, [0]; hlt
+        """
+    )
+    assert isinstance(dbg.run(timeout=20), stops.HaltedStop)
+    plane = adapter(dbg).planes.plane
+    assert (plane(2, 0x41 * 32, 1), plane(2, 0, 2), plane(0, 0, 2)) == (b"\x3c", b"\x81\x81", b"\0\0")
+    assert (dbg.regs.bl, dbg.regs.cx) == (0x3C, 0x1F41)
+    assert dbg.physical.read(0xB8000 + 0x41 * 32, 1) == b" "
