@@ -46,18 +46,20 @@ def info_device(dbg: Interpreter, name: DeviceArg) -> Result:
     py="dbg.exits.unclaimed",
 )
 def info_unclaimed(dbg: Interpreter) -> Result:
-    """List the ports that the guest touched and no device has, how often, and the instruction that was the first.
+    """List the ports and addresses that the guest touched and no device has, how often, and the first instruction.
 
     Reads there give all ones, writes go nowhere.
     """
     rows, data = [], []
-    for access, port, size, count, first in dbg.session.exits.unclaimed:
+    for access, where, size, count, first in dbg.session.exits.unclaimed:
         label = dbg.session.symbols.format(first) if first is not None else ""
         place = f"{first:#x} {label}".rstrip() if first is not None else ""
-        rows.append((access, f"{port:#x}", str(size), str(count), place))
-        data.append({"access": access, "port": port, "size": size, "count": count, "first": first})
-    columns = ("Access", "Port", "Bytes", "Count", "First by")
-    return Table("unclaimed ports", columns, tuple(rows), "Every port that was touched has a device.", tuple(data))
+        kind = "port" if access in ("in", "out") else "address"
+        rows.append((access, f"{where:#x}", str(size), str(count), place))
+        data.append({"access": access, kind: where, "size": size, "count": count, "first": first})
+    columns = ("Access", "Where", "Bytes", "Count", "First by")
+    nothing = "Every port and address that was touched has a device."
+    return Table("unclaimed ports and addresses", columns, tuple(rows), nothing, tuple(data))
 
 
 @record

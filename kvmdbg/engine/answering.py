@@ -9,10 +9,11 @@ from kvmdbg.engine import stops
 from kvmdbg.engine.coalescing import OFTEN
 from kvmdbg.engine.exit_loop import ExitLoop
 from kvmdbg.engine.firmware_calls import BiosCall, VcpuCaller
-from kvmdbg.engine.outside import Msr, Outcome, PortEntry, answer_string
+from kvmdbg.engine.outside import Mmio, Msr, Outcome, PortEntry, answer_string
 from kvmdbg.errors import DeviceFailure
 from kvmdbg.kvm import exits
 from kvmdbg.machine.bus import GuestEnd, attempt
+from kvmdbg.machine.layout import HPET, IOAPIC, LAPIC, PAGE
 from kvmdbg.record import replace
 
 if TYPE_CHECKING:
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 
 ONE_ITEM = (0,)
 """Where the items of an access begin that has one."""
+MOST_PLACES = 10_000
+"""Of how many addresses accesses are counted apart."""
+MISSING = {
+    LAPIC: "there is no local APIC; --irqchip kernel has one",
+    IOAPIC: "there is no IOAPIC; --irqchip kernel has one",
+    HPET: "there is no HPET",
+}
+"""By page: what a guest looks for there, and runs wild or waits for ever without."""
 
 
 class Answering(ExitLoop):
@@ -30,6 +39,10 @@ class Answering(ExitLoop):
     bios_caller: VcpuCaller | None = None
 
     _told_of_rom = False
+    mmio_counts: dict[tuple[str, int], int]
+    """Accesses to guest-physical addresses without memory, by ("read" or "write", address)."""
+    unclaimed_mmio: dict[tuple[str, int], tuple[int, int | None]]
+    """Accesses to addresses that nobody has, by ("read" or "write", address): bytes and instruction of the first."""
 
     def wrote_to_rom(self, address: int, size: int) -> None:
         """The last exit is a write to ROM: nothing happens, and the first time that is told."""
@@ -41,6 +54,27 @@ class Answering(ExitLoop):
                 f"{where} wrote to ROM ({size} byte{'s' if size > 1 else ''} at {address:#x}): such writes change "
                 "nothing, and are not told again"
             )
+
+    def count_mmio(self, access: Mmio) -> None:
+        """The last exit is this access; the first to an address that nobody has is noted, one to an APIC told."""
+        counts, key = self.mmio_counts, (access.word, access.address)
+        if key in counts:
+            counts[key] += 1
+        elif len(counts) < MOST_PLACES:
+            counts[key] = 1
+            if not self.guest.machine.bus.has_address(access.address):
+                self.forget()
+                at = self.guest.space.site_of(self, access.exit(0))
+                self._tell_of_missing(access, at)
+                self.unclaimed_mmio[key] = access.size, at
+
+    def _tell_of_missing(self, access: Mmio, at: int | None) -> None:
+        """That a guest looks for an interrupt controller or timer which is not there, once for each."""
+        page = access.address & -PAGE
+        if page in MISSING and all(address & -PAGE != page for _, address in self.unclaimed_mmio):
+            where = f"the instruction at {at:#x}" if at is not None else "the guest"
+            verb = "wrote to" if access.writes else "read"
+            self.guest.listeners.tell_warning(f"{where} {verb} {access.address:#x}: {MISSING[page]}")
 
     def port_entry(self) -> PortEntry:
         """The entry for the last exit, of a port, made when it is the first of its kind."""

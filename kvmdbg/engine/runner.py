@@ -49,8 +49,8 @@ class Runner(Answering, TrapExits, LastExits):
         self.guest = guest
         self.ports: dict[int, PortEntry] = {}
         self.exit_counts: dict[int, int] = {}
-        self.mmio_counts: dict[tuple[str, int], int] = {}
-        """Accesses to guest-physical addresses without memory, by ("read" or "write", address)."""
+        self.mmio_counts = {}
+        self.unclaimed_mmio = {}
         self.recent: deque[tuple[PortEntry | int, bytes]] = deque(maxlen=RECENT)
         self.limit = 0
         """After how many exits to stop; 0 for no limit."""

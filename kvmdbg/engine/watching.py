@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 EFLAGS_ZF = 1 << 6
 LOW32 = (1 << 32) - 1
 DR7_SIZES = {length: size for size, length in DR7_LENGTH.items()}
-MOST_PLACES = 10_000
-"""Of how many addresses accesses are counted apart."""
 
 
 class Watching:
@@ -242,9 +240,7 @@ class Watching:
         """Serve an access to a device, or to where there is none."""
         runner = self.runner
         door, data, size = runner.guest.door, runner.vcpu.mmio_data, access.size
-        counts, key = runner.mmio_counts, (access.word, access.address)
-        if key in counts or len(counts) < MOST_PLACES:
-            counts[key] = counts.get(key, 0) + 1
+        runner.count_mmio(access)
         value = int.from_bytes(data[:size], "little") if access.writes else None
         try:
             if door.observed:

@@ -172,6 +172,10 @@ class Bus:
                 return device, address - start
         return None
 
+    def has_address(self, address: int) -> bool:
+        """Whether a device has this guest-physical address."""
+        return self._at(address) is not None
+
     def read_mmio(self, address: int, size: int) -> int:
         """What a device answers, all ones where there is none. DeviceFailure."""
         found = self._at(address)

@@ -11,7 +11,7 @@ Firmware may have all addresses from there to 4 GiB."""
 IDENTITY_MAP_ADDRESS = 0xFEFFC000
 PICTURE, PICTURE_SIZE = 0xFD000000, 16 << 20
 """Where the memory of a large picture lies (devices/vbe.py), and how much of it there is, as on QEMU."""
-IOAPIC, LAPIC = 0xFEC00000, 0xFEE00000
+IOAPIC, HPET, LAPIC = 0xFEC00000, 0xFED00000, 0xFEE00000
 PAGE = 0x1000
 
 

@@ -25,6 +25,7 @@ class VcpuCounts(Protocol):
 
     exit_counts: dict[int, int]
     mmio_counts: dict[tuple[str, int], int]
+    unclaimed_mmio: dict[tuple[str, int], tuple[int, int | None]]
 
     @property
     def ports(self) -> Mapping[Any, PortCounts]: ...
@@ -62,14 +63,21 @@ class ExitStatistics:
 
     @property
     def unclaimed(self) -> list[tuple[str, int, int, int, int | None]]:
-        """Accesses to ports that no device has: ("in" or "out", port, bytes, count, first instruction), by port."""
-        found = [
+        """Accesses that no device answers: ("in" or "out", port, bytes, count, first instruction), by port; then
+        ("read" or "write", guest-physical address, bytes, count, first instruction), by address."""
+        ports = [
             (entry.word, entry.port, entry.size, entry.count, entry.first)
             for vcpu in self._vcpus()
             for entry in list(vcpu.ports.values())
             if entry.device is None
         ]
-        return sorted(found, key=lambda one: (one[1], one[0]))
+        addresses = [
+            (word, address, size, vcpu.mmio_counts.get((word, address), 0), first)
+            for vcpu in self._vcpus()
+            for (word, address), (size, first) in list(vcpu.unclaimed_mmio.items())
+        ]
+        by_place = [sorted(found, key=lambda one: (one[1], one[0])) for found in (ports, addresses)]
+        return by_place[0] + by_place[1]
 
     @property
     def by_address(self) -> dict[tuple[str, int], int]:

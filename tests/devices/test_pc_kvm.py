@@ -326,6 +326,47 @@ def test_post_codes_and_who_touched_what_nobody_has(kvm_guest: Guests) -> None:
     assert row == ["in", "0x99", "1", "2", f"{dbg.symbols['first']:#x}", "first"]
 
 
+LOOKS = """
+    .code32
+    mov ebx, 0xfee00030
+first: mov eax, [ebx]
+    mov ecx, [ebx - 0x10]
+    mov byte ptr [0xd0000000], 1
+    mov eax, [ebx]
+    mov dword ptr [0xfec00000], 1
+    mov eax, [0xfed00000]
+    hlt
+"""
+
+
+def test_an_interrupt_controller_that_is_not_there_is_told(kvm_guest: Guests) -> None:
+    """Once for each; what else nobody has is listed."""
+    dbg = kvm_guest(asm=LOOKS, mode="prot")
+    with pytest.warns(RuntimeWarning) as told:
+        dbg.run()
+    first = dbg.symbols["first"]
+    texts = [str(one.message) for one in told]
+    assert (
+        texts[0] == f"the instruction at {first:#x} read 0xfee00030: there is no local APIC; --irqchip kernel has one"
+    )
+    assert [text.split(": ")[1] for text in texts[1:]] == [
+        "there is no IOAPIC; --irqchip kernel has one", "there is no HPET",
+    ]  # fmt: skip
+    assert " wrote to 0xfec00000: " in texts[1] and " read 0xfed00000: " in texts[2]
+    rows = [row.split() for row in typed(dbg, "info unclaimed").splitlines()[1:]]
+    assert [row[:4] for row in rows] == [
+        ["write", "0xd0000000", "1", "1"], ["write", "0xfec00000", "4", "1"], ["read", "0xfed00000", "4", "1"],
+        ["read", "0xfee00020", "4", "1"], ["read", "0xfee00030", "4", "2"],
+    ]  # fmt: skip
+    assert rows[-1][4:] == [f"{first:#x}", "first"]
+
+
+def test_nothing_is_told_of_one_that_is_there(kvm_guest: Guests, recwarn: pytest.WarningsRecorder) -> None:
+    dbg = kvm_guest(asm=LOOKS.replace("mov eax, [0xfed00000]", ""), mode="prot", irqchip="kernel")
+    dbg.run(timeout=2)
+    assert not recwarn.list and [one[:3] for one in dbg.exits.unclaimed] == [("write", 0xD0000000, 1)]
+
+
 def test_a_bare_machine_has_only_the_serial_port(kvm_guest: Guests) -> None:
     dbg = kvm_guest(asm="in al, 0x60; hlt", machine="bare")
     dbg.run()

@@ -28,6 +28,7 @@ class Vcpu:
     exit_counts: dict[int, int]
     mmio_counts: dict[tuple[str, int], int] = field(default_factory=dict)
     ports: dict[int, Port] = field(default_factory=dict)
+    unclaimed_mmio: dict[tuple[str, int], tuple[int, int | None]] = field(default_factory=dict)
 
 
 @pytest.fixture
@@ -38,6 +39,8 @@ def both() -> ExitStatistics:
     first.ports = dict(enumerate(ports))
     second = Vcpu({KVM_EXIT_HLT: 1, KVM_EXIT_MMIO: 2}, {("write", 0xD0000000): 2}, {7: Port("out", 0x3F8, 1, 2, com1)})
     second.ports[8] = Port("in", 0x60, 1, 0, None, 0x2020)
+    first.unclaimed_mmio["write", 0xD0000000] = 2, 0x3030
+    second.unclaimed_mmio["read", 0xC0000000] = 8, None
     return ExitStatistics(lambda: [first, second])
 
 
@@ -52,8 +55,9 @@ def test_by_port_and_direction(both: ExitStatistics) -> None:
     assert both.to_json()["by_port"][0] == {"direction": "in", "port": 0x3FD, "count": 9}
 
 
-def test_ports_that_no_device_has(both: ExitStatistics) -> None:
-    assert both.unclaimed == [("in", 0x60, 1, 0, 0x2020), ("out", 0x80, 2, 1, 0x1010)]
+def test_ports_and_addresses_that_no_device_has(both: ExitStatistics) -> None:
+    ports = [("in", 0x60, 1, 0, 0x2020), ("out", 0x80, 2, 1, 0x1010)]
+    assert both.unclaimed == [*ports, ("read", 0xC0000000, 8, 0, None), ("write", 0xD0000000, 2, 2, 0x3030)]
 
 
 def test_by_address(both: ExitStatistics) -> None:
