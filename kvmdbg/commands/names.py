@@ -45,6 +45,8 @@ def _defined(
         lines += ["", f"File {os.path.basename(file) or file}:"]
         lines += [f"{one.line or ''}{':' if one.line else ''}\t{one.declared}" for one in those]
     others = [] if chosen.debug_only or chosen.type else _without_debug_information(dbg, chosen.name, kind)
+    told = {one.address for one in defined.found}
+    others = [one for one in others if one.address not in told or not one.name.startswith(("_Z", "_R"))]
     if others:
         lines += ["", "Non-debugging symbols:", *(f"{one.address:#010x}  {one.name}" for one in others)]
     if len(lines) == 1 and chosen.quiet:

@@ -12,7 +12,7 @@ from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Fields, Message, Result
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.language.ctype import ADDRESS, VOID, CType
-from kvmdbg.language.declared import declaration, layout
+from kvmdbg.language.declared import declaration, layout, made_of
 from kvmdbg.language.objects import has_table
 from kvmdbg.language.types import MemoryRef
 
@@ -59,16 +59,17 @@ def _real_type(dbg: Interpreter, text: str, named: bool) -> str:
     guest="guests/kernel-O0.elf",
     py="dbg.evaluate(name).type",
 )
-def ptype(dbg: Interpreter, flags: Annotated[str, FlagsType("otmxd", "/o")] = "", name: CNameArg = "") -> Result:
+def ptype(dbg: Interpreter, flags: Annotated[str, FlagsType("otmxdr", "/o")] = "", name: CNameArg = "") -> Result:
     """Show a type (struct point, unsigned long, a typedef), or the type of an expression, with its members (DWARF).
 
     Names that typedefs give are resolved. /m leaves member functions of C++ out, /t the names that a class gives to
-    types. /o shows the offset and the size of each member, and the holes between them, /ox in hexadecimal.
+    types. /o shows the offset and the size of each member, and the holes between them, /ox in hexadecimal. /r is for
+    gdb's scripts: names of types are shown as they are anyway.
     """
     if not name:
         raise UsageError("ptype needs an expression or a type, as in ptype struct point")
     found, named = _type_of(dbg, name)
-    if "o" in flags and found.resolved.is_structure:
+    if "o" in flags and made_of(found).is_structure:
         return Message(layout(found, "x" in flags), data={"type": found.name})
     shown = declaration(found, methods="m" not in flags, typedefs="t" not in flags)
     return Message(

@@ -20,7 +20,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kvmdbg.debuginfo.functions import Block, Functions
+from kvmdbg.debuginfo.demangled import is_exactly
+from kvmdbg.debuginfo.functions import Block, Functions, is_called
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.language.types import MemoryRef
 from kvmdbg.numbers import counted
@@ -92,7 +93,7 @@ class Locations:
         self._frames = frames
         self._listed: tuple[str, int] | None = None
         self._listed_at = -1
-        self._entry = False
+        self._entry = self._qualified = False
 
     # --- the current file and line -----------------------------------------------------------------
 
@@ -132,13 +133,13 @@ class Locations:
 
     # --- places ------------------------------------------------------------------------------------
 
-    def find(self, text: str, *, entry: bool = False, data: bool = False) -> Found:
+    def find(self, text: str, *, entry: bool = False, data: bool = False, qualified: bool = False) -> Found:
         """What a place means. UnknownPlace for a name that nothing has; UsageError, ExpressionError, MemoryFault.
 
         With ``entry`` a function's name means where its code begins, not where its arguments can be read; with ``data``
-        a variable's the address that it holds.
+        a variable's the address that it holds; with ``qualified`` functions are named with all their scopes.
         """
-        self._entry = entry
+        self._entry, self._qualified = entry, qualified
         text = self._with_numbers(text.strip())
         if not text:
             raise UsageError("a place is expected: a function, a line, FILE:LINE or *ADDRESS")
@@ -172,7 +173,7 @@ class Locations:
 
     def _is_variable(self, text: str) -> bool:
         name = text.strip("\"'")
-        if not re.fullmatch(r"[A-Za-z_]\w*", name) or not self._source.has_lines:
+        if not re.fullmatch(r"(?:::)?[A-Za-z_]\w*(?:::[A-Za-z_]\w*)*", name) or not self._source.has_lines:
             return False
         type = self._contexts.scope().variable(name)
         return type is not None and type.kind != "function"
@@ -328,7 +329,7 @@ class Locations:
         if not looks_like_name(name):
             return None
         found = self._code(name, file)
-        if not found and not file and "::" in name:
+        if not found and not file and "::" in name and not self._qualified:
             others = self._contexts.selected.source.meanings(name)
             found = next((code for one in others if (code := self._code(one))), set())
         if not found and not file and (label := self._label(name)) is not None:
@@ -341,8 +342,11 @@ class Locations:
         """Where the functions of that name begin."""
         symbols = [one for one in self._files.symbols.all_named(name) if one.kind == "function"]
         blocks = self._blocks(name, known=bool(symbols))
+        if self._qualified:
+            symbols = [one for one in symbols if one.name == name or is_exactly(one.name, name)]
+            blocks = [one for one in blocks if one[0].origin is not None and is_called(one[0].origin, name, whole=True)]
         if file:
-            blocks = [one for one in blocks if one[0].origin is not None and one[0].origin.file == file]
+            blocks = [one for one in blocks if (of := one[0].origin) and file in (of.file, of.declared_in)]
         found = {self._begin(block, base) for block, _, base in blocks}
         entries = {block.entry + base for block, _, base in blocks}
         for one in symbols:
@@ -385,7 +389,8 @@ class Locations:
                 raise UsageError(f"'{word}' is none of {', '.join('-' + name for name in EXPLICIT)}")
             if near[0] == "qualified":
                 if words and not given and not words[0].startswith("-"):
-                    return self.find(" ".join(words), entry=self._entry)
+                    return replace(self.find(" ".join(words), entry=self._entry, qualified=True), text=text)
+                self._qualified = True
                 continue
             taken = []
             while words and not (words[0].startswith("-") and not OFFSET.fullmatch(words[0])):

@@ -380,11 +380,12 @@ class _Reader(TypeReader):
                 self._code(found, die, base)
             if die.tag in ("DW_TAG_member", "DW_TAG_variable") and "DW_AT_const_value" in die.attributes:
                 found.variables.enter("", scope, name, die)
-            if die.tag in _TYPES and name and "DW_AT_declaration" not in die.attributes:
-                found.types.enter(_TYPES[die.tag], scope, name, die)
+            if die.tag in _TYPES and "DW_AT_declaration" not in die.attributes:
+                if name:
+                    found.types.enter(_TYPES[die.tag], scope, name, die)
                 if die.tag == "DW_TAG_enumeration_type":
                     self._enumerators(found, die, scope, name)
-                elif die.has_children:
+                elif name and die.has_children:
                     self._nested(found, die, base, f"{scope}{name}::")
 
     @staticmethod

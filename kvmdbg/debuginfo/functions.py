@@ -13,6 +13,7 @@ from typing import Any
 from kvmdbg.debuginfo.attribute_values import without_scopes
 from kvmdbg.debuginfo.demangled import in_two
 from kvmdbg.debuginfo.dwarf import Dwarf, Unit, address, base_of, damage, extent, place_of, text
+from kvmdbg.debuginfo.itanium import ANONYMOUS
 from kvmdbg.debuginfo.lines import unit_file
 from kvmdbg.record import field, record
 
@@ -31,9 +32,10 @@ SCOPES = frozenset(
 
 @record
 class Origin:
-    """What the source says of a function: its name with its scopes ("kern::Heap::alloc"), and where it stands.
+    """What the source says of a function: its name with its scopes ("kern::Heap::alloc"), and where it is defined.
 
-    ``offset`` is where its declaration is in .debug_info; ``linkage`` is the symbol's name, "" where it is the name.
+    ``offset`` is where its declaration is in .debug_info, ``declared_in`` the file of that; ``linkage`` is the symbol's
+    name, "" where it is the name.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Origin:
     file: str
     line: int
     offset: int
+    declared_in: str = ""
 
 
 @record
@@ -94,6 +97,7 @@ class Functions:
         self._units: dict[int, _Unit] = {}
         self._blocks: dict[int, Block] = {}
         self._origins: dict[int, Origin] = {}
+        self._unit_at: dict[int | None, Unit | None] = {}
         self._dies: dict[int, Any] = {}
 
     @classmethod
@@ -275,8 +279,10 @@ class Functions:
         return block
 
     @staticmethod
-    def _named(die: Any) -> Any:
-        """The entry that has the name: of a copy the original, of a definition outside of its class the declaration."""
+    def _way_to_name(die: Any) -> list[Any]:
+        """The entries up to the one that has the name: of a copy the original, of a definition outside of its class the
+        declaration."""
+        way = [die]
         for _ in range(8):
             link = next(
                 (one for one in ("DW_AT_abstract_origin", "DW_AT_specification") if one in die.attributes), None
@@ -284,33 +290,57 @@ class Functions:
             if link is None:
                 break
             die = die.get_DIE_from_attribute(link)
-        return die
+            way.append(die)
+        return way
+
+    def _named(self, die: Any) -> Any:
+        return self._way_to_name(die)[-1]
+
+    def _unit_of(self, die: Any) -> Unit | None:
+        if die.dwarfinfo is not self._dwarf.info:
+            return None
+        offset = getattr(die.cu, "cu_offset", None)
+        if offset not in self._unit_at:
+            self._unit_at[offset] = next((one for one in self._dwarf.units() if one.offset == offset), None)
+        return self._unit_at[offset]
+
+    def _where(self, way: list[Any]) -> tuple[str, int]:
+        """File and line of a definition; of the declaration what is the same there."""
+        of_file, of_line = (
+            next((one for one in way if name in one.attributes), None)
+            for name in ("DW_AT_decl_file", "DW_AT_decl_line")
+        )
+        file = ""
+        if of_file is not None and (unit := self._unit_of(of_file)) is not None:
+            file = unit_file(self._dwarf, unit, int(of_file.attributes["DW_AT_decl_file"].value))
+        return file, int(of_line.attributes["DW_AT_decl_line"].value) if of_line is not None else 0
 
     def _origin(self, die: Any) -> Origin:
-        top = self._named(die)
+        way = self._way_to_name(die)
+        top = way[-1]
         place = place_of(self._dwarf, top)
         known = self._origins.get(place)
         if known is None:
             self._dies[place] = top
-            units = self._dwarf.units() if top.dwarfinfo is self._dwarf.info else []
-            unit = next((one for one in units if one.offset == getattr(top.cu, "cu_offset", None)), None)
+            unit = self._unit_of(top)
             scope = self._unit(unit).scopes.get(top.offset, "") if unit is not None else ""
             linkage = text(top, "DW_AT_linkage_name") or text(top, "DW_AT_MIPS_linkage_name")
-            file, line = top.attributes.get("DW_AT_decl_file"), top.attributes.get("DW_AT_decl_line")
+            file, line = self._where(way)
             known = self._origins[place] = Origin(
                 f"{scope}{text(top, 'DW_AT_name')}",
                 linkage,
-                unit_file(self._dwarf, unit, int(file.value)) if file is not None and unit is not None else "",
-                int(line.value) if line is not None else 0,
+                file,
+                line,
                 place,
+                file if len(way) == 1 else self._where(way[-1:])[0],
             )
         return known
 
 
-def is_called(origin: Origin, name: str) -> bool:
+def is_called(origin: Origin, name: str, *, whole: bool = False) -> bool:
     """Whether a user may mean it by this name: its own, also without outer scopes, template arguments, parameters.
 
-    A symbol's own (mangled) name is one, too.
+    A symbol's own (mangled) name is one, too. ``whole``: with all scopes that have a name.
     """
     if name == origin.linkage:
         return True
@@ -318,6 +348,8 @@ def is_called(origin: Origin, name: str) -> bool:
     known = origin.name
     if "<" not in wanted:
         known = _without_arguments(known)
+    if whole:
+        return known.replace(f"{ANONYMOUS}::", "") == wanted.replace(f"{ANONYMOUS}::", "")
     return known == wanted or known.endswith(f"::{wanted}")
 
 

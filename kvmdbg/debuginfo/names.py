@@ -81,8 +81,10 @@ def _functions(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:
         type = info.function_type(block.entry)
         name = as_gdb_writes(known.shown(origin)) if "<" in origin.name else known.shown(origin)
         declared = type.declaring(origin.name) if type is not None and name == origin.name else name
-        if name != origin.name and type is not None and type.target is not None and not _is_untyped(origin.name):
-            declared = type.target.declaring(name)
+        if name != origin.name and type is not None:
+            if type.target is not None and not _is_untyped(origin.name):
+                declared = type.target.declaring(name)
+            declared += " const" if origin.linkage.startswith("_ZNK") else ""
         static = "" if known.is_external(origin) else "static "
         entry = block.entry + base
         yield Definition(origin.name, f"{static}{declared};", origin.file, origin.line, entry, str(type or ""))
@@ -109,7 +111,7 @@ def _variables(dwarf: Dwarf, unit: Unit, base: int) -> Iterator[Definition]:
         place = found.location
         is_placed = isinstance(place, bytes) and place[:1] == b"\x03"  # DW_OP_addr
         address = int.from_bytes(place[1:], "little") + base if isinstance(place, bytes) and is_placed else None
-        file, line = _where(dwarf, unit, top)
+        file, line = _where(dwarf, unit, die, top)
         yield Definition(name, f"{static}{found.type.declaring(name)};", file, line, address, str(found.type))
 
 
@@ -152,17 +154,21 @@ def where_declared(files: DebugFiles, name: str, near: int) -> tuple[str, int] |
     """File and line that declare the variable outside of functions that a name means to the code at ``near``."""
     for dwarf, base in files.dwarf():
         with suppress(LoadError), dwarf.lock, damage(dwarf.path, "debug information"):
-            for unit in [*dwarf.units_at(near - base), *dwarf.mentioning(name)]:
+            for unit in [*dwarf.units_at(near - base), *dwarf.mentioning(name.rpartition("::")[2])]:
                 known = DebugInfo.of(dwarf).reader.unit(unit)
                 if (die := known.variables.get(known.imports.meant(name))) is not None:
-                    file, line = _where(dwarf, unit, _declaration(die))
+                    file, line = _where(dwarf, unit, die, _declaration(die))
                     if line:
                         return file, line
     return None
 
 
-def _where(dwarf: Dwarf, unit: Unit, die: Any) -> tuple[str, int]:
-    file, line = die.attributes.get("DW_AT_decl_file"), die.attributes.get("DW_AT_decl_line")
+def _where(dwarf: Dwarf, unit: Unit, *dies: Any) -> tuple[str, int]:
+    """File and line of a definition; of its declaration, behind it, what is the same there."""
+    file, line = (
+        next((one.attributes[name] for one in dies if name in one.attributes), None)
+        for name in ("DW_AT_decl_file", "DW_AT_decl_line")
+    )
     name = unit_file(dwarf, unit, int(file.value)) if file is not None else unit.path
     return name or unit.path, int(line.value) if line is not None else 0
 

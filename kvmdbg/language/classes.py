@@ -14,7 +14,7 @@ from kvmdbg.language.code import Node
 from kvmdbg.language.ctype import EXACT, U64, CType, Member, Method, Static, array_of, integer, pointer
 from kvmdbg.language.initialisers import Initialisers
 from kvmdbg.language.objects import has_table
-from kvmdbg.language.overloads import Overload, best, parameters_of
+from kvmdbg.language.overloads import Overload, best, fitting, parameters_of
 from kvmdbg.language.types import LINEAR, raw_of
 
 CASTS = frozenset(["static_cast", "reinterpret_cast", "const_cast"])
@@ -121,6 +121,7 @@ class Classes(Initialisers):
 
     def _method(self, node: Node, methods: Sequence[Method], column: int) -> Node:
         """A member function of an object: of several of that name the one that takes what follows."""
+        methods = fitting(methods, node.type)
         chosen = methods[0]
         if len(methods) > 1:
             if not self._is("("):
@@ -435,7 +436,7 @@ class Classes(Initialisers):
         if owner is None:
             return None
         methods, way = left.type.methods_named(f"operator{op}") if left.type.is_structure else ([], [])
-        chosen = best(methods, [one.type for one in operands[1:]])
+        chosen = best(fitting(methods, left.type), [one.type for one in operands[1:]])
         if chosen is not None:
             for one in way:
                 left = self._field(left, one, column)

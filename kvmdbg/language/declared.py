@@ -30,6 +30,11 @@ def _core(type: CType) -> tuple[CType, CType]:
     return type, inner
 
 
+def made_of(type: CType) -> CType:
+    """What an array or a function consists of, or a pointer leads to; of other types that type."""
+    return _core(type.bare)[1].resolved
+
+
 def _written(type: CType, what: str, depth: int, methods: bool = True, typedefs: bool = True) -> list[str]:
     """The lines that declare ``what`` to be of a type."""
     type, core = _core(type if depth else type.bare)
@@ -177,12 +182,18 @@ def _around(type: CType, core: CType, text: str, what: str) -> str:
 
 
 def layout(type: CType, hexadecimal: bool = False) -> str:
-    """The same with the offset and the size of each member, and the holes between them."""
-    full = type.resolved
+    """The same with the offset and the size of each member, and the holes between them.
+
+    Of arrays of structures, and pointers to them, gdb leaves the line above the columns out.
+    """
+    outer, core = _core(type.bare)
+    full = core.resolved
     lines = _lines(full, 0, 0, "")
+    lines[0] = _head(full, core)
     if hexadecimal:
         lines = [_NUMBERS_BESIDE.sub(_in_hexadecimal, line) for line in lines]
-    lines[0] = f"/* offset      |    size */  type = {lines[0]}"
+    lines[0] = f"{'/* offset      |    size */  ' if core is outer else ''}type = {lines[0]}"
+    lines[-1] = _around(outer, core, lines[-1], "")
     return "\n".join(lines)
 
 
@@ -242,6 +253,8 @@ def _lines(full: CType, start: int, depth: int, what: str, element_of: bool = Fa
         section = _label_beside(lines, static.access if labelled else "", section, margin)
         lines.append(f"{margin}    static {static.type.declaring(static.name)};")
     lines[1:] = _with_own_names(full, lines[1:])
+    if not full.members and not full.statics and full.is_empty:
+        lines.append(f"{margin}    <no data fields>")
     blank = " " * (NAMES_BELOW + 7 + 4 * depth)
     if not element_of:
         lines += [] if is_union else _hole(end, bit_end, full.size, 0, False, padding=True)

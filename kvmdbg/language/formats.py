@@ -107,7 +107,7 @@ def quoted(
             return prefix + ", ".join(parts) + "..."
         if alike and count > alike:
             parts.append(f"'{character(byte, wide=wide)}' <repeats {count} times>")
-            open_, left = False, left - alike
+            open_, left = False, left - count
             continue
         shown = character(byte, '"', wide=wide) * count  # those alike are shown together, also at the end
         parts[-1:] = [f'{parts[-1][:-1]}{shown}"'] if open_ else [*parts[-1:], f'"{shown}"']

@@ -305,7 +305,7 @@ def arithmetic(op: str, left: Node, right: Node, column: int, abi: Abi) -> Node:
             steps = _scaled(index, one.type, column)
             both = (one, steps) if not at else (steps, one)
             return Arithmetic(
-                column=column, type=one.type, space=space, op=op, left=both[0], right=both[1], common=EXACT
+                column=column, type=one.type.bare, space=space, op=op, left=both[0], right=both[1], common=EXACT
             )
     types = [_as_number(one, abi) for one in (left, right)]
     common = abi.common(types[0], types[1], op)

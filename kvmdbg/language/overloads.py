@@ -34,6 +34,20 @@ def parameters_of(function: CType) -> tuple[CType | None, list[CType]]:
     return None, takes
 
 
+def fitting(methods: Sequence[T], object: CType) -> Sequence[T]:
+    """Member functions that an object may have called, those first that are meant for one as const as it is."""
+    const = "const" in object.qualifiers
+    of = {id(one): parameters_of(one.type)[0] for one in methods}
+
+    def is_const(one: T) -> bool:
+        this = of[id(one)]
+        return this is not None and "const" in this.qualifiers
+
+    if const and any(is_const(one) for one in methods):
+        return [one for one in methods if is_const(one) or of[id(one)] is None]
+    return sorted(methods, key=lambda one: is_const(one) != const)
+
+
 def best(among: Sequence[T], given: Sequence[CType]) -> T | None:
     """The one whose parameters fit best; None where none takes so many, or these."""
     ranked = []

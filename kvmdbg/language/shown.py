@@ -128,7 +128,8 @@ class Printer:
             return self._structure(type, data, letter, depth, at=at)
         if type.kind == "array" and type.target is not None:
             if not type.count and at is not None:
-                return self._pointer(type, at)  # as many as there are: only where they begin is known
+                # as many as there are: only where they begin is known
+                return self._pointer(type, at) if letter in NATURAL else self.address(at)
             return self._array(type, type.target, data, letter, depth, at)
         if type.kind == "member":
             return self._pointer_to_member(type, data)
@@ -349,7 +350,9 @@ class Printer:
         if is_text and not type.is_vector and not isinstance(data, Partial):
             codes = _characters(data[: count * inner.size], inner)
             if style.null_stop and 0 in codes:
-                return self._quoted(codes[: codes.index(0)], inner, ended=True)
+                length = codes.index(0)
+                more = "..." if 0 < style.elements < length else ""
+                return self._quoted(codes[: style.elements if more else length], inner, ended=True) + more
             return self._quoted(codes, inner)
         if style.max_depth and depth >= style.max_depth:
             return "{...}"
