@@ -132,7 +132,9 @@ class State:
 
     @property
     def rip(self) -> int:
-        return self.u64[RIP // 8]
+        """EIP outside of 64-bit code, though a jump below 0 leaves its sign in the upper half."""
+        rip = self.u64[RIP // 8]
+        return rip if self.u32[HFLAGS // 4] & CS64 else rip & 0xFFFFFFFF
 
     @rip.setter
     def rip(self, value: int) -> None:
@@ -167,8 +169,8 @@ class State:
             words[first], words[first + 3], words[first + 1], words[first + 2],
             words[first + 6], words[first + 7], words[first + 4], words[first + 5],
         )  # fmt: skip
-        to[8:17] = words[first + 8 : first + 17]
-        to[17] = self.flags
+        to[8:16] = words[first + 8 : first + 16]
+        to[16], to[17] = self.rip, self.flags
 
     def regs_from(self, source: memoryview) -> None:
         words = self.u64
