@@ -95,6 +95,7 @@ def test_the_others() -> None:
     assert run(3, 7, "dup", "add") == 14
     assert run(7, 8, "pop") == 7
     assert run(7, 8, "swap") == 7
+    assert run(1, 7, 8, "swap", "pop") == 8
     assert run(1, 2, 3, "rot") == 2
     assert run(1, 2, 3, "rot", "pop") == 1
     assert run(1, 2, 3, "rot", "pop", "pop") == 3

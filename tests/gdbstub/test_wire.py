@@ -212,3 +212,10 @@ def test_any_bytes(data: bytes, cut: int) -> None:
         for event in side.feed(data[at : at + cut]):
             assert isinstance(event, (bytes, Interrupt, Oversized))
     side.take()
+
+
+def test_a_packet_that_is_too_long_ends_at_the_first_byte_of_what_comes_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "LARGEST", 100)
+    side = Wire(acknowledge=False)
+    assert list(side.feed(b"$" + b"a" * 150)) == []
+    assert [type(event) for event in side.feed(b"#00" + frame(b"ok"))] == [Oversized, bytes]
