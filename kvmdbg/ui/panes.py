@@ -34,9 +34,9 @@ def plain(text: str) -> list[Line]:
     return [[("", line)] for line in text.split("\n")]
 
 
-def console_lines(output: bytes, width: int) -> list[Line]:
+def console_lines(output: bytes | bytearray, width: int) -> list[Line]:
     """The end of what a guest has sent to its serial port, without colours and other escape sequences."""
-    text = Guest(color=False).text(output[-LONGEST:])
+    text = Guest(color=False).text(bytes(output[-LONGEST:]))
     return [part for line in printable(text).expandtabs().split("\n") for part in _rows(line, width)]
 
 

@@ -25,7 +25,7 @@ from kvmdbg.ui.guest_screen import screen_lines
 from kvmdbg.ui.heard import Heard
 from kvmdbg.ui.memory_pane import memory_lines
 from kvmdbg.ui.offered import completer, editing_mode, suggestions
-from kvmdbg.ui.panes import Line, Pane, console_lines, lines_of, plain, wrapped
+from kvmdbg.ui.panes import Line, Pane, lines_of, plain, wrapped
 from kvmdbg.ui.style import prompt_style
 from kvmdbg.ui.toolbar import toolbar
 from kvmdbg.ui.tui_keys import bindings, help_line
@@ -69,7 +69,7 @@ class Tui:
         self._log: list[Line] = []
         self._logged = 0  # how often something came to the log
         self._wrapped: tuple[tuple[int, int], list[Line]] = (-1, -1), []
-        self._heard = Heard(interpreter.session)
+        self._heard = Heard(interpreter.session.peripherals.serial)
         self.commands = TypedCommands(
             interpreter, begun=self._begun, show=self.show, ended=self._ended, quit=self._quit
         )
@@ -85,9 +85,7 @@ class Tui:
             "breakpoints": Pane("breakpoints", partial(self._command, "info breakpoints")),
             "exits": Pane("exits", partial(self._command, "info exits")),
             "screen": Pane("screen", lambda at: screen_lines(self.session, at, self.panes["screen"].height), live=True),
-            "console": Pane(
-                "guest console", lambda at: console_lines(self.session.output, at), tail=True, live=True, always=True
-            ),
+            "console": Pane("guest console", self._heard.console, tail=True, live=True, always=True),
             "log": Pane("kvmdbg", self._shown_log, tail=True, live=True, always=True),
         }
         self.side = ["breakpoints", "exits", "screen", "console", "memory", "locals", "backtrace", "watch"]
