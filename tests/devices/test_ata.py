@@ -243,6 +243,13 @@ def test_native_end(ide: Machine) -> None:
     assert ide.at(LOW) == (SECTOR_COUNT - 1) & 0xFF
 
 
+@pytest.mark.parametrize(("lba", "count"), [(0x1000000, 1), (SECTOR_COUNT - 1, 2), (SECTOR_COUNT, 1)])
+def test_sectors_behind_the_last_are_not_found(ide: Machine, lba: int, count: int) -> None:
+    ide.address(lba, count)
+    ide.out((COMMAND, 0x20))
+    assert ide.at(COMMAND) == FAILED and ide.at(ERROR) == NOT_FOUND
+
+
 def test_the_drive_that_is_not_there(ide: Machine) -> None:
     ide.out((DEVICE, 0xB0), (COMMAND, 0xEC))
     assert ide.at(COMMAND) == 0 and not ide.raised

@@ -68,7 +68,7 @@ class Machine:
         assert self.at(COMMAND) == 0x51 and self.at(REASON) == ENDED
         key = self.at(ERROR) >> 4
         sense = self.ask(bytes((3, 0, 0, 0, 18)))
-        assert sense[0] == 0x70 and sense[2] == key
+        assert sense == bytes((0x70, 0, key, 0, 0, 0, 0, 10, 0, 0, 0, 0, sense[12], 0, 0, 0, 0, 0))
         assert self.ask(bytes((3, 0, 0, 0, 18)))[2] == 0
         return key, sense[12]
 

@@ -47,7 +47,7 @@ def test_sunday_is_the_first_day(monkeypatch: pytest.MonkeyPatch, moment: str, d
         (B_24, SECONDS, 0x59), (B_24, MINUTES, 0x48), (B_24, HOURS, 0x21), (B_24, DAY, 0x31), (B_24, MONTH, 0x12),
         (B_24, YEAR, 0x97), (B_24, CENTURY, 0x19), (B_24 | B_BINARY, SECONDS, 59), (B_24 | B_BINARY, HOURS, 21),
         (B_24 | B_BINARY, DAY, 31), (B_24 | B_BINARY, YEAR, 97), (B_24 | B_BINARY, CENTURY, 19), (0, HOURS, 0x89),
-        (B_BINARY, HOURS, 0x80 | 9),
+        (B_BINARY, HOURS, 0x80 | 9), (B_24 | 1, SECONDS, 0x59),
     ],
 )  # fmt: skip
 def test_registers(monkeypatch: pytest.MonkeyPatch, status_b: int, index: int, value: int) -> None:

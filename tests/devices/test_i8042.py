@@ -354,9 +354,14 @@ def test_lights_and_scanning(wired: Wired) -> None:
     wired.data(0xF5)
     wired.keyboard.press("a")
     assert wired.read().hex() == "fa" and wired.keyboard.details()["keyboard"] == "scan code set 2, off"
+    wired.data(0xF6)
+    assert wired.read().hex() == "fa" and wired.keyboard.details()["keyboard"] == "scan code set 2, on"
+    wired.keyboard.press("a")
+    assert wired.read().hex() == "1e9e"
+    wired.data(0xF5)
     wired.data(0xF4)
     wired.keyboard.press("a")
-    assert wired.read().hex() == "fa1e9e"
+    assert wired.read().hex() == "fafa1e9e"
 
 
 def test_scan_code_sets(wired: Wired) -> None:

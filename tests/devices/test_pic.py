@@ -135,6 +135,7 @@ def test_priorities_rotate() -> None:
     assert pic.taken() == 0x20
     pic.write(0x20, 1, EOI)
     pic.write(0x20, 1, 0xC2)  # 2 is the lowest, 3 the highest
+    pic.write(0x20, 1, 0x45)  # no operation
     pic.raise_lines(0)
     assert pic.taken() == 0x23
 

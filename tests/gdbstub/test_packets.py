@@ -350,7 +350,9 @@ def test_a_program_that_has_ended_has_no_threads(gdb: Loop) -> None:
     "body",
     "m-1,4|m0x1000,4|m 1000,4|m1000,-4|m1_0,4|m10000000000000000,1|M-1,1:90|x-1,1|Z0,10000000000000000,1|Z2,-10,4|"
     "qXfer:features:read:target.xml:-1,10|qCRC:-1,4|qSearch:memory:-1;4;a|p-1|P-1=00|qMemoryRegionInfo:-1|"
-    "S|Szz|C|C;100|s-1|c0x100|vCont;S|vCont;Szz|vCont;Sz5|vCont;Czz:1|vCont;s5|vCont;c05:1|vCont;r-1,5|T0x1|Hg 1".split("|"),
+    "S|Szz|C|C;100|s-1|c0x100|vCont;S|vCont;Szz|vCont;Sz5|vCont;Czz:1|vCont;s5|vCont;c05:1|vCont;r-1,5|T0x1|Hg 1".split(
+        "|"
+    ),
 )
 def test_numbers_that_are_none_are_refused(target: FakeTarget, body: str) -> None:
     loop = Loop(target)
