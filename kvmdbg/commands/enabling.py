@@ -9,8 +9,15 @@ from kvmdbg.commands.enabled import Enabled
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import NumbersArg, NumberType
 from kvmdbg.commands.registry import command
+from kvmdbg.errors import UsageError
 
 CountArg = Annotated[int, NumberType("COUNT", least=1)]
+
+
+def _named(numbers: tuple[list[int], ...], command: str) -> None:
+    """UsageError without numbers: all breakpoints are not meant, as in gdb."""
+    if not numbers:
+        raise UsageError(f"{command} needs the NUMBERs of breakpoints; info breakpoints lists them")
 
 
 def _for_a_while(dbg: Interpreter, numbers: tuple[list[int], ...], count: int) -> None:
@@ -31,6 +38,7 @@ def _for_a_while(dbg: Interpreter, numbers: tuple[list[int], ...], count: int) -
 )
 def enable_once(dbg: Interpreter, *numbers: NumbersArg) -> None:
     """Enable breakpoints until they stop the guest; then they are disabled."""
+    _named(numbers, "enable once")
     _for_a_while(dbg, numbers, 1)
 
 
@@ -42,6 +50,7 @@ def enable_once(dbg: Interpreter, *numbers: NumbersArg) -> None:
 )
 def enable_count(dbg: Interpreter, count: CountArg, *numbers: NumbersArg) -> None:
     """Enable breakpoints until they have stopped the guest COUNT times; then they are disabled."""
+    _named(numbers, "enable count")
     _for_a_while(dbg, numbers, count)
 
 
@@ -53,5 +62,6 @@ def enable_count(dbg: Interpreter, count: CountArg, *numbers: NumbersArg) -> Non
 )
 def enable_delete(dbg: Interpreter, *numbers: NumbersArg) -> None:
     """Enable breakpoints until they stop the guest; then they are deleted, as those of tbreak are."""
+    _named(numbers, "enable delete")
     for point in told(dbg, numbers):
         point.enabled = point.temporary = True

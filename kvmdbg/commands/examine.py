@@ -21,7 +21,7 @@ from kvmdbg.commands.values import address_label, format_value
 from kvmdbg.commands.views import code_lines
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.language.ctype import VOID, integer, pointer
-from kvmdbg.language.formats import number_of, quoted, signed
+from kvmdbg.language.formats import number_of, of_utf8, quoted, signed
 from kvmdbg.record import record, replace
 
 SHOWN_RANGES = 64
@@ -137,6 +137,12 @@ def _remember(dbg: Interpreter, address: int, value: int | None, unit: int = 1) 
     kept.values["__"], kept.types["__"] = value or 0, type if value is not None else VOID
 
 
+def go_on_at(dbg: Interpreter, address: int) -> None:
+    """Another command has shown this place: it is ``$_``, and where the next ``x`` without an address begins."""
+    dbg.session.convenience.remember_place(address)
+    examined(dbg).memory = (address, "linear")
+
+
 MOST_CHARACTERS = 1 << 16
 """Of a text without an end, where set print elements has none."""
 ENCODINGS = {1: "utf-8", 2: "utf-16-le", 4: "utf-32-le"}
@@ -184,10 +190,7 @@ def _codes(body: bytes, unit: int) -> list[int]:
         return [int.from_bytes(body[at : at + 4], "little") for at in range(0, len(body), 4)]
     if unit == 2:
         return [ord(char) for char in body.decode("utf-16-le", "surrogatepass")]
-    return [
-        ord(char) - 0xDD00 if 0xDC80 <= ord(char) <= 0xDCFF else ord(char)
-        for char in body.decode("utf-8", "surrogateescape")
-    ]
+    return of_utf8(body)
 
 
 @command(

@@ -30,7 +30,9 @@ _INSTEAD: tuple[tuple[str, str, str], ...] = (
      "memory is searched by find {1}, +0x{2}, {3}"),
     (_POINTS, r"(\S+)\s+\".*\"", "what is run at a stop is told by commands, with lines up to end, behind {0} {1}"),
     ("kill", r"(\d+)", "the calls are shown by backtrace {1}"),
-    ("dprintf", r"(@?\$?\w+)(?:\s+[Ll](\d+))?", "pointers in memory are shown by telescope {1}"),
+    ("dprintf", r"(@?\$?\w+)(?:\s+[Ll](\d+))?",
+     'a place, a comma and a text are needed, as in {0} {1},"cx is %d\\n", $cx; '
+     "telescope {1} shows pointers in memory"),
     ("print", r"poi\(@?\$?(\w+)\)", "what a pointer leads to is shown by print/x *(long*)(${1}) or *(long*)({1})"),
     ("info vcpus", r"\*.*", "vcpu N selects a vCPU, and backtrace shows its calls"),
     ("info vcpus", r"(\d+)\s*s?", "a vCPU is selected by vcpu {1}"),

@@ -67,7 +67,9 @@ def _state_of_fpu(dbg: Interpreter, name: str) -> Result | None:
     """What is shown of a register of the FPU or a vector, or of all; None for other registers."""
     from kvmdbg.commands.state import info_fpu, info_vectors
 
-    if name in ("float", "mmx") or re.fullmatch(r"st[0-7]?|f(ctrl|stat|tag|iseg|ioff|oseg|ooff|op)|mm[0-7]", name):
+    if name in ("float", "mmx") or re.fullmatch(
+        r"st[0-7]?|f(ctrl|stat|tag|iseg|ioff|oseg|ooff|op)|mxcsr|mm[0-7]", name
+    ):
         return info_fpu(dbg)
     if name in ("vector", "sse"):
         return info_vectors(dbg)
@@ -148,10 +150,15 @@ def info_all_registers(dbg: Interpreter, *names: RegistersArg) -> Result:
 )
 def info_breakpoints(dbg: Interpreter, *numbers: NumbersArg) -> Result:
     """List breakpoints, watchpoints and catchpoints: where, how each is held, conditions, hits, commands."""
-    placed = [one for one in dbg.session.breakpoints if isinstance(one, Breakpoint) and not one.pending]
+    from kvmdbg.commands.examine import go_on_at
+
+    found = points_table(dbg, numbers, "breakpoints", "No breakpoints, watchpoints or catchpoints.")
+    listed = {int(str(row["number"])) for row in found.data}
+    placed = [one for one in dbg.session.breakpoints if isinstance(one, Breakpoint) and one.number in listed]
+    placed = [one for one in placed if not one.pending]
     if placed:
-        dbg.session.convenience.remember_place(placed[-1].address)
-    return points_table(dbg, numbers, "breakpoints", "No breakpoints, watchpoints or catchpoints.")
+        go_on_at(dbg, placed[-1].address)
+    return found
 
 
 @command(
@@ -240,6 +247,8 @@ def points_table(dbg: Interpreter, numbers: tuple[list[int], ...], title: str, e
         if isinstance(one, Breakpoint) and one.pending:
             facts["pending"] = True
         data.append({**one.to_json(), **facts, "what": what, "commands": list(one.commands)})
+    if wanted:
+        empty = f"No {title.removesuffix('s')} matching '{' '.join(map(str, sorted(wanted)))}'."
     columns = ("Num", "Type", "Disp", "Enb", "Address", "What", "Held by")
     return Table(title, columns, tuple(rows), empty, tuple(data), notes)
 

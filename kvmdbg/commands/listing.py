@@ -6,7 +6,7 @@ import os
 import re
 from typing import Annotated
 
-from kvmdbg.commands.examine import examined
+from kvmdbg.commands.examine import examined, go_on_at
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import LocationType, RestType, split_arguments
 from kvmdbg.commands.places import Place
@@ -225,7 +225,7 @@ def info_line(dbg: Interpreter, address: EntryArg | None = None) -> Result:
     for where in addresses:
         parts += _line_at(dbg, where, found)
     line = dbg.session.source.at(addresses[-1])
-    dbg.session.convenience.remember_place(addresses[-1] if line is None else line.address)
+    go_on_at(dbg, addresses[-1] if line is None else line.address)
     return parts[0] if len(parts) == 1 else Group(tuple(parts))
 
 

@@ -91,6 +91,8 @@ def document(dbg: Interpreter, name: NameArg, last: LastArg = "", *, body: list[
 def show_user(dbg: Interpreter, name: MacroArg = "") -> Result:
     """List the commands made with define and their lines, or the one that is named."""
     chosen = [one for one in dbg.macros.values() if name in ("", one.name)]
+    if name and not chosen:
+        raise UsageError(f"{name} is no command made with define; show user lists them")
     rows = tuple((one.name, one.text.splitlines()[0] if one.text else "") for one in chosen)
     notes = {at: tuple(one.lines) for at, one in enumerate(chosen)}
     return Table("user-defined commands", ("Name", "What it does"), rows, "No user-defined commands.", notes=notes)

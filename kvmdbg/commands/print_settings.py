@@ -135,6 +135,8 @@ def set_print(dbg: Interpreter, setting: SettingArg = "") -> Result | None:
     Those that only gdb has are taken, and change nothing.
     """
     word, _, value = setting.partition(" ")
+    if not word:
+        raise UsageError(f"set print needs a NAME; there are {', '.join(MEANINGS)}")
     name = _near(word)
     if name is None:
         return no_use_for(dbg, f"print {word}")

@@ -365,7 +365,9 @@ class Registry:
         where = f"{parent} " if parent else ""
         import difflib  # only when somebody mistyped
 
-        near = difflib.get_close_matches(word, [name for name in self._names[parent] if len(name) > 2], n=1)
+        names = [name for name in self._names[parent] if len(name) > 2]
+        turned = [name for name in names if name[0] == word[0] and sorted(name) == sorted(word)]
+        near = turned or difflib.get_close_matches(word, names, n=1)
         if near:
             return f"; did you mean {where}{near[0]}?"
         return f"; try help {parent}" if parent else "; try help"

@@ -47,6 +47,8 @@ def watched(dbg: Interpreter, text: str, length: int | None = None) -> Place:
         return Place(text, address, space, found.type.size)
     if lvalue is not None and getattr(lvalue, "name", None) is not None:
         raise UsageError(f"{text} is no place in memory; give an address, as in watch *(u8*)0x5000 or watch 0x5000,2")
+    if length is None and (held := dbg.session.contexts.bits(text)) is not None:
+        return Place(text, held[0].address, "phys" if held[0].space == "phys" else "linear", held[0].size)
     place = value_place(text, found)
     symbol = dbg.session.symbols.lookup(text.strip())
     if length is None and found.type.kind == "function":
@@ -79,6 +81,7 @@ def _watch(dbg: Interpreter, kind: str, text: str, length: int | None, condition
     lasting = text.startswith("-l ")
     text = text.removeprefix("-l ")
     place = watched(dbg, text, length)
+    held = dbg.session.contexts.bits(text) if length is None else None
     size = length or place.size
     where: int | str = f"phys:{place.address:#x}" if place.space == "phys" else place.address
     made = dbg.session.watch(where, size, kind=kind, when=condition)
@@ -91,6 +94,8 @@ def _watch(dbg: Interpreter, kind: str, text: str, length: int | None, condition
     lead = f"{name} {made.number}: {text}"
     about = f"{size} byte{'s' if size > 1 else ''}" + ("" if text == shown else f" at {shown}")
     sentence = f"{lead}, {about}" + (f", if {condition}" if condition else "") + "."
+    if not condition and held is not None and held[1] != (1 << 8 * size) - 1:
+        sentence += f" Other bits are there, too: if ($old ^ $new) & {held[1]:#x} leaves them out."
     data = {"number": made.number, "address": place.address, "length": size, "kind": kind, "space": place.space}
     return Message(sentence, data=data)
 
@@ -109,7 +114,8 @@ def watch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition:
     ADDRESS is a place (*(u16*)0x5000, a symbol, with the size of its own) or a bare address; `,LENGTH` gives a
     length in bytes. There is no limit to their number or length. One on a local variable ends when its function
     returns, and the guest stops there; -l before it (-location) keeps the place watched. Writes of the value that is
-    there already stop, too (gdb passes them): `if $old != $new` leaves them out.
+    there already stop, too (gdb passes them): `if $old != $new` leaves them out. Of a bit field the bytes that hold it
+    are watched.
     """
     return _watch(dbg, "write", what, length, condition)
 

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from kvmdbg.engine.vcpu_thread import VcpuThread
     from kvmdbg.language.convenience import ConvenienceVariables
     from kvmdbg.language.ctype import CType
-    from kvmdbg.language.types import Raw, Value
+    from kvmdbg.language.types import MemoryRef, Raw, Value
+    from kvmdbg.x86.xsave import XsaveArea
 
+FPU_WORDS = {"mxcsr": "mxcsr", "fctrl": "fcw", "fstat": "fsw", "fop": "last_opcode"}
+"""Variables that are registers of the FPU, as gdb calls them, and what they are in the XSAVE area."""
 GIVEN = ("bpnum", "tpnum")
 """Variables that the debugger itself gives a value: until then they are void, as all that begin with ``_`` are."""
 
@@ -198,24 +201,29 @@ class VcpuContext:
 
     def vector(self, name: str) -> bytes | None:
         """The bytes of an x87, XMM or YMM register; None for YMM where the vCPU has no AVX."""
-        from kvmdbg.x86.xsave import XsaveArea
-
         runner = self._runner
         if name.startswith("ymm"):
             table = runner.call(runner.vcpu.get_cpuid)
             if not any(one.function == 1 and one.ecx >> 28 & 1 for one in table.entries[: table.nent]):
                 return None
-        return XsaveArea.from_buffer_copy(runner.call(runner.vcpu.get_xsave)).register(name)
+        return self._fpu().register(name)
+
+    def _fpu(self) -> XsaveArea:
+        from kvmdbg.x86.xsave import XsaveArea
+
+        return XsaveArea.from_buffer_copy(self._runner.call(self._runner.vcpu.get_xsave))
 
     def set_vector(self, name: str, data: bytes) -> None:
         """Write a whole x87, XMM or YMM register."""
+        area = self._fpu()
+        area.set_register(name, data)
+        self._put_fpu(area)
+
+    def _put_fpu(self, after: XsaveArea) -> None:
         from kvmdbg.kvm import abi
-        from kvmdbg.x86.xsave import XsaveArea
 
         vcpu, call = self._runner.vcpu, self._runner.call
-        before = XsaveArea.from_buffer_copy(call(vcpu.get_xsave))
-        after = XsaveArea.from_buffer_copy(before)
-        after.set_register(name, data)
+        before = self._fpu()
 
         def put(area: XsaveArea) -> None:
             call(lambda: vcpu.set_xsave(abi.kvm_xsave.from_buffer_copy(area)))
@@ -230,6 +238,8 @@ class VcpuContext:
     def told(self, name: str) -> int | None:
         """Which vCPU this is, as gdb counts threads; the breakpoint and the fields of the event that it has stopped
         for, until the guest goes on."""
+        if name in FPU_WORDS:
+            return int(getattr(self._fpu(), FPU_WORDS[name]))
         if name in ("_thread", "_gthread", "_inferior"):
             return 1 if name == "_inferior" else self._runner.index + 1
         stop = self._stop()
@@ -242,6 +252,10 @@ class VcpuContext:
         return None if found is ABSENT else found
 
     def set_variable(self, name: str, value: Raw) -> None:
+        if name in FPU_WORDS:
+            area = self._fpu()
+            area.set_word(FPU_WORDS[name], value if isinstance(value, int) else -1)
+            return self._put_fpu(area)
         self._changes.note(self._convenience.assign(name, value))
 
     def call(self, address: int, result: CType, arguments: tuple[tuple[CType, bytes], ...]) -> bytes:
@@ -372,6 +386,12 @@ class Contexts:
             if name in self._convenience.values and name not in self._convenience.types:  # not `0 && ($a = 1)`
                 self._convenience.types[name] = type_
         return value
+
+    def bits(self, text: str) -> tuple[MemoryRef, int] | None:
+        """The bytes that hold the bit field that an expression is, and its bits in them as a mask; None for others."""
+        from kvmdbg.language.expressions import parse
+
+        return parse(text, scope=self.scope()).bits(self.selected)
 
     def user_variable(self, name: str) -> int | None:
         """The value of the user's own ``$name`` where it is an integer; None for a register and for anything else."""

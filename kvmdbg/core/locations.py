@@ -431,7 +431,7 @@ def address_in(value: Value) -> tuple[int, str]:
     """The address that a value is, and its space. UsageError for what is no address."""
     if value.type.kind == "member":
         raise UsageError(f"a {value.type}, a pointer to a member, is no address: a function is named as CLASS::NAME")
-    if value.type.is_structure and not isinstance(value.lvalue, MemoryRef):
+    if (value.type.is_structure or value.type.kind == "array") and not isinstance(value.lvalue, MemoryRef):
         raise UsageError(f"this {value.type} is in no memory of the guest: it has no address")
     return value.value & (1 << 64) - 1, "phys" if getattr(value, "space", "linear") == "phys" else "linear"
 

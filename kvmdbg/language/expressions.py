@@ -129,6 +129,15 @@ class Expression:
         )
         return found if node.reference is None else replace(found, reference=node.reference)
 
+    def bits(self, ctx: Context) -> tuple[MemoryRef, int] | None:
+        """The bytes that hold the bit field which it is, and its bits in them as a mask; None where it is none."""
+        node = self._node
+        if not isinstance(node, code.BitField) or not isinstance(node.unit, code.Memory):
+            return None
+        address = Program(node.unit.address, self._source).bind(ctx)() + node.bit // 8 & MASK
+        first = node.bit % 8
+        return MemoryRef(address, (first + node.bits + 7) // 8, node.unit.where), (1 << node.bits) - 1 << first
+
     @property
     def is_variable(self) -> bool:
         """Whether it is a variable, a value of the history, or a cast of one: what whatis looks at the value of."""

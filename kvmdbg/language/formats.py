@@ -75,6 +75,14 @@ def character(code: int, quote: str = "'", *, wide: bool = False) -> str:
     return f"\\{code & 0xFF if code < 0 else code:03o}" if code <= 0o777 else f"\\x{code:x}"
 
 
+def of_utf8(data: bytes) -> list[int]:
+    """The characters of a text as Unicode has them; bytes that are no UTF-8 are below 0."""
+    return [
+        ord(char) - 0xDD00 if 0xDC80 <= ord(char) <= 0xDCFF else ord(char)
+        for char in data.decode("utf-8", "surrogateescape")
+    ]
+
+
 MOST_ELEMENTS = 200
 """So many characters of a text are shown."""
 MOST_ALIKE = 10

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from kvmdbg.errors import MemoryFault
 from kvmdbg.language.ctype import CType, Member, Variants
-from kvmdbg.language.formats import quoted
+from kvmdbg.language.formats import of_utf8, quoted
 
 Show = Callable[[CType, bytes, int], str]
 """Shows bytes of a type at a depth."""
@@ -83,7 +83,7 @@ def shown_slice(type: CType, data: bytes, read: Callable[[int, int], bytes], mos
         return f"{type.given} {{data_ptr: {place:#x}, length: {count}}} <{fault}>"
     more = "..." if shown < count else ""
     if type.given in ("&str", "&mut str"):
-        return quoted(found, ended=True, most=most) + more
+        return quoted(of_utf8(found), ended=True, most=most, wide=True) + more
     assert element is not None
     parts = [show(element, found[at * size : (at + 1) * size], depth + 1) for at in range(shown)]
     return f"{type.given} [{', '.join(parts)}{more}]"

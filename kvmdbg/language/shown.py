@@ -174,6 +174,8 @@ class Printer:
         if type.kind == "char":
             if type.prefix:
                 return f"{number} {type.prefix}'{character(number, wide=True)}'"
+            if type.size > 1:  # Rust's
+                return f"{number} '{character(number, wide=True)}'"
             return f"{number} '{character(number & 0xFF)}'"
         if type.kind == "pointer":
             return self._pointer(type, number)

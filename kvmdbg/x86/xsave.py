@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ctypes import Structure, c_uint8, c_uint16, c_uint32, c_uint64
 
+from kvmdbg.errors import UsageError
+
 X87, SSE, AVX = 1, 2, 4
 """State components in ``xstate_bv``: one whose bit is clear has its first value, whatever the area holds."""
 _Sixteen = c_uint8 * 16
@@ -58,6 +60,15 @@ class XsaveArea(Structure):
         if len(data) > 16:
             self.upper[number][:] = data[16:]
             self.xstate_bv |= AVX
+
+    def set_word(self, field: str, value: int) -> None:
+        """Write a control or status word ("fcw", "mxcsr"). UsageError for what it cannot hold."""
+        bits = 8 * getattr(type(self), field).size
+        possible = self.mxcsr_mask or 0xFFBF if field == "mxcsr" else (1 << bits) - 1
+        if not 0 <= value <= (1 << bits) - 1 or value & ~possible:
+            raise UsageError(f"this register holds bits of {possible:#x} only")
+        setattr(self, field, value)
+        self.xstate_bv |= SSE if field == "mxcsr" else X87
 
     def ymm_high(self, number: int) -> bytes:
         """The upper half of a YMM register."""

@@ -98,7 +98,7 @@ def test_complete(kernel: Typist) -> None:
 
 
 def test_a_function_that_is_qualified(kernel: Typist) -> None:
-    assert kernel.type("break -qualified divide").startswith("Breakpoint 1 at divide (0x1005ae)")
+    assert kernel.type("break -qualified divide").startswith("Breakpoint 1 at -qualified divide (0x1005ae)")
     assert "0x1005ae" in kernel.type("tbreak -q divide if value == 3")
     with pytest.raises(UsageError, match="a condition must mean something now"):
         kernel.type("break -force-condition divide if nosuch")

@@ -95,6 +95,7 @@ def test_what_fingers_know(typed: str, name: str) -> None:
     [
         ("con", "'con' is ambiguous: condition, context, continue"),
         ("brek", "'brek' is no command; did you mean break?"),
+        ("stpe", "'stpe' is no command; did you mean step?"),
         ("info regsters", "'info regsters' is no command; did you mean info registers?"),
         ("zzz", "'zzz' is no command; try help"),
         ("$ax", "'$ax' does not start with a command; try help"),

@@ -54,3 +54,8 @@ pub extern "C" fn kmain() {
     unsafe { core::arch::asm!("hlt") }
     loop {}
 }
+
+#[no_mangle]
+pub static LETTERS: [char; 3] = ['é', '日', '\''];
+#[no_mangle]
+pub static WORDS: &str = "é 日\n\"";

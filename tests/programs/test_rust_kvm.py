@@ -121,3 +121,9 @@ def test_functions_are_found_by_their_paths(at_line_37: At) -> None:
     assert "enums::mem::{impl#0}::bump" in dbg.typed("bt") or "enums::mem::Frame::bump" in dbg.typed("bt")
     assert value(dbg, "self->no") == "1"
     assert value(dbg, "by") == "10"
+
+
+def test_characters_are_those_of_unicode(at_line_37: At) -> None:
+    dbg = at_line_37(1)
+    assert value(dbg, "LETTERS") == r"[233 'é', 26085 '日', 39 '\'']"
+    assert value(dbg, "WORDS") == r'"é 日\n\""'
