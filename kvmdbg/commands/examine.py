@@ -22,6 +22,7 @@ from kvmdbg.commands.views import code_lines
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.language.ctype import VOID, integer, pointer
 from kvmdbg.language.formats import number_of, of_utf8, quoted, signed
+from kvmdbg.masks import LOW64
 from kvmdbg.record import record, replace
 
 SHOWN_RANGES = 64
@@ -72,7 +73,7 @@ UNIT_LETTERS = {0: "", 1: "b", 2: "h", 4: "w", 8: "g"}
 
 def within(place: Place, moved: int = 0) -> Place:
     """A place, or one so many bytes further on, with an address of 64 bits: behind the last one comes 0."""
-    return replace(place, address=place.address + moved & (1 << 64) - 1)
+    return replace(place, address=place.address + moved & LOW64)
 
 
 def read(dbg: Interpreter, place: Place, size: int, offset: int = 0) -> bytes:

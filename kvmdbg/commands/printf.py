@@ -14,6 +14,7 @@ from kvmdbg.commands.registry import command
 from kvmdbg.commands.results import Message, Result, Text
 from kvmdbg.errors import KvmdbgError, MemoryFault, UsageError
 from kvmdbg.language.formats import character, signed
+from kvmdbg.masks import LOW64
 from kvmdbg.printable import printable
 from kvmdbg.record import record
 
@@ -92,7 +93,7 @@ def _converted(one: re.Match[str], following: Iterator[str], evaluate: Evaluate,
     if letter in "xXo":
         return _octal(flags, number) if letter == "o" else f"%{flags}{letter}" % number
     if letter == "p":
-        address = value.value & (1 << 64) - 1
+        address = value.value & LOW64
         return f"%{flags}s" % (f"{address:#x}" if address else "(nil)")
     if letter in "cs" and length == "l":
         return printable(f"%{flags}s" % _wide(value, read, letter))

@@ -11,6 +11,7 @@ from kvmdbg.engine import stops
 from kvmdbg.engine.breakpoints import Breakpoint
 from kvmdbg.errors import KvmdbgError, MemoryFault, UsageError
 from kvmdbg.language.objects import is_by_reference
+from kvmdbg.masks import LOW64
 from kvmdbg.record import record
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ class Calls:
         session.regs.set("rsp", session.regs.rsp & ~((1 << bits) - 1) | caller.sp - stack_base)
         session.regs.set("rip", caller.pc - code_base)
         if value is not None:
-            session.regs.set("rax", value & (1 << 64) - 1 if bits == 64 else value & 0xFFFFFFFF)
+            session.regs.set("rax", value & LOW64 if bits == 64 else value & 0xFFFFFFFF)
 
 
 def _pointer(size: int) -> CType:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kvmdbg.debuginfo.linked import load_ranges
 from kvmdbg.errors import MemoryFault, NotSupportedHere
+from kvmdbg.masks import LOW64
 
 if TYPE_CHECKING:
     from kvmdbg.engine.registers import RegisterFile
@@ -19,7 +20,7 @@ PT_REGS = "r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flag
 """The members of Linux's struct pt_regs on x86-64, each of eight bytes; drgn begins a stack trace with such a one."""
 OTHERS = ("orig_ax", "cs", "ss")
 FIRST_PAGE = 0x1000
-END = (1 << 64) - 1
+END = LOW64
 
 
 class Guest(Protocol):

@@ -24,6 +24,7 @@ from kvmdbg.debuginfo.demangled import is_exactly
 from kvmdbg.debuginfo.functions import Block, Functions, is_called
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.language.types import MemoryRef
+from kvmdbg.masks import LOW64
 from kvmdbg.numbers import counted
 from kvmdbg.record import record, replace
 
@@ -433,7 +434,7 @@ def address_in(value: Value) -> tuple[int, str]:
         raise UsageError(f"a {value.type}, a pointer to a member, is no address: a function is named as CLASS::NAME")
     if (value.type.is_structure or value.type.kind == "array") and not isinstance(value.lvalue, MemoryRef):
         raise UsageError(f"this {value.type} is in no memory of the guest: it has no address")
-    return value.value & (1 << 64) - 1, "phys" if getattr(value, "space", "linear") == "phys" else "linear"
+    return value.value & LOW64, "phys" if getattr(value, "space", "linear") == "phys" else "linear"
 
 
 _QUALIFIERS = re.compile(r"(\s+(const|volatile)\b)+")

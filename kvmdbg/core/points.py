@@ -13,6 +13,7 @@ from kvmdbg.engine.event_scope import fields_of_kinds
 from kvmdbg.engine.events import STEPPED
 from kvmdbg.errors import KvmdbgError, NotSupportedHere, SessionStateError, UsageError
 from kvmdbg.kvm import abi
+from kvmdbg.masks import LOW64
 
 if TYPE_CHECKING:
     from kvmdbg.core.context import Contexts
@@ -30,7 +31,7 @@ def _of_64_bits(address: int) -> int:
     """One below 0 is counted from the end. UsageError."""
     if not -1 << 63 <= address < 1 << 64:
         raise UsageError(f"{address:#x} does not fit 64 bits")
-    return address & (1 << 64) - 1
+    return address & LOW64
 
 
 class Points:

@@ -9,6 +9,7 @@ from kvmdbg.devices.pic import Pic
 from kvmdbg.devices.pit import Pit
 from kvmdbg.errors import MemoryFault, UsageError
 from kvmdbg.kvm import abi
+from kvmdbg.masks import LOW64
 from kvmdbg.record import record
 from kvmdbg.x86 import cpuid, descriptors, gates
 from kvmdbg.x86.descriptors import Gate
@@ -196,7 +197,7 @@ class State:
         """Write an MSR; UsageError where the vCPU refuses the value."""
         runner = self._vcpu
         runner.require_stopped()
-        taken = 0 <= index <= LAST_MSR and runner.call(lambda: runner.vcpu.set_msr(index, value & (1 << 64) - 1))
+        taken = 0 <= index <= LAST_MSR and runner.call(lambda: runner.vcpu.set_msr(index, value & LOW64))
         if not taken:
             self.msr(index)
             raise UsageError(f"the vCPU does not take {value:#x} for MSR {index:#x}")

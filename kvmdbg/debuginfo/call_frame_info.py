@@ -14,6 +14,7 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 from kvmdbg.debuginfo.dwarf import Dwarf, damage
+from kvmdbg.masks import LOW64
 
 POINTERS = {2: "H", 3: "I", 4: "Q", 0xA: "h", 0xB: "i", 0xC: "q"}
 """How DW_EH_PE_* encodes a pointer, as struct has it; 0 is an address of the machine's size."""
@@ -71,7 +72,7 @@ class _Table:
                 if cie.relative:
                     start += self.address + place
                 if size > 0 and 0 <= start < 1 << 64:
-                    yield start, min(start + size, (1 << 64) - 1), at
+                    yield start, min(start + size, LOW64), at
             at = end
 
     def _bounds(self, at: int) -> tuple[int, int, bool]:
@@ -90,7 +91,7 @@ class _Table:
         pointer: int = (LONG if wide else WORD)(self.data, body)[0]
         if self.eh:
             return body - pointer if pointer else None
-        return None if pointer == (0xFFFFFFFFFFFFFFFF if wide else 0xFFFFFFFF) else pointer
+        return None if pointer == (LOW64 if wide else 0xFFFFFFFF) else pointer
 
     def _cie(self, at: int) -> _Cie:
         if at not in self._cies:

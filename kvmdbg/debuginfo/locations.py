@@ -12,9 +12,9 @@ from typing import Protocol
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.language.ctype import CType
 from kvmdbg.language.partial import Partial
+from kvmdbg.masks import LOW64
 from kvmdbg.record import record
 
-MASK = (1 << 64) - 1
 MOST_OPERATIONS = 10_000
 
 
@@ -172,21 +172,21 @@ class _Machine:
             push(op - 0x30)
         elif op in FIXED:
             size, signed = FIXED[op]
-            push(self._fixed(size, signed=signed) & MASK)
+            push(self._fixed(size, signed=signed) & LOW64)
         elif op == 0x10:  # DW_OP_constu
-            push(self._uleb() & MASK)
+            push(self._uleb() & LOW64)
         elif op == 0x11:  # DW_OP_consts
-            push(self._sleb() & MASK)
+            push(self._sleb() & LOW64)
         elif 0x70 <= op <= 0x8F:  # DW_OP_breg0 to 31
-            push(around.register(op - 0x70) + self._sleb() & MASK)
+            push(around.register(op - 0x70) + self._sleb() & LOW64)
         elif op == 0x92:  # DW_OP_bregx
-            push(around.register(self._uleb()) + self._sleb() & MASK)
+            push(around.register(self._uleb()) + self._sleb() & LOW64)
         elif op == 0x91:  # DW_OP_fbreg
-            push(around.frame_base() + self._sleb() & MASK)
+            push(around.frame_base() + self._sleb() & LOW64)
         elif op == 0x9C:  # DW_OP_call_frame_cfa
             push(around.call_frame())
         elif op == 0x23:  # DW_OP_plus_uconst
-            push(pop() + self._uleb() & MASK)
+            push(pop() + self._uleb() & LOW64)
         elif op in (0x06, 0x94):  # DW_OP_deref, DW_OP_deref_size
             size = around.word_size() if op == 0x06 else self._byte()
             push(int.from_bytes(around.read(pop(), size), "little"))
@@ -205,12 +205,12 @@ class _Machine:
         elif op == 0x15:  # DW_OP_pick
             push(self.stack[-1 - self._byte()])
         elif op in UNARY:
-            push(UNARY[op](pop()) & MASK)
+            push(UNARY[op](pop()) & LOW64)
         elif op in BINARY:
             right, left = pop(), pop()
             if op in (0x1B, 0x1D) and not right:
                 raise NotThere("its place is described by a division by 0")
-            push(BINARY[op](left, right) & MASK)
+            push(BINARY[op](left, right) & LOW64)
         elif op != 0x96:  # DW_OP_nop
             raise NotThere(f"its place is described by a DWARF operation that is not understood ({op:#x})")
         return None
@@ -231,7 +231,7 @@ class _Machine:
             if type_.kind == "float" or not 0 < type_.size <= 8:
                 raise NotThere("its value is described in floating point, which is not worked out")
             value = _signed(value, type_.size) if type_.signed else value & (1 << 8 * type_.size) - 1
-        self.stack.append(value & MASK)
+        self.stack.append(value & LOW64)
 
 
 FIXED = {

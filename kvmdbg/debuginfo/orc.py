@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from kvmdbg.debuginfo.symbols import SymbolTable
 from kvmdbg.errors import MemoryFault
+from kvmdbg.masks import LOW64
 
 PLACE_SIZE, ENTRY_SIZE = 4, 6
 BANNER = re.compile(rb"Linux version (\d+)\.(\d+)")
@@ -141,4 +142,4 @@ def _caller(memory: Memory, entry: Entry, sp: int, regs: dict[str, int]) -> Foun
 
 
 def _word(memory: Memory, address: int) -> int:
-    return int.from_bytes(memory.read(address & (1 << 64) - 1, WORD), "little")
+    return int.from_bytes(memory.read(address & LOW64, WORD), "little")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from kvmdbg.errors import UsageError
 from kvmdbg.machine.image import Symbol
+from kvmdbg.masks import LOW64
 
 UNSIZED_REACH = 0x10000  # how far a name without a size or a section is taken to reach, in bytes
 LATER_FROM = 0xC0000000  # where kernels are linked, of 32 bits or of 64
@@ -184,7 +185,7 @@ def _moved(symbol: Symbol, base: int) -> Symbol:
     if symbol.kind == "absolute":
         return symbol
     limit = symbol.limit + base if symbol.limit else 0
-    return symbol._replace(address=(symbol.address + base) & 0xFFFFFFFFFFFFFFFF, limit=limit)
+    return symbol._replace(address=(symbol.address + base) & LOW64, limit=limit)
 
 
 def _preferred(symbol: Symbol) -> tuple[bool, tuple[int, int]]:

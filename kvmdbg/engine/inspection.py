@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kvmdbg.errors import MemoryFault
 from kvmdbg.kvm.exits import Exit, IoExit, MmioExit
+from kvmdbg.masks import LOW32, LOW64
 from kvmdbg.x86 import paging
 from kvmdbg.x86.modes import CR0_PG, EFER_LMA
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from kvmdbg.x86.operands import Access, Repetition
 
 PAGE = 4096
-LOW32, LOW64 = (1 << 32) - 1, (1 << 64) - 1
 PUSHED = 256
 """Bytes that one instruction or event pushes at most (enter with 31 levels)."""
 

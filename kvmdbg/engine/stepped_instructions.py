@@ -5,9 +5,9 @@ from __future__ import annotations
 from kvmdbg.engine.events import CpuidEvent, MagicEvent, RdtscEvent
 from kvmdbg.engine.probe import HLT
 from kvmdbg.kvm import abi, exits
+from kvmdbg.masks import LOW32, LOW64
 from kvmdbg.x86.disasm import decode
 
-LOW32, LOW64 = (1 << 32) - 1, (1 << 64) - 1
 PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF2, 0xF3))
 PUSHF, POPF, IRET, RETF, RETF_IMM = 0x9C, 0x9D, 0xCF, 0xCB, 0xCA
 WITH_CARE = frozenset((PUSHF, POPF, IRET, RETF, RETF_IMM, HLT))

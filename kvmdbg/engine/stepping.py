@@ -14,11 +14,12 @@ from kvmdbg.engine.probe import HLT
 from kvmdbg.engine.retreat import GuardSpoilt
 from kvmdbg.engine.single_step import NO_PROGRESS_TRIES
 from kvmdbg.engine.step_end import StepEnd
-from kvmdbg.engine.stepped_instructions import IRET, LOW32, LOW64, instruction_event, needs_care
+from kvmdbg.engine.stepped_instructions import IRET, instruction_event, needs_care
 from kvmdbg.kvm import exits
 from kvmdbg.kvm.abi import KVM_MP_STATE_HALTED
 from kvmdbg.kvm.saved_regs import RFLAGS, rip_in
 from kvmdbg.kvm.stride_terms import StrideTerms
+from kvmdbg.masks import LOW32, LOW64
 from kvmdbg.record import replace
 from kvmdbg.x86.plain_instructions import LAST, raises_nothing
 from kvmdbg.x86.registers import EFLAGS_IF

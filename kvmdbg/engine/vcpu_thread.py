@@ -13,10 +13,10 @@ from kvmdbg.errors import GONE, SessionStateError
 from kvmdbg.kvm import abi, exits
 from kvmdbg.machine import kick
 from kvmdbg.machine.cpu import Cpu
+from kvmdbg.masks import LOW32, LOW64
 from kvmdbg.x86.modes import Mode, mode_of
 
 T = TypeVar("T")
-LOW32, LOW64 = (1 << 32) - 1, (1 << 64) - 1
 
 
 class VcpuThread(threading.Thread):

@@ -18,6 +18,7 @@ from kvmdbg.engine.touch import Touch, change
 from kvmdbg.errors import DeviceFailure, MemoryFault
 from kvmdbg.machine.bus import GuestEnd
 from kvmdbg.machine.memory import PAGE, Guard
+from kvmdbg.masks import LOW32
 from kvmdbg.record import replace
 from kvmdbg.x86.operands import Access, Repetition
 from kvmdbg.x86.registers import DR6_BS, EFLAGS_TF
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from kvmdbg.engine.runner import Runner
 
 EFLAGS_ZF = 1 << 6
-LOW32 = (1 << 32) - 1
 DR7_SIZES = {length: size for size, length in DR7_LENGTH.items()}
 
 

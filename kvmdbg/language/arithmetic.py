@@ -10,12 +10,13 @@ from typing import Any
 from kvmdbg.language.context import Context, Fail
 from kvmdbg.language.ctype import CType
 from kvmdbg.language.floats import Extended, Quad, bytes_of, divided, half, number_of, single, truncated
-from kvmdbg.language.types import LEAST, MASK
+from kvmdbg.language.types import LEAST
+from kvmdbg.masks import LOW64
 
 
 def wrap(value: int) -> int:
     """The value itself where 64 bits hold it (signed or unsigned), else its lower 64 bits."""
-    return value if LEAST <= value <= MASK else value & MASK
+    return value if LEAST <= value <= LOW64 else value & LOW64
 
 
 def quotient(left: int, right: int) -> int:

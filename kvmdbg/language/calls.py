@@ -9,7 +9,8 @@ from kvmdbg.language.arithmetic import RUNTIME
 from kvmdbg.language.code import Code, Generator, Memory, Node
 from kvmdbg.language.context import Context
 from kvmdbg.language.ctype import CType
-from kvmdbg.language.types import LINEAR, MASK
+from kvmdbg.language.types import LINEAR
+from kvmdbg.masks import LOW64
 
 
 class Once(Node):
@@ -108,7 +109,7 @@ class ByPointer(Node):
 
     def emit(self, make: Generator) -> Code:
         pointer, this = self.pointer.emit(make).text, self.this.emit(make).text
-        return Code(f"member_function(ctx, {pointer}, {this}, {self.word})", 0, MASK)
+        return Code(f"member_function(ctx, {pointer}, {this}, {self.word})", 0, LOW64)
 
 
 class MemberFunction(Node):
@@ -138,7 +139,7 @@ class DynamicCast(Node):
         said = self.operand.type.target
         assert said is not None
         types = f"{make.held(said).text}, {make.held(self.wanted).text}"
-        return Code(f"ctx.dynamic_cast({self.operand.emit(make).text}, {types}, {self.may_fail})", 0, MASK)
+        return Code(f"ctx.dynamic_cast({self.operand.emit(make).text}, {types}, {self.may_fail})", 0, LOW64)
 
 
 def _member_function(ctx: Context, pointer: int, this: int, word: int) -> int:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, dataclass_transform
 
 from kvmdbg.language.ctype import EXACT, CType
 from kvmdbg.language.places import SEGMENT_REGISTERS, static_type
-from kvmdbg.language.types import LEAST, LINEAR, MASK, Raw
+from kvmdbg.language.types import LEAST, LINEAR, Raw
+from kvmdbg.masks import LOW64
 
 
 class Code(NamedTuple):
@@ -34,7 +35,7 @@ def number(value: int) -> Code:
 def limits(type: CType) -> tuple[int, int]:
     """The least and the greatest value of an integer or a pointer; those of a bool as it may be in memory."""
     if type is EXACT:
-        return LEAST, MASK
+        return LEAST, LOW64
     if type.kind == "pointer":
         return 0, pointer_mask(type)
     return (0, (1 << 8 * type.size) - 1) if type.kind == "bool" else (type.low, type.high)
@@ -42,7 +43,7 @@ def limits(type: CType) -> tuple[int, int]:
 
 def pointer_mask(type: CType) -> int:
     """The bits that an address of this type has as a value."""
-    return MASK if type.by_mode or type.size != 4 else 0xFFFFFFFF
+    return LOW64 if type.by_mode or type.size != 4 else 0xFFFFFFFF
 
 
 class Generator:
@@ -80,10 +81,10 @@ class Generator:
 
     def wrapped(self, text: str, low: int, high: int) -> Code:
         """Source wrapped to 64 bits where its range asks for it."""
-        if low >= LEAST and high <= MASK:
+        if low >= LEAST and high <= LOW64:
             return Code(f"({text})", low, high)
         name = self.temporary()
-        return Code(f"({name} if {LEAST} <= ({name} := {text}) <= {MASK} else {name} & {MASK})", LEAST, MASK)
+        return Code(f"({name} if {LEAST} <= ({name} := {text}) <= {LOW64} else {name} & {LOW64})", LEAST, LOW64)
 
     def cut(self, code: Code, type: CType) -> Code:
         """The source of an integer cut down to what ``type`` holds."""
@@ -231,7 +232,7 @@ class Call(Node):
     def emit(self, make: Generator) -> Code:
         made = make.parameter("call", self.name, self.column)
         given = ", ".join(f"{argument.emit(make).text}" for argument in self.arguments)
-        return Code(f"({made}({given}) & {MASK})", 0, MASK)
+        return Code(f"({made}({given}) & {LOW64})", 0, LOW64)
 
 
 class AsString(Node):
@@ -288,7 +289,7 @@ class Symbol(Node):
     this: Node | None = None
 
     def emit(self, make: Generator) -> Code:
-        return Code(make.parameter("symbol", self.name, self.column), 0, MASK)
+        return Code(make.parameter("symbol", self.name, self.column), 0, LOW64)
 
 
 class Name(Node):
@@ -299,14 +300,14 @@ class Name(Node):
     def emit(self, make: Generator) -> Code:
         low, high = static_type(self.name)[1:]
         if self.type.kind == "function":
-            return Code(make.parameter("reader", self.name, self.column) + "()", 0, MASK)
+            return Code(make.parameter("reader", self.name, self.column) + "()", 0, LOW64)
         if not self.type.is_number:
             return Code(make.parameter("whole", self.name, self.column) + f"({self.type.size})")
         if self.type.is_float:
             return Code(make.parameter("floating", self.name, self.column) + f"({self.type.size})")
-        if (low, high) == (LEAST, MASK):
+        if (low, high) == (LEAST, LOW64):
             low, high = limits(self.type)
-        if high > MASK:
+        if high > LOW64:
             return make.cut(Code(make.parameter("wide", self.name, self.column) + "()", 2 * -high, 2 * high), self.type)
         return Code(make.parameter("reader", self.name, self.column) + "()", low, high)
 
@@ -324,7 +325,7 @@ class SegmentOffset(Node):
             base = make.parameter("base", segment.name.lower(), segment.column) + "()"
         else:
             base = f"ctx.segment({segment.emit(make).text})"
-        return Code(f"({base} + {offset} & {MASK})", 0, MASK)
+        return Code(f"({base} + {offset} & {LOW64})", 0, LOW64)
 
 
 class Memory(Node):
@@ -349,8 +350,8 @@ class Memory(Node):
         """Source of the address."""
         code = self.address.emit(make)
         if code.constant:
-            return number(code.low & MASK)
-        return code if code.low >= 0 and code.high <= MASK else Code(f"({code.text} & {MASK})", 0, MASK)
+            return number(code.low & LOW64)
+        return code if code.low >= 0 and code.high <= LOW64 else Code(f"({code.text} & {LOW64})", 0, LOW64)
 
     def emit(self, make: Generator) -> Code:
         if self.type.kind == "function":
@@ -370,7 +371,7 @@ class VirtualBase(Node):
 
     def emit(self, make: Generator) -> Code:
         reader = f"lambda at, size: ctx.read(at, size, '{LINEAR}')"
-        return Code(f"{make.held(self.find).text}({reader}, {self.address.emit(make).text})", 0, MASK)
+        return Code(f"{make.held(self.find).text}({reader}, {self.address.emit(make).text})", 0, LOW64)
 
 
 class Several(Memory):
@@ -385,7 +386,7 @@ class SourceAddress(Node):
     name: str
 
     def emit(self, make: Generator) -> Code:
-        return Code(f"{make.parameter('address', self.name, self.column)}()", 0, MASK)
+        return Code(f"{make.parameter('address', self.name, self.column)}()", 0, LOW64)
 
 
 class SourceVariable(Memory):

@@ -14,7 +14,7 @@ from kvmdbg.language.code import Code, Generator, Node, Number, Part
 from kvmdbg.language.context import Fail
 from kvmdbg.language.ctype import CType, array_of, complex_of
 from kvmdbg.language.floats import Extended, Quad, bytes_of, number_of, truncated
-from kvmdbg.language.types import MASK
+from kvmdbg.masks import LOW64
 
 
 class Digits(Node):
@@ -24,7 +24,7 @@ class Digits(Node):
     base: int
 
     def emit(self, make: Generator) -> Code:
-        return make.cut(Code(make.parameter("digits", f"{self.name} {self.base}", self.column), 0, MASK), self.type)
+        return make.cut(Code(make.parameter("digits", f"{self.name} {self.base}", self.column), 0, LOW64), self.type)
 
 
 class Mismatch(Exception):

@@ -35,7 +35,8 @@ from kvmdbg.language.parser import Parser
 from kvmdbg.language.partial import Lost, Partial
 from kvmdbg.language.places import BINDERS, PSEUDO, kind_of
 from kvmdbg.language.precedence import MOST_ELEMENTS
-from kvmdbg.language.types import MASK, MemoryRef, RegisterRef, Value, VariableRef, value_of
+from kvmdbg.language.types import MemoryRef, RegisterRef, Value, VariableRef, value_of
+from kvmdbg.masks import LOW64
 from kvmdbg.record import replace
 
 
@@ -121,7 +122,7 @@ class Expression:
             address = int.from_bytes(both[: -type.size or None], "little")
             found = _of_bytes(both[-type.size :], type, address, MemoryRef(address, type.size, node.where))
             return replace(found, reference=node.reference)
-        address = Program(node.address, self._source).bind(ctx)() & MASK
+        address = Program(node.address, self._source).bind(ctx)() & LOW64
         if type.kind == "function":
             return Value(address, type, None, node.where, reference=node.reference)
         found = _of_bytes(
@@ -134,7 +135,7 @@ class Expression:
         node = self._node
         if not isinstance(node, code.BitField) or not isinstance(node.unit, code.Memory):
             return None
-        address = Program(node.unit.address, self._source).bind(ctx)() + node.bit // 8 & MASK
+        address = Program(node.unit.address, self._source).bind(ctx)() + node.bit // 8 & LOW64
         first = node.bit % 8
         return MemoryRef(address, (first + node.bits + 7) // 8, node.unit.where), (1 << node.bits) - 1 << first
 

@@ -9,6 +9,8 @@ import math
 import struct
 from fractions import Fraction
 
+from kvmdbg.masks import LOW64
+
 BIAS, DIGITS = 16383, 64
 NOTHING = math.copysign(math.nan, -1.0)
 """What an operation gives that has no result (the default NaN of x86: SDM volume 1, table 4-3)."""
@@ -124,7 +126,7 @@ def _rounded(value: Fraction, digits: int) -> Fraction | float:
 
 def extended_of(raw: int) -> Extended:
     """The number that 80 bits are."""
-    fraction, exponent, sign = raw & (1 << 64) - 1, raw >> 64 & 0x7FFF, -1 if raw >> 79 & 1 else 1
+    fraction, exponent, sign = raw & LOW64, raw >> 64 & 0x7FFF, -1 if raw >> 79 & 1 else 1
     if exponent == 0x7FFF:
         return Extended(sign * math.inf if fraction in (0, 1 << 63) else math.copysign(math.nan, sign))
     if not fraction:

@@ -11,6 +11,7 @@ from itertools import groupby
 
 from kvmdbg.errors import UsageError
 from kvmdbg.language.ctype import CType
+from kvmdbg.masks import LOW64
 
 LETTERS = "xduotacfsiz"
 _ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 27: "\\033", 92: "\\\\"}
@@ -143,7 +144,7 @@ def number_of(raw: int, size: int) -> float:
 
 def extended(raw: int) -> str:
     """The 80 bits of an x87 number (long double) with 21 digits, as gdb shows it. Source: SDM volume 1, 4.2.2."""
-    fraction, exponent, sign = raw & (1 << 64) - 1, raw >> 64 & 0x7FFF, "-" if raw >> 79 & 1 else ""
+    fraction, exponent, sign = raw & LOW64, raw >> 64 & 0x7FFF, "-" if raw >> 79 & 1 else ""
     if bool(exponent) != bool(fraction >> 63):
         return "<invalid float value>"
     if exponent == 0x7FFF:

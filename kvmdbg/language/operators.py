@@ -26,7 +26,8 @@ from kvmdbg.language.code import (
     pointer_mask,
 )
 from kvmdbg.language.ctype import EXACT, U64, CType
-from kvmdbg.language.types import LINEAR, MASK, PHYSICAL
+from kvmdbg.language.types import LINEAR, PHYSICAL
+from kvmdbg.masks import LOW64
 
 
 class Cast(Node):
@@ -209,7 +210,7 @@ class Assign(Node):
         place = target.unit if isinstance(target, BitField) else target
         if isinstance(place, Memory) and not isinstance(place, SourceVariable):
             steps.append(f"({at} := {place.at(make).text})")
-            address = Ready(column=place.column, type=U64, code=Code(at, 0, MASK))
+            address = Ready(column=place.column, type=U64, code=Code(at, 0, LOW64))
             place = Memory(column=place.column, type=place.type, address=address, where=place.where)
             if isinstance(target, BitField):
                 target = BitField(column=target.column, type=target.type, unit=place, bit=target.bit, bits=target.bits)
@@ -285,7 +286,7 @@ def _as_number(node: Node, abi: Abi) -> CType:
     """The type that a node has in arithmetic: an address is an unsigned number."""
     if node.type.kind != "pointer":
         return node.type
-    return U64 if pointer_mask(node.type) == MASK else abi.unsigned
+    return U64 if pointer_mask(node.type) == LOW64 else abi.unsigned
 
 
 def arithmetic(op: str, left: Node, right: Node, column: int, abi: Abi) -> Node:

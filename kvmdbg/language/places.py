@@ -12,7 +12,8 @@ from kvmdbg.language.context import Context, Fail
 from kvmdbg.language.ctype import CODE, DATA, EXACT, INT, UNSIGNED, CType
 from kvmdbg.language.floats import Extended, bytes_of, number_of
 from kvmdbg.language.partial import Partial
-from kvmdbg.language.types import LEAST, MASK, Raw
+from kvmdbg.language.types import LEAST, Raw
+from kvmdbg.masks import LOW64
 from kvmdbg.x86 import flags, registers
 
 FLAGS = {name.lower(): (bit, 1) for name, bit, _ in flags.DECODED["rflags"]} | {"iopl": (12, 2)}
@@ -40,7 +41,7 @@ def static_type(name: str) -> tuple[CType, int, int]:
     """Type (EXACT: of a variable) and range of ``$name``, as far as the name alone tells."""
     low = name.lower()
     if low in PSEUDO:
-        return POINTERS[low], 0, MASK
+        return POINTERS[low], 0, LOW64
     register = registers.lookup(low)
     if register is not None:
         type = POINTERS.get(low) or UNSIGNED.get(register.bits // 8) or EXACT
@@ -49,7 +50,7 @@ def static_type(name: str) -> tuple[CType, int, int]:
         return INT, 0, (1 << FLAGS[low][1]) - 1
     if low in vectors.TYPES:
         return vectors.TYPES[low], 0, 0
-    return EXACT, LEAST, MASK
+    return EXACT, LEAST, LOW64
 
 
 def reader(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], Any]:
@@ -71,7 +72,7 @@ def reader(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[], Any
     def variable() -> int:
         value = get(name)
         if isinstance(value, int):
-            return value if LEAST <= value <= MASK else value & MASK
+            return value if LEAST <= value <= LOW64 else value & LOW64
         other = _variable(ctx, name, column, fail)
         if isinstance(other, bytes):
             raise fail(f"${name} is no number any more", column)
@@ -173,7 +174,7 @@ def writer(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[int], 
 
         return set_flag
     register = registers.lookup(low)
-    width = (1 << register.bits) - 1 if register is not None and low not in PSEUDO else MASK
+    width = (1 << register.bits) - 1 if register is not None and low not in PSEUDO else LOW64
 
     def set_register(value: int) -> int:
         ctx.set_register(low, value & width)
@@ -189,7 +190,7 @@ def symbol(ctx: Context, name: str, column: int, fail: Fail) -> int:
         low = name.lower()
         known = low in PSEUDO or low in FLAGS or registers.lookup(low) is not None
         raise fail(f"no symbol '{name}'" + (f"; a register is written ${low}" if known else ""), column)
-    return value & MASK
+    return value & LOW64
 
 
 def symbol_or_digits(ctx: Context, named: str, column: int, fail: Fail) -> int:
@@ -229,7 +230,7 @@ def source_address(ctx: Context, name: str, column: int, fail: Fail) -> Callable
         found, _ = ctx.source_variable(name)
         if found is None:
             raise fail(f"'{name}' is in a register here, it has no address", column)
-        return found & MASK
+        return found & LOW64
 
     return address
 
@@ -262,7 +263,7 @@ def source_piece(ctx: Context, name: str, column: int, fail: Fail) -> Callable[[
     def piece(offset: int, size: int) -> bytes:
         address, data = ctx.source_variable(name)
         if address is not None:
-            return ctx.read(address + offset & MASK, size, "linear")
+            return ctx.read(address + offset & LOW64, size, "linear")
         found: bytes = RUNTIME["part"](data, offset, size, fail, column)
         if isinstance(found, Partial) and not any(found.known):
             raise fail(f"{name}: this part of it was optimized out", column)

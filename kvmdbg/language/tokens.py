@@ -7,7 +7,7 @@ from collections.abc import Collection
 from fractions import Fraction
 
 from kvmdbg.errors import ExpressionError
-from kvmdbg.language.types import MASK
+from kvmdbg.masks import LOW64
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -118,7 +118,7 @@ class Tokens:
             elif re.fullmatch(r"[0-9a-fA-F]+[hH]?", token):
                 hint = f"; hexadecimal is 0x{token.rstrip('hH')}"
             raise self.fail(f"'{token}' is no number{hint}") from None
-        if value > MASK:
+        if value > LOW64:
             raise self.fail(f"{token} does not fit 64 bits")
         self._take()
         return value, suffix + ("d" if base == 10 else "")

@@ -6,7 +6,6 @@ from kvmdbg.language.ctype import CType
 from kvmdbg.language.floats import Extended, bytes_of, number_of, truncated
 from kvmdbg.record import record
 
-MASK = (1 << 64) - 1
 LEAST = -(1 << 63)
 
 LINEAR = "linear"

@@ -18,6 +18,7 @@ from kvmdbg.loaders.entry import chosen_entry
 from kvmdbg.loaders.registry import loader
 from kvmdbg.loaders.symbol_files import SymbolFile, symbol_reader
 from kvmdbg.machine.image import Entry, Image, LoadOptions, Segment, Symbol
+from kvmdbg.masks import LOW64
 from kvmdbg.printable import printable_name
 from kvmdbg.record import record
 
@@ -222,7 +223,7 @@ _PLAIN = bytes(range(0x20, 0x7F)) + b"\0"
 
 def _unpack(table: bytes, names: bytes, bits: int, ends: list[int], base: int, path: str) -> Iterator[Symbol]:
     layout = struct.Struct("<IIIBBH" if bits == 32 else "<IBBHQQ")
-    mask = (1 << 64) - 1
+    mask = LOW64
     budget = 16 * len(names) + 0x10000  # linkers share the tails of names; more than this is no linker's work
     plain = names.decode("ascii") if not names.translate(None, _PLAIN) else ""
     for fields in layout.iter_unpack(table[: len(table) - len(table) % layout.size]):

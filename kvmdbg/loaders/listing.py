@@ -12,9 +12,9 @@ import re
 
 from kvmdbg.loaders.symbol_files import Line, SymbolFile, symbol_reader
 from kvmdbg.machine.image import Symbol
+from kvmdbg.masks import LOW64
 from kvmdbg.record import record
 
-MASK = (1 << 64) - 1
 TEXT_AT = 40
 """The column where the source text begins."""
 ROW = re.compile(r" *(?P<number>\d{1,9}) (?:(?P<offset>[0-9A-F]{8}) (?P<bytes>.{0,19})| {28}|$)")
@@ -107,7 +107,7 @@ class NasmListing:
         symbols, lines = [], []
         for section, start in _placed(sections, origin + base):
             for name, offset in section.labels:
-                symbols.append(Symbol(name, (start + offset) & MASK, limit=start + section.size))
+                symbols.append(Symbol(name, (start + offset) & LOW64, limit=start + section.size))
             for first, end, file, number in section.rows:
                 lines.append(Line(start + first, start + end, file, number))
         return SymbolFile(symbols, tuple(sorted(lines)))

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from kvmdbg.loaders.symbol_files import SymbolFile, symbol_reader
 from kvmdbg.machine.image import Symbol
+from kvmdbg.masks import LOW64
 
-MASK = (1 << 64) - 1
 NM = re.compile(
     r"(?:0x)?(?P<address>[0-9a-f]+)(?:\s+(?P<size>[0-9a-f]{8,16}))?(?:\s+(?P<letter>[a-z?-]))?\s+(?P<name>[a-z_.$?@]\S*)"
     r"(?:\s+\[\S+\])?\s*",
@@ -49,7 +49,7 @@ class Nm:
             kind = NM_KINDS.get(letter.lower(), "notype") if match["letter"] else "notype"
             binding = "weak" if letter in "wWvV" else "global" if letter.isupper() else "local"
             address = int(match["address"], 16) + (0 if kind == "absolute" else base)
-            found.append(Symbol(match["name"], address & MASK, int(match["size"] or "0", 16), kind, binding))
+            found.append(Symbol(match["name"], address & LOW64, int(match["size"] or "0", 16), kind, binding))
         return SymbolFile(found)
 
 
@@ -85,8 +85,8 @@ class LinkerMap:
                 end = start + int(section["size"], 16)
             elif (match := LD_NAME.fullmatch(line)) is not None and section is None:
                 address = int(match["address"], 16)
-                limit = (end + base) & MASK if start <= address < end else 0
-                yield Symbol(match["name"], (address + base) & MASK, limit=limit)
+                limit = (end + base) & LOW64 if start <= address < end else 0
+                yield Symbol(match["name"], (address + base) & LOW64, limit=limit)
             wrapped = is_output and " " not in line.strip()
 
 
@@ -114,7 +114,7 @@ class NasmMap:
                 continue
             match = (NASM_PLACE if placed else NASM_NUMBER).fullmatch(line)
             if match is not None and placed:
-                found.append(Symbol(match["name"], (int(match["value"], 16) + base) & MASK))
+                found.append(Symbol(match["name"], (int(match["value"], 16) + base) & LOW64))
             elif match is not None:
-                found.append(Symbol(match["name"], int(match["value"], 16) & MASK, kind="absolute"))
+                found.append(Symbol(match["name"], int(match["value"], 16) & LOW64, kind="absolute"))
         return SymbolFile(found)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kvmdbg.masks import LOW32, LOW64
 from kvmdbg.soft.nothing_done import bits_of
 from kvmdbg.soft.state import CR4, DR, DR6, DR7, GENERAL
 from kvmdbg.x86.delivery import Event
@@ -39,7 +40,7 @@ class DebugMoves:
             return cpu.deliver(Event.exception(1))
         if number in (4, 5):
             number += 2
-        mask = (1 << 64 if bits_of(cpu.state) == 64 else 1 << 32) - 1
+        mask = LOW64 if bits_of(cpu.state) == 64 else LOW32
         if not writes:
             words[register] = words[DR // 8 + number] & mask
             return self._go_behind()

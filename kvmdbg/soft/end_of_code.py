@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from kvmdbg.masks import LOW32
 from kvmdbg.soft.nothing_done import bits_of
 from kvmdbg.soft.state import GENERAL, SEGMENTS
 from kvmdbg.x86.disasm import branch_taken, classify, prefixes_of
@@ -13,7 +14,6 @@ from kvmdbg.x86.disasm import branch_taken, classify, prefixes_of
 if TYPE_CHECKING:
     from kvmdbg.soft.running import Running
 
-LOW32 = (1 << 32) - 1
 JUMP, JUMP_0F = re.compile(rb"[\x70-\x7f\xe0-\xe3\xeb].", re.DOTALL), re.compile(rb"\x0f[\x80-\x8f]....", re.DOTALL)
 
 

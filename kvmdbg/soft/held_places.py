@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from ctypes import c_uint16, c_uint64, c_void_p
 from typing import TYPE_CHECKING
 
+from kvmdbg.masks import LOW32, LOW64
 from kvmdbg.soft import library, looked_for, sse_alignment
 from kvmdbg.soft.alignment import AlignmentCheck
 from kvmdbg.soft.control_moves import FROM_CR, TO_CR, ControlMoves
@@ -284,7 +285,7 @@ class HeldPlaces:
     def _over(self) -> bool:
         """The instruction has been done but for RIP; whether that has led to an exit."""
         state = self._cpu.state
-        mask = (1 << 64 if bits_of(state) == 64 else 1 << 32) - 1
+        mask = LOW64 if bits_of(state) == 64 else LOW32
         state.rip = state.rip + self._length & mask
         return self._done()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kvmdbg.errors import MemoryFault
+from kvmdbg.masks import LOW32
 from kvmdbg.x86 import descriptors, disasm, operands
 from kvmdbg.x86.disasm import prefixes_of
 from kvmdbg.x86.faults import GP, Fault, State, canonical, descriptor
@@ -17,7 +18,7 @@ LOCKABLE_0F = dict.fromkeys((0xAB, 0xB3, 0xBB, 0xB0, 0xB1, 0xC0, 0xC1), range(8)
 LOCKABLE_0F |= {0xBA: range(5, 8), 0xC7: range(1, 2)}
 """BTS, BTR, BTC, CMPXCHG, XADD; CMPXCHG8B."""
 SSE_STATE, AVX_STATE = 2, 4
-LOW32, CR4_OSXSAVE = (1 << 32) - 1, 1 << 18
+CR4_OSXSAVE = 1 << 18
 FAR = (b"\xea", b"\x9a", b"\xff", b"\xca", b"\xcb", b"\xcf")
 """Jumps, calls and returns."""
 

@@ -7,6 +7,7 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from kvmdbg.kvm import abi
+from kvmdbg.masks import LOW32, LOW64
 from kvmdbg.soft import library
 from kvmdbg.soft.looked_for import CHECKED, FAR, INTERRUPT, LOCK, PORTS, SS_LOAD
 from kvmdbg.soft.nothing_done import bits_of, repeats_zero_times
@@ -94,5 +95,5 @@ class RefusedInstructions:
         cpu.instructions += 1
         state.flags &= ~EFLAGS_RF
         cpu.context_changed = True
-        mask = (1 << 64) - 1 if bits_of(state) == 64 else (1 << 32) - 1
+        mask = LOW64 if bits_of(state) == 64 else LOW32
         return cpu.deliver(Event.software(number, state.rip + length & mask, kind))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kvmdbg.errors import KvmIoctlError
 from kvmdbg.kvm import abi
 from kvmdbg.kvm.run_page import REGS, REGS_END, U64_DIRTY_REGS, RunPage
+from kvmdbg.masks import LOW64
 from kvmdbg.soft.library import REG_MSR, check
 from kvmdbg.soft.state import DR, MSRS, TSC, XCR0, State
 from kvmdbg.x86.delivery import INT, INT3, INTERRUPT, INTO, Event
@@ -205,7 +206,7 @@ class SoftRegisters(RunPage):
         self.context_changed = True
 
     def tsc(self) -> int:
-        return self.vm.clock() + self._tsc_offset & (1 << 64) - 1
+        return self.vm.clock() + self._tsc_offset & LOW64
 
     def get_msr(self, index: int) -> int | None:
         if index == TSC:

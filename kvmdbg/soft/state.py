@@ -13,6 +13,7 @@ from typing import Any
 
 from kvmdbg.errors import NotSupportedHere
 from kvmdbg.kvm import abi
+from kvmdbg.masks import LOW32
 from kvmdbg.soft.library import REG_FPCW, REG_MXCSR, REG_RFLAGS, Library, check
 from kvmdbg.x86.modes import CR0_PE, EFER_LMA, EFLAGS_VM
 from kvmdbg.x86.registers import EFLAGS_RF
@@ -31,7 +32,7 @@ XMM_END = XMM + 16 * XMM_SIZE
 XCR0 = 0x15B0
 ERROR_CODE, IS_INT, NEXT_RIP, DR, OLD_EXCEPTION = 0x1530, 0x1534, 0x1538, 0x1540, 0x15A0
 DR6, DR7 = DR + 6 * 8, DR + 7 * 8
-NO_EXCEPTION = (1 << 32) - 1
+NO_EXCEPTION = LOW32
 TSC = 0x10
 MSRS = {
     0x174: 0x12E8, 0x175: 0x12F0, 0x176: 0x12F8, 0x1A0: 0x1360, 0x277: 0x14C8, 0xC0000081: 0x1300, 0xC0000082: 0x1310,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kvmdbg.masks import LOW32, LOW64
 from kvmdbg.soft.nothing_done import bits_of
 from kvmdbg.soft.registers import ADDRESS_MSRS, takes
 from kvmdbg.soft.state import CR0, EFER, EFLAGS, GENERAL, MSRS, SEGMENTS
@@ -24,7 +25,6 @@ EFER_SCE = 1
 RCX, RDX, RSP, R11 = (GENERAL // 8 + number for number in (1, 2, 4, 11))
 CODE_64, CODE_32, DATA = 0xA09B00, 0xC09B00, 0xC09300
 """Attributes of flat segments of DPL 0, as QEMU has them."""
-LOW32 = (1 << 32) - 1
 AN_ADDRESS = min(ADDRESS_MSRS)
 
 
@@ -75,7 +75,7 @@ class SystemCalls:
         if not words[CR0 // 8] & CR0_PE or not words[SYSENTER_CS] & 0xFFFC:
             return self._cpu.deliver(Event.exception(GP))
         long = bool(words[EFER // 8] & EFER_LMA)
-        mask = (1 << 64) - 1 if long else LOW32
+        mask = LOW64 if long else LOW32
         words[RSP] = words[SYSENTER_ESP] & mask
         words[EFLAGS // 8] &= ~(EFLAGS_VM | EFLAGS_IF | EFLAGS_RF)
         return self._enter(words[SYSENTER_CS], words[SYSENTER_EIP] & mask, long=long)

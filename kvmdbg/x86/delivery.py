@@ -17,6 +17,7 @@ Source: Intel SDM volume 2A, INT n (its pseudocode; the order of the checks is f
 from __future__ import annotations
 
 from kvmdbg.errors import MemoryFault
+from kvmdbg.masks import LOW32, LOW64
 from kvmdbg.record import record
 from kvmdbg.x86 import descriptors
 from kvmdbg.x86.change import Change
@@ -25,7 +26,6 @@ from kvmdbg.x86.faults import (
     EFLAGS_AC,
     EFLAGS_IF,
     GP,
-    LOW32,
     NP,
     PF,
     SS,
@@ -241,7 +241,7 @@ class _Delivery:
             raise self._bad_gate(GP, f"{where} is beyond its limit: {limits}")
         address = int(idt.base) + event.vector * size
         gate = descriptors.gate(self._read(address, size, f"{where} lies at {address:#x}"), size)
-        shown = f"{where} (at {address:#x}: {gate.raw & (1 << 64) - 1:#x})"
+        shown = f"{where} (at {address:#x}: {gate.raw & LOW64:#x})"
         if not gate.raw:
             raise self._bad_gate(GP, f"{shown} is empty")
         if gate.is_malformed or (state.ia32e and gate.type not in (14, 15)):
@@ -314,7 +314,7 @@ class _Delivery:
         if event.error_code is not None:
             frame.append(event.error_code)
         if state.ia32e or inner:
-            frame = [int(sregs.ss.selector), int(regs.rsp) & ((1 << 64) - 1 if state.long else LOW32), *frame]
+            frame = [int(sregs.ss.selector), int(regs.rsp) & (LOW64 if state.long else LOW32), *frame]
         if state.mode.name == "v86":
             frame = [int(getattr(sregs, name).selector) for name in ("gs", "fs", "ds", "es")] + frame
         stack: SegmentRegister | None = None
@@ -409,7 +409,7 @@ class _Delivery:
         """Write the frame below ``top``, its first word at the highest address."""
         state = self.state
         ss = self.segments.get("ss", state.sregs.ss)
-        mask = (1 << 64) - 1 if state.ia32e else LOW32 if ss.db else 0xFFFF
+        mask = LOW64 if state.ia32e else LOW32 if ss.db else 0xFFFF
         base, linear_mask = (0, mask) if state.ia32e else (int(ss.base), LOW32)
         if state.ia32e:
             top &= ~15

@@ -5,6 +5,7 @@ Source: Intel SDM volume 3A, sections 3.4.5 (segment descriptors), 3.5 (system d
 
 from __future__ import annotations
 
+from kvmdbg.masks import LOW64
 from kvmdbg.record import record
 
 CODE, CONFORMING, WRITABLE, ACCESSED = 8, 4, 2, 1
@@ -97,7 +98,7 @@ class Gate:
 def problems(found: Segment, *, ia32e: bool) -> list[str]:
     """What is malformed about a descriptor of a GDT or LDT; nothing for one that is all zero."""
     wrong: list[str] = []
-    if not found.raw & (1 << 64) - 1:
+    if not found.raw & LOW64:
         return wrong
     if not found.s and SYSTEM_TYPES[found.type] == "reserved":
         wrong.append("reserved type")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kvmdbg.errors import MemoryFault
+from kvmdbg.masks import LOW32, LOW64
 from kvmdbg.record import record
 from kvmdbg.x86 import descriptors, disasm, operands, paging
 from kvmdbg.x86.modes import CR0_PG, CR4_PAE, Mode, mode_of
@@ -27,7 +28,6 @@ PRIVILEGED = frozenset((
 ))  # fmt: skip
 IO_PRIVILEGED = frozenset(("cli", "sti", "in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"))
 LOADS = {"les": "es", "lds": "ds", "lss": "ss", "lfs": "fs", "lgs": "gs"}
-LOW32 = (1 << 32) - 1
 WITH_ERROR_CODE = frozenset((8, 10, 11, 12, 13, 14, 17, 21))
 PF_PRESENT, PF_WRITE, PF_USER, PF_RESERVED, PF_FETCH = 1, 2, 4, 8, 16
 
@@ -102,7 +102,7 @@ class State:
         return rip if self.long else self.code_base + rip & LOW32
 
     def stack_mask(self) -> int:
-        return (1 << 64) - 1 if self.long else LOW32 if self.sregs.ss.db else 0xFFFF
+        return LOW64 if self.long else LOW32 if self.sregs.ss.db else 0xFFFF
 
     def walk(self, linear: int) -> paging.Walk:
         sregs = self.sregs

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from kvmdbg.errors import MemoryFault
 from kvmdbg.faces import InNotebooks
+from kvmdbg.masks import LOW32
 from kvmdbg.record import record
 from kvmdbg.x86.modes import CR0_PG, CR4_LA57, CR4_PAE, CR4_PSE, EFER_LMA
 
@@ -16,7 +17,6 @@ Read = Callable[[int, int], bytes]
 EFER_NXE = 1 << 11
 PRESENT, WRITABLE, USER, LARGE, NX = 1, 2, 4, 0x80, 1 << 63
 ADDRESS_52 = ((1 << 52) - 1) & ~0xFFF
-LOW32 = (1 << 32) - 1
 
 
 @record
