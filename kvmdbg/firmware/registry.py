@@ -43,7 +43,8 @@ MODULES: dict[int, tuple[str, ...]] = {
     0x74: ("mouse",),
     0x13: ("disk_services",),
     **dict.fromkeys((0x18, 0x19), ("restart",)),
-    **dict.fromkeys((0x20, 0x21), ("dos",)),
+    0x20: ("dos",),
+    0x21: ("dos", "dos_console"),
 }
 OTHERS = ("ports",)
 """Where the services of each interrupt are; they are imported when it is called first, as start-up time is measured."""

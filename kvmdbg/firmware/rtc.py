@@ -34,3 +34,14 @@ def ticks_of_day(bus: Bus) -> int:
         return 0
     seconds, minutes, hours = (_binary(cmos(bus, register)) for register in (SECONDS, MINUTES, HOURS))
     return ((hours * 60 + minutes) * 60 + seconds) * TICKS_OF_DAY // 86400 % TICKS_OF_DAY
+
+
+def date(bus: Bus) -> tuple[int, int, int, int]:
+    """The clock's year, month, day, and day of the week, from 0 for Sunday on."""
+    import datetime
+
+    century, year, month, day = (_binary(cmos(bus, register)) for register in (CENTURY, YEAR, MONTH, DAY))
+    try:
+        return century * 100 + year, month, day, datetime.date(century * 100 + year, month, day).isoweekday() % 7
+    except ValueError:  # there is no clock, or none that is set
+        return 1980, 1, 1, 2

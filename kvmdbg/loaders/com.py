@@ -6,6 +6,7 @@ them, all segment registers with their segment, and a zero on the stack, so that
 
 from __future__ import annotations
 
+from kvmdbg.errors import LoadError
 from kvmdbg.loaders.bootsector import BootSector
 from kvmdbg.loaders.entry import chosen_entry
 from kvmdbg.loaders.registry import loader
@@ -16,8 +17,8 @@ END, MEMORY_END = b"\xcd\x20", b"\xff\x9f"
 """What the prefix begins with; the second is the segment behind memory, which programs take for the screen."""
 STARTS_WITH = {"rcx": 0xFF, "rsi": PREFIX, "rdi": STACK, "rbp": 0x91C}
 """Registers as small programs take them for granted, beside zeros."""
-TAIL, NO_WORDS = 0x80, b"\0\r".ljust(0x80, b"\0")
-"""The command line in the prefix."""
+TAIL, LONGEST_TAIL = 0x80, 126
+"""Where the command line is in the prefix, behind a byte with its length, and how long it is at most."""
 LARGEST = STACK - PREFIX
 
 
@@ -29,7 +30,7 @@ class Com:
     suffix = ".com"
     looks_for = f"length that fits a segment, which is up to {LARGEST} bytes"
     priority = -1
-    takes_cmdline = False
+    takes_cmdline = True
 
     def recognise(self, data: bytes) -> bool:
         """Any bytes that fit may be one."""
@@ -38,11 +39,16 @@ class Com:
     def load(self, data: bytes, path: str, options: LoadOptions) -> Image:
         """One segment with the prefix and the program."""
         entry = chosen_entry(options, Entry(SEGMENT, PREFIX), path, "real")
-        segments = [Segment(SEGMENT << 4, (END + MEMORY_END).ljust(TAIL, b"\0") + NO_WORDS + data, name="program")]
+        words = f" {options.cmdline}".encode("cp437", "replace") if options.cmdline else b""
+        if len(words) > LONGEST_TAIL:
+            raise LoadError(
+                f"DOS has {LONGEST_TAIL - 1} bytes for a program's command line, this one has {len(words) - 1}"
+            )
+        prefix = (END + MEMORY_END).ljust(TAIL, b"\0") + bytes((len(words),)) + words + b"\r"
+        segments = [Segment(SEGMENT << 4, prefix.ljust(PREFIX, b"\0") + data, name="program")]
         note = (
             f"{path} is a program for DOS: it is loaded at {SEGMENT:04x}:{PREFIX:04x} and finds the BIOS, "
-            "but of DOS only characters, keys, vectors, the time and its end (int 20h; int 21h, AH=00h to 02h, "
-            "06h to 09h, 0Bh, 25h, 2Ch, 35h, 4Ch)"
+            "but of DOS only keyboard and screen, vectors, time, memory and its end, and no files"
         )
         registers = {"rsp": STACK, "rdx": 0, **STARTS_WITH}
         return Image(path, BootSector.name, segments, "real", entry, registers, notes=[note])

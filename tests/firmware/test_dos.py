@@ -37,11 +37,11 @@ def test_characters(pc: Pc) -> None:
 
 
 def test_each_other_function_is_told_once(pc: Pc) -> None:
-    for ax in (0x3D00, 0x3D02, 0x2A00):
+    for ax, then in ((0x3D00, 1), (0x3D02, 1), (0x1B00, 0x1B00)):
         pc.call(0x21, ax=ax)
-        assert pc.carry
+        assert (pc.carry, pc.ax) == (True, then)
     assert [said.partition(":")[0].partition(",")[2] for said in pc.said] == [
-        " AH=0x3d (DOS), before 0000", " AH=0x2a (DOS), before 0000",
+        " AH=0x3d (DOS), before 0000", " AH=0x1b (DOS), before 0000",
     ]  # fmt: skip
 
 
@@ -91,6 +91,43 @@ def test_vectors_and_the_time(pc: Pc) -> None:
     pc.call(0x21, ax=0x2C00)
     seconds = (pc.ch * 60 + pc.cl) * 60 + pc.dh + pc.dl / 100
     assert seconds == pytest.approx(86398, abs=1)
+
+
+def test_the_date(pc: Pc) -> None:
+    for register, value in ((7, 0x29), (8, 0x02), (9, 0x24), (0x32, 0x20)):
+        pc.bus.write_port(0x70, 1, register)
+        pc.bus.write_port(0x71, 1, value)
+    pc.call(0x21, ax=0x2A00)
+    assert (pc.cx, pc.dh, pc.dl, pc.al) == (2024, 2, 29, 4), "a Thursday"
+    pc.bus.write_port(0x70, 1, 8)
+    pc.bus.write_port(0x71, 1, 0)
+    pc.call(0x21, ax=0x2A00)
+    assert (pc.cx, pc.dh, pc.dl, pc.al) == (1980, 1, 1, 2), "of a clock that has none: DOS's first day, a Tuesday"
+
+
+def test_what_a_program_asks_at_its_start(pc: Pc) -> None:
+    pc.call(0x21, ax=0x3000)
+    assert (pc.ax, pc.bx, pc.cx) == (5, 0, 0)
+    pc.call(0x21, ax=0x19AA)
+    assert pc.ax == 0x1902
+    pc.call(0x21, ax=0x3300, dx=0xFF)
+    assert pc.dl == 0
+    for ax in (0x5100, 0x6200):
+        pc.call(0x21, ax=ax)
+        assert pc.bx == 0x1000
+    assert not pc.said
+
+
+def test_memory_is_all_the_programs(pc: Pc) -> None:
+    """From its prefix to the end that the prefix says."""
+    pc.call(0x21, ax=0x4A00, bx=0x8FFF, es=0x1000)
+    assert not pc.carry
+    pc.call(0x21, ax=0x4A00, bx=0x9000, es=0x1000)
+    assert (pc.carry, pc.ax, pc.bx) == (True, 8, 0x8FFF)
+    pc.call(0x21, ax=0x4800, bx=1)
+    assert (pc.carry, pc.ax, pc.bx) == (True, 8, 0)
+    pc.call(0x21, ax=0x4900, es=0x1000)
+    assert not pc.carry
 
 
 @pytest.mark.kvm

@@ -30,6 +30,16 @@ def test_it_starts_as_dos_starts_it(tmp_path: Path, name: str) -> None:
     assert "is a program for DOS: it is loaded at 1000:0100" in image.notes[0]
 
 
+def test_its_command_line_is_in_the_prefix(tmp_path: Path) -> None:
+    path = named(tmp_path, "game.com")
+    (segment,) = load(path, LoadOptions(cmdline="/x ä")).segments
+    assert (segment.data[0x80:0x87], segment.data[0x100:]) == (b"\x05 /x \x84\r", CODE)
+    (segment,) = load(path, LoadOptions(cmdline="x" * 125)).segments
+    assert segment.data[0x80:0x100] == b"\x7e " + b"x" * 125 + b"\r"
+    with pytest.raises(LoadError, match="DOS has 125 bytes for a program's command line, this one has 126"):
+        load(path, LoadOptions(cmdline="x" * 126))
+
+
 @pytest.mark.parametrize(
     ("name", "data", "options", "format"),
     [
