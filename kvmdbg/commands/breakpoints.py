@@ -114,11 +114,16 @@ def set_breakpoint(
     elif made.places:
         place = f"{len(made.places)} locations"
     shown = f"{text} ({place})" if text not in (place, place[2:]) and _is_name(text) else place
-    sentence = f"{kind} {made.number} at {shown}" + (f" if {condition}" if condition else "") + "."
+    sentence = f"{kind} {made.number} at {shown}" + (f" if {condition}" if condition else "") + "." + about(made)
     data: dict[str, Any] = {"number": made.number, "address": made.address, "condition": condition}
     if made.pending or made.places:
         data["addresses"] = [one.address for one in made.held]
     return Message(sentence, data=data)
+
+
+def about(made: Point) -> str:
+    """What is said behind a condition that may not be what was meant."""
+    return f" {made.condition} gives a value, each time; == compares." if made.assigns else ""
 
 
 def _is_name(text: str) -> bool:
@@ -288,7 +293,8 @@ def condition(
     one.condition = expression.removeprefix("if ") or None
     if not expression:
         return Message(f"{type(one).__name__} {one.number} is now unconditional.", data={"number": one.number})
-    return Message(f"{type(one).__name__} {one.number} stops only if {one.condition}.", data={"number": one.number})
+    sentence = f"{type(one).__name__} {one.number} stops only if {one.condition}.{about(one)}"
+    return Message(sentence, data={"number": one.number})
 
 
 @command(

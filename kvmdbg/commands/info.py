@@ -205,6 +205,13 @@ def location_label(dbg: Interpreter, address: int) -> str:
     return " ".join(part for part in (f"in {at.function}" if at.function else "", line) if part)
 
 
+def _in_source(dbg: Interpreter, one: Breakpoint) -> str:
+    """The function and line of a breakpoint, as gdb lists it; "" where no source is known."""
+    if one.space != "linear" or not dbg.session.locations.at(one.address).file:
+        return ""
+    return location_label(dbg, one.address)
+
+
 def points_table(dbg: Interpreter, numbers: tuple[list[int], ...], title: str, empty: str, only: str = "") -> Table:
     """All breakpoints of the session (or the numbered ones) as a table."""
     wanted = {number for some in numbers for number in some}
@@ -231,7 +238,10 @@ def points_table(dbg: Interpreter, numbers: tuple[list[int], ...], title: str, e
         places = one.places if isinstance(one, Breakpoint) else []
         if isinstance(one, Breakpoint) and (one.pending or places):
             place, what = "(pending)" if one.pending else f"{len(places)} locations", one.location
-        rows.append((str(one.number), kind, disposition, "y" if one.enabled else "n", place, what, one.held_by))
+        seen = what
+        if isinstance(one, Breakpoint) and not one.pending and not places and one.function is None:
+            seen = _in_source(dbg, one) or what
+        rows.append((str(one.number), kind, disposition, "y" if one.enabled else "n", place, seen, one.held_by))
         for number, each in enumerate(places, 1):
             rows.append(
                 (

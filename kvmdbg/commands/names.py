@@ -164,9 +164,16 @@ def info_address(dbg: Interpreter, name: Annotated[str, RestType("NAME", "expres
             return Message(f'Symbol "{name}" is constant.', data={"name": name})
         where = where or (f"in ${place.register}" if place.register else "worked out, it is kept nowhere")
         return Message(f'Symbol "{name}" is {kind} {where}.', data={"name": name, "address": place.address})
+    if variables.known and variables.constant(name) is not None:
+        return Message(f'Symbol "{name}" is constant.', data={"name": name})
     symbol = variables.symbol(name)
-    places = dbg.session.locations.find(name, entry=True).locations if symbol is None else ()
-    address = symbol.address if symbol is not None else places[0].address
+    if symbol is not None:
+        address = symbol.address
+    else:
+        found_at = dbg.session.locations.find(name, entry=True)
+        if not found_at.by_name:
+            raise UsageError(f"{name} is a value, no name: print &{name} and info symbol {name} say where it is")
+        address = found_at.first.address
     is_function = symbol is None or symbol.kind == "function"
     kind = "a function" if is_function else "a number" if symbol and symbol.kind == "absolute" else "a symbol"
     return Message(f'Symbol "{name}" is {kind} at address {address:#x}.', data={"name": name, "address": address})

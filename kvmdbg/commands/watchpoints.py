@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
+from kvmdbg.commands.breakpoints import about as about_condition
 from kvmdbg.commands.interpreter import Interpreter
 from kvmdbg.commands.parameters import ConditionArg, ExpressionType, NumberType
 from kvmdbg.commands.places import Place, value_place
@@ -93,7 +94,7 @@ def _watch(dbg: Interpreter, kind: str, text: str, length: int | None, condition
     shown = f"{'phys:' if place.space == 'phys' else ''}{place.address:#x}"
     lead = f"{name} {made.number}: {text}"
     about = f"{size} byte{'s' if size > 1 else ''}" + ("" if text == shown else f" at {shown}")
-    sentence = f"{lead}, {about}" + (f", if {condition}" if condition else "") + "."
+    sentence = f"{lead}, {about}" + (f", if {condition}" if condition else "") + "." + about_condition(made)
     if not condition and held is not None and held[1] != (1 << 8 * size) - 1:
         sentence += f" Other bits are there, too: if ($old ^ $new) & {held[1]:#x} leaves them out."
     data = {"number": made.number, "address": place.address, "length": size, "kind": kind, "space": place.space}

@@ -79,6 +79,11 @@ class Point:
     def condition(self, text: str | None) -> None:
         self._take_condition(text.strip() if text else None)
 
+    @property
+    def assigns(self) -> bool:
+        """Whether the condition is an assignment, which is done each time."""
+        return self._expression is not None and self._expression.is_assignment
+
     def _take_condition(self, text: str | None) -> None:
         if text:
             from kvmdbg.language.expressions import parse

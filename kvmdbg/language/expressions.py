@@ -130,6 +130,11 @@ class Expression:
         )
         return found if node.reference is None else replace(found, reference=node.reference)
 
+    @property
+    def is_assignment(self) -> bool:
+        """Whether all of it is ``target = value``."""
+        return isinstance(self._node, operators.Assign) and not self._node.op and not self._node.post
+
     def bits(self, ctx: Context) -> tuple[MemoryRef, int] | None:
         """The bytes that hold the bit field which it is, and its bits in them as a mask; None where it is none."""
         node = self._node

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kvmdbg import error_log
-from kvmdbg.commands.results import Result
+from kvmdbg.commands.results import Registers, Result
 from kvmdbg.errors import KvmdbgError
 from kvmdbg.printable import printable
+from kvmdbg.record import replace
 from kvmdbg.ui.console import Guest
 from kvmdbg.ui.render import tokens
 
@@ -27,6 +28,15 @@ def lines_of(result: Result, width: int) -> list[Line]:
         found[-1].append((style, first))
         found += [[(style, part)] for part in rest]
     return found
+
+
+def fitted(result: Result, width: int, height: int) -> list[Line]:
+    """The same of a part of the context; of registers that do not fit, what the pane begins with is where the guest
+    stands and its flags."""
+    found = lines_of(result, width)
+    if len(found) <= height or not isinstance(result, Registers):
+        return found
+    return lines_of(replace(result, values=result.values[-2:] + result.values[:-2]), width)
 
 
 def plain(text: str) -> list[Line]:

@@ -25,7 +25,7 @@ from kvmdbg.ui.guest_screen import screen_lines
 from kvmdbg.ui.heard import Heard
 from kvmdbg.ui.memory_pane import memory_lines
 from kvmdbg.ui.offered import completer, editing_mode, suggestions
-from kvmdbg.ui.panes import Line, Pane, lines_of, plain, wrapped
+from kvmdbg.ui.panes import Line, Pane, fitted, lines_of, plain, wrapped
 from kvmdbg.ui.style import prompt_style
 from kvmdbg.ui.toolbar import toolbar
 from kvmdbg.ui.tui_keys import bindings, help_line
@@ -127,7 +127,7 @@ class Tui:
 
             if self.session.state != "stopped":
                 return plain(f"(the guest is {self.session.state})")
-            return lines_of(getattr(views, name)(self.interpreter), width)
+            return fitted(getattr(views, name)(self.interpreter), width, self.panes["registers"].height)
 
         return make
 

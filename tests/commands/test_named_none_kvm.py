@@ -67,3 +67,29 @@ def test_words_of_the_fpu(hello: Typist) -> None:
         with pytest.raises(KvmdbgError, match="this register holds bits of 0x"):
             hello.type(f"set $mxcsr = {value}")
     assert hello.type("print/x $mxcsr") == "$4 = 0x1f00"
+
+
+def test_a_condition_that_assigns_says_so(hello: Typist) -> None:
+    said = "$ax = 3 gives a value, each time; == compares."
+    assert hello.type("break *0x1003 if $ax = 3").endswith(said)
+    for one in ("$ax == 3", "($n = 3) == 3", "$n++"):
+        assert "compares" not in hello.type(f"break *0x1003 if {one}")
+    assert hello.type("condition 1 $ax = 3").endswith(said)
+    assert hello.type("watch *0x5000 if $ax = 3").endswith(said)
+
+
+def test_info_address_is_of_names(opened: Callable[..., Typist]) -> None:
+    kernel = opened("kernel-O0.elf")
+    assert kernel.type("info address RUNNING") == 'Symbol "RUNNING" is constant.'
+    assert "is a function at address 0x" in kernel.type("info address divide")
+    for line in ("info address $rax", "info address all[1].total", "info address 5 + 5"):
+        with pytest.raises(KvmdbgError, match="is a value, no name: print &"):
+            kernel.type(line)
+
+
+def test_where_a_breakpoint_stops_is_listed_by_function_and_line(opened: Callable[..., Typist]) -> None:
+    kernel = opened("kernel-O0.elf")
+    kernel.type("break divide")
+    kernel.type("break *0x100000")
+    assert "  in divide at tasks.c:" in kernel.type("info breakpoints 1")
+    assert kernel.results("info breakpoints")[0].to_json()["rows"][0]["what"].startswith("divide <divide+")

@@ -57,9 +57,10 @@ def test_spelled_out_places(debug: Open) -> None:
 def test_lines_of_the_current_file(debug: Open) -> None:
     dbg = debug("kernel.c")
     said = dbg.typed("break add", "run", "break 16", "tbreak 21", "break +1", "break 2", "info breakpoints")
-    assert re.findall(r"^\d +\S+ +(?:keep|del) +y +(0x\w+) +(\S+)", said, re.MULTILINE) == [
-        ("0x100013", "add"), ("0x100049", "kernel.c:16"), ("0x10006d", "kernel.c:21"), ("0x10001e", "kernel.c:9"),
-        ("0x100013", "kernel.c:2"),
+    assert re.findall(r"^\d +\S+ +(?:keep|del) +y +(0x\w+) +(in \w+ at \S+)", said, re.MULTILINE) == [
+        ("0x100013", "in add at kernel.c:8"), ("0x100049", "in work at kernel.c:16"),
+        ("0x10006d", "in kmain at kernel.c:22"), ("0x10001e", "in add at kernel.c:9"),
+        ("0x100013", "in add at kernel.c:8"),
     ]  # fmt: skip
     assert dbg.typed("break 1048592") == (
         "refused: kernel.c, the current file, has no code at line 1048592 or behind it (the last is 25); "

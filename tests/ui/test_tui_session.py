@@ -31,3 +31,11 @@ def test_what_another_debugger_does_between_two_looks_is_seen(tui: Tui, pane: st
     assert shown(tui, pane) == before
     tui.session.step(2)
     assert shown(tui, pane) != before
+
+
+def test_a_low_pane_of_registers_begins_with_where_the_guest_stands(tui: Tui) -> None:
+    pane = tui.panes["registers"]
+    high = ["".join(text for _, text in line) for line in tui._look(pane, 60, 20)]
+    low = ["".join(text for _, text in line) for line in tui._look(pane, 60, len(high) - 1)]
+    assert high[0].startswith(("rax", "eax")) and "flags" in high[-1]
+    assert low[0].startswith(("rip", "eip")) and "flags" in low[1] and low[2].startswith(("rax", "eax"))
