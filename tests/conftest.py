@@ -9,10 +9,12 @@ leaves out tests is no success there.
 
 from __future__ import annotations
 
+import ast
 import os
+import threading
 from collections.abc import Generator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -29,6 +31,22 @@ OF_THE_VCPU = (
 )  # fmt: skip
 """What is marked ``vcpu``: folders and files of tests."""
 TIME_SCALE = float(os.environ.get("KVMDBG_TIME_SCALE", "1"))
+
+PARSES = threading.RLock()
+_parse = ast.parse
+
+
+def parse_alone(*args: Any, **options: Any) -> Any:
+    """pytest parses each module of kvmdbg's that is imported, on whatever thread, to rewrite its assertions.
+
+    Python 3.11 counts how deep it is for all threads together: two at a time ended in "SystemError: AST constructor
+    recursion depth mismatch".
+    """
+    with PARSES:
+        return _parse(*args, **options)
+
+
+ast.parse = parse_alone
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
