@@ -58,7 +58,7 @@ def open(
     memory: int | str = DEFAULT_MEMORY,
     cpus: int = 1,
     registers: Mapping[str, int] | None = None,
-    symbols: Sequence[tuple[str, int]] = (),
+    symbols: Sequence[str | os.PathLike[str] | tuple[str, int]] = (),
     cmdline: str = "",
     initrd: str | os.PathLike[str] | None = None,
     modules: Sequence[str] = (),
@@ -79,8 +79,8 @@ def open(
 
     ``mode`` is "real", "prot" or "long"; ``load`` the guest-physical address of a flat
     image; ``entry`` an address, "SEG:OFF" or a symbol; ``registers`` initial values by
-    name; ``symbols`` (file, base) pairs of further symbol files; ``cmdline``, ``initrd`` (a file) and ``modules``
-    ("FILE ARGS" each) what a boot loader hands to a kernel; ``devices`` as
+    name; ``symbols`` further symbol files, or pairs of one and its base; ``cmdline``, ``initrd`` (a file) and
+    ``modules`` ("FILE ARGS" each) what a boot loader hands to a kernel; ``devices`` as
     ``--device`` takes them; ``machine`` "pc" or "bare" (only the serial port); ``irqchip`` "kernel" or True
     puts PIC, IOAPIC, LAPIC and PIT into the kernel, "user" gives it PIC and PIT whose time stands still at stops (which
     a PC with one vCPU has), "none" or False neither; ``serial`` connects the serial port as ``--serial`` does; ``cpu``
@@ -96,7 +96,8 @@ def open(
     if symbols:
         from kvmdbg.loaders.symbol_reading import read_symbol_file  # most sessions need none of its formats
 
-        files = [(os.fspath(file), base, read_symbol_file(file, base)) for file, base in symbols]
+        pairs = [one if isinstance(one, tuple) else (os.fspath(one), 0) for one in symbols]
+        files = [(os.fspath(file), base, read_symbol_file(file, base)) for file, base in pairs]
     extra = tuple(symbol for _, _, found in files for symbol in found.symbols)
     options = LoadOptions(
         format=format,

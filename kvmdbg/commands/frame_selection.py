@@ -150,5 +150,7 @@ def info_frame(dbg: Interpreter, frame: SpecArg = "") -> Result:
         values["called from"] = f"{caller.pc:#x} <{frame_place(dbg, caller)[0]}>, by {caller.how}"
     else:
         values["called from"] = f"not known: {trace.end}"
-    values["registers"] = ", ".join(f"{name} {value:#x}" for name, value in chosen.regs.items())
+    wide = dbg.session.vcpu.mode.bits == 64
+    known = {name if wide else f"e{name[1:]}": value for name, value in chosen.regs.items() if wide or name.isalpha()}
+    values["registers"] = ", ".join(f"{name} {value:#x}" for name, value in known.items())
     return Fields("", values)

@@ -35,6 +35,10 @@ def _is_called(file: str, name: str) -> bool:
     return file == name or file.endswith(os.sep + name)
 
 
+LONGEST_PROLOGUE = 16
+"""Bytes of code in which a function sets up its frame, at most."""
+
+
 class Source:
     """Line information of the image and the symbol files (DWARF), read when it is asked for."""
 
@@ -240,14 +244,25 @@ class Source:
         as unoptimized code has it, and in what LLVM has made, whose line table has a row there; else ``address``.
         """
         behind = self.second_line(address)
+        inside = [one.holds(behind - base) for chain, base in [self.blocks_at(address)] for one in chain[:1]]
         if behind != address and self._is_of_llvm(address):
-            inside = [one.holds(behind - base) for chain, base in [self.blocks_at(address)] for one in chain[:1]]
             return behind if all(inside) else address
+        if behind != address and not all(inside):
+            return self._frame_begins(address)
         row = cfi_row(self._files, behind) if behind != address else None
         if row is None or getattr(row["cfa"], "reg", None) not in (FRAME_POINTER_64, FRAME_POINTER_32):
             return address
         before = cfi_row(self._files, address)
         return behind if before is not None and before["cfa"].reg != row["cfa"].reg else address
+
+    def _frame_begins(self, address: int) -> int:
+        """Where the frame of a function that is all of one line, with others, is kept by its frame pointer, as gdb has
+        it; ``address`` where none is."""
+        for at in range(address + 1, address + LONGEST_PROLOGUE):
+            row = cfi_row(self._files, at)
+            if row is not None and getattr(row["cfa"], "reg", None) in (FRAME_POINTER_64, FRAME_POINTER_32):
+                return at
+        return address
 
     def path(self, file: str) -> str | None:
         """Where a source file is on this host: as it is named; or that name, or its last parts, in ``folders`` and

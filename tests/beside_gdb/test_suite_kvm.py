@@ -118,6 +118,13 @@ def test_a_loop_of_one_line_is_one_step(tmp_path: Path, how: str, optimize: str)
     assert differences(theirs, ours) == []
 
 
+def test_a_breakpoint_on_a_function_of_one_line_stops_once_where_its_frame_is_set_up(tmp_path: Path) -> None:
+    program = build(tmp_path, "-O0", PROGRAM.with_name("functions.c"))
+    lines = lines_of("break labels|break loop|break same|break plain|run|c|c|c|info breakpoints")
+    theirs, ours = both(program, lines)
+    assert differences(theirs, ours) == []
+
+
 def test_registers_that_hold_addresses_are_listed_as_in_gdb(program: Path) -> None:
     with kvmdbg.open(program, memory="16M") as session:
         interpreter = Interpreter(session)

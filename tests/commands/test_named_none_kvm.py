@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from kvmdbg.errors import KvmdbgError
-from tests.commands.conftest import Typist
+from tests.commands.conftest import GUESTS, Typist
 
 pytestmark = pytest.mark.kvm
 
@@ -93,3 +93,10 @@ def test_where_a_breakpoint_stops_is_listed_by_function_and_line(opened: Callabl
     kernel.type("break *0x100000")
     assert "  in divide at tasks.c:" in kernel.type("info breakpoints 1")
     assert kernel.results("info breakpoints")[0].to_json()["rows"][0]["what"].startswith("divide <divide+")
+
+
+def test_registers_of_a_frame_are_those_of_the_mode(opened: Callable[..., Typist]) -> None:
+    real = opened("boot16.bin", symbols=[GUESTS / "boot16.elf"])
+    assert "registers" in (shown := real.type("info frame"))
+    assert "esp 0x7c00" in shown and "rsp" not in shown and "r8" not in shown
+    assert "r8 0x0" in opened("kernel-O0.elf").type("info frame")
