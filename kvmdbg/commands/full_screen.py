@@ -116,9 +116,9 @@ def tui_new_layout(dbg: Interpreter, name: Annotated[str, WordType("NAME")], pan
     dbg.settings["tui-layouts"] = {**dbg.settings["tui-layouts"], name: panes}
 
 
-@command("layout", aliases=("la",), group="support", example=("layout asm", "show tui-layout"))
+@command("layout", aliases=("la",), group="support", example=("layout asm", "show tui-layout"), host=True)
 def layout(dbg: Interpreter, name: LayoutArg) -> None:
-    """Choose which panes the full-screen mode (tui) has; the same as set tui-layout.
+    """Choose which panes the full-screen mode (tui) has, and show it; `set tui-layout` chooses alone.
 
     src has source, asm instructions, split both, regs instructions with registers also where the screen is narrow.
     `tui new-layout` makes others.
@@ -129,6 +129,9 @@ def layout(dbg: Interpreter, name: LayoutArg) -> None:
         at = (names.index(now) if now in names else 0) + (1 if name == "next" else -1)
         name = names[at % len(names)]
     dbg.settings.set("tui-layout", name)
+    screen = dbg.kept(FullScreen)
+    if screen.leave is None and screen.show is not None:
+        screen.show()
 
 
 @command("focus", aliases=("fs",), group="support", example="focus registers", varies="it needs the full-screen mode")

@@ -184,6 +184,14 @@ def test_bodies_and_questions(shell: Shell) -> None:
     screen.wait("No breakpoints, watchpoints or catchpoints.")
 
 
+def test_a_layout_chosen_in_the_shell_is_shown(shell: Shell) -> None:
+    screen = shell(*BOOT, columns=80, lines=24)
+    screen.prompt()
+    screen.send("layout regs\r")
+    screen.wait(lambda: "F5 continue" in screen.rows[-1])
+    assert any(" registers " in f"{row} " for row in screen.rows)
+
+
 def test_layouts_and_panes(shell: Shell) -> None:
     screen = shell("--tui", "guests/kernel-O0.elf", columns=120, lines=40)
     screen.wait("_start")
