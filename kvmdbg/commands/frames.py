@@ -15,6 +15,7 @@ from kvmdbg.commands.views import MORE_PARTS
 from kvmdbg.commands.words import functions_of_frames
 from kvmdbg.debuginfo.backtrace import CALLED, Frame
 from kvmdbg.debuginfo.demangled import demangled, in_two
+from kvmdbg.debuginfo.surroundings import called_instead
 from kvmdbg.errors import KvmdbgError, UsageError
 from kvmdbg.numbers import counted
 from kvmdbg.record import replace
@@ -128,17 +129,27 @@ def _rows(
 ) -> tuple[list[tuple[str, ...]], list[dict[str, Any]]]:
     rows: list[tuple[str, ...]] = []
     data: list[dict[str, Any]] = []
+    before: Frame | None = None
     for one in frames:
         label, place = frame_place(dbg, one)
         arguments = arguments_of(dbg, one)
+        how, before = one.how + _on_the_way(dbg, before, one), one
         mark = "*" if one.number == selected and selected else ""
         shown = arguments_shown(arguments, kind)
-        rows.append((f"{mark}#{one.number}", f"{one.pc:#x}", label, place, shown, one.how))
+        rows.append((f"{mark}#{one.number}", f"{one.pc:#x}", label, place, shown, how))
         data.append(
-            {"frame": one.number, "pc": one.pc, "sp": one.sp, "symbol": label, "source": place, "how": one.how}
+            {"frame": one.number, "pc": one.pc, "sp": one.sp, "symbol": label, "source": place, "how": how}
             | {"arguments": arguments}
         )
     return rows, data
+
+
+def _on_the_way(dbg: Interpreter, frame: Frame | None, caller: Frame) -> str:
+    """Of a caller which function it has called that has jumped on, and so has no frame."""
+    if frame is None or frame.inlined or CALLED in (frame.how, caller.how):
+        return ""
+    name = called_instead(dbg.session.files, frame, caller)
+    return f", by tail calls of {in_two(demangled(name))[0]}" if name else ""
 
 
 def arguments_of(dbg: Interpreter, frame: Frame) -> dict[str, str]:

@@ -116,7 +116,7 @@ def watch(dbg: Interpreter, what: WatchArg, length: LengthArg = None, condition:
     length in bytes. There is no limit to their number or length. One on a local variable ends when its function
     returns, and the guest stops there; -l before it (-location) keeps the place watched. Writes of the value that is
     there already stop, too (gdb passes them): `if $old != $new` leaves them out. Of a bit field the bytes that hold it
-    are watched.
+    are watched. What a pointer leads to (*p) is watched where it is now; gdb follows the pointer.
     """
     return _watch(dbg, "write", what, length, condition)
 

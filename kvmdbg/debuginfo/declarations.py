@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+from kvmdbg.debuginfo import call_sites
 from kvmdbg.debuginfo.attribute_values import SCOPED, SCOPES, implicit_value, left_out, scope_of, without_scopes
 from kvmdbg.debuginfo.dwarf import Dwarf, Unit, base_of, damage, extent, text
 from kvmdbg.debuginfo.imports import TAGS, Imports
@@ -205,7 +206,12 @@ class DebugInfo:
         None where ``caller`` does not say, or does not call ``callee`` there.
         """
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
-            return _argument(self.dwarf.info.get_DIE_from_refaddr(caller.offset), back, callee, code)
+            return call_sites.argument(self.dwarf.info.get_DIE_from_refaddr(caller.offset), back, callee, code)
+
+    def called(self, caller: Function, back: int) -> str:
+        """The symbol of the function that the call which returns to ``back`` names; "" where it names none."""
+        with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
+            return call_sites.called(self.dwarf.info.get_DIE_from_refaddr(caller.offset), back)
 
     def result_type(self, function: Function) -> CType | None:
         """The type of what a function returns, None where it returns nothing."""
@@ -260,29 +266,6 @@ class DebugInfo:
                     return found[0], self._reader.type_of(found[1])
             found = self._reader.type_units.constants.get(name)
             return (found[0], self._reader.type_of(found[1])) if found is not None else None
-
-
-def _argument(parent: Any, back: int, callee: str, code: bytes) -> bytes | None:
-    for die in parent.iter_children():
-        if die.tag in ("DW_TAG_call_site", "DW_TAG_GNU_call_site"):
-            attributes = die.attributes
-            returns = attributes.get("DW_AT_call_return_pc") or attributes.get("DW_AT_low_pc")
-            link = next((one for one in ("DW_AT_call_origin", "DW_AT_abstract_origin") if one in attributes), None)
-            if returns is None or returns.value != back:
-                continue
-            if link is not None and text(die.get_DIE_from_attribute(link), "DW_AT_name") != callee:
-                return None
-            for one in die.iter_children():
-                place = one.attributes.get("DW_AT_location")
-                value = one.attributes.get("DW_AT_call_value") or one.attributes.get("DW_AT_GNU_call_site_value")
-                if place is not None and value is not None and bytes(place.value) == code:
-                    return bytes(value.value)
-            return None
-        if die.has_children and die.tag in ("DW_TAG_lexical_block", "DW_TAG_inlined_subroutine"):
-            found = _argument(die, back, callee, code)
-            if found is not None:
-                return found
-    return None
 
 
 _TYPES = {
