@@ -97,6 +97,7 @@ class Arrivals:
             return False
         self.handed_in += 1
         cpu.interrupt(at.handed)
+        cpu.halted = False  # also where it came to a hlt that the vCPU is not waited for any more, as it is to stop
         cpu.wants_window = pic.pending
         return True
 

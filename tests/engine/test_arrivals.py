@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from kvmdbg.engine import stops
+from kvmdbg.engine.arrivals import Arrivals
 from kvmdbg.kvm import exits
 from tests.scripted.cpu import ScriptedCpu, Work
 from tests.scripted.machine import START, ScriptedSession, scripted_session
@@ -76,6 +77,33 @@ def test_deadlines_are_met_while_it_waits(dbg: ScriptedSession) -> None:
     stop = dbg.run(timeout=10)
     assert isinstance(stop, stops.BreakpointStop), stop.describe()
     assert board.time.now() >= 20_000_000
+
+
+@pytest.mark.parametrize("hold", ["auto", "stepping"])
+def test_a_line_that_is_raised_as_the_guest_is_stopped_ends_the_hlt(
+    dbg: ScriptedSession, monkeypatch: pytest.MonkeyPatch, hold: str
+) -> None:
+    """Stepped in place of run it was handed in, and the hlt went on: the 8259 waited for the end of that interrupt."""
+    wait = Arrivals.wait
+
+    def until_stopped(arrivals: Arrivals) -> stops.Stop | None:
+        stop = wait(arrivals)
+        dbg.machine.board.pulse_irq(1)
+        return stop
+
+    dbg.breakpoint_hold = hold
+    dbg.break_at(HANDLER + 0x40)
+    with monkeypatch.context() as patch:
+        patch.setattr(Arrivals, "wait", until_stopped)
+        dbg.resume()
+        end = time.monotonic() + 30
+        while not dbg.cpu.halted and time.monotonic() < end:
+            time.sleep(0.01)
+        dbg.interrupt()
+    dbg.break_at(HANDLER + 6)
+    stop = dbg.run(timeout=10)
+    assert isinstance(stop, stops.BreakpointStop), stop.describe()
+    assert (counted(dbg), dbg.cpu.interrupts) == (1, [0x21])
 
 
 def test_nothing_can_come(dbg: ScriptedSession) -> None:
