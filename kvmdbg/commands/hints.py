@@ -33,9 +33,24 @@ def add_hint(dbg: Interpreter, error: KvmdbgError, line: Resolved) -> None:
         return
     first, newline, rest = error.args[0].partition("\n")
     with suppress(KvmdbgError):
+        if macro := _macro(dbg, first):
+            error.args = (f"{first}; {macro}{newline}{rest}", *error.args[1:])
+            return
         near = _nearest(dbg, first)
         if near:
             error.args = (f"{first}; did you mean {near}?{newline}{rest}", *error.args[1:])
+
+
+def _macro(dbg: Interpreter, text: str) -> str:
+    """What an unknown name is defined as, where it is a macro of the source: expressions do not know these."""
+    match = _SYMBOL.search(text) or _TYPE.search(text)
+    if match is None:
+        return ""
+    from kvmdbg.debuginfo.macros import definitions
+
+    files = dict.fromkeys(dwarf.path for dwarf, _ in dbg.session.files.dwarf())
+    found = dict.fromkeys(one for path in files for one in definitions(path, match[1] or match[2]))
+    return f"it is a macro, which expressions do not know: {' or '.join(found)}" if found else ""
 
 
 def _nearest(dbg: Interpreter, text: str) -> str:

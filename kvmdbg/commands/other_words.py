@@ -216,7 +216,8 @@ INSTEAD: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys(("update",), ("gdb", "frame shows the current place again")),
     **dict.fromkeys(("end",), ("gdb", "it ends the lines behind define, commands, document, if, while, python")),
     **dict.fromkeys(("macro", "info macro", "info macros"),
-                    ("gdb", "macros are not known: set $NAME = VALUE keeps a value, define makes a command")),
+                    ("gdb", "print NAME says what a macro is defined as (-g3), set $NAME = VALUE keeps a value, "
+                     "define makes a command")),
     **dict.fromkeys(("compile",), ("gdb", "asm ADDRESS \"TEXT\" writes instructions, call runs functions")),
     **dict.fromkeys(("tstart", "tstatus", "tstop", "strace", "ftrace", "info tracepoints"),
                     ("gdb", "dprintf and trace exits, trace insn show things as they happen")),
