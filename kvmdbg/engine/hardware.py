@@ -18,7 +18,7 @@ from kvmdbg.firmware.rom import SIZE as BIOS_SIZE
 from kvmdbg.kvm import abi
 from kvmdbg.machine.board import Board
 from kvmdbg.machine.disk import FIRST_HARD_DISK, Disks
-from kvmdbg.machine.image import Image, Screen
+from kvmdbg.machine.image import Image, Screen, Segment
 from kvmdbg.machine.machine import Machine
 from kvmdbg.record import record
 
@@ -76,6 +76,13 @@ class HardwareOptions:
         if self.cpus > 1 or any(needs_apic(text) for text in self.devices):
             return "kernel"
         return "user" if self.machine == "pc" else "none"
+
+
+def _is_lost_in_rom(segment: Segment, image: Image) -> bool:
+    """Whether a boot loader finds ROM where it would put this segment, which the kernel does without: the linker puts
+    the headers of an ELF file before code at 1 MiB where the kernel was linked as a program of Linux's."""
+    in_rom = segment.address >= BIOS_BASE and segment.end <= BIOS_BASE + BIOS_SIZE
+    return in_rom and image.format in BY_MULTIBOOT and segment.data[:4] == b"\x7fELF"
 
 
 class Hardware:
@@ -184,6 +191,7 @@ class Hardware:
             one.address < end and start < one.end
             for one in image.segments
             for start, end in ((0, LOW_MEMORY), (BIOS_BASE, BIOS_BASE + BIOS_SIZE))
+            if not _is_lost_in_rom(one, image)
         )
         fits = (image.mode == "real" or image.format in BY_MULTIBOOT) and room and not taken
         if wanted == "bios" and not fits:

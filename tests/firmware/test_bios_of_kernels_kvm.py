@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from kvmdbg.build import from_assembly
 from kvmdbg.engine import stops
 from kvmdbg.errors import UsageError
 from tests.conftest import TIME_SCALE
+from tests.loaders.elf_images import ElfImage, Load
 
 pytestmark = pytest.mark.kvm
 
@@ -63,3 +65,17 @@ def test_without_it(tmp_path: Path) -> None:
         assert dbg.physical.read(0x400, 0x100) == bytes(0x100)
     with pytest.raises(UsageError, match="needs an entry in real mode or by multiboot"):
         kvmdbg.open("guests/long64.elf", serial="none", firmware="bios")
+
+
+@pytest.mark.parametrize(("data", "has_bios"), [(b"\x7fELF" + bytes(240), True), (bytes(244), False)])
+def test_headers_that_the_linker_has_put_before_a_kernel(tmp_path: Path, data: bytes, has_bios: bool) -> None:
+    """Linked as a program of Linux's it has the headers of its file in a segment that ends at 1 MiB, where ROM is."""
+    code = struct.pack("<III", 0x1BADB002, 0, -0x1BADB002 & 0xFFFFFFFF) + b"\xf4"
+    path = tmp_path / "kernel.elf"
+    path.write_bytes(ElfImage(entry=0x10000C, loads=[Load(0xFF000, data), Load(0x100000, code)]).build())
+    with kvmdbg.open(path, serial="none", memory="16M") as dbg:
+        assert isinstance(dbg.run(timeout=20 * TIME_SCALE), stops.HaltedStop)
+        assert (dbg.machine.bios is not None) == has_bios
+        assert dbg.physical.read(0xF8000, 8) == (b"RSD PTR " if has_bios else bytes(8))
+        assert dbg.physical.read(0xFFFF0, 1) == (b"\xea" if has_bios else b"\0")
+        assert dbg.physical.read(0xFF000, 4) == bytes(4)
