@@ -45,12 +45,17 @@ def implicit_value(value: int | bytes | list[int], size: int) -> bytes:
 def scope_of(die: Any) -> str:
     """The scopes that an entry is in, as in "kern::Heap::"; "" outside of any."""
     found = ""
-    parent = die.get_parent()
+    parent = _declared(die).get_parent()
     while parent is not None and parent.tag in SCOPES:
         name = text(parent, "DW_AT_name") or ("(anonymous namespace)" if parent.tag == "DW_TAG_namespace" else "{...}")
         found = f"{name}::{found}"
-        parent = parent.get_parent()
+        parent = _declared(parent).get_parent()
     return found
+
+
+def _declared(die: Any) -> Any:
+    """Of a type in a type unit its declaration, which is in the scopes; other entries as they are."""
+    return die.get_DIE_from_attribute("DW_AT_specification") if "DW_AT_specification" in die.attributes else die
 
 
 def without_scopes(name: str) -> str:

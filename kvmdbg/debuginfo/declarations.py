@@ -230,12 +230,12 @@ class DebugInfo:
         if found is None or found.start != address:
             return None
         with self.dwarf.lock, damage(self.dwarf.path, "debug information"):
-            die = self.dwarf.info.get_DIE_from_refaddr(found.offset)
+            die = definition = self.dwarf.info.get_DIE_from_refaddr(found.offset)
             for link in ("DW_AT_abstract_origin", "DW_AT_specification"):
                 if link in die.attributes:
-                    die = die.get_DIE_from_attribute(link)
+                    definition, die = die, die.get_DIE_from_attribute(link)
             made = CType("function", "", 1)
-            self._reader.signature(die, made)
+            self._reader.signature(die, made, definition)
             return made
 
     def inside(self, function: Function, name: str) -> Variable | None:
@@ -337,12 +337,13 @@ class _Reader(TypeReader):
                 is_kept = "DW_AT_location" in die.attributes or "DW_AT_const_value" in die.attributes
                 (found.variables if is_kept else found.lost).enter("", within, text(declared, "DW_AT_name"), die)
             elif tag in _TYPES and "DW_AT_declaration" not in die.attributes:
+                within = scope_of(die) if "DW_AT_specification" in die.attributes else scope  # of a type unit
                 if name:
-                    found.types.enter(_TYPES[tag], scope, name, die)
+                    found.types.enter(_TYPES[tag], within, name, die)
                 if tag == "DW_TAG_enumeration_type":
-                    self._enumerators(found, die, scope, name)
+                    self._enumerators(found, die, within, name)
                 elif die.has_children and tag in SCOPES and self.language(die) in SCOPED:
-                    self._nested(found, die, base, f"{scope}{name}::")
+                    self._nested(found, die, base, f"{within}{name}::")
             elif tag in ("DW_TAG_namespace", "DW_TAG_module"):
                 if "DW_AT_export_symbols" in die.attributes and name:
                     found.imports.enter_inline(scope, name)

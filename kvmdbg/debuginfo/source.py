@@ -129,7 +129,8 @@ class Source:
 
     def find_file(self, name: str) -> str:
         """The file whose path ends in ``name``. UsageError where there is none, or more than one."""
-        units = {unit.path for _, unit, _ in self._units()} | self._listed_files()
+        units = {unit.path for _, unit, _ in self._units() if unit.path not in (unit.folder, ".")}  # those have no name
+        units |= self._listed_files()
         found = sorted(file for file in units if _is_called(file, name))
         if not found:
             found = [file for file in self.files() if _is_called(file, name)]

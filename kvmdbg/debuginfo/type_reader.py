@@ -335,11 +335,11 @@ class TypeReader:
         self.signature(die, made)
         made.given = ""
 
-    def signature(self, die: Any, made: CType) -> None:
-        """What a function takes and returns."""
+    def signature(self, die: Any, made: CType, definition: Any = None) -> None:
+        """What a function takes and returns; of a declaration beside a type unit the definition says what it takes."""
         made.kind, made.size = "function", 1
         made.target = self._type_at(die)
-        children = list(die.iter_children())
+        children = list(die.iter_children()) or (list(definition.iter_children()) if definition is not None else [])
         takes = [self._parameter(one) for one in children if one.tag == "DW_TAG_formal_parameter"]
         told = takes or "DW_AT_prototyped" in die.attributes or self.language(die) == "c++"
         made.parameters = takes if told else None

@@ -27,6 +27,8 @@ def check(dbg: Debugger) -> None:
     assert dbg.typed("print got").endswith("= 0")
     assert "struct item" in dbg.typed("ptype struct item")
     assert dbg.session.files.missing == []
+    known = dbg.typed("break nosuch.c:1").partition("code comes from kernel.c")[2]
+    assert known.partition(";")[0] in ("", ", start32.S", ", start64.S"), known
 
 
 @pytest.mark.parametrize(
@@ -129,3 +131,18 @@ def test_debug_information_shared_by_dwz(debug: Open, shared: Callable[[], tuple
     assert dbg.session.files.missing == [
         f"{path} shares debug information with others in shared.debug, which is not there"
     ]
+
+
+@pytest.mark.parametrize("flags", ["-gdwarf-5", "-gdwarf-4", "-gdwarf-5 -gsplit-dwarf"])
+def test_types_of_type_units_are_in_their_scopes(debug: Open, flags: str) -> None:
+    """gcc puts a type beside the namespace that declares it, and leaves what member functions take to the code."""
+    asked = """whatis kern::heap|ptype kern::Heap::Block|print kern::GREEN|print kern::Mode::OFF|whatis kern::numbers
+        print kern::heap.first.mode|print kern::mode|whatis kern::bp|print kern::Heap::alloc|print kern::heap.alloc(2)
+        print sizeof(kern::Vec<int>)|print kern::hidden_one|whatis kern::heap.first|print *kern::heaps.items[0]"""
+    lines = [one.strip() for row in asked.splitlines() for one in row.split("|")]
+    said = []
+    for more in ("", "-fdebug-types-section"):
+        dbg = debug("namespaces.cc", flags=f"-fno-exceptions -fno-rtti -w {flags} {more}")
+        dbg.typed("break kmain", "run")
+        said.append([dbg.typed(one) for one in lines])
+    assert said[1] == said[0] and "refused" not in "".join(said[0])
