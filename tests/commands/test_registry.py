@@ -295,6 +295,7 @@ def test_an_example_that_stays_keeps_its_output() -> None:
 REACH_THE_HOST = [
     "cd",
     "gdbserver",
+    "layout",
     "pipe",
     "pwd",
     "python",
