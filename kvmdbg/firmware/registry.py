@@ -56,6 +56,7 @@ def service(interrupt: int, number: int | None = None, shown: str = "") -> Calla
     """Function decorator: make it known. It may serve several numbers."""
 
     def register(function: R) -> R:
+        assert (interrupt, number) not in _known, f"int {interrupt:#x}, {number}, is served by two"
         name = (function.__doc__ or function.__name__).partition("\n")[0].rstrip(".")
         _known[interrupt, number] = Service(interrupt, number, name, tuple(shown.split()), function)
         return function

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -381,6 +383,14 @@ def test_all_of_it_comes_back(pc: Pc) -> None:
     assert other.bios.save() == state
     other.call(0x21, ax=0)
     assert not other.said
+
+
+@pytest.mark.parametrize("names", ["mouse, ports", "ports, mouse"])
+def test_irq_12_is_the_mouses_whatever_is_called_first(names: str) -> None:
+    """Each module of services is imported when one of its interrupts is called."""
+    code = f"from kvmdbg.firmware import {names}; from kvmdbg.firmware.registry import find; print(find(0x74, 0).name)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout == "Mouse interrupt (IRQ 12)\n"
 
 
 def test_each_service_has_a_name_and_registers_that_there_are() -> None:
