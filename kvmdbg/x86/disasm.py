@@ -179,13 +179,14 @@ def prefixes_of(code: bytes, bits: int) -> int:
 def classify(code: bytes, address: int, bits: int, base: int | None = None) -> InsnInfo | None:
     """What kind the first instruction of ``code`` (at linear ``address``) is; None when it is none.
 
-    ``base`` is the code segment's, where it is known: a branch leads to an offset in it, which it may wrap.
+    ``base`` is the code segment's, where it is known: a branch leads to an offset in it, which it may wrap. 16-bit code
+    that is not in its 64 KiB is another segment's, whose base nobody knows.
     """
     info = _classify(bytes(code[:MAX_INSTRUCTION]), bits)
     if info is None or info.target is None:
         return info
     target = address + info.target
-    if base is not None:
+    if base is not None and (bits != 16 or 0 <= address - base < 1 << 16):
         target = base + (target - base & (1 << offset_bits(code, bits)) - 1)
     return replace(info, target=target & (1 << max(bits, 32)) - 1)
 

@@ -129,6 +129,15 @@ def test_a_branch_leads_to_an_offset_in_its_segment(code: str, bits: int, to: in
     assert disasm.disassemble(raw, 0xFF4E5, bits, base=0xF0000)[0].operands == f"{to:#x}"
 
 
+@pytest.mark.parametrize("base", [0, 0x10002, 0x20003])
+def test_a_branch_outside_of_the_segment_stays_there(base: int) -> None:
+    """Code of 16 bits that another segment has: it is looked at before the guest jumps there."""
+    raw = bytes.fromhex("e81000")
+    info = disasm.classify(raw, 0x20002, 16, base)
+    assert info is not None and info.target == 0x20015
+    assert disasm.disassemble(raw, 0x20002, 16, base=base)[0].operands == "0x20015"
+
+
 @pytest.mark.parametrize(
     ("code", "bits", "over"),
     [
