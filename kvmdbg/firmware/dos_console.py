@@ -8,10 +8,12 @@ from kvmdbg.firmware.call import Call
 from kvmdbg.firmware.registry import service
 
 CR, LF, BACKSPACE, SPACE = 13, 10, 8, 32
-TYPED, GIVEN, IS_WHOLE, LINE = 0x700, 0x702, 0x704, 0x706
-"""At 0070:0000, where DOS has its own: how many bytes of the line there are, how many the program has read, whether
-Enter has ended it, and the line."""
 LONGEST = 126
+TYPED, LINE = 0x700, 0x702
+"""At 0070:0000, where DOS has its own: how many bytes of a line have been typed, and these."""
+KEPT, GIVEN, KEPT_LINE = LINE + LONGEST, LINE + LONGEST + 2, LINE + LONGEST + 4
+"""Behind them: how many bytes the line has that the program reads by the handle, 0 for none, how many of them it has
+read, and the line."""
 INPUT, OUTPUTS = 0, (1, 2)
 CONSOLE = 0x80D3
 """What int 21h, AX=4400h says of it: a character device, input and output, with end-of-file, not by bytes."""
@@ -89,22 +91,20 @@ def read_handle(call: Call) -> None:
     if call.bx != INPUT:
         _fail(call, BAD_HANDLE)
         return
-    if not call.byte(IS_WHOLE):
+    if call.cx and not call.word(KEPT):
         line = _line(call, LONGEST)
         if line is None:
             return
         _write(call, CR, LF)
-        call.write(LINE, line + bytes((CR, LF)))
-        call.set_word(TYPED, len(line) + 2)
+        call.write(KEPT_LINE, line + bytes((CR, LF)))
+        call.set_word(KEPT, len(line) + 2)
         call.set_word(GIVEN, 0)
-        call.set_byte(IS_WHOLE, 1)
-    given, typed = call.word(GIVEN), call.word(TYPED)
-    data = call.read(LINE + given, min(call.cx, typed - given))
+    given, kept = call.word(GIVEN), call.word(KEPT)
+    data = call.read(KEPT_LINE + given, min(call.cx, kept - given)) if call.cx else b""
     call.write(call.far("ds", call.dx), data)
     call.set_word(GIVEN, given + len(data))
-    if given + len(data) == typed:
-        call.set_word(TYPED, 0)
-        call.set_byte(IS_WHOLE, 0)
+    if given + len(data) == kept:
+        call.set_word(KEPT, 0)
     call.ax = len(data)
     call.carry(False)
 

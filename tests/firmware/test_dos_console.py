@@ -65,6 +65,23 @@ def test_a_line_by_handle_is_given_in_pieces(pc: Pc) -> None:
     assert pc.line(1) == "x"
 
 
+def test_a_line_into_a_buffer_while_one_by_handle_is_read(pc: Pc) -> None:
+    """Each is a line of its own, as in DOS."""
+    press(pc, "abc", ENTER, "x", ENTER)
+    pc.call(0x21, ax=0x3F00, cx=1, dx=0x200, ds=0x1000)
+    assert pc.read(BUFFER, 1) == b"a"
+    pc.write(BUFFER, b"\x20")
+    pc.call(0x21, ax=0x0A00, dx=0x200, ds=0x1000)
+    assert pc.read(BUFFER, 4) == b"\x20\x01x\r"
+    pc.call(0x21, ax=0x3F00, cx=9, dx=0x200, ds=0x1000)
+    assert (pc.ax, pc.read(BUFFER, 4)) == (4, b"bc\r\n")
+
+
+def test_nothing_by_handle_needs_no_line(pc: Pc) -> None:
+    pc.call(0x21, ax=0x3F00, cx=0, dx=0x200, ds=0x1000)
+    assert (pc.waits, pc.carry, pc.ax) == (False, False, 0)
+
+
 def test_output_by_handle(pc: Pc) -> None:
     pc.write(BUFFER, b"one$\r\ntwo and no more")
     for handle in (1, 2):
