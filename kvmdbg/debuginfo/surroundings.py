@@ -28,7 +28,7 @@ def function_at(files: DebugFiles, place: int) -> tuple[DebugInfo, Function, int
 
 def called_instead(files: DebugFiles, frame: Frame, caller: Frame) -> str:
     """The function that ``caller`` has called where that is not the frame's: it has jumped on (a tail call), and has no
-    frame. "" where the caller has called the frame's function, or does not say."""
+    frame. "" where the caller has called the frame's function or a copy of it (foo.constprop.0), or does not say."""
     found = function_at(files, caller.place) if not caller.exact else None
     name = found[0].called(found[1], caller.pc - found[2]) if found is not None else ""
     here = function_at(files, frame.place) if name else None
@@ -36,7 +36,8 @@ def called_instead(files: DebugFiles, frame: Frame, caller: Frame) -> str:
     entries = [function_at(files, one.address) for one in symbols]
     if here is None or not symbols or any(one is None or one[1].offset == here[1].offset for one in entries):
         return ""
-    return name
+    own = files.symbols.nearest(frame.place)
+    return "" if own is not None and own[0].name.startswith(f"{name}.") else name
 
 
 class Surroundings:

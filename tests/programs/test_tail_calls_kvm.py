@@ -29,3 +29,12 @@ def test_not_without_optimization(debug: Open) -> None:
     said = dbg.typed("backtrace")
     assert "tail calls" not in said
     assert re.findall(r"^#\d .*?\b(leaf|tail|first|kmain)\b", said, re.MULTILINE) == ["leaf", "tail", "first", "kmain"]
+
+
+def test_a_copy_of_a_function_is_no_other(debug: Open) -> None:
+    """GCC makes foo.constprop.0 of foo for callers that hand over constants."""
+    dbg = debug("copies.c", flags="-O3 -fipa-cp-clone -mgeneral-regs-only", bits=64)
+    dbg.typed("break leaf", "run")
+    said = dbg.typed("backtrace")
+    assert re.search(r"^#1 .*\bwork\.constprop", said, re.MULTILINE)
+    assert "tail calls" not in said
