@@ -23,11 +23,7 @@ ONE_ITEM = (0,)
 """Where the items of an access begin that has one."""
 MOST_PLACES = 10_000
 """Of how many addresses accesses are counted apart."""
-MISSING = {
-    LAPIC: "there is no local APIC; --irqchip kernel has one",
-    IOAPIC: "there is no IOAPIC; --irqchip kernel has one",
-    HPET: "there is no HPET",
-}
+MISSING = {LAPIC: "local APIC", IOAPIC: "IOAPIC", HPET: "HPET"}
 """By page: what a guest looks for there, and runs wild or waits for ever without."""
 
 
@@ -74,7 +70,9 @@ class Answering(ExitLoop):
         if page in MISSING and all(address & -PAGE != page for _, address in self.unclaimed_mmio):
             where = f"the instruction at {at:#x}" if at is not None else "the guest"
             verb = "wrote to" if access.writes else "read"
-            self.guest.listeners.tell_warning(f"{where} {verb} {access.address:#x}: {MISSING[page]}")
+            engine = "" if self.guest.host.has_kernel_irqchip else "--engine kvm "
+            told = f"{where} {verb} {access.address:#x}: there is no {MISSING[page]}"
+            self.guest.listeners.tell_warning(told if page == HPET else f"{told}; {engine}--irqchip kernel has one")
 
     def port_entry(self) -> PortEntry:
         """The entry for the last exit, of a port, made when it is the first of its kind."""
