@@ -96,7 +96,7 @@ def open(
     if symbols:
         from kvmdbg.loaders.symbol_reading import read_symbol_file  # most sessions need none of its formats
 
-        pairs = [one if isinstance(one, tuple) else (os.fspath(one), 0) for one in symbols]
+        pairs = [(one, 0) if isinstance(one, (str, os.PathLike)) else one for one in symbols]
         files = [(os.fspath(file), base, read_symbol_file(file, base)) for file, base in pairs]
     extra = tuple(symbol for _, _, found in files for symbol in found.symbols)
     options = LoadOptions(

@@ -138,10 +138,10 @@ def _remember(dbg: Interpreter, address: int, value: int | None, unit: int = 1) 
     kept.values["__"], kept.types["__"] = value or 0, type if value is not None else VOID
 
 
-def go_on_at(dbg: Interpreter, address: int) -> None:
+def go_on_at(dbg: Interpreter, address: int, space: str = "linear") -> None:
     """Another command has shown this place: it is ``$_``, and where the next ``x`` without an address begins."""
     dbg.session.convenience.remember_place(address)
-    examined(dbg).memory = (address, "linear")
+    examined(dbg).memory = (address, space)
 
 
 MOST_CHARACTERS = 1 << 16

@@ -157,7 +157,7 @@ def info_breakpoints(dbg: Interpreter, *numbers: NumbersArg) -> Result:
     placed = [one for one in dbg.session.breakpoints if isinstance(one, Breakpoint) and one.number in listed]
     placed = [one for one in placed if not one.pending]
     if placed:
-        go_on_at(dbg, placed[-1].address)
+        go_on_at(dbg, placed[-1].address, placed[-1].space)
     return found
 
 

@@ -54,6 +54,10 @@ def test_x_goes_on_where_another_command_has_shown_a_place(opened: Callable[...,
     assert kernel.type("x/i").split()[1 if kernel.type("x/i")[0] == "b" else 0]  # goes on behind it
     kernel.type("info breakpoints 1")
     assert entry in kernel.type("x/i")
+    kernel.type("break phys:0x100000")
+    shown = kernel.type("x/2xb phys:0x100000")
+    kernel.type("info breakpoints 3")
+    assert "phys:" in shown and kernel.type("x/2xb") == shown
 
 
 def test_words_of_the_fpu(hello: Typist) -> None:
@@ -96,7 +100,7 @@ def test_where_a_breakpoint_stops_is_listed_by_function_and_line(opened: Callabl
 
 
 def test_registers_of_a_frame_are_those_of_the_mode(opened: Callable[..., Typist]) -> None:
-    real = opened("boot16.bin", symbols=[GUESTS / "boot16.elf"])
+    real = opened("boot16.bin", symbols=[GUESTS / "boot16.elf", [str(GUESTS / "boot16.elf"), 0]])
     assert "registers" in (shown := real.type("info frame"))
     assert "esp 0x7c00" in shown and "rsp" not in shown and "r8" not in shown
     assert "r8 0x0" in opened("kernel-O0.elf").type("info frame")
