@@ -160,6 +160,8 @@ class Locations:
         if not data and self._is_variable(text):
             name = text.strip("\"'")
             raise UsageError(f"'{name}' is a variable, no function; the address that it holds is written *{name}")
+        if qualified and looks_like_name(text) and "::" in text.removeprefix("::"):  # expressions leave out scopes
+            raise UnknownPlace(self._unknown(text, ""))
         return self._expression(text)
 
     def _with_numbers(self, text: str) -> str:
@@ -325,6 +327,7 @@ class Locations:
 
     def _named(self, text: str, name: str, file: str = "") -> Found | None:
         """A function, else a symbol of a function; None where there is neither."""
+        name = name.removeprefix("::")
         if "<" in name:
             name = re.sub(r",(?! )", ", ", name)  # Arr<short,4>::get
         if not looks_like_name(name):

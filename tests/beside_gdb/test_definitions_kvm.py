@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.kvm, pytest.mark.e2e]
 
 SOURCES = Path(__file__).parent / "everyday"
 LISTED = """list Apart::made|list Apart::len|break apart.cc:Apart::len|break apart.h:len|break apart.h:both|break len
-    break -qualified within::len|break -qualified Apart::len|info breakpoints|run|c|c|p one.both()|p fixed.both()
+    break -qualified within::len|break -qualified Apart::len|break ::bump|break -qualified ::bump|break inside::deep
+    break -qualified outside::inside::deep|info breakpoints|run|c|c|p one.both()|p fixed.both()
     p ((const Apart &)one).both()|p Apart::HIGH|p Apart::LOW|whatis Apart::HIGH|p one.HIGH"""
 
 
@@ -56,7 +57,11 @@ def test_what_is_said(program: Path) -> None:
         for line in ("break -qualified len", "break -q both"):
             with pytest.raises(KvmdbgError, match="no symbol"):
                 said(line)
+        with pytest.raises(KvmdbgError, match="no function is called 'inside::deep'"):
+            said("break -q inside::deep")
         said("break -q Apart::len")
         assert session.breakpoints.get(2).location == "-q Apart::len"
+        places = {said(f"break {name}").partition("(")[2] for name in ("bump", "::bump", "-q ::bump")}
+        assert len(places) == 1, "behind its prologue"
         with pytest.raises(KvmdbgError, match="'Apart::made' is a variable, no function"):
             said("break Apart::made")
