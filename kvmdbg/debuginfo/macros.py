@@ -9,6 +9,9 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 
+from kvmdbg.debuginfo.dwarf import damage
+from kvmdbg.errors import LoadError
+
 MOST = 3
 """So many different definitions are told."""
 LONGEST = 4 << 20
@@ -18,11 +21,10 @@ END, DEFINE, UNDEF, START_FILE, END_FILE, DEFINE_STRP, UNDEF_STRP, IMPORT = rang
 
 def definitions(path: str, name: str) -> list[str]:
     """What a file's debug information has macros of this name defined as: "LIMIT 42", "SQ(x) ((x) * (x))"."""
-    from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 
     found: dict[str, None] = {}
-    with suppress(OSError, ELFError, IndexError), open(path, "rb") as file:
+    with suppress(OSError, LoadError), damage(path, "macro information"), open(path, "rb") as file:
         elf = ELFFile(file)
         section, strings = (elf.get_section_by_name(one) for one in (".debug_macro", ".debug_str"))
         if section is None or section.data_size > LONGEST:

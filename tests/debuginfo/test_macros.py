@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from kvmdbg.debuginfo import macros
 from kvmdbg.debuginfo.macros import definitions
@@ -38,6 +39,20 @@ def test_what_a_compiler_writes(tmp_path: Path, flags: str) -> None:
     assert definitions(elf, "LATER") == ["LATER ADDED(ONE, 2)"]
     assert not definitions(elf, "ON") and not definitions(elf, "a") and not definitions(elf, "DED")
     assert not definitions(str(tmp_path / "a.c"), "ONE") and not definitions(str(tmp_path / "nosuch"), "ONE")
+
+
+def test_packed_and_damaged(tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text(SOURCE)
+    run(tmp_path, "gcc", *"-gz=zlib -g3 -w -ffreestanding -nostdlib -static -Wl,-e,kmain -o a.elf a.c".split())
+    path = tmp_path / "a.elf"
+    assert definitions(str(path), "ONE") == ["ONE 1", "ONE 3"]
+    with path.open("rb") as file:
+        section = ELFFile(file).get_section_by_name(".debug_macro")
+        assert section is not None
+        start, end = (section["sh_offset"] + at for at in (40, 60))
+    data = path.read_bytes()
+    path.write_bytes(data[:start] + bytes(one ^ 0x5A for one in data[start:end]) + data[end:])
+    assert definitions(str(path), "ONE") == []
 
 
 @pytest.mark.parametrize("flags", [0, 1, 2, 3])
