@@ -109,7 +109,10 @@ class Runner(Answering, TrapExits, LastExits):
             try:
                 goes_on = vcpu.complete()
             except OSError as error:
-                return self.refused(error)
+                self.forget()
+                return (
+                    self.watching.through_guards(self.complete) if self.refused_by_guard(error) else self.refused(error)
+                )
             finally:
                 self.forget()
             if not goes_on or vcpu.reason == exits.KVM_EXIT_DEBUG:

@@ -104,6 +104,8 @@ class DeviceWindow:
                 return True
             assert why is not None
             if vm.memory.is_guarded(why[1], why[2]):
+                if self._answers:  # a device has read them out: they are given again
+                    cpu.answered_by(self._again)
                 cpu.show()
                 raise OSError(errno.EFAULT, "Bad address")
             self._pages.append(why[2] & -PAGE)
