@@ -358,6 +358,14 @@ def test_an_interrupt_controller_that_is_not_there_is_told(kvm_guest: Guests) ->
     assert rows[-1][4:] == [f"{first:#x}", "first"]
 
 
+def test_a_hook_that_answers_stands_for_what_is_not_there(kvm_guest: Guests, recwarn: pytest.WarningsRecorder) -> None:
+    dbg = kvm_guest(asm=LOOKS, mode="prot")
+    dbg.on.mmio_read(when="before")(lambda access: 7)
+    dbg.run()
+    assert not recwarn.list and dbg.regs.eax == 7
+    assert "0xfee" not in typed(dbg, "info unclaimed")
+
+
 def test_nothing_is_told_of_one_that_is_there(kvm_guest: Guests, recwarn: pytest.WarningsRecorder) -> None:
     dbg = kvm_guest(asm=LOOKS.replace("mov eax, [0xfed00000]", ""), mode="prot", irqchip="kernel")
     dbg.run(timeout=2)
