@@ -52,4 +52,4 @@ def test_it_gets_its_ticks(kvm_guest: Guests, elsewhere: bool, time_scale: float
     while elsewhere and enough not in stops[-1].breakpoints and len(stops) < 30:
         stops.append(dbg.run(timeout=30 * time_scale))
     assert all(isinstance(stop, BreakpointStop) for stop in stops) and enough in stops[-1].breakpoints
-    assert dbg.memory.read(0x600, 1) == bytes((14,))
+    assert dbg.memory.read(0x600, 1)[0] >= 14  # more where the last ones come together, on a busy host

@@ -45,6 +45,7 @@ PROGRAM = {"lockstep", "--batch", "--list"}
 RATES = re.compile(r"% +(?:-|[\d,]+)$", re.MULTILINE)
 RESET = re.compile(r"\(kvmdbg \w+\) (?=why$)", re.MULTILINE)  # AMD's SVM resets the vCPU at a shutdown
 STEPS = re.compile(r"do the same: \d+")  # a KVM's step may run the instruction behind mov ss, too
+ELSEWHERE = "--engine kvm "  # the software engine says so of what KVM has
 HOSTS = re.compile(r"(?:debug register|(?:int1|int3|hlt) trap)(?: \(CPL 0 only on this KVM\))?|page read-only|stepping")
 
 
@@ -179,7 +180,7 @@ def blocks(page: Path) -> Iterator[tuple[str, Callable[[re.Match[str]], str], re
 
 def comparable(block: str) -> str:
     """The block without what differs between hosts."""
-    alike = STEPS.sub("do the same: N", HOSTS.sub("HELD", block))
+    alike = STEPS.sub("do the same: N", HOSTS.sub("HELD", block.replace(ELSEWHERE, "")))
     return re.sub(r" +", " ", RESET.sub("", RATES.sub("%", alike)))
 
 
