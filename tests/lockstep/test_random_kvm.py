@@ -41,7 +41,8 @@ def test_guests_of_ours_are_the_same_on_both_engines(guest: str, count: int) -> 
         kvmdbg.open(GUESTS / guest, engine="soft", serial="none") as second,
     ):
         found = Lockstep(first, second, ("kvm", "soft")).run(count)
-    assert found.same and found.instructions == count, found.describe()
+    assert found.same, found.describe()
+    assert count - 3 <= found.instructions <= count  # a KVM's step may run the instruction behind mov ss, too
 
 
 def test_a_device_may_be_written_what_is_undefined(tmp_path: Path) -> None:

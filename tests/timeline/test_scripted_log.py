@@ -67,6 +67,7 @@ def test_a_changed_log_is_told_where_the_guest_does_something_else(entry: int) -
 
 
 @pytest.mark.kvm
+@pytest.mark.kvm_alone
 def test_a_log_of_kvm_drives_a_script(tmp_path: Path) -> None:
     """The same instructions, so that every register is the same at each access."""
     path = tmp_path / "guest.bin"

@@ -15,7 +15,7 @@ from kvmdbg.x86.registers import EFLAGS_RF
 from tests.differential.program import LAYOUTS, MODES, Program, assembled
 from tests.lockstep.harness import sessions
 
-pytestmark = [pytest.mark.kvm, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kvm, pytest.mark.kvm_alone, pytest.mark.timeout(120)]
 
 LAYOUT = LAYOUTS[0]
 RESUMES = {"real": "mov word ptr cs:", "prot": "mov dword ptr ", "long": "mov qword ptr "}

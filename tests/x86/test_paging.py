@@ -341,6 +341,7 @@ def paging_vcpu(mode: str) -> Iterator[tuple[Vcpu, GuestMemory, Any, paging.Limi
 
 
 @pytest.mark.kvm
+@pytest.mark.kvm_alone
 @pytest.mark.parametrize("mode", MODES)
 def test_against_kvm_translate(mode: str) -> None:
     """Random tables: KVM's walk and ours agree wherever KVM finds a page, and where it finds none.
@@ -390,6 +391,7 @@ LEAVES = {
 
 
 @pytest.mark.kvm
+@pytest.mark.kvm_alone
 @pytest.mark.parametrize("mode", MODES)
 def test_each_bit_against_kvm_translate(mode: str) -> None:
     """A walk to a page of each size, with each bit of each entry the other way round, with and without EFER.NXE."""
