@@ -223,7 +223,6 @@ _PLAIN = bytes(range(0x20, 0x7F)) + b"\0"
 
 def _unpack(table: bytes, names: bytes, bits: int, ends: list[int], base: int, path: str) -> Iterator[Symbol]:
     layout = struct.Struct("<IIIBBH" if bits == 32 else "<IBBHQQ")
-    mask = LOW64
     budget = 16 * len(names) + 0x10000  # linkers share the tails of names; more than this is no linker's work
     plain = names.decode("ascii") if not names.translate(None, _PLAIN) else ""
     for fields in layout.iter_unpack(table[: len(table) - len(table) % layout.size]):
@@ -245,8 +244,8 @@ def _unpack(table: bytes, names: bytes, bits: int, ends: list[int], base: int, p
         if section == SHN_ABS:
             yield Symbol(name, value, size, "absolute", binding)
         else:
-            limit = (ends[section] + base) & mask if section < len(ends) else 0
-            yield Symbol(name, (value + base) & mask, size, kind, binding, limit)
+            limit = (ends[section] + base) & LOW64 if section < len(ends) else 0
+            yield Symbol(name, (value + base) & LOW64, size, kind, binding, limit)
 
 
 @loader

@@ -7,8 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from kvmdbg.masks import LOW32, LOW64
-from kvmdbg.soft.nothing_done import bits_of
+from kvmdbg.soft.nothing_done import mask_of
 from kvmdbg.soft.state import CR4, DR, DR6, DR7, GENERAL
 from kvmdbg.x86.delivery import Event
 from kvmdbg.x86.faults import GP, UD
@@ -40,7 +39,7 @@ class DebugMoves:
             return cpu.deliver(Event.exception(1))
         if number in (4, 5):
             number += 2
-        mask = LOW64 if bits_of(cpu.state) == 64 else LOW32
+        mask = mask_of(cpu.state)
         if not writes:
             words[register] = words[DR // 8 + number] & mask
             return self._go_behind()

@@ -11,7 +11,6 @@ from collections.abc import Set as AbstractSet
 from ctypes import c_uint16, c_uint64, c_void_p
 from typing import TYPE_CHECKING
 
-from kvmdbg.masks import LOW32, LOW64
 from kvmdbg.soft import library, looked_for, sse_alignment
 from kvmdbg.soft.alignment import AlignmentCheck
 from kvmdbg.soft.control_moves import FROM_CR, TO_CR, ControlMoves
@@ -20,7 +19,7 @@ from kvmdbg.soft.debug_moves import DebugMoves
 from kvmdbg.soft.end_of_code import EndOfCode
 from kvmdbg.soft.looked_for import ALIGNED, ALONE, END, HLT, IRET, JUMP, LOCK, POINT, SEGMENT
 from kvmdbg.soft.msr_instructions import RDMSR, WRMSR, MsrInstructions
-from kvmdbg.soft.nothing_done import bits_of
+from kvmdbg.soft.nothing_done import bits_of, mask_of
 from kvmdbg.soft.refusals import lock_is_refused
 from kvmdbg.soft.refused_instructions import KINDS, RefusedInstructions
 from kvmdbg.soft.registers import PAGE
@@ -285,7 +284,7 @@ class HeldPlaces:
     def _over(self) -> bool:
         """The instruction has been done but for RIP; whether that has led to an exit."""
         state = self._cpu.state
-        mask = LOW64 if bits_of(state) == 64 else LOW32
+        mask = mask_of(state)
         state.rip = state.rip + self._length & mask
         return self._done()
 

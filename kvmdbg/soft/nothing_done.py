@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kvmdbg.masks import LOW32, LOW64
 from kvmdbg.soft.state import CS32, CS64, GENERAL, HFLAGS, State
 from kvmdbg.x86.disasm import classify, prefixes_of
 
@@ -17,6 +18,11 @@ def bits_of(state: State) -> int:
     """16, 32 or 64: of the code that it runs."""
     mode = state.u32[HFLAGS // 4]
     return 64 if mode & CS64 else 32 if mode & CS32 else 16
+
+
+def mask_of(state: State) -> int:
+    """The bits that an instruction pointer has in its code: of EIP or of RIP."""
+    return LOW64 if bits_of(state) == 64 else LOW32
 
 
 def may_be_begun_again(vm: SoftVm, state: State) -> bool:

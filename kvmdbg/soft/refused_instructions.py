@@ -7,10 +7,9 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from kvmdbg.kvm import abi
-from kvmdbg.masks import LOW32, LOW64
 from kvmdbg.soft import library
 from kvmdbg.soft.looked_for import CHECKED, FAR, INTERRUPT, LOCK, PORTS, SS_LOAD
-from kvmdbg.soft.nothing_done import bits_of, repeats_zero_times
+from kvmdbg.soft.nothing_done import bits_of, mask_of, repeats_zero_times
 from kvmdbg.soft.port_rights import may_use_port
 from kvmdbg.soft.refusals import refusal
 from kvmdbg.soft.state import GDT, GENERAL, HFLAGS, LMA, SEGMENTS
@@ -95,5 +94,5 @@ class RefusedInstructions:
         cpu.instructions += 1
         state.flags &= ~EFLAGS_RF
         cpu.context_changed = True
-        mask = LOW64 if bits_of(state) == 64 else LOW32
+        mask = mask_of(state)
         return cpu.deliver(Event.software(number, state.rip + length & mask, kind))
